@@ -1,0 +1,513 @@
+"""Data: what is read is what was written, damage is named, and batches cover every sample once."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+
+from xpconv import backend
+from xpconv.data import Split, batches, load_digits, load_idx, load_mnist
+from xpconv.errors import BackendError, BackendUnavailableError, DataFileError, DTypeError, ShapeError
+
+CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
+
+
+def idx_bytes(array, kind="u1"):
+    """An IDX file written from the format's description."""
+    array = np.asarray(array)
+    header = bytes([0, 0, CODES[kind], array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype(f">{kind}").tobytes()
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to_file(content, name="data"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return to_file
+
+
+class Away(np.ndarray):
+    """Stands for an array on a device: only an array of its own kind may index it."""
+
+    def __getitem__(self, key):
+        if type(key) is np.ndarray:
+            raise TypeError("index from the host")
+        return super().__getitem__(key)
+
+
+@pytest.fixture(params=["numpy", "away", "cupy"])
+def place(request, monkeypatch):
+    """The active backend of the test, by name."""
+    monkeypatch.setattr(backend, "_backends", dict(backend._backends))
+    monkeypatch.setattr(backend, "_owner_of", {})
+    backend.register_backend(
+        "away",
+        np,
+        Away,
+        asarray=lambda a, dtype=None: np.array(a, dtype).view(Away),
+        asnumpy=lambda a: a.view(np.ndarray),
+    )
+    try:
+        with backend.use_backend(request.param):
+            yield request.param
+    except BackendUnavailableError as cause:
+        if os.environ.get("XPCONV_REQUIRE_GPU") == "1":
+            raise
+        pytest.skip(str(cause))
+
+
+def is_in(place, *arrays):
+    return backend.backend_of(*arrays).name == place
+
+
+# ---- IDX ----
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 3), (2, 0, 4), (2, 3, 4), (1, 2, 1, 3, 2)], ids=str)
+@pytest.mark.parametrize("kind", CODES)
+def test_load_idx_reads_what_was_written(write, kind, shape, pack):
+    rng = np.random.default_rng(0)
+    if kind[0] == "f":
+        expected = np.asarray(rng.normal(size=shape)).astype(kind)
+    else:
+        info = np.iinfo(kind)
+        expected = np.asarray(rng.integers(info.min, info.max, shape, endpoint=True)).astype(kind)
+    array = load_idx(write(pack(idx_bytes(expected, kind))))
+    assert array.dtype == np.dtype(kind) and array.dtype.isnative
+    assert array.shape == shape and array.flags.writeable and array.flags.c_contiguous
+    np.testing.assert_array_equal(array, expected)
+
+
+def test_load_idx_known_bytes(write):
+    content = bytes([0, 0, 0x0B, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 0xFF, 0xFE, 0, 0, 0x80, 0])
+    np.testing.assert_array_equal(load_idx(write(content)), [[258, -2], [0, -32768]])
+
+
+def test_load_idx_takes_the_content_not_the_name(write):
+    content = idx_bytes([1, 2, 3])
+    assert load_idx(write(content, "plain.gz")).tolist() == [1, 2, 3]
+    assert load_idx(str(write(gzip.compress(content), "gzipped"))).tolist() == [1, 2, 3]
+
+
+GOOD = idx_bytes([[1, 2, 3], [4, 5, 6]])
+DAMAGE = {
+    "empty": (b"", "expected a header of at least 4 bytes, got 0 bytes"),
+    "stub": (GOOD[:3], "expected a header of at least 4 bytes, got 3 bytes"),
+    "magic": (b"\x89PNG" + GOOD, "expected the magic bytes 00 00, got 89 50"),
+    "pickle": (b"\x80\x04" + GOOD, "expected the magic bytes 00 00, got 80 04"),
+    "code": (b"\0\0\x0a" + GOOD[3:], "expected a type code among 0x08, 0x09, 0x0b, .*, got 0x0a"),
+    "header": (GOOD[:11], "expected a header of 12 bytes for 2 axes, got 11 bytes"),
+    "short": (GOOD[:-1], r"expected 6 bytes of data for uint8 of shape \(2, 3\), got 5 bytes \(cut short\)"),
+    "no data": (GOOD[:12], r"expected 6 bytes .*, got 0 bytes \(cut short\)"),
+    "long": (GOOD + b"\0\0", r"expected 6 bytes .*, got 8 bytes \(trailing bytes\)"),
+    "items": (idx_bytes([1.5], "f8")[:-4], r"expected 8 bytes of data for float64 of shape \(1,\), got 4"),
+    "huge": (b"\0\0\x0e\x03" + b"\xff" * 12, r"got 0 bytes \(cut short\)"),
+    "overflow": (b"\0\0\x0e\x04" + bytes(4) + b"\xff" * 12, "expected a shape that NumPy can hold"),
+    "rank": (idx_bytes(7)[:3] + b"\xc8" + struct.pack(">200I", *[1] * 200) + b"\7", "NumPy can hold"),
+    "gzip stub": (b"\x1f\x8b", "expected an intact gzip file"),
+    "gzip tail": (gzip.compress(GOOD) + b"more", "expected an intact gzip file"),
+    "gzip of none": (gzip.compress(b""), "expected a header of at least 4 bytes, got 0 bytes"),
+    "gzip of short": (gzip.compress(GOOD[:-1]), r"got 5 bytes \(cut short\)"),
+}
+
+
+@pytest.mark.parametrize("fault", DAMAGE)
+def test_load_idx_names_the_damage(write, fault):
+    content, message = DAMAGE[fault]
+    path = write(content, "some-file")
+    with pytest.raises(DataFileError, match=f"load_idx: {re.escape(str(path))}: .*{message}.*download"):
+        load_idx(path)
+
+
+def test_load_idx_gzip_cut_anywhere(write):
+    packed = gzip.compress(GOOD)
+    for end in range(len(packed)):
+        with pytest.raises(DataFileError):
+            load_idx(write(packed[:end]))
+
+
+def test_load_idx_gzip_with_any_byte_changed_never_gives_other_values(write):
+    packed, refused = gzip.compress(GOOD), 0
+    for i in range(len(packed)):
+        for flip in (0x01, 0x10, 0xFF):
+            try:
+                array = load_idx(write(packed[:i] + bytes([packed[i] ^ flip]) + packed[i + 1 :]))
+            except DataFileError:
+                refused += 1
+            else:  # a byte that says nothing about the content, such as the time of writing
+                assert array.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert refused > 2 * len(packed)
+
+
+def test_load_idx_damage_is_chained_and_a_value_error(write):
+    with pytest.raises(ValueError, match="gzip") as caught:
+        load_idx(write(gzip.compress(GOOD)[:-9]))
+    assert isinstance(caught.value.__cause__, EOFError)
+
+
+def test_load_idx_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"load_idx: there is no file .*nowhere"):
+        load_idx(tmp_path / "nowhere")
+
+
+# ---- digits ----
+
+
+def test_load_digits_values(place):
+    datasets = pytest.importorskip("sklearn.datasets")
+    split = load_digits()
+    assert isinstance(split, Split) and is_in(place, *split)
+    assert [a.shape for a in split] == [(1437, 1, 8, 8), (1437,), (360, 1, 8, 8), (360,)]
+    assert [a.dtype.name for a in split] == ["float32", "int64", "float32", "int64"]
+
+    x_train, y_train, x_test, y_test = map(backend.asnumpy, split)
+    digits = datasets.load_digits()
+
+    def rows(images, labels):  # one sortable line for each sample
+        return sorted(map(tuple, np.column_stack([images.reshape(len(labels), -1), labels]).tolist()))
+
+    images, labels = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
+    assert rows(images * 16, labels) == rows(
+        digits.images, digits.target
+    )  # every sample, once, with its label
+    assert images.min() == 0 and images.max() == 1
+    share = np.bincount(y_test) / np.bincount(digits.target)
+    np.testing.assert_allclose(share, 0.2, atol=0.005)  # stratified
+
+
+def test_load_digits_arguments():
+    pytest.importorskip("sklearn")
+    first, again, other = load_digits(), load_digits(seed=0), load_digits(seed=1)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (first.y_train != other.y_train).any()
+    half = load_digits(test_size=0.5, dtype="float64")
+    assert half.x_test.shape == (899, 1, 8, 8) and half.x_test.dtype == np.float64
+    assert load_digits(test_size=100).y_test.shape == (100,)
+
+
+def test_load_digits_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match=r'load_digits: .*pip install "xpconv\[examples\]"') as caught:
+        load_digits()
+    assert isinstance(caught.value.__cause__, ImportError)
+
+
+@pytest.mark.parametrize("load", [load_digits, load_mnist])
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool", "complex64"])
+def test_datasets_refuse_a_dtype_that_cannot_hold_fractions(load, dtype):
+    with pytest.raises(DTypeError, match=f"{load.__name__}: dtype: expected a floating dtype.*got {dtype}"):
+        load(dtype=dtype)
+
+
+# ---- MNIST ----
+
+TRAIN = np.arange(3 * 4 * 5).reshape(3, 4, 5) * 4  # 0 to 236
+TEST = 255 - np.arange(2 * 4 * 5).reshape(2, 4, 5)
+MNIST = {
+    "train-images-idx3-ubyte": idx_bytes(TRAIN),
+    "train-labels-idx1-ubyte": idx_bytes([7, 0, 255]),
+    "t10k-images-idx3-ubyte": idx_bytes(TEST),
+    "t10k-labels-idx1-ubyte": idx_bytes([9, 1]),
+}
+
+
+@pytest.fixture
+def mnist_dir(write, tmp_path):
+    for name, content in MNIST.items():
+        write(content, name)
+    return tmp_path
+
+
+def assert_is_tiny_mnist(split, dtype="float32"):
+    x_train, y_train, x_test, y_test = map(backend.asnumpy, split)
+    assert x_train.dtype == x_test.dtype == dtype and y_train.dtype == y_test.dtype == np.int64
+    np.testing.assert_array_equal(x_train, TRAIN[:, None].astype(dtype) / np.dtype(dtype).type(255))
+    np.testing.assert_array_equal(x_test, TEST[:, None].astype(dtype) / np.dtype(dtype).type(255))
+    assert y_train.tolist() == [7, 0, 255] and y_test.tolist() == [9, 1]
+
+
+def test_load_mnist_from_files(place, mnist_dir):
+    split = load_mnist(mnist_dir)
+    assert is_in(place, *split)
+    assert_is_tiny_mnist(split)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_load_mnist_dtype(mnist_dir, dtype):
+    assert_is_tiny_mnist(load_mnist(str(mnist_dir), dtype=dtype), dtype)
+
+
+@pytest.mark.parametrize("dot", [False, True], ids=["dash", "dot"])
+@pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gz"])
+def test_load_mnist_finds_the_names_in_use(write, tmp_path, dot, zipped):
+    for name, content in MNIST.items():
+        name = name.replace("-idx", ".idx") if dot else name
+        write(gzip.compress(content) if zipped else content, name + ".gz" * zipped)
+    assert_is_tiny_mnist(load_mnist(tmp_path))
+
+
+@pytest.mark.parametrize("name", MNIST)
+def test_load_mnist_missing_file(mnist_dir, name):
+    (mnist_dir / name).unlink()
+    dotted = name.replace("-idx", ".idx")
+    message = f"data_dir {re.escape(str(mnist_dir))} has none of {name}, {dotted}, {name}.gz, {dotted}.gz"
+    with pytest.raises(FileNotFoundError, match=message):
+        load_mnist(mnist_dir)
+
+
+MISMATCH = {
+    "fewer labels": (
+        {"train-labels-idx1-ubyte": idx_bytes([7, 0])},
+        "got 3 images in .*train-images.* and 2 labels in .*train-labels.*one data set",
+    ),
+    "other size": (
+        {"t10k-images-idx3-ubyte": idx_bytes(TEST.reshape(2, 5, 4))},
+        r"training and test images of one size, got \(4, 5\) and \(5, 4\)",
+    ),
+    "labels as images": (
+        {"t10k-images-idx3-ubyte": MNIST["t10k-labels-idx1-ubyte"]},
+        r"t10k-images.*: expected uint8 values on 3 axes, got uint8 of shape \(2,\)",
+    ),
+    "images as labels": (
+        {"train-labels-idx1-ubyte": MNIST["train-images-idx3-ubyte"]},
+        r"train-labels.*: expected uint8 values on 1 axes, got uint8 of shape \(3, 4, 5\)",
+    ),
+    "negative labels": (
+        {"train-labels-idx1-ubyte": idx_bytes([1, -1, 0], "i4")},
+        "train-labels.*: expected uint8 values on 1 axes, got int32",
+    ),
+    "wide images": (
+        {"train-images-idx3-ubyte": idx_bytes(TRAIN, "f4")},
+        "train-images.*: expected uint8 values on 3 axes, got float32",
+    ),
+    "cut short": ({"t10k-labels-idx1-ubyte": idx_bytes([9, 1])[:-1]}, "t10k-labels.*cut short"),
+}
+
+
+@pytest.mark.parametrize("fault", MISMATCH)
+def test_load_mnist_names_the_mismatch(mnist_dir, write, fault):
+    files, message = MISMATCH[fault]
+    for name, content in files.items():
+        write(content, name)
+    with pytest.raises(DataFileError, match=message):
+        load_mnist(mnist_dir)
+
+
+def test_load_mnist_from_openml(monkeypatch):
+    datasets = pytest.importorskip("sklearn.datasets")
+    n, asked = 10_002, []
+    x = np.zeros((n, 784))
+    x[:, 0], x[:, 27], x[:, 28] = np.arange(n) % 256, 51, 255
+    y = np.array([str(i % 10) for i in range(n)], dtype=object)  # OpenML's labels are text
+
+    def fetch_openml(name, **options):
+        asked.append((name, options["version"], options["as_frame"]))
+        return x, y
+
+    monkeypatch.setattr(datasets, "fetch_openml", fetch_openml)
+    x_train, y_train, x_test, y_test = load_mnist()
+    assert asked == [("mnist_784", 1, False)]
+    assert x_train.shape == (2, 1, 28, 28) and x_test.shape == (
+        10_000,
+        1,
+        28,
+        28,
+    )  # the last 10000 are the test
+    assert y_train.tolist() == [0, 1] and y_test.tolist() == [i % 10 for i in range(2, n)]
+    assert x_train.dtype == np.float32 and y_train.dtype == np.int64
+    corner = np.concatenate([x_train, x_test])[:, 0, 0, 0]
+    np.testing.assert_array_equal(corner, (np.arange(n) % 256).astype("f4") / np.float32(255))
+    np.testing.assert_array_equal(x_test[:, 0, 0, 27], np.float32(0.2))  # end of the first row
+    np.testing.assert_array_equal(x_test[:, 0, 1, 0], 1)  # start of the second
+
+
+@pytest.mark.parametrize("cause", [URLError("no route"), TimeoutError("slow"), ValueError("md5 checksum")])
+def test_load_mnist_without_network(monkeypatch, cause):
+    datasets = pytest.importorskip("sklearn.datasets")
+
+    def fetch_openml(*_, **__):
+        raise cause
+
+    monkeypatch.setattr(datasets, "fetch_openml", fetch_openml)
+    with pytest.raises(OSError, match=r"load_mnist: could not fetch .*data_dir=\.\.\.") as caught:
+        load_mnist()
+    assert caught.value.__cause__ is cause and str(cause) in str(caught.value)
+
+
+def test_load_mnist_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match=r'load_mnist: .*pip install "xpconv\[examples\]"'):
+        load_mnist()
+
+
+def test_load_mnist_the_real_one():
+    beside = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+    folder = Path(os.environ.get("XPCONV_MNIST_DIR", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no MNIST in {folder}; set XPCONV_MNIST_DIR to the folder of its IDX files")
+    x_train, y_train, x_test, y_test = load_mnist(folder)
+    assert x_train.shape == (60000, 1, 28, 28) and x_test.shape == (10000, 1, 28, 28)
+    assert np.bincount(y_train).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert y_train[:5].tolist() == [5, 0, 4, 1, 9] and y_test[:5].tolist() == [7, 2, 1, 0, 4]
+    mean, std = x_train.mean(dtype="f8"), x_train.std(dtype="f8")  # the figures everybody normalises with
+    assert (round(float(mean), 4), round(float(std), 4)) == (0.1307, 0.3081)
+
+
+# ---- batches ----
+
+
+def samples(n):
+    """Sample i is [10 i, 10 i + 1] with target i, so that a batch shows where it came from."""
+    y = np.arange(n)
+    return backend.asarray(np.stack([10 * y, 10 * y + 1], 1)), backend.asarray(y)
+
+
+def epoch(loader):
+    """The targets of each batch, after a look that the inputs belong to them."""
+    parts = [(backend.asnumpy(x), backend.asnumpy(y)) for x, y in loader]
+    for x, y in parts:
+        np.testing.assert_array_equal(x, np.stack([10 * y, 10 * y + 1], 1))
+    return [y.tolist() for _, y in parts]
+
+
+def test_batches_in_order(place):
+    x, y = samples(7)
+    loader = batches(x, y, 3)
+    assert len(loader) == 3
+    assert epoch(loader) == epoch(loader) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert all(is_in(place, *pair) for pair in loader)
+
+
+def test_batches_in_order_are_views():
+    x, y = samples(7)
+    for x_batch, y_batch in batches(x, y, 3):
+        assert np.shares_memory(x_batch, x) and np.shares_memory(y_batch, y)
+
+
+def test_batches_shuffled_the_same_on_every_backend(place):
+    x, y = samples(7)
+    loader = batches(x, y, 3, True, 5)
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        order = rng.permutation(7).tolist()
+        assert epoch(loader) == [order[:3], order[3:6], order[6:]]
+    assert all(is_in(place, *pair) for pair in loader)
+
+
+def test_batches_stay_where_the_arrays_are(place):
+    x, y = samples(4)
+    with backend.use_backend("numpy"):  # the active backend is another than that of the arrays
+        assert all(is_in(place, *pair) for pair in batches(x, y, 3, shuffle=True, seed=0))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize(("n", "size"), [(1, 1), (6, 1), (6, 3), (7, 3), (8, 3), (7, 7)])
+def test_batches_cover_every_sample_once(n, size, drop_last, shuffle):
+    loader = batches(*samples(n), size, shuffle, 0, drop_last=drop_last)
+    parts = epoch(loader)
+    full, rest = divmod(n, size)
+    assert [len(p) for p in parts] == [size] * full + [rest] * (rest > 0 and not drop_last)
+    assert len(loader) == len(parts)
+    seen = {i for part in parts for i in part}
+    assert len(seen) == sum(map(len, parts)) and seen <= set(range(n))
+
+
+def test_batches_epochs_and_seeds():
+    x, y = samples(50)
+    loader = batches(x, y, 8, shuffle=True, seed=0)
+    first, second = epoch(loader), epoch(loader)
+    assert first != second
+    again = batches(x, y, 8, shuffle=True, seed=0)
+    assert [epoch(again), epoch(again)] == [first, second]
+    assert epoch(batches(x, y, 8, shuffle=True, seed=1)) != first
+    assert epoch(batches(x, y, 8, shuffle=True)) != epoch(batches(x, y, 8, shuffle=True))
+    assert epoch(batches(x, y, 8, shuffle=True, seed=np.random.default_rng(0))) == first
+
+
+def test_batches_leave_the_arrays_alone():
+    x, y = samples(7)
+    before = x.copy(), y.copy()
+    epoch(batches(x, y, 3, shuffle=True, seed=0))
+    np.testing.assert_array_equal(x, before[0])
+    np.testing.assert_array_equal(y, before[1])
+
+
+def test_batches_upload_the_order_once_an_epoch(monkeypatch):
+    module, uploads = sys.modules[batches.__module__], []  # the name xpconv.data.batches is the class
+    upload = module.asarray
+    monkeypatch.setattr(module, "asarray", lambda *a, **k: uploads.append(a) or upload(*a, **k))
+    loader = batches(*samples(9), 2, shuffle=True, seed=0)
+    epoch(loader), epoch(loader)
+    assert len(uploads) == 2
+    epoch(batches(*samples(9), 2))
+    assert len(uploads) == 2
+
+
+@pytest.mark.parametrize("size", [2.0, "2", None, True, np.float64(2)])
+def test_batches_size_of_another_type(size):
+    with pytest.raises(TypeError, match=f"batches: batch_size: expected an int, got {type(size).__name__}"):
+        batches(*samples(4), size)
+
+
+@pytest.mark.parametrize("size", [0, -3, np.int64(0)])
+def test_batches_size_too_small(size):
+    with pytest.raises(ValueError, match=f"batches: batch_size: expected 1 or more, got {size}"):
+        batches(*samples(4), size)
+
+
+def test_batches_numpy_integer_size():
+    assert epoch(batches(*samples(4), np.int64(3))) == [[0, 1, 2], [3]]
+
+
+def test_batches_lengths():
+    with pytest.raises(ShapeError, match=r"batches: x and y: expected equal lengths.*\(4, 2\) and \(3,\)"):
+        batches(samples(4)[0], samples(3)[1], 2)
+    with pytest.raises(ShapeError, match=r"shapes \(\) and \(\)"):
+        batches(np.array(1.0), np.array(1.0), 2)
+    with pytest.raises(ShapeError, match="batches: x and y: expected a length of at least 1, got 0"):
+        batches(*samples(0), 2)
+    with pytest.raises(ShapeError, match="at least batch_size = 5, as drop_last is on, got 4"):
+        batches(*samples(4), 5, drop_last=True)
+
+
+def test_batches_of_no_array_or_of_two_backends(place):
+    x, y = samples(4)
+    with pytest.raises(BackendError, match=r"batches: x and y: .*got builtins.list; .*asarray"):
+        batches([1, 2, 3, 4], y, 2)
+    if place != "numpy":
+        with pytest.raises(
+            BackendError, match=f"batches: x and y: arrays of different backends: {place}, numpy"
+        ):
+            batches(x, backend.asnumpy(y), 2)
+
+
+# ---- the door ----
+
+
+def test_importing_data_is_light():
+    heavy = "{'sklearn', 'scipy', 'matplotlib', 'pandas', 'cupy', 'tqdm'}"
+    script = f"import sys, xpconv.data; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

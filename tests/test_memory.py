@@ -1,0 +1,141 @@
+"""What forwards keep, when it goes, and that bad input loses nothing."""
+
+import numpy as np
+import pytest
+
+import xpconv
+from xpconv.errors import BackwardError
+
+X = np.random.default_rng(0).normal(size=(3, 5)).astype("float32")
+
+
+def model():
+    return xpconv.Sequential(xpconv.Dense(5, 4, rng=0), xpconv.ReLU(), xpconv.Dense(4, 2, rng=1))
+
+
+def pending(layer):
+    return sum(len(below._stack()) for _, below in layer.named_layers())
+
+
+def test_backward_frees_what_forward_kept(backend):
+    net, x = model(), xpconv.asarray(X)
+    y = net(x)
+    assert pending(net) == 4
+    net.backward(xpconv.get_xp(y).ones_like(y))
+    assert pending(net) == 0
+
+
+def test_last_in_first_out(backend):
+    """Two forwards, then their backwards in reverse: a Siamese net."""
+    net, a, b = model(), xpconv.asarray(X), xpconv.asarray(2 * X[:2])
+    ya, yb = net(a), net(b)
+    gb, ga = xpconv.get_xp(a).ones_like(yb), xpconv.get_xp(a).ones_like(ya)
+    db, da = net.backward(gb), net.backward(ga)
+    alone = model()
+    for x, g, d in ((a, ga, da), (b, gb, db)):
+        alone(x)
+        np.testing.assert_array_equal(xpconv.asnumpy(alone.backward(g)), xpconv.asnumpy(d))
+
+
+def test_no_grad_keeps_nothing_and_modes_are_another_thing(backend):
+    net, x = model(), xpconv.asarray(X)
+    with xpconv.no_grad():
+        net(x)
+    assert pending(net) == 0
+    net.eval()(x)
+    assert pending(net) == 4
+    net.forget()
+    assert pending(net) == 0
+
+
+def test_a_failed_forward_leaves_nothing_behind(backend):
+    broken = xpconv.Sequential(xpconv.Dense(5, 4), xpconv.ReLU(), xpconv.Dense(3, 2))
+    x = xpconv.asarray(X)
+    earlier = broken[:2](x)
+    with pytest.raises(ValueError, match="in_features=3"):
+        broken(x)
+    assert pending(broken) == 2  # those of the earlier, successful forward
+    broken[1].backward(xpconv.get_xp(x).ones_like(earlier))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [lambda bad: xpconv.Sequential(xpconv.ReLU(), bad), lambda bad: xpconv.Residual(xpconv.ReLU(), bad)],
+)
+def test_a_failed_backward_leaves_nothing_behind(block):
+    class Failing(xpconv.ReLU):
+        def backward(self, grad_output, input_grad=True):
+            raise MemoryError
+
+    net = block(Failing())
+    x = np.ones((2, 2))
+    net(x)
+    with pytest.raises(MemoryError):
+        net.backward(x)
+    assert pending(net) == 0
+
+
+def test_bad_grad_output_loses_nothing(backend):
+    net, x = model(), xpconv.asarray(X)
+    y = net(x)
+    ones = xpconv.get_xp(x).ones_like(y)
+    for wrong, error in [(ones[:2], ValueError), (ones.astype("float64"), TypeError), (None, TypeError)]:
+        with pytest.raises(error, match=r"Sequential\.backward: grad_output"):
+            net.backward(wrong)
+    net.backward(ones)
+    with pytest.raises(BackwardError, match=r"Sequential\.backward: no forward to go back through"):
+        net.backward(ones)
+
+
+def test_input_grad_false_stops_at_the_first_parameters(backend):
+    class Watched(xpconv.Flatten):
+        def backward(self, grad_output, input_grad=True):
+            raise RuntimeError("nobody needs this gradient")
+
+    net = xpconv.Sequential(Watched(), model())
+    x = xpconv.asarray(X.reshape(3, 5, 1))
+    ones = xpconv.get_xp(x).ones((3, 2), dtype="float32")
+    net(x)
+    assert net.backward(ones, input_grad=False) is None
+    assert pending(net) == 0
+    alone = model()
+    alone(xpconv.asarray(X))
+    alone.backward(ones)
+    for mine, other in zip(net.parameters(), alone.parameters(), strict=True):
+        np.testing.assert_array_equal(xpconv.asnumpy(mine.grad), xpconv.asnumpy(other.grad))
+
+
+def test_many_forwards_without_backward_are_warned_about():
+    layer = xpconv.ReLU()
+    for _ in range(255):
+        layer(X)
+    with pytest.warns(RuntimeWarning, match=r"ReLU: 256 forwards wait for their backward .*no_grad"):
+        layer(X)
+
+
+def test_a_layer_of_ones_own():
+    class Scale(xpconv.Layer):
+        def __init__(self, factor):
+            self.factor = xpconv.Parameter(xpconv.asarray(np.array([factor])), "factor")
+
+        def forward(self, x):
+            return self.keep(x * self.factor.data, x)
+
+        def backward(self, grad_output, input_grad=True):
+            (x,) = self.recall(grad_output)
+            self.factor.accumulate((grad_output * x).sum(keepdims=True).reshape(1))
+            return grad_output * self.factor.data if input_grad else None
+
+    from xpconv.testing import assert_layer_ok
+
+    assert_layer_ok(
+        lambda: Scale(3.0),
+        X.astype("float64"),
+        reference=lambda x, factor: 3 * x,
+        backends=["numpy", "double"],
+    )
+
+
+def test_layer_without_forward():
+    with pytest.raises(TypeError, match=r"Layer defines no forward"):
+        xpconv.Layer()(X)

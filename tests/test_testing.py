@@ -1,0 +1,163 @@
+"""The checks themselves: every planted error must be caught."""
+
+import numpy as np
+import pytest
+
+import xpconv
+from xpconv.testing import assert_layer_ok, gradcheck
+
+X = np.random.default_rng(0).normal(size=(3, 4))
+
+
+class Right(xpconv.Dense):
+    """A correct layer, to break in one place at a time."""
+
+    def __init__(self):
+        super().__init__(4, 2, rng=0)
+
+
+def linear(x, weight, bias):
+    return x @ weight.T + bias
+
+
+def test_the_right_layer_passes():
+    assert_layer_ok(Right, X, reference=linear, backends=["numpy", "double"])
+
+
+class WrongForward(Right):
+    def forward(self, x):
+        return super().forward(x) + 1e-3
+
+
+class WrongInputGradient(Right):
+    def backward(self, grad_output, input_grad=True):
+        dx = super().backward(grad_output, input_grad)
+        return None if dx is None else dx * 1.001
+
+
+class WrongWeightGradient(Right):
+    def backward(self, grad_output, input_grad=True):
+        if not self._stack():
+            return super().backward(grad_output, input_grad)
+        _, x = self._stack()[-1].saved
+        self.weight.accumulate(0.001 * grad_output.T @ x)
+        return super().backward(grad_output, input_grad)
+
+
+class NoBiasGradient(Right):
+    def backward(self, grad_output, input_grad=True):
+        dx = super().backward(grad_output, input_grad)
+        self.bias.grad = None
+        return dx
+
+
+class OverwritesGradient(Right):
+    def backward(self, grad_output, input_grad=True):
+        self.weight.grad = None
+        return super().backward(grad_output, input_grad)
+
+
+class ModifiesInput(Right):
+    def forward(self, x):
+        y = super().forward(x)
+        x *= 2
+        return y
+
+
+class ModifiesGradOutput(Right):
+    def backward(self, grad_output, input_grad=True):
+        dx = super().backward(grad_output, input_grad)
+        grad_output *= 0
+        return dx
+
+
+class Promotes(Right):
+    def backward(self, grad_output, input_grad=True):
+        dx = super().backward(grad_output, input_grad)
+        return None if dx is None else dx.astype("float64")
+
+
+class WrongShape(Right):
+    def backward(self, grad_output, input_grad=True):
+        dx = super().backward(grad_output, input_grad)
+        return None if dx is None else dx[:1]
+
+
+class IgnoresInputGrad(Right):
+    def backward(self, grad_output, input_grad=True):
+        return super().backward(grad_output)
+
+
+class NeedsContiguousInput(Right):
+    def forward(self, x):
+        return super().forward(
+            np.frombuffer(x.base if x.base is not None else x, x.dtype)[: x.size].reshape(x.shape)
+        )
+
+
+class KeepsUnderNoGrad(Right):
+    def forward(self, x):
+        y = super().forward(x)
+        if not self._stack():
+            with_memory = xpconv.layers.memory._keeping.set(True)
+            self.keep(y, np, x)
+            xpconv.layers.memory._keeping.reset(with_memory)
+        return y
+
+
+class HiddenState(Right):
+    def __init__(self):
+        super().__init__()
+        self.offset = np.random.default_rng().normal()
+
+    def forward(self, x):
+        return super().forward(x) + self.offset
+
+
+PLANTED = {
+    WrongForward: "output against the reference",
+    WrongInputGradient: "gradient with respect to the input",
+    WrongWeightGradient: "gradient with respect to weight",
+    NoBiasGradient: "gave bias no gradient",
+    OverwritesGradient: "gradient of weight after two backwards",
+    ModifiesInput: "^input unchanged",
+    ModifiesGradOutput: "grad_output unchanged",
+    Promotes: "dtype of the input gradient",
+    WrongShape: "shape of the input gradient",
+    IgnoresInputGrad: r"backward\(input_grad=False\)",
+    NeedsContiguousInput: "non-contiguous input",
+    KeepsUnderNoGrad: "under no_grad must raise",
+    HiddenState: "float32 against float64: output",
+}
+
+
+@pytest.mark.parametrize("layer", PLANTED, ids=lambda c: c.__name__)
+def test_planted_errors_are_caught(layer):
+    reference = linear if layer is WrongForward else None
+    with pytest.raises(AssertionError, match=PLANTED[layer]):
+        assert_layer_ok(layer, X, reference=reference)
+
+
+def test_a_difference_between_backends_is_caught():
+    class OffOnOne(Right):
+        def forward(self, x):
+            y = super().forward(x)
+            return y if isinstance(x, np.ndarray) else y + 1e-6
+
+    with pytest.raises(AssertionError, match="double against numpy: output"):
+        assert_layer_ok(OffOnOne, X, backends=["numpy", "double"])
+
+
+@pytest.mark.parametrize("layer", [WrongInputGradient, WrongWeightGradient, NoBiasGradient])
+def test_gradcheck_catches_them_too(layer):
+    with pytest.raises(AssertionError, match=r"gradient with respect to|gave bias no gradient"):
+        gradcheck(layer().to(dtype="float64"), X)
+
+
+def test_gradcheck_leaves_input_and_parameters_alone():
+    layer, x = Right().to(dtype="float64"), X.copy()
+    before = layer.state_dict()
+    gradcheck(layer, x)
+    np.testing.assert_array_equal(x, X)
+    for name, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])

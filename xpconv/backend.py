@@ -1,0 +1,274 @@
+"""The switch between array modules: NumPy on the CPU, CuPy on an NVIDIA GPU.
+
+    xp = get_xp(x, weight)   # the module that owns these arrays
+    xp = get_xp()            # the active backend's module, for making new arrays
+
+Arrays decide whenever there are any; the active backend only says where new arrays are made.
+It is the innermost `use_backend`, else the last `set_backend`, else the environment variable
+`XPCONV_BACKEND` (`numpy`, `cupy` or `auto`), else NumPy. This is the only file that imports cupy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import BackendError, BackendUnavailableError
+
+Array = Any  # an array of whichever module: NumPy and CuPy share no static type
+
+
+class Backend(NamedTuple):
+    """An array module together with the way to it (`asarray`) and back to the host (`asnumpy`)."""
+
+    name: str
+    xp: Any
+    array_type: type
+    asarray: Callable[..., Array]
+    asnumpy: Callable[[Array], np.ndarray]
+
+
+_backends: dict[str, Backend] = {}
+_owner_of: dict[type, Backend] = {}  # array type -> backend, filled as types are met
+_default: Backend | None = None
+_override: ContextVar[Backend | None] = ContextVar("xpconv_backend", default=None)
+
+
+def register_backend(
+    name: str,
+    module: ModuleType | Any,
+    array_type: type,
+    *,
+    asarray: Callable[..., Array] | None = None,
+    asnumpy: Callable[[Array], np.ndarray] | None = None,
+) -> None:
+    """Make a further array module known under `name`, for `set_backend(name)` and `get_xp(x)`.
+
+    Args:
+        name: what users pass to `set_backend`, `use_backend` and `Layer.to`.
+        module: a module with NumPy's functions, as CuPy is.
+        array_type: the class of its arrays (subclasses are recognised too).
+        asarray: `asarray(obj, dtype=None)`, from host data to the module; default `module.asarray`.
+        asnumpy: from one of its arrays to a `numpy.ndarray`; default `module.asnumpy`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> class Tagged(np.ndarray): ...
+        >>> xpconv.register_backend("tagged", np, Tagged, asnumpy=np.asarray,
+        ...                         asarray=lambda x, dtype=None: np.asarray(x, dtype).view(Tagged))
+        >>> with xpconv.use_backend("tagged"):
+        ...     type(xpconv.asarray([1.0, 2.0])).__name__
+        'Tagged'
+    """
+    backend = Backend(name, module, array_type, asarray or module.asarray, asnumpy or module.asnumpy)
+    _backends[name] = backend
+    _owner_of.clear()  # a type met before may have a closer owner now
+
+
+register_backend("numpy", np, np.ndarray, asnumpy=np.asarray)
+
+
+def _load_cupy() -> Backend:
+    """Import CuPy and make sure that a device answers, as the import alone proves nothing."""
+    if "cupy" in _backends:
+        return _backends["cupy"]
+    try:
+        import cupy
+    except ImportError as cause:
+        raise BackendUnavailableError(
+            "backend 'cupy': CuPy cannot be imported. Install it with `pip install \"xpconv[cuda12]\"` "
+            '(or `"xpconv[cuda13]"`, to match your driver), or set XPCONV_BACKEND=numpy.'
+        ) from cause
+    try:
+        cupy.cuda.runtime.getDevice()
+        cupy.empty(1)
+    except Exception as cause:  # whatever CUDA says, it is chained below
+        raise BackendUnavailableError(
+            f"backend 'cupy': CuPy {cupy.__version__} is installed, but no CUDA device answers "
+            f"({cause}). Check `nvidia-smi`, the driver and CUDA_VISIBLE_DEVICES, "
+            "or set XPCONV_BACKEND=numpy."
+        ) from cause
+    register_backend("cupy", cupy, cupy.ndarray)
+    return _backends["cupy"]
+
+
+def _find(name: str) -> Backend:
+    """The backend called `name`, loaded if need be; `auto` is cupy if a device answers, else numpy."""
+    if name in _backends:
+        return _backends[name]
+    if name == "cupy":
+        return _load_cupy()
+    if name == "auto":
+        try:
+            return _load_cupy()
+        except BackendUnavailableError:
+            return _backends["numpy"]
+    choices = ", ".join(repr(n) for n in dict.fromkeys(["numpy", "cupy", "auto", *_backends]))
+    raise ValueError(f"unknown backend {name!r}: choose one of {choices}")
+
+
+def _active() -> Backend:
+    backend = _override.get() or _default
+    return backend if backend is not None else _read_environment()
+
+
+def _read_environment() -> Backend:
+    global _default
+    name = os.environ.get("XPCONV_BACKEND", "numpy")
+    try:
+        _default = _find(name)
+    except ValueError as cause:
+        raise ValueError(f"environment variable XPCONV_BACKEND: {cause}") from None
+    return _default
+
+
+def set_backend(name: str) -> None:
+    """Choose the array module in which new arrays (parameters, data) are made, for all threads.
+
+    Args:
+        name: `'numpy'`, `'cupy'`, `'auto'` (cupy if a device answers, else numpy) or a registered name.
+
+    Raises:
+        ValueError: the name is unknown.
+        BackendUnavailableError: cupy was asked for and cannot be used; the CUDA error is its cause.
+        RuntimeError: inside `use_backend`, which would hide the change.
+
+    Example:
+        >>> import xpconv
+        >>> xpconv.set_backend("numpy")
+        >>> xpconv.get_xp().__name__
+        'numpy'
+    """
+    global _default
+    override = _override.get()
+    if override is not None:
+        raise RuntimeError(
+            f"set_backend({name!r}): inside `with use_backend({override.name!r})`, which takes "
+            "precedence; leave the block first"
+        )
+    _default = _find(name)
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[Any]:
+    """Choose the array module for the length of a `with` block, in this thread or task only.
+
+    Yields the module. Takes the names and raises the errors of `set_backend`.
+
+    Example:
+        >>> import xpconv
+        >>> with xpconv.use_backend("numpy") as xp:
+        ...     xpconv.asarray([1, 2, 3]).sum() == xp.asarray(6)
+        np.True_
+    """
+    backend = _find(name)
+    token = _override.set(backend)
+    try:
+        yield backend.xp
+    finally:
+        _override.reset(token)
+
+
+def backend_of(*arrays: Array) -> Backend:
+    """The backend that owns all of `arrays`; without arrays, the active one."""
+    if not arrays:
+        return _active()
+    try:
+        backend = _owner_of[type(arrays[0])]
+    except KeyError:
+        backend = _find_owner(arrays[0])
+    for array in arrays:
+        if _owner_of.get(type(array)) is not backend and _find_owner(array) is not backend:
+            names = ", ".join(_find_owner(a).name for a in arrays)
+            raise BackendError(
+                f"arrays of different backends: {names}; bring them together with "
+                "xpconv.asarray(x) (to the active backend) or layer.to(name)"
+            )
+    return backend
+
+
+def _find_owner(array: Array) -> Backend:
+    kind = type(array)
+    if kind not in _owner_of:
+        matches = [b for b in _backends.values() if issubclass(kind, b.array_type)]
+        if not matches and kind.__module__.partition(".")[0] == "cupy":
+            matches = [_load_cupy()]  # made by the user, before the backend was ever asked for
+        if not matches:
+            raise BackendError(
+                f"expected an array of one of the backends {', '.join(_backends)}, got "
+                f"{kind.__module__}.{kind.__qualname__}; convert it with xpconv.asarray(x)"
+            )
+        # The closest class wins: a backend whose arrays subclass another's is not mistaken for it.
+        _owner_of[kind] = min(matches, key=lambda b: kind.__mro__.index(b.array_type))
+    return _owner_of[kind]
+
+
+def get_xp(*arrays: Array) -> Any:
+    """The module that owns `arrays`; without arrays, the active backend's module.
+
+    Raises:
+        BackendError: (a TypeError) the arrays belong to different modules, or to none.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.get_xp(np.zeros(3), np.ones(2)).__name__
+        'numpy'
+    """
+    return backend_of(*arrays).xp
+
+
+def get_backend() -> str:
+    """The name of the active backend: where new arrays are made.
+
+    Example:
+        >>> import xpconv
+        >>> xpconv.get_backend()
+        'numpy'
+    """
+    return _active().name
+
+
+def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array:
+    """Bring host data, or an array of any backend, to the active backend (or to `backend`).
+
+    Args:
+        obj: array of any registered backend, list, scalar, or anything `numpy.asarray` takes.
+        dtype: dtype of the result; default: the dtype that `obj` has.
+        backend: name of the backend to bring it to; default: the active one.
+
+    Returns:
+        The array itself where it is already there with that dtype, else a new one.
+
+    Example:
+        >>> import xpconv
+        >>> xpconv.asarray([[1, 2]], dtype="float32")
+        array([[1., 2.]], dtype=float32)
+    """
+    target = _active() if backend is None else _find(backend)
+    if isinstance(obj, target.array_type):
+        array: Array = obj
+        return array if dtype is None or array.dtype == dtype else array.astype(dtype)
+    return target.asarray(asnumpy(obj), dtype=dtype)
+
+
+def asnumpy(obj: Any) -> np.ndarray:
+    """Bring an array of any backend to the host; what is no backend's array goes to `numpy.asarray`.
+
+    On a GPU this waits for the device and copies: call it once per report, not once per batch.
+
+    Example:
+        >>> import xpconv
+        >>> xpconv.asnumpy([1, 2])
+        array([1, 2])
+    """
+    try:
+        owner = _find_owner(obj)
+    except BackendError:
+        return np.asarray(obj)
+    return owner.asnumpy(obj)

@@ -1,0 +1,89 @@
+"""Mini-batches of two arrays, in order or shuffled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..backend import Array, asarray, backend_of
+from ..errors import BackendError, ShapeError
+
+
+class batches:  # lower-case as `range` is: to its user it is a function
+    """Go through `x` and `y` in mini-batches; every loop over the object is one epoch.
+
+    Args:
+        x, y: arrays of one backend and equal length along their first axis: inputs and targets.
+        batch_size: samples in a batch; the last one has what remains.
+        shuffle: put the samples in a new random order for every epoch.
+        seed: of that order (an int or a `numpy.random.Generator`; default: fresh entropy). It is drawn on
+            the host, so the same seed gives the same epochs on every backend.
+        drop_last: leave the last batch out where it is not full.
+
+    Yields:
+        `(x[i], y[i])` on the backend of `x` and `y`: views of them, or copies where `shuffle` is on. On a
+        GPU the order is uploaded once an epoch, and nothing waits for the device.
+
+    Raises:
+        ShapeError: (a ValueError) lengths differ, or there is no batch to give.
+        BackendError: (a TypeError) `x` and `y` are of different backends, or no arrays.
+        TypeError, ValueError: `batch_size` is not a positive integer.
+
+    Example:
+        >>> import numpy as np
+        >>> from xpconv.data import batches
+        >>> x, y = np.arange(10.0).reshape(5, 2), np.array([0, 1, 0, 1, 1])
+        >>> for x_batch, y_batch in batches(x, y, 2):
+        ...     print(x_batch.shape, y_batch)
+        (2, 2) [0 1]
+        (2, 2) [0 1]
+        (1, 2) [1]
+        >>> len(batches(x, y, 2, shuffle=True, seed=0, drop_last=True))
+        2
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        y: Array,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int | np.random.Generator | None = None,
+        *,
+        drop_last: bool = False,
+    ) -> None:
+        try:
+            self._backend = backend_of(x, y).name
+        except BackendError as cause:
+            raise BackendError(f"batches: x and y: {cause}") from None
+        if not isinstance(batch_size, (int, np.integer)) or isinstance(batch_size, bool):
+            raise TypeError(f"batches: batch_size: expected an int, got {type(batch_size).__name__}")
+        if batch_size < 1:
+            raise ValueError(f"batches: batch_size: expected 1 or more, got {batch_size}")
+        if not x.shape or x.shape[:1] != y.shape[:1]:
+            raise ShapeError(
+                "batches: x and y: expected equal lengths along the first axis, "
+                f"got shapes {x.shape} and {y.shape}"
+            )
+        n = x.shape[0]
+        self._starts = range(0, n - n % batch_size if drop_last else n, batch_size)
+        if not self._starts:
+            least = f"batch_size = {batch_size}, as drop_last is on" if n else "1"
+            raise ShapeError(f"batches: x and y: expected a length of at least {least}, got {n}")
+        self._x, self._y, self._size, self._shuffle = x, y, batch_size, shuffle
+        self._rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        order = None
+        if self._shuffle:
+            order = asarray(self._rng.permutation(self._x.shape[0]), backend=self._backend)
+        for start in self._starts:
+            part: Array = slice(start, start + self._size)
+            if order is not None:
+                part = order[part]
+            yield self._x[part], self._y[part]

@@ -1,0 +1,92 @@
+"""The IDX file format, in which MNIST and its relatives come.
+
+    00 00 | type code | rank | size of each axis (4 bytes each) | values, last axis fastest
+
+All numbers are big-endian; the whole may be gzipped.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataFileError
+
+_DTYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+
+
+def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read an IDX file, plain or gzipped (its first bytes tell which, not its name).
+
+    Args:
+        path: the file.
+
+    Returns:
+        A writable NumPy array, on the host, with the shape and type that the file states (`uint8`,
+        `int8`, `int16`, `int32`, `float32` or `float64`, in native byte order).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataFileError: (a ValueError) the file is not IDX, is cut short, too long or damaged.
+
+    Source:
+        The format is described at http://yann.lecun.com/exdb/mnist/.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from xpconv.data import load_idx
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "three-bytes"
+        ...     _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 0, 9]))
+        ...     load_idx(path)
+        array([7, 0, 9], dtype=uint8)
+    """
+    raw = _read(Path(path))
+    if len(raw) < 4:
+        raise _broken(path, "a header of at least 4 bytes", f"{len(raw)} bytes")
+    if raw[:2] != b"\0\0":
+        raise _broken(path, "the magic bytes 00 00", raw[:2].hex(" "))
+    code, rank = raw[2], raw[3]
+    if code not in _DTYPES:
+        raise _broken(path, f"a type code among {', '.join(f'0x{c:02x}' for c in _DTYPES)}", f"0x{code:02x}")
+    start = 4 + 4 * rank
+    if len(raw) < start:
+        raise _broken(path, f"a header of {start} bytes for {rank} axes", f"{len(raw)} bytes")
+    shape = struct.unpack_from(f">{rank}I", raw, 4)
+    dtype = np.dtype(_DTYPES[code])
+    size, came = math.prod(shape) * dtype.itemsize, len(raw) - start
+    if came != size:
+        fault = "cut short" if came < size else "trailing bytes"
+        raise _broken(path, f"{size} bytes of data for {dtype} of shape {shape}", f"{came} bytes ({fault})")
+    try:
+        array: np.ndarray = np.ndarray(shape, dtype.newbyteorder(">"), buffer=raw, offset=start)
+    except ValueError as cause:  # more axes than NumPy has, or sizes that overflow beside a zero
+        raise _broken(path, "a shape that NumPy can hold", f"{shape}") from cause
+    return array.astype(dtype)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"load_idx: there is no file {path}; check the path") from None
+    if raw[:2] != b"\x1f\x8b":
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as cause:
+        raise _broken(path, "an intact gzip file", f"damage ({cause})") from cause
+
+
+def _broken(path: str | os.PathLike[str], expected: str, got: str) -> DataFileError:
+    return DataFileError(
+        f"load_idx: {os.fspath(path)}: expected {expected}, got {got}; "
+        "download the file again and pass it as it comes, plain or gzipped"
+    )

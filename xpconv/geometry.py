@@ -1,0 +1,138 @@
+"""The arithmetic of windows that slide over images, for convolution and pooling in any dimension.
+
+One axis of a window has a kernel size `k`, stride `s`, dilation `d` and padding `(lo, hi)`. Output
+position `p` looks through tap `r` at input position `h = p*s - lo + r*d`. Everything here follows
+from that line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+from operator import index
+from typing import NamedTuple
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+class Window(NamedTuple):
+    """How a kernel slides over the spatial axes: one entry an axis."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Pairs
+    dilation: tuple[int, ...]
+
+    def output_shape(self, spatial: Sequence[int], ceil_mode: bool = False) -> tuple[int, ...]:
+        return tuple(
+            output_size(n, k, s, p, d, ceil_mode)
+            for n, k, s, p, d in zip(
+                spatial, self.kernel, self.stride, self.padding, self.dilation, strict=True
+            )
+        )
+
+    def taps(self, spatial: Sequence[int], output: Sequence[int]) -> tuple[Tap, ...]:
+        """Every tap of the kernel, in row-major order: `y[tap.out]` sees `x[tap.into]` through it."""
+        return _taps(self, tuple(spatial), tuple(output))
+
+    def counts(
+        self, spatial: Sequence[int], output: Sequence[int], include_pad: bool
+    ) -> list[tuple[int, ...]]:
+        """For each axis, how many input (and padding) positions each output's window covers."""
+        result = []
+        for n, m, k, s, (lo, hi) in zip(spatial, output, self.kernel, self.stride, self.padding, strict=True):
+            low, high = (-lo, n + hi) if include_pad else (0, n)
+            starts = range(-lo, -lo + m * s, s)
+            result.append(tuple(max(0, min(h + k, n + hi, high) - max(h, low)) for h in starts))
+        return result
+
+
+class Tap(NamedTuple):
+    """One position in the kernel, and the slices of output and input that meet through it."""
+
+    offset: tuple[int, ...]
+    out: tuple[slice, ...]
+    into: tuple[slice, ...]
+
+
+def output_size(
+    size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int, ceil_mode: bool = False
+) -> int:
+    """Number of window positions along one axis; zero or less where the kernel does not fit.
+
+    With `ceil_mode` a last window may hang over the end, if it starts inside the input or the lower
+    padding (the rule of `torch.nn.MaxPool2d`).
+
+    Example:
+        >>> output_size(28, kernel=5, stride=2, padding=(0, 0), dilation=1)
+        12
+    """
+    lo, hi = padding
+    room = size + lo + hi - dilation * (kernel - 1) - 1
+    if not ceil_mode:
+        return room // stride + 1
+    count = -(-room // stride) + 1
+    return count - 1 if (count - 1) * stride >= size + lo else count
+
+
+def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> Pairs:
+    """Padding that keeps the size at stride 1; an odd one goes to the end, as in PyTorch."""
+    totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    return tuple((t // 2, t - t // 2) for t in totals)
+
+
+@lru_cache(maxsize=1024)
+def _taps(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> tuple[Tap, ...]:
+    axes = []
+    for n, m, k, s, (lo, _), d in zip(
+        spatial, output, window.kernel, window.stride, window.padding, window.dilation, strict=True
+    ):
+        axis = []
+        for r in range(k):
+            shift = r * d - lo  # h = p*s + shift, wanted in [0, n)
+            first = max(0, -(shift // s))  # smallest p with h >= 0
+            last = min(m - 1, (n - 1 - shift) // s)  # largest p with h < n
+            if first > last:
+                axis.append((r, slice(0, 0), slice(0, 0)))
+            else:
+                axis.append((r, slice(first, last + 1), slice(first * s + shift, last * s + shift + 1, s)))
+        axes.append(axis)
+    return tuple(
+        Tap(tuple(a[0] for a in combo), tuple(a[1] for a in combo), tuple(a[2] for a in combo))
+        for combo in product(*axes)
+    )
+
+
+# --- arguments: one home for "an int or a tuple of them" ---------------------------------------------
+
+
+def to_int(where: str, value: object, minimum: int) -> int:
+    """`value` as an int of at least `minimum`; `where` is what an error calls it."""
+    try:
+        result = index(value)  # type: ignore[arg-type]  # that it may fail is the point
+    except TypeError:
+        raise TypeError(f"{where} is {value!r}, expected an int") from None
+    if result < minimum:
+        raise ValueError(f"{where} is {result}, expected at least {minimum}")
+    return result
+
+
+def to_tuple(where: str, value: object, axes: int, minimum: int) -> tuple[int, ...]:
+    """An int, taken for every axis, or a sequence with one int an axis."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return (to_int(where, value, minimum),) * axes
+    if len(value) != axes:
+        raise ValueError(f"{where} is {value!r}, expected an int or {axes} of them")
+    return tuple(to_int(where, v, minimum) for v in value)
+
+
+def to_pairs(where: str, value: object, axes: int) -> Pairs:
+    """Padding: an int, one int an axis, or one pair `(lo, hi)` an axis."""
+    if isinstance(value, Sequence) and any(isinstance(v, Sequence) for v in value):
+        if len(value) != axes:
+            raise ValueError(f"{where} is {value!r}, expected one pair for each of the {axes} axes")
+        pairs = [to_tuple(f"{where}[{i}]", v, 2, 0) for i, v in enumerate(value)]
+    else:
+        pairs = [(v, v) for v in to_tuple(where, value, axes, 0)]
+    return tuple((lo, hi) for lo, hi in pairs)

@@ -1,0 +1,213 @@
+"""The hot operations in plain array code: they run on any array module and are the reference.
+
+Shapes: images `(N, C, *spatial)`, weights `(K, C/groups, *kernel)`. Inside, images are channels-last,
+as then a window row is contiguous memory and a convolution is one 2-D GEMM over all its pixels. What
+is returned is channels-first again, as a view: the next layer finds its channels last at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+from ..backend import Array
+from ..geometry import Window
+
+COLUMN_BYTES = 4 << 20  # of the column buffer: as many images a block as fit, at least one
+ALL = (slice(None),)
+
+
+def channels_last(xp: Any, x: Array, window: Window) -> Array:
+    """`x (N, C, *S)` as `(N, *S, C)` with the window's zeros around it; a view if there are none."""
+    x = xp.moveaxis(x, 1, -1)
+    if not any(lo or hi for lo, hi in window.padding):
+        return x
+    sizes = [n + lo + hi for n, (lo, hi) in zip(x.shape[1:-1], window.padding, strict=True)]
+    padded = xp.zeros((x.shape[0], *sizes, x.shape[-1]), dtype=x.dtype)
+    inside = tuple(slice(lo, lo + n) for n, (lo, _) in zip(x.shape[1:-1], window.padding, strict=True))
+    padded[ALL + inside] = x
+    return padded
+
+
+def empty_images(xp: Any, shape: tuple[int, ...], dtype: Any, zero: bool = False) -> Array:
+    """A new `(N, C, *S)` array whose memory is channels-last."""
+    make = xp.zeros if zero else xp.empty
+    return xp.moveaxis(make((shape[0], *shape[2:], shape[1]), dtype=dtype), -1, 1)
+
+
+# --- convolution as matrix product -----------------------------------------------------------------
+
+
+def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
+    """im2col by blocks of images: which images, and their windows as `(groups, pixels, taps*C/groups)`."""
+    n, c = x.shape[0], x.shape[1] // groups
+    output = window.output_shape(x.shape[2:])
+    image = channels_last(xp, x, window)
+    # as_strided, as CuPy's sliding_window_view waits for the device.
+    by_image, *by_pixel, by_channel = image.strides
+    positions = (step * s for step, s in zip(by_pixel, window.stride, strict=True))
+    taps = (step * d for step, d in zip(by_pixel, window.dilation, strict=True))
+    windows = xp.lib.stride_tricks.as_strided(
+        image,
+        (groups, n, *output, *window.kernel, c),
+        (c * by_channel, by_image, *positions, *taps, by_channel),
+    )
+    row = c * prod(window.kernel)
+    block = max(1, COLUMN_BYTES // (groups * prod(output) * row * x.itemsize))
+    for start in range(0, n, block):
+        rows = slice(start, start + block)
+        yield rows, windows[:, rows].reshape(groups, -1, row)
+
+
+def weight_matrix(xp: Any, weight: Array, groups: int) -> Array:
+    """`(K, C/G, *R)` as `(G, K/G, taps*C/G)`, in the order of the columns."""
+    return xp.moveaxis(weight, 1, -1).reshape(groups, weight.shape[0] // groups, -1)
+
+
+def pixel_matrix(xp: Any, images: Array, rows: slice, groups: int) -> Array:
+    """The images in `rows` of `(N, K, *P)` as `(G, pixels, K/G)`; a view where memory allows."""
+    block = xp.moveaxis(images[rows], 1, -1)
+    return xp.moveaxis(block.reshape(-1, groups, images.shape[1] // groups), 1, 0)
+
+
+def group_matmul(xp: Any, a: Array, b: Array) -> Array:
+    """`a[g] @ b[g]` for every group; a plain 2-D product for one group, as BLAS likes it best."""
+    return xp.matmul(a[0], b[0])[None] if a.shape[0] == 1 else xp.matmul(a, b)
+
+
+def conv(xp: Any, x: Array, weight: Array, window: Window, groups: int) -> Array:
+    """`y (N, K, *P)` = correlation of `x (N, C, *S)` with `weight (K, C/G, *R)`."""
+    shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
+    if weight.shape[1] == 1 and groups > 1:
+        return _depthwise(xp, x, weight, window, shape)
+    y = empty_images(xp, shape, x.dtype)
+    w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
+    for rows, col in column_blocks(xp, x, window, groups):
+        pixel_matrix(xp, y, rows, groups)[...] = group_matmul(xp, col, w)
+    return y
+
+
+def conv_weight_grad(
+    xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+) -> Array:
+    """`dw (K, C/G, *R)` from `grad (N, K, *P)`; the columns are made again instead of kept."""
+    if weight_shape[1] == 1 and groups > 1:
+        return _depthwise_weight_grad(xp, grad, x, weight_shape, window)
+    k, c = weight_shape[0] // groups, weight_shape[1]
+    dw = xp.zeros((groups, k, c * prod(window.kernel)), dtype=x.dtype)
+    for rows, col in column_blocks(xp, x, window, groups):
+        dw += group_matmul(xp, xp.swapaxes(pixel_matrix(xp, grad, rows, groups), 1, 2), col)
+    return xp.moveaxis(dw.reshape(weight_shape[0], *window.kernel, c), -1, 1)
+
+
+def conv_input_grad(
+    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
+) -> Array:
+    """`dx (N, C, *S)` from `grad (N, K, *P)`: GEMM to columns, then one slice addition a tap."""
+    if weight.shape[1] == 1 and groups > 1:
+        return _depthwise_input_grad(xp, grad, weight, x_shape, window)
+    c = weight.shape[1]
+    dx = empty_images(xp, x_shape, grad.dtype, zero=True)
+    w = weight_matrix(xp, weight, groups)
+    taps = window.taps(x_shape[2:], grad.shape[2:])
+    block = max(1, COLUMN_BYTES // (groups * prod(grad.shape[2:]) * w.shape[2] * w.itemsize))
+    for start in range(0, x_shape[0], block):
+        rows = slice(start, start + block)
+        dcol = group_matmul(xp, pixel_matrix(xp, grad, rows, groups), w)
+        dcol = xp.moveaxis(dcol.reshape(groups, -1, *grad.shape[2:], *window.kernel, c), 0, -2)
+        part = xp.moveaxis(dx[rows], 1, -1)
+        part = part.reshape(*part.shape[:-1], groups, c)  # splits the last axis: a view
+        for tap in taps:
+            part[ALL + tap.into] += dcol[ALL + tap.out + tap.offset]
+    return dx
+
+
+# --- depthwise: one input channel a group, too thin for a GEMM, so one multiply-add a tap ------------
+
+
+def _depthwise(xp: Any, x: Array, weight: Array, window: Window, shape: tuple[int, ...]) -> Array:
+    y = empty_images(xp, shape, x.dtype, zero=True)
+    x, w, by_group = _split_groups(xp, x, weight, y)
+    for tap in window.taps(x.shape[1:-2], shape[2:]):
+        by_group[ALL + tap.out] += x[ALL + tap.into] * w[tap.offset]
+    return y
+
+
+def _depthwise_weight_grad(
+    xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+) -> Array:
+    dw = xp.zeros(weight_shape, dtype=x.dtype)
+    x, w, grad = _split_groups(xp, x, dw, grad)
+    axes = tuple(range(x.ndim - 2))
+    for tap in window.taps(x.shape[1:-2], grad.shape[1:-2]):
+        w[tap.offset] = (x[ALL + tap.into] * grad[ALL + tap.out]).sum(axis=axes)
+    return dw
+
+
+def _depthwise_input_grad(
+    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window
+) -> Array:
+    dx = empty_images(xp, x_shape, grad.dtype, zero=True)
+    part, w, grad = _split_groups(xp, dx, weight, grad)
+    for tap in window.taps(x_shape[2:], grad.shape[1:-2]):
+        product = grad[ALL + tap.out] * w[tap.offset]
+        part[ALL + tap.into] += product.sum(axis=-1, keepdims=True)
+    return dx
+
+
+def _split_groups(xp: Any, x: Array, weight: Array, y: Array) -> tuple[Array, Array, Array]:
+    """Views `x (N, *S, G, 1)`, `weight (*R, G, K/G)`, `y (N, *P, G, K/G)`, which broadcast together."""
+    groups, per_group = x.shape[1], y.shape[1] // x.shape[1]
+    w = weight[:, 0].reshape(groups, per_group, *weight.shape[2:])
+    w = xp.moveaxis(w, (0, 1), (-2, -1))
+    y = xp.moveaxis(y, 1, -1)
+    return xp.moveaxis(x, 1, -1)[..., None], w, y.reshape(*y.shape[:-1], groups, per_group)
+
+
+# --- pooling ---------------------------------------------------------------------------------------
+
+
+def max_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> tuple[Array, Array]:
+    """Maximum over each window, and which tap it came from: the first in row-major order.
+
+    Padding never wins: a tap counts only where it meets the input. NaN wins, as in PyTorch.
+    """
+    unset = 255 if prod(window.kernel) < 255 else 2**31 - 1
+    y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
+    winner = xp.full_like(y, unset, dtype="uint8" if unset == 255 else "int32")
+    y[...] = -xp.inf
+    for t, tap in enumerate(window.taps(x.shape[2:], output)):
+        where = ALL + ALL + tap.out
+        value, best, who = x[ALL + ALL + tap.into], y[where], winner[where]
+        better = (value > best) | (value != value) | (who == unset)
+        y[where] = xp.where(better, value, best)
+        winner[where] = xp.where(better, t, who)
+    return y, winner
+
+
+def max_pool_input_grad(
+    xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window
+) -> Array:
+    """Each output's gradient goes to the tap that won it: one slice addition a tap, no scatter."""
+    dx = empty_images(xp, x_shape, grad.dtype, zero=True)
+    for t, tap in enumerate(window.taps(x_shape[2:], grad.shape[2:])):
+        where = ALL + ALL + tap.out
+        dx[ALL + ALL + tap.into] += xp.where(winner[where] == t, grad[where], 0.0)
+    return dx
+
+
+def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Array:
+    """Sum over each window; outside the input there are zeros."""
+    y = empty_images(xp, (*x.shape[:2], *output), x.dtype, zero=True)
+    for tap in window.taps(x.shape[2:], output):
+        y[ALL + ALL + tap.out] += x[ALL + ALL + tap.into]
+    return y
+
+
+def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """Every input gets the gradients of all windows that hold it."""
+    dx = empty_images(xp, x_shape, grad.dtype, zero=True)
+    for tap in window.taps(x_shape[2:], grad.shape[2:]):
+        dx[ALL + ALL + tap.into] += grad[ALL + ALL + tap.out]
+    return dx

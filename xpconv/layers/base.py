@@ -1,0 +1,357 @@
+"""What every layer is: parameters, children, modes, state dicts and moves between backends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from ..backend import Array, asarray, asnumpy, backend_of, get_xp
+from ..errors import BackendError, DTypeError, ShapeError, StateDictError
+from .memory import Memory, next_serial
+
+Self = TypeVar("Self", bound="Layer")
+
+
+class Parameter:
+    """An array to be learned, and its gradient.
+
+    `data` is the array, `grad` the sum of the gradients since the last `zero_grad` (None before the
+    first), `name` what the layer calls it.
+
+    Example:
+        >>> import xpconv
+        >>> xpconv.Dense(3, 2).weight
+        Parameter('weight', shape=(2, 3), float32, numpy)
+    """
+
+    __slots__ = ("data", "grad", "name")
+
+    def __init__(self, data: Array, name: str = "") -> None:
+        self.data = data
+        self.grad: Array | None = None
+        self.name = name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of `data`."""
+        shape: tuple[int, ...] = self.data.shape
+        return shape
+
+    @property
+    def size(self) -> int:
+        """Number of elements of `data`."""
+        return int(self.data.size)
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of `data`."""
+        return self.data.dtype
+
+    def accumulate(self, grad: Array) -> None:
+        """Add `grad` to `self.grad`."""
+        if self.grad is None:
+            self.grad = grad
+        else:
+            self.grad += grad
+
+    def __repr__(self) -> str:
+        owner = backend_of(self.data).name
+        return f"Parameter({self.name!r}, shape={self.shape}, {self.data.dtype}, {owner})"
+
+
+def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, value: float = 0.0) -> Parameter:
+    """A parameter on the active backend, filled with `value`; `layer` is what an error calls the owner."""
+    xp = get_xp()
+    if xp.dtype(dtype).kind not in "fV":
+        raise DTypeError(f"{layer}: dtype is {dtype}, expected a floating one")
+    return Parameter(xp.full(shape, value, dtype=dtype), name)
+
+
+class LoadResult(NamedTuple):
+    """What `load_state_dict(strict=False)` left undone."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Layer(Memory):
+    """Base of all layers. A layer of your own needs `forward` and `backward`:
+
+    - `forward(x)` ends with `return self.keep(y, …)`, giving `keep` what backward will need;
+    - `backward(grad_output, input_grad=True)` begins with `… = self.recall(grad_output)`, hands each
+      parameter its gradient with `accumulate`, and returns the gradient with respect to `x`
+      (None without `input_grad`).
+
+    Attributes that are `Parameter`s or `Layer`s are found by themselves; arrays that belong to the
+    state but are not learned are listed in `buffer_names`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> class Square(xpconv.Layer):
+        ...     def forward(self, x):
+        ...         return self.keep(x * x, x)
+        ...     def backward(self, grad_output, input_grad=True):
+        ...         (x,) = self.recall(grad_output)
+        ...         return 2 * x * grad_output if input_grad else None
+        >>> layer = Square()
+        >>> layer(np.array([3.0]))
+        array([9.])
+        >>> layer.backward(np.array([1.0]))
+        array([6.])
+    """
+
+    training: bool = True
+    buffer_names: ClassVar[tuple[str, ...]] = ()
+
+    def forward(self, x: Array) -> Array:
+        """The layer's output for `x`."""
+        raise TypeError(f"{type(self).__name__} defines no forward(x)")
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        """The gradient with respect to the input of the latest forward; parameters add up their own.
+
+        Args:
+            grad_output: gradient with respect to the output, of its shape, dtype and backend.
+            input_grad: False skips the input's gradient and returns None: nobody reads it at the first
+                layer of a model in training.
+        """
+        raise TypeError(f"{type(self).__name__} defines no backward(grad_output)")
+
+    def __call__(self, x: Array) -> Array:
+        """`forward(x)`; where that fails, what it had kept by then is dropped again."""
+        start = next_serial()
+        try:
+            return self.forward(x)
+        except BaseException:
+            self._forget_since(start)
+            raise
+
+    # --- parameters and children -------------------------------------------------------------------
+
+    def children(self) -> dict[str, Layer]:
+        """The layers that this one holds, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Layer)}
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """This layer and all below it, with dotted names; each once."""
+        seen: set[int] = set()
+        for name, layer in self._walk(prefix):
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield name, layer
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with dotted names, in PyTorch's order; a shared one once.
+
+        Example:
+            >>> import xpconv
+            >>> model = xpconv.Sequential(xpconv.Dense(4, 3), xpconv.ReLU(), xpconv.Dense(3, 2, bias=False))
+            >>> [name for name, _ in model.named_parameters()]
+            ['0.weight', '0.bias', '2.weight']
+        """
+        seen: set[int] = set()
+        for prefix, layer in self.named_layers():
+            for name, value in vars(layer).items():
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield _join(prefix, name), value
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, each once: what an optimizer takes."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Layer]]:
+        yield prefix, self
+        for name, child in self.children().items():
+            yield from child._walk(_join(prefix, name))
+
+    def _forget_since(self, serial: int) -> None:
+        super()._forget_since(serial)
+        for child in self.children().values():
+            child._forget_since(serial)
+
+    # --- modes -------------------------------------------------------------------------------------
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Set training mode here and below: dropout drops, BatchNorm takes the batch's statistics."""
+        for _, layer in self.named_layers():
+            layer.training = mode
+        return self
+
+    def eval(self: Self) -> Self:
+        """Set inference mode here and below; use `no_grad` as well to keep nothing for backward."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Set every parameter's gradient back to None."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    # --- state -------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """All parameters and buffers by dotted name: PyTorch's names, shapes and order.
+
+        The arrays are copies: a snapshot that further training does not change.
+        """
+        return {name: array.copy() for name, array in self._state().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        """Copy arrays of any backend into the parameters and buffers of the same name.
+
+        Everything is checked first: where this raises, nothing has changed.
+
+        Args:
+            state: name to array, as from `state_dict()`; host arrays and other backends' are moved.
+            strict: False loads what fits by name and returns the names that were missing or unexpected.
+
+        Raises:
+            StateDictError: (a ValueError) names are missing or unexpected (if strict), or shapes differ.
+
+        Example:
+            >>> import xpconv
+            >>> a, b = xpconv.Dense(3, 2), xpconv.Dense(3, 2)
+            >>> _ = b.load_state_dict(a.state_dict())
+            >>> bool((a.weight.data == b.weight.data).all())
+            True
+        """
+        name = type(self).__name__
+        own = self._state()
+        result = LoadResult([k for k in own if k not in state], [k for k in state if k not in own])
+        problems = []
+        if strict and result.missing_keys:
+            problems.append(f"missing: {', '.join(result.missing_keys)}")
+        if strict and result.unexpected_keys:
+            problems.append(f"unexpected: {', '.join(result.unexpected_keys)}")
+        new = {}
+        for key in own.keys() & state.keys():
+            old = own[key]
+            value = state[key] if hasattr(state[key], "shape") else asnumpy(state[key])
+            if tuple(value.shape) != old.shape:
+                problems.append(f"{key} has shape {tuple(value.shape)}, expected {old.shape}")
+            else:
+                new[key] = asarray(value, old.dtype, backend=backend_of(old).name)
+        if problems:
+            raise StateDictError(f"{name}.load_state_dict: " + "; ".join(problems))
+        for key, value in new.items():
+            own[key][...] = value
+        return result
+
+    def _state(self) -> dict[str, Array]:
+        """The arrays of all parameters and buffers by dotted name, in PyTorch's order."""
+        state = {}
+        for prefix, layer in self._walk(""):
+            for name, value in vars(layer).items():
+                if isinstance(value, Parameter):
+                    state[_join(prefix, name)] = value.data
+            for name in layer.buffer_names:
+                if getattr(layer, name) is not None:
+                    state[_join(prefix, name)] = getattr(layer, name)
+        return state
+
+    def to(self: Self, backend: str | None = None, *, dtype: Any = None) -> Self:
+        """Move all parameters, gradients and buffers to a backend and/or a floating dtype, in place.
+
+        What pending forwards kept is dropped. Make the optimizer after moving, as in PyTorch.
+
+        Example:
+            >>> import xpconv
+            >>> xpconv.Dense(3, 2).to("numpy", dtype="float64").weight.dtype
+            dtype('float64')
+        """
+        xp = get_xp()
+        if dtype is not None and xp.dtype(dtype).kind not in "fV":
+            raise DTypeError(f"{type(self).__name__}.to: dtype is {dtype}, expected a floating one")
+
+        def move(array: Array) -> Array:
+            floating = array.dtype.kind in "fV"
+            wanted = dtype if floating and dtype is not None else array.dtype
+            return asarray(array, wanted, backend=backend or backend_of(array).name)
+
+        self.forget()
+        for parameter in self.parameters():
+            parameter.data = move(parameter.data)
+            parameter.grad = None if parameter.grad is None else move(parameter.grad)
+        for _, layer in self.named_layers():
+            for name in layer.buffer_names:
+                if getattr(layer, name) is not None:
+                    setattr(layer, name, move(getattr(layer, name)))
+        return self
+
+    # --- the door ----------------------------------------------------------------------------------
+
+    def _enter(self, x: Array, *parameters: Parameter | Array | None) -> Any:
+        """Check that `x` is a floating array on the parameters' backend and of their dtype; return `xp`."""
+        name = type(self).__name__
+        try:
+            owner = backend_of(x)
+        except BackendError as error:
+            raise BackendError(f"{name}.forward: x: {error}") from None
+        for parameter in parameters:
+            if parameter is None:
+                continue
+            data = parameter.data if isinstance(parameter, Parameter) else parameter
+            if backend_of(data) is not owner:
+                other = backend_of(data).name
+                raise BackendError(
+                    f"{name}.forward: x is {owner.name} but its parameters are {other}; call "
+                    f"layer.to({owner.name!r}) or xpconv.asarray(x, backend={other!r})"
+                )
+            if x.dtype != data.dtype and x.dtype.kind in "fV":
+                raise DTypeError(
+                    f"{name}.forward: x is {x.dtype} but the parameters are {data.dtype}; use "
+                    f"x.astype('{data.dtype}') or layer.to(dtype='{x.dtype}')"
+                )
+        if x.dtype.kind not in "fV":
+            raise DTypeError(
+                f"{name}.forward: x is {x.dtype}, expected floating point; convert it, e.g. images 0…255 "
+                "with x.astype('float32') / 255"
+            )
+        return owner.xp
+
+    def _images(self, x: Array, axes: int, channels: int | None = None, why: str = "") -> tuple[Array, bool]:
+        """Check rank and channels of images; return them batched, and whether they were."""
+        name = type(self).__name__
+        spatial = ", ".join("DHW"[3 - axes :])
+        if x.ndim not in (axes + 1, axes + 2):
+            c = "C" if channels is None else channels
+            raise ShapeError(
+                f"{name}.forward: x has shape {x.shape}, expected (N, {c}, {spatial}) or ({c}, {spatial})"
+            )
+        batched = x.ndim == axes + 2
+        if channels is not None and x.shape[-axes - 1] != channels:
+            raise ShapeError(
+                f"{name}.forward: x has shape {x.shape}, so {x.shape[-axes - 1]} channels, "
+                f"expected {channels} ({why})"
+            )
+        return (x if batched else x[None]), batched
+
+    def summary(self, input_shape: tuple[int, ...] | None = None) -> str:
+        """A table of the layers: name, layer, number of parameters; with `input_shape`, output shapes too.
+
+        Args:
+            input_shape: of one image, without the batch axis. The output shapes are those of a real
+                forward of one image of zeros in inference mode.
+
+        Example:
+            >>> import xpconv
+            >>> print(xpconv.Sequential(xpconv.Flatten(), xpconv.Dense(4, 3)).summary((1, 2, 2)))
+            name  layer                              output   parameters
+            0     Flatten(start_dim=1, end_dim=-1)   (1, 4)            0
+            1     Dense(4, 3, bias=True)             (1, 3)           15
+            total                                                     15
+        """
+        from .summary import summary
+
+        return summary(self, input_shape)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    def extra_repr(self) -> str:
+        """The constructor's arguments, for `repr` and `summary`."""
+        return ""
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name

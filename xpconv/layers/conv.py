@@ -1,0 +1,170 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from .. import init
+from ..backend import Array
+from ..errors import ShapeError
+from ..geometry import Window, same_padding, to_int, to_pairs, to_tuple
+from ..ops import conv as ops
+from ..ops.padding import MODES, pad, pad_backward
+from ..random import RNG, default_rng
+from .base import Layer, Parameter, new_parameter
+
+IntOrTuple = int | tuple[int, ...]
+Padding = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
+
+
+class _Conv(Layer):
+    """Convolution over `axes` spatial axes; `Conv2d` describes it."""
+
+    axes: ClassVar[int]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple = 1,
+        padding: Padding = 0,
+        dilation: IntOrTuple = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        dtype: Any = "float32",
+        rng: RNG = None,
+    ) -> None:
+        name = type(self).__name__
+        self.in_channels = to_int(f"{name}: in_channels", in_channels, 1)
+        self.out_channels = to_int(f"{name}: out_channels", out_channels, 1)
+        self.kernel_size = to_tuple(f"{name}: kernel_size", kernel_size, self.axes, 1)
+        self.stride = to_tuple(f"{name}: stride", stride, self.axes, 1)
+        self.dilation = to_tuple(f"{name}: dilation", dilation, self.axes, 1)
+        self.groups = to_int(f"{name}: groups", groups, 1)
+        self.padding = padding
+        self.padding_mode = padding_mode
+        for argument, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if channels % groups:
+                raise ValueError(f"{name}: groups is {groups}, which does not divide {argument} = {channels}")
+        if padding_mode not in MODES:
+            choices = ", ".join(map(repr, MODES))
+            raise ValueError(f"{name}: padding_mode is {padding_mode!r}, expected one of {choices}")
+        pairs = self._resolve_padding(name)
+        none = ((0, 0),) * self.axes
+        zeros = padding_mode == "zeros"
+        self._border = none if zeros else pairs
+        self._window = Window(self.kernel_size, self.stride, pairs if zeros else none, self.dilation)
+
+        rng = default_rng(rng)
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        bound = 1 / math.sqrt(init.fans(shape)[0])
+        self.weight = init.uniform_(new_parameter(name, "weight", shape, dtype), -bound, bound, rng)
+        self.bias: Parameter | None = None
+        if bias:
+            self.bias = init.uniform_(new_parameter(name, "bias", shape[:1], dtype), -bound, bound, rng)
+
+    def _resolve_padding(self, name: str) -> tuple[tuple[int, int], ...]:
+        if not isinstance(self.padding, str):
+            return to_pairs(f"{name}: padding", self.padding, self.axes)
+        if self.padding == "valid":
+            return ((0, 0),) * self.axes
+        if self.padding != "same":
+            raise ValueError(f"{name}: padding is {self.padding!r}, expected 'same', 'valid' or numbers")
+        if any(s != 1 for s in self.stride):
+            raise ValueError(f"{name}: padding='same' needs stride 1, got stride {self.stride}; give numbers")
+        return same_padding(self.kernel_size, self.dilation)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x, self.weight)
+        images, batched = self._images(x, self.axes, self.in_channels, f"in_channels={self.in_channels}")
+        padded = self._pad(xp, images)
+        if min(self._window.output_shape(padded.shape[2:])) < 1:
+            raise ShapeError(
+                f"{type(self).__name__}.forward: x has shape {x.shape}: with padding {self.padding!r} it is "
+                f"smaller than the kernel {self.kernel_size} (dilation {self.dilation}); pad more"
+            )
+        bias = None if self.bias is None else self.bias.data
+        y = ops.conv(xp, padded, self.weight.data, bias, self._window, self.groups)
+        return self.keep(y if batched else y[0], xp, images, batched)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, images, batched = self.recall(grad_output)
+        grad = grad_output if batched else grad_output[None]
+        window, groups, weight = self._window, self.groups, self.weight
+        padded = self._pad(xp, images)
+        weight.accumulate(ops.conv_backward_weight(xp, grad, padded, weight.shape, window, groups))
+        if self.bias is not None:
+            self.bias.accumulate(ops.channel_sum(xp, grad))
+        if not input_grad:
+            return None
+        grad = ops.conv_backward_input(xp, grad, weight.data, padded.shape, window, groups)
+        grad = pad_backward(xp, grad, self._border, self.padding_mode)
+        return grad if batched else grad[0]
+
+    def _pad(self, xp: Any, images: Array) -> Array:
+        """Borders other than zeros, which the convolution itself takes care of."""
+        if not any(lo or hi for lo, hi in self._border):
+            return images
+        widest = {"reflect": -1, "circular": 0}.get(self.padding_mode)
+        for size, border in zip(images.shape[2:], self._border, strict=True):
+            if size == 0 or (widest is not None and max(border) > size + widest):
+                raise ShapeError(
+                    f"{type(self).__name__}.forward: padding_mode={self.padding_mode!r} with padding "
+                    f"{border} needs a larger image than {size} along that axis"
+                )
+        return pad(xp, images, self._border, self.padding_mode)
+
+    def extra_repr(self) -> str:
+        parts = [str(self.in_channels), str(self.out_channels), f"kernel_size={self.kernel_size}"]
+        parts += [f"stride={self.stride}"]
+        if self.padding not in (0, (0,) * self.axes):
+            parts.append(f"padding={self.padding!r}")
+        if any(d != 1 for d in self.dilation):
+            parts.append(f"dilation={self.dilation}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        if self.bias is None:
+            parts.append("bias=False")
+        if self.padding_mode != "zeros":
+            parts.append(f"padding_mode={self.padding_mode!r}")
+        return ", ".join(parts)
+
+
+class Conv2d(_Conv):
+    """2-D convolution, as `torch.nn.Conv2d`.
+
+        y[n, k, p, q] = bias[k] + Σ_c Σ_(r,s) x[n, c, p·stride - pad + r·dilation, …] · weight[k, c, r, s]
+
+    `x` `(N, in_channels, H, W)` or `(in_channels, H, W)` gives `y` `(N, out_channels, P, Q)` or
+    `(out_channels, P, Q)` with `P = ⌊(H + top + bottom - dilation·(R-1) - 1)/stride⌋ + 1`. `weight` is
+    `(out_channels, in_channels/groups, R, S)`, `bias` `(out_channels,)`; both start uniform on
+    `±1/√fan_in`. Forward keeps `x` for backward, and nothing of im2col.
+
+    Args:
+        in_channels, out_channels: channels of `x` and `y`.
+        kernel_size, stride, dilation: an int, or one for each axis.
+        padding: an int, one for each axis, `((top, bottom), (left, right))`, `'valid'` (none) or `'same'`
+            (keeps the size; stride 1 only; where it is odd the extra one is at the end).
+        groups: splits the channels into groups that do not mix; `groups=in_channels` is depthwise.
+        bias: whether to add one.
+        padding_mode: `'zeros'`, `'reflect'`, `'replicate'` or `'circular'`.
+        dtype: floating dtype of the parameters, and so of `x`.
+        rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
+
+    Raises:
+        ValueError: a size, stride, group or mode that cannot be.
+        ShapeError: (a ValueError) `x` of another rank or number of channels, or smaller than the kernel.
+        DTypeError, BackendError: (TypeErrors) `x` is not floating, not of the parameters' dtype or backend.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> conv = xpconv.Conv2d(3, 8, kernel_size=3, stride=2, padding=1, rng=0)
+        >>> conv(np.zeros((4, 3, 32, 32), "float32")).shape
+        (4, 8, 16, 16)
+    """
+
+    axes = 2

@@ -1,0 +1,83 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import init
+from ..backend import Array
+from ..errors import ShapeError
+from ..geometry import to_int
+from ..ops import linear as ops
+from ..random import RNG, default_rng
+from .base import Layer, Parameter, new_parameter
+
+
+class Dense(Layer):
+    """`y = x Wᵀ + b` over the last axis, as `torch.nn.Linear` (and `Linear` is its alias).
+
+    `x` `(*, in_features)` gives `y` `(*, out_features)`; `weight` is `(out_features, in_features)`,
+    `bias` `(out_features,)`; both start uniform on `±1/√in_features`. Forward keeps `x`.
+
+    Args:
+        in_features, out_features: sizes of the last axis of `x` and `y`.
+        bias: whether to add one.
+        dtype: floating dtype of the parameters, and so of `x`.
+        rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
+
+    Raises:
+        ValueError: a size below 1.
+        ShapeError: (a ValueError) the last axis of `x` is not `in_features`.
+        DTypeError, BackendError: (TypeErrors) `x` is not floating, not of the parameters' dtype or backend.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Dense(128, 10, rng=0)(np.zeros((64, 128), "float32")).shape
+        (64, 10)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: Any = "float32",
+        rng: RNG = None,
+    ) -> None:
+        name = type(self).__name__
+        self.in_features = to_int(f"{name}: in_features", in_features, 1)
+        self.out_features = to_int(f"{name}: out_features", out_features, 1)
+        rng = default_rng(rng)
+        shape = (self.out_features, self.in_features)
+        bound = 1 / math.sqrt(self.in_features)
+        self.weight = init.uniform_(new_parameter(name, "weight", shape, dtype), -bound, bound, rng)
+        self.bias: Parameter | None = None
+        if bias:
+            self.bias = init.uniform_(new_parameter(name, "bias", shape[:1], dtype), -bound, bound, rng)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x, self.weight)
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            flatten = " (images go through Flatten() first)" if x.ndim == 4 else ""
+            raise ShapeError(
+                f"Dense.forward: x has shape {x.shape}, expected (…, {self.in_features}): "
+                f"in_features={self.in_features}{flatten}"
+            )
+        bias = None if self.bias is None else self.bias.data
+        y = ops.linear(xp, x, self.weight.data, bias)
+        return self.keep(y, xp, x)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, x = self.recall(grad_output)
+        self.weight.accumulate(ops.linear_backward_weight(xp, grad_output, x))
+        if self.bias is not None:
+            self.bias.accumulate(ops.linear_backward_bias(xp, grad_output))
+        return ops.linear_backward_input(xp, grad_output, self.weight.data) if input_grad else None
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+Linear = Dense

@@ -1,0 +1,181 @@
+"""Pooling layers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..backend import Array
+from ..errors import ShapeError
+from ..geometry import Window, to_int, to_tuple
+from ..ops import pool as ops
+from .base import Layer
+
+IntOrTuple = int | tuple[int, ...]
+
+
+class _Pool(Layer):
+    """What pooling layers share: the window, and the checks at the door."""
+
+    axes: ClassVar[int]
+
+    def __init__(
+        self,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple | None,
+        padding: IntOrTuple,
+        dilation: IntOrTuple,
+        ceil_mode: bool,
+    ) -> None:
+        name = type(self).__name__
+        self.kernel_size = to_tuple(f"{name}: kernel_size", kernel_size, self.axes, 1)
+        self.stride = (
+            self.kernel_size if stride is None else to_tuple(f"{name}: stride", stride, self.axes, 1)
+        )
+        self.padding = to_tuple(f"{name}: padding", padding, self.axes, 0)
+        self.dilation = to_tuple(f"{name}: dilation", dilation, self.axes, 1)
+        self.ceil_mode = ceil_mode
+        if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
+            raise ValueError(
+                f"{name}: padding is {self.padding}, expected at most half the kernel size {self.kernel_size}"
+            )
+        self._window = Window(
+            self.kernel_size, self.stride, tuple((p, p) for p in self.padding), self.dilation
+        )
+
+    def _check_size(self, images: Array) -> None:
+        if min(self._window.output_shape(images.shape[2:], self.ceil_mode)) < 1:
+            raise ShapeError(
+                f"{type(self).__name__}.forward: an image of {images.shape[2:]} with padding {self.padding} "
+                f"is smaller than the kernel {self.kernel_size} (dilation {self.dilation})"
+            )
+
+    def extra_repr(self) -> str:
+        parts = [f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
+        if any(self.padding):
+            parts.append(f"padding={self.padding}")
+        if any(d != 1 for d in self.dilation):
+            parts.append(f"dilation={self.dilation}")
+        if self.ceil_mode:
+            parts.append("ceil_mode=True")
+        return ", ".join(parts)
+
+
+class MaxPool2d(_Pool):
+    """Maximum over windows, as `torch.nn.MaxPool2d`.
+
+    `x` `(N, C, H, W)` or `(C, H, W)` gives `y` `(N, C, P, Q)` or `(C, P, Q)` with
+    `P = ⌊(H + 2·padding - dilation·(R-1) - 1)/stride⌋ + 1` (⌈…⌉ with `ceil_mode`). Of equal values the
+    first in row-major order takes the gradient. Forward keeps one byte an output.
+
+    Args:
+        kernel_size, dilation: an int, or one for each axis.
+        stride: likewise; default the kernel size. Stride 1 gives overlapping windows.
+        padding: likewise, at most half the kernel; padding never is the maximum.
+        ceil_mode: let a last window hang over the end.
+
+    Raises:
+        ValueError: a size, stride or padding that cannot be.
+        ShapeError: (a ValueError) `x` of another rank, or smaller than the window.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[[1.0, 5, 4], [9, 2, 1], [6, 3, 2]]])
+        >>> xpconv.MaxPool2d(2, stride=1)(x)
+        array([[[9., 5.],
+                [9., 3.]]])
+    """
+
+    axes = 2
+
+    def __init__(
+        self,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple | None = None,
+        padding: IntOrTuple = 0,
+        dilation: IntOrTuple = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x)
+        images, batched = self._images(x, self.axes)
+        self._check_size(images)
+        y, winner = ops.max_pool(xp, images, self._window, self.ceil_mode)
+        return self.keep(y if batched else y[0], xp, winner, images.shape, batched)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, winner, shape, batched = self.recall(grad_output)
+        if not input_grad:
+            return None
+        grad = grad_output if batched else grad_output[None]
+        grad = ops.max_pool_backward(xp, grad, winner, shape, self._window)
+        return grad if batched else grad[0]
+
+
+class AvgPool2d(_Pool):
+    """Mean over windows, as `torch.nn.AvgPool2d`.
+
+    Shapes as for `MaxPool2d`. Forward keeps nothing but the shape of `x`.
+
+    Args:
+        kernel_size: an int, or one for each axis.
+        stride: likewise; default the kernel size.
+        padding: likewise, at most half the kernel; padded with zeros.
+        ceil_mode: let a last window hang over the end.
+        count_include_pad: whether the zeros of the padding count in the mean.
+        divisor_override: divide by this instead of by the size of the window.
+
+    Raises:
+        ValueError: a size, stride, padding or divisor that cannot be.
+        ShapeError: (a ValueError) `x` of another rank, or smaller than the window.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[[1.0, 5, 4], [9, 2, 1], [6, 3, 2]]])
+        >>> xpconv.AvgPool2d(2, stride=1)(x)
+        array([[[4.25, 3.  ],
+                [5.  , 2.  ]]])
+    """
+
+    axes = 2
+
+    def __init__(
+        self,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple | None = None,
+        padding: IntOrTuple = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        self.count_include_pad = count_include_pad
+        self.divisor_override = divisor_override
+        if divisor_override is not None:
+            to_int(f"{type(self).__name__}: divisor_override", divisor_override, 1)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x)
+        images, batched = self._images(x, self.axes)
+        self._check_size(images)
+        y = ops.avg_pool(
+            xp, images, self._window, self.ceil_mode, self.count_include_pad, self.divisor_override
+        )
+        return self.keep(y if batched else y[0], xp, images.shape, batched)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, shape, batched = self.recall(grad_output)
+        if not input_grad:
+            return None
+        grad = grad_output if batched else grad_output[None]
+        grad = ops.avg_pool_backward(
+            xp, grad, shape, self._window, self.count_include_pad, self.divisor_override
+        )
+        return grad if batched else grad[0]
+
+    def extra_repr(self) -> str:
+        extra = "" if self.count_include_pad else ", count_include_pad=False"
+        if self.divisor_override is not None:
+            extra += f", divisor_override={self.divisor_override}"
+        return super().extra_repr() + extra

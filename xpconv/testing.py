@@ -1,0 +1,265 @@
+"""Checks for layers, ours and yours: gradients against finite differences, and the whole contract.
+
+One call checks a layer of your own:
+
+    from xpconv.testing import assert_layer_ok
+
+    assert_layer_ok(lambda: MyLayer(3), x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .backend import asarray, asnumpy, backend_of, use_backend
+from .errors import BackwardError
+from .layers import Layer, no_grad
+
+
+class Result(NamedTuple):
+    """One forward and backward, on the host: output, input gradient, parameter gradients by name."""
+
+    y: np.ndarray
+    dx: np.ndarray
+    grads: dict[str, np.ndarray]
+
+
+def gradcheck(layer: Layer, x: Any, *, eps: float = 1e-6, rtol: float = 1e-6, seed: int = 0) -> None:
+    """Compare a float64 layer's gradients with central differences along random directions.
+
+    For a direction v and a random `grad_output` g, `(f(x + εv) - f(x - εv)) · g / 2ε` must be
+    `dx · v`; likewise for every parameter. The layer must give the same output for the same input
+    (seed its dropout anew, or use `assert_layer_ok`).
+
+    Args:
+        layer: with float64 parameters.
+        x: float64 input on the layer's backend, away from kinks.
+        eps: ε.
+        rtol: how far apart the two may be, relative to the larger one (or to what the outputs contribute,
+            where that cancels).
+        seed: of the directions.
+
+    Raises:
+        AssertionError: a gradient is wrong; says which and by how much.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> from xpconv.testing import gradcheck
+        >>> gradcheck(xpconv.Dense(3, 2, dtype="float64"), np.ones((4, 3)))
+    """
+    _gradcheck(lambda: layer, x, eps, rtol, seed)
+
+
+def _gradcheck(make: Callable[[], Layer], x: Any, eps: float, rtol: float, seed: int) -> None:
+    """`gradcheck` of what `make` gives: a fresh layer for each forward repeats what is random."""
+    layer = make()
+    parameters = {name: p.data for name, p in layer.named_parameters()}
+    backend = backend_of(*parameters.values(), x).name
+    x = x.copy()
+
+    def forward() -> tuple[Layer, Any]:
+        layer = make()
+        for name, parameter in layer.named_parameters():
+            parameter.data, parameter.grad = parameters[name], None
+        return layer, layer(x)
+
+    def output() -> Any:
+        with no_grad():
+            return asnumpy(forward()[1]).copy()
+
+    rng = np.random.default_rng(seed)
+    layer, y = forward()
+    g = rng.normal(size=y.shape)
+    targets = {"the input": (x, asnumpy(layer.backward(asarray(g, y.dtype, backend=backend))))}
+    for name, parameter in layer.named_parameters():
+        if parameter.grad is None:
+            raise AssertionError(f"{type(layer).__name__}: backward gave {name} no gradient")
+        targets[name] = (parameter.data, asnumpy(parameter.grad))
+    for name, (array, gradient) in targets.items():
+        original = array.copy()
+        direction = rng.normal(size=array.shape)
+        step = asarray(eps * direction, backend=backend)
+        array += step
+        above = output()
+        array[...] = original
+        array -= step
+        below = output()
+        array[...] = original
+        slopes = (above - below) * g / (2 * eps)
+        numeric, analytic = float(slopes.sum()), float((gradient * direction).sum())
+        scale = max(abs(numeric), abs(analytic), float(np.sqrt((slopes**2).sum())), 1e-3)
+        if not abs(numeric - analytic) <= rtol * scale:
+            raise AssertionError(
+                f"{type(layer).__name__}: gradient with respect to {name}: backward says {analytic:.9g}, "
+                f"finite differences {numeric:.9g}"
+            )
+
+
+def assert_layer_ok(
+    make: Callable[[], Layer],
+    x: np.ndarray,
+    *,
+    reference: Callable[..., np.ndarray] | None = None,
+    backends: Iterable[str] = ("numpy",),
+    training: bool = True,
+    seed: int = 0,
+) -> None:
+    """Check a layer's whole contract on float64 input `x`, on every one of `backends`.
+
+    - the output equals `reference(x, **state_dict)`, where one is given;
+    - gradients equal finite differences;
+    - float64 and float32 stay what they are, in output and all gradients, and agree;
+    - non-contiguous input and `grad_output` give the same, and neither is modified;
+    - `input_grad=False` returns None and the same parameter gradients;
+    - gradients add up over two backwards, and `backward` without its `forward` is an error;
+    - `no_grad()` keeps nothing; a state dict loaded into a fresh layer gives the same output;
+    - every backend gives the same as NumPy.
+
+    Args:
+        make: makes the layer anew; called many times, so it must seed what is random.
+        x: float64 host array, away from kinks.
+        reference: an independent forward, `reference(x, **arrays)` with the state dict's entries.
+        backends: names of the backends to check.
+        training: mode to check.
+        seed: of the random numbers.
+
+    Raises:
+        AssertionError: the first part of the contract that does not hold.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> from xpconv.testing import assert_layer_ok
+        >>> x = np.random.default_rng(0).normal(size=(2, 5))
+        >>> assert_layer_ok(lambda: xpconv.Dense(5, 3), x,
+        ...                 reference=lambda x, weight, bias: x @ weight.T + bias)
+    """
+    with use_backend("numpy"):
+        first = make()
+        state = {name: array.copy() for name, array in first.state_dict().items()}
+        if reference is not None:
+            arrays = {k: v.astype("float64") if v.dtype.kind == "f" else v for k, v in state.items()}
+            expected = reference(x.copy(), **arrays)
+
+    results: dict[str, Result] = {}
+    for backend in backends:
+        with use_backend(backend):
+
+            def fresh(dtype: str) -> Layer:
+                layer = make().train(training)
+                layer.load_state_dict(state)
+                return layer.to(dtype=dtype)
+
+            results[backend] = _check(fresh, x, seed)
+            if reference is not None:
+                _close(results[backend].y, expected, 1e-10, f"{backend}: output against the reference")
+            _gradcheck(lambda: fresh("float64"), asarray(x), 1e-6, 1e-6, seed)
+    names = list(results)
+    for name in names[1:]:
+        for label, a, b in _pairs(results[names[0]], results[name]):
+            _close(b, a, 1e-10, f"{name} against {names[0]}: {label}")
+
+
+def _check(fresh: Callable[[str], Layer], x: np.ndarray, seed: int) -> Result:
+    """All checks on the active backend; the float64 result."""
+    g = np.random.default_rng(seed).normal(size=fresh("float64")(asarray(x)).shape)
+    results = {}
+    for dtype, tolerance in (("float64", 0.0), ("float32", 2e-4)):
+        layer = fresh(dtype)
+        device_x = asarray(x, dtype).copy()
+        y = layer(device_x)
+        _equal(str(y.dtype), dtype, "dtype of the output")
+        device_g = asarray(g, dtype).copy()
+        dx: Any = layer.backward(device_g)
+        _equal(dx.shape, device_x.shape, "shape of the input gradient")
+        _equal(str(dx.dtype), dtype, "dtype of the input gradient")
+        for name, parameter in layer.named_parameters():
+            if parameter.grad is None:
+                raise AssertionError(f"backward gave {name} no gradient")
+            _equal(parameter.grad.shape, parameter.shape, f"shape of the gradient of {name}")
+            _equal(str(parameter.grad.dtype), dtype, f"dtype of the gradient of {name}")
+        results[dtype] = _result(layer, y, dx)
+        for what, array, original in (("input", device_x, x), ("grad_output", device_g, g)):
+            unchanged = np.array_equal(asnumpy(array), original.astype(dtype))
+            _equal(unchanged, True, f"{what} unchanged after forward and backward")
+        for label, a, b in _pairs(results["float64"], results[dtype]):
+            _close(b, a, tolerance, f"{dtype} against float64: {label}")
+
+    good = results["float64"]
+    for kind, strided in (("every second element", _spread), ("reversed axes", _reversed)):
+        layer = fresh("float64")
+        y = layer(strided(x))
+        for label, a, b in _pairs(good, _result(layer, y, layer.backward(strided(g)))):
+            _close(b, a, 1e-12, f"non-contiguous input ({kind}): {label}")
+
+    layer = fresh("float64")
+    layer(asarray(x))
+    _equal(layer.backward(asarray(g), input_grad=False) is None, True, "backward(input_grad=False) is None")
+    for name, parameter in layer.named_parameters():
+        _close(asnumpy(parameter.grad), good.grads[name], 1e-12, f"gradient of {name} with input_grad=False")
+    _refuses_backward(layer, asarray(g), "a second backward after one forward")
+
+    layer = fresh("float64")
+    y = layer(asarray(x))
+    layer.backward(asarray(g))
+    once = {name: asnumpy(p.grad).copy() for name, p in layer.named_parameters()}
+    y = layer(asarray(x))
+    layer.backward(asarray(g))
+    if np.array_equal(asnumpy(y), good.y):  # unless it drops other elements this time
+        for name, parameter in layer.named_parameters():
+            _close(asnumpy(parameter.grad), 2 * once[name], 1e-12, f"gradient of {name} after two backwards")
+
+    layer = fresh("float64")
+    with no_grad():
+        y = layer(asarray(x))
+    _close(asnumpy(y), good.y, 1e-12, "output under no_grad")
+    _refuses_backward(layer, asarray(g), "backward after a forward under no_grad")
+    return good
+
+
+def _result(layer: Layer, y: Any, dx: Any) -> Result:
+    grads = {name: asnumpy(p.grad).copy() for name, p in layer.named_parameters()}
+    return Result(asnumpy(y).copy(), asnumpy(dx).copy(), grads)
+
+
+def _pairs(a: Result, b: Result) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    pairs = [("output", a.y, b.y), ("input gradient", a.dx, b.dx)]
+    return pairs + [(f"gradient of {name}", a.grads[name], b.grads[name]) for name in a.grads]
+
+
+def _spread(array: np.ndarray) -> Any:
+    """The same values, with a gap after each."""
+    wide = np.full((*array.shape, 2), np.nan, dtype=array.dtype)
+    wide[..., 0] = array
+    return asarray(wide)[..., 0]
+
+
+def _reversed(array: np.ndarray) -> Any:
+    """The same values, in memory with the axes in reverse order."""
+    return asarray(np.ascontiguousarray(array.T)).T
+
+
+def _refuses_backward(layer: Layer, grad: Any, what: str) -> None:
+    try:
+        layer.backward(grad)
+    except BackwardError:
+        return
+    raise AssertionError(f"{what} must raise BackwardError")
+
+
+def _equal(got: Any, expected: Any, what: str) -> None:
+    if got != expected:
+        raise AssertionError(f"{what}: got {got!r}, expected {expected!r}")
+
+
+def _close(got: np.ndarray, expected: np.ndarray, tolerance: float, what: str) -> None:
+    """Equal to within `tolerance` of the largest expected value."""
+    _equal(got.shape, expected.shape, f"shape, {what}")
+    if not got.size:
+        return
+    scale = max(float(np.abs(expected).max()), 1e-30)
+    worst = float(np.abs(got.astype("float64") - expected).max())
+    if not worst <= tolerance * scale:
+        raise AssertionError(f"{what}: off by {worst:.3g} where the largest value is {scale:.3g}")
