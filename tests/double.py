@@ -177,9 +177,12 @@ class ufunc:
             return _wrap(self._f(*plain, dtype=dtype, casting=casting, order="C"))
         if type(out) is not ndarray:
             raise TypeError("Output arguments type must be cupy.ndarray")
-        shapes = [getattr(x, "shape", ()) for x in plain]
-        if not self._f.signature and out.shape not in shapes and np.broadcast_shapes(*shapes) != out.shape:
-            raise ValueError("Out shape is mismatched")
+        shapes, shape = [getattr(x, "shape", ()) for x in plain], out.shape
+        if self._f.signature:  # matmul: all axes but those that it works on
+            shape = shape[: out.ndim - sum(len(s) > 1 for s in shapes)]
+            shapes = [s[:-2] for s in shapes]
+        if shape not in shapes and shape != np.broadcast_shapes(*shapes):
+            raise ValueError("Out shape is mismatched")  # NumPy would broadcast to it
         self._f(*plain, out=out._a, dtype=dtype, casting=casting)
         return out
 
@@ -445,9 +448,9 @@ class Module(types.ModuleType):
 
 
 def _on_device(name):
-    """NumPy's function whose bool or int is Python's, and a 0-d array in CuPy."""
-    function = _function(name, getattr(np, name), _NAMES["cupy"][name])
-    return lambda *args, **kwargs: _wrap(np.asarray(function(*args, **kwargs)))
+    """NumPy's function that returns Python's bool or int, where CuPy's returns a 0-d array."""
+    function = getattr(np, name)
+    return _function(name, lambda *a, **k: np.asarray(function(*a, **k)), _NAMES["cupy"][name])
 
 
 _own = (array, asarray, ascontiguousarray, asfortranarray, asnumpy, put_along_axis, ndarray, ufunc)
@@ -468,6 +471,8 @@ def register():
 
 def _parameters(name, function):
     """The parameters of a function of CuPy, from its signature or its docstring; None if unknown."""
+    if isinstance(function, type) or type(function).__name__ == "ufunc":
+        return None
     try:
         found = [re.split("[:=]", str(p))[0] for p in inspect.signature(function).parameters.values()]
     except (TypeError, ValueError):
@@ -485,8 +490,7 @@ def write_names():
     for part in ("", ".ndarray", ".ufunc", ".linalg", ".random", ".lib.stride_tricks"):
         owner = functools.reduce(getattr, part.split(".")[1:], cupy)
         public = {n: getattr(owner, n) for n in dir(owner) if n[0] != "_" and n not in ("annotations", "np")}
-        opaque = (type, cupy.ufunc)
-        names["cupy" + part] = {n: None if isinstance(f, opaque) else _parameters(n, f) for n, f in public.items()}
+        names["cupy" + part] = {name: _parameters(name, f) for name, f in public.items()}
     text = json.dumps(names).replace("}, ", "},\n")
     _NAMES_FILE.write_text(re.sub(r"(.{1,108}[,{}])( |$)", r"\1\n", text, flags=re.MULTILINE))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 RNG: TypeAlias = "np.random.Generator | int | None"
 
-_global = np.random.default_rng()
+_global: np.random.Generator | None = None  # made when first asked for, as numpy.random is slow to import
 
 
 def manual_seed(seed: int) -> None:
@@ -28,4 +28,9 @@ def manual_seed(seed: int) -> None:
 
 def default_rng(rng: RNG = None) -> np.random.Generator:
     """`rng` as a Generator: itself, one seeded with an int, or for None the global one of `manual_seed`."""
-    return _global if rng is None else np.random.default_rng(rng)
+    global _global
+    if rng is not None:
+        return np.random.default_rng(rng)
+    if _global is None:
+        _global = np.random.default_rng()
+    return _global

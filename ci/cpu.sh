@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# What CI runs without a GPU, in the active virtual environment: the README's own test command, lint, types.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tests=$(grep -m1 'python3 -m pytest$' README.md)
+echo "README: $tests"
+bash -c "$tests"
+
+python3 -m pip install --quiet -e ".[lint]"
+ruff check .
+ruff format --check .
+mypy

@@ -1,0 +1,131 @@
+"""The house: what imports cost, which way they point, and that what is written down is true."""
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xpconv
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "xpconv").rglob("*.py"))
+
+# Files that may name numpy: the switch, host-side files (seeds, data files), and the tests' helper.
+HOST = {"backend.py", "random.py", "testing.py", "data/idx.py", "data/datasets.py", "data/batches.py"}
+# What each room may import from; testing stands above all.
+ROOMS = [
+    "errors",
+    "backend",
+    "geometry",
+    "random",
+    "kernels",
+    "ops",
+    "init",
+    "layers",
+    "losses",
+    "optim",
+    "data",
+    "testing",
+]
+
+
+def test_import_is_light(tmp_path):
+    """At most 0.05 s over NumPy's own import, and nothing heavy comes along."""
+    code = (
+        "import time, numpy, sys; start = time.perf_counter(); import xpconv; print(time.perf_counter() - start);"
+        "print([m for m in ('cupy', 'scipy', 'sklearn', 'matplotlib', 'tqdm', 'torch') if m in sys.modules])"
+    )
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    env["PYTHONPYCACHEPREFIX"] = str(tmp_path)
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+        ).stdout.split("\n")
+        for _ in range(6)
+    ]
+    assert {run[1] for run in runs} == {"[]"}
+    assert min(float(run[0]) for run in runs) <= 0.05
+
+
+def imports(path):
+    """The modules that a file imports at any depth: `numpy`, `xpconv.ops.conv`, …"""
+    package = ["xpconv", *path.relative_to(ROOT / "xpconv").parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_array_modules_are_named_in_few_places(path):
+    name = path.relative_to(ROOT / "xpconv").as_posix()
+    found = {module.split(".")[0] for module in imports(path)} & {"numpy", "cupy"}
+    allowed = {"numpy"} if name in HOST or name.startswith("kernels/numpy/") else set()
+    if name == "backend.py" or name.startswith("kernels/cupy/"):
+        allowed = {"numpy", "cupy"}
+    assert found <= allowed
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_arrows_point_one_way(path):
+    room = path.relative_to(ROOT / "xpconv").parts[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    body = ast.parse(path.read_text()).body
+    checked = [n for n in body if isinstance(n, ast.ImportFrom)]  # at the top: not under TYPE_CHECKING
+    for node in checked:
+        if not node.level:
+            continue
+        depth = len(path.relative_to(ROOT / "xpconv").parts) - node.level
+        target = (node.module or node.names[0].name).split(".")[0] if depth == 0 else room
+        assert ROOMS.index(target) <= ROOMS.index(room), f"{room} imports {target}"
+    if room == "layers":
+        assert not any(module.startswith("xpconv.kernels") for module in imports(path))
+
+
+@pytest.mark.parametrize("name", sorted(xpconv.__all__))
+def test_public_names_are_documented(name):
+    thing = getattr(xpconv, name)
+    assert inspect.getdoc(thing)
+    if (inspect.isclass(thing) and name not in ("Loss", "Optimizer")) or inspect.isfunction(thing):
+        assert ">>> " in inspect.getdoc(thing), "give a runnable example"
+
+
+def blocks(path, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), flags=re.DOTALL)
+
+
+def test_readme_code_runs(capsys):
+    """All Python blocks of the README, in order, in one namespace; what they print is what it says."""
+    namespace = {}
+    for block in blocks("README.md", "python"):
+        exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
+        printed = capsys.readouterr().out.splitlines()
+        promised = re.findall(r"print\(.*?\)  # (.+)", block)
+        assert printed == promised
+
+
+def test_readme_names_exist():
+    names = re.findall(r"`xpconv\.([\w.]+)", (ROOT / "README.md").read_text())
+    assert names
+    for name in names:
+        thing = xpconv
+        for part in name.split("."):
+            if not hasattr(thing, part):
+                __import__(f"{thing.__name__}.{part}")
+            thing = getattr(thing, part)
+
+
+def test_library_has_no_assert_and_no_pickle():
+    for path in SOURCES:
+        tree = ast.parse(path.read_text())
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.Assert)], path
+        assert not {m.split(".")[0] for m in imports(path)} & {"pickle", "shelve", "dill"}, path
