@@ -197,6 +197,9 @@ def _find_owner(array: Array) -> Backend:
     kind = type(array)
     if kind not in _owner_of:
         matches = [b for b in _backends.values() if issubclass(kind, b.array_type)]
+        if issubclass(kind, np.generic):  # what NumPy makes of 0-d arrays
+            _owner_of[kind] = _backends["numpy"]
+            return _owner_of[kind]
         if not matches and kind.__module__.partition(".")[0] == "cupy":
             matches = [_load_cupy()]  # made by the user, before the backend was ever asked for
         if not matches:

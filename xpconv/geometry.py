@@ -44,7 +44,7 @@ class Window(NamedTuple):
         for n, m, k, s, (lo, hi) in zip(spatial, output, self.kernel, self.stride, self.padding, strict=True):
             low, high = (-lo, n + hi) if include_pad else (0, n)
             starts = range(-lo, -lo + m * s, s)
-            result.append(tuple(max(0, min(h + k, n + hi, high) - max(h, low)) for h in starts))
+            result.append(tuple(max(0, min(h + k, high) - max(h, low)) for h in starts))
         return result
 
 

@@ -7,6 +7,7 @@ the GPU. Formulas are written for one element (or one sample) and then reduced.
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from .backend import Array, backend_of
@@ -47,8 +48,7 @@ class Loss(Memory):
         scale = 1 / max(count, 1) if self.reduction == "mean" else 1.0
         if self.reduction == "mean":
             loss = loss * scale if count else loss * math.nan  # as PyTorch: no samples, no mean
-        self.keep(xp.asarray(loss), xp, scale, saved)
-        return loss
+        return self.keep(loss, xp, scale, saved)
 
     def backward(self, grad_output: Array | float = 1.0) -> Array:
         """Gradient with respect to `input`, of its shape and dtype.
@@ -57,8 +57,9 @@ class Loss(Memory):
             grad_output: what to multiply it by: a number, or with `reduction='none'` an array of the
                 losses' shape.
         """
-        if isinstance(grad_output, int | float):
+        if isinstance(grad_output, Real):
             self._latest()
+            grad_output = float(grad_output)  # of NumPy's scalars too, which would promote
             xp, scale, saved = self._stack().pop().saved
         else:
             xp, scale, saved = self.recall(grad_output)
@@ -209,14 +210,14 @@ class SoftmaxCrossEntropyLoss(Loss):
         axis = min(1, input.ndim - 1)
         log_p = log_softmax(xp, input, axis)
         t = self._distribution(xp, input, target, axis)
-        loss = -xp.where(t == 0, 0, t * log_p).sum(axis=axis)  # 0 · log 0 = 0
+        loss = -(t * xp.where(t == 0, 0, log_p)).sum(axis=axis)  # 0 · log 0 = 0
         return loss, loss.size, (xp.exp(log_p), t)
 
     def _backward(self, xp: Any, scale: Array | float, *saved: Array) -> Array:
         """`d/dx_c = softmax(x)_c Σ_k t_k - t_c`, as `d log softmax(x)_k / dx_c = [k = c] - softmax(x)_c`."""
         p, t = saved
         axis = min(1, p.ndim - 1)
-        if not isinstance(scale, int | float) and scale.ndim:
+        if not isinstance(scale, float) and scale.ndim:
             scale = xp.expand_dims(scale, axis)
         return (p * t.sum(axis=axis, keepdims=True) - t) * scale
 
@@ -244,7 +245,7 @@ class SoftmaxCrossEntropyLoss(Loss):
             raise ValueError(f"{name}: target holds class {bad}, expected 0 to {classes - 1} (C = {classes})")
         shape = [1] * input.ndim
         shape[axis] = classes
-        one_hot = xp.expand_dims(target, axis) == xp.arange(classes, dtype=target.dtype).reshape(shape)
+        one_hot = xp.expand_dims(target, axis) == xp.arange(classes).reshape(shape)
         one_hot = one_hot.astype(input.dtype)
         return xp.where(xp.expand_dims(valid, axis), one_hot, math.nan)
 

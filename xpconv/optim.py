@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 from .backend import Array, backend_of
-from .errors import BackendError, DTypeError
+from .errors import BackendError, DTypeError, ShapeError
 from .layers.base import Parameter
 
 
@@ -52,7 +52,11 @@ class Optimizer:
             unknown = sorted(set(group) - {"params", *defaults})
             if unknown:
                 raise ValueError(f"{name}: a group has {unknown}, expected some of {sorted(defaults)}")
-            group = {**defaults, **group, "params": list(group["params"])}
+            if "params" not in group:
+                raise ValueError(f"{name}: a group has no 'params', got {group}")
+            members = group["params"]
+            members = [members] if isinstance(members, Parameter) else list(members)
+            group = {**defaults, **group, "params": members}
             self._check(group)
             self.param_groups.append(group)
         self._params = [p for group in self.param_groups for p in group["params"]]
@@ -79,8 +83,13 @@ class Optimizer:
         for run in list(self._runs()):
             p, g = self._data[run.slice], self._grad[run.slice]
             self._update(p, g, run)
+        counts = [self._counts(group) for group in self.param_groups for _ in group["params"]]
         for i, parameter in enumerate(self._params):
-            self._steps[i] += parameter.grad is not None
+            self._steps[i] += counts[i] and parameter.grad is not None
+
+    def _counts(self, group: dict[str, Any]) -> bool:
+        """Whether a step with this group's settings counts as one, for `_Run.step`."""
+        return True
 
     def _update(self, p: Array, g: Array, run: _Run) -> None:
         """Change `p` in place, given the gradient `g`, which must stay as it is."""
@@ -97,9 +106,9 @@ class Optimizer:
         for key in ("lr", "weight_decay", "eps"):
             if key in group and not group[key] >= 0:
                 raise ValueError(f"{name}: {key} is {group[key]}, expected at least 0")
-        for beta in group.get("betas", ()):
-            if not 0 <= beta < 1:
-                raise ValueError(f"{name}: betas is {group['betas']}, expected numbers from 0 to below 1")
+        betas = group.get("betas", (0, 0))
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"{name}: betas is {betas}, expected two numbers from 0 to below 1")
         for parameter in group["params"]:
             if not isinstance(parameter, Parameter):
                 raise TypeError(f"{name}: params holds {parameter!r}; give model.parameters()")
@@ -141,6 +150,8 @@ class Optimizer:
 
     def _adopt(self) -> None:
         """Bring in what was assigned to `.data` or `.grad` since: gradients come as arrays of their own."""
+        xp, name = self._backend.xp, type(self).__name__
+        incoming = []
         for i, parameter in enumerate(self._params):
             for attribute, views in (("data", self._data_views), ("grad", self._grad_views)):
                 array, view = getattr(parameter, attribute), views[i]
@@ -148,12 +159,21 @@ class Optimizer:
                     continue
                 if backend_of(array) is not self._backend or array.dtype != view.dtype:
                     raise RuntimeError(
-                        f"{type(self).__name__}.step: a parameter's {attribute} is now {array.dtype} on "
+                        f"{name}.step: a parameter's {attribute} is now {array.dtype} on "
                         f"{backend_of(array).name}, but the optimizer holds {view.dtype} on "
                         f"{self._backend.name}; make the optimizer after model.to(…)"
                     )
-                view[...] = array
-                setattr(parameter, attribute, view)
+                if array.shape != view.shape:
+                    raise ShapeError(
+                        f"{name}.step: a parameter's {attribute} has shape {array.shape}, expected {view.shape}"
+                    )
+                flat = self._data if attribute == "data" else self._grad
+                incoming.append(
+                    (parameter, attribute, view, array.copy() if xp.may_share_memory(array, flat) else array)
+                )
+        for parameter, attribute, view, array in incoming:
+            view[...] = array
+            setattr(parameter, attribute, view)
 
     def _runs(self) -> Iterator[_Run]:
         """Neighbours in the buffers that take the same update, as few as can be: one, as a rule."""
@@ -223,6 +243,9 @@ class SGD(Optimizer):
             raise ValueError(f"SGD: momentum is {group['momentum']}, expected at least 0")
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov=True needs momentum above 0 and dampening 0")
+
+    def _counts(self, group: dict[str, Any]) -> bool:
+        return bool(group["momentum"])  # the first step is the first with momentum
 
     def _update(self, p: Array, g: Array, run: _Run) -> None:
         lr, momentum, decay = (run.group[k] for k in ("lr", "momentum", "weight_decay"))

@@ -324,6 +324,8 @@ class Layer(Memory):
                 f"{name}.forward: x has shape {x.shape}, so {x.shape[-axes - 1]} channels, "
                 f"expected {channels} ({why})"
             )
+        if 0 in x.shape[-axes - 1 :]:
+            raise ShapeError(f"{name}.forward: x has shape {x.shape}: only the batch may be empty")
         return (x if batched else x[None]), batched
 
     def summary(self, input_shape: tuple[int, ...] | None = None) -> str:
@@ -336,10 +338,10 @@ class Layer(Memory):
         Example:
             >>> import xpconv
             >>> print(xpconv.Sequential(xpconv.Flatten(), xpconv.Dense(4, 3)).summary((1, 2, 2)))
-            name  layer                              output   parameters
-            0     Flatten(start_dim=1, end_dim=-1)   (1, 4)            0
-            1     Dense(4, 3, bias=True)             (1, 3)           15
-            total                                                     15
+            name  layer         output   parameters
+            0     Flatten()     (1, 4)            0
+            1     Dense(4, 3)   (1, 3)           15
+            total                                15
         """
         from .summary import summary
 
@@ -351,6 +353,20 @@ class Layer(Memory):
     def extra_repr(self) -> str:
         """The constructor's arguments, for `repr` and `summary`."""
         return ""
+
+
+def arguments(*positional: Any, **named: tuple[Any, Any]) -> str:
+    """A constructor's arguments as written in code: `name=(value, default)` only where the two differ.
+
+    A tuple of equal numbers stands as one number.
+    """
+
+    def short(value: Any) -> Any:
+        alike = isinstance(value, tuple) and len(set(value)) == 1 and isinstance(value[0], int)
+        return value[0] if alike else value
+
+    changed = {k: short(v) for k, (v, default) in named.items() if short(v) != short(default)}
+    return ", ".join([*map(repr, positional), *(f"{k}={v!r}" for k, v in changed.items())])
 
 
 def _join(prefix: str, name: str) -> str:

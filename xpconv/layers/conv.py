@@ -12,7 +12,7 @@ from ..geometry import Window, same_padding, to_int, to_pairs, to_tuple
 from ..ops import conv as ops
 from ..ops.padding import MODES, pad, pad_backward
 from ..random import RNG, default_rng
-from .base import Layer, Parameter, new_parameter
+from .base import Layer, Parameter, arguments, new_parameter
 
 IntOrTuple = int | tuple[int, ...]
 Padding = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
@@ -119,19 +119,17 @@ class _Conv(Layer):
         return pad(xp, images, self._border, self.padding_mode)
 
     def extra_repr(self) -> str:
-        parts = [str(self.in_channels), str(self.out_channels), f"kernel_size={self.kernel_size}"]
-        parts += [f"stride={self.stride}"]
-        if self.padding not in (0, (0,) * self.axes):
-            parts.append(f"padding={self.padding!r}")
-        if any(d != 1 for d in self.dilation):
-            parts.append(f"dilation={self.dilation}")
-        if self.groups != 1:
-            parts.append(f"groups={self.groups}")
-        if self.bias is None:
-            parts.append("bias=False")
-        if self.padding_mode != "zeros":
-            parts.append(f"padding_mode={self.padding_mode!r}")
-        return ", ".join(parts)
+        return arguments(
+            self.in_channels,
+            self.out_channels,
+            kernel_size=(self.kernel_size, None),
+            stride=(self.stride, 1),
+            padding=(self.padding, 0),
+            dilation=(self.dilation, 1),
+            groups=(self.groups, 1),
+            bias=(self.bias is not None, True),
+            padding_mode=(self.padding_mode, "zeros"),
+        )
 
 
 class Conv2d(_Conv):

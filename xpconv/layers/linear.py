@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..geometry import to_int
 from ..ops import linear as ops
 from ..random import RNG, default_rng
-from .base import Layer, Parameter, new_parameter
+from .base import Layer, Parameter, arguments, new_parameter
 
 
 class Dense(Layer):
@@ -77,7 +77,7 @@ class Dense(Layer):
         return ops.linear_backward_input(xp, grad_output, self.weight.data) if input_grad else None
 
     def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+        return arguments(self.in_features, self.out_features, bias=(self.bias is not None, True))
 
 
 Linear = Dense

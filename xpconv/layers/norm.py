@@ -9,7 +9,7 @@ from ..errors import ShapeError
 from ..geometry import to_int
 from ..ops import norm as ops
 from ..ops.conv import channel_sum, channelwise
-from .base import Layer, new_parameter
+from .base import Layer, arguments, new_parameter
 
 
 class _BatchNorm(Layer):
@@ -58,14 +58,16 @@ class _BatchNorm(Layer):
         from_batch = self.training or self.running_mean is None
         if from_batch:
             count = x.size // self.num_features
-            if self.training and count == 1:
+            if count == 1:
                 raise ShapeError(
-                    f"{name}.forward: x has shape {x.shape}: one value a channel has no variance to train "
-                    "with; use a larger batch, or eval()"
+                    f"{name}.forward: x has shape {x.shape}: one value a channel has no variance; "
+                    "use a larger batch, or eval() with running statistics"
                 )
             x_hat, mean, var, inv_std = ops.normalize(xp, x, axes, self.eps)
             if self.training and self.running_mean is not None:
-                self._track(mean.reshape(-1), var.reshape(-1) * (count / (count - 1)))
+                self.num_batches_tracked += 1
+                if count:
+                    self._track(mean.reshape(-1), var.reshape(-1) * (count / (count - 1)))
         else:
             inv_std = channelwise(1 / xp.sqrt(self.running_var + self.eps), x.ndim)
             x_hat = (x - channelwise(self.running_mean, x.ndim)) * inv_std
@@ -90,7 +92,6 @@ class _BatchNorm(Layer):
 
     def _track(self, mean: Array, var: Array) -> None:
         """Running statistics: exponential with `momentum`, or (None) the plain average of all batches."""
-        self.num_batches_tracked += 1
         new: Any = self.momentum
         if new is None:
             new = (1 / self.num_batches_tracked).astype(mean.dtype)
@@ -98,9 +99,12 @@ class _BatchNorm(Layer):
         self.running_var += new * (var - self.running_var)
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+        return arguments(
+            self.num_features,
+            eps=(self.eps, 1e-5),
+            momentum=(self.momentum, 0.1),
+            affine=(self.affine, True),
+            track_running_stats=(self.track_running_stats, True),
         )
 
 

@@ -8,7 +8,7 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..geometry import Window, to_int, to_tuple
 from ..ops import pool as ops
-from .base import Layer
+from .base import Layer, arguments
 
 IntOrTuple = int | tuple[int, ...]
 
@@ -50,14 +50,13 @@ class _Pool(Layer):
             )
 
     def extra_repr(self) -> str:
-        parts = [f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
-        if any(self.padding):
-            parts.append(f"padding={self.padding}")
-        if any(d != 1 for d in self.dilation):
-            parts.append(f"dilation={self.dilation}")
-        if self.ceil_mode:
-            parts.append("ceil_mode=True")
-        return ", ".join(parts)
+        return arguments(
+            kernel_size=(self.kernel_size, None),
+            stride=(self.stride, self.kernel_size),
+            padding=(self.padding, 0),
+            dilation=(self.dilation, 1),
+            ceil_mode=(self.ceil_mode, False),
+        )
 
 
 class MaxPool2d(_Pool):
@@ -175,7 +174,7 @@ class AvgPool2d(_Pool):
         return grad if batched else grad[0]
 
     def extra_repr(self) -> str:
-        extra = "" if self.count_include_pad else ", count_include_pad=False"
-        if self.divisor_override is not None:
-            extra += f", divisor_override={self.divisor_override}"
-        return super().extra_repr() + extra
+        more = arguments(
+            count_include_pad=(self.count_include_pad, True), divisor_override=(self.divisor_override, None)
+        )
+        return ", ".join(filter(None, [super().extra_repr(), more]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..backend import Array
 from ..errors import ShapeError
-from .base import Layer
+from .base import Layer, arguments
 
 
 class Flatten(Layer):
@@ -38,4 +38,4 @@ class Flatten(Layer):
         return grad_output.reshape(shape) if input_grad else None
 
     def extra_repr(self) -> str:
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+        return arguments(start_dim=(self.start_dim, 1), end_dim=(self.end_dim, -1))

@@ -52,7 +52,7 @@ def conv_backward_weight(
 
 def channel_sum(xp: Any, grad: Array) -> Array:
     """Gradient with respect to what is added once a channel: the sum over everything else, `(C,)`."""
-    return grad.sum(axis=(0, *range(2, grad.ndim)))
+    return grad.sum(axis=tuple(range(2, grad.ndim))).sum(axis=0)
 
 
 def channelwise(values: Array, ndim: int) -> Array:

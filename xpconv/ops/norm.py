@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from ..backend import Array
@@ -13,9 +14,9 @@ def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Arr
     The variance is taken about the mean (two passes), which stays exact where mean² ≫ variance.
     Statistics keep their reduced axes. Backward needs `x̂` and `inv_std`.
     """
-    mean = x.mean(axis=axes, keepdims=True)
+    mean = mean_over(x, axes)
     x_hat = x - mean
-    var = (x_hat * x_hat).mean(axis=axes, keepdims=True)
+    var = mean_over(x_hat * x_hat, axes)
     inv_std = 1 / xp.sqrt(var + eps)
     x_hat *= inv_std
     return x_hat, mean, var, inv_std
@@ -29,7 +30,18 @@ def normalize_backward(xp: Any, grad: Array, x_hat: Array, inv_std: Array, axes:
 
         dx = inv_std · (grad - mean(grad) - x̂ · mean(grad · x̂))
     """
-    dx = grad - grad.mean(axis=axes, keepdims=True)
-    dx -= x_hat * (grad * x_hat).mean(axis=axes, keepdims=True)
+    dx = grad - mean_over(grad, axes)
+    dx -= x_hat * mean_over(grad * x_hat, axes)
     dx *= inv_std
     return dx
+
+
+def mean_over(x: Array, axes: tuple[int, ...]) -> Array:
+    """Mean over `axes`, which stay with size 1; 0 where there is nothing.
+
+    Summed in two stages, as NumPy adds channels-last memory one by one: rounding then grows with the
+    pixels of an image, not with those of the batch.
+    """
+    first, *rest = axes
+    total = x.sum(axis=tuple(rest), keepdims=True).sum(axis=first, keepdims=True)
+    return total / max(1, prod(x.shape[axis] for axis in axes))
