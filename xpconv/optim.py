@@ -167,10 +167,9 @@ class Optimizer:
                     raise ShapeError(
                         f"{name}.step: a parameter's {attribute} has shape {array.shape}, expected {view.shape}"
                     )
-                flat = self._data if attribute == "data" else self._grad
-                incoming.append(
-                    (parameter, attribute, view, array.copy() if xp.may_share_memory(array, flat) else array)
-                )
+                if any(xp.may_share_memory(array, flat) for flat in (self._data, self._grad)):
+                    array = array.copy()  # another parameter's view, perhaps about to be written
+                incoming.append((parameter, attribute, view, array))
         for parameter, attribute, view, array in incoming:
             view[...] = array
             setattr(parameter, attribute, view)
