@@ -48,7 +48,8 @@ def curves(history):
         (axes[1], error, f"Wrong answers, %: {error['test'][-1]:.2f} of the test images"),
     ):
         for (name, values), color, style in zip(lines.items(), (TRAIN, TEST), ("--", "-"), strict=True):
-            ax.plot(epochs, values, color=color, linestyle=style, marker="o", markersize=3.5, label=name)
+            shown = [v if v > 0 else np.nan for v in values]  # a line ends where nothing is wrong any more
+            ax.plot(epochs, shown, color=color, linestyle=style, marker="o", markersize=3.5, label=name)
         ax.set_title(title)
         ax.set_xlabel("epoch")
         ax.set_xlim(0.7, len(history) + 0.3)
@@ -97,13 +98,18 @@ def mistakes(images, labels, scores, count=24):
     figure, axes = plt.subplots(
         rows, columns, figsize=(max(4.5, columns * 1.15), rows * 1.55 + 0.5), squeeze=False
     )
-    for ax in axes.flat:
+    for ax in axes.flat[len(surest) :]:
         ax.axis("off")
     for ax, i in zip(axes.flat, surest, strict=False):
         ax.imshow(images[i, 0], cmap="gray_r")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(True)
+        ax.spines[:].set_color("0.8")
         ax.set_title(f"a {labels[i]}, not {said[i]}\n{p[i, said[i]]:.0%} sure", fontsize=8, loc="center")
-    shown = "all" if len(surest) == len(wrong) else f"the {len(surest)} surest"
-    title = f"{len(wrong)} of {len(labels):,} wrong; {shown}" if len(wrong) else "Nothing wrong"
+    which = f"All {len(wrong)}" if len(surest) == len(wrong) else f"The {len(surest)} surest of {len(wrong)}"
+    title = f"{which} mistakes on {len(labels):,} test images, the surest first"
+    if not len(wrong):
+        title = f"No mistake on {len(labels):,} test images"
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -114,10 +120,11 @@ def confusion(labels, said):
     np.add.at(counts, (labels, said), 1)
     off = counts * (1 - np.eye(10, dtype=int))
     figure, ax = plt.subplots(figsize=(5.2, 5.2))
-    ax.imshow(off, cmap="Greys", vmax=max(1, off.max()) * 1.3)
+    darkest = 1.3 * max(4, off.max())
+    ax.imshow(off, cmap="Greys", vmax=darkest)
     for t, s in np.ndindex(10, 10):
         if counts[t, s]:
-            dark = off[t, s] > 0.65 * max(1, off.max()) * 1.3
+            dark = off[t, s] > 0.6 * darkest
             ax.text(
                 s,
                 t,
@@ -134,10 +141,10 @@ def confusion(labels, said):
     ax.set_ylabel("the image shows")
     ax.spines[:].set_visible(False)
     worst = np.unravel_index(off.argmax(), off.shape)
-    title = (
-        f"Most often confused: {worst[0]} taken for {worst[1]} ({off.max()} times)"
-        if off.any()
-        else "No confusion"
-    )
+    title = "No digit is taken for another"
+    if off.max() == 1:
+        title = "No digit is taken for another more than once"
+    elif off.max() > 1:
+        title = f"Most often confused: {worst[0]} taken for {worst[1]}, {off.max()} times"
     ax.set_title(title)
     return figure

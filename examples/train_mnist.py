@@ -58,7 +58,12 @@ def train_epoch(model, criterion, optimizer, batches, lr, epoch, epochs) -> tupl
     seen, loss, accuracy = 0, math.nan, math.nan
     model.train()
     with tqdm(
-        batches, desc=f"epoch {epoch + 1}/{epochs}", unit="batch", leave=False, dynamic_ncols=True
+        batches,
+        desc=f"epoch {epoch + 1}/{epochs}",
+        unit="batch",
+        leave=False,
+        dynamic_ncols=True,
+        disable=None,
     ) as bar:
         for i, (x, y) in enumerate(bar):
             optimizer.param_groups[0]["lr"] = lr * one_cycle((epoch + i / len(batches)) / epochs)
@@ -159,15 +164,18 @@ def main(argv: list[str] | None = None) -> float:
     print(model.summary(data.x_train.shape[1:]), end="\n\n")
     defaults = {"digits": (20, 32), "mnist": (5, 100)}[args.data]
     history = train(
-        model, data, epochs=args.epochs or defaults[0], batch_size=args.batch_size or defaults[1], lr=args.lr, seed=args.seed
-    )  # fmt: skip
+        model,
+        data,
+        epochs=args.epochs or defaults[0],
+        batch_size=args.batch_size or defaults[1],
+        lr=args.lr,
+        seed=args.seed,
+    )
 
     scores, labels = xpconv.asnumpy(predict(model, data.x_test)), xpconv.asnumpy(data.y_test)
-    confusion = [
-        [int(((labels == t) & (scores.argmax(axis=1) == p)).sum()) for p in range(10)] for t in range(10)
-    ]
-    print_confusion(confusion)
-    wrong = int((scores.argmax(axis=1) != labels).sum())
+    said = scores.argmax(axis=1)
+    print_confusion([[int(((labels == t) & (said == p)).sum()) for p in range(10)] for t in range(10)])
+    wrong = int((said != labels).sum())
     print(f"\ntest accuracy {1 - wrong / len(labels):.2%}: {wrong} of {len(labels):,} wrong")
 
     if args.out:

@@ -165,7 +165,8 @@ class Optimizer:
                     )
                 if array.shape != view.shape:
                     raise ShapeError(
-                        f"{name}.step: a parameter's {attribute} has shape {array.shape}, expected {view.shape}"
+                        f"{name}.step: a parameter's {attribute} has shape {array.shape}, "
+                        f"expected {view.shape}"
                     )
                 if any(xp.may_share_memory(array, flat) for flat in (self._data, self._grad)):
                     array = array.copy()  # another parameter's view, perhaps about to be written

@@ -1,0 +1,134 @@
+"""The examples, run as a user runs them, on every backend."""
+
+import gzip
+import importlib
+import struct
+import sys
+from pathlib import Path
+
+import double
+import numpy as np
+import pytest
+
+import xpconv
+
+for needed in ("sklearn", "matplotlib", "tqdm"):
+    pytest.importorskip(needed, reason='pip install "xpconv[examples]"')
+
+
+@pytest.fixture(autouse=True)
+def examples(monkeypatch):
+    """`import train_mnist` finds the example, and the active backend is numpy again afterwards."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "examples")
+    yield
+    for name in ("train_mnist", "plots", "xor"):
+        sys.modules.pop(name, None)
+
+
+def run(name, *arguments):
+    return importlib.import_module(name).main(list(map(str, arguments)))
+
+
+def test_digits_reach_98_percent_in_the_default_run(backend, capsys):
+    accuracy = run("train_mnist")
+    printed = capsys.readouterr().out
+    assert accuracy >= 0.98
+    assert f"backend {backend}" in printed
+    assert f"test accuracy {accuracy:.2%}: {round(360 * (1 - accuracy))} of 360 wrong" in printed
+    rows = [line.split() for line in printed.splitlines() if line[:5].strip().isdigit() and "%" in line]
+    assert [int(row[0]) for row in rows] == list(range(1, 21))
+    assert float(rows[0][1]) > 1
+    assert float(rows[-1][1]) < 0.1  # the training loss falls
+    confusion = [line.split() for line in printed.split("predicted)\n")[1].splitlines()[1:11]]
+    counts = np.array([[0 if n == "·" else int(n) for n in row[1:]] for row in confusion])
+    assert counts.sum() == 360
+    assert counts.trace() == round(360 * accuracy)
+
+
+def test_one_synchronisation_a_report():
+    train_mnist = importlib.import_module("train_mnist")
+    with xpconv.use_backend("double"), double.count_syncs() as counter:
+        train_mnist.main(["--epochs", "2", "--batch-size", "8"])
+    reports = 2 * (train_mnist.REPORTS + 1)  # and one for the test images
+    assert 180 * 2 > 4 * reports  # far more batches than reports
+    assert counter.n <= reports + 5  # the final scores and labels
+
+
+def test_the_same_seed_gives_the_same_on_every_backend(backend, capsys):
+    arguments = ["--epochs", 2, "--seed", 3]
+    with xpconv.use_backend("numpy"):
+        expected = run("train_mnist", *arguments)
+    assert run("train_mnist", *arguments) == pytest.approx(expected, abs=0.01)
+
+
+def idx(array):
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype("u1").tobytes()
+
+
+@pytest.fixture
+def mnist_folder(tmp_path):
+    """A small data set in MNIST's format: bright rows, whose place is the class."""
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 400), ("t10k", 100)):
+        labels = rng.integers(0, 10, count)
+        images = rng.integers(0, 60, (count, 28, 28))
+        images[np.arange(count), 2 * labels + 4] = 255
+        (tmp_path / f"{name}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels))
+    return tmp_path
+
+
+def test_mnist_files_and_pictures(mnist_folder, capsys):
+    out = mnist_folder / "a" / "pictures"
+    options = ["--epochs", 3, "--batch-size", 20, "--out", out]
+    assert run("train_mnist", "--data", "mnist", "--data-dir", mnist_folder, *options) >= 0.9
+    drawn = sorted(path.name for path in out.iterdir())
+    assert drawn == ["confusion.png", "curves.png", "kernels.png", "mistakes.png"]
+    import matplotlib.image
+
+    for name in drawn:
+        picture = matplotlib.image.imread(out / name)
+        assert min(picture.shape[:2]) > 150
+        assert picture.std() > 0.05
+        assert f"drew {out / name}" in capsys.readouterr().out or name != drawn[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backend", "tpu"], "unknown backend 'tpu': choose one of 'numpy', 'cupy', 'auto'"),
+        (["--epochs", "0"], "--epochs is 0, expected at least 1"),
+        (["--batch-size", "-3"], "--batch-size is -3, expected at least 1"),
+        (["--data-dir", "x"], "--data-dir goes with --data mnist"),
+        (["--data", "mnist", "--data-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("train_mnist", *arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_loss_that_explodes_stops_the_run(capsys):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(SystemExit, match=r"The loss is (nan|inf): try a smaller --lr"),
+    ):
+        run("train_mnist", "--lr", 1e30)
+
+
+def test_xor_is_learned(backend, capsys):
+    """Shortened by a larger learning rate."""
+    losses = run("xor", "--seed", 10, "--lr", 1.0, "--epochs", 2000)
+    assert 0.45 < losses[0] < 0.6
+    assert losses[-1] < 0.02
+    assert losses[-2] >= 0.02  # it stops there
+    answers = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()[-4:]]
+    np.testing.assert_allclose(answers, [0, 1, 1, 0], atol=0.2)
+
+
+def test_xor_says_when_it_is_stuck(capsys):
+    losses = run("xor", "--epochs", 20)
+    assert len(losses) == 20
+    assert "try another --seed" in capsys.readouterr().out
