@@ -57,6 +57,8 @@ def curves(history):
         values = [v for line in lines.values() for v in line if v > 0]
         if values and max(values) > 20 * min(values):
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
             ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
         else:
             ax.set_ylim(bottom=0)
@@ -105,7 +107,7 @@ def mistakes(images, labels, scores, count=24):
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(True)
         ax.spines[:].set_color("0.8")
-        ax.set_title(f"a {labels[i]}, not {said[i]}\n{p[i, said[i]]:.0%} sure", fontsize=8, loc="center")
+        ax.set_title(f"{labels[i]}, taken for {said[i]}\n{p[i, said[i]]:.0%} sure", fontsize=8, loc="center")
     which = f"All {len(wrong)}" if len(surest) == len(wrong) else f"The {len(surest)} surest of {len(wrong)}"
     title = f"{which} mistakes on {len(labels):,} test images, the surest first"
     if not len(wrong):

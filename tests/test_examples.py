@@ -50,7 +50,7 @@ def test_one_synchronisation_a_report():
     with xpconv.use_backend("double"), double.count_syncs() as counter:
         train_mnist.main(["--epochs", "2", "--batch-size", "8"])
     reports = 2 * (train_mnist.REPORTS + 1)  # and one for the test images
-    assert 180 * 2 > 4 * reports  # far more batches than reports
+    assert 4 * reports < 180 * 2  # far more batches than reports
     assert counter.n <= reports + 5  # the final scores and labels
 
 
