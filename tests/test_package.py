@@ -129,3 +129,21 @@ def test_library_has_no_assert_and_no_pickle():
         tree = ast.parse(path.read_text())
         assert not [node for node in ast.walk(tree) if isinstance(node, ast.Assert)], path
         assert not {m.split(".")[0] for m in imports(path)} & {"pickle", "shelve", "dill"}, path
+
+
+LAYERS = [
+    name
+    for name in xpconv.__all__
+    if inspect.isclass(getattr(xpconv, name)) and issubclass(getattr(xpconv, name), xpconv.Layer)
+]
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if n not in ("Layer", "Linear")])
+def test_every_public_layer_is_checked(name):
+    """By the shared check, and against PyTorch where PyTorch has it: an unchecked layer fails here."""
+    tests = {path.name: path.read_text() for path in Path(__file__).parent.glob("test_*.py")}
+    used = {file for file, text in tests.items() if re.search(rf"\b(xpconv|m)\.{name}\b|\"{name}\"", text)}
+    assert any("assert_layer_ok" in tests[file] for file in used)
+    torch = pytest.importorskip("torch")
+    if hasattr(torch.nn, name):
+        assert any("from oracle import" in tests[file] for file in used)
