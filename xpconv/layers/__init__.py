@@ -2,7 +2,7 @@
 
 from .activation import ReLU, Sigmoid, Tanh
 from .base import Layer, Parameter
-from .containers import Residual, Sequential
+from .containers import Concat, Parallel, Residual, Sequential
 from .conv import Conv2d
 from .dropout import Dropout
 from .linear import Dense, Linear
@@ -14,6 +14,7 @@ from .shape import Flatten
 __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
+    "Concat",
     "Conv2d",
     "Dense",
     "Dropout",
@@ -21,6 +22,7 @@ __all__ = [
     "Layer",
     "Linear",
     "MaxPool2d",
+    "Parallel",
     "Parameter",
     "ReLU",
     "Residual",

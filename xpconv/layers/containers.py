@@ -3,14 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import TypeVar
 
-from ..backend import Array
+from ..backend import Array, get_xp
 from ..errors import ShapeError
 from .base import Layer
 from .memory import next_serial
 
+Self = TypeVar("Self", bound="_Container")
 
-class Sequential(Layer):
+
+class _Container(Layer):
+    """Layers with names, as a list and as children."""
+
+    def __init__(self, *layers: Layer | Sequence[Layer] | Mapping[str, Layer]) -> None:
+        self._layers: dict[str, Layer] = {}
+        items: object = layers[0] if len(layers) == 1 else layers
+        if isinstance(items, Mapping):
+            for name, layer in items.items():
+                self._add(name, layer)
+            return
+        for layer in items if isinstance(items, Sequence) else layers:
+            self._add(str(len(self._layers)), layer)
+
+    def append(self: Self, layer: Layer) -> Self:
+        """Add a layer at the end; returns the container."""
+        number = len(self._layers)
+        while str(number) in self._layers:  # a slice keeps its names
+            number += 1
+        self._add(str(number), layer)
+        return self
+
+    def _add(self, name: str, layer: object) -> None:
+        if not isinstance(layer, Layer):
+            hint = "; make an instance of it" if isinstance(layer, type) else ""
+            raise TypeError(f"{type(self).__name__}: layer {name} is {layer!r}, expected a Layer{hint}")
+        self._layers[name] = layer
+
+    def children(self) -> dict[str, Layer]:
+        return {**super().children(), **self._layers}
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers.values())
+
+    def __getitem__(self, index: int | slice) -> Layer:
+        if isinstance(index, slice):
+            return type(self)(dict(list(self._layers.items())[index]))
+        return list(self._layers.values())[index]
+
+    def __repr__(self) -> str:
+        lines = [f"  ({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self.children().items()]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"]) if lines else f"{type(self).__name__}()"
+
+
+class Sequential(_Container):
     """One layer after the other, as `torch.nn.Sequential`.
 
     Takes layers, one list of them, or one mapping of names to them; they are called `0`, `1`, … or by
@@ -25,45 +75,6 @@ class Sequential(Layer):
         >>> model[1]
         ReLU()
     """
-
-    def __init__(self, *layers: Layer | Sequence[Layer] | Mapping[str, Layer]) -> None:
-        self._layers: dict[str, Layer] = {}
-        items: object = layers[0] if len(layers) == 1 else layers
-        if isinstance(items, Layer):
-            items = layers
-        if not isinstance(items, Mapping):
-            items = (
-                {str(i): layer for i, layer in enumerate(items)}
-                if isinstance(items, Sequence)
-                else {"0": items}
-            )
-        for name, layer in items.items():
-            self._add(name, layer)
-
-    def append(self, layer: Layer) -> Sequential:
-        """Add a layer at the end; returns the model."""
-        self._add(str(len(self._layers)), layer)
-        return self
-
-    def _add(self, name: str, layer: object) -> None:
-        if not isinstance(layer, Layer):
-            hint = "; make an instance of it" if isinstance(layer, type) else ""
-            raise TypeError(f"Sequential: layer {name} is {layer!r}, expected a Layer{hint}")
-        self._layers[name] = layer
-
-    def children(self) -> dict[str, Layer]:
-        return {**super().children(), **self._layers}
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __iter__(self) -> Iterator[Layer]:
-        return iter(self._layers.values())
-
-    def __getitem__(self, index: int | slice) -> Layer:
-        if isinstance(index, slice):
-            return Sequential(dict(list(self._layers.items())[index]))
-        return list(self._layers.values())[index]
 
     def forward(self, x: Array) -> Array:
         start = next_serial()
@@ -92,9 +103,114 @@ class Sequential(Layer):
             layer._forget_since(start)
         return grad if input_grad else None
 
-    def __repr__(self) -> str:
-        lines = [f"  ({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self._layers.items()]
-        return "\n".join([f"{type(self).__name__}(", *lines, ")"]) if lines else f"{type(self).__name__}()"
+
+class Parallel(_Container):
+    """`y = Σ branch(x)`: every branch sees the same input, their outputs add up.
+
+    The gradient of a sum is the same for every term, and the input's gradients add up:
+    `dx = Σ branch'(grad)`. Takes branches as `Sequential` takes layers.
+
+    Raises:
+        ShapeError: (a ValueError) the branches give different shapes.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> both = xpconv.Parallel(xpconv.Conv2d(4, 6, 3, padding=1), xpconv.Conv2d(4, 6, 1))
+        >>> both(np.zeros((2, 4, 8, 8), "float32")).shape
+        (2, 6, 8, 8)
+    """
+
+    def forward(self, x: Array) -> Array:
+        start = next_serial()
+        outputs = self._outputs(x)
+        y = outputs[0]
+        for name, output in zip(self._layers, outputs, strict=True):
+            if output.shape != y.shape:
+                raise ShapeError(
+                    f"{type(self).__name__}.forward: branch {name} gives shape {output.shape} but branch "
+                    f"{next(iter(self._layers))} {y.shape}; end all branches in one shape"
+                )
+        for output in outputs[1:]:
+            y = y + output
+        return self.keep(y, start)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        (start,) = self.recall(grad_output)
+        return self._gradients(start, [grad_output] * len(self), input_grad)
+
+    def _outputs(self, x: Array) -> list[Array]:
+        if not self._layers:
+            raise ShapeError(f"{type(self).__name__}.forward: there are no branches; give some")
+        return [branch(x) for branch in self]
+
+    def _gradients(self, start: int, grads: list[Array], input_grad: bool) -> Array | None:
+        """Backward through all branches, the last one first, as they may share layers."""
+        total: Array | None = None
+        try:
+            for branch, grad in zip(reversed(list(self)), reversed(grads), strict=True):
+                part = branch.backward(grad, input_grad)
+                if input_grad:
+                    total = part if total is None else total + part
+        except BaseException:
+            self._forget_since(start)
+            raise
+        return total
+
+
+class Concat(Parallel):
+    """Every branch sees the same input; their outputs stand side by side along `axis`, the channels.
+
+    Inception's and DenseNet's joint, and U-Net's skip: `Concat(Identity(), inner)`. Each branch gets its
+    part of the gradient, and the input's gradients add up.
+
+    Args:
+        branches: as `Sequential` takes layers.
+        axis: of the output; 1 is the channels of a batch of images.
+
+    Raises:
+        ShapeError: (a ValueError) the branches differ in another axis.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> block = xpconv.Concat(xpconv.Conv2d(4, 6, 3, padding=1), xpconv.Conv2d(4, 2, 1))
+        >>> block(np.zeros((2, 4, 8, 8), "float32")).shape
+        (2, 8, 8, 8)
+    """
+
+    def __init__(self, *branches: Layer | Sequence[Layer] | Mapping[str, Layer], axis: int = 1) -> None:
+        super().__init__(*branches)
+        self.axis = axis
+
+    def __getitem__(self, index: int | slice) -> Layer:
+        part = super().__getitem__(index)
+        if isinstance(index, slice) and isinstance(part, Concat):
+            part.axis = self.axis
+        return part
+
+    def forward(self, x: Array) -> Array:
+        start = next_serial()
+        outputs = self._outputs(x)
+        first = outputs[0]
+        if not -first.ndim <= self.axis < first.ndim:
+            raise ShapeError(
+                f"Concat.forward: axis is {self.axis}, but the branches give shape {first.shape}"
+            )
+        axis = self.axis % first.ndim
+        for name, output in zip(self._layers, outputs, strict=True):
+            if output.shape[:axis] + output.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]:
+                raise ShapeError(
+                    f"Concat.forward: branch {name} gives shape {output.shape} but branch "
+                    f"{next(iter(self._layers))} {first.shape}; only axis {axis} may differ"
+                )
+        sizes = [output.shape[axis] for output in outputs]
+        return self.keep(get_xp(*outputs).concatenate(outputs, axis=axis), start, axis, sizes)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        start, axis, sizes = self.recall(grad_output)
+        parts = [
+            (*(slice(None),) * axis, slice(b - n, b)) for n, b in zip(sizes, accumulate(sizes), strict=True)
+        ]
+        return self._gradients(start, [grad_output[part] for part in parts], input_grad)
 
 
 class Residual(Layer):
