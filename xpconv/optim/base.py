@@ -1,28 +1,25 @@
-"""Optimizers, with PyTorch's names, defaults and formulas.
-
-All parameters move into one flat buffer, and their gradients into another (`Parameter.data` and `.grad`
-become views), so that a step is a few operations on long vectors instead of many on short ones: on a
-GPU a handful of launches, whatever the depth of the model.
-"""
+"""What every optimizer is: groups of parameters over flat buffers."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
-from .backend import Array, backend_of
-from .errors import BackendError, DTypeError, ShapeError
-from .layers.base import Parameter
+from ..backend import Array, backend_of
+from ..errors import BackendError, DTypeError, ShapeError
+from ..layers.base import Parameter
+
+Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
     """A stretch of the flat buffers that takes the same update: same group, same number of past steps."""
 
-    slice: slice
+    where: slice
     group: dict[str, Any]
     step: int
+    parts: list[slice]  # of the single parameters, counted from the run's start
 
 
 class Optimizer:
@@ -41,7 +38,7 @@ class Optimizer:
         TypeError: something that is no `Parameter`, or parameters of different backends or dtypes.
     """
 
-    def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], **defaults: Any) -> None:
+    def __init__(self, params: Params, **defaults: Any) -> None:
         name = type(self).__name__
         items = list(params)
         groups = items if items and isinstance(items[0], Mapping) else [{"params": items}]
@@ -81,29 +78,39 @@ class Optimizer:
             )
         self._adopt()
         for run in list(self._runs()):
-            p, g = self._data[run.slice], self._grad[run.slice]
+            p, g = self._data[run.where], self._grad[run.where]
             self._update(p, g, run)
         counts = [self._counts(group) for group in self.param_groups for _ in group["params"]]
         for i, parameter in enumerate(self._params):
             self._steps[i] += counts[i] and parameter.grad is not None
 
     def _counts(self, group: dict[str, Any]) -> bool:
-        """Whether a step with this group's settings counts as one, for `_Run.step`."""
+        """Whether a step with this group's settings counts as one, for `Run.step`."""
         return True
 
-    def _update(self, p: Array, g: Array, run: _Run) -> None:
+    def _update(self, p: Array, g: Array, run: Run) -> None:
         """Change `p` in place, given the gradient `g`, which must stay as it is."""
         raise TypeError(f"{type(self).__name__} defines no _update(p, g, run)")
 
-    def _moment(self, name: str, run: _Run) -> Array:
+    def _moment(self, name: str, run: Run) -> Array:
         """This run's part of a buffer that lives as long as the optimizer; it starts at zero."""
         if name not in self._moments:
             self._moments[name] = self._backend.xp.zeros_like(self._data)
-        return self._moments[name][run.slice]
+        return self._moments[name][run.where]
+
+    def _averages(self, g: Array, run: Run) -> tuple[Array, Array]:
+        """Adam's `m = β₁ m + (1 - β₁) g` and `v = β₂ v + (1 - β₂) g²`, moved on by one step."""
+        beta1, beta2 = run.group["betas"]
+        m, v = self._moment("mean", run), self._moment("square", run)
+        m *= beta1
+        m += (1 - beta1) * g
+        v *= beta2
+        v += (1 - beta2) * (g * g)
+        return m, v
 
     def _check(self, group: dict[str, Any]) -> None:
         name = type(self).__name__
-        for key in ("lr", "weight_decay", "eps"):
+        for key in ("lr", "weight_decay", "eps", "momentum"):
             if key in group and not group[key] >= 0:
                 raise ValueError(f"{name}: {key} is {group[key]}, expected at least 0")
         betas = group.get("betas", (0, 0))
@@ -175,7 +182,7 @@ class Optimizer:
             view[...] = array
             setattr(parameter, attribute, view)
 
-    def _runs(self) -> Iterator[_Run]:
+    def _runs(self) -> Iterator[Run]:
         """Neighbours in the buffers that take the same update, as few as can be: one, as a rule."""
         start = 0
         i = 0
@@ -187,171 +194,23 @@ class Optimizer:
                 while i < end and self._steps[i] == step and (self._params[i].grad is not None) == present:
                     i += 1
                 if present:
-                    yield _Run(slice(self._slices[start].start, self._slices[i - 1].stop), group, step + 1)
+                    first = self._slices[start].start
+                    parts = [slice(s.start - first, s.stop - first) for s in self._slices[start:i]]
+                    yield Run(slice(first, self._slices[i - 1].stop), group, step + 1, parts)
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{k}={v}" for k, v in self.param_groups[0].items() if k != "params")
+        settings = ", ".join(
+            f"{k}={v}" for k, v in self.param_groups[0].items() if k not in ("params", "initial_lr")
+        )
         return f"{type(self).__name__}({settings})"
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent with momentum, as `torch.optim.SGD`.
-
-        g = grad + weight_decay · p
-        m = momentum · m + (1 - dampening) · g        (m = g at the first step)
-        p = p - lr · m                                (nesterov: p - lr · (g + momentum · m))
-
-    Args:
-        params: parameters, or groups of them.
-        lr: learning rate.
-        momentum: 0 leaves it out.
-        dampening: of the gradient's part in the momentum.
-        weight_decay: L2 penalty, added to the gradient.
-        nesterov: look ahead along the momentum; needs momentum and no dampening.
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
-        >>> optimizer = xpconv.SGD([p], lr=0.1)
-        >>> p.grad = np.array([1.0, -1.0])
-        >>> optimizer.step()
-        >>> p.data
-        array([0.9, 2.1])
-    """
-
-    def __init__(
-        self,
-        params: Iterable[Parameter] | Iterable[Mapping[str, Any]],
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-    ) -> None:
-        super().__init__(
-            params,
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-        )
-
-    def _check(self, group: dict[str, Any]) -> None:
-        super()._check(group)
-        if not group["momentum"] >= 0:
-            raise ValueError(f"SGD: momentum is {group['momentum']}, expected at least 0")
-        if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
-            raise ValueError("SGD: nesterov=True needs momentum above 0 and dampening 0")
-
-    def _counts(self, group: dict[str, Any]) -> bool:
-        return bool(group["momentum"])  # the first step is the first with momentum
-
-    def _update(self, p: Array, g: Array, run: _Run) -> None:
-        lr, momentum, decay = (run.group[k] for k in ("lr", "momentum", "weight_decay"))
-        if decay:
-            g = g + decay * p
-        if momentum:
-            m = self._moment("momentum", run)
-            if run.step == 1:
-                m[...] = g
-            else:
-                m *= momentum
-                m += (1 - run.group["dampening"]) * g
-            g = g + momentum * m if run.group["nesterov"] else m
-        p -= lr * g
-
-
-class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015), as `torch.optim.Adam`. At step t:
-
-        g = grad + weight_decay · p
-        m = β₁ m + (1 - β₁) g,    v = β₂ v + (1 - β₂) g²
-        p = p - lr · m̂ / (√v̂ + eps)    with m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ)
-
-    Args:
-        params: parameters, or groups of them.
-        lr: learning rate.
-        betas: β₁ and β₂.
-        eps: added to the root.
-        weight_decay: L2 penalty, added to the gradient (see `AdamW` for the decoupled one).
-        amsgrad: use the largest v so far (Reddi et al., 2018).
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
-        >>> optimizer = xpconv.Adam([p], lr=0.1)
-        >>> p.grad = np.array([3.0, -4.0])
-        >>> optimizer.step()
-        >>> p.data.round(6)
-        array([0.9, 2.1])
-    """
-
-    decoupled: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        params: Iterable[Parameter] | Iterable[Mapping[str, Any]],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        amsgrad: bool = False,
-    ) -> None:
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
-
-    def _update(self, p: Array, g: Array, run: _Run) -> None:
-        xp = self._backend.xp
-        group = run.group
-        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
-        if decay and self.decoupled:
-            p *= 1 - lr * decay
-        elif decay:
-            g = g + decay * p
-        m, v = self._moment("mean", run), self._moment("square", run)
-        m *= beta1
-        m += (1 - beta1) * g
-        v *= beta2
-        v += (1 - beta2) * (g * g)
-        if group["amsgrad"]:
-            largest = self._moment("largest", run)
-            v = xp.maximum(largest, v, out=largest)
-        root = xp.sqrt(v)
-        root /= math.sqrt(1 - beta2**run.step)
-        root += group["eps"]
-        xp.divide(m, root, out=root)
-        root *= lr / (1 - beta1**run.step)
-        p -= root
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as `torch.optim.AdamW`.
-
-    As `Adam`, but the decay does not enter the gradient: `p = p · (1 - lr · weight_decay)` first.
-
-    Args:
-        params, lr, betas, eps, amsgrad: as for `Adam`.
-        weight_decay: default 0.01.
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> p = xpconv.Parameter(np.array([1.0]))
-        >>> optimizer = xpconv.AdamW([p], lr=0.1, weight_decay=0.5)
-        >>> p.grad = np.array([3.0])
-        >>> optimizer.step()
-        >>> p.data.round(6)
-        array([0.85])
-    """
-
-    decoupled = True
-
-    def __init__(
-        self,
-        params: Iterable[Parameter] | Iterable[Mapping[str, Any]],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-    ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
+def decayed(p: Array, g: Array, group: dict[str, Any], decoupled: bool = False) -> Array:
+    """Weight decay: added to the gradient, or (decoupled) taken off the parameters at once."""
+    decay = group["weight_decay"]
+    if not decay:
+        return g
+    if decoupled:
+        p *= 1 - group["lr"] * decay
+        return g
+    return g + decay * p

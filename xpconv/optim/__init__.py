@@ -1,0 +1,51 @@
+"""Optimizers, schedules, clipping and weight averages, with PyTorch's names, defaults and formulas.
+
+All parameters of an optimizer move into one flat buffer, and their gradients into another
+(`Parameter.data` and `.grad` become views), so that a step is a few operations on long vectors instead of
+many on short ones: on a GPU a handful of launches, whatever the depth of the model.
+"""
+
+from .adam import Adam, AdamW, NAdam, RAdam
+from .adaptive import Adagrad, RMSprop
+from .base import Optimizer
+from .clip import clip_grad_norm_, clip_grad_value_
+from .ema import ExponentialMovingAverage
+from .large_batch import LAMB, LARS, Lion
+from .schedule import (
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    ExponentialLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
+from .sgd import SGD
+
+__all__ = [
+    "LAMB",
+    "LARS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "ExponentialLR",
+    "ExponentialMovingAverage",
+    "LRScheduler",
+    "LinearLR",
+    "Lion",
+    "MultiStepLR",
+    "NAdam",
+    "OneCycleLR",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "ReduceLROnPlateau",
+    "StepLR",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+]

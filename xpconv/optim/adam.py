@@ -1,0 +1,226 @@
+"""Adam and its kin: averages of the gradient and of its square."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from ..backend import Array
+from .base import Optimizer, Params, Run, decayed
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015), as `torch.optim.Adam`. At step t:
+
+        g = grad + weight_decay · p
+        m = β₁ m + (1 - β₁) g,    v = β₂ v + (1 - β₂) g²
+        p = p - lr · m̂ / (√v̂ + eps)    with m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ)
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate.
+        betas: β₁ and β₂.
+        eps: added to the root.
+        weight_decay: L2 penalty, added to the gradient (see `AdamW` for the decoupled one).
+        amsgrad: use the largest v so far (Reddi et al., 2018).
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
+        >>> optimizer = xpconv.Adam([p], lr=0.1)
+        >>> p.grad = np.array([3.0, -4.0])
+        >>> optimizer.step()
+        >>> p.data.round(6)
+        array([0.9, 2.1])
+    """
+
+    decoupled: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+
+    def _update(self, p: Array, g: Array, run: Run) -> None:
+        xp, group = self._backend.xp, run.group
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        m, v = self._averages(decayed(p, g, group, self.decoupled), run)
+        if group["amsgrad"]:
+            largest = self._moment("largest", run)
+            v = xp.maximum(largest, v, out=largest)
+        root = xp.sqrt(v)
+        root /= math.sqrt(1 - beta2**run.step)
+        root += group["eps"]
+        xp.divide(m, root, out=root)
+        root *= lr / (1 - beta1**run.step)
+        p -= root
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as `torch.optim.AdamW`.
+
+    As `Adam`, but the decay does not enter the gradient: `p = p · (1 - lr · weight_decay)` first.
+
+    Args:
+        params, lr, betas, eps, amsgrad: as for `Adam`.
+        weight_decay: default 0.01.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.array([1.0]))
+        >>> optimizer = xpconv.AdamW([p], lr=0.1, weight_decay=0.5)
+        >>> p.grad = np.array([3.0])
+        >>> optimizer.step()
+        >>> p.data.round(6)
+        array([0.85])
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
+
+
+class NAdam(Optimizer):
+    """Adam with Nesterov momentum (Dozat, 2016), as `torch.optim.NAdam`. At step t:
+
+        μ_t = β₁ (1 - 0.5 · 0.96^(t · momentum_decay))
+        m, v as in Adam
+        p = p - lr / (√v̂ + eps) · ((1 - μ_t)/(1 - Π_{i≤t} μ_i) · g + μ_{t+1}/(1 - Π_{i≤t+1} μ_i) · m)
+
+    Args:
+        params, lr, betas, eps, weight_decay: as for `Adam`, with a default lr of 2e-3.
+        momentum_decay: how fast μ comes up to β₁.
+        decoupled_weight_decay: decay as in `AdamW`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
+        >>> optimizer = xpconv.NAdam([p], lr=0.1)
+        >>> p.grad = np.array([3.0, -4.0])
+        >>> optimizer.step()
+        >>> p.data.round(4)
+        array([0.8944, 2.1056])
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            momentum_decay=momentum_decay,
+            decoupled_weight_decay=decoupled_weight_decay,
+        )
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        if not group["momentum_decay"] >= 0:
+            raise ValueError(f"NAdam: momentum_decay is {group['momentum_decay']}, expected at least 0")
+
+    def _update(self, p: Array, g: Array, run: Run) -> None:
+        group, t = run.group, run.step
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        g = decayed(p, g, group, group["decoupled_weight_decay"])
+        m, v = self._averages(g, run)
+        mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (i * group["momentum_decay"])) for i in (t, t + 1))
+        product = _mu_product(t, beta1, group["momentum_decay"])
+        root = self._backend.xp.sqrt(v)
+        root /= math.sqrt(1 - beta2**t)
+        root += group["eps"]
+        p -= (lr * (1 - mu) / (1 - product) * g + lr * mu_next / (1 - product * mu_next) * m) / root
+
+
+class RAdam(Optimizer):
+    """Rectified Adam (Liu et al., 2020), as `torch.optim.RAdam`.
+
+    With ρ_∞ = 2/(1 - β₂) - 1 and ρ_t = ρ_∞ - 2 t β₂ᵗ/(1 - β₂ᵗ), the length of the average that v is:
+    while ρ_t ≤ 5 the step is `lr · m̂` without v; after that Adam's, times
+
+        r_t = √((ρ_t - 4)(ρ_t - 2) ρ_∞ / ((ρ_∞ - 4)(ρ_∞ - 2) ρ_t))
+
+    Args:
+        params, lr, betas, eps, weight_decay: as for `Adam`.
+        decoupled_weight_decay: decay as in `AdamW`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
+        >>> optimizer = xpconv.RAdam([p], lr=0.1)
+        >>> p.grad = np.array([3.0, -4.0])
+        >>> optimizer.step()
+        >>> p.data.round(4)
+        array([0.7, 2.4])
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            decoupled_weight_decay=decoupled_weight_decay,
+        )
+
+    def _update(self, p: Array, g: Array, run: Run) -> None:
+        group, t = run.group, run.step
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        g = decayed(p, g, group, group["decoupled_weight_decay"])
+        m, v = self._averages(g, run)
+        bias1, bias2 = 1 - beta1**t, 1 - beta2**t
+        longest = 2 / (1 - beta2) - 1
+        length = longest - 2 * t * beta2**t / bias2
+        if length <= 5:
+            p -= lr / bias1 * m
+            return
+        rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+        root = self._backend.xp.sqrt(v)
+        root += group["eps"]
+        p -= lr / bias1 * math.sqrt(rectified * bias2) * m / root
+
+
+def _mu_product(step: int, beta1: float, decay: float) -> float:
+    """Π of NAdam's μ_i for i up to `step`; remembers the last, as steps come one after the other."""
+    done, product = _products.get((beta1, decay), (0, 1.0))
+    if done > step:
+        done, product = 0, 1.0
+    for i in range(done + 1, step + 1):
+        product *= beta1 * (1 - 0.5 * 0.96 ** (i * decay))
+    _products[beta1, decay] = (step, product)
+    return product
+
+
+_products: dict[tuple[float, float], tuple[int, float]] = {}

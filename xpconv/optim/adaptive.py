@@ -1,0 +1,141 @@
+"""Optimizers that scale each element's step by the size of its past gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array
+from .base import Optimizer, Params, Run, decayed
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, 2012), as `torch.optim.RMSprop`.
+
+        g = grad + weight_decay · p
+        v = α v + (1 - α) g²
+        p = p - lr · g / (√v + eps)
+
+    `centered` takes the variance `v - ḡ²`, with ḡ the average of g, in place of v; `momentum` averages
+    the scaled gradients: `b = momentum · b + g / (√v + eps)`, `p = p - lr · b`.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate.
+        alpha: α.
+        eps: added to the root.
+        weight_decay: L2 penalty, added to the gradient.
+        momentum, centered: see above.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
+        >>> optimizer = xpconv.RMSprop([p], lr=0.1)
+        >>> p.grad = np.array([3.0, -4.0])
+        >>> optimizer.step()
+        >>> p.data.round(4)
+        array([0., 3.])
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            alpha=alpha,
+            eps=eps,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            centered=centered,
+        )
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        if not group["alpha"] >= 0:
+            raise ValueError(f"RMSprop: alpha is {group['alpha']}, expected at least 0")
+
+    def _update(self, p: Array, g: Array, run: Run) -> None:
+        xp, group, alpha = self._backend.xp, run.group, run.group["alpha"]
+        g = decayed(p, g, group)
+        v = self._moment("square", run)
+        v *= alpha
+        v += (1 - alpha) * (g * g)
+        variance = v
+        if group["centered"]:
+            mean = self._moment("mean", run)
+            mean += (1 - alpha) * (g - mean)
+            variance = v - mean * mean
+        scaled = g / (xp.sqrt(variance) + group["eps"])
+        if group["momentum"]:
+            momentum = self._moment("momentum", run)
+            momentum *= group["momentum"]
+            momentum += scaled
+            scaled = momentum
+        p -= group["lr"] * scaled
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi et al., 2011), as `torch.optim.Adagrad`. At step t:
+
+        g = grad + weight_decay · p
+        v = v + g²                                            (starts at initial_accumulator_value)
+        p = p - lr / (1 + (t - 1) · lr_decay) · g / (√v + eps)
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate.
+        lr_decay: of the learning rate over the steps.
+        weight_decay: L2 penalty, added to the gradient.
+        initial_accumulator_value: where v starts.
+        eps: added to the root.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
+        >>> optimizer = xpconv.Adagrad([p], lr=0.1)
+        >>> p.grad = np.array([3.0, -4.0])
+        >>> optimizer.step()
+        >>> p.data.round(4)
+        array([0.9, 2.1])
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            lr_decay=lr_decay,
+            weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value,
+            eps=eps,
+        )
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        for key in ("lr_decay", "initial_accumulator_value"):
+            if not group[key] >= 0:
+                raise ValueError(f"Adagrad: {key} is {group[key]}, expected at least 0")
+
+    def _update(self, p: Array, g: Array, run: Run) -> None:
+        group = run.group
+        g = decayed(p, g, group)
+        v = self._moment("square", run)
+        if run.step == 1:
+            v += group["initial_accumulator_value"]
+        v += g * g
+        lr = group["lr"] / (1 + (run.step - 1) * group["lr_decay"])
+        p -= lr * g / (self._backend.xp.sqrt(v) + group["eps"])

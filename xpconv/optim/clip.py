@@ -1,0 +1,76 @@
+"""Gradient clipping, between backward and step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from ..backend import Array, get_xp
+from ..layers.base import Parameter
+
+
+def clip_grad_norm_(
+    parameters: Parameter | Iterable[Parameter], max_norm: float, norm_type: float = 2.0
+) -> Array:
+    """Scale all gradients together so that their norm is at most `max_norm`, as PyTorch's.
+
+    All gradients count as one vector. The factor is `min(1, max_norm / (norm + 1e-6))`; it is made and
+    used on the device, which nobody waits for.
+
+    Args:
+        parameters: those whose gradients are clipped; the ones without a gradient are skipped.
+        max_norm: the largest norm allowed.
+        norm_type: p of the p-norm; `math.inf` for the largest element.
+
+    Returns:
+        The norm before clipping, a 0-d array on the device (0.0 where there are no gradients).
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.zeros(2))
+        >>> p.grad = np.array([3.0, 4.0])
+        >>> float(xpconv.clip_grad_norm_([p], max_norm=1.0))
+        5.0
+        >>> p.grad.round(3)
+        array([0.6, 0.8])
+    """
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm_: max_norm is {max_norm}, expected at least 0")
+    if not norm_type > 0:
+        raise ValueError(f"clip_grad_norm_: norm_type is {norm_type}, expected above 0")
+    grads = _grads(parameters)
+    if not grads:
+        return 0.0
+    xp = get_xp(*grads)
+    if norm_type == math.inf:
+        norm = xp.stack([xp.abs(g).max() for g in grads]).max()
+    else:
+        norm = xp.stack([(xp.abs(g) ** norm_type).sum() for g in grads]).sum() ** (1 / norm_type)
+    factor = xp.minimum(max_norm / (norm + 1e-6), 1.0)
+    for g in grads:
+        g *= factor.astype(g.dtype)
+    return norm
+
+
+def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: float) -> None:
+    """Limit every element of the gradients to `[-clip_value, clip_value]`, as PyTorch's.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.zeros(2))
+        >>> p.grad = np.array([3.0, -0.5])
+        >>> xpconv.clip_grad_value_([p], 1.0)
+        >>> p.grad
+        array([ 1. , -0.5])
+    """
+    if not clip_value >= 0:
+        raise ValueError(f"clip_grad_value_: clip_value is {clip_value}, expected at least 0")
+    for g in _grads(parameters):
+        xp = get_xp(g)
+        xp.minimum(xp.maximum(g, -clip_value, out=g), clip_value, out=g)
+
+
+def _grads(parameters: Parameter | Iterable[Parameter]) -> list[Any]:
+    parameters = [parameters] if isinstance(parameters, Parameter) else list(parameters)
+    return [p.grad for p in parameters if p.grad is not None]

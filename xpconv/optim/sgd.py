@@ -1,0 +1,73 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array
+from .base import Optimizer, Params, Run, decayed
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, as `torch.optim.SGD`.
+
+        g = grad + weight_decay · p
+        m = momentum · m + (1 - dampening) · g        (m = g at the first step)
+        p = p - lr · m                                (nesterov: p - lr · (g + momentum · m))
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate.
+        momentum: 0 leaves it out.
+        dampening: of the gradient's part in the momentum.
+        weight_decay: L2 penalty, added to the gradient.
+        nesterov: look ahead along the momentum; needs momentum and no dampening.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
+        >>> optimizer = xpconv.SGD([p], lr=0.1)
+        >>> p.grad = np.array([1.0, -1.0])
+        >>> optimizer.step()
+        >>> p.data
+        array([0.9, 2.1])
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+        )
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
+            raise ValueError("SGD: nesterov=True needs momentum above 0 and dampening 0")
+
+    def _counts(self, group: dict[str, Any]) -> bool:
+        return bool(group["momentum"])  # the first step is the first with momentum
+
+    def _update(self, p: Array, g: Array, run: Run) -> None:
+        lr, momentum = run.group["lr"], run.group["momentum"]
+        g = decayed(p, g, run.group)
+        if momentum:
+            m = self._moment("momentum", run)
+            if run.step == 1:
+                m[...] = g
+            else:
+                m *= momentum
+                m += (1 - run.group["dampening"]) * g
+            g = g + momentum * m if run.group["nesterov"] else m
+        p -= lr * g
