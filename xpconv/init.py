@@ -78,6 +78,29 @@ def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0, rng: RNG 
     return _fill(parameter, default_rng(rng).normal(mean, std, parameter.shape))
 
 
+def trunc_normal_(
+    parameter: Parameter,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    rng: RNG = None,
+) -> Parameter:
+    """Fill from the normal distribution, with what falls outside `[a, b]` drawn again.
+
+    Example:
+        >>> import xpconv
+        >>> weight = xpconv.init.trunc_normal_(xpconv.Dense(100, 100).weight, a=-1, b=1, rng=0)
+        >>> bool((abs(weight.data) <= 1).all())
+        True
+    """
+    generator = default_rng(rng)
+    values = generator.normal(mean, std, parameter.shape)
+    while (outside := (values < a) | (values > b)).any():
+        values[outside] = generator.normal(mean, std, int(outside.sum()))
+    return _fill(parameter, values)
+
+
 def constant_(parameter: Parameter, value: float) -> Parameter:
     """Fill with one value.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -64,7 +65,7 @@ def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, val
     xp = get_xp()
     if xp.dtype(dtype).kind not in "fV":
         raise DTypeError(f"{layer}: dtype is {dtype}, expected a floating one")
-    return Parameter(xp.full(shape, value, dtype=dtype), name)
+    return Parameter(xp.full(shape, value, dtype=dtype) if value else xp.zeros(shape, dtype=dtype), name)
 
 
 class LoadResult(NamedTuple):
@@ -129,7 +130,7 @@ class Layer(Memory):
     # --- parameters and children -------------------------------------------------------------------
 
     def children(self) -> dict[str, Layer]:
-        """The layers that this one holds, by name."""
+        """The layers that this one holds, by name; with the name `""`, as if their parts were this one's."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Layer)}
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
@@ -196,13 +197,16 @@ class Layer(Memory):
         """
         return {name: array.copy() for name, array in self._state().items()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadResult:
+    def load_state_dict(
+        self, state: Mapping[str, Any] | str | os.PathLike[str], strict: bool = True
+    ) -> LoadResult:
         """Copy arrays of any backend into the parameters and buffers of the same name.
 
         Everything is checked first: where this raises, nothing has changed.
 
         Args:
-            state: name to array, as from `state_dict()`; host arrays and other backends' are moved.
+            state: name to array, as from `state_dict()`: of any backend, or PyTorch's tensors; or the path
+                of a safetensors file (`pip install "xpconv[safetensors]"`).
             strict: False loads what fits by name and returns the names that were missing or unexpected.
 
         Raises:
@@ -216,6 +220,8 @@ class Layer(Memory):
             True
         """
         name = type(self).__name__
+        if isinstance(state, str | os.PathLike):
+            state = _read_safetensors(state)
         own = self._state()
         result = LoadResult([k for k in own if k not in state], [k for k in state if k not in own])
         problems = []
@@ -226,7 +232,10 @@ class Layer(Memory):
         new = {}
         for key in own.keys() & state.keys():
             old = own[key]
-            value = state[key] if hasattr(state[key], "shape") else asnumpy(state[key])
+            value = state[key]
+            if hasattr(value, "detach"):  # a PyTorch tensor
+                value = value.detach().cpu()
+            value = value if hasattr(value, "shape") else asnumpy(value)
             if tuple(value.shape) != old.shape:
                 problems.append(f"{key} has shape {tuple(value.shape)}, expected {old.shape}")
             else:
@@ -369,5 +378,17 @@ def arguments(*positional: Any, **named: tuple[Any, Any]) -> str:
     return ", ".join([*map(repr, positional), *(f"{k}={v!r}" for k, v in changed.items())])
 
 
-def _join(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
+def _read_safetensors(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    try:
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise ImportError(
+            f'load_state_dict({str(path)!r}) needs safetensors: pip install "xpconv[safetensors]"'
+        ) from error
+    arrays: dict[str, Any] = load_file(path)
+    return arrays
+
+
+def _join(*names: str) -> str:
+    """Dotted; an empty name adds nothing."""
+    return ".".join(filter(None, names))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from ..backend import Array, get_xp
 from ..errors import ShapeError
@@ -26,6 +26,9 @@ class _Container(Layer):
             return
         for layer in items if isinstance(items, Sequence) else layers:
             self._add(str(len(self._layers)), layer)
+
+    def __setitem__(self, name: str, layer: Layer) -> None:
+        self._add(name, layer)
 
     def append(self: Self, layer: Layer) -> Self:
         """Add a layer at the end; returns the container."""
@@ -218,6 +221,8 @@ class Residual(Layer):
 
     The gradient goes back through both and adds up: `dx = body'(g) + shortcut'(g)`.
 
+    A subclass may give the paths other names in the state dict, with `names`.
+
     Args:
         body: the layers of the main path, one after the other.
         shortcut: a layer for the other path, e.g. a strided 1×1 convolution; None is the identity.
@@ -232,9 +237,17 @@ class Residual(Layer):
         (2, 4, 8, 8)
     """
 
-    def __init__(self, *body: Layer | Sequence[Layer], shortcut: Layer | None = None) -> None:
+    names: ClassVar[tuple[str, str]] = ("body", "shortcut")
+
+    def __init__(
+        self, *body: Layer | Sequence[Layer] | Mapping[str, Layer], shortcut: Layer | None = None
+    ) -> None:
         self.body = Sequential(*body)
         self.shortcut = shortcut
+
+    def children(self) -> dict[str, Layer]:
+        paths = {} if self.shortcut is None else {self.names[1]: self.shortcut}
+        return {self.names[0]: self.body, **paths}
 
     def forward(self, x: Array) -> Array:
         start = next_serial()
