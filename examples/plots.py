@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
+
+try:
+    import matplotlib as mpl
+except ImportError as cause:
+    raise ImportError('matplotlib is missing: python3 -m pip install "xpconv[examples]"') from cause
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -18,10 +22,9 @@ TRAIN, TEST = "0.55", "#b3202a"
 
 
 def draw(folder: Path, history, kernels, images, labels, scores) -> list[Path]:
-    """Write all pictures into `folder`, which is made if need be; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write all pictures into `folder`; their paths."""
     figures = {
-        "curves.png": curves(history),
+        **({"curves.png": curves(history)} if history else {}),  # none if stopped in the first epoch
         "kernels.png": first_kernels(kernels),
         "mistakes.png": mistakes(images, labels, scores),
         "confusion.png": confusion(labels, scores.argmax(axis=1)),
@@ -35,31 +38,34 @@ def draw(folder: Path, history, kernels, images, labels, scores) -> list[Path]:
 
 
 def curves(history):
-    """Loss and error over the epochs, each line named at its end."""
-    epochs = np.arange(1, len(history) + 1)
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
-    error = {
+    """Loss and share of wrong answers over the epochs."""
+    loss = {"train": [e.train_loss for e in history], "test": [e.test_loss for e in history]}
+    wrong = {
         "train": [100 - 100 * e.train_accuracy for e in history],
         "test": [100 - 100 * e.test_accuracy for e in history],
     }
-    loss = {"train": [e.train_loss for e in history], "test": [e.test_loss for e in history]}
-    for ax, lines, title in (
-        (axes[0], loss, "Cross-entropy"),
-        (axes[1], error, f"Wrong answers, %: {error['test'][-1]:.2f} of the test images"),
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+    for ax, lines, quantity, title in (
+        (axes[0], loss, "cross-entropy", "Loss on the test images: {:.3g} → {:.3g}"),
+        (axes[1], wrong, "wrong answers, %", "Wrong on the test images: {:.3g} % → {:.3g} %"),
     ):
         for (name, values), color, style in zip(lines.items(), (TRAIN, TEST), ("--", "-"), strict=True):
-            shown = [v if v > 0 else np.nan for v in values]  # a line ends where nothing is wrong any more
-            ax.plot(epochs, shown, color=color, linestyle=style, marker="o", markersize=3.5, label=name)
-        ax.set_title(title)
+            line = {"color": color, "linestyle": style, "marker": "o", "markersize": 3.5}
+            ax.plot(range(1, len(values) + 1), values, **line, label=name, clip_on=False)
+        ax.set_title(title.format(lines["test"][0], lines["test"][-1]))
         ax.set_xlabel("epoch")
+        ax.set_ylabel(quantity)
         ax.set_xlim(0.7, len(history) + 0.3)
         ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
-        values = [v for line in lines.values() for v in line if v > 0]
-        if values and max(values) > 20 * min(values):
-            ax.set_yscale("log")
-            ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        every = lines["train"] + lines["test"]
+        least = min((v for v in every if v > 0), default=0)
+        if max(every) > 20 * least > 0:  # logarithmic, with a place for zero below
+            ax.set_yscale("symlog", linthresh=least, linscale=0.5)
+            ticks = [m * 10.0**e for e in range(-9, 3) for m in (1, 2, 5)]
+            ticks = [0, *(v for v in ticks if least <= v <= 1.3 * max(every))]
+            ax.set_yticks(ticks, [f"{v:g}" for v in ticks])
             ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-            ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+            ax.set_ylim(min(0.8 * least, *every), 1.3 * max(every))
         else:
             ax.set_ylim(bottom=0)
         ax.grid(axis="y", color="0.9")
@@ -110,8 +116,8 @@ def mistakes(images, labels, scores, count=24):
         ax.set_title(f"{labels[i]}, taken for {said[i]}\n{p[i, said[i]]:.0%} sure", fontsize=8, loc="center")
     which = f"All {len(wrong)}" if len(surest) == len(wrong) else f"The {len(surest)} surest of {len(wrong)}"
     title = f"{which} mistakes on {len(labels):,} test images, the surest first"
-    if not len(wrong):
-        title = f"No mistake on {len(labels):,} test images"
+    if len(wrong) < 2:
+        title = f"{('No', 'One')[len(wrong)]} mistake on {len(labels):,} test images"
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -139,6 +145,8 @@ def confusion(labels, said):
     ax.set_xticks(range(10))
     ax.set_yticks(range(10))
     ax.tick_params(length=0)
+    ax.hlines(np.arange(9) + 0.5, -0.5, 9.5, color="0.93", linewidth=0.8)
+    ax.vlines(np.arange(9) + 0.5, -0.5, 9.5, color="0.93", linewidth=0.8)
     ax.set_xlabel("the model says")
     ax.set_ylabel("the image shows")
     ax.spines[:].set_visible(False)

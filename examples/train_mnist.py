@@ -99,7 +99,11 @@ def train(model, data, *, epochs, batch_size, lr, seed) -> list[Epoch]:
     print("epoch   train loss   accuracy   test loss   accuracy   seconds")
     for epoch in range(epochs):
         start = time.perf_counter()
-        train_loss, train_accuracy = train_epoch(model, criterion, optimizer, batches, lr, epoch, epochs)
+        try:
+            train_loss, train_accuracy = train_epoch(model, criterion, optimizer, batches, lr, epoch, epochs)
+        except KeyboardInterrupt:
+            print(f"stopped in epoch {epoch + 1}: below is what was learned by then")
+            break
         scores = predict(model, data.x_test)
         xp = xpconv.get_xp(scores)
         with xpconv.no_grad():
@@ -142,12 +146,16 @@ def main(argv: list[str] | None = None) -> float:
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder to draw pictures into")
     args = parser.parse_args(argv)
-    for name, floor in (("epochs", 1), ("batch_size", 1), ("lr", 0)):
-        if getattr(args, name) is not None and getattr(args, name) < floor:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected at least {floor}")
+    for name, floor in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("seed", 0)):
+        value = getattr(args, name)
+        if value is not None and not value >= floor:
+            parser.error(f"--{name.replace('_', '-')} is {value}, expected at least {floor}")
     if args.data == "digits" and args.data_dir:
         parser.error("--data-dir goes with --data mnist")
     try:
+        if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)
+            import plots  # here, as it had better fail before the training than after it
         if args.backend:
             xpconv.set_backend(args.backend)
         backend = xpconv.get_backend()
@@ -179,10 +187,6 @@ def main(argv: list[str] | None = None) -> float:
     print(f"\ntest accuracy {1 - wrong / len(labels):.2%}: {wrong} of {len(labels):,} wrong")
 
     if args.out:
-        try:
-            import plots
-        except ImportError:
-            sys.exit('matplotlib is missing: python3 -m pip install "xpconv[examples]"')
         images = xpconv.asnumpy(data.x_test)
         for path in plots.draw(
             args.out, history, xpconv.asnumpy(model[0].weight.data), images, labels, scores

@@ -177,8 +177,8 @@ def test_elementwise_losses(loss, shape, backend):
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_gradient_by_finite_differences(loss, reduction, backend):
     x, target = normal(4, 3), probabilities((4, 3))
-    g = normal(*loss("none")(x, target).shape, seed=5) if reduction == "none" else 1.0
-    criterion = loss(reduction)
+    g = normal(*loss(reduction="none")(x, target).shape, seed=5) if reduction == "none" else 1.0
+    criterion = loss(reduction=reduction)
     criterion(xpconv.asarray(x), xpconv.asarray(target))
     grad = xpconv.asnumpy(criterion.backward(xpconv.asarray(g) if reduction == "none" else g))
     numeric = np.empty_like(x)
@@ -217,7 +217,9 @@ def test_cross_entropy_is_stable(dtype, backend):
     )
     target = np.array([1, 0, 2, 0, 2])
     check(SoftmaxCrossEntropyLoss, x, target, backend, [dtype])
-    losses = xpconv.asnumpy(SoftmaxCrossEntropyLoss("none")(xpconv.asarray(x), xpconv.asarray(target)))
+    losses = xpconv.asnumpy(
+        SoftmaxCrossEntropyLoss(reduction="none")(xpconv.asarray(x), xpconv.asarray(target))
+    )
     np.testing.assert_allclose(losses, [2e4, 2e4 + math.log(2), math.log(3), math.log(3), 400], rtol=1e-6)
 
 
@@ -233,14 +235,14 @@ def test_bce_is_stable(dtype, backend):
     x = np.array([1e4, 1e4, -1e4, -1e4, 1e4, -1e4, 0, 100, -100], dtype)
     target = np.array([1, 0, 1, 0, 0.5, 0.25, 0.5, 1, 0], dtype)
     check(BCEWithLogitsLoss, x, target, backend, [dtype])
-    losses = xpconv.asnumpy(BCEWithLogitsLoss("none")(xpconv.asarray(x), xpconv.asarray(target)))
+    losses = xpconv.asnumpy(BCEWithLogitsLoss(reduction="none")(xpconv.asarray(x), xpconv.asarray(target)))
     np.testing.assert_allclose(losses[:7], [0, 1e4, 1e4, 0, 5e3, 2.5e3, math.log(2)], rtol=1e-6)
 
 
 def test_bce_of_sure_and_right_answers_is_small_but_not_zero(backend):
     """log1p(ε) rather than log(1 + ε)."""
     x, target = np.array([20.0, -30, 50, -300]), np.array([1.0, 0, 1, 0])
-    losses = BCEWithLogitsLoss("none")(xpconv.asarray(x), xpconv.asarray(target))
+    losses = BCEWithLogitsLoss(reduction="none")(xpconv.asarray(x), xpconv.asarray(target))
     np.testing.assert_allclose(xpconv.asnumpy(losses), np.log1p(np.exp(-np.abs(x))), rtol=1e-12)
 
 
@@ -253,7 +255,7 @@ def test_scores_of_minus_infinity_mask_a_class(kind, backend):
         "one hot": np.array([[0, 0, 1], [1, 0, 0]]),
         "probabilities": np.array([[0.25, 0.0, 0.75], [0.5, 0.5, 0.0]]),
     }[kind]
-    criterion = SoftmaxCrossEntropyLoss("none")
+    criterion = SoftmaxCrossEntropyLoss(reduction="none")
     losses = xpconv.asnumpy(criterion(xpconv.asarray(x), xpconv.asarray(target)))
     grad = xpconv.asnumpy(criterion.backward())
     for i, keep in enumerate([[0, 2], [0, 1]]):
@@ -268,7 +270,7 @@ def test_scores_of_minus_infinity_mask_a_class(kind, backend):
 def test_nan_is_not_hidden(loss, backend):
     x, target = normal(3, 4), probabilities((3, 4))
     x[1, 2] = np.nan
-    criterion = loss("none")
+    criterion = loss(reduction="none")
     losses = np.isnan(xpconv.asnumpy(criterion(xpconv.asarray(x), xpconv.asarray(target))))
     assert (losses.any(axis=-1) if losses.ndim == 2 else losses).tolist() == [False, True, False]
     grad = np.isnan(xpconv.asnumpy(criterion.backward()))
@@ -297,10 +299,10 @@ def test_of_nothing(loss, backend):
         np.zeros(0, "int64") if loss is SoftmaxCrossEntropyLoss else np.zeros((0, 3), "float32")
     )
     for reduction, expected in (("mean", np.nan), ("sum", 0.0)):
-        criterion = loss(reduction)
+        criterion = loss(reduction=reduction)
         np.testing.assert_equal(float(criterion(x, target)), expected)
         assert criterion.backward().shape == (0, 3)
-    assert loss("none")(x, target).size == 0
+    assert loss(reduction="none")(x, target).size == 0
 
 
 @pytest.mark.parametrize("kind", [float, np.float64, np.float32, int])
@@ -309,7 +311,7 @@ def test_any_number_scales_the_gradient_and_none_promotes_it(loss, kind, backend
     x, target = normal(4, 3).astype("float32"), probabilities((4, 3), "float32")
     _, grads = NAIVE[loss](x, target)
     for reduction in ("sum", "none"):
-        criterion = loss(reduction)
+        criterion = loss(reduction=reduction)
         criterion(xpconv.asarray(x), xpconv.asarray(target))
         grad = criterion.backward(kind(2))
         assert str(grad.dtype) == "float32"
@@ -329,7 +331,7 @@ def test_a_number_on_the_device_scales_the_gradient(backend):
 
 # --- what is refused ---------------------------------------------------------------------------------
 
-OUT_OF_RANGE = [([0, 3, 1], 3), ([0, 1, -1], -1), ([-100, 1, 2], -100), ([2, 1, 255], 255)]
+OUT_OF_RANGE = [([0, 3, 1], 3), ([0, 1, -1], -1), ([-99, 1, 2], -99), ([2, 1, 255], 255)]
 
 
 @pytest.mark.parametrize(("classes", "bad"), OUT_OF_RANGE)
@@ -360,7 +362,7 @@ def test_a_class_out_of_range(classes, bad, dtype, backend):
 def test_a_class_out_of_range_in_images(backend):
     x, target = normal(2, 3, 4, 5), indices((2, 3, 4, 5))
     target[1, 2, 3] = 7
-    criterion = SoftmaxCrossEntropyLoss("none")
+    criterion = SoftmaxCrossEntropyLoss(reduction="none")
     if backend == "numpy":
         with pytest.raises(ValueError, match="class 7, expected 0 to 2"):
             criterion(x, target)
@@ -440,7 +442,7 @@ def test_mixed_backends(loss, backend):
         BackendError, match=rf"{loss.__name__}: input is {other} but target is {backend}; call"
     ):
         loss()(target, x)
-    criterion = loss("none")
+    criterion = loss(reduction="none")
     shape = criterion(x, x).shape
     with pytest.raises(BackendError, match=rf"grad_output is {other} but the output was {backend}"):
         criterion.backward(xpconv.asarray(np.zeros(shape, "float32"), backend=other))
@@ -458,7 +460,7 @@ def test_reductions_that_do_not_exist(loss, reduction):
 @pytest.mark.parametrize("loss", NAIVE)
 def test_each_backward_takes_one_forward(loss, backend):
     """Last in, first out; none under `no_grad`; one refused leaves its forward in place."""
-    criterion = loss("none")
+    criterion = loss(reduction="none")
     xs = [normal(n, 3, seed=n) for n in (2, 4)]
     targets = [probabilities(x.shape) for x in xs]
     with pytest.raises(BackwardError, match=f"{loss.__name__}.backward: no forward to go back through"):
@@ -518,7 +520,7 @@ def test_cross_entropy_equals_torch(kind, reduction, dtype):
             x = (scale * normal(*shape)).astype(dtype)
             target = TORCH_TARGETS[kind](shape, dtype)
             theirs = torch.nn.CrossEntropyLoss(reduction=reduction)
-            against_torch(SoftmaxCrossEntropyLoss(reduction), theirs, x, target, dtype)
+            against_torch(SoftmaxCrossEntropyLoss(reduction=reduction), theirs, x, target, dtype)
 
 
 @pytest.mark.parametrize("name", ["MSELoss", "BCEWithLogitsLoss"])
@@ -531,4 +533,4 @@ def test_elementwise_losses_equal_torch(name, reduction, dtype):
             x = (scale * normal(*shape)).astype(dtype)
             target = np.random.default_rng(7).random(shape).astype(dtype)
             theirs = getattr(torch.nn, name)(reduction=reduction)
-            against_torch(getattr(xpconv, name)(reduction), theirs, x, target, dtype)
+            against_torch(getattr(xpconv, name)(reduction=reduction), theirs, x, target, dtype)

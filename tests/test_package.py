@@ -30,6 +30,7 @@ ROOMS = [
     "losses",
     "optim",
     "data",
+    "models",
     "testing",
 ]
 

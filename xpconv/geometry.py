@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
+from numbers import Real
 from operator import index
 from typing import NamedTuple
+
+from .errors import ShapeError
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -107,13 +110,13 @@ def _taps(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> 
 # --- arguments: one home for "an int or a tuple of them" ---------------------------------------------
 
 
-def to_int(where: str, value: object, minimum: int) -> int:
-    """`value` as an int of at least `minimum`; `where` is what an error calls it."""
+def to_int(where: str, value: object, minimum: int | None = None) -> int:
+    """`value` as an int, of at least `minimum` if given; `where` is what an error calls it."""
     try:
         result = index(value)  # type: ignore[arg-type]  # that it may fail is the point
     except TypeError:
         raise TypeError(f"{where} is {value!r}, expected an int") from None
-    if result < minimum:
+    if minimum is not None and result < minimum:
         raise ValueError(f"{where} is {result}, expected at least {minimum}")
     return result
 
@@ -136,3 +139,17 @@ def to_pairs(where: str, value: object, axes: int) -> Pairs:
     else:
         pairs = [(v, v) for v in to_tuple(where, value, axes, 0)]
     return tuple((lo, hi) for lo, hi in pairs)
+
+
+def to_float(where: str, value: object) -> float:
+    """A real number as a Python float, which promotes no array; `where` is what an error calls it."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{where} is {value!r}, expected a number")
+    return float(value)
+
+
+def axis_of(where: str, dim: int, shape: tuple[int, ...]) -> int:
+    """The axis `dim` of an array `x`, counted from 0; `where` is the layer that asks."""
+    if not -len(shape) <= dim < len(shape):
+        raise ShapeError(f"{where}: x has shape {shape}, so no axis dim={dim}")
+    return dim % len(shape)

@@ -1,33 +1,149 @@
 """State and shapes: every layer checks what comes in, calls `ops`, and keeps what backward needs."""
 
-from .activation import ReLU, Sigmoid, Tanh
+from .activation import (
+    CELU,
+    ELU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Softshrink,
+    Threshold,
+)
 from .base import Layer, Parameter
+from .blocks import SqueezeExcitation
 from .containers import Concat, Parallel, Residual, Sequential
-from .conv import Conv2d
-from .dropout import Dropout
-from .linear import Dense, Linear
+from .conv import Conv1d, Conv2d, Conv3d
+from .conv_lazy import LazyConv1d, LazyConv2d, LazyConv3d
+from .conv_separable import DepthwiseConv2d, SeparableConv2d
+from .conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, DropPath
+from .fold import Fold, Unfold
+from .instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
+from .layer_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
+from .linear import Bilinear, Dense, Linear
 from .memory import no_grad
-from .norm import BatchNorm2d
+from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from .padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from .pool import AvgPool2d, MaxPool2d
-from .shape import Flatten
+from .resample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from .shape import ChannelShuffle, Flatten, Identity, PixelShuffle, PixelUnshuffle, Unflatten
+from .smooth import GELU, GLU, LogSigmoid, Mish, Sigmoid, SiLU, Softplus, Softsign, Tanh, Tanhshrink
+from .softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 
 __all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "SELU",
+    "AlphaDropout",
     "AvgPool2d",
+    "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
+    "Bilinear",
+    "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
     "Concat",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
+    "Conv1d",
     "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Dense",
+    "DepthwiseConv2d",
+    "DropPath",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Flatten",
+    "Fold",
+    "GroupNorm",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "Layer",
+    "LayerNorm",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
+    "LogSigmoid",
+    "LogSoftmax",
     "MaxPool2d",
+    "Mish",
+    "PReLU",
     "Parallel",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "RMSNorm",
     "ReLU",
+    "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Residual",
+    "SeparableConv2d",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
+    "Softmax2d",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "SqueezeExcitation",
     "Tanh",
+    "Tanhshrink",
+    "Threshold",
+    "Unflatten",
+    "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
     "no_grad",
 ]

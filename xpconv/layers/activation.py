@@ -1,13 +1,23 @@
-"""Pointwise activations. Each keeps its output, one array, for backward."""
+"""Activations of several pieces, element by element; the smooth ones are in `smooth.py`.
+
+`inplace` is taken where PyTorch has it, so that its models need no edit; it has no effect, as inputs
+are never modified. Forward keeps one array for backward: ReLU its output, the others their input.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..backend import Array
+from ..errors import ShapeError
+from ..geometry import to_float, to_int
 from ..ops import activation as ops
-from .base import Layer
+from ..ops.conv import channel_sum, channelwise
+from .base import Layer, arguments, new_parameter
+from .pointwise import InPlace, Pointwise
 
 
-class ReLU(Layer):
+class ReLU(InPlace):
     """`y = max(x, 0)`, any shape, as `torch.nn.ReLU`; the gradient at 0 is 0.
 
     Example:
@@ -16,49 +26,308 @@ class ReLU(Layer):
         array([0., 0., 2.])
     """
 
-    def forward(self, x: Array) -> Array:
-        xp = self._enter(x)
-        y = ops.relu(xp, x)
-        return self.keep(y, xp, y)
-
-    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, y = self.recall(grad_output)
-        return ops.relu_backward(xp, grad_output, y) if input_grad else None
+    functions = ops.relu, ops.relu_backward
+    keeps_output = True
 
 
-class Sigmoid(Layer):
-    """`y = 1 / (1 + exp(-x))`, any shape, as `torch.nn.Sigmoid`; no overflow at any `x`.
+class ReLU6(InPlace):
+    """`y = min(max(x, 0), 6)`, any shape, as `torch.nn.ReLU6`; the gradient at 0 and at 6 is 0.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> xpconv.Sigmoid()(np.array([-1e4, 0.0, 1e4]))
+        >>> xpconv.ReLU6()(np.array([-1.0, 2.0, 8.0]))
+        array([0., 2., 6.])
+    """
+
+    functions = ops.hardtanh, ops.hardtanh_backward
+
+    def _values(self) -> tuple[Any, ...]:
+        return 0.0, 6.0
+
+
+class LeakyReLU(InPlace):
+    """`y = x` where `x > 0`, else `negative_slope · x`, any shape, as `torch.nn.LeakyReLU`.
+
+    The gradient at 0 is `negative_slope`.
+
+    Args:
+        negative_slope: a number.
+        inplace: of no effect.
+
+    Raises:
+        TypeError: `negative_slope` is no number.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.LeakyReLU(0.1)(np.array([-1.0, 0.0, 2.0]))
+        array([-0.1,  0. ,  2. ])
+    """
+
+    functions = ops.leaky_relu, ops.leaky_relu_backward
+    constants = (("negative_slope", 0.01),)
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.negative_slope = to_float(f"{type(self).__name__}: negative_slope", negative_slope)
+
+
+class PReLU(Layer):
+    """`y = x` where `x > 0`, else `weight · x`, with learned `weight`, as `torch.nn.PReLU` (He et al., 2015).
+
+    With `num_parameters=1` `x` has any shape. Otherwise there is one weight a channel, and `x` is
+    `(N, C, *)`. `weight` is `(num_parameters,)`; `y` is like `x`. The gradient at 0 is `weight`'s.
+
+    Args:
+        num_parameters: 1, or C.
+        init: initial value of `weight`.
+        dtype: floating dtype of `weight`, and so of `x`.
+
+    Raises:
+        TypeError, ValueError: `num_parameters` is no int of at least 1, or `init` no number.
+        ShapeError: (a ValueError) `x` has not `num_parameters` channels.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> layer = xpconv.PReLU(dtype="float64")
+        >>> layer(np.array([-2.0, 0.0, 2.0]))
+        array([-0.5,  0. ,  2. ])
+        >>> layer.backward(np.ones(3)), layer.weight.grad
+        (array([0.25, 0.25, 1.  ]), array([-2.]))
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32") -> None:
+        name = type(self).__name__
+        self.num_parameters = to_int(f"{name}: num_parameters", num_parameters, 1)
+        self.init = to_float(f"{name}: init", init)
+        self.weight = new_parameter(name, "weight", (self.num_parameters,), dtype, value=self.init)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x, self.weight)
+        if self.num_parameters > 1 and (x.ndim < 2 or x.shape[1] != self.num_parameters):
+            raise ShapeError(
+                f"{type(self).__name__}.forward: x has shape {x.shape}, expected "
+                f"(N, C, …) with C = {self.num_parameters} (num_parameters); PReLU() takes any shape"
+            )
+        return self.keep(ops.leaky_relu(xp, x, self._slope(x)), xp, x)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, x = self.recall(grad_output)
+        slopes = ops.leaky_relu_backward_slope(xp, grad_output, x)
+        total = channel_sum(xp, slopes) if self.num_parameters > 1 else slopes.sum().reshape(1)
+        self.weight.accumulate(total)
+        return ops.leaky_relu_backward(xp, grad_output, x, self._slope(x)) if input_grad else None
+
+    def _slope(self, x: Array) -> Array:
+        """`weight`, to broadcast over `x`."""
+        one = self.num_parameters == 1
+        return self.weight.data.reshape((1,) * x.ndim) if one else channelwise(self.weight.data, x.ndim)
+
+    def extra_repr(self) -> str:
+        return arguments(num_parameters=(self.num_parameters, 1), init=(self.init, 0.25))
+
+
+class ELU(InPlace):
+    """`y = x` where `x > 0`, else `alpha (exp(x) - 1)`, any shape, as `torch.nn.ELU` (Clevert et al., 2016).
+
+    The gradient at 0 is `alpha`.
+
+    Args:
+        alpha: minus the limit at -∞.
+        inplace: of no effect.
+
+    Raises:
+        TypeError: `alpha` is no number.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.ELU()(np.array([-1e4, -1.0, 2.0])).round(4)
+        array([-1.    , -0.6321,  2.    ])
+    """
+
+    functions = ops.elu, ops.elu_backward
+    constants = (("alpha", 1.0),)
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.alpha = to_float(f"{type(self).__name__}: alpha", alpha)
+
+    def _values(self) -> tuple[Any, ...]:
+        return self.alpha, 1.0, 1.0
+
+
+class SELU(InPlace):
+    """`y = scale · ELU(x, alpha)`, any shape, as `torch.nn.SELU` (Klambauer et al., 2017).
+
+    `alpha` 1.6733 and `scale` 1.0507 keep mean 0 and variance 1 from layer to layer.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.SELU()(np.array([-1e4, -1.0, 2.0])).round(4)
+        array([-1.7581, -1.1113,  2.1014])
+    """
+
+    functions = ops.elu, ops.elu_backward
+
+    def _values(self) -> tuple[Any, ...]:
+        return 1.6732632423543772, 1.0507009873554805, 1.0
+
+
+class CELU(InPlace):
+    """`y = max(x, 0) + min(alpha (exp(x/alpha) - 1), 0)`, as `torch.nn.CELU` (Barron, 2017).
+
+    Any shape. An ELU whose gradient at 0 is 1 for every `alpha`.
+
+    Args:
+        alpha: minus the limit at -∞; not 0.
+        inplace: of no effect.
+
+    Raises:
+        TypeError, ValueError: `alpha` is no number, or 0.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.CELU(2.0)(np.array([-1e4, -1.0, 2.0])).round(4)
+        array([-2.    , -0.7869,  2.    ])
+    """
+
+    functions = ops.elu, ops.elu_backward
+    constants = (("alpha", 1.0),)
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.alpha = to_float(f"{type(self).__name__}: alpha", alpha)
+        if self.alpha == 0:
+            raise ValueError(f"{type(self).__name__}: alpha is 0, expected a number that x can be divided by")
+
+    def _values(self) -> tuple[Any, ...]:
+        return self.alpha, 1.0, 1 / self.alpha
+
+
+class Hardtanh(InPlace):
+    """`y = min(max(x, min_val), max_val)`, any shape, as `torch.nn.Hardtanh`; the gradient at both ends is 0.
+
+    Args:
+        min_val, max_val: the ends.
+        inplace: of no effect.
+
+    Raises:
+        TypeError, ValueError: an end is no number, or `min_val` not below `max_val`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Hardtanh()(np.array([-3.0, 0.5, 3.0]))
+        array([-1. ,  0.5,  1. ])
+    """
+
+    functions = ops.hardtanh, ops.hardtanh_backward
+    constants = (("min_val", -1.0), ("max_val", 1.0))
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        name = type(self).__name__
+        self.min_val = to_float(f"{name}: min_val", min_val)
+        self.max_val = to_float(f"{name}: max_val", max_val)
+        if not self.min_val < self.max_val:
+            raise ValueError(f"{name}: min_val is {min_val}, expected less than max_val={max_val}")
+
+
+class Hardsigmoid(InPlace):
+    """`y = min(max(x + 3, 0), 6) / 6`, any shape, as `torch.nn.Hardsigmoid`; the gradient at ±3 is 0.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Hardsigmoid()(np.array([-4.0, 0.0, 4.0]))
         array([0. , 0.5, 1. ])
     """
 
-    def forward(self, x: Array) -> Array:
-        xp = self._enter(x)
-        y = ops.sigmoid(xp, x)
-        return self.keep(y, xp, y)
-
-    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, y = self.recall(grad_output)
-        return ops.sigmoid_backward(xp, grad_output, y) if input_grad else None
+    functions = ops.hardsigmoid, ops.hardsigmoid_backward
 
 
-class Tanh(Layer):
-    """`y = tanh(x)`, any shape, as `torch.nn.Tanh`.
+class Hardswish(InPlace):
+    """`y = x min(max(x + 3, 0), 6) / 6`, any shape, as `torch.nn.Hardswish` (Howard et al., 2019).
+
+    The gradient at -3 is 0, at 3 it is 1.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> xpconv.Tanh()(np.array([0.0, 1e4]))
-        array([0., 1.])
+        >>> xpconv.Hardswish()(np.array([-1.5, 0.0, 4.0]))
+        array([-0.375,  0.   ,  4.   ])
     """
 
-    def forward(self, x: Array) -> Array:
-        xp = self._enter(x)
-        y = ops.tanh(xp, x)
-        return self.keep(y, xp, y)
+    functions = ops.hardswish, ops.hardswish_backward
 
-    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, y = self.recall(grad_output)
-        return ops.tanh_backward(xp, grad_output, y) if input_grad else None
+
+class Hardshrink(Pointwise):
+    """`y = 0` where `-lambd <= x <= lambd`, else `x`, any shape, as `torch.nn.Hardshrink`.
+
+    The gradient at ±`lambd` is 0.
+
+    Args:
+        lambd: where `x` begins to pass.
+
+    Raises:
+        TypeError: `lambd` is no number.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Hardshrink()(np.array([-1.0, 0.25, 2.0]))
+        array([-1.,  0.,  2.])
+    """
+
+    functions = ops.hardshrink, ops.shrink_backward
+    constants = (("lambd", 0.5),)
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = to_float(f"{type(self).__name__}: lambd", lambd)
+
+
+class Softshrink(Pointwise):
+    """`y = sign(x) max(|x| - lambd, 0)`, any shape, as `torch.nn.Softshrink`; the gradient at ±`lambd` is 0.
+
+    Args:
+        lambd: by how much; at least 0.
+
+    Raises:
+        TypeError, ValueError: `lambd` is no number, or negative.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Softshrink()(np.array([-1.0, 0.25, 2.0]))
+        array([-0.5,  0. ,  1.5])
+    """
+
+    functions = ops.softshrink, ops.shrink_backward
+    constants = (("lambd", 0.5),)
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = to_float(f"{type(self).__name__}: lambd", lambd)
+        if not self.lambd >= 0:
+            raise ValueError(f"{type(self).__name__}: lambd is {lambd}, expected at least 0")
+
+
+class Threshold(InPlace):
+    """`y = x` where `x > threshold`, else `value`, any shape, as `torch.nn.Threshold`.
+
+    The gradient at `threshold` is 0.
+
+    Args:
+        threshold: what `x` must pass.
+        value: what stands for the rest.
+        inplace: of no effect.
+
+    Raises:
+        TypeError: one of them is no number.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Threshold(0.5, 20.0)(np.array([-1.0, 0.5, 2.0]))
+        array([20., 20.,  2.])
+    """
+
+    functions = ops.threshold, ops.threshold_backward
+    constants = (("threshold", None), ("value", None))
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.threshold = to_float(f"{type(self).__name__}: threshold", threshold)
+        self.value = to_float(f"{type(self).__name__}: value", value)

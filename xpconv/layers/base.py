@@ -118,11 +118,11 @@ class Layer(Memory):
         """
         raise TypeError(f"{type(self).__name__} defines no backward(grad_output)")
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, *inputs: Any) -> Array:
         """`forward(x)`; where that fails, what it had kept by then is dropped again."""
         start = next_serial()
         try:
-            return self.forward(x)
+            return self.forward(*inputs)
         except BaseException:
             self._forget_since(start)
             raise
@@ -222,6 +222,8 @@ class Layer(Memory):
         name = type(self).__name__
         if isinstance(state, str | os.PathLike):
             state = _read_safetensors(state)
+        for prefix, layer in self._walk(""):
+            layer._before_load(prefix, state)
         own = self._state()
         result = LoadResult([k for k in own if k not in state], [k for k in state if k not in own])
         problems = []
@@ -245,6 +247,9 @@ class Layer(Memory):
         for key, value in new.items():
             own[key][...] = value
         return result
+
+    def _before_load(self, prefix: str, state: Mapping[str, Any]) -> None:
+        """For layers whose parameters take their shapes from what is loaded."""
 
     def _state(self) -> dict[str, Array]:
         """The arrays of all parameters and buffers by dotted name, in PyTorch's order."""
@@ -321,7 +326,7 @@ class Layer(Memory):
     def _images(self, x: Array, axes: int, channels: int | None = None, why: str = "") -> tuple[Array, bool]:
         """Check rank and channels of images; return them batched, and whether they were."""
         name = type(self).__name__
-        spatial = ", ".join("DHW"[3 - axes :])
+        spatial = {1: "L", 2: "H, W", 3: "D, H, W"}[axes]
         if x.ndim not in (axes + 1, axes + 2):
             c = "C" if channels is None else channels
             raise ShapeError(

@@ -18,10 +18,59 @@ IntOrTuple = int | tuple[int, ...]
 Padding = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
 
 
-class _Conv(Layer):
-    """Convolution over `axes` spatial axes; `Conv2d` describes it."""
+class _ConvNd(Layer):
+    """What convolutions and transposed convolutions share: sizes, groups and parameters."""
 
     axes: ClassVar[int]
+    weight: Parameter
+    bias: Parameter | None
+
+    def _set_sizes(
+        self,
+        out_channels: int,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple,
+        padding: Padding,
+        dilation: IntOrTuple,
+        groups: int,
+        padding_mode: str,
+    ) -> None:
+        """Check and note all arguments but `in_channels`."""
+        name = type(self).__name__
+        self.out_channels = to_int(f"{name}: out_channels", out_channels, 1)
+        self.kernel_size = to_tuple(f"{name}: kernel_size", kernel_size, self.axes, 1)
+        self.stride = to_tuple(f"{name}: stride", stride, self.axes, 1)
+        self.dilation = to_tuple(f"{name}: dilation", dilation, self.axes, 1)
+        self.groups = to_int(f"{name}: groups", groups, 1)
+        self.padding = padding
+        self.padding_mode = padding_mode
+        self._check_groups("out_channels", self.out_channels)
+
+    def _check_groups(self, argument: str, channels: int) -> None:
+        if channels % self.groups:
+            name = type(self).__name__
+            groups = self.groups
+            raise ValueError(f"{name}: groups is {groups}, which does not divide {argument} = {channels}")
+
+    def _set_parameters(self, in_channels: int, bias: bool, dtype: Any, rng: RNG) -> None:
+        name = type(self).__name__
+        self.in_channels = to_int(f"{name}: in_channels", in_channels, 1)
+        self._check_groups("in_channels", self.in_channels)
+        rng = default_rng(rng)
+        shape = self._weight_shape()
+        bound = 1 / math.sqrt(init.fans(shape)[0])
+        self.weight = init.uniform_(new_parameter(name, "weight", shape, dtype), -bound, bound, rng)
+        self.bias = None
+        if bias:
+            shape = (self.out_channels,)
+            self.bias = init.uniform_(new_parameter(name, "bias", shape, dtype), -bound, bound, rng)
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+
+
+class _Conv(_ConvNd):
+    """Convolution over `axes` spatial axes; `Conv2d` describes it."""
 
     def __init__(
         self,
@@ -38,18 +87,21 @@ class _Conv(Layer):
         dtype: Any = "float32",
         rng: RNG = None,
     ) -> None:
+        self._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
+        self._set_parameters(in_channels, bias, dtype, rng)
+
+    def _set_sizes(
+        self,
+        out_channels: int,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple,
+        padding: Padding,
+        dilation: IntOrTuple,
+        groups: int,
+        padding_mode: str,
+    ) -> None:
+        super()._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         name = type(self).__name__
-        self.in_channels = to_int(f"{name}: in_channels", in_channels, 1)
-        self.out_channels = to_int(f"{name}: out_channels", out_channels, 1)
-        self.kernel_size = to_tuple(f"{name}: kernel_size", kernel_size, self.axes, 1)
-        self.stride = to_tuple(f"{name}: stride", stride, self.axes, 1)
-        self.dilation = to_tuple(f"{name}: dilation", dilation, self.axes, 1)
-        self.groups = to_int(f"{name}: groups", groups, 1)
-        self.padding = padding
-        self.padding_mode = padding_mode
-        for argument, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % groups:
-                raise ValueError(f"{name}: groups is {groups}, which does not divide {argument} = {channels}")
         if padding_mode not in MODES:
             choices = ", ".join(map(repr, MODES))
             raise ValueError(f"{name}: padding_mode is {padding_mode!r}, expected one of {choices}")
@@ -58,14 +110,6 @@ class _Conv(Layer):
         zeros = padding_mode == "zeros"
         self._border = none if zeros else pairs
         self._window = Window(self.kernel_size, self.stride, pairs if zeros else none, self.dilation)
-
-        rng = default_rng(rng)
-        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        bound = 1 / math.sqrt(init.fans(shape)[0])
-        self.weight = init.uniform_(new_parameter(name, "weight", shape, dtype), -bound, bound, rng)
-        self.bias: Parameter | None = None
-        if bias:
-            self.bias = init.uniform_(new_parameter(name, "bias", shape[:1], dtype), -bound, bound, rng)
 
     def _resolve_padding(self, name: str) -> tuple[tuple[int, int], ...]:
         if not isinstance(self.padding, str):
@@ -132,6 +176,25 @@ class _Conv(Layer):
         )
 
 
+class Conv1d(_Conv):
+    """1-D convolution, as `torch.nn.Conv1d`.
+
+        y[n, k, p] = bias[k] + Σ_c Σ_r x[n, c, p·stride - pad + r·dilation] · weight[k, c, r]
+
+    `x` `(N, in_channels, L)` or `(in_channels, L)` gives `y` `(N, out_channels, P)` or `(out_channels, P)`
+    with `P = ⌊(L + left + right - dilation·(R-1) - 1)/stride⌋ + 1`. Arguments, parameters and errors are
+    those of `Conv2d`, with one axis; asymmetric padding is `((left, right),)`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> conv = xpconv.Conv1d(3, 8, kernel_size=5, padding="same", rng=0)
+        >>> conv(np.zeros((4, 3, 100), "float32")).shape
+        (4, 8, 100)
+    """
+
+    axes = 1
+
+
 class Conv2d(_Conv):
     """2-D convolution, as `torch.nn.Conv2d`.
 
@@ -166,3 +229,22 @@ class Conv2d(_Conv):
     """
 
     axes = 2
+
+
+class Conv3d(_Conv):
+    """3-D convolution, as `torch.nn.Conv3d`.
+
+        y[n, k, p, …] = bias[k] + Σ_c Σ_(r,s,t) x[n, c, p·stride - pad + r·dilation, …] · weight[k, c, r, …]
+
+    `x` `(N, in_channels, D, H, W)` or `(in_channels, D, H, W)` gives `y` `(N, out_channels, O, P, Q)` or
+    without N, sizes as for `Conv2d`. Arguments, parameters and errors are those of `Conv2d`, with three
+    axes; asymmetric padding is `((front, back), (top, bottom), (left, right))`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> conv = xpconv.Conv3d(1, 4, kernel_size=3, stride=(1, 2, 2), padding=1, rng=0)
+        >>> conv(np.zeros((2, 1, 8, 16, 16), "float32")).shape
+        (2, 4, 8, 8, 8)
+    """
+
+    axes = 3

@@ -2,12 +2,60 @@
 
 from __future__ import annotations
 
+import math
+from typing import ClassVar
+
 from ..backend import Array, asarray, backend_of
+from ..errors import ShapeError
+from ..geometry import to_float
 from ..random import RNG, default_rng
 from .base import Layer
 
 
-class Dropout(Layer):
+class _Dropout(Layer):
+    """`y = x · mask · gain + shift`, with a mask drawn at every forward in training; else `y = x`."""
+
+    def __init__(self, p: float = 0.5, *, rng: RNG = None) -> None:
+        name = type(self).__name__
+        if not 0 <= to_float(f"{name}: p", p) <= 1:
+            raise ValueError(f"{name}: p is {p}, expected a probability from 0 to 1")
+        self.p = p
+        self._rng = None if rng is None else default_rng(rng)
+
+    def forward(self, x: Array) -> Array:
+        self._enter(x)
+        shape = self._mask_shape(x)
+        if not self.training or self.p == 0:
+            return self.keep(x, None)
+        draw = default_rng(self._rng).random(shape, dtype="float32")
+        mask = asarray(draw >= self.p, backend=backend_of(x).name)
+        return self.keep(self._apply(x, mask), mask)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        (mask,) = self.recall(grad_output)
+        if not input_grad:
+            return None
+        return grad_output if mask is None else self._scale(grad_output, mask)
+
+    def _mask_shape(self, x: Array) -> tuple[int, ...]:
+        """What is drawn for `x`, to broadcast over it."""
+        shape: tuple[int, ...] = x.shape
+        return shape
+
+    def _apply(self, x: Array, mask: Array) -> Array:
+        return self._scale(x, mask)
+
+    def _scale(self, x: Array, mask: Array) -> Array:
+        """The layer is linear in `x` for a given mask, so this is forward and backward alike."""
+        y = x * mask
+        y *= 1 / (1 - self.p) if self.p < 1 else 0
+        return y
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Dropout(_Dropout):
     """In training, zero each element with probability `p` and scale the rest by `1/(1-p)`.
 
     As `torch.nn.Dropout`; in inference mode (`eval()`) `y` is `x`. The mask is drawn on the host: the
@@ -17,37 +65,175 @@ class Dropout(Layer):
         p: probability, 0 to 1.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
+    Raises:
+        ValueError: `p` is no probability.
+
     Example:
         >>> import numpy as np, xpconv
         >>> xpconv.Dropout(0.5, rng=0)(np.ones(8, "float32"))
         array([2., 2., 2., 0., 0., 0., 0., 0.], dtype=float32)
     """
 
-    def __init__(self, p: float = 0.5, *, rng: RNG = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p is {p}, expected a probability from 0 to 1")
-        self.p = p
-        self._rng = None if rng is None else default_rng(rng)
 
-    def forward(self, x: Array) -> Array:
-        self._enter(x)
-        if not self.training or self.p == 0:
-            return self.keep(x, None)
-        draw = default_rng(self._rng).random(x.shape, dtype="float32")
-        mask = asarray(draw >= self.p, backend=backend_of(x).name)
-        return self.keep(self._apply(x, mask), mask)
+class _ChannelDropout(_Dropout):
+    """Drops whole channels of inputs of certain ranks; the second entry says whether those are batched."""
 
-    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (mask,) = self.recall(grad_output)
-        if not input_grad:
-            return None
-        return grad_output if mask is None else self._apply(grad_output, mask)
+    ranks: ClassVar[dict[int, bool]]
+    expected: ClassVar[str]
+
+    def _mask_shape(self, x: Array) -> tuple[int, ...]:
+        if x.ndim not in self.ranks:
+            raise ShapeError(
+                f"{type(self).__name__}.forward: x has shape {x.shape}, expected {self.expected}"
+            )
+        kept = 2 if self.ranks[x.ndim] else 1
+        shape: tuple[int, ...] = x.shape[:kept] + (1,) * (x.ndim - kept)
+        return shape
+
+
+class Dropout1d(_ChannelDropout):
+    """In training, zero each whole channel with probability `p`; as `torch.nn.Dropout1d`.
+
+    The rest is scaled by `1/(1-p)` (Tompson et al., 2015). `x` and `y` are `(N, C, L)` or `(C, L)`; each
+    image draws its own channels. In inference mode `y` is `x`. Forward keeps one byte a channel.
+
+    Args:
+        p: probability, 0 to 1.
+        rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
+
+    Raises:
+        ValueError: `p` is no probability.
+        ShapeError: (a ValueError) `x` of another rank.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Dropout1d(0.5, rng=0)(np.ones((5, 2)))[:, 0]
+        array([2., 2., 2., 0., 0.])
+    """
+
+    ranks: ClassVar = {3: True, 2: False}
+    expected = "(N, C, L) or (C, L)"
+
+
+class Dropout2d(_ChannelDropout):
+    """In training, zero each whole channel with probability `p`; as `torch.nn.Dropout2d`.
+
+    The rest is scaled by `1/(1-p)` (Tompson et al., 2015). `x` and `y` are `(N, C, H, W)`, or `(N, C, L)`:
+    three axes are a batch of sequences, as PyTorch takes them (with a warning), not one image. In
+    inference mode `y` is `x`. Forward keeps one byte a channel.
+
+    Args:
+        p: probability, 0 to 1.
+        rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
+
+    Raises:
+        ValueError: `p` is no probability.
+        ShapeError: (a ValueError) `x` of another rank.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Dropout2d(0.5, rng=0)(np.ones((1, 5, 2, 2)))[0, :, 0, 0]
+        array([2., 2., 2., 0., 0.])
+    """
+
+    ranks: ClassVar = {4: True, 3: True}
+    expected = "(N, C, H, W) or (N, C, L)"
+
+
+class Dropout3d(_ChannelDropout):
+    """In training, zero each whole channel with probability `p`; as `torch.nn.Dropout3d`.
+
+    The rest is scaled by `1/(1-p)` (Tompson et al., 2015). `x` and `y` are `(N, C, D, H, W)` or
+    `(C, D, H, W)`. In inference mode `y` is `x`. Forward keeps one byte a channel.
+
+    Args:
+        p: probability, 0 to 1.
+        rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
+
+    Raises:
+        ValueError: `p` is no probability.
+        ShapeError: (a ValueError) `x` of another rank.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Dropout3d(0.5, rng=0)(np.ones((5, 2, 2, 2)))[:, 0, 0, 0]
+        array([2., 2., 2., 0., 0.])
+    """
+
+    ranks: ClassVar = {5: True, 4: False}
+    expected = "(N, C, D, H, W) or (C, D, H, W)"
+
+
+class AlphaDropout(_Dropout):
+    """Dropout that keeps mean 0 and variance 1, for SELU networks; as `torch.nn.AlphaDropout`.
+
+        y = a · (x · mask - α · (1 - mask)) + b,  a = 1/√((1-p)(1 + p·α²)),  b = a·α·p
+
+    (Klambauer et al., 2017), at every element of an `x` of any shape: what is dropped becomes `-α`, SELU's
+    limit at -∞ (α = 1.7581), before all is rescaled. With `p=1` everything is 0; in inference mode `y`
+    is `x`. Forward keeps one byte an element.
+
+    Args:
+        p: probability, 0 to 1.
+        rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
+
+    Raises:
+        ValueError: `p` is no probability.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.AlphaDropout(0.5, rng=0)(np.ones(5)).round(4)
+        array([ 1.6656,  1.6656,  1.6656, -0.7792, -0.7792])
+    """
+
+    _alpha = 1.7580993408473766
 
     def _apply(self, x: Array, mask: Array) -> Array:
-        """The layer is linear in `x` for a given mask, so this is forward and backward alike."""
-        y = x * mask
-        y *= 1 / (1 - self.p) if self.p < 1 else 0
+        y = self._scale(x, mask)
+        if self.p < 1:
+            # a·α·p where kept, a·α·p - a·α = -a·α·(1-p) where dropped
+            shift = mask.astype(x.dtype)
+            shift *= self._gain * self._alpha
+            shift -= self._gain * self._alpha * (1 - self.p)
+            y += shift
         return y
 
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
+    def _scale(self, x: Array, mask: Array) -> Array:
+        y = x * mask
+        y *= self._gain
+        return y
+
+    @property
+    def _gain(self) -> float:
+        return 1 / math.sqrt((1 - self.p) * (1 + self.p * self._alpha**2)) if self.p < 1 else 0.0
+
+
+class DropPath(_Dropout):
+    """Stochastic depth: in training, zero each whole image with probability `p`, scale the rest by `1/(1-p)`.
+
+    As torchvision's `StochasticDepth(p, mode="row")` and timm's `DropPath` (Huang et al., 2016): last in the
+    main path of a residual block, it skips the block for some images of the batch. `x` and `y` are
+    `(N, …)`. In inference mode `y` is `x`. Forward keeps one byte an image.
+
+    Args:
+        p: probability, 0 to 1.
+        rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
+
+    Raises:
+        ValueError: `p` is no probability.
+        ShapeError: (a ValueError) `x` has no axes.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.DropPath(0.5, rng=0)(np.ones((5, 3, 4, 4)))[:, 0, 0, 0]
+        array([2., 2., 2., 0., 0.])
+    """
+
+    def __init__(self, p: float = 0.0, *, rng: RNG = None) -> None:
+        super().__init__(p, rng=rng)
+
+    def _mask_shape(self, x: Array) -> tuple[int, ...]:
+        if x.ndim == 0:
+            raise ShapeError("DropPath.forward: x has shape (), expected (N, …)")
+        shape: tuple[int, ...] = x.shape[:1] + (1,) * (x.ndim - 1)
+        return shape

@@ -81,3 +81,78 @@ class Dense(Layer):
 
 
 Linear = Dense
+
+
+class Bilinear(Layer):
+    """`y_k = Σ_ij x1_i weight_kij x2_j + bias_k` over the last axes, as `torch.nn.Bilinear`.
+
+    `layer(x1, x2)` with `x1` `(*, in1_features)` and `x2` `(*, in2_features)` gives `(*, out_features)`,
+    and `backward` the pair of both gradients. `weight` is `(out_features, in1_features, in2_features)`;
+    it and `bias` start uniform on ±1/√in1_features. Forward keeps both inputs.
+
+    Args:
+        in1_features, in2_features, out_features: sizes of the last axes of `x1`, `x2` and `y`.
+        bias: whether to add one.
+        dtype: floating dtype of the parameters, and so of both inputs.
+        rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
+
+    Raises:
+        ValueError: a size below 1.
+        ShapeError: (a ValueError) a last axis of another size, or leading axes that differ.
+        DTypeError, BackendError: (TypeErrors) an input is not of the parameters' dtype or backend.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> layer = xpconv.Bilinear(3, 4, 2, dtype="float64", rng=0)
+        >>> layer(np.ones((5, 3)), np.ones((5, 4))).shape
+        (5, 2)
+        >>> [dx.shape for dx in layer.backward(np.ones((5, 2)))]
+        [(5, 3), (5, 4)]
+    """
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: Any = "float32",
+        rng: RNG = None,
+    ) -> None:
+        name = type(self).__name__
+        self.in1_features = to_int(f"{name}: in1_features", in1_features, 1)
+        self.in2_features = to_int(f"{name}: in2_features", in2_features, 1)
+        self.out_features = to_int(f"{name}: out_features", out_features, 1)
+        rng = default_rng(rng)
+        shape = (self.out_features, self.in1_features, self.in2_features)
+        bound = 1 / math.sqrt(self.in1_features)
+        self.weight = init.uniform_(new_parameter(name, "weight", shape, dtype), -bound, bound, rng)
+        self.bias: Parameter | None = None
+        if bias:
+            self.bias = init.uniform_(new_parameter(name, "bias", shape[:1], dtype), -bound, bound, rng)
+
+    def forward(self, x1: Array, x2: Array) -> Array:  # type: ignore[override]  # two inputs
+        self._enter(x1, self.weight)
+        xp = self._enter(x2, self.weight)
+        sizes = (self.in1_features, self.in2_features)
+        if (x1.shape[-1:], x2.shape[-1:]) != (sizes[:1], sizes[1:]) or x1.shape[:-1] != x2.shape[:-1]:
+            raise ShapeError(
+                f"{type(self).__name__}.forward: x1 has shape {x1.shape} and x2 {x2.shape}, expected "
+                f"(…, {sizes[0]}) and (…, {sizes[1]}) with the same leading axes"
+            )
+        bias = None if self.bias is None else self.bias.data
+        return self.keep(ops.bilinear(xp, x1, x2, self.weight.data, bias), xp, x1, x2)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> tuple[Array, Array] | None:
+        xp, x1, x2 = self.recall(grad_output)
+        self.weight.accumulate(ops.bilinear_backward_weight(xp, grad_output, x1, x2))
+        if self.bias is not None:
+            self.bias.accumulate(ops.linear_backward_bias(xp, grad_output))
+        if not input_grad:
+            return None
+        return ops.bilinear_backward_input(xp, grad_output, x1, x2, self.weight.data)
+
+    def extra_repr(self) -> str:
+        sizes = (self.in1_features, self.in2_features, self.out_features)
+        return arguments(*sizes, bias=(self.bias is not None, True))

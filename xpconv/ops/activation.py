@@ -1,10 +1,16 @@
-"""Pointwise functions. Each backward is written in the output `y`, the one array that forward keeps."""
+"""Pointwise functions of several pieces; the smooth ones are in `smooth.py`.
+
+Each backward is written in the one array that forward keeps: the output `y` (`relu`) or the input `x`.
+Where two pieces meet the gradient is PyTorch's.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..backend import Array
+from .smooth import sigmoid as sigmoid
+from .softmax import log_softmax as log_softmax
 
 
 def relu(xp: Any, x: Array) -> Array:
@@ -17,28 +23,83 @@ def relu_backward(xp: Any, grad: Array, y: Array) -> Array:
     return xp.where(y <= 0, 0, grad)
 
 
-def sigmoid(xp: Any, x: Array) -> Array:
-    """`y = 1 / (1 + exp(-x))`, from `z = exp(-|x|)`, which cannot overflow: 1/(1+z), or z/(1+z) for x < 0."""
-    z = xp.exp(-xp.abs(x))
-    return xp.where(x < 0, z, 1) / (1 + z)
+def leaky_relu(xp: Any, x: Array, slope: float | Array) -> Array:
+    """`y = x` where `x > 0`, else `slope x`."""
+    return xp.where(x > 0, x, x * slope)
 
 
-def sigmoid_backward(xp: Any, grad: Array, y: Array) -> Array:
-    """`dy/dx = y (1 - y)`."""
-    return grad * y * (1 - y)
+def leaky_relu_backward(xp: Any, grad: Array, x: Array, slope: float | Array) -> Array:
+    """`dy/dx` is 1 where `x > 0`, else `slope`."""
+    return xp.where(x > 0, grad, grad * slope)
 
 
-def tanh(xp: Any, x: Array) -> Array:
-    """`y = tanh(x)`."""
-    return xp.tanh(x)
+def leaky_relu_backward_slope(xp: Any, grad: Array, x: Array) -> Array:
+    """`dy/dslope` is 0 where `x > 0`, else `x`; unsummed: whoever shares the slope sums."""
+    return xp.where(x > 0, 0, grad * x)
 
 
-def tanh_backward(xp: Any, grad: Array, y: Array) -> Array:
-    """`dy/dx = 1 - y²`."""
-    return grad * (1 - y * y)
+def elu(xp: Any, x: Array, alpha: float, scale: float, rate: float) -> Array:
+    """`y = scale x` where `x > 0`, else `scale alpha (exp(rate x) - 1)`."""
+    return xp.where(x > 0, x * scale, xp.expm1(xp.minimum(x, 0) * rate) * (alpha * scale))
 
 
-def log_softmax(xp: Any, x: Array, axis: int) -> Array:
-    """`y = x - log Σ exp(x)` along `axis`; the maximum is taken out first, so nothing overflows."""
-    x = x - x.max(axis=axis, keepdims=True)
-    return x - xp.log(xp.exp(x).sum(axis=axis, keepdims=True))
+def elu_backward(xp: Any, grad: Array, x: Array, alpha: float, scale: float, rate: float) -> Array:
+    """`dy/dx` is `scale` where `x > 0`, else `scale alpha rate exp(rate x)`."""
+    slope = xp.exp(xp.minimum(x, 0) * rate) * (alpha * scale * rate)
+    return grad * xp.where(x > 0, scale, slope)
+
+
+def hardtanh(xp: Any, x: Array, low: float, high: float) -> Array:
+    """`y = min(max(x, low), high)`."""
+    return xp.minimum(xp.maximum(x, low), high)
+
+
+def hardtanh_backward(xp: Any, grad: Array, x: Array, low: float, high: float) -> Array:
+    """`dy/dx` is 1 where `low < x < high`, else 0."""
+    return xp.where((x <= low) | (x >= high), 0, grad)
+
+
+def hardsigmoid(xp: Any, x: Array) -> Array:
+    """`y = min(max(x + 3, 0), 6) / 6`."""
+    return hardtanh(xp, x + 3, 0, 6) / 6
+
+
+def hardsigmoid_backward(xp: Any, grad: Array, x: Array) -> Array:
+    """`dy/dx` is 1/6 where `-3 < x < 3`, else (and at NaN) 0."""
+    return xp.where((x > -3) & (x < 3), grad / 6, 0)
+
+
+def hardswish(xp: Any, x: Array) -> Array:
+    """`y = x min(max(x + 3, 0), 6) / 6`."""
+    return x * hardsigmoid(xp, x)
+
+
+def hardswish_backward(xp: Any, grad: Array, x: Array) -> Array:
+    """`dy/dx` is 0 up to -3, 1 from 3 on, and between them `d/dx (x² + 3x)/6 = x/3 + 1/2`."""
+    inner = hardtanh(xp, x, -3, 3)
+    return grad * xp.where(x <= -3, 0, xp.where(x < 3, inner / 3 + 0.5, 1))
+
+
+def hardshrink(xp: Any, x: Array, lambd: float) -> Array:
+    """`y = 0` where `-lambd <= x <= lambd`, else `x`."""
+    return xp.where((x >= -lambd) & (x <= lambd), 0, x)
+
+
+def softshrink(xp: Any, x: Array, lambd: float) -> Array:
+    """`y = x - min(max(x, -lambd), lambd)`: `lambd` closer to 0, and 0 from there inwards."""
+    return x - hardtanh(xp, x, -lambd, lambd)
+
+
+def shrink_backward(xp: Any, grad: Array, x: Array, lambd: float) -> Array:
+    """Of both: `dy/dx` is 0 where `-lambd <= x <= lambd`, else 1."""
+    return xp.where((x >= -lambd) & (x <= lambd), 0, grad)
+
+
+def threshold(xp: Any, x: Array, limit: float, value: float) -> Array:
+    """`y = x` where `x > limit`, else `value`."""
+    return xp.where(x <= limit, value, x)
+
+
+def threshold_backward(xp: Any, grad: Array, x: Array, limit: float, value: float) -> Array:
+    """`dy/dx` is 0 where `x <= limit`, else 1."""
+    return xp.where(x <= limit, 0, grad)

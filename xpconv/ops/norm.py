@@ -45,3 +45,65 @@ def mean_over(x: Array, axes: tuple[int, ...]) -> Array:
     first, *rest = axes
     total = x.sum(axis=tuple(rest), keepdims=True).sum(axis=first, keepdims=True)
     return total / max(1, prod(x.shape[axis] for axis in axes))
+
+
+def rms_normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
+    """`x̂ = x · inv_rms` with `inv_rms = 1/√(mean(x²) + eps)`, and `inv_rms`: what backward needs."""
+    inv_rms = 1 / xp.sqrt(mean_over(x * x, axes) + eps)
+    return x * inv_rms, inv_rms
+
+
+def rms_normalize_backward(
+    xp: Any, grad: Array, x_hat: Array, inv_rms: Array, axes: tuple[int, ...]
+) -> Array:
+    """Gradient with respect to `x`, from `grad` with respect to `x̂`.
+
+    `x` acts directly and through the mean square: `d inv_rms/dx = -inv_rms³ · x/m = -inv_rms² · x̂/m`, so
+
+        dx = inv_rms · (grad - x̂ · mean(grad · x̂))
+    """
+    dx = grad - x_hat * mean_over(grad * x_hat, axes)
+    dx *= inv_rms
+    return dx
+
+
+def response_norm(xp: Any, x: Array, size: int, alpha: float, beta: float, k: float) -> tuple[Array, Array]:
+    """`y_c = x_c / d_c^beta` with `d_c = k + alpha/size · Σ x_i²` over `size` channels `i` at `c`; and `d`.
+
+    The window of channel `c` goes from `c - ⌊size/2⌋` to `c + ⌊(size - 1)/2⌋`.
+    """
+    d = window_sum(xp, x * x, size // 2, (size - 1) // 2)
+    d *= alpha / size
+    d += k
+    return x * d**-beta, d
+
+
+def response_norm_backward(
+    xp: Any, grad: Array, x: Array, d: Array, size: int, alpha: float, beta: float
+) -> Array:
+    """Gradient with respect to `x`.
+
+    `x_i` acts directly, and on `d_c` of every channel `c` whose window holds `i`: with
+    `∂d_c/∂x_i = 2 alpha/size · x_i` and `∂y_c/∂d_c = -beta · x_c · d_c^(-beta-1)`,
+
+        dx_i = grad_i · d_i^-beta - 2 alpha beta/size · x_i · Σ_c grad_c · x_c · d_c^(-beta-1)
+
+    and those `c` go from `i - ⌊(size - 1)/2⌋` to `i + ⌊size/2⌋`: the window mirrored.
+    """
+    scale = grad * d**-beta
+    dx = window_sum(xp, scale * x / d, (size - 1) // 2, size // 2)
+    dx *= x
+    dx *= -2 * alpha * beta / size
+    dx += scale
+    return dx
+
+
+def window_sum(xp: Any, x: Array, below: int, above: int) -> Array:
+    """`y[:, c] = Σ x[:, i]` for `i` from `c - below` to `c + above`, as far as there are channels."""
+    y = x.copy()
+    channels = x.shape[1]
+    for shift in range(1, min(below, channels - 1) + 1):
+        y[:, shift:] += x[:, : channels - shift]
+    for shift in range(1, min(above, channels - 1) + 1):
+        y[:, : channels - shift] += x[:, shift:]
+    return y

@@ -41,3 +41,45 @@ def pad_backward(xp: Any, grad: Array, padding: Pairs, mode: str) -> Array:
             inside[:hi] += above
         grad = xp.moveaxis(inside, 0, axis)
     return grad
+
+
+def pad_or_crop(xp: Any, x: Array, padding: Pairs, mode: str) -> Array:
+    """`pad` where a negative number crops: a circle closes over what is left, a border reads what was there.
+
+    So `'circular'` crops first, `'reflect'` and `'replicate'` last, as in PyTorch.
+    """
+    more, less = _parts(padding)
+    if mode == "circular":
+        return pad(xp, pad_constant(xp, x, less), more, mode)
+    return pad_constant(xp, pad(xp, x, more, mode), less)
+
+
+def pad_or_crop_backward(xp: Any, grad: Array, padding: Pairs, mode: str) -> Array:
+    """The two adjoints in the opposite order; what was cropped has gradient 0."""
+    more, less = _parts(padding)
+    if mode == "circular":
+        return pad_constant_backward(xp, pad_backward(xp, grad, more, mode), less)
+    return pad_backward(xp, pad_constant_backward(xp, grad, less), more, mode)
+
+
+def pad_constant(xp: Any, x: Array, padding: Pairs, value: float = 0.0) -> Array:
+    """The last axes of `x` with `(lo, hi)` more of `value` on each; a negative number crops."""
+    more, less = _parts(padding)
+    sizes = x.shape[x.ndim - len(padding) :]
+    inside = (..., *(slice(-lo, n + hi) for n, (lo, hi) in zip(sizes, less, strict=True)))
+    x = x[inside]
+    if not any(lo or hi for lo, hi in more):
+        return x
+    before = ((0, 0),) * (x.ndim - len(padding))
+    return xp.pad(x, (*before, *more), mode="constant", constant_values=value)
+
+
+def pad_constant_backward(xp: Any, grad: Array, padding: Pairs) -> Array:
+    """`dx[h] = grad[h + lo]`, and 0 where that was cropped away: the same map with padding negated."""
+    return pad_constant(xp, grad, tuple((-lo, -hi) for lo, hi in padding))
+
+
+def _parts(padding: Pairs) -> tuple[Pairs, Pairs]:
+    """What is added, and what is (as negative numbers) cropped."""
+    more = tuple((max(lo, 0), max(hi, 0)) for lo, hi in padding)
+    return more, tuple((min(lo, 0), min(hi, 0)) for lo, hi in padding)

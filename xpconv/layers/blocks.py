@@ -1,0 +1,106 @@
+"""Layers made of a few others in a fixed pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..backend import Array
+from ..geometry import to_int
+from ..ops import norm as ops
+from ..random import RNG, default_rng
+from .activation import ReLU
+from .base import Layer
+from .conv import Conv2d
+from .memory import next_serial
+from .smooth import Sigmoid
+
+
+class SqueezeExcitation(Layer):
+    """Channels weighed by what the whole image holds, as torchvision's `SqueezeExcitation` (Hu et al., 2018).
+
+        y[n, c] = x[n, c] · s[n, c],  s = scale_activation(fc2(activation(fc1(mean of each channel))))
+
+    `x` and `y` are `(N, C, H, W)` or `(C, H, W)`; `fc1` and `fc2` are 1×1 convolutions, named so in the
+    state dict. Forward keeps `x` and `s`.
+
+    Args:
+        input_channels: C.
+        squeeze_channels: channels between `fc1` and `fc2`.
+        activation, scale_activation: layers, or what makes them.
+        dtype: floating dtype of the parameters, and so of `x`.
+        rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
+
+    Raises:
+        TypeError, ValueError: a number of channels below 1, or an activation that is no layer.
+        ShapeError: (a ValueError) `x` of another rank or number of channels.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> block = xpconv.SqueezeExcitation(16, 4, rng=0)
+        >>> block(np.ones((2, 16, 8, 8), "float32")).shape
+        (2, 16, 8, 8)
+        >>> [name for name, _ in block.named_parameters()]
+        ['fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias']
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        squeeze_channels: int,
+        activation: Layer | Callable[[], Layer] = ReLU,
+        scale_activation: Layer | Callable[[], Layer] = Sigmoid,
+        *,
+        dtype: Any = "float32",
+        rng: RNG = None,
+    ) -> None:
+        name = type(self).__name__
+        self.input_channels = to_int(f"{name}: input_channels", input_channels, 1)
+        self.squeeze_channels = to_int(f"{name}: squeeze_channels", squeeze_channels, 1)
+        rng = default_rng(rng)
+        self.fc1 = Conv2d(self.input_channels, self.squeeze_channels, 1, dtype=dtype, rng=rng)
+        self.fc2 = Conv2d(self.squeeze_channels, self.input_channels, 1, dtype=dtype, rng=rng)
+        self.activation = self._layer("activation", activation)
+        self.scale_activation = self._layer("scale_activation", scale_activation)
+
+    def _layer(self, argument: str, value: Any) -> Layer:
+        layer = value() if callable(value) and not isinstance(value, Layer) else value
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{type(self).__name__}: {argument} is {value!r}, expected a Layer or its class")
+        return layer
+
+    def _path(self) -> tuple[Layer, ...]:
+        """From the means to the scale."""
+        return self.fc1, self.activation, self.fc2, self.scale_activation
+
+    def forward(self, x: Array) -> Array:
+        self._enter(x, self.fc1.weight)
+        self._images(x, 2, self.input_channels, f"input_channels={self.input_channels}")
+        start = next_serial()
+        scale = ops.mean_over(x, (-2, -1))
+        for layer in self._path():
+            scale = layer(scale)
+        return self.keep(x * scale, start, x, scale)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        """`x` acts directly, with the factor `s`, and through each channel's mean over H·W pixels:
+
+        dx = grad · s + dmean / (H·W), dmean from ds = Σ_pixels grad · x, back through the path.
+        """
+        start, x, scale = self.recall(grad_output)
+        grad: Array | None = (grad_output * x).sum(axis=-1, keepdims=True).sum(axis=-2, keepdims=True)
+        try:
+            for layer in reversed(self._path()):
+                grad = layer.backward(grad, input_grad or layer is not self.fc1)
+        except BaseException:
+            self._forget_since(start)
+            raise
+        if not input_grad or grad is None:
+            return None
+        dx = grad_output * scale
+        dx += grad / (x.shape[-2] * x.shape[-1])
+        return dx
+
+    def __repr__(self) -> str:
+        lines = [f"  ({name}): {layer!r}" for name, layer in self.children().items()]
+        return "\n".join(["SqueezeExcitation(", *lines, ")"])

@@ -1,0 +1,132 @@
+"""Normalisation of each channel of each image by itself."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+from ..backend import Array
+from ..errors import ShapeError
+from .norm import ChannelNorm
+
+
+class _InstanceNorm(ChannelNorm):
+    """Instance normalisation with `axes` spatial axes; `InstanceNorm2d` describes it."""
+
+    axes: ClassVar[int]
+    defaults: ClassVar = {**ChannelNorm.defaults, "affine": False, "track_running_stats": False}
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        *,
+        bias: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias, dtype=dtype)
+
+    def forward(self, x: Array) -> Array:
+        name = type(self).__name__
+        xp = self._enter(x, self.weight, self.running_mean)
+        if x.ndim not in (self.axes + 1, self.axes + 2):
+            spatial = ", ".join("DHW"[3 - self.axes :]) if self.axes > 1 else "L"
+            raise ShapeError(
+                f"{name}.forward: x has shape {x.shape}, expected (N, C, {spatial}) or (C, {spatial})"
+            )
+        channels = x.shape[-self.axes - 1]
+        if channels != self.num_features:
+            problem = (
+                f"{name}.forward: x has shape {x.shape}, so {channels} channels, expected "
+                f"{self.num_features} (num_features={self.num_features})"
+            )
+            if self.affine or self.track_running_stats:
+                raise ShapeError(problem)
+            warnings.warn(f"{problem}; of no effect with affine=False", UserWarning, stacklevel=3)
+        images = x if x.ndim == self.axes + 2 else x[None]
+        few = "one pixel an image has no variance; use larger images"
+        y, *saved = self._normalize(xp, images, tuple(range(2, images.ndim)), few)
+        return self.keep(y.reshape(x.shape), *saved)
+
+    def _track(self, mean: Array, var: Array, count: int) -> None:
+        """Exponential with `momentum`; None leaves them as they are, and so does an empty batch."""
+        if self.momentum is not None and mean.size and count:
+            self._follow(self.momentum, mean, var, count)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Instance normalisation of sequences, as `torch.nn.InstanceNorm1d` (Ulyanov et al., 2016).
+
+    `x` and `y` are `(N, C, L)` or `(C, L)`; formula and arguments are those of `InstanceNorm2d`.
+
+    Args:
+        num_features: C.
+        eps, momentum, affine, track_running_stats, bias, dtype: as in `InstanceNorm2d`.
+
+    Raises:
+        ShapeError: (a ValueError) `x` of another rank or number of channels, or a single value a channel.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.InstanceNorm1d(2)(np.array([[1, 3], [0, 9]], "float32")).round(3)
+        array([[-1.,  1.],
+               [-1.,  1.]], dtype=float32)
+    """
+
+    axes = 1
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Instance normalisation of images, as `torch.nn.InstanceNorm2d` (Ulyanov et al., 2016).
+
+        y = (x - mean) / √(var + eps) · weight + bias
+
+    `x` and `y` are `(N, C, H, W)` or `(C, H, W)`. `mean` and `var` (biased) are those of each channel of
+    each image, in training and inference alike; with `track_running_stats`, training makes running ones
+    (of the images' means and unbiased variances), which inference uses. Forward keeps one array like `x`.
+
+    Args:
+        num_features: C.
+        eps: added to the variance.
+        momentum: weight of the new batch in the running statistics; None leaves them as they are.
+        affine: whether to learn `weight` (starts at 1) and `bias` (starts at 0), both `(C,)`.
+        track_running_stats: whether to make running statistics, and use them in inference mode.
+        bias: whether there is a `bias` beside `weight`.
+        dtype: floating dtype of parameters and buffers, and so of `x`.
+
+    Raises:
+        ShapeError: (a ValueError) `x` of another rank, a single value a channel, or other channels than C
+            (only a warning where C is not used).
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.InstanceNorm2d(1)(np.array([[[1, 2], [3, 4]]], "float32")).round(3)
+        array([[[-1.342, -0.447],
+                [ 0.447,  1.342]]], dtype=float32)
+    """
+
+    axes = 2
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Instance normalisation of volumes, as `torch.nn.InstanceNorm3d` (Ulyanov et al., 2016).
+
+    `x` and `y` are `(N, C, D, H, W)` or `(C, D, H, W)`; formula and arguments are those of `InstanceNorm2d`.
+
+    Args:
+        num_features: C.
+        eps, momentum, affine, track_running_stats, bias, dtype: as in `InstanceNorm2d`.
+
+    Raises:
+        ShapeError: (a ValueError) `x` of another rank or number of channels, or a single value a channel.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.InstanceNorm3d(4)(np.zeros((2, 4, 3, 8, 8), "float32")).shape
+        (2, 4, 3, 8, 8)
+    """
+
+    axes = 3

@@ -1,0 +1,324 @@
+"""Normalisation of each image or vector by itself: layer, group, root mean square and local response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from ..backend import Array
+from ..errors import ShapeError
+from ..geometry import to_float, to_int
+from ..ops import norm as ops
+from ..ops.conv import channel_sum, channelwise
+from .base import Layer, Parameter, arguments, new_parameter
+
+
+class _TrailingNorm(Layer):
+    """Normalisation over the last axes, `normalized_shape`, with a weight (and a bias) for each element."""
+
+    weight: Parameter | None = None
+    bias: Parameter | None = None
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], elementwise_affine: bool, bias: bool, dtype: Any
+    ) -> None:
+        name = type(self).__name__
+        sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        self.normalized_shape = tuple(to_int(f"{name}: normalized_shape", size, 0) for size in sizes)
+        if not self.normalized_shape or isinstance(normalized_shape, str):
+            raise ValueError(f"{name}: normalized_shape is {normalized_shape!r}, expected at least one axis")
+        self.elementwise_affine = bool(elementwise_affine)
+        if elementwise_affine:
+            self.weight = new_parameter(name, "weight", self.normalized_shape, dtype, value=1.0)
+            if bias:
+                self.bias = new_parameter(name, "bias", self.normalized_shape, dtype)
+
+    def _axes(self, x: Array) -> tuple[int, ...]:
+        """The axes to normalise; an error where `x` does not end in `normalized_shape`."""
+        axes = len(self.normalized_shape)
+        if x.shape[max(0, x.ndim - axes) :] != self.normalized_shape:
+            sizes = ", ".join(map(str, self.normalized_shape))
+            raise ShapeError(
+                f"{type(self).__name__}.forward: x has shape {x.shape}, expected (…, {sizes}): "
+                f"normalized_shape={self.normalized_shape}"
+            )
+        return tuple(range(x.ndim - axes, x.ndim))
+
+    def _affine(self, x_hat: Array) -> Array:
+        """`x̂ · weight + bias`, so far as there are any."""
+        y = x_hat if self.weight is None else x_hat * self.weight.data
+        if self.bias is not None:
+            y += self.bias.data
+        return y
+
+    def _affine_backward(self, grad: Array, x_hat: Array, leading: tuple[int, ...]) -> Array:
+        """Gradient with respect to `x̂`: `grad · weight`; those of the parameters sum over `leading` axes."""
+        if self.weight is None:
+            return grad
+        self.weight.accumulate((grad * x_hat).sum(axis=leading))
+        if self.bias is not None:
+            self.bias.accumulate(grad.sum(axis=leading))
+        return grad * self.weight.data
+
+
+class LayerNorm(_TrailingNorm):
+    """Normalisation over the last axes, as `torch.nn.LayerNorm` (Ba et al., 2016).
+
+        y = (x - mean) / √(var + eps) · weight + bias
+
+    `x` and `y` are `(*, *normalized_shape)`; `mean` and `var` (biased) are those of each `normalized_shape`
+    by itself, in training and inference alike. `weight` and `bias` are of `normalized_shape`. Forward
+    keeps one array like `x`.
+
+    Args:
+        normalized_shape: sizes of the axes, or the size of the last one.
+        eps: added to the variance.
+        elementwise_affine: whether to learn `weight` (starts at 1) and `bias` (starts at 0).
+        bias: whether there is a `bias` among them.
+        dtype: floating dtype of the parameters, and so of `x`.
+
+    Raises:
+        ValueError: `normalized_shape` without axes or with a negative size.
+        ShapeError: (a ValueError) `x` does not end in `normalized_shape`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.LayerNorm(3)(np.array([[1, 2, 3], [0, 0, 9]], "float32")).round(3)
+        array([[-1.225,  0.   ,  1.225],
+               [-0.707, -0.707,  1.414]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: Any = "float32",
+    ) -> None:
+        self.eps = to_float(f"{type(self).__name__}: eps", eps)
+        super().__init__(normalized_shape, elementwise_affine, bias, dtype)
+        self._has_bias = bool(bias)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x, self.weight)
+        axes = self._axes(x)
+        x_hat, _, _, inv_std = ops.normalize(xp, x, axes, self.eps)
+        return self.keep(self._affine(x_hat), xp, x_hat, inv_std, axes)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, x_hat, inv_std, axes = self.recall(grad_output)
+        grad = self._affine_backward(grad_output, x_hat, tuple(range(axes[0])))
+        return ops.normalize_backward(xp, grad, x_hat, inv_std, axes) if input_grad else None
+
+    def extra_repr(self) -> str:
+        affine = (self.elementwise_affine, True)
+        return arguments(
+            self.normalized_shape,
+            eps=(self.eps, 1e-5),
+            elementwise_affine=affine,
+            bias=(self._has_bias, True),
+        )
+
+
+class RMSNorm(_TrailingNorm):
+    """Division by the root mean square over the last axes, as `torch.nn.RMSNorm` (Zhang and Sennrich, 2019).
+
+        y = x / √(mean(x²) + eps) · weight
+
+    `x` and `y` are `(*, *normalized_shape)`; `weight` is of `normalized_shape`. Forward keeps one array
+    like `x`.
+
+    Args:
+        normalized_shape: sizes of the axes, or the size of the last one.
+        eps: added to the mean square; None is the dtype's machine epsilon.
+        elementwise_affine: whether to learn `weight` (starts at 1).
+        dtype: floating dtype of `weight`, and so of `x`.
+
+    Raises:
+        ValueError: `normalized_shape` without axes or with a negative size.
+        ShapeError: (a ValueError) `x` does not end in `normalized_shape`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.RMSNorm(2)(np.array([[3, 4], [1, -1]], "float32")).round(3)
+        array([[ 0.849,  1.131],
+               [ 1.   , -1.   ]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        *,
+        dtype: Any = "float32",
+    ) -> None:
+        self.eps = None if eps is None else to_float(f"{type(self).__name__}: eps", eps)
+        super().__init__(normalized_shape, elementwise_affine, False, dtype)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x, self.weight)
+        axes = self._axes(x)
+        eps = float(xp.finfo(x.dtype).eps) if self.eps is None else self.eps
+        x_hat, inv_rms = ops.rms_normalize(xp, x, axes, eps)
+        return self.keep(self._affine(x_hat), xp, x_hat, inv_rms, axes)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, x_hat, inv_rms, axes = self.recall(grad_output)
+        grad = self._affine_backward(grad_output, x_hat, tuple(range(axes[0])))
+        return ops.rms_normalize_backward(xp, grad, x_hat, inv_rms, axes) if input_grad else None
+
+    def extra_repr(self) -> str:
+        affine = (self.elementwise_affine, True)
+        return arguments(self.normalized_shape, eps=(self.eps, None), elementwise_affine=affine)
+
+
+class GroupNorm(Layer):
+    """Normalisation of groups of channels, as `torch.nn.GroupNorm` (Wu and He, 2018).
+
+        y = (x - mean) / √(var + eps) · weight + bias
+
+    `x` and `y` are `(N, C, *)`; `mean` and `var` (biased) are those of each image's group of
+    `num_channels/num_groups` channels, in training and inference alike. Forward keeps one array like `x`.
+
+    Args:
+        num_groups: into how many the channels are split.
+        num_channels: C.
+        eps: added to the variance.
+        affine: whether to learn `weight` (starts at 1) and `bias` (starts at 0), both `(C,)`.
+        bias: whether there is a `bias` among them.
+        dtype: floating dtype of the parameters, and so of `x`.
+
+    Raises:
+        ValueError: `num_groups` does not divide `num_channels`.
+        ShapeError: (a ValueError) `x` of less than two axes, other channels, or a single value to normalise.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.GroupNorm(2, 4)(np.array([[1, 2, 0, 9]], "float32")).round(3)
+        array([[-1.,  1., -1.,  1.]], dtype=float32)
+    """
+
+    weight: Parameter | None = None
+    bias: Parameter | None = None
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        bias: bool = True,
+        dtype: Any = "float32",
+    ) -> None:
+        name = type(self).__name__
+        self.num_groups = to_int(f"{name}: num_groups", num_groups, 1)
+        self.num_channels = to_int(f"{name}: num_channels", num_channels, 1)
+        if self.num_channels % self.num_groups:
+            raise ValueError(
+                f"{name}: num_groups is {num_groups}, which does not divide num_channels = {num_channels}"
+            )
+        self.eps = to_float(f"{name}: eps", eps)
+        self.affine = bool(affine)
+        self._has_bias = bool(bias)
+        if affine:
+            self.weight = new_parameter(name, "weight", (self.num_channels,), dtype, value=1.0)
+            if bias:
+                self.bias = new_parameter(name, "bias", (self.num_channels,), dtype)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x, self.weight)
+        if x.ndim < 2 or x.shape[1] != self.num_channels:
+            raise ShapeError(
+                f"GroupNorm.forward: x has shape {x.shape}, expected (N, {self.num_channels}, …): "
+                f"num_channels={self.num_channels}"
+            )
+        if x.size == self.num_groups:
+            raise ShapeError(
+                f"GroupNorm.forward: x has shape {x.shape}: one value a group has no variance; "
+                "use a larger batch, fewer groups or larger images"
+            )
+        groups = x.reshape(x.shape[0], self.num_groups, prod(x.shape[1:]) // self.num_groups)
+        x_hat, _, _, inv_std = ops.normalize(xp, groups, (2,), self.eps)
+        y = x_hat = x_hat.reshape(x.shape)
+        if self.weight is not None:
+            y = x_hat * channelwise(self.weight.data, x.ndim)
+        if self.bias is not None:
+            y += channelwise(self.bias.data, x.ndim)
+        return self.keep(y, xp, x_hat, inv_std)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, x_hat, inv_std = self.recall(grad_output)
+        grad = grad_output
+        if self.weight is not None:
+            self.weight.accumulate(channel_sum(xp, grad * x_hat))
+            grad = grad * channelwise(self.weight.data, grad.ndim)
+        if self.bias is not None:
+            self.bias.accumulate(channel_sum(xp, grad_output))
+        if not input_grad:
+            return None
+        groups = (*inv_std.shape[:2], prod(grad.shape[1:]) // self.num_groups)
+        dx = ops.normalize_backward(xp, grad.reshape(groups), x_hat.reshape(groups), inv_std, (2,))
+        return dx.reshape(grad.shape)
+
+    def extra_repr(self) -> str:
+        return arguments(
+            self.num_groups,
+            self.num_channels,
+            eps=(self.eps, 1e-5),
+            affine=(self.affine, True),
+            bias=(self._has_bias, True),
+        )
+
+
+class LocalResponseNorm(Layer):
+    """Division by the energy of neighbouring channels, as `torch.nn.LocalResponseNorm` (AlexNet, 2012).
+
+        y_c = x_c / (k + alpha/size · Σ x_i²)^beta,  i from c - ⌊size/2⌋ to c + ⌊(size - 1)/2⌋
+
+    `x` and `y` are `(N, C, *)` with at least one spatial axis; channels beyond the ends count as 0.
+    Forward keeps `x` and one array like it.
+
+    Args:
+        size: how many channels are summed.
+        alpha, beta, k: as in the formula.
+
+    Raises:
+        ValueError: `size` below 1.
+        ShapeError: (a ValueError) `x` has less than three axes.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([1.0, 2, 3]).reshape(1, 3, 1)
+        >>> xpconv.LocalResponseNorm(2, alpha=2.0, beta=1.0)(x).ravel().round(4)
+        array([0.5   , 0.3333, 0.2143])
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        name = type(self).__name__
+        self.size = to_int(f"{name}: size", size, 1)
+        self.alpha = to_float(f"{name}: alpha", alpha)
+        self.beta = to_float(f"{name}: beta", beta)
+        self.k = to_float(f"{name}: k", k)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x)
+        if x.ndim < 3:
+            raise ShapeError(
+                f"LocalResponseNorm.forward: x has shape {x.shape}, expected (N, C, …) with spatial axes"
+            )
+        y, d = ops.response_norm(xp, x, self.size, self.alpha, self.beta, self.k)
+        return self.keep(y, xp, x, d)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, x, d = self.recall(grad_output)
+        if not input_grad:
+            return None
+        return ops.response_norm_backward(xp, grad_output, x, d, self.size, self.alpha, self.beta)
+
+    def extra_repr(self) -> str:
+        return arguments(self.size, alpha=(self.alpha, 1e-4), beta=(self.beta, 0.75), k=(self.k, 1.0))

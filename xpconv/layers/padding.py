@@ -1,0 +1,468 @@
+"""Padding layers, as those of `torch.nn`: the borders of images, or with negative numbers a crop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from ..backend import Array
+from ..errors import ShapeError
+from ..geometry import Pairs, to_int
+from ..ops import padding as ops
+from .base import Layer, arguments
+
+Padding = int | Sequence[int]
+
+
+class _Pad(Layer):
+    """What padding layers share: the numbers in torch's order, the last axis first."""
+
+    axes: ClassVar[int]
+
+    def __init__(self, padding: Padding) -> None:
+        name = type(self).__name__
+        if not isinstance(padding, Sequence):
+            padding = (padding,) * (2 * self.axes)
+        if isinstance(padding, str) or len(padding) != 2 * self.axes:
+            order = ", ".join(("left", "right", "top", "bottom", "front", "back")[: 2 * self.axes])
+            raise ValueError(f"{name}: padding is {padding!r}, expected an int or ({order})")
+        self.padding = tuple(to_int(f"{name}: padding", p, -(2**62)) for p in padding)
+        self._pairs: Pairs = tuple(zip(self.padding[::2], self.padding[1::2], strict=True))[::-1]
+
+    def _no_room(self, x: Array, lo: int, hi: int, n: int, why: str) -> ShapeError:
+        return ShapeError(
+            f"{type(self).__name__}.forward: x has shape {x.shape}: an axis of {n} cannot be padded by "
+            f"({lo}, {hi}): {why}"
+        )
+
+    def extra_repr(self) -> str:
+        return arguments(padding=(self.padding, None))
+
+
+class _ConstantPad(_Pad):
+    """Padding with a value; `ConstantPad2d` describes it."""
+
+    def __init__(self, padding: Padding, value: float) -> None:
+        super().__init__(padding)
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"{type(self).__name__}: value is {value!r}, expected a number")
+        self.value = value
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x)
+        if x.ndim < self.axes:
+            raise ShapeError(
+                f"{type(self).__name__}.forward: x has shape {x.shape}, expected at least {self.axes} axes"
+            )
+        for n, (lo, hi) in zip(x.shape[x.ndim - self.axes :], self._pairs, strict=True):
+            if n + min(lo, 0) + min(hi, 0) < 0:
+                raise self._no_room(x, lo, hi, n, "that crops more than there is")
+        return self.keep(ops.pad_constant(xp, x, self._pairs, self.value), xp)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        (xp,) = self.recall(grad_output)
+        return ops.pad_constant_backward(xp, grad_output, self._pairs) if input_grad else None
+
+    def extra_repr(self) -> str:
+        return arguments(padding=(self.padding, None), value=(self.value, None))
+
+
+class _ZeroPad(_ConstantPad):
+    """Padding with zeros."""
+
+    def __init__(self, padding: Padding) -> None:
+        super().__init__(padding, 0.0)
+
+    def extra_repr(self) -> str:
+        return arguments(padding=(self.padding, None))
+
+
+class _BorderPad(_Pad):
+    """Padding from the image itself; `mode` is that of `ops.padding.pad`."""
+
+    mode: ClassVar[str]
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x)
+        images, batched = self._images(x, self.axes)
+        for n, (lo, hi) in zip(images.shape[2:], self._pairs, strict=True):
+            self._check_axis(x, n, lo, hi)
+        y = ops.pad_or_crop(xp, images, self._pairs, self.mode)
+        return self.keep(y if batched else y[0], xp, batched)
+
+    def _check_axis(self, x: Array, n: int, lo: int, hi: int) -> None:
+        if self.mode == "circular":
+            left = n + min(lo, 0) + min(hi, 0)
+            if left < 0 or max(lo, hi) > left:
+                raise self._no_room(x, lo, hi, n, "that goes around more than once, or crops too much")
+            return
+        if self.mode == "reflect" and max(lo, hi) >= n:
+            raise self._no_room(x, lo, hi, n, f"a reflection reaches {n - 1} at most")
+        if n + lo + hi < 1:
+            raise self._no_room(x, lo, hi, n, "that leaves nothing")
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, batched = self.recall(grad_output)
+        if not input_grad:
+            return None
+        grad = grad_output if batched else grad_output[None]
+        grad = ops.pad_or_crop_backward(xp, grad, self._pairs, self.mode)
+        return grad if batched else grad[0]
+
+
+class ZeroPad1d(_ZeroPad):
+    """Images with borders of zeros, as `torch.nn.ZeroPad1d`.
+
+    `x` is `(…, W)`.
+
+    Args:
+        padding: an int, or `(left, right)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[1.0, 2, 3]])
+        >>> xpconv.ZeroPad1d((2, 1))(x)
+        array([[0., 0., 1., 2., 3., 0.]])
+    """
+
+    axes = 1
+
+
+class ZeroPad2d(_ZeroPad):
+    """Images with borders of zeros, as `torch.nn.ZeroPad2d`.
+
+    `x` is `(…, H, W)`.
+
+    Args:
+        padding: an int, or `(left, right, top, bottom)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[[1.0, 2], [3, 4]]])
+        >>> xpconv.ZeroPad2d((1, 1, 1, 0))(x)
+        array([[[0., 0., 0., 0.],
+                [0., 1., 2., 0.],
+                [0., 3., 4., 0.]]])
+    """
+
+    axes = 2
+
+
+class ZeroPad3d(_ZeroPad):
+    """Images with borders of zeros, as `torch.nn.ZeroPad3d`.
+
+    `x` is `(…, D, H, W)`.
+
+    Args:
+        padding: an int, or `(left, right, top, bottom, front, back)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.ones((1, 2, 3, 4))
+        >>> xpconv.ZeroPad3d(1)(x).shape
+        (1, 4, 5, 6)
+    """
+
+    axes = 3
+
+
+class ConstantPad1d(_ConstantPad):
+    """Images with borders of a constant, as `torch.nn.ConstantPad1d`.
+
+    `x` is `(…, W)`.
+
+    Args:
+        padding: an int, or `(left, right)`; a negative number crops.
+        value: what the border is filled with.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[1.0, 2, 3]])
+        >>> xpconv.ConstantPad1d((2, 1), 9.0)(x)
+        array([[9., 9., 1., 2., 3., 9.]])
+    """
+
+    axes = 1
+
+
+class ConstantPad2d(_ConstantPad):
+    """Images with borders of a constant, as `torch.nn.ConstantPad2d`.
+
+    `x` is `(…, H, W)`.
+
+    Args:
+        padding: an int, or `(left, right, top, bottom)`; a negative number crops.
+        value: what the border is filled with.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[[1.0, 2], [3, 4]]])
+        >>> xpconv.ConstantPad2d((1, 1, 1, 0), 9.0)(x)
+        array([[[9., 9., 9., 9.],
+                [9., 1., 2., 9.],
+                [9., 3., 4., 9.]]])
+    """
+
+    axes = 2
+
+
+class ConstantPad3d(_ConstantPad):
+    """Images with borders of a constant, as `torch.nn.ConstantPad3d`.
+
+    `x` is `(…, D, H, W)`.
+
+    Args:
+        padding: an int, or `(left, right, top, bottom, front, back)`; a negative number crops.
+        value: what the border is filled with.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.ones((1, 2, 3, 4))
+        >>> xpconv.ConstantPad3d(1, 9.0)(x).shape
+        (1, 4, 5, 6)
+    """
+
+    axes = 3
+
+
+class ReflectionPad1d(_BorderPad):
+    """Images with borders of their mirror image, as `torch.nn.ReflectionPad1d`.
+
+    `x` is `(N, C, W)` or `(C, W)`.
+
+    Args:
+        padding: an int, or `(left, right)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that reaches the size of its axis or
+            leaves nothing.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[1.0, 2, 3]])
+        >>> xpconv.ReflectionPad1d((2, 1))(x)
+        array([[3., 2., 1., 2., 3., 2.]])
+    """
+
+    axes = 1
+    mode = "reflect"
+
+
+class ReflectionPad2d(_BorderPad):
+    """Images with borders of their mirror image, as `torch.nn.ReflectionPad2d`.
+
+    `x` is `(N, C, H, W)` or `(C, H, W)`.
+
+    Args:
+        padding: an int, or `(left, right, top, bottom)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that reaches the size of its axis or
+            leaves nothing.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[[1.0, 2], [3, 4]]])
+        >>> xpconv.ReflectionPad2d((1, 1, 1, 0))(x)
+        array([[[4., 3., 4., 3.],
+                [2., 1., 2., 1.],
+                [4., 3., 4., 3.]]])
+    """
+
+    axes = 2
+    mode = "reflect"
+
+
+class ReflectionPad3d(_BorderPad):
+    """Images with borders of their mirror image, as `torch.nn.ReflectionPad3d`.
+
+    `x` is `(N, C, D, H, W)` or `(C, D, H, W)`.
+
+    Args:
+        padding: an int, or `(left, right, top, bottom, front, back)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that reaches the size of its axis or
+            leaves nothing.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.ones((1, 2, 3, 4))
+        >>> xpconv.ReflectionPad3d(1)(x).shape
+        (1, 4, 5, 6)
+    """
+
+    axes = 3
+    mode = "reflect"
+
+
+class ReplicationPad1d(_BorderPad):
+    """Images with borders of the outermost pixels, as `torch.nn.ReplicationPad1d`.
+
+    `x` is `(N, C, W)` or `(C, W)`.
+
+    Args:
+        padding: an int, or `(left, right)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that leaves nothing.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[1.0, 2, 3]])
+        >>> xpconv.ReplicationPad1d((2, 1))(x)
+        array([[1., 1., 1., 2., 3., 3.]])
+    """
+
+    axes = 1
+    mode = "replicate"
+
+
+class ReplicationPad2d(_BorderPad):
+    """Images with borders of the outermost pixels, as `torch.nn.ReplicationPad2d`.
+
+    `x` is `(N, C, H, W)` or `(C, H, W)`.
+
+    Args:
+        padding: an int, or `(left, right, top, bottom)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that leaves nothing.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[[1.0, 2], [3, 4]]])
+        >>> xpconv.ReplicationPad2d((1, 1, 1, 0))(x)
+        array([[[1., 1., 2., 2.],
+                [1., 1., 2., 2.],
+                [3., 3., 4., 4.]]])
+    """
+
+    axes = 2
+    mode = "replicate"
+
+
+class ReplicationPad3d(_BorderPad):
+    """Images with borders of the outermost pixels, as `torch.nn.ReplicationPad3d`.
+
+    `x` is `(N, C, D, H, W)` or `(C, D, H, W)`.
+
+    Args:
+        padding: an int, or `(left, right, top, bottom, front, back)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that leaves nothing.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.ones((1, 2, 3, 4))
+        >>> xpconv.ReplicationPad3d(1)(x).shape
+        (1, 4, 5, 6)
+    """
+
+    axes = 3
+    mode = "replicate"
+
+
+class CircularPad1d(_BorderPad):
+    """Images with borders of their opposite side, as `torch.nn.CircularPad1d`.
+
+    `x` is `(N, C, W)` or `(C, W)`.
+
+    Args:
+        padding: an int, or `(left, right)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that goes around more than once or
+            crops more than there is.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[1.0, 2, 3]])
+        >>> xpconv.CircularPad1d((2, 1))(x)
+        array([[2., 3., 1., 2., 3., 1.]])
+    """
+
+    axes = 1
+    mode = "circular"
+
+
+class CircularPad2d(_BorderPad):
+    """Images with borders of their opposite side, as `torch.nn.CircularPad2d`.
+
+    `x` is `(N, C, H, W)` or `(C, H, W)`.
+
+    Args:
+        padding: an int, or `(left, right, top, bottom)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that goes around more than once or
+            crops more than there is.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[[1.0, 2], [3, 4]]])
+        >>> xpconv.CircularPad2d((1, 1, 1, 0))(x)
+        array([[[4., 3., 4., 3.],
+                [2., 1., 2., 1.],
+                [4., 3., 4., 3.]]])
+    """
+
+    axes = 2
+    mode = "circular"
+
+
+class CircularPad3d(_BorderPad):
+    """Images with borders of their opposite side, as `torch.nn.CircularPad3d`.
+
+    `x` is `(N, C, D, H, W)` or `(C, D, H, W)`.
+
+    Args:
+        padding: an int, or `(left, right, top, bottom, front, back)`; a negative number crops.
+
+    Raises:
+        ValueError: another count of numbers.
+        ShapeError: (a ValueError) `x` of another rank, or padding that goes around more than once or
+            crops more than there is.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.ones((1, 2, 3, 4))
+        >>> xpconv.CircularPad3d(1)(x).shape
+        (1, 4, 5, 6)
+    """
+
+    axes = 3
+    mode = "circular"

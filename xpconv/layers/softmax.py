@@ -1,0 +1,128 @@
+"""Softmax and its relatives: probabilities along one axis. Each keeps its output for backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from ..backend import Array
+from ..errors import ShapeError
+from ..geometry import axis_of, to_int
+from ..ops import softmax as ops
+from .base import Layer
+
+
+class Softmax(Layer):
+    """`y_i = exp(x_i) / Σ_k exp(x_k)` along the axis `dim`, any shape, as `torch.nn.Softmax`.
+
+    The maximum is taken out first, so nothing overflows. A number without axes is its own axis 0.
+    For a loss hand the scores to `SoftmaxCrossEntropyLoss`, without this layer.
+
+    Args:
+        dim: the axis, always to be given (PyTorch's own choice without it is deprecated there).
+
+    Raises:
+        TypeError: `dim` is no int.
+        ShapeError: (a ValueError) `x` has no axis `dim`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Softmax(dim=1)(np.array([[0.0, 0.0], [1e4, -1e4]]))
+        array([[0.5, 0.5],
+               [1. , 0. ]])
+    """
+
+    functions: ClassVar[tuple[Callable[..., Array], Callable[..., Array]]] = (
+        ops.softmax,
+        ops.softmax_backward,
+    )
+    sign: ClassVar[int] = 1
+
+    def __init__(self, dim: int) -> None:
+        self.dim = to_int(f"{type(self).__name__}: dim", dim)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x)
+        shape, x = x.shape, x if x.ndim else x.reshape(1)
+        axis = axis_of(f"{type(self).__name__}.forward", self.dim, x.shape)
+        y = self.functions[0](xp, x if self.sign > 0 else -x, axis)
+        return self.keep(y.reshape(shape), xp, y, axis)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, y, axis = self.recall(grad_output)
+        if not input_grad:
+            return None
+        dx = self.functions[1](xp, grad_output.reshape(y.shape), y, axis).reshape(grad_output.shape)
+        return dx if self.sign > 0 else -dx
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Softmax):
+    """`y_i = log(exp(x_i) / Σ_k exp(x_k))` along the axis `dim`, any shape, as `torch.nn.LogSoftmax`.
+
+    Finite at any finite `x`. A number without axes is its own axis 0.
+
+    Args:
+        dim: the axis, always to be given.
+
+    Raises:
+        TypeError: `dim` is no int.
+        ShapeError: (a ValueError) `x` has no axis `dim`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.LogSoftmax(dim=1)(np.array([[0.0, 0.0], [1e4, -1e4]])).round(4)
+        array([[-6.931e-01, -6.931e-01],
+               [ 0.000e+00, -2.000e+04]])
+    """
+
+    functions = ops.log_softmax, ops.log_softmax_backward
+
+
+class Softmin(Softmax):
+    """`y_i = exp(-x_i) / Σ_k exp(-x_k)` along the axis `dim`, any shape, as `torch.nn.Softmin`.
+
+    Args:
+        dim: the axis, always to be given.
+
+    Raises:
+        TypeError: `dim` is no int.
+        ShapeError: (a ValueError) `x` has no axis `dim`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Softmin(dim=1)(np.array([[0.0, 0.0], [1e4, -1e4]]))
+        array([[0.5, 0.5],
+               [0. , 1. ]])
+    """
+
+    sign = -1
+
+
+class Softmax2d(Softmax):
+    """Softmax over the channels at every pixel, as `torch.nn.Softmax2d`: `Softmax(dim=-3)`.
+
+    `x` and `y` are `(N, C, H, W)` or `(C, H, W)`.
+
+    Raises:
+        ShapeError: (a ValueError) `x` of another rank.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.Softmax2d()(np.zeros((1, 4, 2, 2)))[0, :, 0, 0]
+        array([0.25, 0.25, 0.25, 0.25])
+    """
+
+    def __init__(self) -> None:
+        super().__init__(-3)
+
+    def forward(self, x: Array) -> Array:
+        self._enter(x)
+        if x.ndim not in (3, 4):
+            raise ShapeError(f"Softmax2d.forward: x has shape {x.shape}, expected (N, C, H, W) or (C, H, W)")
+        return super().forward(x)
+
+    def extra_repr(self) -> str:
+        return ""

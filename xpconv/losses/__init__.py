@@ -1,0 +1,53 @@
+"""Losses: `loss = criterion(input, target)`, then `grad = criterion.backward()` for the model.
+
+A loss stays on the device, as a 0-d array: read it (`float(loss)`) once per report, as that waits for
+the GPU. Formulas are written for one element (or one sample) and then reduced.
+"""
+
+from .base import Loss
+from .binary import BCELoss, BCEWithLogitsLoss, FocalLoss, HingeEmbeddingLoss, SoftMarginLoss
+from .classification import (
+    CrossEntropyLoss,
+    DiceLoss,
+    MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss,
+    MultiMarginLoss,
+    NLLLoss,
+    SoftmaxCrossEntropyLoss,
+)
+from .ranking import CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss
+from .regression import (
+    GaussianNLLLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    PoissonNLLLoss,
+    SmoothL1Loss,
+)
+
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CosineEmbeddingLoss",
+    "CrossEntropyLoss",
+    "DiceLoss",
+    "FocalLoss",
+    "GaussianNLLLoss",
+    "HingeEmbeddingLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "Loss",
+    "MSELoss",
+    "MarginRankingLoss",
+    "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss",
+    "MultiMarginLoss",
+    "NLLLoss",
+    "PoissonNLLLoss",
+    "SmoothL1Loss",
+    "SoftMarginLoss",
+    "SoftmaxCrossEntropyLoss",
+    "TripletMarginLoss",
+]

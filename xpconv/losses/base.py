@@ -1,0 +1,133 @@
+"""What every loss is: checks, reduction, and what forward keeps for backward."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any, ClassVar
+
+from ..backend import Array, asarray, backend_of
+from ..errors import BackendError, DTypeError, ShapeError
+from ..layers.memory import Memory
+
+
+class Loss(Memory):
+    """Base of all losses: checks, reduction, and what forward keeps for `backward`.
+
+    A loss defines `_forward(xp, *inputs)`, which gives the unreduced losses, the number that `'mean'`
+    divides by (on the device where it depends on the target) and what `_backward` needs; and
+    `_backward(xp, scale, *saved)`: `scale` times the gradient of the losses' sum.
+
+    Args:
+        reduction: `'mean'`, `'sum'`, or `'none'` for an array of losses.
+    """
+
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
+    names: ClassVar[tuple[str, ...]] = ("input", "target")
+
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in self.reductions:
+            choices = ", ".join(map(repr, self.reductions))
+            raise ValueError(f"{type(self).__name__}: reduction is {reduction!r}, expected one of {choices}")
+        self.reduction = reduction
+
+    def __call__(self, *inputs: Array) -> Array:
+        """`forward(*inputs)`."""
+        return self.forward(*inputs)
+
+    def forward(self, *inputs: Array) -> Array:
+        """The loss of the model's output against the target, on their device."""
+        xp = self._enter(*inputs)
+        loss, count, saved = self._forward(xp, *inputs)
+        if self.reduction == "none":
+            return self.keep(loss, xp, 1.0, saved)
+        if self.reduction == "sum":
+            return self.keep(loss.sum(), xp, 1.0, saved)
+        if isinstance(count, int):
+            scale = 1 / count if count else math.nan  # as PyTorch: no samples, no mean
+        else:
+            scale = 1 / xp.where(count == 0, math.nan, count)
+        return self.keep(loss.sum() * scale, xp, scale, saved)
+
+    def backward(self, grad_output: Array | float = 1.0) -> Any:
+        """Gradient with respect to `input`, of its shape and dtype; a tuple where there are several inputs.
+
+        Args:
+            grad_output: what to multiply it by: a number, or with `reduction='none'` an array of the
+                losses' shape.
+        """
+        if isinstance(grad_output, Real):
+            self._latest()
+            grad_output = float(grad_output)  # of NumPy's scalars too, which would promote
+            xp, scale, saved = self._stack().pop().saved
+        else:
+            xp, scale, saved = self.recall(grad_output)
+        return self._backward(xp, grad_output * scale, *saved)
+
+    def _forward(self, xp: Any, *inputs: Any, **_: Any) -> tuple[Array, Any, tuple[Any, ...]]:
+        raise TypeError(f"{type(self).__name__} defines no _forward(xp, input, target)")
+
+    def _backward(self, xp: Any, scale: Any, *saved: Any, **_: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} defines no _backward(xp, scale, *saved)")
+
+    def _enter(self, *inputs: Array) -> Any:
+        name = type(self).__name__
+        if len(inputs) != len(self.names):
+            raise TypeError(
+                f"{name}: got {len(inputs)} arrays, expected {len(self.names)}: {', '.join(self.names)}"
+            )
+        first = inputs[0]
+        try:
+            owner = backend_of(first)
+            others = [backend_of(array) for array in inputs[1:]]
+        except BackendError as error:
+            raise BackendError(f"{name}: {error}") from None
+        for argument, other in zip(self.names[1:], others, strict=True):
+            if owner is not other:
+                raise BackendError(
+                    f"{name}: {self.names[0]} is {owner.name} but {argument} is {other.name}; call "
+                    f"xpconv.asarray({argument}, backend={owner.name!r})"
+                )
+        if first.dtype.kind not in "fV":
+            raise DTypeError(
+                f"{name}: {self.names[0]} is {first.dtype}, expected floating point: the model's output"
+            )
+        return owner.xp
+
+    def _same(self, input: Array, other: Array, name: str = "target") -> None:
+        """For losses that compare element by element."""
+        loss, first = type(self).__name__, self.names[0]
+        if input.shape != other.shape:
+            raise ShapeError(
+                f"{loss}: {name} has shape {other.shape}, expected {input.shape}, that of {first}; "
+                f"use {name}.reshape({input.shape})"
+            )
+        if input.dtype != other.dtype:
+            raise DTypeError(
+                f"{loss}: {name} is {other.dtype} but {first} is {input.dtype}; "
+                f"use {name}.astype('{input.dtype}')"
+            )
+
+    def _like(self, weight: Any, input: Array) -> Array:
+        """A weight given to the constructor, on `input`'s backend and of its dtype."""
+        return asarray(weight, input.dtype, backend=backend_of(input).name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(reduction={self.reduction!r})"
+
+
+class Elementwise(Loss):
+    """Losses of each element alone: `_loss` and its derivative `_slope` with respect to `input`."""
+
+    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
+        self._same(input, target)
+        return self._loss(xp, input, target), input.size, (input, target)
+
+    def _backward(self, xp: Any, scale: Any, input: Array, target: Array) -> Array:
+        return self._slope(xp, input, target) * scale
+
+    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
+        raise TypeError(f"{type(self).__name__} defines no _loss(xp, x, t)")
+
+    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
+        raise TypeError(f"{type(self).__name__} defines no _slope(xp, x, t)")

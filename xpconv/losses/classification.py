@@ -1,0 +1,370 @@
+"""Losses of classes: one of C, or several of C."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend import Array, backend_of
+from ..errors import DTypeError, ShapeError
+from ..ops.smooth import sigmoid
+from ..ops.softmax import log_softmax
+from .base import Loss
+from .binary import binary_entropy
+
+
+class _ClassLoss(Loss):
+    """What losses of class indices share: `weight`, `ignore_index`, and targets spread over the classes."""
+
+    def __init__(
+        self, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction)
+        self.weight = weight
+        self.ignore_index = ignore_index
+
+    def _class_axis(self, input: Array) -> int:
+        axis: int = min(1, input.ndim - 1)
+        if axis < 0 or input.shape[axis] == 0:
+            raise ShapeError(
+                f"{type(self).__name__}: input has shape {input.shape}, expected (N, C), (C,) or (N, C, …)"
+            )
+        if self.weight is not None and tuple(self.weight.shape) != (input.shape[axis],):
+            raise ShapeError(
+                f"{type(self).__name__}: weight has shape {tuple(self.weight.shape)}, expected "
+                f"({input.shape[axis]},), one for each class"
+            )
+        return axis
+
+    def _class_weights(self, input: Array, axis: int) -> Array | float:
+        """`weight`, to broadcast over `input`."""
+        if self.weight is None:
+            return 1.0
+        shape = [1] * input.ndim
+        shape[axis] = -1
+        return self._like(self.weight, input).reshape(shape)
+
+    def _one_hot(self, xp: Any, input: Array, target: Array, axis: int) -> tuple[Array, Array]:
+        """Rows of 0 and 1 like `input`, and which samples count; a class out of range makes its row NaN."""
+        name, classes = type(self).__name__, input.shape[axis]
+        expected = input.shape[:axis] + input.shape[axis + 1 :]
+        if target.dtype.kind not in "iu":
+            raise DTypeError(
+                f"{name}: target is {target.dtype} of shape {target.shape}, expected integer class indices, "
+                f"or probabilities of input's shape {input.shape}"
+            )
+        if target.shape != expected:
+            raise ShapeError(
+                f"{name}: target has shape {target.shape}, expected {expected} (class indices) or "
+                f"{input.shape} (probabilities) for input of shape {input.shape}"
+            )
+        target = target.astype("int64")
+        counted = target != self.ignore_index
+        valid = ((target >= 0) & (target < classes)) | ~counted
+        if backend_of(input).name == "numpy" and not valid.all():
+            bad = target[~valid].reshape(-1)[0]
+            raise ValueError(f"{name}: target holds class {bad}, expected 0 to {classes - 1} (C = {classes})")
+        shape = [1] * input.ndim
+        shape[axis] = classes
+        rows = xp.expand_dims(target, axis) == xp.arange(classes).reshape(shape)
+        rows = (rows & xp.expand_dims(counted, axis)).astype(input.dtype)
+        return xp.where(xp.expand_dims(valid, axis), rows, math.nan), counted
+
+    def _count(self, xp: Any, rows: Array, counted: Array, weights: Array | float) -> Array:
+        """What `mean` divides by: the weights of the samples that count; a bad sample spoils only itself."""
+        if self.weight is None:
+            return counted.sum().astype(rows.dtype)
+        return (xp.where(xp.isnan(rows), 0, rows) * weights).sum()
+
+
+class SoftmaxCrossEntropyLoss(_ClassLoss):
+    """Cross-entropy of `softmax(input)` against `target`, as `torch.nn.CrossEntropyLoss`.
+
+    With scores x and class t, or a distribution t over the classes, and class weights w:
+
+        -w_t log softmax(x)[t] = w_t (log Σ_c exp(x_c) - x_t),    or    -Σ_c w_c t_c log softmax(x)[c]
+
+    by log-sum-exp, which cannot overflow. `'mean'` divides by the sum of `w_t` of the samples that
+    count, for distributions by the number of samples.
+
+    `input` is `(N, C)`, `(C,)` or `(N, C, *S)`. `target` holds class indices (any integer dtype) of
+    shape `(N,)`, `()` or `(N, *S)`, or has `input`'s shape and holds probabilities (`input`'s dtype) or
+    one-hot rows (also integer or bool).
+
+    An index outside `[0, C)` raises ValueError on the CPU. On a GPU that check would stall the stream
+    at every batch; there it makes the loss and that sample's gradient NaN.
+
+    Args:
+        weight: of each class, `(C,)`.
+        ignore_index: samples of this class do not count.
+        reduction: `'mean'` over the samples (and positions S), `'sum'` or `'none'`.
+        label_smoothing: ε, 0 to 1; mixes t with the uniform distribution: `(1 - ε) t + ε / C`.
+
+    Raises:
+        ShapeError, DTypeError, BackendError: `input` and `target` do not fit.
+        ValueError: a class index out of range.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.SoftmaxCrossEntropyLoss()
+        >>> float(criterion(np.array([[0.0, 0.0], [1e4, 0.0]]), np.array([1, 0])).round(4))
+        0.3466
+        >>> criterion.backward()
+        array([[ 0.25, -0.25],
+               [ 0.  ,  0.  ]])
+    """
+
+    def __init__(
+        self,
+        weight: Array | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, ignore_index, reduction)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(
+                f"{type(self).__name__}: label_smoothing is {label_smoothing}, expected a number from 0 to 1"
+            )
+        self.label_smoothing = label_smoothing
+
+    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
+        axis = self._class_axis(input)
+        log_p = log_softmax(xp, input, axis)
+        t, count = self._distribution(xp, input, target, axis)
+        loss = -(t * xp.where(t == 0, 0, log_p)).sum(axis=axis)  # 0 · log 0 = 0
+        return loss, loss.size if count is None else count, (xp.exp(log_p), t, axis)
+
+    def _backward(self, xp: Any, scale: Any, p: Array, t: Array, axis: int) -> Array:
+        """`d/dx_c = softmax(x)_c Σ_k t_k - t_c`, as `d log softmax(x)_k / dx_c = [k = c] - softmax(x)_c`."""
+        grad: Array = (p * t.sum(axis=axis, keepdims=True) - t) * over_classes(xp, scale, axis)
+        return grad
+
+    def _distribution(self, xp: Any, input: Array, target: Array, axis: int) -> tuple[Array, Array | None]:
+        """The weighted target over the classes for each sample, and the sum of the samples' weights."""
+        weights, smooth = self._class_weights(input, axis), self.label_smoothing
+        if target.shape == input.shape and target.dtype.kind in "fViub":
+            if target.dtype.kind in "fV":
+                self._same(input, target)
+            t, counted = target.astype(input.dtype), None
+        else:
+            t, counted = self._one_hot(xp, input, target, axis)
+        count = None if counted is None else self._count(xp, t, counted, weights)
+        if smooth:
+            t = t * (1 - smooth) + smooth / input.shape[axis]
+            if counted is not None:
+                t = xp.where(xp.expand_dims(counted, axis), t, 0)
+        return t * weights, count
+
+
+CrossEntropyLoss = SoftmaxCrossEntropyLoss
+
+
+class NLLLoss(_ClassLoss):
+    """`-w_t x_t` of log-probabilities x (as from `LogSoftmax`), as `torch.nn.NLLLoss`.
+
+    `input` is `(N, C)`, `(C,)` or `(N, C, *S)`, `target` holds class indices `(N,)`, `()` or `(N, *S)`;
+    out of range they do as in `SoftmaxCrossEntropyLoss`.
+
+    Args:
+        weight: of each class, `(C,)`.
+        ignore_index: samples of this class do not count.
+        reduction: `'mean'`, which divides by the sum of the samples' `w_t`, `'sum'` or `'none'`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.NLLLoss()
+        >>> float(criterion(np.log(np.array([[0.25, 0.75]])), np.array([0])).round(4))
+        1.3863
+        >>> criterion.backward()
+        array([[-1., -0.]])
+    """
+
+    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
+        axis = self._class_axis(input)
+        t, counted = self._one_hot(xp, input, target, axis)
+        weights = self._class_weights(input, axis)
+        count = self._count(xp, t, counted, weights)
+        t = t * weights
+        return -(t * xp.where(t == 0, 0, input)).sum(axis=axis), count, (t, axis)
+
+    def _backward(self, xp: Any, scale: Any, t: Array, axis: int) -> Array:
+        return -t * over_classes(xp, scale, axis)
+
+
+class MultiMarginLoss(_ClassLoss):
+    """`w_t Σ_{c ≠ t} max(0, margin - x_t + x_c)^p / C`, as `torch.nn.MultiMarginLoss`.
+
+    `input` is `(N, C)` or `(C,)`, `target` holds class indices `(N,)` or `()`.
+
+    Args:
+        p: 1 or 2.
+        margin: by how much the right class should win.
+        weight: of each class, `(C,)`.
+        reduction: `'mean'` over the samples, `'sum'` or `'none'`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.MultiMarginLoss()
+        >>> float(criterion(np.array([[0.5, 0.0]]), np.array([0])))
+        0.25
+        >>> criterion.backward()
+        array([[-0.5,  0.5]])
+    """
+
+    def __init__(
+        self, p: int = 1, margin: float = 1.0, weight: Array | None = None, reduction: str = "mean"
+    ) -> None:
+        super().__init__(weight, -1, reduction)
+        if p not in (1, 2):
+            raise ValueError(f"MultiMarginLoss: p is {p}, expected 1 or 2")
+        self.p, self.margin = p, margin
+
+    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
+        axis = self._class_axis(input)
+        if input.ndim > 2:
+            raise ShapeError(f"MultiMarginLoss: input has shape {input.shape}, expected (N, C) or (C,)")
+        if backend_of(input).name == "numpy" and target.dtype.kind == "i" and (target < 0).any():
+            raise ValueError("MultiMarginLoss: target holds a negative class, expected 0 to C - 1")
+        right, _ = self._one_hot(xp, input, target, axis)
+        weight = (right * self._class_weights(input, axis)).sum(axis=axis, keepdims=True) / input.shape[axis]
+        score = (right * input).sum(axis=axis, keepdims=True)
+        miss = (1 - right) * xp.maximum(self.margin - score + input, 0)
+        slope = (miss > 0) * (1.0 if self.p == 1 else 2 * miss) * weight
+        loss = (miss if self.p == 1 else miss * miss) * weight
+        return loss.sum(axis=axis), loss.size // input.shape[axis], (right, slope.astype(input.dtype), axis)
+
+    def _backward(self, xp: Any, scale: Any, right: Array, slope: Array, axis: int) -> Array:
+        """Each class in the margin is pushed down, and the right one up by as much as all of them."""
+        grad: Array = (slope - right * slope.sum(axis=axis, keepdims=True)) * over_classes(xp, scale, axis)
+        return grad
+
+
+class MultiLabelMarginLoss(Loss):
+    """`Σ_{t} Σ_{c not a target} max(0, 1 - x_t + x_c) / C`, as `torch.nn.MultiLabelMarginLoss`.
+
+    `input` is `(N, C)` or `(C,)`; each row of `target`, an integer array of its shape, lists the targets
+    up to the first -1.
+
+    Args:
+        reduction: `'mean'` over the samples, `'sum'` or `'none'`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.MultiLabelMarginLoss()
+        >>> float(criterion(np.array([[0.1, 0.2, 0.4, 0.8]]), np.array([[3, 0, -1, 1]])).round(4))
+        0.85
+        >>> criterion.backward()
+        array([[-0.5,  0.5,  0.5, -0.5]])
+    """
+
+    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
+        name, classes = type(self).__name__, input.shape[-1] if input.ndim else 0
+        if input.ndim not in (1, 2) or target.shape != input.shape or not classes:
+            raise ShapeError(
+                f"{name}: input has shape {input.shape} and target {target.shape}, expected (N, C) or (C,), "
+                "both alike"
+            )
+        if target.dtype.kind not in "iu":
+            raise DTypeError(f"{name}: target is {target.dtype}, expected integer class indices, ended by -1")
+        if backend_of(input).name == "numpy" and not ((target >= -1) & (target < classes)).all():
+            raise ValueError(f"{name}: target holds a class outside -1 to {classes - 1} (C = {classes})")
+        listed = xp.cumsum((target < 0).astype("int64"), axis=-1) == 0
+        listed = xp.expand_dims(listed, -1) & (xp.expand_dims(target, -1) == xp.arange(classes))
+        listed = listed.astype(input.dtype)  # (…, place in the list, class)
+        other = (listed.sum(axis=-2, keepdims=True) == 0).astype(input.dtype)
+        present = listed.sum(axis=-1, keepdims=True)
+        score = (listed * input[..., None, :]).sum(axis=-1, keepdims=True)
+        miss = present * other * xp.maximum(1 - score + input[..., None, :], 0)
+        slope = (miss > 0).astype(input.dtype)
+        pulled = (listed * slope.sum(axis=-1, keepdims=True)).sum(axis=-2)
+        loss = miss.sum(axis=(-2, -1)) / classes
+        return loss, loss.size, ((slope.sum(axis=-2) - pulled) / classes,)
+
+    def _backward(self, xp: Any, scale: Any, slope: Array) -> Array:
+        return slope * over_classes(xp, scale, -1)
+
+
+class MultiLabelSoftMarginLoss(Loss):
+    """Mean over the classes of `-w_c (t_c log σ(x_c) + (1 - t_c) log σ(-x_c))`.
+
+    As `torch.nn.MultiLabelSoftMarginLoss`; `input` and `target` are `(…, C)`.
+
+    Args:
+        weight: of each class, `(C,)`.
+        reduction: `'mean'` over the samples, `'sum'` or `'none'`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.MultiLabelSoftMarginLoss()
+        >>> float(criterion(np.array([[0.0, 0.0]]), np.array([[1.0, 0.0]])).round(4))
+        0.6931
+        >>> criterion.backward()
+        array([[-0.25,  0.25]])
+    """
+
+    def __init__(self, weight: Array | None = None, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.weight = weight
+
+    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
+        self._same(input, target)
+        if input.ndim == 0 or input.shape[-1] == 0:
+            raise ShapeError(f"{type(self).__name__}: input has shape {input.shape}, expected (…, C)")
+        weight = 1.0 if self.weight is None else self._like(self.weight, input)
+        loss = binary_entropy(xp, input, target) * weight
+        slope = (sigmoid(xp, input) - target) * weight / input.shape[-1]
+        loss = loss.sum(axis=-1) / input.shape[-1]
+        return loss, loss.size, (slope,)
+
+    def _backward(self, xp: Any, scale: Any, slope: Array) -> Array:
+        return slope * over_classes(xp, scale, -1)
+
+
+class DiceLoss(Loss):
+    """1 minus the soft Dice coefficient of each image and class (Milletari et al., 2016).
+
+        1 - (2 Σ p t + smooth) / (Σ p + Σ t + smooth),    sums over the positions S
+
+    `input` holds probabilities p `(N, C, *S)`, as from `Sigmoid` or `Softmax`, `target` masks t like it.
+
+    Args:
+        smooth: keeps empty masks defined, and their gradient small.
+        reduction: `'mean'` over the images and classes, `'sum'` or `'none'` (an `(N, C)` array).
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.DiceLoss(smooth=0.0)
+        >>> p, t = np.array([[[1.0, 0.0, 0.0]]]), np.array([[[1.0, 1.0, 0.0]]])
+        >>> float(criterion(p, t).round(4))
+        0.3333
+        >>> criterion.backward().round(4)
+        array([[[-0.4444, -0.4444,  0.2222]]])
+    """
+
+    def __init__(self, smooth: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        if not smooth >= 0:
+            raise ValueError(f"DiceLoss: smooth is {smooth}, expected at least 0")
+        self.smooth = smooth
+
+    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
+        self._same(input, target)
+        if input.ndim < 3:
+            raise ShapeError(f"DiceLoss: input has shape {input.shape}, expected (N, C, …)")
+        axes = tuple(range(2, input.ndim))
+        both = 2 * (input * target).sum(axis=axes) + self.smooth
+        total = input.sum(axis=axes) + target.sum(axis=axes) + self.smooth
+        loss = 1 - both / total
+        return loss, loss.size, (target, both, total)
+
+    def _backward(self, xp: Any, scale: Any, target: Array, both: Array, total: Array) -> Array:
+        """`d/dp = -2 t / total + both / total²`."""
+        shape = (*both.shape, *(1,) * (target.ndim - 2))
+        slope = target * (-2 / total).reshape(shape) + (both / (total * total)).reshape(shape)
+        return slope * (scale.reshape(shape) if getattr(scale, "ndim", 0) else scale)
+
+
+def over_classes(xp: Any, scale: Any, axis: int) -> Any:
+    """A number, or one for each sample, to broadcast over the classes."""
+    return xp.expand_dims(scale, axis) if getattr(scale, "ndim", 0) else scale

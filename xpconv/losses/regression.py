@@ -1,0 +1,266 @@
+"""Losses of numbers: how far off, and how sure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend import Array
+from ..errors import DTypeError, ShapeError
+from .base import Elementwise, Loss
+
+
+class MSELoss(Elementwise):
+    """Squared error `(x - t)²`, any shape, as `torch.nn.MSELoss`.
+
+    Args:
+        reduction: `'mean'` over all elements, `'sum'` or `'none'`.
+
+    Raises:
+        ShapeError, DTypeError, BackendError: `target` is not like `input`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.MSELoss(reduction="sum")
+        >>> float(criterion(np.array([1.0, 2.0]), np.array([0.0, 0.0])))
+        5.0
+        >>> criterion.backward()
+        array([2., 4.])
+    """
+
+    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
+        return (x - t) ** 2
+
+    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
+        return 2 * (x - t)
+
+
+class L1Loss(Elementwise):
+    """Absolute error `|x - t|`, any shape, as `torch.nn.L1Loss`; the gradient at 0 is 0.
+
+    Args:
+        reduction: `'mean'` over all elements, `'sum'` or `'none'`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.L1Loss(reduction="sum")
+        >>> float(criterion(np.array([1.0, -2.0]), np.array([0.0, 0.0])))
+        3.0
+        >>> criterion.backward()
+        array([ 1., -1.])
+    """
+
+    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
+        return xp.abs(x - t)
+
+    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
+        return xp.sign(x - t)
+
+
+class SmoothL1Loss(Elementwise):
+    """Squared near 0, absolute beyond `beta`, any shape, as `torch.nn.SmoothL1Loss` (Girshick, 2015).
+
+        d = |x - t|:    d² / (2 beta) if d < beta, else d - beta/2
+
+    Args:
+        reduction: `'mean'` over all elements, `'sum'` or `'none'`.
+        beta: where the two meet; 0 is `L1Loss`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.SmoothL1Loss(reduction="none")
+        >>> criterion(np.array([0.5, -2.0]), np.array([0.0, 0.0]))
+        array([0.125, 1.5  ])
+        >>> criterion.backward()
+        array([ 0.5, -1. ])
+    """
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not beta >= 0:
+            raise ValueError(f"SmoothL1Loss: beta is {beta}, expected at least 0")
+        self.beta = beta
+
+    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
+        d = xp.abs(x - t)
+        return xp.where(d < self.beta, d * d * (0.5 / (self.beta or 1)), d - 0.5 * self.beta)
+
+    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
+        d = x - t
+        return xp.where(xp.abs(d) < self.beta, d / (self.beta or 1), xp.sign(d))
+
+
+class HuberLoss(Elementwise):
+    """Squared near 0, absolute beyond `delta`, any shape, as `torch.nn.HuberLoss` (Huber, 1964).
+
+        d = |x - t|:    d²/2 if d < delta, else delta · (d - delta/2)
+
+    Args:
+        reduction: `'mean'` over all elements, `'sum'` or `'none'`.
+        delta: where the two meet, above 0.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.HuberLoss(reduction="none", delta=2.0)
+        >>> criterion(np.array([1.0, -3.0]), np.array([0.0, 0.0]))
+        array([0.5, 4. ])
+        >>> criterion.backward()
+        array([ 1., -2.])
+    """
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not delta > 0:
+            raise ValueError(f"HuberLoss: delta is {delta}, expected above 0")
+        self.delta = delta
+
+    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
+        d = xp.abs(x - t)
+        return xp.where(d < self.delta, 0.5 * d * d, self.delta * (d - 0.5 * self.delta))
+
+    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
+        return xp.minimum(xp.maximum(x - t, -self.delta), self.delta)
+
+
+class PoissonNLLLoss(Elementwise):
+    """Negative log likelihood of counts t under a Poisson distribution, as `torch.nn.PoissonNLLLoss`.
+
+        exp(x) - t x          with `log_input`: x is the logarithm of the rate
+        x - t log(x + eps)    without: x is the rate
+
+    `full` adds Stirling's formula for log t!, `t log t - t + log(2π t)/2`, where t > 1.
+
+    Args:
+        log_input, full: see above.
+        eps: against log 0.
+        reduction: `'mean'` over all elements, `'sum'` or `'none'`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.PoissonNLLLoss(reduction="sum")
+        >>> float(criterion(np.array([0.0]), np.array([3.0])))
+        1.0
+        >>> criterion.backward()
+        array([-2.])
+    """
+
+    def __init__(
+        self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction)
+        self.log_input, self.full, self.eps = log_input, full, eps
+
+    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
+        loss = xp.exp(x) - t * x if self.log_input else x - t * xp.log(x + self.eps)
+        if self.full:
+            many = xp.maximum(t, 1)
+            stirling = many * xp.log(many) - many + 0.5 * xp.log(2 * math.pi * many)
+            loss = loss + xp.where(t > 1, stirling, 0)
+        return loss
+
+    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
+        return xp.exp(x) - t if self.log_input else 1 - t / (x + self.eps)
+
+
+class GaussianNLLLoss(Loss):
+    """Negative log likelihood of t under a normal distribution of mean x and variance v.
+
+        (log v + (x - t)² / v) / 2,    v no smaller than eps;  `full` adds log(2π)/2
+
+    As `torch.nn.GaussianNLLLoss` (Nix and Weigend, 1994): `criterion(input, target, var)`, and
+    `backward` gives the gradients with respect to `input` and `var`. `var` has `input`'s shape, or 1 in
+    its last axis, or lacks that axis.
+
+    Args:
+        full: see above.
+        eps: smallest variance; the gradient passes it, as in PyTorch.
+        reduction: `'mean'` over all elements, `'sum'` or `'none'`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.GaussianNLLLoss(reduction="sum")
+        >>> float(criterion(np.array([[1.0]]), np.array([[3.0]]), np.array([[4.0]])).round(4))
+        1.1931
+        >>> criterion.backward()
+        (array([[-0.5]]), array([[0.]]))
+    """
+
+    names = ("input", "target", "var")
+
+    def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        if not eps > 0:
+            raise ValueError(f"GaussianNLLLoss: eps is {eps}, expected above 0")
+        self.full, self.eps = full, eps
+
+    def _forward(
+        self, xp: Any, input: Array, target: Array, var: Array
+    ) -> tuple[Array, Any, tuple[Any, ...]]:
+        self._same(input, target)
+        if var.dtype != input.dtype:
+            raise DTypeError(f"GaussianNLLLoss: var is {var.dtype} but input is {input.dtype}")
+        shape = var.shape
+        if shape == input.shape[:-1] and shape != input.shape:
+            var = var[..., None]
+        elif shape != input.shape and shape != (*input.shape[:-1], 1):
+            raise ShapeError(
+                f"GaussianNLLLoss: var has shape {shape}, expected {input.shape}, that of input, or 1 or "
+                "nothing for its last axis"
+            )
+        v = xp.maximum(var, self.eps)
+        difference = input - target
+        loss = 0.5 * (xp.log(v) + difference * difference / v)
+        if self.full:
+            loss = loss + 0.5 * math.log(2 * math.pi)
+        return loss, input.size, (difference, v, shape)
+
+    def _backward(
+        self, xp: Any, scale: Any, difference: Array, v: Array, shape: tuple[int, ...]
+    ) -> tuple[Array, Array]:
+        """`d/dx = (x - t)/v` and `d/dv = (1/v - (x - t)²/v²) / 2`, summed over what shares a variance."""
+        slope = difference / v
+        dv = (0.5 * (1 / v - slope * slope)) * scale
+        if dv.shape != v.shape:
+            dv = dv.sum(axis=-1, keepdims=True)
+        return slope * scale, dv.reshape(shape)
+
+
+class KLDivLoss(Elementwise):
+    """Kullback–Leibler divergence from log-probabilities x to probabilities t, as `torch.nn.KLDivLoss`.
+
+        t (log t - x),    or with `log_target`:  exp(t) (t - x)
+
+    Args:
+        reduction: `'mean'` over all elements, `'batchmean'` over the first axis (the divergence proper),
+            `'sum'` or `'none'`.
+        log_target: whether t is given as its logarithm.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> criterion = xpconv.KLDivLoss(reduction="batchmean")
+        >>> x = np.log(np.array([[0.5, 0.5]]))
+        >>> float(criterion(x, np.array([[1.0, 0.0]])).round(4))
+        0.6931
+        >>> criterion.backward()
+        array([[-1., -0.]])
+    """
+
+    reductions = ("mean", "batchmean", "sum", "none")
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction)
+        self.log_target = log_target
+
+    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
+        loss, count, saved = super()._forward(xp, input, target)
+        if self.reduction == "batchmean":
+            count = input.shape[0] if input.ndim else 1
+        return loss, count, saved
+
+    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
+        if self.log_target:
+            return xp.exp(t) * (t - x)
+        return t * (xp.log(xp.where(t == 0, 1, t)) - x)  # 0 · log 0 = 0
+
+    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
+        return -xp.exp(t) if self.log_target else -t

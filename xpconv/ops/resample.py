@@ -1,0 +1,147 @@
+"""Images in another size, one axis after the other, as every mode is separable.
+
+Along an axis an output is a weighted sum of few inputs. `taps` writes down of which and with what
+weights, in PyTorch's conventions; the backward is the same sum with inputs and outputs exchanged
+(`transposed`), so both are gathers, and both give the same on every device.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from math import floor
+from typing import Any, NamedTuple
+
+from ..backend import Array
+
+Row = tuple[tuple[int, float], ...]  # (where to read, with what weight), for one position written
+
+
+class Taps(NamedTuple):
+    """`y[i] = Σ_t weights[t][i] · x[indices[t][i]]`; weights None are all 1."""
+
+    indices: tuple[tuple[int, ...], ...]
+    weights: tuple[tuple[float, ...], ...] | None
+
+
+def resample(xp: Any, x: Array, taps: tuple[tuple[Taps, Taps] | None, ...]) -> Array:
+    """`y = Σ_t weights[t] · x[indices[t]]` along each of the last axes; None leaves one as it is."""
+    for axis in range(-1, -len(taps) - 1, -1):
+        pair = taps[axis]
+        x = x if pair is None else _gather(xp, x, pair[0], axis)
+    return x
+
+
+def resample_backward(xp: Any, grad: Array, taps: tuple[tuple[Taps, Taps] | None, ...]) -> Array:
+    """`dx[h] = Σ grad[i] · w` over all `i` that read `x[h]`, `w` their weights, axis by axis."""
+    for axis in range(-len(taps), 0):
+        pair = taps[axis]
+        grad = grad if pair is None else _gather(xp, grad, pair[1], axis)
+    return grad
+
+
+def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
+    indices = xp.asarray(taps.indices)
+    if taps.weights is None:
+        y = x.take(indices[0], axis=axis)
+        for t in range(1, len(taps.indices)):
+            y += x.take(indices[t], axis=axis)
+        return y
+    weights = xp.asarray(taps.weights, dtype=x.dtype).reshape(len(taps.weights), -1, *(1,) * (-axis - 1))
+    y = x.take(indices[0], axis=axis)
+    y *= weights[0]
+    for t in range(1, len(taps.indices)):
+        term = x.take(indices[t], axis=axis)
+        term *= weights[t]
+        y += term
+    return y
+
+
+# --- which inputs, with what weights -----------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def axis_taps(
+    mode: str, n: int, m: int, scale: float | None, align_corners: bool, single: bool
+) -> tuple[Taps, Taps] | None:
+    """How `m` outputs read `n` inputs, and the transposed; None where `y` is `x`.
+
+    Args:
+        mode: `'nearest'`, `'nearest-exact'`, `'linear'`, `'cubic'` or `'area'`.
+        scale: outputs an input, where the user gave it; None takes `m / n`.
+        align_corners: whether the centres of the corner pixels meet, not the corners.
+        single: whether indices are to be found in single precision, as PyTorch does for it.
+    """
+    rows = _rows(mode, n, m, scale, align_corners, single)
+    if n == m and rows == [((i, 1.0),) for i in range(n)]:
+        return None
+    columns: list[dict[int, float]] = [{} for _ in range(n)]
+    for i, row in enumerate(rows):
+        for h, w in row:
+            columns[h][i] = columns[h].get(i, 0.0) + w
+    return _taps(rows), _taps([tuple(column.items()) for column in columns])
+
+
+def _rows(mode: str, n: int, m: int, scale: float | None, align_corners: bool, single: bool) -> list[Row]:
+    """For each output, its inputs and their weights.
+
+    Output `i` has its centre at `c = (i + ½)·n/m - ½` among the inputs (`i·(n - 1)/(m - 1)` with aligned
+    corners). Linear weighs the two inputs around `c` by nearness; cubic the four around it by Keys' kernel
+    with a = -¾; what lies outside is the border pixel. Nearest takes `⌊i·n/m⌋`, nearest-exact
+    `⌊(i + ½)·n/m⌋`, and area the mean of all from `⌊i·n/m⌋` to `⌈(i + 1)·n/m⌉`.
+    """
+    if mode == "area":
+        spans = [(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
+        return [tuple((h, 1 / (end - start)) for h in range(start, end)) for start, end in spans]
+    step = n / m if scale is None else 1 / scale
+    if mode in ("nearest", "nearest-exact"):
+        if mode == "nearest" and m in (n, 2 * n):  # whatever the scale
+            return [((i * n // m, 1.0),) for i in range(m)]
+        half = 0.5 if mode == "nearest-exact" else 0.0
+        step = _to_single(step) if single else step
+        return [((min(floor(_to_single((i + half) * step)), n - 1), 1.0),) for i in range(m)]
+    if align_corners:
+        step = (n - 1) / (m - 1) if m > 1 else 0.0
+    centres = [i * step if align_corners else (i + 0.5) * step - 0.5 for i in range(m)]
+    if mode == "linear":
+        if n == m:  # whatever the scale
+            return [((i, 1.0),) for i in range(n)]
+        return [_row(floor(c), (1 - c % 1, c % 1), n) for c in centres]
+    return [_row(floor(c) - 1, [_keys(c % 1 + d) for d in (1, 0, -1, -2)], n) for c in centres]
+
+
+def _row(first: int, weights: tuple[float, ...] | list[float], n: int) -> Row:
+    """Weights on consecutive inputs; those outside go to the border."""
+    row: dict[int, float] = {}
+    for h, w in enumerate(weights, start=first):
+        if w:
+            h = min(max(h, 0), n - 1)
+            row[h] = row.get(h, 0.0) + w
+    return tuple(row.items())
+
+
+def _keys(t: float, a: float = -0.75) -> float:
+    """Keys' cubic convolution kernel at distance `t` (Keys, 1981)."""
+    t = abs(t)
+    if t <= 1:
+        return ((a + 2) * t - (a + 3)) * t * t + 1
+    return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a if t < 2 else 0.0
+
+
+def _taps(rows: list[Row]) -> Taps:
+    """Rows side by side, short ones filled with weight 0 on the last input that they read anyway."""
+    count = max(1, max(map(len, rows)))
+    spare = 0
+    filled = []
+    for row in rows:
+        spare = row[-1][0] if row else spare
+        filled.append((*row, *((spare, 0.0),) * (count - len(row))))
+    indices = tuple(tuple(row[t][0] for row in filled) for t in range(count))
+    weights = tuple(tuple(row[t][1] for row in filled) for t in range(count))
+    ones = all(w == 1.0 for tap in weights for w in tap)
+    return Taps(indices, None if ones else weights)
+
+
+def _to_single(x: float) -> float:
+    """Rounded to single precision."""
+    return float(struct.unpack("f", struct.pack("f", x))[0])

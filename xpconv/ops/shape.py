@@ -1,0 +1,31 @@
+"""Elements in another order: every forward is a permutation, and its backward the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array
+
+
+def pixel_shuffle(xp: Any, x: Array, r: int) -> Array:
+    """`y[…, c, h·r + i, w·r + j] = x[…, c·r² + i·r + j, h, w]`; backward is `pixel_unshuffle`."""
+    *lead, c, h, w = x.shape
+    x = x.reshape(*lead, c // (r * r), r, r, h, w)
+    n = len(lead)
+    x = x.transpose(*range(n), n, n + 3, n + 1, n + 4, n + 2)
+    return x.reshape(*lead, c // (r * r), h * r, w * r)
+
+
+def pixel_unshuffle(xp: Any, x: Array, r: int) -> Array:
+    """`y[…, c·r² + i·r + j, h, w] = x[…, c, h·r + i, w·r + j]`; backward is `pixel_shuffle`."""
+    *lead, c, h, w = x.shape
+    x = x.reshape(*lead, c, h // r, r, w // r, r)
+    n = len(lead)
+    x = x.transpose(*range(n), n, n + 2, n + 4, n + 1, n + 3)
+    return x.reshape(*lead, c * r * r, h // r, w // r)
+
+
+def channel_shuffle(xp: Any, x: Array, groups: int) -> Array:
+    """`y[n, k·groups + g] = x[n, g·(C/groups) + k]`; backward is `channel_shuffle` by `C/groups`."""
+    n, c, *spatial = x.shape
+    return x.reshape(n, groups, c // groups, *spatial).swapaxes(1, 2).reshape(x.shape)
