@@ -53,6 +53,7 @@ def test_subclasses_belong_to_their_base_and_the_closest_class_wins():
     try:
         assert switch.backend_of(mine).name == "mine"
         assert switch.backend_of(np.zeros(2)).name == "numpy"
+        assert type(xpconv.asarray(mine, backend="numpy")) is np.ndarray  # moved, though a subclass
     finally:
         del switch._backends["mine"]
         switch._owner_of.clear()
@@ -140,7 +141,7 @@ def test_asarray_and_asnumpy(backend):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(None, "numpy"), ("numpy", "numpy"), ("tpu", "ValueError: environment variable XPCONV_BACKEND: unknown backend 'tpu': choose one of 'numpy', 'cupy', 'auto'")],
+    [(None, "numpy"), ("", "numpy"), ("numpy", "numpy"), ("tpu", "ValueError: environment variable XPCONV_BACKEND: unknown backend 'tpu': choose one of 'numpy', 'cupy', 'auto'")],
 )  # fmt: skip
 def test_environment(value, expected):
     env = {} if value is None else {"XPCONV_BACKEND": value}

@@ -297,10 +297,24 @@ def test_batch_norm2d_running_statistics(momentum, backend):
         np.testing.assert_array_equal(xpconv.asnumpy(array), xpconv.asnumpy(before[name]))
 
 
-def test_batch_norm2d_is_exact_far_from_zero(backend):
-    x = (np.random.default_rng(0).normal(size=(8, 2, 6, 6)) + 1e4).astype("float32")
-    y = xpconv.asnumpy(xpconv.BatchNorm2d(2, affine=False)(xpconv.asarray(x)))
-    np.testing.assert_allclose(y, batch_norm_naive(x.astype("float64")), atol=2e-3)
+@pytest.mark.parametrize("mean", [1e4, 1e6])
+def test_batch_norm2d_is_exact_far_from_zero(mean, backend):
+    x = (np.random.default_rng(0).normal(size=(64, 3, 28, 28)) + mean).astype("float32")
+    y = xpconv.asnumpy(xpconv.BatchNorm2d(3, affine=False)(xpconv.asarray(x)))
+    np.testing.assert_allclose(y, batch_norm_naive(x.astype("float64")), atol=1e-4)
+
+
+def test_sums_of_half_precision_do_not_overflow(backend):
+    x = xpconv.asarray(np.full((1, 1, 64, 64), 20), "float16")
+    assert float(xpconv.AvgPool2d(64)(x)[0, 0, 0, 0]) == 20
+    x = np.random.default_rng(0).normal(50, 3, size=(16, 3, 32, 32)).astype("float16")
+    layer = xpconv.BatchNorm2d(3, dtype="float16")
+    y = xpconv.asnumpy(layer(xpconv.asarray(x)))
+    assert y.dtype == "float16"
+    np.testing.assert_allclose(y, batch_norm_naive(x.astype("float64")), atol=0.01)
+    np.testing.assert_allclose(xpconv.asnumpy(layer.running_mean), 5, atol=0.05)
+    ones = xpconv.asarray(np.ones((300, 300)), "float16")
+    assert float(xpconv.MSELoss()(ones, 0 * ones)) == 1
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])

@@ -1,5 +1,7 @@
 """What forwards keep, when it goes, and that bad input loses nothing."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -107,9 +109,9 @@ def test_input_grad_false_stops_at_the_first_parameters(backend):
 
 def test_many_forwards_without_backward_are_warned_about():
     layer = xpconv.ReLU()
-    for _ in range(255):
+    for _ in range(31):
         layer(X)
-    with pytest.warns(RuntimeWarning, match=r"ReLU: 256 forwards wait for their backward .*no_grad"):
+    with pytest.warns(RuntimeWarning, match=r"ReLU: 32 forwards wait for their backward .*no_grad"):
         layer(X)
 
 
@@ -139,3 +141,22 @@ def test_a_layer_of_ones_own():
 def test_layer_without_forward():
     with pytest.raises(TypeError, match=r"Layer defines no forward"):
         xpconv.Layer()(X)
+
+
+def test_copies_hold_everything_but_what_waits():
+    net = model()
+    y = net(X)
+    optimizer = xpconv.Adam(net.parameters())
+    other, _ = copy.deepcopy(net), copy.deepcopy(optimizer)
+    assert pending(net) == 4
+    assert pending(other) == 0
+    np.testing.assert_array_equal(other(X), y)
+
+
+def test_layers_in_a_list_are_refused():
+    class Net(xpconv.Layer):
+        def __init__(self):
+            self.parts = [xpconv.Dense(2, 2), xpconv.ReLU()]
+
+    with pytest.raises(TypeError, match=r"Net: attribute parts is a list of layers, .* make it a Sequential"):
+        Net().parameters()

@@ -104,8 +104,9 @@ def blocks(path, language):
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), flags=re.DOTALL)
 
 
-def test_readme_code_runs(capsys):
+def test_readme_code_runs(capsys, tmp_path, monkeypatch):
     """All Python blocks of the README, in order, in one namespace; what they print is what it says."""
+    monkeypatch.chdir(tmp_path)
     namespace = {}
     for block in blocks("README.md", "python"):
         exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
@@ -148,3 +149,15 @@ def test_every_public_layer_is_checked(name):
     torch = pytest.importorskip("torch")
     if hasattr(torch.nn, name):
         assert any("from oracle import" in tests[file] for file in used)
+
+
+def test_reference_page_is_up_to_date(monkeypatch):
+    """`python3 docs/make_reference.py` writes it; it holds every public name."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import make_reference
+
+    page = (ROOT / "docs" / "reference.md").read_text()
+    assert page == make_reference.reference()
+    for name in xpconv.__all__:
+        if not inspect.ismodule(getattr(xpconv, name)):
+            assert f"### xpconv.{name}\n" in page

@@ -154,6 +154,37 @@ def test_gradcheck_catches_them_too(layer):
         gradcheck(layer().to(dtype="float64"), X)
 
 
+def test_what_cannot_be_checked_is_said():
+    with pytest.raises(TypeError, match="expected a function that makes the layer anew"):
+        assert_layer_ok(Right(), X)
+    with pytest.raises(TypeError, match="x is float32, expected a float64 host array"):
+        assert_layer_ok(Right, X.astype("float32"))
+    with pytest.raises(
+        TypeError, match="gradcheck: x or the parameters are float32, float64, expected float64"
+    ):
+        gradcheck(Right(), X)
+
+
+class KeepsGradOutput(xpconv.Layer):
+    """Hands the caller's array to a parameter, which adds to it at the next backward."""
+
+    def __init__(self):
+        self.shift = xpconv.Parameter(np.zeros((3, 4), "float32"), "shift")
+
+    def forward(self, x):
+        return self.keep(x + self.shift.data)
+
+    def backward(self, grad_output, input_grad=True):
+        self.recall(grad_output)
+        self.shift.accumulate(grad_output)
+        return grad_output.copy() if input_grad else None
+
+
+def test_a_kept_grad_output_is_caught():
+    with pytest.raises(AssertionError, match="grad_output unchanged after a second backward"):
+        assert_layer_ok(KeepsGradOutput, X)
+
+
 def test_gradcheck_leaves_input_and_parameters_alone():
     layer, x = Right().to(dtype="float64"), X.copy()
     before = layer.state_dict()

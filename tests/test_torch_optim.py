@@ -204,3 +204,23 @@ def test_moving_average():
         assert_equal(ours, list(average.module.parameters()))
     for p, value in zip(ours, own, strict=True):
         np.testing.assert_array_equal(p.data, value)
+
+
+def test_nadam_while_its_betas_change():
+    ours, theirs, rng = pair()
+    mine, other = xpconv.NAdam(ours), torch.optim.NAdam(theirs)
+    schedule = xpconv.OneCycleLR(mine, 0.1, total_steps=30)
+    expected = torch.optim.lr_scheduler.OneCycleLR(other, 0.1, total_steps=30)
+    for _ in range(25):
+        feed(ours, theirs, rng)
+        for thing in (mine, other, schedule, expected):
+            thing.step()
+    assert_equal(ours, theirs)
+
+
+def test_lr_of_all_groups():
+    ours, _, _ = pair()
+    optimizer = xpconv.SGD([{"params": ours[:1]}, {"params": ours[1:], "lr": 0.2}], lr=0.1)
+    assert optimizer.lr == 0.1
+    optimizer.lr /= 2
+    assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05]

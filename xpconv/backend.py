@@ -120,7 +120,7 @@ def _active() -> Backend:
 
 def _read_environment() -> Backend:
     global _default
-    name = os.environ.get("XPCONV_BACKEND", "numpy")
+    name = os.environ.get("XPCONV_BACKEND") or "numpy"
     try:
         _default = _find(name)
     except ValueError as cause:
@@ -254,7 +254,7 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
         array([[1., 2.]], dtype=float32)
     """
     target = _active() if backend is None else _find(backend)
-    if isinstance(obj, target.array_type):
+    if isinstance(obj, target.array_type) and _find_owner(obj) is target:
         array: Array = obj
         return array if dtype is None or array.dtype == dtype else array.astype(dtype)
     return target.asarray(asnumpy(obj), dtype=dtype)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backend import asarray, asnumpy, backend_of, use_backend
-from .errors import BackwardError
+from .errors import BackwardError, DTypeError
 from .layers import Layer, no_grad
 
 
@@ -50,6 +50,12 @@ def gradcheck(layer: Layer, x: Any, *, eps: float = 1e-6, rtol: float = 1e-6, se
         >>> from xpconv.testing import gradcheck
         >>> gradcheck(xpconv.Dense(3, 2, dtype="float64"), np.ones((4, 3)))
     """
+    dtypes = {str(a.dtype) for a in [x, *(p.data for p in layer.parameters())]}
+    if dtypes != {"float64"}:
+        raise DTypeError(
+            f"gradcheck: x or the parameters are {', '.join(sorted(dtypes))}, expected float64: "
+            "use x.astype('float64') and layer.to(dtype='float64')"
+        )
     _gradcheck(lambda: layer, x, eps, rtol, seed)
 
 
@@ -136,6 +142,12 @@ def assert_layer_ok(
         >>> assert_layer_ok(lambda: xpconv.Dense(5, 3), x,
         ...                 reference=lambda x, weight, bias: x @ weight.T + bias)
     """
+    if isinstance(make, Layer) or not callable(make):
+        raise TypeError(f"assert_layer_ok: make is {make!r}, expected a function that makes the layer anew")
+    if getattr(x, "dtype", None) != "float64":
+        raise TypeError(
+            f"assert_layer_ok: x is {getattr(x, 'dtype', type(x))}, expected a float64 host array"
+        )
     with use_backend("numpy"):
         first = make()
         state = {name: array.copy() for name, array in first.state_dict().items()}
@@ -203,10 +215,12 @@ def _check(fresh: Callable[[str], Layer], x: np.ndarray, seed: int) -> Result:
 
     layer = fresh("float64")
     y = layer(asarray(x))
-    layer.backward(asarray(g))
+    kept = asarray(g).copy()
+    layer.backward(kept)
     once = {name: asnumpy(p.grad).copy() for name, p in layer.named_parameters()}
     y = layer(asarray(x))
-    layer.backward(asarray(g))
+    layer.backward(asarray(g).copy())
+    _equal(np.array_equal(asnumpy(kept), g), True, "grad_output unchanged after a second backward")
     if np.array_equal(asnumpy(y), good.y):  # unless it drops other elements this time
         for name, parameter in layer.named_parameters():
             _close(asnumpy(parameter.grad), 2 * once[name], 1e-12, f"gradient of {name} after two backwards")

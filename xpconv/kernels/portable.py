@@ -18,6 +18,11 @@ COLUMN_BYTES = 4 << 20  # of the column buffer: as many images a block as fit, a
 ALL = (slice(None),)
 
 
+def widened(x: Array) -> Array:
+    """`x`, in float32 if its floats have two bytes: sums of those overflow, and lose digits."""
+    return x.astype("float32") if x.dtype.itemsize == 2 else x
+
+
 def channels_last(xp: Any, x: Array, window: Window) -> Array:
     """`x (N, C, *S)` as `(N, *S, C)` with the window's zeros around it; a view if there are none."""
     x = xp.moveaxis(x, 1, -1)

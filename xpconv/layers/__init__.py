@@ -15,6 +15,7 @@ from .activation import (
     Softshrink,
     Threshold,
 )
+from .adaptive_pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d
 from .base import Layer, Parameter
 from .blocks import SqueezeExcitation
 from .containers import Concat, Parallel, Residual, Sequential
@@ -58,6 +59,9 @@ __all__ = [
     "GELU",
     "GLU",
     "SELU",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
     "AlphaDropout",
     "AvgPool2d",
     "BatchNorm1d",

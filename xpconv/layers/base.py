@@ -49,7 +49,7 @@ class Parameter:
         return self.data.dtype
 
     def accumulate(self, grad: Array) -> None:
-        """Add `grad` to `self.grad`."""
+        """Add `grad` to `self.grad`: an array of its own, not a view of `grad_output`, as it is kept."""
         if self.grad is None:
             self.grad = grad
         else:
@@ -131,7 +131,16 @@ class Layer(Memory):
 
     def children(self) -> dict[str, Layer]:
         """The layers that this one holds, by name; with the name `""`, as if their parts were this one's."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Layer)}
+        found = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Layer):
+                found[name] = value
+            elif isinstance(value, list | tuple) and any(isinstance(v, Layer | Parameter) for v in value):
+                raise TypeError(
+                    f"{type(self).__name__}: attribute {name} is a {type(value).__name__} of layers, which "
+                    "is not searched for parameters; make it a Sequential, or an attribute each"
+                )
+        return found
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """This layer and all below it, with dotted names; each once."""
@@ -232,7 +241,7 @@ class Layer(Memory):
         if strict and result.unexpected_keys:
             problems.append(f"unexpected: {', '.join(result.unexpected_keys)}")
         new = {}
-        for key in own.keys() & state.keys():
+        for key in [k for k in own if k in state]:
             old = own[key]
             value = state[key]
             if hasattr(value, "detach"):  # a PyTorch tensor

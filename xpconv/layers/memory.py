@@ -15,7 +15,7 @@ from ..errors import BackendError, BackwardError, DTypeError, ShapeError
 _keeping: ContextVar[bool] = ContextVar("xpconv_keeping", default=True)
 _serial = count()  # orders all forwards, so that a failed one can be undone exactly
 
-MANY_PENDING = 256
+MANY_PENDING = 32
 
 
 @contextmanager
@@ -117,6 +117,10 @@ class Memory:
             >>> layer.forget()
         """
         self._forget_since(-1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and files hold: everything but pending forwards."""
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
 
     def _forget_since(self, serial: int) -> None:
         stack = self._stack()

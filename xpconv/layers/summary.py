@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from ..backend import Array, backend_of, get_xp
-from .base import Layer
+from .base import Layer, Parameter
 from .memory import no_grad
 
 
 def summary(model: Layer, input_shape: tuple[int, ...] | None) -> str:
     """See `Layer.summary`."""
-    leaves = [(name, layer) for name, layer in model.named_layers() if not layer.children()]
+    own = {
+        id(layer): sum(p.size for p in vars(layer).values() if isinstance(p, Parameter))
+        for _, layer in model.named_layers()
+    }
+    leaves = [(name, layer) for name, layer in model.named_layers() if own[id(layer)] or not layer.children()]
     shapes = {} if input_shape is None else _output_shapes(model, input_shape)
-    rows = [
-        (name, repr(layer), str(shapes.get(id(layer), "")), sum(p.size for p in layer.parameters()))
-        for name, layer in leaves
-    ]
+    rows = [(name, repr(layer), str(shapes.get(id(layer), "")), own[id(layer)]) for name, layer in leaves]
     total = sum(p.size for p in model.parameters())
     widths = [max(len(str(row[i])) for row in rows) for i in range(3)]
     widths[0] = max(widths[0], len("total"))

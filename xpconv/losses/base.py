@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from ..backend import Array, asarray, backend_of
 from ..errors import BackendError, DTypeError, ShapeError
+from ..kernels.portable import widened
 from ..layers.memory import Memory
 
 
@@ -41,13 +42,14 @@ class Loss(Memory):
         loss, count, saved = self._forward(xp, *inputs)
         if self.reduction == "none":
             return self.keep(loss, xp, 1.0, saved)
+        total = widened(loss).sum()
         if self.reduction == "sum":
-            return self.keep(loss.sum(), xp, 1.0, saved)
+            return self.keep(total.astype(loss.dtype), xp, 1.0, saved)
         if isinstance(count, int):
             scale = 1 / count if count else math.nan  # as PyTorch: no samples, no mean
         else:
             scale = 1 / xp.where(count == 0, math.nan, count)
-        return self.keep(loss.sum() * scale, xp, scale, saved)
+        return self.keep((total * scale).astype(loss.dtype), xp, scale, saved)
 
     def backward(self, grad_output: Array | float = 1.0) -> Any:
         """Gradient with respect to `input`, of its shape and dtype; a tuple where there are several inputs.

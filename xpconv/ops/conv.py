@@ -115,7 +115,8 @@ def _written(grad: Array, window: Window, positions: tuple[int, ...]) -> tuple[A
 
 def channel_sum(xp: Any, grad: Array) -> Array:
     """Gradient with respect to what is added once a channel: the sum over everything else, `(C,)`."""
-    return grad.sum(axis=tuple(range(2, grad.ndim))).sum(axis=0)
+    total = kernels.widened(grad).sum(axis=tuple(range(2, grad.ndim))).sum(axis=0)
+    return total.astype(grad.dtype, copy=False)
 
 
 def channelwise(values: Array, ndim: int) -> Array:

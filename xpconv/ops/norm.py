@@ -6,20 +6,27 @@ from math import prod
 from typing import Any
 
 from ..backend import Array
+from ..kernels.portable import widened
 
 
 def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array, Array, Array]:
     """`x̂ = (x - mean) · inv_std` with `inv_std = 1/√(var + eps)`, and `mean`, `var` (biased), `inv_std`.
 
-    The variance is taken about the mean (two passes), which stays exact where mean² ≫ variance.
+    The variance is taken about the mean, and the mean of what is left taken out once more: so both stay
+    exact where mean² ≫ variance.
     Statistics keep their reduced axes. Backward needs `x̂` and `inv_std`.
     """
+    dtype, x = x.dtype, widened(x)
     mean = mean_over(x, axes)
     x_hat = x - mean
+    rest = mean_over(x_hat, axes)  # what rounding left in the mean: much, where mean² ≫ variance
+    x_hat -= rest
+    mean = mean + rest
     var = mean_over(x_hat * x_hat, axes)
     inv_std = 1 / xp.sqrt(var + eps)
     x_hat *= inv_std
-    return x_hat, mean, var, inv_std
+    narrow = [a.astype(dtype, copy=False) for a in (x_hat, mean, var, inv_std)]
+    return narrow[0], narrow[1], narrow[2], narrow[3]
 
 
 def normalize_backward(xp: Any, grad: Array, x_hat: Array, inv_std: Array, axes: tuple[int, ...]) -> Array:
@@ -40,11 +47,11 @@ def mean_over(x: Array, axes: tuple[int, ...]) -> Array:
     """Mean over `axes`, which stay with size 1; 0 where there is nothing.
 
     Summed in two stages, as NumPy adds channels-last memory one by one: rounding then grows with the
-    pixels of an image, not with those of the batch.
+    pixels of an image or the images of a batch, not with their product.
     """
     first, *rest = axes
-    total = x.sum(axis=tuple(rest), keepdims=True).sum(axis=first, keepdims=True)
-    return total / max(1, prod(x.shape[axis] for axis in axes))
+    total = widened(x).sum(axis=tuple(rest), keepdims=True).sum(axis=first, keepdims=True)
+    return (total / max(1, prod(x.shape[axis] for axis in axes))).astype(x.dtype, copy=False)
 
 
 def rms_normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:

@@ -40,8 +40,9 @@ def avg_pool(
     the input alone without `count_include_pad`, or is `divisor_override`.
     """
     output = window.output_shape(x.shape[2:], ceil_mode)
-    y = kernels.sum_pool(xp, x, window, output)
-    return _divide(xp, y, x.shape[2:], window, count_include_pad, divisor_override)
+    y = kernels.sum_pool(xp, kernels.widened(x), window, output)
+    y = _divide(xp, y, x.shape[2:], window, count_include_pad, divisor_override)
+    return y.astype(x.dtype, copy=False)
 
 
 def avg_pool_backward(

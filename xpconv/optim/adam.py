@@ -137,6 +137,8 @@ class NAdam(Optimizer):
             decoupled_weight_decay=decoupled_weight_decay,
         )
 
+        self._products: dict[int, float] = {}  # Π μ_i of each parameter, by its place in the buffers
+
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
         if not group["momentum_decay"] >= 0:
@@ -148,7 +150,10 @@ class NAdam(Optimizer):
         g = decayed(p, g, group, group["decoupled_weight_decay"])
         m, v = self._averages(g, run)
         mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (i * group["momentum_decay"])) for i in (t, t + 1))
-        product = _mu_product(t, beta1, group["momentum_decay"])
+        first = run.where.start
+        product = self._products.get(first, 1.0) * mu
+        for part in run.parts:
+            self._products[first + part.start] = product
         root = self._backend.xp.sqrt(v)
         root /= math.sqrt(1 - beta2**t)
         root += group["eps"]
@@ -210,17 +215,3 @@ class RAdam(Optimizer):
         root = self._backend.xp.sqrt(v)
         root += group["eps"]
         p -= lr / bias1 * math.sqrt(rectified * bias2) * m / root
-
-
-def _mu_product(step: int, beta1: float, decay: float) -> float:
-    """Π of NAdam's μ_i for i up to `step`; remembers the last, as steps come one after the other."""
-    done, product = _products.get((beta1, decay), (0, 1.0))
-    if done > step:
-        done, product = 0, 1.0
-    for i in range(done + 1, step + 1):
-        product *= beta1 * (1 - 0.5 * 0.96 ** (i * decay))
-    _products[beta1, decay] = (step, product)
-    return product
-
-
-_products: dict[tuple[float, float], tuple[int, float]] = {}

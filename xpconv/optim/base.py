@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from ..backend import Array, backend_of
+from ..backend import Array, Backend, backend_of
 from ..errors import BackendError, DTypeError, ShapeError
 from ..layers.base import Parameter
 
@@ -31,7 +31,8 @@ class Optimizer:
         defaults: settings for the groups that do not give their own.
 
     Attributes:
-        param_groups: the groups; `optimizer.param_groups[0]["lr"] = 0.01` changes the learning rate.
+        lr: the learning rate; `optimizer.lr = 0.01` sets that of every group.
+        param_groups: the groups, with their settings: `optimizer.param_groups[0]["lr"]`.
 
     Raises:
         ValueError: no parameters, or one twice.
@@ -120,6 +121,21 @@ class Optimizer:
             if not isinstance(parameter, Parameter):
                 raise TypeError(f"{name}: params holds {parameter!r}; give model.parameters()")
 
+    @property
+    def lr(self) -> float:
+        """Learning rate of the first group; setting it sets that of every group."""
+        rate: float = self.param_groups[0]["lr"]
+        return rate
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.param_groups:
+            group["lr"] = value
+
+    @property
+    def _backend(self) -> Backend:
+        return backend_of(self._data)
+
     # --- the flat buffers --------------------------------------------------------------------------
 
     def _flatten(self) -> None:
@@ -138,7 +154,7 @@ class Optimizer:
             raise DTypeError(
                 f"{name}: params are of {' and '.join(dtypes)}; call model.to(dtype={dtypes[0]!r})"
             )
-        self._backend, xp = backend, backend.xp
+        xp = backend.xp
         stops = [0]
         for parameter in self._params:
             stops.append(stops[-1] + parameter.size)

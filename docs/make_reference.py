@@ -1,0 +1,101 @@
+"""Write docs/reference.md from the docstrings: `python3 docs/make_reference.py`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import xpconv
+import xpconv.data
+import xpconv.models
+import xpconv.testing
+
+ROOMS = {
+    "xpconv.backend": "The switch",
+    "xpconv.layers": "Layers",
+    "xpconv.losses": "Losses",
+    "xpconv.optim": "Optimizers and schedules",
+    "xpconv.init": "Initial values",
+    "xpconv.random": "Random numbers",
+    "xpconv.data": "Data",
+    "xpconv.models": "Models",
+    "xpconv.testing": "Checks",
+    "xpconv.errors": "Errors",
+}
+SECTIONS = ("Args", "Returns", "Raises", "Attributes")
+
+
+def public() -> dict[str, dict[str, Any]]:
+    """Title of a room to its public things, by the name that a user writes."""
+    found: dict[str, dict[str, Any]] = {title: {} for title in ROOMS.values()}
+    for prefix, module in (
+        ("xpconv", xpconv),
+        ("xpconv.init", xpconv.init),
+        ("xpconv.data", xpconv.data),
+        ("xpconv.models", xpconv.models),
+        ("xpconv.testing", xpconv.testing),
+        ("xpconv.errors", xpconv.errors),
+    ):
+        for name in getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]:
+            thing = getattr(module, name)
+            home = getattr(thing, "__module__", "")
+            room = next((t for r, t in ROOMS.items() if home == r or home.startswith(r + ".")), None)
+            if room and (prefix == "xpconv" or home.startswith(prefix)):
+                found[room].setdefault(f"{prefix}.{name}", thing)
+    return {title: things for title, things in found.items() if things}
+
+
+def signature(thing: Any) -> str:
+    text = str(inspect.signature(thing))
+    text = re.sub(r"(: [^=,()]*(\[[^\]]*\])?[^=,()]*)(?= = |, |\)|$)", "", text.split(" -> ")[0])
+    return text.replace(" = ", "=")
+
+
+def markdown(doc: str) -> str:
+    """A docstring's sections as bold words and lists, its example as a block of Python."""
+    lines: list[str] = []
+    section = ""
+    for line in doc.splitlines():
+        heading = re.fullmatch(r"(\w+):", line)
+        if heading and heading[1] in (*SECTIONS, "Example"):
+            section = heading[1]
+            lines += [f"**{section}**", ""] if section != "Example" else ["```python"]
+        elif section == "Example":
+            lines.append(line.removeprefix("    "))
+        elif section and re.match(r"    [\w*, ]+(\(.*\))?: ", line):
+            name, rest = line.strip().split(": ", 1)
+            lines.append(f"- `{name}`: {rest}")
+        elif section and line.strip():
+            lines.append("  " + line.strip())
+        else:
+            lines.append(line)
+    return "\n".join([*lines, "```"] if section == "Example" else lines).strip()
+
+
+def reference() -> str:
+    """The whole page."""
+    rooms = public()
+    page = ["# Reference", "", "Generated from the docstrings by `docs/make_reference.py`.", ""]
+    for title, things in rooms.items():
+        names = " · ".join(
+            f"[`{n.split('.')[-1]}`](#{n.lower().replace('.', '')})" for n in sorted(things, key=str.lower)
+        )
+        page += [f"**{title}**: {names}", ""]
+    for title, things in rooms.items():
+        page += [f"## {title}", ""]
+        for name, thing in sorted(things.items(), key=lambda item: item[0].lower()):
+            short = name.split(".")[-1]
+            page += [f"### {name}", ""]
+            if inspect.isclass(thing) and thing.__name__ != short:
+                page += [f"Another name for [`{thing.__name__}`](#xpconv{thing.__name__.lower()}).", ""]
+                continue
+            if not (inspect.isclass(thing) and issubclass(thing, Exception)):
+                page += ["```python", f"{short}{signature(thing)}", "```", ""]
+            page += [markdown(inspect.getdoc(thing) or ""), ""]
+    return "\n".join(page)
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent / "reference.md").write_text(reference())

@@ -1,0 +1,51 @@
+"""U-Net (Ronneberger et al., 2015), with BatchNorm and padded convolutions, for segmentation."""
+
+from __future__ import annotations
+
+from ..layers import (
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Identity,
+    Layer,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+)
+
+
+def _convs(channels: int, out: int) -> Sequential:
+    return Sequential(
+        Conv2d(channels, out, 3, padding=1, bias=False), BatchNorm2d(out), ReLU(),
+        Conv2d(out, out, 3, padding=1, bias=False), BatchNorm2d(out), ReLU(),
+    )  # fmt: skip
+
+
+def unet(in_channels: int = 3, num_classes: int = 2, width: int = 64, depth: int = 4) -> Sequential:
+    """Down `depth` times and up again, each level handing its images across to the way up.
+
+    Written from the inside out: a level is its own convolutions beside everything below it. Scores
+    `(N, num_classes, H, W)` for images `(N, in_channels, H, W)` with H and W multiples of `2**depth`.
+
+    Example:
+        >>> import numpy as np
+        >>> from xpconv.models import unet
+        >>> unet(num_classes=3, width=4, depth=2)(np.zeros((1, 3, 16, 16), "float32")).shape
+        (1, 3, 16, 16)
+    """
+    below: Layer = _convs(width * 2 ** (depth - 1), width * 2**depth)
+    for level in reversed(range(depth)):
+        here = width * 2**level
+        before = in_channels if level == 0 else here // 2
+        inner = Sequential(
+            {"pool": MaxPool2d(2), "below": below, "up": ConvTranspose2d(2 * here, here, 2, stride=2)}
+        )
+        below = Sequential(
+            {
+                "down": _convs(before, here),
+                "across": Concat({"skip": Identity(), "inner": inner}),
+                "merge": _convs(2 * here, here),
+            }
+        )
+    return Sequential({"levels": below, "head": Conv2d(width, num_classes, 1)})
