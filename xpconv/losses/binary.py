@@ -10,7 +10,7 @@ from ..ops.smooth import sigmoid
 from .base import Elementwise
 
 
-def binary_entropy(xp: Any, x: Array, t: Array, positive: Array | float = 1.0) -> Array:
+def binary_entropy(xp: Any, x: Array, t: Array | float, positive: Array | float = 1.0) -> Array:
     """`-w t log σ(x) - (1 - t) log σ(-x)` without overflow or cancellation.
 
     With `log σ(x) = min(x, 0) - log(1 + exp(-|x|))`, the linear parts are `(1 - t) x` for x > 0 and `-w t x`
@@ -18,11 +18,6 @@ def binary_entropy(xp: Any, x: Array, t: Array, positive: Array | float = 1.0) -
     """
     linear = xp.where(x < 0, -positive * t * x, (1 - t) * x)
     return linear + (positive * t + (1 - t)) * xp.log1p(xp.exp(-xp.abs(x)))
-
-
-def softplus(xp: Any, x: Array) -> Array:
-    """`log(1 + exp(x))` without overflow: `max(x, 0) + log(1 + exp(-|x|))`."""
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 class BCELoss(Elementwise):
@@ -129,7 +124,7 @@ class SoftMarginLoss(Elementwise):
     """
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
-        return softplus(xp, -t * x)
+        return binary_entropy(xp, t * x, 1.0)
 
     def _slope(self, xp: Any, x: Array, t: Array) -> Array:
         return -t * sigmoid(xp, -t * x)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from .smooth import sigmoid as sigmoid
-from .softmax import log_softmax as log_softmax
 
 
 def relu(xp: Any, x: Array) -> Array:
