@@ -1,9 +1,9 @@
-"""Pooling to a given output size."""
+"""Pooling to a given output size, and over the whole image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..backend import Array
 from ..geometry import to_int
@@ -13,8 +13,8 @@ from .base import Layer, arguments
 Size = int | None | Sequence[int | None]
 
 
-class _AdaptiveAvgPool(Layer):
-    """Over `axes` spatial axes; `AdaptiveAvgPool2d` describes it."""
+class _AdaptivePool(Layer):
+    """What adaptive pooling layers share: the output size, over `axes` spatial axes."""
 
     axes: ClassVar[int]
 
@@ -27,11 +27,20 @@ class _AdaptiveAvgPool(Layer):
             )
         self.output_size = tuple(None if s is None else to_int(f"{name}: output_size", s, 1) for s in sizes)
 
+    def _output(self, images: Array) -> tuple[int, ...]:
+        return tuple(m or n for m, n in zip(self.output_size, images.shape[2:], strict=True))
+
+    def extra_repr(self) -> str:
+        return arguments(output_size=(self.output_size, ()))
+
+
+class _AdaptiveAvgPool(_AdaptivePool):
+    """Over `axes` spatial axes; `AdaptiveAvgPool2d` describes it."""
+
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
         images, batched = self._images(x, self.axes)
-        output = tuple(m or n for m, n in zip(self.output_size, images.shape[2:], strict=True))
-        y = ops.adaptive_avg_pool(xp, images, output)
+        y = ops.adaptive_avg_pool(xp, images, self._output(images))
         return self.keep(y if batched else y[0], xp, images.shape[2:], batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
@@ -41,8 +50,31 @@ class _AdaptiveAvgPool(Layer):
         dx = ops.adaptive_avg_pool_backward(xp, grad_output if batched else grad_output[None], spatial)
         return dx if batched else dx[0]
 
+
+class _AdaptiveMaxPool(_AdaptivePool):
+    """Over `axes` spatial axes; `AdaptiveMaxPool2d` describes it."""
+
+    def __init__(self, output_size: Size, return_indices: bool = False) -> None:
+        super().__init__(output_size)
+        self.return_indices = return_indices
+
+    def forward(self, x: Array) -> Any:
+        xp = self._enter(x)
+        images, batched = self._images(x, self.axes)
+        y, indices = ops.adaptive_max_pool(xp, images, self._output(images))
+        y = self.keep(y if batched else y[0], xp, indices, images.shape[2:], batched)
+        return (y, indices if batched else indices[0]) if self.return_indices else y
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, indices, spatial, batched = self.recall(grad_output)
+        if not input_grad:
+            return None
+        grad = grad_output if batched else grad_output[None]
+        dx = ops.adaptive_max_pool_backward(xp, grad, indices, spatial)
+        return dx if batched else dx[0]
+
     def extra_repr(self) -> str:
-        return arguments(output_size=(self.output_size, ()))
+        return arguments(output_size=(self.output_size, ()), return_indices=(self.return_indices, False))
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
@@ -97,6 +129,61 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
         >>> import numpy as np, xpconv
         >>> xpconv.AdaptiveAvgPool3d((1, None, 2))(np.zeros((2, 3, 4, 5, 6))).shape
         (2, 3, 1, 5, 2)
+    """
+
+    axes = 3
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """Maxima over windows that share out the input, as `torch.nn.AdaptiveMaxPool1d`.
+
+    `x` `(N, C, L)` or `(C, L)` gives `y` `(N, C, output_size)` or `(C, output_size)`. Arguments and errors
+    as for `AdaptiveMaxPool2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.AdaptiveMaxPool1d(2)(np.array([[1.0, 5, 3, 4]]))
+        array([[5., 4.]])
+    """
+
+    axes = 1
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """Maxima over windows that share out the image, as `torch.nn.AdaptiveMaxPool2d`.
+
+    Windows as for `AdaptiveAvgPool2d`. `x` `(N, C, H, W)` or `(C, H, W)` gives `y` `(N, C, *output_size)` or
+    `(C, *output_size)`. Of equal values the first in row-major order takes the gradient. Forward keeps the
+    indices.
+
+    Args:
+        output_size: an int, or one for each axis; None keeps the input's.
+        return_indices: return `(y, indices)`: where in its flattened image each maximum stands, int64.
+
+    Raises:
+        ValueError: a size that cannot be.
+        ShapeError: (a ValueError) `x` of another rank.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> pool = xpconv.AdaptiveMaxPool2d((1, 2), return_indices=True)
+        >>> pool(np.arange(6.0).reshape(1, 2, 3))
+        (array([[[4., 5.]]]), array([[[4, 5]]]))
+    """
+
+    axes = 2
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """Maxima over windows that share out the volume, as `torch.nn.AdaptiveMaxPool3d`.
+
+    `x` `(N, C, D, H, W)` or `(C, D, H, W)` gives `y` `(N, C, *output_size)` or `(C, *output_size)`. Arguments
+    and errors as for `AdaptiveMaxPool2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.AdaptiveMaxPool3d(1)(np.arange(8.0).reshape(1, 2, 2, 2))
+        array([[[[7.]]]])
     """
 
     axes = 3

@@ -1,8 +1,8 @@
-"""Pooling layers."""
+"""Maximum and mean over windows."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..backend import Array
 from ..errors import ShapeError
@@ -59,7 +59,60 @@ class _Pool(Layer):
         )
 
 
-class MaxPool2d(_Pool):
+class _MaxPool(_Pool):
+    """Over `axes` spatial axes; `MaxPool2d` describes it."""
+
+    def __init__(
+        self,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple | None = None,
+        padding: IntOrTuple = 0,
+        dilation: IntOrTuple = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+        self.return_indices = return_indices
+
+    def forward(self, x: Array) -> Any:
+        xp = self._enter(x)
+        images, batched = self._images(x, self.axes)
+        self._check_size(images)
+        y, winner = ops.max_pool(xp, images, self._window, self.ceil_mode)
+        y = self.keep(y if batched else y[0], xp, winner, images.shape, batched)
+        if not self.return_indices:
+            return y
+        indices = ops.max_pool_indices(xp, winner, images.shape[2:], self._window)
+        return y, indices if batched else indices[0]
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, winner, shape, batched = self.recall(grad_output)
+        if not input_grad:
+            return None
+        grad = grad_output if batched else grad_output[None]
+        grad = ops.max_pool_backward(xp, grad, winner, shape, self._window)
+        return grad if batched else grad[0]
+
+    def extra_repr(self) -> str:
+        more = arguments(return_indices=(self.return_indices, False))
+        return ", ".join(filter(None, [super().extra_repr(), more]))
+
+
+class MaxPool1d(_MaxPool):
+    """Maximum over windows, as `torch.nn.MaxPool1d`.
+
+    `x` `(N, C, L)` or `(C, L)` gives `y` `(N, C, P)` or `(C, P)`. Arguments and errors as for `MaxPool2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.MaxPool1d(2)(np.array([[1.0, 5, 4, 2]]))
+        array([[5., 4.]])
+    """
+
+    axes = 1
+
+
+class MaxPool2d(_MaxPool):
     """Maximum over windows, as `torch.nn.MaxPool2d`.
 
     `x` `(N, C, H, W)` or `(C, H, W)` gives `y` `(N, C, P, Q)` or `(C, P, Q)` with
@@ -70,6 +123,8 @@ class MaxPool2d(_Pool):
         kernel_size, dilation: an int, or one for each axis.
         stride: likewise; default the kernel size. Stride 1 gives overlapping windows.
         padding: likewise, at most half the kernel; padding never is the maximum.
+        return_indices: return `(y, indices)`: where in its flattened image `h·W + w` each maximum stands,
+            int64, for `MaxUnpool2d`. `backward` takes the gradient of `y` as ever.
         ceil_mode: let a last window hang over the end.
 
     Raises:
@@ -82,62 +137,32 @@ class MaxPool2d(_Pool):
         >>> xpconv.MaxPool2d(2, stride=1)(x)
         array([[[9., 5.],
                 [9., 3.]]])
+        >>> y, indices = xpconv.MaxPool2d(2, stride=1, return_indices=True)(x)
+        >>> indices
+        array([[[3, 1],
+                [3, 7]]])
     """
 
     axes = 2
 
-    def __init__(
-        self,
-        kernel_size: IntOrTuple,
-        stride: IntOrTuple | None = None,
-        padding: IntOrTuple = 0,
-        dilation: IntOrTuple = 1,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
-    def forward(self, x: Array) -> Array:
-        xp = self._enter(x)
-        images, batched = self._images(x, self.axes)
-        self._check_size(images)
-        y, winner = ops.max_pool(xp, images, self._window, self.ceil_mode)
-        return self.keep(y if batched else y[0], xp, winner, images.shape, batched)
+class MaxPool3d(_MaxPool):
+    """Maximum over windows, as `torch.nn.MaxPool3d`.
 
-    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, winner, shape, batched = self.recall(grad_output)
-        if not input_grad:
-            return None
-        grad = grad_output if batched else grad_output[None]
-        grad = ops.max_pool_backward(xp, grad, winner, shape, self._window)
-        return grad if batched else grad[0]
-
-
-class AvgPool2d(_Pool):
-    """Mean over windows, as `torch.nn.AvgPool2d`.
-
-    Shapes as for `MaxPool2d`. Forward keeps nothing but the shape of `x`.
-
-    Args:
-        kernel_size: an int, or one for each axis.
-        stride: likewise; default the kernel size.
-        padding: likewise, at most half the kernel; padded with zeros.
-        ceil_mode: let a last window hang over the end.
-        count_include_pad: whether the zeros of the padding count in the mean.
-        divisor_override: divide by this instead of by the size of the window.
-
-    Raises:
-        ValueError: a size, stride, padding or divisor that cannot be.
-        ShapeError: (a ValueError) `x` of another rank, or smaller than the window.
+    `x` `(N, C, D, H, W)` or `(C, D, H, W)` gives `y` `(N, C, O, P, Q)` or `(C, O, P, Q)`. Arguments and
+    errors as for `MaxPool2d`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.array([[[1.0, 5, 4], [9, 2, 1], [6, 3, 2]]])
-        >>> xpconv.AvgPool2d(2, stride=1)(x)
-        array([[[4.25, 3.  ],
-                [5.  , 2.  ]]])
+        >>> xpconv.MaxPool3d(2)(np.arange(16.0).reshape(1, 2, 2, 4))
+        array([[[[13., 15.]]]])
     """
 
-    axes = 2
+    axes = 3
+
+
+class _AvgPool(_Pool):
+    """Over `axes` spatial axes; `AvgPool2d` describes it."""
 
     def __init__(
         self,
@@ -178,3 +203,60 @@ class AvgPool2d(_Pool):
             count_include_pad=(self.count_include_pad, True), divisor_override=(self.divisor_override, None)
         )
         return ", ".join(filter(None, [super().extra_repr(), more]))
+
+
+class AvgPool1d(_AvgPool):
+    """Mean over windows, as `torch.nn.AvgPool1d`.
+
+    `x` `(N, C, L)` or `(C, L)` gives `y` `(N, C, P)` or `(C, P)`. Arguments and errors as for `AvgPool2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.AvgPool1d(2)(np.array([[1.0, 5, 4, 2]]))
+        array([[3., 3.]])
+    """
+
+    axes = 1
+
+
+class AvgPool2d(_AvgPool):
+    """Mean over windows, as `torch.nn.AvgPool2d`.
+
+    Shapes as for `MaxPool2d`. Forward keeps nothing but the shape of `x`.
+
+    Args:
+        kernel_size: an int, or one for each axis.
+        stride: likewise; default the kernel size.
+        padding: likewise, at most half the kernel; padded with zeros.
+        ceil_mode: let a last window hang over the end.
+        count_include_pad: whether the zeros of the padding count in the mean.
+        divisor_override: divide by this instead of by the size of the window.
+
+    Raises:
+        ValueError: a size, stride, padding or divisor that cannot be.
+        ShapeError: (a ValueError) `x` of another rank, or smaller than the window.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[[1.0, 5, 4], [9, 2, 1], [6, 3, 2]]])
+        >>> xpconv.AvgPool2d(2, stride=1)(x)
+        array([[[4.25, 3.  ],
+                [5.  , 2.  ]]])
+    """
+
+    axes = 2
+
+
+class AvgPool3d(_AvgPool):
+    """Mean over windows, as `torch.nn.AvgPool3d`.
+
+    `x` `(N, C, D, H, W)` or `(C, D, H, W)` gives `y` `(N, C, O, P, Q)` or `(C, O, P, Q)`. Arguments and
+    errors as for `AvgPool2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.AvgPool3d(2)(np.arange(16.0).reshape(1, 2, 2, 4))
+        array([[[[6.5, 8.5]]]])
+    """
+
+    axes = 3

@@ -1,8 +1,13 @@
-"""Pooling to a given output size, in any dimension: one axis after the other, as the mean is separable."""
+"""Pooling to a given output size, in any dimension: one axis after the other, as mean and maximum allow.
+
+Output p of m along an axis of n looks at inputs `⌊p n/m⌋ … ⌈(p+1) n/m⌉ - 1`.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
+from math import prod
 from typing import Any
 
 from ..backend import Array
@@ -10,7 +15,7 @@ from ..kernels.portable import widened
 
 
 def adaptive_avg_pool(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
-    """Means over windows that share the image out: `y[p] = mean of x[⌊p n/m⌋ … ⌈(p+1) n/m⌉ - 1]` an axis.
+    """Means over windows that share the image out.
 
     A mean along one axis is a product with a matrix of `1/window` (m × n).
     """
@@ -34,11 +39,79 @@ def _along(xp: Any, x: Array, rows: tuple[tuple[float, ...], ...], axis: int, tr
     return xp.moveaxis(y, -1, axis)
 
 
+def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array, Array]:
+    """Maxima over windows that share the image out, and where in the flattened image each stands, int64.
+
+    The last axis first: of the row maxima then the largest. So among equals the first in row-major order
+    wins. Each axis gathers its windows side by side (at most twice the input) and takes their argmax.
+    """
+    weight = 1
+    y, indices = x, None
+    for axis in range(x.ndim - 1, 1, -1):
+        windows = xp.asarray(_windows(x.shape[axis], output[axis - 2]))
+        places = windows.reshape((-1, windows.shape[1]) + (1,) * (x.ndim - 1 - axis))
+        split = (*y.shape[:axis], *windows.shape, *y.shape[axis + 1 :])
+        seen = xp.take(y, windows.reshape(-1), axis=axis).reshape(split)
+        best = xp.expand_dims(seen.argmax(axis=axis + 1), axis + 1)
+        y = xp.take_along_axis(seen, best, axis=axis + 1).squeeze(axis + 1)
+        place = xp.take_along_axis(xp.broadcast_to(places, split), best, axis=axis + 1).squeeze(axis + 1)
+        if indices is not None:
+            before = xp.take(indices, windows.reshape(-1), axis=axis).reshape(split)
+            place = place * weight + xp.take_along_axis(before, best, axis=axis + 1).squeeze(axis + 1)
+        indices = place
+        weight *= x.shape[axis]
+    return y, indices
+
+
+def adaptive_max_pool_backward(xp: Any, grad: Array, indices: Array, spatial: tuple[int, ...]) -> Array:
+    """Each input gets the gradients of the windows that it won.
+
+    dx[n, c, h] = Σ over windows p that hold h, with indices[n, c, p] = h,  of  grad[n, c, p]
+
+    Along an axis the windows that hold h are consecutive, and few: two where m ≤ n.
+    """
+    dx = xp.zeros((*grad.shape[:2], *spatial), dtype=grad.dtype)
+    here = xp.arange(prod(spatial), dtype="int64").reshape(spatial)
+    holders = [_holders(n, m) for n, m in zip(spatial, grad.shape[2:], strict=True)]
+    for turn in product(*(range(len(h[0])) for h in holders)):
+        won, g = indices, grad
+        valid = None
+        for axis, (t, holder) in enumerate(zip(turn, holders, strict=True)):
+            column = [row[t] for row in holder]
+            place = xp.asarray([max(p, 0) for p in column])
+            won, g = xp.take(won, place, axis=axis + 2), xp.take(g, place, axis=axis + 2)
+            holds = xp.asarray([p >= 0 for p in column]).reshape(-1, *(1,) * (len(spatial) - 1 - axis))
+            valid = holds if valid is None else valid & holds
+        dx += xp.where((won == here) & valid, g, 0)
+    return dx
+
+
+def _bounds(p: int, n: int, m: int) -> tuple[int, int]:
+    """First input of window p, and the first after it."""
+    return p * n // m, -(-(p + 1) * n // m)
+
+
 @lru_cache(maxsize=256)
 def _means(n: int, m: int) -> tuple[tuple[float, ...], ...]:
     """The m × n matrix whose row p averages the inputs of window p."""
     rows = []
     for p in range(m):
-        start, stop = p * n // m, -(-(p + 1) * n // m)
+        start, stop = _bounds(p, n, m)
         rows.append(tuple(1 / (stop - start) if start <= h < stop else 0.0 for h in range(n)))
     return tuple(rows)
+
+
+@lru_cache(maxsize=256)
+def _windows(n: int, m: int) -> tuple[tuple[int, ...], ...]:
+    """Row p: the inputs of window p, the last one repeated where other windows are longer."""
+    bounds = [_bounds(p, n, m) for p in range(m)]
+    longest = max(stop - start for start, stop in bounds)
+    return tuple(tuple(min(start + r, stop - 1) for r in range(longest)) for start, stop in bounds)
+
+
+@lru_cache(maxsize=256)
+def _holders(n: int, m: int) -> tuple[tuple[int, ...], ...]:
+    """Row h: the windows that hold input h, filled up with -1."""
+    rows = [[p for p in range(m) if _bounds(p, n, m)[0] <= h < _bounds(p, n, m)[1]] for h in range(n)]
+    most = max(map(len, rows))
+    return tuple((*row, *[-1] * (most - len(row))) for row in rows)

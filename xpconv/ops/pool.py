@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+from math import prod
 from typing import Any
 
 from ..backend import Array
@@ -16,6 +18,48 @@ def max_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> tupl
     byte an output (four for kernels of 255 taps and more), and is all that backward needs.
     """
     return kernels.max_pool(xp, x, window, window.output_shape(x.shape[2:], ceil_mode))
+
+
+def max_pool_indices(xp: Any, winner: Array, spatial: tuple[int, ...], window: Window) -> Array:
+    """Where in its flattened image each maximum stands: `h = p*s - lo + r*d` along each axis."""
+    weight = [prod(spatial[axis + 1 :]) for axis in range(len(spatial))]
+    taps = list(product(*(range(0, k * d, d) for k, d in zip(window.kernel, window.dilation, strict=True))))
+    offsets = [sum(h * w for h, w in zip(tap, weight, strict=True)) for tap in taps]
+    # A window that sees no input has no winner, so an unset one.
+    indices = xp.asarray(offsets, dtype="int64")[xp.minimum(winner, len(taps) - 1)]
+    for axis, (s, (lo, _), w) in enumerate(zip(window.stride, window.padding, weight, strict=True), start=2):
+        start = (xp.arange(winner.shape[axis], dtype="int64") * s - lo) * w
+        indices += start.reshape(-1, *(1,) * (winner.ndim - 1 - axis))
+    return indices
+
+
+def max_unpool(xp: Any, x: Array, indices: Array, size: tuple[int, ...]) -> Array:
+    """`y[n, c].flat[indices[n, c, p]] = x[n, c, p]`, zeros elsewhere; of equal indices the last one counts.
+
+    Looked up from the other side instead of scattered, as a scatter with equal indices has no order on a
+    GPU: each position of `y` searches the sorted indices for the last that names it. An index outside
+    the image gives NaN.
+    """
+    pixels, planes = prod(size), x.shape[0] * x.shape[1]
+    inside = (indices >= 0) & (indices < pixels)
+    values = xp.where(inside, x, xp.nan).astype(x.dtype, copy=False).reshape(-1)
+    plane = xp.arange(planes, dtype="int64").reshape(*x.shape[:2], *(1,) * len(size))
+    flat = (xp.clip(indices, 0, pixels - 1) + plane * pixels).reshape(-1)
+    if not flat.size:
+        return xp.zeros((*x.shape[:2], *size), dtype=x.dtype)
+    order = xp.argsort(flat, kind="stable")
+    flat = flat[order]
+    position = xp.arange(planes * pixels, dtype="int64")
+    last = xp.maximum(xp.searchsorted(flat, position, side="right") - 1, 0)
+    y = xp.where(flat[last] == position, values[order[last]], 0)
+    return y.astype(x.dtype, copy=False).reshape(*x.shape[:2], *size)
+
+
+def max_unpool_backward(xp: Any, grad: Array, indices: Array) -> Array:
+    """What each `x` was copied to comes back: `dx[n, c, p] = grad[n, c].flat[indices[n, c, p]]`."""
+    planes = grad.reshape(*grad.shape[:2], -1)
+    flat = xp.clip(indices, 0, planes.shape[2] - 1).reshape(*indices.shape[:2], -1)
+    return xp.take_along_axis(planes, flat, axis=2).reshape(indices.shape)
 
 
 def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window) -> Array:
@@ -59,6 +103,31 @@ def avg_pool_backward(
     """
     scaled = _divide(xp, grad.copy(), x_shape[2:], window, count_include_pad, divisor_override)
     return kernels.sum_pool_input_grad(xp, scaled, x_shape, window)
+
+
+def lp_pool(xp: Any, x: Array, window: Window, norm_type: float, ceil_mode: bool) -> tuple[Array, Array]:
+    """`y[n, c, p] = (Σ_r x[n, c, p*s + r]^q)^(1/q)` with `q = norm_type`, and the sum under the root.
+
+    The sum is the mean times the size of the kernel, as in PyTorch: so a window that `ceil_mode` lets hang
+    over the end counts as if it were full.
+    """
+    total = avg_pool(xp, x**norm_type, window, ceil_mode) * prod(window.kernel)
+    return total ** (1 / norm_type), total
+
+
+def lp_pool_backward(
+    xp: Any, grad: Array, x: Array, y: Array, total: Array, window: Window, norm_type: float
+) -> Array:
+    """With `y = total^(1/q)`, `dy/dtotal = y / (q total)` and `dtotal/dx = q x^(q-1)` times its part of it:
+
+    dx[n, c, h] = x[n, c, h]^(q-1) · Σ over windows p with h  of  grad[p] · y[p] / total[p]
+
+    Where the sum is zero the root has no slope; the gradient there is set to zero.
+    """
+    zero = total == 0
+    slope = xp.where(zero, 0, grad * y / xp.where(zero, 1, total)).astype(x.dtype, copy=False)
+    spread = avg_pool_backward(xp, slope * prod(window.kernel), x.shape, window)
+    return spread * x ** (norm_type - 1)
 
 
 def _divide(

@@ -1,0 +1,102 @@
+"""Power means over windows."""
+
+from __future__ import annotations
+
+from ..backend import Array
+from ..geometry import to_float
+from ..ops import pool as ops
+from .base import arguments
+from .pool import IntOrTuple, _Pool
+
+
+class _LPPool(_Pool):
+    """Over `axes` spatial axes; `LPPool2d` describes it."""
+
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple | None = None,
+        ceil_mode: bool = False,
+    ) -> None:
+        self.norm_type = to_float(f"{type(self).__name__}: norm_type", norm_type)
+        if not 0 < abs(self.norm_type) < float("inf"):
+            raise ValueError(
+                f"{type(self).__name__}: norm_type is {norm_type}, expected a finite number but 0; "
+                f"the limit at ∞ is MaxPool{self.axes}d"
+            )
+        super().__init__(kernel_size, stride, 0, 1, ceil_mode)
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x)
+        images, batched = self._images(x, self.axes)
+        self._check_size(images)
+        y, total = ops.lp_pool(xp, images, self._window, self.norm_type, self.ceil_mode)
+        return self.keep(y if batched else y[0], xp, images, y, total, batched)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, images, y, total, batched = self.recall(grad_output)
+        if not input_grad:
+            return None
+        grad = grad_output if batched else grad_output[None]
+        grad = ops.lp_pool_backward(xp, grad, images, y, total, self._window, self.norm_type)
+        return grad if batched else grad[0]
+
+    def extra_repr(self) -> str:
+        return f"{arguments(self.norm_type)}, {super().extra_repr()}"
+
+
+class LPPool1d(_LPPool):
+    """Power mean over windows, as `torch.nn.LPPool1d`.
+
+    `x` `(N, C, L)` or `(C, L)` gives `y` `(N, C, P)` or `(C, P)`. Arguments and errors as for `LPPool2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.LPPool1d(2, kernel_size=2)(np.array([[3.0, 4, 5, 12]]))
+        array([[ 5., 13.]])
+    """
+
+    axes = 1
+
+
+class LPPool2d(_LPPool):
+    """Power mean over windows without the mean, as `torch.nn.LPPool2d`: `y = (Σ x^q)^(1/q)`.
+
+    `q = 1` is sum pooling, and `q → ∞` tends to max pooling. `x` `(N, C, H, W)` or `(C, H, W)` gives `y`
+    `(N, C, P, Q)` or `(C, P, Q)`. Where the sum is 0, the gradient is 0. A negative sum has a root only for
+    `q = ±1` and is NaN otherwise, as in PyTorch. Forward keeps `x`, `y` and the sum.
+
+    Args:
+        norm_type: q, a number but 0.
+        kernel_size: an int, or one for each axis.
+        stride: likewise; default the kernel size.
+        ceil_mode: let a last window hang over the end; it counts as if it were full.
+
+    Raises:
+        ValueError: a norm, size or stride that cannot be.
+        ShapeError: (a ValueError) `x` of another rank, or smaller than the window.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.LPPool2d(2, kernel_size=(1, 2))(np.array([[[3.0, 4], [5, 12]]]))
+        array([[[ 5.],
+                [13.]]])
+    """
+
+    axes = 2
+
+
+class LPPool3d(_LPPool):
+    """Power mean over windows, as `torch.nn.LPPool3d`.
+
+    `x` `(N, C, D, H, W)` or `(C, D, H, W)` gives `y` `(N, C, O, P, Q)` or `(C, O, P, Q)`. Arguments and
+    errors as for `LPPool2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.LPPool3d(1, kernel_size=2)(np.ones((1, 2, 2, 2)))
+        array([[[[8.]]]])
+    """
+
+    axes = 3

@@ -1,0 +1,179 @@
+"""The way back from max pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import ClassVar
+
+from ..backend import Array, backend_of
+from ..errors import BackendError, DTypeError, ShapeError
+from ..geometry import to_tuple
+from ..ops import pool as ops
+from .base import Layer, arguments
+from .pool import IntOrTuple
+
+
+class _MaxUnpool(Layer):
+    """Over `axes` spatial axes; `MaxUnpool2d` describes it."""
+
+    axes: ClassVar[int]
+
+    def __init__(
+        self, kernel_size: IntOrTuple, stride: IntOrTuple | None = None, padding: IntOrTuple = 0
+    ) -> None:
+        name = type(self).__name__
+        self.kernel_size = to_tuple(f"{name}: kernel_size", kernel_size, self.axes, 1)
+        self.stride = (
+            self.kernel_size if stride is None else to_tuple(f"{name}: stride", stride, self.axes, 1)
+        )
+        self.padding = to_tuple(f"{name}: padding", padding, self.axes, 0)
+
+    def __call__(self, x: Array, indices: Array, output_size: Sequence[int] | None = None) -> Array:
+        """`forward(x, indices, output_size)`."""
+        return self.forward(x, indices, output_size)
+
+    def forward(  # type: ignore[override]  # as in PyTorch, it takes what pooling returned
+        self, x: Array, indices: Array, output_size: Sequence[int] | None = None
+    ) -> Array:
+        """The layer's output for `x` and the `indices` that `MaxPool` returned with it."""
+        xp = self._enter(x)
+        images, batched = self._images(x, self.axes)
+        self._check_indices(x, indices)
+        places = indices if batched else indices[None]
+        size = self._output_size(images.shape[2:], output_size, batched)
+        pixels = prod(size)
+        if backend_of(x).name == "numpy" and not ((places >= 0) & (places < pixels)).all():
+            raise ValueError(
+                f"{type(self).__name__}.forward: indices from {places.min()} to {places.max()}, expected 0 "
+                f"to {pixels - 1} for an output of {size}; pass output_size=, the size before pooling"
+            )
+        y = ops.max_unpool(xp, images, places, size)
+        return self.keep(y if batched else y[0], xp, places, batched)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, places, batched = self.recall(grad_output)
+        if not input_grad:
+            return None
+        grad = ops.max_unpool_backward(xp, grad_output if batched else grad_output[None], places)
+        return grad if batched else grad[0]
+
+    def _check_indices(self, x: Array, indices: Array) -> None:
+        name = type(self).__name__
+        try:
+            owner = backend_of(x, indices)
+        except BackendError as error:
+            raise BackendError(f"{name}.forward: x and indices: {error}") from None
+        if str(indices.dtype) != "int64":
+            raise DTypeError(
+                f"{name}.forward: indices are {indices.dtype}, expected int64, as MaxPool{self.axes}d("
+                f"…, return_indices=True) gives them on {owner.name}"
+            )
+        if indices.shape != x.shape:
+            raise ShapeError(
+                f"{name}.forward: indices have shape {indices.shape}, expected that of x, {x.shape}"
+            )
+
+    def _output_size(
+        self, spatial: tuple[int, ...], wanted: Sequence[int] | None, batched: bool
+    ) -> tuple[int, ...]:
+        name = type(self).__name__
+        default = tuple(
+            (n - 1) * s - 2 * p + k
+            for n, s, p, k in zip(spatial, self.stride, self.padding, self.kernel_size, strict=True)
+        )
+        if wanted is None:
+            if min(default) < 1:
+                raise ShapeError(
+                    f"{name}.forward: x of {spatial} with padding {self.padding} leaves an output of "
+                    f"{default}; padding takes away"
+                )
+            return default
+        if not isinstance(wanted, Sequence):
+            raise TypeError(f"{name}.forward: output_size is {wanted!r}, expected {self.axes} ints")
+        full = self.axes + 1 + batched  # with the axes of batch and channels, which are not looked at
+        if len(wanted) not in (self.axes, full):
+            raise ShapeError(
+                f"{name}.forward: output_size is {tuple(wanted)}, expected {self.axes} or {full} ints"
+            )
+        size = to_tuple(f"{name}.forward: output_size", tuple(wanted[-self.axes :]), self.axes, 1)
+        if any(not d - s < n < d + s for n, d, s in zip(size, default, self.stride, strict=True)):
+            raise ShapeError(
+                f"{name}.forward: output_size is {size}, expected less than the stride {self.stride} away "
+                f"from {default}"
+            )
+        return size
+
+    def extra_repr(self) -> str:
+        return arguments(
+            kernel_size=(self.kernel_size, None),
+            stride=(self.stride, self.kernel_size),
+            padding=(self.padding, 0),
+        )
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """Put maxima back where they stood, zeros elsewhere, as `torch.nn.MaxUnpool1d`.
+
+    `x` and `indices` `(N, C, P)` or `(C, P)` give `y` `(N, C, L)` or `(C, L)`. Arguments and errors as for
+    `MaxUnpool2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> y, indices = xpconv.MaxPool1d(2, return_indices=True)(np.array([[1.0, 5, 4, 2]]))
+        >>> xpconv.MaxUnpool1d(2)(y, indices)
+        array([[0., 5., 4., 0.]])
+    """
+
+    axes = 1
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """Put maxima back where they stood, zeros elsewhere, as `torch.nn.MaxUnpool2d`.
+
+        y[n, c].flat[indices[n, c, p, q]] = x[n, c, p, q]
+
+    `x` and `indices` `(N, C, P, Q)` or `(C, P, Q)` give `y` `(N, C, H, W)` or `(C, H, W)` with
+    `H = (P - 1)·stride - 2·padding + kernel`. Where indices are equal the last in row-major order counts
+    (in forward; each takes the gradient), on every backend.
+
+    `layer(x, indices, output_size)` names `(H, W)` (with or without batch and channels) where pooling has
+    rounded: less than a stride away from the above.
+
+    Args:
+        kernel_size, padding: of the pooling; an int, or one for each axis.
+        stride: likewise; default the kernel size.
+
+    Raises:
+        ValueError: a size or stride that cannot be; on NumPy, an index outside the image (elsewhere it
+            gives NaN, as looking would wait for the device).
+        ShapeError: (a ValueError) `x` of another rank, `indices` of another shape, an impossible
+            `output_size`.
+        DTypeError: (a TypeError) `x` is not floating, or `indices` are not int64.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> x = np.array([[[1.0, 5, 4, 2], [9, 2, 1, 0]]])
+        >>> y, indices = xpconv.MaxPool2d(2, return_indices=True)(x)
+        >>> xpconv.MaxUnpool2d(2)(y, indices)
+        array([[[0., 0., 4., 0.],
+                [9., 0., 0., 0.]]])
+    """
+
+    axes = 2
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """Put maxima back where they stood, zeros elsewhere, as `torch.nn.MaxUnpool3d`.
+
+    `x` and `indices` `(N, C, O, P, Q)` or `(C, O, P, Q)` give `y` `(N, C, D, H, W)` or `(C, D, H, W)`.
+    Arguments and errors as for `MaxUnpool2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> y, indices = xpconv.MaxPool3d(2, return_indices=True)(np.arange(8.0).reshape(1, 2, 2, 2))
+        >>> xpconv.MaxUnpool3d(2)(y, indices).sum()
+        np.float64(7.0)
+    """
+
+    axes = 3
