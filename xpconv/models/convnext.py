@@ -51,6 +51,14 @@ class _LayerScale(Layer):
         return grad_output * self.layer_scale.data if input_grad else None
 
 
+class _ScaleFirst(Sequential):
+    """The layer scale acts after the block; in torchvision it is the first of the names."""
+
+    def children(self) -> dict[str, Layer]:
+        layers = super().children()
+        return {"": layers[""], **layers}
+
+
 def _norm(channels: int) -> Sequential:
     """LayerNorm over the channels of images."""
     return Sequential(
@@ -69,7 +77,8 @@ def _block(channels: int, drop: float) -> Block:
         Dense(4 * channels, channels),
         _Permute(0, 3, 1, 2),
     )
-    return Block({"block": block, "": _LayerScale(channels, 1e-6), "stochastic_depth": DropPath(drop)})
+    scaled = {"block": block, "": _LayerScale(channels, 1e-6), "stochastic_depth": DropPath(drop)}
+    return Block({"": _ScaleFirst(scaled)})
 
 
 def convnext_tiny(num_classes: int = 1000, stochastic_depth: float = 0.1) -> Sequential:

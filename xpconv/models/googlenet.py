@@ -1,6 +1,7 @@
 """GoogLeNet (Szegedy et al., 2015), as torchvision's: with BatchNorm, without the auxiliary classifiers.
 
-Weights that have those load with `strict=False`.
+torchvision's published weights have those, so they load with `strict=False`; they expect images in -1…1
+(torchvision's `transform_input`), not normalised by ImageNet's mean and deviation.
 """
 
 from __future__ import annotations

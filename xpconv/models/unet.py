@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..geometry import to_int
 from ..layers import (
     BatchNorm2d,
     Concat,
@@ -34,6 +35,7 @@ def unet(in_channels: int = 3, num_classes: int = 2, width: int = 64, depth: int
         >>> unet(num_classes=3, width=4, depth=2)(np.zeros((1, 3, 16, 16), "float32")).shape
         (1, 3, 16, 16)
     """
+    width, depth = to_int("unet: width", width, 1), to_int("unet: depth", depth, 1)
     below: Layer = _convs(width * 2 ** (depth - 1), width * 2**depth)
     for level in reversed(range(depth)):
         here = width * 2**level
