@@ -1,0 +1,79 @@
+"""What runs in fresh processes: the timing of one section, the memory of one contender."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+from typing import Any
+
+import measure
+import numpy as np
+import torch
+from work import MODELS, Work, torch_training, works, xpconv_training
+
+
+def selected(section: str, only: str, fused: bool = False) -> list[Work]:
+    """The works of a section that `--only` names."""
+    return [w for w in works(fused) if w.section == section and re.search(only, f"{section}: {w.name}")]
+
+
+def overview(only: str, threads: int) -> tuple[dict[str, Any], list[tuple[str, str, int, list[str]]]]:
+    """The machine; and section, name, size and contenders of everything that `--only` names."""
+    return measure.machine(threads), [
+        (w.section, w.name, w.size, list(w.contenders))
+        for w in works()
+        if re.search(only, f"{w.section}: {w.name}")
+    ]
+
+
+def check_same(name: str, outputs: dict[str, np.ndarray]) -> None:
+    """All contenders compute the same, to a thousandth of the largest value."""
+    first, expected = next(iter(outputs.items()))
+    for label, output in outputs.items():
+        if output.shape != expected.shape:
+            raise ValueError(f"{name}: {label} gives {output.shape}, {first} gives {expected.shape}")
+        error = np.abs(output - expected).max() / np.abs(expected).max()
+        if not error < 1e-3:
+            raise ValueError(f"{name}: {label} differs from {first} by {error:.1e} of the largest value")
+
+
+def time_section(
+    section: str, only: str, threads: int, seconds: float, rounds: int, fused: bool
+) -> list[dict[str, Any]]:
+    """A record for each work: medians, quartiles and the ratio of xpconv's better to PyTorch's better."""
+    torch.set_num_threads(threads)
+    records = []
+    for work in selected(section, only, fused):
+        print(f"  {section}: {work.name} {work.measure}", file=sys.stderr, flush=True)
+        contenders = {label: build() for label, build in work.contenders.items()}
+        check_same(work.name, {label: c.output() for label, c in contenders.items()})
+        runs = {label: c.run for label, c in contenders.items()}
+        samples = measure.interleaved(runs, seconds, rounds)
+        medians = {label: statistics.median(s) for label, s in samples.items()}
+        quartiles = {label: statistics.quantiles(s, n=4)[::2] for label, s in samples.items()}
+        record = {"section": section, "work": work.name, "measure": work.measure, "size": work.size}
+        ours = min(m for label, m in medians.items() if label.startswith("xpconv"))
+        theirs = min(m for label, m in medians.items() if not label.startswith("xpconv"))
+        record |= {"threads": threads, "rounds": len(samples["xpconv"]), "seconds": medians}
+        records.append(record | {"quartiles": quartiles, "ratio": ours / theirs})
+    return records
+
+
+def peak_memory(section: str, name: str, label: str, threads: int, fused: bool) -> int:
+    """Peak bytes of three training steps, model and data included, over those of a process that has done one
+    small step (imports, thread pools, the BLAS's own buffers)."""
+    torch.set_num_threads(threads)
+    make, shape = MODELS["LeNet-5"]
+    if label == "xpconv":
+        xpconv_training(make, (1, *shape)).run()
+    else:
+        torch_training(make, (1, *shape), torch.contiguous_format, fused).run()
+    (build,) = [w.contenders[label] for w in selected(section, "", fused) if w.name == name]
+
+    def train() -> None:
+        run = build().run
+        for _ in range(3):
+            run()
+
+    return measure.peak_over_baseline(train)

@@ -1,0 +1,94 @@
+"""The benchmark runs from end to end and writes what it promises; nothing here looks at times."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+for needed in ("torch", "threadpoolctl", "matplotlib"):
+    pytest.importorskip(needed, reason='pip install "xpconv[benchmarks]"')
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """`import measure` finds the benchmark's modules."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    yield
+    for name in ("measure", "cpu", "chart", "work", "jobs"):
+        sys.modules.pop(name, None)
+
+
+def test_one_command_writes_table_json_and_chart(tmp_path):
+    out = tmp_path / "results" / "tiny.json"
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "cpu.py"),
+        "--quick",
+        "--threads",
+        "1",
+        "--coretype",
+        "default",
+    ]
+    only = "convolutions: 5×5 6"
+    done = subprocess.run(
+        [*command, "--only", only, "--out", str(out)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    (machine,) = result["machines"].values()
+    assert machine["threads"] == 1
+    assert machine["kernels"]
+    assert [r["measure"] for r in result["records"]] == ["forward", "forward + backward"]
+    for record in result["records"]:
+        assert set(record["seconds"]) == {
+            "PyTorch",
+            "PyTorch channels-last",
+            "xpconv",
+            "xpconv channels-last",
+        }
+        ours, theirs = (
+            min(s for label, s in record["seconds"].items() if label.startswith(side))
+            for side in ("xp", "Py")
+        )
+        assert record["ratio"] == pytest.approx(ours / theirs)
+    assert "5×5 6→16 @12, batch 64" in done.stdout
+    assert out.with_name("tiny-convolutions.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_work_computes_the_same_in_all_contenders(modules):
+    import jobs
+    import work
+
+    for name, batch in (("LeNet-5", 2), ("ResNet-20", 2)):
+        make, shape = work.MODELS[name]
+        ours = work.xpconv_training(make, (batch, *shape))
+        theirs = {
+            k: work.torch_training(make, (batch, *shape), f, fused=False) for k, f in work.FORMATS.items()
+        }
+        contenders = {"xpconv": ours, **theirs}
+        jobs.check_same(name, {label: c.output() for label, c in contenders.items()})
+        losses = [c.run().item() for c in contenders.values()]
+        assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-4)
+        if name == "LeNet-5":  # Adam's first step is a sign: before a BatchNorm, that of rounding errors
+            losses = [c.run().item() for c in contenders.values()]
+            assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-4)
+        with pytest.raises(ValueError, match="differs from xpconv"):
+            jobs.check_same(name, {"xpconv": ours.output(), "PyTorch": theirs["PyTorch"].output() + 1})
+
+
+def test_growth_finds_the_steepest_step(modules):
+    import measure
+
+    assert measure.growth([1, 2, 4], [3, 6, 24]) == pytest.approx(2)
+    assert measure.geometric_mean([0.5, 2, 8]) == pytest.approx(2)
+
+
+def test_a_fresh_process_reports_its_own_memory(modules):
+    import measure
+
+    grown = measure.peak_over_baseline(lambda: bytearray(64 * 2**20))
+    assert 50 * 2**20 < grown < 80 * 2**20
