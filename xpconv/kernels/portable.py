@@ -7,7 +7,7 @@ is returned is channels-first again, as a view: the next layer finds its channel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
@@ -81,15 +81,18 @@ def group_matmul(xp: Any, a: Array, b: Array) -> Array:
     return xp.matmul(a[0], b[0])[None] if a.shape[0] == 1 else xp.matmul(a, b)
 
 
-def conv(xp: Any, x: Array, weight: Array, window: Window, groups: int) -> Array:
-    """`y (N, K, *P)` = correlation of `x (N, C, *S)` with `weight (K, C/G, *R)`."""
+def conv(xp: Any, x: Array, weight: Array, window: Window, groups: int, bias: Array | None = None) -> Array:
+    """`y (N, K, *P)` = correlation of `x (N, C, *S)` with `weight (K, C/G, *R)`, plus `bias (K,)`."""
     shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
     if weight.shape[1] == 1 and groups > 1:
-        return _depthwise(xp, x, weight, window, shape)
-    y = empty_images(xp, shape, x.dtype)
-    w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
-    for rows, col in column_blocks(xp, x, window, groups):
-        pixel_matrix(xp, y, rows, groups)[...] = group_matmul(xp, col, w)
+        y = _depthwise(xp, x, weight, window, shape)
+    else:
+        y = empty_images(xp, shape, x.dtype)
+        w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
+        for rows, col in column_blocks(xp, x, window, groups):
+            pixel_matrix(xp, y, rows, groups)[...] = group_matmul(xp, col, w)
+    if bias is not None:
+        y += bias.reshape(-1, *(1,) * (y.ndim - 2))
     return y
 
 
@@ -216,3 +219,84 @@ def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: 
     for tap in window.taps(x_shape[2:], grad.shape[2:]):
         dx[ALL + ALL + tap.into] += grad[ALL + ALL + tap.out]
     return dx
+
+
+# --- batch normalisation: `(N, C, *S)`, with statistics and coefficients of channels `(C,)` in float64 ---
+
+
+def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of the channels; 0 where there is nothing.
+
+    The variance is taken about the mean, and the mean of what is left taken out once more: so both stay
+    exact where mean² ≫ variance.
+    """
+    x = widened(x)
+    count = max(1, x.size // x.shape[1])
+    near = (_channel_sum(x) / count).astype(x.dtype)
+    rest = x - _channelwise(near, x)
+    low = _channel_sum(rest) / count
+    return near + low, _channel_sum(rest * rest) / count - low**2
+
+
+def scale_shift(xp: Any, x: Array, mean: Array, scale: Array, shift: Array) -> Array:
+    """`(x - mean) · scale + shift`."""
+    y, rest = _centred(x, mean)
+    y *= _channelwise(scale, y)
+    y += _channelwise(shift - rest * scale, y)
+    return y.astype(x.dtype, copy=False)
+
+
+def centred_sums(xp: Any, grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
+    """`Σ grad` and `Σ grad · (x - mean)` over all but the channels."""
+    centred, rest = _centred(x, mean)
+    total = _channel_sum(widened(grad))
+    return total, _channel_sum(grad * centred) - rest * total
+
+
+def combine(xp: Any, grad: Array, x: Array, mean: Array, a: Array, b: Array, c: Array) -> Array:
+    """`a · grad + b · (x - mean) + c`."""
+    y, rest = _centred(x, mean)
+    y *= _channelwise(b, y)
+    y += grad * _channelwise(a, y)
+    y += _channelwise(c - rest * b, y)
+    return y.astype(x.dtype, copy=False)
+
+
+def _centred(x: Array, mean: Array) -> tuple[Array, Array]:
+    """`x` less the mean as its dtype holds it, and what the mean is above that: it goes into the shift."""
+    x = widened(x)
+    near = mean.astype(x.dtype)
+    return x - _channelwise(near, x), mean - near
+
+
+def _channel_sum(x: Array) -> Array:
+    """In two stages, as NumPy adds channels-last memory one by one: rounding grows with the pixels of an
+    image, not of all."""
+    return x.sum(axis=tuple(range(2, x.ndim))).sum(axis=0, dtype="float64")
+
+
+def _channelwise(values: Array, x: Array) -> Array:
+    return values.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2))
+
+
+# --- element by element ------------------------------------------------------------------------------
+
+
+def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
+    """Call `task` on slices that together are 0…size: here on one, where caches matter on many."""
+    task(slice(0, size))
+
+
+def relu(xp: Any, x: Array) -> Array:
+    """`max(x, 0)`; NaN stays NaN."""
+    return xp.maximum(x, 0)
+
+
+def relu_backward(xp: Any, grad: Array, y: Array) -> Array:
+    """`grad` where `y > 0` (or NaN), else 0."""
+    return xp.where(y <= 0, 0, grad)
+
+
+def matmul(xp: Any, a: Array, b: Array) -> Array:
+    """`a @ b` of two matrices."""
+    return a @ b

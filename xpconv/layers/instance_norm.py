@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from math import prod
 from typing import Any, ClassVar
 
 from ..backend import Array
 from ..errors import ShapeError
+from ..ops import norm as ops
+from ..ops.conv import channel_sum, channelwise
 from .norm import ChannelNorm
 
 
@@ -51,9 +54,49 @@ class _InstanceNorm(ChannelNorm):
         y, *saved = self._normalize(xp, images, tuple(range(2, images.ndim)), few)
         return self.keep(y.reshape(x.shape), *saved)
 
+    def _normalize(self, xp: Any, x: Array, axes: tuple[int, ...], few: str) -> tuple[Array, ...]:
+        """The output for a batch, and what backward needs; `few` explains why one value is not enough.
+
+        The statistics are those over `axes`, or the running ones.
+        """
+        from_batch = self.training or self.running_mean is None
+        if from_batch:
+            count = prod(x.shape[axis] for axis in axes)
+            if count == 1:
+                raise ShapeError(f"{type(self).__name__}.forward: x has shape {x.shape}: {few}")
+            x_hat, mean, var, inv_std = ops.normalize(xp, x, axes, self.eps)
+            if self.training and self.running_mean is not None:
+                self._track(mean, var, count)
+        else:
+            inv_std = channelwise(1 / xp.sqrt(self.running_var + self.eps), x.ndim)
+            x_hat = (x - channelwise(self.running_mean, x.ndim)) * inv_std
+        y = x_hat
+        if self.weight is not None:
+            y = x_hat * channelwise(self.weight.data, x.ndim)
+        if self.bias is not None:
+            y += channelwise(self.bias.data, x.ndim)
+        return y, xp, x_hat, inv_std, axes if from_batch else None
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, x_hat, inv_std, axes = self.recall(grad_output)
+        grad = grad_output.reshape(x_hat.shape)  # one image is a batch of one
+        if self.bias is not None:
+            self.bias.accumulate(channel_sum(xp, grad))
+        if self.weight is not None:
+            self.weight.accumulate(channel_sum(xp, grad * x_hat))
+            grad = grad * channelwise(self.weight.data, grad.ndim)
+        if not input_grad:
+            return None
+        if axes is None:
+            dx = grad * inv_std
+        else:
+            dx = ops.normalize_backward(xp, grad, x_hat, inv_std, axes)
+        return dx.reshape(grad_output.shape)
+
     def _track(self, mean: Array, var: Array, count: int) -> None:
         """Exponential with `momentum`; None leaves them as they are, and so does an empty batch."""
         if self.momentum is not None and mean.size and count:
+            mean, var = (ops.mean_over(values, (0,)).reshape(-1) for values in (mean, var))
             self._follow(self.momentum, mean, var, count)
 
 

@@ -1,15 +1,13 @@
-"""Normalisation by the statistics of channels: over the batch (BatchNorm) or each image (InstanceNorm)."""
+"""Normalisation of each channel over the batch, and what InstanceNorm shares with it."""
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any, ClassVar
 
 from ..backend import Array, get_xp
 from ..errors import ShapeError
-from ..geometry import to_int
+from ..geometry import to_float, to_int
 from ..ops import norm as ops
-from ..ops.conv import channel_sum, channelwise
 from .base import Layer, Parameter, arguments, new_parameter
 
 
@@ -34,8 +32,8 @@ class ChannelNorm(Layer):
     ) -> None:
         name = type(self).__name__
         self.num_features = to_int(f"{name}: num_features", num_features, 1)
-        self.eps = eps
-        self.momentum = momentum
+        self.eps = to_float(f"{name}: eps", eps)
+        self.momentum = None if momentum is None else to_float(f"{name}: momentum", momentum)
         self.affine = affine
         self.track_running_stats = track_running_stats
         self._has_bias = bool(bias)
@@ -53,62 +51,18 @@ class ChannelNorm(Layer):
             self.running_var = new_parameter(name, "running_var", shape, dtype, value=1.0).data
             self.num_batches_tracked = get_xp().zeros((), dtype="int64")
 
-    def _normalize(self, xp: Any, x: Array, axes: tuple[int, ...], few: str) -> tuple[Array, ...]:
-        """The output for a batch, and what backward needs; `few` explains why one value is not enough.
-
-        The statistics are those over `axes`, or the running ones.
-        """
-        from_batch = self.training or self.running_mean is None
-        if from_batch:
-            count = prod(x.shape[axis] for axis in axes)
-            if count == 1:
-                raise ShapeError(f"{type(self).__name__}.forward: x has shape {x.shape}: {few}")
-            x_hat, mean, var, inv_std = ops.normalize(xp, x, axes, self.eps)
-            if self.training and self.running_mean is not None:
-                self._track(mean, var, count)
-        else:
-            inv_std = channelwise(1 / xp.sqrt(self.running_var + self.eps), x.ndim)
-            x_hat = (x - channelwise(self.running_mean, x.ndim)) * inv_std
-        y = x_hat
-        if self.weight is not None:
-            y = x_hat * channelwise(self.weight.data, x.ndim)
-        if self.bias is not None:
-            y += channelwise(self.bias.data, x.ndim)
-        return y, xp, x_hat, inv_std, axes if from_batch else None
-
-    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x_hat, inv_std, axes = self.recall(grad_output)
-        grad = grad_output.reshape(x_hat.shape)  # one image is a batch of one
-        if self.bias is not None:
-            self.bias.accumulate(channel_sum(xp, grad))
-        if self.weight is not None:
-            self.weight.accumulate(channel_sum(xp, grad * x_hat))
-            grad = grad * channelwise(self.weight.data, grad.ndim)
-        if not input_grad:
-            return None
-        if axes is None:
-            dx = grad * inv_std
-        else:
-            dx = ops.normalize_backward(xp, grad, x_hat, inv_std, axes)
-        return dx.reshape(grad_output.shape)
-
     def _track(self, mean: Array, var: Array, count: int) -> None:
-        """Move the running statistics towards new ones, `(N or 1, C, 1, …)` of `count` values each."""
+        """Move the running statistics towards new ones, of `count` values each."""
         raise TypeError(f"{type(self).__name__} defines no _track")
 
     def _follow(self, momentum: Any, mean: Array, var: Array, count: int) -> None:
-        """Running statistics: `momentum` of the way to the new ones; the variance is the unbiased one."""
-        self.running_mean += momentum * (_channel_mean(mean) - self.running_mean)
-        self.running_var += momentum * (_channel_mean(var) * (count / (count - 1)) - self.running_var)
+        """Running statistics: `momentum` of the way to new ones `(C,)`; the variance is the unbiased one."""
+        self.running_mean += momentum * (mean - self.running_mean)
+        self.running_var += momentum * (var * (count / (count - 1)) - self.running_var)
 
     def extra_repr(self) -> str:
         values = {**vars(self), "bias": self._has_bias}
         return arguments(self.num_features, **{k: (values[k], v) for k, v in self.defaults.items()})
-
-
-def _channel_mean(statistic: Array) -> Array:
-    """Each image's statistic of a channel, `(N, C, 1, …)`, averaged over the images, `(C,)`."""
-    return ops.mean_over(statistic, (0,)).reshape(-1)
 
 
 class _BatchNorm(ChannelNorm):
@@ -124,8 +78,34 @@ class _BatchNorm(ChannelNorm):
                 f"{type(self).__name__}.forward: x has shape {x.shape}, expected {self.expected} with C = "
                 f"{self.num_features} (num_features)"
             )
+        if self.eps <= 0 and (self.training or self.running_mean is None):
+            raise ValueError(f"{type(self).__name__}: eps is {self.eps}, expected above 0 in training")
         few = "one value a channel has no variance; use a larger batch, or eval() with running statistics"
-        return self.keep(*self._normalize(xp, x, (0, *range(2, x.ndim)), few))
+        from_batch = self.training or self.running_mean is None
+        if from_batch:
+            count = x.size // self.num_features
+            if count == 1:
+                raise ShapeError(f"{type(self).__name__}.forward: x has shape {x.shape}: {few}")
+            mean, var = ops.batch_statistics(xp, x)
+            if self.training and self.running_mean is not None:
+                self._track(mean, var, count)
+        else:
+            mean, var = self.running_mean.astype("float64"), self.running_var.astype("float64")
+        weight, bias = (None if p is None else p.data for p in (self.weight, self.bias))
+        y, inv_std = ops.batch_norm(xp, x, weight, bias, self.eps, mean, var)
+        return self.keep(y, xp, x, mean, inv_std, from_batch)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, x, mean, inv_std, from_batch = self.recall(grad_output)
+        weight = None if self.weight is None else self.weight.data
+        dx, dweight, dbias = ops.batch_norm_backward(
+            xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad
+        )
+        if self.weight is not None:
+            self.weight.accumulate(dweight.astype(x.dtype))
+        if self.bias is not None:
+            self.bias.accumulate(dbias.astype(x.dtype))
+        return dx
 
     def _track(self, mean: Array, var: Array, count: int) -> None:
         """Exponential with `momentum`, or (None) the plain average of all batches; nothing of nothing."""

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import kernels
 from ..backend import Array
 
 
 def relu(xp: Any, x: Array) -> Array:
     """`y = max(x, 0)`; NaN stays NaN."""
-    return xp.maximum(x, 0)
+    return kernels.of(xp).relu(xp, x)
 
 
 def relu_backward(xp: Any, grad: Array, y: Array) -> Array:
     """`dy/dx` is 0 where `y <= 0` and else 1, so 0 at the kink, as in PyTorch."""
-    return xp.where(y <= 0, 0, grad)
+    return kernels.of(xp).relu_backward(xp, grad, y)
 
 
 def leaky_relu(xp: Any, x: Array, slope: float | Array) -> Array:

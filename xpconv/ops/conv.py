@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import kernels
 from ..backend import Array
 from ..geometry import Window
-from ..kernels import portable as kernels
+from ..kernels.portable import widened
 
 
 def conv(xp: Any, x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
@@ -21,10 +22,7 @@ def conv(xp: Any, x: Array, weight: Array, bias: Array | None, window: Window, g
     Backward needs `x` and `weight` only: the columns of im2col (as many times `x` as there are taps)
     are made again block by block.
     """
-    y = kernels.conv(xp, x, weight, window, groups)
-    if bias is not None:
-        y += channelwise(bias, y.ndim)
-    return y
+    return kernels.of(xp).conv(xp, x, weight, window, groups, bias)
 
 
 def conv_backward_input(
@@ -37,7 +35,7 @@ def conv_backward_input(
 
         dx[n, c, h] = Σ_k Σ_(p,r)  grad[n, k, p] · weight[k, c, r]
     """
-    return kernels.conv_input_grad(xp, grad, weight, x_shape, window, groups)
+    return kernels.of(xp).conv_input_grad(xp, grad, weight, x_shape, window, groups)
 
 
 def conv_backward_weight(
@@ -47,7 +45,7 @@ def conv_backward_weight(
 
     dweight[k, c, r] = Σ_n Σ_p  grad[n, k, p] · x[n, c, p*s - lo + r*d]
     """
-    return kernels.conv_weight_grad(xp, grad, x, weight_shape, window, groups)
+    return kernels.of(xp).conv_weight_grad(xp, grad, x, weight_shape, window, groups)
 
 
 def conv_transpose(
@@ -69,7 +67,7 @@ def conv_transpose(
     Shapes: `x (N, C, *P)`, `weight (C, K/groups, *R)`, `bias (K,)`, result `(N, K, *size)`.
     """
     shape = (x.shape[0], weight.shape[1] * groups, *size)
-    y = kernels.conv_input_grad(xp, x, weight, shape, window, groups)
+    y = kernels.of(xp).conv_input_grad(xp, x, weight, shape, window, groups)
     if bias is not None:
         y += channelwise(bias, y.ndim)
     return y
@@ -83,7 +81,7 @@ def conv_transpose_backward_input(
     dx[n, c, p] = Σ_k Σ_r  grad[n, k, p*s - lo + r*d] · weight[c, k, r]
     """
     grad, window = _written(grad, window, x_shape[2:])
-    return kernels.conv(xp, grad, weight, window, groups)
+    return kernels.of(xp).conv(xp, grad, weight, window, groups)
 
 
 def conv_transpose_backward_weight(
@@ -94,7 +92,7 @@ def conv_transpose_backward_weight(
     dweight[c, k, r] = Σ_n Σ_p  x[n, c, p] · grad[n, k, p*s - lo + r*d]
     """
     grad, window = _written(grad, window, x.shape[2:])
-    return kernels.conv_weight_grad(xp, x, grad, weight_shape, window, groups)
+    return kernels.of(xp).conv_weight_grad(xp, x, grad, weight_shape, window, groups)
 
 
 def _written(grad: Array, window: Window, positions: tuple[int, ...]) -> tuple[Array, Window]:
@@ -115,7 +113,7 @@ def _written(grad: Array, window: Window, positions: tuple[int, ...]) -> tuple[A
 
 def channel_sum(xp: Any, grad: Array) -> Array:
     """Gradient with respect to what is added once a channel: the sum over everything else, `(C,)`."""
-    total = kernels.widened(grad).sum(axis=tuple(range(2, grad.ndim))).sum(axis=0)
+    total = widened(grad).sum(axis=tuple(range(2, grad.ndim))).sum(axis=0)
     return total.astype(grad.dtype, copy=False)
 
 

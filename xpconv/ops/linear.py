@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import kernels
 from ..backend import Array
+from .norm import sum_over
 
 
 def linear(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
     """`y[…, k] = Σ_c x[…, c] · weight[k, c] + bias[k]`."""
-    y = rows(x) @ weight.T
+    y = kernels.of(xp).matmul(xp, rows(x), weight.T)
     if bias is not None:
         y += bias
     return y.reshape(*x.shape[:-1], weight.shape[0])
@@ -17,17 +19,18 @@ def linear(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
 
 def linear_backward_input(xp: Any, grad: Array, weight: Array) -> Array:
     """`dx[…, c] = Σ_k grad[…, k] · weight[k, c]`."""
-    return (rows(grad) @ weight).reshape(*grad.shape[:-1], weight.shape[1])
+    dx = kernels.of(xp).matmul(xp, rows(grad), weight)
+    return dx.reshape(*grad.shape[:-1], weight.shape[1])
 
 
 def linear_backward_weight(xp: Any, grad: Array, x: Array) -> Array:
     """`dweight[k, c] = Σ_… grad[…, k] · x[…, c]`: every row used the same weight."""
-    return rows(grad).T @ rows(x)
+    return kernels.of(xp).matmul(xp, rows(grad).T, rows(x))
 
 
 def linear_backward_bias(xp: Any, grad: Array) -> Array:
     """`dbias[k] = Σ_… grad[…, k]`."""
-    return rows(grad).sum(axis=0)
+    return sum_over(rows(grad), (0,))
 
 
 def rows(x: Array) -> Array:

@@ -5,8 +5,59 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from .. import kernels
 from ..backend import Array
 from ..kernels.portable import widened
+
+
+def batch_norm(
+    xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, mean: Array, var: Array
+) -> tuple[Array, Array]:
+    """`y = (x - mean) · inv_std · weight + bias` for `(N, C, *S)`, and `inv_std = 1/√(var + eps)`.
+
+    Backward needs `x`, `mean` and `inv_std`, statistics `(C,)` in float64.
+    """
+    inv_std = 1 / xp.sqrt(var + eps)
+    scale = inv_std if weight is None else inv_std * weight
+    shift = xp.zeros_like(scale) if bias is None else bias.astype(scale.dtype)
+    return kernels.of(xp).scale_shift(xp, x, mean, scale, shift), inv_std
+
+
+def batch_statistics(xp: Any, x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of each channel of `(N, C, *S)`, float64; 0 where there is nothing."""
+    mean, var = kernels.of(xp).statistics(xp, x)
+    return mean, var
+
+
+def batch_norm_backward(
+    xp: Any,
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array,
+    inv_std: Array,
+    from_batch: bool,
+    input_grad: bool,
+) -> tuple[Array | None, Array, Array]:
+    """Gradients with respect to `x`, `weight` and `bias`, the latter two in float64.
+
+    With `x̂ = (x - mean) · inv_std`: `dbias = Σ grad` and `dweight = Σ grad · x̂`. The input acts through `x̂`
+    alone if the statistics are given; those of the batch (of m values a channel) move with it, which takes
+    out the mean and the part along `x̂` (see `normalize_backward`):
+
+        dx = weight · inv_std · (grad - dbias/m - x̂ · dweight/m)
+    """
+    dbias, products = kernels.of(xp).centred_sums(xp, grad, x, mean)
+    dweight = products * inv_std
+    if not input_grad:
+        return None, dweight, dbias
+    scale = inv_std if weight is None else inv_std * weight
+    if not from_batch:
+        zero = xp.zeros_like(scale)
+        return kernels.of(xp).scale_shift(xp, grad, zero, scale, zero), dweight, dbias
+    along = -scale / max(1, x.size // x.shape[1])
+    dx = kernels.of(xp).combine(xp, grad, x, mean, scale, along * inv_std * dweight, along * dbias)
+    return dx, dweight, dbias
 
 
 def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array, Array, Array]:
@@ -14,7 +65,7 @@ def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Arr
 
     The variance is taken about the mean, and the mean of what is left taken out once more: so both stay
     exact where mean² ≫ variance.
-    Statistics keep their reduced axes. Backward needs `x̂` and `inv_std`.
+    Statistics keep their reduced axes; those of float16 are in float32. Backward needs `x̂` and `inv_std`.
     """
     dtype, x = x.dtype, widened(x)
     mean = mean_over(x, axes)
@@ -25,8 +76,7 @@ def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Arr
     var = mean_over(x_hat * x_hat, axes)
     inv_std = 1 / xp.sqrt(var + eps)
     x_hat *= inv_std
-    narrow = [a.astype(dtype, copy=False) for a in (x_hat, mean, var, inv_std)]
-    return narrow[0], narrow[1], narrow[2], narrow[3]
+    return x_hat.astype(dtype, copy=False), mean, var, inv_std.astype(dtype, copy=False)
 
 
 def normalize_backward(xp: Any, grad: Array, x_hat: Array, inv_std: Array, axes: tuple[int, ...]) -> Array:
@@ -54,10 +104,16 @@ def mean_over(x: Array, axes: tuple[int, ...]) -> Array:
     return (total / max(1, prod(x.shape[axis] for axis in axes))).astype(x.dtype, copy=False)
 
 
+def sum_over(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
+    """Sum over `axes`; that of float16 in float32, as NumPy's sum of float16 ones stays at 2048."""
+    return widened(x).sum(axis=axes, keepdims=keepdims).astype(x.dtype, copy=False)
+
+
 def rms_normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
     """`x̂ = x · inv_rms` with `inv_rms = 1/√(mean(x²) + eps)`, and `inv_rms`: what backward needs."""
-    inv_rms = 1 / xp.sqrt(mean_over(x * x, axes) + eps)
-    return x * inv_rms, inv_rms
+    wide = widened(x)
+    inv_rms = 1 / xp.sqrt(mean_over(wide * wide, axes) + eps)
+    return (wide * inv_rms).astype(x.dtype, copy=False), inv_rms.astype(x.dtype, copy=False)
 
 
 def rms_normalize_backward(
@@ -79,10 +135,11 @@ def response_norm(xp: Any, x: Array, size: int, alpha: float, beta: float, k: fl
 
     The window of channel `c` goes from `c - ⌊size/2⌋` to `c + ⌊(size - 1)/2⌋`.
     """
-    d = window_sum(xp, x * x, size // 2, (size - 1) // 2)
+    wide = widened(x)
+    d = window_sum(xp, wide * wide, size // 2, (size - 1) // 2)
     d *= alpha / size
     d += k
-    return x * d**-beta, d
+    return (wide * d**-beta).astype(x.dtype, copy=False), d
 
 
 def response_norm_backward(
@@ -102,7 +159,7 @@ def response_norm_backward(
     dx *= x
     dx *= -2 * alpha * beta / size
     dx += scale
-    return dx
+    return dx.astype(grad.dtype, copy=False)
 
 
 def window_sum(xp: Any, x: Array, below: int, above: int) -> Array:

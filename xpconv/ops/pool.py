@@ -6,9 +6,10 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from .. import kernels
 from ..backend import Array
 from ..geometry import Window
-from ..kernels import portable as kernels
+from ..kernels.portable import widened
 
 
 def max_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> tuple[Array, Array]:
@@ -17,7 +18,9 @@ def max_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> tupl
     Padding never wins; NaN does. Among equals the first in row-major order wins. The winner takes one
     byte an output (four for kernels of 255 taps and more), and is all that backward needs.
     """
-    return kernels.max_pool(xp, x, window, window.output_shape(x.shape[2:], ceil_mode))
+    output = window.output_shape(x.shape[2:], ceil_mode)
+    y, winner = kernels.of(xp).max_pool(xp, x, window, output)
+    return y, winner
 
 
 def max_pool_indices(xp: Any, winner: Array, spatial: tuple[int, ...], window: Window) -> Array:
@@ -67,7 +70,7 @@ def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, .
 
     dx[n, c, h] = Σ over (p, r) with p*s - lo + r*d = h and winner[n, c, p] = r  of  grad[n, c, p]
     """
-    return kernels.max_pool_input_grad(xp, grad, winner, x_shape, window)
+    return kernels.of(xp).max_pool_input_grad(xp, grad, winner, x_shape, window)
 
 
 def avg_pool(
@@ -84,7 +87,7 @@ def avg_pool(
     the input alone without `count_include_pad`, or is `divisor_override`.
     """
     output = window.output_shape(x.shape[2:], ceil_mode)
-    y = kernels.sum_pool(xp, kernels.widened(x), window, output)
+    y = kernels.of(xp).sum_pool(xp, widened(x), window, output)
     y = _divide(xp, y, x.shape[2:], window, count_include_pad, divisor_override)
     return y.astype(x.dtype, copy=False)
 
@@ -102,7 +105,7 @@ def avg_pool_backward(
     dx[n, c, h] = Σ over (p, r) with p*s - lo + r = h  of  grad[n, c, p] / size[p]
     """
     scaled = _divide(xp, grad.copy(), x_shape[2:], window, count_include_pad, divisor_override)
-    return kernels.sum_pool_input_grad(xp, scaled, x_shape, window)
+    return kernels.of(xp).sum_pool_input_grad(xp, scaled, x_shape, window)
 
 
 def lp_pool(xp: Any, x: Array, window: Window, norm_type: float, ceil_mode: bool) -> tuple[Array, Array]:

@@ -1,0 +1,350 @@
+"""The kernels for NumPy against the portable ones, which are the reference: value, dtype, shape."""
+
+import inspect
+import os
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import xpconv
+from xpconv import kernels
+from xpconv.geometry import Window
+from xpconv.kernels import numpy as engine
+from xpconv.kernels import portable
+from xpconv.kernels.numpy import memory, threads, winograd
+
+TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
+
+
+@pytest.fixture(autouse=True, params=[1, 2])
+def thread_count(request):
+    """Everything on one thread and on two."""
+    before = threads.get_num_threads()
+    threads.set_num_threads(request.param)
+    yield request.param
+    threads.set_num_threads(before)
+
+
+def same(ours, reference, tolerance=None):
+    """Also of tuples; tolerance of the largest value."""
+    if isinstance(reference, tuple):
+        for a, b in zip(ours, reference, strict=True):
+            same(a, b, tolerance)
+        return
+    assert ours.shape == reference.shape
+    assert ours.dtype == reference.dtype
+    if reference.dtype.kind != "f":
+        np.testing.assert_array_equal(ours, reference)
+        return
+    scale = np.abs(reference).max(initial=0.0)
+    tolerance = TOLERANCE[str(reference.dtype)] if tolerance is None else tolerance
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=tolerance * scale)
+
+
+def images(rng, shape, dtype, channels_last):
+    x = rng.normal(size=shape).astype(dtype)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1) if channels_last else x
+
+
+def compare_convolutions(x, weight, bias, window, groups, tolerance=None):
+    args = window, groups
+    y = portable.conv(np, x, weight, *args, bias)
+    same(engine.conv(np, x, weight, *args, bias), y, tolerance)
+    g = images(np.random.default_rng(9), y.shape, x.dtype, channels_last=True)
+    for name, operands in {
+        "conv_weight_grad": (g, x, weight.shape),
+        "conv_input_grad": (g, weight, x.shape),
+    }.items():
+        expected = getattr(portable, name)(np, *operands, *args)
+        same(getattr(engine, name)(np, *operands, *args), expected, tolerance)
+
+
+def test_names_and_arguments_are_the_portable_ones():
+    for name in engine.__all__:
+        ours, theirs = (inspect.signature(getattr(module, name)) for module in (engine, portable))
+        assert ours == theirs, name
+    assert kernels.of(np) is engine
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_convolutions_drawn(data):
+    draw = data.draw
+    axes = draw(st.integers(1, 3))
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    thin = draw(st.booleans())
+    c = groups * (1 if thin else draw(st.sampled_from([1, 2, 5])))
+    k = groups * draw(st.integers(1, 3))
+    per_axis = lambda strategy: tuple(draw(strategy) for _ in range(axes))
+    kernel = per_axis(st.integers(1, 3))
+    window = Window(
+        kernel,
+        per_axis(st.integers(1, 3)),
+        per_axis(st.tuples(st.integers(0, 3), st.integers(0, 3))),
+        per_axis(st.integers(1, 2)),
+    )
+    spatial = per_axis(st.integers(1, 9))
+    assume(min(window.output_shape(spatial)) > 0)
+    dtype = draw(st.sampled_from(["float64", "float32"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    x = images(rng, (draw(st.integers(0, 3)), c, *spatial), dtype, draw(st.booleans()))
+    weight = rng.normal(size=(k, c // groups, *kernel)).astype(dtype)
+    bias = rng.normal(size=k).astype(dtype) if draw(st.booleans()) else None
+    compare_convolutions(x, weight, bias, window, groups)
+
+
+SHAPES = {  # batch, in, out, size, kernel, stride, padding, dilation, groups: those of benchmarks/work.py, thinner
+    "5x5, one channel": (8, 1, 6, 28, 5, 1, 0, 1, 1),
+    "5x5": (8, 6, 16, 12, 5, 1, 0, 1, 1),
+    "more than a block": (6, 32, 32, 40, 3, 1, 1, 1, 1),
+    "strided": (5, 64, 128, 32, 3, 2, 1, 1, 1),
+    "pointwise": (4, 128, 64, 28, 1, 1, 0, 1, 1),
+    "strided pointwise": (4, 32, 64, 28, 1, 2, 0, 1, 1),
+    "7x7/2": (1, 3, 16, 96, 7, 2, 3, 1, 1),
+    "depthwise": (4, 96, 96, 28, 3, 1, 1, 1, 96),
+    "strided depthwise": (4, 96, 96, 28, 3, 2, 1, 1, 96),
+    "dilated": (4, 64, 64, 24, 3, 1, 2, 2, 1),
+    "groups": (4, 64, 64, 24, 3, 1, 1, 1, 4),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_convolutions_of_sizes_that_networks_have(shape, dtype):
+    n, c, k, size, kernel, stride, padding, dilation, groups = shape
+    rng = np.random.default_rng(0)
+    x = images(rng, (n, c, size, size), dtype, channels_last=True)
+    weight = rng.normal(size=(k, c // groups, kernel, kernel)).astype(dtype)
+    window = Window((kernel,) * 2, (stride,) * 2, ((padding, padding),) * 2, (dilation,) * 2)
+    compare_convolutions(x, weight, rng.normal(size=k).astype(dtype), window, groups)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
+@pytest.mark.parametrize(
+    ("n", "c", "k", "spatial", "padding"),
+    [
+        (8, 64, 64, (32, 32), ((1, 1), (1, 1))),
+        (8, 64, 96, (14, 15), ((1, 1), (1, 1))),
+        (40, 128, 64, (7, 7), ((1, 1), (1, 1))),
+        (8, 64, 64, (18, 17), ((0, 0), (2, 1))),
+    ],
+)
+def test_winograd(n, c, k, spatial, padding, dtype, tolerance):
+    """Where it is chosen, its error is within what the docstring says."""
+    rng = np.random.default_rng(0)
+    x = images(rng, (n, c, *spatial), dtype, channels_last=True)
+    weight = rng.normal(size=(k, c, 3, 3)).astype(dtype)
+    window = Window((3, 3), (1, 1), padding, (1, 1))
+    assert winograd.pays(x, weight.shape, window, 1)
+    compare_convolutions(x, weight, rng.normal(size=k).astype(dtype), window, 1, tolerance)
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_pools_drawn(data):
+    draw = data.draw
+    axes = draw(st.integers(1, 3))
+    per_axis = lambda strategy: tuple(draw(strategy) for _ in range(axes))
+    kernel = per_axis(st.integers(1, 3))
+    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
+    window = Window(
+        kernel, per_axis(st.integers(1, 4)), tuple((p, p) for p in padding), per_axis(st.integers(1, 2))
+    )
+    spatial = per_axis(st.integers(1, 9))
+    output = window.output_shape(spatial, draw(st.booleans()))
+    assume(min(output) > 0)
+    dtype = draw(st.sampled_from(["float64", "float32", "float16"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    x = images(rng, (draw(st.integers(0, 3)), 3, *spatial), dtype, draw(st.booleans()))
+    if draw(st.booleans()):
+        x = rng.choice(np.array([-1, 0, 1, np.nan, np.inf, -np.inf], dtype), x.shape)
+    with np.errstate(invalid="ignore"):
+        y, winner = portable.max_pool(np, x, window, output)
+        ours = engine.max_pool(np, x, window, output)
+    np.testing.assert_array_equal(ours[0], y)
+    np.testing.assert_array_equal(ours[1], winner)
+    g = images(rng, y.shape, dtype, draw(st.booleans()))
+    same(
+        engine.max_pool_input_grad(np, g, winner, x.shape, window),
+        portable.max_pool_input_grad(np, g, winner, x.shape, window), 1e-3 if dtype == "float16" else None,
+    )  # fmt: skip
+    if dtype != "float16":
+        x = images(rng, x.shape, dtype, draw(st.booleans()))
+        same(engine.sum_pool(np, x, window, output), portable.sum_pool(np, x, window, output))
+        args = g, x.shape, window
+        same(engine.sum_pool_input_grad(np, *args), portable.sum_pool_input_grad(np, *args))
+
+
+@pytest.mark.parametrize(
+    "shape", [(8, 5, 7, 9), (64, 32, 24, 24), (100, 7), (3, 4, 300), (0, 4, 3), (1, 1, 1)]
+)
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_batch_normalisation(shape, channels_last, dtype):
+    rng = np.random.default_rng(0)
+    x = images(rng, shape, dtype, channels_last) * 3 + 50
+    g = images(rng, shape, dtype, not channels_last)
+    mean, var = portable.statistics(np, x)
+    same(engine.statistics(np, x), (mean, var), TOLERANCE[dtype] / 10)
+    a, b, c = rng.normal(size=(3, shape[1]))
+    for name, args in {
+        "scale_shift": (x, mean, a, b),
+        "centred_sums": (g, x, mean),
+        "combine": (g, x, mean, a, b, c),
+    }.items():
+        same(getattr(engine, name)(np, *args), getattr(portable, name)(np, *args), TOLERANCE[dtype])
+
+
+def test_the_variance_of_a_large_mean_is_exact():
+    x = (np.random.default_rng(0).normal(size=(32, 4, 16, 16)) + 1e4).astype("float32")
+    exact = x.astype("float64")
+    mean, var = engine.statistics(np, x)
+    np.testing.assert_allclose(mean, exact.mean(axis=(0, 2, 3)), rtol=1e-9)
+    np.testing.assert_allclose(var, exact.var(axis=(0, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3,), (), (70, 5, 80, 90), (0, 3)])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_relu(shape, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.choice(np.array([-2, -0.0, 0, 3, np.nan, np.inf, -np.inf], dtype), shape)
+    for array in (x, x.T, x[..., ::2] if x.ndim else x):
+        y = engine.relu(np, array)
+        same_bits = portable.relu(np, array)
+        np.testing.assert_array_equal(y, same_bits)
+        g = rng.choice(np.array([-1, 5, np.inf, np.nan], dtype), y.shape)
+        ours, reference = (m.relu_backward(np, g, y) for m in (engine, portable))
+        np.testing.assert_array_equal(ours, reference)
+        assert ours.dtype == reference.dtype
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(3, 4, 5), (64, 3000, 128), (300, 400, 100), (0, 3, 4), (3, 0, 4)])
+def test_matmul(m, k, n):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(m, k)), rng.normal(size=(n, k)).T
+    same(engine.matmul(np, a, b), a @ b)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 1 << 20])
+def test_blocks_cover_all_once(size):
+    seen = np.zeros(size, int)
+
+    def task(part):
+        seen[part] += 1
+
+    engine.in_blocks(np, task, size)
+    assert (seen == 1).all()
+
+
+# --- threads and memory --------------------------------------------------------------------------------
+
+
+def test_results_are_the_same_from_run_to_run():
+    rng = np.random.default_rng(0)
+    x = images(rng, (16, 32, 24, 24), "float32", channels_last=True)
+    weight = rng.normal(size=(64, 32, 3, 3)).astype("float32")
+    window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    g = engine.conv(np, x, weight, window, 1)
+    first = engine.conv_weight_grad(np, g, x, weight.shape, window, 1)
+    for _ in range(3):
+        np.testing.assert_array_equal(engine.conv_weight_grad(np, g, x, weight.shape, window, 1), first)
+
+
+def test_an_error_in_any_thread_comes_back():
+    def task(i):
+        if i == 7:
+            raise KeyError("seven")
+
+    with pytest.raises(KeyError, match="seven"):
+        threads.run(task, 20)
+    threads.run(lambda i: None, 20)  # and all is well again
+
+
+def test_workers_heed_the_callers_errstate():
+    x = np.full(1 << 20, 3e38, "float32")
+    with np.errstate(over="ignore"):
+        engine.in_blocks(np, lambda part: x[part] * x[part], x.size)
+    with pytest.raises(FloatingPointError), np.errstate(over="raise"):
+        engine.in_blocks(np, lambda part: x[part] * x[part], x.size)
+
+
+def test_several_callers_at_once():
+    """Each trains a model of its own; the results are those of one caller alone."""
+
+    def train(results, name):
+        rng = np.random.default_rng(0)
+        model = xpconv.Sequential(
+            xpconv.Conv2d(8, 32, 3, rng=0), xpconv.BatchNorm2d(32), xpconv.ReLU(), xpconv.MaxPool2d(2),
+            xpconv.Conv2d(32, 48, 3, rng=1), xpconv.Flatten(), xpconv.Dense(48 * 11 * 11, 10, rng=2),
+        )  # fmt: skip
+        for _ in range(3):
+            y = model(rng.normal(size=(16, 8, 28, 28)).astype("float32"))
+            model.backward(y, input_grad=False)
+        results[name] = {n: p.grad for n, p in model.named_parameters()}
+
+    results = {}
+    train(results, "alone")
+    callers = [threading.Thread(target=train, args=(results, i)) for i in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    for i in range(4):
+        for name, expected in results["alone"].items():
+            np.testing.assert_allclose(
+                results[i][name], expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=name
+            )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_threads_of_its_own():
+    threads.run(lambda i: None, 8)
+    child = os.fork()
+    if child == 0:  # no assertions here: the exit code says it all
+        done = []
+        threads.run(done.append, 8)
+        os._exit(0 if sorted(done) == list(range(8)) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_view_keeps_its_memory():
+    """A block is not handed out again while any array looks at it."""
+    array = memory.empty((1000, 100), "float32")
+    address = array.ctypes.data
+    view = array[3:].reshape(-1)[5:].view("int32").T
+    del array
+    assert memory.empty((1000, 100), "float32").ctypes.data != address
+    del view
+    assert memory.empty((1000, 100), "float32").ctypes.data == address
+
+
+def test_a_steady_loop_asks_for_no_memory():
+    conv = xpconv.Conv2d(16, 32, 3, padding=1, rng=0)
+    x = np.ones((16, 16, 32, 32), "float32")
+
+    def step():
+        y = conv(x)
+        conv.backward(y)
+
+    for _ in range(3):
+        step()
+    before = dict(memory._sizes)
+    for _ in range(5):
+        step()
+    assert memory._sizes == before
+    memory.free_memory()
+    assert memory._sizes["free"] == 0
+    np.testing.assert_array_equal(conv(x), conv(x))
+
+
+@pytest.mark.parametrize("text", ["0", "two", "-1", "1.5"])
+def test_a_bad_number_of_threads_is_refused(text, monkeypatch):
+    monkeypatch.setenv("XPCONV_NUM_THREADS", text)
+    with pytest.raises(ValueError, match=f"XPCONV_NUM_THREADS is '{text}', expected a number from 1"):
+        threads.Pool()
+    with pytest.raises(ValueError, match="set_num_threads: count is 0"):
+        threads.set_num_threads(0)

@@ -1,0 +1,27 @@
+"""The hot operations for NumPy arrays, on all cores.
+
+Each takes and gives what its namesake in `portable` does, by value, dtype and shape; a test compares them.
+"""
+
+from .conv import conv, conv_input_grad, conv_weight_grad
+from .norm import centred_sums, combine, scale_shift, statistics
+from .pointwise import in_blocks, matmul, relu, relu_backward
+from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
+
+__all__ = [
+    "centred_sums",
+    "combine",
+    "conv",
+    "conv_input_grad",
+    "conv_weight_grad",
+    "in_blocks",
+    "matmul",
+    "max_pool",
+    "max_pool_input_grad",
+    "relu",
+    "relu_backward",
+    "scale_shift",
+    "statistics",
+    "sum_pool",
+    "sum_pool_input_grad",
+]

@@ -1,0 +1,209 @@
+"""Convolution by blocks that stay in the cache, one block a thread at a time."""
+
+from __future__ import annotations
+
+import functools
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from ...backend import Array
+from ...geometry import Window
+from .. import portable
+from . import depthwise, memory, threads, winograd
+from .blocks import ALL, Block, cut, padded, shares
+
+COLUMN_BYTES = 1 << 19  # of a thread's column buffer: it and what the product touches stay in the L2 cache
+
+
+def conv(xp: Any, x: Array, weight: Array, window: Window, groups: int, bias: Array | None = None) -> Array:
+    """As `portable.conv`, and `bias (K,)` added while the block is in the cache."""
+    output = window.output_shape(x.shape[2:])
+    y = memory.empty_images((x.shape[0], weight.shape[0], *output), x.dtype)
+    if not y.size:
+        return y
+    if depthwise.fits(weight.shape, groups, x.dtype):
+        return depthwise.conv(x, weight, window, y, bias)
+    if _thin(weight.shape, groups):
+        return portable.conv(xp, x, weight, window, groups, bias)
+    if winograd.pays(x, weight.shape, window, groups):
+        return winograd.conv(x, weight, window, y, bias)
+    w = np.swapaxes(portable.weight_matrix(xp, weight, groups), 1, 2)
+    k = weight.shape[0] // groups
+    images = np.moveaxis(y, 1, -1)
+    columns = Columns(x, window, groups)
+    work = cut(x.shape[0], output[0], columns.row_bytes, COLUMN_BYTES)
+
+    def task(i: int) -> None:
+        block = work[i]
+        col = columns.of(block)
+        out = images[block.images, block.rows].reshape(-1, groups, k)
+        if groups == 1:
+            np.matmul(col[0], w[0], out=out[:, 0])
+        else:
+            out[...] = np.moveaxis(np.matmul(col, w), 0, 1)
+        if bias is not None:
+            out += bias.reshape(groups, k)
+
+    threads.run(task, len(work))
+    return y
+
+
+def conv_weight_grad(
+    xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+) -> Array:
+    """As `portable.conv_weight_grad`: each thread sums over blocks of its own, in a fixed order."""
+    k, c = weight_shape[0] // groups, weight_shape[1]
+    if not grad.size:
+        return np.zeros(weight_shape, grad.dtype)
+    if depthwise.fits(weight_shape, groups, x.dtype):
+        return depthwise.weight_grad(grad, x, weight_shape, window)
+    if _thin(weight_shape, groups):
+        return portable.conv_weight_grad(xp, grad, x, weight_shape, window, groups)
+    if winograd.pays(x, weight_shape, window, groups):
+        return winograd.weight_grad(grad, x, weight_shape, window)
+    columns = Columns(x, window, groups)
+    work = shares(cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES))
+    images = np.moveaxis(grad, 1, -1)
+    parts: list[Array] = [None] * len(work)
+
+    def task(part: int) -> None:
+        total = np.zeros((groups, c * prod(window.kernel), k), x.dtype)
+        product = np.empty_like(total)
+        for block in work[part]:
+            col = columns.of(block)
+            g = np.moveaxis(images[block.images, block.rows].reshape(-1, groups, k), 1, 0)
+            if groups == 1:
+                np.matmul(col[0].T, g[0], out=product[0])
+            else:
+                np.matmul(np.swapaxes(col, 1, 2), g, out=product)
+            total += product
+        parts[part] = total
+
+    threads.run(task, len(parts))
+    dw = functools.reduce(np.add, parts)
+    dw = np.swapaxes(dw, 1, 2).reshape(weight_shape[0], *window.kernel, c)
+    return np.ascontiguousarray(np.moveaxis(dw, -1, 1))
+
+
+def conv_input_grad(
+    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
+) -> Array:
+    """As `portable.conv_input_grad`.
+
+    At stride 1 it is a convolution itself, of the gradient with the mirrored kernel; else a product gives
+    columns, which are added up a tap at a time, by blocks of whole images.
+    """
+    if not grad.size or 0 in x_shape:
+        return np.zeros(x_shape, grad.dtype)
+    if _thin(weight.shape, groups):
+        if depthwise.fits(weight.shape, groups, grad.dtype):
+            return depthwise.input_grad(grad, weight, x_shape, window)
+        return portable.conv_input_grad(xp, grad, weight, x_shape, window, groups)
+    mirrored = _mirrored(window, x_shape[2:], grad.shape[2:])
+    if mirrored is not None:
+        swapped = (weight.shape[1], weight.shape[0], *weight.shape[2:])
+        if winograd.pays(grad, swapped, mirrored, groups):
+            dx = memory.empty_images(x_shape, grad.dtype)
+            return winograd.conv(grad, weight, mirrored, dx, mirrored=True)
+        w = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
+        w = np.flip(np.swapaxes(w, 1, 2), tuple(range(3, w.ndim)))
+        return conv(xp, grad, w.reshape(-1, *w.shape[2:]), mirrored, groups)
+    return _by_columns(xp, grad, weight, x_shape, window, groups)
+
+
+def _thin(weight_shape: tuple[int, ...], groups: int) -> bool:
+    """One input channel a group: too thin for matrix products."""
+    return groups > 1 and weight_shape[1] == 1
+
+
+def _mirrored(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:
+    """The window whose convolution with the gradient gives the input's, at stride 1 (or one position)."""
+    padding = []
+    for n, m, k, s, (lo, _), d in zip(
+        spatial, output, window.kernel, window.stride, window.padding, window.dilation, strict=True
+    ):
+        reach = d * (k - 1)
+        low, high = reach - lo, n - m + lo  # so that every input position sees all that it went into
+        if (s > 1 and m > 1) or low < 0 or high < 0:
+            return None
+        padding.append((low, high))
+    return Window(window.kernel, (1,) * len(padding), tuple(padding), window.dilation)
+
+
+def _by_columns(
+    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
+) -> Array:
+    c, k = weight.shape[1], weight.shape[0] // groups
+    w = portable.weight_matrix(xp, weight, groups)
+    dx = memory.empty_images(x_shape, grad.dtype)
+    into = np.moveaxis(dx, 1, -1)
+    into = into.reshape(*into.shape[:-1], groups, c)
+    images = np.moveaxis(grad, 1, -1)
+    output = grad.shape[2:]
+    image_bytes = prod(output) * groups * w.shape[2] * grad.itemsize
+    work = cut(x_shape[0], 1, image_bytes, COLUMN_BYTES)  # whole images: their columns overlap
+    taps = window.taps(x_shape[2:], output)
+
+    def task(i: int) -> None:
+        rows = work[i].images
+        g = np.moveaxis(images[rows].reshape(-1, groups, k), 1, 0)
+        dcol = memory.scratch("columns", (groups, g.shape[1], w.shape[2]), grad.dtype)
+        np.matmul(g, w, out=dcol)
+        dcol = np.moveaxis(dcol.reshape(groups, -1, *output, *window.kernel, c), 0, -2)
+        part = into[rows]
+        part[...] = 0
+        for tap in taps:
+            part[ALL + tap.into] += dcol[ALL + tap.out + tap.offset]
+
+    threads.run(task, len(work))
+    return dx
+
+
+class Columns:
+    """im2col of one block at a time, `(groups, pixels, taps·C/groups)`, into the thread's own buffer."""
+
+    def __init__(self, x: Array, window: Window, groups: int) -> None:
+        self.x = np.moveaxis(x, 1, -1)
+        self.window, self.groups = window, groups
+        self.output = window.output_shape(x.shape[2:])
+        self.channels = x.shape[1] // groups
+        self.length = self.channels * prod(window.kernel)
+        self.row_bytes = prod(self.output[1:]) * groups * self.length * x.itemsize
+        self.pointwise = (
+            prod(window.kernel) == 1
+            and set(window.stride) == {1}
+            and not any(lo or hi for lo, hi in window.padding)
+        )
+        # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
+        self.by_tap = groups == 1 and x.shape[1] * window.kernel[-1] < 16 and not self.pointwise
+
+    def of(self, block: Block) -> Array:
+        x, groups = self.x, self.groups
+        if self.pointwise and (groups == 1 or x.flags.c_contiguous):
+            flat = x[block.images, block.rows].reshape(-1, groups, self.channels)
+            return np.moveaxis(flat, 1, 0)
+        part = padded(self.x, self.window, block)
+        window = self.window
+        count, rows = part.shape[0], block.rows.stop - block.rows.start
+        by_image, *by_pixel, by_channel = part.strides
+        positions = [s * t for s, t in zip(by_pixel, window.stride, strict=True)]
+        taps = [s * d for s, d in zip(by_pixel, window.dilation, strict=True)]
+        pixels = (count, rows, *self.output[1:])
+        if self.by_tap:
+            seen = as_strided(
+                part, (*window.kernel, self.channels, *pixels), (*taps, by_channel, by_image, *positions)
+            )
+            col = memory.scratch("columns", seen.shape, part.dtype)
+            np.copyto(col, seen)
+            return col.reshape(1, self.length, -1).swapaxes(1, 2)
+        seen = as_strided(
+            part,
+            (groups, *pixels, *window.kernel, self.channels),
+            (self.channels * by_channel, by_image, *positions, *taps, by_channel),
+        )
+        col = memory.scratch("columns", seen.shape, part.dtype)
+        np.copyto(col, seen)
+        return col.reshape(groups, -1, self.length)

@@ -1,0 +1,147 @@
+"""Pooling by taps, over blocks of images."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from ...geometry import Window
+from .. import portable
+from . import memory, threads
+from .blocks import ALL, Block, cut
+from .pointwise import WORTH
+
+BLOCK_BYTES = 1 << 19
+
+
+def max_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> tuple[Array, Array]:
+    """As `portable.max_pool`.
+
+    The winner's number only grows from tap to tap, so it is a maximum as well. That counts on finite
+    values and on windows that see the input at every tap; else the portable way.
+    """
+    taps = window.taps(x.shape[2:], output)
+    full = tuple(slice(0, m) for m in output)
+    if not x.size or len(taps) >= 255 or any(tap.out != full for tap in taps):
+        return portable.max_pool(xp, x, window, output)
+    y = memory.empty_images((*x.shape[:2], *output), x.dtype)
+    winner = memory.empty_images(y.shape, "uint8")
+    images, best, who = (np.moveaxis(a, 1, -1) for a in (x, y, winner))
+    work = _cut(x)
+    finite = [False] * len(work)
+
+    def task(i: int) -> None:
+        part = images[work[i].images]
+        top, number = best[work[i].images], who[work[i].images]
+        np.copyto(top, part[ALL + taps[0].into])
+        number[...] = 0
+        better = memory.scratch("mask", number.shape, bool)
+        step = memory.scratch("step", number.shape, "uint8")
+        for t, tap in enumerate(taps[1:], start=1):
+            value = part[ALL + tap.into]
+            np.greater(value, top, out=better)
+            np.maximum(value, top, out=top)
+            np.multiply(better.view("uint8"), np.uint8(t), out=step)
+            np.maximum(number, step, out=number)
+        finite[i] = bool(np.isfinite(top, out=better).all())
+
+    _run(task, work, x.size)
+    return (y, winner) if all(finite) else portable.max_pool(xp, x, window, output)
+
+
+def max_pool_input_grad(
+    xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window
+) -> Array:
+    """As `portable.max_pool_input_grad`."""
+    dx = memory.empty_images(x_shape, grad.dtype)
+    into, g, who = (np.moveaxis(a, 1, -1) for a in (dx, grad, winner))
+    taps = window.taps(x_shape[2:], grad.shape[2:])
+    apart = all(
+        s >= d * (k - 1) + 1 for k, s, d in zip(window.kernel, window.stride, window.dilation, strict=True)
+    )
+    covered = apart and all(
+        m * s == n and k == s and pad == (0, 0)
+        for m, n, k, s, pad in zip(
+            grad.shape[2:], x_shape[2:], window.kernel, window.stride, window.padding, strict=True
+        )
+    )
+    bits = f"i{grad.dtype.itemsize}"
+    work = _cut(dx)
+
+    def task(i: int) -> None:
+        images = work[i].images
+        part, number = into[images], who[images]
+        values = g[images]
+        if not values.flags.c_contiguous:
+            copy = memory.scratch("values", values.shape, values.dtype)
+            copy[...] = values
+            values = copy
+        values = values.view(bits)
+        if not covered:
+            part[...] = 0
+        mask = memory.scratch("mask", number.shape, bool)
+        product = memory.scratch("product", number.shape, grad.dtype)
+        for t, tap in enumerate(taps):
+            np.equal(number, np.uint8(t) if number.dtype == "uint8" else t, out=mask)
+            where = ALL + tap.out
+            if apart:  # the mask times the gradient's bits, so that 0 · ∞ is 0
+                np.multiply(values[where], mask[where], out=part.view(bits)[ALL + tap.into])
+            else:
+                np.multiply(values, mask, out=product.view(bits))
+                target = part[ALL + tap.into]
+                np.add(target, product[where], out=target)
+
+    _run(task, work, dx.size)
+    return dx
+
+
+def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Array:
+    """As `portable.sum_pool`."""
+    y = memory.empty_images((*x.shape[:2], *output), x.dtype)
+    images, total = np.moveaxis(x, 1, -1), np.moveaxis(y, 1, -1)
+    taps = window.taps(x.shape[2:], output)
+    work = _cut(x)
+
+    def task(i: int) -> None:
+        part, out = images[work[i].images], total[work[i].images]
+        out[...] = 0
+        for tap in taps:
+            target = out[ALL + tap.out]
+            np.add(target, part[ALL + tap.into], out=target)
+
+    _run(task, work, x.size)
+    return y
+
+
+def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """As `portable.sum_pool_input_grad`."""
+    dx = memory.empty_images(x_shape, grad.dtype)
+    into, g = np.moveaxis(dx, 1, -1), np.moveaxis(grad, 1, -1)
+    taps = window.taps(x_shape[2:], grad.shape[2:])
+    work = _cut(dx)
+
+    def task(i: int) -> None:
+        part, values = into[work[i].images], g[work[i].images]
+        part[...] = 0
+        for tap in taps:
+            target = part[ALL + tap.into]
+            np.add(target, values[ALL + tap.out], out=target)
+
+    _run(task, work, dx.size)
+    return dx
+
+
+def _cut(x: Array) -> list[Block]:
+    """Whole images."""
+    return cut(x.shape[0], 1, prod(x.shape[1:]) * x.itemsize, BLOCK_BYTES)
+
+
+def _run(task: threads.Task, work: list[Block], size: int) -> None:
+    if size < WORTH:
+        for i in range(len(work)):
+            task(i)
+    else:
+        threads.run(task, len(work))
