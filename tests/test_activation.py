@@ -75,6 +75,14 @@ def test_pointwise_keeps_dtype_and_shape(make, dtype, backend):
         assert (dx.shape, dx.dtype) == (shape, np.dtype(dtype))
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_of_large_halves(approximate, backend):
+    """x² and x³ overflow; the slope at the ends is 0 and 1 all the same."""
+    layer, x = xpconv.GELU(approximate), xpconv.asarray(np.array([-1e4, -300, 300, 1e4]), "float16")
+    assert xpconv.asnumpy(layer(x)).tolist() == [0, 0, 300, 1e4]
+    assert xpconv.asnumpy(layer.backward(xpconv.get_xp().ones_like(x))).tolist() == [0, 0, 1, 1]
+
+
 def prelu(x, weight):
     y = x.copy()
     for position in np.ndindex(x.shape):

@@ -168,6 +168,15 @@ def test_cupy_without_a_device_is_an_error_chained_to_its_cause():
     assert "XPCONV_BACKEND=numpy" in message
 
 
+def test_which_dtypes_are_floating():
+    """bfloat16 comes from ml_dtypes, which need not be here: to NumPy it is of kind "V", as raw bytes are."""
+    assert all(switch.is_floating(np.dtype(d)) for d in ("float16", "float32", "float64", ">f4"))
+    assert not any(
+        switch.is_floating(np.dtype(d)) for d in ("int8", "bool", "complex64", "V2", "U1", "f4,f4")
+    )
+    assert switch.is_floating(types.SimpleNamespace(kind="V", name="bfloat16"))
+
+
 def test_auto_without_a_device_is_numpy():
     assert python(FAKE_CUPY + "print(xpconv.get_xp().__name__)", XPCONV_BACKEND="auto") == "numpy"
 

@@ -58,6 +58,15 @@ CONSTRUCTORS = [
     (lambda: BatchNorm2d(-1), ValueError, "BatchNorm2d: num_features is -1, expected at least 1"),
     (lambda: Dropout(1.5), ValueError, "Dropout: p is 1.5, expected a probability from 0 to 1"),
     (lambda: Sequential(Dense(2, 2), ReLU), TypeError, "Sequential: layer 1 is <class 'xpconv.layers.activation.ReLU'>, expected a Layer; make an instance"),
+    (lambda: Sequential({"a.b": ReLU()}), ValueError, "Sequential: a layer is called 'a.b', expected a name without dots"),
+    (lambda: Sequential({1: ReLU()}), ValueError, "Sequential: a layer is called 1, expected a name"),
+    (lambda: Residual(ReLU(), shortcut=ReLU), TypeError, "Residual: shortcut is <class 'xpconv.layers.activation.ReLU'>, expected a Layer or None"),
+    (lambda: xpconv.Concat(ReLU(), axis=0.5), TypeError, "Concat: axis is 0.5, expected an int"),
+    (lambda: xpconv.manual_seed(-1), ValueError, "manual_seed: seed is -1, expected at least 0"),
+    (lambda: xpconv.manual_seed("x"), TypeError, "manual_seed: seed is 'x', expected an int"),
+    (lambda: Dense(3, 2, rng=-1), ValueError, "rng is -1, expected at least 0"),
+    (lambda: Dense(3, 2, dtype="V2"), TypeError, "Dense: dtype is V2, expected a floating one"),
+    (lambda: Conv2d(3, 8, True), TypeError, "Conv2d: kernel_size is True, expected an int"),
     (lambda: MSELoss(reduction="avg"), ValueError, "MSELoss: reduction is 'avg', expected one of 'mean', 'sum', 'none'"),
 ]  # fmt: skip
 
@@ -101,6 +110,23 @@ def test_constructors(call, error, message):
 def test_forwards(call, error, message, backend):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_an_error_names_the_place_in_the_model(backend):
+    block = Residual(Sequential(ReLU(), Conv2d(3, 2, 1)))
+    model = Sequential({"stem": Conv2d(1, 2, 3), "block": block})
+    place = r"^Conv2d\.forward: x has shape \(1, 2, 2, 2\), .* \(layer block\.body\.0\.1\)$"
+    with pytest.raises(xpconv.errors.ShapeError, match=place):
+        model(f32(1, 1, 4, 4))
+    with pytest.raises(xpconv.errors.DTypeError, match=r"\(layer stem\)$"):
+        model(f32(1, 1, 4, 4).astype("float64"))
+    with pytest.raises(xpconv.errors.BackendError, match=r"\(layer stem\)$"):
+        model([1.0])
+    with pytest.raises(xpconv.errors.ShapeError, match=r"expected \(N, 1, H, W\) or \(1, H, W\)$"):
+        model.children()["stem"](f32(4))  # by itself it is in no model
+    transposed = Sequential(xpconv.ConvTranspose2d(3, 2, 1))
+    with pytest.raises(xpconv.errors.ShapeError, match=r"^ConvTranspose2d\.forward: .* \(layer 0\)$"):
+        transposed(f32(1, 2, 4, 4))
 
 
 def test_mixed_backends(backend):

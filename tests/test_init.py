@@ -340,7 +340,7 @@ def test_unknown_names(fill):
     "make", [xpconv.Dense, lambda a, b, **k: xpconv.Conv2d(a, b, 3, **k)], ids=["dense", "conv"]
 )
 def test_bad_seeds_and_dtypes(make):
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match="rng is -1, expected at least 0"):
         make(3, 2, rng=-1)
     with pytest.raises(xpconv.errors.DTypeError, match="dtype is int64, expected a floating one"):
         make(3, 2, dtype="int64")

@@ -317,6 +317,25 @@ def test_sums_of_half_precision_do_not_overflow(backend):
     assert float(xpconv.MSELoss()(ones, 0 * ones)) == 1
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: xpconv.Dense(2, 3, rng=0), lambda: xpconv.LayerNorm(3), lambda: xpconv.PReLU(3)]
+)
+def test_gradients_of_many_halves_add_up(make, backend):
+    """5000 rows of float16 ones: one added to another, they would stay at 2048."""
+    layer = make().to(dtype="float16")
+    x = xpconv.asarray(np.full((5000, 2 if isinstance(layer, xpconv.Dense) else 3), -1), "float16")
+    y = layer(x)
+    layer.backward(xpconv.get_xp().ones_like(y))
+    grad = layer.weight.grad if isinstance(layer, xpconv.PReLU) else layer.bias.grad
+    assert abs(xpconv.asnumpy(grad)).tolist() == [5000.0] * 3
+
+
+def test_softmax_of_many_halves(backend):
+    x = xpconv.asarray(np.zeros((5000, 2)), "float16")
+    np.testing.assert_allclose(xpconv.asnumpy(xpconv.Softmax(0)(x)), 1 / 5000, rtol=1e-2)
+    np.testing.assert_allclose(xpconv.asnumpy(xpconv.LogSoftmax(0)(x)), -np.log(5000), rtol=1e-3)
+
+
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
 def test_dropout(p, backend):
     x = np.random.default_rng(0).normal(size=(50, 40)) + 5

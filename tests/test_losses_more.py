@@ -117,11 +117,74 @@ def test_bad_values_are_errors_on_the_cpu_and_nan_elsewhere(backend):
     cases = [
         (xpconv.BCELoss(), np.array([0.5, 1.5]), np.array([1.0, 1.0]), "BCELoss: input holds 1.5, expected probabilities"),
         (xpconv.NLLLoss(), np.zeros((2, 3)), np.array([0, 3]), "NLLLoss: target holds class 3, expected 0 to 2"),
+        (xpconv.BCELoss(), np.array([0.5, 0.5]), np.array([1.0, -0.5]), "BCELoss: target holds -0.5, expected probabilities"),
         (xpconv.MultiMarginLoss(), np.zeros((2, 3)), np.array([0, 3]), "MultiMarginLoss: target holds class 3"),
+        (xpconv.MultiMarginLoss(), np.zeros((2, 3)), np.array([0, -1]), "MultiMarginLoss: target holds a negative class"),
+        (xpconv.MultiLabelMarginLoss(), np.zeros((2, 2)), np.array([[0, 2], [0, -1]]), "MultiLabelMarginLoss: target holds a class outside"),
+        (xpconv.MultiLabelMarginLoss(), np.zeros(2), np.array([0, -2]), "MultiLabelMarginLoss: target holds a class outside"),
+        (xpconv.CrossEntropyLoss(), np.zeros((2, 3)), np.array([[0, 1, 0], [1, 1, 0]]), "SoftmaxCrossEntropyLoss: target is int64 of input's shape (2, 3), expected one-hot rows along axis 1"),
+        (xpconv.CrossEntropyLoss(), np.zeros((2, 3)), np.array([[0, 1, 0], [0, 2, 0]]), "expected one-hot rows along axis 1"),
+        (xpconv.CrossEntropyLoss(), np.zeros((2, 3)), np.zeros((2, 3), bool), "target is bool of input's shape"),
     ]  # fmt: skip
-    for criterion, x, t, message in cases:
+    for criterion, *inputs, message in cases:
         if backend == "numpy":
             with pytest.raises(ValueError, match=re.escape(message)):
-                criterion(x, t)
+                criterion(*inputs)
         else:
-            assert np.isnan(float(criterion(xpconv.asarray(x), xpconv.asarray(t))))
+            assert np.isnan(float(criterion(*map(xpconv.asarray, inputs))))
+            assert np.isnan(xpconv.asnumpy(criterion.backward())).any()  # of the bad sample
+
+
+def test_a_negative_variance(backend):
+    inputs = [xpconv.asarray(a) for a in (np.zeros(2), np.ones(2), np.array([1.0, -1.0]))]
+    criterion = xpconv.GaussianNLLLoss(reduction="none")
+    if backend == "numpy":
+        with pytest.raises(ValueError, match=r"GaussianNLLLoss: var holds -1\.0, expected at least 0"):
+            criterion(*inputs)
+        return
+    assert np.isnan(xpconv.asnumpy(criterion(*inputs))).tolist() == [False, True]
+
+
+def half(x):
+    """Values that float16 holds, large ones among them; what else is left alone."""
+    return (300 * x).round().astype("float16") if np.asarray(x).dtype.kind == "f" else x
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("MSELoss", (half(X), half(X) - 200)),
+        ("SmoothL1Loss", (half(X), half(X[::-1]))),
+        ("HuberLoss", (half(X), half(X[::-1]))),
+        ("BCEWithLogitsLoss", (half(X), (UNIT > 0.5).astype("float16"))),
+        ("BCELoss", (UNIT.astype("float16"), (UNIT > 0.2).astype("float16"))),
+        ("CrossEntropyLoss", (half(X), CLASSES)),
+        ("CosineEmbeddingLoss", (half(X), half(X[::-1]), np.array([1, -1, 1, -1], "float16"))),
+        ("TripletMarginLoss", (half(X), half(X[::-1]), half(UNIT))),
+        ("DiceLoss", (np.ones((1, 2, 300, 300), "float16"), np.ones((1, 2, 300, 300), "float16"))),
+    ],
+)
+def test_float16_is_computed_in_float32(name, inputs, backend):
+    """Squares and sums pass 65504, the largest float16, where loss and gradients do not."""
+    wide = [a.astype("float32") if a.dtype.kind == "f" else a for a in inputs]
+    exact, criterion = getattr(xpconv, name)(), getattr(xpconv, name)()
+    expected, loss = exact(*map(xpconv.asarray, wide)), criterion(*map(xpconv.asarray, inputs))
+    assert loss.dtype == "float16"
+    np.testing.assert_array_equal(xpconv.asnumpy(loss), xpconv.asnumpy(expected).astype("float16"))
+    grads, others = criterion.backward(), exact.backward()
+    if not isinstance(grads, tuple):
+        grads, others = (grads,), (others,)
+    for g, other in zip(grads, others, strict=True):
+        assert g.dtype == "float16"
+        np.testing.assert_array_equal(xpconv.asnumpy(g), xpconv.asnumpy(other).astype("float16"))
+
+
+def test_numpys_scalars_promote_nothing():
+    x, t = X.astype("float32"), SIGNS.astype("float32")
+    one = np.float64(1)
+    for criterion in (
+        xpconv.HingeEmbeddingLoss(one),
+        xpconv.HuberLoss(delta=one),
+        xpconv.SmoothL1Loss(beta=one),
+    ):
+        assert criterion(x, t).dtype == criterion.backward(one).dtype == "float32"

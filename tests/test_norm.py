@@ -326,6 +326,25 @@ def test_half_precision_stays(make, shape, backend):
     assert np.isfinite(xpconv.asnumpy(y)).all()
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: xpconv.InstanceNorm2d(4), lambda: xpconv.GroupNorm(2, 4), lambda: xpconv.LayerNorm(6),
+        lambda: xpconv.RMSNorm(6, eps=1e-3), lambda: xpconv.LocalResponseNorm(2),
+    ],
+)  # fmt: skip
+def test_large_halves(make, backend):
+    """Squares of 1e4 are no float16."""
+    x, g = (np.random.default_rng(seed).choice([-1e4, 1e4, 0, 1], (3, 4, 2, 6)) for seed in (0, 1))
+    g /= 1e4
+    exact, layer = make().to(dtype="float64"), make().to(dtype="float16")
+    pairs = [(exact(xpconv.asarray(x)), layer(xpconv.asarray(x, "float16")))]
+    pairs.append((exact.backward(xpconv.asarray(g)), layer.backward(xpconv.asarray(g, "float16"))))
+    for expected, half in pairs:
+        expected = xpconv.asnumpy(expected)
+        np.testing.assert_allclose(xpconv.asnumpy(half), expected, rtol=0, atol=5e-3 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize(("make", "shape"), HALF)
 def test_the_host_never_waits(make, shape):
     with xpconv.use_backend("double"):

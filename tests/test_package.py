@@ -140,15 +140,39 @@ LAYERS = [
 ]
 
 
+# What these name is not thereby checked.
+NO_CHECKS = {"test_package.py", "test_errors.py", "test_torch_errors.py"}
+
+
+def texts_of_tests():
+    paths = Path(__file__).parent.glob("test_*.py")
+    return {path.name: path.read_text() for path in paths if path.name not in NO_CHECKS}
+
+
 @pytest.mark.parametrize("name", [n for n in LAYERS if n not in ("Layer", "Linear")])
 def test_every_public_layer_is_checked(name):
     """By the shared check, and against PyTorch where PyTorch has it: an unchecked layer fails here."""
-    tests = {path.name: path.read_text() for path in Path(__file__).parent.glob("test_*.py")}
+    tests = texts_of_tests()
     used = {file for file, text in tests.items() if re.search(rf"\b(xpconv|m)\.{name}\b|\"{name}\"", text)}
     assert any("assert_layer_ok" in tests[file] for file in used)
     torch = pytest.importorskip("torch")
     if hasattr(torch.nn, name):
         assert any("from oracle import" in tests[file] for file in used)
+
+
+OTHERS = {*xpconv.losses.__all__, *xpconv.optim.__all__} - {"Loss", "Optimizer", "LRScheduler"}
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS))
+def test_every_public_loss_and_optimizer_is_checked(name):
+    """And every schedule, and what else `xpconv.optim` holds: against PyTorch where PyTorch has it."""
+    tests = texts_of_tests()
+    used = {file for file, text in tests.items() if re.search(rf"\bxpconv\.{name}\b|\"{name}\"", text)}
+    assert used
+    torch = pytest.importorskip("torch")
+    for home in (torch.nn, torch.nn.utils, torch.optim, torch.optim.lr_scheduler):
+        if hasattr(home, name):
+            assert any("from oracle import" in tests[file] for file in used)
 
 
 def test_reference_page_is_up_to_date(monkeypatch):

@@ -179,7 +179,14 @@ def test_conv_transpose_refuses_an_output_size(wanted):
 
 @pytest.mark.parametrize("name", ["LazyConv1d", "LazyConv2d", "LazyConv3d"])
 @pytest.mark.parametrize(
-    "options", [{}, {"bias": False, "groups": 2}, {"padding": 1, "padding_mode": "reflect"}], ids=str
+    "options",
+    [
+        {},
+        {"bias": False, "groups": 2},
+        {"padding": 1, "padding_mode": "reflect"},
+        {"stride": 2, "dilation": 2, "padding": 1},
+    ],
+    ids=str,
 )
 def test_lazy_conv(name, options):
     axes = int(name[-2])

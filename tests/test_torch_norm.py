@@ -315,6 +315,22 @@ def test_squeeze_excitation(shape, activations):
             check(make, normal(*shape), training=training, layout=layout, steps=2)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("Dropout", (3, 4)), ("AlphaDropout", (3, 4)), ("Dropout1d", (3, 4, 5)), ("Dropout2d", (3, 4, 5, 2)),
+        ("Dropout3d", (3, 4, 2, 3, 2)),
+    ],
+)  # fmt: skip
+def test_dropout_takes_inplace(name, shape):
+    check(lambda m: getattr(m, name)(0.3, True), normal(*shape), training=False)
+    layer, x = getattr(xpconv, name)(0.3, inplace=True, rng=0), normal(*shape)
+    y = layer(x)
+    np.testing.assert_array_equal(x, normal(*shape))  # of no effect here: inputs are never modified
+    np.testing.assert_array_equal(y, getattr(xpconv, name)(0.3, rng=0)(x))
+    assert repr(layer) == f"{name}(p=0.3, inplace=True)" == repr(getattr(nn, name)(0.3, True))
+
+
 # --- what PyTorch refuses ----------------------------------------------------------------------------
 
 REFUSED = {

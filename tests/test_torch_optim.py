@@ -20,25 +20,25 @@ def double_precision():
 SHAPES = [(4, 3), (4,), (2, 1, 3, 3)]
 OPTIONS = {
     "RMSprop": {
-        "lr": [0.01], "alpha": [0.99, 0.5], "eps": [1e-8, 1e-2], "weight_decay": [0, 0.1],
+        "lr": [0.01], "maximize": [False, True], "alpha": [0.99, 0.5], "eps": [1e-8, 1e-2], "weight_decay": [0, 0.1],
         "momentum": [0, 0.9], "centered": [False, True],
     },
     "Adagrad": {
-        "lr": [0.01, 0.1], "lr_decay": [0, 0.05], "weight_decay": [0, 0.1],
+        "lr": [0.01, 0.1], "maximize": [False, True], "lr_decay": [0, 0.05], "weight_decay": [0, 0.1],
         "initial_accumulator_value": [0, 0.5], "eps": [1e-10, 1e-2],
     },
     "NAdam": {
-        "lr": [0.01], "betas": [(0.9, 0.999), (0.5, 0.9)], "eps": [1e-8, 1e-2], "weight_decay": [0, 0.1],
+        "lr": [0.01], "maximize": [False, True], "betas": [(0.9, 0.999), (0.5, 0.9)], "eps": [1e-8, 1e-2], "weight_decay": [0, 0.1],
         "momentum_decay": [4e-3, 0.1], "decoupled_weight_decay": [False, True],
     },
     "RAdam": {
-        "lr": [0.01], "betas": [(0.9, 0.999), (0.5, 0.9)], "eps": [1e-8, 1e-2], "weight_decay": [0, 0.1],
+        "lr": [0.01], "maximize": [False, True], "betas": [(0.9, 0.999), (0.5, 0.9)], "eps": [1e-8, 1e-2], "weight_decay": [0, 0.1],
         "decoupled_weight_decay": [False, True],
     },
-    "Adam": {"lr": [0.01], "betas": [(0.9, 0.999), (0.5, 0.9)], "weight_decay": [0, 0.1], "amsgrad": [False, True]},
-    "AdamW": {"lr": [0.01], "eps": [1e-8, 1e-2], "weight_decay": [0.01, 0.5], "amsgrad": [False, True]},
+    "Adam": {"lr": [0.01], "maximize": [False, True], "betas": [(0.9, 0.999), (0.5, 0.9)], "weight_decay": [0, 0.1], "amsgrad": [False, True]},
+    "AdamW": {"lr": [0.01], "maximize": [False, True], "eps": [1e-8, 1e-2], "weight_decay": [0.01, 0.5], "amsgrad": [False, True]},
     "SGD": {
-        "lr": [0.1], "momentum": [0, 0.9], "dampening": [0, 0.5], "weight_decay": [0, 0.1], "nesterov": [False],
+        "lr": [0.1], "maximize": [False, True], "momentum": [0, 0.9], "dampening": [0, 0.5], "weight_decay": [0, 0.1], "nesterov": [False],
     },
 }  # fmt: skip
 CASES = [(name, options) for name, table in OPTIONS.items() for options in covering(table, 2)]
@@ -168,6 +168,18 @@ def test_clip_grad_norm(norm_type, max_norm):
     for mine, other in zip(ours, theirs, strict=True):
         if mine.grad is not None:
             np.testing.assert_allclose(mine.grad, other.grad.numpy(), rtol=1e-12)
+
+
+def test_clipping_refuses_what_is_not_finite():
+    ours, theirs, rng = pair()
+    feed(ours, theirs, rng)
+    ours[0].grad[0] = theirs[0].grad[0] = np.inf
+    with pytest.raises(RuntimeError, match="non-finite"):
+        torch.nn.utils.clip_grad_norm_(theirs, 1.0, error_if_nonfinite=True)
+    with pytest.raises(RuntimeError, match=r"clip_grad_norm_: the gradients' norm is inf"):
+        xpconv.clip_grad_norm_(ours, 1.0, error_if_nonfinite=True)
+    with np.errstate(invalid="ignore"):  # inf · 0
+        assert np.isinf(xpconv.clip_grad_norm_(ours, 1.0))
 
 
 def test_clip_grad_value():

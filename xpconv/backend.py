@@ -212,6 +212,11 @@ def _find_owner(array: Array) -> Backend:
     return _owner_of[kind]
 
 
+def is_floating(dtype: Any) -> bool:
+    """Whether a dtype object is a real floating one; so is bfloat16, though its kind is "V" to NumPy."""
+    return bool(dtype.kind == "f" or dtype.name == "bfloat16")
+
+
 def get_xp(*arrays: Array) -> Any:
     """The module that owns `arrays`; without arrays, the active backend's module.
 

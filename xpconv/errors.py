@@ -3,16 +3,36 @@
 A message names the layer, the argument, what was expected, what came and, where there is one, the fix.
 """
 
+from collections.abc import Mapping
 
-class ShapeError(ValueError):
+
+class LayerError(Exception):
+    """What a layer raises; on its way out of a model it learns which layer that was: `(layer 3.body.0)`."""
+
+    path: str = ""
+    source: object = None
+
+    def passes(self, layer: object, children: Mapping[str, object]) -> None:
+        """Note that it has come out of `layer`, which has these `children`."""
+        for name, child in children.items():
+            if child is self.source:
+                self.path = ".".join(filter(None, (name, self.path)))
+                break
+        self.source = layer
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} (layer {self.path})" if self.path else super().__str__()
+
+
+class ShapeError(LayerError, ValueError):
     """An array has the wrong rank, number of channels or size for this layer."""
 
 
-class DTypeError(TypeError):
+class DTypeError(LayerError, TypeError):
     """An array's dtype is not the layer's, or not one that the operation can take."""
 
 
-class BackendError(TypeError):
+class BackendError(LayerError, TypeError):
     """Arrays of different array modules meet, or an object belongs to no registered backend."""
 
 

@@ -113,7 +113,7 @@ def _taps(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> 
 def to_int(where: str, value: object, minimum: int | None = None) -> int:
     """`value` as an int, of at least `minimum` if given; `where` is what an error calls it."""
     try:
-        result = index(value)  # type: ignore[arg-type]  # that it may fail is the point
+        result = index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]  # it may fail
     except TypeError:
         raise TypeError(f"{where} is {value!r}, expected an int") from None
     if minimum is not None and result < minimum:
@@ -141,11 +141,21 @@ def to_pairs(where: str, value: object, axes: int) -> Pairs:
     return tuple((lo, hi) for lo, hi in pairs)
 
 
-def to_float(where: str, value: object) -> float:
-    """A real number as a Python float, which promotes no array; `where` is what an error calls it."""
+def to_float(where: str, value: object, minimum: float | None = None) -> float:
+    """A real number, of at least `minimum` if given, as a Python float, which promotes no array."""
     if not isinstance(value, Real):
         raise TypeError(f"{where} is {value!r}, expected a number")
-    return float(value)
+    result = float(value)
+    if minimum is not None and not result >= minimum:
+        raise ValueError(f"{where} is {value}, expected at least {minimum}")
+    return result
+
+
+def to_bool(where: str, value: object) -> bool:
+    """`value`, if it is True or False; `where` is what an error calls it."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{where} is {value!r}, expected True or False")
+    return value
 
 
 def axis_of(where: str, dim: int, shape: tuple[int, ...]) -> int:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backend import asarray, asnumpy, backend_of, use_backend
+from .backend import asarray, asnumpy, backend_of, is_floating, use_backend
 from .errors import BackwardError, DTypeError
 from .layers import Layer, no_grad
 
@@ -152,7 +152,7 @@ def assert_layer_ok(
         first = make()
         state = {name: array.copy() for name, array in first.state_dict().items()}
         if reference is not None:
-            arrays = {k: v.astype("float64") if v.dtype.kind == "f" else v for k, v in state.items()}
+            arrays = {k: v.astype("float64") if is_floating(v.dtype) else v for k, v in state.items()}
             expected = reference(x.copy(), **arrays)
 
     results: dict[str, Result] = {}

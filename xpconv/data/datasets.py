@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, asarray
+from ..backend import Array, asarray, is_floating
 from ..errors import DataFileError, DTypeError
 from .idx import load_idx
 
@@ -177,7 +177,7 @@ def _make_split(
 
 def _floating(where: str, dtype: Any) -> np.dtype:
     found: np.dtype = np.dtype(dtype)
-    if found.kind != "f" and found.name != "bfloat16":
+    if not is_floating(found):
         raise DTypeError(
             f"{where}: dtype: expected a floating dtype, as pixels are scaled to [0, 1], got {found}; "
             "try 'float32'"

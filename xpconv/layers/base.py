@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from ..backend import Array, asarray, asnumpy, backend_of, get_xp
-from ..errors import BackendError, DTypeError, ShapeError, StateDictError
+from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating
+from ..errors import BackendError, DTypeError, LayerError, ShapeError, StateDictError
 from .memory import Memory, next_serial
 
 Self = TypeVar("Self", bound="Layer")
@@ -63,7 +63,7 @@ class Parameter:
 def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, value: float = 0.0) -> Parameter:
     """A parameter on the active backend, filled with `value`; `layer` is what an error calls the owner."""
     xp = get_xp()
-    if xp.dtype(dtype).kind not in "fV":
+    if not is_floating(xp.dtype(dtype)):
         raise DTypeError(f"{layer}: dtype is {dtype}, expected a floating one")
     return Parameter(xp.full(shape, value, dtype=dtype) if value else xp.zeros(shape, dtype=dtype), name)
 
@@ -119,12 +119,14 @@ class Layer(Memory):
         raise TypeError(f"{type(self).__name__} defines no backward(grad_output)")
 
     def __call__(self, *inputs: Any) -> Array:
-        """`forward(x)`; where that fails, what it had kept by then is dropped again."""
+        """`forward(x)`; where that fails, what it kept is dropped again, and the error told where it is."""
         start = next_serial()
         try:
             return self.forward(*inputs)
-        except BaseException:
+        except BaseException as error:
             self._forget_since(start)
+            if isinstance(error, LayerError):
+                error.passes(self, self.children())
             raise
 
     # --- parameters and children -------------------------------------------------------------------
@@ -283,12 +285,11 @@ class Layer(Memory):
             dtype('float64')
         """
         xp = get_xp()
-        if dtype is not None and xp.dtype(dtype).kind not in "fV":
+        if dtype is not None and not is_floating(xp.dtype(dtype)):
             raise DTypeError(f"{type(self).__name__}.to: dtype is {dtype}, expected a floating one")
 
         def move(array: Array) -> Array:
-            floating = array.dtype.kind in "fV"
-            wanted = dtype if floating and dtype is not None else array.dtype
+            wanted = dtype if dtype is not None and is_floating(array.dtype) else array.dtype
             return asarray(array, wanted, backend=backend or backend_of(array).name)
 
         self.forget()
@@ -320,12 +321,12 @@ class Layer(Memory):
                     f"{name}.forward: x is {owner.name} but its parameters are {other}; call "
                     f"layer.to({owner.name!r}) or xpconv.asarray(x, backend={other!r})"
                 )
-            if x.dtype != data.dtype and x.dtype.kind in "fV":
+            if x.dtype != data.dtype and is_floating(x.dtype):
                 raise DTypeError(
                     f"{name}.forward: x is {x.dtype} but the parameters are {data.dtype}; use "
                     f"x.astype('{data.dtype}') or layer.to(dtype='{x.dtype}')"
                 )
-        if x.dtype.kind not in "fV":
+        if not is_floating(x.dtype):
             raise DTypeError(
                 f"{name}.forward: x is {x.dtype}, expected floating point; convert it, e.g. images 0…255 "
                 "with x.astype('float32') / 255"

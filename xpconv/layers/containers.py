@@ -8,6 +8,7 @@ from typing import ClassVar, TypeVar
 
 from ..backend import Array, get_xp
 from ..errors import ShapeError
+from ..geometry import to_int
 from .base import Layer
 from .memory import next_serial
 
@@ -42,6 +43,11 @@ class _Container(Layer):
         if not isinstance(layer, Layer):
             hint = "; make an instance of it" if isinstance(layer, type) else ""
             raise TypeError(f"{type(self).__name__}: layer {name} is {layer!r}, expected a Layer{hint}")
+        if not isinstance(name, str) or "." in name:
+            raise ValueError(
+                f"{type(self).__name__}: a layer is called {name!r}, expected a name without dots: they join "
+                "the names in the state dict"
+            )
         self._layers[name] = layer
 
     def children(self) -> dict[str, Layer]:
@@ -182,7 +188,7 @@ class Concat(Parallel):
 
     def __init__(self, *branches: Layer | Sequence[Layer] | Mapping[str, Layer], axis: int = 1) -> None:
         super().__init__(*branches)
-        self.axis = axis
+        self.axis = to_int("Concat: axis", axis)
 
     def __getitem__(self, index: int | slice) -> Layer:
         part = super().__getitem__(index)
@@ -242,6 +248,8 @@ class Residual(Layer):
     def __init__(
         self, *body: Layer | Sequence[Layer] | Mapping[str, Layer], shortcut: Layer | None = None
     ) -> None:
+        if shortcut is not None and not isinstance(shortcut, Layer):
+            raise TypeError(f"{type(self).__name__}: shortcut is {shortcut!r}, expected a Layer or None")
         self.body = Sequential(*body)
         self.shortcut = shortcut
 

@@ -57,7 +57,7 @@ class _ConvTranspose(_ConvNd):
 
     def __call__(self, x: Array, output_size: Sequence[int] | None = None) -> Array:
         """`forward(x, output_size)`."""
-        return self.forward(x) if output_size is None else self.forward(x, output_size)
+        return super().__call__(x) if output_size is None else super().__call__(x, output_size)
 
     def forward(self, x: Array, output_size: Sequence[int] | None = None) -> Array:
         """The layer's output for `x`; `output_size` chooses its size instead of `output_padding`."""

@@ -15,11 +15,12 @@ from .base import Layer
 class _Dropout(Layer):
     """`y = x · mask · gain + shift`, with a mask drawn at every forward in training; else `y = x`."""
 
-    def __init__(self, p: float = 0.5, *, rng: RNG = None) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: RNG = None) -> None:
         name = type(self).__name__
-        if not 0 <= to_float(f"{name}: p", p) <= 1:
+        self.p = to_float(f"{name}: p", p)
+        if not 0 <= self.p <= 1:
             raise ValueError(f"{name}: p is {p}, expected a probability from 0 to 1")
-        self.p = p
+        self.inplace = bool(inplace)
         self._rng = None if rng is None else default_rng(rng)
 
     def forward(self, x: Array) -> Array:
@@ -52,7 +53,7 @@ class _Dropout(Layer):
         return y
 
     def extra_repr(self) -> str:
-        return f"p={self.p}"
+        return f"p={self.p}, inplace=True" if self.inplace else f"p={self.p}"
 
 
 class Dropout(_Dropout):
@@ -63,6 +64,7 @@ class Dropout(_Dropout):
 
     Args:
         p: probability, 0 to 1.
+        inplace: of no effect, as inputs are never modified.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:
@@ -99,6 +101,7 @@ class Dropout1d(_ChannelDropout):
 
     Args:
         p: probability, 0 to 1.
+        inplace: of no effect, as inputs are never modified.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:
@@ -124,6 +127,7 @@ class Dropout2d(_ChannelDropout):
 
     Args:
         p: probability, 0 to 1.
+        inplace: of no effect, as inputs are never modified.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:
@@ -148,6 +152,7 @@ class Dropout3d(_ChannelDropout):
 
     Args:
         p: probability, 0 to 1.
+        inplace: of no effect, as inputs are never modified.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:
@@ -175,6 +180,7 @@ class AlphaDropout(_Dropout):
 
     Args:
         p: probability, 0 to 1.
+        inplace: of no effect, as inputs are never modified.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:

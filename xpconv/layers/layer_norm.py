@@ -56,9 +56,9 @@ class _TrailingNorm(Layer):
         """Gradient with respect to `x̂`: `grad · weight`; those of the parameters sum over `leading` axes."""
         if self.weight is None:
             return grad
-        self.weight.accumulate((grad * x_hat).sum(axis=leading))
+        self.weight.accumulate(ops.sum_over(grad * x_hat, leading))
         if self.bias is not None:
-            self.bias.accumulate(grad.sum(axis=leading))
+            self.bias.accumulate(ops.sum_over(grad, leading))
         return grad * self.weight.data
 
 

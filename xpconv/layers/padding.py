@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import Pairs, to_int
+from ..geometry import Pairs, to_float, to_int
 from ..ops import padding as ops
 from .base import Layer, arguments
 
@@ -44,9 +44,7 @@ class _ConstantPad(_Pad):
 
     def __init__(self, padding: Padding, value: float) -> None:
         super().__init__(padding)
-        if not isinstance(value, (int, float)):
-            raise TypeError(f"{type(self).__name__}: value is {value!r}, expected a number")
-        self.value = value
+        self.value = to_float(f"{type(self).__name__}: value", value)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

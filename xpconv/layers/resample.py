@@ -7,7 +7,7 @@ from math import isfinite
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_int
+from ..geometry import to_bool, to_int
 from ..ops import resample as ops
 from .base import Layer, arguments
 
@@ -92,6 +92,8 @@ class Upsample(Layer):
         else:
             self.scale_factor = self._scale(scale_factor)
         self.mode = mode
+        if align_corners is not None:
+            align_corners = to_bool(f"{name}: align_corners", align_corners)
         self.align_corners = align_corners
         self.recompute_scale_factor = recompute_scale_factor
 

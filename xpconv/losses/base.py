@@ -6,7 +6,7 @@ import math
 from numbers import Real
 from typing import Any, ClassVar
 
-from ..backend import Array, asarray, backend_of
+from ..backend import Array, asarray, backend_of, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
 from ..kernels.portable import widened
 from ..layers.memory import Memory
@@ -17,7 +17,8 @@ class Loss(Memory):
 
     A loss defines `_forward(xp, *inputs)`, which gives the unreduced losses, the number that `'mean'`
     divides by (on the device where it depends on the target) and what `_backward` needs; and
-    `_backward(xp, scale, *saved)`: `scale` times the gradient of the losses' sum.
+    `_backward(xp, scale, *saved)`: `scale` times the gradient of the losses' sum. Both see float16 inputs
+    as float32, as squares and sums overflow; loss and gradients are float16 again.
 
     Args:
         reduction: `'mean'`, `'sum'`, or `'none'` for an array of losses.
@@ -39,17 +40,21 @@ class Loss(Memory):
     def forward(self, *inputs: Array) -> Array:
         """The loss of the model's output against the target, on their device."""
         xp = self._enter(*inputs)
-        loss, count, saved = self._forward(xp, *inputs)
+        dtype = inputs[0].dtype
+        alike = all(x.dtype == dtype or not is_floating(x.dtype) for x in inputs)  # else there is an error
+        loss, count, saved = self._forward(
+            xp, *(widened(x) if alike and is_floating(x.dtype) else x for x in inputs)
+        )
         if self.reduction == "none":
-            return self.keep(loss, xp, 1.0, saved)
-        total = widened(loss).sum()
+            return self.keep(loss.astype(dtype, copy=False), xp, dtype, 1.0, saved)
+        total = loss.sum()
         if self.reduction == "sum":
-            return self.keep(total.astype(loss.dtype), xp, 1.0, saved)
+            return self.keep(total.astype(dtype), xp, dtype, 1.0, saved)
         if isinstance(count, int):
             scale = 1 / count if count else math.nan  # as PyTorch: no samples, no mean
         else:
             scale = 1 / xp.where(count == 0, math.nan, count)
-        return self.keep((total * scale).astype(loss.dtype), xp, scale, saved)
+        return self.keep((total * scale).astype(dtype), xp, dtype, scale, saved)
 
     def backward(self, grad_output: Array | float = 1.0) -> Any:
         """Gradient with respect to `input`, of its shape and dtype; a tuple where there are several inputs.
@@ -61,10 +66,13 @@ class Loss(Memory):
         if isinstance(grad_output, Real):
             self._latest()
             grad_output = float(grad_output)  # of NumPy's scalars too, which would promote
-            xp, scale, saved = self._stack().pop().saved
+            xp, dtype, scale, saved = self._stack().pop().saved
         else:
-            xp, scale, saved = self.recall(grad_output)
-        return self._backward(xp, grad_output * scale, *saved)
+            xp, dtype, scale, saved = self.recall(grad_output)
+        grads = self._backward(xp, grad_output * scale, *saved)
+        if isinstance(grads, tuple):
+            return tuple(grad.astype(dtype, copy=False) for grad in grads)
+        return grads.astype(dtype, copy=False)
 
     def _forward(self, xp: Any, *inputs: Any, **_: Any) -> tuple[Array, Any, tuple[Any, ...]]:
         raise TypeError(f"{type(self).__name__} defines no _forward(xp, input, target)")
@@ -90,7 +98,7 @@ class Loss(Memory):
                     f"{name}: {self.names[0]} is {owner.name} but {argument} is {other.name}; call "
                     f"xpconv.asarray({argument}, backend={owner.name!r})"
                 )
-        if first.dtype.kind not in "fV":
+        if not is_floating(first.dtype):
             raise DTypeError(
                 f"{name}: {self.names[0]} is {first.dtype}, expected floating point: the model's output"
             )
@@ -110,8 +118,22 @@ class Loss(Memory):
                 f"use {name}.astype('{input.dtype}')"
             )
 
-    def _like(self, weight: Any, input: Array) -> Array:
-        """A weight given to the constructor, on `input`'s backend and of its dtype."""
+    def _weight(self, weight: Any, name: str = "weight") -> Any:
+        """A constructor's weight: None, or an array of numbers."""
+        if weight is not None and (not hasattr(weight, "shape") or weight.dtype.kind in "cOSU"):
+            raise TypeError(f"{type(self).__name__}: {name} is {weight!r}, expected an array or None")
+        return weight
+
+    def _like(self, weight: Any, input: Array, name: str = "weight") -> Array:
+        """A weight given to the constructor, on `input`'s backend and of its dtype, to broadcast over it."""
+        shape, whole = tuple(weight.shape), input.shape
+        if len(shape) > len(whole) or any(
+            n not in (1, m) for n, m in zip(shape[::-1], whole[::-1], strict=False)
+        ):
+            raise ShapeError(
+                f"{type(self).__name__}: {name} has shape {shape}, expected one that broadcasts to {whole}, "
+                f"that of {self.names[0]}"
+            )
         return asarray(weight, input.dtype, backend=backend_of(input).name)
 
     def __repr__(self) -> str:

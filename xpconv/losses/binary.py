@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from ..backend import Array, backend_of
-from ..ops.smooth import sigmoid
+from ..geometry import to_float
+from ..ops.smooth import log_sigmoid, sigmoid
 from .base import Elementwise
 
 
@@ -20,13 +21,17 @@ def binary_entropy(xp: Any, x: Array, t: Array | float, positive: Array | float 
     return linear + (positive * t + (1 - t)) * xp.log1p(xp.exp(-xp.abs(x)))
 
 
+def _probable(p: Array) -> Array:
+    return (p >= 0) & (p <= 1)
+
+
 class BCELoss(Elementwise):
     """Binary cross-entropy of probabilities, any shape, as `torch.nn.BCELoss`.
 
         -weight · (t log x + (1 - t) log(1 - x)),    logarithms no smaller than -100
 
-    `BCEWithLogitsLoss` takes scores instead, and is the more exact. A probability outside [0, 1] is a
-    ValueError on the CPU; on a GPU, where the check would stall the stream, it gives NaN.
+    `BCEWithLogitsLoss` takes scores instead, and is the more exact. A probability x or t outside [0, 1] is
+    a ValueError on the CPU; on a GPU, where the check would stall the stream, it gives NaN.
 
     Args:
         weight: of each element, broadcast to `input`.
@@ -43,22 +48,22 @@ class BCELoss(Elementwise):
 
     def __init__(self, weight: Array | None = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight = weight
+        self.weight = self._weight(weight)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
-        valid = (x >= 0) & (x <= 1)
-        if backend_of(x).name == "numpy" and not valid.all():
-            raise ValueError(
-                f"BCELoss: input holds {x[~valid].reshape(-1)[0]}, expected probabilities from 0 to 1; "
-                "BCEWithLogitsLoss takes scores"
-            )
+        if backend_of(x).name == "numpy":
+            for name, p, fix in (("input", x, "; BCEWithLogitsLoss takes scores"), ("target", t, "")):
+                bad = p[~_probable(p)].reshape(-1)
+                if bad.size:
+                    raise ValueError(f"BCELoss: {name} holds {bad[0]}, expected probabilities, 0 to 1{fix}")
         log_x, log_rest = (xp.maximum(xp.log(xp.maximum(p, 1e-45)), -100) for p in (x, 1 - x))
-        loss = xp.where(valid, -(t * log_x + (1 - t) * log_rest), math.nan)
+        loss = xp.where(_probable(x) & _probable(t), -(t * log_x + (1 - t) * log_rest), math.nan)
         return loss if self.weight is None else loss * self._like(self.weight, x)
 
     def _slope(self, xp: Any, x: Array, t: Array) -> Array:
         """`(x - t) / (x (1 - x))`, the divisor no smaller than 1e-12."""
         slope = (x - t) / xp.maximum(x * (1 - x), 1e-12)
+        slope = xp.where(_probable(x) & _probable(t), slope, math.nan)
         return slope if self.weight is None else slope * self._like(self.weight, x)
 
 
@@ -92,8 +97,8 @@ class BCEWithLogitsLoss(Elementwise):
         self, weight: Array | None = None, reduction: str = "mean", pos_weight: Array | None = None
     ) -> None:
         super().__init__(reduction)
-        self.weight = weight
-        self.pos_weight = pos_weight
+        self.weight = self._weight(weight)
+        self.pos_weight = self._weight(pos_weight, "pos_weight")
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         loss = binary_entropy(xp, x, t, self._positive(x))
@@ -105,7 +110,7 @@ class BCEWithLogitsLoss(Elementwise):
         return slope if self.weight is None else slope * self._like(self.weight, x)
 
     def _positive(self, x: Array) -> Array | float:
-        return 1.0 if self.pos_weight is None else self._like(self.pos_weight, x)
+        return 1.0 if self.pos_weight is None else self._like(self.pos_weight, x, "pos_weight")
 
 
 class SoftMarginLoss(Elementwise):
@@ -124,7 +129,7 @@ class SoftMarginLoss(Elementwise):
     """
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
-        return binary_entropy(xp, t * x, 1.0)
+        return -log_sigmoid(xp, t * x)
 
     def _slope(self, xp: Any, x: Array, t: Array) -> Array:
         return -t * sigmoid(xp, -t * x)
@@ -148,7 +153,7 @@ class HingeEmbeddingLoss(Elementwise):
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.margin = margin
+        self.margin = to_float("HingeEmbeddingLoss: margin", margin)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         return xp.where(t != -1, x, 0) + xp.where(t != 1, xp.maximum(self.margin - x, 0), 0)
@@ -182,11 +187,10 @@ class FocalLoss(Elementwise):
 
     def __init__(self, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        if alpha is not None and not 0 <= alpha <= 1:
+        self.alpha = None if alpha is None else to_float("FocalLoss: alpha", alpha)
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise ValueError(f"FocalLoss: alpha is {alpha}, expected a number from 0 to 1, or None")
-        if not gamma >= 0:
-            raise ValueError(f"FocalLoss: gamma is {gamma}, expected at least 0")
-        self.alpha, self.gamma = alpha, gamma
+        self.gamma = to_float("FocalLoss: gamma", gamma, 0)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         return self._alpha(t) * self._miss(xp, x, t) ** self.gamma * binary_entropy(xp, x, t)

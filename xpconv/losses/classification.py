@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import Array, backend_of
+from ..backend import Array, backend_of, is_floating
 from ..errors import DTypeError, ShapeError
+from ..geometry import to_float, to_int
 from ..ops.smooth import sigmoid
 from ..ops.softmax import log_softmax
 from .base import Loss
@@ -20,8 +21,8 @@ class _ClassLoss(Loss):
         self, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
-        self.weight = weight
-        self.ignore_index = ignore_index
+        self.weight = self._weight(weight)
+        self.ignore_index = to_int(f"{type(self).__name__}: ignore_index", ignore_index)
 
     def _class_axis(self, input: Array) -> int:
         axis: int = min(1, input.ndim - 1)
@@ -42,7 +43,7 @@ class _ClassLoss(Loss):
             return 1.0
         shape = [1] * input.ndim
         shape[axis] = -1
-        return self._like(self.weight, input).reshape(shape)
+        return self._like(self.weight.reshape(shape), input)
 
     def _one_hot(self, xp: Any, input: Array, target: Array, axis: int) -> tuple[Array, Array]:
         """Rows of 0 and 1 like `input`, and which samples count; a class out of range makes its row NaN."""
@@ -122,11 +123,11 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        if not 0 <= label_smoothing <= 1:
+        self.label_smoothing = to_float(f"{type(self).__name__}: label_smoothing", label_smoothing)
+        if not 0 <= self.label_smoothing <= 1:
             raise ValueError(
                 f"{type(self).__name__}: label_smoothing is {label_smoothing}, expected a number from 0 to 1"
             )
-        self.label_smoothing = label_smoothing
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         axis = self._class_axis(input)
@@ -143,10 +144,11 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
     def _distribution(self, xp: Any, input: Array, target: Array, axis: int) -> tuple[Array, Array | None]:
         """The weighted target over the classes for each sample, and the sum of the samples' weights."""
         weights, smooth = self._class_weights(input, axis), self.label_smoothing
-        if target.shape == input.shape and target.dtype.kind in "fViub":
-            if target.dtype.kind in "fV":
-                self._same(input, target)
-            t, counted = target.astype(input.dtype), None
+        if target.shape == input.shape and is_floating(target.dtype):
+            self._same(input, target)
+            t, counted = target, None
+        elif target.shape == input.shape and target.dtype.kind in "iub":
+            t, counted = self._rows(xp, input, target, axis), None
         else:
             t, counted = self._one_hot(xp, input, target, axis)
         count = None if counted is None else self._count(xp, t, counted, weights)
@@ -155,6 +157,18 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
             if counted is not None:
                 t = xp.where(xp.expand_dims(counted, axis), t, 0)
         return t * weights, count
+
+    def _rows(self, xp: Any, input: Array, target: Array, axis: int) -> Array:
+        """One-hot rows of integers or bools, as `input`'s dtype; what is no such row becomes NaN."""
+        ones = (target == 1).sum(axis=axis, keepdims=True)
+        valid = (ones == 1) & ((target != 0).sum(axis=axis, keepdims=True) == 1)
+        if backend_of(input).name == "numpy" and not valid.all():
+            raise ValueError(
+                f"{type(self).__name__}: target is {target.dtype} of input's shape {input.shape}, expected "
+                f"one-hot rows along axis {axis}; give probabilities as {input.dtype}, or class indices "
+                "without that axis"
+            )
+        return xp.where(valid, target.astype(input.dtype), math.nan)
 
 
 CrossEntropyLoss = SoftmaxCrossEntropyLoss
@@ -217,8 +231,8 @@ class MultiMarginLoss(_ClassLoss):
     ) -> None:
         super().__init__(weight, -1, reduction)
         if p not in (1, 2):
-            raise ValueError(f"MultiMarginLoss: p is {p}, expected 1 or 2")
-        self.p, self.margin = p, margin
+            raise ValueError(f"MultiMarginLoss: p is {p!r}, expected 1 or 2")
+        self.p, self.margin = p, to_float("MultiMarginLoss: margin", margin)
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         axis = self._class_axis(input)
@@ -227,6 +241,7 @@ class MultiMarginLoss(_ClassLoss):
         if backend_of(input).name == "numpy" and target.dtype.kind == "i" and (target < 0).any():
             raise ValueError("MultiMarginLoss: target holds a negative class, expected 0 to C - 1")
         right, _ = self._one_hot(xp, input, target, axis)
+        right = xp.where(xp.expand_dims(target < 0, axis), math.nan, right)  # -1 too, which is ignored there
         weight = (right * self._class_weights(input, axis)).sum(axis=axis, keepdims=True) / input.shape[axis]
         score = (right * input).sum(axis=axis, keepdims=True)
         miss = (1 - right) * xp.maximum(self.margin - score + input, 0)
@@ -244,7 +259,7 @@ class MultiLabelMarginLoss(Loss):
     """`Σ_{t} Σ_{c not a target} max(0, 1 - x_t + x_c) / C`, as `torch.nn.MultiLabelMarginLoss`.
 
     `input` is `(N, C)` or `(C,)`; each row of `target`, an integer array of its shape, lists the targets
-    up to the first -1.
+    up to the first -1. Another class outside [0, C) does as in `SoftmaxCrossEntropyLoss`.
 
     Args:
         reduction: `'mean'` over the samples, `'sum'` or `'none'`.
@@ -267,7 +282,8 @@ class MultiLabelMarginLoss(Loss):
             )
         if target.dtype.kind not in "iu":
             raise DTypeError(f"{name}: target is {target.dtype}, expected integer class indices, ended by -1")
-        if backend_of(input).name == "numpy" and not ((target >= -1) & (target < classes)).all():
+        valid = ((target >= -1) & (target < classes)).all(axis=-1)
+        if backend_of(input).name == "numpy" and not valid.all():
             raise ValueError(f"{name}: target holds a class outside -1 to {classes - 1} (C = {classes})")
         listed = xp.cumsum((target < 0).astype("int64"), axis=-1) == 0
         listed = xp.expand_dims(listed, -1) & (xp.expand_dims(target, -1) == xp.arange(classes))
@@ -278,8 +294,9 @@ class MultiLabelMarginLoss(Loss):
         miss = present * other * xp.maximum(1 - score + input[..., None, :], 0)
         slope = (miss > 0).astype(input.dtype)
         pulled = (listed * slope.sum(axis=-1, keepdims=True)).sum(axis=-2)
-        loss = miss.sum(axis=(-2, -1)) / classes
-        return loss, loss.size, ((slope.sum(axis=-2) - pulled) / classes,)
+        loss = xp.where(valid, miss.sum(axis=(-2, -1)) / classes, math.nan)
+        slope = xp.where(valid[..., None], (slope.sum(axis=-2) - pulled) / classes, math.nan)
+        return loss, loss.size, (slope,)
 
     def _backward(self, xp: Any, scale: Any, slope: Array) -> Array:
         return slope * over_classes(xp, scale, -1)
@@ -305,7 +322,7 @@ class MultiLabelSoftMarginLoss(Loss):
 
     def __init__(self, weight: Array | None = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight = weight
+        self.weight = self._weight(weight)
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         self._same(input, target)
@@ -344,9 +361,7 @@ class DiceLoss(Loss):
 
     def __init__(self, smooth: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        if not smooth >= 0:
-            raise ValueError(f"DiceLoss: smooth is {smooth}, expected at least 0")
-        self.smooth = smooth
+        self.smooth = to_float("DiceLoss: smooth", smooth, 0)
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         self._same(input, target)

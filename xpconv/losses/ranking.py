@@ -6,6 +6,7 @@ from typing import Any
 
 from ..backend import Array
 from ..errors import ShapeError
+from ..geometry import to_float
 from .base import Loss
 
 
@@ -31,7 +32,7 @@ class MarginRankingLoss(Loss):
 
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.margin = margin
+        self.margin = to_float("MarginRankingLoss: margin", margin)
 
     def _forward(
         self, xp: Any, input1: Array, input2: Array, target: Array
@@ -70,7 +71,7 @@ class CosineEmbeddingLoss(Loss):
 
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.margin = margin
+        self.margin = to_float("CosineEmbeddingLoss: margin", margin)
 
     def _forward(
         self, xp: Any, input1: Array, input2: Array, target: Array
@@ -132,11 +133,13 @@ class TripletMarginLoss(Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
-        if not margin > 0:
-            raise ValueError(f"TripletMarginLoss: margin is {margin}, expected above 0")
-        if not p > 0:
-            raise ValueError(f"TripletMarginLoss: p is {p}, expected above 0")
-        self.margin, self.p, self.eps, self.swap = margin, p, eps, swap
+        self.margin = to_float("TripletMarginLoss: margin", margin)
+        self.p = to_float("TripletMarginLoss: p", p)
+        self.eps = to_float("TripletMarginLoss: eps", eps)
+        for argument, value in (("margin", margin), ("p", p)):
+            if not value > 0:
+                raise ValueError(f"TripletMarginLoss: {argument} is {value}, expected above 0")
+        self.swap = bool(swap)
 
     def _forward(
         self, xp: Any, anchor: Array, positive: Array, negative: Array

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import Array
+from ..backend import Array, backend_of
 from ..errors import DTypeError, ShapeError
+from ..geometry import to_bool, to_float
 from .base import Elementwise, Loss
 
 
@@ -77,9 +78,7 @@ class SmoothL1Loss(Elementwise):
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
-        if not beta >= 0:
-            raise ValueError(f"SmoothL1Loss: beta is {beta}, expected at least 0")
-        self.beta = beta
+        self.beta = to_float("SmoothL1Loss: beta", beta, 0)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         d = xp.abs(x - t)
@@ -110,9 +109,9 @@ class HuberLoss(Elementwise):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        if not delta > 0:
+        self.delta = to_float("HuberLoss: delta", delta)
+        if not self.delta > 0:
             raise ValueError(f"HuberLoss: delta is {delta}, expected above 0")
-        self.delta = delta
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         d = xp.abs(x - t)
@@ -148,7 +147,9 @@ class PoissonNLLLoss(Elementwise):
         self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
-        self.log_input, self.full, self.eps = log_input, full, eps
+        self.log_input = to_bool("PoissonNLLLoss: log_input", log_input)
+        self.full = to_bool("PoissonNLLLoss: full", full)
+        self.eps = to_float("PoissonNLLLoss: eps", eps)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         loss = xp.exp(x) - t * x if self.log_input else x - t * xp.log(x + self.eps)
@@ -169,7 +170,8 @@ class GaussianNLLLoss(Loss):
 
     As `torch.nn.GaussianNLLLoss` (Nix and Weigend, 1994): `criterion(input, target, var)`, and
     `backward` gives the gradients with respect to `input` and `var`. `var` has `input`'s shape, or 1 in
-    its last axis, or lacks that axis.
+    its last axis, or lacks that axis. A negative one is a ValueError on the CPU; on a GPU, where the check
+    would stall the stream, it gives NaN.
 
     Args:
         full: see above.
@@ -189,25 +191,31 @@ class GaussianNLLLoss(Loss):
 
     def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        if not eps > 0:
+        self.full = bool(full)
+        self.eps = to_float("GaussianNLLLoss: eps", eps)
+        if not self.eps > 0:
             raise ValueError(f"GaussianNLLLoss: eps is {eps}, expected above 0")
-        self.full, self.eps = full, eps
 
     def _forward(
         self, xp: Any, input: Array, target: Array, var: Array
     ) -> tuple[Array, Any, tuple[Any, ...]]:
         self._same(input, target)
         if var.dtype != input.dtype:
-            raise DTypeError(f"GaussianNLLLoss: var is {var.dtype} but input is {input.dtype}")
+            raise DTypeError(
+                f"GaussianNLLLoss: var is {var.dtype} but input is {input.dtype}; "
+                f"use var.astype('{input.dtype}')"
+            )
         shape = var.shape
         if shape == input.shape[:-1] and shape != input.shape:
             var = var[..., None]
-        elif shape != input.shape and shape != (*input.shape[:-1], 1):
+        elif shape != input.shape and (not input.ndim or shape != (*input.shape[:-1], 1)):
             raise ShapeError(
                 f"GaussianNLLLoss: var has shape {shape}, expected {input.shape}, that of input, or 1 or "
                 "nothing for its last axis"
             )
-        v = xp.maximum(var, self.eps)
+        if backend_of(var).name == "numpy" and (var < 0).any():
+            raise ValueError(f"GaussianNLLLoss: var holds {var.min()}, expected at least 0; it is a variance")
+        v = xp.maximum(xp.where(var < 0, math.nan, var), self.eps)
         difference = input - target
         loss = 0.5 * (xp.log(v) + difference * difference / v)
         if self.full:
@@ -249,7 +257,7 @@ class KLDivLoss(Elementwise):
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__(reduction)
-        self.log_target = log_target
+        self.log_target = to_bool("KLDivLoss: log_target", log_target)
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         loss, count, saved = super()._forward(xp, input, target)

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from ..backend import Array
+from ..kernels.portable import widened
 from .special import erf
 
 
@@ -83,14 +84,15 @@ def mish_backward(xp: Any, grad: Array, x: Array) -> Array:
 
 def gelu(xp: Any, x: Array) -> tuple[Array, Array]:
     """`y = x Φ(x)` with the normal distribution function `Φ(x) = (1 + erf(x/√2)) / 2`; returns y and Φ(x)."""
-    phi = (erf(xp, x * math.sqrt(0.5)) + 1) * 0.5
+    phi = ((erf(xp, widened(x) * math.sqrt(0.5)) + 1) * 0.5).astype(x.dtype, copy=False)
     return x * phi, phi
 
 
 def gelu_backward(xp: Any, grad: Array, x: Array, phi: Array) -> Array:
     """`dy/dx = Φ(x) + x Φ'(x)`, with the normal density `Φ'(x) = exp(-x²/2) / √(2π)`."""
-    r = x * math.sqrt(0.5)
-    return grad * (phi + x * xp.exp(-r * r) * (1 / math.sqrt(2 * math.pi)))
+    r = widened(x) * math.sqrt(0.5)
+    slope = phi + x * xp.exp(-r * r) * (1 / math.sqrt(2 * math.pi))
+    return grad * slope.astype(x.dtype, copy=False)
 
 
 _TANH_SCALE, _TANH_CUBE = math.sqrt(2 / math.pi), 0.044715
@@ -98,14 +100,18 @@ _TANH_SCALE, _TANH_CUBE = math.sqrt(2 / math.pi), 0.044715
 
 def gelu_tanh(xp: Any, x: Array) -> Array:
     """`y = x (1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`: `tanh u` is close to `erf(x/√2)`."""
-    return x * 0.5 * (1 + xp.tanh(x * (1 + x * x * _TANH_CUBE) * _TANH_SCALE))
+    wide = widened(x)
+    phi = 0.5 * (1 + xp.tanh(wide * (1 + wide * wide * _TANH_CUBE) * _TANH_SCALE))
+    return x * phi.astype(x.dtype, copy=False)
 
 
 def gelu_tanh_backward(xp: Any, grad: Array, x: Array) -> Array:
     """With t for `tanh u`: `dy/dx = (1 + t)/2 + x/2 (1 - t²) du/dx`, `du/dx = √(2/π) (1 + 3·0.044715 x²)`."""
-    square = x * x * _TANH_CUBE
-    t = xp.tanh(x * (1 + square) * _TANH_SCALE)
-    return grad * 0.5 * (1 + t + x * (1 - t * t) * (1 + 3 * square) * _TANH_SCALE)
+    wide = widened(x)
+    square = wide * wide * _TANH_CUBE
+    t = xp.tanh(wide * (1 + square) * _TANH_SCALE)
+    slope = 0.5 * (1 + t + wide * (1 - t * t) * (1 + 3 * square) * _TANH_SCALE)
+    return grad * slope.astype(x.dtype, copy=False)
 
 
 def softsign(xp: Any, x: Array) -> Array:

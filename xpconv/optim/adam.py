@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..backend import Array
 from .base import Optimizer, Params, Run, decayed
@@ -23,6 +23,7 @@ class Adam(Optimizer):
         eps: added to the root.
         weight_decay: L2 penalty, added to the gradient (see `AdamW` for the decoupled one).
         amsgrad: use the largest v so far (Reddi et al., 2018).
+        maximize: go up the gradient instead of down.
 
     Example:
         >>> import numpy as np, xpconv
@@ -44,8 +45,12 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+        super().__init__(
+            params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize
+        )
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group = self._backend.xp, run.group
@@ -70,6 +75,7 @@ class AdamW(Adam):
     Args:
         params, lr, betas, eps, amsgrad: as for `Adam`.
         weight_decay: default 0.01.
+        maximize: go up the gradient instead of down.
 
     Example:
         >>> import numpy as np, xpconv
@@ -91,8 +97,10 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
 
 class NAdam(Optimizer):
@@ -106,6 +114,7 @@ class NAdam(Optimizer):
         params, lr, betas, eps, weight_decay: as for `Adam`, with a default lr of 2e-3.
         momentum_decay: how fast μ comes up to β₁.
         decoupled_weight_decay: decay as in `AdamW`.
+        maximize: go up the gradient instead of down.
 
     Example:
         >>> import numpy as np, xpconv
@@ -117,6 +126,8 @@ class NAdam(Optimizer):
         array([0.8944, 2.1056])
     """
 
+    not_negative = (*Optimizer.not_negative, "momentum_decay")
+
     def __init__(
         self,
         params: Params,
@@ -126,6 +137,8 @@ class NAdam(Optimizer):
         weight_decay: float = 0.0,
         momentum_decay: float = 4e-3,
         decoupled_weight_decay: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -135,14 +148,10 @@ class NAdam(Optimizer):
             weight_decay=weight_decay,
             momentum_decay=momentum_decay,
             decoupled_weight_decay=decoupled_weight_decay,
+            maximize=maximize,
         )
 
         self._products: dict[int, float] = {}  # Π μ_i of each parameter, by its place in the buffers
-
-    def _check(self, group: dict[str, Any]) -> None:
-        super()._check(group)
-        if not group["momentum_decay"] >= 0:
-            raise ValueError(f"NAdam: momentum_decay is {group['momentum_decay']}, expected at least 0")
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         group, t = run.group, run.step
@@ -171,6 +180,7 @@ class RAdam(Optimizer):
     Args:
         params, lr, betas, eps, weight_decay: as for `Adam`.
         decoupled_weight_decay: decay as in `AdamW`.
+        maximize: go up the gradient instead of down.
 
     Example:
         >>> import numpy as np, xpconv
@@ -190,6 +200,8 @@ class RAdam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -198,6 +210,7 @@ class RAdam(Optimizer):
             eps=eps,
             weight_decay=weight_decay,
             decoupled_weight_decay=decoupled_weight_decay,
+            maximize=maximize,
         )
 
     def _update(self, p: Array, g: Array, run: Run) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..backend import Array
 from .base import Optimizer, Params, Run, decayed
 
@@ -25,6 +23,7 @@ class RMSprop(Optimizer):
         eps: added to the root.
         weight_decay: L2 penalty, added to the gradient.
         momentum, centered: see above.
+        maximize: go up the gradient instead of down.
 
     Example:
         >>> import numpy as np, xpconv
@@ -36,6 +35,8 @@ class RMSprop(Optimizer):
         array([0., 3.])
     """
 
+    not_negative = (*Optimizer.not_negative, "alpha")
+
     def __init__(
         self,
         params: Params,
@@ -45,6 +46,8 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -54,12 +57,8 @@ class RMSprop(Optimizer):
             weight_decay=weight_decay,
             momentum=momentum,
             centered=centered,
+            maximize=maximize,
         )
-
-    def _check(self, group: dict[str, Any]) -> None:
-        super()._check(group)
-        if not group["alpha"] >= 0:
-            raise ValueError(f"RMSprop: alpha is {group['alpha']}, expected at least 0")
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, alpha = self._backend.xp, run.group, run.group["alpha"]
@@ -95,6 +94,7 @@ class Adagrad(Optimizer):
         weight_decay: L2 penalty, added to the gradient.
         initial_accumulator_value: where v starts.
         eps: added to the root.
+        maximize: go up the gradient instead of down.
 
     Example:
         >>> import numpy as np, xpconv
@@ -106,6 +106,8 @@ class Adagrad(Optimizer):
         array([0.9, 2.1])
     """
 
+    not_negative = (*Optimizer.not_negative, "lr_decay", "initial_accumulator_value")
+
     def __init__(
         self,
         params: Params,
@@ -114,6 +116,8 @@ class Adagrad(Optimizer):
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
+        *,
+        maximize: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -122,13 +126,8 @@ class Adagrad(Optimizer):
             weight_decay=weight_decay,
             initial_accumulator_value=initial_accumulator_value,
             eps=eps,
+            maximize=maximize,
         )
-
-    def _check(self, group: dict[str, Any]) -> None:
-        super()._check(group)
-        for key in ("lr_decay", "initial_accumulator_value"):
-            if not group[key] >= 0:
-                raise ValueError(f"Adagrad: {key} is {group[key]}, expected at least 0")
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         group = run.group

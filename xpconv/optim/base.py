@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from numbers import Real
+from typing import Any, ClassVar, NamedTuple
 
 from ..backend import Array, Backend, backend_of
 from ..errors import BackendError, DTypeError, ShapeError
+from ..geometry import to_float
 from ..layers.base import Parameter
 
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
@@ -25,6 +27,8 @@ class Run(NamedTuple):
 class Optimizer:
     """Base of all optimizers.
 
+    With `maximize` among its settings, a group goes up the gradient instead of down.
+
     Args:
         params: parameters (`model.parameters()`), or a list of groups `{"params": …, "lr": …}`, each with
             its own settings.
@@ -39,9 +43,11 @@ class Optimizer:
         TypeError: something that is no `Parameter`, or parameters of different backends or dtypes.
     """
 
+    not_negative: ClassVar[tuple[str, ...]] = ("weight_decay", "eps", "momentum")
+
     def __init__(self, params: Params, **defaults: Any) -> None:
         name = type(self).__name__
-        items = list(params)
+        items = self._listed(params)
         groups = items if items and isinstance(items[0], Mapping) else [{"params": items}]
         self.param_groups: list[dict[str, Any]] = []
         for group in groups:
@@ -53,7 +59,7 @@ class Optimizer:
             if "params" not in group:
                 raise ValueError(f"{name}: a group has no 'params', got {group}")
             members = group["params"]
-            members = [members] if isinstance(members, Parameter) else list(members)
+            members = [members] if isinstance(members, Parameter) else self._listed(members)
             group = {**defaults, **group, "params": members}
             self._check(group)
             self.param_groups.append(group)
@@ -80,7 +86,7 @@ class Optimizer:
         self._adopt()
         for run in list(self._runs()):
             p, g = self._data[run.where], self._grad[run.where]
-            self._update(p, g, run)
+            self._update(p, -g if run.group.get("maximize") else g, run)
         counts = [self._counts(group) for group in self.param_groups for _ in group["params"]]
         for i, parameter in enumerate(self._params):
             self._steps[i] += counts[i] and parameter.grad is not None
@@ -110,16 +116,29 @@ class Optimizer:
         return m, v
 
     def _check(self, group: dict[str, Any]) -> None:
+        """Check a group's settings and make them Python floats, which promote no array."""
         name = type(self).__name__
-        for key in ("lr", "weight_decay", "eps", "momentum"):
-            if key in group and not group[key] >= 0:
-                raise ValueError(f"{name}: {key} is {group[key]}, expected at least 0")
+        for key in ("lr", *self.not_negative):
+            if key in group:
+                group[key] = to_float(f"{name}: {key}", group[key], 0)
         betas = group.get("betas", (0, 0))
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"{name}: betas is {betas}, expected two numbers from 0 to below 1")
+        pair = isinstance(betas, Sequence) and len(betas) == 2
+        if not pair or not all(isinstance(beta, Real) and 0 <= float(beta) < 1 for beta in betas):
+            raise ValueError(f"{name}: betas is {betas!r}, expected two numbers from 0 to below 1")
+        if "betas" in group:
+            group["betas"] = tuple(map(float, betas))
         for parameter in group["params"]:
             if not isinstance(parameter, Parameter):
                 raise TypeError(f"{name}: params holds {parameter!r}; give model.parameters()")
+
+    def _listed(self, params: Any) -> list[Any]:
+        """As a list, if it has an order: that of the state."""
+        if isinstance(params, Iterable) and not isinstance(params, (set, frozenset, str, Mapping)):
+            return list(params)
+        raise TypeError(
+            f"{type(self).__name__}: params is {params!r}, expected a list of parameters or of groups; "
+            "give model.parameters()"
+        )
 
     @property
     def lr(self) -> float:
@@ -129,8 +148,9 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
+        rate = to_float(f"{type(self).__name__}: lr", value, 0)
         for group in self.param_groups:
-            group["lr"] = value
+            group["lr"] = rate
 
     @property
     def _backend(self) -> Backend:

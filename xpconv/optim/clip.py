@@ -7,11 +7,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..backend import Array, get_xp
+from ..geometry import to_float
+from ..kernels.portable import widened
 from ..layers.base import Parameter
 
 
 def clip_grad_norm_(
-    parameters: Parameter | Iterable[Parameter], max_norm: float, norm_type: float = 2.0
+    parameters: Parameter | Iterable[Parameter],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
 ) -> Array:
     """Scale all gradients together so that their norm is at most `max_norm`, as PyTorch's.
 
@@ -22,9 +27,10 @@ def clip_grad_norm_(
         parameters: those whose gradients are clipped; the ones without a gradient are skipped.
         max_norm: the largest norm allowed.
         norm_type: p of the p-norm; `math.inf` for the largest element.
+        error_if_nonfinite: raise where the norm is infinite or NaN; that waits for the device.
 
     Returns:
-        The norm before clipping, a 0-d array on the device (0.0 where there are no gradients).
+        The norm before clipping, a 0-d array on the device (0 where there are no gradients).
 
     Example:
         >>> import numpy as np, xpconv
@@ -35,18 +41,23 @@ def clip_grad_norm_(
         >>> p.grad.round(3)
         array([0.6, 0.8])
     """
-    if not max_norm >= 0:
-        raise ValueError(f"clip_grad_norm_: max_norm is {max_norm}, expected at least 0")
+    max_norm = to_float("clip_grad_norm_: max_norm", max_norm, 0)
+    norm_type = to_float("clip_grad_norm_: norm_type", norm_type)
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type is {norm_type}, expected above 0")
+    parameters = [parameters] if isinstance(parameters, Parameter) else list(parameters)
     grads = _grads(parameters)
     if not grads:
-        return 0.0
+        return get_xp(*(p.data for p in parameters)).zeros((), dtype="float32")
     xp = get_xp(*grads)
     if norm_type == math.inf:
         norm = xp.stack([xp.abs(g).max() for g in grads]).max()
     else:
-        norm = xp.stack([(xp.abs(g) ** norm_type).sum() for g in grads]).sum() ** (1 / norm_type)
+        norm = xp.stack([(xp.abs(widened(g)) ** norm_type).sum() for g in grads]).sum() ** (1 / norm_type)
+    if error_if_nonfinite and not xp.isfinite(norm):
+        raise RuntimeError(
+            f"clip_grad_norm_: the gradients' norm is {float(norm)}; lower the learning rate, or look for NaN"
+        )
     factor = xp.minimum(max_norm / (norm + 1e-6), 1.0)
     for g in grads:
         g *= factor.astype(g.dtype)
@@ -64,8 +75,7 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
         >>> p.grad
         array([ 1. , -0.5])
     """
-    if not clip_value >= 0:
-        raise ValueError(f"clip_grad_value_: clip_value is {clip_value}, expected at least 0")
+    clip_value = to_float("clip_grad_value_: clip_value", clip_value, 0)
     for g in _grads(parameters):
         xp = get_xp(g)
         xp.minimum(xp.maximum(g, -clip_value, out=g), clip_value, out=g)

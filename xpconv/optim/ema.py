@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..geometry import to_float
 from ..layers.base import Layer
 
 
@@ -32,10 +33,10 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, model: Layer, decay: float = 0.999) -> None:
-        if not 0 <= decay <= 1:
-            raise ValueError(f"ExponentialMovingAverage: decay is {decay}, expected a number from 0 to 1")
         self.model = model
-        self.decay = decay
+        self.decay = to_float("ExponentialMovingAverage: decay", decay)
+        if not 0 <= self.decay <= 1:
+            raise ValueError(f"ExponentialMovingAverage: decay is {decay}, expected a number from 0 to 1")
         self.averages = {name: p.data.copy() for name, p in model.named_parameters()}
 
     def update(self) -> None:

@@ -78,6 +78,8 @@ class LARS(Optimizer):
         array([3. , 3.5])
     """
 
+    not_negative = (*Optimizer.not_negative, "trust_coefficient")
+
     def __init__(
         self,
         params: Params,
@@ -95,11 +97,6 @@ class LARS(Optimizer):
             trust_coefficient=trust_coefficient,
             eps=eps,
         )
-
-    def _check(self, group: dict[str, Any]) -> None:
-        super()._check(group)
-        if not group["trust_coefficient"] >= 0:
-            raise ValueError(f"LARS: trust_coefficient is {group['trust_coefficient']}, expected at least 0")
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, decay = self._backend.xp, run.group, run.group["weight_decay"]

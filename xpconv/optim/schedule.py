@@ -7,9 +7,10 @@ Make one after the optimizer and call `step()` once an epoch (`OneCycleLR`: once
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..geometry import to_float, to_int
 from .base import Optimizer
 
 
@@ -32,10 +33,9 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(self).__name__}: optimizer is {optimizer!r}, expected an Optimizer")
         self.optimizer = optimizer
-        self.base_lrs: list[float] = [g.setdefault("initial_lr", g["lr"]) for g in optimizer.param_groups]
+        groups = _groups(type(self).__name__, optimizer)
+        self.base_lrs: list[float] = [g.setdefault("initial_lr", g["lr"]) for g in groups]
         self.last_epoch = 0
         self._apply()
 
@@ -71,9 +71,8 @@ class StepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        if step_size < 1:
-            raise ValueError(f"StepLR: step_size is {step_size}, expected at least 1")
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size = to_int("StepLR: step_size", step_size, 1)
+        self.gamma = to_float("StepLR: gamma", gamma)
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -94,7 +93,10 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
-        self.milestones, self.gamma = list(milestones), gamma
+        if not isinstance(milestones, Iterable):
+            raise TypeError(f"MultiStepLR: milestones is {milestones!r}, expected a list of ints")
+        self.milestones = [to_int("MultiStepLR: a milestone", m) for m in milestones]
+        self.gamma = to_float("MultiStepLR: gamma", gamma)
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -114,7 +116,7 @@ class ExponentialLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        self.gamma = gamma
+        self.gamma = to_float("ExponentialLR: gamma", gamma)
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -143,13 +145,13 @@ class LinearLR(LRScheduler):
         end_factor: float = 1.0,
         total_iters: int = 5,
     ) -> None:
-        if not 0 < start_factor <= 1:
+        self.start_factor = to_float("LinearLR: start_factor", start_factor)
+        self.end_factor = to_float("LinearLR: end_factor", end_factor)
+        self.total_iters = to_float("LinearLR: total_iters", total_iters, 1)
+        if not 0 < self.start_factor <= 1:
             raise ValueError(f"LinearLR: start_factor is {start_factor}, expected above 0 and at most 1")
-        if not 0 <= end_factor <= 1:
+        if not 0 <= self.end_factor <= 1:
             raise ValueError(f"LinearLR: end_factor is {end_factor}, expected a number from 0 to 1")
-        if total_iters < 1:
-            raise ValueError(f"LinearLR: total_iters is {total_iters}, expected at least 1")
-        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -177,9 +179,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
-        if T_max < 1:
-            raise ValueError(f"CosineAnnealingLR: T_max is {T_max}, expected at least 1")
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max = to_float("CosineAnnealingLR: T_max", T_max, 1)
+        self.eta_min = to_float("CosineAnnealingLR: eta_min", eta_min)
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -208,10 +209,9 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0) -> None:
-        for name, value in (("T_0", T_0), ("T_mult", T_mult)):
-            if value < 1 or not isinstance(value, int):
-                raise ValueError(f"CosineAnnealingWarmRestarts: {name} is {value}, expected an int from 1")
-        self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
+        name = "CosineAnnealingWarmRestarts"
+        self.T_0, self.T_mult = to_int(f"{name}: T_0", T_0, 1), to_int(f"{name}: T_mult", T_mult, 1)
+        self.eta_min = to_float(f"{name}: eta_min", eta_min)
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -272,20 +272,26 @@ class OneCycleLR(LRScheduler):
         final_div_factor: float = 1e4,
         three_phase: bool = False,
     ) -> None:
+        groups = _groups("OneCycleLR", optimizer)
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError("OneCycleLR: give total_steps, or epochs and steps_per_epoch")
-            total_steps = epochs * steps_per_epoch
-        if total_steps < 1:
-            raise ValueError(f"OneCycleLR: total_steps is {total_steps}, expected at least 1")
+            epochs = to_int("OneCycleLR: epochs", epochs, 1)
+            total_steps = epochs * to_int("OneCycleLR: steps_per_epoch", steps_per_epoch, 1)
+        total_steps = to_int("OneCycleLR: total_steps", total_steps, 1)
+        base_momentum = to_float("OneCycleLR: base_momentum", base_momentum)
+        max_momentum = to_float("OneCycleLR: max_momentum", max_momentum)
+        for argument, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
+            if to_float(f"OneCycleLR: {argument}", value) == 0:
+                raise ValueError(f"OneCycleLR: {argument} is 0, expected a number to divide by")
+        up = to_float("OneCycleLR: pct_start", pct_start) * total_steps - 1  # the last step that goes up
         if not 0 <= pct_start <= 1:
             raise ValueError(f"OneCycleLR: pct_start is {pct_start}, expected a number from 0 to 1")
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(
                 f"OneCycleLR: anneal_strategy is {anneal_strategy!r}, expected 'cos' or 'linear'"
             )
-        groups = optimizer.param_groups
-        tops = [float(max_lr)] * len(groups) if isinstance(max_lr, int | float) else list(max_lr)
+        tops = _each("OneCycleLR: max_lr", max_lr, len(groups))
         if len(tops) != len(groups):
             raise ValueError(f"OneCycleLR: max_lr has {len(tops)} values, expected one, or {len(groups)}")
         if cycle_momentum and not all("momentum" in g or "betas" in g for g in groups):
@@ -293,7 +299,11 @@ class OneCycleLR(LRScheduler):
         self.total_steps = total_steps
         self.anneal_strategy = anneal_strategy
         self.cycle_momentum = cycle_momentum
-        up = pct_start * total_steps - 1
+        if up == 0:
+            raise ValueError(
+                f"OneCycleLR: pct_start is {pct_start}, a single one of total_steps={total_steps}, and no "
+                "way up; give a little more or less"
+            )
         if three_phase:
             ends, lrs = [up, 2 * up, total_steps - 1], "start top start end"
             momenta = [max_momentum, base_momentum, max_momentum, max_momentum]
@@ -323,7 +333,7 @@ class OneCycleLR(LRScheduler):
         t, begin = self.last_epoch, 0.0
         for i, end in enumerate(self._ends):
             if t <= end or i == len(self._ends) - 1:
-                part = (t - begin) / (end - begin)
+                part = (t - begin) / (end - begin) if end > begin else 1.0
                 a, b = values[i], values[i + 1]
                 if self.anneal_strategy == "linear":
                     return (b - a) * part + a
@@ -371,26 +381,33 @@ class ReduceLROnPlateau:
         eps: float = 1e-8,
     ) -> None:
         name = "ReduceLROnPlateau"
-        if factor >= 1:
+        groups = _groups(name, optimizer)
+        self.factor = to_float(f"{name}: factor", factor)
+        if self.factor >= 1:
             raise ValueError(f"{name}: factor is {factor}, expected below 1")
         if mode not in ("min", "max"):
             raise ValueError(f"{name}: mode is {mode!r}, expected 'min' or 'max'")
         if threshold_mode not in ("rel", "abs"):
             raise ValueError(f"{name}: threshold_mode is {threshold_mode!r}, expected 'rel' or 'abs'")
-        groups = optimizer.param_groups
-        self.min_lrs = [float(min_lr)] * len(groups) if isinstance(min_lr, int | float) else list(min_lr)
+        self.min_lrs = _each(f"{name}: min_lr", min_lr, len(groups))
         if len(self.min_lrs) != len(groups):
             raise ValueError(f"{name}: min_lr has {len(self.min_lrs)} values, expected {len(groups)}")
         self.optimizer = optimizer
-        self.mode, self.factor, self.patience, self.cooldown, self.eps = mode, factor, patience, cooldown, eps
-        self.threshold, self.threshold_mode = threshold, threshold_mode
+        self.mode, self.threshold_mode = mode, threshold_mode
+        self.patience = to_int(f"{name}: patience", patience)
+        self.cooldown = to_int(f"{name}: cooldown", cooldown)
+        self.threshold = to_float(f"{name}: threshold", threshold)
+        self.eps = to_float(f"{name}: eps", eps)
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = 0
         self.cooldown_counter = 0
 
     def step(self, metrics: Any) -> None:
         """Look at the metric of an epoch."""
-        value = float(metrics)
+        try:
+            value = float(metrics)
+        except (TypeError, ValueError):
+            raise TypeError(f"ReduceLROnPlateau.step: metrics is {metrics!r}, expected a number") from None
         if self._better(value):
             self.best, self.num_bad_epochs = value, 0
         else:
@@ -414,3 +431,15 @@ class ReduceLROnPlateau:
         if self.threshold_mode == "rel":
             return sign * value < sign * self.best * (1 - sign * self.threshold)
         return sign * value < sign * self.best - self.threshold
+
+
+def _groups(name: str, optimizer: Optimizer) -> list[dict[str, Any]]:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{name}: optimizer is {optimizer!r}, expected an Optimizer")
+    return optimizer.param_groups
+
+
+def _each(where: str, value: float | Sequence[float], groups: int) -> list[float]:
+    """A number for each group: one for all, or a sequence."""
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value] * groups
+    return [to_float(where, v) for v in values]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
+from ..geometry import to_float
 from .base import Optimizer, Params, Run, decayed
 
 
@@ -22,6 +23,7 @@ class SGD(Optimizer):
         dampening: of the gradient's part in the momentum.
         weight_decay: L2 penalty, added to the gradient.
         nesterov: look ahead along the momentum; needs momentum and no dampening.
+        maximize: go up the gradient instead of down.
 
     Example:
         >>> import numpy as np, xpconv
@@ -41,6 +43,8 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -49,10 +53,12 @@ class SGD(Optimizer):
             dampening=dampening,
             weight_decay=weight_decay,
             nesterov=nesterov,
+            maximize=maximize,
         )
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
+        group["dampening"] = to_float("SGD: dampening", group["dampening"])
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov=True needs momentum above 0 and dampening 0")
 
