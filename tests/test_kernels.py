@@ -208,15 +208,15 @@ def test_the_variance_of_a_large_mean_is_exact():
 
 @pytest.mark.parametrize("shape", [(3,), (), (70, 5, 80, 90), (0, 3)])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
-def test_relu(shape, dtype):
+@pytest.mark.parametrize("ends", [(0.0, None), (-1.0, 2.0)])
+def test_clip(shape, dtype, ends):
     rng = np.random.default_rng(0)
-    x = rng.choice(np.array([-2, -0.0, 0, 3, np.nan, np.inf, -np.inf], dtype), shape)
+    x = rng.choice(np.array([-2, -0.0, 0, 1, 3, np.nan, np.inf, -np.inf], dtype), shape)
     for array in (x, x.T, x[..., ::2] if x.ndim else x):
-        y = engine.relu(np, array)
-        same_bits = portable.relu(np, array)
-        np.testing.assert_array_equal(y, same_bits)
+        y = engine.clip(np, array, *ends)
+        np.testing.assert_array_equal(y, portable.clip(np, array, *ends))
         g = rng.choice(np.array([-1, 5, np.inf, np.nan], dtype), y.shape)
-        ours, reference = (m.relu_backward(np, g, y) for m in (engine, portable))
+        ours, reference = (m.clip_backward(np, g, y, *ends) for m in (engine, portable))
         np.testing.assert_array_equal(ours, reference)
         assert ours.dtype == reference.dtype
 

@@ -287,14 +287,15 @@ def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
     task(slice(0, size))
 
 
-def relu(xp: Any, x: Array) -> Array:
-    """`max(x, 0)`; NaN stays NaN."""
-    return xp.maximum(x, 0)
+def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
+    """`min(max(x, low), high)`, without `high` no more than the maximum; NaN stays NaN."""
+    y = xp.maximum(x, low)
+    return y if high is None else xp.minimum(y, high)
 
 
-def relu_backward(xp: Any, grad: Array, y: Array) -> Array:
-    """`grad` where `y > 0` (or NaN), else 0."""
-    return xp.where(y <= 0, 0, grad)
+def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
+    """`grad` where `low < y < high` (or NaN), else 0."""
+    return xp.where(y <= low if high is None else (y <= low) | (y >= high), 0, grad)
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:

@@ -31,6 +31,7 @@ from .conv_lazy import LazyConv1d, LazyConv2d, LazyConv3d
 from .conv_separable import DepthwiseConv2d, SeparableConv2d
 from .conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, DropPath
+from .embedding import Embedding
 from .fold import Fold, Unfold
 from .global_pool import (
     GlobalAvgPool1d,
@@ -111,6 +112,7 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "Embedding",
     "Flatten",
     "Fold",
     "GlobalAvgPool1d",

@@ -40,6 +40,7 @@ class ReLU6(InPlace):
     """
 
     functions = ops.hardtanh, ops.hardtanh_backward
+    keeps_output = True
 
     def _values(self) -> tuple[Any, ...]:
         return 0.0, 6.0
@@ -220,6 +221,7 @@ class Hardtanh(InPlace):
     """
 
     functions = ops.hardtanh, ops.hardtanh_backward
+    keeps_output = True
     constants = (("min_val", -1.0), ("max_val", 1.0))
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:

@@ -1,6 +1,7 @@
 """Pointwise functions of several pieces; the smooth ones are in `smooth.py`.
 
-Each backward is written in the one array that forward keeps: the output `y` (`relu`) or the input `x`.
+Each backward is written in the one array that forward keeps: the output `y` (`relu`, `hardtanh`) or the
+input `x`.
 Where two pieces meet the gradient is PyTorch's.
 """
 
@@ -14,12 +15,12 @@ from ..backend import Array
 
 def relu(xp: Any, x: Array) -> Array:
     """`y = max(x, 0)`; NaN stays NaN."""
-    return kernels.of(xp).relu(xp, x)
+    return kernels.of(xp).clip(xp, x, 0.0, None)
 
 
 def relu_backward(xp: Any, grad: Array, y: Array) -> Array:
     """`dy/dx` is 0 where `y <= 0` and else 1, so 0 at the kink, as in PyTorch."""
-    return kernels.of(xp).relu_backward(xp, grad, y)
+    return kernels.of(xp).clip_backward(xp, grad, y, 0.0, None)
 
 
 def leaky_relu(xp: Any, x: Array, slope: float | Array) -> Array:
@@ -50,12 +51,12 @@ def elu_backward(xp: Any, grad: Array, x: Array, alpha: float, scale: float, rat
 
 def hardtanh(xp: Any, x: Array, low: float, high: float) -> Array:
     """`y = min(max(x, low), high)`."""
-    return xp.minimum(xp.maximum(x, low), high)
+    return kernels.of(xp).clip(xp, x, low, high)
 
 
-def hardtanh_backward(xp: Any, grad: Array, x: Array, low: float, high: float) -> Array:
-    """`dy/dx` is 1 where `low < x < high`, else 0."""
-    return xp.where((x <= low) | (x >= high), 0, grad)
+def hardtanh_backward(xp: Any, grad: Array, y: Array, low: float, high: float) -> Array:
+    """`dy/dx` is 1 where `low < x < high`, else 0; of `y` the same can be said."""
+    return kernels.of(xp).clip_backward(xp, grad, y, low, high)
 
 
 def hardsigmoid(xp: Any, x: Array) -> Array:

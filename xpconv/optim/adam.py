@@ -128,6 +128,8 @@ class NAdam(Optimizer):
 
     not_negative = (*Optimizer.not_negative, "momentum_decay")
 
+    by_element = False
+
     def __init__(
         self,
         params: Params,

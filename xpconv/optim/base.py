@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
+from .. import kernels
 from ..backend import Array, Backend, backend_of
 from ..errors import BackendError, DTypeError, ShapeError
 from ..geometry import to_float
@@ -44,6 +46,8 @@ class Optimizer:
     """
 
     not_negative: ClassVar[tuple[str, ...]] = ("weight_decay", "eps", "momentum")
+
+    by_element: ClassVar[bool] = True  # whether `_update` treats every element by itself
 
     def __init__(self, params: Params, **defaults: Any) -> None:
         name = type(self).__name__
@@ -85,11 +89,21 @@ class Optimizer:
             )
         self._adopt()
         for run in list(self._runs()):
-            p, g = self._data[run.where], self._grad[run.where]
-            self._update(p, -g if run.group.get("maximize") else g, run)
+            if self.by_element:
+                kernels.of(self._backend.xp).in_blocks(
+                    self._backend.xp, partial(self._update_part, run), run.where.stop - run.where.start
+                )
+            else:
+                self._update_part(run, slice(0, run.where.stop - run.where.start))
         counts = [self._counts(group) for group in self.param_groups for _ in group["params"]]
         for i, parameter in enumerate(self._params):
             self._steps[i] += counts[i] and parameter.grad is not None
+
+    def _update_part(self, run: Run, part: slice) -> None:
+        """Update some of a run's elements."""
+        where = slice(run.where.start + part.start, run.where.start + part.stop)
+        p, g = self._data[where], self._grad[where]
+        self._update(p, -g if run.group.get("maximize") else g, run._replace(where=where))
 
     def _counts(self, group: dict[str, Any]) -> bool:
         """Whether a step with this group's settings counts as one, for `Run.step`."""
@@ -102,7 +116,7 @@ class Optimizer:
     def _moment(self, name: str, run: Run) -> Array:
         """This run's part of a buffer that lives as long as the optimizer; it starts at zero."""
         if name not in self._moments:
-            self._moments[name] = self._backend.xp.zeros_like(self._data)
+            self._moments.setdefault(name, self._backend.xp.zeros_like(self._data))  # one of several threads
         return self._moments[name][run.where]
 
     def _averages(self, g: Array, run: Run) -> tuple[Array, Array]:

@@ -80,6 +80,8 @@ class LARS(Optimizer):
 
     not_negative = (*Optimizer.not_negative, "trust_coefficient")
 
+    by_element = False
+
     def __init__(
         self,
         params: Params,
@@ -137,6 +139,8 @@ class LAMB(Optimizer):
         >>> p.data.round(4)
         array([2.6464, 4.3536])
     """
+
+    by_element = False
 
     def __init__(
         self,

@@ -5,11 +5,13 @@ Each takes and gives what its namesake in `portable` does, by value, dtype and s
 
 from .conv import conv, conv_input_grad, conv_weight_grad
 from .norm import centred_sums, combine, scale_shift, statistics
-from .pointwise import in_blocks, matmul, relu, relu_backward
+from .pointwise import clip, clip_backward, in_blocks, matmul
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
 
 __all__ = [
     "centred_sums",
+    "clip",
+    "clip_backward",
     "combine",
     "conv",
     "conv_input_grad",
@@ -18,8 +20,6 @@ __all__ = [
     "matmul",
     "max_pool",
     "max_pool_input_grad",
-    "relu",
-    "relu_backward",
     "scale_shift",
     "statistics",
     "sum_pool",

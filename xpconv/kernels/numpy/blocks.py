@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import threading
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ...backend import Array
 from ...geometry import Window
@@ -37,30 +40,43 @@ def shares(work: list[Block]) -> list[list[Block]]:
     return [work[i * len(work) // count : (i + 1) * len(work) // count] for i in range(count)]
 
 
-def padded(x: Array, window: Window, block: Block) -> Array:
-    """The part of `x (N, *S, C)` that a block's output looks at, with the window's zeros around it.
+class Frame:
+    """What blocks of output see of the images `x (N, *S, C)`, with the window's zeros around it."""
 
-    A view where there are none, else the thread's scratch array of that name.
-    """
-    inside, into, shape = [], [], []
-    for axis, (n, k, s, (lo, hi), d) in enumerate(
-        zip(x.shape[1:-1], window.kernel, window.stride, window.padding, window.dilation, strict=True)
-    ):
-        start, stop = -lo, n + hi
-        if axis == 0:
-            start = block.rows.start * s - lo
-            stop = (block.rows.stop - 1) * s - lo + d * (k - 1) + 1
-        first = min(max(start, 0), n)
-        last = min(max(stop, first), n)
-        inside.append(slice(first, last))
-        into.append(slice(first - start, last - start))
-        shape.append(stop - start)
-    part = x[block.images][ALL + tuple(inside)]
-    if part.shape[1:-1] == tuple(shape):
-        return part
-    result = memory.scratch("padded", (part.shape[0], *shape, x.shape[-1]), x.dtype)
-    for axis, (here, n) in enumerate(zip(into, shape, strict=True), start=1):
-        result[ALL * axis + (slice(0, here.start),)] = 0
-        result[ALL * axis + (slice(here.stop, n),)] = 0
-    result[ALL + tuple(into)] = part
-    return result
+    def __init__(self, x: Array, window: Window) -> None:
+        self.x, self.window = x, window
+        self._last: dict[int, tuple[Any, Array, Array]] = {}  # by thread: key, scratch array, its inside
+
+    def of(self, block: Block) -> Array:
+        """A view where no zeros are seen, else the thread's scratch array: valid until the next call.
+
+        The zeros of the block before are still there if its shape was the same: then it is the same object.
+        """
+        inside, into, shape = [], [], []
+        for axis, (n, k, s, (lo, hi), d) in enumerate(zip(self.x.shape[1:-1], *self.window, strict=True)):
+            start, stop = -lo, n + hi
+            if axis == 0:
+                start = block.rows.start * s - lo
+                stop = (block.rows.stop - 1) * s - lo + d * (k - 1) + 1
+            first = min(max(start, 0), n)
+            last = min(max(stop, first), n)
+            inside.append(slice(first, last))
+            into.append((first - start, last - start))
+            shape.append(stop - start)
+        part = self.x[block.images][ALL + tuple(inside)]
+        if part.shape[1:-1] == tuple(shape):
+            return part
+        key = part.shape[0], tuple(into), tuple(shape)
+        thread = threading.get_ident()
+        before = self._last.get(thread)
+        if before is not None and before[0] == key:
+            np.copyto(before[2], part)
+            return before[1]
+        result = memory.scratch("padded", (part.shape[0], *shape, part.shape[-1]), part.dtype)
+        for axis, (a, b) in enumerate(into, start=1):
+            result[ALL * axis + (slice(0, a),)] = 0
+            result[ALL * axis + (slice(b, None),)] = 0
+        middle = result[ALL + tuple(slice(a, b) for a, b in into)]
+        np.copyto(middle, part)
+        self._last[thread] = key, result, middle
+        return result

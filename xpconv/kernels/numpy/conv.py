@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from math import prod
 from typing import Any
 
@@ -12,10 +13,10 @@ from numpy.lib.stride_tricks import as_strided
 from ...backend import Array
 from ...geometry import Window
 from .. import portable
-from . import depthwise, memory, threads, winograd
-from .blocks import ALL, Block, cut, padded, shares
+from . import depthwise, memory, rows, threads, winograd
+from .blocks import ALL, Block, Frame, cut, shares
 
-COLUMN_BYTES = 1 << 19  # of a thread's column buffer: it and what the product touches stay in the L2 cache
+COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
 def conv(xp: Any, x: Array, weight: Array, window: Window, groups: int, bias: Array | None = None) -> Array:
@@ -30,11 +31,14 @@ def conv(xp: Any, x: Array, weight: Array, window: Window, groups: int, bias: Ar
         return portable.conv(xp, x, weight, window, groups, bias)
     if winograd.pays(x, weight.shape, window, groups):
         return winograd.conv(x, weight, window, y, bias)
+    if rows.pays(x, window, groups):
+        return rows.conv(x, weight, window, y, bias)
     w = np.swapaxes(portable.weight_matrix(xp, weight, groups), 1, 2)
     k = weight.shape[0] // groups
     images = np.moveaxis(y, 1, -1)
     columns = Columns(x, window, groups)
     work = cut(x.shape[0], output[0], columns.row_bytes, COLUMN_BYTES)
+    wide = None if bias is None else np.tile(bias, prod(output[1:]))  # of a row: NumPy's loops like them long
 
     def task(i: int) -> None:
         block = work[i]
@@ -44,8 +48,9 @@ def conv(xp: Any, x: Array, weight: Array, window: Window, groups: int, bias: Ar
             np.matmul(col[0], w[0], out=out[:, 0])
         else:
             out[...] = np.moveaxis(np.matmul(col, w), 0, 1)
-        if bias is not None:
-            out += bias.reshape(groups, k)
+        if wide is not None:
+            lines = images[block.images, block.rows].reshape(-1, wide.size)
+            np.add(lines, wide, out=lines)
 
     threads.run(task, len(work))
     return y
@@ -64,6 +69,8 @@ def conv_weight_grad(
         return portable.conv_weight_grad(xp, grad, x, weight_shape, window, groups)
     if winograd.pays(x, weight_shape, window, groups):
         return winograd.weight_grad(grad, x, weight_shape, window)
+    if rows.pays(x, window, groups):
+        return rows.weight_grad(grad, x, weight_shape, window)
     columns = Columns(x, window, groups)
     work = shares(cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES))
     images = np.moveaxis(grad, 1, -1)
@@ -148,15 +155,15 @@ def _by_columns(
     taps = window.taps(x_shape[2:], output)
 
     def task(i: int) -> None:
-        rows = work[i].images
-        g = np.moveaxis(images[rows].reshape(-1, groups, k), 1, 0)
+        part = work[i].images
+        g = np.moveaxis(images[part].reshape(-1, groups, k), 1, 0)
         dcol = memory.scratch("columns", (groups, g.shape[1], w.shape[2]), grad.dtype)
         np.matmul(g, w, out=dcol)
         dcol = np.moveaxis(dcol.reshape(groups, -1, *output, *window.kernel, c), 0, -2)
-        part = into[rows]
-        part[...] = 0
+        target = into[part]
+        target[...] = 0
         for tap in taps:
-            part[ALL + tap.into] += dcol[ALL + tap.out + tap.offset]
+            target[ALL + tap.into] += dcol[ALL + tap.out + tap.offset]
 
     threads.run(task, len(work))
     return dx
@@ -168,6 +175,7 @@ class Columns:
     def __init__(self, x: Array, window: Window, groups: int) -> None:
         self.x = np.moveaxis(x, 1, -1)
         self.window, self.groups = window, groups
+        self.frame = Frame(self.x, window)
         self.output = window.output_shape(x.shape[2:])
         self.channels = x.shape[1] // groups
         self.length = self.channels * prod(window.kernel)
@@ -178,32 +186,35 @@ class Columns:
             and not any(lo or hi for lo, hi in window.padding)
         )
         # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
-        self.by_tap = groups == 1 and x.shape[1] * window.kernel[-1] < 16 and not self.pointwise
+        self.by_tap = groups == 1 and x.shape[1] * window.kernel[-1] < 16
+        self._last: dict[int, tuple[Array, Array, Array]] = {}  # by thread: what of a frame, windows, columns
 
     def of(self, block: Block) -> Array:
         x, groups = self.x, self.groups
         if self.pointwise and (groups == 1 or x.flags.c_contiguous):
             flat = x[block.images, block.rows].reshape(-1, groups, self.channels)
             return np.moveaxis(flat, 1, 0)
-        part = padded(self.x, self.window, block)
-        window = self.window
-        count, rows = part.shape[0], block.rows.stop - block.rows.start
-        by_image, *by_pixel, by_channel = part.strides
-        positions = [s * t for s, t in zip(by_pixel, window.stride, strict=True)]
-        taps = [s * d for s, d in zip(by_pixel, window.dilation, strict=True)]
-        pixels = (count, rows, *self.output[1:])
+        part = self.frame.of(block)
+        thread = threading.get_ident()
+        before = self._last.get(thread)
+        if before is None or before[0] is not part:
+            seen = self._windows(part, block.rows.stop - block.rows.start)
+            before = part, seen, memory.scratch("columns", seen.shape, part.dtype)
+            self._last[thread] = before
+        np.copyto(before[2], before[1])
         if self.by_tap:
-            seen = as_strided(
-                part, (*window.kernel, self.channels, *pixels), (*taps, by_channel, by_image, *positions)
-            )
-            col = memory.scratch("columns", seen.shape, part.dtype)
-            np.copyto(col, seen)
-            return col.reshape(1, self.length, -1).swapaxes(1, 2)
-        seen = as_strided(
-            part,
-            (groups, *pixels, *window.kernel, self.channels),
-            (self.channels * by_channel, by_image, *positions, *taps, by_channel),
-        )
-        col = memory.scratch("columns", seen.shape, part.dtype)
-        np.copyto(col, seen)
-        return col.reshape(groups, -1, self.length)
+            return before[2].reshape(1, self.length, -1).swapaxes(1, 2)
+        return before[2].reshape(groups, -1, self.length)
+
+    def _windows(self, part: Array, rows: int) -> Array:
+        """A view: every pixel's window, `(G, n, *P, *R, C/G)`, or `(*R, C, n, *P)` by tap."""
+        by_image, *by_pixel, by_channel = part.strides
+        positions = [s * t for s, t in zip(by_pixel, self.window.stride, strict=True)]
+        taps = [s * d for s, d in zip(by_pixel, self.window.dilation, strict=True)]
+        pixels = (part.shape[0], rows, *self.output[1:])
+        if self.by_tap:
+            shape = (*self.window.kernel, self.channels, *pixels)
+            return as_strided(part, shape, (*taps, by_channel, by_image, *positions))
+        shape = (self.groups, *pixels, *self.window.kernel, self.channels)
+        strides = (self.channels * by_channel, by_image, *positions, *taps, by_channel)
+        return as_strided(part, shape, strides)

@@ -15,9 +15,9 @@ from ...backend import Array
 from ...geometry import Window
 from .. import portable
 from . import memory, threads
-from .blocks import ALL, Block, cut, padded, shares
+from .blocks import ALL, Block, Frame, cut, shares
 
-BLOCK_BYTES = 1 << 19
+BLOCK_BYTES = 1 << 21
 TAPS = "rstuv"  # einsum's names of the kernel's axes
 PIXELS = "hwxyz"  # and of the image's
 
@@ -34,6 +34,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) 
     merged = _merges(x, window)
     if merged:  # pixels and channels of a row are one axis: long runs for the innermost loop
         w = np.tile(w, y.shape[-1])
+    frame = Frame(x, window)
     work = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES)
     taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - merged]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
@@ -41,7 +42,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) 
     def task(i: int) -> None:
         block = work[i]
         out = into[block.images, block.rows]
-        seen = _seen(x, window, block, out.shape[2:-1], merged)
+        seen = _seen(frame, block, out.shape[2:-1], merged)
         np.einsum(formula, seen, w, out=out.reshape(*out.shape[:-2], -1) if merged else out)
         if bias is not None:
             out += bias
@@ -55,6 +56,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     x, g = np.moveaxis(x, 1, -1), np.moveaxis(grad, 1, -1)
     merged = _merges(x, window)
     channels = x.shape[-1]
+    frame = Frame(x, window)
     work = shares(cut(x.shape[0], g.shape[1], 2 * g[0, 0].nbytes, BLOCK_BYTES))
     parts: list[Array] = [None] * len(work)
     pixels = PIXELS[: len(window.kernel) - merged]
@@ -64,7 +66,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
         total = np.zeros((*window.kernel, channels), x.dtype)
         for block in work[i]:
             out = g[block.images, block.rows]
-            seen = _seen(x, window, block, out.shape[2:-1], merged)
+            seen = _seen(frame, block, out.shape[2:-1], merged)
             out = out.reshape(*out.shape[:-2], -1) if merged else out
             for tap in np.ndindex(window.kernel):
                 part = np.einsum(formula, seen[ALL + ALL + tap], out)
@@ -102,9 +104,9 @@ def _merges(x: Array, window: Window) -> bool:
     return window.stride[-1] == 1 and len(window.kernel) > 1
 
 
-def _seen(x: Array, window: Window, block: Block, row: tuple[int, ...], merged: bool) -> Array:
+def _seen(frame: Frame, block: Block, row: tuple[int, ...], merged: bool) -> Array:
     """A view `(n, rows, *taps, *row, C)` of a block's padded images; the last two axes as one if merged."""
-    part = padded(x, window, block)
+    part, window = frame.of(block), frame.window
     if not part.flags.c_contiguous:
         part = _contiguous(part)
     by_image, *by_pixel, by_channel = part.strides

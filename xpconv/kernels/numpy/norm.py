@@ -10,9 +10,8 @@ from ...backend import Array
 from .. import portable
 from . import memory, threads
 from .blocks import Block, cut, shares
-from .pointwise import WORTH
 
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 22
 WIDTH = 4096  # elements: rows of several pixels side by side, as NumPy's loops like long rows
 
 
@@ -71,7 +70,7 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
         squares = rows.narrow(np.einsum("ij,ij->j", rest, rest))
         parts[i] = count, mean + low, squares - count * low**2
 
-    _run(task, work, x.size)
+    threads.run(task, len(work), x.size)
     count, mean, squares = parts[0]
     for n, other, more in parts[1:]:
         step = other - mean
@@ -99,7 +98,7 @@ def scale_shift(xp: Any, x: Array, mean: Array, scale: Array, shift: Array) -> A
         np.multiply(out, factor, out=out)
         np.add(out, offset, out=out)
 
-    _run(task, work, x.size)
+    threads.run(task, len(work), x.size)
     return y
 
 
@@ -124,7 +123,7 @@ def centred_sums(xp: Any, grad: Array, x: Array, mean: Array) -> tuple[Array, Ar
             total[1] += rows.narrow(np.einsum("ij,ij->j", g, rest))
         parts[i] = total
 
-    _run(task, runs, x.size)
+    threads.run(task, len(runs), x.size)
     sums, products = sum(parts)
     return sums, products - sums * (mean - near)
 
@@ -150,7 +149,7 @@ def combine(xp: Any, grad: Array, x: Array, mean: Array, a: Array, b: Array, c: 
         np.add(out, part, out=out)
         np.add(out, offset, out=out)
 
-    _run(task, work, x.size)
+    threads.run(task, len(work), x.size)
     return dx
 
 
@@ -161,11 +160,3 @@ def _column_sums(block: Array) -> Array:
 def _cut(rows: Rows) -> list[Block]:
     matrix = rows.matrix
     return cut(1, matrix.shape[0], matrix.shape[1] * matrix.itemsize, BLOCK_BYTES)
-
-
-def _run(task: threads.Task, work: list[Any], size: int) -> None:
-    if size < WORTH:
-        for i in range(len(work)):
-            task(i)
-    else:
-        threads.run(task, len(work))

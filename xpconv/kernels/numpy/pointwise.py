@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...backend import Array
+from .. import portable
 from . import memory, threads
 
-BLOCK = 1 << 16  # elements
-WORTH = 1 << 18  # elements from which a second thread is worth waking
+BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for the interpreter lock
 MATMUL_WORTH = 1 << 23  # multiplications, likewise
 
 
 def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
     """`task` on slices of 0…size that fit the cache, on all cores where there is work enough."""
-    count = max(1, -(-size // BLOCK))
+    count = max(threads.get_num_threads() if size >= threads.WORTH else 1, -(-size // BLOCK))
 
     def part(i: int) -> None:
         task(slice(i * size // count, (i + 1) * size // count))
 
-    if size < WORTH:
-        for i in range(count):
-            part(i)
-    else:
-        threads.run(part, count)
+    threads.run(part, count, size)
 
 
 def flat(x: Array) -> Array | None:
@@ -56,47 +53,51 @@ def like(x: Array, y: Array) -> Array:
     return copy
 
 
-def zeros(count: int, dtype: Any) -> Array:
-    """An operand: NumPy's loops are three times as fast with an array as with a scalar."""
-    key = np.dtype(dtype)
-    if key not in _zeros:
-        _zeros[key] = np.zeros(BLOCK + 1, key)
-    return _zeros[key][:count]
+@functools.lru_cache(maxsize=32)
+def constant(value: float, dtype: Any) -> Array:
+    """An operand as long as a block: NumPy's loops are three times as fast with an array as with a scalar."""
+    array = np.full(BLOCK + 1, value, dtype)
+    array.flags.writeable = False
+    return array
 
 
-_zeros: dict[Any, Array] = {}
-
-
-def relu(xp: Any, x: Array) -> Array:
-    """As `portable.relu`."""
+def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
+    """As `portable.clip`."""
     y = empty_like(x)
     source, into = flat(x), flat(y)
     if source is None or into is None:
-        return np.maximum(x, 0, out=y)
+        y[...] = portable.clip(xp, x, low, high)
+        return y
 
     def task(part: slice) -> None:
         out = into[part]
-        np.maximum(source[part], zeros(out.size, out.dtype), out=out)
+        np.maximum(source[part], constant(low, out.dtype)[: out.size], out=out)
+        if high is not None:
+            np.minimum(out, constant(high, out.dtype)[: out.size], out=out)
 
     in_blocks(xp, task, x.size)
     return y
 
 
-def relu_backward(xp: Any, grad: Array, y: Array) -> Array:
-    """As `portable.relu_backward`; the mask times the gradient's bits, so that 0 · ∞ is 0."""
+def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
+    """As `portable.clip_backward`; the mask times the gradient's bits, so that 0 · ∞ is 0."""
     grad = like(grad, y)
     dx = empty_like(y)
     source, kept, into = flat(grad), flat(y), flat(dx)
     if source is None or kept is None or into is None:
-        dx[...] = np.where(y <= 0, 0, grad)
+        dx[...] = portable.clip_backward(xp, grad, y, low, high)
         return dx
     bits = f"i{y.dtype.itemsize}"
     source, into = source.view(bits), into.view(bits)
 
     def task(part: slice) -> None:
-        out = into[part]
+        out, seen = into[part], kept[part]
         mask = memory.scratch("mask", (out.size,), bool)
-        np.less_equal(kept[part], zeros(out.size, kept.dtype), out=mask)
+        np.less_equal(seen, constant(low, seen.dtype)[: out.size], out=mask)
+        if high is not None:
+            above = memory.scratch("above", (out.size,), bool)
+            np.greater_equal(seen, constant(high, seen.dtype)[: out.size], out=above)
+            np.logical_or(mask, above, out=mask)
         np.logical_not(mask, out=mask)
         np.multiply(source[part], mask, out=out)
 

@@ -12,9 +12,8 @@ from ...geometry import Window
 from .. import portable
 from . import memory, threads
 from .blocks import ALL, Block, cut
-from .pointwise import WORTH
 
-BLOCK_BYTES = 1 << 19
+BLOCK_BYTES = 1 << 22
 
 
 def max_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> tuple[Array, Array]:
@@ -48,7 +47,7 @@ def max_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> tupl
             np.maximum(number, step, out=number)
         finite[i] = bool(np.isfinite(top, out=better).all())
 
-    _run(task, work, x.size)
+    threads.run(task, len(work), x.size)
     return (y, winner) if all(finite) else portable.max_pool(xp, x, window, output)
 
 
@@ -94,7 +93,7 @@ def max_pool_input_grad(
                 target = part[ALL + tap.into]
                 np.add(target, product[where], out=target)
 
-    _run(task, work, dx.size)
+    threads.run(task, len(work), dx.size)
     return dx
 
 
@@ -112,7 +111,7 @@ def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Arra
             target = out[ALL + tap.out]
             np.add(target, part[ALL + tap.into], out=target)
 
-    _run(task, work, x.size)
+    threads.run(task, len(work), x.size)
     return y
 
 
@@ -130,18 +129,10 @@ def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: 
             target = part[ALL + tap.into]
             np.add(target, values[ALL + tap.out], out=target)
 
-    _run(task, work, dx.size)
+    threads.run(task, len(work), dx.size)
     return dx
 
 
 def _cut(x: Array) -> list[Block]:
     """Whole images."""
     return cut(x.shape[0], 1, prod(x.shape[1:]) * x.itemsize, BLOCK_BYTES)
-
-
-def _run(task: threads.Task, work: list[Block], size: int) -> None:
-    if size < WORTH:
-        for i in range(len(work)):
-            task(i)
-    else:
-        threads.run(task, len(work))

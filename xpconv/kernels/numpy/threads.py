@@ -6,20 +6,18 @@ give blocks of tens of microseconds at least. A sleeping thread takes as long to
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from glob import glob
-from pathlib import Path
-from typing import Any
 
-import numpy as np
+from . import blas
 
 Task = Callable[[int], None]
+
+WORTH = 1 << 18  # elements from which a second thread is worth waking
 
 _inside = threading.local()  # .busy: this thread works on a block, and must not ask others for help
 
@@ -68,12 +66,12 @@ class Pool:
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
 
-    def run(self, task: Task, count: int) -> None:
-        """`task(i)` for every i below `count`, in any order, on all threads; the first error comes back.
+    def run(self, task: Task, count: int, share: bool) -> None:
+        """`task(i)` for every i below `count`, in any order; the first error comes back.
 
         From inside a task, or while another caller has the threads, it runs right here.
         """
-        helpers = min(count, self.count) - 1
+        helpers = min(count, self.count) - 1 if share else 0
         if helpers < 1 or getattr(_inside, "busy", False) or not self._lock.acquire(blocking=False):
             with one_blas_thread():
                 for i in range(count):
@@ -115,9 +113,9 @@ class Pool:
 _pool = Pool()
 
 
-def run(task: Task, count: int) -> None:
-    """`task(i)` for every i below `count`, on all threads."""
-    _pool.run(task, count)
+def run(task: Task, count: int, elements: int = WORTH) -> None:
+    """`task(i)` for every i below `count`: on all threads, if the `elements` to work on are worth it."""
+    _pool.run(task, count, elements >= WORTH)
 
 
 def get_num_threads() -> int:
@@ -148,22 +146,6 @@ if hasattr(os, "register_at_fork"):
 # --- BLAS -------------------------------------------------------------------------------------------
 
 
-def _find_openblas() -> tuple[Any, Any] | None:
-    """`(get, set)` of the number of threads of the OpenBLAS that NumPy's wheel brings, if it is there."""
-    folder = Path(np.__file__).parent
-    for path in glob(str(folder.parent / "numpy.libs" / "*openblas*")) + glob(
-        str(folder / ".dylibs" / "*openblas*")
-    ):
-        library = ctypes.CDLL(path)
-        for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", "")):
-            get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
-            put = getattr(library, f"{prefix}openblas_set_num_threads{suffix}", None)
-            if get is not None and put is not None:
-                return get, put
-    return None
-
-
-_openblas = _find_openblas()
 _blas_lock = threading.Lock()
 _blas_users = 0
 _blas_before = 1
@@ -173,15 +155,14 @@ _blas_before = 1
 def one_blas_thread() -> Iterator[None]:
     """BLAS works in the calling thread alone, until the last of those who asked for it leaves."""
     global _blas_users, _blas_before
-    if _openblas is None:
+    if blas.set_num_threads is None:
         yield
         return
-    get, put = _openblas
     with _blas_lock:
         if _blas_users == 0:
-            _blas_before = get()
+            _blas_before = blas.get_num_threads()
             if _blas_before > 1:
-                put(1)
+                blas.set_num_threads(1)
         _blas_users += 1
     try:
         yield
@@ -189,4 +170,4 @@ def one_blas_thread() -> Iterator[None]:
         with _blas_lock:
             _blas_users -= 1
             if _blas_users == 0 and _blas_before > 1:
-                put(_blas_before)
+                blas.set_num_threads(_blas_before)

@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import as_strided
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import Block, cut, padded, shares
+from .blocks import Block, Frame, cut, shares
 
 TILE, SEEN = 4, 6
 BLOCK_BYTES = 1 << 21
@@ -53,6 +53,7 @@ def pays(x: Array, weight_shape: tuple[int, ...], window: Window, groups: int) -
     return bool(tiles * (72 * c * k + 4500 * c + 2500 * k) + 1500 * c * k < 0.85 * direct)
 
 
+@threads.one_blas_thread()
 def conv(
     x: Array, weight: Array, window: Window, y: Array, bias: Array | None = None, mirrored: bool = False
 ) -> Array:
@@ -85,6 +86,7 @@ def conv(
     return y
 
 
+@threads.one_blas_thread()
 def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
     """`dw (K, C, 3, 3)`."""
     k, c = weight_shape[:2]
@@ -129,7 +131,7 @@ class Tiles:
             (lo, TILE * count + 2 - n - lo)
             for n, count, (lo, _) in zip(x.shape[2:], self.count, window.padding, strict=True)
         )
-        self.window = Window((SEEN, SEEN), (TILE, TILE), padding, (1, 1))
+        self.frame = Frame(self.x, Window((SEEN, SEEN), (TILE, TILE), padding, (1, 1)))
         self.matrix = _kron(B, x.dtype)
 
     def row_bytes(self, channels: int) -> int:
@@ -138,7 +140,7 @@ class Tiles:
 
     def transformed(self, block: Block) -> Array:
         """`V (36, tiles, C)` of a block."""
-        part = padded(self.x, self.window, block)
+        part = self.frame.of(block)
         by_image, by_row, by_column, by_channel = part.strides
         rows = block.rows.stop - block.rows.start
         seen = as_strided(

@@ -1,0 +1,139 @@
+"""Convolution of few channels without a column buffer.
+
+Pixels of a padded image lie one after the other, C numbers each, so a window's row of S pixels is S·C numbers
+in one piece. Windows that start S pixels apart do not overlap: they are the rows of a plain matrix. So each
+kernel row and each phase of the S is one matrix product in place, and products of kernel rows add up:
+
+    y[f + S t] = Σ_r  x[f + S t + r·width, …, S pixels] @ w[r]          for phases f = 0 … S-1
+
+Positions run on across the ends of image rows; what they give there is not copied out.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from ...backend import Array
+from ...geometry import Window
+from . import blas, memory, threads
+from .blocks import Block, Frame, cut, shares
+
+BLOCK_BYTES = 1 << 21
+WIDEST = 128  # numbers in a window's row: beyond it columns are as fast, as their copy is the smaller part
+
+
+def pays(x: Array, window: Window, groups: int) -> bool:
+    """Where the copies of im2col are a large part of its time, and little is wasted at the ends of rows."""
+    if blas.gemm is None or str(x.dtype) not in blas.gemm or groups > 1:
+        return False
+    if len(window.kernel) != 2 or window.stride != (1, 1) or window.dilation != (1, 1):
+        return False
+    run = window.kernel[1] * x.shape[1]
+    output = window.output_shape(x.shape[2:])
+    spatial = [n + sum(pads) for n, pads in zip(x.shape[2:], window.padding, strict=True)]
+    waste = spatial[0] * spatial[1] / (output[0] * output[1])
+    return bool(window.kernel[1] > 1 and x.shape[1] >= 8 and run <= WIDEST and waste < 1.4)
+
+
+def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) -> Array:
+    """Into `y (N, K, P, Q)`."""
+    rows = Rows(x, window, weight.shape[0])
+    w = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
+    into = np.moveaxis(y, 1, -1)
+    wide = None if bias is None else np.tile(bias, y.shape[3])
+    work = cut(x.shape[0], y.shape[2], rows.row_bytes, BLOCK_BYTES)
+
+    def task(i: int) -> None:
+        block = work[i]
+        images = rows.of(block)
+        values = rows.values(images)
+        rows.products(images, w, values, gradient=False)
+        out = into[block.images, block.rows]
+        seen = values[:, : out.shape[1], : out.shape[2]]
+        if wide is None:
+            np.copyto(out, seen)
+        else:  # pixels and channels as one axis: NumPy's loops like them long
+            line = (*out.shape[:2], wide.size)
+            np.add(seen.reshape(line), wide, out=out.reshape(line))
+
+    threads.run(task, len(work))
+    return y
+
+
+def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
+    """`dw (K, C, R, S)`: the same products, with the gradient on the other side, zero where no output is."""
+    k, c, r, s = weight_shape
+    rows = Rows(x, window, k)
+    g = np.moveaxis(grad, 1, -1)
+    work = shares(cut(x.shape[0], grad.shape[2], rows.row_bytes, BLOCK_BYTES))
+    parts: list[Array] = [None] * len(work)
+
+    def task(i: int) -> None:
+        total = np.zeros((r, s, c, k), x.dtype)
+        for block in work[i]:
+            images = rows.of(block)
+            values = rows.values(images)
+            part = g[block.images, block.rows]
+            p, q = part.shape[1:3]
+            values[:, :p, :q] = part
+            values[:, p:] = 0
+            values[:, :p, q:] = 0
+            rows.products(images, total, values, gradient=True)
+        parts[i] = total
+
+    threads.run(task, len(parts))
+    return np.ascontiguousarray(functools.reduce(np.add, parts).transpose(3, 2, 0, 1))
+
+
+class Rows:
+    """Blocks of padded images, and the products of the windows' rows in them."""
+
+    def __init__(self, x: Array, window: Window, outputs: int) -> None:
+        self.frame = Frame(np.moveaxis(x, 1, -1), window)
+        self.kernel, self.outputs = window.kernel, outputs
+        self.dtype = x.dtype
+        width = x.shape[3] + sum(window.padding[1])
+        self.row_bytes = width * (x.shape[1] + outputs) * x.itemsize
+        self.gemm = (blas.gemm or {})[str(x.dtype)]
+
+    def of(self, block: Block) -> Array:
+        """A block's padded images `(n, height, width, C)`, in one piece of memory."""
+        images = self.frame.of(block)
+        if images.flags.c_contiguous:
+            return images
+        copy = memory.scratch("contiguous", images.shape, images.dtype)
+        np.copyto(copy, images)
+        return copy
+
+    def values(self, images: Array) -> Array:
+        """The thread's array for the output at every position of `images`, beyond the ends of rows too."""
+        return memory.scratch("values", (*images.shape[:3], self.outputs), self.dtype)
+
+    def products(self, images: Array, w: Array, values: Array, gradient: bool) -> None:
+        """Windows times `w (R, S, C, K)` into `values`, or windows times `values` added to `w`."""
+        (r, s), c, k = self.kernel, images.shape[3], self.outputs
+        n, height, width = images.shape[:3]
+        size = images.itemsize
+        last = (n * height - r + 1) * width - s + 1  # positions that see a whole window
+        source, weights, target = images.ctypes.data, w.ctypes.data, values.ctypes.data
+        run = s * c
+        for phase in range(s):
+            count = -(-(last - phase) // s)
+            if count < 1:
+                continue
+            side = target + phase * k * size
+            for row in range(r):
+                seen = source + (phase + row * width) * c * size
+                matrix = weights + row * run * k * size
+                if gradient:
+                    self.gemm(
+                        blas.ROW_MAJOR, blas.TRANSPOSED, blas.PLAIN, run, k, count,
+                        1.0, seen, run, side, s * k, 1.0, matrix, k,
+                    )  # fmt: skip
+                else:
+                    self.gemm(
+                        blas.ROW_MAJOR, blas.PLAIN, blas.PLAIN, count, k, run,
+                        1.0, seen, run, matrix, k, float(row > 0), side, s * k,
+                    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""The table of vectors, one for each index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import init
+from ..backend import Array, backend_of
+from ..errors import BackendError, DTypeError
+from ..geometry import to_bool, to_float, to_int
+from ..ops import embedding as ops
+from ..random import RNG, default_rng
+from .base import Layer, Parameter, arguments, new_parameter
+
+
+class Embedding(Layer):
+    """`y = weight[x]`: a learned vector for each index, as `torch.nn.Embedding`.
+
+    `x` `(*)` of any integer dtype gives `y` `(*, embedding_dim)`; `weight` is `(num_embeddings,
+    embedding_dim)` and starts normal, of mean 0 and deviation 1. Integers have no gradient: `backward`
+    gives `weight` its own, `dweight[v] = Σ grad_output` over the positions where `x = v`, and always returns
+    None. It sums sorted neighbours, so twice the same call gives the same bits on any device. Forward keeps
+    the indices.
+
+    An index outside `[0, num_embeddings)` raises ValueError on the CPU. On a GPU that check would stall the
+    stream at every batch; there it makes its vector NaN, and no row's gradient.
+
+    Sparse gradients are not offered, nor `from_pretrained`: use `load_state_dict({"weight": vectors})`.
+
+    Args:
+        num_embeddings: number of rows.
+        embedding_dim: length of each.
+        padding_idx: a row that starts as zeros and gets no gradient; negative ones count from the end.
+        max_norm: rows that are looked up, in training or not, are first scaled down to this norm, in place.
+        norm_type: which norm that is: the p of `(Σ |w|^p)^(1/p)`, above 0, `math.inf` for the maximum.
+        scale_grad_by_freq: divide each row's gradient by how often the batch holds its index.
+        rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
+        dtype: floating dtype of `weight`, and so of `y`.
+
+    Raises:
+        ValueError: a size below 1, `padding_idx` or an index out of range, a negative `max_norm`, a
+            `norm_type` that is not positive.
+        DTypeError, BackendError: (TypeErrors) `x` is not of integers, or not on the parameters' backend.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> layer = xpconv.Embedding(10, 3, padding_idx=0, rng=0)
+        >>> layer(np.array([[1, 2, 4, 0], [4, 3, 9, 0]])).shape
+        (2, 4, 3)
+        >>> layer.backward(np.ones((2, 4, 3), "float32"))
+        >>> layer.weight.grad[:, 0]
+        array([0., 1., 1., 1., 2., 0., 0., 0., 0., 1.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        *,
+        rng: RNG = None,
+        dtype: Any = "float32",
+    ) -> None:
+        name = type(self).__name__
+        self.num_embeddings = size = to_int(f"{name}: num_embeddings", num_embeddings, 1)
+        self.embedding_dim = to_int(f"{name}: embedding_dim", embedding_dim, 1)
+        self.padding_idx = None if padding_idx is None else to_int(f"{name}: padding_idx", padding_idx)
+        if self.padding_idx is not None:
+            if not -size <= self.padding_idx < size:
+                raise ValueError(
+                    f"{name}: padding_idx is {padding_idx}, expected {-size} to {size - 1} "
+                    f"(num_embeddings={size})"
+                )
+            self.padding_idx %= size
+        self.max_norm = None if max_norm is None else to_float(f"{name}: max_norm", max_norm, 0.0)
+        self.norm_type = to_float(f"{name}: norm_type", norm_type)
+        if not self.norm_type > 0:
+            raise ValueError(f"{name}: norm_type is {norm_type}, expected a number above 0")
+        self.scale_grad_by_freq = to_bool(f"{name}: scale_grad_by_freq", scale_grad_by_freq)
+        shape = (size, self.embedding_dim)
+        self.weight = init.normal_(new_parameter(name, "weight", shape, dtype), rng=default_rng(rng))
+        if self.padding_idx is not None:
+            self.weight.data[self.padding_idx] = 0
+
+    def forward(self, x: Array) -> Array:
+        xp = self._enter(x, self.weight)
+        weight = self.weight.data
+        indices = x.reshape(-1).astype("int64")  # a copy, whatever becomes of x before backward
+        if self.max_norm is not None:
+            ops.renormalize(xp, indices, weight, self.max_norm, self.norm_type)
+        y = ops.embedding(xp, indices, weight).reshape(*x.shape, self.embedding_dim)
+        return self.keep(y, xp, indices)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> None:
+        xp, indices = self.recall(grad_output)
+        grad = grad_output.reshape(len(indices), self.embedding_dim)
+        size = self.num_embeddings
+        self.weight.accumulate(
+            ops.embedding_backward(xp, grad, indices, size, self.padding_idx, self.scale_grad_by_freq)
+        )
+
+    def _enter(self, x: Array, *parameters: Parameter | Array | None) -> Any:
+        """Check that `x` holds integers, on `weight`'s backend, and on the CPU their range; return `xp`."""
+        name, size = type(self).__name__, self.num_embeddings
+        try:
+            owner, home = backend_of(x), backend_of(self.weight.data)
+        except BackendError as error:
+            raise BackendError(f"{name}.forward: x: {error}") from None
+        if owner is not home:
+            raise BackendError(
+                f"{name}.forward: x is {owner.name} but its parameters are {home.name}; call "
+                f"layer.to({owner.name!r}) or xpconv.asarray(x, backend={home.name!r})"
+            )
+        if x.dtype.kind not in "iu":
+            raise DTypeError(
+                f"{name}.forward: x is {x.dtype}, expected integer indices; use x.astype('int64')"
+            )
+        if owner.name == "numpy" and x.size and not 0 <= x.min() <= x.max() < size:
+            bad = x.min() if x.min() < 0 else x.max()
+            raise ValueError(
+                f"{name}.forward: x holds index {bad}, expected 0 to {size - 1} (num_embeddings={size})"
+            )
+        return owner.xp
+
+    def extra_repr(self) -> str:
+        return arguments(
+            self.num_embeddings,
+            self.embedding_dim,
+            padding_idx=(self.padding_idx, None),
+            max_norm=(self.max_norm, None),
+            norm_type=(self.norm_type, 2.0),
+            scale_grad_by_freq=(self.scale_grad_by_freq, False),
+        )

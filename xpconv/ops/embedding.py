@@ -1,0 +1,64 @@
+"""Rows of a table by index, and the sums of gradients that come back to each row."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..backend import Array
+from ..kernels.portable import widened
+
+
+def embedding(xp: Any, indices: Array, weight: Array) -> Array:
+    """`y[i] = weight[indices[i]]` for `(n,)` indices; NaN where there is no such row."""
+    valid = (indices >= 0) & (indices < weight.shape[0])
+    return xp.where(valid[:, None], weight[xp.where(valid, indices, 0)], math.nan)
+
+
+def embedding_backward(
+    xp: Any, grad: Array, indices: Array, size: int, padding_idx: int | None, scale_grad_by_freq: bool
+) -> Array:
+    """`dweight[v] = Σ_{i: indices[i] = v} grad[i]`, as `y[i]` is row `indices[i]` and nothing else.
+
+    The same bits every time: no scatter, but sums of neighbours. Sorted, the gradients of one row stand
+    together, and after the round of step s each holds the sum of itself and the next 2s - 1 of its row:
+    that at `i + s` is added where it is of the same row. After ⌈log2 n⌉ rounds the first of a row holds all.
+    """
+    count = len(indices)
+    if not count:
+        return xp.zeros((size, grad.shape[1]), dtype=grad.dtype)
+    order = xp.argsort(indices, kind="stable")
+    keys, sums = indices[order], widened(grad)[order]
+    step = 1
+    while step < count:
+        alike = (keys[step:] == keys[:-step])[:, None]
+        rest = xp.where(alike, sums[step:], 0)  # as they are before this round
+        head = sums[:-step]
+        head += rest
+        step *= 2
+    first, found = _runs(xp, keys, size)
+    dweight = xp.where(found[:, None] > 0, sums[xp.minimum(first, count - 1)], 0)
+    if scale_grad_by_freq:
+        dweight /= xp.maximum(found, 1).astype(dweight.dtype)[:, None]
+    if padding_idx is not None:
+        dweight[padding_idx] = 0
+    return dweight.astype(grad.dtype, copy=False)
+
+
+def renormalize(xp: Any, indices: Array, weight: Array, max_norm: float, norm_type: float) -> None:
+    """Shrink, in place, the rows that `indices` name and whose norm exceeds `max_norm` down to it."""
+    if not len(indices):
+        return
+    _, found = _runs(xp, xp.sort(indices), weight.shape[0])
+    wide = widened(weight)
+    norm = xp.linalg.norm(wide, norm_type, axis=1)
+    over = (found > 0) & (norm > max_norm)
+    scale = xp.where(over, max_norm / xp.where(over, norm + 1e-7, 1), 1)
+    weight[...] = xp.where(over[:, None], wide * scale[:, None], wide).astype(weight.dtype, copy=False)
+
+
+def _runs(xp: Any, keys: Array, size: int) -> tuple[Array, Array]:
+    """Where each of `0 … size - 1` begins in the sorted `keys`, and how often it is there."""
+    wanted = xp.arange(size)
+    first = xp.searchsorted(keys, wanted, side="left")
+    return first, xp.searchsorted(keys, wanted, side="right") - first
