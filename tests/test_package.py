@@ -16,8 +16,10 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "xpconv").rglob("*.py"))
 
 # Files that may name numpy: the switch, host-side files (seeds, data files), and the tests' helper.
-HOST = {"backend.py", "random.py", "testing.py", "data/idx.py", "data/datasets.py", "data/batches.py"}
-# What each room may import from; testing stands above all.
+HOST = {
+    "backend.py", "random.py", "testing.py", "info.py", "data/idx.py", "data/datasets.py", "data/batches.py"
+}  # fmt: skip
+# What each room may import from; testing and info stand above all.
 ROOMS = [
     "errors",
     "backend",
@@ -31,7 +33,9 @@ ROOMS = [
     "optim",
     "data",
     "models",
+    "explain",
     "testing",
+    "info",
 ]
 
 

@@ -26,6 +26,8 @@ from .backend import (
     set_backend,
     use_backend,
 )
+from .explain import explain
+from .kernels import free_memory, get_num_threads, is_exact, set_exact, set_num_threads
 from .layers import (
     CELU,
     ELU,
@@ -364,12 +366,18 @@ __all__ = [
     "clip_grad_value_",
     "data",
     "errors",
+    "explain",
+    "free_memory",
     "get_backend",
+    "get_num_threads",
     "get_xp",
     "init",
+    "is_exact",
     "manual_seed",
     "no_grad",
     "register_backend",
     "set_backend",
+    "set_exact",
+    "set_num_threads",
     "use_backend",
 ]

@@ -81,7 +81,27 @@ def group_matmul(xp: Any, a: Array, b: Array) -> Array:
     return xp.matmul(a[0], b[0])[None] if a.shape[0] == 1 else xp.matmul(a, b)
 
 
-def conv(xp: Any, x: Array, weight: Array, window: Window, groups: int, bias: Array | None = None) -> Array:
+def algorithm(
+    x_shape: tuple[int, ...],
+    dtype: Any,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    wanted: str = "auto",
+) -> str:
+    """The name of the way that a convolution of these shapes goes; there is only this one here."""
+    return "portable"
+
+
+def conv(
+    xp: Any,
+    x: Array,
+    weight: Array,
+    window: Window,
+    groups: int,
+    bias: Array | None = None,
+    wanted: str = "auto",
+) -> Array:
     """`y (N, K, *P)` = correlation of `x (N, C, *S)` with `weight (K, C/G, *R)`, plus `bias (K,)`."""
     shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
     if weight.shape[1] == 1 and groups > 1:
@@ -97,7 +117,13 @@ def conv(xp: Any, x: Array, weight: Array, window: Window, groups: int, bias: Ar
 
 
 def conv_weight_grad(
-    xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+    xp: Any,
+    grad: Array,
+    x: Array,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    wanted: str = "auto",
 ) -> Array:
     """`dw (K, C/G, *R)` from `grad (N, K, *P)`; the columns are made again instead of kept."""
     if weight_shape[1] == 1 and groups > 1:
@@ -110,7 +136,13 @@ def conv_weight_grad(
 
 
 def conv_input_grad(
-    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
+    xp: Any,
+    grad: Array,
+    weight: Array,
+    x_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    wanted: str = "auto",
 ) -> Array:
     """`dx (N, C, *S)` from `grad (N, K, *P)`: GEMM to columns, then one slice addition a tap."""
     if weight.shape[1] == 1 and groups > 1:
@@ -224,6 +256,15 @@ def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: 
 # --- batch normalisation: `(N, C, *S)`, with statistics and coefficients of channels `(C,)` in float64 ---
 
 
+def channel_sum(xp: Any, x: Array) -> Array:
+    """Sums over all but the channels.
+
+    In two stages, as NumPy adds channels-last memory one by one: rounding grows with the pixels of an image,
+    not with those of all.
+    """
+    return widened(x).sum(axis=tuple(range(2, x.ndim))).sum(axis=0, dtype="float64")
+
+
 def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     """Mean and biased variance of the channels; 0 where there is nothing.
 
@@ -232,10 +273,10 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     """
     x = widened(x)
     count = max(1, x.size // x.shape[1])
-    near = (_channel_sum(x) / count).astype(x.dtype)
+    near = (channel_sum(xp, x) / count).astype(x.dtype)
     rest = x - _channelwise(near, x)
-    low = _channel_sum(rest) / count
-    return near + low, _channel_sum(rest * rest) / count - low**2
+    low = channel_sum(xp, rest) / count
+    return near + low, channel_sum(xp, rest * rest) / count - low**2
 
 
 def scale_shift(xp: Any, x: Array, mean: Array, scale: Array, shift: Array) -> Array:
@@ -249,8 +290,8 @@ def scale_shift(xp: Any, x: Array, mean: Array, scale: Array, shift: Array) -> A
 def centred_sums(xp: Any, grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     """`Σ grad` and `Σ grad · (x - mean)` over all but the channels."""
     centred, rest = _centred(x, mean)
-    total = _channel_sum(widened(grad))
-    return total, _channel_sum(grad * centred) - rest * total
+    total = channel_sum(xp, grad)
+    return total, channel_sum(xp, grad * centred) - rest * total
 
 
 def combine(xp: Any, grad: Array, x: Array, mean: Array, a: Array, b: Array, c: Array) -> Array:
@@ -267,12 +308,6 @@ def _centred(x: Array, mean: Array) -> tuple[Array, Array]:
     x = widened(x)
     near = mean.astype(x.dtype)
     return x - _channelwise(near, x), mean - near
-
-
-def _channel_sum(x: Array) -> Array:
-    """In two stages, as NumPy adds channels-last memory one by one: rounding grows with the pixels of an
-    image, not of all."""
-    return x.sum(axis=tuple(range(2, x.ndim))).sum(axis=0, dtype="float64")
 
 
 def _channelwise(values: Array, x: Array) -> Array:

@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from .. import init
-from ..backend import Array
+from ..backend import Array, backend_of, get_xp
 from ..errors import ShapeError
 from ..geometry import Window, same_padding, to_int, to_pairs, to_tuple
 from ..ops import conv as ops
@@ -14,6 +14,7 @@ from ..ops.padding import MODES, pad, pad_backward
 from ..random import RNG, default_rng
 from .base import Layer, Parameter, arguments, new_parameter
 
+ALGORITHMS = ("auto", "direct", "winograd")
 IntOrTuple = int | tuple[int, ...]
 Padding = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
 
@@ -84,11 +85,27 @@ class _Conv(_ConvNd):
         bias: bool = True,
         padding_mode: str = "zeros",
         *,
+        algorithm: str = "auto",
         dtype: Any = "float32",
         rng: RNG = None,
     ) -> None:
         self._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
+        self._set_algorithm(algorithm)
         self._set_parameters(in_channels, bias, dtype, rng)
+
+    def _set_algorithm(self, algorithm: str) -> None:
+        name = type(self).__name__
+        if algorithm not in ALGORITHMS:
+            choices = ", ".join(map(repr, ALGORITHMS))
+            raise ValueError(f"{name}: algorithm is {algorithm!r}, expected one of {choices}")
+        kind = self.kernel_size, self.stride, self.dilation, self.groups
+        if algorithm == "winograd" and kind != ((3, 3), (1, 1), (1, 1), 1):
+            raise ValueError(
+                f"{name}: algorithm='winograd' is for 3×3 kernels with stride, dilation and groups 1, got "
+                f"kernel {self.kernel_size}, stride {self.stride}, dilation {self.dilation}, groups "
+                f"{self.groups}; use 'auto'"
+            )
+        self.algorithm = algorithm
 
     def _set_sizes(
         self,
@@ -131,8 +148,13 @@ class _Conv(_ConvNd):
                 f"{type(self).__name__}.forward: x has shape {x.shape}: with padding {self.padding!r} it is "
                 f"smaller than the kernel {self.kernel_size} (dilation {self.dilation}); pad more"
             )
+        if self.algorithm == "winograd" and self.algorithm_for(x) != "winograd":
+            raise ValueError(
+                f"{type(self).__name__}.forward: algorithm='winograd' is there for float32 and float64 on "
+                f"numpy, x is {x.dtype} on {backend_of(x).name}; use 'auto'"
+            )
         bias = None if self.bias is None else self.bias.data
-        y = ops.conv(xp, padded, self.weight.data, bias, self._window, self.groups)
+        y = ops.conv(xp, padded, self.weight.data, bias, self._window, self.groups, self.algorithm)
         return self.keep(y if batched else y[0], xp, images, batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
@@ -140,14 +162,29 @@ class _Conv(_ConvNd):
         grad = grad_output if batched else grad_output[None]
         window, groups, weight = self._window, self.groups, self.weight
         padded = self._pad(xp, images)
-        weight.accumulate(ops.conv_backward_weight(xp, grad, padded, weight.shape, window, groups))
+        dw = ops.conv_backward_weight(xp, grad, padded, weight.shape, window, groups, self.algorithm)
+        weight.accumulate(dw)
         if self.bias is not None:
             self.bias.accumulate(ops.channel_sum(xp, grad))
         if not input_grad:
             return None
-        grad = ops.conv_backward_input(xp, grad, weight.data, padded.shape, window, groups)
+        grad = ops.conv_backward_input(xp, grad, weight.data, padded.shape, window, groups, self.algorithm)
         grad = pad_backward(xp, grad, self._border, self.padding_mode)
         return grad if batched else grad[0]
+
+    def algorithm_for(self, x: Array) -> str:
+        """The way that a forward of `x` goes: `'winograd'`, `'rows'`, `'columns'`, … (see `explain`).
+
+        Example:
+            >>> import numpy as np, xpconv
+            >>> xpconv.Conv2d(64, 64, 3, padding=1).algorithm_for(np.zeros((8, 64, 32, 32), "float32"))
+            'winograd'
+        """
+        images, _ = self._images(x, self.axes, self.in_channels)
+        padded = self._pad(get_xp(x), images)
+        return ops.conv_algorithm(
+            get_xp(x), padded, self.weight.shape, self._window, self.groups, self.algorithm
+        )
 
     def _pad(self, xp: Any, images: Array) -> Array:
         """Borders other than zeros, which the convolution itself takes care of."""
@@ -173,6 +210,7 @@ class _Conv(_ConvNd):
             groups=(self.groups, 1),
             bias=(self.bias is not None, True),
             padding_mode=(self.padding_mode, "zeros"),
+            algorithm=(self.algorithm, "auto"),
         )
 
 
@@ -213,11 +251,14 @@ class Conv2d(_Conv):
         groups: splits the channels into groups that do not mix; `groups=in_channels` is depthwise.
         bias: whether to add one.
         padding_mode: `'zeros'`, `'reflect'`, `'replicate'` or `'circular'`.
+        algorithm: `'auto'` takes what is fastest for the shapes (see `explain`); `'direct'` never Winograd's,
+            whose rounding is 1e-5 of the largest output in float32 (see `set_exact`); `'winograd'` always,
+            for 3×3 kernels with stride, dilation and groups 1, in float32 or float64 on NumPy.
         dtype: floating dtype of the parameters, and so of `x`.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
 
     Raises:
-        ValueError: a size, stride, group or mode that cannot be.
+        ValueError: a size, stride, group, mode or algorithm that cannot be.
         ShapeError: (a ValueError) `x` of another rank or number of channels, or smaller than the kernel.
         DTypeError, BackendError: (TypeErrors) `x` is not floating, not of the parameters' dtype or backend.
 

@@ -27,10 +27,12 @@ class _LazyConv(_Conv):
         bias: bool = True,
         padding_mode: str = "zeros",
         *,
+        algorithm: str = "auto",
         dtype: Any = None,
         rng: RNG = None,
     ) -> None:
         self._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
+        self._set_algorithm(algorithm)
         self._later = (bias, dtype, default_rng(rng))
 
     def forward(self, x: Array) -> Array:
@@ -66,6 +68,7 @@ class _LazyConv(_Conv):
             groups=(self.groups, 1),
             bias=(self._later[0], True),
             padding_mode=(self.padding_mode, "zeros"),
+            algorithm=(self.algorithm, "auto"),
         )
 
 

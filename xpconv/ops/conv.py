@@ -7,10 +7,17 @@ from typing import Any
 from .. import kernels
 from ..backend import Array
 from ..geometry import Window
-from ..kernels.portable import widened
 
 
-def conv(xp: Any, x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
+def conv(
+    xp: Any,
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    groups: int = 1,
+    algorithm: str = "auto",
+) -> Array:
     """Slide `weight` over `x`.
 
     With output channel `k` of group `g`, output position `p`, tap `r` and the input channels `c` of
@@ -22,11 +29,17 @@ def conv(xp: Any, x: Array, weight: Array, bias: Array | None, window: Window, g
     Backward needs `x` and `weight` only: the columns of im2col (as many times `x` as there are taps)
     are made again block by block.
     """
-    return kernels.of(xp).conv(xp, x, weight, window, groups, bias)
+    return kernels.of(xp).conv(xp, x, weight, window, groups, bias, algorithm)
 
 
 def conv_backward_input(
-    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int = 1
+    xp: Any,
+    grad: Array,
+    weight: Array,
+    x_shape: tuple[int, ...],
+    window: Window,
+    groups: int = 1,
+    algorithm: str = "auto",
 ) -> Array:
     """Gradient with respect to `x`.
 
@@ -35,17 +48,31 @@ def conv_backward_input(
 
         dx[n, c, h] = Σ_k Σ_(p,r)  grad[n, k, p] · weight[k, c, r]
     """
-    return kernels.of(xp).conv_input_grad(xp, grad, weight, x_shape, window, groups)
+    return kernels.of(xp).conv_input_grad(xp, grad, weight, x_shape, window, groups, algorithm)
 
 
 def conv_backward_weight(
-    xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int = 1
+    xp: Any,
+    grad: Array,
+    x: Array,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int = 1,
+    algorithm: str = "auto",
 ) -> Array:
     """Gradient with respect to `weight`: every image and position used the same one.
 
     dweight[k, c, r] = Σ_n Σ_p  grad[n, k, p] · x[n, c, p*s - lo + r*d]
     """
-    return kernels.of(xp).conv_weight_grad(xp, grad, x, weight_shape, window, groups)
+    return kernels.of(xp).conv_weight_grad(xp, grad, x, weight_shape, window, groups, algorithm)
+
+
+def conv_algorithm(
+    xp: Any, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int, algorithm: str
+) -> str:
+    """The name of the way that `conv` goes for these."""
+    name: str = kernels.of(xp).algorithm(x.shape, x.dtype, weight_shape, window, groups, algorithm)
+    return name
 
 
 def conv_transpose(
@@ -113,8 +140,7 @@ def _written(grad: Array, window: Window, positions: tuple[int, ...]) -> tuple[A
 
 def channel_sum(xp: Any, grad: Array) -> Array:
     """Gradient with respect to what is added once a channel: the sum over everything else, `(C,)`."""
-    total = widened(grad).sum(axis=tuple(range(2, grad.ndim))).sum(axis=0)
-    return total.astype(grad.dtype, copy=False)
+    return kernels.of(xp).channel_sum(xp, grad).astype(grad.dtype, copy=False)
 
 
 def channelwise(values: Array, ndim: int) -> Array:

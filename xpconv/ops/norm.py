@@ -23,6 +23,17 @@ def batch_norm(
     return kernels.of(xp).scale_shift(xp, x, mean, scale, shift), inv_std
 
 
+def batch_norm_as_affine(
+    xp: Any, weight: Array | None, bias: Array | None, eps: float, mean: Array, var: Array
+) -> tuple[Array, Array]:
+    """`scale` and `shift` `(C,)` of `batch_norm` written as `y = scale · x + shift`, in float64."""
+    scale = 1 / xp.sqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias
+
+
 def batch_statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     """Mean and biased variance of each channel of `(N, C, *S)`, float64; 0 where there is nothing."""
     mean, var = kernels.of(xp).statistics(xp, x)

@@ -1,220 +1,144 @@
-"""Convolution by blocks that stay in the cache, one block a thread at a time."""
+"""Which way a convolution goes on NumPy arrays. Each way is a file; all are tested against `portable`.
+
+- `depthwise`: sums of products, where every channel has a kernel of its own;
+- `winograd`: 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
+- `rows`: few channels at stride 1, without a column buffer;
+- `columns`: im2col by blocks, all else;
+- `portable`: few input channels a group, and depthwise floats of two bytes.
+"""
 
 from __future__ import annotations
 
-import functools
-import threading
-from math import prod
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 from ...geometry import Window
-from .. import portable
-from . import depthwise, memory, rows, threads, winograd
-from .blocks import ALL, Block, Frame, cut, shares
-
-COLUMN_BYTES = 1 << 21  # of a thread's column buffer
+from .. import is_exact, portable
+from . import columns, depthwise, memory, rows, winograd
 
 
-def conv(xp: Any, x: Array, weight: Array, window: Window, groups: int, bias: Array | None = None) -> Array:
-    """As `portable.conv`, and `bias (K,)` added while the block is in the cache."""
-    output = window.output_shape(x.shape[2:])
-    y = memory.empty_images((x.shape[0], weight.shape[0], *output), x.dtype)
+def algorithm(
+    x_shape: tuple[int, ...],
+    dtype: Any,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    wanted: str = "auto",
+) -> str:
+    """The way that a convolution of these shapes goes: one of the names above.
+
+    By rules that count operations, derived from benchmarks. `wanted` is what the caller asks for: `auto`,
+    `direct` (not Winograd, as `set_exact` has it for all) or `winograd`.
+    """
+    return _choice(x_shape, np.dtype(dtype), weight_shape, window, groups, wanted, is_exact())
+
+
+@lru_cache(maxsize=1024)
+def _choice(
+    x_shape: tuple[int, ...],
+    dtype: Any,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    wanted: str,
+    exact: bool,
+) -> str:
+    if groups > 1 and weight_shape[1] == 1:
+        return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else "portable"
+    if wanted == "winograd" or (wanted == "auto" and not exact):
+        possible = winograd.possible(dtype, window, groups)
+        if possible and (wanted == "winograd" or winograd.pays(x_shape, weight_shape, window)):
+            return "winograd"
+    return "rows" if rows.pays(x_shape, dtype, window, groups) else "columns"
+
+
+def conv(
+    xp: Any,
+    x: Array,
+    weight: Array,
+    window: Window,
+    groups: int,
+    bias: Array | None = None,
+    wanted: str = "auto",
+) -> Array:
+    """As `portable.conv`."""
+    y = memory.empty_images((x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:])), x.dtype)
     if not y.size:
         return y
-    if depthwise.fits(weight.shape, groups, x.dtype):
+    way = algorithm(x.shape, x.dtype, weight.shape, window, groups, wanted)
+    if way == "depthwise":
         return depthwise.conv(x, weight, window, y, bias)
-    if _thin(weight.shape, groups):
-        return portable.conv(xp, x, weight, window, groups, bias)
-    if winograd.pays(x, weight.shape, window, groups):
+    if way == "winograd":
         return winograd.conv(x, weight, window, y, bias)
-    if rows.pays(x, window, groups):
+    if way == "rows":
         return rows.conv(x, weight, window, y, bias)
-    w = np.swapaxes(portable.weight_matrix(xp, weight, groups), 1, 2)
-    k = weight.shape[0] // groups
-    images = np.moveaxis(y, 1, -1)
-    columns = Columns(x, window, groups)
-    work = cut(x.shape[0], output[0], columns.row_bytes, COLUMN_BYTES)
-    wide = None if bias is None else np.tile(bias, prod(output[1:]))  # of a row: NumPy's loops like them long
-
-    def task(i: int) -> None:
-        block = work[i]
-        col = columns.of(block)
-        out = images[block.images, block.rows].reshape(-1, groups, k)
-        if groups == 1:
-            np.matmul(col[0], w[0], out=out[:, 0])
-        else:
-            out[...] = np.moveaxis(np.matmul(col, w), 0, 1)
-        if wide is not None:
-            lines = images[block.images, block.rows].reshape(-1, wide.size)
-            np.add(lines, wide, out=lines)
-
-    threads.run(task, len(work))
-    return y
+    if way == "columns":
+        return columns.conv(x, weight, window, groups, y, bias)
+    return portable.conv(xp, x, weight, window, groups, bias)
 
 
 def conv_weight_grad(
-    xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+    xp: Any,
+    grad: Array,
+    x: Array,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    wanted: str = "auto",
 ) -> Array:
-    """As `portable.conv_weight_grad`: each thread sums over blocks of its own, in a fixed order."""
-    k, c = weight_shape[0] // groups, weight_shape[1]
+    """As `portable.conv_weight_grad`."""
     if not grad.size:
         return np.zeros(weight_shape, grad.dtype)
-    if depthwise.fits(weight_shape, groups, x.dtype):
+    way = algorithm(x.shape, x.dtype, weight_shape, window, groups, wanted)
+    if way == "depthwise":
         return depthwise.weight_grad(grad, x, weight_shape, window)
-    if _thin(weight_shape, groups):
-        return portable.conv_weight_grad(xp, grad, x, weight_shape, window, groups)
-    if winograd.pays(x, weight_shape, window, groups):
+    if way == "winograd":
         return winograd.weight_grad(grad, x, weight_shape, window)
-    if rows.pays(x, window, groups):
+    if way == "rows":
         return rows.weight_grad(grad, x, weight_shape, window)
-    columns = Columns(x, window, groups)
-    work = shares(cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES))
-    images = np.moveaxis(grad, 1, -1)
-    parts: list[Array] = [None] * len(work)
-
-    def task(part: int) -> None:
-        total = np.zeros((groups, c * prod(window.kernel), k), x.dtype)
-        product = np.empty_like(total)
-        for block in work[part]:
-            col = columns.of(block)
-            g = np.moveaxis(images[block.images, block.rows].reshape(-1, groups, k), 1, 0)
-            if groups == 1:
-                np.matmul(col[0].T, g[0], out=product[0])
-            else:
-                np.matmul(np.swapaxes(col, 1, 2), g, out=product)
-            total += product
-        parts[part] = total
-
-    threads.run(task, len(parts))
-    dw = functools.reduce(np.add, parts)
-    dw = np.swapaxes(dw, 1, 2).reshape(weight_shape[0], *window.kernel, c)
-    return np.ascontiguousarray(np.moveaxis(dw, -1, 1))
+    if way == "columns":
+        return columns.weight_grad(grad, x, weight_shape, window, groups)
+    return portable.conv_weight_grad(xp, grad, x, weight_shape, window, groups)
 
 
 def conv_input_grad(
-    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
+    xp: Any,
+    grad: Array,
+    weight: Array,
+    x_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    wanted: str = "auto",
 ) -> Array:
-    """As `portable.conv_input_grad`.
-
-    At stride 1 it is a convolution itself, of the gradient with the mirrored kernel; else a product gives
-    columns, which are added up a tap at a time, by blocks of whole images.
-    """
+    """As `portable.conv_input_grad`; at stride 1 a convolution of the gradient with the mirrored kernel."""
     if not grad.size or 0 in x_shape:
         return np.zeros(x_shape, grad.dtype)
-    if _thin(weight.shape, groups):
+    if groups > 1 and weight.shape[1] == 1:
         if depthwise.fits(weight.shape, groups, grad.dtype):
             return depthwise.input_grad(grad, weight, x_shape, window)
         return portable.conv_input_grad(xp, grad, weight, x_shape, window, groups)
     mirrored = _mirrored(window, x_shape[2:], grad.shape[2:])
-    if mirrored is not None:
-        swapped = (weight.shape[1], weight.shape[0], *weight.shape[2:])
-        if winograd.pays(grad, swapped, mirrored, groups):
-            dx = memory.empty_images(x_shape, grad.dtype)
-            return winograd.conv(grad, weight, mirrored, dx, mirrored=True)
-        w = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
-        w = np.flip(np.swapaxes(w, 1, 2), tuple(range(3, w.ndim)))
-        return conv(xp, grad, w.reshape(-1, *w.shape[2:]), mirrored, groups)
-    return _by_columns(xp, grad, weight, x_shape, window, groups)
-
-
-def _thin(weight_shape: tuple[int, ...], groups: int) -> bool:
-    """One input channel a group: too thin for matrix products."""
-    return groups > 1 and weight_shape[1] == 1
+    if mirrored is None:
+        return columns.input_grad(grad, weight, x_shape, window, groups)
+    swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
+    if algorithm(grad.shape, grad.dtype, swapped, mirrored, groups, wanted) == "winograd":
+        dx = memory.empty_images(x_shape, grad.dtype)
+        return winograd.conv(grad, weight, mirrored, dx, mirrored=True)
+    w = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
+    w = np.flip(np.swapaxes(w, 1, 2), tuple(range(3, w.ndim)))
+    return conv(xp, grad, w.reshape(swapped), mirrored, groups, wanted="direct")
 
 
 def _mirrored(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:
     """The window whose convolution with the gradient gives the input's, at stride 1 (or one position)."""
     padding = []
-    for n, m, k, s, (lo, _), d in zip(
-        spatial, output, window.kernel, window.stride, window.padding, window.dilation, strict=True
-    ):
+    for n, m, k, s, (lo, _), d in zip(spatial, output, *window, strict=True):
         reach = d * (k - 1)
         low, high = reach - lo, n - m + lo  # so that every input position sees all that it went into
         if (s > 1 and m > 1) or low < 0 or high < 0:
             return None
         padding.append((low, high))
     return Window(window.kernel, (1,) * len(padding), tuple(padding), window.dilation)
-
-
-def _by_columns(
-    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int
-) -> Array:
-    c, k = weight.shape[1], weight.shape[0] // groups
-    w = portable.weight_matrix(xp, weight, groups)
-    dx = memory.empty_images(x_shape, grad.dtype)
-    into = np.moveaxis(dx, 1, -1)
-    into = into.reshape(*into.shape[:-1], groups, c)
-    images = np.moveaxis(grad, 1, -1)
-    output = grad.shape[2:]
-    image_bytes = prod(output) * groups * w.shape[2] * grad.itemsize
-    work = cut(x_shape[0], 1, image_bytes, COLUMN_BYTES)  # whole images: their columns overlap
-    taps = window.taps(x_shape[2:], output)
-
-    def task(i: int) -> None:
-        part = work[i].images
-        g = np.moveaxis(images[part].reshape(-1, groups, k), 1, 0)
-        dcol = memory.scratch("columns", (groups, g.shape[1], w.shape[2]), grad.dtype)
-        np.matmul(g, w, out=dcol)
-        dcol = np.moveaxis(dcol.reshape(groups, -1, *output, *window.kernel, c), 0, -2)
-        target = into[part]
-        target[...] = 0
-        for tap in taps:
-            target[ALL + tap.into] += dcol[ALL + tap.out + tap.offset]
-
-    threads.run(task, len(work))
-    return dx
-
-
-class Columns:
-    """im2col of one block at a time, `(groups, pixels, taps·C/groups)`, into the thread's own buffer."""
-
-    def __init__(self, x: Array, window: Window, groups: int) -> None:
-        self.x = np.moveaxis(x, 1, -1)
-        self.window, self.groups = window, groups
-        self.frame = Frame(self.x, window)
-        self.output = window.output_shape(x.shape[2:])
-        self.channels = x.shape[1] // groups
-        self.length = self.channels * prod(window.kernel)
-        self.row_bytes = prod(self.output[1:]) * groups * self.length * x.itemsize
-        self.pointwise = (
-            prod(window.kernel) == 1
-            and set(window.stride) == {1}
-            and not any(lo or hi for lo, hi in window.padding)
-        )
-        # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
-        self.by_tap = groups == 1 and x.shape[1] * window.kernel[-1] < 16
-        self._last: dict[int, tuple[Array, Array, Array]] = {}  # by thread: what of a frame, windows, columns
-
-    def of(self, block: Block) -> Array:
-        x, groups = self.x, self.groups
-        if self.pointwise and (groups == 1 or x.flags.c_contiguous):
-            flat = x[block.images, block.rows].reshape(-1, groups, self.channels)
-            return np.moveaxis(flat, 1, 0)
-        part = self.frame.of(block)
-        thread = threading.get_ident()
-        before = self._last.get(thread)
-        if before is None or before[0] is not part:
-            seen = self._windows(part, block.rows.stop - block.rows.start)
-            before = part, seen, memory.scratch("columns", seen.shape, part.dtype)
-            self._last[thread] = before
-        np.copyto(before[2], before[1])
-        if self.by_tap:
-            return before[2].reshape(1, self.length, -1).swapaxes(1, 2)
-        return before[2].reshape(groups, -1, self.length)
-
-    def _windows(self, part: Array, rows: int) -> Array:
-        """A view: every pixel's window, `(G, n, *P, *R, C/G)`, or `(*R, C, n, *P)` by tap."""
-        by_image, *by_pixel, by_channel = part.strides
-        positions = [s * t for s, t in zip(by_pixel, self.window.stride, strict=True)]
-        taps = [s * d for s, d in zip(by_pixel, self.window.dilation, strict=True)]
-        pixels = (part.shape[0], rows, *self.output[1:])
-        if self.by_tap:
-            shape = (*self.window.kernel, self.channels, *pixels)
-            return as_strided(part, shape, (*taps, by_channel, by_image, *positions))
-        shape = (self.groups, *pixels, *self.window.kernel, self.channels)
-        strides = (self.channels * by_channel, by_image, *positions, *taps, by_channel)
-        return as_strided(part, shape, strides)

@@ -1,6 +1,7 @@
 """Memory that is used again: a steady training loop asks the system for none, and waits for no page.
 
-Arrays from `empty` lie in blocks that come back here when the last array that looks at them is gone.
+Arrays from `empty` lie side by side in a few chunks. Their place is free again when the last array that
+looks at them is gone; neighbours in one chunk grow together.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections import defaultdict
+from collections import deque
 from math import prod
 from typing import Any
 
@@ -18,6 +19,31 @@ from ...backend import Array
 
 SMALL = 1 << 16  # below this many bytes malloc is as good
 LINE = 64  # bytes of a cache line: vectors that straddle two are slow
+CHUNK = 1 << 24  # least bytes to ask the system for at once
+
+
+class Chunk:
+    """Memory from the system, and the free places in it: `start: size`."""
+
+    def __init__(self, size: int) -> None:
+        self.memory = _aligned(size)
+        self.size = size
+        self.free = {0: size}
+
+    def take(self, start: int, size: int) -> None:
+        """Use the first `size` bytes of a free place."""
+        room = self.free.pop(start)
+        if room > size:
+            self.free[start + size] = room - size
+
+    def give_back(self, start: int, size: int) -> None:
+        """Free a place, and join it with its neighbours."""
+        size += self.free.pop(start + size, 0)
+        for other, room in self.free.items():
+            if other + room == start:
+                self.free[other] = room + size
+                return
+        self.free[start] = size
 
 
 class _Scratch(dict[tuple[str, Any], Any]):
@@ -26,12 +52,12 @@ class _Scratch(dict[tuple[str, Any], Any]):
     __hash__ = object.__hash__  # type: ignore[assignment]  # one is itself, whatever it holds
 
 
-_lock = threading.RLock()  # a garbage collection may give a block back at any point
-_free: dict[int, list[Any]] = defaultdict(list)
-_live: dict[int, weakref.ref[Any]] = {}
+_lock = threading.Lock()
+_chunks: list[Chunk] = []
+_watched: dict[int, weakref.ref[Any]] = {}
+_gone: deque[tuple[Chunk, int, int]] = deque()  # freed at any point, even while the lock is held
 _local = threading.local()
 _scratches: weakref.WeakSet[_Scratch] = weakref.WeakSet()
-_sizes = {"free": 0, "live": 0, "peak": 0}
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -40,19 +66,17 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     size = prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    size = _rounded(size)
-    block = _take(size)
-    array = np.ndarray(shape, dtype, block)
+    size = -(-size // LINE) * LINE
+    with _lock:
+        chunk, start = _find(size)
+    array: Array = np.ndarray(shape, dtype, chunk.memory, start)
 
     def give_back(reference: weakref.ref[Any]) -> None:
-        with _lock:
-            del _live[id(reference)]
-            _sizes["live"] -= size
-            _sizes["free"] += size
-            _free[size].append(block)
+        del _watched[id(reference)]
+        _gone.append((chunk, start, size))
 
     reference = weakref.ref(array, give_back)
-    _live[id(reference)] = reference
+    _watched[id(reference)] = reference
     return array
 
 
@@ -72,42 +96,57 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
         _scratches.add(buffers)
     buffer = buffers.get((name, dtype))
     if buffer is None or buffer.size < count:
-        buffer = buffers[name, dtype] = empty((count,), dtype)
+        buffers.pop((name, dtype), None)
+        buffer = buffers[name, dtype] = np.ndarray((count,), dtype, _aligned(count * dtype.itemsize))
     return buffer[:count].reshape(shape)
 
 
 def free_memory() -> None:
     """Give back to the system what no array uses."""
-    for scratch in list(_scratches):
-        scratch.clear()
+    for buffers in list(_scratches):
+        buffers.clear()
     with _lock:
-        _free.clear()
-        _sizes["free"] = 0
-        _sizes["peak"] = _sizes["live"]
+        _settle()
+        _drop_unused()
 
 
-def _rounded(size: int) -> int:
-    """Up to a multiple of an eighth of the power of two below: few sizes, that fit one another."""
-    step = 1 << (size.bit_length() - 4)
-    return -(-size // step) * step
+def held_bytes() -> int:
+    """All that `empty` has from the system."""
+    return sum(chunk.size for chunk in _chunks)
 
 
-def _take(size: int) -> Any:
-    with _lock:
-        if _free[size]:
-            _sizes["free"] -= size
-            block = _free[size].pop()
-        else:
-            # All that was ever in use at once, and a quarter: beyond it blocks of other sizes have to go.
-            room = max(_sizes["peak"], _sizes["live"] + size) * 5 // 4
-            for other in sorted(_free, reverse=True):
-                while _free[other] and _sizes["live"] + _sizes["free"] + size > room:
-                    _free[other].pop()
-                    _sizes["free"] -= other
-            memory: Any = np.empty(size + LINE, "uint8")
-            start = -memory.ctypes.data % LINE
-            # No array: a view has the innermost array as its base, and so would not hold the watched one.
-            block = (ctypes.c_char * size).from_buffer(memoryview(memory)[start : start + size])
-        _sizes["live"] += size
-        _sizes["peak"] = max(_sizes["peak"], _sizes["live"])
-    return block
+def _find(size: int) -> tuple[Chunk, int]:
+    """Where `size` bytes go: the smallest free place that holds them, else a new chunk."""
+    _settle()
+    places = [
+        (room, i, start) for i, c in enumerate(_chunks) for start, room in c.free.items() if room >= size
+    ]
+    if places:
+        _, i, start = min(places)
+        chunk = _chunks[i]
+    else:
+        _drop_unused()  # they are too small
+        chunk, start = Chunk(max(size, CHUNK)), 0
+        _chunks.append(chunk)
+    chunk.take(start, size)
+    return chunk, start
+
+
+def _settle() -> None:
+    while _gone:
+        chunk, start, size = _gone.popleft()
+        chunk.give_back(start, size)
+
+
+def _drop_unused() -> None:
+    _chunks[:] = [chunk for chunk in _chunks if chunk.free != {0: chunk.size}]
+
+
+def _aligned(size: int) -> Any:
+    """Memory from NumPy (which asks for large pages), starting at a cache line.
+
+    No array: a view has the innermost array as its base, and so would not hold the one that is watched.
+    """
+    memory: Any = np.empty(size + LINE, "uint8")
+    start = -memory.ctypes.data % LINE
+    return (ctypes.c_char * size).from_buffer(memoryview(memory)[start : start + size])

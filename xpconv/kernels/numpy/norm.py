@@ -12,6 +12,7 @@ from . import memory, threads
 from .blocks import Block, cut, shares
 
 BLOCK_BYTES = 1 << 22
+SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
 WIDTH = 4096  # elements: rows of several pixels side by side, as NumPy's loops like long rows
 
 
@@ -46,6 +47,21 @@ def rows_of(x: Array) -> Rows:
     pixels = last.size // channels
     repeat = max(r for r in range(1, max(1, WIDTH // channels) + 1) if pixels % r == 0)
     return Rows(last.reshape(-1, channels * repeat), repeat)
+
+
+def channel_sum(xp: Any, x: Array) -> Array:
+    """As `portable.channel_sum`."""
+    if narrow(x) or x.size < SMALL:
+        return portable.channel_sum(xp, x)
+    rows = rows_of(x)
+    work = _cut(rows)
+    parts: list[Any] = [None] * len(work)
+
+    def task(i: int) -> None:
+        parts[i] = rows.narrow(_column_sums(rows.matrix[work[i].rows]))
+
+    threads.run(task, len(work), x.size)
+    return sum(parts)
 
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array]:

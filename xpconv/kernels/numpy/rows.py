@@ -12,6 +12,8 @@ Positions run on across the ends of image rows; what they give there is not copi
 from __future__ import annotations
 
 import functools
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -24,17 +26,16 @@ BLOCK_BYTES = 1 << 21
 WIDEST = 128  # numbers in a window's row: beyond it columns are as fast, as their copy is the smaller part
 
 
-def pays(x: Array, window: Window, groups: int) -> bool:
+def pays(x_shape: tuple[int, ...], dtype: Any, window: Window, groups: int) -> bool:
     """Where the copies of im2col are a large part of its time, and little is wasted at the ends of rows."""
-    if blas.gemm is None or str(x.dtype) not in blas.gemm or groups > 1:
+    if blas.gemm is None or str(dtype) not in blas.gemm or groups > 1:
         return False
     if len(window.kernel) != 2 or window.stride != (1, 1) or window.dilation != (1, 1):
         return False
-    run = window.kernel[1] * x.shape[1]
-    output = window.output_shape(x.shape[2:])
-    spatial = [n + sum(pads) for n, pads in zip(x.shape[2:], window.padding, strict=True)]
-    waste = spatial[0] * spatial[1] / (output[0] * output[1])
-    return bool(window.kernel[1] > 1 and x.shape[1] >= 8 and run <= WIDEST and waste < 1.4)
+    height, width = (n + sum(pads) for n, pads in zip(x_shape[2:], window.padding, strict=True))
+    waste = height * width / prod(window.output_shape(x_shape[2:]))
+    run = window.kernel[1] * x_shape[1]
+    return window.kernel[1] > 1 and x_shape[1] >= 8 and run <= WIDEST and waste < 1.4
 
 
 def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) -> Array:

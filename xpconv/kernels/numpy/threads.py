@@ -22,14 +22,20 @@ WORTH = 1 << 18  # elements from which a second thread is worth waking
 _inside = threading.local()  # .busy: this thread works on a block, and must not ask others for help
 
 
-def _count_from_environment() -> int:
+def cores() -> int:
+    """How many this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_from_environment() -> tuple[int, str]:
+    """How many threads to start with, and the variable that says so; without one, a thread a core."""
     for name in ("XPCONV_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name)
         if text:
             if not text.isdecimal() or int(text) < 1:
                 raise ValueError(f"environment variable {name} is {text!r}, expected a number from 1")
-            return int(text)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            return int(text), name
+    return cores(), ""
 
 
 class _Worker:
@@ -62,7 +68,7 @@ class Pool:
     """As many threads as asked for, the caller's among them."""
 
     def __init__(self) -> None:
-        self.count = _count_from_environment()
+        self.count = count_from_environment()[0]
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
 

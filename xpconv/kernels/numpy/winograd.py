@@ -40,17 +40,23 @@ G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0
 A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])  # Aᵀ
 
 
-def pays(x: Array, weight_shape: tuple[int, ...], window: Window, groups: int) -> bool:
+def possible(dtype: Any, window: Window, groups: int) -> bool:
+    """Whether this is a convolution of the kind."""
+    return (
+        window.kernel == (3, 3)
+        and window.stride == window.dilation == (1, 1)
+        and groups == 1
+        and dtype.itemsize >= 4
+    )
+
+
+def pays(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> bool:
     """Whether it is the faster way, by counting operations (measured: a transform's cost is about twice)."""
-    if window.kernel != (3, 3) or window.stride != (1, 1) or window.dilation != (1, 1) or groups > 1:
-        return False
-    if x.dtype.itemsize < 4:
-        return False
     k, c = weight_shape[:2]
-    output = window.output_shape(x.shape[2:])
-    tiles = x.shape[0] * prod(-(-n // TILE) for n in output)
-    direct = 18 * c * k * x.shape[0] * prod(output)
-    return bool(tiles * (72 * c * k + 4500 * c + 2500 * k) + 1500 * c * k < 0.85 * direct)
+    output = window.output_shape(x_shape[2:])
+    tiles = x_shape[0] * prod(-(-n // TILE) for n in output)
+    direct = 18 * c * k * x_shape[0] * prod(output)
+    return tiles * (72 * c * k + 4500 * c + 2500 * k) + 1500 * c * k < 0.85 * direct
 
 
 @threads.one_blas_thread()

@@ -1,0 +1,149 @@
+"""What a forward costs, layer by layer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+from .backend import Array, asnumpy, backend_of, get_xp
+from .geometry import to_int
+from .layers import Bilinear, Dense, Layer
+from .layers.conv import _Conv
+from .layers.conv_transpose import _ConvTranspose
+
+
+class Cost(NamedTuple):
+    """Of one layer's forward."""
+
+    name: str
+    layer: str
+    output: tuple[int, ...]
+    algorithm: str
+    flops: int
+    moved: int
+    kept: int
+    seconds: float
+
+
+def explain(model: Layer, input_shape: tuple[int, ...], batch: int = 1) -> str:
+    """A table of what each layer of `model` costs in a forward, from running it on images of zeros.
+
+    - `algorithm`: the way that a convolution goes, chosen from its shapes (see `Conv2d(algorithm=)`);
+    - `MFLOP`: multiplications and additions of convolutions and dense layers, in millions;
+    - `MB moved`: input, output and parameters, each once;
+    - `MB kept`: what the layer holds for backward, and none before it holds already;
+    - `ms`: the shortest of three, waiting for a GPU after each layer, and its share of all.
+
+    The model's mode is its own; BatchNorm's running statistics are put back.
+
+    Args:
+        model: any layer.
+        input_shape: of one image, without the batch axis.
+        batch: number of images.
+
+    Example:
+        >>> import xpconv
+        >>> model = xpconv.Sequential(xpconv.Conv2d(1, 8, 3), xpconv.ReLU())
+        >>> xpconv.explain(model, (1, 28, 28)).splitlines()[0].split()
+        ['name', 'layer', 'output', 'algorithm', 'MFLOP', 'MB', 'moved', 'MB', 'kept', 'ms', 'share']
+    """
+    costs = measure(model, input_shape, to_int("explain: batch", batch, 1))
+    total = sum(cost.seconds for cost in costs) or 1.0
+    rows = [("name", "layer", "output", "algorithm", "MFLOP", "MB moved", "MB kept", "ms", "share")]
+    for c in costs:
+        numbers = f"{c.flops / 1e6:.3g}" if c.flops else "", f"{c.moved / 1e6:.3g}", f"{c.kept / 1e6:.3g}"
+        clock = f"{c.seconds * 1e3:.3f}", f"{c.seconds / total:.0%}"
+        rows.append((c.name, c.layer, str(c.output), c.algorithm, *numbers, *clock))
+    flops, moved, kept = (sum(column) for column in zip(*(c[4:7] for c in costs), strict=True))
+    sums = f"{flops / 1e6:.3g}", f"{moved / 1e6:.3g}", f"{kept / 1e6:.3g}", f"{total * 1e3:.3f}"
+    rows.append(("total", "", "", "", *sums, ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines)
+
+
+def measure(model: Layer, input_shape: tuple[int, ...], batch: int) -> list[Cost]:
+    """What `explain` prints, for each layer without layers of its own, in the order of their calls."""
+    parameters = model.parameters()
+    xp = backend_of(parameters[0].data).xp if parameters else get_xp()
+    x = xp.zeros((batch, *input_shape), dtype=parameters[0].dtype if parameters else "float32")
+    state = model.state_dict()
+    runs = []
+    try:
+        for _ in range(3):
+            runs.append(_run(model, x))
+            model.forget()  # so that the next finds its memory there
+    finally:
+        model.forget()
+        model.load_state_dict(state)
+    best = [min(costs, key=lambda cost: cost.seconds) for costs in zip(*runs, strict=True)]
+    return [cost._replace(seconds=fast.seconds) for cost, fast in zip(runs[-1], best, strict=True)]
+
+
+def _run(model: Layer, x: Array) -> list[Cost]:
+    """One forward, with each leaf's `forward` watched for as long as it takes."""
+    costs: list[Cost] = []
+    held: set[int] = {id(_owner(p.data)) for p in model.parameters()}
+    leaves = {id(layer): (name, layer) for name, layer in model.named_layers() if not layer.children()}
+
+    def watch(name: str, layer: Layer) -> None:
+        forward = layer.forward
+
+        def watched(x: Array) -> Any:
+            _wait(x)
+            start = time.perf_counter()
+            result = forward(x)
+            y = result[0] if isinstance(result, tuple) else result  # pooling may give indices too
+            _wait(y)
+            seconds = time.perf_counter() - start
+            size = sum(p.data.nbytes for p in layer.parameters())
+            new = {id(a): a for a in map(_owner, _arrays(layer._latest().saved)) if id(a) not in held}
+            held.update(new)
+            kept = sum(a.nbytes for a in new.values())
+            way = layer.algorithm_for(x) if isinstance(layer, _Conv) else ""
+            moved = x.nbytes + y.nbytes + size
+            costs.append(Cost(name, repr(layer), y.shape, way, _flops(layer, x, y), moved, kept, seconds))
+            return result
+
+        layer.__dict__["forward"] = watched
+
+    try:
+        for name, layer in leaves.values():
+            watch(name, layer)
+        model(x)
+    finally:
+        for _, layer in leaves.values():
+            layer.__dict__.pop("forward", None)
+    return costs
+
+
+def _wait(array: Array) -> None:
+    """Until a GPU has done all that `array` needs."""
+    if array.size:
+        asnumpy(array[(0,) * array.ndim])
+
+
+def _flops(layer: Layer, x: Array, y: Array) -> int:
+    """A multiplication and an addition for every weight that an output (a transposed one's input) meets."""
+    if isinstance(layer, _ConvTranspose):
+        return 2 * int(x.size) * prod(layer.weight.shape[1:])
+    if isinstance(layer, _Conv | Dense | Bilinear):
+        return 2 * int(y.size) * prod(layer.weight.shape[1:])
+    return 0
+
+
+def _arrays(saved: Any) -> Iterator[Array]:
+    for item in saved if isinstance(saved, tuple | list) else [saved]:
+        if isinstance(item, tuple | list):
+            yield from _arrays(item)
+        elif hasattr(item, "nbytes") and hasattr(item, "shape"):
+            yield item
+
+
+def _owner(array: Array) -> Any:
+    """The array whose memory a view looks at."""
+    while getattr(array, "base", None) is not None and hasattr(array.base, "nbytes"):
+        array = array.base
+    return array

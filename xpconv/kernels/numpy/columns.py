@@ -1,0 +1,151 @@
+"""Convolution by im2col: the windows of a block of output as rows of a matrix, in a bounded buffer."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from math import prod
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from ...backend import Array
+from ...geometry import Window
+from .. import portable
+from . import memory, threads
+from .blocks import ALL, Block, Frame, cut, shares
+
+COLUMN_BYTES = 1 << 21  # of a thread's column buffer
+
+
+def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, bias: Array | None) -> Array:
+    """Into `y (N, K, *P)`; a product a block, and the bias added to it while it is in the cache."""
+    w = np.swapaxes(portable.weight_matrix(np, weight, groups), 1, 2)
+    k = weight.shape[0] // groups
+    images = np.moveaxis(y, 1, -1)
+    columns = Columns(x, window, groups)
+    work = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES)
+    wide = (
+        None if bias is None else np.tile(bias, prod(y.shape[3:]))
+    )  # of a row: NumPy's loops like them long
+
+    def task(i: int) -> None:
+        block = work[i]
+        col = columns.of(block)
+        out = images[block.images, block.rows].reshape(-1, groups, k)
+        if groups == 1:
+            np.matmul(col[0], w[0], out=out[:, 0])
+        else:
+            out[...] = np.moveaxis(np.matmul(col, w), 0, 1)
+        if wide is not None:
+            lines = images[block.images, block.rows].reshape(-1, wide.size)
+            np.add(lines, wide, out=lines)
+
+    threads.run(task, len(work))
+    return y
+
+
+def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int) -> Array:
+    """`dw (K, C/G, *R)`: each thread sums over blocks of its own, in a fixed order."""
+    k, c = weight_shape[0] // groups, weight_shape[1]
+    columns = Columns(x, window, groups)
+    work = shares(cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES))
+    images = np.moveaxis(grad, 1, -1)
+    parts: list[Array] = [None] * len(work)
+
+    def task(part: int) -> None:
+        total = np.zeros((groups, c * prod(window.kernel), k), x.dtype)
+        product = np.empty_like(total)
+        for block in work[part]:
+            col = columns.of(block)
+            g = np.moveaxis(images[block.images, block.rows].reshape(-1, groups, k), 1, 0)
+            if groups == 1:
+                np.matmul(col[0].T, g[0], out=product[0])
+            else:
+                np.matmul(np.swapaxes(col, 1, 2), g, out=product)
+            total += product
+        parts[part] = total
+
+    threads.run(task, len(parts))
+    dw = functools.reduce(np.add, parts)
+    dw = np.swapaxes(dw, 1, 2).reshape(weight_shape[0], *window.kernel, c)
+    return np.ascontiguousarray(np.moveaxis(dw, -1, 1))
+
+
+def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int) -> Array:
+    """`dx (N, C, *S)`: a product gives columns, which are added up a tap at a time, by whole images."""
+    c, k = weight.shape[1], weight.shape[0] // groups
+    w = portable.weight_matrix(np, weight, groups)
+    dx = memory.empty_images(x_shape, grad.dtype)
+    into = np.moveaxis(dx, 1, -1)
+    into = into.reshape(*into.shape[:-1], groups, c)
+    images = np.moveaxis(grad, 1, -1)
+    output = grad.shape[2:]
+    image_bytes = prod(output) * groups * w.shape[2] * grad.itemsize
+    work = cut(x_shape[0], 1, image_bytes, COLUMN_BYTES)  # whole images: their columns overlap
+    taps = window.taps(x_shape[2:], output)
+
+    def task(i: int) -> None:
+        part = work[i].images
+        g = np.moveaxis(images[part].reshape(-1, groups, k), 1, 0)
+        dcol = memory.scratch("columns", (groups, g.shape[1], w.shape[2]), grad.dtype)
+        np.matmul(g, w, out=dcol)
+        dcol = np.moveaxis(dcol.reshape(groups, -1, *output, *window.kernel, c), 0, -2)
+        target = into[part]
+        target[...] = 0
+        for tap in taps:
+            target[ALL + tap.into] += dcol[ALL + tap.out + tap.offset]
+
+    threads.run(task, len(work))
+    return dx
+
+
+class Columns:
+    """im2col of one block at a time, `(groups, pixels, taps·C/groups)`, into the thread's own buffer."""
+
+    def __init__(self, x: Array, window: Window, groups: int) -> None:
+        self.x = np.moveaxis(x, 1, -1)
+        self.window, self.groups = window, groups
+        self.frame = Frame(self.x, window)
+        self.output = window.output_shape(x.shape[2:])
+        self.channels = x.shape[1] // groups
+        self.length = self.channels * prod(window.kernel)
+        self.row_bytes = prod(self.output[1:]) * groups * self.length * x.itemsize
+        self.pointwise = (
+            prod(window.kernel) == 1
+            and set(window.stride) == {1}
+            and not any(lo or hi for lo, hi in window.padding)
+        )
+        # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
+        self.by_tap = groups == 1 and x.shape[1] * window.kernel[-1] < 16
+        self._last: dict[int, tuple[Array, Array, Array]] = {}  # by thread: what of a frame, windows, columns
+
+    def of(self, block: Block) -> Array:
+        x, groups = self.x, self.groups
+        if self.pointwise and (groups == 1 or x.flags.c_contiguous):
+            flat = x[block.images, block.rows].reshape(-1, groups, self.channels)
+            return np.moveaxis(flat, 1, 0)
+        part = self.frame.of(block)
+        thread = threading.get_ident()
+        before = self._last.get(thread)
+        if before is None or before[0] is not part:
+            seen = self._windows(part, block.rows.stop - block.rows.start)
+            before = part, seen, memory.scratch("columns", seen.shape, part.dtype)
+            self._last[thread] = before
+        np.copyto(before[2], before[1])
+        if self.by_tap:
+            return before[2].reshape(1, self.length, -1).swapaxes(1, 2)
+        return before[2].reshape(groups, -1, self.length)
+
+    def _windows(self, part: Array, rows: int) -> Array:
+        """A view: every pixel's window, `(G, n, *P, *R, C/G)`, or `(*R, C, n, *P)` by tap."""
+        by_image, *by_pixel, by_channel = part.strides
+        positions = [s * t for s, t in zip(by_pixel, self.window.stride, strict=True)]
+        taps = [s * d for s, d in zip(by_pixel, self.window.dilation, strict=True)]
+        pixels = (part.shape[0], rows, *self.output[1:])
+        if self.by_tap:
+            shape = (*self.window.kernel, self.channels, *pixels)
+            return as_strided(part, shape, (*taps, by_channel, by_image, *positions))
+        shape = (self.groups, *pixels, *self.window.kernel, self.channels)
+        strides = (self.channels * by_channel, by_image, *positions, *taps, by_channel)
+        return as_strided(part, shape, strides)
