@@ -173,8 +173,8 @@ def labels(count: int) -> np.ndarray:
 
 
 def prepare_inference(model: Layer) -> Layer:
-    """All that a user does for inference on xpconv's side; `model.fuse()` goes here."""
-    return model.eval()
+    """All that a user does for inference on xpconv's side."""
+    return model.eval().fuse()
 
 
 def xpconv_training(make: Callable[[], Layer], shape: tuple[int, ...]) -> Contender:

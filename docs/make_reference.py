@@ -21,6 +21,8 @@ ROOMS = {
     "xpconv.random": "Random numbers",
     "xpconv.data": "Data",
     "xpconv.models": "Models",
+    "xpconv.kernels": "Speed",
+    "xpconv.explain": "Speed",
     "xpconv.testing": "Checks",
     "xpconv.errors": "Errors",
 }

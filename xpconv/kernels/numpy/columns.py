@@ -117,7 +117,8 @@ class Columns:
             and not any(lo or hi for lo, hi in window.padding)
         )
         # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
-        self.by_tap = groups == 1 and x.shape[1] * window.kernel[-1] < 16
+        run = x.shape[1] * window.kernel[-1]
+        self.by_tap = groups == 1 and run < 16 and self.output[-1] > run
         self._last: dict[int, tuple[Array, Array, Array]] = {}  # by thread: what of a frame, windows, columns
 
     def of(self, block: Block) -> Array:

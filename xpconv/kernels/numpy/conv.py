@@ -3,6 +3,7 @@
 - `depthwise`: sums of products, where every channel has a kernel of its own;
 - `winograd`: 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
 - `rows`: few channels at stride 1, without a column buffer;
+- `packed`: few output channels, several pixels at once;
 - `columns`: im2col by blocks, all else;
 - `portable`: few input channels a group, and depthwise floats of two bytes.
 """
@@ -17,7 +18,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from .. import is_exact, portable
-from . import columns, depthwise, memory, rows, winograd
+from . import columns, depthwise, memory, packed, rows, winograd
 
 
 def algorithm(
@@ -52,7 +53,11 @@ def _choice(
         possible = winograd.possible(dtype, window, groups)
         if possible and (wanted == "winograd" or winograd.pays(x_shape, weight_shape, window)):
             return "winograd"
-    return "rows" if rows.pays(x_shape, dtype, window, groups) else "columns"
+    if rows.pays(x_shape, dtype, window, groups) and weight_shape[0] >= 12:
+        return "rows"
+    if groups == 1 and packed.pixels(weight_shape, window, window.output_shape(x_shape[2:])) > 1:
+        return "packed"
+    return "columns"
 
 
 def conv(
@@ -75,6 +80,8 @@ def conv(
         return winograd.conv(x, weight, window, y, bias)
     if way == "rows":
         return rows.conv(x, weight, window, y, bias)
+    if way == "packed":
+        return packed.conv(x, weight, window, packed.pixels(weight.shape, window, y.shape[2:]), y, bias)
     if way == "columns":
         return columns.conv(x, weight, window, groups, y, bias)
     return portable.conv(xp, x, weight, window, groups, bias)
@@ -99,6 +106,9 @@ def conv_weight_grad(
         return winograd.weight_grad(grad, x, weight_shape, window)
     if way == "rows":
         return rows.weight_grad(grad, x, weight_shape, window)
+    if way == "packed":
+        b = packed.pixels(weight_shape, window, grad.shape[2:])
+        return packed.weight_grad(grad, x, weight_shape, window, b)
     if way == "columns":
         return columns.weight_grad(grad, x, weight_shape, window, groups)
     return portable.conv_weight_grad(xp, grad, x, weight_shape, window, groups)

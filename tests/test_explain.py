@@ -1,0 +1,144 @@
+"""The table of costs, and the choice of how to convolve."""
+
+import numpy as np
+import pytest
+
+import xpconv
+from xpconv.explain import measure
+from xpconv.testing import assert_layer_ok
+
+
+def model():
+    return xpconv.Sequential(
+        xpconv.Conv2d(3, 8, 3, padding=1, rng=0), xpconv.ReLU(), xpconv.MaxPool2d(2), xpconv.Flatten(),
+        xpconv.Dense(8 * 4 * 4, 5, rng=0),
+    )  # fmt: skip
+
+
+def test_costs(backend):
+    """Counted by hand; backward needs x of the convolution, y of ReLU, the winners, and x of Dense."""
+    costs = measure(model(), (3, 8, 8), batch=2)
+    assert [cost.output for cost in costs] == [(2, 8, 8, 8), (2, 8, 8, 8), (2, 8, 4, 4), (2, 128), (2, 5)]
+    assert [cost.flops for cost in costs] == [2 * 2 * 512 * 27, 0, 0, 0, 2 * 10 * 128]
+    assert [cost.moved for cost in costs] == [
+        4 * (2 * 192 + 1024 + 8 * 28), 4 * 2048, 4 * (1024 + 256), 4 * 512, 4 * (256 + 10 + 129 * 5),
+    ]  # fmt: skip
+    assert costs[0].kept == 4 * 2 * 192
+    assert costs[1].kept == 4 * 1024
+    assert costs[2].kept == 256
+    assert all(cost.seconds > 0 for cost in costs)
+    assert bool(costs[0].algorithm)
+    assert not costs[1].algorithm
+
+
+def test_the_table_adds_up():
+    lines = xpconv.explain(model(), (3, 8, 8)).splitlines()
+    assert len(lines) == 7
+    assert lines[-1].split()[:2] == ["total", f"{(2 * 512 * 27 + 2 * 5 * 128) / 1e6:.3g}"]
+
+
+def test_the_model_is_as_before(backend):
+    layers = xpconv.Sequential(
+        xpconv.Conv2d(1, 4, 3, rng=0), xpconv.BatchNorm2d(4), xpconv.Dropout(0.5, rng=1)
+    )
+    before = layers.state_dict()
+    xpconv.explain(layers, (1, 6, 6), batch=3)
+    for name, array in layers.state_dict().items():
+        np.testing.assert_array_equal(xpconv.asnumpy(array), xpconv.asnumpy(before[name]))
+    assert layers.training
+    assert all("forward" not in vars(layer) for _, layer in layers.named_layers())
+    with pytest.raises(xpconv.errors.BackwardError):
+        layers.backward(xpconv.asarray(np.ones((3, 4, 4, 4), "float32")))
+
+
+def test_shared_layers_and_containers_are_explained():
+    shared = xpconv.ReLU()
+    block = xpconv.Residual(xpconv.Sequential(xpconv.Conv2d(4, 4, 3, padding=1), shared))
+    costs = measure(xpconv.Sequential(block, shared), (4, 5, 5), batch=1)
+    assert [cost.layer.partition("(")[0] for cost in costs] == ["Conv2d", "ReLU", "ReLU"]
+
+
+def test_errors_of_explain():
+    with pytest.raises(ValueError, match="explain: batch is 0, expected at least 1"):
+        xpconv.explain(model(), (3, 8, 8), batch=0)
+    with pytest.raises(ValueError, match=r"Conv2d.forward: x has shape \(1, 4, 8, 8\)"):
+        xpconv.explain(model(), (4, 8, 8))
+
+
+# --- algorithm= and set_exact --------------------------------------------------------------------------
+
+LARGE = np.zeros((16, 64, 32, 32), "float32")
+
+
+@pytest.fixture
+def exact():
+    xpconv.set_exact(True)
+    yield
+    xpconv.set_exact(False)
+
+
+def test_auto_takes_winograd_where_it_is_faster():
+    assert xpconv.Conv2d(64, 64, 3, padding=1).algorithm_for(LARGE) == "winograd"
+    assert xpconv.Conv2d(64, 64, 3, padding=1, stride=2).algorithm_for(LARGE) == "columns"
+    assert xpconv.Conv2d(64, 64, 3, padding=1, algorithm="direct").algorithm_for(LARGE) != "winograd"
+
+
+def test_exact_rules_winograd_out(exact):
+    conv = xpconv.Conv2d(64, 64, 3, padding=1, rng=0)
+    assert conv.algorithm_for(LARGE) != "winograd"
+    x = np.random.default_rng(0).normal(size=LARGE.shape).astype("float32")
+    expected = conv.to(dtype="float64")(x.astype("float64"))
+    y = conv.to(dtype="float32")(x)
+    assert np.abs(y - expected).max() < 2e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 7, 6), (3, 9, 9)])
+def test_winograd_on_demand(shape):
+    """Also where it would not be taken."""
+    make = lambda: xpconv.Conv2d(3, 4, 3, padding=((2, 0), (1, 1)), algorithm="winograd", rng=0)
+    x = np.random.default_rng(0).normal(size=shape)
+    plain = xpconv.Conv2d(3, 4, 3, padding=((2, 0), (1, 1)), algorithm="direct", dtype="float64")
+
+    def reference(x, **state):
+        plain.load_state_dict(state)
+        with xpconv.no_grad():
+            return plain(x)
+
+    assert make().to(dtype="float64").algorithm_for(x) == "winograd"
+    assert_layer_ok(make, x, reference=reference)
+    assert repr(make()).endswith("algorithm='winograd')")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"algorithm": "fft"}, "Conv2d: algorithm is 'fft', expected one of 'auto', 'direct', 'winograd'"),
+        (
+            {"algorithm": "winograd", "stride": 2},
+            "Conv2d: algorithm='winograd' is for 3×3 kernels with stride",
+        ),
+        (
+            {"algorithm": "winograd", "groups": 2},
+            "Conv2d: algorithm='winograd' is for 3×3 kernels with stride",
+        ),
+    ],
+)
+def test_errors_of_algorithm(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        xpconv.Conv2d(4, 4, 3, **arguments)
+
+
+def test_winograd_is_refused_where_it_is_not(backend):
+    conv = xpconv.Conv2d(4, 4, 3, algorithm="winograd", dtype="float16")
+    x = xpconv.asarray(np.zeros((1, 4, 6, 6), "float16"))
+    with pytest.raises(
+        ValueError, match=r"Conv2d.forward: algorithm='winograd' is there for float32 and float64"
+    ):
+        conv(x)
+
+
+def test_lazy_convolutions_take_the_algorithm_along():
+    conv = xpconv.LazyConv2d(4, 3, algorithm="direct")
+    assert "algorithm='direct'" in repr(conv)
+    conv(LARGE[:1])
+    assert conv.algorithm == "direct"

@@ -1,0 +1,211 @@
+"""What `python -m xpconv info` tells: where xpconv runs, how fast its BLAS is, and what to do about it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import textwrap
+import time
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .backend import get_backend, use_backend
+from .errors import BackendUnavailableError
+
+AVX2_KERNELS = ("Haswell", "Zen")  # what OpenBLAS calls its kernels for AVX2
+NO_DEVICE = "none"
+
+
+class Facts(NamedTuple):
+    """All that the report and the advice are made from."""
+
+    versions: dict[str, str]
+    backend: str = "numpy"
+    backend_error: str = ""  # why it cannot be used
+    gpu: str = NO_DEVICE
+    cpu: str = ""
+    cores: int = 1  # that this process may run on
+    avx512: bool = False
+    threads: int = 1
+    threads_from: str = ""  # the environment variable; "" for one a core
+    blas: str = ""  # name and version
+    blas_kernels: str = ""  # the architecture that they are written for; "" if it does not say
+    blas_threads: int = 0  # 0 if it does not say
+    blas_is_ours: bool = True  # the OpenBLAS of NumPy's wheels, whose threads xpconv can limit
+    gflops: float = 0.0
+    omp_num_threads: str = ""
+
+
+def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
+    """The facts of this machine and this process; it takes about a second.
+
+    Raises:
+        ValueError: an environment variable that xpconv reads makes no sense.
+    """
+    from . import __version__
+    from .kernels.numpy import threads
+
+    count, variable = threads.count_from_environment()
+    cpu, avx512 = _cpu(cpuinfo)
+    cupy_version, gpu = _cupy()
+    backend, error = os.environ.get("XPCONV_BACKEND") or "numpy", ""
+    try:
+        backend = get_backend()
+    except BackendUnavailableError as reason:
+        error = str(reason)
+    versions = {"xpconv": __version__, "Python": platform.python_version(), "NumPy": np.__version__}
+    return Facts(
+        versions={**versions, "CuPy": cupy_version},
+        backend=backend,
+        backend_error=error,
+        gpu=gpu,
+        cpu=cpu,
+        cores=threads.cores(),
+        avx512=avx512,
+        threads=count,
+        threads_from=variable,
+        **_blas(),
+        gflops=_sgemm_rate(),
+        omp_num_threads=os.environ.get("OMP_NUM_THREADS", ""),
+    )
+
+
+def _cpu(cpuinfo: Path) -> tuple[str, bool]:
+    """Its name, and whether it has AVX-512: from Linux; elsewhere the machine's kind."""
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        text = ""
+    model = re.search(r"^model name\s*:\s*(.+)", text, re.MULTILINE)
+    flags = re.search(r"^flags\s*:(.*)", text, re.MULTILINE)
+    name = model[1] if model else platform.processor() or platform.machine()
+    return name, flags is not None and "avx512f" in flags[1].split()
+
+
+def _cupy() -> tuple[str, str]:
+    """CuPy's version, and its device with the versions of CUDA."""
+    if find_spec("cupy") is None:
+        return "not installed", NO_DEVICE
+    names = metadata.packages_distributions().get("cupy", [])
+    version = metadata.version(names[0]) if names else "of unknown version"
+    try:
+        with use_backend("cupy") as cupy:
+            return version, _device(cupy)
+    except BackendUnavailableError as error:
+        return version, f"{NO_DEVICE}: {error.__cause__}"
+
+
+def _device(cupy: Any) -> str:
+    runtime = cupy.cuda.runtime
+    name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
+    driver, own = (
+        f"{v // 1000}.{v % 1000 // 10}" for v in (runtime.driverGetVersion(), runtime.runtimeGetVersion())
+    )
+    return f"{name} (driver for CUDA {driver}, runtime {own})"
+
+
+def _blas() -> dict[str, Any]:
+    """NumPy's BLAS: from the OpenBLAS of its wheels, else from threadpoolctl, else from NumPy's build."""
+    from .kernels.numpy import blas
+
+    config, corename = (blas.function(f"openblas_get_{what}") for what in ("config", "corename"))
+    if config is not None and blas.get_num_threads is not None:
+        config.restype = corename.restype = ctypes.c_char_p
+        return {
+            "blas": " ".join(config().decode().split()[:2]),
+            "blas_kernels": corename().decode(),
+            "blas_threads": blas.get_num_threads(),
+        }
+    found: dict[str, Any] = {"blas_is_ours": False}
+    build: Any = np.show_config(mode="dicts")
+    built = build["Build Dependencies"]["blas"]
+    found["blas"] = f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
+    if find_spec("threadpoolctl") is not None:
+        import threadpoolctl
+
+        pools = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+        for pool in pools[:1]:
+            found["blas"] = f"{pool['internal_api']} {pool['version'] or ''}".strip()
+            found["blas_kernels"] = pool.get("architecture") or ""
+            found["blas_threads"] = pool["num_threads"]
+    return found
+
+
+def _sgemm_rate(seconds: float = 0.5) -> float:
+    """The best of a few products of float32 matrices, in GFLOP/s: as large as a time of some 20 ms allows."""
+    size, best, start = 256, 0.0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        a = np.full((size, size), 0.5, "float32")
+        product = np.empty_like(a)
+        for warm in (False, True):
+            before = time.perf_counter()
+            np.matmul(a, a, out=product)
+            took = time.perf_counter() - before
+            if warm:
+                best = max(best, 2 * size**3 / took / 1e9)
+        if took < 0.02 and size < 2048:
+            size *= 2
+    return best
+
+
+def report(facts: Facts) -> str:
+    """Plain text: a row a fact, then the advice."""
+    variable = facts.threads_from or "one a core"
+    kernels = f", {facts.blas_kernels} kernels" if facts.blas_kernels else ""
+    workers = f", {_count(facts.blas_threads, 'thread')}" if facts.blas_threads else ""
+    rows = {
+        "versions": ", ".join(f"{name} {version}" for name, version in facts.versions.items()),
+        "backend": facts.backend + (" (cannot be used, see below)" if facts.backend_error else ""),
+        "CPU": f"{facts.cpu}, {_count(facts.cores, 'core')}" + (", AVX-512" if facts.avx512 else ""),
+        "GPU": facts.gpu,
+        "threads": f"{facts.threads} ({variable})",
+        "BLAS": facts.blas + kernels + workers,
+        "sgemm": f"{facts.gflops:,.0f} GFLOP/s",
+    }
+    lines = [f"{name:10}{text}" for name, text in rows.items()]
+    for text in advice(facts):
+        first, *commands = text.split("\n")
+        lines += [
+            "",
+            textwrap.fill(f"* {first}", 100, subsequent_indent="  ", break_on_hyphens=False),
+            *commands,
+        ]
+    return "\n".join(lines)
+
+
+def advice(facts: Facts) -> list[str]:
+    """What a user could do, most serious first; nothing where all is well."""
+    found = []
+    if facts.backend_error:
+        found.append(f"XPCONV_BACKEND={facts.backend}: {facts.backend_error}")
+    if facts.threads > facts.cores:
+        found.append(
+            f"xpconv uses {facts.threads} threads on {_count(facts.cores, 'core')}, which is slower than a "
+            f"thread a core: set {facts.threads_from}={facts.cores}, or unset it."
+        )
+    if facts.avx512 and facts.blas_kernels in AVX2_KERNELS:
+        found.append(
+            f"This CPU has AVX-512, but NumPy's OpenBLAS runs its {facts.blas_kernels} kernels, which use "
+            "AVX2. OPENBLAS_CORETYPE=SKYLAKEX in the environment, before Python starts, can double its "
+            "speed; measure with:\n    OPENBLAS_CORETYPE=SKYLAKEX python -m xpconv info"
+        )
+    variable = "VECLIB_MAXIMUM_THREADS" if facts.blas.startswith("accelerate") else "OMP_NUM_THREADS"
+    limited = facts.blas_threads == 1 or (variable == "OMP_NUM_THREADS" and facts.omp_num_threads == "1")
+    if not facts.blas_is_ours and facts.threads > 1 and not limited:
+        found.append(
+            f"NumPy's BLAS ({facts.blas}) is not the OpenBLAS of NumPy's wheels: xpconv cannot limit its "
+            "threads inside its own workers, and they get in each other's way. Set "
+            f"{variable}=1 and XPCONV_NUM_THREADS={facts.cores} before Python starts, or install NumPy from "
+            "PyPI with pip."
+        )
+    return found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)

@@ -1,0 +1,71 @@
+"""Convolution with few output channels: several pixels of a row side by side as if they were channels.
+
+A product with a matrix of few columns runs at a fraction of the speed. B neighbouring pixels with K channels
+each are B·K numbers in one piece of channels-last memory. What gives them is a convolution too, with stride
+B·s and a kernel that holds B shifted copies of the first, among zeros:
+
+    weight'[(j, k), c, r, s'] = weight[k, c, r, s' - j·s]        for pixel j = 0 … B-1
+
+It has more products, but wider ones, and fewer columns to copy. The gradient of `weight` is the sum over the
+copies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...backend import Array
+from ...geometry import Window
+from . import columns
+
+
+def pixels(weight_shape: tuple[int, ...], window: Window, output: tuple[int, ...]) -> int:
+    """B, by the cost of a pixel: products at the speed that BLAS has at that width, and copies of columns."""
+    if window.dilation[-1] != 1 or weight_shape[0] > 24:
+        return 1
+    k, row = weight_shape[0], weight_shape[1]
+    for n in window.kernel[:-1]:
+        row *= n
+
+    def cost(b: int) -> float:
+        length = row * ((b - 1) * window.stride[-1] + window.kernel[-1])
+        return 2 * k * length * (1 + 6 / (b * k)) + 20 * length / b
+
+    return min((b for b in range(1, 9) if output[-1] % b == 0), key=cost)
+
+
+def conv(x: Array, weight: Array, window: Window, b: int, y: Array, bias: Array | None) -> Array:
+    """Into `y (N, K, *P)`, B pixels at once."""
+    k, s = weight.shape[0], window.stride[-1]
+    copies = np.zeros((b, *weight.shape[:-1], (b - 1) * s + window.kernel[-1]), weight.dtype)
+    for j in range(b):
+        copies[j, ..., j * s : j * s + window.kernel[-1]] = weight
+    wide = None if bias is None else np.tile(bias, b)
+    columns.conv(x, copies.reshape(b * k, *copies.shape[2:]), _packed(x, window, b, y), 1, _side(y, b), wide)
+    return y
+
+
+def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, b: int) -> Array:
+    """`dw (K, C, *R)`."""
+    s = window.stride[-1]
+    packed = _packed(x, window, b, grad)
+    shape = (b * weight_shape[0], weight_shape[1], *packed.kernel)
+    copies = columns.weight_grad(_side(grad, b), x, shape, packed, 1).reshape(b, -1, *shape[1:])
+    return sum(copies[j, ..., j * s : j * s + window.kernel[-1]] for j in range(b))
+
+
+def _packed(x: Array, window: Window, b: int, y: Array) -> Window:
+    s, kernel, (lo, _) = window.stride[-1], window.kernel[-1], window.padding[-1]
+    seen = (y.shape[-1] - 1) * s + kernel  # of a row, by all its pixels
+    return Window(
+        (*window.kernel[:-1], (b - 1) * s + kernel),
+        (*window.stride[:-1], b * s),
+        (*window.padding[:-1], (lo, seen - x.shape[-1] - lo)),
+        window.dilation,
+    )
+
+
+def _side(y: Array, b: int) -> Array:
+    """`(N, K, *P, Q)` as `(N, B·K, *P, Q/B)`: a view of channels-last memory."""
+    last = np.moveaxis(y, 1, -1)
+    return np.moveaxis(last.reshape(*last.shape[:-2], -1, b * last.shape[-1]), -1, 1)

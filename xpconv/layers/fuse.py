@@ -1,0 +1,136 @@
+"""`Layer.fuse`: BatchNorm folded into the convolution or dense layer before it."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from typing import TypeGuard, TypeVar
+
+from ..backend import Array, backend_of
+from ..errors import ShapeError
+from ..ops import norm as ops
+from .base import Layer, Parameter
+from .containers import Sequential
+from .conv import _Conv, _ConvNd
+from .conv_separable import SeparableConv2d
+from .conv_transpose import _ConvTranspose
+from .linear import Dense
+from .norm import _BatchNorm
+from .shape import Identity
+
+Kind = TypeVar("Kind", bound=Layer)
+Place = tuple[Sequential, str, Layer]  # a Sequential, a name in it, and the layer of that name
+
+
+class Folded(Identity):
+    """Where a BatchNorm was: `y` is `x`, of as many axes as the layer that it was folded into gives.
+
+    All other checks are that layer's, so this costs next to nothing.
+    """
+
+    def __init__(self, what: str, expected: tuple[str, ...]) -> None:
+        self.what, self.expected = what, expected
+
+    def forward(self, x: Array) -> Array:
+        if x.ndim != len(self.expected):
+            raise ShapeError(
+                f"{self.what} (folded by fuse()).forward: x has shape {x.shape}, expected "
+                f"({', '.join(self.expected)}); use the model from before fuse()"
+            )
+        return self.keep(x)
+
+    def extra_repr(self) -> str:
+        return self.what
+
+
+def fuse(model: Layer) -> Layer:
+    """See `Layer.fuse`."""
+    fused = copy.deepcopy(model)
+    fused.zero_grad()
+    layers = [layer for _, layer in fused.named_layers()]  # from the outside in
+    uses = Counter(id(child) for layer in layers for child in layer.children().values())
+    inlined: set[int] = set()
+    for layer in layers:
+        if _runs_as(layer, Sequential) and id(layer) not in inlined:
+            _fold_chain(_places(layer, uses, inlined), uses)
+    return fused.eval()
+
+
+def _runs_as(layer: Layer, kind: type[Kind]) -> TypeGuard[Kind]:
+    """Whether its forward is that of `kind`, and not a subclass' own."""
+    return isinstance(layer, kind) and type(layer).forward is kind.forward and "forward" not in vars(layer)
+
+
+def _places(chain: Sequential, uses: Counter[int], inlined: set[int]) -> Iterator[Place]:
+    """What runs one after the other; a Sequential that stands elsewhere too is one thing, its own chain."""
+    for name, layer in list(chain._layers.items()):
+        if _runs_as(layer, Sequential) and uses[id(layer)] == 1:
+            inlined.add(id(layer))
+            yield from _places(layer, uses, inlined)
+        else:
+            yield chain, name, layer
+
+
+def _fold_chain(places: Iterator[Place], uses: Counter[int]) -> None:
+    before: _ConvNd | Dense | None = None  # the layer that a BatchNorm here would be folded into
+    for home, name, layer in places:
+        if _runs_as(layer, Identity) or _runs_as(layer, Folded):
+            continue
+        if before is not None and _runs_as(layer, _BatchNorm) and _fits(before, layer):
+            _fold(before, layer)
+            home._layers[name] = Folded(repr(layer), _expected(before))
+        else:
+            before = _linear(layer, uses)
+
+
+def _linear(layer: Layer, uses: Counter[int]) -> _ConvNd | Dense | None:
+    """What makes the output of `layer`, if it is a convolution or dense layer that stands nowhere else."""
+    if uses[id(layer)] == 1 and _runs_as(layer, SeparableConv2d):
+        layer = layer.pointwise
+    if uses[id(layer)] == 1 and (_runs_as(layer, _Conv) or _runs_as(layer, _ConvTranspose)):
+        return layer
+    return layer if uses[id(layer)] == 1 and _runs_as(layer, Dense) else None
+
+
+def _expected(layer: _ConvNd | Dense) -> tuple[str, ...]:
+    """The axes of what `layer` gives for a batch."""
+    axes = layer.axes if isinstance(layer, _ConvNd) else 0
+    return {0: ("N", "C"), 1: ("N", "C", "L"), 2: ("N", "C", "H", "W"), 3: ("N", "C", "D", "H", "W")}[axes]
+
+
+def _fits(layer: _ConvNd | Dense, norm: _BatchNorm) -> bool:
+    """Whether `norm` has fixed statistics and takes what `layer` gives."""
+    if norm.running_mean is None:
+        return False
+    weight, mean = layer.weight.data, norm.running_mean
+    channels = layer.out_channels if isinstance(layer, _ConvNd) else layer.out_features
+    return (
+        norm.num_features == channels
+        and len(_expected(layer)) in norm.ranks
+        and mean.dtype == weight.dtype
+        and backend_of(mean) is backend_of(weight)
+    )
+
+
+def _fold(layer: _ConvNd | Dense, norm: _BatchNorm) -> None:
+    """`y = scale · (W x + b) + shift = (scale W) x + (scale b + shift)`: in float64, as new parameters.
+
+    The old ones may be another layer's too.
+    """
+    weight, bias = layer.weight.data, layer.bias
+    xp, dtype = backend_of(weight).xp, weight.dtype
+    gamma, beta = (None if p is None else p.data for p in (norm.weight, norm.bias))
+    mean, var = norm.running_mean.astype("float64"), norm.running_var.astype("float64")
+    scale, shift = ops.batch_norm_as_affine(xp, gamma, beta, norm.eps, mean, var)
+    wide = weight.astype("float64")
+    if isinstance(layer, _ConvTranspose):  # (in, out/groups, …): a group's inputs are rows one after another
+        groups, rest = layer.groups, (1,) * layer.axes
+        wide = wide.reshape(groups, -1, *wide.shape[1:]) * scale.reshape(groups, 1, -1, *rest)
+        wide = wide.reshape(weight.shape)
+    else:
+        wide = wide * scale.reshape(-1, *(1,) * (wide.ndim - 1))
+    if bias is not None:
+        shift = shift + scale * bias.data
+    layer.weight = Parameter(wide.astype(dtype), "weight")
+    layer.bias = Parameter(shift.astype(dtype), "bias")
