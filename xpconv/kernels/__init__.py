@@ -25,10 +25,11 @@ _exact = False
 
 
 def set_exact(exact: bool = True) -> None:
-    """Choose among ways to convolve only such as round like the definition: never Winograd's.
+    """Choose among ways to convolve only such as round, and pass NaN on, like the definition.
 
     Winograd's convolution, which large 3×3 ones on a CPU take otherwise, is off by up to 1e-5 of the largest
-    output in float32, where the definition is off by 3e-7. For all threads.
+    output in float32, where the definition is off by 3e-7. There, and with few output channels, a NaN or an
+    infinity also makes NaN of some pixels beside those that see it. For all threads.
 
     Example:
         >>> import xpconv

@@ -251,9 +251,9 @@ class Conv2d(_Conv):
         groups: splits the channels into groups that do not mix; `groups=in_channels` is depthwise.
         bias: whether to add one.
         padding_mode: `'zeros'`, `'reflect'`, `'replicate'` or `'circular'`.
-        algorithm: `'auto'` takes what is fastest for the shapes (see `explain`); `'direct'` never Winograd's,
-            whose rounding is 1e-5 of the largest output in float32 (see `set_exact`); `'winograd'` always,
-            for 3×3 kernels with stride, dilation and groups 1, in float32 or float64 on NumPy.
+        algorithm: `'auto'` takes what is fastest for the shapes (see `explain`); `'direct'` what rounds like
+            the formula, as `set_exact` has it for all; `'winograd'` Winograd's, for 3×3 kernels with stride,
+            dilation and groups 1, in float32 or float64 on NumPy.
         dtype: floating dtype of the parameters, and so of `x`.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
 

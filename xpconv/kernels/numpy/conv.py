@@ -32,7 +32,7 @@ def algorithm(
     """The way that a convolution of these shapes goes: one of the names above.
 
     By rules that count operations, derived from benchmarks. `wanted` is what the caller asks for: `auto`,
-    `direct` (not Winograd, as `set_exact` has it for all) or `winograd`.
+    `direct` (as `set_exact` has it for all: neither `winograd` nor `packed`) or `winograd`.
     """
     return _choice(x_shape, np.dtype(dtype), weight_shape, window, groups, wanted, is_exact())
 
@@ -49,13 +49,14 @@ def _choice(
 ) -> str:
     if groups > 1 and weight_shape[1] == 1:
         return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else "portable"
-    if wanted == "winograd" or (wanted == "auto" and not exact):
-        possible = winograd.possible(dtype, window, groups)
-        if possible and (wanted == "winograd" or winograd.pays(x_shape, weight_shape, window)):
-            return "winograd"
+    free = wanted == "auto" and not exact
+    if winograd.possible(dtype, window, groups) and (
+        wanted == "winograd" or (free and winograd.pays(x_shape, weight_shape, window))
+    ):
+        return "winograd"
     if rows.pays(x_shape, dtype, window, groups) and weight_shape[0] >= 12:
         return "rows"
-    if groups == 1 and packed.pixels(weight_shape, window, window.output_shape(x_shape[2:])) > 1:
+    if free and groups == 1 and packed.pixels(weight_shape, window, window.output_shape(x_shape[2:])) > 1:
         return "packed"
     return "columns"
 
@@ -139,7 +140,7 @@ def conv_input_grad(
         return winograd.conv(grad, weight, mirrored, dx, mirrored=True)
     w = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
     w = np.flip(np.swapaxes(w, 1, 2), tuple(range(3, w.ndim)))
-    return conv(xp, grad, w.reshape(swapped), mirrored, groups, wanted="direct")
+    return conv(xp, grad, w.reshape(swapped), mirrored, groups, wanted=wanted)
 
 
 def _mirrored(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:
