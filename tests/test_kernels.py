@@ -108,6 +108,8 @@ SHAPES = {  # batch, in, out, size, kernel, stride, padding, dilation, groups: t
     "strided depthwise": (4, 96, 96, 28, 3, 2, 1, 1, 96),
     "dilated": (4, 64, 64, 24, 3, 1, 2, 2, 1),
     "groups": (4, 64, 64, 24, 3, 1, 1, 1, 4),
+    "few pixels": (1, 32, 256, 7, 3, 1, 1, 1, 1),
+    "few pixels, strided": (2, 16, 300, 9, 3, 2, 1, 1, 1),
 }
 
 

@@ -41,16 +41,16 @@ def shares(work: list[Block]) -> list[list[Block]]:
 
 
 class Frame:
-    """What blocks of output see of the images `x (N, *S, C)`, with the window's zeros around it."""
+    """What blocks of output see of the images `x (N, *S, C)`, with the window's border around it."""
 
-    def __init__(self, x: Array, window: Window) -> None:
-        self.x, self.window = x, window
+    def __init__(self, x: Array, window: Window, border: float = 0.0) -> None:
+        self.x, self.window, self.border = x, window, border
         self._last: dict[int, tuple[Any, Array, Array]] = {}  # by thread: key, scratch array, its inside
 
     def of(self, block: Block) -> Array:
-        """A view where no zeros are seen, else the thread's scratch array: valid until the next call.
+        """A view where no border is seen, else the thread's scratch array: valid until the next call.
 
-        The zeros of the block before are still there if its shape was the same: then it is the same object.
+        The border of the block before is still there if its shape was the same: then it is the same object.
         """
         inside, into, shape = [], [], []
         for axis, (n, k, s, (lo, hi), d) in enumerate(zip(self.x.shape[1:-1], *self.window, strict=True)):
@@ -74,8 +74,8 @@ class Frame:
             return before[1]
         result = memory.scratch("padded", (part.shape[0], *shape, part.shape[-1]), part.dtype)
         for axis, (a, b) in enumerate(into, start=1):
-            result[ALL * axis + (slice(0, a),)] = 0
-            result[ALL * axis + (slice(b, None),)] = 0
+            result[ALL * axis + (slice(0, a),)] = self.border
+            result[ALL * axis + (slice(b, None),)] = self.border
         middle = result[ALL + tuple(slice(a, b) for a, b in into)]
         np.copyto(middle, part)
         self._last[thread] = key, result, middle

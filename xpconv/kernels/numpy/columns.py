@@ -14,16 +14,20 @@ from ...geometry import Window
 from .. import portable
 from . import memory, threads
 from .blocks import ALL, Block, Frame, cut, shares
+from .memory import channels_last
+from .threads import PRODUCTS
 
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
 def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, bias: Array | None) -> Array:
     """Into `y (N, K, *P)`; a product a block, and the bias added to it while it is in the cache."""
-    w = np.swapaxes(portable.weight_matrix(np, weight, groups), 1, 2)
     k = weight.shape[0] // groups
-    images = np.moveaxis(y, 1, -1)
-    columns = Columns(x, window, groups)
+    images = channels_last(y)
+    few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k
+    columns = Columns(x, window, groups, few)
+    w = weight.reshape(1, k, -1) if few else portable.weight_matrix(np, weight, groups)
+    w = w.swapaxes(1, 2)
     work = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES)
     wide = (
         None if bias is None else np.tile(bias, prod(y.shape[3:]))
@@ -36,12 +40,12 @@ def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, bias: A
         if groups == 1:
             np.matmul(col[0], w[0], out=out[:, 0])
         else:
-            out[...] = np.moveaxis(np.matmul(col, w), 0, 1)
+            out[...] = np.matmul(col, w).swapaxes(0, 1)
         if wide is not None:
             lines = images[block.images, block.rows].reshape(-1, wide.size)
             np.add(lines, wide, out=lines)
 
-    threads.run(task, len(work))
+    threads.run(task, len(work), y.size * columns.length // PRODUCTS)
     return y
 
 
@@ -50,7 +54,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     k, c = weight_shape[0] // groups, weight_shape[1]
     columns = Columns(x, window, groups)
     work = shares(cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES))
-    images = np.moveaxis(grad, 1, -1)
+    images = channels_last(grad)
     parts: list[Array] = [None] * len(work)
 
     def task(part: int) -> None:
@@ -58,7 +62,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
         product = np.empty_like(total)
         for block in work[part]:
             col = columns.of(block)
-            g = np.moveaxis(images[block.images, block.rows].reshape(-1, groups, k), 1, 0)
+            g = images[block.images, block.rows].reshape(-1, groups, k).swapaxes(0, 1)
             if groups == 1:
                 np.matmul(col[0].T, g[0], out=product[0])
             else:
@@ -66,7 +70,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
             total += product
         parts[part] = total
 
-    threads.run(task, len(parts))
+    threads.run(task, len(parts), grad.size * columns.length // PRODUCTS)
     dw = functools.reduce(np.add, parts)
     dw = np.swapaxes(dw, 1, 2).reshape(weight_shape[0], *window.kernel, c)
     return np.ascontiguousarray(np.moveaxis(dw, -1, 1))
@@ -77,9 +81,9 @@ def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Win
     c, k = weight.shape[1], weight.shape[0] // groups
     w = portable.weight_matrix(np, weight, groups)
     dx = memory.empty_images(x_shape, grad.dtype)
-    into = np.moveaxis(dx, 1, -1)
+    into = channels_last(dx)
     into = into.reshape(*into.shape[:-1], groups, c)
-    images = np.moveaxis(grad, 1, -1)
+    images = channels_last(grad)
     output = grad.shape[2:]
     image_bytes = prod(output) * groups * w.shape[2] * grad.itemsize
     work = cut(x_shape[0], 1, image_bytes, COLUMN_BYTES)  # whole images: their columns overlap
@@ -87,7 +91,7 @@ def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Win
 
     def task(i: int) -> None:
         part = work[i].images
-        g = np.moveaxis(images[part].reshape(-1, groups, k), 1, 0)
+        g = images[part].reshape(-1, groups, k).swapaxes(0, 1)
         dcol = memory.scratch("columns", (groups, g.shape[1], w.shape[2]), grad.dtype)
         np.matmul(g, w, out=dcol)
         dcol = np.moveaxis(dcol.reshape(groups, -1, *output, *window.kernel, c), 0, -2)
@@ -96,15 +100,19 @@ def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Win
         for tap in taps:
             target[ALL + tap.into] += dcol[ALL + tap.out + tap.offset]
 
-    threads.run(task, len(work))
+    threads.run(task, len(work), dx.size * k * prod(window.kernel) // PRODUCTS)
     return dx
 
 
 class Columns:
-    """im2col of one block at a time, `(groups, pixels, taps·C/groups)`, into the thread's own buffer."""
+    """im2col of one block at a time, `(groups, pixels, taps·C/groups)`, into the thread's own buffer.
 
-    def __init__(self, x: Array, window: Window, groups: int) -> None:
-        self.x = np.moveaxis(x, 1, -1)
+    `few`, for less pixels than output channels, has columns in the order of the weight, `(C, taps)`: slower
+    to copy, but the weight, which is larger, need not be.
+    """
+
+    def __init__(self, x: Array, window: Window, groups: int, few: bool = False) -> None:
+        self.x = channels_last(x)
         self.window, self.groups = window, groups
         self.frame = Frame(self.x, window)
         self.output = window.output_shape(x.shape[2:])
@@ -118,14 +126,15 @@ class Columns:
         )
         # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
         run = x.shape[1] * window.kernel[-1]
-        self.by_tap = groups == 1 and run < 16 and self.output[-1] > run
+        self.by_tap = few or (groups == 1 and run < 16 and self.output[-1] > run)
+        self.few = few
         self._last: dict[int, tuple[Array, Array, Array]] = {}  # by thread: what of a frame, windows, columns
 
     def of(self, block: Block) -> Array:
         x, groups = self.x, self.groups
         if self.pointwise and (groups == 1 or x.flags.c_contiguous):
             flat = x[block.images, block.rows].reshape(-1, groups, self.channels)
-            return np.moveaxis(flat, 1, 0)
+            return flat.swapaxes(0, 1)
         part = self.frame.of(block)
         thread = threading.get_ident()
         before = self._last.get(thread)
@@ -139,14 +148,16 @@ class Columns:
         return before[2].reshape(groups, -1, self.length)
 
     def _windows(self, part: Array, rows: int) -> Array:
-        """A view: every pixel's window, `(G, n, *P, *R, C/G)`, or `(*R, C, n, *P)` by tap."""
+        """A view: every pixel's window, `(G, n, *P, *R, C/G)`; by tap `(*R, C, n, *P)`, if few `C` first."""
         by_image, *by_pixel, by_channel = part.strides
         positions = [s * t for s, t in zip(by_pixel, self.window.stride, strict=True)]
         taps = [s * d for s, d in zip(by_pixel, self.window.dilation, strict=True)]
         pixels = (part.shape[0], rows, *self.output[1:])
         if self.by_tap:
-            shape = (*self.window.kernel, self.channels, *pixels)
-            return as_strided(part, shape, (*taps, by_channel, by_image, *positions))
+            shape, strides = (*self.window.kernel, self.channels), (*taps, by_channel)
+            if self.few:
+                shape, strides = (self.channels, *self.window.kernel), (by_channel, *taps)
+            return as_strided(part, shape + pixels, (*strides, by_image, *positions))
         shape = (self.groups, *pixels, *self.window.kernel, self.channels)
         strides = (self.channels * by_channel, by_image, *positions, *taps, by_channel)
         return as_strided(part, shape, strides)

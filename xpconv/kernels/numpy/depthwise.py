@@ -6,6 +6,7 @@ An output row of all channels stays in the nearest cache while all taps go over 
 from __future__ import annotations
 
 import functools
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ...geometry import Window
 from .. import portable
 from . import memory, threads
 from .blocks import ALL, Block, Frame, cut, shares
+from .memory import channels_last
 
 BLOCK_BYTES = 1 << 21
 TAPS = "rstuv"  # einsum's names of the kernel's axes
@@ -29,7 +31,7 @@ def fits(weight_shape: tuple[int, ...], groups: int, dtype: Any) -> bool:
 
 def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) -> Array:
     """Into `y (N, C, *P)`."""
-    x, into = np.moveaxis(x, 1, -1), np.moveaxis(y, 1, -1)
+    x, into = channels_last(x), channels_last(y)
     w = np.moveaxis(weight[:, 0], 0, -1)  # (*R, C)
     merged = _merges(x, window)
     if merged:  # pixels and channels of a row are one axis: long runs for the innermost loop
@@ -47,13 +49,13 @@ def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) 
         if bias is not None:
             out += bias
 
-    threads.run(task, len(work))
+    threads.run(task, len(work), y.size * weight[0].size)
     return y
 
 
 def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
     """`dw (C, 1, *R)`: for each tap the products of the gradient with what it met, summed."""
-    x, g = np.moveaxis(x, 1, -1), np.moveaxis(grad, 1, -1)
+    x, g = channels_last(x), channels_last(grad)
     merged = _merges(x, window)
     channels = x.shape[-1]
     frame = Frame(x, window)
@@ -73,7 +75,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
                 total[tap] += part.reshape(-1, channels).sum(axis=0)
         parts[i] = total
 
-    threads.run(task, len(parts))
+    threads.run(task, len(parts), grad.size * prod(weight_shape[2:]))
     total = functools.reduce(np.add, parts)
     dw = np.moveaxis(total, -1, 0)
     return np.ascontiguousarray(dw).reshape(weight_shape)

@@ -80,9 +80,19 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     return array
 
 
+def channels_last(x: Array) -> Array:
+    """`(N, C, *S)` as `(N, *S, C)`; `numpy.moveaxis` takes ten times as long."""
+    return x.transpose(0, *range(2, x.ndim), 1)
+
+
+def channels_first(x: Array) -> Array:
+    """`(N, *S, C)` as `(N, C, *S)`."""
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
+
+
 def empty_images(shape: tuple[int, ...], dtype: Any) -> Array:
     """A new `(N, C, *S)` array whose memory is channels-last."""
-    return np.moveaxis(empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)
+    return channels_first(empty((shape[0], *shape[2:], shape[1]), dtype))
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -10,6 +10,7 @@ from ...backend import Array
 from .. import portable
 from . import memory, threads
 from .blocks import Block, cut, shares
+from .memory import channels_last
 
 BLOCK_BYTES = 1 << 22
 SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
@@ -38,7 +39,7 @@ def narrow(x: Array) -> bool:
 
 def rows_of(x: Array) -> Rows:
     """A view where memory is channels-last, else a copy."""
-    last = np.moveaxis(x, 1, -1)
+    last = channels_last(x)
     if not last.flags.c_contiguous:
         copy = memory.empty(last.shape, x.dtype)
         copy[...] = last

@@ -17,6 +17,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import columns
+from .memory import channels_first, channels_last
 
 
 def pixels(weight_shape: tuple[int, ...], window: Window, output: tuple[int, ...]) -> int:
@@ -67,5 +68,5 @@ def _packed(x: Array, window: Window, b: int, y: Array) -> Window:
 
 def _side(y: Array, b: int) -> Array:
     """`(N, K, *P, Q)` as `(N, B·K, *P, Q/B)`: a view of channels-last memory."""
-    last = np.moveaxis(y, 1, -1)
-    return np.moveaxis(last.reshape(*last.shape[:-2], -1, b * last.shape[-1]), -1, 1)
+    last = channels_last(y)
+    return channels_first(last.reshape(*last.shape[:-2], -1, b * last.shape[-1]))

@@ -13,7 +13,6 @@ from .. import portable
 from . import memory, threads
 
 BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for the interpreter lock
-MATMUL_WORTH = 1 << 23  # multiplications, likewise
 
 
 def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
@@ -108,7 +107,8 @@ def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """As `portable.matmul`: the longer side of the result cut into a piece a thread."""
     m, n = a.shape[0], b.shape[1]
-    pieces = threads.get_num_threads() if m * n * a.shape[1] > MATMUL_WORTH else 1
+    products = m * n * a.shape[1] // threads.PRODUCTS
+    pieces = threads.get_num_threads() if products >= threads.WORTH else 1
     y = memory.empty((m, n), a.dtype)
 
     def task(i: int) -> None:

@@ -11,7 +11,8 @@ from ...backend import Array
 from ...geometry import Window
 from .. import portable
 from . import memory, threads
-from .blocks import ALL, Block, cut
+from .blocks import ALL, Block, Frame, cut
+from .memory import channels_last
 
 BLOCK_BYTES = 1 << 22
 
@@ -19,21 +20,29 @@ BLOCK_BYTES = 1 << 22
 def max_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> tuple[Array, Array]:
     """As `portable.max_pool`.
 
-    The winner's number only grows from tap to tap, so it is a maximum as well. That counts on finite
-    values and on windows that see the input at every tap; else the portable way.
+    The winner's number only grows from tap to tap, so it is a maximum as well. That counts on finite maxima;
+    else the portable way.
     """
-    taps = window.taps(x.shape[2:], output)
-    full = tuple(slice(0, m) for m in output)
-    if not x.size or len(taps) >= 255 or any(tap.out != full for tap in taps):
+    if not x.size or prod(window.kernel) >= 255:
         return portable.max_pool(xp, x, window, output)
     y = memory.empty_images((*x.shape[:2], *output), x.dtype)
     winner = memory.empty_images(y.shape, "uint8")
-    images, best, who = (np.moveaxis(a, 1, -1) for a in (x, y, winner))
+    images, best, who = (channels_last(a) for a in (x, y, winner))
+    seen = [
+        (m - 1) * s + d * (k - 1) + 1
+        for m, k, s, d in zip(output, window.kernel, window.stride, window.dilation, strict=True)
+    ]
+    padding = tuple(
+        (lo, size - n - lo) for size, n, (lo, _) in zip(seen, x.shape[2:], window.padding, strict=True)
+    )
+    window = window._replace(padding=padding)
+    frame = Frame(images, window, border=-np.inf)
+    taps = window._replace(padding=((0, 0),) * len(seen)).taps(seen, output)
     work = _cut(x)
     finite = [False] * len(work)
 
     def task(i: int) -> None:
-        part = images[work[i].images]
+        part = frame.of(Block(work[i].images, slice(0, output[0])))
         top, number = best[work[i].images], who[work[i].images]
         np.copyto(top, part[ALL + taps[0].into])
         number[...] = 0
@@ -56,7 +65,7 @@ def max_pool_input_grad(
 ) -> Array:
     """As `portable.max_pool_input_grad`."""
     dx = memory.empty_images(x_shape, grad.dtype)
-    into, g, who = (np.moveaxis(a, 1, -1) for a in (dx, grad, winner))
+    into, g, who = (channels_last(a) for a in (dx, grad, winner))
     taps = window.taps(x_shape[2:], grad.shape[2:])
     apart = all(
         s >= d * (k - 1) + 1 for k, s, d in zip(window.kernel, window.stride, window.dilation, strict=True)
@@ -100,7 +109,7 @@ def max_pool_input_grad(
 def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Array:
     """As `portable.sum_pool`."""
     y = memory.empty_images((*x.shape[:2], *output), x.dtype)
-    images, total = np.moveaxis(x, 1, -1), np.moveaxis(y, 1, -1)
+    images, total = channels_last(x), channels_last(y)
     taps = window.taps(x.shape[2:], output)
     work = _cut(x)
 
@@ -118,7 +127,7 @@ def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Arra
 def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
     """As `portable.sum_pool_input_grad`."""
     dx = memory.empty_images(x_shape, grad.dtype)
-    into, g = np.moveaxis(dx, 1, -1), np.moveaxis(grad, 1, -1)
+    into, g = channels_last(dx), channels_last(grad)
     taps = window.taps(x_shape[2:], grad.shape[2:])
     work = _cut(dx)
 

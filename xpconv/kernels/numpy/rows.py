@@ -21,6 +21,8 @@ from ...backend import Array
 from ...geometry import Window
 from . import blas, memory, threads
 from .blocks import Block, Frame, cut, shares
+from .memory import channels_last
+from .threads import PRODUCTS
 
 BLOCK_BYTES = 1 << 21
 WIDEST = 128  # numbers in a window's row: beyond it columns are as fast, as their copy is the smaller part
@@ -42,7 +44,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) 
     """Into `y (N, K, P, Q)`."""
     rows = Rows(x, window, weight.shape[0])
     w = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
-    into = np.moveaxis(y, 1, -1)
+    into = channels_last(y)
     wide = None if bias is None else np.tile(bias, y.shape[3])
     work = cut(x.shape[0], y.shape[2], rows.row_bytes, BLOCK_BYTES)
 
@@ -59,7 +61,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) 
             line = (*out.shape[:2], wide.size)
             np.add(seen.reshape(line), wide, out=out.reshape(line))
 
-    threads.run(task, len(work))
+    threads.run(task, len(work), y.size * w[..., 0].size // PRODUCTS)
     return y
 
 
@@ -67,7 +69,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     """`dw (K, C, R, S)`: the same products, with the gradient on the other side, zero where no output is."""
     k, c, r, s = weight_shape
     rows = Rows(x, window, k)
-    g = np.moveaxis(grad, 1, -1)
+    g = channels_last(grad)
     work = shares(cut(x.shape[0], grad.shape[2], rows.row_bytes, BLOCK_BYTES))
     parts: list[Array] = [None] * len(work)
 
@@ -84,7 +86,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
             rows.products(images, total, values, gradient=True)
         parts[i] = total
 
-    threads.run(task, len(parts))
+    threads.run(task, len(parts), grad.size * c * r * s // PRODUCTS)
     return np.ascontiguousarray(functools.reduce(np.add, parts).transpose(3, 2, 0, 1))
 
 
@@ -92,7 +94,7 @@ class Rows:
     """Blocks of padded images, and the products of the windows' rows in them."""
 
     def __init__(self, x: Array, window: Window, outputs: int) -> None:
-        self.frame = Frame(np.moveaxis(x, 1, -1), window)
+        self.frame = Frame(channels_last(x), window)
         self.kernel, self.outputs = window.kernel, outputs
         self.dtype = x.dtype
         width = x.shape[3] + sum(window.padding[1])

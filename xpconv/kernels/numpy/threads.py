@@ -18,6 +18,7 @@ from . import blas
 Task = Callable[[int], None]
 
 WORTH = 1 << 18  # elements from which a second thread is worth waking
+PRODUCTS = 32  # multiplications in a matrix product that take as long as one element elsewhere
 
 _inside = threading.local()  # .busy: this thread works on a block, and must not ask others for help
 

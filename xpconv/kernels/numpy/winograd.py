@@ -22,6 +22,7 @@ from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
 from .blocks import Block, Frame, cut, shares
+from .memory import channels_last
 
 TILE, SEEN = 4, 6
 BLOCK_BYTES = 1 << 21
@@ -71,7 +72,7 @@ def conv(
     u = u if mirrored else u.swapaxes(1, 2)
     c, k = u.shape[1:]
     tiles = Tiles(x, window, y.shape[2:])
-    into = np.moveaxis(y, 1, -1)
+    into = channels_last(y)
     out = _kron(A, dtype)
     work = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), max(BLOCK_BYTES, 2 * u.nbytes))
 
@@ -98,7 +99,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     k, c = weight_shape[:2]
     dtype = x.dtype
     tiles = Tiles(x, window, grad.shape[2:])
-    images = np.moveaxis(grad, 1, -1)
+    images = channels_last(grad)
     spread = np.ascontiguousarray(_kron(A, dtype).T)
     work = shares(cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES))
     parts: list[Array] = [None] * len(work)
@@ -130,7 +131,7 @@ class Tiles:
     """How 4×4 output tiles cover the images, and the 6×6 inputs that each sees."""
 
     def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
-        self.x = np.moveaxis(x, 1, -1)
+        self.x = channels_last(x)
         self.output = output
         self.count = tuple(-(-n // TILE) for n in output)
         padding = tuple(
