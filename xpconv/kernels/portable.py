@@ -279,28 +279,43 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     return near + low, channel_sum(xp, rest * rest) / count - low**2
 
 
-def scale_shift(xp: Any, x: Array, mean: Array, scale: Array, shift: Array) -> Array:
-    """`(x - mean) · scale + shift`."""
+def batch_norm(
+    xp: Any, x: Array, mean: Array, inv_std: Array, weight: Array | None, bias: Array | None
+) -> Array:
+    """`(x - mean) · inv_std · weight + bias`."""
     y, rest = _centred(x, mean)
+    scale = inv_std if weight is None else inv_std * weight
     y *= _channelwise(scale, y)
-    y += _channelwise(shift - rest * scale, y)
+    shift = -rest * scale
+    y += _channelwise(shift if bias is None else shift + bias, y)
     return y.astype(x.dtype, copy=False)
 
 
-def centred_sums(xp: Any, grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
-    """`Σ grad` and `Σ grad · (x - mean)` over all but the channels."""
+def batch_norm_backward(
+    xp: Any,
+    grad: Array,
+    x: Array,
+    mean: Array,
+    inv_std: Array,
+    weight: Array | None,
+    from_batch: bool,
+    input_grad: bool,
+) -> tuple[Array | None, Array, Array]:
+    """`dx` (None without `input_grad`), and `dweight`, `dbias` in float64; the formulas are in `ops.norm`."""
     centred, rest = _centred(x, mean)
-    total = channel_sum(xp, grad)
-    return total, channel_sum(xp, grad * centred) - rest * total
-
-
-def combine(xp: Any, grad: Array, x: Array, mean: Array, a: Array, b: Array, c: Array) -> Array:
-    """`a · grad + b · (x - mean) + c`."""
-    y, rest = _centred(x, mean)
-    y *= _channelwise(b, y)
-    y += grad * _channelwise(a, y)
-    y += _channelwise(c - rest * b, y)
-    return y.astype(x.dtype, copy=False)
+    dbias = channel_sum(xp, grad)
+    dweight = (channel_sum(xp, grad * centred) - rest * dbias) * inv_std
+    if not input_grad:
+        return None, dweight, dbias
+    scale = inv_std if weight is None else inv_std * weight
+    dx = grad * _channelwise(scale, centred)
+    if from_batch:
+        along = -scale / max(1, x.size // x.shape[1])
+        slope = along * inv_std * dweight
+        centred *= _channelwise(slope, centred)
+        dx = dx + centred
+        dx += _channelwise(along * dbias - rest * slope, centred)
+    return dx.astype(x.dtype, copy=False), dweight, dbias
 
 
 def _centred(x: Array, mean: Array) -> tuple[Array, Array]:

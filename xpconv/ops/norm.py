@@ -18,9 +18,8 @@ def batch_norm(
     Backward needs `x`, `mean` and `inv_std`, statistics `(C,)` in float64.
     """
     inv_std = 1 / xp.sqrt(var + eps)
-    scale = inv_std if weight is None else inv_std * weight
-    shift = xp.zeros_like(scale) if bias is None else bias.astype(scale.dtype)
-    return kernels.of(xp).scale_shift(xp, x, mean, scale, shift), inv_std
+    y: Array = kernels.of(xp).batch_norm(xp, x, mean, inv_std, weight, bias)
+    return y, inv_std
 
 
 def batch_norm_as_affine(
@@ -58,16 +57,9 @@ def batch_norm_backward(
 
         dx = weight · inv_std · (grad - dbias/m - x̂ · dweight/m)
     """
-    dbias, products = kernels.of(xp).centred_sums(xp, grad, x, mean)
-    dweight = products * inv_std
-    if not input_grad:
-        return None, dweight, dbias
-    scale = inv_std if weight is None else inv_std * weight
-    if not from_batch:
-        zero = xp.zeros_like(scale)
-        return kernels.of(xp).scale_shift(xp, grad, zero, scale, zero), dweight, dbias
-    along = -scale / max(1, x.size // x.shape[1])
-    dx = kernels.of(xp).combine(xp, grad, x, mean, scale, along * inv_std * dweight, along * dbias)
+    dx, dweight, dbias = kernels.of(xp).batch_norm_backward(
+        xp, grad, x, mean, inv_std, weight, from_batch, input_grad
+    )
     return dx, dweight, dbias
 
 

@@ -4,17 +4,17 @@ Each takes and gives what its namesake in `portable` does, by value, dtype and s
 """
 
 from .conv import algorithm, conv, conv_input_grad, conv_weight_grad
-from .norm import centred_sums, channel_sum, combine, scale_shift, statistics
+from .norm import batch_norm, batch_norm_backward, channel_sum, statistics
 from .pointwise import clip, clip_backward, in_blocks, matmul
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
 
 __all__ = [
     "algorithm",
-    "centred_sums",
+    "batch_norm",
+    "batch_norm_backward",
     "channel_sum",
     "clip",
     "clip_backward",
-    "combine",
     "conv",
     "conv_input_grad",
     "conv_weight_grad",
@@ -22,7 +22,6 @@ __all__ = [
     "matmul",
     "max_pool",
     "max_pool_input_grad",
-    "scale_shift",
     "statistics",
     "sum_pool",
     "sum_pool_input_grad",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from .blocks import Block, cut, shares
 from .memory import channels_last
 
 BLOCK_BYTES = 1 << 22
+CLOSE = 8  # standard deviations of the mean from 0: rounding grows as much
 SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
 WIDTH = 4096  # elements: rows of several pixels side by side, as NumPy's loops like long rows
 
@@ -66,13 +68,19 @@ def channel_sum(xp: Any, x: Array) -> Array:
 
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
-    """Mean and biased variance of the channels of `(N, C, *S)`, float64 `(C,)`.
-
-    Each block takes its mean out before it squares, while it is in the cache; the blocks' means and sums of
-    squares are put together by the formula of Chan, Golub and LeVeque (1983).
-    """
+    """As `portable.statistics`: sums of x and of x², in one pass, where that is exact enough."""
     if narrow(x):
         return portable.statistics(xp, x)
+    mean, squares = _sums(rows_of(x), rows_of(x)) / (x.size // x.shape[1])
+    var = squares - mean**2
+    return (mean, var) if (mean**2 <= CLOSE**2 * var).all() else _centred_statistics(x)
+
+
+def _centred_statistics(x: Array) -> tuple[Array, Array]:
+    """Each block takes its mean out before it squares, while it is in the cache.
+
+    The blocks' means and sums of squares are put together by the formula of Chan, Golub and LeVeque (1983).
+    """
     rows = rows_of(x)
     work = _cut(rows)
     parts: list[Any] = [None] * len(work)
@@ -97,77 +105,88 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     return mean, squares / count
 
 
-def scale_shift(xp: Any, x: Array, mean: Array, scale: Array, shift: Array) -> Array:
-    """As `portable.scale_shift`."""
-    if narrow(x):
-        return portable.scale_shift(xp, x, mean, scale, shift)
+def _sums(a: Rows, b: Rows) -> Array:
+    """`Σ a` and `Σ a·b` of the channels, `(2, C)` in float64; each thread sums runs of blocks of its own."""
+    runs = shares(_cut(a))
+    parts: list[Any] = [None] * len(runs)
+
+    def task(i: int) -> None:
+        total = np.zeros((2, a.matrix.shape[1] // a.repeat))
+        for block in runs[i]:
+            part = a.matrix[block.rows]
+            total[0] += a.narrow(_column_sums(part))
+            total[1] += a.narrow(np.einsum("ij,ij->j", part, b.matrix[block.rows]))
+        parts[i] = total
+
+    threads.run(task, len(runs), a.matrix.size)
+    return functools.reduce(np.add, parts)
+
+
+def batch_norm(
+    xp: Any, x: Array, mean: Array, inv_std: Array, weight: Array | None, bias: Array | None
+) -> Array:
+    """As `portable.batch_norm`, as `x · scale + shift` where the mean is not far from 0."""
+    if narrow(x) or _far(mean, inv_std):
+        return portable.batch_norm(xp, x, mean, inv_std, weight, bias)
     y = memory.empty_images(x.shape, x.dtype)
     rows, into = rows_of(x), rows_of(y)
-    near = mean.astype(x.dtype)
-    # What a narrow mean lacks goes into the shift: mean² may be much more than the variance.
-    rest = (near - mean) * scale + shift
-    centre, factor, offset = (rows.wide(a.astype(x.dtype)) for a in (near, scale, rest))
+    scale = inv_std if weight is None else inv_std * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    factor, offset = (rows.wide(v.astype(x.dtype)) for v in (scale, shift))
     work = _cut(rows)
 
     def task(i: int) -> None:
         out = into.matrix[work[i].rows]
-        np.subtract(rows.matrix[work[i].rows], centre, out=out)
-        np.multiply(out, factor, out=out)
+        np.multiply(rows.matrix[work[i].rows], factor, out=out)
         np.add(out, offset, out=out)
 
     threads.run(task, len(work), x.size)
     return y
 
 
-def centred_sums(xp: Any, grad: Array, x: Array, mean: Array) -> tuple[Array, Array]:
-    """As `portable.centred_sums`."""
-    if narrow(x):
-        return portable.centred_sums(xp, grad, x, mean)
+def batch_norm_backward(
+    xp: Any,
+    grad: Array,
+    x: Array,
+    mean: Array,
+    inv_std: Array,
+    weight: Array | None,
+    from_batch: bool,
+    input_grad: bool,
+) -> tuple[Array | None, Array, Array]:
+    """As `portable.batch_norm_backward`, in two passes: sums, then `a · grad + b · x + c`."""
+    if narrow(x) or _far(mean, inv_std):
+        return portable.batch_norm_backward(xp, grad, x, mean, inv_std, weight, from_batch, input_grad)
     rows, kept = rows_of(grad), rows_of(x)
-    near = mean.astype(x.dtype)
-    centre = kept.wide(near)
-    work = _cut(rows)
-    runs = shares(work)
-    parts: list[Any] = [None] * len(runs)
-
-    def task(i: int) -> None:
-        total = np.zeros((2, len(near)))
-        for block in runs[i]:
-            g = rows.matrix[block.rows]
-            rest = memory.scratch("centred", g.shape, x.dtype)
-            np.subtract(kept.matrix[block.rows], centre, out=rest)
-            total[0] += rows.narrow(_column_sums(g))
-            total[1] += rows.narrow(np.einsum("ij,ij->j", g, rest))
-        parts[i] = total
-
-    threads.run(task, len(runs), x.size)
-    sums, products = sum(parts)
-    return sums, products - sums * (mean - near)
-
-
-def combine(xp: Any, grad: Array, x: Array, mean: Array, a: Array, b: Array, c: Array) -> Array:
-    """As `portable.combine`."""
-    if narrow(x):
-        return portable.combine(xp, grad, x, mean, a, b, c)
+    dbias, products = _sums(rows, kept)
+    dweight = (products - mean * dbias) * inv_std
+    if not input_grad:
+        return None, dweight, dbias
     dx = memory.empty_images(x.shape, x.dtype)
-    rows, kept, into = rows_of(grad), rows_of(x), rows_of(dx)
-    near = mean.astype(x.dtype)
-    rest = c + b * (near - mean)
-    centre, by_grad, by_x, offset = (rows.wide(v.astype(x.dtype)) for v in (near, a, b, rest))
+    into = rows_of(dx)
+    scale = inv_std if weight is None else inv_std * weight
+    along = -scale / (x.size // x.shape[1])
+    slope = along * inv_std * dweight
+    a, b, c = (rows.wide(v.astype(x.dtype)) for v in (scale, slope, along * dbias - mean * slope))
     work = _cut(rows)
 
     def task(i: int) -> None:
         block = work[i].rows
         out = into.matrix[block]
-        part = memory.scratch("centred", out.shape, x.dtype)
-        np.subtract(kept.matrix[block], centre, out=out)
-        np.multiply(out, by_x, out=out)
-        np.multiply(rows.matrix[block], by_grad, out=part)
-        np.add(out, part, out=out)
-        np.add(out, offset, out=out)
+        np.multiply(rows.matrix[block], a, out=out)
+        if from_batch:
+            part = memory.scratch("part", out.shape, x.dtype)
+            np.multiply(kept.matrix[block], b, out=part)
+            np.add(part, c, out=part)
+            np.add(out, part, out=out)
 
     threads.run(task, len(work), x.size)
-    return dx
+    return dx, dweight, dbias
+
+
+def _far(mean: Array, inv_std: Array) -> bool:
+    """Whether the mean is so many deviations from 0 that it has to come out first, or digits are lost."""
+    return bool((np.abs(mean) * inv_std > CLOSE).any())
 
 
 def _column_sums(block: Array) -> Array:
