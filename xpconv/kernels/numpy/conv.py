@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,9 @@ def _choice(
         return "winograd"
     if rows.pays(x_shape, dtype, window, groups) and weight_shape[0] >= 12:
         return "rows"
-    if free and groups == 1 and packed.pixels(weight_shape, window, window.output_shape(x_shape[2:])) > 1:
+    output = window.output_shape(x_shape[2:])
+    large = x_shape[0] * weight_shape[0] * prod(output) >= 1 << 15
+    if free and groups == 1 and large and packed.pixels(weight_shape, window, output) > 1:
         return "packed"
     return "columns"
 

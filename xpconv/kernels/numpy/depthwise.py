@@ -6,6 +6,7 @@ An output row of all channels stays in the nearest cache while all taps go over 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -31,21 +32,26 @@ def fits(weight_shape: tuple[int, ...], groups: int, dtype: Any) -> bool:
 
 def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) -> Array:
     """Into `y (N, C, *P)`."""
-    x, into = channels_last(x), channels_last(y)
+    into = channels_last(y)
     w = np.moveaxis(weight[:, 0], 0, -1)  # (*R, C)
-    merged = _merges(x, window)
-    if merged:  # pixels and channels of a row are one axis: long runs for the innermost loop
+    seen = Seen(x, window, y.shape[2:])
+    if seen.merged:
         w = np.tile(w, y.shape[-1])
-    frame = Frame(x, window)
     work = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES)
-    taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - merged]
+    taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
 
     def task(i: int) -> None:
         block = work[i]
         out = into[block.images, block.rows]
-        seen = _seen(frame, block, out.shape[2:-1], merged)
-        np.einsum(formula, seen, w, out=out.reshape(*out.shape[:-2], -1) if merged else out)
+        total = seen.rows(out)
+        for phase, view in seen.of(block):
+            if phase.start == 0:
+                np.einsum(formula, view, w[..., phase, :], out=total)
+            else:
+                part = memory.scratch("part", total.shape, total.dtype)
+                np.einsum(formula, view, w[..., phase, :], out=part)
+                np.add(total, part, out=total)
         if bias is not None:
             out += bias
 
@@ -55,29 +61,26 @@ def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) 
 
 def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
     """`dw (C, 1, *R)`: for each tap the products of the gradient with what it met, summed."""
-    x, g = channels_last(x), channels_last(grad)
-    merged = _merges(x, window)
-    channels = x.shape[-1]
-    frame = Frame(x, window)
+    g, channels = channels_last(grad), x.shape[1]
+    seen = Seen(x, window, grad.shape[2:])
     work = shares(cut(x.shape[0], g.shape[1], 2 * g[0, 0].nbytes, BLOCK_BYTES))
     parts: list[Array] = [None] * len(work)
-    pixels = PIXELS[: len(window.kernel) - merged]
+    pixels = PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels}k,n{pixels}k->k"
 
     def task(i: int) -> None:
         total = np.zeros((*window.kernel, channels), x.dtype)
         for block in work[i]:
-            out = g[block.images, block.rows]
-            seen = _seen(frame, block, out.shape[2:-1], merged)
-            out = out.reshape(*out.shape[:-2], -1) if merged else out
-            for tap in np.ndindex(window.kernel):
-                part = np.einsum(formula, seen[ALL + ALL + tap], out)
-                total[tap] += part.reshape(-1, channels).sum(axis=0)
+            out = seen.rows(g[block.images, block.rows])
+            for phase, view in seen.of(block):
+                sums = total[..., phase, :]
+                for tap in np.ndindex(sums.shape[:-1]):
+                    part = np.einsum(formula, view[ALL + ALL + tap], out)
+                    sums[tap] += part.reshape(-1, channels).sum(axis=0)
         parts[i] = total
 
     threads.run(task, len(parts), grad.size * prod(weight_shape[2:]))
-    total = functools.reduce(np.add, parts)
-    dw = np.moveaxis(total, -1, 0)
+    dw = np.moveaxis(functools.reduce(np.add, parts), -1, 0)
     return np.ascontiguousarray(dw).reshape(weight_shape)
 
 
@@ -101,28 +104,46 @@ def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Win
     return conv(spread, w, mirrored, dx, None)
 
 
-def _merges(x: Array, window: Window) -> bool:
-    """Whether the pixels of a window's row lie side by side, all channels of each."""
-    return window.stride[-1] == 1 and len(window.kernel) > 1
+class Seen:
+    """What blocks of output see through each tap.
 
+    If `merged`, a row's pixels and channels are one axis, so that the innermost loop is long. At stride s
+    that takes s copies, with every s-th pixel each: the taps `phase, phase + s, …` see those of one.
+    """
 
-def _seen(frame: Frame, block: Block, row: tuple[int, ...], merged: bool) -> Array:
-    """A view `(n, rows, *taps, *row, C)` of a block's padded images; the last two axes as one if merged."""
-    part, window = frame.of(block), frame.window
-    if not part.flags.c_contiguous:
-        part = _contiguous(part)
-    by_image, *by_pixel, by_channel = part.strides
-    positions = [s * t for s, t in zip(by_pixel, window.stride, strict=True)]
-    taps = [s * d for s, d in zip(by_pixel, window.dilation, strict=True)]
-    count, rows, channels = part.shape[0], block.rows.stop - block.rows.start, part.shape[-1]
-    if merged:
-        shape = (count, rows, *window.kernel, *row[:-1], row[-1] * channels)
-        return as_strided(part, shape, (by_image, positions[0], *taps, *positions[1:-1], by_channel))
-    shape = (count, rows, *window.kernel, *row, channels)
-    return as_strided(part, shape, (by_image, *positions[:1], *taps, *positions[1:], by_channel))
+    def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
+        self.frame = Frame(channels_last(x), window)
+        self.output = output
+        self.merged = len(window.kernel) > 1 and 1 in (window.stride[-1], window.dilation[-1])
 
+    def rows(self, out: Array) -> Array:
+        """Output `(n, rows, *P, C)`, the last two axes as one if merged: a view of channels-last memory."""
+        return out.reshape(*out.shape[:-2], -1) if self.merged else out
 
-def _contiguous(part: Array) -> Array:
-    copy = memory.scratch("contiguous", part.shape, part.dtype)
-    copy[...] = part
-    return copy
+    def of(self, block: Block) -> Iterator[tuple[slice, Array]]:
+        """Taps of the last axis, and a view `(n, rows, *taps, *P, C)` of what they see."""
+        part, window = self.frame.of(block), self.frame.window
+        step = window.stride[-1] if self.merged else 1
+        for phase in range(min(step, window.kernel[-1])):
+            pixels = part[..., phase::step, :]
+            if not pixels.flags.c_contiguous:
+                copy = memory.scratch("phase", pixels.shape, pixels.dtype)
+                np.copyto(copy, pixels)
+                pixels = copy
+            taps = slice(phase, None, step)
+            yield taps, self._view(pixels, block.rows.stop - block.rows.start, step, taps)
+
+    def _view(self, pixels: Array, rows: int, step: int, taps: slice) -> Array:
+        window = self.frame.window
+        kernel = (*window.kernel[:-1], len(range(window.kernel[-1])[taps]))
+        by_image, *by_pixel, by_channel = pixels.strides
+        positions = [b * s for b, s in zip(by_pixel, window.stride, strict=True)]
+        positions[-1] //= step
+        seen = [b * d for b, d in zip(by_pixel, window.dilation, strict=True)]
+        count, channels = pixels.shape[0], pixels.shape[-1]
+        row = self.output[1:]
+        if self.merged:
+            shape = (count, rows, *kernel, *row[:-1], row[-1] * channels)
+            return as_strided(pixels, shape, (by_image, positions[0], *seen, *positions[1:-1], by_channel))
+        shape = (count, rows, *kernel, *row, channels)
+        return as_strided(pixels, shape, (by_image, *positions[:1], *seen, *positions[1:], by_channel))
