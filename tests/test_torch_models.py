@@ -237,12 +237,38 @@ def test_twin(name):
         np.testing.assert_allclose(ours.state_dict()[rename(key)], array, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_twin_float32(name):
-    """In inference mode, with the statistics of a batch of noise, so that signals keep their size.
+def image_far_from_kinks(twin, monkeypatch):
+    """Of some small images the one whose activations stay farthest from where ReLU bends.
 
-    One small image: with few activations rounding takes none across a ReLU's kink (true of 31 in 32 such images).
+    There rounding would decide whether a gradient passes, in PyTorch as here.
     """
+    margins = []
+
+    def watched(function, bends):
+        def watch(z, *args, **kwargs):
+            nearest = min(float((z - bend).abs().min()) for bend in bends)
+            margins.append(nearest / float(z.abs().max()))
+            return function(z, *args, **kwargs)
+
+        return watch
+
+    best, image = -1.0, None
+    with monkeypatch.context() as patch:
+        patch.setattr(functional, "relu", watched(functional.relu, [0]))
+        patch.setattr(functional, "hardtanh", watched(functional.hardtanh, [0, 6]))  # ReLU6
+        for seed in range(40):
+            x = np.random.default_rng(seed).normal(size=(1, 3, 32, 32)).astype("float32")
+            margins.clear()
+            with torch.no_grad():
+                twin(contiguous(x))
+            if min(margins) > best:
+                best, image = min(margins), x
+    return image
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_twin_float32(name, monkeypatch):
+    """In inference mode, with the statistics of a batch of noise, so that signals keep their size."""
     ours, twin, rename, shape = pair(name, "float32", training=True)
     for module in twin.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -250,8 +276,8 @@ def test_twin_float32(name):
     with torch.no_grad():
         twin(contiguous(np.random.default_rng(0).normal(size=shape).astype("float32")))
     ours.load_state_dict({rename(key): array for key, array in numpy_state(twin).items()})
-    x = np.random.default_rng(3).normal(size=(1, 3, 32, 32)).astype("float32")
-    assert_same_pass(ours.eval(), twin.eval(), rename, x, 1e-4)
+    twin.eval()
+    assert_same_pass(ours.eval(), twin, rename, image_far_from_kinks(twin, monkeypatch), 1e-4)
 
 
 def test_weights_go_back():
