@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     settings = blas_settings(args.coretype, before)
     result: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d %H:%M %z"),
-        "command": sys.argv[1:],
+        "only": args.only,
+        "quick": args.quick,
         "machines": {},
         "records": [],
         "footprint": footprint(3 if args.quick else 7) if re.search(args.only, "footprint") else None,

@@ -26,7 +26,14 @@ ROOMS = {
     "xpconv.testing": "Checks",
     "xpconv.errors": "Errors",
 }
-SECTIONS = ("Args", "Returns", "Raises", "Attributes")
+SECTIONS = ("Args", "Returns", "Yields", "Raises", "Attributes", "Source")
+WITH_METHODS = ("xpconv.Layer",)
+
+
+class Plain(str):
+    """A default that is shown by its name."""
+
+    __repr__ = str.__str__
 
 
 def public() -> dict[str, dict[str, Any]]:
@@ -50,9 +57,26 @@ def public() -> dict[str, dict[str, Any]]:
 
 
 def signature(thing: Any) -> str:
-    text = str(inspect.signature(thing))
-    text = re.sub(r"(: [^=,()]*(\[[^\]]*\])?[^=,()]*)(?= = |, |\)|$)", "", text.split(" -> ")[0])
-    return text.replace(" = ", "=")
+    """As a user calls it: without annotations and `self`."""
+    found = inspect.signature(thing)
+    parameters = [p.replace(annotation=p.empty) for p in found.parameters.values() if p.name != "self"]
+    parameters = [
+        p.replace(default=Plain(p.default.__name__))
+        if inspect.isclass(p.default) and p.default is not p.empty
+        else p
+        for p in parameters
+    ]
+    return str(found.replace(parameters=parameters, return_annotation=found.empty))
+
+
+def methods(name: str, kind: type) -> list[str]:
+    """The public methods of a class, each with its signature and docstring."""
+    page = []
+    for method, function in inspect.getmembers(kind, inspect.isfunction):
+        if not method.startswith("_"):
+            page += [f"#### {name}.{method}", "", "```python", f"{method}{signature(function)}", "```", ""]
+            page += [markdown(inspect.getdoc(function) or ""), ""]
+    return page
 
 
 def markdown(doc: str) -> str:
@@ -96,6 +120,7 @@ def reference() -> str:
             if not (inspect.isclass(thing) and issubclass(thing, Exception)):
                 page += ["```python", f"{short}{signature(thing)}", "```", ""]
             page += [markdown(inspect.getdoc(thing) or ""), ""]
+            page += methods(name, thing) if name in WITH_METHODS else []
     return "\n".join(page)
 
 

@@ -66,10 +66,33 @@ def test_mixed_arrays(arrays):
         xpconv.get_xp(*(made[a] for a in arrays))
 
 
-@pytest.mark.parametrize("thing", [[1.0, 2.0], 3.0, None, "x"])
+@pytest.mark.parametrize("thing", [[1.0, 2.0], 3.0, "x"])
 def test_no_array(thing):
     with pytest.raises(BackendError, match=rf"got builtins\.{type(thing).__name__}; .*xpconv\.asarray"):
         xpconv.get_xp(thing)
+
+
+@pytest.mark.parametrize(
+    ("thing", "hint"), [((1.0,), r"return_indices=True\) belongs in"), (None, "input_grad=False")]
+)
+def test_no_array_but_what_a_layer_gave(thing, hint):
+    with pytest.raises(BackendError, match=rf"got builtins\.{type(thing).__name__}; .*{hint}"):
+        xpconv.get_xp(thing)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("cuda", "cupy"), ("cuda:0", "cupy"), ("gpu", "cupy"), ("cpu", "numpy")]
+)
+def test_names_of_other_libraries_are_translated(name, known):
+    for call in (xpconv.set_backend, xpconv.ReLU().to):
+        with pytest.raises(ValueError, match=f"'{name}' is called '{known}' here"):
+            call(name)
+
+
+@pytest.mark.parametrize("dtype", ["float64", np.float64, np.dtype("float64"), float])
+def test_a_dtype_is_no_backend(dtype):
+    with pytest.raises(ValueError, match=r"^Dense.to: unknown backend .*: to\(dtype='float64'\)"):
+        xpconv.Dense(2, 2).to(dtype)
 
 
 def test_unknown_backend_lists_the_choices():

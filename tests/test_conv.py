@@ -272,13 +272,32 @@ def test_a_summary_makes_lazy_parameters():
     assert "0     Conv2d(4, 6, kernel_size=3)" in model.summary((4, 6, 5))
 
 
+def test_no_optimizer_takes_a_model_with_lazy_layers():
+    model = xpconv.Sequential(xpconv.LazyConv2d(6, 3), xpconv.Flatten(), xpconv.Dense(12, 3))
+    message = r"^Sequential.parameters: LazyConv2d \(layer 0\) has none .* run one first: .*model\(x\[:1\]\)"
+    for make in (lambda: xpconv.SGD(model.parameters()), lambda: xpconv.ExponentialMovingAverage(model)):
+        with pytest.raises(RuntimeError, match=message):
+            make()
+    model.zero_grad()
+    assert list(model.to(dtype="float64").eval().train().state_dict()) == ["2.weight", "2.bias"]
+    assert "LazyConv2d(6, kernel_size=3)" in model.summary()
+    row = model.summary((4, 3, 4)).split("\n")[1]
+    assert row.endswith(" 222")  # counted, as the forward made them
+    x = X[2][:, :, :3, :4]
+    optimizer = xpconv.SGD(model.parameters())
+    before = model[0].weight.data.copy()
+    model.backward(model(x), input_grad=False)
+    optimizer.step()
+    assert (model[0].weight.data != before).any()
+
+
 def test_lazy_conv_stays_lazy_where_its_input_is_refused():
     layer = xpconv.LazyConv2d(6, 3, groups=3)
     for x, message in [(X[1][0], "expected"), (X[2].astype(int), "floating"), (X[2], "groups is 3")]:
         with pytest.raises((ValueError, TypeError), match=message):
             layer(x)
         assert type(layer) is xpconv.LazyConv2d
-        assert not layer.parameters()
+        assert not list(layer.named_parameters())
 
 
 # --- fold --------------------------------------------------------------------------------------------

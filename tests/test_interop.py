@@ -60,3 +60,22 @@ def test_pytorch_tensors(backend):
         np.testing.assert_array_equal(xpconv.asnumpy(array), theirs.state_dict()[name].numpy())
     back = {k: torch.from_numpy(np.asarray(xpconv.asnumpy(v))) for k, v in model().state_dict().items()}
     theirs.load_state_dict(back)
+
+
+def test_safetensors_of_what_is_none(tmp_path):
+    pytest.importorskip("safetensors.numpy")
+    ours = model()
+    np.savez(tmp_path / "w.npz", **ours.state_dict())
+    (tmp_path / "w.pt").write_bytes(b"PK" * 50)
+    for name in ("w.npz", "w.pt"):
+        with pytest.raises(ValueError, match=rf"{name}'\): this is no safetensors file .*weights_only=True"):
+            ours.load_state_dict(tmp_path / name)
+
+
+def test_bfloat16_tensors_are_widened():
+    torch = pytest.importorskip("torch")
+    state = {k: torch.as_tensor(v).bfloat16() for k, v in model().state_dict().items()}
+    for ours in (model(), xpconv.Sequential(xpconv.LazyConv2d(2, 3), *list(model())[1:])):
+        ours.load_state_dict(state)
+        for name, array in ours.state_dict().items():
+            np.testing.assert_array_equal(array, state[name].float().numpy())

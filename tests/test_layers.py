@@ -397,3 +397,25 @@ def test_one_layer_may_stand_twice_in_a_model(backend):
 
     assert_layer_ok(make, X[0, 0, :, :5], reference=reference, backends=["numpy", backend])
     assert [name for name, _ in make().named_parameters()] == ["0.weight", "0.bias"]
+
+
+def test_summary_shows_the_first_of_several_outputs(backend):
+    text = xpconv.Sequential(xpconv.MaxPool2d(2, return_indices=True)).summary((1, 8, 8))
+    assert "(1, 1, 4, 4)" in text
+
+
+def test_summary_of_what_begins_with_an_embedding(backend):
+    model = xpconv.Sequential(xpconv.Sequential(xpconv.Embedding(10, 3)), xpconv.Dense(3, 2))
+    assert "(1, 7, 2)" in model.summary((7,))
+
+
+class Both(xpconv.Layer):
+    def __init__(self):
+        self.first, self.rest = xpconv.Dense(2, 2), xpconv.Sequential(xpconv.ReLU())
+        self.scale = xpconv.Parameter(np.ones(1, "float32"), "scale")
+
+
+def test_a_layer_of_ones_own_lists_its_children():
+    assert repr(Both()) == "Both(\n  (first): Dense(2, 2)\n  (rest): Sequential(\n    (0): ReLU()\n  )\n)"
+    rows = Both().summary().split("\n")
+    assert [row.split()[0] for row in rows] == ["name", "Both()", "first", "rest.0", "total"]

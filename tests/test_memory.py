@@ -160,3 +160,22 @@ def test_layers_in_a_list_are_refused():
 
     with pytest.raises(TypeError, match=r"Net: attribute parts is a list of layers, .* make it a Sequential"):
         Net().parameters()
+
+
+def test_layers_in_a_dict_are_refused():
+    class Net(xpconv.Layer):
+        def __init__(self):
+            self.sizes = {"in": 2}  # no layers
+            self.parts = {"a": xpconv.Dense(2, 2)}
+
+    with pytest.raises(TypeError, match=r"Net: attribute parts is a dict of layers, .* make it a Sequential"):
+        Net().parameters()
+
+
+def test_a_parameter_is_not_replaced_by_an_array():
+    layer = xpconv.Dense(3, 2)
+    with pytest.raises(TypeError, match=r"Dense: weight is a Parameter .* set layer\.weight\.data"):
+        layer.weight = np.zeros((2, 3))
+    layer.weight = xpconv.Parameter(np.zeros((2, 3)), "weight")
+    layer.bias = None
+    assert list(layer.state_dict()) == ["weight"]

@@ -189,3 +189,28 @@ def test_reference_page_is_up_to_date(monkeypatch):
     for name in xpconv.__all__:
         if not inspect.ismodule(getattr(xpconv, name)):
             assert f"### xpconv.{name}\n" in page
+
+
+def test_models_and_testing_come_when_asked_for():
+    code = (
+        "import sys, xpconv; print([m for m in ('models', 'testing') if f'xpconv.{m}' in sys.modules]);"
+        "print(xpconv.models.unet.__name__, xpconv.testing.gradcheck.__name__)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\nunet gradcheck\n"
+    with pytest.raises(AttributeError, match="module 'xpconv' has no attribute 'model'"):
+        _ = xpconv.model
+
+
+def test_signatures_on_the_reference_page(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import make_reference
+
+    assert make_reference.signature(xpconv.Adam).startswith("(params, lr=0.001, betas=(0.9, 0.999), ")
+    assert make_reference.signature(xpconv.Sequential) == "(*layers)"
+    assert "activation=ReLU" in make_reference.signature(xpconv.SqueezeExcitation)
+    page = (ROOT / "docs" / "reference.md").read_text()
+    assert "ForwardRef" not in page
+    assert "\nSource:" not in page
+    assert "\nYields:" not in page
+    assert "#### xpconv.Layer.recall\n" in page

@@ -88,6 +88,11 @@ class IgnoresInputGrad(Right):
         return super().backward(grad_output)
 
 
+class TakesNoInputGrad(Right):
+    def backward(self, grad_output):
+        return super().backward(grad_output)
+
+
 class NeedsContiguousInput(Right):
     def forward(self, x):
         return super().forward(
@@ -124,10 +129,11 @@ PLANTED = {
     ModifiesGradOutput: "grad_output unchanged",
     Promotes: "dtype of the input gradient",
     WrongShape: "shape of the input gradient",
-    IgnoresInputGrad: r"backward\(input_grad=False\)",
+    IgnoresInputGrad: r"^backward\(grad_output, input_grad=False\) must return None, .* returned ndarray$",
+    TakesNoInputGrad: r"^backward\(grad_output, input_grad=False\) must return None, .* raised: .*unexpected",
     NeedsContiguousInput: "non-contiguous input",
     KeepsUnderNoGrad: "under no_grad must raise",
-    HiddenState: "float32 against float64: output",
+    HiddenState: r"float32 against float64: output: .* \(a random layer must be made with the same rng=",
 }
 
 

@@ -16,6 +16,9 @@ A model and its training, whole:
         optimizer.step()
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from . import data, errors, init
 from .backend import (
     asarray,
@@ -381,3 +384,14 @@ __all__ = [
     "set_num_threads",
     "use_backend",
 ]
+
+if TYPE_CHECKING:
+    from . import models as models
+    from . import testing as testing
+else:
+
+    def __getattr__(name):
+        """`xpconv.models` and `xpconv.testing`, imported when asked for: `import xpconv` stays light."""
+        if name in ("models", "testing"):
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -38,6 +38,12 @@ _backends: dict[str, Backend] = {}
 _owner_of: dict[type, Backend] = {}  # array type -> backend, filled as types are met
 _default: Backend | None = None
 _override: ContextVar[Backend | None] = ContextVar("xpconv_backend", default=None)
+_HINTS: dict[type, str] = {  # for what is no array, where `asarray` is not the way out
+    tuple: "a layer with several outputs (such as pooling with return_indices=True) belongs in a layer of "
+    "your own that takes them apart, not in a Sequential",
+    type(None): "a forward without `return` gives None, and so does backward(…, input_grad=False), which is "
+    "for the first layer only",
+}
 
 
 def register_backend(
@@ -110,7 +116,9 @@ def _find(name: str) -> Backend:
         except BackendUnavailableError:
             return _backends["numpy"]
     choices = ", ".join(repr(n) for n in dict.fromkeys(["numpy", "cupy", "auto", *_backends]))
-    raise ValueError(f"unknown backend {name!r}: choose one of {choices}")
+    known = {"cuda": "cupy", "gpu": "cupy", "cpu": "numpy"}.get(str(name).partition(":")[0])
+    hint = f"; {name!r} is called {known!r} here" if known else ""
+    raise ValueError(f"unknown backend {name!r}: choose one of {choices}{hint}")
 
 
 def _active() -> Backend:
@@ -203,9 +211,10 @@ def _find_owner(array: Array) -> Backend:
         if not matches and kind.__module__.partition(".")[0] == "cupy":
             matches = [_load_cupy()]  # made by the user, before the backend was ever asked for
         if not matches:
+            hint = _HINTS.get(kind, "convert it with xpconv.asarray(x)")
             raise BackendError(
                 f"expected an array of one of the backends {', '.join(_backends)}, got "
-                f"{kind.__module__}.{kind.__qualname__}; convert it with xpconv.asarray(x)"
+                f"{kind.__module__}.{kind.__qualname__}; {hint}"
             )
         # The closest class wins: a backend whose arrays subclass another's is not mistaken for it.
         _owner_of[kind] = min(matches, key=lambda b: kind.__mro__.index(b.array_type))

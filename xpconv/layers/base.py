@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating
+from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating, use_backend
 from ..errors import BackendError, DTypeError, LayerError, ShapeError, StateDictError
 from .memory import Memory, next_serial
 
@@ -103,6 +103,17 @@ class Layer(Memory):
 
     training: bool = True
     buffer_names: ClassVar[tuple[str, ...]] = ()
+    lazy: ClassVar[bool] = False  # whether its first forward makes its parameters
+    listed: ClassVar[tuple[str, ...]] = ()  # attributes of several layers that `children` itself adds
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        old = vars(self).get(name)
+        if isinstance(old, Parameter) and not (value is None or isinstance(value, Parameter)):
+            raise TypeError(
+                f"{type(self).__name__}: {name} is a Parameter and was set to {type(value).__name__}, which "
+                f"would drop it from the state dict; set layer.{name}.data, or give a Parameter or None"
+            )
+        super().__setattr__(name, value)
 
     def forward(self, x: Array) -> Array:
         """The layer's output for `x`."""
@@ -137,7 +148,10 @@ class Layer(Memory):
         for name, value in vars(self).items():
             if isinstance(value, Layer):
                 found[name] = value
-            elif isinstance(value, list | tuple) and any(isinstance(v, Layer | Parameter) for v in value):
+            elif isinstance(value, list | tuple | dict) and name not in self.listed:
+                parts = value.values() if isinstance(value, dict) else value
+                if not any(isinstance(part, Layer | Parameter) for part in parts):
+                    continue
                 raise TypeError(
                     f"{type(self).__name__}: attribute {name} is a {type(value).__name__} of layers, which "
                     "is not searched for parameters; make it a Sequential, or an attribute each"
@@ -169,7 +183,18 @@ class Layer(Memory):
                     yield _join(prefix, name), value
 
     def parameters(self) -> list[Parameter]:
-        """All parameters, each once: what an optimizer takes."""
+        """All parameters, each once: what an optimizer takes.
+
+        Raises:
+            RuntimeError: a lazy layer has none yet, and so would never be trained: run one forward first.
+        """
+        for name, layer in self.named_layers():
+            if layer.lazy:
+                where = f" (layer {name})" if name else ""
+                raise RuntimeError(
+                    f"{type(self).__name__}.parameters: {type(layer).__name__}{where} has none before its "
+                    "first forward; run one first: `with xpconv.no_grad(): model(x[:1])`"
+                )
         return [parameter for _, parameter in self.named_parameters()]
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, Layer]]:
@@ -196,7 +221,7 @@ class Layer(Memory):
 
     def zero_grad(self) -> None:
         """Set every parameter's gradient back to None."""
-        for parameter in self.parameters():
+        for _, parameter in self.named_parameters():
             parameter.grad = None
 
     # --- state -------------------------------------------------------------------------------------
@@ -204,7 +229,13 @@ class Layer(Memory):
     def state_dict(self) -> dict[str, Array]:
         """All parameters and buffers by dotted name: PyTorch's names, shapes and order.
 
-        The arrays are copies: a snapshot that further training does not change.
+        The arrays are copies: a snapshot that further training does not change. On the host, to a file:
+
+            state = {name: xpconv.asnumpy(array) for name, array in model.state_dict().items()}
+            np.savez("weights.npz", **state)
+            safetensors.numpy.save_file(state, "weights.safetensors")
+
+        and to PyTorch's model: `theirs.load_state_dict({k: torch.as_tensor(v) for k, v in state.items()})`.
         """
         return {name: array.copy() for name, array in self._state().items()}
 
@@ -221,7 +252,8 @@ class Layer(Memory):
             strict: False loads what fits by name and returns the names that were missing or unexpected.
 
         Raises:
-            StateDictError: (a ValueError) names are missing or unexpected (if strict), or shapes differ.
+            StateDictError: (a ValueError) names are missing or unexpected (if strict), shapes differ, or
+                the file is no safetensors file.
 
         Example:
             >>> import xpconv
@@ -233,6 +265,7 @@ class Layer(Memory):
         name = type(self).__name__
         if isinstance(state, str | os.PathLike):
             state = _read_safetensors(state)
+        state = {key: _untorched(value) for key, value in state.items()}
         for prefix, layer in self._walk(""):
             layer._before_load(prefix, state)
         own = self._state()
@@ -246,8 +279,6 @@ class Layer(Memory):
         for key in [k for k in own if k in state]:
             old = own[key]
             value = state[key]
-            if hasattr(value, "detach"):  # a PyTorch tensor
-                value = value.detach().cpu()
             value = value if hasattr(value, "shape") else asnumpy(value)
             if tuple(value.shape) != old.shape:
                 problems.append(f"{key} has shape {tuple(value.shape)}, expected {old.shape}")
@@ -279,12 +310,22 @@ class Layer(Memory):
 
         What pending forwards kept is dropped. Make the optimizer after moving, as in PyTorch.
 
+        Args:
+            backend: `'numpy'`, `'cupy'`, `'auto'` or a registered name; None stays.
+            dtype: floating dtype of the parameters and floating buffers; None stays.
+
+        Raises:
+            ValueError: the backend is unknown.
+            DTypeError: (a TypeError) the dtype is not floating.
+
         Example:
             >>> import xpconv
             >>> xpconv.Dense(3, 2).to("numpy", dtype="float64").weight.dtype
             dtype('float64')
         """
         xp = get_xp()
+        if backend is not None:
+            _check_backend(type(self).__name__, backend)
         if dtype is not None and not is_floating(xp.dtype(dtype)):
             raise DTypeError(f"{type(self).__name__}.to: dtype is {dtype}, expected a floating one")
 
@@ -293,7 +334,7 @@ class Layer(Memory):
             return asarray(array, wanted, backend=backend or backend_of(array).name)
 
         self.forget()
-        for parameter in self.parameters():
+        for _, parameter in self.named_parameters():
             parameter.data = move(parameter.data)
             parameter.grad = None if parameter.grad is None else move(parameter.grad)
         for _, layer in self.named_layers():
@@ -357,7 +398,12 @@ class Layer(Memory):
 
         Args:
             input_shape: of one image, without the batch axis. The output shapes are those of a real
-                forward of one image of zeros in inference mode.
+                forward of one image of zeros in inference mode (the first of several outputs); a model
+                that begins with an `Embedding` gets integers.
+
+        Raises:
+            TypeError: `input_shape` is no tuple of ints.
+            ShapeError: (a ValueError) the model takes no image of that shape.
 
         Example:
             >>> import xpconv
@@ -400,10 +446,14 @@ class Layer(Memory):
         return fuse(self)  # type: ignore[return-value]  # a deep copy is of the same class
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.extra_repr()})"
+        name, own, children = type(self).__name__, self.extra_repr(), self.children()
+        if own or not children:
+            return f"{name}({own})"
+        lines = [f"  ({child}): {layer!r}".replace("\n", "\n  ") for child, layer in children.items()]
+        return "\n".join([f"{name}(", *lines, ")"])
 
     def extra_repr(self) -> str:
-        """The constructor's arguments, for `repr` and `summary`."""
+        """The constructor's arguments, for `repr` and `summary`; with none, `repr` lists the children."""
         return ""
 
 
@@ -428,8 +478,37 @@ def _read_safetensors(path: str | os.PathLike[str]) -> Mapping[str, Any]:
         raise ImportError(
             f'load_state_dict({str(path)!r}) needs safetensors: pip install "xpconv[safetensors]"'
         ) from error
-    arrays: dict[str, Any] = load_file(path)
+    try:
+        arrays: dict[str, Any] = load_file(path)
+    except OSError:
+        raise
+    except Exception as error:  # safetensors' own, which is no ValueError
+        raise StateDictError(
+            f"load_state_dict({str(path)!r}): this is no safetensors file ({error}); read others first: "
+            "load_state_dict(np.load(path)), or load_state_dict(torch.load(path, weights_only=True))"
+        ) from error
     return arrays
+
+
+def _untorched(value: Any) -> Any:
+    """A PyTorch tensor as one that NumPy can read, which has no bfloat16; all else as it is."""
+    if not hasattr(value, "detach"):
+        return value
+    value = value.detach().cpu()
+    return value.float() if str(value.dtype) == "torch.bfloat16" else value
+
+
+def _check_backend(layer: str, name: Any) -> None:
+    """An unknown backend is an error, which tells a dtype that it is one."""
+    try:
+        with use_backend(name):
+            return
+    except ValueError as error:
+        try:
+            dtype = get_xp().dtype(name)
+        except TypeError:
+            raise ValueError(f"{layer}.to: {error}") from None
+        raise ValueError(f"{layer}.to: {error}; a dtype goes by name: to(dtype='{dtype}')") from None
 
 
 def _join(*names: str) -> str:

@@ -100,7 +100,3 @@ class SqueezeExcitation(Layer):
         dx = grad_output * scale
         dx += grad / (x.shape[-2] * x.shape[-1])
         return dx
-
-    def __repr__(self) -> str:
-        lines = [f"  ({name}): {layer!r}" for name, layer in self.children().items()]
-        return "\n".join(["SqueezeExcitation(", *lines, ")"])

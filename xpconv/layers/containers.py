@@ -18,6 +18,8 @@ Self = TypeVar("Self", bound="_Container")
 class _Container(Layer):
     """Layers with names, as a list and as children."""
 
+    listed = ("_layers",)
+
     def __init__(self, *layers: Layer | Sequence[Layer] | Mapping[str, Layer]) -> None:
         self._layers: dict[str, Layer] = {}
         items: object = layers[0] if len(layers) == 1 else layers
@@ -64,10 +66,6 @@ class _Container(Layer):
             return type(self)(dict(list(self._layers.items())[index]))
         return list(self._layers.values())[index]
 
-    def __repr__(self) -> str:
-        lines = [f"  ({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self.children().items()]
-        return "\n".join([f"{type(self).__name__}(", *lines, ")"]) if lines else f"{type(self).__name__}()"
-
 
 class Sequential(_Container):
     """One layer after the other, as `torch.nn.Sequential`.
@@ -100,7 +98,7 @@ class Sequential(_Container):
         layers = list(self)
         last = 0  # the last one to go through, on the way back
         if not input_grad:
-            last = next((i for i, layer in enumerate(layers) if layer.parameters()), len(layers))
+            last = next((i for i, layer in enumerate(layers) if any(layer.named_parameters())), len(layers))
         grad: Array | None = grad_output
         try:
             for i in reversed(range(last, len(layers))):
@@ -280,7 +278,3 @@ class Residual(Layer):
             self._forget_since(start)
             raise
         return main + side if main is not None and input_grad else None
-
-    def __repr__(self) -> str:
-        lines = [f"  ({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self.children().items()]
-        return "\n".join(["Residual(", *lines, ")"])

@@ -14,6 +14,7 @@ from .conv import Conv1d, Conv2d, Conv3d, IntOrTuple, Padding, _Conv
 class _LazyConv(_Conv):
     """A convolution without parameters, which becomes a `becomes` with them; see `LazyConv2d`."""
 
+    lazy = True
     becomes: ClassVar[type[_Conv]]
 
     def __init__(
@@ -92,7 +93,8 @@ class LazyConv2d(_LazyConv):
     """A `Conv2d` that takes `in_channels` from its first input, as `torch.nn.LazyConv2d`.
 
     Before its first forward (or `load_state_dict`) it has no parameters, and its state dict is empty;
-    then it becomes a `Conv2d`, class and all. So run one forward before the optimizer is made.
+    then it becomes a `Conv2d`, class and all. So run one forward before the optimizer is made: until then
+    `parameters()` of any model that holds it is a RuntimeError.
 
     Args:
         dtype: of the parameters; None takes that of the first input (or of what is loaded). They are made
@@ -106,8 +108,8 @@ class LazyConv2d(_LazyConv):
     Example:
         >>> import numpy as np, xpconv
         >>> conv = xpconv.LazyConv2d(8, kernel_size=3)
-        >>> conv, conv.parameters()
-        (LazyConv2d(8, kernel_size=3), [])
+        >>> conv, conv.state_dict()
+        (LazyConv2d(8, kernel_size=3), {})
         >>> y = conv(np.zeros((4, 3, 32, 32), "float32"))
         >>> conv
         Conv2d(3, 8, kernel_size=3)

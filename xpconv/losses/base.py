@@ -108,9 +108,13 @@ class Loss(Memory):
         """For losses that compare element by element."""
         loss, first = type(self).__name__, self.names[0]
         if input.shape != other.shape:
+            fix = f"give one value for each element of {first}"
+            if other.size == input.size:
+                fix = f"use {name}.reshape({input.shape})"
+            elif not is_floating(other.dtype):
+                fix += "; classes go in one-hot"
             raise ShapeError(
-                f"{loss}: {name} has shape {other.shape}, expected {input.shape}, that of {first}; "
-                f"use {name}.reshape({input.shape})"
+                f"{loss}: {name} has shape {other.shape}, expected {input.shape}, that of {first}; {fix}"
             )
         if input.dtype != other.dtype:
             raise DTypeError(

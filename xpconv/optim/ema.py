@@ -33,6 +33,7 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, model: Layer, decay: float = 0.999) -> None:
+        model.parameters()  # an error where some are still to be made
         self.model = model
         self.decay = to_float("ExponentialMovingAverage: decay", decay)
         if not 0 <= self.decay <= 1:
