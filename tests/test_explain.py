@@ -51,6 +51,18 @@ def test_the_model_is_as_before(backend):
         layers.backward(xpconv.asarray(np.ones((3, 4, 4, 4), "float32")))
 
 
+def test_what_waits_and_what_is_drawn_stay():
+    layers = xpconv.Sequential(xpconv.Dropout(0.5, rng=1), xpconv.Dense(8, 3, rng=0))
+    x = np.ones((4, 8), "float32")
+    mask = xpconv.Dropout(0.5, rng=1)
+    first = mask(x)
+    np.testing.assert_array_equal(layers[0](x), first)
+    with xpconv.no_grad():
+        assert measure(layers, (8,), batch=2)[1].kept == 4 * 2 * 8
+    np.testing.assert_array_equal(layers[0](x), mask(x))
+    assert layers[0].backward(x).shape == x.shape
+
+
 def test_shared_layers_and_containers_are_explained():
     shared = xpconv.ReLU()
     block = xpconv.Residual(xpconv.Sequential(xpconv.Conv2d(4, 4, 3, padding=1), shared))

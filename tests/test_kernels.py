@@ -279,6 +279,71 @@ def test_workers_heed_the_callers_errstate():
         engine.in_blocks(np, lambda part: x[part] * x[part], x.size)
 
 
+def test_an_interrupt_while_waiting_leaves_no_half_done_work():
+    """Ctrl-C in a notebook: the next call must not take the late worker's word for its own."""
+    threads.set_num_threads(2)
+    started, let_go = threading.Event(), threading.Event()
+    caller = threading.get_ident()
+
+    def slow(i):
+        if threading.get_ident() == caller:
+            started.wait(5)
+            raise KeyboardInterrupt
+        started.set()
+        let_go.wait(5)
+
+    killer = threading.Timer(0.2, let_go.set)
+    killer.start()
+    with pytest.raises(KeyboardInterrupt):
+        threads.run(slow, 2)
+    for _ in range(20):
+        done = []
+        both = threading.Barrier(2)
+
+        def task(i, done=done, both=both):
+            both.wait(5)
+            done.append(i)
+
+        threads.run(task, 2)
+        assert sorted(done) == [0, 1]
+
+
+def test_an_error_in_a_worker_comes_back():
+    threads.set_num_threads(2)
+    caller, both = threading.get_ident(), threading.Barrier(2)
+
+    def task(i):
+        both.wait(5)
+        if threading.get_ident() != caller:
+            raise KeyError("worker")
+
+    with pytest.raises(KeyError, match="worker"):
+        threads.run(task, 2)
+
+
+def test_exact_keeps_nan_where_it_is():
+    x = np.random.default_rng(0).normal(size=(2, 16, 24, 24)).astype("float32")
+    x[0, 3, 0, 23] = np.nan
+    weight = np.random.default_rng(1).normal(size=(16, 16, 3, 3)).astype("float32")
+    window = Window((3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    xpconv.set_exact(True)
+    try:
+        dw = engine.conv_weight_grad(np, np.ones((2, 16, 22, 22), "float32"), x, weight.shape, window, 1)
+    finally:
+        xpconv.set_exact(False)
+    expected = portable.conv_weight_grad(np, np.ones((2, 16, 22, 22), "float32"), x, weight.shape, window, 1)
+    np.testing.assert_array_equal(np.isnan(dw), np.isnan(expected))
+
+
+def test_statistics_of_awkward_sizes():
+    """Where pixels do not pack into rows, sums stay as exact."""
+    x = (np.random.default_rng(0).normal(size=(1, 2, 99991)) + 7.5).astype("float32")
+    exact = x.astype("float64")
+    mean, var = engine.statistics(np, x)
+    np.testing.assert_allclose(mean, exact.mean(axis=(0, 2)), rtol=1e-7)
+    np.testing.assert_allclose(var, exact.var(axis=(0, 2)), rtol=1e-4)
+
+
 def test_several_callers_at_once():
     """Each trains a model of its own; the results are those of one caller alone."""
 
@@ -379,6 +444,15 @@ def test_a_steady_loop_asks_for_no_memory(monkeypatch):
 def test_a_bad_number_of_threads_is_refused(text, monkeypatch):
     monkeypatch.setenv("XPCONV_NUM_THREADS", text)
     with pytest.raises(ValueError, match=f"XPCONV_NUM_THREADS is '{text}', expected a number from 1"):
-        threads.Pool()
+        threads.count_from_environment()
     with pytest.raises(ValueError, match="set_num_threads: count is 0"):
         threads.set_num_threads(0)
+    with pytest.raises(TypeError, match=r"set_num_threads: count is 2\.5, expected an int"):
+        threads.set_num_threads(2.5)
+
+
+@pytest.mark.parametrize(("text", "count"), [("3", 3), ("4,2", 4), (" 2", 2)])
+def test_openmp_names_the_number_too(text, count, monkeypatch):
+    monkeypatch.delenv("XPCONV_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert threads.count_from_environment() == (count, "OMP_NUM_THREADS")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
+from contextvars import Context
 from math import prod
 from typing import Any, NamedTuple
 
@@ -36,7 +38,7 @@ def explain(model: Layer, input_shape: tuple[int, ...], batch: int = 1) -> str:
     - `MB kept`: what the layer holds for backward, and none before it holds already;
     - `ms`: the shortest of three, waiting for a GPU after each layer, and its share of all.
 
-    The model's mode is its own; BatchNorm's running statistics are put back.
+    It runs on copies of the model, in the mode that it is in.
 
     Args:
         model: any layer.
@@ -69,15 +71,11 @@ def measure(model: Layer, input_shape: tuple[int, ...], batch: int) -> list[Cost
     parameters = model.parameters()
     xp = backend_of(parameters[0].data).xp if parameters else get_xp()
     x = xp.zeros((batch, *input_shape), dtype=parameters[0].dtype if parameters else "float32")
-    state = model.state_dict()
     runs = []
-    try:
-        for _ in range(3):
-            runs.append(_run(model, x))
-            model.forget()  # so that the next finds its memory there
-    finally:
-        model.forget()
-        model.load_state_dict(state)
+    for _ in range(3):
+        twin = copy.deepcopy(model)  # so that nothing of the user's moves: statistics, masks, what waits
+        runs.append(Context().run(_run, twin, x))  # outside no_grad(), as what is kept is told too
+        del twin  # so that the next finds its memory there
     best = [min(costs, key=lambda cost: cost.seconds) for costs in zip(*runs, strict=True)]
     return [cost._replace(seconds=fast.seconds) for cost, fast in zip(runs[-1], best, strict=True)]
 
@@ -91,10 +89,10 @@ def _run(model: Layer, x: Array) -> list[Cost]:
     def watch(name: str, layer: Layer) -> None:
         forward = layer.forward
 
-        def watched(x: Array) -> Any:
+        def watched(x: Array, *others: Any) -> Any:
             _wait(x)
             start = time.perf_counter()
-            result = forward(x)
+            result = forward(x, *others)
             y = result[0] if isinstance(result, tuple) else result  # pooling may give indices too
             _wait(y)
             seconds = time.perf_counter() - start

@@ -108,12 +108,12 @@ def conv_weight_grad(
         return depthwise.weight_grad(grad, x, weight_shape, window)
     if way == "winograd":
         return winograd.weight_grad(grad, x, weight_shape, window)
-    if way == "rows":
+    if way == "rows" and wanted == "auto" and not is_exact():  # its zeros make NaN of what they do not see
         return rows.weight_grad(grad, x, weight_shape, window)
     if way == "packed":
         b = packed.pixels(weight_shape, window, grad.shape[2:])
         return packed.weight_grad(grad, x, weight_shape, window, b)
-    if way == "columns":
+    if way in ("rows", "columns"):
         return columns.weight_grad(grad, x, weight_shape, window, groups)
     return portable.conv_weight_grad(xp, grad, x, weight_shape, window, groups)
 
@@ -131,7 +131,7 @@ def conv_input_grad(
     if not grad.size or 0 in x_shape:
         return np.zeros(x_shape, grad.dtype)
     if groups > 1 and weight.shape[1] == 1:
-        if depthwise.fits(weight.shape, groups, grad.dtype):
+        if depthwise.fits(weight.shape, groups, grad.dtype) and not is_exact():
             return depthwise.input_grad(grad, weight, x_shape, window)
         return portable.conv_input_grad(xp, grad, weight, x_shape, window, groups)
     mirrored = _mirrored(window, x_shape[2:], grad.shape[2:])

@@ -7,6 +7,7 @@ looks at them is gone; neighbours in one chunk grow together.
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import weakref
 from collections import deque
@@ -103,7 +104,8 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
         buffers = _local.scratch
     except AttributeError:
         buffers = _local.scratch = _Scratch()
-        _scratches.add(buffers)
+        with _lock:
+            _scratches.add(buffers)
     buffer = buffers.get((name, dtype))
     if buffer is None or buffer.size < count:
         buffers.pop((name, dtype), None)
@@ -113,11 +115,15 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
 
 def free_memory() -> None:
     """Give back to the system what no array uses."""
-    for buffers in list(_scratches):
-        buffers.clear()
     with _lock:
+        for buffers in _scratches:
+            buffers.clear()
         _settle()
         _drop_unused()
+
+
+if hasattr(os, "register_at_fork"):  # a fork while another thread holds the lock would leave it held
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def held_bytes() -> int:

@@ -16,6 +16,7 @@ from .memory import channels_last
 BLOCK_BYTES = 1 << 22
 CLOSE = 8  # standard deviations of the mean from 0: rounding grows as much
 SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
+ROWS = 256  # that float32 adds up one by one; their sums are added in float64
 WIDTH = 4096  # elements: rows of several pixels side by side, as NumPy's loops like long rows
 
 
@@ -57,7 +58,7 @@ def channel_sum(xp: Any, x: Array) -> Array:
     if narrow(x) or x.size < SMALL:
         return portable.channel_sum(xp, x)
     rows = rows_of(x)
-    work = _cut(rows)
+    work = _cut(rows, ROWS)
     parts: list[Any] = [None] * len(work)
 
     def task(i: int) -> None:
@@ -71,7 +72,8 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     """As `portable.statistics`: sums of x and of x², in one pass, where that is exact enough."""
     if narrow(x):
         return portable.statistics(xp, x)
-    mean, squares = _sums(rows_of(x), rows_of(x)) / (x.size // x.shape[1])
+    rows = rows_of(x)
+    mean, squares = _sums(rows, rows) / (x.size // x.shape[1])
     var = squares - mean**2
     return (mean, var) if (mean**2 <= CLOSE**2 * var).all() else _centred_statistics(x)
 
@@ -82,7 +84,7 @@ def _centred_statistics(x: Array) -> tuple[Array, Array]:
     The blocks' means and sums of squares are put together by the formula of Chan, Golub and LeVeque (1983).
     """
     rows = rows_of(x)
-    work = _cut(rows)
+    work = _cut(rows, ROWS)
     parts: list[Any] = [None] * len(work)
 
     def task(i: int) -> None:
@@ -107,7 +109,7 @@ def _centred_statistics(x: Array) -> tuple[Array, Array]:
 
 def _sums(a: Rows, b: Rows) -> Array:
     """`Σ a` and `Σ a·b` of the channels, `(2, C)` in float64; each thread sums runs of blocks of its own."""
-    runs = shares(_cut(a))
+    runs = shares(_cut(a, ROWS))
     parts: list[Any] = [None] * len(runs)
 
     def task(i: int) -> None:
@@ -193,6 +195,8 @@ def _column_sums(block: Array) -> Array:
     return np.ones(block.shape[0], block.dtype) @ block
 
 
-def _cut(rows: Rows) -> list[Block]:
+def _cut(rows: Rows, most: int = 0) -> list[Block]:
+    """Blocks for the cache; of at most so many rows."""
     matrix = rows.matrix
-    return cut(1, matrix.shape[0], matrix.shape[1] * matrix.itemsize, BLOCK_BYTES)
+    row = matrix.shape[1] * matrix.itemsize
+    return cut(1, matrix.shape[0], row, min(BLOCK_BYTES, most * row or BLOCK_BYTES))

@@ -52,7 +52,7 @@ def like(x: Array, y: Array) -> Array:
     return copy
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=8)
 def constant(value: float, dtype: Any) -> Array:
     """An operand as long as a block: NumPy's loops are three times as fast with an array as with a scalar."""
     array = np.full(BLOCK + 1, value, dtype)

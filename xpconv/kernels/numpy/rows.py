@@ -43,7 +43,7 @@ def pays(x_shape: tuple[int, ...], dtype: Any, window: Window, groups: int) -> b
 def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) -> Array:
     """Into `y (N, K, P, Q)`."""
     rows = Rows(x, window, weight.shape[0])
-    w = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
+    w = np.ascontiguousarray(weight.transpose(2, 3, 1, 0), dtype=x.dtype)
     into = channels_last(y)
     wide = None if bias is None else np.tile(bias, y.shape[3])
     work = cut(x.shape[0], y.shape[2], rows.row_bytes, BLOCK_BYTES)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 
+from ...geometry import to_int
 from . import blas
 
 Task = Callable[[int], None]
@@ -30,46 +32,56 @@ def cores() -> int:
 
 def count_from_environment() -> tuple[int, str]:
     """How many threads to start with, and the variable that says so; without one, a thread a core."""
-    for name in ("XPCONV_NUM_THREADS", "OMP_NUM_THREADS"):
-        text = os.environ.get(name)
-        if text:
-            if not text.isdecimal() or int(text) < 1:
-                raise ValueError(f"environment variable {name} is {text!r}, expected a number from 1")
-            return int(text), name
-    return cores(), ""
+    own, openmp = "XPCONV_NUM_THREADS", "OMP_NUM_THREADS"
+    text = os.environ.get(own, "").strip()
+    if text:
+        if not text.isdecimal() or int(text) < 1:
+            raise ValueError(f"environment variable {own} is {text!r}, expected a number from 1")
+        return int(text), own
+    first = os.environ.get(openmp, "").partition(",")[0].strip()  # OpenMP takes a list, one a level
+    return (int(first), openmp) if first.isdecimal() and int(first) else (cores(), "")
 
 
 class _Worker:
     """A thread that waits for a job, does it, and says so."""
 
     def __init__(self) -> None:
-        self.job: Callable[[], None] = lambda: None
-        self._go, self._done = threading.Lock(), threading.Lock()
+        self._job: tuple[Callable[[], None], threading.Lock] | None = None
+        self._stopped = False
+        self._go = threading.Lock()
         self._go.acquire()
-        self._done.acquire()
         threading.Thread(target=self._loop, name="xpconv", daemon=True).start()
 
     def _loop(self) -> None:
         _inside.busy = True
-        while True:
+        while not self._stopped:
             self._go.acquire()
-            self.job()
-            self._done.release()
+            if self._job is not None:
+                (job, done), self._job = self._job, None
+                job()
+                del job  # and the arrays that it holds
+                done.release()
 
-    def start(self, job: Callable[[], None]) -> None:
-        self.job = job
+    def start(self, job: Callable[[], None]) -> threading.Lock:
+        """Give it a job; the lock is free when it is done."""
+        done = threading.Lock()
+        done.acquire()
+        self._job = job, done
         self._go.release()
+        return done
 
-    def wait(self) -> None:
-        self._done.acquire()
-        self.job = lambda: None
+    def stop(self) -> None:
+        """End the thread, after the job that it may have."""
+        self._stopped = True
+        with suppress(RuntimeError):  # it is free where a job was just given
+            self._go.release()
 
 
 class Pool:
     """As many threads as asked for, the caller's among them."""
 
-    def __init__(self) -> None:
-        self.count = count_from_environment()[0]
+    def __init__(self, count: int) -> None:
+        self.count = count
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
 
@@ -86,38 +98,50 @@ class Pool:
             return
         try:
             self._share(task, count, helpers)
+        except BaseException:
+            # Ctrl-C, perhaps: a worker may still be at work, so none of them is asked again.
+            for worker in self._workers:
+                worker.stop()
+            self._workers = []
+            raise
         finally:
             self._lock.release()
 
     def _share(self, task: Task, count: int, helpers: int) -> None:
         while len(self._workers) < helpers:
             self._workers.append(_Worker())
-        turns = iter(range(count))
+        turns = deque(range(count))
         errors: list[BaseException] = []
 
         def job() -> None:
             try:
-                for i in turns:  # next() of a range is atomic: each i goes to one thread
+                while True:
+                    try:
+                        i = turns.popleft()
+                    except IndexError:
+                        return
                     task(i)
             except BaseException as error:  # noqa: BLE001  # raised again in the caller
+                turns.clear()
                 errors.append(error)
 
         with one_blas_thread():
-            workers = self._workers[:helpers]
-            for worker in workers:  # in the caller's context, which holds its numpy.errstate
-                worker.start(functools.partial(copy_context().run, job))
+            # In the caller's context, which holds its numpy.errstate.
+            started = [
+                worker.start(functools.partial(copy_context().run, job)) for worker in self._workers[:helpers]
+            ]
             _inside.busy = True
             try:
                 job()
             finally:
                 _inside.busy = False
-                for worker in workers:
-                    worker.wait()
+            for done in started:
+                done.acquire()
         if errors:
             raise errors[0]
 
 
-_pool = Pool()
+_pool = Pool(count_from_environment()[0])
 
 
 def run(task: Task, count: int, elements: int = WORTH) -> None:
@@ -132,18 +156,18 @@ def get_num_threads() -> int:
 
 def set_num_threads(count: int) -> None:
     """Use `count` threads from now on, instead of `XPCONV_NUM_THREADS`, `OMP_NUM_THREADS` or all cores."""
-    if count < 1:
-        raise ValueError(f"set_num_threads: count is {count}, expected at least 1")
-    _pool.count = count
+    _pool.count = to_int("set_num_threads: count", count, 1)
 
 
 def _after_fork() -> None:
-    """Threads do not survive a fork; the child starts its own."""
-    global _pool
-    count = _pool.count
-    _pool = Pool()
-    _pool.count = count
+    """Threads do not survive a fork: the child starts its own, and nobody else is at work."""
+    global _pool, _blas_lock, _blas_users
+    _pool = Pool(_pool.count)
     _inside.busy = False
+    _blas_lock = threading.Lock()
+    if _blas_users and blas.set_num_threads is not None:
+        blas.set_num_threads(_blas_before)
+    _blas_users = 0
 
 
 if hasattr(os, "register_at_fork"):
