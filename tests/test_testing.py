@@ -111,9 +111,12 @@ class KeepsUnderNoGrad(Right):
 
 
 class HiddenState(Right):
+    made = 0
+
     def __init__(self):
         super().__init__()
-        self.offset = np.random.default_rng().normal()
+        HiddenState.made += 1
+        self.offset = 10.0 if HiddenState.made % 2 else -10.0  # far apart, as two seeds would be
 
     def forward(self, x):
         return super().forward(x) + self.offset
