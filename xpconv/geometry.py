@@ -28,12 +28,7 @@ class Window(NamedTuple):
     dilation: tuple[int, ...]
 
     def output_shape(self, spatial: Sequence[int], ceil_mode: bool = False) -> tuple[int, ...]:
-        return tuple(
-            output_size(n, k, s, p, d, ceil_mode)
-            for n, k, s, p, d in zip(
-                spatial, self.kernel, self.stride, self.padding, self.dilation, strict=True
-            )
-        )
+        return _output_shape(self, tuple(spatial), ceil_mode)
 
     def taps(self, spatial: Sequence[int], output: Sequence[int]) -> tuple[Tap, ...]:
         """Every tap of the kernel, in row-major order: `y[tap.out]` sees `x[tap.into]` through it."""
@@ -83,6 +78,13 @@ def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> Pairs:
     """Padding that keeps the size at stride 1; an odd one goes to the end, as in PyTorch."""
     totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
     return tuple((t // 2, t - t // 2) for t in totals)
+
+
+@lru_cache(maxsize=1024)
+def _output_shape(window: Window, spatial: tuple[int, ...], ceil_mode: bool) -> tuple[int, ...]:
+    return tuple(
+        output_size(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(spatial, *window, strict=True)
+    )
 
 
 @lru_cache(maxsize=1024)

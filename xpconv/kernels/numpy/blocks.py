@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any, NamedTuple
 
@@ -23,8 +24,13 @@ class Block(NamedTuple):
 
 def cut(images: int, rows: int, row_bytes: int, limit: int) -> list[Block]:
     """Blocks of at most `limit` bytes (one row at least), and as many as threads if there are rows enough."""
+    return _cut(images, rows, row_bytes, limit, threads.get_num_threads())
+
+
+@functools.lru_cache(maxsize=1024)
+def _cut(images: int, rows: int, row_bytes: int, limit: int, parts: int) -> list[Block]:
     fit = max(1, limit // max(1, row_bytes))
-    share = -(-images * rows // threads.get_num_threads())
+    share = -(-images * rows // parts)
     fit = min(fit, max(1, share))
     if fit >= rows:
         step = fit // rows
@@ -40,6 +46,41 @@ def shares(work: list[Block]) -> list[list[Block]]:
     return [work[i * len(work) // count : (i + 1) * len(work) // count] for i in range(count)]
 
 
+def wide(values: Array, times: int) -> Array:
+    """As `numpy.tile`, which takes five times as long, along the last axis."""
+    if times == 1:
+        return values
+    result = np.empty((*values.shape[:-1], times, values.shape[-1]), values.dtype)
+    result[...] = values[..., None, :]
+    return result.reshape(*values.shape[:-1], -1)
+
+
+class Seen(NamedTuple):
+    """Which part of an image a block sees, and where that goes in a frame of which shape."""
+
+    inside: tuple[slice, ...]
+    into: tuple[tuple[int, int], ...]
+    shape: tuple[int, ...]
+    whole: bool  # no border is seen
+
+
+@functools.lru_cache(maxsize=4096)
+def _seen(spatial: tuple[int, ...], window: Window, first_row: int, last_row: int) -> Seen:
+    inside, into, shape = [], [], []
+    for axis, (n, k, s, (lo, hi), d) in enumerate(zip(spatial, *window, strict=True)):
+        start, stop = -lo, n + hi
+        if axis == 0:
+            start = first_row * s - lo
+            stop = (last_row - 1) * s - lo + d * (k - 1) + 1
+        first = min(max(start, 0), n)
+        last = min(max(stop, first), n)
+        inside.append(slice(first, last))
+        into.append((first - start, last - start))
+        shape.append(stop - start)
+    whole = all(b - a == size for (a, b), size in zip(into, shape, strict=True))
+    return Seen(ALL + tuple(inside), tuple(into), tuple(shape), whole)
+
+
 class Frame:
     """What blocks of output see of the images `x (N, *S, C)`, with the window's border around it."""
 
@@ -52,31 +93,21 @@ class Frame:
 
         The border of the block before is still there if its shape was the same: then it is the same object.
         """
-        inside, into, shape = [], [], []
-        for axis, (n, k, s, (lo, hi), d) in enumerate(zip(self.x.shape[1:-1], *self.window, strict=True)):
-            start, stop = -lo, n + hi
-            if axis == 0:
-                start = block.rows.start * s - lo
-                stop = (block.rows.stop - 1) * s - lo + d * (k - 1) + 1
-            first = min(max(start, 0), n)
-            last = min(max(stop, first), n)
-            inside.append(slice(first, last))
-            into.append((first - start, last - start))
-            shape.append(stop - start)
-        part = self.x[block.images][ALL + tuple(inside)]
-        if part.shape[1:-1] == tuple(shape):
+        seen = _seen(self.x.shape[1:-1], self.window, block.rows.start, block.rows.stop)
+        part = self.x[block.images][seen.inside]
+        if seen.whole:
             return part
-        key = part.shape[0], tuple(into), tuple(shape)
+        key = part.shape[0], seen
         thread = threading.get_ident()
         before = self._last.get(thread)
         if before is not None and before[0] == key:
             np.copyto(before[2], part)
             return before[1]
-        result = memory.scratch("padded", (part.shape[0], *shape, part.shape[-1]), part.dtype)
-        for axis, (a, b) in enumerate(into, start=1):
+        result = memory.scratch("padded", (part.shape[0], *seen.shape, part.shape[-1]), part.dtype)
+        for axis, (a, b) in enumerate(seen.into, start=1):
             result[ALL * axis + (slice(0, a),)] = self.border
             result[ALL * axis + (slice(b, None),)] = self.border
-        middle = result[ALL + tuple(slice(a, b) for a, b in into)]
+        middle = result[ALL + tuple(slice(a, b) for a, b in seen.into)]
         np.copyto(middle, part)
         self._last[thread] = key, result, middle
         return result

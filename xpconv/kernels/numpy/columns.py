@@ -11,10 +11,9 @@ from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 from ...geometry import Window
-from .. import portable
 from . import memory, threads
-from .blocks import ALL, Block, Frame, cut, shares
-from .memory import channels_last
+from .blocks import ALL, Block, Frame, cut, shares, wide
+from .memory import channels_first, channels_last
 from .threads import PRODUCTS
 
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
@@ -26,12 +25,9 @@ def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, bias: A
     images = channels_last(y)
     few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k
     columns = Columns(x, window, groups, few)
-    w = weight.reshape(1, k, -1) if few else portable.weight_matrix(np, weight, groups)
-    w = w.swapaxes(1, 2)
+    w = (weight if few else channels_last(weight)).reshape(groups, k, -1).swapaxes(1, 2)
     work = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES)
-    wide = (
-        None if bias is None else np.tile(bias, prod(y.shape[3:]))
-    )  # of a row: NumPy's loops like them long
+    offset = None if bias is None else wide(bias, prod(y.shape[3:]))  # of a row: NumPy likes them long
 
     def task(i: int) -> None:
         block = work[i]
@@ -41,9 +37,9 @@ def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, bias: A
             np.matmul(col[0], w[0], out=out[:, 0])
         else:
             out[...] = np.matmul(col, w).swapaxes(0, 1)
-        if wide is not None:
-            lines = images[block.images, block.rows].reshape(-1, wide.size)
-            np.add(lines, wide, out=lines)
+        if offset is not None:
+            lines = images[block.images, block.rows].reshape(-1, offset.size)
+            np.add(lines, offset, out=lines)
 
     threads.run(task, len(work), y.size * columns.length // PRODUCTS)
     return y
@@ -72,14 +68,14 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
 
     threads.run(task, len(parts), grad.size * columns.length // PRODUCTS)
     dw = functools.reduce(np.add, parts)
-    dw = np.swapaxes(dw, 1, 2).reshape(weight_shape[0], *window.kernel, c)
-    return np.ascontiguousarray(np.moveaxis(dw, -1, 1))
+    dw = dw.swapaxes(1, 2).reshape(weight_shape[0], *window.kernel, c)
+    return np.ascontiguousarray(channels_first(dw))
 
 
 def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int) -> Array:
     """`dx (N, C, *S)`: a product gives columns, which are added up a tap at a time, by whole images."""
     c, k = weight.shape[1], weight.shape[0] // groups
-    w = portable.weight_matrix(np, weight, groups)
+    w = channels_last(weight).reshape(groups, k, -1)
     dx = memory.empty_images(x_shape, grad.dtype)
     into = channels_last(dx)
     into = into.reshape(*into.shape[:-1], groups, c)
@@ -113,21 +109,17 @@ class Columns:
 
     def __init__(self, x: Array, window: Window, groups: int, few: bool = False) -> None:
         self.x = channels_last(x)
-        self.window, self.groups = window, groups
+        self.window, self.groups, self.few = window, groups, few
         self.frame = Frame(self.x, window)
         self.output = window.output_shape(x.shape[2:])
         self.channels = x.shape[1] // groups
-        self.length = self.channels * prod(window.kernel)
+        taps = prod(window.kernel)
+        self.length = self.channels * taps
         self.row_bytes = prod(self.output[1:]) * groups * self.length * x.itemsize
-        self.pointwise = (
-            prod(window.kernel) == 1
-            and set(window.stride) == {1}
-            and not any(lo or hi for lo, hi in window.padding)
-        )
+        self.pointwise = taps == 1 and self.output == x.shape[2:] and max(window.stride) == 1
         # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
         run = x.shape[1] * window.kernel[-1]
         self.by_tap = few or (groups == 1 and run < 16 and self.output[-1] > run)
-        self.few = few
         self._last: dict[int, tuple[Array, Array, Array]] = {}  # by thread: what of a frame, windows, columns
 
     def of(self, block: Block) -> Array:

@@ -10,8 +10,9 @@ import numpy as np
 from ...backend import Array
 from .. import portable
 from . import memory, threads
-from .blocks import Block, cut, shares
+from .blocks import Block, cut, shares, wide
 from .memory import channels_last
+from .pointwise import constant
 
 BLOCK_BYTES = 1 << 22
 CLOSE = 8  # standard deviations of the mean from 0: rounding grows as much
@@ -26,13 +27,17 @@ class Rows(NamedTuple):
     matrix: Array
     repeat: int
 
-    def wide(self, values: Array) -> Array:
-        """`(C,)` for every pixel of a row."""
-        return np.tile(values, self.repeat)
+    def wide(self, *values: Array) -> Array:
+        """Some `(C,)`, for every pixel of a row, in the dtype of the matrix."""
+        narrow = np.empty((len(values), self.matrix.shape[1] // self.repeat), self.matrix.dtype)
+        for row, value in zip(narrow, values, strict=True):
+            row[...] = value
+        return wide(narrow, self.repeat)
 
     def narrow(self, sums: Array) -> Array:
-        """Sums of a row's elements as sums of channels, float64."""
-        return sums.astype("float64").reshape(self.repeat, -1).sum(axis=0)
+        """Sums of a row's elements `(…, C·repeat)` as sums of channels `(…, C)`, float64."""
+        parts = sums.astype("float64", copy=False)
+        return parts.reshape(*sums.shape[:-1], self.repeat, -1).sum(axis=-2) if self.repeat > 1 else parts
 
 
 def narrow(x: Array) -> bool:
@@ -48,9 +53,13 @@ def rows_of(x: Array) -> Rows:
         copy[...] = last
         last = copy
     channels = last.shape[-1]
-    pixels = last.size // channels
-    repeat = max(r for r in range(1, max(1, WIDTH // channels) + 1) if pixels % r == 0)
+    repeat = _repeat(last.size // channels, channels)
     return Rows(last.reshape(-1, channels * repeat), repeat)
+
+
+@functools.lru_cache(maxsize=1024)
+def _repeat(pixels: int, channels: int) -> int:
+    return max(r for r in range(1, max(1, WIDTH // channels) + 1) if pixels % r == 0)
 
 
 def channel_sum(xp: Any, x: Array) -> Array:
@@ -92,7 +101,7 @@ def _centred_statistics(x: Array) -> tuple[Array, Array]:
         count = block.shape[0] * rows.repeat
         mean = (rows.narrow(_column_sums(block)) / count).astype(x.dtype)
         rest = memory.scratch("centred", block.shape, x.dtype)
-        np.subtract(block, rows.wide(mean), out=rest)
+        np.subtract(block, rows.wide(mean)[0], out=rest)
         low = rows.narrow(_column_sums(rest)) / count  # what rounding left in the mean
         squares = rows.narrow(np.einsum("ij,ij->j", rest, rest))
         parts[i] = count, mean + low, squares - count * low**2
@@ -113,12 +122,13 @@ def _sums(a: Rows, b: Rows) -> Array:
     parts: list[Any] = [None] * len(runs)
 
     def task(i: int) -> None:
-        total = np.zeros((2, a.matrix.shape[1] // a.repeat))
+        total = np.zeros((2, a.matrix.shape[1]))
+        sums, products = total
         for block in runs[i]:
             part = a.matrix[block.rows]
-            total[0] += a.narrow(_column_sums(part))
-            total[1] += a.narrow(np.einsum("ij,ij->j", part, b.matrix[block.rows]))
-        parts[i] = total
+            np.add(sums, _column_sums(part), out=sums)
+            np.add(products, np.einsum("ij,ij->j", part, b.matrix[block.rows]), out=products)
+        parts[i] = a.narrow(total)
 
     threads.run(task, len(runs), a.matrix.size)
     return functools.reduce(np.add, parts)
@@ -134,7 +144,7 @@ def batch_norm(
     rows, into = rows_of(x), rows_of(y)
     scale = inv_std if weight is None else inv_std * weight
     shift = -mean * scale if bias is None else bias - mean * scale
-    factor, offset = (rows.wide(v.astype(x.dtype)) for v in (scale, shift))
+    factor, offset = rows.wide(scale, shift)
     work = _cut(rows)
 
     def task(i: int) -> None:
@@ -169,7 +179,7 @@ def batch_norm_backward(
     scale = inv_std if weight is None else inv_std * weight
     along = -scale / (x.size // x.shape[1])
     slope = along * inv_std * dweight
-    a, b, c = (rows.wide(v.astype(x.dtype)) for v in (scale, slope, along * dbias - mean * slope))
+    a, b, c = rows.wide(scale, slope, along * dbias - mean * slope)
     work = _cut(rows)
 
     def task(i: int) -> None:
@@ -188,11 +198,11 @@ def batch_norm_backward(
 
 def _far(mean: Array, inv_std: Array) -> bool:
     """Whether the mean is so many deviations from 0 that it has to come out first, or digits are lost."""
-    return bool((np.abs(mean) * inv_std > CLOSE).any())
+    return bool((np.abs(mean) * inv_std).max() > CLOSE)
 
 
 def _column_sums(block: Array) -> Array:
-    return np.ones(block.shape[0], block.dtype) @ block
+    return constant(1.0, block.dtype)[: block.shape[0]] @ block
 
 
 def _cut(rows: Rows, most: int = 0) -> list[Block]:

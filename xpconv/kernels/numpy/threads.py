@@ -10,8 +10,8 @@ import functools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ContextDecorator, suppress
 from contextvars import copy_context
 
 from ...geometry import to_int
@@ -90,9 +90,13 @@ class Pool:
 
         From inside a task, or while another caller has the threads, it runs right here.
         """
+        if getattr(_inside, "busy", False):
+            for i in range(count):
+                task(i)
+            return
         helpers = min(count, self.count) - 1 if share else 0
-        if helpers < 1 or getattr(_inside, "busy", False) or not self._lock.acquire(blocking=False):
-            with one_blas_thread():
+        if helpers < 1 or not self._lock.acquire(blocking=False):
+            with one_blas_thread:
                 for i in range(count):
                     task(i)
             return
@@ -125,7 +129,7 @@ class Pool:
                 turns.clear()
                 errors.append(error)
 
-        with one_blas_thread():
+        with one_blas_thread:
             # In the caller's context, which holds its numpy.errstate.
             started = [
                 worker.start(functools.partial(copy_context().run, job)) for worker in self._workers[:helpers]
@@ -182,23 +186,28 @@ _blas_users = 0
 _blas_before = 1
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
+class _OneBlasThread(ContextDecorator):
     """BLAS works in the calling thread alone, until the last of those who asked for it leaves."""
-    global _blas_users, _blas_before
-    if blas.set_num_threads is None:
-        yield
-        return
-    with _blas_lock:
-        if _blas_users == 0:
-            _blas_before = blas.get_num_threads()
-            if _blas_before > 1:
-                blas.set_num_threads(1)
-        _blas_users += 1
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        global _blas_users, _blas_before
+        if blas.set_num_threads is None:
+            return
+        with _blas_lock:
+            if _blas_users == 0:
+                _blas_before = blas.get_num_threads()
+                if _blas_before > 1:
+                    blas.set_num_threads(1)
+            _blas_users += 1
+
+    def __exit__(self, *error: object) -> None:
+        global _blas_users
+        if blas.set_num_threads is None:
+            return
         with _blas_lock:
             _blas_users -= 1
             if _blas_users == 0 and _blas_before > 1:
                 blas.set_num_threads(_blas_before)
+
+
+one_blas_thread = _OneBlasThread()

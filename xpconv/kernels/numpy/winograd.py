@@ -60,7 +60,7 @@ def pays(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window
     return tiles * (72 * c * k + 4500 * c + 2500 * k) + 1500 * c * k < 0.85 * direct
 
 
-@threads.one_blas_thread()
+@threads.one_blas_thread
 def conv(
     x: Array, weight: Array, window: Window, y: Array, bias: Array | None = None, mirrored: bool = False
 ) -> Array:
@@ -93,7 +93,7 @@ def conv(
     return y
 
 
-@threads.one_blas_thread()
+@threads.one_blas_thread
 def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
     """`dw (K, C, 3, 3)`."""
     k, c = weight_shape[:2]
