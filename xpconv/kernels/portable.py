@@ -208,15 +208,21 @@ def _split_groups(xp: Any, x: Array, weight: Array, y: Array) -> tuple[Array, Ar
 # --- pooling ---------------------------------------------------------------------------------------
 
 
-def max_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> tuple[Array, Array]:
-    """Maximum over each window, and which tap it came from: the first in row-major order.
+def max_pool(
+    xp: Any, x: Array, window: Window, output: tuple[int, ...], winners: bool = True
+) -> tuple[Array, Array | None]:
+    """Maximum over each window, and (if `winners`) which tap it came from: the first in row-major order.
 
     Padding never wins: a tap counts only where it meets the input. NaN wins, as in PyTorch.
     """
     unset = 255 if prod(window.kernel) < 255 else 2**31 - 1
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
-    winner = xp.full_like(y, unset, dtype="uint8" if unset == 255 else "int32")
     y[...] = -xp.inf
+    if not winners:
+        for tap in window.taps(x.shape[2:], output):
+            y[ALL + ALL + tap.out] = xp.maximum(y[ALL + ALL + tap.out], x[ALL + ALL + tap.into])
+        return y, None
+    winner = xp.full_like(y, unset, dtype="uint8" if unset == 255 else "int32")
     for t, tap in enumerate(window.taps(x.shape[2:], output)):
         where = ALL + ALL + tap.out
         value, best, who = x[ALL + ALL + tap.into], y[where], winner[where]

@@ -39,6 +39,11 @@ def no_grad() -> Iterator[None]:
         _keeping.reset(token)
 
 
+def keeping() -> bool:
+    """Whether forwards keep what backward needs: outside `no_grad`."""
+    return _keeping.get()
+
+
 class _Kept(NamedTuple):
     serial: int
     shape: tuple[int, ...]

@@ -9,6 +9,7 @@ from ..errors import ShapeError
 from ..geometry import Window, to_int, to_tuple
 from ..ops import pool as ops
 from .base import Layer, arguments
+from .memory import keeping
 
 IntOrTuple = int | tuple[int, ...]
 
@@ -78,7 +79,8 @@ class _MaxPool(_Pool):
         xp = self._enter(x)
         images, batched = self._images(x, self.axes)
         self._check_size(images)
-        y, winner = ops.max_pool(xp, images, self._window, self.ceil_mode)
+        winners = self.return_indices or keeping()
+        y, winner = ops.max_pool(xp, images, self._window, self.ceil_mode, winners)
         y = self.keep(y if batched else y[0], xp, winner, images.shape, batched)
         if not self.return_indices:
             return y

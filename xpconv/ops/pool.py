@@ -12,14 +12,17 @@ from ..geometry import Window
 from ..kernels.portable import widened
 
 
-def max_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> tuple[Array, Array]:
+def max_pool(
+    xp: Any, x: Array, window: Window, ceil_mode: bool = False, winners: bool = True
+) -> tuple[Array, Array | None]:
     """`y[n, c, p] = max over taps r of x[n, c, p*s - lo + r*d]`, and the number of the winning tap.
 
     Padding never wins; NaN does. Among equals the first in row-major order wins. The winner takes one
-    byte an output (four for kernels of 255 taps and more), and is all that backward needs.
+    byte an output (four for kernels of 255 taps and more), and is all that backward needs; without
+    `winners` it is None.
     """
     output = window.output_shape(x.shape[2:], ceil_mode)
-    y, winner = kernels.of(xp).max_pool(xp, x, window, output)
+    y, winner = kernels.of(xp).max_pool(xp, x, window, output, winners)
     return y, winner
 
 

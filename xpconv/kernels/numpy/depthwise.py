@@ -17,7 +17,7 @@ from ...backend import Array
 from ...geometry import Window
 from .. import portable
 from . import memory, threads
-from .blocks import ALL, Block, Frame, cut, shares
+from .blocks import ALL, Block, Frame, cut, shares, wide
 from .memory import channels_last
 
 BLOCK_BYTES = 1 << 21
@@ -33,10 +33,10 @@ def fits(weight_shape: tuple[int, ...], groups: int, dtype: Any) -> bool:
 def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) -> Array:
     """Into `y (N, C, *P)`."""
     into = channels_last(y)
-    w = np.moveaxis(weight[:, 0], 0, -1)  # (*R, C)
     seen = Seen(x, window, y.shape[2:])
+    w = weight[:, 0].transpose(*range(1, y.ndim - 1), 0)  # (*R, C)
     if seen.merged:
-        w = np.tile(w, y.shape[-1])
+        w = wide(w, y.shape[-1])
     work = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES)
     taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
@@ -80,8 +80,8 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
         parts[i] = total
 
     threads.run(task, len(parts), grad.size * prod(weight_shape[2:]))
-    dw = np.moveaxis(functools.reduce(np.add, parts), -1, 0)
-    return np.ascontiguousarray(dw).reshape(weight_shape)
+    dw = functools.reduce(np.add, parts)
+    return np.ascontiguousarray(dw.transpose(dw.ndim - 1, *range(dw.ndim - 1))).reshape(weight_shape)
 
 
 def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window) -> Array:

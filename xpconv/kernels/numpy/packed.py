@@ -17,6 +17,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import columns
+from .blocks import wide
 from .memory import channels_first, channels_last
 
 
@@ -41,8 +42,8 @@ def conv(x: Array, weight: Array, window: Window, b: int, y: Array, bias: Array 
     copies = np.zeros((b, *weight.shape[:-1], (b - 1) * s + window.kernel[-1]), weight.dtype)
     for j in range(b):
         copies[j, ..., j * s : j * s + window.kernel[-1]] = weight
-    wide = None if bias is None else np.tile(bias, b)
-    columns.conv(x, copies.reshape(b * k, *copies.shape[2:]), _packed(x, window, b, y), 1, _side(y, b), wide)
+    bias = None if bias is None else wide(bias, b)
+    columns.conv(x, copies.reshape(b * k, *copies.shape[2:]), _packed(x, window, b, y), 1, _side(y, b), bias)
     return y
 
 

@@ -29,8 +29,7 @@ def flat(x: Array) -> Array | None:
     """All elements in the order of memory, as a view; None where there are gaps."""
     if x.flags.c_contiguous:
         return x.reshape(-1)
-    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-    y = x.transpose(order)
+    y = x.transpose(_order(x.strides)[0])
     return y.reshape(-1) if y.flags.c_contiguous else None
 
 
@@ -38,9 +37,17 @@ def empty_like(x: Array) -> Array:
     """A new array with the axes of `x` in the same order in memory."""
     if x.flags.c_contiguous:
         return memory.empty(x.shape, x.dtype)
-    order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
-    y = memory.empty(tuple(x.shape[axis] for axis in order), x.dtype)
-    return y.transpose(np.argsort(order))
+    order, back = _order(x.strides)
+    shape = x.shape
+    return memory.empty(tuple([shape[axis] for axis in order]), x.dtype).transpose(back)
+
+
+@functools.lru_cache(maxsize=1024)
+def _order(strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Axes from the one with the longest steps to the shortest, and the way back."""
+    axes = range(len(strides))
+    order = tuple(sorted(axes, key=lambda axis: -abs(strides[axis])))
+    return order, tuple(sorted(axes, key=order.__getitem__))
 
 
 def like(x: Array, y: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from math import prod
 from typing import Any
 
@@ -17,28 +18,34 @@ from .memory import channels_last
 BLOCK_BYTES = 1 << 22
 
 
-def max_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> tuple[Array, Array]:
+def max_pool(
+    xp: Any, x: Array, window: Window, output: tuple[int, ...], winners: bool = True
+) -> tuple[Array, Array | None]:
     """As `portable.max_pool`.
 
     The winner's number only grows from tap to tap, so it is a maximum as well. That counts on finite maxima;
     else the portable way.
     """
     if not x.size or prod(window.kernel) >= 255:
-        return portable.max_pool(xp, x, window, output)
+        return portable.max_pool(xp, x, window, output, winners)
     y = memory.empty_images((*x.shape[:2], *output), x.dtype)
-    winner = memory.empty_images(y.shape, "uint8")
-    images, best, who = (channels_last(a) for a in (x, y, winner))
-    seen = [
-        (m - 1) * s + d * (k - 1) + 1
-        for m, k, s, d in zip(output, window.kernel, window.stride, window.dilation, strict=True)
-    ]
-    padding = tuple(
-        (lo, size - n - lo) for size, n, (lo, _) in zip(seen, x.shape[2:], window.padding, strict=True)
-    )
-    window = window._replace(padding=padding)
+    images, best = channels_last(x), channels_last(y)
+    original = window
+    window, seen = _framed(window, x.shape[2:], output)
     frame = Frame(images, window, border=-np.inf)
-    taps = window._replace(padding=((0, 0),) * len(seen)).taps(seen, output)
     work = _cut(x)
+    if not winners:
+
+        def maximum(i: int) -> None:
+            part = frame.of(Block(work[i].images, slice(0, output[0])))
+            _maximum(part, window, best[work[i].images])
+
+        threads.run(maximum, len(work), x.size)
+        return y, None
+
+    winner = memory.empty_images(y.shape, "uint8")
+    who = channels_last(winner)
+    taps = window._replace(padding=((0, 0),) * len(seen)).taps(seen, output)
     finite = [False] * len(work)
 
     def task(i: int) -> None:
@@ -57,7 +64,41 @@ def max_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> tupl
         finite[i] = bool(np.isfinite(top, out=better).all())
 
     threads.run(task, len(work), x.size)
-    return (y, winner) if all(finite) else portable.max_pool(xp, x, window, output)
+    return (y, winner) if all(finite) else portable.max_pool(xp, x, original, output)
+
+
+@functools.lru_cache(maxsize=1024)
+def _framed(
+    window: Window, spatial: tuple[int, ...], output: tuple[int, ...]
+) -> tuple[Window, tuple[int, ...]]:
+    """The window with the padding that its outputs see, and how much they see of each axis."""
+    seen = tuple(
+        (m - 1) * s + d * (k - 1) + 1
+        for m, k, s, d in zip(output, window.kernel, window.stride, window.dilation, strict=True)
+    )
+    padding = tuple(
+        (lo, size - n - lo) for size, n, (lo, _) in zip(seen, spatial, window.padding, strict=True)
+    )
+    return window._replace(padding=padding), seen
+
+
+def _maximum(part: Array, window: Window, into: Array) -> None:
+    """Maxima of windows on `part (n, *S, C)`: one axis after the other, and rows first, as they are long."""
+    last = len(window.kernel)
+    for axis, (k, s, d) in enumerate(
+        zip(window.kernel, window.stride, window.dilation, strict=True), start=1
+    ):
+        if k == s == 1 and axis < last:
+            continue
+        shape = (*part.shape[:axis], into.shape[axis], *part.shape[axis + 1 :])
+        top = into if axis == last else memory.scratch(f"maxima {axis}", shape, into.dtype)
+        ends = [r * d + (into.shape[axis] - 1) * s + 1 for r in range(k)]
+        views = [part[ALL * axis + (slice(r * d, end, s),)] for r, end in enumerate(ends)]
+        if k == 1:
+            np.copyto(top, views[0])
+        for i, view in enumerate(views[1:]):
+            np.maximum(view, top if i else views[0], out=top)
+        part = top
 
 
 def max_pool_input_grad(

@@ -12,6 +12,7 @@ In float32 rounding is about 30 times that of the definition: 1e-5 of the larges
 
 from __future__ import annotations
 
+import functools
 from math import prod
 from typing import Any
 
@@ -67,13 +68,13 @@ def conv(
     """Into `y (N, K, P, Q)`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
     dtype = x.dtype
     u = memory.scratch("kernels", (SEEN**2, *weight.shape[:2]), dtype)
-    matrix = _kron(G, dtype)
+    matrix = _on_both_axes("G", dtype)
     np.matmul(matrix[:, ::-1] if mirrored else matrix, weight.reshape(-1, 9).T, out=u.reshape(SEEN**2, -1))
     u = u if mirrored else u.swapaxes(1, 2)
     c, k = u.shape[1:]
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
-    out = _kron(A, dtype)
+    out = _on_both_axes("A", dtype)
     work = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), max(BLOCK_BYTES, 2 * u.nbytes))
 
     def task(i: int) -> None:
@@ -100,7 +101,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     dtype = x.dtype
     tiles = Tiles(x, window, grad.shape[2:])
     images = channels_last(grad)
-    spread = np.ascontiguousarray(_kron(A, dtype).T)
+    spread = np.ascontiguousarray(_on_both_axes("A", dtype).T)
     work = shares(cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES))
     parts: list[Array] = [None] * len(work)
 
@@ -124,7 +125,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     threads.run(task, len(parts))
     for part in parts[1:]:
         parts[0] += part
-    return (parts[0].reshape(SEEN**2, -1).T @ _kron(G, dtype)).reshape(weight_shape)
+    return (parts[0].reshape(SEEN**2, -1).T @ _on_both_axes("G", dtype)).reshape(weight_shape)
 
 
 class Tiles:
@@ -139,7 +140,7 @@ class Tiles:
             for n, count, (lo, _) in zip(x.shape[2:], self.count, window.padding, strict=True)
         )
         self.frame = Frame(self.x, Window((SEEN, SEEN), (TILE, TILE), padding, (1, 1)))
-        self.matrix = _kron(B, x.dtype)
+        self.matrix = _on_both_axes("B", x.dtype)
 
     def row_bytes(self, channels: int) -> int:
         """What a row of tiles takes of scratch memory, with so many channels of input and output."""
@@ -177,6 +178,10 @@ class Tiles:
                     here[...] = pixels
 
 
-def _kron(matrix: Array, dtype: Any) -> Array:
-    """What acts on both axes of a tile at once."""
-    return np.kron(matrix, matrix).astype(dtype)
+@functools.lru_cache(maxsize=16)
+def _on_both_axes(name: str, dtype: Any) -> Array:
+    """The matrix `A`, `B` or `G` for both axes of a tile at once."""
+    matrix = {"A": A, "B": B, "G": G}[name]
+    both: Array = np.kron(matrix, matrix).astype(dtype)
+    both.flags.writeable = False
+    return both
