@@ -100,7 +100,6 @@ def free_memory() -> None:
         >>> import xpconv
         >>> xpconv.free_memory()
     """
-    from .numpy import memory, pointwise
+    from .numpy import memory
 
-    pointwise.constant.cache_clear()
     memory.free_memory()

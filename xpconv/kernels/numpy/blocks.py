@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from typing import Any, NamedTuple
 
@@ -33,11 +34,18 @@ def _cut(images: int, rows: int, row_bytes: int, limit: int, parts: int) -> list
     share = -(-images * rows // parts)
     fit = min(fit, max(1, share))
     if fit >= rows:
-        step = fit // rows
-        return [Block(slice(i, min(i + step, images)), slice(0, rows)) for i in range(0, images, step)]
-    pieces = -(-rows // fit)
-    cuts = [rows * i // pieces for i in range(pieces + 1)]
-    return [Block(slice(i, i + 1), slice(cuts[j], cuts[j + 1])) for i in range(images) for j in range(pieces)]
+        cuts = _even(images, fit // rows, parts)
+        return [Block(slice(a, b), slice(0, rows)) for a, b in cuts]
+    cuts = _even(rows, fit, 1 if images % parts == 0 else parts)
+    return [Block(slice(i, i + 1), slice(a, b)) for i in range(images) for a, b in cuts]
+
+
+def _even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
+    """Slices of 0…size, of at most so many; as many for each of the `parts`, if there are enough."""
+    count = -(-size // most)
+    count = min(size, -(-count // parts) * parts)
+    ends = [size * i // count for i in range(count + 1)] if count else []
+    return list(itertools.pairwise(ends))
 
 
 def shares(work: list[Block]) -> list[list[Block]]:

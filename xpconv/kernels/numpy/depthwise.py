@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) 
         if bias is not None:
             out += bias
 
-    threads.run(task, len(work), y.size * weight[0].size)
+    threads.run(task, len(work), 3 * y.size)
     return y
 
 
@@ -79,7 +78,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
                     sums[tap] += part.reshape(-1, channels).sum(axis=0)
         parts[i] = total
 
-    threads.run(task, len(parts), grad.size * prod(weight_shape[2:]))
+    threads.run(task, len(parts), grad.size)
     dw = functools.reduce(np.add, parts)
     return np.ascontiguousarray(dw.transpose(dw.ndim - 1, *range(dw.ndim - 1))).reshape(weight_shape)
 

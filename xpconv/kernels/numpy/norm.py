@@ -12,13 +12,12 @@ from .. import portable
 from . import memory, threads
 from .blocks import Block, cut, shares, wide
 from .memory import channels_last
-from .pointwise import constant
 
 BLOCK_BYTES = 1 << 22
 CLOSE = 8  # standard deviations of the mean from 0: rounding grows as much
 SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
 ROWS = 256  # that float32 adds up one by one; their sums are added in float64
-WIDTH = 4096  # elements: rows of several pixels side by side, as NumPy's loops like long rows
+WIDTH = 8192  # elements: rows of several pixels side by side, as NumPy's loops like long rows
 
 
 class Rows(NamedTuple):
@@ -166,7 +165,7 @@ def batch_norm_backward(
     from_batch: bool,
     input_grad: bool,
 ) -> tuple[Array | None, Array, Array]:
-    """As `portable.batch_norm_backward`, in two passes: sums, then `a · grad + b · x + c`."""
+    """As `portable.batch_norm_backward`, in two passes: sums, then `a · (grad + b · x + c)`."""
     if narrow(x) or _far(mean, inv_std):
         return portable.batch_norm_backward(xp, grad, x, mean, inv_std, weight, from_batch, input_grad)
     rows, kept = rows_of(grad), rows_of(x)
@@ -177,20 +176,20 @@ def batch_norm_backward(
     dx = memory.empty_images(x.shape, x.dtype)
     into = rows_of(dx)
     scale = inv_std if weight is None else inv_std * weight
-    along = -scale / (x.size // x.shape[1])
-    slope = along * inv_std * dweight
-    a, b, c = rows.wide(scale, slope, along * dbias - mean * slope)
+    slope = inv_std * dweight / -(x.size // x.shape[1])
+    a, b, c = rows.wide(scale, slope, dbias / -(x.size // x.shape[1]) - mean * slope)
     work = _cut(rows)
 
     def task(i: int) -> None:
         block = work[i].rows
         out = into.matrix[block]
-        np.multiply(rows.matrix[block], a, out=out)
-        if from_batch:
-            part = memory.scratch("part", out.shape, x.dtype)
-            np.multiply(kept.matrix[block], b, out=part)
-            np.add(part, c, out=part)
-            np.add(out, part, out=out)
+        if not from_batch:
+            np.multiply(rows.matrix[block], a, out=out)
+            return
+        np.multiply(kept.matrix[block], b, out=out)
+        np.add(out, c, out=out)
+        np.add(out, rows.matrix[block], out=out)
+        np.multiply(out, a, out=out)
 
     threads.run(task, len(work), x.size)
     return dx, dweight, dbias
@@ -202,7 +201,12 @@ def _far(mean: Array, inv_std: Array) -> bool:
 
 
 def _column_sums(block: Array) -> Array:
-    return constant(1.0, block.dtype)[: block.shape[0]] @ block
+    return _ones(block.shape[0], block.dtype) @ block
+
+
+@functools.lru_cache(maxsize=64)
+def _ones(count: int, dtype: Any) -> Array:
+    return np.ones(count, dtype)
 
 
 def _cut(rows: Rows, most: int = 0) -> list[Block]:

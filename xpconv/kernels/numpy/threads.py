@@ -7,6 +7,7 @@ give blocks of tens of microseconds at least. A sleeping thread takes as long to
 from __future__ import annotations
 
 import functools
+import math
 import os
 import threading
 from collections import deque
@@ -19,8 +20,8 @@ from . import blas
 
 Task = Callable[[int], None]
 
-WORTH = 1 << 18  # elements from which a second thread is worth waking
-PRODUCTS = 32  # multiplications in a matrix product that take as long as one element elsewhere
+WORTH = 3 << 19  # elements from which a second thread is worth waking
+PRODUCTS = 5  # multiplications in a matrix product that take as long as one element elsewhere
 
 _inside = threading.local()  # .busy: this thread works on a block, and must not ask others for help
 
@@ -148,7 +149,7 @@ class Pool:
 _pool = Pool(count_from_environment()[0])
 
 
-def run(task: Task, count: int, elements: int = WORTH) -> None:
+def run(task: Task, count: int, elements: float = math.inf) -> None:
     """`task(i)` for every i below `count`: on all threads, if the `elements` to work on are worth it."""
     _pool.run(task, count, elements >= WORTH)
 

@@ -26,7 +26,7 @@ from .blocks import Block, Frame, cut, shares
 from .memory import channels_last
 
 TILE, SEEN = 4, 6
-BLOCK_BYTES = 1 << 21
+BLOCK_BYTES = 1 << 22
 GRAD_BLOCK_BYTES = 1 << 23  # long sums: each adds to 36 matrices (C, K)
 B = np.array(
     [
@@ -165,6 +165,12 @@ class Tiles:
     def each_output(self, block: Block, images: Array, values: Array, put: bool) -> None:
         """Copy a block's outputs from or into `values (4, 4, n, rows, columns, K)`; zeros beyond the edge."""
         first = block.rows.start * TILE
+        rows, columns = values.shape[3:5]
+        if first + rows * TILE <= self.output[0] and columns * TILE == self.output[1]:
+            seen = images[block.images, first : first + rows * TILE]
+            seen = seen.reshape(-1, rows, TILE, columns, TILE, values.shape[5]).transpose(2, 4, 0, 1, 3, 5)
+            np.copyto(*((seen, values) if put else (values, seen)))
+            return
         for i in range(TILE):
             for j in range(TILE):
                 rows = slice(first + i, min(block.rows.stop * TILE, self.output[0]), TILE)
