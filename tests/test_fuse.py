@@ -60,8 +60,9 @@ def norms(model):
     return [name for name, layer in model.named_layers() if isinstance(layer, _BatchNorm)]
 
 
-def folded(model):
-    return [name for name, layer in model.named_layers() if isinstance(layer, Folded)]
+def folded(model, what="BatchNorm"):
+    layers = model.named_layers()
+    return [name for name, layer in layers if isinstance(layer, Folded) and layer.what.startswith(what)]
 
 
 def check(model, x, names, tolerance=1e-12):
@@ -170,6 +171,66 @@ def test_nested_and_named(backend):
     assert folded(again) == names
     for name, array in fused.state_dict().items():
         np.testing.assert_array_equal(xpconv.asnumpy(again.state_dict()[name]), xpconv.asnumpy(array))
+
+
+# --- ReLU and its kin ----------------------------------------------------------------------------------
+
+CLIPS = {
+    "ReLU": (ReLU, (0.0, None)), "ReLU6": (xpconv.ReLU6, (0.0, 6.0)),
+    "Hardtanh": (lambda: xpconv.Hardtanh(-0.2, 0.3), (-0.2, 0.3)),
+}  # fmt: skip
+CONVS = {
+    "winograd": (lambda: Conv2d(16, 24, 3, padding=1, algorithm="winograd"), (2, 16, 9, 10)),
+    "rows": (lambda: Conv2d(16, 12, 3), (2, 16, 20, 20)),
+    "columns": (lambda: Conv2d(8, 6, 3, stride=2, padding=1), (2, 8, 9, 10)),
+    "pointwise, no bias": (lambda: Conv2d(8, 6, 1, bias=False), (2, 8, 9, 10)),
+    "packed": (lambda: Conv2d(1, 6, 5), (16, 1, 28, 28)),
+    "depthwise": (lambda: Conv2d(8, 8, 3, padding=1, groups=8), (2, 8, 9, 10)),
+    "groups": (lambda: Conv2d(8, 6, 3, groups=2), (2, 8, 9, 10)),
+    "circular": (lambda: Conv2d(8, 6, 3, padding=1, padding_mode="circular"), (2, 8, 9, 10)),
+    "1d": (lambda: Conv1d(8, 6, 3), (2, 8, 9)),
+    "3d": (lambda: Conv3d(2, 3, 2), (2, 2, 4, 5, 6)),
+    "separable": (lambda: SeparableConv2d(4, 6, 3), (2, 4, 9, 10)),
+}
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("conv", CONVS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_activation_after_a_convolution(conv, clip, dtype, backend):
+    """One layer, the same output and gradients, to the rounding of the one way to convolve."""
+    if conv == "winograd" and xpconv.get_xp().__name__ != "numpy":
+        pytest.skip("algorithm='winograd' is NumPy's")
+    xpconv.manual_seed(0)
+    (make, shape), (activation, bounds) = CONVS[conv], CLIPS[clip]
+    model = Sequential(make(), activation()).to(dtype=dtype)
+    fused = model.fuse()
+    layer = fused[0].pointwise if conv == "separable" else fused[0]
+    assert layer._bounds == bounds
+    assert folded(fused, clip) == ["1"]
+    for some in (shape, shape[1:]):
+        x = xpconv.asarray(normal(*some).astype(dtype))
+        y = fused(x)
+        np.testing.assert_array_equal(xpconv.asnumpy(y), xpconv.asnumpy(model(x)))
+        g = xpconv.asarray(normal(*y.shape).astype(dtype))
+        np.testing.assert_array_equal(xpconv.asnumpy(fused.backward(g)), xpconv.asnumpy(model.backward(g)))
+    for ours, theirs in zip(fused.parameters(), model.parameters(), strict=True):
+        np.testing.assert_array_equal(xpconv.asnumpy(ours.grad), xpconv.asnumpy(theirs.grad))
+
+
+def test_nothing_is_folded_past_an_activation():
+    xpconv.manual_seed(0)
+    model = lively(Sequential(*conv_norm(4, 4), ReLU(), BatchNorm2d(4), ReLU(), Dense(5, 5), ReLU()))
+    fused = check(model, normal(2, 4, 6, 5), ["1"])
+    assert folded(fused, "ReLU") == ["2"]
+    again = check(fused.train(), normal(2, 4, 6, 5), ["1"])
+    assert folded(again, "ReLU") == ["2"]
+    relu = ReLU()  # in two places, of which one is after a convolution
+    model = Sequential(relu, Conv2d(4, 4, 3, dtype="float64"), relu)
+    assert [type(layer) for layer in check(model, normal(2, 4, 6, 5), [])] == [ReLU, Conv2d, Folded]
+    conv = Conv2d(4, 4, 3, padding=1, dtype="float64")  # and a convolution in two
+    fused = check(Sequential(conv, ReLU(), conv), normal(2, 4, 6, 5), [])
+    assert folded(fused, "ReLU") == []
 
 
 class Own(xpconv.Layer):
@@ -283,7 +344,7 @@ def test_shared_layers(make):
     model = lively(make())
     if make is shared_norm:  # one BatchNorm in three places: its name is the first's, the middle one stays
         fused = model.fuse()
-        assert [type(layer) for layer in fused] == [Conv2d, Folded, ReLU, BatchNorm2d, Conv2d, Folded]
+        assert [type(layer) for layer in fused] == [Conv2d, Folded, Folded, BatchNorm2d, Conv2d, Folded]
         x = normal(2, 4, 7, 8)
         expected = run(model.eval(), x)
         np.testing.assert_allclose(run(fused, x), expected, rtol=0, atol=1e-12 * np.abs(expected).max())

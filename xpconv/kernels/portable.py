@@ -16,6 +16,7 @@ from ..geometry import Window
 
 COLUMN_BYTES = 4 << 20  # of the column buffer: as many images a block as fit, at least one
 ALL = (slice(None),)
+Bounds = tuple[float, float | None] | None  # of `clip`
 
 
 def widened(x: Array) -> Array:
@@ -101,8 +102,12 @@ def conv(
     groups: int,
     bias: Array | None = None,
     wanted: str = "auto",
+    bounds: Bounds = None,
 ) -> Array:
-    """`y (N, K, *P)` = correlation of `x (N, C, *S)` with `weight (K, C/G, *R)`, plus `bias (K,)`."""
+    """`y (N, K, *P)` = correlation of `x (N, C, *S)` with `weight (K, C/G, *R)`, plus `bias (K,)`.
+
+    Then, with `bounds`, `clip`.
+    """
     shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
     if weight.shape[1] == 1 and groups > 1:
         y = _depthwise(xp, x, weight, window, shape)
@@ -113,7 +118,7 @@ def conv(
             pixel_matrix(xp, y, rows, groups)[...] = group_matmul(xp, col, w)
     if bias is not None:
         y += bias.reshape(-1, *(1,) * (y.ndim - 2))
-    return y
+    return y if bounds is None else clip(xp, y, *bounds)
 
 
 def conv_weight_grad(

@@ -418,27 +418,31 @@ class Layer(Memory):
         return summary(self, input_shape)
 
     def fuse(self: Self) -> Self:
-        """A copy for inference, with every BatchNorm folded into the convolution or dense layer before it.
+        """A copy for inference, with BatchNorm and ReLU folded into the layer before them.
 
         `BatchNorm(W x + b) = (scale · W) x + (scale · b + shift)`, with the running statistics: computed in
-        float64, cast back, the same output but for rounding. The copy is in inference mode and shares no
-        array with this model, which stays as it is. A folded BatchNorm leaves a place holder that costs
-        next to nothing, so all other names and indices stay; of the state dict, its own entries go and a
-        bias may come. The copy may be trained on: the folded statistics no longer move.
+        float64, cast back, the same output but for rounding. `ReLU`, `ReLU6` and `Hardtanh` become part of
+        the convolution, which cuts off its output while that is in the cache. The copy is in inference
+        mode and shares no array with this model, which stays as it is. A folded layer leaves a place
+        holder that costs next to nothing, so all other names and indices stay; of the state dict, the
+        entries of BatchNorm go and a bias may come. The copy may be trained on: the folded statistics no
+        longer move.
 
-        Folded is what directly follows `Conv1d`–`3d`, `DepthwiseConv2d`, `SeparableConv2d`,
+        Folded is a BatchNorm that directly follows `Conv1d`–`3d`, `DepthwiseConv2d`, `SeparableConv2d`,
         `ConvTranspose1d`–`3d` or (on `(N, C)`) `Dense` in a `Sequential`, wherever in the model and through
-        nested ones: only there the order is known. Left as they are: BatchNorm without running statistics,
+        nested ones: only there the order is known; and a ReLU after such a convolution, not a transposed
+        one. Left as they are: BatchNorm without running statistics,
         or after a layer that stands in the model more than once; subclasses with a forward of their own. A
         layer of your own that calls the parts of a `Sequential` one by one must not be fused.
 
         Example:
             >>> import xpconv
-            >>> model = xpconv.Sequential(xpconv.Conv2d(3, 8, 3, bias=False), xpconv.BatchNorm2d(8))
-            >>> model.fuse()
+            >>> conv = xpconv.Conv2d(3, 8, 3, bias=False)
+            >>> xpconv.Sequential(conv, xpconv.BatchNorm2d(8), xpconv.ReLU()).fuse()
             Sequential(
               (0): Conv2d(3, 8, kernel_size=3)
               (1): Folded(BatchNorm2d(8))
+              (2): Folded(ReLU())
             )
         """
         from .fuse import fuse

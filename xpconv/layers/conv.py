@@ -10,6 +10,7 @@ from ..backend import Array, backend_of, get_xp
 from ..errors import ShapeError
 from ..geometry import Window, same_padding, to_int, to_pairs, to_tuple
 from ..ops import conv as ops
+from ..ops.activation import hardtanh_backward
 from ..ops.padding import MODES, pad, pad_backward
 from ..random import RNG, default_rng
 from .base import Layer, Parameter, arguments, new_parameter
@@ -72,6 +73,8 @@ class _ConvNd(Layer):
 
 class _Conv(_ConvNd):
     """Convolution over `axes` spatial axes; `Conv2d` describes it."""
+
+    _bounds: ops.Bounds = None  # of the ReLU that `fuse` put into this layer
 
     def __init__(
         self,
@@ -154,12 +157,17 @@ class _Conv(_ConvNd):
                 f"numpy, x is {x.dtype} on {backend_of(x).name}; use 'auto'"
             )
         bias = None if self.bias is None else self.bias.data
-        y = ops.conv(xp, padded, self.weight.data, bias, self._window, self.groups, self.algorithm)
-        return self.keep(y if batched else y[0], xp, images, batched)
+        y = ops.conv(
+            xp, padded, self.weight.data, bias, self._window, self.groups, self.algorithm, self._bounds
+        )
+        kept = None if self._bounds is None else y
+        return self.keep(y if batched else y[0], xp, images, batched, kept)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, images, batched = self.recall(grad_output)
+        xp, images, batched, y = self.recall(grad_output)
         grad = grad_output if batched else grad_output[None]
+        if self._bounds is not None:
+            grad = hardtanh_backward(xp, grad, y, *self._bounds)
         window, groups, weight = self._window, self.groups, self.weight
         padded = self._pad(xp, images)
         dw = ops.conv_backward_weight(xp, grad, padded, weight.shape, window, groups, self.algorithm)

@@ -1,15 +1,17 @@
-"""`Layer.fuse`: BatchNorm folded into the convolution or dense layer before it."""
+"""`Layer.fuse`: BatchNorm folded into the convolution or dense layer before it, and ReLU after that."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
-from typing import TypeGuard, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard, TypeVar
 
 from ..backend import Array, backend_of
 from ..errors import ShapeError
 from ..ops import norm as ops
+from ..ops.conv import Bounds
+from .activation import Hardtanh, ReLU, ReLU6
 from .base import Layer, Parameter
 from .containers import Sequential
 from .conv import _Conv, _ConvNd
@@ -19,21 +21,27 @@ from .linear import Dense
 from .norm import _BatchNorm
 from .shape import Identity
 
+BOUNDS: dict[type[Layer], Callable[[Any], Bounds]] = {  # what is clipping, and at which values
+    ReLU: lambda layer: (0.0, None),
+    ReLU6: lambda layer: (0.0, 6.0),
+    Hardtanh: lambda layer: (layer.min_val, layer.max_val),
+}
 Kind = TypeVar("Kind", bound=Layer)
 Place = tuple[Sequential, str, Layer]  # a Sequential, a name in it, and the layer of that name
 
 
 class Folded(Identity):
-    """Where a BatchNorm was: `y` is `x`, of as many axes as the layer that it was folded into gives.
+    """Where a BatchNorm or ReLU was: `y` is `x`.
 
-    All other checks are that layer's, so this costs next to nothing.
+    A BatchNorm takes as many axes as the layer that it was folded into gives for a batch. All other checks
+    are that layer's, so this costs next to nothing.
     """
 
-    def __init__(self, what: str, expected: tuple[str, ...]) -> None:
+    def __init__(self, what: str, expected: tuple[str, ...] | None = None) -> None:
         self.what, self.expected = what, expected
 
     def forward(self, x: Array) -> Array:
-        if x.ndim != len(self.expected):
+        if self.expected is not None and x.ndim != len(self.expected):
             raise ShapeError(
                 f"{self.what} (folded by fuse()).forward: x has shape {x.shape}, expected "
                 f"({', '.join(self.expected)}); use the model from before fuse()"
@@ -80,15 +88,24 @@ def _fold_chain(places: Iterator[Place], uses: Counter[int]) -> None:
         if before is not None and _runs_as(layer, _BatchNorm) and _fits(before, layer):
             _fold(before, layer)
             home._layers[name] = Folded(repr(layer), _expected(before))
+        elif before is not None and _runs_as(before, _Conv) and type(layer) in BOUNDS:
+            before._bounds = BOUNDS[type(layer)](layer)
+            home._layers[name] = Folded(repr(layer))
+            before = None
         else:
             before = _linear(layer, uses)
 
 
 def _linear(layer: Layer, uses: Counter[int]) -> _ConvNd | Dense | None:
-    """What makes the output of `layer`, if it is a convolution or dense layer that stands nowhere else."""
+    """What makes the output of `layer`, if it is a convolution or dense layer that stands nowhere else.
+
+    None for a convolution with a ReLU already in it: nothing after that is linear in its output.
+    """
     if uses[id(layer)] == 1 and _runs_as(layer, SeparableConv2d):
         layer = layer.pointwise
-    if uses[id(layer)] == 1 and (_runs_as(layer, _Conv) or _runs_as(layer, _ConvTranspose)):
+    if uses[id(layer)] == 1 and _runs_as(layer, _Conv):
+        return layer if layer._bounds is None else None
+    if uses[id(layer)] == 1 and _runs_as(layer, _ConvTranspose):
         return layer
     return layer if uses[id(layer)] == 1 and _runs_as(layer, Dense) else None
 

@@ -54,7 +54,7 @@ def hardtanh(xp: Any, x: Array, low: float, high: float) -> Array:
     return kernels.of(xp).clip(xp, x, low, high)
 
 
-def hardtanh_backward(xp: Any, grad: Array, y: Array, low: float, high: float) -> Array:
+def hardtanh_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
     """`dy/dx` is 1 where `low < x < high`, else 0; of `y` the same can be said."""
     return kernels.of(xp).clip_backward(xp, grad, y, low, high)
 

@@ -7,6 +7,7 @@ from typing import Any
 from .. import kernels
 from ..backend import Array
 from ..geometry import Window
+from ..kernels.portable import Bounds
 
 
 def conv(
@@ -17,6 +18,7 @@ def conv(
     window: Window,
     groups: int = 1,
     algorithm: str = "auto",
+    bounds: Bounds = None,
 ) -> Array:
     """Slide `weight` over `x`.
 
@@ -26,10 +28,11 @@ def conv(
         y[n, k, p] = bias[k] + Σ_c Σ_r  x[n, c, p*s - lo + r*d] · weight[k, c, r]
 
     Shapes: `x (N, C, *S)`, `weight (K, C/groups, *R)`, `bias (K,)`, result `(N, K, *P)`.
+    With `bounds` it is then cut off at these, which saves a pass over memory for a ReLU that follows.
     Backward needs `x` and `weight` only: the columns of im2col (as many times `x` as there are taps)
     are made again block by block.
     """
-    return kernels.of(xp).conv(xp, x, weight, window, groups, bias, algorithm)
+    return kernels.of(xp).conv(xp, x, weight, window, groups, bias, algorithm, bounds)
 
 
 def conv_backward_input(

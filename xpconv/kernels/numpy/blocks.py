@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Window
+from ..portable import Bounds
 from . import memory, threads
 
 ALL = (slice(None),)
@@ -61,6 +62,27 @@ def wide(values: Array, times: int) -> Array:
     result = np.empty((*values.shape[:-1], times, values.shape[-1]), values.dtype)
     result[...] = values[..., None, :]
     return result.reshape(*values.shape[:-1], -1)
+
+
+class Ending(NamedTuple):
+    """What is done to a block of a convolution's output while it is in the cache."""
+
+    bias: Array | None = None
+    bounds: Bounds = None
+
+    def times(self, pixels: int) -> Ending:
+        """The same for rows of so many pixels: NumPy's loops like them long."""
+        return self if self.bias is None else self._replace(bias=wide(self.bias, pixels))
+
+    def finish(self, out: Array, source: Array | None = None) -> None:
+        """Into `out`, which may be where the `source` is (rows of pixels, if the bias is for such)."""
+        if self.bias is not None:
+            np.add(out if source is None else source, self.bias, out=out)
+        elif source is not None:
+            np.copyto(out, source)
+        if self.bounds is not None:
+            low, high = self.bounds
+            np.clip(out, low, np.inf if high is None else high, out=out)
 
 
 class Seen(NamedTuple):

@@ -12,22 +12,23 @@ from numpy.lib.stride_tricks import as_strided
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import ALL, Block, Frame, cut, shares, wide
+from .blocks import ALL, Block, Ending, Frame, cut, shares
 from .memory import channels_first, channels_last
 from .threads import PRODUCTS
 
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
-def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, bias: Array | None) -> Array:
-    """Into `y (N, K, *P)`; a product a block, and the bias added to it while it is in the cache."""
+def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, ending: Ending) -> Array:
+    """Into `y (N, K, *P)`; a product a block."""
     k = weight.shape[0] // groups
     images = channels_last(y)
     few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k
     columns = Columns(x, window, groups, few)
     w = (weight if few else channels_last(weight)).reshape(groups, k, -1).swapaxes(1, 2)
     work = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES)
-    offset = None if bias is None else wide(bias, prod(y.shape[3:]))  # of a row: NumPy likes them long
+    row = prod(y.shape[3:])
+    ending = ending.times(row)
 
     def task(i: int) -> None:
         block = work[i]
@@ -37,9 +38,7 @@ def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, bias: A
             np.matmul(col[0], w[0], out=out[:, 0])
         else:
             out[...] = np.matmul(col, w).swapaxes(0, 1)
-        if offset is not None:
-            lines = images[block.images, block.rows].reshape(-1, offset.size)
-            np.add(lines, offset, out=lines)
+        ending.finish(images[block.images, block.rows].reshape(-1, row * y.shape[1]))
 
     threads.run(task, len(work), y.size * columns.length // PRODUCTS)
     return y

@@ -19,7 +19,9 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from .. import is_exact, portable
+from ..portable import Bounds
 from . import columns, depthwise, memory, packed, rows, winograd
+from .blocks import Ending
 
 
 def algorithm(
@@ -72,23 +74,25 @@ def conv(
     groups: int,
     bias: Array | None = None,
     wanted: str = "auto",
+    bounds: Bounds = None,
 ) -> Array:
     """As `portable.conv`."""
     y = memory.empty_images((x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:])), x.dtype)
     if not y.size:
         return y
     way = algorithm(x.shape, x.dtype, weight.shape, window, groups, wanted)
+    ending = Ending(bias, bounds)
     if way == "depthwise":
-        return depthwise.conv(x, weight, window, y, bias)
+        return depthwise.conv(x, weight, window, y, ending)
     if way == "winograd":
-        return winograd.conv(x, weight, window, y, bias)
+        return winograd.conv(x, weight, window, y, ending)
     if way == "rows":
-        return rows.conv(x, weight, window, y, bias)
+        return rows.conv(x, weight, window, y, ending)
     if way == "packed":
-        return packed.conv(x, weight, window, packed.pixels(weight.shape, window, y.shape[2:]), y, bias)
+        return packed.conv(x, weight, window, packed.pixels(weight.shape, window, y.shape[2:]), y, ending)
     if way == "columns":
-        return columns.conv(x, weight, window, groups, y, bias)
-    return portable.conv(xp, x, weight, window, groups, bias)
+        return columns.conv(x, weight, window, groups, y, ending)
+    return portable.conv(xp, x, weight, window, groups, bias, wanted, bounds)
 
 
 def conv_weight_grad(
@@ -140,7 +144,7 @@ def conv_input_grad(
     swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
     if algorithm(grad.shape, grad.dtype, swapped, mirrored, groups, wanted) == "winograd":
         dx = memory.empty_images(x_shape, grad.dtype)
-        return winograd.conv(grad, weight, mirrored, dx, mirrored=True)
+        return winograd.conv(grad, weight, mirrored, dx, Ending(), mirrored=True)
     w = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
     w = np.flip(np.swapaxes(w, 1, 2), tuple(range(3, w.ndim)))
     return conv(xp, grad, w.reshape(swapped), mirrored, groups, wanted=wanted)

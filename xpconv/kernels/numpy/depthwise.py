@@ -16,7 +16,7 @@ from ...backend import Array
 from ...geometry import Window
 from .. import portable
 from . import memory, threads
-from .blocks import ALL, Block, Frame, cut, shares, wide
+from .blocks import ALL, Block, Ending, Frame, cut, shares, wide
 from .memory import channels_last
 
 BLOCK_BYTES = 1 << 21
@@ -29,13 +29,14 @@ def fits(weight_shape: tuple[int, ...], groups: int, dtype: Any) -> bool:
     return groups > 1 and weight_shape[:2] == (groups, 1) and dtype.itemsize > 2
 
 
-def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) -> Array:
+def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> Array:
     """Into `y (N, C, *P)`."""
     into = channels_last(y)
     seen = Seen(x, window, y.shape[2:])
     w = weight[:, 0].transpose(*range(1, y.ndim - 1), 0)  # (*R, C)
     if seen.merged:
         w = wide(w, y.shape[-1])
+        ending = ending.times(y.shape[-1])
     work = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES)
     taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
@@ -51,8 +52,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) 
                 part = memory.scratch("part", total.shape, total.dtype)
                 np.einsum(formula, view, w[..., phase, :], out=part)
                 np.add(total, part, out=total)
-        if bias is not None:
-            out += bias
+        ending.finish(total)
 
     threads.run(task, len(work), 3 * y.size)
     return y
@@ -100,7 +100,7 @@ def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Win
         return portable.conv_input_grad(np, grad, weight, x_shape, window, weight.shape[0])
     dx = memory.empty_images(x_shape, grad.dtype)
     w = np.flip(weight, tuple(range(2, weight.ndim)))
-    return conv(spread, w, mirrored, dx, None)
+    return conv(spread, w, mirrored, dx, Ending())
 
 
 class Seen:

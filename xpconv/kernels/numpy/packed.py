@@ -17,7 +17,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import columns
-from .blocks import wide
+from .blocks import Ending
 from .memory import channels_first, channels_last
 
 
@@ -36,14 +36,14 @@ def pixels(weight_shape: tuple[int, ...], window: Window, output: tuple[int, ...
     return min((b for b in range(1, 9) if output[-1] % b == 0), key=cost)
 
 
-def conv(x: Array, weight: Array, window: Window, b: int, y: Array, bias: Array | None) -> Array:
+def conv(x: Array, weight: Array, window: Window, b: int, y: Array, ending: Ending) -> Array:
     """Into `y (N, K, *P)`, B pixels at once."""
     k, s = weight.shape[0], window.stride[-1]
     copies = np.zeros((b, *weight.shape[:-1], (b - 1) * s + window.kernel[-1]), weight.dtype)
     for j in range(b):
         copies[j, ..., j * s : j * s + window.kernel[-1]] = weight
-    bias = None if bias is None else wide(bias, b)
-    columns.conv(x, copies.reshape(b * k, *copies.shape[2:]), _packed(x, window, b, y), 1, _side(y, b), bias)
+    weight = copies.reshape(b * k, *copies.shape[2:])
+    columns.conv(x, weight, _packed(x, window, b, y), 1, _side(y, b), ending.times(b))
     return y
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import blas, memory, threads
-from .blocks import Block, Frame, cut, shares, wide
+from .blocks import Block, Ending, Frame, cut, shares
 from .memory import channels_last
 from .threads import PRODUCTS
 
@@ -40,12 +40,12 @@ def pays(x_shape: tuple[int, ...], dtype: Any, window: Window, groups: int) -> b
     return window.kernel[1] > 1 and x_shape[1] >= 8 and run <= WIDEST and waste < 1.4
 
 
-def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) -> Array:
+def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> Array:
     """Into `y (N, K, P, Q)`."""
     rows = Rows(x, window, weight.shape[0])
     w = np.ascontiguousarray(weight.transpose(2, 3, 1, 0), dtype=x.dtype)
     into = channels_last(y)
-    offset = None if bias is None else wide(bias, y.shape[3])
+    ending = ending.times(y.shape[3])
     work = cut(x.shape[0], y.shape[2], rows.row_bytes, BLOCK_BYTES)
 
     def task(i: int) -> None:
@@ -55,11 +55,8 @@ def conv(x: Array, weight: Array, window: Window, y: Array, bias: Array | None) 
         rows.products(images, w, values, gradient=False)
         out = into[block.images, block.rows]
         seen = values[:, : out.shape[1], : out.shape[2]]
-        if offset is None:
-            np.copyto(out, seen)
-        else:  # pixels and channels as one axis: NumPy's loops like them long
-            line = (*out.shape[:2], offset.size)
-            np.add(seen.reshape(line), offset, out=out.reshape(line))
+        line = (*out.shape[:2], -1)
+        ending.finish(out.reshape(line), seen.reshape(line))
 
     threads.run(task, len(work), y.size * w[..., 0].size // PRODUCTS)
     return y

@@ -22,7 +22,7 @@ from numpy.lib.stride_tricks import as_strided
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import Block, Frame, cut, shares
+from .blocks import Block, Ending, Frame, cut, shares
 from .memory import channels_last
 
 TILE, SEEN = 4, 6
@@ -62,9 +62,7 @@ def pays(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window
 
 
 @threads.one_blas_thread
-def conv(
-    x: Array, weight: Array, window: Window, y: Array, bias: Array | None = None, mirrored: bool = False
-) -> Array:
+def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirrored: bool = False) -> Array:
     """Into `y (N, K, P, Q)`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
     dtype = x.dtype
     u = memory.scratch("kernels", (SEEN**2, *weight.shape[:2]), dtype)
@@ -75,6 +73,7 @@ def conv(
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
     out = _on_both_axes("A", dtype)
+    ending = ending.times(tiles.count[1])
     work = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), max(BLOCK_BYTES, 2 * u.nbytes))
 
     def task(i: int) -> None:
@@ -85,9 +84,8 @@ def conv(
         np.matmul(v, u, out=m)
         values = memory.scratch("transformed", (TILE**2, count * k), dtype)
         np.matmul(out, m.reshape(SEEN**2, -1), out=values)
+        ending.finish(values.reshape(-1, tiles.count[1] * k))
         values = values.reshape(TILE, TILE, -1, block.rows.stop - block.rows.start, tiles.count[1], k)
-        if bias is not None:
-            values += bias
         tiles.each_output(block, into, values, put=True)
 
     threads.run(task, len(work))
