@@ -14,18 +14,21 @@ from xpconv import kernels
 from xpconv.geometry import Window
 from xpconv.kernels import numpy as engine
 from xpconv.kernels import portable
-from xpconv.kernels.numpy import memory, threads
+from xpconv.kernels.numpy import memory, rows, threads
+from xpconv.kernels.numpy.blocks import Ending
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 
 
 @pytest.fixture(autouse=True, params=[1, 2])
 def thread_count(request):
-    """Everything on one thread and on two."""
-    before = threads.get_num_threads()
+    """Everything on one thread, and on two however little there is to do."""
+    before = threads.get_num_threads(), threads.WORTH
     threads.set_num_threads(request.param)
+    threads.WORTH = 1
     yield request.param
-    threads.set_num_threads(before)
+    threads.set_num_threads(before[0])
+    threads.WORTH = before[1]
 
 
 def same(ours, reference, tolerance=None):
@@ -94,6 +97,35 @@ def test_convolutions_drawn(data):
     weight = rng.normal(size=(k, c // groups, *kernel)).astype(dtype)
     bias = rng.normal(size=k).astype(dtype) if draw(st.booleans()) else None
     compare_convolutions(x, weight, bias, window, groups)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_rows_drawn(data):
+    """Thin convolutions at stride 1 by `rows`, of shapes where the rules would choose another way too."""
+    draw = data.draw
+    kernel = draw(st.integers(1, 4)), draw(st.integers(2, 4))
+    padding = draw(st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2))
+    spatial = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    window = Window(kernel, (1, 1), padding, (1, 1))
+    assume(min(window.output_shape(spatial)) > 0)
+    dtype = draw(st.sampled_from(["float64", "float32"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    shape = draw(st.integers(1, 5)), draw(st.integers(1, 9)), *spatial
+    x = images(rng, shape, dtype, draw(st.booleans()))
+    weight = rng.normal(size=(draw(st.integers(1, 9)), shape[1], *kernel)).astype(dtype)
+    y = portable.conv(np, x, weight, window, 1)
+    g = images(rng, y.shape, dtype, draw(st.booleans()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "BLOCK_BYTES", draw(st.sampled_from([1, 1000, 1 << 21])))
+        same(rows.conv(x, weight, window, memory.empty_images(y.shape, dtype), Ending()), y)
+        same(
+            rows.weight_grad(g, x, weight.shape, window),
+            portable.conv_weight_grad(np, g, x, weight.shape, window, 1),
+        )
+        if padding == ((0, 0), (0, 0)):
+            expected = portable.conv_input_grad(np, g, weight, shape, window, 1)
+            same(rows.input_grad(g, weight, shape, window), expected)
 
 
 SHAPES = {  # batch, in, out, size, kernel, stride, padding, dilation, groups: those of benchmarks/work.py, thinner

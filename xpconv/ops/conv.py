@@ -7,7 +7,7 @@ from typing import Any
 from .. import kernels
 from ..backend import Array
 from ..geometry import Window
-from ..kernels.portable import Bounds
+from ..kernels.portable import Bounds as Bounds
 
 
 def conv(

@@ -138,6 +138,8 @@ def conv_input_grad(
         if depthwise.fits(weight.shape, groups, grad.dtype) and not is_exact():
             return depthwise.input_grad(grad, weight, x_shape, window)
         return portable.conv_input_grad(xp, grad, weight, x_shape, window, groups)
+    if wanted == "auto" and not is_exact() and rows.pays_back(x_shape, grad.dtype, window, groups):
+        return rows.input_grad(grad, weight, x_shape, window)
     mirrored = _mirrored(window, x_shape[2:], grad.shape[2:])
     if mirrored is None:
         return columns.input_grad(grad, weight, x_shape, window, groups)
