@@ -6,15 +6,15 @@ An output row of all channels stays in the nearest cache while all taps go over 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 from ...geometry import Window
-from .. import portable
 from . import memory, threads
 from .blocks import ALL, Block, Ending, Frame, cut, shares, wide
 from .memory import channels_last
@@ -84,23 +84,59 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
 
 
 def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """`dx (N, C, *S)` at any stride: zeros put between the gradients, then a convolution as at stride 1."""
-    rows = [(n - 1) * s + 1 for n, s in zip(grad.shape[2:], window.stride, strict=True)]
-    spread = memory.empty_images((*grad.shape[:2], *rows), grad.dtype)
-    spread[...] = 0
-    spread[ALL + ALL + tuple(slice(None, None, s) for s in window.stride)] = grad
-    padding = []
-    for n, m, k, (lo, _), d in zip(
-        x_shape[2:], rows, window.kernel, window.padding, window.dilation, strict=True
-    ):
-        low = d * (k - 1) - lo
-        padding.append((low, n - m + lo))
-    mirrored = Window(window.kernel, (1,) * len(rows), tuple(padding), window.dilation)
-    if min(min(pair) for pair in padding) < 0:
-        return portable.conv_input_grad(np, grad, weight, x_shape, window, weight.shape[0])
+    """`dx (N, C, *S)`: along an axis of stride s, s convolutions of the gradient, for every s-th pixel each."""
     dx = memory.empty_images(x_shape, grad.dtype)
-    w = np.flip(weight, tuple(range(2, weight.ndim)))
-    return conv(spread, w, mirrored, dx, Ending())
+    axes = zip(x_shape[2:], grad.shape[2:], *window, strict=True)
+    for phases in itertools.product(*[_phases(*axis) for axis in axes]):
+        pixels = dx[ALL + ALL + tuple(phase.pixels for phase in phases)]
+        g = grad[ALL + ALL + tuple(phase.seen for phase in phases)]
+        if not pixels.size:
+            continue
+        if not g.size or not all(phase.taps for phase in phases):
+            pixels[...] = 0
+            continue
+        w = weight[np.ix_(range(weight.shape[0]), [0], *[phase.taps for phase in phases])]
+        part = Window(
+            w.shape[2:],
+            (1,) * len(phases),
+            tuple(phase.padding for phase in phases),
+            tuple(phase.dilation for phase in phases),
+        )
+        if max(window.stride) == 1:
+            return conv(g, w, part, dx, Ending())
+        pixels[...] = conv(g, w, part, memory.empty_images(pixels.shape, dx.dtype), Ending())
+    return dx
+
+
+class Phase(NamedTuple):
+    """Every s-th pixel along an axis, which of the gradient they see, and through which taps."""
+
+    pixels: slice
+    seen: slice
+    taps: list[int]
+    padding: tuple[int, int]
+    dilation: int
+
+
+def _phases(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int) -> list[Phase]:
+    """Tap `r` takes pixel `p·s - lo + r·d` to output `p`: pixel `a + s·t` meets `p = t + (a + lo - r·d)/s`."""
+    phases = []
+    for a in range(s):
+        shift = a + pads[0]
+        taps = [r for r in reversed(range(k)) if (shift - r * d) % s == 0]
+        first, last = ((shift - r * d) // s for r in (taps[0], taps[-1])) if taps else (0, 0)
+        count = len(range(a, n, s))
+        low, high = -first, last + count - m
+        phases.append(
+            Phase(
+                slice(a, None, s),
+                slice(max(0, -low), m - max(0, -high)),
+                taps,
+                (max(0, low), max(0, high)),
+                (last - first) // (len(taps) - 1) if len(taps) > 1 else 1,
+            )
+        )
+    return phases
 
 
 class Seen:
