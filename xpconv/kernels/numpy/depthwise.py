@@ -84,7 +84,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
 
 
 def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """`dx (N, C, *S)`: along an axis of stride s, s convolutions of the gradient, for every s-th pixel each."""
+    """`dx (N, C, *S)`: along an axis of stride s, s convolutions, each of which gives every s-th pixel."""
     dx = memory.empty_images(x_shape, grad.dtype)
     axes = zip(x_shape[2:], grad.shape[2:], *window, strict=True)
     for phases in itertools.product(*[_phases(*axis) for axis in axes]):
@@ -119,7 +119,7 @@ class Phase(NamedTuple):
 
 
 def _phases(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int) -> list[Phase]:
-    """Tap `r` takes pixel `p·s - lo + r·d` to output `p`: pixel `a + s·t` meets `p = t + (a + lo - r·d)/s`."""
+    """By tap `r` output `p` sees pixel `p·s - lo + r·d`: so `a + s·t` enters `p = t + (a + lo - r·d)/s`."""
     phases = []
     for a in range(s):
         shift = a + pads[0]
