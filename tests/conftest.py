@@ -10,10 +10,13 @@ from hypothesis import settings
 sys.path.insert(0, str(Path(__file__).parent))  # the tests' own helpers: double, reference
 
 import double
+import emulation
 
 import xpconv
 
 double.register()
+if emulation.COMPILER:
+    double.xp.RawModule = emulation.RawModule
 settings.register_profile("xpconv", deadline=None, derandomize=True)
 settings.load_profile("xpconv")
 

@@ -29,7 +29,8 @@ What bites on the way from NumPy to CuPy, and what becomes of it here:
 11. Denormals flushed to 0, casts of negative, nan or inf to integers: not represented (NumPy warns of some).
 12. `take_along_axis`, `put_along_axis`, `einsum`, `pad` are there.
 
-Nor are represented: rounding, asynchrony, streams, the memory pool, `x.data`, kernels, `xp.cuda`, `xp.fft`.
+`RawModule` is there where g++ is (`emulation.py`; `conftest.py` brings it in). Not represented are: rounding,
+asynchrony, streams, the memory pool, `x.data`, `xp.cuda`, `xp.fft`.
 """
 
 from __future__ import annotations

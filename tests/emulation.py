@@ -1,0 +1,79 @@
+"""CuPy's `RawModule` on a CPU: g++ compiles the CUDA source, a loop takes the place of the grid.
+
+It is how the kernels' arithmetic and their launchers are tested without a GPU; what a GPU adds stays hidden
+(`cuda/emulation.h` lists it). With XPCONV_SANITIZE=address,undefined it is compiled with these sanitizers, which
+want `LD_PRELOAD` of the former's library; `tests/test_cuda.py` runs itself so.
+"""
+
+import atexit
+import ctypes
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent / "cuda"
+COMPILER = shutil.which("g++")
+FLAGS = ["-O2", "-g", "-shared", "-fPIC", "-mf16c", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
+         "-Wno-unknown-pragmas", f"-I{HERE}"]  # fmt: skip
+if os.environ.get("XPCONV_SANITIZE"):
+    FLAGS += [f"-fsanitize={os.environ['XPCONV_SANITIZE']}", "-fno-sanitize-recover=all"]
+KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(')
+
+
+@functools.cache
+def _folder():
+    folder = tempfile.mkdtemp(prefix="xpconv-emulation-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+@functools.cache
+def _library(code, options):
+    kernels = KERNEL.findall(code)
+    entries = "".join(
+        f'extern "C" int launch_{name}(unsigned grid, unsigned block, void** arguments, int count) {{'
+        f" return launch(&{name}, grid, block, arguments, count); }}\n"
+        for name in kernels
+    )
+    stem = _folder() / hashlib.sha256(repr((code, options)).encode()).hexdigest()[:16]
+    source = stem.with_suffix(".cpp")
+    source.write_text(f'#include "emulation.h"\n{code}\n{entries}')
+    command = [COMPILER, *options, *FLAGS, str(source), "-o", str(stem.with_suffix(".so"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+    return ctypes.CDLL(str(stem.with_suffix(".so")))
+
+
+class RawModule:
+    """CuPy's, of source code."""
+
+    def __init__(self, *, code, options=()):
+        self.code, self.options = code, tuple(options)
+
+    def get_function(self, name):
+        return RawKernel(getattr(_library(self.code, self.options), f"launch_{name}"), name)
+
+
+class RawKernel:
+    """A kernel of a module: takes what CuPy's takes."""
+
+    def __init__(self, function, name):
+        self._function, self.name = function, name
+
+    def __call__(self, grid, block, args):
+        plain = [self._plain(a) for a in args]
+        pointers = (ctypes.c_void_p * len(plain))(*[ctypes.addressof(p) for p in plain])
+        wanted = self._function(*map(int, (*grid, *block)), pointers, len(plain))
+        if wanted >= 0:
+            raise TypeError(f"{self.name}: {len(plain)} arguments, expected {wanted}")
+
+    def _plain(self, value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return ctypes.c_void_p(value._a.ctypes.data)  # of the double's array
+        return ctypes.c_longlong(value) if isinstance(value, int) else ctypes.c_double(value)

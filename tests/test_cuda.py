@@ -1,0 +1,250 @@
+"""The CUDA kernels, without a GPU: compiled by g++ behind CuPy's `RawModule`, against the portable path.
+
+Not on a GPU: the suite with `XPCONV_REQUIRE_GPU=1` is what runs them there.
+"""
+
+import ctypes
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+import double
+import emulation
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from xpconv import kernels
+from xpconv.geometry import Window
+from xpconv.kernels import portable
+from xpconv.kernels.cupy.launch import TYPES, launch, source
+
+xp = double.xp
+pytestmark = pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
+TOLERANCE = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-12}
+
+
+@pytest.fixture(scope="module")
+def cuda():
+    """The kernels for CuPy."""
+    return kernels.of(xp)
+
+
+def same(ours, reference, tolerance):
+    """Value, dtype and shape; `tolerance` of the largest value."""
+    if isinstance(reference, tuple):
+        for a, b in zip(ours, reference, strict=True):
+            same(a, b, tolerance)
+        return
+    if reference is None:
+        assert ours is None
+        return
+    ours, reference = ours.get(), reference.get()
+    assert ours.shape == reference.shape
+    assert ours.dtype == reference.dtype
+    if reference.dtype.kind != "f":
+        np.testing.assert_array_equal(ours, reference)
+        return
+    scale = np.abs(np.where(np.isfinite(reference), reference, 0)).max(initial=0.0)
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=tolerance * scale)
+
+
+def test_names_and_arguments_are_the_portable_ones(cuda):
+    for name in cuda.__all__:
+        ours, theirs = (inspect.signature(getattr(module, name)) for module in (cuda, portable))
+        assert ours == theirs, name
+
+
+def windows(draw, least=1):
+    """A window in one to three axes, and the size of the images that it slides over."""
+    axes = draw(st.integers(1, 3))
+    each = lambda strategy: tuple(draw(strategy) for _ in range(axes))
+    window = Window(
+        each(st.integers(least, 3)), each(st.integers(1, 3)),
+        each(st.tuples(st.integers(0, 2), st.integers(0, 2))), each(st.integers(1, 2)),
+    )  # fmt: skip
+    spatial = each(st.integers(1, 7))
+    assume(min(window.output_shape(spatial)) > 0)
+    return window, spatial
+
+
+def device(rng, shape, dtype, channels_last):
+    x = rng.normal(size=shape).astype(dtype)
+    if channels_last:
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    return xp.asarray(x)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_convolutions_drawn(cuda, data):
+    draw = data.draw
+    window, spatial = windows(draw)
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    c, k = groups * draw(st.integers(1, 3)), groups * draw(st.integers(1, 3))
+    dtype = draw(st.sampled_from(["float32", "float64", "float16"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    last = draw(st.booleans())
+    x = device(rng, (draw(st.integers(0, 3)), c, *spatial), dtype, last)
+    weight = xp.asarray(rng.normal(size=(k, c // groups, *window.kernel)).astype(dtype))
+    bias = xp.asarray(rng.normal(size=k).astype(dtype)) if draw(st.booleans()) else None
+    bounds = draw(st.sampled_from([None, (0.0, None), (-0.5, 0.75)]))
+    y = portable.conv(xp, x, weight, window, groups, bias, "auto", bounds)
+    g = device(rng, y.shape, dtype, last)
+    with pytest.MonkeyPatch.context() as patch:
+        conv = import_module("xpconv.kernels.cupy.conv")
+        patch.setattr(conv, "COLUMN_BYTES", draw(st.sampled_from([1, 1 << 28])))
+        patch.setattr(conv, "PARTS", draw(st.sampled_from([1, 64, 1 << 16])))
+        tolerance = TOLERANCE[dtype] * 5
+        same(cuda.conv(xp, x, weight, window, groups, bias, "auto", bounds), y, tolerance)
+        for name, operands in {
+            "conv_weight_grad": (g, x, weight.shape), "conv_input_grad": (g, weight, x.shape),
+        }.items():  # fmt: skip
+            expected = getattr(portable, name)(xp, *operands, window, groups)
+            same(getattr(cuda, name)(xp, *operands, window, groups), expected, tolerance)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_pools_drawn(cuda, data):
+    draw = data.draw
+    window, spatial = windows(draw)
+    window = window._replace(padding=tuple(
+        (min(lo, k // 2), min(hi, k // 2)) for (lo, hi), k in zip(window.padding, window.kernel, strict=True)
+    ))  # fmt: skip
+    output = window.output_shape(spatial, ceil_mode=draw(st.booleans()))
+    assume(min(output) > 0)
+    dtype = draw(st.sampled_from(["float32", "float64", "float16"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    x = device(rng, (draw(st.integers(0, 3)), 3, *spatial), dtype, draw(st.booleans()))
+    special = draw(st.booleans())
+    if special:
+        x = xp.asarray(rng.choice(np.array([-1, 0, 1, np.nan, np.inf, -np.inf], dtype), x.shape))
+    y, winner = portable.max_pool(xp, x, window, output)
+    same(cuda.max_pool(xp, x, window, output), (y, winner), 0)
+    same(cuda.max_pool(xp, x, window, output, winners=False), (y, None), 0)
+    g = device(rng, y.shape, dtype, draw(st.booleans()))
+    args = winner, x.shape, window
+    same(cuda.max_pool_input_grad(xp, g, *args), portable.max_pool_input_grad(xp, g, *args), TOLERANCE[dtype])
+    if not special:
+        expected = portable.sum_pool(xp, x, window, output)
+        same(cuda.sum_pool(xp, x, window, output), expected, TOLERANCE[dtype] * 5)
+    same(
+        cuda.sum_pool_input_grad(xp, g, x.shape, window),
+        portable.sum_pool_input_grad(xp, g, x.shape, window), TOLERANCE[dtype] * 5,
+    )  # fmt: skip
+
+
+def test_a_window_of_more_taps_than_a_byte_counts(cuda):
+    rng = np.random.default_rng(0)
+    x = device(rng, (2, 3, 20, 20), "float32", True)
+    window = Window((16, 16), (4, 4), ((0, 0),) * 2, (1, 1))
+    y, winner = portable.max_pool(xp, x, window, (2, 2))
+    assert winner.dtype == "int32"
+    same(cuda.max_pool(xp, x, window, (2, 2)), (y, winner), 0)
+    same(
+        cuda.max_pool_input_grad(xp, y, winner, x.shape, window),
+        portable.max_pool_input_grad(xp, y, winner, x.shape, window), 0,
+    )  # fmt: skip
+
+
+def test_a_wrong_number_of_arguments_is_refused():
+    with pytest.raises(TypeError, match="sum_pool: 3 arguments, expected 22"):
+        launch(xp, "pool.cu", "sum_pool", 1, xp.zeros(1), xp.zeros(1))
+
+
+# --- compilers ----------------------------------------------------------------------------------------
+
+FILES = sorted(path.name for path in files("xpconv.kernels.cupy").iterdir() if path.name.endswith(".cu"))
+
+
+def nvrtc_folder(package):
+    """Where a package of NVIDIA's from PyPI has its files."""
+    spec = find_spec("nvidia") and find_spec(f"nvidia.{package}")
+    if not spec:
+        pytest.skip(
+            f"nvidia.{package} is not installed: pip install nvidia-cuda-nvrtc-cu12 nvidia-cuda-runtime-cu12"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def compile_with_nvrtc(code, options):
+    """The log of an error, or nothing."""
+    library = ctypes.CDLL(str(next((nvrtc_folder("cuda_nvrtc") / "lib").glob("libnvrtc.so.*"))))
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    assert library.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None) == 0
+    given = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
+    failed = library.nvrtcCompileProgram(program, len(options), given)
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    return log.value.decode() or "failed" if failed else ""
+
+
+@pytest.mark.parametrize("architecture", ["sm_70", "sm_80", "sm_90"])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("file", FILES)
+def test_nvrtc_compiles(file, dtype, architecture):
+    include = nvrtc_folder("cuda_runtime") / "include"
+    for wide in (False, True):
+        code, options = source(file, dtype, wide)
+        options += (f"--gpu-architecture={architecture}", "-ftz=true", f"-I{include}")
+        assert compile_with_nvrtc(code, options) == ""
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_nvcc_compiles(file, tmp_path):
+    """For the oldest and the newest architecture that it knows, with every dtype."""
+    if shutil.which("nvcc") is None:
+        pytest.skip("nvcc is not installed")
+    for dtype in TYPES:
+        code, options = source(file, dtype, wide=False)
+        (tmp_path / "kernels.cu").write_text(code)
+        command = ["nvcc", "-arch=sm_90", "-cubin", "-Werror", "all-warnings", *options, "kernels.cu"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_planted_error_is_found():
+    code, options = source("pool.cu", "float32", wide=False)
+    assert "expected" in compile_with_nvrtc(code.replace("SUM sum = 0;", "SUM sum = 0"), options)
+    with pytest.raises(RuntimeError, match="expected"):
+        xp.RawModule(code=code.replace("SUM sum = 0;", "SUM sum = 0"), options=options).get_function(
+            "sum_pool"
+        )
+
+
+# --- the sanitizers --------------------------------------------------------------------------------------
+
+
+def python_with_sanitizers(*arguments):
+    library = subprocess.run(
+        [emulation.COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent,
+        env=os.environ | {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "XPCONV_SANITIZE": "address,undefined"},
+    )  # fmt: skip
+
+
+def test_no_kernel_leaves_its_arrays():
+    done = python_with_sanitizers("-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "drawn")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+def test_a_kernel_that_does_is_found():
+    code = "import conftest, double; from xpconv.kernels.cupy.launch import launch; xp = double.xp; y = xp.zeros(99)"
+    code += "; launch(xp, 'conv.cu', 'finish', {size}, y, 0, 1, 0, 0.0, 0.0)"
+    assert python_with_sanitizers("-c", code.format(size=99)).returncode == 0
+    done = python_with_sanitizers("-c", code.format(size=100))
+    assert done.returncode != 0
+    assert "heap-buffer-overflow" in done.stderr

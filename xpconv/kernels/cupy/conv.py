@@ -1,0 +1,122 @@
+"""Convolution: one matrix product over the columns of a block of images, or depthwise in one launch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+from ...backend import Array
+from ...geometry import Window
+from ..portable import Bounds, empty_images, group_matmul, pixel_matrix, weight_matrix
+from .launch import SUMS, geometry, last, launch, taps
+
+FILE = "conv.cu"
+COLUMN_BYTES = 1 << 28  # of the column buffer: as many images a block as fit, at least one
+PARTS = 1 << 16  # threads that share the sum of a depthwise weight's gradient
+
+
+def conv(
+    xp: Any,
+    x: Array,
+    weight: Array,
+    window: Window,
+    groups: int,
+    bias: Array | None = None,
+    wanted: str = "auto",
+    bounds: Bounds = None,
+) -> Array:
+    """As `portable.conv`."""
+    output = window.output_shape(x.shape[2:])
+    y = empty_images(xp, (x.shape[0], weight.shape[0], *output), x.dtype)
+    low, high = bounds or (0.0, None)
+    ends = 0 if bounds is None else 1 if high is None else 2
+    ending = (ends, float(low), float(high or 0.0))
+    offset = 0 if bias is None else xp.ascontiguousarray(bias)
+    if weight.shape[1] == 1 and groups > 1:
+        launch(
+            xp, FILE, "depthwise", y.size, last(xp, x), xp.ascontiguousarray(weight), last(xp, y), offset,
+            groups, weight.shape[0] // groups, *ending, *geometry(window, x.shape[2:], output),
+        )  # fmt: skip
+        return y
+    w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
+    for images, col in column_blocks(xp, x, window, groups):
+        pixel_matrix(xp, y, images, groups)[...] = group_matmul(xp, col, w)
+    if bias is not None or ends:
+        launch(xp, FILE, "finish", y.size, last(xp, y), offset, weight.shape[0], *ending)
+    return y
+
+
+def conv_weight_grad(
+    xp: Any,
+    grad: Array,
+    x: Array,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    wanted: str = "auto",
+) -> Array:
+    """As `portable.conv_weight_grad`."""
+    k, c = weight_shape[0] // groups, weight_shape[1]
+    if c == 1 and groups > 1:
+        pixels, length = grad.size // weight_shape[0], prod(weight_shape)
+        parts = max(1, min(pixels, PARTS // length))
+        sums = xp.zeros((parts, taps(window), weight_shape[0]), dtype=SUMS[str(x.dtype)])
+        launch(
+            xp, FILE, "depthwise_weight", sums.size, last(xp, grad), last(xp, x), sums, groups, k, pixels,
+            parts, *geometry(window, x.shape[2:], grad.shape[2:]),
+        )  # fmt: skip
+        return sums.sum(axis=0).T.reshape(weight_shape).astype(x.dtype)
+    dw = xp.zeros((groups, k, c * taps(window)), dtype=x.dtype)
+    for images, col in column_blocks(xp, x, window, groups):
+        dw += group_matmul(xp, xp.swapaxes(pixel_matrix(xp, grad, images, groups), 1, 2), col)
+    return xp.moveaxis(dw.reshape(weight_shape[0], *window.kernel, c), -1, 1)
+
+
+def conv_input_grad(
+    xp: Any,
+    grad: Array,
+    weight: Array,
+    x_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    wanted: str = "auto",
+) -> Array:
+    """As `portable.conv_input_grad`."""
+    dx = empty_images(xp, x_shape, grad.dtype)
+    where = geometry(window, x_shape[2:], grad.shape[2:])
+    if weight.shape[1] == 1 and groups > 1:
+        launch(
+            xp, FILE, "depthwise_input", dx.size, last(xp, grad), xp.ascontiguousarray(weight), last(xp, dx),
+            groups, weight.shape[0] // groups, *where,
+        )  # fmt: skip
+        return dx
+    w = weight_matrix(xp, weight, groups)
+    for images in blocks(x_shape[0], groups * prod(grad.shape[2:]) * w.shape[2] * w.itemsize):
+        col = group_matmul(xp, pixel_matrix(xp, grad, images, groups), w)
+        launch(
+            xp, FILE, "from_columns", dx[images].size, xp.ascontiguousarray(col), last(xp, dx[images]),
+            groups, weight.shape[1], col.shape[1], *where,
+        )  # fmt: skip
+    return dx
+
+
+def blocks(images: int, image_bytes: int) -> Iterator[slice]:
+    """Images whose columns fit the buffer."""
+    step = max(1, COLUMN_BYTES // max(1, image_bytes))
+    return (slice(i, min(i + step, images)) for i in range(0, images, step))
+
+
+def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
+    """As `portable.column_blocks`: views of `x` where a window is one pixel."""
+    c = x.shape[1] // groups
+    output = window.output_shape(x.shape[2:])
+    if groups == 1 and taps(window) == 1 and output == x.shape[2:] and max(window.stride) == 1:
+        yield slice(None), last(xp, x).reshape(1, -1, c)
+        return
+    row = c * taps(window)
+    for images in blocks(x.shape[0], groups * prod(output) * row * x.itemsize):
+        part = last(xp, x[images])
+        col = xp.empty((groups, part.shape[0] * prod(output), row), dtype=x.dtype)
+        launch(xp, FILE, "columns", col.size, part, col, groups, c, *geometry(window, x.shape[2:], output))
+        yield images, col

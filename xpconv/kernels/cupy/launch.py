@@ -1,0 +1,74 @@
+"""CUDA kernels from the `.cu` files beside this one: compiled at their first use, and kept by CuPy on disk.
+
+Every kernel is a loop over `size` elements, one owner each, so that no two threads write one place and
+results are the same from run to run. `T` is the arrays' dtype, `SUM` the one to add up in; `INDEX` counts
+elements: 32 bits where they suffice, as divisions are several times faster.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.resources import files
+from math import prod
+from typing import Any
+
+from ...backend import Array
+from ...geometry import Window
+
+THREADS = 256  # a block
+BLOCKS = 1 << 16  # at most: a thread takes several elements beyond
+TYPES = {  # dtype: its name in CUDA, that of sums, and where it is declared
+    "float16": ("__half", "float", "#include <cuda_fp16.h>\n"),
+    "bfloat16": ("__nv_bfloat16", "float", "#include <cuda_bf16.h>\n"),
+    "float32": ("float", "float", ""),
+    "float64": ("double", "double", ""),
+}
+SUMS = {dtype: "float64" if sums == "double" else "float32" for dtype, (_, sums, _) in TYPES.items()}
+
+
+def launch(xp: Any, file: str, name: str, size: int, *arguments: Any) -> None:
+    """Run kernel `name` of `file`: `arguments` are arrays, ints (`long long` there) and floats (`double`).
+
+    `T` is the dtype of the first array.
+    """
+    if not size:
+        return
+    arrays = [a for a in arguments if isinstance(a, xp.ndarray)]
+    wide = max(size, *(a.size for a in arrays)) >= 1 << 31
+    kernel = _module(xp, file, str(arrays[0].dtype), wide).get_function(name)
+    blocks = min(-(-size // THREADS), BLOCKS)
+    kernel((blocks,), (THREADS,), (size, *arguments))
+
+
+def source(file: str, dtype: str, wide: bool) -> tuple[str, tuple[str, ...]]:
+    """What the compiler gets: code, and options. Types are no macros, as CUDA's headers have a `T` too."""
+    here = files(__package__)
+    name, sums, include = TYPES[dtype]
+    index = "long long" if wide else "int"
+    types = f"{include}typedef {name} T;\ntypedef {sums} SUM;\ntypedef {index} INDEX;\n"
+    return types + (here / "common.cuh").read_text() + (here / file).read_text(), ("--std=c++17",)
+
+
+@functools.cache
+def _module(xp: Any, file: str, dtype: str, wide: bool) -> Any:
+    code, options = source(file, dtype, wide)
+    return xp.RawModule(code=code, options=options)
+
+
+def last(xp: Any, x: Array) -> Array:
+    """`(N, C, *S)` as contiguous `(N, *S, C)`: a view if memory is channels-last."""
+    return xp.ascontiguousarray(xp.moveaxis(x, 1, -1))
+
+
+def geometry(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> list[int]:
+    """The `WINDOW` of a kernel, which has three axes always."""
+    low = tuple(lo for lo, _ in window.padding)
+    rows = (
+        (spatial, 1), (output, 1), (window.kernel, 1), (window.stride, 1), (low, 0), (window.dilation, 1)
+    )  # fmt: skip
+    return [n for values, none in rows for n in (none,) * (3 - len(values)) + tuple(values)]
+
+
+def taps(window: Window) -> int:
+    """Number of positions in the kernel."""
+    return prod(window.kernel)

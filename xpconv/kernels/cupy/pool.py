@@ -1,0 +1,59 @@
+"""Pooling, one launch each way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...backend import Array
+from ...geometry import Window
+from ..portable import empty_images
+from .launch import geometry, last, launch, taps
+
+FILE = "pool.cu"
+
+
+def max_pool(
+    xp: Any, x: Array, window: Window, output: tuple[int, ...], winners: bool = True
+) -> tuple[Array, Array | None]:
+    """As `portable.max_pool`."""
+    y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
+    kind = "uint8" if taps(window) < 255 else "int32"
+    winner = empty_images(xp, y.shape, kind) if winners else None
+    where = 0 if winner is None else last(xp, winner)
+    launch(
+        xp, FILE, f"max_pool_{kind}", y.size, last(xp, x), last(xp, y), where, x.shape[1],
+        *geometry(window, x.shape[2:], output),
+    )  # fmt: skip
+    return y, winner
+
+
+def max_pool_input_grad(
+    xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window
+) -> Array:
+    """As `portable.max_pool_input_grad`."""
+    dx = empty_images(xp, x_shape, grad.dtype)
+    launch(
+        xp, FILE, f"max_pool_back_{winner.dtype}", dx.size, last(xp, grad), last(xp, winner), last(xp, dx),
+        x_shape[1], *geometry(window, x_shape[2:], grad.shape[2:]),
+    )  # fmt: skip
+    return dx
+
+
+def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Array:
+    """As `portable.sum_pool`."""
+    y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
+    launch(
+        xp, FILE, "sum_pool", y.size, last(xp, x), last(xp, y), x.shape[1],
+        *geometry(window, x.shape[2:], output),
+    )  # fmt: skip
+    return y
+
+
+def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """As `portable.sum_pool_input_grad`."""
+    dx = empty_images(xp, x_shape, grad.dtype)
+    launch(
+        xp, FILE, "sum_pool_back", dx.size, last(xp, grad), last(xp, dx), x_shape[1],
+        *geometry(window, x_shape[2:], grad.shape[2:]),
+    )  # fmt: skip
+    return dx
