@@ -5,6 +5,7 @@ Not on a GPU: the suite with `XPCONV_REQUIRE_GPU=1` is what runs them there.
 
 import ctypes
 import inspect
+import itertools
 import os
 import shutil
 import subprocess
@@ -140,6 +141,107 @@ def test_pools_drawn(cuda, data):
         cuda.sum_pool_input_grad(xp, g, x.shape, window),
         portable.sum_pool_input_grad(xp, g, x.shape, window), TOLERANCE[dtype] * 5,
     )  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_batch_norms_drawn(cuda, data):
+    draw = data.draw
+    dtype = draw(st.sampled_from(["float32", "float64", "float16"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    shape = (
+        draw(st.integers(0, 9)),
+        draw(st.integers(1, 5)),
+        *draw(st.sampled_from([(), (3,), (5, 4), (2, 3, 2)])),
+    )
+    x = device(rng, shape, dtype, draw(st.booleans()))
+    if draw(st.booleans()) and dtype != "float16":
+        x += 1000.0  # mean² far above the variance
+    weight, bias = (
+        xp.asarray(rng.normal(size=shape[1]).astype(dtype)) if draw(st.booleans()) else None for _ in "wb"
+    )
+    g = device(rng, shape, dtype, draw(st.booleans()))
+    tolerance = TOLERANCE[dtype] * 5
+    with pytest.MonkeyPatch.context() as patch:
+        norm = import_module("xpconv.kernels.cupy.norm")
+        patch.setattr(norm, "THREADS", draw(st.sampled_from([1, 40, 1 << 17])))
+        patch.setattr(norm, "MERGED", draw(st.sampled_from([2, 3, 64])))
+        mean, var = portable.statistics(xp, x)
+        same(cuda.statistics(xp, x), (mean, var), max(1e-6, TOLERANCE[dtype]))
+        same(cuda.channel_sum(xp, g), portable.channel_sum(xp, g), max(1e-6, TOLERANCE[dtype]))
+        inv_std = 1 / xp.sqrt(var + 1e-3)
+        given = x, mean, inv_std, weight
+        same(cuda.batch_norm(xp, *given, bias), portable.batch_norm(xp, *given, bias), tolerance)
+        for flags in itertools.product((True, False), repeat=2):
+            expected = portable.batch_norm_backward(xp, g, *given, *flags)
+            same(cuda.batch_norm_backward(xp, g, *given, *flags), expected, tolerance)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_cross_entropies_drawn(cuda, data):
+    draw = data.draw
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    axis, classes = draw(st.integers(0, 1)), draw(st.integers(1, 9))
+    rows = (
+        draw(st.sampled_from([(), (3,), (2, 3)]))
+        if axis == 0
+        else draw(st.sampled_from([(0,), (5,), (2, 3, 2)]))
+    )
+    target = xp.asarray(
+        rng.integers(-2, classes + 1, rows).astype(draw(st.sampled_from(["int64", "uint8", "int32"])))
+    )
+    args = target, classes, draw(st.sampled_from([-100, 1])), axis, dtype
+    t, counted = portable.one_hot(xp, *args)
+    same(cuda.one_hot(xp, *args), (t, counted), 0)
+    values = (
+        rng.choice([-1e4, -np.inf, 0, 1, 3, 1e4], t.shape)
+        if draw(st.booleans())
+        else rng.normal(size=t.shape)
+    )
+    x = xp.asarray(values.astype(dtype))
+    if draw(st.booleans()):
+        t = xp.asarray(rng.normal(size=t.shape).astype(dtype))
+    with pytest.MonkeyPatch.context() as patch, np.errstate(invalid="ignore", divide="ignore"):
+        patch.setattr(
+            import_module("xpconv.kernels.cupy.softmax"), "CLASSES", draw(st.sampled_from([1, 2, 3, 32]))
+        )
+        loss, p, total = portable.cross_entropy(xp, x, t, axis)
+        same(cuda.cross_entropy(xp, x, t, axis), (loss, p, total), TOLERANCE[dtype])
+        for scale in (
+            0.5,
+            xp.asarray(np.array(0.25, dtype)),
+            xp.asarray(rng.normal(size=loss.shape).astype(dtype)),
+        ):
+            expected = portable.cross_entropy_backward(xp, p, t, total, scale, axis)
+            same(cuda.cross_entropy_backward(xp, p, t, total, scale, axis), expected, TOLERANCE[dtype])
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_pointwise_ones_drawn(cuda, data):
+    draw = data.draw
+    dtype = draw(st.sampled_from(["float32", "float64", "float16"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    shape = draw(st.sampled_from([(), (5,), (3, 4), (2, 3, 4), (2, 3, 4, 5)]))
+    special = np.array([-2, -1, 0, 0.5, 1, np.nan, np.inf], dtype)
+    x, g = (
+        xp.asarray(rng.choice(special, shape[::-1]).T if draw(st.booleans()) else rng.choice(special, shape))
+        for _ in "xg"
+    )
+    with np.errstate(invalid="ignore"):
+        same(cuda.add(xp, g, x), portable.add(xp, g, x), 0)
+    for bounds in [(0.0, None), (-1.0, 1.0)]:
+        y = portable.clip(xp, x, *bounds)
+        same(cuda.clip(xp, x, *bounds), y, 0)
+        same(cuda.clip_backward(xp, g, y, *bounds), portable.clip_backward(xp, g, y, *bounds), 0)
+
+
+def test_pointwise_ones_leave_channels_last(cuda):
+    x = device(np.random.default_rng(0), (2, 3, 4, 5), "float32", True)
+    for y in (cuda.clip(xp, x, 0.0, None), cuda.add(xp, x, x), cuda.clip_backward(xp, x, x, 0.0, 1.0)):
+        assert y.strides == x.strides
 
 
 def test_a_window_of_more_taps_than_a_byte_counts(cuda):

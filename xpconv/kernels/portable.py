@@ -359,6 +359,43 @@ def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None
     return xp.where(y <= low if high is None else (y <= low) | (y >= high), 0, grad)
 
 
+def add(xp: Any, a: Array, b: Array) -> Array:
+    """`a + b` of two arrays of one shape."""
+    return a + b
+
+
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """`a @ b` of two matrices."""
     return a @ b
+
+
+# --- softmax cross-entropy along `axis` ------------------------------------------------------------------
+
+
+def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
+    """Rows of 0 and 1 along a new `axis` (NaN for what is no class), and which samples are not `ignored`."""
+    target = target.astype("int64", copy=False)
+    counted = target != ignored
+    valid = ((target >= 0) & (target < classes)) | ~counted
+    shape = [1] * (target.ndim + 1)
+    shape[axis] = classes
+    rows = xp.expand_dims(target, axis) == xp.arange(classes).reshape(shape)
+    rows = (rows & xp.expand_dims(counted, axis)).astype(dtype)
+    return xp.where(xp.expand_dims(valid, axis), rows, xp.nan), counted
+
+
+def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array, Array]:
+    """`-Σ t log p` with `p = softmax(x)` (and 0 · log 0 = 0); `p`; and `Σ t`, which keeps the axis."""
+    log_p = x
+    if x.size:
+        log_p = x - x.max(axis=axis, keepdims=True)
+        log_p = log_p - xp.log(xp.exp(log_p).sum(axis=axis, keepdims=True))
+    loss = -(t * xp.where(t == 0, 0, log_p)).sum(axis=axis)
+    return loss, xp.exp(log_p), t.sum(axis=axis, keepdims=True)
+
+
+def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any, axis: int) -> Array:
+    """`(p Σt - t) · scale`; `scale` is a number, or one for each sample."""
+    grad = p * total - t
+    grad *= xp.expand_dims(scale, axis) if getattr(scale, "ndim", 0) else scale
+    return grad

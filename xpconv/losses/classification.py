@@ -9,7 +9,7 @@ from ..backend import Array, backend_of, is_floating
 from ..errors import DTypeError, ShapeError
 from ..geometry import to_float, to_int
 from ..ops.smooth import sigmoid
-from ..ops.softmax import log_softmax
+from ..ops.softmax import cross_entropy, cross_entropy_backward, one_hot
 from .base import Loss
 from .binary import binary_entropy
 
@@ -59,17 +59,13 @@ class _ClassLoss(Loss):
                 f"{name}: target has shape {target.shape}, expected {expected} (class indices) or "
                 f"{input.shape} (probabilities) for input of shape {input.shape}"
             )
-        target = target.astype("int64")
-        counted = target != self.ignore_index
-        valid = ((target >= 0) & (target < classes)) | ~counted
-        if backend_of(input).name == "numpy" and not valid.all():
-            bad = target[~valid].reshape(-1)[0]
-            raise ValueError(f"{name}: target holds class {bad}, expected 0 to {classes - 1} (C = {classes})")
-        shape = [1] * input.ndim
-        shape[axis] = classes
-        rows = xp.expand_dims(target, axis) == xp.arange(classes).reshape(shape)
-        rows = (rows & xp.expand_dims(counted, axis)).astype(input.dtype)
-        return xp.where(xp.expand_dims(valid, axis), rows, math.nan), counted
+        if backend_of(input).name == "numpy":
+            bad = target[((target < 0) | (target >= classes)) & (target != self.ignore_index)]
+            if bad.size:
+                raise ValueError(
+                    f"{name}: target holds class {bad[0]}, expected 0 to {classes - 1} (C = {classes})"
+                )
+        return one_hot(xp, target, classes, self.ignore_index, axis, input.dtype)
 
     def _count(self, xp: Any, rows: Array, counted: Array, weights: Array | float) -> Array:
         """What `mean` divides by: the weights of the samples that count; a bad sample spoils only itself."""
@@ -131,15 +127,12 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         axis = self._class_axis(input)
-        log_p = log_softmax(xp, input, axis)
         t, count = self._distribution(xp, input, target, axis)
-        loss = -(t * xp.where(t == 0, 0, log_p)).sum(axis=axis)  # 0 · log 0 = 0
-        return loss, loss.size if count is None else count, (xp.exp(log_p), t, axis)
+        loss, p, total = cross_entropy(xp, input, t, axis)
+        return loss, loss.size if count is None else count, (p, t, total, axis)
 
-    def _backward(self, xp: Any, scale: Any, p: Array, t: Array, axis: int) -> Array:
-        """`d/dx_c = softmax(x)_c Σ_k t_k - t_c`, as `d log softmax(x)_k / dx_c = [k = c] - softmax(x)_c`."""
-        grad: Array = (p * t.sum(axis=axis, keepdims=True) - t) * over_classes(xp, scale, axis)
-        return grad
+    def _backward(self, xp: Any, scale: Any, p: Array, t: Array, total: Array, axis: int) -> Array:
+        return cross_entropy_backward(xp, p, t, total, scale, axis)
 
     def _distribution(self, xp: Any, input: Array, target: Array, axis: int) -> tuple[Array, Array | None]:
         """The weighted target over the classes for each sample, and the sum of the samples' weights."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import kernels
 from ..backend import Array
 from .norm import sum_over
 
@@ -32,3 +33,22 @@ def log_softmax(xp: Any, x: Array, axis: int) -> Array:
 def log_softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array:
     """`dy_k/dx_i = [i = k] - exp(y_i)`, so `dx_i = grad_i - exp(y_i) Σ_k grad_k`."""
     return grad - xp.exp(y) * sum_over(grad, (axis,), keepdims=True)
+
+
+def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array, Array]:
+    """`-Σ_c t_c log p_c` with `p = softmax(x)`, where 0 · log 0 = 0; `p`; and `Σ_c t_c`, for backward."""
+    loss, p, total = kernels.of(xp).cross_entropy(xp, x, t, axis)
+    return loss, p, total
+
+
+def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any, axis: int) -> Array:
+    """`dx_c = (p_c Σ_k t_k - t_c) · scale`, as `d log p_k / dx_c = [k = c] - p_c`."""
+    return kernels.of(xp).cross_entropy_backward(xp, p, t, total, scale, axis)
+
+
+def one_hot(
+    xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any
+) -> tuple[Array, Array]:
+    """Rows of 0 and 1 along a new `axis` (NaN for what is no class), and which samples are not `ignored`."""
+    rows, counted = kernels.of(xp).one_hot(xp, target, classes, ignored, axis, dtype)
+    return rows, counted

@@ -2,19 +2,17 @@
 
 from ..portable import (
     algorithm,
-    batch_norm,
-    batch_norm_backward,
-    channel_sum,
-    clip,
-    clip_backward,
     in_blocks,
     matmul,
-    statistics,
 )
 from .conv import conv, conv_input_grad, conv_weight_grad
+from .norm import batch_norm, batch_norm_backward, channel_sum, statistics
+from .pointwise import add, clip, clip_backward
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
+from .softmax import cross_entropy, cross_entropy_backward, one_hot
 
 __all__ = [
+    "add",
     "algorithm",
     "batch_norm",
     "batch_norm_backward",
@@ -24,10 +22,13 @@ __all__ = [
     "conv",
     "conv_input_grad",
     "conv_weight_grad",
+    "cross_entropy",
+    "cross_entropy_backward",
     "in_blocks",
     "matmul",
     "max_pool",
     "max_pool_input_grad",
+    "one_hot",
     "statistics",
     "sum_pool",
     "sum_pool_input_grad",

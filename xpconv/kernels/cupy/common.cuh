@@ -2,6 +2,7 @@
 
 #ifndef INFINITY  // NVRTC has none
 #define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
 #endif
 
 #define FOR_EACH(i, size) \
@@ -68,4 +69,11 @@ __device__ inline bool output_of(const INDEX* input, const INDEX* r, const Windo
         output[axis] = p / w.stride[axis];
     }
     return true;
+}
+
+// Cut off at none, the lower or both `bounds`; NaN stays.
+__device__ inline SUM bounded(SUM value, long long bounds, double low, double high) {
+    if (bounds > 0 && value < (SUM)low) value = (SUM)low;
+    if (bounds > 1 && value > (SUM)high) value = (SUM)high;
+    return value;
 }

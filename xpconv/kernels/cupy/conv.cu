@@ -37,12 +37,6 @@ extern "C" __global__ void from_columns(
     }
 }
 
-__device__ inline SUM bounded(SUM value, long long bounds, double low, double high) {
-    if (bounds > 0 && value < (SUM)low) value = (SUM)low;
-    if (bounds > 1 && value > (SUM)high) value = (SUM)high;
-    return value;
-}
-
 // y (…, K) plus bias, cut off at `bounds` ends (0, 1 or 2).
 extern "C" __global__ void finish(
     long long size, T* y, const T* bias, long long channels, long long bounds, double low, double high) {

@@ -1,4 +1,4 @@
-"""What a captured CUDA graph needs done on the host before each replay: such as bringing in a new learning rate."""
+"""What a captured CUDA graph needs done on the host before each replay, such as a new learning rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def capturing() -> bool:
 
 
 def before_replay(callback: Callable[[], None]) -> None:
-    """Have `callback` called before each replay of the graph that is being captured; outside a capture, nothing."""
+    """Have `callback` called before each replay of the graph that is being captured, if one is."""
     found = callbacks.get()
     if found is not None:
         found.append(callback)

@@ -26,16 +26,16 @@ TYPES = {  # dtype: its name in CUDA, that of sums, and where it is declared
 SUMS = {dtype: "float64" if sums == "double" else "float32" for dtype, (_, sums, _) in TYPES.items()}
 
 
-def launch(xp: Any, file: str, name: str, size: int, *arguments: Any) -> None:
+def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str = "") -> None:
     """Run kernel `name` of `file`: `arguments` are arrays, ints (`long long` there) and floats (`double`).
 
-    `T` is the dtype of the first array.
+    `T` is `dtype`, else that of the first array.
     """
     if not size:
         return
     arrays = [a for a in arguments if isinstance(a, xp.ndarray)]
     wide = max(size, *(a.size for a in arrays)) >= 1 << 31
-    kernel = _module(xp, file, str(arrays[0].dtype), wide).get_function(name)
+    kernel = _module(xp, file, dtype or str(arrays[0].dtype), wide).get_function(name)
     blocks = min(-(-size // THREADS), BLOCKS)
     kernel((blocks,), (THREADS,), (size, *arguments))
 

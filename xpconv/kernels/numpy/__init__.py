@@ -3,12 +3,14 @@
 Each takes and gives what its namesake in `portable` does, by value, dtype and shape; a test compares them.
 """
 
+from ..portable import add, cross_entropy, cross_entropy_backward, one_hot
 from .conv import algorithm, conv, conv_input_grad, conv_weight_grad
 from .norm import batch_norm, batch_norm_backward, channel_sum, statistics
 from .pointwise import clip, clip_backward, in_blocks, matmul
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
 
 __all__ = [
+    "add",
     "algorithm",
     "batch_norm",
     "batch_norm_backward",
@@ -18,10 +20,13 @@ __all__ = [
     "conv",
     "conv_input_grad",
     "conv_weight_grad",
+    "cross_entropy",
+    "cross_entropy_backward",
     "in_blocks",
     "matmul",
     "max_pool",
     "max_pool_input_grad",
+    "one_hot",
     "statistics",
     "sum_pool",
     "sum_pool_input_grad",

@@ -1,0 +1,72 @@
+// Softmax cross-entropy over the middle axis of x (outer, C, inner). `parts` threads share a row, each with every
+// parts-th class; the next kernel puts their results together.
+
+// rows[i] is 1 at the target's class, else 0; all 0 where the target is `ignored`, NaN where it is no class.
+extern "C" __global__ void one_hot(
+    long long size, T* rows, const long long* target, bool* counted, long long classes, long long inner,
+    long long ignored) {
+    FOR_EACH(i, size) {
+        const INDEX c = i / (INDEX)inner % (INDEX)classes;
+        const INDEX row = i / (INDEX)inner / (INDEX)classes * (INDEX)inner + i % (INDEX)inner;
+        const long long wanted = target[row];
+        if (c == 0) counted[row] = wanted != ignored;
+        const bool known = wanted >= 0 && wanted < classes;
+        rows[i] = (T)(SUM)(wanted == ignored ? 0 : known ? wanted == c : NAN);
+    }
+}
+
+// found (2, outer, parts, inner): the largest x, and the sum of exp(x - largest).
+extern "C" __global__ void exp_sums(
+    long long size, const T* x, SUM* found, long long classes, long long inner, long long parts) {
+    FOR_EACH(i, size) {
+        const INDEX in = i % (INDEX)inner, part = i / (INDEX)inner % (INDEX)parts;
+        const T* row = x + i / (INDEX)inner / (INDEX)parts * (INDEX)classes * (INDEX)inner + in;
+        SUM largest = -INFINITY, sum = 0;
+        for (INDEX c = part; c < classes; c += parts) {
+            const SUM value = (SUM)row[c * (INDEX)inner];
+            if (value > largest) largest = value;
+        }
+        for (INDEX c = part; c < classes; c += parts) {
+            const SUM value = (SUM)row[c * (INDEX)inner];
+            if (value > -INFINITY || value != value) sum += exp(value - largest);
+        }
+        found[i] = largest;
+        found[i + (INDEX)size] = sum;
+    }
+}
+
+// p = softmax(x), and sums (2, outer, parts, inner): of -t log p (0 where t is 0), and of t.
+extern "C" __global__ void cross_entropy(
+    long long size, const T* x, const T* t, T* p, const SUM* found, SUM* sums, long long classes, long long inner,
+    long long parts) {
+    FOR_EACH(i, size) {
+        const INDEX in = i % (INDEX)inner, part = i / (INDEX)inner % (INDEX)parts;
+        const INDEX outer = i / (INDEX)inner / (INDEX)parts;
+        const SUM* others = found + outer * (INDEX)parts * (INDEX)inner + in;
+        SUM largest = -INFINITY, sum = 0, loss = 0, total = 0;
+        for (INDEX k = 0; k < parts; k++)
+            if (others[k * (INDEX)inner] > largest) largest = others[k * (INDEX)inner];
+        for (INDEX k = 0; k < parts; k++)
+            sum += others[k * (INDEX)inner + (INDEX)size] * exp(others[k * (INDEX)inner] - largest);
+        const SUM rest = log(sum);
+        for (INDEX c = part; c < classes; c += parts) {
+            const INDEX at = (outer * (INDEX)classes + c) * (INDEX)inner + in;
+            const SUM log_p = (SUM)x[at] - largest - rest, target = (SUM)t[at];
+            p[at] = (T)exp(log_p);
+            total += target;
+            if (target != 0) loss -= target * log_p;
+        }
+        sums[i] = loss;
+        sums[i + (INDEX)size] = total;
+    }
+}
+
+// dx = (p Σt - t) scale; scale is one number, or one for each (outer, inner).
+extern "C" __global__ void cross_entropy_back(
+    long long size, const T* p, const T* t, const SUM* total, const SUM* scale, T* dx, long long classes,
+    long long inner, long long each) {
+    FOR_EACH(i, size) {
+        const INDEX row = i / (INDEX)inner / (INDEX)classes * (INDEX)inner + i % (INDEX)inner;
+        dx[i] = (T)(((SUM)p[i] * total[row] - (SUM)t[i]) * scale[each ? row : 0]);
+    }
+}

@@ -1,0 +1,53 @@
+"""Softmax cross-entropy: two launches forward, one backward."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from ...backend import Array
+from .launch import SUMS, launch
+
+FILE = "softmax.cu"
+CLASSES = 32  # up to so many, one thread has a whole row
+
+
+def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
+    """As `portable.one_hot`."""
+    shape = (*target.shape[:axis], classes, *target.shape[axis:])
+    rows, counted = xp.empty(shape, dtype=dtype), xp.empty(target.shape, dtype=bool)
+    target = xp.ascontiguousarray(target.astype("int64", copy=False))
+    launch(
+        xp, FILE, "one_hot", rows.size, rows, target, counted, classes, prod(target.shape[axis:]), ignored
+    )  # fmt: skip
+    return rows, counted
+
+
+def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array, Array]:
+    """As `portable.cross_entropy`."""
+    classes, inner = x.shape[axis], prod(x.shape[axis + 1 :])
+    rows = x.shape[:axis] + x.shape[axis + 1 :]
+    parts = 1 if classes <= CLASSES else min(CLASSES, -(-classes // CLASSES))
+    outer = prod(x.shape[:axis])
+    x, t = xp.ascontiguousarray(x), xp.ascontiguousarray(t)
+    found = xp.empty((2, outer, parts, inner), dtype=SUMS[str(x.dtype)])
+    sums, p = xp.zeros_like(found), xp.empty(x.shape, dtype=x.dtype)
+    shape = (classes, inner, parts)
+    launch(xp, FILE, "exp_sums", found[0].size, x, found, *shape)
+    launch(xp, FILE, "cross_entropy", found[0].size, x, t, p, found, sums, *shape)
+    loss, total = sums[:, :, 0] if parts == 1 else sums.sum(axis=2)
+    dtype = {"dtype": x.dtype, "copy": False}
+    return loss.reshape(rows).astype(**dtype), p, xp.expand_dims(total.reshape(rows), axis).astype(**dtype)
+
+
+def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any, axis: int) -> Array:
+    """As `portable.cross_entropy_backward`."""
+    dtype, dx = SUMS[str(p.dtype)], xp.empty(p.shape, dtype=p.dtype)
+    scale = scale.astype(dtype, copy=False) if hasattr(scale, "shape") else xp.full((), scale, dtype=dtype)
+    each = int(scale.ndim > 0)
+    total = xp.ascontiguousarray(total.astype(dtype, copy=False))
+    launch(
+        xp, FILE, "cross_entropy_back", dx.size, p, xp.ascontiguousarray(t), total,
+        xp.ascontiguousarray(scale), dx, p.shape[axis], prod(p.shape[axis + 1 :]), each,
+    )  # fmt: skip
+    return dx
