@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent / "cuda"
 COMPILER = shutil.which("g++")
-FLAGS = ["-O2", "-g", "-shared", "-fPIC", "-mf16c", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
+FLAGS = ["-O2", "-g", "-shared", "-Wl,-Bsymbolic", "-fPIC", "-mf16c", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
          "-Wno-unknown-pragmas", f"-I{HERE}"]  # fmt: skip
 if os.environ.get("XPCONV_SANITIZE"):
     FLAGS += [f"-fsanitize={os.environ['XPCONV_SANITIZE']}", "-fno-sanitize-recover=all"]

@@ -88,3 +88,26 @@ def batch_norm_naive(x, weight=1.0, bias=0.0, running_mean=None, running_var=Non
         shift = bias[c] if np.ndim(bias) else bias
         y[:, c] = (values - mean) / np.sqrt(var + eps) * scale + shift
     return y
+
+
+def uniforms(xp, seed, shape):
+    """The float32 numbers in [0, 1) that dropout draws first with this seed: NumPy's, or on a device Philox's."""
+    generator = np.random.default_rng(seed)
+    if not hasattr(xp, "RawModule"):
+        return generator.random(shape, dtype="float32")
+    key, _ = generator.integers(1 << 63, size=2, dtype="uint64").tolist()
+    count = int(np.prod(shape))
+    bits = [word for i in range(-(-count // 4)) for word in philox(key, i)]
+    return (np.array(bits[:count], "uint32") >> 8).astype("float32").reshape(shape) / np.float32(1 << 24)
+
+
+def philox(key, counter):
+    """Philox 4×32-10 of Salmon et al. (2011), in Python's integers: the four words for one counter."""
+    mask = 0xFFFFFFFF
+    k0, k1 = key & mask, key >> 32
+    words = [counter & mask, counter >> 32, 0, 0]
+    for _ in range(10):
+        a, b = 0xD2511F53 * words[0], 0xCD9E8D57 * words[2]
+        words = [(b >> 32) ^ words[1] ^ k0, b & mask, (a >> 32) ^ words[3] ^ k1, a & mask]
+        k0, k1 = (k0 + 0x9E3779B9) & mask, (k1 + 0xBB67AE85) & mask
+    return words

@@ -21,11 +21,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from reference import philox, uniforms
 
 from xpconv import kernels
 from xpconv.geometry import Window
 from xpconv.kernels import portable
 from xpconv.kernels.cupy.launch import TYPES, launch, source
+from xpconv.random import Source
 
 xp = double.xp
 pytestmark = pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
@@ -236,6 +238,19 @@ def test_pointwise_ones_drawn(cuda, data):
         y = portable.clip(xp, x, *bounds)
         same(cuda.clip(xp, x, *bounds), y, 0)
         same(cuda.clip_backward(xp, g, y, *bounds), portable.clip_backward(xp, g, y, *bounds), 0)
+
+
+def test_philox_has_the_published_numbers():
+    assert philox(0, 0) == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]  # Random123's known answers
+
+
+def test_masks_are_those_of_philox_and_never_repeat(cuda):
+    source = Source(np.random.default_rng(5))
+    masks = [cuda.keep_mask(xp, source, shape, 0.3).get().ravel() for shape in [(2, 3), (), (0, 4), (9,)]]
+    drawn = uniforms(xp, 5, (24,)) >= np.float32(0.3)
+    np.testing.assert_array_equal(
+        np.concatenate(masks), np.concatenate([drawn[:6], drawn[8:9], drawn[12:21]])
+    )
 
 
 def test_pointwise_ones_leave_channels_last(cuda):

@@ -190,12 +190,12 @@ def test_the_same_seed_is_the_same_model_on_every_backend(make, backend):
 def test_manual_seed_is_the_same_model_on_every_backend(backend):
     def make():
         xpconv.manual_seed(11)
-        return state(build()) | {"dropped": xpconv.asnumpy(xpconv.Dropout()(xpconv.asarray(np.ones(99))))}
+        return state(build())
 
     here = make()
     with xpconv.use_backend("numpy"):
         assert_equal_to_the_bit(make(), here)
-    for name in ("0.weight", "3.weight", "5.weight", "dropped"):
+    for name in ("0.weight", "3.weight", "5.weight"):
         assert len(np.unique(here[name])) > 1
 
 

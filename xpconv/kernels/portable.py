@@ -13,6 +13,7 @@ from typing import Any
 
 from ..backend import Array
 from ..geometry import Window
+from ..random import Source
 
 COLUMN_BYTES = 4 << 20  # of the column buffer: as many images a block as fit, at least one
 ALL = (slice(None),)
@@ -367,6 +368,11 @@ def add(xp: Any, a: Array, b: Array) -> Array:
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """`a @ b` of two matrices."""
     return a @ b
+
+
+def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Array:
+    """A bool array, False with probability `p`; drawn on the host."""
+    return xp.asarray(source.generator.random(shape, dtype="float32") >= p)
 
 
 # --- softmax cross-entropy along `axis` ------------------------------------------------------------------

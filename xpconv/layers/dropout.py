@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from ..backend import Array, asarray, backend_of
+from ..backend import Array
 from ..errors import ShapeError
 from ..geometry import to_float
-from ..random import RNG, default_rng
+from ..ops.dropout import keep_mask
+from ..random import RNG, Source, default_rng, global_source
 from .base import Layer
 
 
@@ -21,15 +22,14 @@ class _Dropout(Layer):
         if not 0 <= self.p <= 1:
             raise ValueError(f"{name}: p is {p}, expected a probability from 0 to 1")
         self.inplace = bool(inplace)
-        self._rng = None if rng is None else default_rng(rng)
+        self._source = None if rng is None else Source(default_rng(rng))
 
     def forward(self, x: Array) -> Array:
-        self._enter(x)
+        xp = self._enter(x)
         shape = self._mask_shape(x)
         if not self.training or self.p == 0:
             return self.keep(x, None)
-        draw = default_rng(self._rng).random(shape, dtype="float32")
-        mask = asarray(draw >= self.p, backend=backend_of(x).name)
+        mask = keep_mask(xp, self._source or global_source(), shape, self.p)
         return self.keep(self._apply(x, mask), mask)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
@@ -59,8 +59,8 @@ class _Dropout(Layer):
 class Dropout(_Dropout):
     """In training, zero each element with probability `p` and scale the rest by `1/(1-p)`.
 
-    As `torch.nn.Dropout`; in inference mode (`eval()`) `y` is `x`. The mask is drawn on the host: the
-    same seed gives the same mask on every backend. Forward keeps it, one byte an element.
+    As `torch.nn.Dropout`; in inference mode (`eval()`) `y` is `x`. The same seed gives the same
+    masks, but others on a GPU, which draws them itself. Forward keeps the mask, one byte an element.
 
     Args:
         p: probability, 0 to 1.

@@ -9,6 +9,7 @@ from .conv import conv, conv_input_grad, conv_weight_grad
 from .norm import batch_norm, batch_norm_backward, channel_sum, statistics
 from .pointwise import add, clip, clip_backward
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
+from .random import keep_mask
 from .softmax import cross_entropy, cross_entropy_backward, one_hot
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
     "in_blocks",
+    "keep_mask",
     "matmul",
     "max_pool",
     "max_pool_input_grad",

@@ -1,0 +1,33 @@
+"""Random masks from a counter-based generator on the device."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+from typing import Any
+
+from ...backend import Array
+from ...random import Source
+from .graph import before_replay
+from .launch import launch
+
+FILE = "random.cu"
+
+
+def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Array:
+    """As `portable.keep_mask`, but drawn on the device, with a key that the generator gives once."""
+    state = source.counters.get(xp.__name__)
+    if state is None:
+        key = source.generator.integers(1 << 63, size=2, dtype="uint64")
+        key[1] = 0
+        state = source.counters[xp.__name__] = xp.asarray(key)
+    before_replay(partial(_hold, state))
+    mask = xp.empty(shape, dtype=bool)
+    fours = -(-prod(shape) // 4)
+    launch(xp, FILE, "keep_mask", fours, mask, state, mask.size, float(p), dtype="float32")
+    launch(xp, FILE, "advance", 1, state, fours, dtype="float32")
+    return mask
+
+
+def _hold(state: Array) -> None:
+    """A graph calls this before a replay: so `state` lives as long as the graph."""
