@@ -171,6 +171,12 @@ def test_batch_norms_drawn(cuda, data):
         mean, var = portable.statistics(xp, x)
         same(cuda.statistics(xp, x), (mean, var), max(1e-6, TOLERANCE[dtype]))
         same(cuda.channel_sum(xp, g), portable.channel_sum(xp, g), max(1e-6, TOLERANCE[dtype]))
+        momentum = draw(st.sampled_from([0.1, xp.asarray(0.25)]))
+        running = [xp.asarray(rng.normal(size=shape[1]).astype(dtype)) for _ in range(2)]
+        running[1][...] = running[0]
+        for kernel, array in zip((cuda, portable), running, strict=True):
+            kernel.follow(xp, array, var, momentum, 1.5)
+        same(*running, TOLERANCE[dtype])
         inv_std = 1 / xp.sqrt(var + 1e-3)
         given = x, mean, inv_std, weight
         same(cuda.batch_norm(xp, *given, bias), portable.batch_norm(xp, *given, bias), tolerance)

@@ -330,6 +330,11 @@ def batch_norm_backward(
     return dx.astype(x.dtype, copy=False), dweight, dbias
 
 
+def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> None:
+    """`running += momentum · (new · factor - running)`, in place; `momentum` is a number or a 0-d array."""
+    running += momentum * (new * factor - running)
+
+
 def _centred(x: Array, mean: Array) -> tuple[Array, Array]:
     """`x` less the mean as its dtype holds it, and what the mean is above that: it goes into the shift."""
     x = widened(x)

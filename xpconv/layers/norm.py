@@ -57,8 +57,9 @@ class ChannelNorm(Layer):
 
     def _follow(self, momentum: Any, mean: Array, var: Array, count: int) -> None:
         """Running statistics: `momentum` of the way to new ones `(C,)`; the variance is the unbiased one."""
-        self.running_mean += momentum * (mean - self.running_mean)
-        self.running_var += momentum * (var * (count / (count - 1)) - self.running_var)
+        xp = get_xp(mean)
+        ops.follow(xp, self.running_mean, mean, momentum)
+        ops.follow(xp, self.running_var, var, momentum, count / (count - 1))
 
     def extra_repr(self) -> str:
         values = {**vars(self), "bias": self._has_bias}

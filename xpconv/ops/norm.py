@@ -39,6 +39,11 @@ def batch_statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     return mean, var
 
 
+def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> None:
+    """Move `running` statistics, in place, `momentum` of the way to `new · factor`."""
+    kernels.of(xp).follow(xp, running, new, momentum, factor)
+
+
 def batch_norm_backward(
     xp: Any,
     grad: Array,

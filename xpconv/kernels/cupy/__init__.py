@@ -6,7 +6,7 @@ from ..portable import (
     matmul,
 )
 from .conv import conv, conv_input_grad, conv_weight_grad
-from .norm import batch_norm, batch_norm_backward, channel_sum, statistics
+from .norm import batch_norm, batch_norm_backward, channel_sum, follow, statistics
 from .pointwise import add, clip, clip_backward
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
 from .random import keep_mask
@@ -25,6 +25,7 @@ __all__ = [
     "conv_weight_grad",
     "cross_entropy",
     "cross_entropy_backward",
+    "follow",
     "in_blocks",
     "keep_mask",
     "matmul",

@@ -112,3 +112,11 @@ extern "C" __global__ void batch_norm_back(
         }
     }
 }
+
+extern "C" __global__ void follow(
+    long long size, T* running, const double* fresh, double factor, const double* momentum, double same) {
+    FOR_EACH(i, size) {
+        const double old = (double)(SUM)running[i];
+        running[i] = (T)(SUM)(old + (momentum ? *momentum : same) * (fresh[i] * factor - old));
+    }
+}

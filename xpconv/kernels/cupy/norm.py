@@ -69,6 +69,13 @@ def batch_norm_backward(
     return dx, slopes[0], slopes[1]
 
 
+def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> None:
+    """As `portable.follow`."""
+    on_device = hasattr(momentum, "shape")
+    how = (_of(momentum, "float64"), 0.0) if on_device else (0, float(momentum))
+    launch(xp, FILE, "follow", running.size, running, _of(new, "float64"), float(factor), *how)
+
+
 def _sums(xp: Any, x: Array, y: Array | None = None, mean: Array | None = None) -> Array:
     """`(1 or 2, C)`: of `x`, and of `x · (y - mean)`."""
     c, kinds = x.shape[1], 1 if y is None else 2
