@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..geometry import to_int
+from ..ops.linear import add
 from .base import Layer
 from .memory import next_serial
 
@@ -138,7 +139,7 @@ class Parallel(_Container):
                     f"{next(iter(self._layers))} {y.shape}; end all branches in one shape"
                 )
         for output in outputs[1:]:
-            y = y + output
+            y = add(get_xp(y, output), y, output)
         return self.keep(y, start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
@@ -157,7 +158,7 @@ class Parallel(_Container):
             for branch, grad in zip(reversed(list(self)), reversed(grads), strict=True):
                 part = branch.backward(grad, input_grad)
                 if input_grad:
-                    total = part if total is None else total + part
+                    total = part if total is None else add(get_xp(total, part), total, part)
         except BaseException:
             self._forget_since(start)
             raise

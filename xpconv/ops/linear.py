@@ -33,6 +33,11 @@ def linear_backward_bias(xp: Any, grad: Array) -> Array:
     return sum_over(rows(grad), (0,))
 
 
+def add(xp: Any, a: Array, b: Array) -> Array:
+    """`a + b` of one shape, whose memory is laid out as that of `b`; each has the sum's gradient."""
+    return kernels.of(xp).add(xp, a, b)
+
+
 def rows(x: Array) -> Array:
     """All leading axes as one."""
     if x.ndim == 2:
