@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from ..backend import Array
 from .base import Optimizer, Params, Run, decayed
@@ -36,6 +37,7 @@ class Adam(Optimizer):
     """
 
     decoupled: ClassVar[bool] = False
+    kernel = "adam"
 
     def __init__(
         self,
@@ -51,6 +53,12 @@ class Adam(Optimizer):
         super().__init__(
             params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize
         )
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return (*group["betas"], group["eps"], self.decoupled)
+
+    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
+        return "mean", "square", "largest" if group["amsgrad"] else ""
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group = self._backend.xp, run.group
@@ -129,6 +137,7 @@ class NAdam(Optimizer):
     not_negative = (*Optimizer.not_negative, "momentum_decay")
 
     by_element = False
+    kernel = "nadam"
 
     def __init__(
         self,
@@ -154,6 +163,12 @@ class NAdam(Optimizer):
         )
 
         self._products: dict[int, float] = {}  # Π μ_i of each parameter, by its place in the buffers
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return (*group["betas"], group["eps"], group["decoupled_weight_decay"], group["momentum_decay"])
+
+    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
+        return "mean", "square", ""
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         group, t = run.group, run.step
@@ -194,6 +209,8 @@ class RAdam(Optimizer):
         array([0.7, 2.4])
     """
 
+    kernel = "radam"
+
     def __init__(
         self,
         params: Params,
@@ -214,6 +231,12 @@ class RAdam(Optimizer):
             decoupled_weight_decay=decoupled_weight_decay,
             maximize=maximize,
         )
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return (*group["betas"], group["eps"], group["decoupled_weight_decay"])
+
+    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
+        return "mean", "square", ""
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         group, t = run.group, run.step

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from ..backend import Array
 from .base import Optimizer, Params, Run, decayed
 
@@ -37,6 +40,8 @@ class RMSprop(Optimizer):
 
     not_negative = (*Optimizer.not_negative, "alpha")
 
+    kernel = "rmsprop"
+
     def __init__(
         self,
         params: Params,
@@ -59,6 +64,12 @@ class RMSprop(Optimizer):
             centered=centered,
             maximize=maximize,
         )
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return group["alpha"], group["eps"], group["momentum"]
+
+    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
+        return "square", "mean" if group["centered"] else "", "momentum" if group["momentum"] else ""
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, alpha = self._backend.xp, run.group, run.group["alpha"]
@@ -108,6 +119,8 @@ class Adagrad(Optimizer):
 
     not_negative = (*Optimizer.not_negative, "lr_decay", "initial_accumulator_value")
 
+    kernel = "adagrad"
+
     def __init__(
         self,
         params: Params,
@@ -128,6 +141,12 @@ class Adagrad(Optimizer):
             eps=eps,
             maximize=maximize,
         )
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return group["lr_decay"], group["initial_accumulator_value"], group["eps"]
+
+    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
+        return ("square",)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         group = run.group

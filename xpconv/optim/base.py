@@ -9,9 +9,11 @@ from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 from .. import kernels
-from ..backend import Array, Backend, backend_of
+from ..backend import Array, Backend, asarray, backend_of
 from ..errors import BackendError, DTypeError, ShapeError
 from ..geometry import to_float
+from ..kernels import portable
+from ..kernels.graph import before_replay, capturing
 from ..layers.base import Parameter
 
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
@@ -24,6 +26,7 @@ class Run(NamedTuple):
     group: dict[str, Any]
     step: int
     parts: list[slice]  # of the single parameters, counted from the run's start
+    first: int  # the place of the first of them among all
 
 
 class Optimizer:
@@ -48,6 +51,7 @@ class Optimizer:
     not_negative: ClassVar[tuple[str, ...]] = ("weight_decay", "eps", "momentum")
 
     by_element: ClassVar[bool] = True  # whether `_update` treats every element by itself
+    kernel: ClassVar[str] = ""  # the name of a CUDA kernel that does what `_update` does
 
     def __init__(self, params: Params, **defaults: Any) -> None:
         name = type(self).__name__
@@ -69,6 +73,7 @@ class Optimizer:
             self.param_groups.append(group)
         self._params = [p for group in self.param_groups for p in group["params"]]
         self._steps = [0] * len(self._params)
+        self._counters: Array = None  # on a device: (params, 2), steps and what NAdam multiplies
         self._flatten()
 
     def zero_grad(self) -> None:
@@ -89,15 +94,72 @@ class Optimizer:
             )
         self._adopt()
         for run in list(self._runs()):
+            if self.kernel and self._run_kernel(run):
+                continue
+            if capturing():
+                raise RuntimeError(
+                    f"{name}.step: in a captured step its settings would stay as they are now; take an "
+                    "optimizer that is a CUDA kernel, such as SGD or AdamW, or leave step() out of it"
+                )
             if self.by_element:
                 kernels.of(self._backend.xp).in_blocks(
                     self._backend.xp, partial(self._update_part, run), run.where.stop - run.where.start
                 )
             else:
                 self._update_part(run, slice(0, run.where.stop - run.where.start))
+        stepped = [p.grad is not None for p in self._params]
+        if capturing():
+            before_replay(partial(self._prepare_replay, stepped))
+        else:
+            self._count(stepped)
+
+    def _count(self, stepped: list[bool]) -> None:
         counts = [self._counts(group) for group in self.param_groups for _ in group["params"]]
-        for i, parameter in enumerate(self._params):
-            self._steps[i] += counts[i] and parameter.grad is not None
+        for i, one in enumerate(stepped):
+            self._steps[i] += counts[i] and one
+
+    def _prepare_replay(self, stepped: list[bool]) -> None:
+        """Before a captured step runs again: settings that have changed go to the device, and it counts."""
+        for group in self.param_groups:
+            self._settings_on_device(group)
+        self._count(stepped)
+
+    def _run_kernel(self, run: Run) -> bool:
+        """Update a run with one launch, where the device has a kernel."""
+        kernel = kernels.of(self._backend.xp).update
+        if kernel is portable.update:
+            return False
+        if self._counters is None:
+            self._counters = self._backend.xp.ones((len(self._params), 2), dtype="float64")
+            self._counters[:, 0] = 0
+        counters = self._counters[run.first : run.first + len(run.parts)]
+        moments = [self._moment(m, run) if m else None for m in self._kernel_moments(run.group)]
+        done: bool = kernel(
+            self._backend.xp, self.kernel, self._data[run.where], self._grad[run.where], moments,
+            self._settings_on_device(run.group), counters,
+        )  # fmt: skip
+        return done
+
+    def _settings_on_device(self, group: dict[str, Any]) -> Array:
+        """The settings as a float64 array, uploaded when they have changed: into the same memory."""
+        values = [group["lr"], group.get("weight_decay", 0.0), -1.0 if group.get("maximize") else 1.0]
+        values += map(float, self._kernel_settings(group))
+        place = next(i for i, g in enumerate(self.param_groups) if g is group)
+        if place not in self._settings:
+            self._settings[place] = (values, asarray(values, "float64", backend=self._backend.name))
+        known, array = self._settings[place]
+        if known != values:
+            array[...] = asarray(values, "float64", backend=self._backend.name)
+            self._settings[place] = (values, array)
+        return array
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        """What the kernel takes after lr, weight decay and the gradient's sign."""
+        raise TypeError(f"{type(self).__name__} defines no _kernel_settings(group)")
+
+    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
+        """The names of the buffers that the kernel takes; "" for one that these settings do without."""
+        raise TypeError(f"{type(self).__name__} defines no _kernel_moments(group)")
 
     def _update_part(self, run: Run, part: slice) -> None:
         """Update some of a run's elements."""
@@ -196,6 +258,7 @@ class Optimizer:
         self._data = xp.empty(stops[-1], dtype=self._params[0].dtype)
         self._grad = xp.zeros_like(self._data)
         self._moments: dict[str, Array] = {}
+        self._settings: dict[int, tuple[list[float], Array]] = {}  # of each group, on a device
         self._data_views = self._views(self._data)
         self._grad_views = self._views(self._grad)
         for parameter, view in zip(self._params, self._data_views, strict=True):
@@ -246,7 +309,7 @@ class Optimizer:
                 if present:
                     first = self._slices[start].start
                     parts = [slice(s.start - first, s.stop - first) for s in self._slices[start:i]]
-                    yield Run(slice(first, self._slices[i - 1].stop), group, step + 1, parts)
+                    yield Run(slice(first, self._slices[i - 1].stop), group, step + 1, parts, start)
 
     def __repr__(self) -> str:
         settings = ", ".join(

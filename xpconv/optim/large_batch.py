@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
@@ -31,6 +32,8 @@ class Lion(Optimizer):
         array([0.9, 2.1])
     """
 
+    kernel = "lion"
+
     def __init__(
         self,
         params: Params,
@@ -39,6 +42,12 @@ class Lion(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay)
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return tuple(group["betas"])
+
+    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
+        return ("mean",)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         beta1, beta2 = run.group["betas"]

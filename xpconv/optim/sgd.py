@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
@@ -35,6 +36,8 @@ class SGD(Optimizer):
         array([0.9, 2.1])
     """
 
+    kernel = "sgd"
+
     def __init__(
         self,
         params: Params,
@@ -64,6 +67,12 @@ class SGD(Optimizer):
 
     def _counts(self, group: dict[str, Any]) -> bool:
         return bool(group["momentum"])  # the first step is the first with momentum
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return group["momentum"], group["dampening"], group["nesterov"]
+
+    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
+        return ("momentum" if group["momentum"] else "",)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         lr, momentum = run.group["lr"], run.group["momentum"]

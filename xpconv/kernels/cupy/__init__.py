@@ -7,6 +7,7 @@ from ..portable import (
 )
 from .conv import conv, conv_input_grad, conv_weight_grad
 from .norm import batch_norm, batch_norm_backward, channel_sum, follow, statistics
+from .optim import update
 from .pointwise import add, clip, clip_backward
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
 from .random import keep_mask
@@ -35,4 +36,5 @@ __all__ = [
     "statistics",
     "sum_pool",
     "sum_pool_input_grad",
+    "update",
 ]

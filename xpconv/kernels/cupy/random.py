@@ -8,7 +8,7 @@ from typing import Any
 
 from ...backend import Array
 from ...random import Source
-from .graph import before_replay
+from ..graph import before_replay
 from .launch import launch
 
 FILE = "random.cu"

@@ -1,0 +1,108 @@
+"""The optimizers' CUDA kernels, emulated, against the array code; see `test_cuda.py` for what that leaves open."""
+
+import double
+import emulation
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xpconv
+from xpconv import kernels
+from xpconv.kernels import graph, portable
+
+pytestmark = pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
+FLAG, SHARE = st.booleans(), st.sampled_from([0.0, 0.3, 0.9])
+ADAM = {"betas": st.tuples(SHARE, st.sampled_from([0.0, 0.9, 0.999])), "eps": st.sampled_from([1e-8, 1e-3])}
+SETTINGS = {
+    "SGD": {"momentum": SHARE, "dampening": SHARE, "maximize": FLAG},
+    "Adam": {**ADAM, "amsgrad": FLAG, "maximize": FLAG},
+    "AdamW": {**ADAM, "amsgrad": FLAG, "maximize": FLAG},
+    "NAdam": {**ADAM, "momentum_decay": st.sampled_from([0.0, 4e-3]), "decoupled_weight_decay": FLAG, "maximize": FLAG},
+    "RAdam": {**ADAM, "decoupled_weight_decay": FLAG, "maximize": FLAG},
+    "RMSprop": {"alpha": st.sampled_from([0.5, 0.99]), "momentum": SHARE, "centered": FLAG, "maximize": FLAG, "eps": st.just(1e-3)},
+    "Adagrad": {"lr_decay": SHARE, "initial_accumulator_value": SHARE, "maximize": FLAG},
+    "Lion": {"betas": ADAM["betas"]},
+}  # fmt: skip
+
+
+def trained(name, options, dtype, fused, seed):
+    """The parameters after steps in which one of them has no gradient at first, and the rate changes."""
+    rng = np.random.default_rng(seed)
+    with pytest.MonkeyPatch.context() as patch, xpconv.use_backend("double"):
+        if not fused:
+            patch.setattr(kernels.of(double.xp), "update", portable.update)
+        p, q, r = (
+            xpconv.Parameter(xpconv.asarray(rng.normal(size=n).astype(dtype))) for n in ((2, 3), (), (4,))
+        )
+        optimizer = getattr(xpconv, name)(
+            [{"params": [p, q], **options}, {"params": [r], "lr": 0.05}], lr=0.01
+        )
+        for step in range(7):
+            optimizer.param_groups[0]["lr"] = 0.01 / (1 + step)
+            for parameter in (p, q, r):
+                grad = xpconv.asarray(rng.normal(size=parameter.shape).astype(dtype))
+                parameter.grad = None if parameter is q and step < 2 else grad
+            optimizer.step()
+        return np.concatenate([xpconv.asnumpy(x.data).ravel() for x in (p, q, r)])
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_a_kernel_does_what_the_array_code_does(name, data):
+    options = {key: data.draw(strategy) for key, strategy in SETTINGS[name].items()}
+    options["weight_decay"] = data.draw(st.sampled_from([0.0, 0.1]))
+    if name == "SGD" and options["momentum"] and not options["dampening"]:
+        options["nesterov"] = data.draw(FLAG)
+    seed = data.draw(st.integers(0, 9))
+    for dtype, tolerance in (("float32", 2e-6), ("float64", 1e-12)):
+        ours, theirs = (trained(name, options, dtype, fused, seed) for fused in (True, False))
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_step_is_two_launches_at_most(name, monkeypatch):
+    launches = []
+    call = emulation.RawKernel.__call__
+    monkeypatch.setattr(
+        emulation.RawKernel, "__call__", lambda self, *a: (launches.append(self.name), call(self, *a))
+    )
+    with xpconv.use_backend("double"):
+        model = xpconv.Dense(3, 2)
+        optimizer = getattr(xpconv, name)(model.parameters())
+        for parameter in model.parameters():
+            parameter.grad = xpconv.get_xp().ones_like(parameter.data)
+        optimizer.step()
+    assert 1 <= len(launches) <= 2
+
+
+def test_a_replayed_step_takes_the_new_rate_and_counts():
+    """What a graph does: the kernels again, on the same arrays, after the callback."""
+    with xpconv.use_backend("double"):
+        p = xpconv.Parameter(xpconv.asarray(np.ones(3)))
+        optimizer = xpconv.SGD([p], lr=1.0, momentum=0.5)
+        p.grad = xpconv.asarray(np.ones(3))
+        optimizer.step()
+        token = graph.callbacks.set(callbacks := [])
+        optimizer.step()
+        graph.callbacks.reset(token)
+        settings_before = optimizer._settings[0][1]
+        optimizer.lr = 0.25
+        (callback,) = callbacks
+        callback()
+        assert optimizer._settings[0][1] is settings_before
+        assert float(settings_before[0]) == 0.25
+        assert optimizer._steps == [2]
+
+
+def test_array_code_is_refused_in_a_capture():
+    with xpconv.use_backend("double"):
+        p = xpconv.Parameter(xpconv.asarray(np.ones(3)))
+        optimizer = xpconv.LAMB([p])
+        p.grad = xpconv.asarray(np.ones(3))
+        token = graph.callbacks.set([])
+        with pytest.raises(RuntimeError, match=r"LAMB\.step: in a captured step its settings would stay"):
+            optimizer.step()
+        graph.callbacks.reset(token)
+        assert xpconv.asnumpy(p.data).tolist() == [1.0] * 3

@@ -1,0 +1,28 @@
+"""Optimizers: one launch over the flat buffers, after a tiny one where a step depends on its number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...backend import Array
+from .launch import launch
+
+FILE = "optim.cu"
+COUNTED = {"adam": "adam", "nadam": "adam", "radam": "adam", "sgd": "sgd", "adagrad": "adagrad"}
+COEFFICIENTS = 9  # at most
+
+
+def update(
+    xp: Any, name: str, p: Array, g: Array, moments: list[Array | None], settings: Array, counters: Array
+) -> bool:
+    """As `portable.update`, but done."""
+    coefficients = settings
+    if name in COUNTED:
+        coefficients = xp.empty(COEFFICIENTS, dtype="float64")
+        launch(
+            xp, FILE, f"prepare_{name}", counters.shape[0], settings, counters, coefficients,
+            dtype=str(p.dtype),
+        )  # fmt: skip
+    pointers = [0 if m is None else m for m in moments]
+    launch(xp, FILE, COUNTED.get(name, name), p.size, p, g, *pointers, coefficients)
+    return True
