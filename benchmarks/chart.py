@@ -28,6 +28,10 @@ COLOURS = {
     "advised forward": "#a1d99b", "advised forward + backward": "#238b45",
     "as set forward": "#a1d99b", "as set forward + backward": "#238b45",
 }  # fmt: skip
+GPU = {
+    "xpconv eager": "#fdae6b", "xpconv captured": "#d94801", "PyTorch eager": "#9ecae1",
+    "PyTorch channels-last": "#4292c6", "PyTorch graphs": "#08519c", "PyTorch compile": "#74c476",
+}  # fmt: skip
 LINES = {"xpconv": "#d94801", "PyTorch": "#6baed6", "PyTorch channels-last": "#08519c"}
 
 
@@ -135,6 +139,34 @@ def draw_scaling(result: dict[str, Any], path: Path) -> bool:
     figure.savefig(path, dpi=150)
     plt.close(figure)
     return True
+
+
+def draw_gpu(result: dict[str, Any], path: Path) -> Path | None:
+    """Bars of milliseconds for each row that `gpu.py` timed."""
+    records = [r for r in result["stages"].get("timing", {}).get("records", []) if r.get("seconds")]
+    if not records:
+        return None
+    columns = list(dict.fromkeys(label for r in records for label in r["seconds"]))
+    height = 0.8 / len(columns)
+    figure, ax = plt.subplots(figsize=(10, 0.55 * len(records) + 1.6), layout="constrained")
+    for i, label in enumerate(columns):
+        rows = [(at, r["seconds"][label] * 1e3) for at, r in enumerate(records) if label in r["seconds"]]
+        at = [row + (i - (len(columns) - 1) / 2) * height for row, _ in rows]
+        drawn = ax.barh(at, [ms for _, ms in rows], height, label=label, color=GPU[label])
+        ax.bar_label(drawn, fmt="%.3g", fontsize=6, padding=2)
+    names = [f"{r['work']}, {r['kind']} {r['batch']}, {r['precision']}" for r in records]
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.invert_yaxis()
+    ax.set_xscale("log")
+    ax.set_xlabel("milliseconds")
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    info = result["stages"].get("device", {}).get("records", [{}])[0]
+    figure.suptitle(result["device"], fontsize=11)
+    versions = ", ".join(f"{k} {v}" for k, v in info.items() if k != "device")
+    figure.supxlabel(versions, fontsize=6, color="0.4")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path
 
 
 def draw(source: Path) -> list[Path]:

@@ -40,20 +40,23 @@ def interleaved(
     seconds: float,
     rounds: int,
     wait: Callable[[], None] = nothing,
+    timed: Callable[[Callable[[], Any], int], float] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds an iteration of each contender, one number a round.
 
     In a round each has one turn, in the opposite order of the round before: a pause, untimed iterations,
     timed ones. There are at least `rounds`, and more until `seconds` are over. `wait` waits for the device.
+    `timed(run, count)` gives the seconds an iteration by another clock than the host's.
     """
 
-    def timed(run: Callable[[], Any], count: int) -> float:
+    def host_timed(run: Callable[[], Any], count: int) -> float:
         start = time.perf_counter()
         for _ in range(count):
             run()
         wait()
         return (time.perf_counter() - start) / count
 
+    timed = timed or host_timed
     counts = {}
     for label, run in contenders.items():
         timed(run, 1)  # allocations, caches of plans

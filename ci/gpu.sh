@@ -8,3 +8,4 @@ cd "$(dirname "$0")/.."
 export XPCONV_REQUIRE_GPU=1
 bash ci/cpu.sh
 XPCONV_BACKEND=cupy python3 examples/train_mnist.py ${1:+--data mnist --data-dir "$1"}
+# The figures, which also run the suite: python3 benchmarks/gpu.py ${1:+--mnist "$1"}

@@ -1,0 +1,638 @@
+"""xpconv on a CUDA device, in one go: suite, parity, times against PyTorch, sanitizer, memory.
+
+python3 benchmarks/gpu.py                              # within ten minutes
+python3 benchmarks/gpu.py --mnist DIR                  # MNIST to 99 % too: DIR has its IDX files
+python3 benchmarks/gpu.py --only parity,timing --budget 300
+python3 benchmarks/gpu.py --rehearse --out DIR         # without a GPU: on the double; no figures of a GPU
+
+Each part runs in a process of its own with a time limit, so that a sticky CUDA error ends that part alone.
+The JSON is written after every record, a chart at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+REHEARSAL = "the double on a CPU: no GPU figures"
+MARK = "@record "  # before each record on a part's standard output
+PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
+WORKS = ("LeNet-5", "MNIST example", "VGG-like 32×32", "ResNet-20", "MobileNetV2 96×96", "ResNet-50 224×224")
+# seconds of each stage, of a budget of 570
+SHARES = {"device": 15, "tests": 130, "parity": 50, "timing": 270, "mnist": 25, "sanitizer": 50, "memory": 30}
+TARGETS = {"LeNet-5": 0.5, "VGG-like 32×32": 1.0, "ResNet-20": 1.0, "ResNet-50 224×224": 1.1}
+
+Record = dict[str, Any]
+
+
+def failure(error: BaseException) -> str:
+    """Kind and text, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+# --- parts that run in their own process ----------------------------------------------------------------
+
+
+def enter(rehearse: bool) -> Any:
+    """Make the device (or the double) the active backend on both sides; returns xpconv."""
+    import xpconv
+
+    if rehearse:
+        sys.path.insert(0, str(HERE.parent / "tests"))
+        import double
+        import measure
+        import torch
+
+        double.register()
+        torch.set_num_threads(1)
+        measure.PAUSE, measure.TURN = 0.0, 1e-4  # one iteration each: no time here means anything
+    else:
+        import torch
+        import work
+
+        work.DEVICE = "cuda"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    xpconv.set_backend("double" if rehearse else "cupy")
+    return xpconv
+
+
+def models(rehearse: bool) -> dict[str, Any]:
+    """Name to maker and image shape; in a rehearsal the smallest two."""
+    from work import MODELS
+
+    from xpconv.models import resnet50
+
+    found = {**MODELS, "ResNet-50 224×224": (resnet50, (3, 224, 224))}
+    return {name: found[name] for name in (("LeNet-5",) if rehearse else WORKS)}
+
+
+def device(rehearse: bool) -> Iterator[Record]:
+    """What it runs on."""
+    import numpy as np
+    import torch
+
+    info: Record = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
+    if rehearse:
+        yield {**info, "device": REHEARSAL}
+        return
+    xp = enter(rehearse).get_xp()
+    name = xp.cuda.runtime.getDeviceProperties(0)["name"]
+    smi = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+        capture_output=True, text=True, check=False,
+    ) if shutil.which("nvidia-smi") else None  # fmt: skip
+    yield {
+        **info,
+        "device": name.decode() if isinstance(name, bytes) else name,
+        "nvidia-smi": smi.stdout.strip() if smi else "not found",
+        "CUDA driver API": xp.cuda.runtime.driverGetVersion(),
+        "CUDA runtime": xp.cuda.runtime.runtimeGetVersion(),
+        "cupy": xp.__version__,
+        "torch CUDA": torch.version.cuda,
+        "cuDNN": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
+    }
+
+
+def leaves(layer: Any) -> Iterator[Any]:
+    """A layer's innermost ones."""
+    children = layer.children()
+    for child in children.values():
+        yield from leaves(child)
+    if not children:
+        yield layer
+
+
+def one_step(xpconv: Any, backend: str, make: Any, shape: tuple[int, ...], train: bool) -> dict[str, Any]:
+    """Scores, loss and all gradients on a backend, as NumPy arrays."""
+    import work
+
+    with xpconv.use_backend("numpy"):
+        model = work.make_model(make)
+    for layer in leaves(model):
+        if isinstance(layer, xpconv.Dropout):
+            layer.p = 0.0  # the backends draw different masks
+    with xpconv.use_backend(backend):
+        model.to(backend).train(train)
+        criterion = xpconv.SoftmaxCrossEntropyLoss()
+        x = xpconv.asarray(work.normal(*shape))
+        scores = model(x)
+        loss = criterion(scores, xpconv.asarray(work.labels(shape[0])))
+        model.zero_grad()
+        found = {"input": model.backward(criterion.backward()), "scores": scores, "loss": loss}
+        found |= {name: p.grad for name, p in model.named_parameters()}
+        return {name: xpconv.asnumpy(array) for name, array in found.items()}
+
+
+def parity(rehearse: bool) -> Iterator[Record]:
+    """Largest difference from NumPy, relative to each array's largest value."""
+    import numpy as np
+
+    xpconv = enter(rehearse)
+    ours = xpconv.get_backend()
+    for name, (make, shape) in models(rehearse).items():
+        for train in (False, True):
+            record: Record = {"work": name, "mode": "train" if train else "eval"}
+            try:
+                steps = [one_step(xpconv, b, make, (2, *shape), train) for b in ("numpy", ours)]
+                errors = {
+                    key: float(np.abs(a - steps[1][key]).max() / max(np.abs(a).max(), 1e-30))
+                    for key, a in steps[0].items()
+                }
+                worst = max(errors, key=lambda key: errors[key] if errors[key] == errors[key] else np.inf)
+                record |= {"worst": worst, "error": errors[worst], "passed": errors[worst] <= 1e-5}
+            except Exception as error:  # noqa: BLE001 - recorded; the others go on
+                record |= {"passed": False, "failure": failure(error)}
+            yield record
+
+
+def xpconv_run(make: Any, shape: Any, kind: str, precision: str, captured: bool) -> Callable[[], Any]:
+    """A step or a forward, to be timed."""
+    import work
+
+    import xpconv
+
+    if precision == "tf32" or hasattr(xpconv, "cuda"):
+        xpconv.cuda.allow_tf32(precision == "tf32")
+    model = work.make_model(make)
+    dtype = precision if precision in ("float16", "bfloat16") else "float32"
+    if dtype != "float32":
+        model.to(dtype=dtype)
+    x, y = xpconv.asarray(work.normal(*shape), dtype=dtype), xpconv.asarray(work.labels(shape[0]))
+    if kind == "inference":
+        model = work.prepare_inference(model)
+
+        def infer(x: Any) -> Any:
+            with xpconv.no_grad():
+                return model(x)
+
+        return functools.partial(xpconv.cuda.capture(infer, x) if captured else infer, x)
+    criterion = xpconv.SoftmaxCrossEntropyLoss()
+    optimizer = xpconv.Adam(model.parameters(), lr=1e-3)
+    scaler = xpconv.GradScaler() if dtype == "float16" else None
+
+    def step(x: Any, y: Any) -> Any:
+        loss = criterion(model(x), y)
+        optimizer.zero_grad()
+        grad = criterion.backward(scaler.scale) if scaler else criterion.backward()
+        model.backward(grad, input_grad=False)
+        if scaler:
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.step()
+        return loss
+
+    return functools.partial(xpconv.cuda.capture(step, x, y) if captured else step, x, y)
+
+
+def torch_run(make: Any, shape: Any, kind: str, precision: str, how: str) -> Callable[[], Any]:
+    """PyTorch's: `how` is 'eager', 'channels-last', 'compile' or 'graphs'."""
+    import torch
+    import work
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    layout = torch.channels_last if how == "channels-last" else torch.contiguous_format
+    model = work.twin(work.make_model(make)).to(work.DEVICE, memory_format=layout)
+    x = work.to_torch(work.normal(*shape), layout)
+    y = torch.from_numpy(work.labels(shape[0])).to(work.DEVICE)
+    half = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(precision)
+    cast = functools.partial(
+        torch.autocast, work.DEVICE, half, enabled=half is not None, cache_enabled=how != "graphs"
+    )
+    forward = torch.compile(model) if how == "compile" else model
+    if kind == "inference":
+        model.eval()
+
+        def run() -> Any:
+            with torch.inference_mode(), cast():
+                return forward(x)
+    else:
+        criterion = torch.nn.CrossEntropyLoss()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, capturable=how == "graphs")
+        scaler = torch.amp.GradScaler(work.DEVICE, enabled=precision == "float16")
+
+        def run() -> Any:
+            with cast():
+                loss = criterion(forward(x), y)
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            return loss
+
+    if how != "graphs":
+        return run
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
+def device_timed(run: Callable[[], Any], count: int) -> float:
+    """Seconds an iteration by device events. The wait is for all streams, as a replay may have its own."""
+    import torch
+
+    torch.cuda.synchronize()
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(count):
+        run()
+    torch.cuda.synchronize()
+    stop.record()
+    stop.synchronize()
+    return start.elapsed_time(stop) / 1e3 / count
+
+
+def timing(rehearse: bool, name: str, seconds: float) -> Iterator[Record]:
+    """A model's rows, the training step at float32 first; those that find no time left say so."""
+    import measure
+
+    end = time.monotonic() + seconds
+    enter(rehearse)
+    make, shape = models(rehearse)[name]
+    rows = [("training", 64)] + [("inference", batch) for batch in (1, 64)]
+    timed = None if rehearse else device_timed
+    if rehearse:
+        rows = [(kind, min(batch, 2)) for kind, batch in rows]
+    for kind, batch in rows:
+        for precision in PRECISIONS:
+            record: Record = {"work": name, "kind": kind, "batch": batch, "precision": precision}
+            size = (batch, *shape)
+            builds: dict[str, Callable[[], Any]] = {
+                f"xpconv {label}": functools.partial(xpconv_run, make, size, kind, precision, captured)
+                for label, captured in (("eager", False), ("captured", True))
+            }
+            for how in ("eager", "channels-last", "graphs", "compile"):
+                if not (rehearse and how in ("graphs", "compile")):
+                    builds[f"PyTorch {how}"] = functools.partial(torch_run, make, size, kind, precision, how)
+            runs, failures = {}, {}
+            for label, build in builds.items():
+                if time.monotonic() > end - 3:
+                    failures[label] = "not measured: the time was over"
+                    continue
+                try:
+                    runs[label] = build()
+                    runs[label]()
+                except Exception as error:  # noqa: BLE001 - recorded; the others go on
+                    runs.pop(label, None)
+                    failures[label] = failure(error)
+            if runs:
+                budget, rounds = (0.0, 1) if rehearse else (0.5, 3)
+                try:
+                    samples = measure.interleaved(runs, budget, rounds, timed=timed)
+                    record["seconds"] = {k: statistics.median(s) for k, s in samples.items()}
+                except Exception as error:  # noqa: BLE001 - recorded; the others go on
+                    failures["all"] = failure(error)
+            yield record | {"failures": failures}
+
+
+def kernels(rehearse: bool) -> Iterator[Record]:
+    """Small training steps and forwards of all kinds of layers: what the sanitizer looks at."""
+    import work
+
+    xpconv = enter(rehearse)
+    for name, (make, shape) in models(rehearse).items():
+        size = (2, shape[0], *(min(n, 96) for n in shape[1:]))
+        for precision in ("float32", "float16"):
+            for kind in ("training", "inference"):
+                record: Record = {"work": f"{name} {kind} {precision}"}
+                try:
+                    xpconv_run(make, size, kind, precision, False)()
+                    yield record
+                except Exception as error:  # noqa: BLE001 - recorded; the others go on
+                    yield record | {"failure": failure(error)}
+    for layer in (xpconv.AvgPool2d(2), xpconv.AdaptiveAvgPool2d(3), xpconv.GELU(), xpconv.Dropout(0.5)):
+        out = layer(xpconv.asarray(work.normal(2, 3, 9, 9)))
+        layer.backward(out)
+        yield {"work": repr(layer)}
+
+
+def memory(rehearse: bool) -> Iterator[Record]:
+    """10,000 steps leave the pool's use as it was; after an out-of-memory error a smaller batch works."""
+    import work
+
+    xpconv = enter(rehearse)
+    make, shape = work.MODELS["LeNet-5"]
+    steps = 3 if rehearse else 10_000
+    run = work.xpconv_training(make, (2, *shape)).run
+    pool = None if rehearse else xpconv.get_xp().get_default_memory_pool()
+    used = []
+    for i in range(steps + 1):
+        run()
+        if pool and i in (steps // 100, steps):
+            used.append(pool.used_bytes())
+    yield {"what": f"{steps} steps", "pool bytes": used, "passed": len(set(used)) <= 1}
+    if pool is None:
+        yield {"what": "out of memory", "skipped": "needs a device"}
+        return
+    pool.free_all_blocks()
+    pool.set_limit(size=pool.total_bytes() + 2**28)
+    refused = ""
+    try:
+        work.xpconv_training(make, (2**17, *shape)).run()
+    except MemoryError as error:  # CuPy's OutOfMemoryError is one
+        refused = failure(error)
+    loss = float(work.xpconv_training(make, (2, *shape)).run())
+    yield {"what": "out of memory", "refused": refused, "passed": bool(refused) and loss == loss}
+
+
+# --- parts that are programs of their own ---------------------------------------------------------------
+
+
+def program(command: list[str], limit: float, **env: str) -> tuple[int | None, str]:
+    """Exit status (None: over the limit) and all output."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, **env}, cwd=HERE.parent, start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        end_group(process)
+        return None, process.communicate()[0]
+    return process.returncode, output
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """The process and its children (a compiler's workers, a tool's target), which hold its pipes open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def tests(rehearse: bool, limit: float) -> Iterator[Record]:
+    """The suite on CuPy; a skip for want of a GPU is a failure there."""
+    missing = [m for m in ("pytest", "hypothesis") if not find_spec(m)]
+    if missing:
+        yield {"passed": False, "failure": f"{', '.join(missing)} missing: the suite cannot run"}
+        return
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", *(["tests/test_data.py"] if rehearse else [])]
+    rc, output = program(command, limit, **({} if rehearse else {"XPCONV_REQUIRE_GPU": "1"}))
+    counts = {k: int(n) for n, k in re.findall(r"(\d+) (passed|failed|skipped|error)", output[-400:])}
+    wanting = [
+        s for s in output.splitlines() if s.startswith("SKIPPED") and re.search("(?i)cupy|gpu|cuda", s)
+    ]
+    record = {"status": "over the limit" if rc is None else rc, "counts": counts, "skips for want": wanting}
+    yield record | {"passed": rc == 0 and (rehearse or not wanting), "tail": output[-3000:]}
+
+
+def sanitizer(rehearse: bool, limit: float) -> Iterator[Record]:
+    """memcheck and racecheck over `kernels`; the rehearsal runs `kernels` alone."""
+    if rehearse:
+        yield from kernels(True)
+        return
+    homes = [os.environ.get("CUDA_HOME", ""), "/usr/local/cuda"]
+    wheels = [str(p.parent) for s in sys.path for p in Path(s).glob("nvidia/**/compute-sanitizer")]
+    places = [os.environ.get("PATH", ""), *(f"{h}/bin" for h in homes), *wheels]
+    tool = shutil.which("compute-sanitizer", path=os.pathsep.join(places))
+    if not tool:
+        yield {
+            "passed": False,
+            "failure": "compute-sanitizer not found in PATH, CUDA_HOME or NVIDIA's wheels",
+        }
+        return
+    for check in ("memcheck", "racecheck"):
+        command = [
+            tool,
+            "--tool",
+            check,
+            "--error-exitcode",
+            "9",
+            sys.executable,
+            __file__,
+            "--part",
+            "kernels",
+        ]
+        rc, output = program(command, limit / 2)
+        failed = '"failure"' in output
+        yield {"tool": check, "status": rc, "passed": rc == 0 and not failed, "tail": output[-2000:]}
+
+
+def mnist(rehearse: bool, folder: str | None, limit: float) -> Iterator[Record]:
+    """Seconds of the example, and the accuracy it reaches."""
+    data = ["--data", "mnist", "--data-dir", folder] if folder else ["--epochs", "1"]
+    if not (folder or rehearse):
+        yield {"skipped": "no folder with MNIST's IDX files (--mnist DIR)"}
+        return
+    start = time.perf_counter()
+    command = [sys.executable, "examples/train_mnist.py", *data]
+    rc, output = program(command, limit, XPCONV_BACKEND="numpy" if rehearse else "cupy")
+    found = re.search(r"test accuracy ([\d.]+)%", output)
+    accuracy = float(found[1]) if found else None
+    passed = rc == 0 and (rehearse or (accuracy or 0) >= 99)
+    record = {"status": rc, "seconds": time.perf_counter() - start, "accuracy %": accuracy, "passed": passed}
+    yield record | {"tail": output[-1500:]}
+
+
+PARTS: dict[str, Callable[..., Iterator[Record]]] = {
+    "device": device, "parity": parity, "timing": timing, "kernels": kernels, "memory": memory,
+}  # fmt: skip
+
+
+def in_process(part: str, arguments: list[Any], limit: float) -> Iterator[Record]:
+    """The part's records as they come from a process of its own; its death or the limit is one more."""
+    command = [sys.executable, __file__, "--part", part, json.dumps(arguments)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    errors: list[str] = []
+    reader = threading.Thread(target=lambda: errors.extend(process.stderr or []), daemon=True)
+    reader.start()
+    timer = threading.Timer(limit, end_group, [process])
+    timer.start()
+    start = time.monotonic()
+    for line in process.stdout or []:
+        if line.startswith(MARK) and line.endswith("\n"):  # a cut-off one does not
+            yield json.loads(line.removeprefix(MARK))
+    status = process.wait()
+    timer.cancel()
+    reader.join(5)
+    if status:
+        over = time.monotonic() - start >= limit
+        text = (
+            f"over its limit of {limit:.0f} s" if over else f"ended with {status}: {''.join(errors)[-1500:]}"
+        )
+        yield {"passed": False, "failure": f"{part} {arguments}: {text}"}
+
+
+# --- all of it ------------------------------------------------------------------------------------------
+
+
+def stage_records(stage: str, args: argparse.Namespace, limit: float) -> Iterator[Record]:
+    """What a stage finds."""
+    if stage == "tests":
+        yield from tests(args.rehearse, limit)
+    elif stage == "sanitizer":
+        yield from sanitizer(args.rehearse, limit)
+    elif stage == "mnist":
+        yield from mnist(args.rehearse, args.mnist, limit)
+    elif stage == "timing":
+        end = time.monotonic() + limit
+        names = ["LeNet-5"] if args.rehearse else list(WORKS)
+        for left, name in zip(range(len(names), 0, -1), names, strict=True):
+            seconds = max(5.0, (end - time.monotonic()) / left)
+            if args.rehearse:
+                yield from timing(True, name, seconds)
+            else:
+                yield from in_process("timing", [name, seconds - 10], seconds)
+    elif args.rehearse:
+        yield from PARTS[stage](True)
+    else:
+        yield from in_process(stage, [], limit)
+
+
+def criteria(result: Record) -> list[tuple[str, str, str]]:
+    """Of issue 5: what, the target, what was reached."""
+    stages = result["stages"]
+
+    def verdict(stage: str) -> str:
+        records = stages.get(stage, {}).get("records", [])
+        if not records or any("skipped" in r for r in records):
+            return "not run"
+        return "failed" if stages[stage]["failed"] else "passed"
+
+    errors = [r["error"] for r in stages.get("parity", {}).get("records", []) if "error" in r]
+    rows = [
+        ("suite on CuPy", "no failure, no skip", verdict("tests")),
+        (
+            "parity with NumPy",
+            "1e-5",
+            f"{verdict('parity')}, {max(errors):.1e}" if errors else verdict("parity"),
+        ),
+        ("compute-sanitizer", "clean", verdict("sanitizer")),
+    ]
+    records = stages.get("timing", {}).get("records", [])
+    for name, target in TARGETS.items():
+        reached = "not measured"
+        for r in records:
+            if (r.get("work"), r.get("kind"), r.get("precision")) == (name, "training", "float32"):
+                seconds = r.get("seconds", {})
+                ours = [v for k, v in seconds.items() if k.startswith("xpconv")]
+                if name == "LeNet-5":
+                    ours = [seconds[k] for k in seconds if k == "xpconv captured"]
+                if ours and "PyTorch eager" in seconds:
+                    reached = f"{min(ours) / seconds['PyTorch eager']:.2f}×"
+        rows.append((f"{name} step / PyTorch eager", f"≤ {target}×", reached))
+    found = [r for r in stages.get("mnist", {}).get("records", []) if "seconds" in r]
+    reached = f"{found[0]['accuracy %']} % in {found[0]['seconds']:.1f} s" if found else "not run"
+    rows += [("MNIST to 99 %", "a few seconds", reached), ("memory", "constant", verdict("memory"))]
+    if result["device"] == REHEARSAL:  # nothing here was reached on a GPU, whatever passed on the double
+        return [(what, target, "not run on a GPU") for what, target, _ in rows]
+    return rows
+
+
+def is_failure(record: Record) -> bool:
+    """A part's, or all of a row's contenders."""
+    return record.get("passed") is False or "failure" in record or bool(record.get("failures"))
+
+
+def shown(record: Record) -> str:
+    """In a line, without long output."""
+    cells = {
+        k: v for k, v in record.items() if k not in ("tail", "seconds") or not isinstance(v, (dict, str))
+    }
+    times = record.get("seconds")
+    if isinstance(times, dict):
+        cells["ms"] = {k: round(v * 1e3, 3) for k, v in times.items()}
+    return json.dumps(cells, ensure_ascii=False)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stages; the exit status is 1 if one failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default=",".join(SHARES), help="stages, with commas (default: %(default)s)")
+    parser.add_argument("--budget", type=float, default=570, metavar="SECONDS", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: benchmarks/results")
+    parser.add_argument("--mnist", metavar="DIR", help="folder with MNIST's IDX files")
+    parser.add_argument("--rehearse", action="store_true", help="on the double, tiny; wants --out")
+    parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.part:
+        for record in PARTS[args.part[0]](False, *json.loads((args.part[1:] or ["[]"])[0])):
+            print(MARK + json.dumps(record), flush=True)
+        return 0
+    wanted = args.only.split(",")
+    if unknown := set(wanted) - set(SHARES):
+        parser.error(f"--only: no stage {', '.join(sorted(unknown))}; there are {', '.join(SHARES)}")
+    results = HERE / "results"
+    if args.rehearse and (args.out is None or args.out.resolve() == results.resolve()):
+        parser.error("--rehearse wants an --out other than benchmarks/results: it has no figures of a GPU")
+    out = args.out or results
+    out.mkdir(parents=True, exist_ok=True)
+    clock = "host" if args.rehearse else "device events"
+    result: Record = {"device": REHEARSAL if args.rehearse else "unknown", "clock": clock, "stages": {}}
+    result["date"] = time.strftime("%Y-%m-%d %H:%M %z")
+    path = out / ("gpu-rehearsal.json" if args.rehearse else "gpu-unknown.json")
+    end, todo = time.monotonic() + args.budget, [s for s in SHARES if s in wanted or s == "device"]
+    for i, stage in enumerate(todo):
+        left = end - time.monotonic()
+        limit = max(5.0, left * SHARES[stage] / sum(SHARES[s] for s in todo[i:]))
+        print(f"== {stage} (at most {limit:.0f} s)", flush=True)
+        entry: Record = {"records": [], "failed": False}
+        result["stages"][stage] = entry
+        start = time.monotonic()
+        try:
+            for record in stage_records(stage, args, limit):
+                print("  ", shown(record), flush=True)
+                entry["records"].append(record)
+                entry["failed"] |= is_failure(record)
+                if stage == "device" and "device" in record:
+                    result["device"] = record["device"]
+                    if not args.rehearse:
+                        slug = re.sub(r"\W+", "-", record["device"]).strip("-").lower()
+                        path = out / f"gpu-{slug}.json"
+                write(path, result)
+        except Exception as error:  # noqa: BLE001 - recorded; the others go on
+            entry["records"].append({"passed": False, "failure": failure(error)})
+            entry["failed"] = True
+            print("  ", failure(error), flush=True)
+        entry["seconds"] = time.monotonic() - start
+        write(path, result)
+    result["criteria"] = criteria(result)
+    write(path, result)
+    print(f"\n{result['device']}")
+    for what, target, reached in result["criteria"]:
+        print(f"  {what:40}{target:22}{reached}")
+    failed = [stage for stage, entry in result["stages"].items() if entry["failed"]]
+    print(f"failed: {', '.join(failed) or 'none'}\nwrote {path}")
+    if find_spec("matplotlib"):
+        import chart
+
+        if drawn := chart.draw_gpu(result, path.with_suffix(".png")):
+            print(f"wrote {drawn}")
+    else:
+        print("no chart: matplotlib is missing")
+    return int(bool(failed))
+
+
+def write(path: Path, result: Record) -> None:
+    """The whole result so far."""
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
