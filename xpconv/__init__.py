@@ -386,12 +386,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from . import cuda as cuda
     from . import models as models
     from . import testing as testing
 else:
 
     def __getattr__(name):
-        """`xpconv.models` and `xpconv.testing`, imported when asked for: `import xpconv` stays light."""
-        if name in ("models", "testing"):
+        """`xpconv.cuda`, `.models` and `.testing`, imported when asked for: `import xpconv` stays light."""
+        if name in ("cuda", "models", "testing"):
             return import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

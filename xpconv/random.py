@@ -13,6 +13,7 @@ from .geometry import to_int
 
 RNG: TypeAlias = "np.random.Generator | int | None"
 
+
 class Source:
     """A stream of random numbers: NumPy's `generator`, and on each device a counter that it has seeded.
 

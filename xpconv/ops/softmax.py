@@ -46,9 +46,7 @@ def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any
     return kernels.of(xp).cross_entropy_backward(xp, p, t, total, scale, axis)
 
 
-def one_hot(
-    xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any
-) -> tuple[Array, Array]:
+def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
     """Rows of 0 and 1 along a new `axis` (NaN for what is no class), and which samples are not `ignored`."""
     rows, counted = kernels.of(xp).one_hot(xp, target, classes, ignored, axis, dtype)
     return rows, counted

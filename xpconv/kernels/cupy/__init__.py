@@ -3,9 +3,9 @@
 from ..portable import (
     algorithm,
     in_blocks,
-    matmul,
 )
 from .conv import conv, conv_input_grad, conv_weight_grad
+from .gemm import matmul
 from .norm import batch_norm, batch_norm_backward, channel_sum, follow, statistics
 from .optim import update
 from .pointwise import add, clip, clip_backward

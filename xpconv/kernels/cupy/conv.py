@@ -8,7 +8,8 @@ from typing import Any
 
 from ...backend import Array
 from ...geometry import Window
-from ..portable import Bounds, empty_images, group_matmul, pixel_matrix, weight_matrix
+from ..portable import Bounds, empty_images, pixel_matrix, weight_matrix
+from .gemm import group_matmul
 from .launch import SUMS, geometry, last, launch, taps
 
 FILE = "conv.cu"

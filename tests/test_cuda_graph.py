@@ -1,0 +1,263 @@
+"""`xpconv.cuda.capture` on stand-ins: recorded kernels on the double, and cuBLAS's arithmetic in NumPy.
+
+A real graph and a real cuBLAS need a GPU: what they refuse, and how streams and memory behave, stays open here.
+"""
+
+import ctypes
+import types
+from contextlib import contextmanager, nullcontext
+
+import double
+import emulation
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import xpconv
+from xpconv.kernels import graph
+from xpconv.kernels.cupy import gemm
+
+needs_compiler = pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
+
+
+def step_on(x):
+    return x * 2
+
+
+def test_on_numpy_it_runs_the_steps_one_by_one():
+    calls = []
+    fast = xpconv.cuda.capture(lambda x: calls.append(x.tolist()) or x + 1, np.zeros(2), warmup=2)
+    assert fast(np.ones(2)).tolist() == [2.0, 2.0]
+    assert calls == [[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: xpconv.cuda.capture(step_on), ValueError, "capture: no examples"),
+        (lambda: xpconv.cuda.capture(step_on, np.zeros(2), warmup=0), ValueError, "capture: warmup"),
+        (lambda: xpconv.cuda.capture(step_on, np.zeros(2))(), ValueError, "got 0 inputs, expected 1"),
+        (
+            lambda: xpconv.cuda.capture(step_on, np.zeros(2))(np.zeros(3)), ValueError,
+            r"capture: input 0 has shape \(3,\), expected \(2,\)",
+        ),
+        (
+            lambda: xpconv.cuda.capture(step_on, np.zeros(2))(np.zeros(2, "float32")), TypeError,
+            r"input 0 is float32, expected float64, the example's; use x.astype\('float64'\)",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+# --- a graph of kernels, which are held back while it is recorded ----------------------------------------
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """What `capture` takes of CuPy's `cuda`; `log` is what it did, in order."""
+    log = []
+    call = emulation.RawKernel.__call__
+
+    class Graph:
+        def __init__(self, launches):
+            self.launches = launches
+
+        def launch(self, stream):
+            log.append(f"launch on {stream.name}")
+            for kernel, args in self.launches:
+                call(kernel, *args)
+
+    class Stream:
+        recording = None
+
+        def __init__(self, name="own", non_blocking=False):
+            self.name = name
+
+        def __enter__(self):
+            log.append(f"enter {self.name}")
+
+        def __exit__(self, *_):
+            log.append(f"leave {self.name}")
+
+        def record(self):
+            return self.name
+
+        def wait_event(self, event):
+            log.append(f"{self.name} waits for {event}")
+
+        def synchronize(self):
+            log.append("synchronize")
+
+        def begin_capture(self):
+            Stream.recording = []
+
+        def end_capture(self):
+            launches, Stream.recording = Stream.recording, None
+            if log[-1] == "failed":
+                raise CUDARuntimeError("the capture is invalid")
+            return Graph(launches)
+
+    def hold_back(kernel, *args):
+        if Stream.recording is None:
+            call(kernel, *args)
+        else:
+            Stream.recording.append((kernel, args))
+
+    monkeypatch.setattr(emulation.RawKernel, "__call__", hold_back)
+    monkeypatch.setattr(gemm, "prepare", lambda xp: None)
+    callers = Stream("caller")
+    monkeypatch.setitem(vars(double.xp), "cuda", types.SimpleNamespace(
+        Stream=Stream, MemoryPool=lambda: types.SimpleNamespace(malloc=None), get_current_stream=lambda: callers,
+        using_allocator=lambda malloc: nullcontext(), runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError),
+    ))  # fmt: skip
+    with xpconv.use_backend("double"):
+        yield types.SimpleNamespace(log=log, Stream=Stream)
+
+
+@needs_compiler
+def test_a_replay_computes_on_its_inputs_and_orders_the_streams(cuda):
+    relu, x = xpconv.ReLU(), xpconv.asarray(np.array([-1.0, 2.0]))
+    with xpconv.no_grad():
+        fast = xpconv.cuda.capture(lambda x: relu(x), x, warmup=1)
+    del cuda.log[:]
+    y = fast(xpconv.asarray(np.array([3.0, -4.0])))
+    assert xpconv.asnumpy(y).tolist() == [3.0, 0.0]
+    assert fast(np.array([-5.0, 6.0])) is y  # from the host as well
+    assert xpconv.asnumpy(y).tolist() == [0.0, 6.0]
+    once = ["own waits for caller", "enter own", "launch on own", "leave own", "caller waits for own"]
+    assert cuda.log == once * 2
+
+
+@needs_compiler
+def test_replayed_updates_count_and_take_a_new_rate(cuda):
+    p = xpconv.Parameter(xpconv.asarray(np.ones(2)))
+    optimizer = xpconv.SGD([p], lr=0.5)
+    p.grad = xpconv.asarray(np.ones(2))
+    fast = xpconv.cuda.capture(lambda x: optimizer.step(), xpconv.asarray(np.zeros(1)), warmup=1)
+    assert xpconv.asnumpy(p.data).tolist() == [0.5, 0.5]  # the warm-up; recording does nothing
+    fast(np.zeros(1))
+    assert xpconv.asnumpy(p.data).tolist() == [0.0, 0.0]
+    optimizer.lr = 2.0
+    fast(np.zeros(1))
+    assert xpconv.asnumpy(p.data).tolist() == [-2.0, -2.0]
+
+
+@needs_compiler
+def test_replayed_dropout_draws_anew(cuda):
+    dropout = xpconv.Dropout(0.5, rng=0)
+    ones = xpconv.asarray(np.ones(64))
+    masks = []
+
+    def step(x):
+        dropout.forget()
+        dropout(x)
+        masks[:] = [dropout._stack()[-1].saved[0]]
+
+    fast = xpconv.cuda.capture(step, ones, warmup=1)
+    (mask,) = masks
+    fast(ones)
+    first = xpconv.asnumpy(mask)
+    fast(ones)
+    assert (first != xpconv.asnumpy(mask)).any()
+
+
+@needs_compiler
+def test_a_failed_capture_says_why_and_leaves_all_usable(cuda):
+    def step(x):
+        if cuda.Stream.recording is not None:
+            cuda.log.append("failed")
+            raise NotImplementedError("not during capture")
+
+    x = xpconv.asarray(np.zeros(1))
+    with pytest.raises(
+        RuntimeError, match=r"capture: step failed while it was recorded .*not during capture"
+    ) as info:
+        xpconv.cuda.capture(step, x)
+    assert isinstance(info.value.__cause__, NotImplementedError)
+    assert not graph.capturing()
+    assert cuda.Stream.recording is None
+
+
+# --- cuBLAS ------------------------------------------------------------------------------------------------
+
+
+class Cublas:
+    """`cublasGemmEx` in NumPy, on column-major memory."""
+
+    def cublasSetStream_v2(self, handle, stream):
+        return 0
+
+    def cublasGemmEx(self, handle, flip_a, flip_b, m, n, k, alpha, a, a_type, lda, b, b_type, ldb, beta, c, c_type,
+                     ldc, compute, algorithm):  # fmt: skip
+        scalar, dtype = {68: (ctypes.c_float, "float32"), 70: (ctypes.c_double, "float64")}[compute]
+        assert a_type == b_type == c_type == {"float32": 0, "float64": 1}[dtype]
+        assert ctypes.cast(alpha, ctypes.POINTER(scalar))[0] == 1
+        assert ctypes.cast(beta, ctypes.POINTER(scalar))[0] == 0
+
+        def columns(pointer, rows, count, lead):
+            assert lead >= max(1, rows)
+            size = lead * (count - 1) + rows
+            flat = np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(scalar)), (size,))
+            return np.lib.stride_tricks.as_strided(flat, (rows, count), (flat.itemsize, flat.itemsize * lead))
+
+        a = columns(a, k, m, lda).T if flip_a else columns(a, m, k, lda)
+        b = columns(b, n, k, ldb).T if flip_b else columns(b, k, n, ldb)
+        columns(c, m, n, ldc)[...] = a @ b
+        return 0
+
+
+@contextmanager
+def recording():
+    token = graph.callbacks.set([])
+    try:
+        yield
+    finally:
+        graph.callbacks.reset(token)
+
+
+class Matrix(np.ndarray):
+    """NumPy's, with CuPy's `data`."""
+
+    data = property(lambda self: types.SimpleNamespace(ptr=self.ctypes.data))
+
+
+@given(data=st.data())
+def test_products_in_a_capture_are_cublas_calls_in_column_major_order(data):
+    sizes = st.integers(0, 5)
+    m, k, n, groups = (data.draw(sizes) for _ in range(4))
+    rng = np.random.default_rng(0)
+    dtype = data.draw(st.sampled_from(["float32", "float64"]))
+
+    def drawn(*shape):
+        x = rng.normal(size=shape).astype(dtype)
+        layout = data.draw(st.sampled_from(["rows", "columns", "apart"]))
+        if layout == "columns":
+            x = np.swapaxes(np.ascontiguousarray(np.swapaxes(x, -1, -2)), -1, -2)
+        return (np.repeat(x, 2, axis=-1)[..., ::2] if layout == "apart" else x).view(Matrix)
+
+    stream = types.SimpleNamespace(get_current_stream=lambda: types.SimpleNamespace(ptr=7),
+                                   Device=lambda: types.SimpleNamespace(id=0))  # fmt: skip
+    xp = types.SimpleNamespace(
+        cuda=stream, empty=lambda *a, **k: np.empty(*a, **k).view(Matrix),
+        ascontiguousarray=lambda x: np.ascontiguousarray(x).view(Matrix),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch, recording():
+        patch.setattr(gemm, "_handle", lambda xp, device: (Cublas(), None, None))
+        a, b = drawn(m, k), drawn(k, n)
+        np.testing.assert_allclose(gemm.matmul(xp, a, b), np.matmul(a, b), rtol=1e-5, atol=1e-6)
+        a, b = drawn(groups, m, k), drawn(groups, k, n)
+        if groups:
+            np.testing.assert_allclose(gemm.group_matmul(xp, a, b), np.matmul(a, b), rtol=1e-5, atol=1e-6)
+
+
+def test_a_status_is_an_error():
+    with pytest.raises(RuntimeError, match="cublasGemmEx failed with status 14"):
+        gemm._check(14, "cublasGemmEx")

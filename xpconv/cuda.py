@@ -1,0 +1,157 @@
+"""CUDA graphs: a whole training step, recorded once and launched as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from .backend import Array, asarray, backend_of
+from .errors import DTypeError, ShapeError
+from .geometry import to_int
+from .kernels import graph
+
+__all__ = ["capture"]
+
+
+def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Callable[..., Any]:
+    """`step` as a function that a GPU runs from a recorded graph, without the host's part in every launch.
+
+    A small network's training step is over on the GPU long before the host has asked for it. Recorded, it is
+    one launch: forward, loss, backward and update, or an inference.
+
+        def step(x, y):
+            loss = criterion(model(x), y)
+            optimizer.zero_grad()
+            model.backward(criterion.backward(), input_grad=False)
+            optimizer.step()
+            return loss
+
+        fast = xpconv.cuda.capture(step, x, y)
+        for x, y in batches:
+            loss = fast(x, y)
+
+    First it runs `step` on the examples `warmup` times, which are real steps that update the parameters: they
+    compile the kernels and make the optimizer's buffers. Recording changes nothing. Every call then copies
+    its inputs into the graph's own, launches the graph, and returns its outputs, which the next call
+    overwrites: copy what is to be kept. A changed learning rate takes effect, and dropout draws anew.
+
+    What a graph cannot hold: reading values on the host (`float(loss)`, `if`, boolean masks), copies from the
+    host, matrix products other than those of the layers, LARS and LAMB, inputs of other shapes, and whatever
+    Python does beside: it runs while recording only. Mode (`train`, `eval`) and settings of layers are those
+    at the recording. Nobody else may use the model from another stream while the graph runs.
+
+    On NumPy there is no graph: the same steps run one by one, warm-up included, so that one script gives the
+    same on both.
+
+    Args:
+        step: takes arrays, returns an array, a tuple of them or None.
+        examples: arrays of the shapes, dtypes and backend that `step` is to take.
+        warmup: how often to run `step` before; at least 1.
+
+    Raises:
+        ValueError: no examples, or `warmup` below 1.
+        RuntimeError: `step` does something that a graph cannot hold; the cause is chained.
+        ShapeError, DTypeError: at a call, inputs unlike the examples.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> model = xpconv.Dense(3, 2, rng=0)
+        >>> fast = xpconv.cuda.capture(lambda x: model(x), np.zeros((4, 3), "float32"), warmup=1)
+        >>> fast(np.zeros((4, 3), "float32")).shape
+        (4, 2)
+        >>> fast(np.zeros((5, 3), "float32"))
+        Traceback (most recent call last):
+        xpconv.errors.ShapeError: capture: input 0 has shape (5, 3), expected (4, 3), the example's
+    """
+    if not examples:
+        raise ValueError("capture: no examples; give arrays such as step takes: capture(step, x, y)")
+    to_int("capture: warmup", warmup, 1)
+    backend = backend_of(*examples)
+    if hasattr(backend.xp, "cuda"):
+        return _Captured(backend, step, examples, warmup)
+    return _Plain(backend, step, examples, warmup)
+
+
+class _Plain:
+    """The steps one by one; checks the inputs."""
+
+    def __init__(
+        self, backend: Any, step: Callable[..., Any], examples: tuple[Array, ...], warmup: int
+    ) -> None:
+        self._backend, self._step = backend, step
+        self._inputs = [x.copy() for x in examples]
+        self._begin(warmup)
+
+    def _begin(self, warmup: int) -> None:
+        for _ in range(warmup):
+            self._step(*self._inputs)
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self._step(*self._checked(inputs))
+
+    def _checked(self, inputs: tuple[Any, ...]) -> list[Array]:
+        if len(inputs) != len(self._inputs):
+            raise ShapeError(f"capture: got {len(inputs)} inputs, expected {len(self._inputs)}, as examples")
+        for i, (x, example) in enumerate(zip(inputs, self._inputs, strict=True)):
+            if tuple(x.shape) != example.shape:
+                raise ShapeError(
+                    f"capture: input {i} has shape {tuple(x.shape)}, expected {example.shape}, the example's"
+                )
+            if x.dtype != example.dtype:
+                raise DTypeError(
+                    f"capture: input {i} is {x.dtype}, expected {example.dtype}, the example's; "
+                    f"use x.astype('{example.dtype}')"
+                )
+        return [asarray(x, backend=self._backend.name) for x in inputs]
+
+
+class _Captured(_Plain):
+    """A graph, the stream that it runs on, and the pool that its memory is from, which lives as long."""
+
+    def _begin(self, warmup: int) -> None:
+        cuda = self._backend.xp.cuda
+        self._stream, self._pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
+        caller = cuda.get_current_stream()
+        self._stream.wait_event(caller.record())
+        with self._stream, cuda.using_allocator(self._pool.malloc):
+            super()._begin(warmup)  # from the pool too, so that recording finds its memory there
+            from .kernels.cupy import gemm
+
+            gemm.prepare(self._backend.xp)
+            self._stream.synchronize()
+            self._record()
+        caller.wait_event(self._stream.record())
+
+    def _record(self) -> None:
+        self._callbacks: list[Callable[[], None]] = []
+        token = graph.callbacks.set(self._callbacks)
+        self._stream.begin_capture()
+        try:
+            self._outputs = self._step(*self._inputs)
+        except BaseException as cause:
+            with suppress(self._backend.xp.cuda.runtime.CUDARuntimeError):  # that the recording is broken
+                self._stream.end_capture()
+            if not isinstance(cause, Exception):
+                raise
+            raise RuntimeError(
+                f"capture: step failed while it was recorded ({type(cause).__name__}: {cause}). A CUDA graph "
+                "cannot hold reading values on the host (float(loss), if, boolean masks), copies from the "
+                "host, and matrix products other than the layers'; see xpconv.cuda.capture"
+            ) from cause
+        finally:
+            graph.callbacks.reset(token)
+        self._graph = self._stream.end_capture()
+
+    def __call__(self, *inputs: Any) -> Any:
+        given = self._checked(inputs)
+        caller = self._backend.xp.cuda.get_current_stream()
+        self._stream.wait_event(caller.record())
+        with self._stream:
+            for own, x in zip(self._inputs, given, strict=True):
+                own[...] = x
+            for callback in self._callbacks:
+                callback()
+            self._graph.launch(self._stream)
+        caller.wait_event(self._stream.record())
+        return self._outputs

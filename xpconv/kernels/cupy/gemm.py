@@ -1,0 +1,106 @@
+"""Matrix products: CuPy's, or while a graph is captured, which CuPy refuses then, cuBLAS's by `ctypes`."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+from ...backend import Array
+from ..graph import capturing
+from .launch import SUMS
+
+WORKSPACE = 32 << 20  # bytes
+TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
+COMPUTE = {
+    "float32": (68, ctypes.c_float),
+    "float64": (70, ctypes.c_double),
+}  # cublasComputeType, its scalars
+POINTER, INT = ctypes.c_void_p, ctypes.c_int
+
+
+def matmul(xp: Any, a: Array, b: Array) -> Array:
+    """`a @ b` of two matrices."""
+    return _gemm(xp, a, b, xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype)) if capturing() else a @ b
+
+
+def group_matmul(xp: Any, a: Array, b: Array) -> Array:
+    """`a[g] @ b[g]` for every group; a plain 2-D product for one group, as cuBLAS likes it best."""
+    if a.shape[0] == 1:
+        return matmul(xp, a[0], b[0])[None]
+    if not capturing():
+        return xp.matmul(a, b)
+    y = xp.empty((a.shape[0], a.shape[1], b.shape[2]), dtype=a.dtype)
+    for g in range(a.shape[0]):
+        _gemm(xp, a[g], b[g], y[g])
+    return y
+
+
+def prepare(xp: Any) -> None:
+    """Make what a product in a capture needs, as memory for it cannot be asked for there."""
+    _handle(xp, xp.cuda.Device().id)
+
+
+def _gemm(xp: Any, a: Array, b: Array, y: Array) -> Array:
+    """`y = a @ b`: in cuBLAS's column-major eyes memory is transposed, and `yᵀ = bᵀ aᵀ`."""
+    if not y.size or not a.shape[1]:
+        y[...] = 0
+        return y
+    library, handle, _ = _handle(xp, xp.cuda.Device().id)
+    _check(library.cublasSetStream_v2(handle, xp.cuda.get_current_stream().ptr), "cublasSetStream")
+    compute, scalar = COMPUTE[SUMS[str(a.dtype)]]
+    one, zero, kind = scalar(1), scalar(0), TYPES[str(a.dtype)]
+    a, flip_a, lead_a = _operand(xp, a)
+    b, flip_b, lead_b = _operand(xp, b)
+    status = library.cublasGemmEx(
+        handle, flip_b, flip_a, y.shape[1], y.shape[0], a.shape[1], ctypes.byref(one),
+        b.data.ptr, kind, lead_b, a.data.ptr, kind, lead_a, ctypes.byref(zero), y.data.ptr, kind,
+        y.shape[1], compute, -1,
+    )  # fmt: skip
+    _check(status, "cublasGemmEx")
+    return y
+
+
+def _operand(xp: Any, x: Array) -> tuple[Array, int, int]:
+    """A matrix whose rows or columns are contiguous, whether it is the columns, and the step between them."""
+    if not x.flags.c_contiguous and x.T.flags.c_contiguous:
+        return x, 1, x.shape[0]
+    x = xp.ascontiguousarray(x)
+    return x, 0, x.shape[1]
+
+
+@functools.cache
+def _handle(xp: Any, device: int) -> tuple[Any, Any, Array]:
+    """cuBLAS, a handle of our own, and its workspace."""
+    library = _library(xp)
+    handle = POINTER()
+    _check(library.cublasCreate_v2(ctypes.byref(handle)), "cublasCreate")
+    workspace = xp.empty(WORKSPACE, dtype="uint8")
+    _check(library.cublasSetStream_v2(handle, xp.cuda.get_current_stream().ptr), "cublasSetStream")
+    _check(library.cublasSetWorkspace_v2(handle, workspace.data.ptr, WORKSPACE), "cublasSetWorkspace")
+    return library, handle, workspace
+
+
+def _library(xp: Any) -> Any:
+    name = f"libcublas.so.{xp.cuda.runtime.runtimeGetVersion() // 1000}"
+    one = xp.ones((1, 1), dtype="float32")
+    xp.matmul(one, one)  # so that CuPy has found and loaded it, wherever it is
+    try:
+        library = ctypes.CDLL(name)
+    except OSError as cause:
+        raise RuntimeError(
+            f"a matrix product in a captured graph needs {name}, which cannot be loaded"
+        ) from cause
+    library.cublasCreate_v2.argtypes = [POINTER]
+    library.cublasSetStream_v2.argtypes = [POINTER, POINTER]
+    library.cublasSetWorkspace_v2.argtypes = [POINTER, POINTER, ctypes.c_size_t]
+    library.cublasGemmEx.argtypes = [
+        POINTER, INT, INT, INT, INT, INT, POINTER, POINTER, INT, INT, POINTER, INT, INT,
+        POINTER, POINTER, INT, INT, INT, INT,
+    ]  # fmt: skip
+    return library
+
+
+def _check(status: int, what: str) -> None:
+    if status:
+        raise RuntimeError(f"{what} failed with status {status} of cublasStatus_t")
