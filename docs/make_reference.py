@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import xpconv
+import xpconv.cuda
 import xpconv.data
 import xpconv.models
 import xpconv.testing
@@ -23,6 +24,7 @@ ROOMS = {
     "xpconv.models": "Models",
     "xpconv.kernels": "Speed",
     "xpconv.explain": "Speed",
+    "xpconv.cuda": "The GPU",
     "xpconv.testing": "Checks",
     "xpconv.errors": "Errors",
 }
@@ -44,6 +46,7 @@ def public() -> dict[str, dict[str, Any]]:
         ("xpconv.init", xpconv.init),
         ("xpconv.data", xpconv.data),
         ("xpconv.models", xpconv.models),
+        ("xpconv.cuda", xpconv.cuda),
         ("xpconv.testing", xpconv.testing),
         ("xpconv.errors", xpconv.errors),
     ):

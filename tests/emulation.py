@@ -69,7 +69,10 @@ class RawKernel:
     def __call__(self, grid, block, args):
         plain = [self._plain(a) for a in args]
         pointers = (ctypes.c_void_p * len(plain))(*[ctypes.addressof(p) for p in plain])
-        few = min(int(*grid), 3), min(int(*block), 5)  # every kernel loops over what its grid leaves: faster so
+        few = (
+            min(int(*grid), 3),
+            min(int(*block), 5),
+        )  # every kernel loops over what its grid leaves: faster so
         wanted = self._function(*few, pointers, len(plain))
         if wanted >= 0:
             raise TypeError(f"{self.name}: {len(plain)} arguments, expected {wanted}")

@@ -34,6 +34,7 @@ ROOMS = [
     "data",
     "models",
     "explain",
+    "cuda",
     "testing",
     "info",
 ]
@@ -193,7 +194,7 @@ def test_reference_page_is_up_to_date(monkeypatch):
 
 def test_models_and_testing_come_when_asked_for():
     code = (
-        "import sys, xpconv; print([m for m in ('models', 'testing') if f'xpconv.{m}' in sys.modules]);"
+        "import sys, xpconv; print([m for m in ('cuda', 'models', 'testing') if f'xpconv.{m}' in sys.modules]);"
         "print(xpconv.models.unet.__name__, xpconv.testing.gradcheck.__name__)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

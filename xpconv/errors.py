@@ -36,6 +36,10 @@ class BackendError(LayerError, TypeError):
     """Arrays of different array modules meet, or an object belongs to no registered backend."""
 
 
+class OutOfMemoryError(LayerError, MemoryError):
+    """A layer found no memory. What forwards kept is dropped: the model is usable, with a smaller batch."""
+
+
 class BackendUnavailableError(RuntimeError):
     """The backend asked for cannot be used on this machine."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from traceback import clear_frames
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating, use_backend
-from ..errors import BackendError, DTypeError, LayerError, ShapeError, StateDictError
+from ..errors import BackendError, DTypeError, LayerError, OutOfMemoryError, ShapeError, StateDictError
 from .memory import Memory, next_serial
 
 Self = TypeVar("Self", bound="Layer")
@@ -136,9 +137,34 @@ class Layer(Memory):
             return self.forward(*inputs)
         except BaseException as error:
             self._forget_since(start)
+            if isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):
+                raise self._out_of_memory(error, "forward", *inputs) from error
             if isinstance(error, LayerError):
                 error.passes(self, self.children())
             raise
+
+    def _back(self, grad_output: Array | None, input_grad: bool) -> Array | None:
+        """`backward` as containers call it: memory that runs out is told where."""
+        try:
+            return self.backward(grad_output, input_grad=input_grad)
+        except OutOfMemoryError:
+            raise
+        except MemoryError as error:
+            raise self._out_of_memory(error, "backward", grad_output) from error
+
+    def _out_of_memory(self, error: MemoryError, direction: str, *inputs: Any) -> OutOfMemoryError:
+        """The error to raise; what the failed call still holds is let go, and the pool is cleaned."""
+        clear_frames(error.__traceback__)
+        xp = get_xp(*inputs)
+        if hasattr(xp, "get_default_memory_pool"):
+            xp.get_default_memory_pool().free_all_blocks()
+        shapes = " and ".join(str(tuple(x.shape)) for x in inputs)
+        told = OutOfMemoryError(
+            f"{type(self).__name__}.{direction}: out of memory with an input of shape {shapes}: {error}. Try "
+            "a smaller batch, float16, or for inference `with xpconv.no_grad():`"
+        )
+        told.passes(self, {})
+        return told
 
     # --- parameters and children -------------------------------------------------------------------
 

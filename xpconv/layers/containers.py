@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import ClassVar, TypeVar
 
 from ..backend import Array, get_xp
-from ..errors import ShapeError
+from ..errors import OutOfMemoryError, ShapeError
 from ..geometry import to_int
 from ..ops.linear import add
 from .base import Layer
@@ -103,9 +103,11 @@ class Sequential(_Container):
         grad: Array | None = grad_output
         try:
             for i in reversed(range(last, len(layers))):
-                grad = layers[i].backward(grad, input_grad=input_grad or i > last)
-        except BaseException:
+                grad = layers[i]._back(grad, input_grad or i > last)
+        except BaseException as error:
             self._forget_since(start)
+            if isinstance(error, OutOfMemoryError):
+                error.passes(self, self.children())
             raise
         for layer in layers[:last]:
             layer._forget_since(start)
@@ -156,11 +158,13 @@ class Parallel(_Container):
         total: Array | None = None
         try:
             for branch, grad in zip(reversed(list(self)), reversed(grads), strict=True):
-                part = branch.backward(grad, input_grad)
+                part = branch._back(grad, input_grad)
                 if input_grad:
                     total = part if total is None else add(get_xp(total, part), total, part)
-        except BaseException:
+        except BaseException as error:
             self._forget_since(start)
+            if isinstance(error, OutOfMemoryError):
+                error.passes(self, self.children())
             raise
         return total
 
@@ -275,7 +279,9 @@ class Residual(Layer):
             if self.shortcut is not None:
                 side = self.shortcut.backward(grad_output, input_grad)
             main = self.body.backward(grad_output, input_grad)
-        except BaseException:
+        except BaseException as error:
             self._forget_since(start)
+            if isinstance(error, OutOfMemoryError):
+                error.passes(self, self.children())
             raise
         return main + side if main is not None and input_grad else None

@@ -1,0 +1,82 @@
+"""Memory that runs out, planted: the error says where, and the model works on."""
+
+import weakref
+
+import numpy as np
+import pytest
+
+import xpconv
+from xpconv.errors import OutOfMemoryError
+
+
+class Greedy(xpconv.Layer):
+    """Has no memory for more than three images in `direction`."""
+
+    def __init__(self, direction):
+        self.direction = direction
+        self.held = []  # weak references to what a failed call was working with
+
+    def allocate(self, direction, x):
+        work = x + 1
+        if direction == self.direction and len(x) > 3:
+            if isinstance(work, np.ndarray):
+                self.held.append(weakref.ref(work))
+            raise MemoryError("Out of memory allocating 4,096 bytes")
+
+    def forward(self, x):
+        self.allocate("forward", x)
+        return self.keep(x * 1)
+
+    def backward(self, grad_output, input_grad=True):
+        self.recall(grad_output)
+        self.allocate("backward", grad_output)
+        return grad_output if input_grad else None
+
+
+def model(direction):
+    block = xpconv.Residual(xpconv.Dense(2, 2, rng=0), Greedy(direction))
+    return xpconv.Sequential(xpconv.Dense(3, 2, rng=0), block)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_it_names_the_layer_and_a_smaller_batch_works(direction, backend):
+    net = model(direction)
+    greedy = net[1].body[1]
+
+    def step(count):
+        y = net(xpconv.asarray(np.ones((count, 3), "float32")))
+        net.backward(xpconv.get_xp().ones_like(y), input_grad=False)
+
+    with pytest.raises(OutOfMemoryError) as info:
+        step(4)
+    assert isinstance(info.value, MemoryError)
+    assert isinstance(info.value.__cause__, MemoryError)
+    assert str(info.value) == (
+        f"Greedy.{direction}: out of memory with an input of shape (4, 2): Out of memory allocating 4,096 bytes. "
+        "Try a smaller batch, float16, or for inference `with xpconv.no_grad():` (layer 1.body.1)"
+    )
+    assert [ref() for ref in greedy.held] == [None] * len(greedy.held)  # while the error is still there
+    assert not any(layer._stack() for _, layer in net.named_layers())
+    net.zero_grad()
+    step(3)
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_the_pool_is_cleaned(monkeypatch):
+    freed = []
+
+    class Pool:
+        def free_all_blocks(self):
+            freed.append(True)
+
+    with xpconv.use_backend("double") as xp:
+        monkeypatch.setitem(vars(xp), "get_default_memory_pool", Pool)
+        with pytest.raises(OutOfMemoryError):
+            Greedy("forward")(xpconv.asarray(np.ones((4, 2))))
+    assert freed == [True]
+
+
+def test_numpys_own_error_is_told_too():
+    conv = xpconv.Conv2d(1, 1, 1)
+    with pytest.raises(OutOfMemoryError, match=r"Conv2d\.forward: .* Unable to allocate .*"):
+        conv(np.broadcast_to(np.float32(0), (1 << 22, 1, 1 << 12, 1 << 12)))
