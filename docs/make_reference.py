@@ -22,6 +22,7 @@ ROOMS = {
     "xpconv.random": "Random numbers",
     "xpconv.data": "Data",
     "xpconv.models": "Models",
+    "xpconv.kernels.precision": "The GPU",
     "xpconv.kernels": "Speed",
     "xpconv.explain": "Speed",
     "xpconv.cuda": "The GPU",
@@ -54,7 +55,7 @@ def public() -> dict[str, dict[str, Any]]:
             thing = getattr(module, name)
             home = getattr(thing, "__module__", "")
             room = next((t for r, t in ROOMS.items() if home == r or home.startswith(r + ".")), None)
-            if room and (prefix == "xpconv" or home.startswith(prefix)):
+            if room and (prefix in ("xpconv", "xpconv.cuda") or home.startswith(prefix)):
                 found[room].setdefault(f"{prefix}.{name}", thing)
     return {title: things for title, things in found.items() if things}
 

@@ -261,3 +261,19 @@ def test_products_in_a_capture_are_cublas_calls_in_column_major_order(data):
 def test_a_status_is_an_error():
     with pytest.raises(RuntimeError, match="cublasGemmEx failed with status 14"):
         gemm._check(14, "cublasGemmEx")
+
+
+def test_cupy_is_told_of_tf32_once_it_is_switched(monkeypatch):
+    told = []
+    core = types.SimpleNamespace(set_compute_type=lambda *a: told.append(a))
+    xp = types.SimpleNamespace(_core=core)
+    one = np.ones((1, 1))
+    gemm.matmul(xp, one, one)
+    xpconv.cuda.allow_tf32()
+    assert xpconv.cuda.tf32_allowed()
+    for _ in range(2):
+        gemm.matmul(xp, one, one)
+    xpconv.cuda.allow_tf32(False)
+    gemm.group_matmul(xp, one[None], one[None])
+    assert told == [("f", 7), ("f", 1)]
+    assert not xpconv.cuda.tf32_allowed()

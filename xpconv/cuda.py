@@ -1,4 +1,4 @@
-"""CUDA graphs: a whole training step, recorded once and launched as one."""
+"""What only a GPU has: a training step recorded as one CUDA graph, and TensorFloat-32."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from .backend import Array, asarray, backend_of
 from .errors import DTypeError, ShapeError
 from .geometry import to_int
 from .kernels import graph
+from .kernels.precision import allow_tf32, tf32_allowed
 
-__all__ = ["capture"]
+__all__ = ["allow_tf32", "capture", "tf32_allowed"]
 
 
 def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Callable[..., Any]:

@@ -381,7 +381,14 @@ def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Arra
 
 
 def update(
-    xp: Any, name: str, p: Array, g: Array, moments: list[Array | None], settings: Array, counters: Array
+    xp: Any,
+    name: str,
+    p: Array,
+    g: Array,
+    moments: list[Array | None],
+    settings: Array,
+    counters: Array,
+    skip: Array | None = None,
 ) -> bool:
     """Whether there is a kernel for the step of optimizer `name`, and it is done: not here."""
     return False

@@ -56,17 +56,19 @@ class Loss(Memory):
             scale = 1 / xp.where(count == 0, math.nan, count)
         return self.keep((total * scale).astype(dtype), xp, dtype, scale, saved)
 
-    def backward(self, grad_output: Array | float = 1.0) -> Any:
+    def backward(self, grad_output: Any = 1.0) -> Any:
         """Gradient with respect to `input`, of its shape and dtype; a tuple where there are several inputs.
 
         Args:
-            grad_output: what to multiply it by: a number, or with `reduction='none'` an array of the
-                losses' shape.
+            grad_output: what to multiply it by: a number, or an array of the loss's shape and dtype, or of
+                float32 for losses of two bytes (such as `GradScaler.scale`).
         """
         if isinstance(grad_output, Real):
             self._latest()
             grad_output = float(grad_output)  # of NumPy's scalars too, which would promote
             xp, dtype, scale, saved = self._stack().pop().saved
+        elif str(getattr(grad_output, "dtype", "")) == "float32" and self._latest().dtype.itemsize == 2:
+            xp, dtype, scale, saved = self.recall((grad_output * 0).astype(self._latest().dtype))
         else:
             xp, dtype, scale, saved = self.recall(grad_output)
         grads = self._backward(xp, grad_output * scale, *saved)

@@ -11,6 +11,7 @@ from .base import Optimizer
 from .clip import clip_grad_norm_, clip_grad_value_
 from .ema import ExponentialMovingAverage
 from .large_batch import LAMB, LARS, Lion
+from .scaler import GradScaler
 from .schedule import (
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
@@ -35,6 +36,7 @@ __all__ = [
     "CosineAnnealingWarmRestarts",
     "ExponentialLR",
     "ExponentialMovingAverage",
+    "GradScaler",
     "LRScheduler",
     "LinearLR",
     "Lion",

@@ -16,6 +16,7 @@ from ..kernels import portable
 from ..kernels.graph import before_replay, capturing
 from ..layers.base import Parameter
 
+NARROW = ("float16", "bfloat16")  # parameters of these have a float32 self, which is updated
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 
 
@@ -32,7 +33,9 @@ class Run(NamedTuple):
 class Optimizer:
     """Base of all optimizers.
 
-    With `maximize` among its settings, a group goes up the gradient instead of down.
+    With `maximize` among its settings, a group goes up the gradient instead of down. Parameters of float16 or
+    bfloat16, whose digits a small step would not reach, have a copy in float32 here that is updated; they get
+    its rounded values.
 
     Args:
         params: parameters (`model.parameters()`), or a list of groups `{"params": …, "lr": …}`, each with
@@ -81,8 +84,12 @@ class Optimizer:
         for parameter in self._params:
             parameter.grad = None
 
-    def step(self) -> None:
+    def step(self, skip: Array | None = None) -> None:
         """Update every parameter that has a gradient.
+
+        Args:
+            skip: a 0-d bool array: where it is true, nothing changes, and the step does not count. Reading it
+                waits for a GPU, unless the optimizer is a kernel there (all but LARS and LAMB).
 
         Raises:
             RuntimeError: none has, or the parameters were moved to another backend or dtype.
@@ -94,8 +101,10 @@ class Optimizer:
             )
         self._adopt()
         for run in list(self._runs()):
-            if self.kernel and self._run_kernel(run):
+            if self.kernel and self._run_kernel(run, skip):
                 continue
+            if skip is not None and bool(skip):
+                return
             if capturing():
                 raise RuntimeError(
                     f"{name}.step: in a captured step its settings would stay as they are now; take an "
@@ -107,6 +116,7 @@ class Optimizer:
                 )
             else:
                 self._update_part(run, slice(0, run.where.stop - run.where.start))
+        self._narrow()
         stepped = [p.grad is not None for p in self._params]
         if capturing():
             before_replay(partial(self._prepare_replay, stepped))
@@ -124,7 +134,7 @@ class Optimizer:
             self._settings_on_device(group)
         self._count(stepped)
 
-    def _run_kernel(self, run: Run) -> bool:
+    def _run_kernel(self, run: Run, skip: Array | None) -> bool:
         """Update a run with one launch, where the device has a kernel."""
         kernel = kernels.of(self._backend.xp).update
         if kernel is portable.update:
@@ -136,7 +146,7 @@ class Optimizer:
         moments = [self._moment(m, run) if m else None for m in self._kernel_moments(run.group)]
         done: bool = kernel(
             self._backend.xp, self.kernel, self._data[run.where], self._grad[run.where], moments,
-            self._settings_on_device(run.group), counters,
+            self._settings_on_device(run.group), counters, skip,
         )  # fmt: skip
         return done
 
@@ -246,7 +256,8 @@ class Optimizer:
         except BackendError as error:
             raise BackendError(f"{name}: params: {error}") from None
         dtypes = sorted({str(p.dtype) for p in self._params})
-        if len(dtypes) > 1:
+        narrow = [d for d in dtypes if d in NARROW]
+        if len(dtypes) > 1 and (len(narrow) != 1 or dtypes != sorted(["float32", *narrow])):
             raise DTypeError(
                 f"{name}: params are of {' and '.join(dtypes)}; call model.to(dtype={dtypes[0]!r})"
             )
@@ -255,18 +266,38 @@ class Optimizer:
         for parameter in self._params:
             stops.append(stops[-1] + parameter.size)
         self._slices = [slice(a, b) for a, b in pairwise(stops)]
-        self._data = xp.empty(stops[-1], dtype=self._params[0].dtype)
+        self._data = xp.empty(stops[-1], dtype="float32" if narrow else dtypes[0])
+        self._narrowed: Array = (
+            xp.zeros(stops[-1], dtype=narrow[0]) if narrow else None
+        )  # of all, in the parameters' two bytes
         self._grad = xp.zeros_like(self._data)
         self._moments: dict[str, Array] = {}
         self._settings: dict[int, tuple[list[float], Array]] = {}  # of each group, on a device
         self._data_views = self._views(self._data)
         self._grad_views = self._views(self._grad)
-        for parameter, view in zip(self._params, self._data_views, strict=True):
+        for i, (parameter, view) in enumerate(zip(self._params, self._data_views, strict=True)):
             view[...] = parameter.data
-            parameter.data = view
+            if str(parameter.dtype) in NARROW:
+                narrowed: Array = self._narrowed
+                self._data_views[i] = narrowed[self._slices[i]].reshape(parameter.shape)
+                self._data_views[i][...] = parameter.data
+            parameter.data = self._data_views[i]
 
     def _views(self, flat: Array) -> list[Array]:
         return [flat[s].reshape(p.shape) for s, p in zip(self._slices, self._params, strict=True)]
+
+    def _narrow(self) -> None:
+        """Give the parameters of two bytes their new values."""
+        if self._narrowed is not None:
+            self._narrowed[...] = self._data
+
+    def _widen(self) -> None:
+        """Bring what was written into parameters of two bytes since into their float32 selves."""
+        xp = self._backend.xp
+        for parameter, where in zip(self._params, self._slices, strict=True):
+            if str(parameter.dtype) in NARROW:
+                wide, narrow = self._data[where], self._narrowed[where]
+                wide[...] = xp.where(wide.astype(narrow.dtype) == narrow, wide, narrow.astype(wide.dtype))
 
     def _adopt(self) -> None:
         """Bring in what was assigned to `.data` or `.grad` since: gradients come as arrays of their own."""
@@ -277,7 +308,8 @@ class Optimizer:
                 array, view = getattr(parameter, attribute), views[i]
                 if array is view or array is None:
                     continue
-                if backend_of(array) is not self._backend or array.dtype != view.dtype:
+                known = array.dtype == view.dtype or (attribute == "grad" and array.dtype == parameter.dtype)
+                if backend_of(array) is not self._backend or not known:
                     raise RuntimeError(
                         f"{name}.step: a parameter's {attribute} is now {array.dtype} on "
                         f"{backend_of(array).name}, but the optimizer holds {view.dtype} on "
@@ -288,12 +320,17 @@ class Optimizer:
                         f"{name}.step: a parameter's {attribute} has shape {array.shape}, "
                         f"expected {view.shape}"
                     )
-                if any(xp.may_share_memory(array, flat) for flat in (self._data, self._grad)):
+                if any(xp.may_share_memory(array, flat) for flat in self._buffers()):
                     array = array.copy()  # another parameter's view, perhaps about to be written
                 incoming.append((parameter, attribute, view, array))
         for parameter, attribute, view, array in incoming:
             view[...] = array
             setattr(parameter, attribute, view)
+        if self._narrowed is not None:
+            self._widen()
+
+    def _buffers(self) -> list[Array]:
+        return [flat for flat in (self._data, self._grad, self._narrowed) if flat is not None]
 
     def _runs(self) -> Iterator[Run]:
         """Neighbours in the buffers that take the same update, as few as can be: one, as a rule."""

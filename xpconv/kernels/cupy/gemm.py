@@ -7,6 +7,7 @@ import functools
 from typing import Any
 
 from ...backend import Array
+from .. import precision
 from ..graph import capturing
 from .launch import SUMS
 
@@ -16,12 +17,16 @@ COMPUTE = {
     "float32": (68, ctypes.c_float),
     "float64": (70, ctypes.c_double),
 }  # cublasComputeType, its scalars
+COMPUTE_TF32 = 77
 POINTER, INT = ctypes.c_void_p, ctypes.c_int
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """`a @ b` of two matrices."""
-    return _gemm(xp, a, b, xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype)) if capturing() else a @ b
+    if capturing():
+        return _gemm(xp, a, b, xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype))
+    precision.tell(xp)
+    return a @ b
 
 
 def group_matmul(xp: Any, a: Array, b: Array) -> Array:
@@ -49,6 +54,8 @@ def _gemm(xp: Any, a: Array, b: Array, y: Array) -> Array:
     library, handle, _ = _handle(xp, xp.cuda.Device().id)
     _check(library.cublasSetStream_v2(handle, xp.cuda.get_current_stream().ptr), "cublasSetStream")
     compute, scalar = COMPUTE[SUMS[str(a.dtype)]]
+    if str(a.dtype) == "float32" and precision.tf32_allowed():
+        compute = COMPUTE_TF32
     one, zero, kind = scalar(1), scalar(0), TYPES[str(a.dtype)]
     a, flip_a, lead_a = _operand(xp, a)
     b, flip_b, lead_b = _operand(xp, b)

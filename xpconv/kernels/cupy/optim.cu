@@ -1,7 +1,7 @@
 // Optimizers: a one-thread kernel moves the step count on and works out the step's coefficients k in float64, then
 // one launch updates the flat buffers. Both are on the device, so that a replayed graph counts and sees a new rate.
 // s are the group's settings, which begin with lr, weight_decay and the gradient's sign; counters (params, 2) hold
-// each parameter's number of steps, and for NAdam the product of its μ.
+// each parameter's number of steps, and for NAdam the product of its μ. Where `skip` is true, nothing is done.
 
 // One more step for parameter i; its number.
 __device__ inline double next_step(double* counters, INDEX i) { return counters[2 * i] += 1; }
@@ -16,7 +16,8 @@ __device__ inline void adam_shared(const double* s, double* k) {
     k[5] = s[5];
 }
 
-extern "C" __global__ void prepare_adam(long long size, const double* s, double* counters, double* k) {
+extern "C" __global__ void prepare_adam(long long size, const double* s, double* counters, double* k, const bool* skip) {
+    if (skip && *skip) return;
     FOR_EACH(i, size) {
         const double t = next_step(counters, i);
         if (i) continue;
@@ -27,7 +28,8 @@ extern "C" __global__ void prepare_adam(long long size, const double* s, double*
     }
 }
 
-extern "C" __global__ void prepare_nadam(long long size, const double* s, double* counters, double* k) {
+extern "C" __global__ void prepare_nadam(long long size, const double* s, double* counters, double* k, const bool* skip) {
+    if (skip && *skip) return;
     FOR_EACH(i, size) {
         const double t = next_step(counters, i);
         const double mu = s[3] * (1 - 0.5 * pow(0.96, t * s[7])), after = s[3] * (1 - 0.5 * pow(0.96, (t + 1) * s[7]));
@@ -40,7 +42,8 @@ extern "C" __global__ void prepare_nadam(long long size, const double* s, double
     }
 }
 
-extern "C" __global__ void prepare_radam(long long size, const double* s, double* counters, double* k) {
+extern "C" __global__ void prepare_radam(long long size, const double* s, double* counters, double* k, const bool* skip) {
+    if (skip && *skip) return;
     FOR_EACH(i, size) {
         const double t = next_step(counters, i);
         if (i) continue;
@@ -55,7 +58,8 @@ extern "C" __global__ void prepare_radam(long long size, const double* s, double
     }
 }
 
-extern "C" __global__ void adam(long long size, T* p, const T* g, T* m, T* v, T* largest, const double* k) {
+extern "C" __global__ void adam(long long size, T* p, const T* g, T* m, T* v, T* largest, const double* k, const bool* skip) {
+    if (skip && *skip) return;
     FOR_EACH(i, size) {
         const SUM grad = (SUM)k[2] * (SUM)g[i] + (SUM)k[0] * (SUM)p[i];
         const SUM mean = (SUM)k[3] * (SUM)m[i] + (SUM)(1 - k[3]) * grad;
@@ -73,7 +77,8 @@ extern "C" __global__ void adam(long long size, T* p, const T* g, T* m, T* v, T*
 }
 
 // s: momentum, dampening, nesterov at 3…5. Only steps with momentum count, as the first of them starts m.
-extern "C" __global__ void prepare_sgd(long long size, const double* s, double* counters, double* k) {
+extern "C" __global__ void prepare_sgd(long long size, const double* s, double* counters, double* k, const bool* skip) {
+    if (skip && *skip) return;
     FOR_EACH(i, size) {
         const double t = s[3] ? next_step(counters, i) : 0;
         if (i) continue;
@@ -82,7 +87,8 @@ extern "C" __global__ void prepare_sgd(long long size, const double* s, double* 
     }
 }
 
-extern "C" __global__ void sgd(long long size, T* p, const T* g, T* m, const double* k) {
+extern "C" __global__ void sgd(long long size, T* p, const T* g, T* m, const double* k, const bool* skip) {
+    if (skip && *skip) return;
     FOR_EACH(i, size) {
         SUM grad = (SUM)k[2] * (SUM)g[i] + (SUM)k[1] * (SUM)p[i];
         if (k[3]) {
@@ -95,7 +101,8 @@ extern "C" __global__ void sgd(long long size, T* p, const T* g, T* m, const dou
 }
 
 // k: alpha, eps, momentum at 3…5.
-extern "C" __global__ void rmsprop(long long size, T* p, const T* g, T* v, T* mean, T* momentum, const double* k) {
+extern "C" __global__ void rmsprop(long long size, T* p, const T* g, T* v, T* mean, T* momentum, const double* k, const bool* skip) {
+    if (skip && *skip) return;
     FOR_EACH(i, size) {
         const SUM grad = (SUM)k[2] * (SUM)g[i] + (SUM)k[1] * (SUM)p[i], fresh = (SUM)(1 - k[3]);
         SUM variance = (SUM)k[3] * (SUM)v[i] + fresh * (grad * grad);
@@ -115,7 +122,8 @@ extern "C" __global__ void rmsprop(long long size, T* p, const T* g, T* v, T* me
 }
 
 // s: lr_decay, initial_accumulator_value, eps at 3…5.
-extern "C" __global__ void prepare_adagrad(long long size, const double* s, double* counters, double* k) {
+extern "C" __global__ void prepare_adagrad(long long size, const double* s, double* counters, double* k, const bool* skip) {
+    if (skip && *skip) return;
     FOR_EACH(i, size) {
         const double t = next_step(counters, i);
         if (i) continue;
@@ -127,7 +135,8 @@ extern "C" __global__ void prepare_adagrad(long long size, const double* s, doub
     }
 }
 
-extern "C" __global__ void adagrad(long long size, T* p, const T* g, T* v, const double* k) {
+extern "C" __global__ void adagrad(long long size, T* p, const T* g, T* v, const double* k, const bool* skip) {
+    if (skip && *skip) return;
     FOR_EACH(i, size) {
         const SUM grad = (SUM)k[2] * (SUM)g[i] + (SUM)k[1] * (SUM)p[i];
         const SUM square = (SUM)v[i] + (SUM)k[3] + grad * grad;
@@ -137,7 +146,8 @@ extern "C" __global__ void adagrad(long long size, T* p, const T* g, T* v, const
 }
 
 // k: betas at 3, 4.
-extern "C" __global__ void lion(long long size, T* p, const T* g, T* m, const double* k) {
+extern "C" __global__ void lion(long long size, T* p, const T* g, T* m, const double* k, const bool* skip) {
+    if (skip && *skip) return;
     FOR_EACH(i, size) {
         const SUM grad = (SUM)k[2] * (SUM)g[i], mean = (SUM)m[i];
         const SUM direction = (SUM)k[3] * mean + (SUM)(1 - k[3]) * grad;

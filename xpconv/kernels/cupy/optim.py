@@ -13,16 +13,23 @@ COEFFICIENTS = 9  # at most
 
 
 def update(
-    xp: Any, name: str, p: Array, g: Array, moments: list[Array | None], settings: Array, counters: Array
+    xp: Any,
+    name: str,
+    p: Array,
+    g: Array,
+    moments: list[Array | None],
+    settings: Array,
+    counters: Array,
+    skip: Array | None = None,
 ) -> bool:
     """As `portable.update`, but done."""
-    coefficients = settings
+    coefficients, pointer = settings, 0 if skip is None else skip
     if name in COUNTED:
         coefficients = xp.empty(COEFFICIENTS, dtype="float64")
         launch(
-            xp, FILE, f"prepare_{name}", counters.shape[0], settings, counters, coefficients,
+            xp, FILE, f"prepare_{name}", counters.shape[0], settings, counters, coefficients, pointer,
             dtype=str(p.dtype),
         )  # fmt: skip
     pointers = [0 if m is None else m for m in moments]
-    launch(xp, FILE, COUNTED.get(name, name), p.size, p, g, *pointers, coefficients)
+    launch(xp, FILE, COUNTED.get(name, name), p.size, p, g, *pointers, coefficients, pointer)
     return True

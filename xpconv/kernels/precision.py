@@ -1,0 +1,45 @@
+"""How exact products in float32 are on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_tf32: bool | None = None  # None: nobody has said, so CuPy's own setting stays
+_told = True  # whether CuPy knows
+COMPUTE_DEFAULT, COMPUTE_TF32 = 1, 7  # CuPy's
+
+
+def allow_tf32(allow: bool = True) -> None:
+    """Let float32 products on a GPU round their factors to TensorFloat-32, for all threads.
+
+    That is 10 bits of mantissa instead of 23, and faster, from compute capability 8.0 on; sums stay in
+    float32. Off by default, unlike in PyTorch for convolutions. On a CPU it does nothing.
+
+    Example:
+        >>> import xpconv
+        >>> xpconv.cuda.allow_tf32()
+        >>> xpconv.cuda.tf32_allowed()
+        True
+        >>> xpconv.cuda.allow_tf32(False)
+    """
+    global _tf32, _told
+    _tf32, _told = bool(allow), False
+
+
+def tf32_allowed() -> bool:
+    """Whether `allow_tf32` is on.
+
+    Example:
+        >>> import xpconv
+        >>> xpconv.cuda.tf32_allowed()
+        False
+    """
+    return bool(_tf32)
+
+
+def tell(xp: Any) -> None:
+    """Let CuPy's own products know, before the next one."""
+    global _told
+    if not _told and hasattr(xp, "_core"):
+        xp._core.set_compute_type("f", COMPUTE_TF32 if _tf32 else COMPUTE_DEFAULT)
+        _told = True
