@@ -66,6 +66,10 @@ def cuda(monkeypatch):
     log = []
     call = emulation.RawKernel.__call__
 
+    class Event(str):
+        def synchronize(self):
+            log.append("host waits")
+
     class Graph:
         def __init__(self, launches):
             self.launches = launches
@@ -88,7 +92,7 @@ def cuda(monkeypatch):
             log.append(f"leave {self.name}")
 
         def record(self):
-            return self.name
+            return Event(self.name)
 
         def wait_event(self, event):
             log.append(f"{self.name} waits for {event}")
@@ -116,7 +120,7 @@ def cuda(monkeypatch):
     callers = Stream("caller")
     monkeypatch.setitem(vars(double.xp), "cuda", types.SimpleNamespace(
         Stream=Stream, MemoryPool=lambda: types.SimpleNamespace(malloc=None), get_current_stream=lambda: callers,
-        using_allocator=lambda malloc: nullcontext(), runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError),
+        alloc_pinned_memory=bytearray, using_allocator=lambda malloc: nullcontext(), runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError),
     ))  # fmt: skip
     with xpconv.use_backend("double"):
         yield types.SimpleNamespace(log=log, Stream=Stream)
@@ -184,6 +188,40 @@ def test_a_failed_capture_says_why_and_leaves_all_usable(cuda):
     assert isinstance(info.value.__cause__, NotImplementedError)
     assert not graph.capturing()
     assert cuda.Stream.recording is None
+
+
+# --- feeding -----------------------------------------------------------------------------------------------
+
+
+def numbered(count):
+    for i in range(count):
+        size = 2 if i < count - 1 else 1
+        yield np.full((size, 3), i, "float32"), np.full(size, i)
+
+
+def test_batches_are_sent_one_ahead_in_two_buffers(cuda):
+    seen = []
+    for x, y in xpconv.cuda.prefetch(numbered(4)):
+        assert type(x) is type(y) is double.ndarray
+        seen.append((x.get().tolist(), y.get().tolist()))
+        cuda.log.append(f"work on {len(seen)}")
+    assert seen == [(x.tolist(), y.tolist()) for x, y in numbered(4)]
+    sent, received = "own waits for caller", "caller waits for own"
+    assert cuda.log == [
+        sent, sent, received, "work on 1", "host waits", sent, received, "work on 2", "host waits", sent,
+        received, "work on 3", received, "work on 4",
+    ]  # fmt: skip
+
+
+def test_what_the_source_raises_comes_through(backend):
+    def broken():
+        yield np.zeros(1), np.zeros(1)
+        raise OSError("no more")
+
+    feed = xpconv.cuda.prefetch(broken())
+    with pytest.raises(OSError, match="no more"):
+        list(feed)
+    assert list(xpconv.cuda.prefetch(iter([]))) == []
 
 
 # --- cuBLAS ------------------------------------------------------------------------------------------------

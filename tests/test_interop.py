@@ -79,3 +79,38 @@ def test_bfloat16_tensors_are_widened():
         ours.load_state_dict(state)
         for name, array in ours.state_dict().items():
             np.testing.assert_array_equal(array, state[name].float().numpy())
+
+
+def test_a_tensor_on_the_cpu_shares_its_memory():
+    torch = pytest.importorskip("torch")
+    tensor = torch.zeros(3)
+    array = xpconv.asarray(tensor)
+    array[1] = 5.0
+    assert tensor.tolist() == [0.0, 5.0, 0.0]
+    back = torch.from_dlpack(array)
+    back[2] = 7.0
+    assert array.tolist() == [0.0, 5.0, 7.0]
+    with pytest.raises(RuntimeError, match="detach"):
+        xpconv.asarray(torch.zeros(3, requires_grad=True))
+
+
+def test_a_tensor_on_a_gpu_goes_by_dlpack_without_the_host(monkeypatch):
+    """As far as a CPU can tell: CuPy's `from_dlpack` gets the tensor itself."""
+
+    class Tensor:
+        def __dlpack_device__(self):
+            return 2, 0  # CUDA, device 0
+
+    with xpconv.use_backend("double") as xp:
+        there, seen = xp.ones(3, dtype="float32"), []
+        monkeypatch.setitem(vars(xp), "from_dlpack", lambda x: seen.append(x) or there)
+        tensor = Tensor()
+        assert xpconv.asarray(tensor) is there
+        assert xpconv.asarray(tensor, "float64").dtype == "float64"
+        assert seen == [tensor, tensor]
+
+
+def test_a_layer_says_how_to_bring_in_a_tensor():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"got torch\.Tensor; convert it with xpconv\.asarray\(x\)"):
+        xpconv.ReLU()(torch.zeros(3))

@@ -17,7 +17,7 @@ SOURCES = sorted((ROOT / "xpconv").rglob("*.py"))
 
 # Files that may name numpy: the switch, host-side files (seeds, data files), and the tests' helper.
 HOST = {
-    "backend.py", "random.py", "testing.py", "info.py", "data/idx.py", "data/datasets.py", "data/batches.py"
+    "backend.py", "random.py", "testing.py", "info.py", "data/idx.py", "data/datasets.py", "data/batches.py", "cuda.py"
 }  # fmt: skip
 # What each room may import from; testing and info stand above all.
 ROOMS = [

@@ -260,7 +260,9 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
         backend: name of the backend to bring it to; default: the active one.
 
     Returns:
-        The array itself where it is already there with that dtype, else a new one.
+        The array itself where it is already there with that dtype, else a new one. With a PyTorch tensor or
+        another library's array it shares the memory, on the CPU as NumPy's, on a GPU (by DLPack) as CuPy's;
+        the other way, `torch.from_dlpack(y)` takes both without a copy.
 
     Example:
         >>> import xpconv
@@ -271,7 +273,16 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
     if isinstance(obj, target.array_type) and _find_owner(obj) is target:
         array: Array = obj
         return array if dtype is None or array.dtype == dtype else array.astype(dtype)
+    if target.array_type is not np.ndarray and _is_cuda(obj):
+        array = target.xp.from_dlpack(obj)
+        return array if dtype is None or array.dtype == dtype else array.astype(dtype)
     return target.asarray(asnumpy(obj), dtype=dtype)
+
+
+def _is_cuda(obj: Any) -> bool:
+    """Whether it is another library's array on a GPU, by DLPack."""
+    device = getattr(obj, "__dlpack_device__", None)
+    return device is not None and int(device()[0]) in (2, 13)  # CUDA's own and managed memory
 
 
 def asnumpy(obj: Any) -> np.ndarray:

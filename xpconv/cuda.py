@@ -1,18 +1,20 @@
-"""What only a GPU has: a training step recorded as one CUDA graph, and TensorFloat-32."""
+"""What only a GPU has: steps recorded as a CUDA graph, copies beside the work, and TensorFloat-32."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from .backend import Array, asarray, backend_of
+import numpy as np
+
+from .backend import Array, asarray, asnumpy, backend_of
 from .errors import DTypeError, ShapeError
 from .geometry import to_int
 from .kernels import graph
 from .kernels.precision import allow_tf32, tf32_allowed
 
-__all__ = ["allow_tf32", "capture", "tf32_allowed"]
+__all__ = ["allow_tf32", "capture", "prefetch", "tf32_allowed"]
 
 
 def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Callable[..., Any]:
@@ -156,3 +158,75 @@ class _Captured(_Plain):
             self._graph.launch(self._stream)
         caller.wait_event(self._stream.record())
         return self._outputs
+
+
+def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
+    """Batches from the host as arrays of the active backend, each copied while the one before is worked on.
+
+    On a GPU every batch goes through one of two pinned buffers, on a stream of its own. On NumPy it is the
+    batches as they come. What the source raises comes through.
+
+    Args:
+        batches: tuples of host arrays, such as `xpconv.data.batches(images, labels, 64)` of NumPy arrays.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> images, labels = np.zeros((5, 1, 28, 28), "float32"), np.zeros(5, "int64")
+        >>> for x, y in xpconv.cuda.prefetch(xpconv.data.batches(images, labels, 2)):
+        ...     print(x.shape, y.shape)
+        (2, 1, 28, 28) (2,)
+        (2, 1, 28, 28) (2,)
+        (1, 1, 28, 28) (1,)
+    """
+    backend = backend_of()
+    if not hasattr(backend.xp, "cuda"):
+        for batch in batches:
+            yield tuple(asarray(x, backend=backend.name) for x in batch)
+        return
+    feed, next_one = _Feed(backend.xp), None
+    for batch in batches:
+        coming = feed.send(batch)
+        if next_one is not None:
+            yield feed.received(*next_one)
+        next_one = coming
+    if next_one is not None:
+        yield feed.received(*next_one)
+
+
+class _Feed:
+    """Copies to a GPU on a stream of their own, from two pinned buffers in turn."""
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+        self._stream = xp.cuda.Stream(non_blocking=True)
+        self._slots: list[tuple[Any, list[Any]]] = [(None, []), (None, [])]  # when it was read, its buffers
+
+    def send(self, batch: tuple[Any, ...]) -> tuple[list[Array], Any]:
+        """Begin to copy; the arrays, and the event after which they hold the batch."""
+        done, old = self._slots.pop(0)
+        if done is not None:
+            done.synchronize()  # of two batches ago
+        host = [asnumpy(x) for x in batch]
+        pinned = [self._pinned(x, old[i] if i < len(old) else None) for i, x in enumerate(host)]
+        arrays = [self._xp.empty(x.shape, dtype=x.dtype) for x in host]
+        # Their memory may be what a step has just let go: the copy comes after all that is asked for so far.
+        self._stream.wait_event(self._xp.cuda.get_current_stream().record())
+        for array, (_, view) in zip(arrays, pinned, strict=True):
+            array.set(view, stream=self._stream)
+        done = self._stream.record()
+        self._slots.append((done, pinned))
+        return arrays, done
+
+    def received(self, arrays: list[Array], done: Any) -> tuple[Array, ...]:
+        """The arrays, for the current stream."""
+        self._xp.cuda.get_current_stream().wait_event(done)
+        return tuple(arrays)
+
+    def _pinned(self, x: np.ndarray, old: Any) -> tuple[Any, np.ndarray]:
+        """Pinned memory that holds `x`, and its view: the old one if it is large enough."""
+        memory = old[0] if old is not None and len(old[0]) >= x.nbytes else bytearray()
+        if not memory:
+            memory = memoryview(self._xp.cuda.alloc_pinned_memory(max(1, x.nbytes)))
+        view: np.ndarray = np.frombuffer(memory, x.dtype, x.size).reshape(x.shape)
+        view[...] = x
+        return memory, view
