@@ -108,6 +108,8 @@ def test_a_tensor_on_a_gpu_goes_by_dlpack_without_the_host(monkeypatch):
         assert xpconv.asarray(tensor) is there
         assert xpconv.asarray(tensor, "float64").dtype == "float64"
         assert seen == [tensor, tensor]
+    with pytest.raises(TypeError, match=r"Tensor on a GPU, but the backend is numpy; give it from the host"):
+        xpconv.asarray(tensor)
 
 
 def test_a_layer_says_how_to_bring_in_a_tensor():

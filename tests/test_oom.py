@@ -73,7 +73,18 @@ def test_the_pool_is_cleaned(monkeypatch):
         monkeypatch.setitem(vars(xp), "get_default_memory_pool", Pool)
         with pytest.raises(OutOfMemoryError):
             Greedy("forward")(xpconv.asarray(np.ones((4, 2))))
-    assert freed == [True]
+    assert freed
+
+
+@pytest.mark.parametrize("place", ["body", "shortcut"])
+def test_a_failure_in_either_path_of_a_residual_has_its_name(place):
+    path = xpconv.Sequential(Greedy("backward"))
+    net = xpconv.Sequential(xpconv.Residual(xpconv.Identity(), shortcut=xpconv.Identity()))
+    setattr(net[0], place, path)
+    y = net(np.ones((4, 2)))
+    with pytest.raises(OutOfMemoryError, match=rf"^Greedy\.backward: .* \(layer 0\.{place}\.0\)$"):
+        net.backward(y)
+    assert not any(layer._stack() for _, layer in net.named_layers())
 
 
 def test_numpys_own_error_is_told_too():

@@ -273,16 +273,28 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
     if isinstance(obj, target.array_type) and _find_owner(obj) is target:
         array: Array = obj
         return array if dtype is None or array.dtype == dtype else array.astype(dtype)
-    if target.array_type is not np.ndarray and _is_cuda(obj):
+    if _is_foreign_cuda(obj):
+        if target.array_type is np.ndarray:
+            kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
+            raise BackendError(
+                f"asarray: got {kind} on a GPU, but the backend is {target.name}; give it from the host "
+                "(tensor.cpu()), or ask for backend='cupy'"
+            )
         array = target.xp.from_dlpack(obj)
         return array if dtype is None or array.dtype == dtype else array.astype(dtype)
     return target.asarray(asnumpy(obj), dtype=dtype)
 
 
-def _is_cuda(obj: Any) -> bool:
-    """Whether it is another library's array on a GPU, by DLPack."""
+def _is_foreign_cuda(obj: Any) -> bool:
+    """Whether it is an array on a GPU, by DLPack, and no backend's."""
     device = getattr(obj, "__dlpack_device__", None)
-    return device is not None and int(device()[0]) in (2, 13)  # CUDA's own and managed memory
+    if device is None or int(device()[0]) not in (2, 13):  # CUDA's own and managed memory
+        return False
+    try:
+        _find_owner(obj)
+    except BackendError:
+        return True
+    return False
 
 
 def asnumpy(obj: Any) -> np.ndarray:

@@ -4,6 +4,7 @@ A message names the layer, the argument, what was expected, what came and, where
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class LayerError(Exception):
@@ -37,7 +38,18 @@ class BackendError(LayerError, TypeError):
 
 
 class OutOfMemoryError(LayerError, MemoryError):
-    """A layer found no memory. What forwards kept is dropped: the model is usable, with a smaller batch."""
+    """A layer of a model found no memory.
+
+    What forwards kept is dropped, and the model is usable with a smaller batch. After a backward some
+    parameters have their gradients already: call `zero_grad()` first.
+    """
+
+    pool: Any = None  # the array module's, to be cleaned as arrays are let go
+
+    def passes(self, layer: object, children: Mapping[str, object]) -> None:
+        super().passes(layer, children)
+        if self.pool is not None:
+            self.pool.free_all_blocks()
 
 
 class BackendUnavailableError(RuntimeError):

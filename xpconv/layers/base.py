@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from traceback import clear_frames
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -153,18 +154,29 @@ class Layer(Memory):
             raise self._out_of_memory(error, "backward", grad_output) from error
 
     def _out_of_memory(self, error: MemoryError, direction: str, *inputs: Any) -> OutOfMemoryError:
-        """The error to raise; what the failed call still holds is let go, and the pool is cleaned."""
+        """The error to raise; what the failed call still holds is let go."""
         clear_frames(error.__traceback__)
-        xp = get_xp(*inputs)
-        if hasattr(xp, "get_default_memory_pool"):
-            xp.get_default_memory_pool().free_all_blocks()
-        shapes = " and ".join(str(tuple(x.shape)) for x in inputs)
+        arrays = [x for x in inputs if hasattr(x, "shape")]
+        shapes = " and ".join(str(tuple(x.shape)) for x in arrays)
         told = OutOfMemoryError(
             f"{type(self).__name__}.{direction}: out of memory with an input of shape {shapes}: {error}. Try "
             "a smaller batch, float16, or for inference `with xpconv.no_grad():`"
         )
+        with suppress(BackendError):  # what is no backend's array has no pool
+            told.pool = getattr(get_xp(*arrays), "get_default_memory_pool", lambda: None)()
         told.passes(self, {})
         return told
+
+    @contextmanager
+    def _undone_since(self, start: int) -> Iterator[None]:
+        """For a backward through children: where it fails, all that they kept since `start` is dropped."""
+        try:
+            yield
+        except BaseException as error:
+            self._forget_since(start)
+            if isinstance(error, OutOfMemoryError):
+                error.passes(self, self.children())
+            raise
 
     # --- parameters and children -------------------------------------------------------------------
 

@@ -89,12 +89,9 @@ class SqueezeExcitation(Layer):
         """
         start, x, scale = self.recall(grad_output)
         grad: Array | None = (grad_output * x).sum(axis=-1, keepdims=True).sum(axis=-2, keepdims=True)
-        try:
+        with self._undone_since(start):
             for layer in reversed(self._path()):
-                grad = layer.backward(grad, input_grad or layer is not self.fc1)
-        except BaseException:
-            self._forget_since(start)
-            raise
+                grad = layer._back(grad, input_grad or layer is not self.fc1)
         if not input_grad or grad is None:
             return None
         dx = grad_output * scale

@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import ClassVar, TypeVar
 
 from ..backend import Array, get_xp
-from ..errors import OutOfMemoryError, ShapeError
+from ..errors import ShapeError
 from ..geometry import to_int
 from ..ops.linear import add
 from .base import Layer
@@ -101,14 +101,9 @@ class Sequential(_Container):
         if not input_grad:
             last = next((i for i, layer in enumerate(layers) if any(layer.named_parameters())), len(layers))
         grad: Array | None = grad_output
-        try:
+        with self._undone_since(start):
             for i in reversed(range(last, len(layers))):
                 grad = layers[i]._back(grad, input_grad or i > last)
-        except BaseException as error:
-            self._forget_since(start)
-            if isinstance(error, OutOfMemoryError):
-                error.passes(self, self.children())
-            raise
         for layer in layers[:last]:
             layer._forget_since(start)
         return grad if input_grad else None
@@ -156,16 +151,11 @@ class Parallel(_Container):
     def _gradients(self, start: int, grads: list[Array], input_grad: bool) -> Array | None:
         """Backward through all branches, the last one first, as they may share layers."""
         total: Array | None = None
-        try:
+        with self._undone_since(start):
             for branch, grad in zip(reversed(list(self)), reversed(grads), strict=True):
                 part = branch._back(grad, input_grad)
                 if input_grad:
                     total = part if total is None else add(get_xp(total, part), total, part)
-        except BaseException as error:
-            self._forget_since(start)
-            if isinstance(error, OutOfMemoryError):
-                error.passes(self, self.children())
-            raise
         return total
 
 
@@ -270,18 +260,15 @@ class Residual(Layer):
                 f"Residual.forward: the body gives shape {main.shape} but {name} has {side.shape}; "
                 "give a shortcut that ends in the body's shape"
             )
-        return self.keep(main + side, start)
+        return self.keep(add(get_xp(main, side), main, side), start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         (start,) = self.recall(grad_output)
-        try:
+        with self._undone_since(start):
             side: Array | None = grad_output
             if self.shortcut is not None:
-                side = self.shortcut.backward(grad_output, input_grad)
-            main = self.body.backward(grad_output, input_grad)
-        except BaseException as error:
-            self._forget_since(start)
-            if isinstance(error, OutOfMemoryError):
-                error.passes(self, self.children())
-            raise
-        return main + side if main is not None and input_grad else None
+                side = self.shortcut._back(grad_output, input_grad)
+            main = self.body._back(grad_output, input_grad)
+        if main is None or side is None or not input_grad:
+            return None
+        return add(get_xp(main, side), main, side)

@@ -150,11 +150,8 @@ class SeparableConv2d(Layer):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         (start,) = self.recall(grad_output)
-        try:
-            return self.depthwise.backward(self.pointwise.backward(grad_output), input_grad)
-        except BaseException:
-            self._forget_since(start)
-            raise
+        with self._undone_since(start):
+            return self.depthwise._back(self.pointwise._back(grad_output, True), input_grad)
 
     def extra_repr(self) -> str:
         first, last = self.depthwise, self.pointwise
