@@ -15,6 +15,7 @@ import pytest
 import xpconv
 from xpconv import __main__, info
 from xpconv.info import Facts, advice, collect, report
+from xpconv.kernels.cupy import cudnn
 from xpconv.kernels.numpy import blas, threads
 
 GOOD = Facts(
@@ -152,6 +153,22 @@ def test_cupy_without_a_device(monkeypatch):
 
     fake_cupy(monkeypatch, use_backend)
     assert info._cupy() == ("14.0.1", "none: driver is too old")
+
+
+def test_cudnn(monkeypatch):
+    monkeypatch.setattr(cudnn, "frontend", lambda: types.SimpleNamespace(backend_version=lambda: 91002))
+    assert info._cudnn() == ("9.10.2", "")
+    monkeypatch.setattr(cudnn, "frontend", lambda: None)
+    assert info._cudnn() == ("not installed", "")
+    monkeypatch.setenv("XPCONV_CUDNN", "0")
+    assert info._cudnn() == ("off", "")
+
+    def broken():
+        raise xpconv.errors.BackendUnavailableError("no library")
+
+    monkeypatch.setattr(cudnn, "frontend", broken)
+    assert info._cudnn() == ("unusable", "no library")
+    assert advice(GOOD._replace(cudnn_error="no library")) == ["no library"]
 
 
 @pytest.mark.skipif(blas.get_num_threads is None, reason="NumPy's BLAS is not its wheels' OpenBLAS")

@@ -172,7 +172,7 @@ def test_winograd(n, c, k, spatial, padding, dtype, tolerance):
     x = images(rng, (n, c, *spatial), dtype, channels_last=True)
     weight = rng.normal(size=(k, c, 3, 3)).astype(dtype)
     window = Window((3, 3), (1, 1), padding, (1, 1))
-    assert engine.algorithm(x.shape, x.dtype, weight.shape, window, 1) == "winograd"
+    assert engine.algorithm(np, x.shape, x.dtype, weight.shape, window, 1) == "winograd"
     compare_convolutions(x, weight, rng.normal(size=k).astype(dtype), window, 1, tolerance)
 
 

@@ -12,9 +12,16 @@ from .backend import Array, asarray, asnumpy, backend_of
 from .errors import DTypeError, ShapeError
 from .geometry import to_int
 from .kernels import graph
-from .kernels.precision import allow_tf32, tf32_allowed
+from .kernels.precision import allow_nondeterministic, allow_tf32, nondeterministic_allowed, tf32_allowed
 
-__all__ = ["allow_tf32", "capture", "prefetch", "tf32_allowed"]
+__all__ = [
+    "allow_nondeterministic",
+    "allow_tf32",
+    "capture",
+    "nondeterministic_allowed",
+    "prefetch",
+    "tf32_allowed",
+]
 
 
 def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Callable[..., Any]:

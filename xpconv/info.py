@@ -29,6 +29,7 @@ class Facts(NamedTuple):
     backend: str = "numpy"
     backend_error: str = ""  # why it cannot be used
     gpu: str = NO_DEVICE
+    cudnn_error: str = ""
     cpu: str = ""
     cores: int = 1  # that this process may run on
     avx512: bool = False
@@ -54,6 +55,7 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
     count, variable = threads.count_from_environment()
     cpu, avx512 = _cpu(cpuinfo)
     cupy_version, gpu = _cupy()
+    cudnn, cudnn_error = _cudnn()
     backend, error = os.environ.get("XPCONV_BACKEND") or "numpy", ""
     try:
         backend = get_backend()
@@ -61,10 +63,11 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
         error = str(reason)
     versions = {"xpconv": __version__, "Python": platform.python_version(), "NumPy": np.__version__}
     return Facts(
-        versions={**versions, "CuPy": cupy_version},
+        versions={**versions, "CuPy": cupy_version, "cuDNN": cudnn},
         backend=backend,
         backend_error=error,
         gpu=gpu,
+        cudnn_error=cudnn_error,
         cpu=cpu,
         cores=threads.cores(),
         avx512=avx512,
@@ -99,6 +102,20 @@ def _cupy() -> tuple[str, str]:
             return version, _device(cupy)
     except BackendUnavailableError as error:
         return version, f"{NO_DEVICE}: {error.__cause__}"
+
+
+def _cudnn() -> tuple[str, str]:
+    """Its version, and why it cannot be used."""
+    from .kernels.cupy.cudnn import frontend
+
+    try:
+        library = frontend()
+    except BackendUnavailableError as error:
+        return "unusable", str(error)
+    if library is None:
+        return "off" if os.environ.get("XPCONV_CUDNN") else "not installed", ""
+    number = library.backend_version()
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}", ""
 
 
 def _device(cupy: Any) -> str:
@@ -184,6 +201,8 @@ def advice(facts: Facts) -> list[str]:
     found = []
     if facts.backend_error:
         found.append(f"XPCONV_BACKEND={facts.backend}: {facts.backend_error}")
+    if facts.cudnn_error:
+        found.append(facts.cudnn_error)
     if facts.threads > facts.cores:
         found.append(
             f"xpconv uses {facts.threads} threads on {_count(facts.cores, 'core')}, which is slower than a "

@@ -84,6 +84,7 @@ def group_matmul(xp: Any, a: Array, b: Array) -> Array:
 
 
 def algorithm(
+    xp: Any,
     x_shape: tuple[int, ...],
     dtype: Any,
     weight_shape: tuple[int, ...],

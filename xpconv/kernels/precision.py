@@ -1,10 +1,11 @@
-"""How exact products in float32 are on a GPU."""
+"""How exact, and how repeatable, a GPU's products are."""
 
 from __future__ import annotations
 
 from typing import Any
 
 _tf32: bool | None = None  # None: nobody has said, so CuPy's own setting stays
+_nondeterministic = False
 _told = True  # whether CuPy knows
 COMPUTE_DEFAULT, COMPUTE_TF32 = 1, 7  # CuPy's
 
@@ -37,9 +38,40 @@ def tf32_allowed() -> bool:
     return bool(_tf32)
 
 
+def allow_nondeterministic(allow: bool = True) -> None:
+    """Let cuDNN take algorithms that add in another order every time, for all threads.
+
+    Off by default: then the same numbers in give the same numbers out, to the last bit, as from every other
+    kernel of this library. On, some gradients of convolutions may be faster. On a CPU it does nothing.
+
+    Example:
+        >>> import xpconv
+        >>> xpconv.cuda.allow_nondeterministic()
+        >>> xpconv.cuda.nondeterministic_allowed()
+        True
+        >>> xpconv.cuda.allow_nondeterministic(False)
+    """
+    global _nondeterministic
+    _nondeterministic = bool(allow)
+
+
+def nondeterministic_allowed() -> bool:
+    """Whether `allow_nondeterministic` is on.
+
+    Example:
+        >>> import xpconv
+        >>> xpconv.cuda.nondeterministic_allowed()
+        False
+    """
+    return _nondeterministic
+
+
 def tell(xp: Any) -> None:
     """Let CuPy's own products know, before the next one."""
     global _told
     if not _told and hasattr(xp, "_core"):
         xp._core.set_compute_type("f", COMPUTE_TF32 if _tf32 else COMPUTE_DEFAULT)
-        _told = True
+        _nondeterministic = False
+
+
+_told = True

@@ -74,7 +74,7 @@ def conv_algorithm(
     xp: Any, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int, algorithm: str
 ) -> str:
     """The name of the way that `conv` goes for these."""
-    name: str = kernels.of(xp).algorithm(x.shape, x.dtype, weight_shape, window, groups, algorithm)
+    name: str = kernels.of(xp).algorithm(xp, x.shape, x.dtype, weight_shape, window, groups, algorithm)
     return name
 
 

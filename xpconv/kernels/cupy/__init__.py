@@ -1,10 +1,7 @@
 """The hot operations for CuPy arrays: own kernels where many launches become one, else `portable`."""
 
-from ..portable import (
-    algorithm,
-    in_blocks,
-)
-from .conv import conv, conv_input_grad, conv_weight_grad
+from ..portable import in_blocks
+from .conv import algorithm, conv, conv_input_grad, conv_weight_grad
 from .gemm import matmul
 from .norm import batch_norm, batch_norm_backward, channel_sum, follow, statistics
 from .optim import update

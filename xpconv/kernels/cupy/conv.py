@@ -1,4 +1,4 @@
-"""Convolution: one matrix product over the columns of a block of images, or depthwise in one launch."""
+"""Convolution: by cuDNN, else one matrix product over the columns of a block of images; depthwise our own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,30 @@ from typing import Any
 from ...backend import Array
 from ...geometry import Window
 from ..portable import Bounds, empty_images, pixel_matrix, weight_matrix
+from . import cudnn
 from .gemm import group_matmul
 from .launch import SUMS, geometry, last, launch, taps
 
 FILE = "conv.cu"
 COLUMN_BYTES = 1 << 28  # of the column buffer: as many images a block as fit, at least one
 PARTS = 1 << 16  # threads that share the sum of a depthwise weight's gradient
+
+
+def algorithm(
+    xp: Any,
+    x_shape: tuple[int, ...],
+    dtype: Any,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    wanted: str = "auto",
+) -> str:
+    """As `portable.algorithm`: of the forward."""
+    if _is_depthwise(weight_shape, groups):
+        return "depthwise"
+    y_shape = (x_shape[0], weight_shape[0], *window.output_shape(x_shape[2:]))
+    plan = cudnn.find(xp, "y", dtype, x_shape, weight_shape, y_shape, window, wanted)
+    return "columns" if plan is None else "cudnn"
 
 
 def conv(
@@ -34,15 +52,19 @@ def conv(
     ends = 0 if bounds is None else 1 if high is None else 2
     ending = (ends, float(low), float(high or 0.0))
     offset = 0 if bias is None else xp.ascontiguousarray(bias)
-    if weight.shape[1] == 1 and groups > 1:
+    if _is_depthwise(weight.shape, groups):
         launch(
             xp, FILE, "depthwise", y.size, last(xp, x), xp.ascontiguousarray(weight), last(xp, y), offset,
             groups, weight.shape[0] // groups, *ending, *geometry(window, x.shape[2:], output),
         )  # fmt: skip
         return y
-    w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
-    for images, col in column_blocks(xp, x, window, groups):
-        pixel_matrix(xp, y, images, groups)[...] = group_matmul(xp, col, w)
+    plan = cudnn.find(xp, "y", x.dtype, x.shape, weight.shape, y.shape, window, wanted)
+    if plan is not None:
+        cudnn.run(xp, plan, x, weight, y)
+    else:
+        w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
+        for images, col in column_blocks(xp, x, window, groups):
+            pixel_matrix(xp, y, images, groups)[...] = group_matmul(xp, col, w)
     if bias is not None or ends:
         launch(xp, FILE, "finish", y.size, last(xp, y), offset, weight.shape[0], *ending)
     return y
@@ -59,7 +81,7 @@ def conv_weight_grad(
 ) -> Array:
     """As `portable.conv_weight_grad`."""
     k, c = weight_shape[0] // groups, weight_shape[1]
-    if c == 1 and groups > 1:
+    if _is_depthwise(weight_shape, groups):
         pixels, length = grad.size // weight_shape[0], prod(weight_shape)
         parts = max(1, min(pixels, PARTS // length))
         sums = xp.zeros((parts, taps(window), weight_shape[0]), dtype=SUMS[str(x.dtype)])
@@ -68,6 +90,11 @@ def conv_weight_grad(
             parts, *geometry(window, x.shape[2:], grad.shape[2:]),
         )  # fmt: skip
         return sums.sum(axis=0).T.reshape(weight_shape).astype(x.dtype)
+    plan = cudnn.find(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, wanted)
+    if plan is not None:
+        dw = empty_images(xp, weight_shape, x.dtype)
+        cudnn.run(xp, plan, x, dw, grad)
+        return dw
     dw = xp.zeros((groups, k, c * taps(window)), dtype=x.dtype)
     for images, col in column_blocks(xp, x, window, groups):
         dw += group_matmul(xp, xp.swapaxes(pixel_matrix(xp, grad, images, groups), 1, 2), col)
@@ -86,11 +113,15 @@ def conv_input_grad(
     """As `portable.conv_input_grad`."""
     dx = empty_images(xp, x_shape, grad.dtype)
     where = geometry(window, x_shape[2:], grad.shape[2:])
-    if weight.shape[1] == 1 and groups > 1:
+    if _is_depthwise(weight.shape, groups):
         launch(
             xp, FILE, "depthwise_input", dx.size, last(xp, grad), xp.ascontiguousarray(weight), last(xp, dx),
             groups, weight.shape[0] // groups, *where,
         )  # fmt: skip
+        return dx
+    plan = cudnn.find(xp, "x", grad.dtype, x_shape, weight.shape, grad.shape, window, wanted)
+    if plan is not None:
+        cudnn.run(xp, plan, dx, weight, grad)
         return dx
     w = weight_matrix(xp, weight, groups)
     for images in blocks(x_shape[0], groups * prod(grad.shape[2:]) * w.shape[2] * w.itemsize):
@@ -100,6 +131,10 @@ def conv_input_grad(
             groups, weight.shape[1], col.shape[1], *where,
         )  # fmt: skip
     return dx
+
+
+def _is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:
+    return weight_shape[1] == 1 and groups > 1
 
 
 def blocks(images: int, image_bytes: int) -> Iterator[slice]:

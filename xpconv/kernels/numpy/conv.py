@@ -25,6 +25,7 @@ from .blocks import Ending
 
 
 def algorithm(
+    xp: Any,
     x_shape: tuple[int, ...],
     dtype: Any,
     weight_shape: tuple[int, ...],
@@ -80,7 +81,7 @@ def conv(
     y = memory.empty_images((x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:])), x.dtype)
     if not y.size:
         return y
-    way = algorithm(x.shape, x.dtype, weight.shape, window, groups, wanted)
+    way = algorithm(xp, x.shape, x.dtype, weight.shape, window, groups, wanted)
     ending = Ending(bias, bounds)
     if way == "depthwise":
         return depthwise.conv(x, weight, window, y, ending)
@@ -107,7 +108,7 @@ def conv_weight_grad(
     """As `portable.conv_weight_grad`."""
     if not grad.size:
         return np.zeros(weight_shape, grad.dtype)
-    way = algorithm(x.shape, x.dtype, weight_shape, window, groups, wanted)
+    way = algorithm(xp, x.shape, x.dtype, weight_shape, window, groups, wanted)
     if way == "depthwise":
         return depthwise.weight_grad(grad, x, weight_shape, window)
     if way == "winograd":
@@ -144,7 +145,7 @@ def conv_input_grad(
     if mirrored is None:
         return columns.input_grad(grad, weight, x_shape, window, groups)
     swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
-    if algorithm(grad.shape, grad.dtype, swapped, mirrored, groups, wanted) == "winograd":
+    if algorithm(xp, grad.shape, grad.dtype, swapped, mirrored, groups, wanted) == "winograd":
         dx = memory.empty_images(x_shape, grad.dtype)
         return winograd.conv(grad, weight, mirrored, dx, Ending(), mirrored=True)
     w = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)

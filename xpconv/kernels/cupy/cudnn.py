@@ -1,0 +1,181 @@
+"""Convolution by cuDNN, through NVIDIA's Python frontend (`xpconv[cudnn]`).
+
+A convolution relates images `x (N, C, *S)`, weights `w (K, C/G, *R)` and outputs `y (N, K, *P)`; cuDNN
+computes any of them from the two others: `y` is the forward, `x` and `w` are the gradients. For each set of
+shapes it is asked once for a plan, which is kept. All memory is channels-last.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from math import prod
+from typing import Any, NamedTuple
+
+from ...backend import Array
+from ...errors import BackendUnavailableError
+from ...geometry import Window
+from .. import is_exact, precision
+from .launch import last
+
+TYPES = {"float16": "HALF", "bfloat16": "BFLOAT16", "float32": "FLOAT"}
+UIDS = {"x": 1, "w": 2, "y": 3}
+ALIGNMENT = 16  # bytes: what cuDNN takes a tensor's address to be a multiple of
+WORKSPACE = 1 << 30  # bytes, at most
+_local = threading.local()
+
+
+class Problem(NamedTuple):
+    """What a plan is for. `output` is the operand that is computed."""
+
+    output: str
+    dtype: str
+    x: tuple[int, ...]
+    w: tuple[int, ...]
+    y: tuple[int, ...]
+    window: Window
+    exact: bool  # no algorithm that rounds unlike the definition
+    tf32: bool
+    deterministic: bool
+
+
+@functools.cache
+def frontend() -> Any:
+    """NVIDIA's `cudnn` module, or None where it is not installed or turned off."""
+    wanted = os.environ.get("XPCONV_CUDNN", "")
+    if wanted not in ("", "0", "1"):
+        raise ValueError(
+            f"environment variable XPCONV_CUDNN is {wanted!r}, expected 0 (off), 1 (required) or nothing "
+            "(where it is installed)"
+        )
+    if wanted == "0":
+        return None
+    try:
+        import cudnn
+
+        cudnn.backend_version()
+        cudnn.pygraph  # noqa: B018  # later frontends lack it
+    except (ImportError, AttributeError, RuntimeError, OSError) as cause:
+        if wanted == "" and isinstance(cause, ModuleNotFoundError) and cause.name == "cudnn":
+            return None
+        raise BackendUnavailableError(
+            f"cuDNN cannot be used ({cause}). It takes nvidia-cudnn-frontend>=1.18,<1.27 and the library "
+            'for your CUDA: `pip install "xpconv[cudnn]" nvidia-cudnn-cu12` (or -cu13). '
+            "Set XPCONV_CUDNN=0 to do without."
+        ) from cause
+    return cudnn
+
+
+def find(
+    xp: Any,
+    output: str,
+    dtype: Any,
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    y: tuple[int, ...],
+    window: Window,
+    wanted: str = "auto",
+) -> Any:
+    """A plan for `run`, or None: no cuDNN, or none that it has for this."""
+    if not hasattr(xp, "cuda") or str(dtype) not in TYPES or len(x) not in (3, 4, 5) or frontend() is None:
+        return None
+    if min(*x, *w, *y) < 1 or min(map(min, window.padding)) < 0 or window.output_shape(x[2:]) != y[2:]:
+        return None
+    exact = wanted == "direct" or is_exact()
+    problem = Problem(
+        output, str(dtype), x, w, y, window, exact,
+        precision.tf32_allowed(), not precision.nondeterministic_allowed(),
+    )  # fmt: skip
+    return _plan(frontend(), problem, xp.cuda.Device().id)
+
+
+def run(xp: Any, plan: Any, x: Array, w: Array, y: Array) -> None:
+    """Compute the operand that `plan` is for, an array whose memory is channels-last, from the others."""
+    library = frontend()
+    handle = _handle(library, xp.cuda.Device().id)
+    library.set_stream(handle=handle, stream=xp.cuda.get_current_stream().ptr)
+    operands = {UIDS[name]: _aligned(xp, a) for name, a in (("x", x), ("w", w), ("y", y))}
+    workspace = xp.empty(max(1, plan.get_workspace_size()), dtype="uint8")
+    plan.execute({uid: a.data.ptr for uid, a in operands.items()}, workspace.data.ptr, handle=handle)
+
+
+def describe(library: Any, problem: Problem, handle: Any = None) -> Any:
+    """The problem as a graph of cuDNN's, checked by it; this much needs no GPU."""
+    kind, single = getattr(library.data_type, TYPES[problem.dtype]), library.data_type.FLOAT
+    graph = library.pygraph(
+        io_data_type=kind, intermediate_data_type=single, compute_data_type=single, handle=handle
+    )
+    dims = {name: _three(getattr(problem, name)) for name in UIDS}
+    x, w, y = (
+        None
+        if name == problem.output
+        else graph.tensor(name=name, dim=dim, stride=_strides(dim), data_type=kind, uid=UIDS[name])
+        for name, dim in dims.items()
+    )
+    window, more = problem.window, 4 - len(problem.x)  # more: axes of length 1
+    where = {
+        "pre_padding": [0] * more + [lo for lo, _ in window.padding],
+        "post_padding": [0] * more + [hi for _, hi in window.padding],
+        "stride": [1] * more + list(window.stride),
+        "dilation": [1] * more + list(window.dilation),
+    }
+    if problem.output == "y":
+        result = graph.conv_fprop(image=x, weight=w, **where)
+    elif problem.output == "x":
+        result = graph.conv_dgrad(loss=y, filter=w, **where)
+    else:
+        result = graph.conv_wgrad(image=x, loss=y, **where)
+    dim = dims[problem.output]
+    result.set_uid(UIDS[problem.output]).set_data_type(kind)
+    result.set_output(True).set_dim(dim).set_stride(_strides(dim))
+    graph.validate()
+    graph.build_operation_graph()
+    return graph
+
+
+@functools.cache
+def _plan(library: Any, problem: Problem, device: int) -> Any:
+    """The plan that cuDNN thinks fastest, ready to run; None if it has none."""
+    notes = library.numerical_note
+    refused = []
+    if problem.dtype == "float32" and not problem.tf32:
+        refused += [notes.TENSOR_CORE, notes.DOWN_CONVERT_INPUTS]
+    if problem.exact:
+        refused += [notes.WINOGRAD, notes.FFT, notes.REDUCED_PRECISION_REDUCTION]
+    if problem.deterministic:
+        refused += [notes.NONDETERMINISTIC]
+    try:
+        graph = describe(library, problem, _handle(library, device))
+        graph.create_execution_plans([library.heur_mode.A, library.heur_mode.FALLBACK])
+        graph.deselect_numeric_notes(refused)
+        graph.deselect_workspace_greater_than(WORKSPACE)
+        graph.check_support()
+        graph.build_plans(library.build_plan_policy.HEURISTICS_CHOICE)
+    except library.cudnnGraphNotSupportedError:
+        return None
+    return graph
+
+
+def _handle(library: Any, device: int) -> Any:
+    """A handle of this thread's, as two threads must not use one at once."""
+    handles = _local.__dict__.setdefault("handles", {})
+    if device not in handles:
+        handles[device] = library.create_handle()
+    return handles[device]
+
+
+def _aligned(xp: Any, a: Array) -> Array:
+    a = last(xp, a)
+    return a.copy() if a.data.ptr % ALIGNMENT else a
+
+
+def _three(shape: tuple[int, ...]) -> list[int]:
+    """The shape with at least two spatial axes, which cuDNN wants."""
+    return [*shape[:2], *[1] * (4 - len(shape)), *shape[2:]]
+
+
+def _strides(dim: list[int]) -> list[int]:
+    """Of channels-last memory, in elements."""
+    channels, spatial = dim[1], dim[2:]
+    return [channels * prod(spatial), 1, *(channels * prod(spatial[i + 1 :]) for i in range(len(spatial)))]
