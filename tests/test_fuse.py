@@ -125,6 +125,13 @@ def test_pairs(name, dtype, tolerance, backend):
     assert list(fused.state_dict())[-1].startswith("0.")
 
 
+def test_a_norm_in_float32_goes_into_a_layer_in_float16(backend):
+    model, x = make_pair("Dense", "float16")
+    model[1].to(dtype="float32")
+    fused = check(model, xpconv.asarray(x), ["1"], 1e-2)
+    assert {str(p.dtype) for p in fused.parameters()} == {"float16"}
+
+
 def test_the_values():
     """y = (2·x - 1)/√(4 + 0) · 3 + 5 = 3·x + 3.5"""
     model = Sequential(Dense(1, 1, bias=False, dtype="float64"), BatchNorm1d(1, eps=0, dtype="float64"))

@@ -106,8 +106,10 @@ def test_a_network_learns_in_float16_and_nobody_waits_for_the_device(backend):
     x = rng.normal(size=(64, 4))
     y = xpconv.asarray((x.sum(axis=1) > 0).astype("int64"))
     x = xpconv.asarray(x, "float16")
-    model = xpconv.Sequential(xpconv.Dense(4, 16, rng=0), xpconv.ReLU(), xpconv.Dense(16, 2, rng=1))
+    norm = xpconv.BatchNorm1d(16)
+    model = xpconv.Sequential(xpconv.Dense(4, 16, rng=0), norm, xpconv.ReLU(), xpconv.Dense(16, 2, rng=1))
     model.to(dtype="float16")
+    norm.to(dtype="float32")
     criterion, scaler = xpconv.SoftmaxCrossEntropyLoss(), xpconv.GradScaler()
     optimizer = xpconv.Adam(model.parameters(), lr=0.02)
     losses = []
@@ -121,6 +123,8 @@ def test_a_network_learns_in_float16_and_nobody_waits_for_the_device(backend):
     if backend == "double":
         assert counter.n == 0
     assert float(losses[-1]) < 0.15 < float(losses[0])
+    kept = [norm.weight.data, norm.running_mean, model[0].weight.data]
+    assert [str(a.dtype) for a in kept] == ["float32", "float32", "float16"]
 
 
 def test_state_goes_from_one_to_another(backend):

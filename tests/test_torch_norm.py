@@ -44,6 +44,26 @@ def test_batch_norm_over_all_options(axes, shape):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_in_float32_takes_float16(training):
+    """Parameters, their gradients and running statistics stay in float32."""
+    x, g = (normal(6, 3, 4, 5).astype("float16") for _ in range(2))
+    ours, theirs = xpconv.BatchNorm2d(3).train(training), nn.BatchNorm2d(3).train(training)
+    tensor = torch.tensor(x, requires_grad=True)
+    y = theirs(tensor)
+    y.backward(torch.tensor(g))
+    got = ours(x), ours.backward(g)
+    for a, b in zip(got, (y.detach(), tensor.grad), strict=True):
+        assert a.dtype == "float16"
+        np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=4e-3)
+    for a, b in [
+        (ours.weight.grad, theirs.weight.grad), (ours.bias.grad, theirs.bias.grad),
+        (ours.running_mean, theirs.running_mean), (ours.running_var, theirs.running_var),
+    ]:  # fmt: skip
+        assert a.dtype == "float32"
+        np.testing.assert_allclose(a, b.numpy(), rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("leading", [(), (1,), (3,)], ids=str)
 def test_instance_norm_over_all_options(axes, leading):

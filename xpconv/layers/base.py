@@ -383,8 +383,11 @@ class Layer(Memory):
 
     # --- the door ----------------------------------------------------------------------------------
 
-    def _enter(self, x: Array, *parameters: Parameter | Array | None) -> Any:
-        """Check that `x` is a floating array on the parameters' backend and of their dtype; return `xp`."""
+    def _enter(self, x: Array, *parameters: Parameter | Array | None, or_narrower: bool = False) -> Any:
+        """Check that `x` is a floating array on the parameters' backend and of their dtype; return `xp`.
+
+        With `or_narrower` it may be float16 or bfloat16 where they are float32.
+        """
         name = type(self).__name__
         try:
             owner = backend_of(x)
@@ -400,7 +403,8 @@ class Layer(Memory):
                     f"{name}.forward: x is {owner.name} but its parameters are {other}; call "
                     f"layer.to({owner.name!r}) or xpconv.asarray(x, backend={other!r})"
                 )
-            if x.dtype != data.dtype and is_floating(x.dtype):
+            narrower = or_narrower and data.dtype == "float32" and x.dtype.itemsize == 2
+            if x.dtype != data.dtype and is_floating(x.dtype) and not narrower:
                 raise DTypeError(
                     f"{name}.forward: x is {x.dtype} but the parameters are {data.dtype}; use "
                     f"x.astype('{data.dtype}') or layer.to(dtype='{x.dtype}')"

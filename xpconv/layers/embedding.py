@@ -102,7 +102,7 @@ class Embedding(Layer):
             ops.embedding_backward(xp, grad, indices, size, self.padding_idx, self.scale_grad_by_freq)
         )
 
-    def _enter(self, x: Array, *parameters: Parameter | Array | None) -> Any:
+    def _enter(self, x: Array, *parameters: Parameter | Array | None, or_narrower: bool = False) -> Any:
         """Check that `x` holds integers, on `weight`'s backend, and on the CPU their range; return `xp`."""
         name, size = type(self).__name__, self.num_embeddings
         try:

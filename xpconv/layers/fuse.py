@@ -125,7 +125,7 @@ def _fits(layer: _ConvNd | Dense, norm: _BatchNorm) -> bool:
     return (
         norm.num_features == channels
         and len(_expected(layer)) in norm.ranks
-        and mean.dtype == weight.dtype
+        and (mean.dtype == weight.dtype or weight.dtype.itemsize == 2)
         and backend_of(mean) is backend_of(weight)
     )
 

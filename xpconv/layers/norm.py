@@ -73,7 +73,7 @@ class _BatchNorm(ChannelNorm):
     expected: ClassVar[str]
 
     def forward(self, x: Array) -> Array:
-        xp = self._enter(x, self.weight, self.running_mean)
+        xp = self._enter(x, self.weight, self.running_mean, or_narrower=True)
         if x.ndim not in self.ranks or x.shape[1] != self.num_features:
             raise ShapeError(
                 f"{type(self).__name__}.forward: x has shape {x.shape}, expected {self.expected} with C = "
@@ -103,9 +103,9 @@ class _BatchNorm(ChannelNorm):
             xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad
         )
         if self.weight is not None:
-            self.weight.accumulate(dweight.astype(x.dtype))
+            self.weight.accumulate(dweight.astype(self.weight.dtype))
         if self.bias is not None:
-            self.bias.accumulate(dbias.astype(x.dtype))
+            self.bias.accumulate(dbias.astype(self.bias.dtype))
         return dx
 
     def _track(self, mean: Array, var: Array, count: int) -> None:
@@ -158,7 +158,8 @@ class BatchNorm2d(_BatchNorm):
         affine: whether to learn `weight` (starts at 1) and `bias` (starts at 0), both `(C,)`.
         track_running_stats: False uses the batch's statistics in inference mode too.
         bias: whether there is a `bias` beside `weight`.
-        dtype: floating dtype of parameters and buffers, and so of `x`.
+        dtype: floating dtype of parameters and buffers, and so of `x`; with float32 that may be float16 or
+            bfloat16 too, which keeps the running statistics exact in a model of such.
 
     Raises:
         ShapeError: (a ValueError) `x` of another rank or number of channels, or in training a single
