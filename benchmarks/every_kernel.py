@@ -1,0 +1,92 @@
+"""Layers, a loss and optimizers that together launch every CUDA kernel there is."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpconv.kernels.cupy import launch
+
+
+def there() -> set[str]:
+    """The names of all kernels."""
+    sources = Path(launch.__file__).parent.glob("*.cu")
+    return {name for f in sources for name in re.findall(r"__global__ void (\w+)\(", f.read_text())}
+
+
+def watch() -> set[str]:
+    """A set that gets the names of kernels as they are launched, from now on."""
+    launched: set[str] = set()
+    compiled = launch._module
+
+    class Watched:
+        def __init__(self, *which: Any) -> None:
+            self.module = compiled(*which)
+
+        def get_function(self, name: str) -> Any:
+            launched.add(name)
+            return self.module.get_function(name)
+
+    launch._module = Watched  # type: ignore[assignment]
+    return launched
+
+
+def layers(x: Any) -> list[tuple[Any, tuple[int, ...]]]:
+    """With the shape of an input; `x` is xpconv."""
+    return [
+        (x.Conv2d(3, 5, 3, 2, 1, rng=0), (2, 3, 9, 8)),
+        (x.Conv2d(4, 6, 1, groups=2, rng=0), (2, 4, 5, 5)),
+        (x.Conv3d(2, 3, 2, dilation=2, rng=0), (2, 2, 5, 5, 5)),
+        (x.ConvTranspose2d(3, 2, 3, 2, rng=0), (2, 3, 5, 4)),
+        (x.Conv2d(4, 8, 3, padding=1, groups=4, rng=0), (2, 4, 7, 6)),
+        (x.BatchNorm2d(3), (4, 3, 7, 7)),
+        (x.BatchNorm2d(3, momentum=None), (4, 3, 5, 5)),
+        (x.BatchNorm2d(67), (3, 67, 40, 40)),
+        (x.MaxPool2d(3, 2, 1), (2, 3, 9, 9)),
+        (x.MaxPool2d(16), (2, 3, 32, 32)),
+        (x.AvgPool2d(2), (2, 3, 9, 9)),
+        (x.AdaptiveAvgPool2d(3), (2, 3, 9, 7)),
+        (x.ReLU(), (3, 1001)),
+        (x.ReLU6(), (2, 3, 5, 5)),
+        (x.GELU(), (2, 9)),
+        (x.Dropout(0.5), (5, 7)),
+        (x.Dense(33, 10, rng=0), (4, 33)),
+        (x.Residual(x.Conv2d(3, 3, 3, padding=1, rng=0)), (2, 3, 6, 6)),
+    ]
+
+
+def run(xpconv: Any, dtype: str) -> None:
+    """All of it on the active backend."""
+    rng = np.random.default_rng(0)
+    for layer, shape in layers(xpconv):
+        layer.to(dtype=dtype)
+        layer.backward(layer(xpconv.asarray(rng.normal(size=shape), dtype=dtype)))
+    criterion = xpconv.SoftmaxCrossEntropyLoss()
+    momentum = functools.partial(xpconv.SGD, lr=0.1, momentum=0.9)
+    others = [
+        xpconv.Adam,
+        xpconv.AdamW,
+        xpconv.NAdam,
+        xpconv.RAdam,
+        xpconv.RMSprop,
+        xpconv.Adagrad,
+        xpconv.Lion,
+    ]
+    for make in [momentum, *others]:
+        model = xpconv.Dense(7, 5, dtype=dtype, rng=0)
+        optimizer = make(model.parameters())
+        scaler = xpconv.GradScaler() if dtype == "float16" else None
+        for _ in range(2):
+            x = xpconv.asarray(rng.normal(size=(6, 7)), dtype=dtype)
+            criterion(model(x), xpconv.asarray(np.arange(6) % 5))
+            optimizer.zero_grad()
+            model.backward(criterion.backward(scaler.scale) if scaler else criterion.backward())
+            if scaler:
+                scaler.step(optimizer)
+                scaler.update()
+            else:
+                optimizer.step()
