@@ -213,14 +213,27 @@ def test_batches_are_sent_one_ahead_in_two_buffers(cuda):
     ]  # fmt: skip
 
 
-def test_what_the_source_raises_comes_through(backend):
-    def broken():
-        yield np.zeros(1), np.zeros(1)
-        raise OSError("no more")
+def broken():
+    yield np.zeros(1), np.zeros(1)
+    yield np.ones(1), np.ones(1)
+    raise OSError("no more")
 
-    feed = xpconv.cuda.prefetch(broken())
+
+def test_what_the_source_raises_comes_after_its_batches(backend):
+    seen = []
     with pytest.raises(OSError, match="no more"):
-        list(feed)
+        for x, _ in xpconv.cuda.prefetch(broken()):
+            seen.append(float(x[0]))
+    assert seen == [0.0, 1.0]
+    assert list(xpconv.cuda.prefetch(iter([]))) == []
+
+
+def test_on_a_device_too(cuda):
+    seen = []
+    with pytest.raises(OSError, match="no more"):
+        for x, _ in xpconv.cuda.prefetch(broken()):
+            seen.append(float(x[0]))
+    assert seen == [0.0, 1.0]
     assert list(xpconv.cuda.prefetch(iter([]))) == []
 
 

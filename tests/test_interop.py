@@ -81,6 +81,14 @@ def test_bfloat16_tensors_are_widened():
             np.testing.assert_array_equal(array, state[name].float().numpy())
 
 
+def test_a_bfloat16_tensor_says_how_to_bring_it_in(backend):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(
+        xpconv.errors.DTypeError, match=r"torch.Tensor cannot become .*BFloat16.* tensor.float\(\)"
+    ):
+        xpconv.asarray(torch.zeros(2, dtype=torch.bfloat16))
+
+
 def test_a_tensor_on_the_cpu_shares_its_memory():
     torch = pytest.importorskip("torch")
     tensor = torch.zeros(3)

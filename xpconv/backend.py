@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import BackendError, BackendUnavailableError
+from .errors import BackendError, BackendUnavailableError, DTypeError
 
 Array = Any  # an array of whichever module: NumPy and CuPy share no static type
 
@@ -310,5 +310,11 @@ def asnumpy(obj: Any) -> np.ndarray:
     try:
         owner = _find_owner(obj)
     except BackendError:
-        return np.asarray(obj)
+        try:
+            return np.asarray(obj)
+        except TypeError as cause:  # a dtype that NumPy lacks, such as PyTorch's bfloat16
+            raise DTypeError(
+                f"{type(obj).__module__}.{type(obj).__qualname__} cannot become a NumPy array ({cause}); convert "
+                "it to a dtype that NumPy has, such as tensor.float()"
+            ) from cause
     return owner.asnumpy(obj)

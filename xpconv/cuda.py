@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -190,14 +191,15 @@ def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
         for batch in batches:
             yield tuple(asarray(x, backend=backend.name) for x in batch)
         return
-    feed, next_one = _Feed(backend.xp), None
-    for batch in batches:
-        coming = feed.send(batch)
-        if next_one is not None:
-            yield feed.received(*next_one)
-        next_one = coming
-    if next_one is not None:
-        yield feed.received(*next_one)
+    feed, source = _Feed(backend.xp), iter(batches)
+    sent = [feed.send(batch) for batch in itertools.islice(source, 1)]
+    while sent:
+        try:
+            sent += [feed.send(batch) for batch in itertools.islice(source, 1)]
+        except BaseException:
+            yield feed.received(*sent[0])  # came before what the source raised
+            raise
+        yield feed.received(*sent.pop(0))
 
 
 class _Feed:

@@ -71,7 +71,4 @@ def tell(xp: Any) -> None:
     global _told
     if not _told and hasattr(xp, "_core"):
         xp._core.set_compute_type("f", COMPUTE_TF32 if _tf32 else COMPUTE_DEFAULT)
-        _nondeterministic = False
-
-
-_told = True
+        _told = True
