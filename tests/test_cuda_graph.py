@@ -219,22 +219,25 @@ def broken():
     raise OSError("no more")
 
 
+def what_the_source_raises_comes_after_its_batches():
+    seen = []
+
+    def work():
+        for x, _ in xpconv.cuda.prefetch(broken()):
+            seen.append(float(x[0]))
+
+    with pytest.raises(OSError, match="no more"):
+        work()
+    assert seen == [0.0, 1.0]
+    assert list(xpconv.cuda.prefetch(iter([]))) == []
+
+
 def test_what_the_source_raises_comes_after_its_batches(backend):
-    seen = []
-    with pytest.raises(OSError, match="no more"):
-        for x, _ in xpconv.cuda.prefetch(broken()):
-            seen.append(float(x[0]))
-    assert seen == [0.0, 1.0]
-    assert list(xpconv.cuda.prefetch(iter([]))) == []
+    what_the_source_raises_comes_after_its_batches()
 
 
-def test_on_a_device_too(cuda):
-    seen = []
-    with pytest.raises(OSError, match="no more"):
-        for x, _ in xpconv.cuda.prefetch(broken()):
-            seen.append(float(x[0]))
-    assert seen == [0.0, 1.0]
-    assert list(xpconv.cuda.prefetch(iter([]))) == []
+def test_what_the_source_raises_comes_after_its_batches_on_streams(cuda):
+    what_the_source_raises_comes_after_its_batches()
 
 
 # --- cuBLAS ------------------------------------------------------------------------------------------------

@@ -313,8 +313,9 @@ def asnumpy(obj: Any) -> np.ndarray:
         try:
             return np.asarray(obj)
         except TypeError as cause:  # a dtype that NumPy lacks, such as PyTorch's bfloat16
+            kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
             raise DTypeError(
-                f"{type(obj).__module__}.{type(obj).__qualname__} cannot become a NumPy array ({cause}); convert "
-                "it to a dtype that NumPy has, such as tensor.float()"
+                f"{kind} cannot become a NumPy array ({cause}); convert it to a dtype that NumPy has, such as "
+                "tensor.float()"
             ) from cause
     return owner.asnumpy(obj)
