@@ -315,7 +315,7 @@ def asnumpy(obj: Any) -> np.ndarray:
         except TypeError as cause:  # a dtype that NumPy lacks, such as PyTorch's bfloat16
             kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
             raise DTypeError(
-                f"{kind} cannot become a NumPy array ({cause}); convert it to a dtype that NumPy has, such as "
+                f"{kind} cannot become a NumPy array ({cause}); convert it to a dtype NumPy has, such as "
                 "tensor.float()"
             ) from cause
     return owner.asnumpy(obj)
