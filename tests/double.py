@@ -28,6 +28,7 @@ What bites on the way from NumPy to CuPy, and what becomes of it here:
 10. `x[...] = host_array` is refused (`x.set` is the way); `out=` wants its exact shape and a same_kind cast.
 11. Denormals flushed to 0, casts of negative, nan or inf to integers: not represented (NumPy warns of some).
 12. `take_along_axis`, `put_along_axis`, `einsum`, `pad` are there.
+13. Memory of `empty` and `empty_like` holds anything: here NaN, True or all bits, which a result that reads it shows.
 
 `RawModule` is there where g++ is (`emulation.py`; `conftest.py` brings it in). Not represented are: rounding,
 asynchrony, streams, the memory pool, `x.data`, `xp.cuda`, `xp.fft`.
@@ -219,6 +220,12 @@ def _index(key):
     return tuple(plain)
 
 
+def _unset(array):
+    """Filled with what a result shows if it is read: NaN, True or an integer of all bits."""
+    array[...] = np.nan if array.dtype.kind in "fc" else np.array(-1).astype(array.dtype)
+    return array
+
+
 def _view(array, key):
     """`array[key]` as a view even if it is of one element, where NumPy copies to a scalar."""
     value = array[key]
@@ -234,7 +241,7 @@ class ndarray:
     __array_ufunc__ = None  # so NumPy's operators leave it to those below, which refuse its arrays
 
     def __init__(self, shape, dtype=float, *, order="C"):
-        self._a = np.empty(shape, dtype, order)
+        self._a = _unset(np.empty(shape, dtype, order))
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
@@ -454,12 +461,18 @@ def _on_device(name):
     return _function(name, lambda *a, **k: np.asarray(function(*a, **k)), _NAMES["cupy"][name])
 
 
+def _empty(name):
+    function = getattr(np, name)
+    return _function(name, lambda *a, **k: _unset(function(*a, **k)), _NAMES["cupy"][name])
+
+
 _own = (array, asarray, ascontiguousarray, asfortranarray, asnumpy, put_along_axis, ndarray, ufunc)
 xp = Module("cupy", np, **{own.__name__: own for own in _own}, asanyarray=asarray)
 xp.linalg, xp.random = Module("cupy.linalg", np.linalg), Module("cupy.random", None)
 xp.lib = types.SimpleNamespace(stride_tricks=Module("cupy.lib.stride_tricks", None))
 xp.lib.stride_tricks.__dict__.update(as_strided=as_strided, sliding_window_view=sliding_window_view)
 xp.__dict__.update({n: _on_device(n) for n in ("allclose", "array_equal", "array_equiv", "count_nonzero")})
+xp.__dict__.update({n: _empty(n) for n in ("empty", "empty_like")})
 
 
 @functools.cache

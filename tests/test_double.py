@@ -48,7 +48,7 @@ def same(result, expected):
         lambda m, a: (m.pad(a, ((1, 1), (0, 2))), m.pad(a, 1, mode="edge"), m.flip(a, axis=(0, 1))),
         lambda m, a: (m.einsum("ij,kj->ik", a, a), m.tensordot(a, a, axes=([1], [1])), m.matmul(a, a.T)),
         lambda m, a: (m.broadcast_to(a, (2, 3, 4)), m.moveaxis(a, 0, 1), m.expand_dims(a, (0, 2))),
-        lambda m, a: (m.zeros((2, 3), "f4"), m.full_like(a, 2), m.arange(3), m.eye(2), m.empty_like(a) * 0),
+        lambda m, a: (m.zeros((2, 3), "f4"), m.full_like(a, 2), m.arange(3), m.eye(2), m.zeros_like(m.empty_like(a))),
         lambda m, a: (m.take(a, m.arange(2), axis=1), m.take_along_axis(a, a.argmax(1)[:, None], 1)),
         lambda m, a: (m.add.reduce(a, axis=1), m.multiply.accumulate(a, axis=0), m.linalg.norm(a)),
         lambda m, a: m.lib.stride_tricks.sliding_window_view(a, (2, 2), axis=(0, 1)),
@@ -275,6 +275,13 @@ def test_in_place_keeps_the_array(a):
     alias = total
     total /= 2
     assert total is alias
+
+
+def test_memory_that_nobody_set_shows():
+    assert np.isnan(xp.empty((2, 3), "f4").get()).all()
+    assert np.isnan(xp.empty_like(xp.zeros(2)).get()).all()
+    assert (xp.ndarray(2, "uint8").get() == 255).all()
+    assert xp.empty(2, "bool").get().all()
 
 
 def test_out_is_returned(a):
