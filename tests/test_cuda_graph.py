@@ -116,7 +116,7 @@ def cuda(monkeypatch):
             Stream.recording.append((kernel, args))
 
     monkeypatch.setattr(emulation.RawKernel, "__call__", hold_back)
-    monkeypatch.setattr(gemm, "prepare", lambda xp: None)
+    monkeypatch.setattr(gemm, "_library", lambda xp: Cublas())
     callers = Stream("caller")
     monkeypatch.setitem(vars(double.xp), "cuda", types.SimpleNamespace(
         Stream=Stream, MemoryPool=lambda: types.SimpleNamespace(malloc=None), get_current_stream=lambda: callers,
@@ -188,6 +188,7 @@ def test_a_failed_capture_says_why_and_leaves_all_usable(cuda):
     assert isinstance(info.value.__cause__, NotImplementedError)
     assert not graph.capturing()
     assert cuda.Stream.recording is None
+    assert Cublas.alive == 0
 
 
 # --- feeding -----------------------------------------------------------------------------------------------
@@ -246,11 +247,29 @@ def test_what_the_source_raises_comes_after_its_batches_on_streams(cuda):
 class Cublas:
     """`cublasGemmEx` in NumPy, on column-major memory."""
 
+    stream = workspace = None
+    alive = 0
+
+    def cublasCreate_v2(self, handle):
+        Cublas.alive += 1
+        return 0
+
+    def cublasDestroy_v2(self, handle):
+        Cublas.alive -= 1
+        return 0
+
     def cublasSetStream_v2(self, handle, stream):
+        self.stream, self.workspace = stream, None  # as cuBLAS does
+        return 0
+
+    def cublasSetWorkspace_v2(self, handle, workspace, size):
+        self.workspace = (workspace, size)
         return 0
 
     def cublasGemmEx(self, handle, flip_a, flip_b, m, n, k, alpha, a, a_type, lda, b, b_type, ldb, beta, c, c_type,
                      ldc, compute, algorithm):  # fmt: skip
+        assert self.stream == 7
+        assert self.workspace[1] == 32 << 20
         scalar, dtype = {68: (ctypes.c_float, "float32"), 70: (ctypes.c_double, "float64")}[compute]
         assert a_type == b_type == c_type == {"float32": 0, "float64": 1}[dtype]
         assert ctypes.cast(alpha, ctypes.POINTER(scalar))[0] == 1
@@ -270,11 +289,11 @@ class Cublas:
 
 @contextmanager
 def recording():
-    token = graph.callbacks.set([])
+    token = graph.recording.set(found := graph.Recording())
     try:
-        yield
+        yield found
     finally:
-        graph.callbacks.reset(token)
+        graph.recording.reset(token)
 
 
 class Matrix(np.ndarray):
@@ -303,13 +322,15 @@ def test_products_in_a_capture_are_cublas_calls_in_column_major_order(data):
         cuda=stream, empty=lambda *a, **k: np.empty(*a, **k).view(Matrix),
         ascontiguousarray=lambda x: np.ascontiguousarray(x).view(Matrix),
     )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch, recording():
-        patch.setattr(gemm, "_handle", lambda xp, device: (Cublas(), None, None))
+    with pytest.MonkeyPatch.context() as patch, recording() as capture:
+        patch.setattr(gemm, "_library", lambda xp: Cublas())
+        capture.products = gemm.Products(xp)
         a, b = drawn(m, k), drawn(k, n)
         np.testing.assert_allclose(gemm.matmul(xp, a, b), np.matmul(a, b), rtol=1e-5, atol=1e-6)
         a, b = drawn(groups, m, k), drawn(groups, k, n)
         if groups:
             np.testing.assert_allclose(gemm.group_matmul(xp, a, b), np.matmul(a, b), rtol=1e-5, atol=1e-6)
+        capture.products.close()
 
 
 def test_a_status_is_an_error():

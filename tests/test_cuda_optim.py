@@ -84,12 +84,12 @@ def test_a_replayed_step_takes_the_new_rate_and_counts():
         optimizer = xpconv.SGD([p], lr=1.0, momentum=0.5)
         p.grad = xpconv.asarray(np.ones(3))
         optimizer.step()
-        token = graph.callbacks.set(callbacks := [])
+        token = graph.recording.set(recording := graph.Recording())
         optimizer.step()
-        graph.callbacks.reset(token)
+        graph.recording.reset(token)
         settings_before = optimizer._settings[0][1]
         optimizer.lr = 0.25
-        (callback,) = callbacks
+        (callback,) = recording.callbacks
         callback()
         assert optimizer._settings[0][1] is settings_before
         assert float(settings_before[0]) == 0.25
@@ -101,8 +101,8 @@ def test_array_code_is_refused_in_a_capture():
         p = xpconv.Parameter(xpconv.asarray(np.ones(3)))
         optimizer = xpconv.LAMB([p])
         p.grad = xpconv.asarray(np.ones(3))
-        token = graph.callbacks.set([])
+        token = graph.recording.set(graph.Recording())
         with pytest.raises(RuntimeError, match=r"LAMB\.step: in a captured step its settings would stay"):
             optimizer.step()
-        graph.callbacks.reset(token)
+        graph.recording.reset(token)
         assert xpconv.asnumpy(p.data).tolist() == [1.0] * 3

@@ -127,16 +127,19 @@ class _Captured(_Plain):
         self._stream.wait_event(caller.record())
         with self._stream, cuda.using_allocator(self._pool.malloc):
             super()._begin(warmup)  # from the pool too, so that recording finds its memory there
-            from .kernels.cupy import gemm
+            from .kernels.cupy.gemm import Products
 
-            gemm.prepare(self._backend.xp)
+            products = Products(self._backend.xp)
             self._stream.synchronize()
-            self._record()
+            self._recording = graph.Recording(products)
+            try:
+                self._record()
+            finally:
+                products.close()
         caller.wait_event(self._stream.record())
 
     def _record(self) -> None:
-        self._callbacks: list[Callable[[], None]] = []
-        token = graph.callbacks.set(self._callbacks)
+        token = graph.recording.set(self._recording)
         self._stream.begin_capture()
         try:
             self._outputs = self._step(*self._inputs)
@@ -151,7 +154,7 @@ class _Captured(_Plain):
                 "host, and matrix products other than the layers'; see xpconv.cuda.capture"
             ) from cause
         finally:
-            graph.callbacks.reset(token)
+            graph.recording.reset(token)
         self._graph = self._stream.end_capture()
 
     def __call__(self, *inputs: Any) -> Any:
@@ -161,7 +164,7 @@ class _Captured(_Plain):
         with self._stream:
             for own, x in zip(self._inputs, given, strict=True):
                 own[...] = x
-            for callback in self._callbacks:
+            for callback in self._recording.callbacks:
                 callback()
             self._graph.launch(self._stream)
         caller.wait_event(self._stream.record())

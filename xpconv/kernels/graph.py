@@ -1,20 +1,31 @@
-"""What a captured CUDA graph needs done on the host before each replay, such as a new learning rate."""
+"""What a CUDA graph needs while it is captured, and on the host before each replay (a new learning rate)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
 
-callbacks: ContextVar[list[Callable[[], None]] | None] = ContextVar("xpconv_before_replay", default=None)
+
+@dataclass
+class Recording:
+    """The capture of one graph."""
+
+    products: Any = None  # of matrices: `cupy.gemm.Products`
+    callbacks: list[Callable[[], None]] = field(default_factory=list)  # to call before each replay
+
+
+recording: ContextVar[Recording | None] = ContextVar("xpconv_recording", default=None)
 
 
 def capturing() -> bool:
     """Whether a step is being captured: then nothing may wait for the device, or copy from the host."""
-    return callbacks.get() is not None
+    return recording.get() is not None
 
 
 def before_replay(callback: Callable[[], None]) -> None:
     """Have `callback` called before each replay of the graph that is being captured, if one is."""
-    found = callbacks.get()
+    found = recording.get()
     if found is not None:
-        found.append(callback)
+        found.callbacks.append(callback)

@@ -7,8 +7,7 @@ import functools
 from typing import Any
 
 from ...backend import Array
-from .. import precision
-from ..graph import capturing
+from .. import graph, precision
 from .launch import SUMS
 
 WORKSPACE = 32 << 20  # bytes
@@ -23,8 +22,9 @@ POINTER, INT = ctypes.c_void_p, ctypes.c_int
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """`a @ b` of two matrices."""
-    if capturing():
-        return _gemm(xp, a, b, xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype))
+    capture = graph.recording.get()
+    if capture is not None:
+        return capture.products.multiply(a, b, xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype))
     precision.tell(xp)
     return a @ b
 
@@ -33,39 +33,54 @@ def group_matmul(xp: Any, a: Array, b: Array) -> Array:
     """`a[g] @ b[g]` for every group; a plain 2-D product for one group, as cuBLAS likes it best."""
     if a.shape[0] == 1:
         return matmul(xp, a[0], b[0])[None]
-    if not capturing():
+    capture = graph.recording.get()
+    if capture is None:
+        precision.tell(xp)
         return xp.matmul(a, b)
     y = xp.empty((a.shape[0], a.shape[1], b.shape[2]), dtype=a.dtype)
     for g in range(a.shape[0]):
-        _gemm(xp, a[g], b[g], y[g])
+        capture.products.multiply(a[g], b[g], y[g])
     return y
 
 
-def prepare(xp: Any) -> None:
-    """Make what a product in a capture needs, as memory for it cannot be asked for there."""
-    _handle(xp, xp.cuda.Device().id)
+class Products:
+    """cuBLAS for one capture, made before it, as nothing can be asked of the device in it.
 
+    The workspace is the graph's own, so that two graphs may run at the same time; it must live as long as
+    the graph does. The handle is needed until the end of the capture.
+    """
 
-def _gemm(xp: Any, a: Array, b: Array, y: Array) -> Array:
-    """`y = a @ b`: in cuBLAS's column-major eyes memory is transposed, and `yᵀ = bᵀ aᵀ`."""
-    if not y.size or not a.shape[1]:
-        y[...] = 0
+    def __init__(self, xp: Any) -> None:
+        self._xp, self._library, self._handle = xp, _library(xp), POINTER()
+        self._workspace = xp.empty(WORKSPACE, dtype="uint8")
+        _check(self._library.cublasCreate_v2(ctypes.byref(self._handle)), "cublasCreate")
+
+    def close(self) -> None:
+        """Give the handle back; the workspace stays."""
+        _check(self._library.cublasDestroy_v2(self._handle), "cublasDestroy")
+
+    def multiply(self, a: Array, b: Array, y: Array) -> Array:
+        """`y = a @ b`: in cuBLAS's column-major eyes memory is transposed, and `yᵀ = bᵀ aᵀ`."""
+        if not y.size or not a.shape[1]:
+            y[...] = 0
+            return y
+        stream = self._xp.cuda.get_current_stream().ptr
+        _check(self._library.cublasSetStream_v2(self._handle, stream), "cublasSetStream")
+        workspace = self._workspace.data.ptr  # after the stream, which sets cuBLAS's own
+        _check(self._library.cublasSetWorkspace_v2(self._handle, workspace, WORKSPACE), "cublasSetWorkspace")
+        compute, scalar = COMPUTE[SUMS[str(a.dtype)]]
+        if str(a.dtype) == "float32" and precision.tf32_allowed():
+            compute = COMPUTE_TF32
+        one, zero, kind = scalar(1), scalar(0), TYPES[str(a.dtype)]
+        a, flip_a, lead_a = _operand(self._xp, a)
+        b, flip_b, lead_b = _operand(self._xp, b)
+        status = self._library.cublasGemmEx(
+            self._handle, flip_b, flip_a, y.shape[1], y.shape[0], a.shape[1], ctypes.byref(one),
+            b.data.ptr, kind, lead_b, a.data.ptr, kind, lead_a, ctypes.byref(zero), y.data.ptr, kind,
+            y.shape[1], compute, -1,
+        )  # fmt: skip
+        _check(status, "cublasGemmEx")
         return y
-    library, handle, _ = _handle(xp, xp.cuda.Device().id)
-    _check(library.cublasSetStream_v2(handle, xp.cuda.get_current_stream().ptr), "cublasSetStream")
-    compute, scalar = COMPUTE[SUMS[str(a.dtype)]]
-    if str(a.dtype) == "float32" and precision.tf32_allowed():
-        compute = COMPUTE_TF32
-    one, zero, kind = scalar(1), scalar(0), TYPES[str(a.dtype)]
-    a, flip_a, lead_a = _operand(xp, a)
-    b, flip_b, lead_b = _operand(xp, b)
-    status = library.cublasGemmEx(
-        handle, flip_b, flip_a, y.shape[1], y.shape[0], a.shape[1], ctypes.byref(one),
-        b.data.ptr, kind, lead_b, a.data.ptr, kind, lead_a, ctypes.byref(zero), y.data.ptr, kind,
-        y.shape[1], compute, -1,
-    )  # fmt: skip
-    _check(status, "cublasGemmEx")
-    return y
 
 
 def _operand(xp: Any, x: Array) -> tuple[Array, int, int]:
@@ -77,18 +92,8 @@ def _operand(xp: Any, x: Array) -> tuple[Array, int, int]:
 
 
 @functools.cache
-def _handle(xp: Any, device: int) -> tuple[Any, Any, Array]:
-    """cuBLAS, a handle of our own, and its workspace."""
-    library = _library(xp)
-    handle = POINTER()
-    _check(library.cublasCreate_v2(ctypes.byref(handle)), "cublasCreate")
-    workspace = xp.empty(WORKSPACE, dtype="uint8")
-    _check(library.cublasSetStream_v2(handle, xp.cuda.get_current_stream().ptr), "cublasSetStream")
-    _check(library.cublasSetWorkspace_v2(handle, workspace.data.ptr, WORKSPACE), "cublasSetWorkspace")
-    return library, handle, workspace
-
-
 def _library(xp: Any) -> Any:
+    """The cuBLAS that CuPy has loaded."""
     name = f"libcublas.so.{xp.cuda.runtime.runtimeGetVersion() // 1000}"
     one = xp.ones((1, 1), dtype="float32")
     xp.matmul(one, one)  # so that CuPy has found and loaded it, wherever it is
@@ -98,7 +103,7 @@ def _library(xp: Any) -> Any:
         raise RuntimeError(
             f"a matrix product in a captured graph needs {name}, which cannot be loaded"
         ) from cause
-    library.cublasCreate_v2.argtypes = [POINTER]
+    library.cublasCreate_v2.argtypes = library.cublasDestroy_v2.argtypes = [POINTER]
     library.cublasSetStream_v2.argtypes = [POINTER, POINTER]
     library.cublasSetWorkspace_v2.argtypes = [POINTER, POINTER, ctypes.c_size_t]
     library.cublasGemmEx.argtypes = [
