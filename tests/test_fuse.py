@@ -188,7 +188,6 @@ CLIPS = {
 }  # fmt: skip
 CONVS = {
     "winograd": (lambda: Conv2d(16, 24, 3, padding=1, algorithm="winograd"), (2, 16, 9, 10)),
-    "rows": (lambda: Conv2d(16, 12, 3), (2, 16, 20, 20)),
     "columns": (lambda: Conv2d(8, 6, 3, stride=2, padding=1), (2, 8, 9, 10)),
     "pointwise, no bias": (lambda: Conv2d(8, 6, 1, bias=False), (2, 8, 9, 10)),
     "packed": (lambda: Conv2d(1, 6, 5), (16, 1, 28, 28)),

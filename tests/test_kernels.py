@@ -1,6 +1,7 @@
 """The kernels for NumPy against the portable ones, which are the reference: value, dtype, shape."""
 
 import inspect
+import itertools
 import os
 import threading
 
@@ -14,8 +15,7 @@ from xpconv import kernels
 from xpconv.geometry import Window
 from xpconv.kernels import numpy as engine
 from xpconv.kernels import portable
-from xpconv.kernels.numpy import memory, rows, threads
-from xpconv.kernels.numpy.blocks import Ending
+from xpconv.kernels.numpy import memory, products, threads
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 
@@ -99,33 +99,51 @@ def test_convolutions_drawn(data):
     compare_convolutions(x, weight, bias, window, groups)
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(data=st.data())
-def test_rows_drawn(data):
-    """Thin convolutions at stride 1 by `rows`, of shapes where the rules would choose another way too."""
+def test_products_in_pieces(data):
+    """Operands as convolutions have them: rows apart, or columns in place of rows; stacks; a rest after the pieces."""
     draw = data.draw
-    kernel = draw(st.integers(1, 4)), draw(st.integers(2, 4))
-    padding = draw(st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2))
-    spatial = draw(st.integers(1, 12)), draw(st.integers(1, 12))
-    window = Window(kernel, (1, 1), padding, (1, 1))
-    assume(min(window.output_shape(spatial)) > 0)
+    stack = draw(st.sampled_from([(), (3,)]))
+    rows, length, n = draw(st.integers(0, 700)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
     dtype = draw(st.sampled_from(["float64", "float32"]))
-    rng = np.random.default_rng(draw(st.integers(0, 99)))
-    shape = draw(st.integers(1, 5)), draw(st.integers(1, 9)), *spatial
-    x = images(rng, shape, dtype, draw(st.booleans()))
-    weight = rng.normal(size=(draw(st.integers(1, 9)), shape[1], *kernel)).astype(dtype)
-    y = portable.conv(np, x, weight, window, 1)
-    g = images(rng, y.shape, dtype, draw(st.booleans()))
+    rng = np.random.default_rng(0)
+
+    def matrix(m, n):
+        x = rng.normal(size=(*stack, m, n + draw(st.integers(0, 2)))).astype(dtype)[..., :n]
+        return np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2) if draw(st.booleans()) else x
+
+    a, b, c = matrix(rows, length), rng.normal(size=(*stack, length, n)).astype(dtype), matrix(rows, n)
+    few = rng.normal(size=(n, length)).astype(dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "BLOCK_BYTES", draw(st.sampled_from([1, 1000, 1 << 21])))
-        same(rows.conv(x, weight, window, memory.empty_images(y.shape, dtype), Ending()), y)
-        same(
-            rows.weight_grad(g, x, weight.shape, window),
-            portable.conv_weight_grad(np, g, x, weight.shape, window, 1),
-        )
-        if padding == ((0, 0), (0, 0)):
-            expected = portable.conv_input_grad(np, g, weight, shape, window, 1)
-            same(rows.input_grad(g, weight, shape, window), expected)
+        patch.setattr(products, "SMALL", draw(st.sampled_from([20, 3000, 10000])) * length)
+        patch.setattr(products, "small_kernels", lambda: True)
+        patch.setattr(products, "FEWEST_TO_SUM", draw(st.integers(1, 9)))
+        products._pieces.cache_clear()
+        out = np.full((*stack, rows, n), np.nan, dtype)
+        products.multiply(a, b, out)
+        same(out, a @ b)
+        same(products.multiply_sum(a, c), a.swapaxes(-1, -2) @ c)
+        if not stack:
+            wide = np.full((n, rows), np.nan, dtype)
+            products.multiply_wide(few, a.T, wide)
+            same(wide, few @ a.T)
+    products._pieces.cache_clear()
+
+
+def test_pieces_are_small_and_about_even():
+    products._pieces.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "small_kernels", lambda: True)
+        assert products._pieces(1000, 1000, 8) == (0, 0)  # one product is small enough
+        assert products._pieces(1001, 1000, 8) == (2, 496)
+        assert products._pieces(10000, 200000, 8) == (0, 0)  # pieces would be of 5 rows
+        assert products._pieces(10000, 125000, 8) == (1250, 8)
+        for rows, size in itertools.product((777, 4096, 65536), (96, 2304, 18432)):
+            count, piece = products._pieces(rows, size, 8)
+            assert piece * size <= 10**6
+            assert (rows - count * piece) * size <= 10**6
+    products._pieces.cache_clear()
 
 
 SHAPES = {  # batch, in, out, size, kernel, stride, padding, dilation, groups: those of benchmarks/work.py, thinner

@@ -1,7 +1,4 @@
-"""The OpenBLAS that NumPy's wheels bring, called directly where NumPy's `matmul` does not reach.
-
-Elsewhere (MKL, Accelerate, a distribution's own BLAS) `gemm` is None, and ways that need it are not taken.
-"""
+"""The OpenBLAS that NumPy's wheels bring; of another BLAS (MKL, Accelerate) nothing is found."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
 
 
 def _load() -> Callable[[str], Any]:
@@ -28,20 +23,3 @@ def _load() -> Callable[[str], Any]:
 
 function = _load()
 get_num_threads, set_num_threads = (function(f"openblas_{verb}_num_threads") for verb in ("get", "set"))
-
-
-def _gemm() -> dict[str, Any] | None:
-    found: dict[str, Any] = {}
-    size, pointer = ctypes.c_int64, ctypes.c_void_p
-    for dtype, letter, scalar in (("float32", "s", ctypes.c_float), ("float64", "d", ctypes.c_double)):
-        call = function(f"cblas_{letter}gemm")
-        if call is None:
-            return None
-        call.argtypes = [ctypes.c_int] * 3 + [size] * 3 + [scalar, pointer, size, pointer, size]
-        call.argtypes += [scalar, pointer, size]
-        call.restype = None
-        found[dtype] = call
-    return found
-
-
-gemm = _gemm()

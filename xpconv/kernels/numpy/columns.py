@@ -14,6 +14,7 @@ from ...geometry import Window
 from . import memory, threads
 from .blocks import ALL, Block, Ending, Frame, cut, shares
 from .memory import channels_first, channels_last
+from .products import multiply, multiply_sum
 from .threads import PRODUCTS
 
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
@@ -26,6 +27,7 @@ def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, ending:
     few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k
     columns = Columns(x, window, groups, few)
     w = (weight if few else channels_last(weight)).reshape(groups, k, -1).swapaxes(1, 2)
+    w = w if few else np.ascontiguousarray(w)
     work = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES)
     row = prod(y.shape[3:])
     ending = ending.times(row)
@@ -35,7 +37,7 @@ def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, ending:
         col = columns.of(block)
         out = images[block.images, block.rows].reshape(-1, groups, k)
         if groups == 1:
-            np.matmul(col[0], w[0], out=out[:, 0])
+            multiply(col[0], w[0], out[:, 0])
         else:
             out[...] = np.matmul(col, w).swapaxes(0, 1)
         ending.finish(images[block.images, block.rows].reshape(-1, row * y.shape[1]))
@@ -54,15 +56,13 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
 
     def task(part: int) -> None:
         total = np.zeros((groups, c * prod(window.kernel), k), x.dtype)
-        product = np.empty_like(total)
         for block in work[part]:
             col = columns.of(block)
             g = images[block.images, block.rows].reshape(-1, groups, k).swapaxes(0, 1)
             if groups == 1:
-                np.matmul(col[0].T, g[0], out=product[0])
+                total[0] += multiply_sum(col[0], g[0])
             else:
-                np.matmul(np.swapaxes(col, 1, 2), g, out=product)
-            total += product
+                total += np.swapaxes(col, 1, 2) @ g
         parts[part] = total
 
     threads.run(task, len(parts), grad.size * columns.length // PRODUCTS)
@@ -88,7 +88,10 @@ def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Win
         part = work[i].images
         g = images[part].reshape(-1, groups, k).swapaxes(0, 1)
         dcol = memory.scratch("columns", (groups, g.shape[1], w.shape[2]), grad.dtype)
-        np.matmul(g, w, out=dcol)
+        if groups == 1:
+            multiply(g[0], w[0], dcol[0])
+        else:
+            np.matmul(g, w, out=dcol)
         dcol = np.moveaxis(dcol.reshape(groups, -1, *output, *window.kernel, c), 0, -2)
         target = into[part]
         target[...] = 0

@@ -2,7 +2,6 @@
 
 - `depthwise`: sums of products, where every channel has a kernel of its own;
 - `winograd`: 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
-- `rows`: few channels at stride 1, without a column buffer;
 - `packed`: few output channels, several pixels at once;
 - `columns`: im2col by blocks, all else;
 - `portable`: few input channels a group, and depthwise floats of two bytes.
@@ -20,7 +19,7 @@ from ...backend import Array
 from ...geometry import Window
 from .. import is_exact, portable
 from ..portable import Bounds
-from . import columns, depthwise, memory, packed, rows, winograd
+from . import columns, depthwise, memory, packed, winograd
 from .blocks import Ending
 
 
@@ -58,8 +57,6 @@ def _choice(
         wanted == "winograd" or (free and winograd.pays(x_shape, weight_shape, window))
     ):
         return "winograd"
-    if rows.pays(x_shape, dtype, window, groups) and weight_shape[0] >= 12:
-        return "rows"
     output = window.output_shape(x_shape[2:])
     large = x_shape[0] * weight_shape[0] * prod(output) >= 1 << 15
     if free and groups == 1 and large and packed.pixels(weight_shape, window, output) > 1:
@@ -87,8 +84,6 @@ def conv(
         return depthwise.conv(x, weight, window, y, ending)
     if way == "winograd":
         return winograd.conv(x, weight, window, y, ending)
-    if way == "rows":
-        return rows.conv(x, weight, window, y, ending)
     if way == "packed":
         return packed.conv(x, weight, window, packed.pixels(weight.shape, window, y.shape[2:]), y, ending)
     if way == "columns":
@@ -113,12 +108,10 @@ def conv_weight_grad(
         return depthwise.weight_grad(grad, x, weight_shape, window)
     if way == "winograd":
         return winograd.weight_grad(grad, x, weight_shape, window)
-    if way == "rows" and wanted == "auto" and not is_exact():  # its zeros make NaN of what they do not see
-        return rows.weight_grad(grad, x, weight_shape, window)
     if way == "packed":
         b = packed.pixels(weight_shape, window, grad.shape[2:])
         return packed.weight_grad(grad, x, weight_shape, window, b)
-    if way in ("rows", "columns"):
+    if way == "columns":
         return columns.weight_grad(grad, x, weight_shape, window, groups)
     return portable.conv_weight_grad(xp, grad, x, weight_shape, window, groups)
 
@@ -139,8 +132,6 @@ def conv_input_grad(
         if depthwise.fits(weight.shape, groups, grad.dtype) and not is_exact():
             return depthwise.input_grad(grad, weight, x_shape, window)
         return portable.conv_input_grad(xp, grad, weight, x_shape, window, groups)
-    if wanted == "auto" and not is_exact() and rows.pays_back(x_shape, grad.dtype, window, groups):
-        return rows.input_grad(grad, weight, x_shape, window)
     mirrored = _mirrored(window, x_shape[2:], grad.shape[2:])
     if mirrored is None:
         return columns.input_grad(grad, weight, x_shape, window, groups)

@@ -19,6 +19,7 @@ from ...geometry import Window
 from . import columns
 from .blocks import Ending
 from .memory import channels_first, channels_last
+from .products import small_kernels
 
 
 def pixels(weight_shape: tuple[int, ...], window: Window, output: tuple[int, ...]) -> int:
@@ -31,7 +32,8 @@ def pixels(weight_shape: tuple[int, ...], window: Window, output: tuple[int, ...
 
     def cost(b: int) -> float:
         length = row * ((b - 1) * window.stride[-1] + window.kernel[-1])
-        return 2 * k * length * (1 + 6 / (b * k)) + 20 * length / b
+        slower = max(1, 16 / (b * k)) if small_kernels() else 1 + 6 / (b * k)
+        return 2 * k * length * slower + 20 * length / b
 
     return min((b for b in range(1, 9) if output[-1] % b == 0), key=cost)
 

@@ -24,6 +24,7 @@ from ...geometry import Window
 from . import memory, threads
 from .blocks import Block, Ending, Frame, cut, shares
 from .memory import channels_last
+from .products import multiply, multiply_sum, multiply_wide
 
 TILE, SEEN = 4, 6
 BLOCK_BYTES = 1 << 22
@@ -84,9 +85,9 @@ def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirr
         v = tiles.transformed(block)
         count = v.shape[1]
         m = memory.scratch("tiles", (SEEN**2, count, k), dtype)
-        np.matmul(v, u, out=m)
+        multiply(v, u, m)
         values = memory.scratch("transformed", (TILE**2, count * k), dtype)
-        np.matmul(out, m.reshape(SEEN**2, -1), out=values)
+        multiply_wide(out, m.reshape(SEEN**2, -1), values)
         ending.finish(values.reshape(-1, tiles.count[1] * k))
         values = values.reshape(TILE, TILE, -1, block.rows.stop - block.rows.start, tiles.count[1], k)
         tiles.each_output(block, into, values, put=True)
@@ -107,8 +108,8 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     parts: list[Array] = [None] * len(work)
 
     def task(i: int) -> None:
-        total = memory.empty((SEEN**2, k, c), dtype)
-        for j, block in enumerate(work[i]):
+        total = np.zeros((SEEN**2, k, c), dtype)
+        for block in work[i]:
             v = tiles.transformed(block)
             count = v.shape[1]
             shape = (TILE, TILE, block.images.stop - block.images.start, block.rows.stop - block.rows.start,
@@ -116,11 +117,8 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
             values = memory.scratch("values", shape, dtype)
             tiles.each_output(block, images, values, put=False)
             m = memory.scratch("tiles", (SEEN**2, count, k), dtype)
-            np.matmul(spread, values.reshape(TILE**2, -1), out=m.reshape(SEEN**2, -1))
-            if j == 0:
-                np.matmul(m.swapaxes(1, 2), v, out=total)
-            else:
-                total += np.matmul(m.swapaxes(1, 2), v, out=memory.scratch("product", total.shape, dtype))
+            multiply_wide(spread, values.reshape(TILE**2, -1), m.reshape(SEEN**2, -1))
+            total += multiply_sum(m, v)
         parts[i] = total
 
     threads.run(task, len(parts))
@@ -160,7 +158,7 @@ class Tiles:
         gathered = memory.scratch("tiles", seen.shape, part.dtype)
         np.copyto(gathered, seen)
         v = memory.scratch("transformed", (SEEN**2, gathered[0, 0].size), part.dtype)
-        np.matmul(self.matrix, gathered.reshape(SEEN**2, -1), out=v)
+        multiply_wide(self.matrix, gathered.reshape(SEEN**2, -1), v)
         return v.reshape(SEEN**2, -1, part.shape[3])
 
     def each_output(self, block: Block, images: Array, values: Array, put: bool) -> None:
