@@ -36,7 +36,7 @@ MARK = "@record "  # before each record on a part's standard output
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
 WORKS = ("LeNet-5", "MNIST example", "VGG-like 32×32", "ResNet-20", "MobileNetV2 96×96", "ResNet-50 224×224")
 # seconds of each stage, of a budget of 570
-SHARES = {"device": 15, "tests": 190, "parity": 40, "timing": 220, "mnist": 25, "sanitizer": 55, "memory": 25}
+SHARES = {"device": 15, "tests": 190, "parity": 40, "timing": 220, "mnist": 25, "sanitizer": 45, "memory": 35}
 TARGETS = {"LeNet-5": 0.5, "VGG-like 32×32": 1.0, "ResNet-20": 1.0, "ResNet-50 224×224": 1.1}
 
 Record = dict[str, Any]
@@ -231,7 +231,10 @@ def torch_run(make: Any, shape: Any, kind: str, precision: str, how: str) -> Cal
                 return forward(x)
     else:
         criterion = torch.nn.CrossEntropyLoss()
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, capturable=how == "graphs")
+        capturable = how == "graphs"  # only the fused one leaves out a step without asking the host
+        optimizer = torch.optim.Adam(
+            model.parameters(), lr=1e-3, capturable=capturable, fused=capturable or None
+        )
         scaler = torch.amp.GradScaler(work.DEVICE, enabled=precision == "float16")
 
         def run() -> Any:
@@ -252,8 +255,12 @@ def torch_run(make: Any, shape: Any, kind: str, precision: str, how: str) -> Cal
             run()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
+    try:
+        with torch.cuda.graph(graph):
+            run()
+    except RuntimeError:
+        torch.cuda.set_stream(torch.cuda.default_stream())  # PyTorch stays on the recording's
+        raise
     return graph.replay
 
 
@@ -272,8 +279,27 @@ def device_timed(run: Callable[[], Any], count: int) -> float:
     return start.elapsed_time(stop) / 1e3 / count
 
 
-def timing(rehearse: bool, name: str, seconds: float) -> Iterator[Record]:
-    """A model's rows, the training step at float32 first; those that find no time left say so."""
+class ContenderError(Exception):
+    """An error of the contender that is named."""
+
+
+def named(label: str, run: Callable[[], Any]) -> Callable[[], Any]:
+    """The same, whose errors tell whose they are."""
+
+    def call() -> Any:
+        try:
+            return run()
+        except Exception as error:
+            raise ContenderError(label) from error
+
+    return call
+
+
+def timing(rehearse: bool, name: str, seconds: float, hows: list[str]) -> Iterator[Record]:
+    """A model's rows, the training step at float32 first; those that find no time left say so.
+
+    xpconv, captured and not, against PyTorch's `hows`.
+    """
     import measure
 
     end = time.monotonic() + seconds
@@ -281,6 +307,7 @@ def timing(rehearse: bool, name: str, seconds: float) -> Iterator[Record]:
     make, shape = models(rehearse)[name]
     rows = [("training", 64)] + [("inference", batch) for batch in (1, 64)]
     timed = None if rehearse else device_timed
+    budget, rounds = (0.0, 1) if rehearse else (0.5, 3)
     if rehearse:
         rows = [(kind, min(batch, 2)) for kind, batch in rows]
     for kind, batch in rows:
@@ -291,33 +318,37 @@ def timing(rehearse: bool, name: str, seconds: float) -> Iterator[Record]:
                 f"xpconv {label}": functools.partial(xpconv_run, make, size, kind, precision, captured)
                 for label, captured in (("eager", False), ("captured", True))
             }
-            for how in ("eager", "channels-last", "graphs", "compile"):
-                if not (rehearse and how in ("graphs", "compile")):
-                    builds[f"PyTorch {how}"] = functools.partial(torch_run, make, size, kind, precision, how)
+            for how in hows:
+                builds[f"PyTorch {how}"] = functools.partial(torch_run, make, size, kind, precision, how)
             runs, failures = {}, {}
             for label, build in builds.items():
                 if time.monotonic() > end - 3:
                     failures[label] = "not measured: the time was over"
                     continue
                 try:
-                    runs[label] = build()
-                    runs[label]()
+                    runs[label] = named(label, build())
                 except Exception as error:  # noqa: BLE001 - recorded; the others go on
-                    runs.pop(label, None)
                     failures[label] = failure(error)
-            if runs:
-                budget, rounds = (0.0, 1) if rehearse else (0.5, 3)
+            while runs:
                 try:
                     samples = measure.interleaved(runs, budget, rounds, timed=timed)
                     record["seconds"] = {k: statistics.median(s) for k, s in samples.items()}
-                except Exception as error:  # noqa: BLE001 - recorded; the others go on
-                    failures["all"] = failure(error)
+                    break
+                except ContenderError as error:  # the others again
+                    label = str(error)
+                    del runs[label]
+                    failures[label] = failure(error.__cause__ or error)
             yield record | {"failures": failures}
 
 
 def kernels(rehearse: bool) -> Iterator[Record]:
     """Every kernel once at least: what the sanitizer looks at."""
-    xpconv = enter(rehearse)
+    import xpconv
+
+    if rehearse:
+        enter(True)
+    else:
+        xpconv.set_backend("cupy")  # without PyTorch, which takes long to import under the sanitizer
     import every_kernel
 
     launched = every_kernel.watch()
@@ -354,13 +385,18 @@ def memory(rehearse: bool) -> Iterator[Record]:
         return
     pool.free_all_blocks()
     pool.set_limit(size=pool.total_bytes() + 2**28)
+    large = work.xpconv_training(
+        make, (2**15, *shape)
+    ).run  # 103 MB of images; the first layer gives six times that
     refused = ""
     try:
-        work.xpconv_training(make, (2**17, *shape)).run()
-    except MemoryError as error:  # CuPy's OutOfMemoryError is one
+        large()
+    except MemoryError as error:
         refused = failure(error)
+    del large
     loss = float(work.xpconv_training(make, (2, *shape)).run())
-    yield {"what": "out of memory", "refused": refused, "passed": bool(refused) and loss == loss}
+    told = refused.startswith("OutOfMemoryError") and "Conv2d" in refused
+    yield {"what": "out of memory", "refused": refused, "passed": told and loss == loss}
 
 
 # --- parts that are programs of their own ---------------------------------------------------------------
@@ -410,7 +446,7 @@ def tests(rehearse: bool, limit: float) -> Iterator[Record]:
 
 
 def sanitizer(rehearse: bool, limit: float) -> Iterator[Record]:
-    """memcheck and racecheck over `kernels`; the rehearsal runs `kernels` alone."""
+    """memcheck over `kernels` (they share no memory in a block); the rehearsal runs `kernels` alone."""
     if rehearse:
         yield from kernels(True)
         return
@@ -424,21 +460,10 @@ def sanitizer(rehearse: bool, limit: float) -> Iterator[Record]:
             "failure": "compute-sanitizer not found in PATH, CUDA_HOME or NVIDIA's wheels",
         }
         return
-    for check in ("memcheck", "racecheck"):
-        command = [
-            tool,
-            "--tool",
-            check,
-            "--error-exitcode",
-            "9",
-            sys.executable,
-            __file__,
-            "--part",
-            "kernels",
-        ]
-        rc, output = program(command, limit / 2)
-        failed = '"failure"' in output
-        yield {"tool": check, "status": rc, "passed": rc == 0 and not failed, "tail": output[-2000:]}
+    options = ["--tool", "memcheck", "--error-exitcode", "9"]
+    rc, output = program([tool, *options, sys.executable, __file__, "--part", "kernels"], limit)
+    failed = '"failure"' in output
+    yield {"tool": "memcheck", "status": rc, "passed": rc == 0 and not failed, "tail": output[-2000:]}
 
 
 def mnist(rehearse: bool, folder: str | None, limit: float) -> Iterator[Record]:
@@ -502,12 +527,14 @@ def stage_records(stage: str, args: argparse.Namespace, limit: float) -> Iterato
     elif stage == "timing":
         end = time.monotonic() + limit
         names = ["LeNet-5"] if args.rehearse else list(WORKS)
-        for left, name in zip(range(len(names), 0, -1), names, strict=True):
-            seconds = max(5.0, (end - time.monotonic()) / left)
+        todo = [(["eager", "channels-last", *([] if args.rehearse else ["graphs"])], name) for name in names]
+        todo += [] if args.rehearse else [(["compile"], name) for name in names]  # last, as it takes long
+        for left, (hows, name) in zip(range(len(todo), 0, -1), todo, strict=True):
+            seconds = max(5.0, (end - time.monotonic()) / left * (1.3 if "eager" in hows else 1))
             if args.rehearse:
-                yield from timing(True, name, seconds)
+                yield from timing(True, name, seconds, hows)
             else:
-                yield from in_process("timing", [name, seconds - 10], seconds)
+                yield from in_process("timing", [name, seconds - 10, hows], seconds)
     elif args.rehearse:
         yield from PARTS[stage](True)
     else:

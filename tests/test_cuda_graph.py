@@ -4,6 +4,7 @@ A real graph and a real cuBLAS need a GPU: what they refuse, and how streams and
 """
 
 import ctypes
+import gc
 import types
 from contextlib import contextmanager, nullcontext
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xpconv
+from xpconv import cuda as cuda_module
 from xpconv.kernels import graph
 from xpconv.kernels.cupy import gemm
 
@@ -117,13 +119,30 @@ def cuda(monkeypatch):
 
     monkeypatch.setattr(emulation.RawKernel, "__call__", hold_back)
     monkeypatch.setattr(gemm, "_library", lambda xp: Cublas())
+
+    class MemoryPool:
+        used = 1  # bytes that arrays still have
+
+        def __init__(self, allocator):
+            self.malloc = allocator
+
+        def free_all_blocks(self):
+            log.append("pool emptied")
+
+        def total_bytes(self):
+            return self.used
+
+    def memory(size):
+        raise CUDARuntimeError("out of memory")
+
     callers = Stream("caller")
+    monkeypatch.setattr(cuda_module, "_pools", [])
     monkeypatch.setitem(vars(double.xp), "cuda", types.SimpleNamespace(
-        Stream=Stream, MemoryPool=lambda: types.SimpleNamespace(malloc=None), get_current_stream=lambda: callers,
+        Stream=Stream, MemoryPool=MemoryPool, Memory=memory, MemoryPointer=None, get_current_stream=lambda: callers,
         alloc_pinned_memory=bytearray, using_allocator=lambda malloc: nullcontext(), runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError),
     ))  # fmt: skip
     with xpconv.use_backend("double"):
-        yield types.SimpleNamespace(log=log, Stream=Stream)
+        yield types.SimpleNamespace(log=log, Stream=Stream, MemoryPool=MemoryPool)
 
 
 @needs_compiler
@@ -188,7 +207,77 @@ def test_a_failed_capture_says_why_and_leaves_all_usable(cuda):
     assert isinstance(info.value.__cause__, NotImplementedError)
     assert not graph.capturing()
     assert cuda.Stream.recording is None
+    assert cuda.log[-1] == "caller waits for own"
+    del info
+    gc.collect()
     assert Cublas.alive == 0
+
+
+@needs_compiler
+def test_a_failed_recording_leaves_no_gradients_that_were_not_computed(cuda):
+    model = xpconv.Sequential(xpconv.Dense(2, 2, rng=0), xpconv.ReLU())
+    before = model.state_dict()
+
+    def step(x):
+        model.backward(model(x))
+        model(x)
+        if cuda.Stream.recording is not None:
+            cuda.log.append("failed")
+            raise NotImplementedError("not during capture")
+
+    with pytest.raises(RuntimeError, match="gradients of its layers are dropped"):
+        xpconv.cuda.capture(step, xpconv.asarray(np.ones((1, 2), "float32")))
+    assert all(p.grad is None for p in model.parameters())
+    with pytest.raises(xpconv.errors.BackwardError):
+        model[1].backward(xpconv.asarray(np.ones((1, 2), "float32")))
+    for name, array in model.state_dict().items():
+        assert (xpconv.asnumpy(array) == xpconv.asnumpy(before[name])).all()
+
+
+@needs_compiler
+def test_parameters_that_moved_since_are_refused(cuda):
+    model = xpconv.Sequential(xpconv.ReLU(), xpconv.BatchNorm1d(2)).eval()
+    x = xpconv.asarray(np.ones((1, 2), "float32"))
+    with xpconv.no_grad():
+        fast = xpconv.cuda.capture(lambda x: model(x), x, warmup=1)
+    model.load_state_dict(model.state_dict())  # in place
+    fast(x)
+    old = model[1].running_mean
+    model[1].running_mean = xpconv.asarray(np.zeros(2, "float32"))
+    with pytest.raises(RuntimeError, match="capture: running_mean of BatchNorm1d is another array"):
+        fast(x)
+    model[1].running_mean = old
+    fast(x)
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+    model.train()
+    model.backward(model(xpconv.asarray(np.ones((2, 2), "float32"))))
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="capture: parameter weight of BatchNorm1d is another array"):
+        fast(x)
+
+
+def test_the_memory_of_a_graph_that_is_gone_is_given_back(cuda):
+    x = xpconv.asarray(np.zeros(1))
+    fast = xpconv.cuda.capture(lambda x: None, x, warmup=1)
+    del cuda.log[:]
+    del fast
+    gc.collect()
+    assert Cublas.alive == 0
+    assert cuda.log == ["pool emptied"]
+    assert len(cuda_module._pools) == 1  # somebody still has an array
+    cuda.MemoryPool.used = 0
+    xpconv.cuda.capture(lambda x: None, x, warmup=1)
+    assert not [pool for pool in cuda_module._pools if pool.used]
+
+
+def test_memory_that_runs_out_in_a_recording_is_no_reason_to_empty_the_pool(cuda):
+    """CuPy's pool would, at an error of its own, and the graph knows what it would let go."""
+    fast = xpconv.cuda.capture(lambda x: None, xpconv.asarray(np.zeros(1)), warmup=1)
+    with pytest.raises(CUDARuntimeError):
+        fast._pool.malloc(8)
+    with recording(), pytest.raises(RuntimeError, match="no memory for 8 bytes in the graph") as info:
+        fast._pool.malloc(8)
+    assert type(info.value) is RuntimeError
 
 
 # --- feeding -----------------------------------------------------------------------------------------------
@@ -231,6 +320,14 @@ def what_the_source_raises_comes_after_its_batches():
         work()
     assert seen == [0.0, 1.0]
     assert list(xpconv.cuda.prefetch(iter([]))) == []
+
+
+def test_a_loop_that_ends_early_waits_for_the_copy_that_is_under_way(cuda):
+    for _ in xpconv.cuda.prefetch(numbered(4)):
+        break
+    gc.collect()
+    assert cuda.log[-2:] == ["caller waits for own", "caller waits for own"]
+    assert len(cuda.log) == 4
 
 
 def test_what_the_source_raises_comes_after_its_batches(backend):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,8 @@ from .errors import DTypeError, ShapeError
 from .geometry import to_int
 from .kernels import graph
 from .kernels.precision import allow_nondeterministic, allow_tf32, nondeterministic_allowed, tf32_allowed
+from .layers.base import Layer, Parameter
+from .layers.memory import calls
 
 __all__ = [
     "allow_nondeterministic",
@@ -50,7 +53,8 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
     What a graph cannot hold: reading values on the host (`float(loss)`, `if`, boolean masks), copies from the
     host, matrix products other than those of the layers, LARS and LAMB, inputs of other shapes, and whatever
     Python does beside: it runs while recording only. Mode (`train`, `eval`) and settings of layers are those
-    at the recording. Nobody else may use the model from another stream while the graph runs.
+    at the recording. Nobody else may use the model from another stream while the graph runs. After
+    `model.to`, or another optimizer's first step, which put the parameters elsewhere, capture it anew.
 
     On NumPy there is no graph: the same steps run one by one, warm-up included, so that one script gives the
     same on both.
@@ -62,7 +66,8 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
 
     Raises:
         ValueError: no examples, or `warmup` below 1.
-        RuntimeError: `step` does something that a graph cannot hold; the cause is chained.
+        RuntimeError: `step` does something that a graph cannot hold; the cause is chained. At a call,
+            parameters or buffers are other arrays than in the recording.
         ShapeError, DTypeError: at a call, inputs unlike the examples.
 
     Example:
@@ -118,47 +123,64 @@ class _Plain:
 
 
 class _Captured(_Plain):
-    """A graph, the stream that it runs on, and the pool that its memory is from, which lives as long."""
+    """A graph, the stream that it runs on, and the pool that its memory is from."""
 
     def _begin(self, warmup: int) -> None:
+        from .kernels.cupy.gemm import Products
+
+        _empty_pools()
         cuda = self._backend.xp.cuda
-        self._stream, self._pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
+        self._stream, self._pool = cuda.Stream(non_blocking=True), cuda.MemoryPool(_allocator(cuda))
         caller = cuda.get_current_stream()
         self._stream.wait_event(caller.record())
-        with self._stream, cuda.using_allocator(self._pool.malloc):
-            super()._begin(warmup)  # from the pool too, so that recording finds its memory there
-            from .kernels.cupy.gemm import Products
-
-            products = Products(self._backend.xp)
-            self._stream.synchronize()
-            self._recording = graph.Recording(products)
-            try:
+        try:
+            with self._stream, cuda.using_allocator(self._pool.malloc):
+                self._recording = graph.Recording(Products(self._backend.xp))
+                super()._begin(warmup)  # from the pool too, so that recording finds its memory there
+                self._stream.synchronize()
                 self._record()
-            finally:
-                products.close()
-        caller.wait_event(self._stream.record())
+        finally:
+            caller.wait_event(self._stream.record())
 
     def _record(self) -> None:
         token = graph.recording.set(self._recording)
         self._stream.begin_capture()
+        layers: dict[int, Layer] = {}
         try:
-            self._outputs = self._step(*self._inputs)
+            with calls() as layers:
+                self._outputs = self._step(*self._inputs)
         except BaseException as cause:
             with suppress(self._backend.xp.cuda.runtime.CUDARuntimeError):  # that the recording is broken
                 self._stream.end_capture()
+            for layer in layers.values():  # what was recorded has not been computed
+                layer.forget()
+                layer.zero_grad()
             if not isinstance(cause, Exception):
                 raise
             raise RuntimeError(
                 f"capture: step failed while it was recorded ({type(cause).__name__}: {cause}). A CUDA graph "
                 "cannot hold reading values on the host (float(loss), if, boolean masks), copies from the "
-                "host, and matrix products other than the layers'; see xpconv.cuda.capture"
+                "host, and matrix products other than the layers'; see xpconv.cuda.capture. The gradients of "
+                "its layers are dropped"
             ) from cause
         finally:
             graph.recording.reset(token)
         self._graph = self._stream.end_capture()
+        self._seen = [  # arrays of layers: they stay, as the graph knows their addresses
+            (layer, owner, name, getattr(owner, name))
+            for layer in layers.values()
+            for owner, name in _arrays(layer)
+        ]
 
     def __call__(self, *inputs: Any) -> Any:
         given = self._checked(inputs)
+        for layer, owner, name, array in self._seen:
+            if getattr(owner, name) is not array:
+                what = f"parameter {owner.name}" if name == "data" else name
+                raise RuntimeError(
+                    f"capture: {what} of {type(layer).__name__} is another array than in the recording, "
+                    "since model.to, an assignment or a new optimizer; capture the step again"
+                )
         caller = self._backend.xp.cuda.get_current_stream()
         self._stream.wait_event(caller.record())
         with self._stream:
@@ -169,6 +191,52 @@ class _Captured(_Plain):
             self._graph.launch(self._stream)
         caller.wait_event(self._stream.record())
         return self._outputs
+
+    def __del__(self) -> None:
+        if sys.is_finalizing():
+            return
+        pool, recording = (vars(self).get(name) for name in ("_pool", "_recording"))
+        vars(self).clear()  # the graph, and all that it looks at
+        if recording is not None:
+            recording.products.close()
+            del recording
+        if pool is not None:
+            _pools.append(pool)
+            _empty_pools()
+
+
+def _arrays(layer: Layer) -> Iterator[tuple[Any, str]]:
+    """A layer's own arrays, each as an object and the name of its attribute."""
+    for value in vars(layer).values():
+        if isinstance(value, Parameter):
+            yield value, "data"
+    for name in layer.buffer_names:
+        yield layer, name
+
+
+_pools: list[Any] = []  # of graphs that are gone: CuPy's pools keep their memory until told
+
+
+def _empty_pools() -> None:
+    """Give back what no array uses any more."""
+    for pool in _pools[:]:
+        pool.free_all_blocks()
+        if not pool.total_bytes():
+            _pools.remove(pool)
+
+
+def _allocator(cuda: Any) -> Callable[[int], Any]:
+    """Memory for a pool, which must not let go of memory that a recording has seen, to have enough."""
+
+    def allocate(size: int) -> Any:
+        try:
+            return cuda.MemoryPointer(cuda.Memory(size), 0)
+        except cuda.runtime.CUDARuntimeError as cause:
+            if not graph.capturing():
+                raise
+            raise RuntimeError(f"no memory for {size} bytes in the graph; use a smaller batch") from cause
+
+    return allocate
 
 
 def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
@@ -196,13 +264,17 @@ def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
         return
     feed, source = _Feed(backend.xp), iter(batches)
     sent = [feed.send(batch) for batch in itertools.islice(source, 1)]
-    while sent:
-        try:
-            sent += [feed.send(batch) for batch in itertools.islice(source, 1)]
-        except BaseException:
-            yield feed.received(*sent[0])  # came before what the source raised
-            raise
-        yield feed.received(*sent.pop(0))
+    try:
+        while sent:
+            try:
+                sent += [feed.send(batch) for batch in itertools.islice(source, 1)]
+            except BaseException:
+                yield feed.received(*sent.pop(0))  # came before what the source raised
+                raise
+            yield feed.received(*sent.pop(0))
+    finally:  # a loop that is left early: who gets the memory next comes after the copy
+        for batch in sent:
+            feed.received(*batch)
 
 
 class _Feed:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating, use_backend
 from ..errors import BackendError, DTypeError, LayerError, OutOfMemoryError, ShapeError, StateDictError
-from .memory import Memory, next_serial
+from .memory import Memory, called, next_serial
 
 Self = TypeVar("Self", bound="Layer")
 
@@ -134,6 +134,7 @@ class Layer(Memory):
     def __call__(self, *inputs: Any) -> Array:
         """`forward(x)`; where that fails, what it kept is dropped again, and the error told where it is."""
         start = next_serial()
+        called(self)
         try:
             return self.forward(*inputs)
         except BaseException as error:

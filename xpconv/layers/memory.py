@@ -13,6 +13,7 @@ from ..backend import Array, backend_of
 from ..errors import BackendError, BackwardError, DTypeError, ShapeError
 
 _keeping: ContextVar[bool] = ContextVar("xpconv_keeping", default=True)
+_calls: ContextVar[dict[int, Any] | None] = ContextVar("xpconv_calls", default=None)
 _serial = count()  # orders all forwards, so that a failed one can be undone exactly
 
 MANY_PENDING = 32
@@ -37,6 +38,24 @@ def no_grad() -> Iterator[None]:
         yield
     finally:
         _keeping.reset(token)
+
+
+@contextmanager
+def calls() -> Iterator[dict[int, Any]]:
+    """The layers that are called within this block, each once, by its id."""
+    found: dict[int, Any] = {}
+    token = _calls.set(found)
+    try:
+        yield found
+    finally:
+        _calls.reset(token)
+
+
+def called(layer: Any) -> None:
+    """Tell `calls`."""
+    found = _calls.get()
+    if found is not None:
+        found[id(layer)] = layer
 
 
 def keeping() -> bool:

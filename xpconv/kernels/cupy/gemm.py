@@ -30,24 +30,26 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
 
 
 def group_matmul(xp: Any, a: Array, b: Array) -> Array:
-    """`a[g] @ b[g]` for every group; a plain 2-D product for one group, as cuBLAS likes it best."""
+    """`a[g] @ b[g]` for every group; one by one where CuPy has no stacked product for cuBLAS."""
     if a.shape[0] == 1:
         return matmul(xp, a[0], b[0])[None]
     capture = graph.recording.get()
-    if capture is None:
+    if capture is None and a.dtype.itemsize > 2:
         precision.tell(xp)
         return xp.matmul(a, b)
     y = xp.empty((a.shape[0], a.shape[1], b.shape[2]), dtype=a.dtype)
     for g in range(a.shape[0]):
-        capture.products.multiply(a[g], b[g], y[g])
+        if capture is None:
+            y[g] = a[g] @ b[g]
+        else:
+            capture.products.multiply(a[g], b[g], y[g])
     return y
 
 
 class Products:
     """cuBLAS for one capture, made before it, as nothing can be asked of the device in it.
 
-    The workspace is the graph's own, so that two graphs may run at the same time; it must live as long as
-    the graph does. The handle is needed until the end of the capture.
+    Handle and workspace are the graph's own, so that two graphs may run at the same time, and live as long.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -56,7 +58,7 @@ class Products:
         _check(self._library.cublasCreate_v2(ctypes.byref(self._handle)), "cublasCreate")
 
     def close(self) -> None:
-        """Give the handle back; the workspace stays."""
+        """Give the handle back."""
         _check(self._library.cublasDestroy_v2(self._handle), "cublasDestroy")
 
     def multiply(self, a: Array, b: Array, y: Array) -> Array:

@@ -34,8 +34,8 @@ def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str
     if not size:
         return
     arrays = [a for a in arguments if isinstance(a, xp.ndarray)]
-    wide = max(size, *(a.size for a in arrays)) >= 1 << 31
-    kernel = _module(xp, file, dtype or str(arrays[0].dtype), wide).get_function(name)
+    wide = max(size, *(a.size for a in arrays)) >= (1 << 31) - THREADS * BLOCKS  # as a step may go beyond
+    kernel = _kernel(xp, file, dtype or str(arrays[0].dtype), wide, name)
     blocks = min(-(-size // THREADS), BLOCKS)
     kernel((blocks,), (THREADS,), (size, *arguments))
 
@@ -47,6 +47,11 @@ def source(file: str, dtype: str, wide: bool) -> tuple[str, tuple[str, ...]]:
     index = "long long" if wide else "int"
     types = f"{include}typedef {name} T;\ntypedef {sums} SUM;\ntypedef {index} INDEX;\n"
     return types + (here / "common.cuh").read_text() + (here / file).read_text(), ("--std=c++17",)
+
+
+@functools.cache
+def _kernel(xp: Any, file: str, dtype: str, wide: bool, name: str) -> Any:
+    return _module(xp, file, dtype, wide).get_function(name)
 
 
 @functools.cache
