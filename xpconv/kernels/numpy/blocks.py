@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import threading
 from typing import Any, NamedTuple
 
@@ -24,9 +25,9 @@ class Block(NamedTuple):
     rows: slice
 
 
-def cut(images: int, rows: int, row_bytes: int, limit: int) -> list[Block]:
-    """Blocks of at most `limit` bytes (one row at least), and as many as threads if there are rows enough."""
-    return _cut(images, rows, row_bytes, limit, threads.get_num_threads())
+def cut(images: int, rows: int, row_bytes: int, limit: int, elements: float = math.inf) -> list[Block]:
+    """Blocks of at most `limit` bytes (one row at least), and as many as threads share so much work."""
+    return _cut(images, rows, row_bytes, limit, threads.share(elements))
 
 
 @functools.lru_cache(maxsize=1024)

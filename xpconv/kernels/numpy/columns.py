@@ -7,14 +7,13 @@ import threading
 from math import prod
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
 from .blocks import ALL, Block, Ending, Frame, cut, shares
 from .memory import channels_first, channels_last
-from .products import multiply, multiply_sum
+from .products import in_pieces, multiply, multiply_sum
 from .threads import PRODUCTS
 
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
@@ -26,10 +25,13 @@ def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, ending:
     images = channels_last(y)
     few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k
     columns = Columns(x, window, groups, few)
-    w = (weight if few else channels_last(weight)).reshape(groups, k, -1).swapaxes(1, 2)
-    w = w if few else np.ascontiguousarray(w)
-    work = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES)
+    elements = y.size * columns.length // PRODUCTS
+    work = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
     row = prod(y.shape[3:])
+    if groups == 1 and not few and in_pieces(y.size // k // len(work), columns.length * k):
+        w = np.ascontiguousarray(weight.reshape(1, k, x.shape[1], -1).transpose(0, 3, 2, 1)).reshape(1, -1, k)
+    else:
+        w = (weight if few else channels_last(weight)).reshape(groups, k, -1).swapaxes(1, 2)
     ending = ending.times(row)
 
     def task(i: int) -> None:
@@ -42,7 +44,7 @@ def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, ending:
             out[...] = np.matmul(col, w).swapaxes(0, 1)
         ending.finish(images[block.images, block.rows].reshape(-1, row * y.shape[1]))
 
-    threads.run(task, len(work), y.size * columns.length // PRODUCTS)
+    threads.run(task, len(work), elements)
     return y
 
 
@@ -50,7 +52,8 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     """`dw (K, C/G, *R)`: each thread sums over blocks of its own, in a fixed order."""
     k, c = weight_shape[0] // groups, weight_shape[1]
     columns = Columns(x, window, groups)
-    work = shares(cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES))
+    elements = grad.size * columns.length // PRODUCTS
+    work = shares(cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES, elements))
     images = channels_last(grad)
     parts: list[Array] = [None] * len(work)
 
@@ -65,7 +68,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
                 total += np.swapaxes(col, 1, 2) @ g
         parts[part] = total
 
-    threads.run(task, len(parts), grad.size * columns.length // PRODUCTS)
+    threads.run(task, len(parts), elements)
     dw = functools.reduce(np.add, parts)
     dw = dw.swapaxes(1, 2).reshape(weight_shape[0], *window.kernel, c)
     return np.ascontiguousarray(channels_first(dw))
@@ -81,7 +84,8 @@ def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Win
     images = channels_last(grad)
     output = grad.shape[2:]
     image_bytes = prod(output) * groups * w.shape[2] * grad.itemsize
-    work = cut(x_shape[0], 1, image_bytes, COLUMN_BYTES)  # whole images: their columns overlap
+    elements = dx.size * k * prod(window.kernel) // PRODUCTS
+    work = cut(x_shape[0], 1, image_bytes, COLUMN_BYTES, elements)  # whole images: their columns overlap
     taps = window.taps(x_shape[2:], output)
 
     def task(i: int) -> None:
@@ -98,7 +102,7 @@ def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Win
         for tap in taps:
             target[ALL + tap.into] += dcol[ALL + tap.out + tap.offset]
 
-    threads.run(task, len(work), dx.size * k * prod(window.kernel) // PRODUCTS)
+    threads.run(task, len(work), elements)
     return dx
 
 
@@ -151,7 +155,7 @@ class Columns:
             shape, strides = (*self.window.kernel, self.channels), (*taps, by_channel)
             if self.few:
                 shape, strides = (self.channels, *self.window.kernel), (by_channel, *taps)
-            return as_strided(part, shape + pixels, (*strides, by_image, *positions))
+            return memory.strided(part, shape + pixels, (*strides, by_image, *positions))
         shape = (self.groups, *pixels, *self.window.kernel, self.channels)
         strides = (self.channels * by_channel, by_image, *positions, *taps, by_channel)
-        return as_strided(part, shape, strides)
+        return memory.strided(part, shape, strides)

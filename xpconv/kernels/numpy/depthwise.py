@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 from ...geometry import Window
@@ -37,7 +36,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> A
     if seen.merged:
         w = wide(w, y.shape[-1])
         ending = ending.times(y.shape[-1])
-    work = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES)
+    work = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 3 * y.size)
     taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
 
@@ -62,7 +61,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     """`dw (C, 1, *R)`: for each tap the products of the gradient with what it met, summed."""
     g, channels = channels_last(grad), x.shape[1]
     seen = Seen(x, window, grad.shape[2:])
-    work = shares(cut(x.shape[0], g.shape[1], 2 * g[0, 0].nbytes, BLOCK_BYTES))
+    work = shares(cut(x.shape[0], g.shape[1], 2 * g[0, 0].nbytes, BLOCK_BYTES, grad.size))
     parts: list[Array] = [None] * len(work)
     pixels = PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels}k,n{pixels}k->k"
@@ -179,6 +178,8 @@ class Seen:
         row = self.output[1:]
         if self.merged:
             shape = (count, rows, *kernel, *row[:-1], row[-1] * channels)
-            return as_strided(pixels, shape, (by_image, positions[0], *seen, *positions[1:-1], by_channel))
+            return memory.strided(
+                pixels, shape, (by_image, positions[0], *seen, *positions[1:-1], by_channel)
+            )
         shape = (count, rows, *kernel, *row, channels)
-        return as_strided(pixels, shape, (by_image, *positions[:1], *seen, *positions[1:], by_channel))
+        return memory.strided(pixels, shape, (by_image, *positions[:1], *seen, *positions[1:], by_channel))

@@ -15,6 +15,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 
@@ -94,6 +95,13 @@ def channels_first(x: Array) -> Array:
 def empty_images(shape: tuple[int, ...], dtype: Any) -> Array:
     """A new `(N, C, *S)` array whose memory is channels-last."""
     return channels_first(empty((shape[0], *shape[2:], shape[1]), dtype))
+
+
+def strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """As NumPy's `as_strided`, which takes five times as long."""
+    if x.flags.c_contiguous:
+        return np.ndarray(shape, x.dtype, x, 0, strides)
+    return as_strided(x, shape, strides)
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:

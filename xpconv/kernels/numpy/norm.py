@@ -213,4 +213,4 @@ def _cut(rows: Rows, most: int = 0) -> list[Block]:
     """Blocks for the cache; of at most so many rows."""
     matrix = rows.matrix
     row = matrix.shape[1] * matrix.itemsize
-    return cut(1, matrix.shape[0], row, min(BLOCK_BYTES, most * row or BLOCK_BYTES))
+    return cut(1, matrix.shape[0], row, min(BLOCK_BYTES, most * row or BLOCK_BYTES), matrix.size)

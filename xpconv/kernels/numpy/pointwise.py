@@ -17,7 +17,7 @@ BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for
 
 def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
     """`task` on slices of 0…size that fit the cache, on all cores where there is work enough."""
-    count = max(threads.get_num_threads() if size >= threads.WORTH else 1, -(-size // BLOCK))
+    count = max(threads.share(size), -(-size // BLOCK))
 
     def part(i: int) -> None:
         task(slice(i * size // count, (i + 1) * size // count))
@@ -106,7 +106,7 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     """As `portable.matmul`: the longer side of the result cut into a piece a thread."""
     m, n = a.shape[0], b.shape[1]
     products = m * n * a.shape[1] // threads.PRODUCTS
-    pieces = threads.get_num_threads() if products >= threads.WORTH else 1
+    pieces = threads.share(products)
     y = memory.empty((m, n), a.dtype)
 
     def task(i: int) -> None:

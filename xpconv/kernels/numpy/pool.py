@@ -185,4 +185,4 @@ def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: 
 
 def _cut(x: Array) -> list[Block]:
     """Whole images."""
-    return cut(x.shape[0], 1, prod(x.shape[1:]) * x.itemsize, BLOCK_BYTES)
+    return cut(x.shape[0], 1, prod(x.shape[1:]) * x.itemsize, BLOCK_BYTES, x.size)

@@ -41,8 +41,13 @@ def _pieces(rows: int, products: int, fewest: int) -> tuple[int, int]:
     return rows // piece, piece
 
 
+def in_pieces(rows: int, products: int) -> bool:
+    """Whether `multiply` cuts so many rows, of so many products each; then `b` has to lie in its order."""
+    return _pieces(rows, products, FEWEST)[0] > 0
+
+
 def multiply(a: Array, b: Array, out: Array) -> None:
-    """`out = a @ b` for many rows in `a`, or stacks of such; `b` in the order of memory."""
+    """`out = a @ b` for many rows in `a`, or stacks of such."""
     *stack, rows, length = a.shape
     n = b.shape[-1]
     count, piece = _pieces(rows, length * n, FEWEST)

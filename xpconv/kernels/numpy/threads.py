@@ -151,7 +151,12 @@ _pool = Pool(count_from_environment()[0])
 
 def run(task: Task, count: int, elements: float = math.inf) -> None:
     """`task(i)` for every i below `count`: on all threads, if the `elements` to work on are worth it."""
-    _pool.run(task, count, elements >= WORTH)
+    _pool.run(task, count, share(elements) > 1)
+
+
+def share(elements: float = math.inf) -> int:
+    """How many threads `run` has for so much work."""
+    return _pool.count if elements >= WORTH else 1
 
 
 def get_num_threads() -> int:

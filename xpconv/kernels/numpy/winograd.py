@@ -17,7 +17,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 from ...geometry import Window
@@ -25,6 +24,7 @@ from . import memory, threads
 from .blocks import Block, Ending, Frame, cut, shares
 from .memory import channels_last
 from .products import multiply, multiply_sum, multiply_wide
+from .threads import PRODUCTS
 
 TILE, SEEN = 4, 6
 BLOCK_BYTES = 1 << 22
@@ -78,7 +78,9 @@ def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirr
     into = channels_last(y)
     out = _on_both_axes("A", dtype)
     ending = ending.times(tiles.count[1])
-    work = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), max(BLOCK_BYTES, 2 * u.nbytes))
+    elements = y.size * 4 * c // PRODUCTS
+    limit = max(BLOCK_BYTES, 2 * u.nbytes)
+    work = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), limit, elements)
 
     def task(i: int) -> None:
         block = work[i]
@@ -92,7 +94,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirr
         values = values.reshape(TILE, TILE, -1, block.rows.stop - block.rows.start, tiles.count[1], k)
         tiles.each_output(block, into, values, put=True)
 
-    threads.run(task, len(work))
+    threads.run(task, len(work), elements)
     return y
 
 
@@ -104,7 +106,8 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     tiles = Tiles(x, window, grad.shape[2:])
     images = channels_last(grad)
     spread = np.ascontiguousarray(_on_both_axes("A", dtype).T)
-    work = shares(cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES))
+    elements = grad.size * 4 * c // PRODUCTS
+    work = shares(cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements))
     parts: list[Array] = [None] * len(work)
 
     def task(i: int) -> None:
@@ -121,7 +124,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
             total += multiply_sum(m, v)
         parts[i] = total
 
-    threads.run(task, len(parts))
+    threads.run(task, len(parts), elements)
     for part in parts[1:]:
         parts[0] += part
     return (parts[0].reshape(SEEN**2, -1).T @ _on_both_axes("G", dtype)).reshape(weight_shape)
@@ -150,7 +153,7 @@ class Tiles:
         part = self.frame.of(block)
         by_image, by_row, by_column, by_channel = part.strides
         rows = block.rows.stop - block.rows.start
-        seen = as_strided(
+        seen = memory.strided(
             part,
             (SEEN, SEEN, part.shape[0], rows, self.count[1], part.shape[3]),
             (by_row, by_column, by_image, TILE * by_row, TILE * by_column, by_channel),
