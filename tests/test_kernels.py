@@ -56,6 +56,9 @@ def compare_convolutions(x, weight, bias, window, groups, tolerance=None):
     args = window, groups
     y = portable.conv(np, x, weight, *args, bias)
     same(engine.conv(np, x, weight, *args, bias), y, tolerance)
+    arranged = engine.for_inference(np, weight)
+    np.testing.assert_array_equal(arranged, weight)
+    same(engine.conv(np, x, arranged, *args, bias), y, tolerance)
     g = images(np.random.default_rng(9), y.shape, x.dtype, channels_last=True)
     for name, operands in {
         "conv_weight_grad": (g, x, weight.shape),

@@ -215,6 +215,11 @@ def _split_groups(xp: Any, x: Array, weight: Array, y: Array) -> tuple[Array, Ar
 # --- pooling ---------------------------------------------------------------------------------------
 
 
+def for_inference(xp: Any, weight: Array) -> Array:
+    """A convolution's weight, laid in memory so that nothing is left to do to it in a forward."""
+    return weight
+
+
 def max_pool(
     xp: Any, x: Array, window: Window, output: tuple[int, ...], winners: bool = True
 ) -> tuple[Array, Array | None]:

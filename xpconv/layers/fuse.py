@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard, TypeVar
 
-from ..backend import Array, backend_of
+from ..backend import Array, backend_of, get_xp
 from ..errors import ShapeError
 from ..ops import norm as ops
-from ..ops.conv import Bounds
+from ..ops.conv import Bounds, weight_for_inference
 from .activation import Hardtanh, ReLU, ReLU6
 from .base import Layer, Parameter
 from .containers import Sequential
@@ -62,6 +62,9 @@ def fuse(model: Layer) -> Layer:
     for layer in layers:
         if _runs_as(layer, Sequential) and id(layer) not in inlined:
             _fold_chain(_places(layer, uses, inlined), uses)
+    for layer in layers:
+        if _runs_as(layer, _Conv):
+            layer.weight.data = weight_for_inference(get_xp(layer.weight.data), layer.weight.data)
     return fused.eval()
 
 

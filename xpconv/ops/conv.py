@@ -35,6 +35,12 @@ def conv(
     return kernels.of(xp).conv(xp, x, weight, window, groups, bias, algorithm, bounds)
 
 
+def weight_for_inference(xp: Any, weight: Array) -> Array:
+    """The same values, laid in memory so that `conv` has nothing left to do to them."""
+    arranged: Array = kernels.of(xp).for_inference(xp, weight)
+    return arranged
+
+
 def conv_backward_input(
     xp: Any,
     grad: Array,

@@ -1,6 +1,6 @@
 """The hot operations for CuPy arrays: own kernels where many launches become one, else `portable`."""
 
-from ..portable import in_blocks
+from ..portable import for_inference, in_blocks
 from .conv import algorithm, conv, conv_input_grad, conv_weight_grad
 from .gemm import matmul
 from .norm import batch_norm, batch_norm_backward, channel_sum, follow, statistics
@@ -24,6 +24,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
     "follow",
+    "for_inference",
     "in_blocks",
     "keep_mask",
     "matmul",

@@ -4,7 +4,7 @@ Each takes and gives what its namesake in `portable` does, by value, dtype and s
 """
 
 from ..portable import add, cross_entropy, cross_entropy_backward, follow, keep_mask, one_hot, update
-from .conv import algorithm, conv, conv_input_grad, conv_weight_grad
+from .conv import algorithm, conv, conv_input_grad, conv_weight_grad, for_inference
 from .norm import batch_norm, batch_norm_backward, channel_sum, statistics
 from .pointwise import clip, clip_backward, in_blocks, matmul
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
@@ -23,6 +23,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
     "follow",
+    "for_inference",
     "in_blocks",
     "keep_mask",
     "matmul",

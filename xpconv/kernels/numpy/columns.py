@@ -12,7 +12,7 @@ from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
 from .blocks import ALL, Block, Ending, Frame, cut, shares
-from .memory import channels_first, channels_last
+from .memory import channels_first, channels_last, taps_first
 from .products import in_pieces, multiply, multiply_sum
 from .threads import PRODUCTS
 
@@ -23,13 +23,15 @@ def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, ending:
     """Into `y (N, K, *P)`; a product a block."""
     k = weight.shape[0] // groups
     images = channels_last(y)
-    few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k
+    arranged = groups == 1 and taps_first(weight).flags.c_contiguous
+    few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k and not arranged
     columns = Columns(x, window, groups, few)
     elements = y.size * columns.length // PRODUCTS
     work = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
     row = prod(y.shape[3:])
-    if groups == 1 and not few and in_pieces(y.size // k // len(work), columns.length * k):
-        w = np.ascontiguousarray(weight.reshape(1, k, x.shape[1], -1).transpose(0, 3, 2, 1)).reshape(1, -1, k)
+    in_order = in_pieces(y.size // k // len(work), columns.length * k) and not few
+    if arranged or (groups == 1 and in_order):
+        w = np.ascontiguousarray(taps_first(weight)).reshape(1, -1, k)
     else:
         w = (weight if few else channels_last(weight)).reshape(groups, k, -1).swapaxes(1, 2)
     ending = ending.times(row)

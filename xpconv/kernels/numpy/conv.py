@@ -91,6 +91,12 @@ def conv(
     return portable.conv(xp, x, weight, window, groups, bias, wanted, bounds)
 
 
+def for_inference(xp: Any, weight: Array) -> Array:
+    """As `portable.for_inference`: `(*R, C, K)` in memory, which all ways take as it is."""
+    first = np.ascontiguousarray(memory.taps_first(weight))
+    return first.transpose(first.ndim - 1, first.ndim - 2, *range(first.ndim - 2))
+
+
 def conv_weight_grad(
     xp: Any,
     grad: Array,

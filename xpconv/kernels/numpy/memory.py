@@ -92,6 +92,11 @@ def channels_first(x: Array) -> Array:
     return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
+def taps_first(weight: Array) -> Array:
+    """`(K, C, *R)` as `(*R, C, K)`."""
+    return weight.transpose(*range(2, weight.ndim), 1, 0)
+
+
 def empty_images(shape: tuple[int, ...], dtype: Any) -> Array:
     """A new `(N, C, *S)` array whose memory is channels-last."""
     return channels_first(empty((shape[0], *shape[2:], shape[1]), dtype))

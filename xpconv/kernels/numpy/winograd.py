@@ -22,7 +22,7 @@ from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
 from .blocks import Block, Ending, Frame, cut, shares
-from .memory import channels_last
+from .memory import channels_last, taps_first
 from .products import multiply, multiply_sum, multiply_wide
 from .threads import PRODUCTS
 
@@ -69,11 +69,13 @@ def pays(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window
 def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirrored: bool = False) -> Array:
     """Into `y (N, K, P, Q)`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
     dtype = x.dtype
-    u = memory.scratch("kernels", (SEEN**2, *weight.shape[:2]), dtype)
     matrix = _on_both_axes("G", dtype)
-    np.matmul(matrix[:, ::-1] if mirrored else matrix, weight.reshape(-1, 9).T, out=u.reshape(SEEN**2, -1))
-    u = u if mirrored else u.swapaxes(1, 2)
-    c, k = u.shape[1:]
+    if mirrored:
+        matrix, w, (c, k) = matrix[:, ::-1], weight.reshape(-1, 9).T, weight.shape[:2]
+    else:
+        w, (k, c) = np.ascontiguousarray(taps_first(weight)).reshape(9, -1), weight.shape[:2]
+    u = memory.scratch("kernels", (SEEN**2, c, k), dtype)
+    np.matmul(matrix, w, out=u.reshape(SEEN**2, -1))
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
     out = _on_both_axes("A", dtype)
