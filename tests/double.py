@@ -45,6 +45,7 @@ import re
 import runpy
 import sys
 import types
+import weakref
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -81,6 +82,7 @@ class Counter:
     n = 0
 
 
+_bases = weakref.WeakValueDictionary()  # of arrays, by the id of what NumPy has as its base
 syncs = Counter()  # all since the import
 _counters = [syncs]
 
@@ -319,8 +321,10 @@ class ndarray:
         return types.SimpleNamespace(**{name: getattr(self._a.flags, name) for name in names})
 
     @property
-    def base(self):
-        return _wrap(self._a.base) if isinstance(self._a.base, np.ndarray) else None
+    def base(self):  # the same object each time, as long as somebody has it
+        if not isinstance(self._a.base, np.ndarray):
+            return None
+        return _bases.setdefault(id(self._a.base), _wrap(self._a.base))
 
 
 def _define_operators():

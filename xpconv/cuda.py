@@ -54,7 +54,7 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
     host, matrix products other than those of the layers, LARS and LAMB, inputs of other shapes, and whatever
     Python does beside: it runs while recording only. Mode (`train`, `eval`) and settings of layers are those
     at the recording. Nobody else may use the model from another stream while the graph runs. After
-    `model.to`, or another optimizer's first step, which put the parameters elsewhere, capture it anew.
+    `model.to`, or a new optimizer, which put the parameters elsewhere, capture it anew.
 
     On NumPy there is no graph: the same steps run one by one, warm-up included, so that one script gives the
     same on both.
