@@ -5,7 +5,7 @@ CuPy. **It is not CuPy: never report its results as CuPy's, nor its times as a G
 only if both CuPy 14 (by `cupy_names.json`) and NumPy have it; values are NumPy's.
 
     import double; double.register()                # once; then use_backend("double"), model.to("double")
-    with double.count_syncs() as counter: ...       # counter.n: how often the CPU waited for the GPU
+    with double.count_syncs() as counter: ...       # counter.n: how often the CPU waited for the GPU; counter.copies
     python tests/double.py examples/train.py ...    # run a script, print its host synchronisations
 
 What bites on the way from NumPy to CuPy, and what becomes of it here:
@@ -77,9 +77,9 @@ _BASIC = (int, np.integer, slice, type(None), type(Ellipsis))
 
 
 class Counter:
-    """Host synchronisations: at each, the CPU waits for all that the GPU still has to do."""
+    """Host synchronisations, at each of which the CPU waits for all that the GPU has to do; copies from the host."""
 
-    n = 0
+    n = copies = 0
 
 
 _bases = weakref.WeakValueDictionary()  # of arrays, by the id of what NumPy has as its base
@@ -89,7 +89,7 @@ _counters = [syncs]
 
 @contextmanager
 def count_syncs():
-    """Count the host synchronisations inside a `with` block."""
+    """Count the host synchronisations, and copies from the host, inside a `with` block."""
     _counters.append(counter := Counter())
     try:
         yield counter
@@ -100,6 +100,11 @@ def count_syncs():
 def _sync(times=1):
     for counter in _counters:
         counter.n += times
+
+
+def _copy():
+    for counter in _counters:
+        counter.copies += 1
 
 
 def _wrap(value):
@@ -272,6 +277,7 @@ class ndarray:
             raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
         if not self._a.flags.forc:
             raise RuntimeError("Cannot set to non-contiguous array")
+        _copy()
         self._a[...] = arr
 
     def __getitem__(self, key):
@@ -378,6 +384,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
     if type(obj) is ndarray:
         value = np.array(obj._a, dtype, copy=copy, order=order, ndmin=ndmin)
         return obj if value is obj._a else _wrap(value)
+    _copy()
     value = np.array(obj, dtype, order="A" if order == "K" else order, ndmin=ndmin)  # C or F, by CuPy
     if value.dtype.kind not in "?biufcV" or value.dtype.char in "gG":
         raise ValueError(f"Unsupported dtype {value.dtype}")

@@ -104,7 +104,7 @@ def test_convolutions_drawn(cuda, data):
     with pytest.MonkeyPatch.context() as patch:
         conv = import_module("xpconv.kernels.cupy.conv")
         patch.setattr(conv, "COLUMN_BYTES", draw(st.sampled_from([1, 1 << 28])))
-        patch.setattr(conv, "PARTS", draw(st.sampled_from([1, 64, 1 << 16])))
+        patch.setattr(conv, "LENGTH", draw(st.sampled_from([1, 3, 32])))
         tolerance = TOLERANCE[dtype] * 5
         same(cuda.conv(xp, x, weight, window, groups, bias, "auto", bounds), y, tolerance)
         for name, operands in {

@@ -438,7 +438,7 @@ def test_a_status_is_an_error():
 def test_cupy_is_told_of_tf32_once_it_is_switched(monkeypatch):
     told = []
     core = types.SimpleNamespace(set_compute_type=lambda *a: told.append(a))
-    xp = types.SimpleNamespace(_core=core)
+    xp = types.SimpleNamespace(_core=core, empty=np.empty, matmul=np.matmul)
     one = np.ones((1, 1))
     gemm.matmul(xp, one, one)
     xpconv.cuda.allow_tf32()

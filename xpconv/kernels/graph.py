@@ -14,6 +14,7 @@ class Recording:
 
     products: Any = None  # of matrices: `cupy.gemm.Products`
     callbacks: list[Callable[[], None]] = field(default_factory=list)  # to call before each replay
+    held: list[Any] = field(default_factory=list)  # arrays of others that the graph knows
 
 
 recording: ContextVar[Recording | None] = ContextVar("xpconv_recording", default=None)
@@ -29,3 +30,10 @@ def before_replay(callback: Callable[[], None]) -> None:
     found = recording.get()
     if found is not None:
         found.callbacks.append(callback)
+
+
+def hold(array: Any) -> None:
+    """Let `array` live as long as the graph that is being captured, if one is."""
+    found = recording.get()
+    if found is not None:
+        found.held.append(array)

@@ -10,8 +10,11 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from .. import kernels
 from ..backend import Array
+from ..kernels.constants import constant
 from ..kernels.portable import widened
+from .linear import rows
 
 
 def adaptive_avg_pool(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
@@ -33,10 +36,11 @@ def adaptive_avg_pool_backward(xp: Any, grad: Array, spatial: tuple[int, ...]) -
     return dx.astype(grad.dtype, copy=False)
 
 
-def _along(xp: Any, x: Array, rows: tuple[tuple[float, ...], ...], axis: int, transposed: bool) -> Array:
-    matrix = xp.asarray(rows, dtype=x.dtype)
-    y = xp.tensordot(x, matrix, axes=((axis,), (0 if transposed else 1,)))
-    return xp.moveaxis(y, -1, axis)
+def _along(xp: Any, x: Array, means: tuple[tuple[float, ...], ...], axis: int, transposed: bool) -> Array:
+    matrix = constant(xp, means, str(x.dtype))
+    x = xp.moveaxis(x, axis, -1)
+    y = kernels.of(xp).matmul(xp, rows(x), matrix if transposed else matrix.T)
+    return xp.moveaxis(y.reshape(*x.shape[:-1], y.shape[-1]), -1, axis)
 
 
 def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array, Array]:
@@ -48,7 +52,7 @@ def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array
     weight = 1
     y, indices = x, None
     for axis in range(x.ndim - 1, 1, -1):
-        windows = xp.asarray(_windows(x.shape[axis], output[axis - 2]))
+        windows = constant(xp, _windows(x.shape[axis], output[axis - 2]), "int64")
         places = windows.reshape((-1, windows.shape[1]) + (1,) * (x.ndim - 1 - axis))
         split = (*y.shape[:axis], *windows.shape, *y.shape[axis + 1 :])
         seen = xp.take(y, windows.reshape(-1), axis=axis).reshape(split)
@@ -78,9 +82,10 @@ def adaptive_max_pool_backward(xp: Any, grad: Array, indices: Array, spatial: tu
         valid = None
         for axis, (t, holder) in enumerate(zip(turn, holders, strict=True)):
             column = [row[t] for row in holder]
-            place = xp.asarray([max(p, 0) for p in column])
+            place = constant(xp, tuple(max(p, 0) for p in column), "int64")
             won, g = xp.take(won, place, axis=axis + 2), xp.take(g, place, axis=axis + 2)
-            holds = xp.asarray([p >= 0 for p in column]).reshape(-1, *(1,) * (len(spatial) - 1 - axis))
+            holds = constant(xp, tuple(p >= 0 for p in column), "bool")
+            holds = holds.reshape(-1, *(1,) * (len(spatial) - 1 - axis))
             valid = holds if valid is None else valid & holds
         dx += xp.where((won == here) & valid, g, 0)
     return dx

@@ -50,7 +50,7 @@ def rows(x: Array) -> Array:
 
 def bilinear(xp: Any, x1: Array, x2: Array, weight: Array, bias: Array | None) -> Array:
     """`y[…, k] = Σ_ij x1[…, i] · weight[k, i, j] · x2[…, j] + bias[k]`: linear in the products."""
-    y = _products(x1, x2) @ weight.reshape(weight.shape[0], -1).T
+    y = kernels.of(xp).matmul(xp, _products(x1, x2), weight.reshape(weight.shape[0], -1).T)
     if bias is not None:
         y += bias
     return y.reshape(*x1.shape[:-1], weight.shape[0])
@@ -59,14 +59,15 @@ def bilinear(xp: Any, x1: Array, x2: Array, weight: Array, bias: Array | None) -
 def bilinear_backward_input(xp: Any, grad: Array, x1: Array, x2: Array, weight: Array) -> tuple[Array, Array]:
     """`dx1[…, i] = Σ_kj grad[…, k] · x2[…, j] · weight[k, i, j]`, and so `dx2[…, j]` over `k, i`."""
     out, in1, in2 = weight.shape
-    dx1 = _products(grad, x2) @ weight.transpose(0, 2, 1).reshape(out * in2, in1)
-    dx2 = _products(grad, x1) @ weight.reshape(out * in1, in2)
+    matmul = kernels.of(xp).matmul
+    dx1 = matmul(xp, _products(grad, x2), weight.transpose(0, 2, 1).reshape(out * in2, in1))
+    dx2 = matmul(xp, _products(grad, x1), weight.reshape(out * in1, in2))
     return dx1.reshape(x1.shape), dx2.reshape(x2.shape)
 
 
 def bilinear_backward_weight(xp: Any, grad: Array, x1: Array, x2: Array) -> Array:
     """`dweight[k, i, j] = Σ_… grad[…, k] · x1[…, i] · x2[…, j]`."""
-    dweight = rows(grad).T @ _products(x1, x2)
+    dweight = kernels.of(xp).matmul(xp, rows(grad).T, _products(x1, x2))
     return dweight.reshape(grad.shape[-1], x1.shape[-1], x2.shape[-1])
 
 

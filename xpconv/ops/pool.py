@@ -9,6 +9,7 @@ from typing import Any
 from .. import kernels
 from ..backend import Array
 from ..geometry import Window
+from ..kernels.constants import constant
 from ..kernels.portable import widened
 
 
@@ -30,9 +31,9 @@ def max_pool_indices(xp: Any, winner: Array, spatial: tuple[int, ...], window: W
     """Where in its flattened image each maximum stands: `h = p*s - lo + r*d` along each axis."""
     weight = [prod(spatial[axis + 1 :]) for axis in range(len(spatial))]
     taps = list(product(*(range(0, k * d, d) for k, d in zip(window.kernel, window.dilation, strict=True))))
-    offsets = [sum(h * w for h, w in zip(tap, weight, strict=True)) for tap in taps]
+    offsets = tuple(sum(h * w for h, w in zip(tap, weight, strict=True)) for tap in taps)
     # A window that sees no input has no winner, so an unset one.
-    indices = xp.asarray(offsets, dtype="int64")[xp.minimum(winner, len(taps) - 1)]
+    indices = constant(xp, offsets, "int64")[xp.minimum(winner, len(taps) - 1)]
     for axis, (s, (lo, _), w) in enumerate(zip(window.stride, window.padding, weight, strict=True), start=2):
         start = (xp.arange(winner.shape[axis], dtype="int64") * s - lo) * w
         indices += start.reshape(-1, *(1,) * (winner.ndim - 1 - axis))
@@ -152,6 +153,6 @@ def _divide(
         if len(set(counts)) == 1:
             y /= counts[0]
         else:
-            sizes = xp.asarray(counts, dtype=y.dtype)
+            sizes = constant(xp, tuple(counts), str(y.dtype))
             y /= sizes.reshape(-1, *(1,) * (len(spatial) - 1 - axis))
     return y

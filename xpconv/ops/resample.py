@@ -13,6 +13,7 @@ from math import floor
 from typing import Any, NamedTuple
 
 from ..backend import Array
+from ..kernels.constants import constant
 
 Row = tuple[tuple[int, float], ...]  # (where to read, with what weight), for one position written
 
@@ -41,13 +42,14 @@ def resample_backward(xp: Any, grad: Array, taps: tuple[tuple[Taps, Taps] | None
 
 
 def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
-    indices = xp.asarray(taps.indices)
+    indices = constant(xp, taps.indices, "int64")
     if taps.weights is None:
         y = x.take(indices[0], axis=axis)
         for t in range(1, len(taps.indices)):
             y += x.take(indices[t], axis=axis)
         return y
-    weights = xp.asarray(taps.weights, dtype=x.dtype).reshape(len(taps.weights), -1, *(1,) * (-axis - 1))
+    weights = constant(xp, taps.weights, str(x.dtype))
+    weights = weights.reshape(len(taps.weights), -1, *(1,) * (-axis - 1))
     y = x.take(indices[0], axis=axis)
     y *= weights[0]
     for t in range(1, len(taps.indices)):

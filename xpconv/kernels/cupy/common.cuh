@@ -9,16 +9,17 @@
     for (INDEX i = blockIdx.x * (INDEX)blockDim.x + threadIdx.x; i < size; i += (INDEX)gridDim.x * blockDim.x)
 
 struct Window {
-    long long in[3], out[3], kernel[3], stride[3], low[3], dilation[3];
+    INDEX in[3], out[3], kernel[3], stride[3], low[3], dilation[3];
 };
 
 #define WINDOW                                                                                                    \
     long long n0, long long n1, long long n2, long long m0, long long m1, long long m2, long long k0, long long k1, \
     long long k2, long long s0, long long s1, long long s2, long long l0, long long l1, long long l2, long long d0, \
     long long d1, long long d2
-#define THE_WINDOW                                                                                              \
-    Window {                                                                                                    \
-        {n0, n1, n2}, {m0, m1, m2}, {k0, k1, k2}, {s0, s1, s2}, {l0, l1, l2}, {d0, d1, d2}                      \
+#define THE_WINDOW                                                                                                 \
+    Window {                                                                                                       \
+        {(INDEX)n0, (INDEX)n1, (INDEX)n2}, {(INDEX)m0, (INDEX)m1, (INDEX)m2}, {(INDEX)k0, (INDEX)k1, (INDEX)k2},   \
+        {(INDEX)s0, (INDEX)s1, (INDEX)s2}, {(INDEX)l0, (INDEX)l1, (INDEX)l2}, {(INDEX)d0, (INDEX)d1, (INDEX)d2}    \
     }
 
 // Element i of images (N, shape, channels).
@@ -26,49 +27,83 @@ struct Place {
     INDEX image, at[3], channel;
 };
 
-__device__ inline Place place(INDEX i, const long long* shape, INDEX channels) {
+__device__ inline Place place(INDEX i, const INDEX* shape, INDEX channels) {
     Place p;
     p.channel = i % channels;
     i /= channels;
     for (int axis = 2; axis >= 0; axis--) {
-        p.at[axis] = i % (INDEX)shape[axis];
-        i /= (INDEX)shape[axis];
+        p.at[axis] = i % shape[axis];
+        i /= shape[axis];
     }
     p.image = i;
     return p;
 }
 
+// The pixel after it, without a division.
+__device__ inline void next_pixel(Place& p, const INDEX* shape) {
+    for (int axis = 2; axis >= 0; axis--) {
+        if (++p.at[axis] < shape[axis]) return;
+        p.at[axis] = 0;
+    }
+    p.image++;
+}
+
 // The first channel of the pixel at `at`.
-__device__ inline INDEX pixel(INDEX image, const INDEX* at, const long long* shape, INDEX channels) {
-    return (((image * (INDEX)shape[0] + at[0]) * (INDEX)shape[1] + at[1]) * (INDEX)shape[2] + at[2]) * channels;
+__device__ inline INDEX pixel(INDEX image, const INDEX* at, const INDEX* shape, INDEX channels) {
+    return (((image * shape[0] + at[0]) * shape[1] + at[1]) * shape[2] + at[2]) * channels;
 }
 
 // Tap t of the kernel, in row-major order.
 __device__ inline void tap(INDEX t, const Window& w, INDEX* r) {
     for (int axis = 2; axis >= 0; axis--) {
-        r[axis] = t % (INDEX)w.kernel[axis];
-        t /= (INDEX)w.kernel[axis];
+        r[axis] = t % w.kernel[axis];
+        t /= w.kernel[axis];
     }
 }
+
+// Along an axis: the input that output p sees through tap r; below 0 if there is none.
+struct Input {
+    __device__ INDEX operator()(INDEX p, INDEX r, const Window& w, int axis) const {
+        const INDEX h = p * w.stride[axis] - w.low[axis] + r * w.dilation[axis];
+        return h < w.in[axis] ? h : -1;
+    }
+};
+
+// And the output that sees input h.
+struct Output {
+    __device__ INDEX operator()(INDEX h, INDEX r, const Window& w, int axis) const {
+        INDEX p = h + w.low[axis] - r * w.dilation[axis];
+        if (p > 0 && w.stride[axis] > 1) {
+            if (p % w.stride[axis]) return -1;
+            p /= w.stride[axis];
+        }
+        return p < w.out[axis] ? p : -1;
+    }
+};
 
 // The input that an output sees through a tap; false in the padding.
-__device__ inline bool input_of(const INDEX* output, const INDEX* r, const Window& w, INDEX* input) {
-    for (int axis = 0; axis < 3; axis++) {
-        long long h = output[axis] * w.stride[axis] - w.low[axis] + r[axis] * w.dilation[axis];
-        if (h < 0 || h >= w.in[axis]) return false;
-        input[axis] = h;
-    }
+__device__ inline bool find_input(const INDEX* at, const INDEX* r, const Window& w, INDEX* input) {
+    for (int axis = 0; axis < 3; axis++)
+        if ((input[axis] = Input()(at[axis], r[axis], w, axis)) < 0) return false;
     return true;
 }
 
-// The output that sees an input through a tap; false if there is none.
-__device__ inline bool output_of(const INDEX* input, const INDEX* r, const Window& w, INDEX* output) {
-    for (int axis = 0; axis < 3; axis++) {
-        long long p = input[axis] + w.low[axis] - r[axis] * w.dilation[axis];
-        if (p < 0 || p % w.stride[axis] || p / w.stride[axis] >= w.out[axis]) return false;
-        output[axis] = p / w.stride[axis];
+// Calls f(t, to) for every tap t, in row-major order, that joins the position `at` on one side with `to` on the
+// other, which is `Input` or `Output`.
+template <class Other, class F>
+__device__ inline void each_tap(const INDEX* at, const Window& w, F f) {
+    const Other other;
+    INDEX to[3];
+    for (INDEX r0 = 0; r0 < w.kernel[0]; r0++) {
+        if ((to[0] = other(at[0], r0, w, 0)) < 0) continue;
+        for (INDEX r1 = 0; r1 < w.kernel[1]; r1++) {
+            if ((to[1] = other(at[1], r1, w, 1)) < 0) continue;
+            for (INDEX r2 = 0; r2 < w.kernel[2]; r2++) {
+                if ((to[2] = other(at[2], r2, w, 2)) < 0) continue;
+                f((r0 * w.kernel[1] + r1) * w.kernel[2] + r2, to);
+            }
+        }
     }
-    return true;
 }
 
 // Cut off at none, the lower or both `bounds`; NaN stays.

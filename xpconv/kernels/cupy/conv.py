@@ -15,7 +15,7 @@ from .launch import SUMS, geometry, last, launch, taps
 
 FILE = "conv.cu"
 COLUMN_BYTES = 1 << 28  # of the column buffer: as many images a block as fit, at least one
-PARTS = 1 << 16  # threads that share the sum of a depthwise weight's gradient
+LENGTH = 32  # pixels that a thread works on, one after the other
 
 
 def algorithm(
@@ -54,7 +54,7 @@ def conv(
     offset = 0 if bias is None else xp.ascontiguousarray(bias)
     if _is_depthwise(weight.shape, groups):
         launch(
-            xp, FILE, "depthwise", y.size, last(xp, x), xp.ascontiguousarray(weight), last(xp, y), offset,
+            xp, FILE, "depthwise", y.size, last(xp, x), _taps_first(xp, weight), last(xp, y), offset,
             groups, weight.shape[0] // groups, *ending, *geometry(window, x.shape[2:], output),
         )  # fmt: skip
         return y
@@ -64,7 +64,7 @@ def conv(
     else:
         w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
         for images, col in column_blocks(xp, x, window, groups):
-            pixel_matrix(xp, y, images, groups)[...] = group_matmul(xp, col, w)
+            group_matmul(xp, col, w, pixel_matrix(xp, y, images, groups))
     if bias is not None or ends:
         launch(xp, FILE, "finish", y.size, last(xp, y), offset, weight.shape[0], *ending)
     return y
@@ -82,12 +82,12 @@ def conv_weight_grad(
     """As `portable.conv_weight_grad`."""
     k, c = weight_shape[0] // groups, weight_shape[1]
     if _is_depthwise(weight_shape, groups):
-        pixels, length = grad.size // weight_shape[0], prod(weight_shape)
-        parts = max(1, min(pixels, PARTS // length))
-        sums = xp.zeros((parts, taps(window), weight_shape[0]), dtype=SUMS[str(x.dtype)])
+        pixels = grad.size // weight_shape[0]
+        parts = -(-pixels // LENGTH)
+        sums = xp.empty((parts, taps(window), weight_shape[0]), dtype=SUMS[str(x.dtype)])
         launch(
             xp, FILE, "depthwise_weight", sums.size, last(xp, grad), last(xp, x), sums, groups, k, pixels,
-            parts, *geometry(window, x.shape[2:], grad.shape[2:]),
+            LENGTH, *geometry(window, x.shape[2:], grad.shape[2:]),
         )  # fmt: skip
         return sums.sum(axis=0).T.reshape(weight_shape).astype(x.dtype)
     plan = cudnn.find(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, wanted)
@@ -95,9 +95,12 @@ def conv_weight_grad(
         dw = empty_images(xp, weight_shape, x.dtype)
         cudnn.run(xp, plan, x, dw, grad)
         return dw
-    dw = xp.zeros((groups, k, c * taps(window)), dtype=x.dtype)
+    dw = None
     for images, col in column_blocks(xp, x, window, groups):
-        dw += group_matmul(xp, xp.swapaxes(pixel_matrix(xp, grad, images, groups), 1, 2), col)
+        part = group_matmul(xp, xp.swapaxes(pixel_matrix(xp, grad, images, groups), 1, 2), col)
+        dw = part if dw is None else dw + part
+    if dw is None:
+        dw = xp.zeros((groups, k, c * taps(window)), dtype=x.dtype)
     return xp.moveaxis(dw.reshape(weight_shape[0], *window.kernel, c), -1, 1)
 
 
@@ -115,7 +118,7 @@ def conv_input_grad(
     where = geometry(window, x_shape[2:], grad.shape[2:])
     if _is_depthwise(weight.shape, groups):
         launch(
-            xp, FILE, "depthwise_input", dx.size, last(xp, grad), xp.ascontiguousarray(weight), last(xp, dx),
+            xp, FILE, "depthwise_input", dx.size, last(xp, grad), _taps_first(xp, weight), last(xp, dx),
             groups, weight.shape[0] // groups, *where,
         )  # fmt: skip
         return dx
@@ -124,6 +127,9 @@ def conv_input_grad(
         cudnn.run(xp, plan, dx, weight, grad)
         return dx
     w = weight_matrix(xp, weight, groups)
+    if _is_product(window, groups, x_shape, grad.shape):
+        group_matmul(xp, pixel_matrix(xp, grad, slice(None), 1), w, pixel_matrix(xp, dx, slice(None), 1))
+        return dx
     for images in blocks(x_shape[0], groups * prod(grad.shape[2:]) * w.shape[2] * w.itemsize):
         col = group_matmul(xp, pixel_matrix(xp, grad, images, groups), w)
         launch(
@@ -147,12 +153,26 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
     """As `portable.column_blocks`: views of `x` where a window is one pixel."""
     c = x.shape[1] // groups
     output = window.output_shape(x.shape[2:])
-    if groups == 1 and taps(window) == 1 and output == x.shape[2:] and max(window.stride) == 1:
-        yield slice(None), last(xp, x).reshape(1, -1, c)
+    if _is_product(window, groups, x.shape, (*x.shape[:2], *output)):
+        yield slice(None), pixel_matrix(xp, x, slice(None), 1)
         return
     row = c * taps(window)
     for images in blocks(x.shape[0], groups * prod(output) * row * x.itemsize):
         part = last(xp, x[images])
-        col = xp.empty((groups, part.shape[0] * prod(output), row), dtype=x.dtype)
-        launch(xp, FILE, "columns", col.size, part, col, groups, c, *geometry(window, x.shape[2:], output))
+        pixels = part.shape[0] * prod(output)
+        col = xp.empty((groups, pixels, row), dtype=x.dtype)
+        launch(
+            xp, FILE, "columns", groups * row * -(-pixels // LENGTH), part, col, groups, c, pixels, LENGTH,
+            *geometry(window, x.shape[2:], output),
+        )  # fmt: skip
         yield images, col
+
+
+def _is_product(window: Window, groups: int, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> bool:
+    """Whether images are their own columns: one tap that sees each pixel once."""
+    return groups == taps(window) == max(window.stride) == 1 and x_shape[2:] == y_shape[2:]
+
+
+def _taps_first(xp: Any, weight: Array) -> Array:
+    """`(K, 1, *R)` as contiguous `(taps, K)`."""
+    return xp.ascontiguousarray(weight.reshape(weight.shape[0], -1).T)

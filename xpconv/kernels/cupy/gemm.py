@@ -29,21 +29,26 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     return a @ b
 
 
-def group_matmul(xp: Any, a: Array, b: Array) -> Array:
-    """`a[g] @ b[g]` for every group; one by one where CuPy has no stacked product for cuBLAS."""
-    if a.shape[0] == 1:
-        return matmul(xp, a[0], b[0])[None]
+def group_matmul(xp: Any, a: Array, b: Array, out: Array | None = None) -> Array:
+    """`a[g] @ b[g]` for every group, into `out` if given; one by one where CuPy has no stacked product for cuBLAS."""
+    precision.tell(xp)
     capture = graph.recording.get()
-    if capture is None and a.dtype.itemsize > 2:
-        precision.tell(xp)
-        return xp.matmul(a, b)
-    y = xp.empty((a.shape[0], a.shape[1], b.shape[2]), dtype=a.dtype)
-    for g in range(a.shape[0]):
-        if capture is None:
-            y[g] = a[g] @ b[g]
-        else:
+    if out is None or not out.flags.c_contiguous:
+        y = xp.empty((a.shape[0], a.shape[1], b.shape[2]), dtype=a.dtype)
+    else:
+        y = out
+    if capture is not None:
+        for g in range(a.shape[0]):
             capture.products.multiply(a[g], b[g], y[g])
-    return y
+    elif a.shape[0] == 1 or a.dtype.itemsize == 2:
+        for g in range(a.shape[0]):
+            xp.matmul(a[g], b[g], out=y[g])
+    else:
+        xp.matmul(a, b, out=y)
+    if out is None or y is out:
+        return y
+    out[...] = y
+    return out
 
 
 class Products:

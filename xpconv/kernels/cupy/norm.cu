@@ -1,44 +1,53 @@
 // Batch normalisation of x (pixels, C). A thread has one channel and every parts-th pixel: i = part * C + c, so that
 // neighbours read neighbouring memory whatever C is. Partial results are merged in float64.
 
-// out (3, parts, C): number of values, their mean, and the sum of squares about it. Each thread takes its first value
-// out, so that squares stay exact where mean² is far above the variance.
+// out (2, parts, C): sums of x - near and of its square, where near is the channel's first value of all. Each thread
+// adds about a first value of its own, so that squares stay exact where mean² is far above the variance.
 extern "C" __global__ void moments(
     long long size, const T* x, double* out, long long channels, long long pixels, long long parts) {
     FOR_EACH(i, size) {
         const INDEX part = i / (INDEX)channels, c = i % (INDEX)channels;
-        const T first = x[i];
+        const SUM first = (SUM)x[i];
         SUM sum = 0, square = 0;
         INDEX count = 0;
-        for (INDEX j = part; j < pixels; j += parts) {
-            const SUM rest = (SUM)x[j * (INDEX)channels + c] - (SUM)first;
+        for (INDEX j = part; j < pixels; j += parts, count++) {
+            const SUM rest = (SUM)x[j * (INDEX)channels + c] - first;
             sum += rest;
             square += rest * rest;
-            count++;
         }
-        out[i] = count;
-        out[i + (INDEX)size] = (double)(SUM)first + (double)sum / count;
-        out[i + 2 * (INDEX)size] = (double)square - (double)sum * (double)sum / count;
+        const double shift = (double)first - (double)(SUM)x[c];
+        out[i] = sum + count * shift;
+        out[i + (INDEX)size] = square + shift * (2 * (double)sum + count * shift);
     }
 }
 
-// (3, parts, C) to (3, fewer, C), as Chan, Golub and LeVeque (1979) add two such triples.
-extern "C" __global__ void merge_moments(
+// The sum of in (parts, C) over the parts.
+__device__ inline double merged(const double* in, INDEX channels, INDEX part, INDEX parts, INDEX step) {
+    double sum = 0;
+#pragma unroll 8  // so that eight numbers are on their way from memory at once
+    for (; part < parts; part += step) sum += in[part * channels];
+    return sum;
+}
+
+// (K, parts, C) to (K, fewer, C); size = K * fewer * C.
+extern "C" __global__ void merge_sums(
     long long size, const double* in, double* out, long long channels, long long parts, long long fewer) {
-    const INDEX whole = (INDEX)parts * (INDEX)channels;
     FOR_EACH(i, size) {
-        const INDEX c = i % (INDEX)channels;
-        double count = 0, mean = 0, square = 0;
-        for (INDEX part = i / (INDEX)channels; part < parts; part += fewer) {
-            const INDEX at = part * (INDEX)channels + c;
-            const double n = in[at], distance = in[at + whole] - mean;
-            square += in[at + 2 * whole] + distance * distance * (count * n / (count + n));
-            count += n;
-            mean += distance * (n / count);
-        }
-        out[i] = count;
-        out[i + (INDEX)size] = mean;
-        out[i + 2 * (INDEX)size] = fewer == 1 ? square / count : square;  // the variance, at last
+        const INDEX c = i % (INDEX)channels, k = i / (INDEX)channels / (INDEX)fewer;
+        const INDEX part = i / (INDEX)channels % (INDEX)fewer;
+        out[i] = merged(in + k * (INDEX)parts * (INDEX)channels + c, channels, part, parts, fewer);
+    }
+}
+
+// The mean and the biased variance (2, C), from what `moments` found.
+extern "C" __global__ void merge_moments(
+    long long size, const T* x, const double* in, double* out, long long parts, long long pixels) {
+    FOR_EACH(c, size) {
+        const double sum = merged(in + c, size, 0, parts, 1) / pixels;
+        const double square = merged(in + (INDEX)parts * (INDEX)size + c, size, 0, parts, 1) / pixels;
+        const double variance = square - sum * sum;
+        out[c] = (double)(SUM)x[c] + sum;
+        out[c + (INDEX)size] = variance < 0 ? 0 : variance;  // by rounding; NaN stays
     }
 }
 
@@ -57,18 +66,6 @@ extern "C" __global__ void channel_sums(
         }
         out[i] = sum;
         if (y) out[i + (INDEX)size] = product;
-    }
-}
-
-// (K, parts, C) to (K, fewer, C); size = K * fewer * C.
-extern "C" __global__ void merge_sums(
-    long long size, const double* in, double* out, long long channels, long long parts, long long fewer) {
-    FOR_EACH(i, size) {
-        const INDEX c = i % (INDEX)channels, k = i / (INDEX)channels / (INDEX)fewer;
-        double sum = 0;
-        for (INDEX part = i / (INDEX)channels % (INDEX)fewer; part < parts; part += fewer)
-            sum += in[(k * (INDEX)parts + part) * (INDEX)channels + c];
-        out[i] = sum;
     }
 }
 

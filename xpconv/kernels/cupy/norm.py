@@ -24,10 +24,13 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     if not x.size:
         return xp.zeros(c, dtype="float64"), xp.zeros(c, dtype="float64")
     pixels, parts = _split(x)
-    found = xp.empty((3, parts, c), dtype="float64")
-    launch(xp, FILE, "moments", parts * c, last(xp, x), found, c, pixels, parts)
-    found = _merged(xp, "merge_moments", x, found, 1)
-    return found[1, 0], found[2, 0]
+    x = last(xp, x)
+    found = xp.empty((2, parts, c), dtype="float64")
+    launch(xp, FILE, "moments", parts * c, x, found, c, pixels, parts)
+    found = _merged(xp, x, found, MERGED)
+    result = xp.empty((2, c), dtype="float64")
+    launch(xp, FILE, "merge_moments", c, x, found, result, found.shape[1], pixels)
+    return result[0], result[1]
 
 
 def batch_norm(
@@ -85,19 +88,18 @@ def _sums(xp: Any, x: Array, y: Array | None = None, mean: Array | None = None) 
     found = xp.empty((kinds, parts, c), dtype="float64")
     other = (0, 0) if y is None else (last(xp, y), mean)
     launch(xp, FILE, "channel_sums", parts * c, last(xp, x), *other, found, c, pixels, parts)
-    return _merged(xp, "merge_sums", x, found, kinds)[:, 0]
+    return _merged(xp, x, found, 1)[:, 0]
 
 
-def _merged(xp: Any, name: str, x: Array, found: Array, kinds: int) -> Array:
-    """`(…, parts, C)` as `(…, 1, C)`; `kinds` of the first axis have a thread of their own."""
-    while True:
-        parts, c = found.shape[1:]
-        fewer = 1 if parts <= MERGED else -(-parts // MERGED)
-        merged = xp.empty((found.shape[0], fewer, c), dtype="float64")
-        launch(xp, FILE, name, kinds * fewer * c, found, merged, c, parts, fewer, dtype=str(x.dtype))
-        if fewer == 1:
-            return merged
+def _merged(xp: Any, x: Array, found: Array, most: int) -> Array:
+    """`(kinds, parts, C)` added up to `most` parts at most."""
+    while found.shape[1] > most:
+        kinds, parts, c = found.shape
+        fewer = -(-parts // MERGED)
+        merged = xp.empty((kinds, fewer, c), dtype="float64")
+        launch(xp, FILE, "merge_sums", merged.size, found, merged, c, parts, fewer, dtype=str(x.dtype))
         found = merged
+    return found
 
 
 def _split(x: Array) -> tuple[int, int]:

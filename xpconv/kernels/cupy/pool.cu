@@ -3,20 +3,17 @@
 template <class Winner>
 __device__ void max_pool(long long size, const T* x, T* y, Winner* winner, long long channels, const Window& w) {
     const INDEX unset = sizeof(Winner) == 1 ? 255 : 2147483647;
-    const INDEX count = w.kernel[0] * w.kernel[1] * w.kernel[2];
     FOR_EACH(i, size) {
         const Place p = place(i, w.out, channels);
         SUM best = -INFINITY;
-        INDEX who = unset, r[3], input[3];
-        for (INDEX t = 0; t < count; t++) {
-            tap(t, w, r);
-            if (!input_of(p.at, r, w, input)) continue;
+        INDEX who = unset;
+        each_tap<Input>(p.at, w, [&](INDEX t, const INDEX* input) {
             const SUM value = (SUM)x[pixel(p.image, input, w.in, channels) + p.channel];
             if (value > best || value != value || who == unset) {
                 best = value;
                 who = t;
             }
-        }
+        });
         y[i] = (T)best;
         if (winner) winner[i] = who;
     }
@@ -25,17 +22,13 @@ __device__ void max_pool(long long size, const T* x, T* y, Winner* winner, long 
 template <class Winner>
 __device__ void max_pool_back(
     long long size, const T* grad, const Winner* winner, T* dx, long long channels, const Window& w) {
-    const INDEX count = w.kernel[0] * w.kernel[1] * w.kernel[2];
     FOR_EACH(i, size) {
         const Place p = place(i, w.in, channels);
         SUM sum = 0;
-        INDEX r[3], output[3];
-        for (INDEX t = 0; t < count; t++) {
-            tap(t, w, r);
-            if (!output_of(p.at, r, w, output)) continue;
+        each_tap<Output>(p.at, w, [&](INDEX t, const INDEX* output) {
             const INDEX from = pixel(p.image, output, w.out, channels) + p.channel;
             if ((INDEX)winner[from] == t) sum += (SUM)grad[from];
-        }
+        });
         dx[i] = (T)sum;
     }
 }
@@ -61,30 +54,24 @@ extern "C" __global__ void max_pool_back_int32(
 
 extern "C" __global__ void sum_pool(long long size, const T* x, T* y, long long channels, WINDOW) {
     const Window w = THE_WINDOW;
-    const INDEX count = w.kernel[0] * w.kernel[1] * w.kernel[2];
     FOR_EACH(i, size) {
         const Place p = place(i, w.out, channels);
         SUM sum = 0;
-        INDEX r[3], input[3];
-        for (INDEX t = 0; t < count; t++) {
-            tap(t, w, r);
-            if (input_of(p.at, r, w, input)) sum += (SUM)x[pixel(p.image, input, w.in, channels) + p.channel];
-        }
+        each_tap<Input>(p.at, w, [&](INDEX, const INDEX* input) {
+            sum += (SUM)x[pixel(p.image, input, w.in, channels) + p.channel];
+        });
         y[i] = (T)sum;
     }
 }
 
 extern "C" __global__ void sum_pool_back(long long size, const T* grad, T* dx, long long channels, WINDOW) {
     const Window w = THE_WINDOW;
-    const INDEX count = w.kernel[0] * w.kernel[1] * w.kernel[2];
     FOR_EACH(i, size) {
         const Place p = place(i, w.in, channels);
         SUM sum = 0;
-        INDEX r[3], output[3];
-        for (INDEX t = 0; t < count; t++) {
-            tap(t, w, r);
-            if (output_of(p.at, r, w, output)) sum += (SUM)grad[pixel(p.image, output, w.out, channels) + p.channel];
-        }
+        each_tap<Output>(p.at, w, [&](INDEX, const INDEX* output) {
+            sum += (SUM)grad[pixel(p.image, output, w.out, channels) + p.channel];
+        });
         dx[i] = (T)sum;
     }
 }

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import prod
 from typing import Any
 
 from ...backend import Array
 from ...random import Source
-from ..graph import before_replay
+from ..graph import hold
 from .launch import launch
 
 FILE = "random.cu"
@@ -21,13 +20,9 @@ def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Arra
         key = source.generator.integers(1 << 63, size=2, dtype="uint64")
         key[1] = 0
         state = source.counters[xp.__name__] = xp.asarray(key)
-    before_replay(partial(_hold, state))
+    hold(state)
     mask = xp.empty(shape, dtype=bool)
     fours = -(-prod(shape) // 4)
     launch(xp, FILE, "keep_mask", fours, mask, state, mask.size, float(p), dtype="float32")
     launch(xp, FILE, "advance", 1, state, fours, dtype="float32")
     return mask
-
-
-def _hold(state: Array) -> None:
-    """A graph calls this before a replay: so `state` lives as long as the graph."""
