@@ -141,11 +141,22 @@ def draw_scaling(result: dict[str, Any], path: Path) -> bool:
     return True
 
 
-def draw_gpu(result: dict[str, Any], path: Path) -> Path | None:
-    """Bars of milliseconds for each row that `gpu.py` timed."""
-    records = [r for r in result["stages"].get("timing", {}).get("records", []) if r.get("seconds")]
+def draw_gpu(result: dict[str, Any], source: Path) -> list[Path]:
+    """Bars of milliseconds for each row that `gpu.py` timed: a picture for training, one for inference."""
+    pictures = {stage: source.with_name(f"{source.stem}-{stage}.png") for stage in ("training", "inference")}
+    return [path for stage, path in pictures.items() if draw_gpu_stage(result, stage, path)]
+
+
+def draw_gpu_stage(result: dict[str, Any], stage: str, path: Path) -> bool:
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    stages = [stage, *(["compile"] if stage == "training" else [])]
+    for record in (r for s in stages for r in result["stages"].get(s, {}).get("records", [])):
+        if record.get("seconds"):
+            first = found.setdefault((record["work"], record["batch"], record["precision"]), record)
+            first["seconds"] = record["seconds"] | first["seconds"]
+    records = list(found.values())
     if not records:
-        return None
+        return False
     columns = list(dict.fromkeys(label for r in records for label in r["seconds"]))
     height = 0.8 / len(columns)
     figure, ax = plt.subplots(figsize=(10, 0.55 * len(records) + 1.6), layout="constrained")
@@ -154,11 +165,11 @@ def draw_gpu(result: dict[str, Any], path: Path) -> Path | None:
         at = [row + (i - (len(columns) - 1) / 2) * height for row, _ in rows]
         drawn = ax.barh(at, [ms for _, ms in rows], height, label=label, color=GPU[label])
         ax.bar_label(drawn, fmt="%.3g", fontsize=6, padding=2)
-    names = [f"{r['work']}, {r['kind']} {r['batch']}, {r['precision']}" for r in records]
+    names = [f"{r['work']}, batch {r['batch']}, {r['precision']}" for r in records]
     ax.set_yticks(range(len(names)), names, fontsize=8)
     ax.invert_yaxis()
     ax.set_xscale("log")
-    ax.set_xlabel("milliseconds")
+    ax.set_xlabel(f"{stage}: milliseconds")
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     info = result["stages"].get("device", {}).get("records", [{}])[0]
     figure.suptitle(result["device"], fontsize=11)
@@ -166,7 +177,7 @@ def draw_gpu(result: dict[str, Any], path: Path) -> Path | None:
     figure.supxlabel(versions, fontsize=6, color="0.4")
     figure.savefig(path, dpi=120)
     plt.close(figure)
-    return path
+    return True
 
 
 def draw(source: Path) -> list[Path]:

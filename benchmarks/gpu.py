@@ -2,7 +2,7 @@
 
 python3 benchmarks/gpu.py                              # within ten minutes
 python3 benchmarks/gpu.py --mnist DIR                  # MNIST to 99 % too: DIR has its IDX files
-python3 benchmarks/gpu.py --only parity,timing --budget 300
+python3 benchmarks/gpu.py --only parity,training --budget 300
 python3 benchmarks/gpu.py --rehearse --out DIR         # without a GPU: on the double; no figures of a GPU
 
 Each part runs in a process of its own with a time limit, so that a sticky CUDA error ends that part alone.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import json
 import os
 import platform
@@ -33,10 +34,20 @@ from typing import Any
 HERE = Path(__file__).parent
 REHEARSAL = "the double on a CPU: no GPU figures"
 MARK = "@record "  # before each record on a part's standard output
+NAMED = ("scores", "loss", "output", "input")  # arrays that are no gradients of parameters
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
 WORKS = ("LeNet-5", "MNIST example", "VGG-like 32×32", "ResNet-20", "MobileNetV2 96×96", "ResNet-50 224×224")
 # seconds of each stage, of a budget of 570
-SHARES = {"device": 15, "tests": 190, "parity": 40, "timing": 220, "mnist": 25, "sanitizer": 45, "memory": 35}
+SHARES = {
+    "device": 15, "tests": 120, "parity": 45, "training": 140, "mnist": 25, "sanitizer": 35, "memory": 40,
+    "inference": 90, "compile": 60,
+}  # fmt: skip
+TIMED = {  # stage: what is timed, and PyTorch's ways
+    "training": ("training", ["eager", "channels-last", "graphs"]),
+    "inference": ("inference", ["eager", "channels-last", "graphs"]),
+    "compile": ("training", ["eager", "compile"]),  # apart, as it takes long
+}
+WITHOUT_GPU = ("eager", "channels-last")
 TARGETS = {"LeNet-5": 0.5, "VGG-like 32×32": 1.0, "ResNet-20": 1.0, "ResNet-50 224×224": 1.1}
 
 Record = dict[str, Any]
@@ -68,10 +79,9 @@ def enter(rehearse: bool) -> Any:
         torch.set_num_threads(1)
         measure.PAUSE, measure.TURN = 0.0, 1e-4  # one iteration each: no time here means anything
     else:
+        import measure
         import torch
         import work
-
-        import measure
 
         work.DEVICE = "cuda"
         measure.PAUSE, measure.TURN = 0.0, 0.04  # no threads of others that spin
@@ -153,11 +163,12 @@ def without_dropout(xpconv: Any, model: Any) -> Any:
 
 
 def layer_by_layer(
-    xpconv: Any, backend: str, make: Any, shape: tuple[int, ...], train: bool
-) -> Iterator[dict[str, tuple[Any, Any]]]:
-    """In float32, for each layer of a step on NumPy: its arrays, and a backend's from the same input and gradient.
+    xpconv: Any, backend: str, make: Any, shape: tuple[int, ...], train: bool, exact: bool
+) -> Iterator[tuple[str, dict[str, tuple[Any, Any]]]]:
+    """For each layer of a step in float32 on NumPy: its arrays, and a backend's from the same inputs.
 
-    For whole models float32 does not do, as rounding moves values across the kink of a ReLU.
+    For whole models float32 does not do, as rounding moves values across the kink of a ReLU. NumPy's are
+    always `exact`: without Winograd's convolution, which rounds more.
     """
     import work
 
@@ -166,19 +177,21 @@ def layer_by_layer(
         calls: list[list[Any]] = []
         for theirs, ours in zip(leaves(model), leaves(twin), strict=True):
             watch(theirs, ours, calls)
-        xpconv.set_exact(True)  # no Winograd, which rounds more
+        xpconv.set_exact(True)
         criterion = xpconv.SoftmaxCrossEntropyLoss()
         criterion(model(work.normal(*shape)), work.labels(shape[0]))
         model.backward(criterion.backward())
         xpconv.set_exact(False)
     with xpconv.use_backend(backend):
         twin.to(backend)
+        xpconv.set_exact(exact)
         for theirs, ours, x, y, grad, dx in calls:
             here = ours(xpconv.asarray(x))
             arrays = {"output": (y, here), "input": (dx, ours.backward(xpconv.asarray(grad)))}
             pairs = zip(theirs.parameters(), ours.parameters(), strict=True)
             arrays |= {p.name: (p.grad, q.grad) for p, q in pairs}
-            yield {f"{name} of {ours!r}": (a, xpconv.asnumpy(b)) for name, (a, b) in arrays.items()}
+            yield repr(ours), {name: (a, xpconv.asnumpy(b)) for name, (a, b) in arrays.items()}
+        xpconv.set_exact(False)
 
 
 def watch(layer: Any, twin: Any, calls: list[list[Any]]) -> None:
@@ -205,23 +218,30 @@ def parity(rehearse: bool) -> Iterator[Record]:
     xpconv = enter(rehearse)
     ours = xpconv.get_backend()
 
-    def error(a: Any, b: Any) -> float:
-        found = float(np.abs(a - b).max(initial=0) / max(np.abs(a).max(initial=0), 1e-30))
-        return found if found == found else np.inf
+    def errors(arrays: dict[str, tuple[Any, Any]]) -> dict[str, float]:
+        """Gradients of parameters relative to the largest of all, as some of them are 0 but for rounding."""
+        size = {name: float(np.abs(a).max(initial=0)) for name, (a, _) in arrays.items()}
+        largest = max((v for k, v in size.items() if k not in NAMED), default=0.0)
+        found = {}
+        for name, (a, b) in arrays.items():
+            scale = size[name] if name in NAMED else largest
+            found[name] = float(np.abs(a - b).max(initial=0)) / max(scale, 1e-30)
+        return {name: e if e == e else np.inf for name, e in found.items()}
 
     for name, (make, shape) in models(rehearse).items():
         for train in (False, True):
             about: Record = {"work": name, "mode": "train" if train else "eval"}
             try:
                 steps = [one_step(xpconv, b, make, (2, *shape), train) for b in ("numpy", ours)]
-                errors = {key: error(a, steps[1][key]) for key, a in steps[0].items()}
-                yield about | judged("whole model in float64", errors, 1e-9)
-                errors = {
-                    key: error(*pair)
-                    for arrays in layer_by_layer(xpconv, ours, make, (2, *shape), train)
-                    for key, pair in arrays.items()
-                }
-                yield about | judged("each layer in float32", errors, 1e-5)
+                pairs = {key: (a, steps[1][key]) for key, a in steps[0].items()}
+                yield about | judged("whole model in float64", errors(pairs), 1e-9)
+                for exact, limit in ((True, 1e-5), (False, 1e-4)):
+                    worst = {
+                        f"{key} of {layer}": e
+                        for layer, arrays in layer_by_layer(xpconv, ours, make, (2, *shape), train, exact)
+                        for key, e in errors(arrays).items()
+                    }
+                    yield about | judged(f"each layer in float32{', exact' * exact}", worst, limit)
             except Exception as error_:  # noqa: BLE001 - recorded; the others go on
                 yield about | {"passed": False, "failure": failure(error_)}
 
@@ -358,50 +378,69 @@ def named(label: str, run: Callable[[], Any]) -> Callable[[], Any]:
     return call
 
 
-def timing(rehearse: bool, name: str, seconds: float, hows: list[str]) -> Iterator[Record]:
-    """A model's rows, the training step at float32 first; those that find no time left say so.
+def timing(rehearse: bool, kind: str, names: list[str], seconds: float, hows: list[str]) -> Iterator[Record]:
+    """The models' rows of a kind, float32 first; those that find no time left say so.
 
     xpconv, captured and not, against PyTorch's `hows`.
     """
-    import measure
-
     end = time.monotonic() + seconds
     enter(rehearse)
+    for left, name in zip(range(len(names), 0, -1), names, strict=True):
+        now = time.monotonic()
+        yield from timed_rows(rehearse, kind, name, now + (end - now) / left, hows)
+
+
+def timed_rows(rehearse: bool, kind: str, name: str, end: float, hows: list[str]) -> Iterator[Record]:
+    """A model's."""
+    import measure
+
     make, shape = models(rehearse)[name]
-    rows = [("training", 64)] + [("inference", batch) for batch in (1, 64)]
+    batches = [64] if kind == "training" else [1, 64]
     timed = None if rehearse else device_timed
     budget, rounds = (0.0, 1) if rehearse else (0.5, 3)
     if rehearse:
-        rows = [(kind, min(batch, 2)) for kind, batch in rows]
-    for kind, batch in rows:
-        for precision in PRECISIONS[: -1 if rehearse else None]:  # NumPy has no bfloat16
-            record: Record = {"work": name, "kind": kind, "batch": batch, "precision": precision}
-            size = (batch, *shape)
-            builds: dict[str, Callable[[], Any]] = {
-                f"xpconv {label}": functools.partial(xpconv_run, make, size, kind, precision, captured)
-                for label, captured in (("eager", False), ("captured", True))
-            }
-            for how in hows:
-                builds[f"PyTorch {how}"] = functools.partial(torch_run, make, size, kind, precision, how)
-            runs, failures = {}, {}
-            for label, build in builds.items():
-                if time.monotonic() > end - 3:
-                    failures[label] = "not measured: the time was over"
-                    continue
-                try:
-                    runs[label] = named(label, build())
-                except Exception as error:  # noqa: BLE001 - recorded; the others go on
-                    failures[label] = failure(error)
-            while runs:
-                try:
-                    samples = measure.interleaved(runs, budget, rounds, timed=timed)
-                    record["seconds"] = {k: statistics.median(s) for k, s in samples.items()}
-                    break
-                except ContenderError as error:  # the others again
-                    label = str(error)
-                    del runs[label]
-                    failures[label] = failure(error.__cause__ or error)
-            yield record | {"failures": failures}
+        batches = [min(batch, 2) for batch in batches]
+    for batch, precision in itertools.product(batches, PRECISIONS[: -1 if rehearse else None]):
+        # a rehearsal is on NumPy, which has no bfloat16
+        record: Record = {"work": name, "kind": kind, "batch": batch, "precision": precision}
+        size = (batch, *shape)
+        builds: dict[str, Callable[[], Any]] = {
+            f"xpconv {label}": functools.partial(xpconv_run, make, size, kind, precision, captured)
+            for label, captured in (("eager", False), ("captured", True))
+        }
+        for how in hows:
+            builds[f"PyTorch {how}"] = functools.partial(torch_run, make, size, kind, precision, how)
+        runs, failures = {}, {}
+        for label, build in builds.items():
+            if time.monotonic() > end:
+                failures[label] = "not measured: the time was over"
+                continue
+            try:
+                runs[label] = named(label, build())
+            except Exception as error:  # noqa: BLE001 - recorded; the others go on
+                failures[label] = failure(error)
+        while runs:
+            try:
+                samples = measure.interleaved(runs, budget, rounds, timed=timed)
+                record["seconds"] = {k: statistics.median(s) for k, s in samples.items()}
+                break
+            except ContenderError as error:  # the others again
+                label = str(error)
+                del runs[label]
+                failures[label] = failure(error.__cause__ or error)
+        yield record | {"failures": failures}
+
+
+def timed_models(kind: str, hows: list[str], limit: float) -> Iterator[Record]:
+    """All models in one process; after its death those that are left in the next."""
+    end, names = time.monotonic() + limit, list(WORKS)
+    while names:
+        at, died = names[0], False
+        left = end - time.monotonic()
+        for record in in_process("timing", [kind, names, left - 8, hows], left):
+            at, died = record.get("work", at), "work" not in record
+            yield record
+        names = names[names.index(at) + 1 :] if died and left > 15 else []
 
 
 def kernels(rehearse: bool) -> Iterator[Record]:
@@ -429,20 +468,22 @@ def kernels(rehearse: bool) -> Iterator[Record]:
 
 
 def memory(rehearse: bool) -> Iterator[Record]:
-    """10,000 steps leave the pool's use as it was; after an out-of-memory error a smaller batch works."""
+    """10,000 steps leave the pool's use as it was; after running out of memory a smaller batch works."""
     import work
 
     xpconv = enter(rehearse)
     make, shape = work.MODELS["LeNet-5"]
-    steps = 3 if rehearse else 10_000
     run = work.xpconv_training(make, (2, *shape)).run
     pool = None if rehearse else xpconv.get_xp().get_default_memory_pool()
-    used = []
-    for i in range(steps + 1):
-        run()
-        if pool and i in (steps // 100, steps):
-            used.append(pool.used_bytes())
-    yield {"what": f"{steps} steps", "pool bytes": used, "passed": len(set(used)) <= 1}
+    captured = xpconv_run(make, (2, *shape), "training", "float32", True)
+    for what, step, steps in (("eager", run, 2_000), ("captured", captured, 8_000)):
+        used = []
+        for i in range(3 if rehearse else steps + 1):
+            step()
+            if pool and i in (steps // 100, steps):
+                used.append((pool.used_bytes(), xpconv.get_xp().cuda.runtime.memGetInfo()[0]))
+        yield {"what": f"{steps} steps, {what}", "pool, free": used, "passed": len(set(used)) <= 1}
+    del captured, step
     if pool is None:
         yield {"what": "out of memory", "skipped": "needs a device"}
         return
@@ -589,17 +630,12 @@ def stage_records(stage: str, args: argparse.Namespace, limit: float) -> Iterato
         yield from sanitizer(args.rehearse, limit)
     elif stage == "mnist":
         yield from mnist(args.rehearse, args.mnist, limit)
-    elif stage == "timing":
-        end = time.monotonic() + limit
-        names = ["LeNet-5"] if args.rehearse else list(WORKS)
-        todo = [(["eager", "channels-last", *([] if args.rehearse else ["graphs"])], name) for name in names]
-        todo += [] if args.rehearse else [(["compile"], name) for name in names]  # last, as it takes long
-        for left, (hows, name) in zip(range(len(todo), 0, -1), todo, strict=True):
-            seconds = max(5.0, (end - time.monotonic()) / left * (1.3 if "eager" in hows else 1))
-            if args.rehearse:
-                yield from timing(True, name, seconds, hows)
-            else:
-                yield from in_process("timing", [name, seconds - 10, hows], seconds)
+    elif stage in TIMED:
+        kind, hows = TIMED[stage]
+        if args.rehearse:
+            yield from timing(True, kind, ["LeNet-5"], limit, [how for how in hows if how in WITHOUT_GPU])
+        else:
+            yield from timed_models(kind, hows, limit)
     elif args.rehearse:
         yield from PARTS[stage](True)
     else:
@@ -617,7 +653,7 @@ def criteria(result: Record) -> list[tuple[str, str, str]]:
         return "failed" if stages[stage]["failed"] else "passed"
 
     records = stages.get("parity", {}).get("records", [])
-    errors = [r["error"] for r in records if str(r.get("what")).endswith("float32")]
+    errors = [r["error"] for r in records if str(r.get("what")).endswith("exact")]
     rows = [
         ("suite on CuPy", "no failure, no skip", verdict("tests")),
         (
@@ -627,7 +663,7 @@ def criteria(result: Record) -> list[tuple[str, str, str]]:
         ),
         ("compute-sanitizer", "clean", verdict("sanitizer")),
     ]
-    records = stages.get("timing", {}).get("records", [])
+    records = stages.get("training", {}).get("records", [])
     for name, target in TARGETS.items():
         reached = "not measured"
         for r in records:
@@ -668,7 +704,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default=",".join(SHARES), help="stages, with commas (default: %(default)s)")
+    parser.add_argument(
+        "--only",
+        default=",".join(SHARES),
+        help="stages, with commas (default: %(default)s); the others stay as the device's JSON has them",
+    )
     parser.add_argument("--budget", type=float, default=570, metavar="SECONDS", help="default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: benchmarks/results")
     parser.add_argument("--mnist", metavar="DIR", help="folder with MNIST's IDX files")
@@ -689,14 +729,13 @@ def main(argv: list[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     clock = "host" if args.rehearse else "device events"
     result: Record = {"device": REHEARSAL if args.rehearse else "unknown", "clock": clock, "stages": {}}
-    result["date"] = time.strftime("%Y-%m-%d %H:%M %z")
     path = out / ("gpu-rehearsal.json" if args.rehearse else "gpu-unknown.json")
     end, todo = time.monotonic() + args.budget, [s for s in SHARES if s in wanted or s == "device"]
     for i, stage in enumerate(todo):
         left = end - time.monotonic()
         limit = max(5.0, left * SHARES[stage] / sum(SHARES[s] for s in todo[i:]))
         print(f"== {stage} (at most {limit:.0f} s)", flush=True)
-        entry: Record = {"records": [], "failed": False}
+        entry: Record = {"date": time.strftime("%Y-%m-%d %H:%M %z"), "records": [], "failed": False}
         result["stages"][stage] = entry
         start = time.monotonic()
         try:
@@ -709,6 +748,8 @@ def main(argv: list[str] | None = None) -> int:
                     if not args.rehearse:
                         slug = re.sub(r"\W+", "-", record["device"]).strip("-").lower()
                         path = out / f"gpu-{slug}.json"
+                        kept = json.loads(path.read_text())["stages"] if path.exists() else {}
+                        result["stages"] |= {s: e for s, e in kept.items() if s not in todo}
                 write(path, result)
         except Exception as error:  # noqa: BLE001 - recorded; the others go on
             entry["records"].append({"passed": False, "failure": failure(error)})
@@ -726,7 +767,7 @@ def main(argv: list[str] | None = None) -> int:
     if find_spec("matplotlib"):
         import chart
 
-        if drawn := chart.draw_gpu(result, path.with_suffix(".png")):
+        for drawn in chart.draw_gpu(result, path):
             print(f"wrote {drawn}")
     else:
         print("no chart: matplotlib is missing")

@@ -51,7 +51,29 @@ def one_cycle(progress: float) -> float:
     return progress / 0.1 if progress < 0.1 else (1 + math.cos(math.pi * (progress - 0.1) / 0.9)) / 2
 
 
-def train_epoch(model, criterion, optimizer, batches, lr, epoch, epochs) -> tuple[float, float]:
+def make_step(model, criterion, optimizer, data, batch_size):
+    """A function of a batch that trains on it; it returns the loss and the number of hits."""
+
+    def step(x, y):
+        scores = model(x)
+        loss = criterion(scores, y)
+        optimizer.zero_grad()
+        model.backward(criterion.backward(), input_grad=False)
+        optimizer.step()
+        return loss, (scores.argmax(axis=1) == y).sum()
+
+    if xpconv.get_backend() != "cupy" or len(data.x_train) < batch_size:
+        return step
+    # On a GPU a step is recorded once, and is one launch from then on: to ask for a small network's step
+    # takes longer than to do it. It warms up with one step at a learning rate of 0.
+    optimizer.lr, lr = 0.0, optimizer.lr
+    model.train()
+    fast = xpconv.cuda.capture(step, data.x_train[:batch_size], data.y_train[:batch_size], warmup=1)
+    optimizer.lr = lr
+    return lambda x, y: fast(x, y) if len(y) == batch_size else step(x, y)  # the last batch may be smaller
+
+
+def train_epoch(model, step, optimizer, batches, lr, epoch, epochs) -> tuple[float, float]:
     """One pass over the data; mean loss and accuracy of the model as it was at each batch."""
     xp = xpconv.get_xp()
     total = xp.zeros(2, dtype="float64")  # loss and hits so far: they stay on the device between reports
@@ -67,14 +89,9 @@ def train_epoch(model, criterion, optimizer, batches, lr, epoch, epochs) -> tupl
     ) as bar:
         for i, (x, y) in enumerate(bar):
             optimizer.param_groups[0]["lr"] = lr * one_cycle((epoch + i / len(batches)) / epochs)
-            scores = model(x)
-            batch_loss = criterion(scores, y)
-            optimizer.zero_grad()
-            model.backward(criterion.backward(), input_grad=False)
-            optimizer.step()
-
+            batch_loss, hits = step(x, y)
             seen += len(y)
-            total += xp.stack([batch_loss * len(y), (scores.argmax(axis=1) == y).sum()])
+            total += xp.stack([batch_loss * len(y), hits])
             if (i + 1) % math.ceil(len(batches) / REPORTS) == 0 or i + 1 == len(batches):
                 loss, accuracy = xpconv.asnumpy(total) / seen  # the one time that we wait for the device
                 if not math.isfinite(loss):
@@ -95,12 +112,13 @@ def train(model, data, *, epochs, batch_size, lr, seed) -> list[Epoch]:
     criterion = xpconv.SoftmaxCrossEntropyLoss()
     optimizer = xpconv.Adam(model.parameters(), lr=lr)
     batches = xpconv.data.batches(data.x_train, data.y_train, batch_size, shuffle=True, seed=seed)
+    step = make_step(model, criterion, optimizer, data, batch_size)
     history = []
     print("epoch   train loss   accuracy   test loss   accuracy   seconds")
     for epoch in range(epochs):
         start = time.perf_counter()
         try:
-            train_loss, train_accuracy = train_epoch(model, criterion, optimizer, batches, lr, epoch, epochs)
+            train_loss, train_accuracy = train_epoch(model, step, optimizer, batches, lr, epoch, epochs)
         except KeyboardInterrupt:
             print(f"stopped in epoch {epoch + 1}: below is what was learned by then")
             break

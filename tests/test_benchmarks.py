@@ -97,20 +97,20 @@ def test_a_fresh_process_reports_its_own_memory(modules):
 
 def test_the_gpu_command_rehearses_on_the_double_and_says_so(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--rehearse"]
-    stages = ["--only", "parity,timing,sanitizer,memory"]
+    stages = ["--only", "parity,training,inference,sanitizer,memory"]
     done = subprocess.run(
         [*command, *stages, "--out", str(tmp_path)], capture_output=True, text=True, check=False
     )
     result = json.loads((tmp_path / "gpu-rehearsal.json").read_text())
     assert result["device"] == "the double on a CPU: no GPU figures"
-    assert [r["passed"] for r in result["stages"]["parity"]["records"]] == [True, True], done.stdout
-    first = result["stages"]["timing"]["records"][0]
+    assert [r["passed"] for r in result["stages"]["parity"]["records"]] == [True] * 6, done.stdout
+    first = result["stages"]["training"]["records"][0]
     assert {"xpconv eager", "PyTorch eager", "PyTorch channels-last"} <= set(first["seconds"])
     assert done.returncode == 0, done.stdout + done.stderr
     if emulation.COMPILER:
         assert result["stages"]["sanitizer"]["records"][-1]["never launched"] == []
     assert len(result["criteria"]) == 9
-    assert (tmp_path / "gpu-rehearsal.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "gpu-rehearsal-training.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_rehearsal_never_writes_into_the_results(tmp_path):

@@ -224,8 +224,12 @@ def unpool(make, pool, shape):
 OTHERS = {
     "Bilinear": bilinear,
     "MaxUnpool1d": lambda: unpool(xpconv.MaxUnpool1d(2), xpconv.MaxPool1d(2, return_indices=True), (2, 3, 8)),
-    "MaxUnpool2d": lambda: unpool(xpconv.MaxUnpool2d(2), xpconv.MaxPool2d(2, return_indices=True), (2, 3, 8, 6)),
-    "MaxUnpool3d": lambda: unpool(xpconv.MaxUnpool3d(2), xpconv.MaxPool3d(2, return_indices=True), (2, 3, 4, 4, 4)),
+    "MaxUnpool2d": lambda: unpool(
+        xpconv.MaxUnpool2d(2), xpconv.MaxPool2d(2, return_indices=True), (2, 3, 8, 6)
+    ),
+    "MaxUnpool3d": lambda: unpool(
+        xpconv.MaxUnpool3d(2), xpconv.MaxPool3d(2, return_indices=True), (2, 3, 4, 4, 4)
+    ),
     "Embedding": lambda: (xpconv.Embedding(7, 3, rng=0), [xpconv.asarray(np.array([1, 2, 2, 6, 0]))]),
 }
 

@@ -241,29 +241,45 @@ def test_layers_drawn(data):
             c, k, window.kernel, window.stride, window.padding, window.dilation, groups, dtype=dtype, rng=0
         )
 
+    strict = dtype == "float32" and draw(st.booleans())
+    xpconv.cuda.allow_tf32(not strict)
     with behind_the_double() as library:
         layer = same_results(build, x, 1e-5 if dtype == "float32" else 1e-2)
         way = layer.algorithm_for(xpconv.asarray(x))
+    xpconv.cuda.allow_tf32(False)
     unsupported = dilated_in_large_steps(window.stride, window.dilation)
-    assert way == ("depthwise" if groups == c > 1 else "columns" if unsupported else "cudnn")
+    product = strict and (prod(window.kernel) == 1 or max(window.stride) > 1)
+    uneven = any(low != high for low, high in window.padding)
+    assert way == ("depthwise" if groups == c > 1 else "columns" if unsupported or product else "cudnn")
     outputs = [graph.output for graph in library.graphs if graph.done]
-    assert outputs == ([] if way == "depthwise" else ["y", "w", "x"])
+    asked = ["y", "x"] if strict or uneven else ["y", "w", "x"]  # strict: there are few input channels
+    assert outputs == ([] if way == "depthwise" or product else asked)
 
 
 @needs_compiler
-@pytest.mark.parametrize(("stride", "dilation", "output_padding"), [(1, 1, 0), (2, 1, 1), (1, 3, 2)])
-def test_transposed_convolutions(stride, dilation, output_padding):
-    """An output that is larger than a convolution would read is not cuDNN's to compute."""
-    x = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype("float32")
+@pytest.mark.parametrize(
+    ("channels", "size", "asked"),
+    [(3, 6, ["y", "x"]), (5, 6, ["y", "w", "x"]), (128, 8, ["w"]), (128, 9, ["y", "w", "x"])],
+)
+def test_strict_float32_goes_by_cudnn_where_it_is_faster(channels, size, asked):
+    x = np.random.default_rng(0).normal(size=(1, channels, size, size)).astype("float32")
     with behind_the_double() as library:
-        same_results(
-            lambda: xpconv.ConvTranspose2d(4, 3, 3, stride, 1, output_padding, dilation=dilation, rng=0),
-            x,
-            1e-5,
-        )
-    assert [graph.output for graph in library.graphs] == (
-        ["w", "y"] if output_padding == 2 else ["x", "w", "y"]
-    )
+        same_results(lambda: xpconv.Conv2d(channels, 2, 3, padding=1, rng=0), x, 1e-5)
+    assert [graph.output for graph in library.graphs if graph.done] == asked
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("stride", "dilation", "output_padding", "asked"),
+    [(1, 1, 0, ["x", "w", "y"]), (2, 1, 1, ["x", "y"]), (1, 3, 2, ["y"])],
+)
+def test_transposed_convolutions(stride, dilation, output_padding, asked):
+    """Not cuDNN's: an output larger than a convolution would read, a weight's gradient with uneven padding."""
+    x = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype("float16")
+    options = dict(output_padding=output_padding, dilation=dilation, dtype="float16", rng=0)
+    with behind_the_double() as library:
+        same_results(lambda: xpconv.ConvTranspose2d(4, 3, 3, stride, 1, **options), x, 1e-2)
+    assert [graph.output for graph in library.graphs] == asked
 
 
 @needs_compiler

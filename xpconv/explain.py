@@ -83,7 +83,9 @@ def measure(model: Layer, input_shape: tuple[int, ...], batch: int) -> list[Cost
 def _run(model: Layer, x: Array) -> list[Cost]:
     """One forward, with each leaf's `forward` watched for as long as it takes."""
     costs: list[Cost] = []
-    held = {id(a): a for a in (_owner(p.data) for p in model.parameters())}  # alive, so that no id comes again
+    held = {
+        id(a): a for a in (_owner(p.data) for p in model.parameters())
+    }  # alive, so that no id comes again
     leaves = {id(layer): (name, layer) for name, layer in model.named_layers() if not layer.children()}
 
     def watch(name: str, layer: Layer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
@@ -270,6 +270,12 @@ class Optimizer:
         self._narrowed: Array = (
             xp.zeros(stops[-1], dtype=narrow[0]) if narrow else None
         )  # of all, in the parameters' two bytes
+        kinds = [str(p.dtype) in NARROW for p in self._params]
+        self._narrow_runs = [  # stretches of the buffers that neighbours of two bytes share
+            slice(members[0][1].start, members[-1][1].stop)
+            for is_narrow, group in groupby(zip(kinds, self._slices, strict=True), lambda pair: pair[0])
+            if is_narrow and (members := list(group))
+        ]
         self._grad = xp.zeros_like(self._data)
         self._moments: dict[str, Array] = {}
         self._settings: dict[int, tuple[list[float], Array]] = {}  # of each group, on a device
@@ -294,10 +300,9 @@ class Optimizer:
     def _widen(self) -> None:
         """Bring what was written into parameters of two bytes since into their float32 selves."""
         xp = self._backend.xp
-        for parameter, where in zip(self._params, self._slices, strict=True):
-            if str(parameter.dtype) in NARROW:
-                wide, narrow = self._data[where], self._narrowed[where]
-                wide[...] = xp.where(wide.astype(narrow.dtype) == narrow, wide, narrow.astype(wide.dtype))
+        for where in self._narrow_runs:
+            wide, narrow = self._data[where], self._narrowed[where]
+            wide[...] = xp.where(wide.astype(narrow.dtype) == narrow, wide, narrow.astype(wide.dtype))
 
     def _adopt(self) -> None:
         """Bring in what was assigned to `.data` or `.grad` since: gradients come as arrays of their own."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...backend import Array
 from ...geometry import Window
+from .. import precision
 from ..portable import Bounds, empty_images, pixel_matrix, weight_matrix
 from . import cudnn
 from .gemm import group_matmul
@@ -15,6 +16,8 @@ from .launch import SUMS, geometry, last, launch, taps
 
 FILE = "conv.cu"
 COLUMN_BYTES = 1 << 28  # of the column buffer: as many images a block as fit, at least one
+FEW, MANY = 4, 128  # channels
+SMALL = 64  # pixels of an image
 LENGTH = 32  # pixels that a thread works on, one after the other
 
 
@@ -31,7 +34,7 @@ def algorithm(
     if _is_depthwise(weight_shape, groups):
         return "depthwise"
     y_shape = (x_shape[0], weight_shape[0], *window.output_shape(x_shape[2:]))
-    plan = cudnn.find(xp, "y", dtype, x_shape, weight_shape, y_shape, window, wanted)
+    plan = _cudnn(xp, "y", dtype, x_shape, weight_shape, y_shape, window, wanted)
     return "columns" if plan is None else "cudnn"
 
 
@@ -58,7 +61,7 @@ def conv(
             groups, weight.shape[0] // groups, *ending, *geometry(window, x.shape[2:], output),
         )  # fmt: skip
         return y
-    plan = cudnn.find(xp, "y", x.dtype, x.shape, weight.shape, y.shape, window, wanted)
+    plan = _cudnn(xp, "y", x.dtype, x.shape, weight.shape, y.shape, window, wanted)
     if plan is not None:
         cudnn.run(xp, plan, x, weight, y)
     else:
@@ -90,7 +93,7 @@ def conv_weight_grad(
             LENGTH, *geometry(window, x.shape[2:], grad.shape[2:]),
         )  # fmt: skip
         return sums.sum(axis=0).T.reshape(weight_shape).astype(x.dtype)
-    plan = cudnn.find(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, wanted)
+    plan = _cudnn(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, wanted)
     if plan is not None:
         dw = empty_images(xp, weight_shape, x.dtype)
         cudnn.run(xp, plan, x, dw, grad)
@@ -122,7 +125,7 @@ def conv_input_grad(
             groups, weight.shape[0] // groups, *where,
         )  # fmt: skip
         return dx
-    plan = cudnn.find(xp, "x", grad.dtype, x_shape, weight.shape, grad.shape, window, wanted)
+    plan = _cudnn(xp, "x", grad.dtype, x_shape, weight.shape, grad.shape, window, wanted)
     if plan is not None:
         cudnn.run(xp, plan, dx, weight, grad)
         return dx
@@ -137,6 +140,30 @@ def conv_input_grad(
             groups, weight.shape[1], col.shape[1], *where,
         )  # fmt: skip
     return dx
+
+
+def _cudnn(
+    xp: Any,
+    output: str,
+    dtype: Any,
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    y: tuple[int, ...],
+    window: Window,
+    wanted: str,
+) -> Any:
+    """cuDNN's plan, or None where there is none, or a matrix product is faster.
+
+    In strict float32, without tensor cores, cuDNN's channels-last convolutions are slower than cuBLAS's
+    products, but for those by Winograd or Fourier transforms (`benchmarks/README.md` has figures).
+    """
+    if str(dtype) == "float32" and not precision.tf32_allowed():
+        if taps(window) == 1 or max(window.stride) > 1:
+            return None
+        few_inputs, small = w[1] <= FEW, w[1] >= MANY and prod(y[2:]) <= SMALL
+        if few_inputs if output == "w" else small:
+            return None
+    return cudnn.find(xp, output, dtype, x, w, y, window, wanted)
 
 
 def _is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:

@@ -30,7 +30,7 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
 
 
 def group_matmul(xp: Any, a: Array, b: Array, out: Array | None = None) -> Array:
-    """`a[g] @ b[g]` for every group, into `out` if given; one by one where CuPy has no stacked product for cuBLAS."""
+    """`a[g] @ b[g]` for every group, into `out` if given; one by one where CuPy has no stacked product."""
     precision.tell(xp)
     capture = graph.recording.get()
     if out is None or not out.flags.c_contiguous:

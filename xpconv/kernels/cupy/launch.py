@@ -26,17 +26,17 @@ TYPES = {  # dtype: its name in CUDA, that of sums, and where it is declared
 SUMS = {dtype: "float64" if sums == "double" else "float32" for dtype, (_, sums, _) in TYPES.items()}
 
 
-def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str = "") -> None:
+def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str = "", each: int = 1) -> None:
     """Run kernel `name` of `file`: `arguments` are arrays, ints (`long long` there) and floats (`double`).
 
-    `T` is `dtype`, else that of the first array.
+    `T` is `dtype`, else that of the first array. With `each` a thread takes so many elements, neighbours.
     """
     if not size:
         return
     arrays = [a for a in arguments if isinstance(a, xp.ndarray)]
     wide = max(size, *(a.size for a in arrays)) >= (1 << 31) - THREADS * BLOCKS  # as a step may go beyond
     kernel = _kernel(xp, file, dtype or str(arrays[0].dtype), wide, name)
-    blocks = min(-(-size // THREADS), BLOCKS)
+    blocks = min(-(-size // (THREADS * each)), BLOCKS)
     kernel((blocks,), (THREADS,), (size, *arguments))
 
 

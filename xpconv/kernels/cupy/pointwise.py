@@ -30,5 +30,5 @@ def _run(xp: Any, name: str, arrays: tuple[Array, ...], *arguments: Any) -> Arra
     images = arrays[-1].ndim > 2 and not arrays[-1].flags.c_contiguous
     plain = [last(xp, x) if images else xp.ascontiguousarray(x) for x in arrays]
     y = xp.empty(plain[-1].shape, dtype=plain[-1].dtype)
-    launch(xp, FILE, name, y.size, *plain, y, *arguments)
+    launch(xp, FILE, name, y.size, *plain, y, *arguments, each=4)
     return xp.moveaxis(y, -1, 1) if images else y.reshape(arrays[-1].shape)
