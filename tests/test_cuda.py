@@ -78,11 +78,15 @@ def windows(draw, least=1):
     return window, spatial
 
 
-def device(rng, shape, dtype, channels_last):
-    x = rng.normal(size=shape).astype(dtype)
-    if channels_last:
-        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    return xp.asarray(x)
+def device(rng, shape, dtype, layout):
+    """Layout 0: as it comes; 1: channels-last; 2: that too, but for memory that begins one element late."""
+    x = xp.asarray(rng.normal(size=shape).astype(dtype))
+    if not layout:
+        return x
+    x = xp.moveaxis(x, 1, -1)
+    memory = xp.empty(x.size + 1, dtype=dtype)[layout - 1 :][: x.size].reshape(x.shape)
+    memory[...] = x
+    return xp.moveaxis(memory, -1, 1)
 
 
 @settings(max_examples=60)
@@ -90,11 +94,11 @@ def device(rng, shape, dtype, channels_last):
 def test_convolutions_drawn(cuda, data):
     draw = data.draw
     window, spatial = windows(draw)
-    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    groups = draw(st.sampled_from([1, 1, 2, 3, 4]))
     c, k = groups * draw(st.integers(1, 3)), groups * draw(st.integers(1, 3))
     dtype = draw(st.sampled_from(["float32", "float64", "float16"]))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
-    last = draw(st.booleans())
+    last = draw(st.integers(0, 2))
     x = device(rng, (draw(st.integers(0, 3)), c, *spatial), dtype, last)
     weight = xp.asarray(rng.normal(size=(k, c // groups, *window.kernel)).astype(dtype))
     bias = xp.asarray(rng.normal(size=k).astype(dtype)) if draw(st.booleans()) else None
@@ -126,14 +130,15 @@ def test_pools_drawn(cuda, data):
     assume(min(output) > 0)
     dtype = draw(st.sampled_from(["float32", "float64", "float16"]))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
-    x = device(rng, (draw(st.integers(0, 3)), 3, *spatial), dtype, draw(st.booleans()))
+    channels = draw(st.sampled_from([3, 4, 8]))
+    x = device(rng, (draw(st.integers(0, 3)), channels, *spatial), dtype, draw(st.integers(0, 2)))
     special = draw(st.booleans())
     if special:
         x = xp.asarray(rng.choice(np.array([-1, 0, 1, np.nan, np.inf, -np.inf], dtype), x.shape))
     y, winner = portable.max_pool(xp, x, window, output)
     same(cuda.max_pool(xp, x, window, output), (y, winner), 0)
     same(cuda.max_pool(xp, x, window, output, winners=False), (y, None), 0)
-    g = device(rng, y.shape, dtype, draw(st.booleans()))
+    g = device(rng, y.shape, dtype, draw(st.integers(0, 2)))
     args = winner, x.shape, window
     same(cuda.max_pool_input_grad(xp, g, *args), portable.max_pool_input_grad(xp, g, *args), TOLERANCE[dtype])
     if not special:
@@ -145,6 +150,22 @@ def test_pools_drawn(cuda, data):
     )  # fmt: skip
 
 
+@settings(max_examples=40)
+@given(data=st.data())
+def test_pointwise_drawn(cuda, data):
+    draw = data.draw
+    dtype = draw(st.sampled_from(["float32", "float64", "float16"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    shape = (draw(st.integers(0, 3)), draw(st.integers(1, 9)), *draw(st.sampled_from([(), (3,), (5, 4)])))
+    x, y = (device(rng, shape, dtype, draw(st.integers(0, 2))) for _ in range(2))
+    if draw(st.booleans()) and x.size:
+        x.reshape(-1)[0] = np.nan
+    same(cuda.add(xp, x, y), portable.add(xp, x, y), TOLERANCE[dtype])
+    for bounds in ((0.0, None), (-0.5, 0.75)):
+        same(cuda.clip(xp, x, *bounds), portable.clip(xp, x, *bounds), 0)
+        same(cuda.clip_backward(xp, y, x, *bounds), portable.clip_backward(xp, y, x, *bounds), 0)
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_batch_norms_drawn(cuda, data):
@@ -153,16 +174,16 @@ def test_batch_norms_drawn(cuda, data):
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     shape = (
         draw(st.integers(0, 9)),
-        draw(st.integers(1, 5)),
+        draw(st.integers(1, 8)),
         *draw(st.sampled_from([(), (3,), (5, 4), (2, 3, 2)])),
     )
-    x = device(rng, shape, dtype, draw(st.booleans()))
+    x = device(rng, shape, dtype, draw(st.integers(0, 2)))
     if draw(st.booleans()) and dtype != "float16":
         x += 1000.0  # mean² far above the variance
     weight, bias = (
         xp.asarray(rng.normal(size=shape[1]).astype(dtype)) if draw(st.booleans()) else None for _ in "wb"
     )
-    g = device(rng, shape, dtype, draw(st.booleans()))
+    g = device(rng, shape, dtype, draw(st.integers(0, 2)))
     tolerance = TOLERANCE[dtype] * 5
     with pytest.MonkeyPatch.context() as patch:
         norm = import_module("xpconv.kernels.cupy.norm")
@@ -279,7 +300,7 @@ def test_a_window_of_more_taps_than_a_byte_counts(cuda):
 
 
 def test_a_wrong_number_of_arguments_is_refused():
-    with pytest.raises(TypeError, match="sum_pool: 3 arguments, expected 22"):
+    with pytest.raises(TypeError, match="sum_pool: 3 arguments, expected 23"):
         launch(xp, "pool.cu", "sum_pool", 1, xp.zeros(1), xp.zeros(1))
 
 
@@ -338,9 +359,9 @@ def test_nvcc_compiles(file, tmp_path):
 
 def test_a_planted_error_is_found():
     code, options = source("pool.cu", "float32", wide=False)
-    assert "expected" in compile_with_nvrtc(code.replace("SUM sum = 0;", "SUM sum = 0"), options)
+    assert "expected" in compile_with_nvrtc(code.replace("SUM sum[V] = {};", "SUM sum[V] = {}"), options)
     with pytest.raises(RuntimeError, match="expected"):
-        xp.RawModule(code=code.replace("SUM sum = 0;", "SUM sum = 0"), options=options).get_function(
+        xp.RawModule(code=code.replace("SUM sum[V] = {};", "SUM sum[V] = {}"), options=options).get_function(
             "sum_pool"
         )
 

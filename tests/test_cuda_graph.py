@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import xpconv
 from xpconv import cuda as cuda_module
-from xpconv.kernels import graph
+from xpconv.kernels import graph, precision
 from xpconv.kernels.cupy import gemm
 
 needs_compiler = pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
@@ -436,6 +436,8 @@ def test_a_status_is_an_error():
 
 
 def test_cupy_is_told_of_tf32_once_it_is_switched(monkeypatch):
+    monkeypatch.setattr(precision, "_tf32", None)
+    monkeypatch.setattr(precision, "_told", True)
     told = []
     core = types.SimpleNamespace(set_compute_type=lambda *a: told.append(a))
     xp = types.SimpleNamespace(_core=core, empty=np.empty, matmul=np.matmul)

@@ -22,6 +22,7 @@ from test_cuda import windows
 import xpconv
 from xpconv.errors import BackendUnavailableError
 from xpconv.geometry import Window
+from xpconv.kernels import precision
 from xpconv.kernels.cupy import cudnn
 
 needs_compiler = pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
@@ -242,11 +243,10 @@ def test_layers_drawn(data):
         )
 
     strict = dtype == "float32" and draw(st.booleans())
-    xpconv.cuda.allow_tf32(not strict)
-    with behind_the_double() as library:
+    with behind_the_double() as library, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "_tf32", not strict)
         layer = same_results(build, x, 1e-5 if dtype == "float32" else 1e-2)
         way = layer.algorithm_for(xpconv.asarray(x))
-    xpconv.cuda.allow_tf32(False)
     unsupported = dilated_in_large_steps(window.stride, window.dilation)
     product = strict and (prod(window.kernel) == 1 or max(window.stride) > 1)
     uneven = any(low != high for low, high in window.padding)

@@ -8,6 +8,38 @@
 #define FOR_EACH(i, size) \
     for (INDEX i = blockIdx.x * (INDEX)blockDim.x + threadIdx.x; i < size; i += (INDEX)gridDim.x * blockDim.x)
 
+// V neighbours in memory: what a thread takes at once.
+template <int V>
+struct alignas(V * sizeof(T)) Lanes {
+    T at[V];
+};
+
+// Whether all of memory's V neighbours that begin at a multiple of V from here can be had in one access.
+template <int V>
+__device__ inline bool whole(const void* a, const void* b = nullptr, const void* c = nullptr) {
+    return ((size_t)a | (size_t)b | (size_t)c) % sizeof(Lanes<V>) == 0;
+}
+
+template <int V>
+__device__ inline Lanes<V> load(const T* from, bool whole) {
+    if (whole) return *(const Lanes<V>*)from;
+    Lanes<V> lanes;
+    for (int k = 0; k < V; k++) lanes.at[k] = from[k];
+    return lanes;
+}
+
+template <int V>
+__device__ inline void store(T* to, const Lanes<V>& lanes, bool whole) {
+    if (whole) {
+        *(Lanes<V>*)to = lanes;
+        return;
+    }
+    for (int k = 0; k < V; k++) to[k] = lanes.at[k];
+}
+
+// A kernel of `name<V>`, where V neighbouring channels are a thread's, with 4 of them or 1.
+#define BY_LANES(lanes, name, ...) (lanes) == 4 ? name<4>(__VA_ARGS__) : name<1>(__VA_ARGS__)
+
 struct Window {
     INDEX in[3], out[3], kernel[3], stride[3], low[3], dilation[3];
 };

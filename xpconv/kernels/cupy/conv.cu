@@ -50,37 +50,63 @@ extern "C" __global__ void finish(
     }
 }
 
-// y (N, *out, C*K) with K kernels (taps, C*K), each of one channel, for every channel of x (N, *in, C).
+// y (N, *out, C*K) with K kernels (taps, C*K), each of one channel, for every channel of x (N, *in, C). With K = 1 a
+// thread has V neighbouring channels.
+template <int V>
+__device__ inline void spread(
+    long long size, const T* x, const T* weight, T* y, const T* bias, INDEX channels, INDEX each, INDEX bounds,
+    double low, double high, const Window& w) {
+    const INDEX outputs = channels * each;
+    const bool at_once = whole<V>(x, weight, y);
+    FOR_EACH(i, size / V) {
+        const Place p = place(i, w.out, outputs / V);
+        const INDEX c = p.channel * V;
+        SUM sum[V];
+        for (int k = 0; k < V; k++) sum[k] = bias ? (SUM)bias[c + k] : (SUM)0;
+        each_tap<Input>(p.at, w, [&](INDEX t, const INDEX* input) {
+            const Lanes<V> values = load<V>(x + pixel(p.image, input, w.in, channels) + c / each, at_once);
+            const Lanes<V> factors = load<V>(weight + t * outputs + c, at_once);
+            for (int k = 0; k < V; k++) sum[k] += (SUM)values.at[k] * (SUM)factors.at[k];
+        });
+        Lanes<V> result;
+        for (int k = 0; k < V; k++) result.at[k] = (T)bounded(sum[k], bounds, low, high);
+        store<V>(y + i * V, result, at_once);
+    }
+}
+
 extern "C" __global__ void depthwise(
     long long size, const T* x, const T* weight, T* y, const T* bias, long long channels, long long each,
-    long long bounds, double low, double high, WINDOW) {
-    const Window w = THE_WINDOW;
+    long long bounds, double low, double high, long long lanes, WINDOW) {
+    BY_LANES(lanes, spread, size, x, weight, y, bias, channels, each, bounds, low, high, THE_WINDOW);
+}
+
+template <int V>
+__device__ inline void gather(
+    long long size, const T* grad, const T* weight, T* dx, INDEX channels, INDEX each, const Window& w) {
     const INDEX outputs = channels * each;
-    FOR_EACH(i, size) {
-        const Place p = place(i, w.out, outputs);
-        SUM sum = bias ? (SUM)bias[p.channel] : (SUM)0;
-        each_tap<Input>(p.at, w, [&](INDEX t, const INDEX* input) {
-            const INDEX from = pixel(p.image, input, w.in, channels) + p.channel / (INDEX)each;
-            sum += (SUM)x[from] * (SUM)weight[t * outputs + p.channel];
+    const bool at_once = whole<V>(grad, weight, dx);
+    FOR_EACH(i, size / V) {
+        const Place p = place(i, w.in, channels / V);
+        const INDEX first = p.channel * V * each;
+        SUM sum[V] = {};
+        each_tap<Output>(p.at, w, [&](INDEX t, const INDEX* output) {
+            const INDEX from = pixel(p.image, output, w.out, outputs);
+            for (INDEX c = first; c < first + each; c++) {  // once where V is not 1
+                const Lanes<V> slopes = load<V>(grad + from + c, at_once);
+                const Lanes<V> factors = load<V>(weight + t * outputs + c, at_once);
+                for (int k = 0; k < V; k++) sum[k] += (SUM)slopes.at[k] * (SUM)factors.at[k];
+            }
         });
-        y[i] = (T)bounded(sum, bounds, low, high);
+        Lanes<V> result;
+        for (int k = 0; k < V; k++) result.at[k] = (T)sum[k];
+        store<V>(dx + i * V, result, at_once);
     }
 }
 
 extern "C" __global__ void depthwise_input(
-    long long size, const T* grad, const T* weight, T* dx, long long channels, long long each, WINDOW) {
-    const Window w = THE_WINDOW;
-    const INDEX outputs = channels * each;
-    FOR_EACH(i, size) {
-        const Place p = place(i, w.in, channels);
-        SUM sum = 0;
-        each_tap<Output>(p.at, w, [&](INDEX t, const INDEX* output) {
-            const INDEX from = pixel(p.image, output, w.out, outputs);
-            for (INDEX k = p.channel * (INDEX)each; k < (p.channel + 1) * (INDEX)each; k++)
-                sum += (SUM)grad[from + k] * (SUM)weight[t * outputs + k];
-        });
-        dx[i] = (T)sum;
-    }
+    long long size, const T* grad, const T* weight, T* dx, long long channels, long long each, long long lanes,
+    WINDOW) {
+    BY_LANES(lanes, gather, size, grad, weight, dx, channels, each, THE_WINDOW);
 }
 
 // dw (parts, taps, C*K): each part the sum over `length` pixels in a row.

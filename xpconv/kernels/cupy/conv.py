@@ -8,11 +8,11 @@ from typing import Any
 
 from ...backend import Array
 from ...geometry import Window
-from .. import precision
+from .. import is_exact, precision
 from ..portable import Bounds, empty_images, pixel_matrix, weight_matrix
 from . import cudnn
 from .gemm import group_matmul
-from .launch import SUMS, geometry, last, launch, taps
+from .launch import SUMS, geometry, lanes, last, launch, taps
 
 FILE = "conv.cu"
 COLUMN_BYTES = 1 << 28  # of the column buffer: as many images a block as fit, at least one
@@ -56,9 +56,11 @@ def conv(
     ending = (ends, float(low), float(high or 0.0))
     offset = 0 if bias is None else xp.ascontiguousarray(bias)
     if _is_depthwise(weight.shape, groups):
+        width = lanes(groups) if groups == weight.shape[0] else 1
         launch(
             xp, FILE, "depthwise", y.size, last(xp, x), _taps_first(xp, weight), last(xp, y), offset,
-            groups, weight.shape[0] // groups, *ending, *geometry(window, x.shape[2:], output),
+            groups, weight.shape[0] // groups, *ending, width, *geometry(window, x.shape[2:], output),
+            each=width,
         )  # fmt: skip
         return y
     plan = _cudnn(xp, "y", x.dtype, x.shape, weight.shape, y.shape, window, wanted)
@@ -120,9 +122,10 @@ def conv_input_grad(
     dx = empty_images(xp, x_shape, grad.dtype)
     where = geometry(window, x_shape[2:], grad.shape[2:])
     if _is_depthwise(weight.shape, groups):
+        width = lanes(groups) if groups == weight.shape[0] else 1
         launch(
             xp, FILE, "depthwise_input", dx.size, last(xp, grad), _taps_first(xp, weight), last(xp, dx),
-            groups, weight.shape[0] // groups, *where,
+            groups, weight.shape[0] // groups, width, *where, each=width,
         )  # fmt: skip
         return dx
     plan = _cudnn(xp, "x", grad.dtype, x_shape, weight.shape, grad.shape, window, wanted)
@@ -160,8 +163,9 @@ def _cudnn(
     if str(dtype) == "float32" and not precision.tf32_allowed():
         if taps(window) == 1 or max(window.stride) > 1:
             return None
-        few_inputs, small = w[1] <= FEW, w[1] >= MANY and prod(y[2:]) <= SMALL
-        if few_inputs if output == "w" else small:
+        exact = wanted == "direct" or is_exact()  # cuDNN's sums over all pixels round more
+        small = w[1] >= MANY and prod(y[2:]) <= SMALL
+        if (w[1] <= FEW or exact) if output == "w" else small:
             return None
     return cudnn.find(xp, output, dtype, x, w, y, window, wanted)
 

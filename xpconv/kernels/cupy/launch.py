@@ -65,6 +65,11 @@ def last(xp: Any, x: Array) -> Array:
     return xp.ascontiguousarray(xp.moveaxis(x, 1, -1))
 
 
+def lanes(channels: int) -> int:
+    """How many neighbouring channels a thread takes at once: `V` of the kernels that have one."""
+    return 1 if channels % 4 else 4
+
+
 def geometry(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> list[int]:
     """The `WINDOW` of a kernel, which has three axes always."""
     low = tuple(lo for lo, _ in window.padding)

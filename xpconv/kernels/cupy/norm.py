@@ -6,7 +6,7 @@ from typing import Any
 
 from ...backend import Array
 from ..portable import empty_images
-from .launch import SUMS, last, launch
+from .launch import SUMS, lanes, last, launch
 
 FILE = "norm.cu"
 THREADS = 1 << 17  # that share the pixels of all channels: enough to fill a GPU
@@ -23,10 +23,10 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     c = x.shape[1]
     if not x.size:
         return xp.zeros(c, dtype="float64"), xp.zeros(c, dtype="float64")
-    pixels, parts = _split(x)
+    pixels, parts, width = _split(x)
     x = last(xp, x)
     found = xp.empty((2, parts, c), dtype="float64")
-    launch(xp, FILE, "moments", parts * c, x, found, c, pixels, parts)
+    launch(xp, FILE, "moments", parts * c // width, x, found, c, pixels, parts, width)
     found = _merged(xp, x, found, MERGED)
     result = xp.empty((2, c), dtype="float64")
     launch(xp, FILE, "merge_moments", c, x, found, result, found.shape[1], pixels)
@@ -38,11 +38,11 @@ def batch_norm(
 ) -> Array:
     """As `portable.batch_norm`."""
     y = empty_images(xp, x.shape, x.dtype)
-    pixels, parts = _split(x)
+    pixels, parts, width = _split(x)
     launch(
-        xp, FILE, "batch_norm", min(x.size, parts * x.shape[1]), last(xp, x), last(xp, y),
+        xp, FILE, "batch_norm", min(x.size, parts * x.shape[1]) // width, last(xp, x), last(xp, y),
         _of(mean, "float64"), _of(inv_std, "float64"), _wide(x, weight), _wide(x, bias),
-        x.shape[1], pixels, parts,
+        x.shape[1], pixels, parts, width,
     )  # fmt: skip
     return y
 
@@ -63,11 +63,11 @@ def batch_norm_backward(
     sums = _sums(xp, grad, x, mean)
     slopes = xp.empty((2, c), dtype="float64")
     dx = empty_images(xp, x.shape, x.dtype) if input_grad else None
-    pixels, parts = _split(x) if input_grad else (0, 1)
+    pixels, parts, width = _split(x) if input_grad else (0, 1, 1)
     launch(
-        xp, FILE, "batch_norm_back", parts * c, last(xp, grad), last(xp, x),
+        xp, FILE, "batch_norm_back", parts * c // width, last(xp, grad), last(xp, x),
         0 if dx is None else last(xp, dx), mean, inv_std, _wide(x, weight), sums, slopes,
-        int(from_batch), c, pixels, parts,
+        int(from_batch), c, pixels, parts, width,
     )  # fmt: skip
     return dx, slopes[0], slopes[1]
 
@@ -84,10 +84,10 @@ def _sums(xp: Any, x: Array, y: Array | None = None, mean: Array | None = None) 
     c, kinds = x.shape[1], 1 if y is None else 2
     if not x.size:
         return xp.zeros((kinds, c), dtype="float64")
-    pixels, parts = _split(x)
+    pixels, parts, width = _split(x)
     found = xp.empty((kinds, parts, c), dtype="float64")
     other = (0, 0) if y is None else (last(xp, y), mean)
-    launch(xp, FILE, "channel_sums", parts * c, last(xp, x), *other, found, c, pixels, parts)
+    launch(xp, FILE, "channel_sums", parts * c // width, last(xp, x), *other, found, c, pixels, parts, width)
     return _merged(xp, x, found, 1)[:, 0]
 
 
@@ -102,10 +102,11 @@ def _merged(xp: Any, x: Array, found: Array, most: int) -> Array:
     return found
 
 
-def _split(x: Array) -> tuple[int, int]:
-    """Pixels, and into how many parts they go."""
-    pixels = x.size // max(1, x.shape[1])
-    return pixels, max(1, min(pixels, THREADS // max(1, x.shape[1])))
+def _split(x: Array) -> tuple[int, int, int]:
+    """Pixels, into how many parts they go, and how many channels a thread has."""
+    channels = max(1, x.shape[1])
+    pixels = x.size // channels
+    return pixels, max(1, min(pixels, THREADS // channels)), lanes(channels)
 
 
 def _of(values: Array, dtype: str) -> Array:

@@ -1,21 +1,15 @@
 // Element by element, in the order of memory; four at once where arrays begin at a multiple of their size.
 
-struct alignas(4 * sizeof(T)) Four {
-    T at[4];
-};
-
 // y[i] = f(a[i], b[i]), by threads of four elements each.
 template <class F>
 __device__ inline void map(long long size, const T* a, const T* b, T* y, F f) {
-    const bool aligned = ((size_t)a | (size_t)b | (size_t)y) % sizeof(Four) == 0;
-    const INDEX fours = aligned ? size / 4 : 0;
+    const INDEX fours = whole<4>(a, b, y) ? size / 4 : 0, rest = size - 4 * fours;
     FOR_EACH(i, fours) {
-        const Four u = ((const Four*)a)[i], v = ((const Four*)b)[i];
-        Four result;
+        const Lanes<4> u = load<4>(a + 4 * i, true), v = load<4>(b + 4 * i, true);
+        Lanes<4> result;
         for (int k = 0; k < 4; k++) result.at[k] = f(u.at[k], v.at[k]);
-        ((Four*)y)[i] = result;
+        store<4>(y + 4 * i, result, true);
     }
-    const INDEX rest = size - 4 * fours;
     FOR_EACH(i, rest) y[4 * fours + i] = f(a[4 * fours + i], b[4 * fours + i]);
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 from ...backend import Array
 from ...geometry import Window
 from ..portable import empty_images
-from .launch import geometry, last, launch, taps
+from .launch import geometry, lanes, last, launch, taps
 
 FILE = "pool.cu"
 
@@ -22,7 +22,7 @@ def max_pool(
     where = 0 if winner is None else last(xp, winner)
     launch(
         xp, FILE, f"max_pool_{kind}", y.size, last(xp, x), last(xp, y), where, x.shape[1],
-        *geometry(window, x.shape[2:], output),
+        lanes(x.shape[1]), *geometry(window, x.shape[2:], output), each=lanes(x.shape[1]),
     )  # fmt: skip
     return y, winner
 
@@ -34,7 +34,7 @@ def max_pool_input_grad(
     dx = empty_images(xp, x_shape, grad.dtype)
     launch(
         xp, FILE, f"max_pool_back_{winner.dtype}", dx.size, last(xp, grad), last(xp, winner), last(xp, dx),
-        x_shape[1], *geometry(window, x_shape[2:], grad.shape[2:]),
+        x_shape[1], lanes(x_shape[1]), *geometry(window, x_shape[2:], grad.shape[2:]), each=lanes(x_shape[1]),
     )  # fmt: skip
     return dx
 
@@ -44,7 +44,7 @@ def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Arra
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
     launch(
         xp, FILE, "sum_pool", y.size, last(xp, x), last(xp, y), x.shape[1],
-        *geometry(window, x.shape[2:], output),
+        lanes(x.shape[1]), *geometry(window, x.shape[2:], output), each=lanes(x.shape[1]),
     )  # fmt: skip
     return y
 
@@ -54,6 +54,6 @@ def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: 
     dx = empty_images(xp, x_shape, grad.dtype)
     launch(
         xp, FILE, "sum_pool_back", dx.size, last(xp, grad), last(xp, dx), x_shape[1],
-        *geometry(window, x_shape[2:], grad.shape[2:]),
+        lanes(x_shape[1]), *geometry(window, x_shape[2:], grad.shape[2:]), each=lanes(x_shape[1]),
     )  # fmt: skip
     return dx
