@@ -167,6 +167,7 @@ def draw_gpu_stage(result: dict[str, Any], stage: str, path: Path) -> bool:
         ax.bar_label(drawn, fmt="%.3g", fontsize=6, padding=2)
     names = [f"{r['work']}, batch {r['batch']}, {r['precision']}" for r in records]
     ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.margins(y=0.01)
     ax.invert_yaxis()
     ax.set_xscale("log")
     ax.set_xlabel(f"{stage}: milliseconds")
