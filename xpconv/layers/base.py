@@ -160,8 +160,9 @@ class Layer(Memory):
         arrays = [x for x in inputs if hasattr(x, "shape")]
         shapes = " and ".join(str(tuple(x.shape)) for x in arrays)
         told = OutOfMemoryError(
-            f"{type(self).__name__}.{direction}: out of memory with an input of shape {shapes}: {str(error).rstrip('.')}. Try "
-            "a smaller batch, float16, or for inference `with xpconv.no_grad():`"
+            f"{type(self).__name__}.{direction}: out of memory with an input of shape {shapes}: "
+            f"{str(error).rstrip('.')}. Try a smaller batch, float16, or for inference "
+            "`with xpconv.no_grad():`"
         )
         with suppress(BackendError):  # what is no backend's array has no pool
             told.pool = getattr(get_xp(*arrays), "get_default_memory_pool", lambda: None)()

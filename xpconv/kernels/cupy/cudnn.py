@@ -17,7 +17,7 @@ from ...backend import Array
 from ...errors import BackendUnavailableError
 from ...geometry import Window
 from .. import is_exact, precision
-from .launch import last
+from .launch import last, name_of
 
 TYPES = {"float16": "HALF", "bfloat16": "BFLOAT16", "float32": "FLOAT"}
 UIDS = {"x": 1, "w": 2, "y": 3}
@@ -78,18 +78,25 @@ def find(
     wanted: str = "auto",
 ) -> Any:
     """A plan for `run`, or None: no cuDNN, or none that it has for this."""
-    if not hasattr(xp, "cuda") or str(dtype) not in TYPES or len(x) not in (3, 4, 5) or frontend() is None:
+    if not hasattr(xp, "cuda") or frontend() is None:
         return None
-    if min(*x, *w, *y) < 1 or min(map(min, window.padding)) < 0 or window.output_shape(x[2:]) != y[2:]:
-        return None
-    if output == "w" and any(low != high for low, high in window.padding):
-        return None  # cuDNN 9.19 reads beyond its operands in some of these: wrong in 11 of 868 drawn
     exact = wanted == "direct" or is_exact()
     problem = Problem(
-        output, str(dtype), x, w, y, window, exact,
+        output, name_of(dtype), x, w, y, window, exact,
         precision.tf32_allowed(), not precision.nondeterministic_allowed(),
     )  # fmt: skip
     return _plan(frontend(), problem, xp.cuda.Device().id)
+
+
+def _suits(problem: Problem) -> bool:
+    """Whether to ask cuDNN at all."""
+    output, dtype, x, w, y, window, *_ = problem
+    if dtype not in TYPES or len(x) not in (3, 4, 5) or min(*x, *w, *y) < 1:
+        return False
+    if min(map(min, window.padding)) < 0 or window.output_shape(x[2:]) != y[2:]:
+        return False
+    # cuDNN 9.19 reads beyond its operands in some of these: wrong in 11 of 868 drawn
+    return output != "w" or all(low == high for low, high in window.padding)
 
 
 def run(xp: Any, plan: Any, x: Array, w: Array, y: Array) -> None:
@@ -139,6 +146,8 @@ def describe(library: Any, problem: Problem, handle: Any = None) -> Any:
 @functools.cache
 def _plan(library: Any, problem: Problem, device: int) -> Any:
     """The plan that cuDNN thinks fastest, ready to run; None if it has none."""
+    if not _suits(problem):
+        return None
     notes = library.numerical_note
     refused = []
     if problem.dtype == "float32" and not problem.tf32:

@@ -17,6 +17,7 @@ from ...geometry import Window
 
 THREADS = 256  # a block
 BLOCKS = 1 << 16  # at most: a thread takes several elements beyond
+LARGEST = (1 << 31) - THREADS * BLOCKS  # element of 32 bits, as a step may go beyond
 TYPES = {  # dtype: its name in CUDA, that of sums, and where it is declared
     "float16": ("__half", "float", "#include <cuda_fp16.h>\n"),
     "bfloat16": ("__nv_bfloat16", "float", "#include <cuda_bf16.h>\n"),
@@ -33,11 +34,17 @@ def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str
     """
     if not size:
         return
-    arrays = [a for a in arguments if isinstance(a, xp.ndarray)]
-    wide = max(size, *(a.size for a in arrays)) >= (1 << 31) - THREADS * BLOCKS  # as a step may go beyond
-    kernel = _kernel(xp, file, dtype or str(arrays[0].dtype), wide, name)
+    largest, array = size, xp.ndarray
+    for a in arguments:
+        if isinstance(a, array):
+            largest = max(largest, a.size)
+            dtype = dtype or name_of(a.dtype)
+    kernel = _kernel(xp, file, dtype, largest >= LARGEST, name)
     blocks = min(-(-size // (THREADS * each)), BLOCKS)
     kernel((blocks,), (THREADS,), (size, *arguments))
+
+
+name_of = functools.cache(str)  # of a dtype, which NumPy puts together anew each time
 
 
 def source(file: str, dtype: str, wide: bool) -> tuple[str, tuple[str, ...]]:
@@ -62,7 +69,7 @@ def _module(xp: Any, file: str, dtype: str, wide: bool) -> Any:
 
 def last(xp: Any, x: Array) -> Array:
     """`(N, C, *S)` as contiguous `(N, *S, C)`: a view if memory is channels-last."""
-    return xp.ascontiguousarray(xp.moveaxis(x, 1, -1))
+    return xp.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1))
 
 
 def lanes(channels: int) -> int:
@@ -70,13 +77,14 @@ def lanes(channels: int) -> int:
     return 1 if channels % 4 else 4
 
 
-def geometry(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> list[int]:
+@functools.lru_cache(maxsize=1024)
+def geometry(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> tuple[int, ...]:
     """The `WINDOW` of a kernel, which has three axes always."""
     low = tuple(lo for lo, _ in window.padding)
     rows = (
         (spatial, 1), (output, 1), (window.kernel, 1), (window.stride, 1), (low, 0), (window.dilation, 1)
     )  # fmt: skip
-    return [n for values, none in rows for n in (none,) * (3 - len(values)) + tuple(values)]
+    return tuple(n for values, none in rows for n in (none,) * (3 - len(values)) + tuple(values))
 
 
 def taps(window: Window) -> int:
