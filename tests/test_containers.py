@@ -111,3 +111,72 @@ def test_errors_leave_nothing_behind(make, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         layer(X.astype("float32"))
     assert not any(below._stack() for _, below in layer.named_layers())
+
+
+class Doubled(xpconv.BatchNorm2d):
+    """A forward of its own, which Sequential must not go round."""
+
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+def blocks():
+    """What does the work of a ReLU after it, and what does not."""
+    body = [Conv2d(4, 4, 3, padding=1), xpconv.BatchNorm2d(4), ReLU(), Conv2d(4, 4, 1), xpconv.BatchNorm2d(4)]
+    relu = ReLU()
+    return Sequential(
+        Conv2d(3, 4, 3), ReLU(), Residual(body), ReLU(), xpconv.BatchNorm2d(4), xpconv.ReLU6(), Doubled(4), relu,
+        Conv2d(4, 4, 1), xpconv.Hardtanh(-0.5, 0.5), xpconv.BatchNorm2d(4), relu, xpconv.LeakyReLU(),
+    )  # fmt: skip
+
+
+def test_a_layer_that_cuts_off_gives_and_keeps_what_two_layers_do(backend):
+    """Against the layers called one by one; and back through those after a forward of the model."""
+    xpconv.manual_seed(0)
+    with xpconv.use_backend(backend):
+        model = blocks()
+        x = xpconv.asarray(X.astype("float32"))
+
+        def forward():
+            y = x
+            for layer in model:
+                y = layer(y)
+            return y
+
+        def backward(grad):
+            for layer in reversed(list(model)):
+                grad = layer.backward(grad)
+            return grad
+
+        def grads():
+            found = [xpconv.asnumpy(p.grad) for p in model.parameters()]
+            model.zero_grad()
+            return found
+
+        expected = xpconv.asnumpy(forward())
+        g = xpconv.asarray(np.random.default_rng(1).normal(size=expected.shape).astype("float32"))
+        dx = xpconv.asnumpy(backward(g))
+        dw = grads()
+        for back in (model.backward, backward, lambda g: model.backward(g, input_grad=False)):
+            np.testing.assert_allclose(xpconv.asnumpy(model(x)), expected, rtol=1e-5, atol=1e-6)
+            result = back(g)
+            if result is not None:
+                np.testing.assert_allclose(xpconv.asnumpy(result), dx, rtol=1e-4, atol=1e-6)
+            for ours, theirs in zip(grads(), dw, strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+            assert all(not layer._stack() for layer in model), "nothing is left to go back through"
+
+
+def test_only_what_is_exactly_a_relu_joins():
+    class Mine(ReLU):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    x = np.full((2, 3, 4, 4), -1, "float32")
+    patched = ReLU()
+    patched.forward = lambda x: ReLU.forward(patched, x) + 1
+    for relu in (Mine(), patched):
+        y = Sequential(Conv2d(3, 3, 1), relu)(x)
+        assert y.min() >= 1
+    norm = Doubled(3).eval()
+    np.testing.assert_array_equal(Sequential(norm, ReLU())(-x), norm(-x))

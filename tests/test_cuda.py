@@ -201,9 +201,12 @@ def test_batch_norms_drawn(cuda, data):
         inv_std = 1 / xp.sqrt(var + 1e-3)
         given = x, mean, inv_std, weight
         same(cuda.batch_norm(xp, *given, bias), portable.batch_norm(xp, *given, bias), tolerance)
+        y = portable.batch_norm(xp, *given, bias, (0.0, 1.0))
+        same(cuda.batch_norm(xp, *given, bias, (0.0, 1.0)), y, tolerance)
         for flags in itertools.product((True, False), repeat=2):
-            expected = portable.batch_norm_backward(xp, g, *given, *flags)
-            same(cuda.batch_norm_backward(xp, g, *given, *flags), expected, tolerance)
+            for cut in ((), (y, (0.0, 1.0))):
+                expected = portable.batch_norm_backward(xp, g, *given, *flags, *cut)
+                same(cuda.batch_norm_backward(xp, g, *given, *flags, *cut), expected, tolerance)
 
 
 @settings(max_examples=60)

@@ -261,6 +261,41 @@ def test_batch_normalisation(shape, channels_last, dtype, centre):
             assert engine.batch_norm_backward(np, *args[:-1], False)[0] is None
 
 
+@pytest.mark.parametrize("bounds", [(0.0, None), (-0.5, 0.75)])
+@pytest.mark.parametrize("centre", [2.0, 50.0])
+@pytest.mark.parametrize("shape", [(8, 5, 7, 9), (64, 32, 24, 24), (100, 7), (0, 4, 3)])
+def test_batch_normalisation_cut_off(shape, centre, bounds):
+    """One after the other gives the same bits forward, and the same gradients; inputs stay as they are."""
+    rng = np.random.default_rng(0)
+    x, g = (images(rng, shape, "float32", True) for _ in range(2))
+    x += np.float32(centre)
+    mean, var = portable.statistics(np, x)
+    given = x, mean, 1 / np.sqrt(var + 1e-5)
+    weight, bias = rng.normal(size=(2, shape[1])).astype("float32")
+    y = engine.batch_norm(np, *given, weight, bias, bounds)
+    np.testing.assert_array_equal(y, engine.clip(np, engine.batch_norm(np, *given, weight, bias), *bounds))
+    before = g.copy()
+    for flags in itertools.product((True, False), repeat=2):
+        args = g, *given, weight, *flags
+        ours, reference = (m.batch_norm_backward(np, *args, y, bounds) for m in (engine, portable))
+        assert flags[1] or (ours[0] is None and reference[0] is None)
+        same(ours[1 - flags[1] :], reference[1 - flags[1] :], 1e-4 if centre > 8 else 1e-5)
+    np.testing.assert_array_equal(g, before)
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, None), (-0.5, 0.75)])
+@pytest.mark.parametrize("layouts", list(itertools.product([True, False], repeat=2)))
+def test_add(layouts, bounds):
+    rng = np.random.default_rng(0)
+    a, b = (images(rng, (5, 6, 7, 8), "float32", last) for last in layouts)
+    for first, second in ((a, b), (a[:, ::2], b[:, ::2])):
+        y = engine.add(np, first, second, bounds)
+        np.testing.assert_array_equal(y, portable.add(np, first, second, bounds))
+        assert y.dtype == a.dtype
+    assert engine.add(np, a, b, bounds).strides == b.strides
+    assert engine.add(np, a, b.astype("float64"), bounds).dtype == "float64"
+
+
 def test_the_variance_of_a_large_mean_is_exact():
     x = (np.random.default_rng(0).normal(size=(32, 4, 16, 16)) + 1e4).astype("float32")
     exact = x.astype("float64")

@@ -298,15 +298,22 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
 
 
 def batch_norm(
-    xp: Any, x: Array, mean: Array, inv_std: Array, weight: Array | None, bias: Array | None
+    xp: Any,
+    x: Array,
+    mean: Array,
+    inv_std: Array,
+    weight: Array | None,
+    bias: Array | None,
+    bounds: Bounds = None,
 ) -> Array:
-    """`(x - mean) · inv_std · weight + bias`."""
+    """`(x - mean) · inv_std · weight + bias`; then, with `bounds`, `clip`."""
     y, rest = _centred(x, mean)
     scale = inv_std if weight is None else inv_std * weight
     y *= _channelwise(scale, y)
     shift = -rest * scale
     y += _channelwise(shift if bias is None else shift + bias, y)
-    return y.astype(x.dtype, copy=False)
+    y = y.astype(x.dtype, copy=False)
+    return y if bounds is None else clip(xp, y, *bounds)
 
 
 def batch_norm_backward(
@@ -318,8 +325,15 @@ def batch_norm_backward(
     weight: Array | None,
     from_batch: bool,
     input_grad: bool,
+    y: Array | None = None,
+    bounds: Bounds = None,
 ) -> tuple[Array | None, Array, Array]:
-    """`dx` (None without `input_grad`), and `dweight`, `dbias` in float64; the formulas are in `ops.norm`."""
+    """`dx` (None without `input_grad`), and `dweight`, `dbias` in float64; the formulas are in `ops.norm`.
+
+    `grad` is that of `y` after `clip`, if there are `bounds`.
+    """
+    if bounds is not None:
+        grad = clip_backward(xp, grad, y, *bounds)
     centred, rest = _centred(x, mean)
     dbias = channel_sum(xp, grad)
     dweight = (channel_sum(xp, grad * centred) - rest * dbias) * inv_std
@@ -371,9 +385,10 @@ def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None
     return xp.where(y <= low if high is None else (y <= low) | (y >= high), 0, grad)
 
 
-def add(xp: Any, a: Array, b: Array) -> Array:
-    """`a + b` of two arrays of one shape."""
-    return a + b
+def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
+    """`a + b` of two arrays of one shape; then, with `bounds`, `clip`."""
+    y = a + b
+    return y if bounds is None else clip(xp, y, *bounds)
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:

@@ -6,13 +6,14 @@ are never modified. Forward keeps one array for backward: ReLU its output, the o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..backend import Array
 from ..errors import ShapeError
 from ..geometry import to_float, to_int
 from ..ops import activation as ops
-from ..ops.conv import channel_sum, channelwise
+from ..ops.conv import Bounds, channel_sum, channelwise
 from .base import Layer, arguments, new_parameter
 from .pointwise import InPlace, Pointwise
 
@@ -333,3 +334,16 @@ class Threshold(InPlace):
         super().__init__(inplace)
         self.threshold = to_float(f"{type(self).__name__}: threshold", threshold)
         self.value = to_float(f"{type(self).__name__}: value", value)
+
+
+_BOUNDS: dict[type[Layer], Callable[[Any], Bounds]] = {
+    ReLU: lambda layer: (0.0, None),
+    ReLU6: lambda layer: (0.0, 6.0),
+    Hardtanh: lambda layer: (layer.min_val, layer.max_val),
+}
+
+
+def bounds_of(layer: Layer) -> Bounds:
+    """The values at which a layer cuts off its input; None for one that does anything else."""
+    found = _BOUNDS.get(type(layer))
+    return None if found is None or "forward" in vars(layer) else found(layer)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from traceback import clear_frames
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeGuard, TypeVar
 
 from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating, use_backend
 from ..errors import BackendError, DTypeError, LayerError, OutOfMemoryError, ShapeError, StateDictError
 from .memory import Memory, called, next_serial
 
 Self = TypeVar("Self", bound="Layer")
+Kind = TypeVar("Kind", bound="Layer")
 
 
 class Parameter:
@@ -133,10 +134,13 @@ class Layer(Memory):
 
     def __call__(self, *inputs: Any) -> Array:
         """`forward(x)`; where that fails, what it kept is dropped again, and the error told where it is."""
+        return self._run(self.forward, *inputs)
+
+    def _run(self, forward: Callable[..., Array], *inputs: Any) -> Array:
         start = next_serial()
         called(self)
         try:
-            return self.forward(*inputs)
+            return forward(*inputs)
         except BaseException as error:
             self._forget_since(start)
             if isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):
@@ -145,14 +149,31 @@ class Layer(Memory):
                 error.passes(self, self.children())
             raise
 
-    def _back(self, grad_output: Array | None, input_grad: bool) -> Array | None:
-        """`backward` as containers call it: memory that runs out is told where."""
+    def _back(self, grad_output: Array | None, input_grad: bool, clip: Layer | None = None) -> Array | None:
+        """`backward` as containers call it, from the output of `clip` if that followed.
+
+        Memory that runs out is told where.
+        """
         try:
+            if clip is not None:
+                return self._back_from(clip, grad_output, input_grad)
             return self.backward(grad_output, input_grad=input_grad)
         except OutOfMemoryError:
             raise
         except MemoryError as error:
             raise self._out_of_memory(error, "backward", grad_output) from error
+
+    def takes_bounds(self) -> bool:
+        """Whether there is a `_forward(x, bounds)` that does the work of a ReLU after this layer too."""
+        return False
+
+    def _forward(self, x: Array, bounds: Any) -> Array:
+        """`forward`, and its output cut off at `bounds`."""
+        raise TypeError(f"{type(self).__name__} defines no _forward(x, bounds)")
+
+    def _back_from(self, clip: Layer, grad_output: Array | None, input_grad: bool) -> Array | None:
+        """`backward` through `clip` and this layer."""
+        return self._back(clip._back(grad_output, True), input_grad)
 
     def _out_of_memory(self, error: MemoryError, direction: str, *inputs: Any) -> OutOfMemoryError:
         """The error to raise; what the failed call still holds is let go."""
@@ -503,6 +524,11 @@ class Layer(Memory):
     def extra_repr(self) -> str:
         """The constructor's arguments, for `repr` and `summary`; with none, `repr` lists the children."""
         return ""
+
+
+def runs_as(layer: Layer, kind: type[Kind]) -> TypeGuard[Kind]:
+    """Whether its forward is that of `kind`, and not a subclass' own."""
+    return isinstance(layer, kind) and type(layer).forward is kind.forward and "forward" not in vars(layer)
 
 
 def arguments(*positional: Any, **named: tuple[Any, Any]) -> str:

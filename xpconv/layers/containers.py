@@ -9,9 +9,12 @@ from typing import ClassVar, TypeVar
 from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..geometry import to_int
+from ..ops.conv import Bounds
 from ..ops.linear import add
-from .base import Layer
+from .activation import bounds_of
+from .base import Layer, runs_as
 from .memory import next_serial
+from .pointwise import Pointwise
 
 Self = TypeVar("Self", bound="_Container")
 
@@ -86,8 +89,11 @@ class Sequential(_Container):
 
     def forward(self, x: Array) -> Array:
         start = next_serial()
-        for layer in self:
-            x = layer(x)
+        for layer, clip in self._steps():
+            if clip is None:
+                x = layer(x)
+            else:
+                x = clip._run(clip.passed, layer._run(layer._forward, x, bounds_of(clip)))
         return self.keep(x, start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
@@ -96,17 +102,40 @@ class Sequential(_Container):
         Without `input_grad` it stops at the first layer that has parameters.
         """
         (start,) = self.recall(grad_output)
-        layers = list(self)
+        steps = list(self._steps())
         last = 0  # the last one to go through, on the way back
         if not input_grad:
-            last = next((i for i, layer in enumerate(layers) if any(layer.named_parameters())), len(layers))
+            last = next(
+                (i for i, (layer, _) in enumerate(steps) if any(layer.named_parameters())), len(steps)
+            )
         grad: Array | None = grad_output
         with self._undone_since(start):
-            for i in reversed(range(last, len(layers))):
-                grad = layers[i]._back(grad, input_grad or i > last)
-        for layer in layers[:last]:
-            layer._forget_since(start)
+            for i in reversed(range(last, len(steps))):
+                layer, clip = steps[i]
+                grad = layer._back(grad, input_grad or i > last, clip)
+        for step in steps[:last]:
+            for layer in filter(None, step):
+                layer._forget_since(start)
         return grad if input_grad else None
+
+    def _steps(self) -> Iterator[tuple[Layer, Pointwise | None]]:
+        """One layer after the other, with the ReLU that follows where a layer does the work of that too.
+
+        Both keep what they would alone.
+        """
+        before: Layer | None = None
+        for layer in self:
+            if before is not None and isinstance(layer, Pointwise) and bounds_of(layer) is not None:
+                yield before, layer
+                before = None
+                continue
+            if before is not None:
+                yield before, None
+            before = layer if layer.takes_bounds() else None
+            if before is None:
+                yield layer, None
+        if before is not None:
+            yield before, None
 
 
 class Parallel(_Container):
@@ -251,6 +280,12 @@ class Residual(Layer):
         return {self.names[0]: self.body, **paths}
 
     def forward(self, x: Array) -> Array:
+        return self._forward(x)
+
+    def takes_bounds(self) -> bool:
+        return runs_as(self, Residual)
+
+    def _forward(self, x: Array, bounds: Bounds = None) -> Array:
         start = next_serial()
         main = self.body(x)
         side = x if self.shortcut is None else self.shortcut(x)
@@ -260,7 +295,7 @@ class Residual(Layer):
                 f"Residual.forward: the body gives shape {main.shape} but {name} has {side.shape}; "
                 "give a shortcut that ends in the body's shape"
             )
-        return self.keep(add(get_xp(main, side), main, side), start)
+        return self.keep(add(get_xp(main, side), main, side, bounds), start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         (start,) = self.recall(grad_output)

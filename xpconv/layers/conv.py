@@ -13,7 +13,7 @@ from ..ops import conv as ops
 from ..ops.activation import hardtanh_backward
 from ..ops.padding import MODES, pad, pad_backward
 from ..random import RNG, default_rng
-from .base import Layer, Parameter, arguments, new_parameter
+from .base import Layer, Parameter, arguments, new_parameter, runs_as
 
 ALGORITHMS = ("auto", "direct", "winograd")
 IntOrTuple = int | tuple[int, ...]
@@ -143,6 +143,12 @@ class _Conv(_ConvNd):
         return same_padding(self.kernel_size, self.dilation)
 
     def forward(self, x: Array) -> Array:
+        return self._forward(x, self._bounds)
+
+    def takes_bounds(self) -> bool:
+        return self._bounds is None and runs_as(self, _Conv)
+
+    def _forward(self, x: Array, bounds: ops.Bounds) -> Array:
         xp = self._enter(x, self.weight)
         images, batched = self._images(x, self.axes, self.in_channels, f"in_channels={self.in_channels}")
         padded = self._pad(xp, images)
@@ -157,9 +163,7 @@ class _Conv(_ConvNd):
                 f"numpy, x is {x.dtype} on {backend_of(x).name}; use 'auto'"
             )
         bias = None if self.bias is None else self.bias.data
-        y = ops.conv(
-            xp, padded, self.weight.data, bias, self._window, self.groups, self.algorithm, self._bounds
-        )
+        y = ops.conv(xp, padded, self.weight.data, bias, self._window, self.groups, self.algorithm, bounds)
         kept = None if self._bounds is None else y
         return self.keep(y if batched else y[0], xp, images, batched, kept)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, TypeGuard, TypeVar
+from collections.abc import Iterator
 
 from ..backend import Array, backend_of, get_xp
 from ..errors import ShapeError
 from ..ops import norm as ops
-from ..ops.conv import Bounds, weight_for_inference
-from .activation import Hardtanh, ReLU, ReLU6
-from .base import Layer, Parameter
+from ..ops.conv import weight_for_inference
+from .activation import bounds_of
+from .base import Layer, Parameter, runs_as
 from .containers import Sequential
 from .conv import _Conv, _ConvNd
 from .conv_separable import SeparableConv2d
@@ -21,12 +20,6 @@ from .linear import Dense
 from .norm import _BatchNorm
 from .shape import Identity
 
-BOUNDS: dict[type[Layer], Callable[[Any], Bounds]] = {  # what is clipping, and at which values
-    ReLU: lambda layer: (0.0, None),
-    ReLU6: lambda layer: (0.0, 6.0),
-    Hardtanh: lambda layer: (layer.min_val, layer.max_val),
-}
-Kind = TypeVar("Kind", bound=Layer)
 Place = tuple[Sequential, str, Layer]  # a Sequential, a name in it, and the layer of that name
 
 
@@ -60,23 +53,18 @@ def fuse(model: Layer) -> Layer:
     uses = Counter(id(child) for layer in layers for child in layer.children().values())
     inlined: set[int] = set()
     for layer in layers:
-        if _runs_as(layer, Sequential) and id(layer) not in inlined:
+        if runs_as(layer, Sequential) and id(layer) not in inlined:
             _fold_chain(_places(layer, uses, inlined), uses)
     for layer in layers:
-        if _runs_as(layer, _Conv):
+        if runs_as(layer, _Conv):
             layer.weight.data = weight_for_inference(get_xp(layer.weight.data), layer.weight.data)
     return fused.eval()
-
-
-def _runs_as(layer: Layer, kind: type[Kind]) -> TypeGuard[Kind]:
-    """Whether its forward is that of `kind`, and not a subclass' own."""
-    return isinstance(layer, kind) and type(layer).forward is kind.forward and "forward" not in vars(layer)
 
 
 def _places(chain: Sequential, uses: Counter[int], inlined: set[int]) -> Iterator[Place]:
     """What runs one after the other; a Sequential that stands elsewhere too is one thing, its own chain."""
     for name, layer in list(chain._layers.items()):
-        if _runs_as(layer, Sequential) and uses[id(layer)] == 1:
+        if runs_as(layer, Sequential) and uses[id(layer)] == 1:
             inlined.add(id(layer))
             yield from _places(layer, uses, inlined)
         else:
@@ -86,13 +74,13 @@ def _places(chain: Sequential, uses: Counter[int], inlined: set[int]) -> Iterato
 def _fold_chain(places: Iterator[Place], uses: Counter[int]) -> None:
     before: _ConvNd | Dense | None = None  # the layer that a BatchNorm here would be folded into
     for home, name, layer in places:
-        if _runs_as(layer, Identity) or _runs_as(layer, Folded):
+        if runs_as(layer, Identity) or runs_as(layer, Folded):
             continue
-        if before is not None and _runs_as(layer, _BatchNorm) and _fits(before, layer):
+        if before is not None and runs_as(layer, _BatchNorm) and _fits(before, layer):
             _fold(before, layer)
             home._layers[name] = Folded(repr(layer), _expected(before))
-        elif before is not None and _runs_as(before, _Conv) and type(layer) in BOUNDS:
-            before._bounds = BOUNDS[type(layer)](layer)
+        elif before is not None and runs_as(before, _Conv) and bounds_of(layer) is not None:
+            before._bounds = bounds_of(layer)
             home._layers[name] = Folded(repr(layer))
             before = None
         else:
@@ -104,13 +92,13 @@ def _linear(layer: Layer, uses: Counter[int]) -> _ConvNd | Dense | None:
 
     None for a convolution with a ReLU already in it: nothing after that is linear in its output.
     """
-    if uses[id(layer)] == 1 and _runs_as(layer, SeparableConv2d):
+    if uses[id(layer)] == 1 and runs_as(layer, SeparableConv2d):
         layer = layer.pointwise
-    if uses[id(layer)] == 1 and _runs_as(layer, _Conv):
+    if uses[id(layer)] == 1 and runs_as(layer, _Conv):
         return layer if layer._bounds is None else None
-    if uses[id(layer)] == 1 and _runs_as(layer, _ConvTranspose):
+    if uses[id(layer)] == 1 and runs_as(layer, _ConvTranspose):
         return layer
-    return layer if uses[id(layer)] == 1 and _runs_as(layer, Dense) else None
+    return layer if uses[id(layer)] == 1 and runs_as(layer, Dense) else None
 
 
 def _expected(layer: _ConvNd | Dense) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..geometry import to_float, to_int
 from ..ops import norm as ops
-from .base import Layer, Parameter, arguments, new_parameter
+from ..ops.conv import Bounds
+from .activation import bounds_of
+from .base import Layer, Parameter, arguments, new_parameter, runs_as
 
 
 class ChannelNorm(Layer):
@@ -73,6 +75,12 @@ class _BatchNorm(ChannelNorm):
     expected: ClassVar[str]
 
     def forward(self, x: Array) -> Array:
+        return self._forward(x)
+
+    def takes_bounds(self) -> bool:
+        return runs_as(self, _BatchNorm)
+
+    def _forward(self, x: Array, bounds: Bounds = None) -> Array:
         xp = self._enter(x, self.weight, self.running_mean, or_narrower=True)
         if x.ndim not in self.ranks or x.shape[1] != self.num_features:
             raise ShapeError(
@@ -93,14 +101,23 @@ class _BatchNorm(ChannelNorm):
         else:
             mean, var = self.running_mean.astype("float64"), self.running_var.astype("float64")
         weight, bias = (None if p is None else p.data for p in (self.weight, self.bias))
-        y, inv_std = ops.batch_norm(xp, x, weight, bias, self.eps, mean, var)
+        y, inv_std = ops.batch_norm(xp, x, weight, bias, self.eps, mean, var, bounds)
         return self.keep(y, xp, x, mean, inv_std, from_batch)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        return self._backward(grad_output, input_grad)
+
+    def _back_from(self, clip: Layer, grad_output: Array, input_grad: bool) -> Array | None:
+        _, y = clip.recall(grad_output)
+        return self._backward(grad_output, input_grad, y, bounds_of(clip))
+
+    def _backward(
+        self, grad_output: Array, input_grad: bool, y: Array | None = None, bounds: Bounds = None
+    ) -> Array | None:
         xp, x, mean, inv_std, from_batch = self.recall(grad_output)
         weight = None if self.weight is None else self.weight.data
         dx, dweight, dbias = ops.batch_norm_backward(
-            xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad
+            xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad, y, bounds
         )
         if self.weight is not None:
             self.weight.accumulate(dweight.astype(self.weight.dtype))

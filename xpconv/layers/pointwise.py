@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..backend import Array
+from ..backend import Array, get_xp
 from .base import Layer, arguments
 
 
@@ -25,6 +25,10 @@ class Pointwise(Layer):
         xp = self._enter(x)
         y = self.functions[0](xp, x, *self._values())
         return self.keep(y, xp, y if self.keeps_output else x)
+
+    def passed(self, y: Array) -> Array:
+        """What forward does where `y` is its output already: keep it."""
+        return self.keep(y, get_xp(y), y)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, kept = self.recall(grad_output)

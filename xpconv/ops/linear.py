@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import kernels
 from ..backend import Array
+from ..kernels.portable import Bounds
 from .norm import sum_over
 
 
@@ -33,9 +34,12 @@ def linear_backward_bias(xp: Any, grad: Array) -> Array:
     return sum_over(rows(grad), (0,))
 
 
-def add(xp: Any, a: Array, b: Array) -> Array:
-    """`a + b` of one shape, whose memory is laid out as that of `b`; each has the sum's gradient."""
-    return kernels.of(xp).add(xp, a, b)
+def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
+    """`a + b` of one shape, whose memory is laid out as that of `b`; each has the sum's gradient.
+
+    With `bounds` it is then cut off at these.
+    """
+    return kernels.of(xp).add(xp, a, b, bounds)
 
 
 def rows(x: Array) -> Array:

@@ -7,18 +7,26 @@ from typing import Any
 
 from .. import kernels
 from ..backend import Array
-from ..kernels.portable import widened
+from ..kernels.portable import Bounds, widened
 
 
 def batch_norm(
-    xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, mean: Array, var: Array
+    xp: Any,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    mean: Array,
+    var: Array,
+    bounds: Bounds = None,
 ) -> tuple[Array, Array]:
     """`y = (x - mean) · inv_std · weight + bias` for `(N, C, *S)`, and `inv_std = 1/√(var + eps)`.
 
+    With `bounds` it is then cut off at these, which saves a pass over memory for a ReLU that follows.
     Backward needs `x`, `mean` and `inv_std`, statistics `(C,)` in float64.
     """
     inv_std = 1 / xp.sqrt(var + eps)
-    y: Array = kernels.of(xp).batch_norm(xp, x, mean, inv_std, weight, bias)
+    y: Array = kernels.of(xp).batch_norm(xp, x, mean, inv_std, weight, bias, bounds)
     return y, inv_std
 
 
@@ -53,6 +61,8 @@ def batch_norm_backward(
     inv_std: Array,
     from_batch: bool,
     input_grad: bool,
+    y: Array | None = None,
+    bounds: Bounds = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients with respect to `x`, `weight` and `bias`, the latter two in float64.
 
@@ -61,9 +71,11 @@ def batch_norm_backward(
     out the mean and the part along `x̂` (see `normalize_backward`):
 
         dx = weight · inv_std · (grad - dbias/m - x̂ · dweight/m)
+
+    With `bounds` `grad` is that of the output `y` cut off at these, and counts as 0 where it was.
     """
     dx, dweight, dbias = kernels.of(xp).batch_norm_backward(
-        xp, grad, x, mean, inv_std, weight, from_batch, input_grad
+        xp, grad, x, mean, inv_std, weight, from_batch, input_grad, y, bounds
     )
     return dx, dweight, dbias
 

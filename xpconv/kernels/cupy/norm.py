@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import Array
-from ..portable import empty_images
+from ..portable import Bounds, empty_images
 from .launch import SUMS, lanes, last, launch
+from .pointwise import clip, clip_backward
 
 FILE = "norm.cu"
 THREADS = 1 << 17  # that share the pixels of all channels: enough to fill a GPU
@@ -34,7 +35,13 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
 
 
 def batch_norm(
-    xp: Any, x: Array, mean: Array, inv_std: Array, weight: Array | None, bias: Array | None
+    xp: Any,
+    x: Array,
+    mean: Array,
+    inv_std: Array,
+    weight: Array | None,
+    bias: Array | None,
+    bounds: Bounds = None,
 ) -> Array:
     """As `portable.batch_norm`."""
     y = empty_images(xp, x.shape, x.dtype)
@@ -44,7 +51,7 @@ def batch_norm(
         _of(mean, "float64"), _of(inv_std, "float64"), _wide(x, weight), _wide(x, bias),
         x.shape[1], pixels, parts, width,
     )  # fmt: skip
-    return y
+    return y if bounds is None else clip(xp, y, *bounds)
 
 
 def batch_norm_backward(
@@ -56,8 +63,12 @@ def batch_norm_backward(
     weight: Array | None,
     from_batch: bool,
     input_grad: bool,
+    y: Array | None = None,
+    bounds: Bounds = None,
 ) -> tuple[Array | None, Array, Array]:
     """As `portable.batch_norm_backward`."""
+    if bounds is not None:
+        grad = clip_backward(xp, grad, y, *bounds)
     c = x.shape[1]
     mean, inv_std = _of(mean, "float64"), _of(inv_std, "float64")
     sums = _sums(xp, grad, x, mean)

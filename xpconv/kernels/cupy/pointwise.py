@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import Array
+from ..portable import Bounds
 from .launch import last, launch
 
 FILE = "pointwise.cu"
@@ -20,9 +21,10 @@ def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None
     return _run(xp, "clip_back", (grad, y), 1 if high is None else 2, float(low), float(high or 0.0))
 
 
-def add(xp: Any, a: Array, b: Array) -> Array:
+def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
     """As `portable.add`."""
-    return a + b if a.dtype != b.dtype else _run(xp, "add", (a, b))
+    y = a + b if a.dtype != b.dtype else _run(xp, "add", (a, b))
+    return y if bounds is None else clip(xp, y, *bounds)
 
 
 def _run(xp: Any, name: str, arrays: tuple[Array, ...], *arguments: Any) -> Array:

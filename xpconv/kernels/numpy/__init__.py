@@ -3,10 +3,10 @@
 Each takes and gives what its namesake in `portable` does, by value, dtype and shape; a test compares them.
 """
 
-from ..portable import add, cross_entropy, cross_entropy_backward, follow, keep_mask, one_hot, update
+from ..portable import cross_entropy, cross_entropy_backward, follow, keep_mask, one_hot, update
 from .conv import algorithm, conv, conv_input_grad, conv_weight_grad, for_inference
 from .norm import batch_norm, batch_norm_backward, channel_sum, statistics
-from .pointwise import clip, clip_backward, in_blocks, matmul
+from .pointwise import add, clip, clip_backward, in_blocks, matmul
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
 
 __all__ = [

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backend import Array
 from .. import portable
+from ..portable import Bounds
 from . import memory, threads
-from .blocks import Block, cut, shares, wide
+from .blocks import Block, Ending, cut, shares, wide
 from .memory import channels_last
+from .pointwise import masked
 
 BLOCK_BYTES = 1 << 22
 CLOSE = 8  # standard deviations of the mean from 0: rounding grows as much
@@ -115,8 +118,11 @@ def _centred_statistics(x: Array) -> tuple[Array, Array]:
     return mean, squares / count
 
 
-def _sums(a: Rows, b: Rows) -> Array:
-    """`Σ a` and `Σ a·b` of the channels, `(2, C)` in float64; each thread sums runs of blocks of its own."""
+def _sums(a: Rows, b: Rows, before: Callable[[slice], None] | None = None) -> Array:
+    """`Σ a` and `Σ a·b` of the channels, `(2, C)` in float64; each thread sums runs of blocks of its own.
+
+    `before` makes some rows of `a`.
+    """
     runs = shares(_cut(a, ROWS))
     parts: list[Any] = [None] * len(runs)
 
@@ -124,6 +130,8 @@ def _sums(a: Rows, b: Rows) -> Array:
         total = np.zeros((2, a.matrix.shape[1]))
         sums, products = total
         for block in runs[i]:
+            if before is not None:
+                before(block.rows)
             part = a.matrix[block.rows]
             np.add(sums, _column_sums(part), out=sums)
             np.add(products, np.einsum("ij,ij->j", part, b.matrix[block.rows]), out=products)
@@ -134,22 +142,29 @@ def _sums(a: Rows, b: Rows) -> Array:
 
 
 def batch_norm(
-    xp: Any, x: Array, mean: Array, inv_std: Array, weight: Array | None, bias: Array | None
+    xp: Any,
+    x: Array,
+    mean: Array,
+    inv_std: Array,
+    weight: Array | None,
+    bias: Array | None,
+    bounds: Bounds = None,
 ) -> Array:
     """As `portable.batch_norm`, as `x · scale + shift` where the mean is not far from 0."""
     if narrow(x) or _far(mean, inv_std):
-        return portable.batch_norm(xp, x, mean, inv_std, weight, bias)
+        return portable.batch_norm(xp, x, mean, inv_std, weight, bias, bounds)
     y = memory.empty_images(x.shape, x.dtype)
     rows, into = rows_of(x), rows_of(y)
     scale = inv_std if weight is None else inv_std * weight
     shift = -mean * scale if bias is None else bias - mean * scale
     factor, offset = rows.wide(scale, shift)
+    ending = Ending(offset, bounds)
     work = _cut(rows)
 
     def task(i: int) -> None:
         out = into.matrix[work[i].rows]
         np.multiply(rows.matrix[work[i].rows], factor, out=out)
-        np.add(out, offset, out=out)
+        ending.finish(out)
 
     threads.run(task, len(work), x.size)
     return y
@@ -164,17 +179,30 @@ def batch_norm_backward(
     weight: Array | None,
     from_batch: bool,
     input_grad: bool,
+    y: Array | None = None,
+    bounds: Bounds = None,
 ) -> tuple[Array | None, Array, Array]:
-    """As `portable.batch_norm_backward`, in two passes: sums, then `a · (grad + b · x + c)`."""
+    """As `portable.batch_norm_backward`, in two passes: sums, then `a · (grad + b · x + c)`.
+
+    With `bounds` the first writes what is left of `grad` to where the second will have `dx`.
+    """
     if narrow(x) or _far(mean, inv_std):
-        return portable.batch_norm_backward(xp, grad, x, mean, inv_std, weight, from_batch, input_grad)
-    rows, kept = rows_of(grad), rows_of(x)
-    dbias, products = _sums(rows, kept)
+        return portable.batch_norm_backward(
+            xp, grad, x, mean, inv_std, weight, from_batch, input_grad, y, bounds
+        )
+    dx = memory.empty_images(x.shape, x.dtype)
+    rows, kept, into = rows_of(grad), rows_of(x), rows_of(dx)
+    before = None
+    if bounds is not None:
+        given, seen, (low, high), rows = rows, rows_of(y), bounds, into
+
+        def before(part: slice) -> None:
+            masked(given.matrix[part], seen.matrix[part], low, high, into.matrix[part])
+
+    dbias, products = _sums(rows, kept, before)
     dweight = (products - mean * dbias) * inv_std
     if not input_grad:
         return None, dweight, dbias
-    dx = memory.empty_images(x.shape, x.dtype)
-    into = rows_of(dx)
     scale = inv_std if weight is None else inv_std * weight
     slope = inv_std * dweight / -(x.size // x.shape[1])
     a, b, c = rows.wide(scale, slope, dbias / -(x.size // x.shape[1]) - mean * slope)
@@ -186,10 +214,12 @@ def batch_norm_backward(
         if not from_batch:
             np.multiply(rows.matrix[block], a, out=out)
             return
-        np.multiply(kept.matrix[block], b, out=out)
-        np.add(out, c, out=out)
-        np.add(out, rows.matrix[block], out=out)
-        np.multiply(out, a, out=out)
+        part = rows.matrix[block]
+        total = memory.scratch("total", out.shape, out.dtype) if rows is into else out
+        np.multiply(kept.matrix[block], b, out=total)
+        np.add(total, c, out=total)
+        np.add(total, part, out=total)
+        np.multiply(total, a, out=out)
 
     threads.run(task, len(work), x.size)
     return dx, dweight, dbias

@@ -10,7 +10,9 @@ import numpy as np
 
 from ...backend import Array
 from .. import portable
+from ..portable import Bounds
 from . import memory, threads
+from .blocks import Ending
 
 BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for the interpreter lock
 
@@ -76,30 +78,54 @@ def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
 
 
 def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
-    """As `portable.clip_backward`; the mask times the gradient's bits, so that 0 · ∞ is 0."""
+    """As `portable.clip_backward`."""
     grad = like(grad, y)
     dx = empty_like(y)
     source, kept, into = flat(grad), flat(y), flat(dx)
     if source is None or kept is None or into is None or y.itemsize > 8:  # no integer is as long
         dx[...] = portable.clip_backward(xp, grad, y, low, high)
         return dx
-    bits = f"i{y.dtype.itemsize}"
-    source, into = source.view(bits), into.view(bits)
 
     def task(part: slice) -> None:
-        out, seen = into[part], kept[part]
-        mask = memory.scratch("mask", (out.size,), bool)
-        np.less_equal(seen, low, out=mask)
-        if high is not None:
-            above = memory.scratch("above", (out.size,), bool)
-            np.greater_equal(seen, high, out=above)
-            np.logical_or(mask, above, out=mask)
-        np.logical_not(mask, out=mask)
-        np.copyto(out, mask)
-        np.multiply(out, source[part], out=out)
+        masked(source[part], kept[part], low, high, into[part])
 
     in_blocks(xp, task, y.size)
     return dx
+
+
+def masked(grad: Array, y: Array, low: float, high: float | None, out: Array) -> None:
+    """`clip_backward` into `out`; the mask times the gradient's bits, so that 0 · ∞ is 0."""
+    mask = memory.scratch("mask", out.shape, bool)
+    np.less_equal(y, low, out=mask)
+    if high is not None:
+        above = memory.scratch("above", out.shape, bool)
+        np.greater_equal(y, high, out=above)
+        np.logical_or(mask, above, out=mask)
+    np.logical_not(mask, out=mask)
+    bits = f"i{out.dtype.itemsize}"
+    out = out.view(bits)
+    np.copyto(out, mask)
+    np.multiply(out, grad.view(bits), out=out)
+
+
+def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
+    """As `portable.add`."""
+    if a.dtype != b.dtype:
+        return portable.add(xp, a, b, bounds)
+    a = like(a, b)
+    y = empty_like(b)
+    one, other, into = flat(a), flat(b), flat(y)
+    if one is None or other is None or into is None:
+        y[...] = portable.add(xp, a, b, bounds)
+        return y
+    finish = Ending(bounds=bounds).finish
+
+    def task(part: slice) -> None:
+        np.add(one[part], other[part], out=into[part])
+        finish(into[part])
+
+    in_blocks(xp, task, y.size)
+    return y
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:

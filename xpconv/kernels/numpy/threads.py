@@ -20,7 +20,7 @@ from . import blas
 
 Task = Callable[[int], None]
 
-WORTH = 3 << 19  # elements from which a second thread is worth waking
+WORTH = 1 << 20  # elements from which a second thread is worth waking
 PRODUCTS = 5  # multiplications in a matrix product that take as long as one element elsewhere
 
 _inside = threading.local()  # .busy: this thread works on a block, and must not ask others for help
