@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..geometry import to_int
 from ..ops.linear import add
 from .base import Layer
-from .memory import next_serial
+from .memory import keeping, next_serial
 
 Self = TypeVar("Self", bound="_Container")
 
@@ -84,7 +84,14 @@ class Sequential(_Container):
         ReLU()
     """
 
+    _plans: Any = None  # what `fuse` puts here runs the layers where nothing is kept
+
     def forward(self, x: Array) -> Array:
+        if self._plans is not None:
+            if not keeping():
+                y: Array = self._plans.run(list(self._layers.values()), x)
+                return y
+            self._plans.drop()
         start = next_serial()
         for layer in self:
             x = layer(x)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, TypeGuard, TypeVar
+from collections.abc import Iterator
 
-from ..backend import Array, backend_of, get_xp
-from ..errors import ShapeError
+from ..backend import backend_of, get_xp
 from ..ops import norm as ops
-from ..ops.conv import Bounds, weight_for_inference
-from .activation import Hardtanh, ReLU, ReLU6
+from ..ops.conv import weight_for_inference
 from .base import Layer, Parameter
 from .containers import Sequential
 from .conv import _Conv, _ConvNd
@@ -19,37 +16,10 @@ from .conv_separable import SeparableConv2d
 from .conv_transpose import _ConvTranspose
 from .linear import Dense
 from .norm import _BatchNorm
-from .shape import Identity
+from .plan import BOUNDS, Plans, runs_as
+from .shape import Folded, Identity
 
-BOUNDS: dict[type[Layer], Callable[[Any], Bounds]] = {  # what is clipping, and at which values
-    ReLU: lambda layer: (0.0, None),
-    ReLU6: lambda layer: (0.0, 6.0),
-    Hardtanh: lambda layer: (layer.min_val, layer.max_val),
-}
-Kind = TypeVar("Kind", bound=Layer)
 Place = tuple[Sequential, str, Layer]  # a Sequential, a name in it, and the layer of that name
-
-
-class Folded(Identity):
-    """Where a BatchNorm or ReLU was: `y` is `x`.
-
-    A BatchNorm takes as many axes as the layer that it was folded into gives for a batch. All other checks
-    are that layer's, so this costs next to nothing.
-    """
-
-    def __init__(self, what: str, expected: tuple[str, ...] | None = None) -> None:
-        self.what, self.expected = what, expected
-
-    def forward(self, x: Array) -> Array:
-        if self.expected is not None and x.ndim != len(self.expected):
-            raise ShapeError(
-                f"{self.what} (folded by fuse()).forward: x has shape {x.shape}, expected "
-                f"({', '.join(self.expected)}); use the model from before fuse()"
-            )
-        return self.keep(x)
-
-    def extra_repr(self) -> str:
-        return self.what
 
 
 def fuse(model: Layer) -> Layer:
@@ -60,23 +30,20 @@ def fuse(model: Layer) -> Layer:
     uses = Counter(id(child) for layer in layers for child in layer.children().values())
     inlined: set[int] = set()
     for layer in layers:
-        if _runs_as(layer, Sequential) and id(layer) not in inlined:
+        if runs_as(layer, Sequential) and id(layer) not in inlined:
             _fold_chain(_places(layer, uses, inlined), uses)
     for layer in layers:
-        if _runs_as(layer, _Conv):
+        if runs_as(layer, _Conv):
             layer.weight.data = weight_for_inference(get_xp(layer.weight.data), layer.weight.data)
+        if runs_as(layer, Sequential):
+            layer._plans = Plans()
     return fused.eval()
-
-
-def _runs_as(layer: Layer, kind: type[Kind]) -> TypeGuard[Kind]:
-    """Whether its forward is that of `kind`, and not a subclass' own."""
-    return isinstance(layer, kind) and type(layer).forward is kind.forward and "forward" not in vars(layer)
 
 
 def _places(chain: Sequential, uses: Counter[int], inlined: set[int]) -> Iterator[Place]:
     """What runs one after the other; a Sequential that stands elsewhere too is one thing, its own chain."""
     for name, layer in list(chain._layers.items()):
-        if _runs_as(layer, Sequential) and uses[id(layer)] == 1:
+        if runs_as(layer, Sequential) and uses[id(layer)] == 1:
             inlined.add(id(layer))
             yield from _places(layer, uses, inlined)
         else:
@@ -86,12 +53,12 @@ def _places(chain: Sequential, uses: Counter[int], inlined: set[int]) -> Iterato
 def _fold_chain(places: Iterator[Place], uses: Counter[int]) -> None:
     before: _ConvNd | Dense | None = None  # the layer that a BatchNorm here would be folded into
     for home, name, layer in places:
-        if _runs_as(layer, Identity) or _runs_as(layer, Folded):
+        if runs_as(layer, Identity) or runs_as(layer, Folded):
             continue
-        if before is not None and _runs_as(layer, _BatchNorm) and _fits(before, layer):
+        if before is not None and runs_as(layer, _BatchNorm) and _fits(before, layer):
             _fold(before, layer)
             home._layers[name] = Folded(repr(layer), _expected(before))
-        elif before is not None and _runs_as(before, _Conv) and type(layer) in BOUNDS:
+        elif before is not None and runs_as(before, _Conv) and type(layer) in BOUNDS:
             before._bounds = BOUNDS[type(layer)](layer)
             home._layers[name] = Folded(repr(layer))
             before = None
@@ -104,13 +71,13 @@ def _linear(layer: Layer, uses: Counter[int]) -> _ConvNd | Dense | None:
 
     None for a convolution with a ReLU already in it: nothing after that is linear in its output.
     """
-    if uses[id(layer)] == 1 and _runs_as(layer, SeparableConv2d):
+    if uses[id(layer)] == 1 and runs_as(layer, SeparableConv2d):
         layer = layer.pointwise
-    if uses[id(layer)] == 1 and _runs_as(layer, _Conv):
+    if uses[id(layer)] == 1 and runs_as(layer, _Conv):
         return layer if layer._bounds is None else None
-    if uses[id(layer)] == 1 and _runs_as(layer, _ConvTranspose):
+    if uses[id(layer)] == 1 and runs_as(layer, _ConvTranspose):
         return layer
-    return layer if uses[id(layer)] == 1 and _runs_as(layer, Dense) else None
+    return layer if uses[id(layer)] == 1 and runs_as(layer, Dense) else None
 
 
 def _expected(layer: _ConvNd | Dense) -> tuple[str, ...]:
