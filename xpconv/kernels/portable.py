@@ -220,6 +220,16 @@ def for_inference(xp: Any, weight: Array) -> Array:
     return weight
 
 
+def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """An empty program, whose methods add steps, for images `(n, C, H, W)`; there is none here."""
+    return None
+
+
+def programs(xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any) -> Any:
+    """What runs the program that `build` makes of an empty one, for any number of images `(C, H, W)`."""
+    return None
+
+
 def max_pool(
     xp: Any, x: Array, window: Window, output: tuple[int, ...], winners: bool = True
 ) -> tuple[Array, Array | None]:

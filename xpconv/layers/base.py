@@ -58,6 +58,11 @@ class Parameter:
         else:
             self.grad += grad
 
+    def _make_writable(self) -> None:
+        """Copy `data` where a fused model made it read-only."""
+        if not getattr(self.data.flags, "writeable", True):
+            self.data = self.data.copy(order="K")
+
     def __repr__(self) -> str:
         owner = backend_of(self.data).name
         return f"Parameter({self.name!r}, shape={self.shape}, {self.data.dtype}, {owner})"
@@ -274,6 +279,8 @@ class Layer(Memory):
         """Set training mode here and below: dropout drops, BatchNorm takes the batch's statistics."""
         for _, layer in self.named_layers():
             layer.training = mode
+        if mode:
+            self._make_writable()
         return self
 
     def eval(self: Self) -> Self:
@@ -347,9 +354,15 @@ class Layer(Memory):
                 new[key] = asarray(value, old.dtype, backend=backend_of(old).name)
         if problems:
             raise StateDictError(f"{name}.load_state_dict: " + "; ".join(problems))
+        self._make_writable()
+        own = self._state()
         for key, value in new.items():
             own[key][...] = value
         return result
+
+    def _make_writable(self) -> None:
+        for _, parameter in self.named_parameters():
+            parameter._make_writable()
 
     def _before_load(self, prefix: str, state: Mapping[str, Any]) -> None:
         """For layers whose parameters take their shapes from what is loaded."""
@@ -492,6 +505,12 @@ class Layer(Memory):
         holder that costs next to nothing, so all other names and indices stay; of the state dict, the
         entries of BatchNorm go and a bias may come. The copy may be trained on: the folded statistics no
         longer move.
+
+        On NumPy, under `no_grad()`, the copy's `Sequential`s run as programs: at the first images of a
+        shape, which take longer, all that follows from shapes is decided, buffers are set aside (until the
+        copy goes, or `free_memory()`) and weights are brought into the order that the algorithms take. The
+        parameters are read-only from then on, as a change in place would be missed: `load_state_dict`,
+        `to`, `train` and a new array for `parameter.data` all work.
 
         Folded is a BatchNorm that directly follows `Conv1d`–`3d`, `DepthwiseConv2d`, `SeparableConv2d`,
         `ConvTranspose1d`–`3d` or (on `(N, C)`) `Dense` in a `Sequential`, wherever in the model and through

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..backend import Array, get_xp
 from ..errors import ShapeError
@@ -13,7 +13,7 @@ from ..ops.conv import Bounds
 from ..ops.linear import add
 from .activation import bounds_of
 from .base import Layer, runs_as
-from .memory import next_serial
+from .memory import keeping, next_serial
 from .pointwise import Pointwise
 
 Self = TypeVar("Self", bound="_Container")
@@ -87,7 +87,14 @@ class Sequential(_Container):
         ReLU()
     """
 
+    _plans: Any = None  # what `fuse` puts here runs the layers where nothing is kept
+
     def forward(self, x: Array) -> Array:
+        if self._plans is not None:
+            if not keeping():
+                y: Array = self._plans.run(list(self._layers.values()), x)
+                return y
+            self._plans.drop()
         start = next_serial()
         for layer, clip in self._steps():
             if clip is None:

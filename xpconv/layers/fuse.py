@@ -6,8 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 
-from ..backend import Array, backend_of, get_xp
-from ..errors import ShapeError
+from ..backend import backend_of, get_xp
 from ..ops import norm as ops
 from ..ops.conv import weight_for_inference
 from .activation import bounds_of
@@ -18,31 +17,10 @@ from .conv_separable import SeparableConv2d
 from .conv_transpose import _ConvTranspose
 from .linear import Dense
 from .norm import _BatchNorm
-from .shape import Identity
+from .plan import Plans
+from .shape import Folded, Identity
 
 Place = tuple[Sequential, str, Layer]  # a Sequential, a name in it, and the layer of that name
-
-
-class Folded(Identity):
-    """Where a BatchNorm or ReLU was: `y` is `x`.
-
-    A BatchNorm takes as many axes as the layer that it was folded into gives for a batch. All other checks
-    are that layer's, so this costs next to nothing.
-    """
-
-    def __init__(self, what: str, expected: tuple[str, ...] | None = None) -> None:
-        self.what, self.expected = what, expected
-
-    def forward(self, x: Array) -> Array:
-        if self.expected is not None and x.ndim != len(self.expected):
-            raise ShapeError(
-                f"{self.what} (folded by fuse()).forward: x has shape {x.shape}, expected "
-                f"({', '.join(self.expected)}); use the model from before fuse()"
-            )
-        return self.keep(x)
-
-    def extra_repr(self) -> str:
-        return self.what
 
 
 def fuse(model: Layer) -> Layer:
@@ -58,6 +36,8 @@ def fuse(model: Layer) -> Layer:
     for layer in layers:
         if runs_as(layer, _Conv):
             layer.weight.data = weight_for_inference(get_xp(layer.weight.data), layer.weight.data)
+        if runs_as(layer, Sequential):
+            layer._plans = Plans()
     return fused.eval()
 
 

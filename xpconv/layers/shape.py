@@ -34,6 +34,28 @@ class Identity(Layer):
         return grad_output if input_grad else None
 
 
+class Folded(Identity):
+    """Where a BatchNorm or ReLU was: `y` is `x`.
+
+    A BatchNorm takes as many axes as the layer that it was folded into gives for a batch. All other checks
+    are that layer's, so this costs next to nothing.
+    """
+
+    def __init__(self, what: str, expected: tuple[str, ...] | None = None) -> None:
+        self.what, self.expected = what, expected
+
+    def forward(self, x: Array) -> Array:
+        if self.expected is not None and x.ndim != len(self.expected):
+            raise ShapeError(
+                f"{self.what} (folded by fuse()).forward: x has shape {x.shape}, expected "
+                f"({', '.join(self.expected)}); use the model from before fuse()"
+            )
+        return self.keep(x)
+
+    def extra_repr(self) -> str:
+        return self.what
+
+
 class _Reshape(Layer):
     """A layer whose backward is the input's shape again."""
 

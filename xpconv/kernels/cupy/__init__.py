@@ -1,6 +1,6 @@
 """The hot operations for CuPy arrays: own kernels where many launches become one, else `portable`."""
 
-from ..portable import for_inference, in_blocks
+from ..portable import empty_program, for_inference, in_blocks, programs
 from .conv import algorithm, conv, conv_input_grad, conv_weight_grad
 from .gemm import matmul
 from .norm import batch_norm, batch_norm_backward, channel_sum, follow, statistics
@@ -23,6 +23,7 @@ __all__ = [
     "conv_weight_grad",
     "cross_entropy",
     "cross_entropy_backward",
+    "empty_program",
     "follow",
     "for_inference",
     "in_blocks",
@@ -31,6 +32,7 @@ __all__ = [
     "max_pool",
     "max_pool_input_grad",
     "one_hot",
+    "programs",
     "statistics",
     "sum_pool",
     "sum_pool_input_grad",

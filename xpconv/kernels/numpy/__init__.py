@@ -8,6 +8,7 @@ from .conv import algorithm, conv, conv_input_grad, conv_weight_grad, for_infere
 from .norm import batch_norm, batch_norm_backward, channel_sum, statistics
 from .pointwise import add, clip, clip_backward, in_blocks, matmul
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
+from .program import empty_program, programs
 
 __all__ = [
     "add",
@@ -22,6 +23,7 @@ __all__ = [
     "conv_weight_grad",
     "cross_entropy",
     "cross_entropy_backward",
+    "empty_program",
     "follow",
     "for_inference",
     "in_blocks",
@@ -30,6 +32,7 @@ __all__ = [
     "max_pool",
     "max_pool_input_grad",
     "one_hot",
+    "programs",
     "statistics",
     "sum_pool",
     "sum_pool_input_grad",

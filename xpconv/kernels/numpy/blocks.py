@@ -36,13 +36,13 @@ def _cut(images: int, rows: int, row_bytes: int, limit: int, parts: int) -> list
     share = -(-images * rows // parts)
     fit = min(fit, max(1, share))
     if fit >= rows:
-        cuts = _even(images, fit // rows, parts)
+        cuts = even(images, fit // rows, parts)
         return [Block(slice(a, b), slice(0, rows)) for a, b in cuts]
-    cuts = _even(rows, fit, 1 if images % parts == 0 else parts)
+    cuts = even(rows, fit, 1 if images % parts == 0 else parts)
     return [Block(slice(i, i + 1), slice(a, b)) for i in range(images) for a, b in cuts]
 
 
-def _even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
+def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
     """Slices of 0…size, of at most so many; as many for each of the `parts`, if there are enough."""
     count = -(-size // most)
     count = min(size, -(-count // parts) * parts)

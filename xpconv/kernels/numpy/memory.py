@@ -48,8 +48,8 @@ class Chunk:
         self.free[start] = size
 
 
-class _Scratch(dict[tuple[str, Any], Any]):
-    """A thread's arrays by name and dtype."""
+class Kept(dict[Any, Any]):
+    """Arrays for later, until `free_memory`: such as a thread's, by name and dtype."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]  # one is itself, whatever it holds
 
@@ -59,7 +59,7 @@ _chunks: list[Chunk] = []
 _watched: dict[int, weakref.ref[Any]] = {}
 _gone: deque[tuple[Chunk, int, int]] = deque()  # freed at any point, even while the lock is held
 _local = threading.local()
-_scratches: weakref.WeakSet[_Scratch] = weakref.WeakSet()
+_kept: weakref.WeakSet[Kept] = weakref.WeakSet()
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -80,6 +80,12 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     reference = weakref.ref(array, give_back)
     _watched[id(reference)] = reference
     return array
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """As `numpy.empty`, from the start of a cache line."""
+    dtype = np.dtype(dtype)
+    return np.ndarray(shape, dtype, _aligned(prod(shape) * dtype.itemsize))
 
 
 def channels_last(x: Array) -> Array:
@@ -116,20 +122,26 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     try:
         buffers = _local.scratch
     except AttributeError:
-        buffers = _local.scratch = _Scratch()
-        with _lock:
-            _scratches.add(buffers)
+        buffers = _local.scratch = kept()
     buffer = buffers.get((name, dtype))
     if buffer is None or buffer.size < count:
         buffers.pop((name, dtype), None)
-        buffer = buffers[name, dtype] = np.ndarray((count,), dtype, _aligned(count * dtype.itemsize))
+        buffer = buffers[name, dtype] = aligned((count,), dtype)
     return buffer[:count].reshape(shape)
+
+
+def kept() -> Kept:
+    """An empty one."""
+    buffers = Kept()
+    with _lock:
+        _kept.add(buffers)
+    return buffers
 
 
 def free_memory() -> None:
     """Give back to the system what no array uses."""
     with _lock:
-        for buffers in _scratches:
+        for buffers in _kept:
             buffers.clear()
         _settle()
         _drop_unused()

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -57,6 +59,27 @@ def multiply(a: Array, b: Array, out: Array) -> None:
         np.matmul(parts, b[..., None, :, :], out=out[..., :end, :].reshape(*stack, count, piece, n))
     if end < rows:
         np.matmul(a[..., end:, :], b, out=out[..., end:, :])
+
+
+def products(a: Array, b: Array, out: Array) -> list[Callable[[], Array]]:
+    """The calls that make `out = a @ b` of these arrays, as `multiply` or `multiply_wide` do."""
+    *stack, rows, length = a.shape
+    n = b.shape[-1]
+    if stack or rows >= n:
+        count, piece = _pieces(rows, length * n, FEWEST)
+        end = count * piece
+        rest = [(a[..., end:, :], b, out[..., end:, :])] if end < rows else []
+        if count:
+            parts = a[..., :end, :].reshape(*stack, count, piece, length)
+            rest.append((parts, b[..., None, :, :], out[..., :end, :].reshape(*stack, count, piece, n)))
+    else:
+        count, piece = _pieces(n, length * rows, FEWEST)
+        end = count * piece
+        rest = [(a, b[:, end:], out[:, end:])] if end < n else []
+        if count:
+            parts = b[:, :end].reshape(length, count, piece).swapaxes(0, 1)
+            rest.append((a, parts, out[:, :end].reshape(rows, count, piece).swapaxes(0, 1)))
+    return [partial(np.matmul, *operands) for operands in rest]
 
 
 def multiply_wide(a: Array, b: Array, out: Array) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Window
+from ...geometry import Pairs, Window
 from . import memory, threads
 from .blocks import Block, Ending, Frame, cut, shares
 from .memory import channels_last, taps_first
@@ -53,8 +53,10 @@ def possible(dtype: Any, window: Window, groups: int) -> bool:
     )
 
 
-def pays(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> bool:
-    """Whether it is the faster way, by counting operations.
+def pays(
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool = False
+) -> bool:
+    """Whether it is the faster way, by counting operations; `prepared` if kernels are transformed already.
 
     Measured: a transform's cost is about twice, and a plain product's as if it had 16 columns more.
     """
@@ -62,14 +64,30 @@ def pays(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window
     output = window.output_shape(x_shape[2:])
     tiles = x_shape[0] * prod(-(-n // TILE) for n in output)
     direct = 18 * c * (k + 16) * x_shape[0] * prod(output)
-    return tiles * (72 * c * k + 4500 * c + 2500 * k) + 4000 * c * k < 0.85 * direct
+    return tiles * (72 * c * k + 4500 * c + 2500 * k) + (0 if prepared else 4000) * c * k < 0.85 * direct
+
+
+def padding(spatial: tuple[int, ...], window: Window, output: tuple[int, ...]) -> Pairs:
+    """What the tiles see around an image."""
+    return tuple(
+        (lo, TILE * -(-m // TILE) + 2 - n - lo)
+        for n, m, (lo, _) in zip(spatial, output, window.padding, strict=True)
+    )
+
+
+def transformed(weight: Array, dtype: Any) -> Array:
+    """`U (36, C, K)`."""
+    k, c = weight.shape[:2]
+    w = np.ascontiguousarray(taps_first(weight)).reshape(9, -1)
+    u: Array = (on_both_axes("G", dtype) @ w).reshape(SEEN**2, c, k)
+    return u
 
 
 @threads.one_blas_thread
 def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirrored: bool = False) -> Array:
     """Into `y (N, K, P, Q)`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
     dtype = x.dtype
-    matrix = _on_both_axes("G", dtype)
+    matrix = on_both_axes("G", dtype)
     if mirrored:
         matrix, w, (c, k) = matrix[:, ::-1], weight.reshape(-1, 9).T, weight.shape[:2]
     else:
@@ -78,7 +96,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirr
     np.matmul(matrix, w, out=u.reshape(SEEN**2, -1))
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
-    out = _on_both_axes("A", dtype)
+    out = on_both_axes("A", dtype)
     ending = ending.times(tiles.count[1])
     elements = y.size * 4 * c // PRODUCTS
     limit = max(BLOCK_BYTES, 2 * u.nbytes)
@@ -107,7 +125,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     dtype = x.dtype
     tiles = Tiles(x, window, grad.shape[2:])
     images = channels_last(grad)
-    spread = np.ascontiguousarray(_on_both_axes("A", dtype).T)
+    spread = np.ascontiguousarray(on_both_axes("A", dtype).T)
     elements = grad.size * 4 * c // PRODUCTS
     work = shares(cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements))
     parts: list[Array] = [None] * len(work)
@@ -129,7 +147,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     threads.run(task, len(parts), elements)
     for part in parts[1:]:
         parts[0] += part
-    return (parts[0].reshape(SEEN**2, -1).T @ _on_both_axes("G", dtype)).reshape(weight_shape)
+    return (parts[0].reshape(SEEN**2, -1).T @ on_both_axes("G", dtype)).reshape(weight_shape)
 
 
 class Tiles:
@@ -139,12 +157,9 @@ class Tiles:
         self.x = channels_last(x)
         self.output = output
         self.count = tuple(-(-n // TILE) for n in output)
-        padding = tuple(
-            (lo, TILE * count + 2 - n - lo)
-            for n, count, (lo, _) in zip(x.shape[2:], self.count, window.padding, strict=True)
-        )
-        self.frame = Frame(self.x, Window((SEEN, SEEN), (TILE, TILE), padding, (1, 1)))
-        self.matrix = _on_both_axes("B", x.dtype)
+        around = padding(x.shape[2:], window, output)
+        self.frame = Frame(self.x, Window((SEEN, SEEN), (TILE, TILE), around, (1, 1)))
+        self.matrix = on_both_axes("B", x.dtype)
 
     def row_bytes(self, channels: int) -> int:
         """What a row of tiles takes of scratch memory, with so many channels of input and output."""
@@ -189,7 +204,7 @@ class Tiles:
 
 
 @functools.lru_cache(maxsize=16)
-def _on_both_axes(name: str, dtype: Any) -> Array:
+def on_both_axes(name: str, dtype: Any) -> Array:
     """The matrix `A`, `B` or `G` for both axes of a tile at once."""
     matrix = {"A": A, "B": B, "G": G}[name]
     both: Array = np.kron(matrix, matrix).astype(dtype)

@@ -1,0 +1,378 @@
+"""What a fused model runs under `no_grad`: the same values as layer by layer, whatever changes between the calls."""
+
+import copy
+import pickle
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xpconv
+from xpconv import (
+    GELU,
+    AdaptiveAvgPool2d,
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Hardtanh,
+    Identity,
+    MaxPool2d,
+    Parallel,
+    ReLU,
+    ReLU6,
+    Residual,
+    Sequential,
+)
+from xpconv.kernels.numpy import program as PROGRAM
+from xpconv.kernels.numpy import threads
+
+
+@pytest.fixture(autouse=True, params=[1, 2])
+def thread_count(request):
+    """Everything on one thread, and on two however little there is to do."""
+    before = threads.get_num_threads(), threads.WORTH
+    threads.set_num_threads(request.param)
+    threads.WORTH = 1
+    yield request.param
+    threads.set_num_threads(before[0])
+    threads.WORTH = before[1]
+
+
+def normal(*shape, dtype="float32", seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def run(model, x):
+    with xpconv.no_grad():
+        return model(x)
+
+
+def planned(model):
+    """For how many layers each of the model's programs stands."""
+    chain = model._plans._chain
+    return (
+        []
+        if chain is None
+        else sorted(
+            {(key[0], count) for key, (count, f) in chain.programs.items() if not isinstance(f, xpconv.Layer)}
+        )
+    )
+
+
+def check(model, x, tolerance=None, programs=None):
+    """The fused model's output, twice, is the layers' own."""
+    model.eval()
+    expected = run(model, x)
+    fused = model.fuse()
+    before = x.copy()
+    first = run(fused, x)
+    kept = first.copy()
+    again = run(fused, normal(*x.shape, dtype=x.dtype, seed=9))
+    assert not np.shares_memory(first, again)
+    np.testing.assert_array_equal(first, kept)  # the next call has not touched it
+    np.testing.assert_array_equal(run(fused, x), first)
+    np.testing.assert_array_equal(x, before)
+    assert first.dtype == expected.dtype
+    assert first.shape == expected.shape
+    tolerance = tolerance or {"float32": 1e-5, "float64": 1e-12}[str(x.dtype)]
+    np.testing.assert_allclose(first, expected, rtol=0, atol=tolerance * max(1e-30, np.abs(expected).max()))
+    if programs is not None:
+        assert planned(fused) == programs
+    return fused
+
+
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+def test_convolutions_drawn(data):
+    draw = data.draw
+    pair = lambda strategy: (draw(strategy), draw(strategy))
+    kind = draw(st.sampled_from(["full", "full", "depthwise", "grouped"]))
+    c, k = draw(st.sampled_from([1, 3, 4, 8, 18])), draw(st.sampled_from([1, 5, 8]))
+    groups = {"full": 1, "depthwise": c, "grouped": 1}[kind]
+    if kind == "depthwise":
+        k = c
+    if kind == "grouped":
+        c, k, groups = 6, 4, 2
+    kernel, stride, dilation = pair(st.integers(1, 3)), pair(st.integers(1, 3)), pair(st.integers(1, 2))
+    padding = draw(st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2))
+    bounds = draw(st.sampled_from([[], [ReLU()], [ReLU6()], [Hardtanh(-0.3, 0.4)]]))
+    second = Conv2d(k, 3, draw(st.sampled_from([1, 3])), padding=1, bias=draw(st.booleans()), rng=1)
+    first = Conv2d(c, k, kernel, stride, padding, dilation, groups, bias=draw(st.booleans()), rng=0)
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    model = Sequential(first, *bounds, second).to(dtype=dtype)
+    size = pair(st.integers(6, 11))
+    x = normal(draw(st.integers(1, 5)), c, *size, dtype=dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PROGRAM, "BLOCK_BYTES", draw(st.sampled_from([1, 3000, 1 << 20])))
+        patch.setattr(PROGRAM, "CHUNK_BYTES", draw(st.sampled_from([1, 1 << 14, 1 << 24])))
+        count = len(model)
+        check(model, x, programs=[(1, count - 1)] if kind == "grouped" else [(0, count)])
+
+
+WINOGRAD = [(1, 9, 10, 1), (2, 16, 16, 1), (3, 7, 7, 1), (2, 12, 9, 0), (1, 3, 2, 1)]
+
+
+@pytest.mark.parametrize(("n", "h", "w", "padding"), WINOGRAD)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("block", [1, 1 << 20])
+def test_winograd(n, h, w, padding, dtype, block, monkeypatch):
+    monkeypatch.setattr(PROGRAM, "BLOCK_BYTES", block)
+    convs = [Conv2d(8, 8, 3, padding=padding, algorithm="winograd", rng=i, bias=i == 0) for i in range(2)]
+    for model in (
+        Sequential(convs[0], ReLU()),
+        Sequential(Residual(convs[1], shortcut=Conv2d(8, 8, 3, padding=padding))),
+    ):
+        check(
+            model.to(dtype=dtype),
+            normal(n, 8, h, w, dtype=dtype),
+            tolerance=1e-4 if dtype == "float32" else 1e-11,
+        )
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_pooling_drawn(data):
+    draw = data.draw
+    pair = lambda strategy: (draw(strategy), draw(strategy))
+    kernel = pair(st.integers(1, 3))
+    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
+    pool = MaxPool2d(
+        kernel, pair(st.integers(1, 3)), padding, pair(st.integers(1, 2)), ceil_mode=draw(st.booleans())
+    )
+    after = Conv2d(4, 3, 3, padding=1, rng=1)
+    model = Sequential(Conv2d(2, 4, 1, rng=0), pool, *draw(st.sampled_from([[], [ReLU()]])), after)
+    check(model, normal(draw(st.integers(1, 3)), 2, *pair(st.integers(5, 9))), programs=[(0, len(model))])
+
+
+def block(c, *body, shortcut=None):
+    return Residual(*body, Conv2d(c, c, 3, padding=1), shortcut=shortcut)
+
+
+CHAINS = {
+    "LeNet": lambda: [Conv2d(4, 6, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(6 * 3 * 3, 70), ReLU(), Dense(70, 3)],
+    "residual": lambda: [Conv2d(4, 4, 3, padding=1), ReLU(), block(4), ReLU(), block(4), ReLU6()],
+    "residual of the input": lambda: [block(4), block(4)],
+    "before activation": lambda: [Conv2d(4, 4, 1), block(4, ReLU(), Conv2d(4, 4, 1), ReLU())],
+    "shortcut": lambda: [block(4, shortcut=Sequential(Conv2d(4, 4, 1), ReLU())), MaxPool2d(2)],
+    "activation at the end of a body": lambda: [Residual(Conv2d(4, 4, 1), ReLU()), ReLU()],
+    "twice the same": lambda: [Conv2d(4, 4, 1), Residual(Identity()), ReLU()],
+    "activation as a body": lambda: [Conv2d(4, 4, 1), Residual(ReLU()), Hardtanh()],
+    "activation of the input": lambda: [ReLU(), Conv2d(4, 4, 3), ReLU(), ReLU6()],
+    "mean": lambda: [Conv2d(4, 9, 3), ReLU(), AdaptiveAvgPool2d(1), ReLU6(), Flatten(), Dropout(), Dense(9, 3)],
+    "global": lambda: [Conv2d(4, 9, 3, padding=2), xpconv.GlobalAvgPool2d(), Conv2d(9, 2, 1), Flatten(), Flatten()],
+    "mean inside borders": lambda: [Conv2d(4, 4, 1), Residual(AdaptiveAvgPool2d(1), shortcut=Sequential(
+        Conv2d(4, 4, 3, padding=1), MaxPool2d(9)))],
+    "BatchNorm": lambda: [Conv2d(4, 6, 3), BatchNorm2d(6), ReLU(), Sequential(Conv2d(6, 2, 1), BatchNorm2d(2))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("name", CHAINS)
+def test_chains(name, n, dtype):
+    xpconv.manual_seed(0)
+    model = Sequential(CHAINS[name]()).to(dtype=dtype)
+    check(model, normal(n, 4, 9, 9, dtype=dtype), programs=[(0, len(model))])
+
+
+def test_channels_last_input_and_rows():
+    x = np.ascontiguousarray(normal(2, 9, 8, 4)).transpose(0, 3, 1, 2)
+    check(Sequential(Conv2d(4, 4, 3)), x, programs=[(0, 1)])
+    check(Sequential(Dense(6, 70), ReLU(), Dense(70, 3)), normal(5, 6), programs=[(0, 3)])
+
+
+PARTLY = {
+    "GELU": (lambda: [Conv2d(4, 4, 3), GELU(), Conv2d(4, 2, 1), ReLU()], [(0, 1), (2, 2)]),
+    "clipped, then something else": (lambda: [Conv2d(4, 4, 1), Sequential(ReLU(), GELU())], [(0, 1)]),
+    "something else in a body": (lambda: [Conv2d(4, 4, 1), Residual(ReLU(), GELU()), Conv2d(4, 4, 1)], [(0, 1), (2, 1)]),
+    "Concat": (lambda: [Concat(Conv2d(4, 2, 1), Identity()), Conv2d(6, 2, 1)], [(1, 1)]),
+    "Parallel": (lambda: [Conv2d(4, 4, 1), Parallel(Conv2d(4, 2, 1), Conv2d(4, 2, 1))], [(0, 1)]),
+    "padding of another kind": (lambda: [Conv2d(4, 4, 3, padding=1, padding_mode="circular")], []),
+    "BatchNorm left": (lambda: [BatchNorm2d(4), Conv2d(4, 4, 1)], [(1, 1)]),
+    "no parameters": (lambda: [ReLU(), MaxPool2d(2)], []),
+    "a mean of several": (lambda: [Conv2d(4, 4, 1), AdaptiveAvgPool2d(2)], [(0, 1)]),
+    "flattened otherwise": (lambda: [Conv2d(4, 4, 1), Flatten(2)], [(0, 1)]),
+    "float16": (lambda: [Conv2d(4, 4, 1, dtype="float16")], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTLY)
+def test_what_there_is_no_step_for(name):
+    xpconv.manual_seed(0)
+    make, programs = PARTLY[name]
+    model = Sequential(make())
+    dtype = model.parameters()[0].dtype if model.parameters() else "float32"
+    check(model, normal(2, 4, 8, 8, dtype=dtype), tolerance=1e-5, programs=programs)
+
+
+def make():
+    xpconv.manual_seed(0)
+    layers = [
+        Conv2d(3, 16, 3, padding=1),
+        ReLU(),
+        block(16),
+        ReLU(),
+        Flatten(),
+        Dropout(0.5),
+        Dense(16 * 64, 5),
+    ]
+    return Sequential(layers).eval()
+
+
+X = normal(3, 3, 8, 8)
+
+
+def same(fused, model, x=X):
+    expected = run(model.eval(), x)
+    np.testing.assert_allclose(run(fused, x), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_changes_of_parameters_take_effect_or_are_refused():
+    model = make()
+    fused = model.fuse()
+    same(fused, model)
+    with pytest.raises(ValueError, match="read-only"):
+        fused[0].weight.data[...] = 0
+    other = Sequential(*make())
+    for _, p in other.named_parameters():
+        p.data = normal(*p.shape, seed=3) / 10
+    fused.load_state_dict(other.state_dict())
+    same(fused, other)
+    fused[2].body[0].load_state_dict({k: v * 0 for k, v in fused[2].body[0].state_dict().items()})
+    for p in other[2].parameters():
+        p.data = p.data * 0
+    same(fused, other)
+    for m in (fused, other):
+        m[0].bias.data = m[0].bias.data + 1
+    same(fused, other)
+    fused.train().eval()  # can be written to until the next call
+    for m in (fused, other):
+        m[0].weight.data[...] = 1
+    same(fused, other)
+    fused.to(dtype="float64")
+    other.to(dtype="float64")
+    same(fused, other, X.astype("float64"))
+    with pytest.raises(xpconv.errors.DTypeError):
+        run(fused, X)
+
+
+def test_training_after_inference():
+    model, fused = make(), make().fuse()
+    run(fused, X)
+    for m in (model, fused):
+        optimizer = xpconv.SGD(m.parameters(), lr=0.1)
+        y = m(X)
+        m.backward(np.ones_like(y))
+        optimizer.step()
+    same(fused, model)
+
+
+def test_changes_of_layers_take_effect():
+    model = make()
+    fused = model.fuse()
+    run(fused, X)
+    new = Conv2d(16, 16, 3, padding=1, rng=5)
+    fused[2].body["0"] = new
+    model[2].body["0"] = new
+    same(fused, model)
+    fused["6"] = model["6"] = Dense(16 * 64, 2, rng=5)
+    same(fused, model)
+    fused.append(ReLU())
+    model.append(ReLU())
+    same(fused, model)
+    fused[5].train()
+    assert (run(fused, X) != run(fused, X)).any()  # dropout drops
+    fused[5].eval()
+    same(fused, model)
+    fused[0].forward = lambda x: np.zeros((3, 16, 8, 8), "float32")
+    np.testing.assert_allclose(run(fused, X)[0], run(fused, X)[1], atol=1e-6)  # whatever the image
+    del fused[0].__dict__["forward"]
+    same(fused, model)
+    text = fused.summary((3, 8, 8))
+    assert "(1, 16, 8, 8)" in text
+    same(fused, model)
+
+
+def test_settings_count():
+    fused = Sequential(Conv2d(64, 64, 3, padding=1, rng=0)).fuse()
+    x = normal(2, 64, 32, 32)
+    fast = run(fused, x)
+    xpconv.set_exact(True)
+    try:
+        exact = run(fused, x)
+    finally:
+        xpconv.set_exact(False)
+    assert (fast != exact).any()
+    np.testing.assert_array_equal(run(fused, x), fast)
+
+
+def test_copies():
+    fused = make().fuse()
+    y = run(fused, X)
+    loaded = pickle.loads(pickle.dumps(fused))  # noqa: S301  # our own
+    for twin in (copy.deepcopy(fused), loaded, fused.fuse()):
+        np.testing.assert_allclose(run(twin, X), y, atol=1e-6)
+        twin.train()[0].weight.data[...] = 0
+    np.testing.assert_array_equal(run(fused, X), y)
+
+
+def test_errors_are_those_of_the_layers():
+    fused = make().fuse()
+    run(fused, X)
+    bad = [X[:, :2], X[:, :, :5], X.astype("float64"), X.astype("uint8"), X[0, 0], [1, 2], X[0]]
+    for x in bad:
+        errors = []
+        for m in (make(), fused):
+            try:
+                run(m, x)
+            except Exception as error:  # noqa: BLE001  # whatever it is
+                errors.append((type(error), str(error)))
+        assert len(errors) == 2
+        assert errors[0] == errors[1]
+    same(fused, make())
+    assert run(Sequential(Conv2d(3, 4, 3)).fuse(), X[:0]).shape == (0, 4, 6, 6)
+    assert run(Sequential(Conv2d(3, 4, 3)).fuse(), X[0]).shape == (4, 6, 6)
+
+
+def test_several_threads_at_once():
+    fused = make().fuse()
+    inputs = [normal(n, 3, 8, 8, seed=i) for i, n in enumerate((1, 3, 3, 2))]
+    expected = [run(make(), x) for x in inputs]
+    wrong = []
+
+    def work(x, y):
+        for _ in range(30):
+            if not np.allclose(run(fused, x), y, atol=1e-4):
+                wrong.append(1)
+
+    started = [threading.Thread(target=work, args=pair) for pair in zip(inputs, expected, strict=True)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    assert not wrong
+
+
+def test_memory_is_given_back():
+    fused = make().fuse()
+    y = run(fused, X)
+    ((_, programs),) = fused._plans._chain.programs.values()
+    assert programs.pool
+    xpconv.free_memory()
+    assert not programs.pool
+    np.testing.assert_array_equal(run(fused, X), y)
+
+
+def test_many_shapes_are_not_all_kept():
+    fused = Sequential(Conv2d(1, 2, 3, rng=0)).fuse()
+    for size in range(3, 30):
+        run(fused, normal(1, 1, size, 5))
+    assert len(fused._plans._chain.programs) <= 16
+    for n in range(1, 30):
+        run(fused, normal(n, 1, 4, 5))
+    assert all(len(programs.pool) <= 10 for _, programs in fused._plans._chain.programs.values())

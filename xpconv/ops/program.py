@@ -1,0 +1,23 @@
+"""A chain of layers for inference as one function: see `kernels.numpy.program`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import kernels
+
+
+def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """An empty program for images `(n, C, H, W)`, or None where there are none."""
+    return kernels.of(xp).empty_program(xp, shape, dtype)
+
+
+def programs(xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any) -> Any:
+    """`y = f(x)` for any number of images `(C, H, W)`, of what `build` adds to an empty program."""
+    return kernels.of(xp).programs(xp, build, shape, dtype)
+
+
+def setting() -> tuple[Any, ...]:
+    """What programs depend on besides shapes."""
+    return kernels.is_exact(), kernels.get_num_threads()
