@@ -138,7 +138,7 @@ class Sequential(_Container):
                 continue
             if before is not None:
                 yield before, None
-            before = layer if layer.takes_bounds() else None
+            before = layer if layer._takes_bounds() else None
             if before is None:
                 yield layer, None
         if before is not None:
@@ -289,7 +289,7 @@ class Residual(Layer):
     def forward(self, x: Array) -> Array:
         return self._forward(x)
 
-    def takes_bounds(self) -> bool:
+    def _takes_bounds(self) -> bool:
         return runs_as(self, Residual)
 
     def _forward(self, x: Array, bounds: Bounds = None) -> Array:
