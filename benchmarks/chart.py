@@ -142,19 +142,14 @@ def draw_scaling(result: dict[str, Any], path: Path) -> bool:
 
 
 def draw_gpu(result: dict[str, Any], source: Path) -> list[Path]:
-    """Bars of milliseconds for each row that `gpu.py` timed: a picture for training, one for inference."""
-    pictures = {stage: source.with_name(f"{source.stem}-{stage}.png") for stage in ("training", "inference")}
+    """Bars of milliseconds for each row that `gpu.py` timed: a picture a stage."""
+    stages = ("training", "inference", "compile")
+    pictures = {stage: source.with_name(f"{source.stem}-{stage}.png") for stage in stages}
     return [path for stage, path in pictures.items() if draw_gpu_stage(result, stage, path)]
 
 
 def draw_gpu_stage(result: dict[str, Any], stage: str, path: Path) -> bool:
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    stages = [stage, *(["compile"] if stage == "training" else [])]
-    for record in (r for s in stages for r in result["stages"].get(s, {}).get("records", [])):
-        if record.get("seconds"):
-            first = found.setdefault((record["work"], record["batch"], record["precision"]), record)
-            first["seconds"] = record["seconds"] | first["seconds"]
-    records = list(found.values())
+    records = [r for r in result["stages"].get(stage, {}).get("records", []) if r.get("seconds")]
     if not records:
         return False
     columns = list(dict.fromkeys(label for r in records for label in r["seconds"]))

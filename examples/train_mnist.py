@@ -65,7 +65,7 @@ def make_step(model, criterion, optimizer, data, batch_size):
     if xpconv.get_backend() != "cupy" or len(data.x_train) < batch_size:
         return step
     # On a GPU a step is recorded once, and is one launch from then on: to ask for a small network's step
-    # takes longer than to do it. It warms up with one step at a learning rate of 0.
+    # takes longer than to do it. It warms up with one step of Adam, at a learning rate of 0.
     optimizer.lr, lr = 0.0, optimizer.lr
     model.train()
     fast = xpconv.cuda.capture(step, data.x_train[:batch_size], data.y_train[:batch_size], warmup=1)

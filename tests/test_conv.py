@@ -115,6 +115,7 @@ TRANSPOSES = [
     dict(kernel_size=3, groups=2, padding=2, stride=2),
     dict(kernel_size=3, groups=4, out_channels=4, stride=2, output_padding=1),
     dict(kernel_size=2, groups=4, out_channels=8),
+    dict(kernel_size=1, padding=1, dilation=3, output_padding=2),
 ]
 UNEVEN = {
     1: dict(kernel_size=3, padding=((2, 0),), stride=2),

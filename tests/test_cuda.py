@@ -118,6 +118,27 @@ def test_convolutions_drawn(cuda, data):
             same(getattr(cuda, name)(xp, *operands, window, groups), expected, tolerance)
 
 
+@pytest.mark.parametrize("layout", [0, 1, 2])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("channels", [4, 8])
+def test_depthwise_four_channels_at_once_drawn(cuda, channels, dtype, layout):
+    rng = np.random.default_rng(0)
+    window = Window((3, 2), (2, 1), ((1, 2), (0, 1)), (1, 2))
+    x = device(rng, (2, channels, 7, 6), dtype, layout)
+    weight = xp.asarray(rng.normal(size=(channels, 1, 3, 2)).astype(dtype))
+    bias, tolerance = xp.asarray(rng.normal(size=channels).astype(dtype)), TOLERANCE[dtype] * 5
+    y = portable.conv(xp, x, weight, window, channels, bias, "auto", (-0.5, 0.5))
+    same(cuda.conv(xp, x, weight, window, channels, bias, "auto", (-0.5, 0.5)), y, tolerance)
+    g = device(rng, y.shape, dtype, layout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("xpconv.kernels.cupy.conv"), "SUMMANDS", 1000)
+        for name, operands in {
+            "conv_weight_grad": (g, x, weight.shape), "conv_input_grad": (g, weight, x.shape),
+        }.items():  # fmt: skip
+            expected = getattr(portable, name)(xp, *operands, window, channels)
+            same(getattr(cuda, name)(xp, *operands, window, channels), expected, tolerance)
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_pools_drawn(cuda, data):
@@ -159,7 +180,7 @@ def test_pointwise_drawn(cuda, data):
     shape = (draw(st.integers(0, 3)), draw(st.integers(1, 9)), *draw(st.sampled_from([(), (3,), (5, 4)])))
     x, y = (device(rng, shape, dtype, draw(st.integers(0, 2))) for _ in range(2))
     if draw(st.booleans()) and x.size:
-        x.reshape(-1)[0] = np.nan
+        x[(0,) * x.ndim] = np.nan
     same(cuda.add(xp, x, y), portable.add(xp, x, y), TOLERANCE[dtype])
     for bounds in ((0.0, None), (-0.5, 0.75)):
         same(cuda.clip(xp, x, *bounds), portable.clip(xp, x, *bounds), 0)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..backend import Array
-from .graph import hold
+from .graph import capturing, hold
 
 
 def constant(xp: Any, values: tuple[Any, ...], dtype: str) -> Array:
@@ -16,6 +16,14 @@ def constant(xp: Any, values: tuple[Any, ...], dtype: str) -> Array:
     return found
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _made(xp: Any, values: tuple[Any, ...], dtype: str, device: int) -> Array:
-    return xp.asarray(values, dtype=dtype)
+    """For all streams, and not from the memory of a graph that is being warmed up, as it may outlive that."""
+    if capturing():
+        raise RuntimeError("a table would be copied from the host, but the warm-up did not need it")
+    if not hasattr(xp, "get_default_memory_pool"):
+        return xp.asarray(values, dtype=dtype)
+    with xp.cuda.using_allocator(xp.get_default_memory_pool().malloc):
+        array: Array = xp.asarray(values, dtype=dtype)
+    xp.cuda.get_current_stream().synchronize()
+    return array

@@ -19,6 +19,7 @@ COLUMN_BYTES = 1 << 28  # of the column buffer: as many images a block as fit, a
 FEW, MANY = 4, 128  # channels
 SMALL = 64  # pixels of an image
 LENGTH = 32  # pixels that a thread works on, one after the other
+SUMMANDS = 1 << 22  # partial sums of a depthwise weight's gradient, at most
 
 
 def algorithm(
@@ -88,11 +89,12 @@ def conv_weight_grad(
     k, c = weight_shape[0] // groups, weight_shape[1]
     if _is_depthwise(weight_shape, groups):
         pixels = grad.size // weight_shape[0]
-        parts = -(-pixels // LENGTH)
+        length = max(LENGTH, -(-pixels * prod(weight_shape) // SUMMANDS))
+        parts = -(-pixels // length)
         sums = xp.empty((parts, taps(window), weight_shape[0]), dtype=SUMS[str(x.dtype)])
         launch(
             xp, FILE, "depthwise_weight", sums.size, last(xp, grad), last(xp, x), sums, groups, k, pixels,
-            LENGTH, *geometry(window, x.shape[2:], grad.shape[2:]),
+            length, *geometry(window, x.shape[2:], grad.shape[2:]),
         )  # fmt: skip
         return sums.sum(axis=0).T.reshape(weight_shape).astype(x.dtype)
     plan = _cudnn(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, wanted)
@@ -201,7 +203,8 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
 
 def _is_product(window: Window, groups: int, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> bool:
     """Whether images are their own columns: one tap that sees each pixel once."""
-    return groups == taps(window) == max(window.stride) == 1 and x_shape[2:] == y_shape[2:]
+    shifted = any(low for low, _ in window.padding)
+    return groups == taps(window) == max(window.stride) == 1 and x_shape[2:] == y_shape[2:] and not shifted
 
 
 def _taps_first(xp: Any, weight: Array) -> Array:
