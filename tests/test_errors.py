@@ -27,6 +27,21 @@ def f32(*shape):
     return xpconv.asarray(np.zeros(shape, "float32"))
 
 
+@pytest.mark.parametrize(
+    ("channels", "shape", "message"),
+    [
+        (1, (64, 8, 9), "64 channels, expected 1 (in_channels=1); this is one image (64, H, W): for a batch of gray "
+                        "ones give x[:, None]"),
+        (1, (64, 8, 9, 1), "8 channels, expected 1 (in_channels=1); channels come before H, W: give numpy.moveaxis(x, -1, -3)"),
+        (3, (8, 9, 3), "8 channels, expected 3 (in_channels=3); channels come before H, W: give numpy.moveaxis(x, -1, -3)"),
+        (3, (2, 4, 8, 9), "4 channels, expected 3 (in_channels=3)"),
+    ],
+)  # fmt: skip
+def test_images_in_another_order(channels, shape, message):
+    with pytest.raises(ValueError, match=re.escape(message) + "$"):
+        Conv2d(channels, 2, 3)(np.zeros(shape, "float32"))
+
+
 def ints(*shape):
     return xpconv.asarray(np.zeros(shape, "uint8"))
 
@@ -55,6 +70,9 @@ CONSTRUCTORS = [
     (lambda: AvgPool2d(2, divisor_override=0), ValueError, "AvgPool2d: divisor_override is 0, expected at least 1"),
     (lambda: Dense(0, 3), ValueError, "Dense: in_features is 0, expected at least 1"),
     (lambda: Dense(3, 2, dtype="int32"), TypeError, "dtype is int32, expected a floating one"),
+    (lambda: Dense(3, 2, dtype="foo"), TypeError, "Dense: dtype is 'foo', which is none of"),
+    (lambda: Dense(3, 2).to(dtype="foo"), TypeError, "Dense.to: dtype is 'foo', which is none of"),
+    (lambda: Dense(3, 2).load_state_dict(None), TypeError, "state is NoneType, expected a mapping of names"),
     (lambda: BatchNorm2d(-1), ValueError, "BatchNorm2d: num_features is -1, expected at least 1"),
     (lambda: Dropout(1.5), ValueError, "Dropout: p is 1.5, expected a probability from 0 to 1"),
     (lambda: Sequential(Dense(2, 2), ReLU), TypeError, "Sequential: layer 1 is <class 'xpconv.layers.activation.ReLU'>, expected a Layer; make an instance"),

@@ -71,9 +71,18 @@ class Parameter:
 def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, value: float = 0.0) -> Parameter:
     """A parameter on the active backend, filled with `value`; `layer` is what an error calls the owner."""
     xp = get_xp()
-    if not is_floating(xp.dtype(dtype)):
-        raise DTypeError(f"{layer}: dtype is {dtype}, expected a floating one")
+    _check_floating(layer, xp, dtype)
     return Parameter(xp.full(shape, value, dtype=dtype) if value else xp.zeros(shape, dtype=dtype), name)
+
+
+def _check_floating(where: str, xp: Any, dtype: Any) -> None:
+    try:
+        known = is_floating(xp.dtype(dtype))
+    except TypeError as cause:
+        way = "; NumPy has it after `import ml_dtypes`, for GPUs" if str(dtype) == "bfloat16" else ""
+        raise DTypeError(f"{where}: dtype is {dtype!r}, which is none of {xp.__name__}'s{way}") from cause
+    if not known:
+        raise DTypeError(f"{where}: dtype is {dtype}, expected a floating one")
 
 
 class LoadResult(NamedTuple):
@@ -333,6 +342,11 @@ class Layer(Memory):
         name = type(self).__name__
         if isinstance(state, str | os.PathLike):
             state = _read_safetensors(state)
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"{name}.load_state_dict: state is {type(state).__name__}, expected a mapping of names to "
+                "arrays, such as model.state_dict() gives, or the path of a safetensors file"
+            )
         state = {key: _untorched(value) for key, value in state.items()}
         for prefix, layer in self._walk(""):
             layer._before_load(prefix, state)
@@ -400,8 +414,8 @@ class Layer(Memory):
         xp = get_xp()
         if backend is not None:
             _check_backend(type(self).__name__, backend)
-        if dtype is not None and not is_floating(xp.dtype(dtype)):
-            raise DTypeError(f"{type(self).__name__}.to: dtype is {dtype}, expected a floating one")
+        if dtype is not None:
+            _check_floating(f"{type(self).__name__}.to", xp, dtype)
 
         def move(array: Array) -> Array:
             wanted = dtype if dtype is not None and is_floating(array.dtype) else array.dtype
@@ -465,11 +479,19 @@ class Layer(Memory):
         if channels is not None and x.shape[-axes - 1] != channels:
             raise ShapeError(
                 f"{name}.forward: x has shape {x.shape}, so {x.shape[-axes - 1]} channels, "
-                f"expected {channels} ({why})"
+                f"expected {channels} ({why}){self._meant(x, batched, channels, spatial)}"
             )
         if 0 in x.shape[-axes - 1 :]:
             raise ShapeError(f"{name}.forward: x has shape {x.shape}: only the batch may be empty")
         return (x if batched else x[None]), batched
+
+    def _meant(self, x: Array, batched: bool, channels: int, spatial: str) -> str:
+        """What an error says of images in another order."""
+        if not batched and channels == 1:
+            return f"; this is one image ({x.shape[0]}, {spatial}): for a batch of gray ones give x[:, None]"
+        if x.shape[-1] == channels:
+            return f"; channels come before {spatial}: give numpy.moveaxis(x, -1, {-x.ndim + batched})"
+        return ""
 
     def summary(self, input_shape: tuple[int, ...] | None = None) -> str:
         """A table of the layers: name, layer, number of parameters; with `input_shape`, output shapes too.
