@@ -64,7 +64,7 @@ def pays(
     output = window.output_shape(x_shape[2:])
     tiles = x_shape[0] * prod(-(-n // TILE) for n in output)
     direct = 18 * c * (k + 16) * x_shape[0] * prod(output)
-    return tiles * (72 * c * k + 4500 * c + 2500 * k) + (0 if prepared else 4000) * c * k < 0.85 * direct
+    return tiles * (72 * c * k + 4500 * c + 2500 * k) + (600 if prepared else 4000) * c * k < 0.85 * direct
 
 
 def padding(spatial: tuple[int, ...], window: Window, output: tuple[int, ...]) -> Pairs:
