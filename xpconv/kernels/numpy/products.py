@@ -62,24 +62,28 @@ def multiply(a: Array, b: Array, out: Array) -> None:
 
 
 def products(a: Array, b: Array, out: Array) -> list[Callable[[], Array]]:
-    """The calls that make `out = a @ b` of these arrays, as `multiply` or `multiply_wide` do."""
+    """The calls that `multiply` of these arrays makes."""
     *stack, rows, length = a.shape
     n = b.shape[-1]
-    if stack or rows >= n:
-        count, piece = _pieces(rows, length * n, FEWEST)
-        end = count * piece
-        rest = [(a[..., end:, :], b, out[..., end:, :])] if end < rows else []
-        if count:
-            parts = a[..., :end, :].reshape(*stack, count, piece, length)
-            rest.append((parts, b[..., None, :, :], out[..., :end, :].reshape(*stack, count, piece, n)))
-    else:
-        count, piece = _pieces(n, length * rows, FEWEST)
-        end = count * piece
-        rest = [(a, b[:, end:], out[:, end:])] if end < n else []
-        if count:
-            parts = b[:, :end].reshape(length, count, piece).swapaxes(0, 1)
-            rest.append((a, parts, out[:, :end].reshape(rows, count, piece).swapaxes(0, 1)))
-    return [partial(np.matmul, *operands) for operands in rest]
+    count, piece = _pieces(rows, length * n, FEWEST)
+    end = count * piece
+    operands = [(a[..., end:, :], b, out[..., end:, :])] if end < rows else []
+    if count:
+        parts = a[..., :end, :].reshape(*stack, count, piece, length)
+        operands.append((parts, b[..., None, :, :], out[..., :end, :].reshape(*stack, count, piece, n)))
+    return [partial(np.matmul, *some) for some in operands]
+
+
+def products_wide(a: Array, b: Array, out: Array) -> list[Callable[[], Array]]:
+    """The calls that `multiply_wide` of these arrays makes."""
+    (m, length), columns = a.shape, b.shape[1]
+    count, piece = _pieces(columns, m * length, FEWEST)
+    end = count * piece
+    operands = [(a, b[:, end:], out[:, end:])] if end < columns else []
+    if count:
+        parts = b[:, :end].reshape(length, count, piece).swapaxes(0, 1)
+        operands.append((a, parts, out[:, :end].reshape(m, count, piece).swapaxes(0, 1)))
+    return [partial(np.matmul, *some) for some in operands]
 
 
 def multiply_wide(a: Array, b: Array, out: Array) -> None:

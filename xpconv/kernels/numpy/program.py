@@ -24,12 +24,12 @@ from ..portable import Bounds
 from . import depthwise, memory, threads, winograd
 from .blocks import even, wide
 from .memory import channels_first, channels_last, empty_images, taps_first
-from .products import products
+from .products import products, products_wide
 from .threads import PRODUCTS
 
 Call = Callable[[], Any]
 BLOCK_BYTES = 1 << 20  # of columns
-CHUNK_BYTES = 3 << 23  # of all buffers for a piece of a batch
+CHUNK_BYTES = 1 << 25  # of all buffers for a piece of a batch
 ROW = 8192  # elements of a row with bias
 WIDE = 64  # outputs of a dense layer from which its weight is better transposed
 MOST_COUNTS = 8  # of images, for which programs are kept
@@ -47,6 +47,11 @@ class Value:
         self.step: Step | None = None
         self.array: Array = None
         self.frame: Array = None  # `array` with its margin
+
+    def need(self, padding: Pairs) -> None:
+        """Have at least so much of a margin."""
+        pairs = zip(self.margin, padding, strict=True)
+        self.margin = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in pairs)
 
     def allocate(self, dtype: Any, free: dict[Any, list[Array]]) -> None:
         """Take a frame that is free, or make one."""
@@ -145,7 +150,7 @@ class Program:
             make, padding = self._winograd, winograd.padding((h, w), window, y.shape[1:3])
         else:
             make = self._columns
-        x.margin = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(x.margin, padding, strict=True))
+        x.need(padding)
         return self._add(partial(make, x, weight, window), y, x, bias=bias)
 
     def dense(self, x: Value, weight: Array, bias: Array | None) -> Value | None:
@@ -196,7 +201,11 @@ class Program:
         """As `portable.max_pool`, without winners."""
         if len(x.shape) != 4 or len(window.kernel) != 2:
             return None
-        return self._add(partial(self._max_pool, x, window), Value((x.shape[0], *output, x.shape[3])), x)
+        padding = _seen_by(window, x.shape[1:3], output)
+        if x.step is not None and x.step.bounds is not None and x.step.bounds[0] >= 0:
+            x.need(padding)  # where nothing is below zero, zeros never are the maximum
+        y = Value((x.shape[0], *output, x.shape[3]))
+        return self._add(partial(self._max_pool, x, window, padding), y, x)
 
     def mean(self, x: Value) -> Value | None:
         """Over all pixels: `(n, 1, 1, C)`."""
@@ -411,9 +420,9 @@ class Program:
             m = self._scratch("tiles", part, (size**2, count, k))
             values = self._scratch("transformed", part, (tile**2, count * k))
             calls: list[Call] = [partial(np.copyto, gathered.reshape(tiles.shape), tiles)]
-            calls += products(into, gathered, v)
+            calls += products_wide(into, gathered, v)
             calls += products(v.reshape(size**2, count, c), u, m)
-            calls += products(back, m.reshape(size**2, -1), values)
+            calls += products_wide(back, m.reshape(size**2, -1), values)
             return calls + self._tiles_ending(step, values.reshape(tile, tile, *shape, k), part, first, last)
 
         bytes = 2 * size**2 * (c + k) * n * columns * self.dtype.itemsize
@@ -435,19 +444,16 @@ class Program:
                 calls.append(partial(np.copyto, target, source))
         return calls + step.ending(images, images, slice(first * tile, last * tile))
 
-    def _max_pool(self, x: Value, window: Window, step: Step) -> list[Call]:
+    def _max_pool(self, x: Value, window: Window, padding: Pairs, step: Step) -> list[Call]:
         """Maxima of rows, then of columns."""
-        (n, rows, columns, c), source = step.output.shape, x.array
-        calls: list[Call] = []
-        spans = [(m - 1) * s + d * (k - 1) + 1 for m, k, s, d in zip(
-            (rows, columns), window.kernel, window.stride, window.dilation, strict=True)]  # fmt: skip
-        lows = [lo for lo, _ in window.padding]
-        if any(lows) or any(span > size for span, size in zip(spans, x.shape[1:3], strict=True)):
-            frame = np.full((n, *spans, c), -inf, self.dtype)
-            high = [min(size, span - lo) for size, span, lo in zip(x.shape[1:3], spans, lows, strict=True)]
-            inside = frame[:, lows[0] : lows[0] + high[0], lows[1] : lows[1] + high[1]]
-            calls.append(partial(np.copyto, inside, source[:, : high[0], : high[1]]))
-            source = frame
+        (n, rows, columns, c), calls = step.output.shape, []
+        if all(a <= c and b <= d for (a, b), (c, d) in zip(padding, x.margin, strict=True)):
+            source = x.seen(padding)
+        else:
+            (top, bottom), (left, right) = padding
+            h, w = x.shape[1] + min(0, bottom), x.shape[2] + min(0, right)
+            source = np.full((n, top + h + max(0, bottom), left + w + max(0, right), c), -inf, self.dtype)
+            calls.append(partial(np.copyto, source[:, top : top + h, left : left + w], x.array[:, :h, :w]))
         for axis, (m, k, s, d) in enumerate(
             zip((rows, columns), window.kernel, window.stride, window.dilation, strict=True), start=1
         ):
@@ -470,7 +476,7 @@ class Program:
     ) -> list[Call]:  # fmt: skip
         """The calls of blocks of rows that fit the cache, on as many threads as so much work is worth."""
         self.work += work
-        parts = min(threads.share(work), rows)
+        parts = min(threads.share(work / 4), rows)  # threads that meet at every step are worth less
         ends = [rows * i // parts for i in range(parts + 1)]
         lists = []
         for i, (first, last) in enumerate(itertools.pairwise(ends)):
@@ -518,6 +524,14 @@ class Program:
 def _same(a: Array, b: Array) -> bool:
     """Whether they begin at the same place."""
     return bool(a.ctypes.data == b.ctypes.data)
+
+
+def _seen_by(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Pairs:
+    """The padding up to the last pixel that an output sees; less than 0 where that is inside the image."""
+    return tuple(
+        (lo, (m - 1) * s + d * (k - 1) + 1 - n - lo)
+        for n, m, k, s, (lo, _), d in zip(spatial, output, *window, strict=True)
+    )
 
 
 @lru_cache(maxsize=1024)

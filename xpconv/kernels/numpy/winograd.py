@@ -28,6 +28,7 @@ from .threads import PRODUCTS
 
 TILE, SEEN = 4, 6
 BLOCK_BYTES = 1 << 22
+SUM_BYTES = 1 << 20
 GRAD_BLOCK_BYTES = 1 << 23  # long sums: each adds to 36 matrices (C, K)
 B = np.array(
     [
@@ -64,7 +65,7 @@ def pays(
     output = window.output_shape(x_shape[2:])
     tiles = x_shape[0] * prod(-(-n // TILE) for n in output)
     direct = 18 * c * (k + 16) * x_shape[0] * prod(output)
-    return tiles * (72 * c * k + 4500 * c + 2500 * k) + (0 if prepared else 4000) * c * k < 0.85 * direct
+    return tiles * (72 * c * k + 4500 * c + 2500 * k) + (600 if prepared else 4000) * c * k < 0.85 * direct
 
 
 def padding(spatial: tuple[int, ...], window: Window, output: tuple[int, ...]) -> Pairs:
@@ -99,7 +100,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirr
     out = on_both_axes("A", dtype)
     ending = ending.times(tiles.count[1])
     elements = y.size * 4 * c // PRODUCTS
-    limit = max(BLOCK_BYTES, 2 * u.nbytes)
+    limit = max(BLOCK_BYTES, u.nbytes)
     work = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), limit, elements)
 
     def task(i: int) -> None:
@@ -128,10 +129,14 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
     spread = np.ascontiguousarray(on_both_axes("A", dtype).T)
     elements = grad.size * 4 * c // PRODUCTS
     work = shares(cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements))
-    parts: list[Array] = [None] * len(work)
+    few = max(1, SUM_BYTES // (k * c * dtype.itemsize))  # matrices at once, as what is added takes memory too
+    parts = [np.empty((SEEN**2, k, c), dtype) for _ in work[1:]]
+    parts.insert(
+        0, memory.scratch("kernels", (SEEN**2, k, c), dtype)
+    )  # of these there are none at the same time
 
     def task(i: int) -> None:
-        total = np.zeros((SEEN**2, k, c), dtype)
+        parts[i][...] = 0
         for block in work[i]:
             v = tiles.transformed(block)
             count = v.shape[1]
@@ -141,8 +146,9 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
             tiles.each_output(block, images, values, put=False)
             m = memory.scratch("tiles", (SEEN**2, count, k), dtype)
             multiply_wide(spread, values.reshape(TILE**2, -1), m.reshape(SEEN**2, -1))
-            total += multiply_sum(m, v)
-        parts[i] = total
+            for first in range(0, SEEN**2, few):
+                some = slice(first, first + few)
+                parts[i][some] += multiply_sum(m[some], v[some])
 
     threads.run(task, len(parts), elements)
     for part in parts[1:]:
