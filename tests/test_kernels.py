@@ -15,7 +15,8 @@ from xpconv import kernels
 from xpconv.geometry import Window
 from xpconv.kernels import numpy as engine
 from xpconv.kernels import portable
-from xpconv.kernels.numpy import memory, products, threads
+from xpconv.kernels.numpy import batchlast, memory, products, threads
+from xpconv.kernels.numpy.blocks import Ending
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 
@@ -197,6 +198,100 @@ def test_winograd(n, c, k, spatial, padding, dtype, tolerance):
     compare_convolutions(x, weight, rng.normal(size=k).astype(dtype), window, 1, tolerance)
 
 
+def batch_last(x):
+    """The same values, with the batch last in memory."""
+    return memory.batch_first(np.ascontiguousarray(memory.batch_last(x)))
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_convolutions_with_the_batch_last(data):
+    """Of whatever layout the operands are; in blocks of one row, too."""
+    draw = data.draw
+    axes = draw(st.integers(1, 3))
+    per_axis = lambda strategy: tuple(draw(strategy) for _ in range(axes))
+    window = Window(
+        per_axis(st.integers(1, 3)),
+        per_axis(st.integers(1, 3)),
+        per_axis(st.tuples(st.integers(0, 3), st.integers(0, 3))),
+        per_axis(st.integers(1, 2)),
+    )
+    spatial = per_axis(st.integers(1, 9))
+    output = window.output_shape(spatial)
+    assume(min(output) > 0)
+    dtype = draw(st.sampled_from(["float64", "float32"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    n, c, k = (draw(st.integers(1, 5)) for _ in range(3))
+    layout = draw(st.sampled_from([lambda x: x, batch_last, lambda x: images(rng, x.shape, dtype, True)]))
+    x = layout(rng.normal(size=(n, c, *spatial)).astype(dtype))
+    g = layout(rng.normal(size=(n, k, *output)).astype(dtype))
+    weight = rng.normal(size=(k, c, *window.kernel)).astype(dtype)
+    bias = rng.normal(size=k).astype(dtype) if draw(st.booleans()) else None
+    bounds = draw(st.sampled_from([None, (0.0, None), (-0.5, 0.5)]))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("COLUMN_BYTES", "SHARED_BYTES"):
+            patch.setattr(batchlast, name, draw(st.sampled_from([1, 1 << 20])))
+        y = batchlast.conv(x, weight, window, Ending(bias, bounds))
+        same(y, portable.conv(np, x, weight, window, 1, bias, bounds=bounds))
+        dw = batchlast.weight_grad(g, x, weight.shape, window)
+        same(dw, portable.conv_weight_grad(np, g, x, weight.shape, window, 1))
+        dx = batchlast.input_grad(g, weight, x.shape, window)
+        same(dx, portable.conv_input_grad(np, g, weight, x.shape, window, 1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("n", "c", "k", "size", "kernel", "way"),
+    [
+        (32, 1, 6, 28, 5, "batch_last"),
+        (32, 6, 16, 14, 5, "batch_last"),
+        (32, 3, 8, 16, 3, "batch_last"),
+        (16, 1, 6, 28, 5, "packed"),
+        (32, 8, 32, 14, 3, "columns"),
+        (32, 64, 64, 16, 3, "winograd"),
+        (32, 8, 8, 16, 1, "columns"),
+    ],
+)
+def test_convolutions_of_images_with_the_batch_last(n, c, k, size, kernel, way, dtype):
+    """The way goes by shapes; each takes images in this layout, of a layer with few channels before."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, c, size, size)).astype(dtype)
+    weight = rng.normal(size=(k, c, kernel, kernel)).astype(dtype)
+    window = Window((kernel,) * 2, (1, 1), ((1, 1), (1, 1)), (1, 1))
+    assert engine.algorithm(np, x.shape, x.dtype, weight.shape, window, 1) == way
+    compare_convolutions(batch_last(x), weight, None, window, 1, 1e-4 if dtype == "float32" else None)
+    y = portable.conv(np, x, weight, window, 1)
+    g = batch_last(rng.normal(size=y.shape).astype(dtype))
+    dw = engine.conv_weight_grad(np, g, x, weight.shape, window, 1)
+    same(dw, portable.conv_weight_grad(np, g, x, weight.shape, window, 1), 1e-4)
+    dx = engine.conv_input_grad(np, g, weight, x.shape, window, 1)
+    same(dx, portable.conv_input_grad(np, g, weight, x.shape, window, 1), 1e-4)
+
+
+def test_the_batch_stays_last():
+    """Through ReLU, pooling and BatchNorm, and on the way back."""
+    x, g = (batch_last(np.random.default_rng(i).normal(size=(32, 3, 8, 8))) for i in range(2))
+    assert memory.is_batch_last(x)
+    assert not any(
+        memory.is_batch_last(images(np.random.default_rng(0), s, "float32", last))
+        for last in (True, False)
+        for s in [(4, 3, 5, 6), (1, 3, 5, 6), (4, 1, 5, 6), (4, 3, 1, 1), (4, 3)]
+    )
+    window = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    y, winner = engine.max_pool(np, x, window, (4, 4))
+    mean, var = engine.statistics(np, x)
+    given = x, mean, 1 / np.sqrt(var + 1e-5)
+    z = engine.batch_norm(np, *given, None, None, (0.0, None))
+    for array in (
+        engine.conv(np, x, np.ones((4, 3, 3, 3)), window._replace(kernel=(3, 3)), 1),
+        engine.clip(np, x, 0.0, None), engine.clip_backward(np, np.ascontiguousarray(g), x, 0.0, None),
+        engine.add(np, g, x), y, winner, engine.max_pool_input_grad(np, y, winner, x.shape, window),
+        engine.sum_pool(np, x, window, (4, 4)), engine.sum_pool_input_grad(np, y, x.shape, window), z,
+        engine.batch_norm_backward(np, np.ascontiguousarray(g), *given, None, True, True, z, (0.0, None))[0],
+    ):  # fmt: skip
+        assert memory.is_batch_last(array)
+
+
 @settings(max_examples=100)
 @given(data=st.data())
 def test_pools_drawn(data):
@@ -216,6 +311,8 @@ def test_pools_drawn(data):
     x = images(rng, (draw(st.integers(0, 3)), 3, *spatial), dtype, draw(st.booleans()))
     if draw(st.booleans()):
         x = rng.choice(np.array([-1, 0, 1, np.nan, np.inf, -np.inf], dtype), x.shape)
+    turned = batch_last if draw(st.booleans()) else lambda x: x
+    x = turned(x)
     with np.errstate(invalid="ignore"):
         y, winner = portable.max_pool(np, x, window, output)
         ours = engine.max_pool(np, x, window, output)
@@ -224,28 +321,30 @@ def test_pools_drawn(data):
     for way in (engine, portable):
         np.testing.assert_array_equal(way.max_pool(np, x, window, output, winners=False)[0], y)
     g = images(rng, y.shape, dtype, draw(st.booleans()))
+    g, winner = turned(g), turned(winner)
     same(
         engine.max_pool_input_grad(np, g, winner, x.shape, window),
         portable.max_pool_input_grad(np, g, winner, x.shape, window), 1e-3 if dtype == "float16" else None,
     )  # fmt: skip
     if dtype != "float16":
-        x = images(rng, x.shape, dtype, draw(st.booleans()))
+        x = turned(images(rng, x.shape, dtype, draw(st.booleans())))
         same(engine.sum_pool(np, x, window, output), portable.sum_pool(np, x, window, output))
         args = g, x.shape, window
         same(engine.sum_pool_input_grad(np, *args), portable.sum_pool_input_grad(np, *args))
 
 
 @pytest.mark.parametrize("centre", [2.0, 50.0])
-@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("layout", ["channels-last", "channels-first", "batch-last"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
     "shape", [(8, 5, 7, 9), (64, 32, 24, 24), (100, 7), (3, 4, 300), (0, 4, 3), (1, 1, 1)]
 )
-def test_batch_normalisation(shape, channels_last, dtype, centre):
+def test_batch_normalisation(shape, layout, dtype, centre):
     """With means near and far: either way rounds as the portable one does."""
     rng = np.random.default_rng(0)
-    x = images(rng, shape, dtype, channels_last) * 3 + centre
-    g = images(rng, shape, dtype, not channels_last)
+    x = images(rng, shape, dtype, layout == "channels-last") * 3 + centre
+    x = batch_last(x) if layout == "batch-last" else x
+    g = images(rng, shape, dtype, layout == "channels-first")
     mean, var = portable.statistics(np, x)
     same(engine.statistics(np, x), (mean, var), TOLERANCE[dtype] / 2)
     same(engine.channel_sum(np, x), portable.channel_sum(np, x), TOLERANCE[dtype])
@@ -261,14 +360,15 @@ def test_batch_normalisation(shape, channels_last, dtype, centre):
             assert engine.batch_norm_backward(np, *args[:-1], False)[0] is None
 
 
+@pytest.mark.parametrize("turned", [batch_last, lambda x: x])
 @pytest.mark.parametrize("bounds", [(0.0, None), (-0.5, 0.75)])
 @pytest.mark.parametrize("centre", [2.0, 50.0])
 @pytest.mark.parametrize("shape", [(8, 5, 7, 9), (64, 32, 24, 24), (100, 7), (0, 4, 3)])
-def test_batch_normalisation_cut_off(shape, centre, bounds):
+def test_batch_normalisation_cut_off(shape, centre, bounds, turned):
     """One after the other gives the same bits forward, and the same gradients; inputs stay as they are."""
     rng = np.random.default_rng(0)
     x, g = (images(rng, shape, "float32", True) for _ in range(2))
-    x += np.float32(centre)
+    x = turned(x + np.float32(centre))
     mean, var = portable.statistics(np, x)
     given = x, mean, 1 / np.sqrt(var + 1e-5)
     weight, bias = rng.normal(size=(2, shape[1])).astype("float32")

@@ -2,6 +2,7 @@
 
 - `depthwise`: sums of products, where every channel has a kernel of its own;
 - `winograd`: 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
+- `batch_last`: few channels both ways, many images;
 - `packed`: few output channels, several pixels at once;
 - `columns`: im2col by blocks, all else;
 - `portable`: few input channels a group, and depthwise floats of two bytes.
@@ -19,7 +20,7 @@ from ...backend import Array
 from ...geometry import Window
 from .. import is_exact, portable
 from ..portable import Bounds
-from . import columns, depthwise, memory, packed, winograd
+from . import batchlast, columns, depthwise, memory, packed, winograd
 from .blocks import Ending
 
 
@@ -57,6 +58,8 @@ def _choice(
         wanted == "winograd" or (free and winograd.pays(x_shape, weight_shape, window))
     ):
         return "winograd"
+    if batchlast.pays(x_shape, dtype, weight_shape, window, groups):
+        return "batch_last"
     output = window.output_shape(x_shape[2:])
     large = x_shape[0] * weight_shape[0] * prod(output) >= 1 << 15
     if free and groups == 1 and large and packed.pixels(weight_shape, window, output) > 1:
@@ -75,11 +78,15 @@ def conv(
     bounds: Bounds = None,
 ) -> Array:
     """As `portable.conv`."""
-    y = memory.empty_images((x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:])), x.dtype)
-    if not y.size:
-        return y
+    shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
     way = algorithm(xp, x.shape, x.dtype, weight.shape, window, groups, wanted)
     ending = Ending(bias, bounds)
+    if way == "batch_last" and prod(shape):
+        return batchlast.conv(x, weight, window, ending)
+    x = memory.not_batch_last(x)
+    y = memory.empty_images(shape, x.dtype)
+    if not y.size:
+        return y
     if way == "depthwise":
         return depthwise.conv(x, weight, window, y, ending)
     if way == "winograd":
@@ -114,6 +121,9 @@ def conv_weight_grad(
         return depthwise.weight_grad(grad, x, weight_shape, window)
     if way == "winograd":
         return winograd.weight_grad(grad, x, weight_shape, window)
+    if way == "batch_last":
+        return batchlast.weight_grad(grad, x, weight_shape, window)
+    grad, x = memory.not_batch_last(grad), memory.not_batch_last(x)
     if way == "packed":
         b = packed.pixels(weight_shape, window, grad.shape[2:])
         return packed.weight_grad(grad, x, weight_shape, window, b)
@@ -134,6 +144,9 @@ def conv_input_grad(
     """As `portable.conv_input_grad`; at stride 1 a convolution of the gradient with the mirrored kernel."""
     if not grad.size or 0 in x_shape:
         return np.zeros(x_shape, grad.dtype)
+    if algorithm(xp, x_shape, grad.dtype, weight.shape, window, groups, wanted) == "batch_last":
+        return batchlast.input_grad(grad, weight, x_shape, window)
+    grad = memory.not_batch_last(grad)
     if groups > 1 and weight.shape[1] == 1:
         if depthwise.fits(weight.shape, groups, grad.dtype) and not is_exact():
             return depthwise.input_grad(grad, weight, x_shape, window)

@@ -98,6 +98,35 @@ def channels_first(x: Array) -> Array:
     return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
+def batch_last(x: Array) -> Array:
+    """`(N, C, *S)` as `(C, *S, N)`."""
+    return x.transpose(*range(1, x.ndim), 0)
+
+
+def batch_first(x: Array) -> Array:
+    """`(C, *S, N)` as `(N, C, *S)`."""
+    return x.transpose(x.ndim - 1, *range(x.ndim - 1))
+
+
+def is_batch_last(x: Array) -> bool:
+    """Whether `x (N, C, *S)` is `(C, *S, N)` in memory, and not channels-last or in order as well."""
+    return (
+        x.ndim > 2
+        and batch_last(x).flags.c_contiguous
+        and not x.flags.c_contiguous
+        and not channels_last(x).flags.c_contiguous
+    )
+
+
+def not_batch_last(x: Array) -> Array:
+    """`x`, as a channels-last copy if its batch is last."""
+    if not is_batch_last(x):
+        return x
+    y = empty_images(x.shape, x.dtype)
+    y[...] = x
+    return y
+
+
 def taps_first(weight: Array) -> Array:
     """`(K, C, *R)` as `(*R, C, K)`."""
     return weight.transpose(*range(2, weight.ndim), 1, 0)

@@ -13,7 +13,7 @@ from .. import portable
 from ..portable import Bounds
 from . import memory, threads
 from .blocks import Block, Ending, cut, shares, wide
-from .memory import channels_last
+from .memory import batch_first, batch_last, channels_last, is_batch_last
 from .pointwise import masked
 
 BLOCK_BYTES = 1 << 22
@@ -24,22 +24,45 @@ WIDTH = 8192  # elements: rows of several pixels side by side, as NumPy's loops 
 
 
 class Rows(NamedTuple):
-    """An `(N, C, *S)` array as rows of `repeat` pixels with all their channels."""
+    """An `(N, C, *S)` array as rows of `repeat` pixels with all their channels.
+
+    If the batch is last in memory they are a matrix' columns, of one pixel of one image each.
+    """
 
     matrix: Array
     repeat: int
+    turned: bool = False
+
+    def part(self, rows: slice) -> Array:
+        """Some rows, as they lie in the matrix."""
+        return self.matrix[:, rows] if self.turned else self.matrix[rows]
 
     def wide(self, *values: Array) -> Array:
         """Some `(C,)`, for every pixel of a row, in the dtype of the matrix."""
-        narrow = np.empty((len(values), self.matrix.shape[1] // self.repeat), self.matrix.dtype)
+        narrow = np.empty((len(values), values[0].size), self.matrix.dtype)
         for row, value in zip(narrow, values, strict=True):
             row[...] = value
-        return wide(narrow, self.repeat)
+        return narrow[:, :, None] if self.turned else wide(narrow, self.repeat)
+
+    def sums(self, part: Array) -> Array:
+        """Over the rows of a part, as many as a row has elements."""
+        return part.sum(axis=1) if self.turned else _ones(part.shape[0], part.dtype) @ part
+
+    def products(self, a: Array, b: Array) -> Array:
+        """Sums over the rows of two parts' products."""
+        return np.einsum("ij,ij->i" if self.turned else "ij,ij->j", a, b)
 
     def narrow(self, sums: Array) -> Array:
         """Sums of a row's elements `(…, C·repeat)` as sums of channels `(…, C)`, float64."""
         parts = sums.astype("float64", copy=False)
         return parts.reshape(*sums.shape[:-1], self.repeat, -1).sum(axis=-2) if self.repeat > 1 else parts
+
+    def cut(self, most: int = 0) -> list[Block]:
+        """Blocks for the cache; of at most so many rows."""
+        matrix = self.matrix.T if self.turned else self.matrix
+        row = matrix.shape[1] * matrix.itemsize
+        most *= WIDTH // matrix.shape[1] if self.turned else 1
+        return cut(1, matrix.shape[0], row, min(BLOCK_BYTES, most * row or BLOCK_BYTES), matrix.size)
 
 
 def narrow(x: Array) -> bool:
@@ -47,8 +70,10 @@ def narrow(x: Array) -> bool:
     return not x.size or x.dtype.itemsize == 2
 
 
-def rows_of(x: Array) -> Rows:
-    """A view where memory is channels-last, else a copy."""
+def rows_of(x: Array, like: Array | None = None) -> Rows:
+    """A view where memory is as that of `like`, channels-last or batch-last, else a copy."""
+    if is_batch_last(x if like is None else like):
+        return Rows(np.ascontiguousarray(batch_last(x)).reshape(x.shape[1], -1), 1, True)
     last = channels_last(x)
     if not last.flags.c_contiguous:
         copy = memory.empty(last.shape, x.dtype)
@@ -69,11 +94,11 @@ def channel_sum(xp: Any, x: Array) -> Array:
     if narrow(x) or x.size < SMALL:
         return portable.channel_sum(xp, x)
     rows = rows_of(x)
-    work = _cut(rows, ROWS)
+    work = rows.cut(ROWS)
     parts: list[Any] = [None] * len(work)
 
     def task(i: int) -> None:
-        parts[i] = rows.narrow(_column_sums(rows.matrix[work[i].rows]))
+        parts[i] = rows.narrow(rows.sums(rows.part(work[i].rows)))
 
     threads.run(task, len(work), x.size)
     return sum(parts)
@@ -95,17 +120,17 @@ def _centred_statistics(x: Array) -> tuple[Array, Array]:
     The blocks' means and sums of squares are put together by the formula of Chan, Golub and LeVeque (1983).
     """
     rows = rows_of(x)
-    work = _cut(rows, ROWS)
+    work = rows.cut(ROWS)
     parts: list[Any] = [None] * len(work)
 
     def task(i: int) -> None:
-        block = rows.matrix[work[i].rows]
-        count = block.shape[0] * rows.repeat
-        mean = (rows.narrow(_column_sums(block)) / count).astype(x.dtype)
+        block = rows.part(work[i].rows)
+        count = block.size // x.shape[1]
+        mean = (rows.narrow(rows.sums(block)) / count).astype(x.dtype)
         rest = memory.scratch("centred", block.shape, x.dtype)
         np.subtract(block, rows.wide(mean)[0], out=rest)
-        low = rows.narrow(_column_sums(rest)) / count  # what rounding left in the mean
-        squares = rows.narrow(np.einsum("ij,ij->j", rest, rest))
+        low = rows.narrow(rows.sums(rest)) / count  # what rounding left in the mean
+        squares = rows.narrow(rows.products(rest, rest))
         parts[i] = count, mean + low, squares - count * low**2
 
     threads.run(task, len(work), x.size)
@@ -123,18 +148,18 @@ def _sums(a: Rows, b: Rows, before: Callable[[slice], None] | None = None) -> Ar
 
     `before` makes some rows of `a`.
     """
-    runs = shares(_cut(a, ROWS))
+    runs = shares(a.cut(ROWS))
     parts: list[Any] = [None] * len(runs)
 
     def task(i: int) -> None:
-        total = np.zeros((2, a.matrix.shape[1]))
+        total = np.zeros((2, a.matrix.shape[0 if a.turned else 1]))
         sums, products = total
         for block in runs[i]:
             if before is not None:
                 before(block.rows)
-            part = a.matrix[block.rows]
-            np.add(sums, _column_sums(part), out=sums)
-            np.add(products, np.einsum("ij,ij->j", part, b.matrix[block.rows]), out=products)
+            part = a.part(block.rows)
+            np.add(sums, a.sums(part), out=sums)
+            np.add(products, a.products(part, b.part(block.rows)), out=products)
         parts[i] = a.narrow(total)
 
     threads.run(task, len(runs), a.matrix.size)
@@ -153,17 +178,17 @@ def batch_norm(
     """As `portable.batch_norm`, as `x · scale + shift` where the mean is not far from 0."""
     if narrow(x) or _far(mean, inv_std):
         return portable.batch_norm(xp, x, mean, inv_std, weight, bias, bounds)
-    y = memory.empty_images(x.shape, x.dtype)
+    y = _empty_like(x)
     rows, into = rows_of(x), rows_of(y)
     scale = inv_std if weight is None else inv_std * weight
     shift = -mean * scale if bias is None else bias - mean * scale
     factor, offset = rows.wide(scale, shift)
     ending = Ending(offset, bounds)
-    work = _cut(rows)
+    work = rows.cut()
 
     def task(i: int) -> None:
-        out = into.matrix[work[i].rows]
-        np.multiply(rows.matrix[work[i].rows], factor, out=out)
+        out = into.part(work[i].rows)
+        np.multiply(rows.part(work[i].rows), factor, out=out)
         ending.finish(out)
 
     threads.run(task, len(work), x.size)
@@ -190,14 +215,14 @@ def batch_norm_backward(
         return portable.batch_norm_backward(
             xp, grad, x, mean, inv_std, weight, from_batch, input_grad, y, bounds
         )
-    dx = memory.empty_images(x.shape, x.dtype)
-    rows, kept, into = rows_of(grad), rows_of(x), rows_of(dx)
+    dx = _empty_like(x)
+    rows, kept, into = rows_of(grad, x), rows_of(x), rows_of(dx)
     before = None
     if bounds is not None:
-        given, seen, (low, high), rows = rows, rows_of(y), bounds, into
+        given, seen, (low, high), rows = rows, rows_of(y, x), bounds, into
 
         def before(part: slice) -> None:
-            masked(given.matrix[part], seen.matrix[part], low, high, into.matrix[part])
+            masked(given.part(part), seen.part(part), low, high, into.part(part))
 
     dbias, products = _sums(rows, kept, before)
     dweight = (products - mean * dbias) * inv_std
@@ -206,17 +231,16 @@ def batch_norm_backward(
     scale = inv_std if weight is None else inv_std * weight
     slope = inv_std * dweight / -(x.size // x.shape[1])
     a, b, c = rows.wide(scale, slope, dbias / -(x.size // x.shape[1]) - mean * slope)
-    work = _cut(rows)
+    work = rows.cut()
 
     def task(i: int) -> None:
         block = work[i].rows
-        out = into.matrix[block]
+        out, part = into.part(block), rows.part(block)
         if not from_batch:
-            np.multiply(rows.matrix[block], a, out=out)
+            np.multiply(part, a, out=out)
             return
-        part = rows.matrix[block]
         total = memory.scratch("total", out.shape, out.dtype) if rows is into else out
-        np.multiply(kept.matrix[block], b, out=total)
+        np.multiply(kept.part(block), b, out=total)
         np.add(total, c, out=total)
         np.add(total, part, out=total)
         np.multiply(total, a, out=out)
@@ -230,17 +254,13 @@ def _far(mean: Array, inv_std: Array) -> bool:
     return bool((np.abs(mean) * inv_std).max() > CLOSE)
 
 
-def _column_sums(block: Array) -> Array:
-    return _ones(block.shape[0], block.dtype) @ block
-
-
 @functools.lru_cache(maxsize=64)
 def _ones(count: int, dtype: Any) -> Array:
     return np.ones(count, dtype)
 
 
-def _cut(rows: Rows, most: int = 0) -> list[Block]:
-    """Blocks for the cache; of at most so many rows."""
-    matrix = rows.matrix
-    row = matrix.shape[1] * matrix.itemsize
-    return cut(1, matrix.shape[0], row, min(BLOCK_BYTES, most * row or BLOCK_BYTES), matrix.size)
+def _empty_like(x: Array) -> Array:
+    """Images with the batch last in memory, if it is in `x`, else channels-last."""
+    if is_batch_last(x):
+        return batch_first(memory.empty(batch_last(x).shape, x.dtype))
+    return memory.empty_images(x.shape, x.dtype)

@@ -1,4 +1,7 @@
-"""Pooling by taps, over blocks of images."""
+"""Pooling by taps, over blocks of images.
+
+Images whose batch is last in memory are, with batch and channels in each other's place, channels-last ones.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from ...geometry import Window
 from .. import portable
 from . import memory, threads
 from .blocks import ALL, Block, Frame, cut
-from .memory import channels_last
+from .memory import channels_last, is_batch_last
 
 BLOCK_BYTES = 1 << 22
 
@@ -28,6 +31,9 @@ def max_pool(
     """
     if not x.size or prod(window.kernel) >= 255:
         return portable.max_pool(xp, x, window, output, winners)
+    if is_batch_last(x):
+        y, winner = max_pool(xp, x.swapaxes(0, 1), window, output, winners)
+        return y.swapaxes(0, 1), None if winner is None else winner.swapaxes(0, 1)
     y = memory.empty_images((*x.shape[:2], *output), x.dtype)
     images, best = channels_last(x), channels_last(y)
     original = window
@@ -105,6 +111,9 @@ def max_pool_input_grad(
     xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window
 ) -> Array:
     """As `portable.max_pool_input_grad`."""
+    if is_batch_last(winner):
+        grad, winner = grad.swapaxes(0, 1), winner.swapaxes(0, 1)
+        return max_pool_input_grad(xp, grad, winner, _swapped(x_shape), window).swapaxes(0, 1)
     dx = memory.empty_images(x_shape, grad.dtype)
     into, g, who = (channels_last(a) for a in (dx, grad, winner))
     taps = window.taps(x_shape[2:], grad.shape[2:])
@@ -149,6 +158,8 @@ def max_pool_input_grad(
 
 def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Array:
     """As `portable.sum_pool`."""
+    if is_batch_last(x):
+        return sum_pool(xp, x.swapaxes(0, 1), window, output).swapaxes(0, 1)
     y = memory.empty_images((*x.shape[:2], *output), x.dtype)
     images, total = channels_last(x), channels_last(y)
     taps = window.taps(x.shape[2:], output)
@@ -167,6 +178,8 @@ def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Arra
 
 def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
     """As `portable.sum_pool_input_grad`."""
+    if is_batch_last(grad):
+        return sum_pool_input_grad(xp, grad.swapaxes(0, 1), _swapped(x_shape), window).swapaxes(0, 1)
     dx = memory.empty_images(x_shape, grad.dtype)
     into, g = channels_last(dx), channels_last(grad)
     taps = window.taps(x_shape[2:], grad.shape[2:])
@@ -181,6 +194,10 @@ def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: 
 
     threads.run(task, len(work), dx.size)
     return dx
+
+
+def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[1], shape[0], *shape[2:])
 
 
 def _cut(x: Array) -> list[Block]:
