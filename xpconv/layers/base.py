@@ -6,93 +6,22 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from traceback import clear_frames
-from typing import Any, ClassVar, NamedTuple, TypeGuard, TypeVar
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating, use_backend
-from ..errors import BackendError, DTypeError, LayerError, OutOfMemoryError, ShapeError, StateDictError
-from .memory import Memory, called, next_serial
+from ..errors import BackendError, LayerError, OutOfMemoryError, StateDictError
+from .checks import Checks
+from .memory import called, next_serial
+from .parameter import Parameter as Parameter
+from .parameter import check_floating
+from .parameter import new_parameter as new_parameter
+from .state import LoadResult, read_safetensors, untorched
 
 Self = TypeVar("Self", bound="Layer")
 Kind = TypeVar("Kind", bound="Layer")
 
 
-class Parameter:
-    """An array to be learned, and its gradient.
-
-    `data` is the array, `grad` the sum of the gradients since the last `zero_grad` (None before the
-    first), `name` what the layer calls it.
-
-    Example:
-        >>> import xpconv
-        >>> xpconv.Dense(3, 2).weight
-        Parameter('weight', shape=(2, 3), float32, numpy)
-    """
-
-    __slots__ = ("data", "grad", "name")
-
-    def __init__(self, data: Array, name: str = "") -> None:
-        self.data = data
-        self.grad: Array | None = None
-        self.name = name
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of `data`."""
-        shape: tuple[int, ...] = self.data.shape
-        return shape
-
-    @property
-    def size(self) -> int:
-        """Number of elements of `data`."""
-        return int(self.data.size)
-
-    @property
-    def dtype(self) -> Any:
-        """Dtype of `data`."""
-        return self.data.dtype
-
-    def accumulate(self, grad: Array) -> None:
-        """Add `grad` to `self.grad`: an array of its own, not a view of `grad_output`, as it is kept."""
-        if self.grad is None:
-            self.grad = grad
-        else:
-            self.grad += grad
-
-    def _make_writable(self) -> None:
-        """Copy `data` where a fused model made it read-only."""
-        if not getattr(self.data.flags, "writeable", True):
-            self.data = self.data.copy(order="K")
-
-    def __repr__(self) -> str:
-        owner = backend_of(self.data).name
-        return f"Parameter({self.name!r}, shape={self.shape}, {self.data.dtype}, {owner})"
-
-
-def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, value: float = 0.0) -> Parameter:
-    """A parameter on the active backend, filled with `value`; `layer` is what an error calls the owner."""
-    xp = get_xp()
-    _check_floating(layer, xp, dtype)
-    return Parameter(xp.full(shape, value, dtype=dtype) if value else xp.zeros(shape, dtype=dtype), name)
-
-
-def _check_floating(where: str, xp: Any, dtype: Any) -> None:
-    try:
-        known = is_floating(xp.dtype(dtype))
-    except TypeError as cause:
-        way = "; NumPy has it after `import ml_dtypes`, for GPUs" if str(dtype) == "bfloat16" else ""
-        raise DTypeError(f"{where}: dtype is {dtype!r}, which is none of {xp.__name__}'s{way}") from cause
-    if not known:
-        raise DTypeError(f"{where}: dtype is {dtype}, expected a floating one")
-
-
-class LoadResult(NamedTuple):
-    """What `load_state_dict(strict=False)` left undone."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class Layer(Memory):
+class Layer(Checks):
     """Base of all layers. A layer of your own needs `forward` and `backward`:
 
     - `forward(x)` ends with `return self.keep(y, …)`, giving `keep` what backward will need;
@@ -341,13 +270,13 @@ class Layer(Memory):
         """
         name = type(self).__name__
         if isinstance(state, str | os.PathLike):
-            state = _read_safetensors(state)
+            state = read_safetensors(state)
         if not isinstance(state, Mapping):
             raise TypeError(
                 f"{name}.load_state_dict: state is {type(state).__name__}, expected a mapping of names to "
                 "arrays, such as model.state_dict() gives, or the path of a safetensors file"
             )
-        state = {key: _untorched(value) for key, value in state.items()}
+        state = {key: untorched(value) for key, value in state.items()}
         for prefix, layer in self._walk(""):
             layer._before_load(prefix, state)
         own = self._state()
@@ -415,7 +344,7 @@ class Layer(Memory):
         if backend is not None:
             _check_backend(type(self).__name__, backend)
         if dtype is not None:
-            _check_floating(f"{type(self).__name__}.to", xp, dtype)
+            check_floating(f"{type(self).__name__}.to", xp, dtype)
 
         def move(array: Array) -> Array:
             wanted = dtype if dtype is not None and is_floating(array.dtype) else array.dtype
@@ -430,68 +359,6 @@ class Layer(Memory):
                 if getattr(layer, name) is not None:
                     setattr(layer, name, move(getattr(layer, name)))
         return self
-
-    # --- the door ----------------------------------------------------------------------------------
-
-    def _enter(self, x: Array, *parameters: Parameter | Array | None, or_narrower: bool = False) -> Any:
-        """Check that `x` is a floating array on the parameters' backend and of their dtype; return `xp`.
-
-        With `or_narrower` it may be float16 or bfloat16 where they are float32.
-        """
-        name = type(self).__name__
-        try:
-            owner = backend_of(x)
-        except BackendError as error:
-            raise BackendError(f"{name}.forward: x: {error}") from None
-        for parameter in parameters:
-            if parameter is None:
-                continue
-            data = parameter.data if isinstance(parameter, Parameter) else parameter
-            if backend_of(data) is not owner:
-                other = backend_of(data).name
-                raise BackendError(
-                    f"{name}.forward: x is {owner.name} but its parameters are {other}; call "
-                    f"layer.to({owner.name!r}) or xpconv.asarray(x, backend={other!r})"
-                )
-            narrower = or_narrower and data.dtype == "float32" and x.dtype.itemsize == 2
-            if x.dtype != data.dtype and is_floating(x.dtype) and not narrower:
-                raise DTypeError(
-                    f"{name}.forward: x is {x.dtype} but the parameters are {data.dtype}; use "
-                    f"x.astype('{data.dtype}') or layer.to(dtype='{x.dtype}')"
-                )
-        if not is_floating(x.dtype):
-            raise DTypeError(
-                f"{name}.forward: x is {x.dtype}, expected floating point; convert it, e.g. images 0…255 "
-                "with x.astype('float32') / 255"
-            )
-        return owner.xp
-
-    def _images(self, x: Array, axes: int, channels: int | None = None, why: str = "") -> tuple[Array, bool]:
-        """Check rank and channels of images; return them batched, and whether they were."""
-        name = type(self).__name__
-        spatial = {1: "L", 2: "H, W", 3: "D, H, W"}[axes]
-        if x.ndim not in (axes + 1, axes + 2):
-            c = "C" if channels is None else channels
-            raise ShapeError(
-                f"{name}.forward: x has shape {x.shape}, expected (N, {c}, {spatial}) or ({c}, {spatial})"
-            )
-        batched = x.ndim == axes + 2
-        if channels is not None and x.shape[-axes - 1] != channels:
-            raise ShapeError(
-                f"{name}.forward: x has shape {x.shape}, so {x.shape[-axes - 1]} channels, "
-                f"expected {channels} ({why}){self._meant(x, batched, channels, spatial)}"
-            )
-        if 0 in x.shape[-axes - 1 :]:
-            raise ShapeError(f"{name}.forward: x has shape {x.shape}: only the batch may be empty")
-        return (x if batched else x[None]), batched
-
-    def _meant(self, x: Array, batched: bool, channels: int, spatial: str) -> str:
-        """What an error says of images in another order."""
-        if not batched and channels == 1:
-            return f"; this is one image ({x.shape[0]}, {spatial}): for a batch of gray ones give x[:, None]"
-        if x.shape[-1] == channels:
-            return f"; channels come before {spatial}: give numpy.moveaxis(x, -1, {-x.ndim + batched})"
-        return ""
 
     def summary(self, input_shape: tuple[int, ...] | None = None) -> str:
         """A table of the layers: name, layer, number of parameters; with `input_shape`, output shapes too.
@@ -584,33 +451,6 @@ def arguments(*positional: Any, **named: tuple[Any, Any]) -> str:
 
     changed = {k: short(v) for k, (v, default) in named.items() if short(v) != short(default)}
     return ", ".join([*map(repr, positional), *(f"{k}={v!r}" for k, v in changed.items())])
-
-
-def _read_safetensors(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    try:
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise ImportError(
-            f'load_state_dict({str(path)!r}) needs safetensors: pip install "xpconv[safetensors]"'
-        ) from error
-    try:
-        arrays: dict[str, Any] = load_file(path)
-    except OSError:
-        raise
-    except Exception as error:  # safetensors' own, which is no ValueError
-        raise StateDictError(
-            f"load_state_dict({str(path)!r}): this is no safetensors file ({error}); read others first: "
-            "load_state_dict(np.load(path)), or load_state_dict(torch.load(path, weights_only=True))"
-        ) from error
-    return arrays
-
-
-def _untorched(value: Any) -> Any:
-    """A PyTorch tensor as one that NumPy can read, which has no bfloat16; all else as it is."""
-    if not hasattr(value, "detach"):
-        return value
-    value = value.detach().cpu()
-    return value.float() if str(value.dtype) == "torch.bfloat16" else value
 
 
 def _check_backend(layer: str, name: Any) -> None:

@@ -1,0 +1,74 @@
+"""The door of a layer: what it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array, backend_of, is_floating
+from ..errors import BackendError, DTypeError, ShapeError
+from .memory import Memory
+from .parameter import Parameter
+
+
+class Checks(Memory):
+    """Base of layers, with the checks of inputs that their `forward` begins with."""
+
+    def _enter(self, x: Array, *parameters: Parameter | Array | None, or_narrower: bool = False) -> Any:
+        """Check that `x` is a floating array on the parameters' backend and of their dtype; return `xp`.
+
+        With `or_narrower` it may be float16 or bfloat16 where they are float32.
+        """
+        name = type(self).__name__
+        try:
+            owner = backend_of(x)
+        except BackendError as error:
+            raise BackendError(f"{name}.forward: x: {error}") from None
+        for parameter in parameters:
+            if parameter is None:
+                continue
+            data = parameter.data if isinstance(parameter, Parameter) else parameter
+            if backend_of(data) is not owner:
+                other = backend_of(data).name
+                raise BackendError(
+                    f"{name}.forward: x is {owner.name} but its parameters are {other}; call "
+                    f"layer.to({owner.name!r}) or xpconv.asarray(x, backend={other!r})"
+                )
+            narrower = or_narrower and data.dtype == "float32" and x.dtype.itemsize == 2
+            if x.dtype != data.dtype and is_floating(x.dtype) and not narrower:
+                raise DTypeError(
+                    f"{name}.forward: x is {x.dtype} but the parameters are {data.dtype}; use "
+                    f"x.astype('{data.dtype}') or layer.to(dtype='{x.dtype}')"
+                )
+        if not is_floating(x.dtype):
+            raise DTypeError(
+                f"{name}.forward: x is {x.dtype}, expected floating point; convert it, e.g. images 0…255 "
+                "with x.astype('float32') / 255"
+            )
+        return owner.xp
+
+    def _images(self, x: Array, axes: int, channels: int | None = None, why: str = "") -> tuple[Array, bool]:
+        """Check rank and channels of images; return them batched, and whether they were."""
+        name = type(self).__name__
+        spatial = {1: "L", 2: "H, W", 3: "D, H, W"}[axes]
+        if x.ndim not in (axes + 1, axes + 2):
+            c = "C" if channels is None else channels
+            raise ShapeError(
+                f"{name}.forward: x has shape {x.shape}, expected (N, {c}, {spatial}) or ({c}, {spatial})"
+            )
+        batched = x.ndim == axes + 2
+        if channels is not None and x.shape[-axes - 1] != channels:
+            raise ShapeError(
+                f"{name}.forward: x has shape {x.shape}, so {x.shape[-axes - 1]} channels, "
+                f"expected {channels} ({why}){self._meant(x, batched, channels, spatial)}"
+            )
+        if 0 in x.shape[-axes - 1 :]:
+            raise ShapeError(f"{name}.forward: x has shape {x.shape}: only the batch may be empty")
+        return (x if batched else x[None]), batched
+
+    def _meant(self, x: Array, batched: bool, channels: int, spatial: str) -> str:
+        """What an error says of images in another order."""
+        if not batched and channels == 1:
+            return f"; this is one image ({x.shape[0]}, {spatial}): for a batch of gray ones give x[:, None]"
+        if x.shape[-1] == channels:
+            return f"; channels come before {spatial}: give numpy.moveaxis(x, -1, {-x.ndim + batched})"
+        return ""
