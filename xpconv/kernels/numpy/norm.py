@@ -16,7 +16,8 @@ from .blocks import Block, Ending, cut, shares, wide
 from .memory import batch_first, batch_last, channels_last, is_batch_last
 from .pointwise import masked
 
-BLOCK_BYTES = 1 << 22
+ALONE_BYTES = 1 << 19
+SHARED_BYTES = 1 << 22  # with two threads at work each call has to be long
 CLOSE = 8  # standard deviations of the mean from 0: rounding grows as much
 SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
 ROWS = 256  # that float32 adds up one by one; their sums are added in float64
@@ -62,7 +63,8 @@ class Rows(NamedTuple):
         matrix = self.matrix.T if self.turned else self.matrix
         row = matrix.shape[1] * matrix.itemsize
         most *= WIDTH // matrix.shape[1] if self.turned else 1
-        return cut(1, matrix.shape[0], row, min(BLOCK_BYTES, most * row or BLOCK_BYTES), matrix.size)
+        limit = ALONE_BYTES if threads.share(matrix.size) == 1 else SHARED_BYTES
+        return cut(1, matrix.shape[0], row, min(limit, most * row or limit), matrix.size)
 
 
 def narrow(x: Array) -> bool:
