@@ -29,7 +29,7 @@ from xpconv import (
     Sequential,
 )
 from xpconv.kernels.numpy import program as PROGRAM
-from xpconv.kernels.numpy import threads
+from xpconv.kernels.numpy import steps, threads
 
 
 @pytest.fixture(autouse=True, params=[1, 2])
@@ -108,7 +108,7 @@ def test_convolutions_drawn(data):
     size = pair(st.integers(6, 11))
     x = normal(draw(st.integers(1, 5)), c, *size, dtype=dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PROGRAM, "BLOCK_BYTES", draw(st.sampled_from([1, 3000, 1 << 20])))
+        patch.setattr(steps, "BLOCK_BYTES", draw(st.sampled_from([1, 3000, 1 << 20])))
         patch.setattr(PROGRAM, "CHUNK_BYTES", draw(st.sampled_from([1, 1 << 14, 1 << 24])))
         count = len(model)
         check(model, x, programs=[(1, count - 1)] if kind == "grouped" else [(0, count)])
@@ -121,7 +121,7 @@ WINOGRAD = [(1, 9, 10, 1), (2, 16, 16, 1), (3, 7, 7, 1), (2, 12, 9, 0), (1, 3, 2
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("block", [1, 1 << 20])
 def test_winograd(n, h, w, padding, dtype, block, monkeypatch):
-    monkeypatch.setattr(PROGRAM, "BLOCK_BYTES", block)
+    monkeypatch.setattr(steps, "BLOCK_BYTES", block)
     convs = [Conv2d(8, 8, 3, padding=padding, algorithm="winograd", rng=i, bias=i == 0) for i in range(2)]
     for model in (
         Sequential(convs[0], ReLU()),
