@@ -163,7 +163,7 @@ class Layer(Memory):
         except MemoryError as error:
             raise self._out_of_memory(error, "backward", grad_output) from error
 
-    def takes_bounds(self) -> bool:
+    def _takes_bounds(self) -> bool:
         """Whether there is a `_forward(x, bounds)` that does the work of a ReLU after this layer too."""
         return False
 

@@ -93,7 +93,7 @@ class Sequential(_Container):
             if clip is None:
                 x = layer(x)
             else:
-                x = clip._run(clip.passed, layer._run(layer._forward, x, bounds_of(clip)))
+                x = clip._run(clip._passed, layer._run(layer._forward, x, bounds_of(clip)))
         return self.keep(x, start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
@@ -131,7 +131,7 @@ class Sequential(_Container):
                 continue
             if before is not None:
                 yield before, None
-            before = layer if layer.takes_bounds() else None
+            before = layer if layer._takes_bounds() else None
             if before is None:
                 yield layer, None
         if before is not None:
@@ -282,7 +282,7 @@ class Residual(Layer):
     def forward(self, x: Array) -> Array:
         return self._forward(x)
 
-    def takes_bounds(self) -> bool:
+    def _takes_bounds(self) -> bool:
         return runs_as(self, Residual)
 
     def _forward(self, x: Array, bounds: Bounds = None) -> Array:

@@ -145,7 +145,7 @@ class _Conv(_ConvNd):
     def forward(self, x: Array) -> Array:
         return self._forward(x, self._bounds)
 
-    def takes_bounds(self) -> bool:
+    def _takes_bounds(self) -> bool:
         return self._bounds is None and runs_as(self, _Conv)
 
     def _forward(self, x: Array, bounds: ops.Bounds) -> Array:

@@ -77,7 +77,7 @@ class _BatchNorm(ChannelNorm):
     def forward(self, x: Array) -> Array:
         return self._forward(x)
 
-    def takes_bounds(self) -> bool:
+    def _takes_bounds(self) -> bool:
         return runs_as(self, _BatchNorm)
 
     def _forward(self, x: Array, bounds: Bounds = None) -> Array:
