@@ -100,7 +100,7 @@ class Sequential(_Container):
             if clip is None:
                 x = layer(x)
             else:
-                x = clip._run(clip.passed, layer._run(layer._forward, x, bounds_of(clip)))
+                x = clip._run(clip._passed, layer._run(layer._forward, x, bounds_of(clip)))
         return self.keep(x, start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:

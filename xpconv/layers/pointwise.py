@@ -26,7 +26,7 @@ class Pointwise(Layer):
         y = self.functions[0](xp, x, *self._values())
         return self.keep(y, xp, y if self.keeps_output else x)
 
-    def passed(self, y: Array) -> Array:
+    def _passed(self, y: Array) -> Array:
         """What forward does where `y` is its output already: keep it."""
         return self.keep(y, get_xp(y), y)
 

@@ -36,7 +36,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> A
     if seen.merged:
         w = wide(w, y.shape[-1])
         ending = ending.times(y.shape[-1])
-    work = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 3 * y.size)
+    work = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 2 * y.size)
     taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
 
@@ -53,7 +53,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> A
                 np.add(total, part, out=total)
         ending.finish(total)
 
-    threads.run(task, len(work), 3 * y.size)
+    threads.run(task, len(work), 2 * y.size)
     return y
 
 

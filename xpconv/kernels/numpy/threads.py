@@ -21,7 +21,7 @@ from . import blas
 Task = Callable[[int], None]
 
 WORTH = 1 << 20  # elements from which a second thread is worth waking
-PRODUCTS = 5  # multiplications in a matrix product that take as long as one element elsewhere
+PRODUCTS = 8  # multiplications in a matrix product that take as long as one element elsewhere
 
 _inside = threading.local()  # .busy: this thread works on a block, and must not ask others for help
 
