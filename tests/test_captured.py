@@ -9,6 +9,8 @@ import pytest
 from conftest import cupy_or_skip
 
 import xpconv
+from xpconv.kernels import graph
+from xpconv.kernels.constants import constant
 
 IMAGES, VOLUMES, SEQUENCES, ROWS = (2, 4, 6, 7), (2, 4, 5, 4, 6), (2, 4, 9), (5, 12)
 m = xpconv
@@ -209,6 +211,19 @@ def test_a_captured_layer_computes_what_it_does_eagerly(make, shape, draws):
         for a, b in zip(found, step(x, grad), strict=True):
             scale = max(1.0, np.abs(a).max(initial=0))
             np.testing.assert_allclose(a, xpconv.asnumpy(b), rtol=0, atol=2e-6 * scale)
+
+
+def test_a_table_that_the_warm_up_did_not_need_is_refused_while_recording():
+    made = constant(double.xp, (1, 2), "int64")
+    token = graph.recording.set(found := graph.Recording())
+    try:
+        assert constant(double.xp, (1, 2), "int64") is made
+        with pytest.raises(RuntimeError, match="a table would be copied from the host"):
+            constant(double.xp, (3, 1, 4), "int64")
+    finally:
+        graph.recording.reset(token)
+    assert found.held == [made]  # it lives as long as the graph
+    assert constant(double.xp, (3, 1, 4), "int64").get().tolist() == [3, 1, 4]
 
 
 def bilinear():

@@ -377,3 +377,21 @@ def test_a_script_on_the_double(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[0] == "__main__ ['--epochs', '1'] 3.0"
     assert "1 host synchronisations" in done.stderr
+
+
+def test_copies_from_the_host_are_counted_and_others_are_not():
+    x = xp.asarray(np.zeros(3))
+    with double.count_syncs() as counter:
+        xp.asarray(np.ones(3))
+        xp.asarray([1, 2])
+        x.set(np.ones(3))
+        xp.asarray(x)
+        x.copy()
+    assert (counter.copies, counter.n) == (3, 0)
+
+
+def test_the_base_of_views_is_one_object():
+    x = xp.zeros((4, 2))
+    first, second = x[1:], x.T
+    assert first.base is second.base
+    assert xp.zeros(2).base is None

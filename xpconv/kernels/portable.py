@@ -226,7 +226,10 @@ def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def programs(xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any) -> Any:
-    """What runs the program that `build` makes of an empty one, for any number of images `(C, H, W)`."""
+    """What runs the program that `build` makes of an empty one, for any number of images `(C, H, W)`.
+
+    None here, where there is no empty one.
+    """
     return None
 
 
