@@ -10,6 +10,7 @@ import ctypes
 import os
 import threading
 import weakref
+from bisect import bisect_left, insort
 from collections import deque
 from math import prod
 from typing import Any
@@ -25,27 +26,43 @@ CHUNK = 1 << 24  # least bytes to ask the system for at once
 
 
 class Chunk:
-    """Memory from the system, and the free places in it: `start: size`."""
+    """Memory from the system. Its free places stand in `_free`, and here by where they start and end."""
 
     def __init__(self, size: int) -> None:
         self.memory = _aligned(size)
         self.size = size
-        self.free = {0: size}
+        self.starts: dict[int, int] = {}  # of free places: their sizes
+        self.ends: dict[int, int] = {}
+        self.give_back(0, size)
 
     def take(self, start: int, size: int) -> None:
         """Use the first `size` bytes of a free place."""
-        room = self.free.pop(start)
+        room = self._used(start)
         if room > size:
-            self.free[start + size] = room - size
+            self._free(start + size, room - size)
 
     def give_back(self, start: int, size: int) -> None:
         """Free a place, and join it with its neighbours."""
-        size += self.free.pop(start + size, 0)
-        for other, room in self.free.items():
-            if other + room == start:
-                self.free[other] = room + size
-                return
-        self.free[start] = size
+        if start + size in self.starts:
+            size += self._used(start + size)
+        if start in self.ends:
+            before = self.ends[start]
+            start, size = start - before, size + self._used(start - before)
+        self._free(start, size)
+
+    def unused(self) -> bool:
+        """Whether all of it is free."""
+        return self.starts.get(0) == self.size
+
+    def _free(self, start: int, size: int) -> None:
+        self.starts[start] = self.ends[start + size] = size
+        insort(_free, (size, id(self), start, self))
+
+    def _used(self, start: int) -> int:
+        size = self.starts.pop(start)
+        del self.ends[start + size]
+        del _free[bisect_left(_free, (size, id(self), start))]
+        return size
 
 
 class Kept(dict[Any, Any]):
@@ -56,6 +73,7 @@ class Kept(dict[Any, Any]):
 
 _lock = threading.Lock()
 _chunks: list[Chunk] = []
+_free: list[tuple[int, int, int, Chunk]] = []  # free places in order: size, chunk's id, start, chunk
 _watched: dict[int, weakref.ref[Any]] = {}
 _gone: deque[tuple[Chunk, int, int]] = deque()  # freed at any point, even while the lock is held
 _local = threading.local()
@@ -188,12 +206,9 @@ def held_bytes() -> int:
 def _find(size: int) -> tuple[Chunk, int]:
     """Where `size` bytes go: the smallest free place that holds them, else a new chunk."""
     _settle()
-    places = [
-        (room, i, start) for i, c in enumerate(_chunks) for start, room in c.free.items() if room >= size
-    ]
-    if places:
-        _, i, start = min(places)
-        chunk = _chunks[i]
+    place = bisect_left(_free, (size,))
+    if place < len(_free):
+        _, _, start, chunk = _free[place]
     else:
         _drop_unused()  # they are too small
         chunk, start = Chunk(max(size, CHUNK)), 0
@@ -209,7 +224,9 @@ def _settle() -> None:
 
 
 def _drop_unused() -> None:
-    _chunks[:] = [chunk for chunk in _chunks if chunk.free != {0: chunk.size}]
+    for chunk in [chunk for chunk in _chunks if chunk.unused()]:
+        chunk.take(0, chunk.size)
+        _chunks.remove(chunk)
 
 
 def _aligned(size: int) -> Any:
