@@ -17,6 +17,7 @@ from xpconv.kernels import numpy as engine
 from xpconv.kernels import portable
 from xpconv.kernels.numpy import batchlast, memory, products, threads
 from xpconv.kernels.numpy.blocks import Ending
+from xpconv.kernels.numpy.recorded import Work
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 
@@ -125,12 +126,18 @@ def test_products_in_pieces(data):
         patch.setattr(products, "FEWEST_TO_SUM", draw(st.integers(1, 9)))
         products._pieces.cache_clear()
         out = np.full((*stack, rows, n), np.nan, dtype)
-        products.multiply(a, b, out)
+        do = Work(record=False)
+        products.multiply(do, a, b, out)
         same(out, a @ b)
-        same(products.multiply_sum(a, c), a.swapaxes(-1, -2) @ c)
+        expected = a.swapaxes(-1, -2) @ c
+        total = np.full_like(expected, np.nan)
+        products.add_product(do, a, c, total, first=True)
+        same(total, expected)
+        products.add_product(do, a, c, total, first=False)
+        same(total, 2 * expected)
         if not stack:
             wide = np.full((n, rows), np.nan, dtype)
-            products.multiply_wide(few, a.T, wide)
+            products.multiply_wide(do, few, a.T, wide)
             same(wide, few @ a.T)
     products._pieces.cache_clear()
 
@@ -231,11 +238,14 @@ def test_convolutions_with_the_batch_last(data):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("COLUMN_BYTES", "SHARED_BYTES"):
             patch.setattr(batchlast, name, draw(st.sampled_from([1, 1 << 20])))
-        y = batchlast.conv(x, weight, window, Ending(bias, bounds))
+        do = Work(record=False)
+        y = memory.empty_batch_last((n, k, *output), dtype)
+        batchlast.conv(do, x, weight, window, y, Ending(bias, bounds))
         same(y, portable.conv(np, x, weight, window, 1, bias, bounds=bounds))
-        dw = batchlast.weight_grad(g, x, weight.shape, window)
+        dw = batchlast.weight_grad(do, g, x, weight.shape, window)
         same(dw, portable.conv_weight_grad(np, g, x, weight.shape, window, 1))
-        dx = batchlast.input_grad(g, weight, x.shape, window)
+        dx = memory.empty_batch_last(x.shape, dtype)
+        batchlast.input_grad(do, g, weight, dx, window)
         same(dx, portable.conv_input_grad(np, g, weight, x.shape, window, 1))
 
 

@@ -8,7 +8,6 @@ are brought into this one, and results have it: layers that follow find it, up t
 
 from __future__ import annotations
 
-import functools
 from math import prod
 from typing import Any
 
@@ -17,9 +16,10 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import ALL, Block, Ending, cut, shares
-from .memory import batch_first, batch_last
-from .products import multiply_sum, multiply_wide
+from .blocks import ALL, Block, Ending, contiguous, cut, shares
+from .memory import batch_last
+from .products import add_product, multiply_wide
+from .recorded import Part, Work
 
 COLUMN_BYTES = 1 << 20
 SHARED_BYTES = 1 << 22
@@ -40,72 +40,76 @@ def pays(
     )
 
 
-def conv(x: Array, weight: Array, window: Window, ending: Ending) -> Array:
-    """`y (N, K, *P)`."""
+def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
+    """Into `y (N, K, *P)`, whose batch is last in memory."""
     k = weight.shape[0]
-    columns = Columns(x, window)
-    into = memory.empty((k, *columns.output, x.shape[0]), x.dtype)
-    w = weight.reshape(k, -1)
+    columns = Columns(x, window, work)
+    into = batch_last(y)
+    w = contiguous(work, "weight", weight).reshape(k, -1)
     if ending.bias is not None:
         ending = ending._replace(bias=ending.bias[:, None])
-    work = columns.cut()
+    blocks = columns.cut()
 
-    def task(i: int) -> None:
-        rows = work[i].rows
+    def task(part: Part, i: int) -> None:
+        rows = blocks[i].rows
         out = into[:, rows].reshape(k, -1)
-        multiply_wide(w, columns.of(rows), out)
-        ending.finish(out)
+        multiply_wide(part, w, columns.of(rows, part), out)
+        ending.finish(out, part)
 
-    threads.run(task, len(work), columns.elements)
-    return batch_first(into)
+    work.share(task, len(blocks), columns.elements)
 
 
-def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
+def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
     """`dw (K, C, *R)`: each thread sums over blocks of its own, in a fixed order."""
     k = weight_shape[0]
-    columns = Columns(x, window)
-    g = np.ascontiguousarray(batch_last(grad))
-    runs = shares(columns.cut())
-    parts: list[Array] = [None] * len(runs)
+    columns = Columns(x, window, work)
+    g = contiguous(work, "gradient", batch_last(grad))
+    runs = shares(columns.cut(), columns.elements)
+    totals: list[Array] = [None] * len(runs)
 
-    def task(i: int) -> None:
-        total = np.zeros((columns.length, k), x.dtype)
-        for block in runs[i]:
-            total += multiply_sum(columns.of(block.rows).T, g[:, block.rows].reshape(k, -1).T)
-        parts[i] = total
+    def task(part: Part, run: int) -> None:
+        totals[run] = part.scratch("total", (columns.length, k), x.dtype)
+        for i, block in enumerate(runs[run]):
+            col = columns.of(block.rows, part)
+            add_product(part, col.T, g[:, block.rows].reshape(k, -1).T, totals[run], i == 0)
 
-    threads.run(task, len(runs), columns.elements)
-    return np.ascontiguousarray(functools.reduce(np.add, parts).T).reshape(weight_shape)
+    work.share(task, len(runs), columns.elements)
+    for total in totals[1:]:
+        work(np.add, totals[0], total, totals[0])
+    return (
+        totals[0]
+        .reshape(*weight_shape[1:], k)
+        .transpose(len(weight_shape) - 1, *range(len(weight_shape) - 1))
+    )
 
 
-def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """`dx (N, C, *S)`, channel by channel: a product gives columns, which are added up a tap at a time."""
+def input_grad(work: Work, grad: Array, weight: Array, dx: Array, window: Window) -> None:
+    """Into `dx (N, C, *S)`, batch last; by channel: a product gives columns, which taps add up."""
     k, c = weight.shape[:2]
-    into = memory.empty((c, *x_shape[2:], x_shape[0]), grad.dtype)
-    g = np.ascontiguousarray(batch_last(grad))
-    w = weight.reshape(k, c, -1)
+    into = batch_last(dx)
+    g = contiguous(work, "gradient", batch_last(grad))
+    w = contiguous(work, "weight", weight).reshape(k, c, -1)
     row_bytes = w.shape[2] * g[0, 0].nbytes
     elements = c * g.shape[1] * _worth(row_bytes)
     blocks = [
         (
             block.rows,
-            _seen_from(window, block.rows.start).taps(x_shape[2:], (_count(block.rows), *g.shape[2:-1])),
+            _seen_from(window, block.rows.start).taps(dx.shape[2:], (_count(block.rows), *g.shape[2:-1])),
         )
         for block in cut(1, g.shape[1], row_bytes, _limit(elements), 0)
     ]
 
-    def task(channel: int) -> None:
-        into[channel] = 0
+    def task(part: Part, channel: int) -> None:
+        part(np.copyto, into[channel], 0)
         for rows, taps in blocks:
-            part = g[:, rows]
-            columns = memory.scratch("columns", (w.shape[2], *part.shape[1:]), g.dtype)
-            multiply_wide(w[:, channel].T, part.reshape(k, -1), columns.reshape(w.shape[2], -1))
+            some = g[:, rows]
+            columns = part.scratch("columns", (w.shape[2], *some.shape[1:]), g.dtype)
+            multiply_wide(part, w[:, channel].T, some.reshape(k, -1), columns.reshape(w.shape[2], -1))
             for column, tap in zip(columns, taps, strict=True):
                 target = into[channel][tap.into]
-                np.add(target, column[tap.out], out=target)
+                part(np.add, target, column[tap.out], target)
 
-    threads.run(task, c, elements)
-    return batch_first(into)
+    work.share(task, c, elements)
 
 
 def _worth(column_bytes: int) -> int:
@@ -131,10 +135,10 @@ def _seen_from(window: Window, first_row: int) -> Window:
 class Columns:
     """im2col of some output rows at a time, `(C·taps, pixels·N)`, into the thread's own buffer."""
 
-    def __init__(self, x: Array, window: Window) -> None:
+    def __init__(self, x: Array, window: Window, do: Part) -> None:
         self.window = window
         self.output = window.output_shape(x.shape[2:])
-        self.images = _padded(batch_last(x), window)
+        self.images = _padded(batch_last(x), window, do)
         self.length = x.shape[1] * prod(window.kernel)
         self.row_bytes = self.length * prod(self.output[1:]) * x.shape[0] * x.itemsize
         self.elements = self.output[0] * _worth(self.row_bytes)
@@ -143,7 +147,7 @@ class Columns:
         """Some rows of output each."""
         return cut(1, self.output[0], self.row_bytes, _limit(self.elements), self.elements)
 
-    def of(self, rows: slice) -> Array:
+    def of(self, rows: slice, do: Part) -> Array:
         window, stride = self.window, self.window.stride
         part = self.images[:, rows.start * stride[0] :]
         by_channel, *by_pixel, by_image = part.strides
@@ -151,18 +155,18 @@ class Columns:
         taps = [b * d for b, d in zip(by_pixel, window.dilation, strict=True)]
         positions = [b * s for b, s in zip(by_pixel, stride, strict=True)]
         seen = memory.strided(part, shape, (by_channel, *taps, *positions, by_image))
-        columns = memory.scratch("columns", seen.shape, part.dtype)
-        np.copyto(columns, seen)
+        columns = do.scratch("columns", seen.shape, part.dtype)
+        do(np.copyto, columns, seen)
         return columns.reshape(self.length, -1)
 
 
-def _padded(x: Array, window: Window) -> Array:
+def _padded(x: Array, window: Window, do: Part) -> Array:
     """`x (C, *S, N)` in that order in memory, with zeros around it."""
     if not any(lo or hi for lo, hi in window.padding):
-        return np.ascontiguousarray(x)
+        return contiguous(do, "images", x)
     sizes = [n + lo + hi for n, (lo, hi) in zip(x.shape[1:-1], window.padding, strict=True)]
-    padded = memory.empty((x.shape[0], *sizes, x.shape[-1]), x.dtype)
-    padded[...] = 0
+    padded = do.scratch("images", (x.shape[0], *sizes, x.shape[-1]), x.dtype)
+    do(np.copyto, padded, 0)
     inside = tuple(slice(lo, lo + n) for n, (lo, _) in zip(x.shape[1:-1], window.padding, strict=True))
-    padded[ALL + inside] = x
+    do(np.copyto, padded[ALL + inside], x)
     return padded

@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import threading
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...backend import Array
 from ...geometry import Window
 from ..portable import Bounds
-from . import memory, threads
+from . import threads
+
+if TYPE_CHECKING:
+    from .recorded import Part
 
 ALL = (slice(None),)
 
@@ -50,9 +53,9 @@ def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(ends))
 
 
-def shares(work: list[Block]) -> list[list[Block]]:
-    """The blocks in as many runs as there are threads, always the same ones: for sums in a fixed order."""
-    count = min(threads.get_num_threads(), len(work))
+def shares(work: list[Block], elements: float = math.inf) -> list[list[Block]]:
+    """The blocks in a run a thread that so much work has, always the same ones: for sums in a fixed order."""
+    count = min(threads.share(elements), len(work))
     return [work[i * len(work) // count : (i + 1) * len(work) // count] for i in range(count)]
 
 
@@ -65,25 +68,41 @@ def wide(values: Array, times: int) -> Array:
     return result.reshape(*values.shape[:-1], -1)
 
 
+def now(function: Callable[..., Any], *operands: Any) -> None:
+    """A call that nobody records: see `recorded.Part`."""
+    function(*operands)
+
+
+def contiguous(do: Part, name: str, x: Array) -> Array:
+    """Itself, or a copy in a scratch array."""
+    if x.flags.c_contiguous:
+        return x
+    copy = do.scratch(name, x.shape, x.dtype)
+    do(np.copyto, copy, x)
+    return copy
+
+
 class Ending(NamedTuple):
     """What is done to a block of a convolution's output while it is in the cache."""
 
     bias: Array | None = None
     bounds: Bounds = None
 
-    def times(self, pixels: int) -> Ending:
+    def times(self, pixels: int, do: Part) -> Ending:
         """The same for rows of so many pixels: NumPy's loops like them long."""
-        return self if self.bias is None else self._replace(bias=wide(self.bias, pixels))
+        if self.bias is None or pixels == 1:
+            return self
+        bias = do.scratch(f"bias {pixels}", (pixels, self.bias.size), self.bias.dtype)
+        do(np.copyto, bias, self.bias)
+        return self._replace(bias=bias.reshape(-1))
 
-    def finish(self, out: Array, source: Array | None = None) -> None:
-        """Into `out`, which may be where the `source` is (rows of pixels, if the bias is for such)."""
+    def finish(self, out: Array, do: Callable[..., None] = now) -> None:
+        """In place: pixels, or rows of pixels if the bias is for such."""
         if self.bias is not None:
-            np.add(out if source is None else source, self.bias, out=out)
-        elif source is not None:
-            np.copyto(out, source)
+            do(np.add, out, self.bias, out)
         if self.bounds is not None:
             low, high = self.bounds
-            np.clip(out, low, np.inf if high is None else high, out=out)
+            do(np.clip, out, low, np.inf if high is None else high, out)
 
 
 class Seen(NamedTuple):
@@ -117,10 +136,10 @@ class Frame:
 
     def __init__(self, x: Array, window: Window, border: float = 0.0) -> None:
         self.x, self.window, self.border = x, window, border
-        self._last: dict[int, tuple[Any, Array, Array]] = {}  # by thread: key, scratch array, its inside
+        self._last: dict[int, tuple[Any, Array, Array]] = {}  # by part: key, scratch array, its inside
 
-    def of(self, block: Block) -> Array:
-        """A view where no border is seen, else the thread's scratch array: valid until the next call.
+    def of(self, block: Block, do: Part) -> Array:
+        """A view where no border is seen, else the part's scratch array: valid until the next call.
 
         The border of the block before is still there if its shape was the same: then it is the same object.
         """
@@ -129,16 +148,15 @@ class Frame:
         if seen.whole:
             return part
         key = part.shape[0], seen
-        thread = threading.get_ident()
-        before = self._last.get(thread)
+        before = self._last.get(do.slot)
         if before is not None and before[0] == key:
-            np.copyto(before[2], part)
+            do(np.copyto, before[2], part)
             return before[1]
-        result = memory.scratch("padded", (part.shape[0], *seen.shape, part.shape[-1]), part.dtype)
+        result = do.scratch("padded", (part.shape[0], *seen.shape, part.shape[-1]), part.dtype)
         for axis, (a, b) in enumerate(seen.into, start=1):
-            result[ALL * axis + (slice(0, a),)] = self.border
-            result[ALL * axis + (slice(b, None),)] = self.border
+            for border in (slice(0, a), slice(b, None)):
+                do(np.copyto, result[ALL * axis + (border,)], self.border)
         middle = result[ALL + tuple(slice(a, b) for a, b in seen.into)]
-        np.copyto(middle, part)
-        self._last[thread] = key, result, middle
+        do(np.copyto, middle, part)
+        self._last[do.slot] = key, result, middle
         return result

@@ -13,8 +13,9 @@ from ...backend import Array
 from ...geometry import Pairs, Window
 from . import winograd as tiling
 from .blocks import wide
-from .products import products, products_wide
-from .steps import Buffers, Call, Step, Value
+from .products import multiply, multiply_wide
+from .recorded import Call
+from .steps import Buffers, Step, Value, adding_to
 from .threads import PRODUCTS
 
 LONG = 48  # elements of a kernel's row: from there on shorter products and fewer copies pay
@@ -43,10 +44,11 @@ def columns(buffers: Buffers, x: Value, weight: Array, window: Window, step: Ste
         total = source.reshape(-1, k)
         for i, (a, b) in enumerate(zip(operands, w, strict=True)):
             if i == 0:
-                calls += products(a, b, total)
+                multiply(adding_to(calls), a, b, total)
             else:
                 more = buffers.scratch("more", part, total.shape)
-                calls += [*products(a, b, more), partial(np.add, total, more, total)]
+                multiply(adding_to(calls), a, b, more)
+                calls.append(partial(np.add, total, more, total))
         images = source.swapaxes(0, 1) if by_rows else source
         return calls + step.ending(source, images, slice(first, last))
 
@@ -161,9 +163,9 @@ def winograd(buffers: Buffers, x: Value, weight: Array, window: Window, step: St
         m = buffers.scratch("tiles", part, (size**2, count, k))
         values = buffers.scratch("transformed", part, (tile**2, count * k))
         calls: list[Call] = [partial(np.copyto, gathered.reshape(tiles.shape), tiles)]
-        calls += products_wide(into, gathered, v)
-        calls += products(v.reshape(size**2, count, c), u, m)
-        calls += products_wide(back, m.reshape(size**2, -1), values)
+        multiply_wide(adding_to(calls), into, gathered, v)
+        multiply(adding_to(calls), v.reshape(size**2, count, c), u, m)
+        multiply_wide(adding_to(calls), back, m.reshape(size**2, -1), values)
         return calls + _tiles_ending(buffers, step, values.reshape(tile, tile, *shape, k), part, first, last)
 
     bytes = 2 * size**2 * (c + k) * n * columns * buffers.dtype.itemsize

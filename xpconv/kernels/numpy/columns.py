@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 from math import prod
 
 import numpy as np
 
 from ...backend import Array
 from ...geometry import Window
-from . import memory, threads
-from .blocks import ALL, Block, Ending, Frame, cut, shares
-from .memory import channels_first, channels_last, taps_first
-from .products import in_pieces, multiply, multiply_sum
+from . import memory
+from .blocks import ALL, Block, Ending, Frame, contiguous, cut, shares
+from .memory import channels_last, taps_first
+from .products import add_product, in_pieces, multiply
+from .recorded import Part, Work
 from .threads import PRODUCTS
 
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
-def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, ending: Ending) -> Array:
+def conv(work: Work, x: Array, weight: Array, window: Window, groups: int, y: Array, ending: Ending) -> None:
     """Into `y (N, K, *P)`; a product a block."""
     k = weight.shape[0] // groups
     images = channels_last(y)
@@ -27,85 +26,88 @@ def conv(x: Array, weight: Array, window: Window, groups: int, y: Array, ending:
     few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k and not arranged
     columns = Columns(x, window, groups, few)
     elements = y.size * columns.length // PRODUCTS
-    work = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
+    blocks = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
     row = prod(y.shape[3:])
-    in_order = in_pieces(y.size // k // len(work), columns.length * k) and not few
+    in_order = in_pieces(y.size // k // len(blocks), columns.length * k) and not few
     if arranged or (groups == 1 and in_order):
-        w = np.ascontiguousarray(taps_first(weight)).reshape(1, -1, k)
+        w = contiguous(work, "weight", taps_first(weight)).reshape(1, -1, k)
     else:
-        w = (weight if few else channels_last(weight)).reshape(groups, k, -1).swapaxes(1, 2)
-    ending = ending.times(row)
+        last = weight if few else contiguous(work, "weight", channels_last(weight))
+        w = last.reshape(groups, k, -1).swapaxes(1, 2)
+    ending = ending.times(row, work)
 
-    def task(i: int) -> None:
-        block = work[i]
-        col = columns.of(block)
+    def task(part: Part, i: int) -> None:
+        block = blocks[i]
+        col = columns.of(block, part)
         out = images[block.images, block.rows].reshape(-1, groups, k)
         if groups == 1:
-            multiply(col[0], w[0], out[:, 0])
+            multiply(part, col[0], w[0], out[:, 0])
         else:
-            out[...] = np.matmul(col, w).swapaxes(0, 1)
-        ending.finish(images[block.images, block.rows].reshape(-1, row * y.shape[1]))
+            by_group = part.scratch("product", (groups, out.shape[0], k), x.dtype)
+            part(np.matmul, col, w, by_group)
+            part(np.copyto, out, by_group.swapaxes(0, 1))
+        ending.finish(images[block.images, block.rows].reshape(-1, row * y.shape[1]), part)
 
-    threads.run(task, len(work), elements)
-    return y
+    work.share(task, len(blocks), elements)
 
 
-def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int) -> Array:
-    """`dw (K, C/G, *R)`: each thread sums over blocks of its own, in a fixed order."""
+def weight_grad(
+    work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+) -> Array:
+    """`dw (G, K/G, C/G, *R)`: each thread sums over blocks of its own, in a fixed order."""
     k, c = weight_shape[0] // groups, weight_shape[1]
     columns = Columns(x, window, groups)
     elements = grad.size * columns.length // PRODUCTS
-    work = shares(cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES, elements))
+    runs = shares(cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES, elements), elements)
     images = channels_last(grad)
-    parts: list[Array] = [None] * len(work)
+    totals: list[Array] = [None] * len(runs)
 
-    def task(part: int) -> None:
-        total = np.zeros((groups, c * prod(window.kernel), k), x.dtype)
-        for block in work[part]:
-            col = columns.of(block)
+    def task(part: Part, run: int) -> None:
+        totals[run] = part.scratch("total", (groups, c * prod(window.kernel), k), x.dtype)
+        for i, block in enumerate(runs[run]):
+            col = columns.of(block, part)
             g = images[block.images, block.rows].reshape(-1, groups, k).swapaxes(0, 1)
-            if groups == 1:
-                total[0] += multiply_sum(col[0], g[0])
-            else:
-                total += np.swapaxes(col, 1, 2) @ g
-        parts[part] = total
+            add_product(part, col, g, totals[run], i == 0)
 
-    threads.run(task, len(parts), elements)
-    dw = functools.reduce(np.add, parts)
-    dw = dw.swapaxes(1, 2).reshape(weight_shape[0], *window.kernel, c)
-    return np.ascontiguousarray(channels_first(dw))
+    work.share(task, len(runs), elements)
+    for total in totals[1:]:
+        work(np.add, totals[0], total, totals[0])
+    dw = totals[0].reshape(groups, *window.kernel, c, k)
+    return dw.transpose(0, dw.ndim - 1, dw.ndim - 2, *range(1, dw.ndim - 2))
 
 
-def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int) -> Array:
-    """`dx (N, C, *S)`: a product gives columns, which are added up a tap at a time, by whole images."""
+def input_grad(work: Work, grad: Array, weight: Array, dx: Array, window: Window, groups: int) -> None:
+    """Into `dx (N, C, *S)`: a product gives columns, which are added up a tap at a time, by whole images."""
     c, k = weight.shape[1], weight.shape[0] // groups
-    w = channels_last(weight).reshape(groups, k, -1)
-    dx = memory.empty_images(x_shape, grad.dtype)
+    w = contiguous(work, "weight", channels_last(weight)).reshape(groups, k, -1)
     into = channels_last(dx)
     into = into.reshape(*into.shape[:-1], groups, c)
     images = channels_last(grad)
     output = grad.shape[2:]
     image_bytes = prod(output) * groups * w.shape[2] * grad.itemsize
     elements = dx.size * k * prod(window.kernel) // PRODUCTS
-    work = cut(x_shape[0], 1, image_bytes, COLUMN_BYTES, elements)  # whole images: their columns overlap
-    taps = window.taps(x_shape[2:], output)
+    blocks = cut(dx.shape[0], 1, image_bytes, COLUMN_BYTES, elements)  # whole images: their columns overlap
+    taps = window.taps(dx.shape[2:], output)
 
-    def task(i: int) -> None:
-        part = work[i].images
-        g = images[part].reshape(-1, groups, k).swapaxes(0, 1)
-        dcol = memory.scratch("columns", (groups, g.shape[1], w.shape[2]), grad.dtype)
+    def task(part: Part, i: int) -> None:
+        some = blocks[i].images
+        g = images[some]
+        if not g.flags.c_contiguous:
+            g = contiguous(part, "gradient", g)
+        g = g.reshape(-1, groups, k).swapaxes(0, 1)
+        dcol = part.scratch("columns", (groups, g.shape[1], w.shape[2]), grad.dtype)
         if groups == 1:
-            multiply(g[0], w[0], dcol[0])
+            multiply(part, g[0], w[0], dcol[0])
         else:
-            np.matmul(g, w, out=dcol)
+            part(np.matmul, g, w, dcol)
         dcol = np.moveaxis(dcol.reshape(groups, -1, *output, *window.kernel, c), 0, -2)
-        target = into[part]
-        target[...] = 0
+        target = into[some]
+        part(np.copyto, target, 0)
         for tap in taps:
-            target[ALL + tap.into] += dcol[ALL + tap.out + tap.offset]
+            seen = target[ALL + tap.into]
+            part(np.add, seen, dcol[ALL + tap.out + tap.offset], seen)
 
-    threads.run(task, len(work), elements)
-    return dx
+    work.share(task, len(blocks), elements)
 
 
 class Columns:
@@ -128,21 +130,20 @@ class Columns:
         # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
         run = x.shape[1] * window.kernel[-1]
         self.by_tap = few or (groups == 1 and run < 16 and self.output[-1] > run)
-        self._last: dict[int, tuple[Array, Array, Array]] = {}  # by thread: what of a frame, windows, columns
+        self._last: dict[int, tuple[Array, Array, Array]] = {}  # by part: what of a frame, windows, columns
 
-    def of(self, block: Block) -> Array:
+    def of(self, block: Block, do: Part) -> Array:
         x, groups = self.x, self.groups
         if self.pointwise and (groups == 1 or x.flags.c_contiguous):
             flat = x[block.images, block.rows].reshape(-1, groups, self.channels)
             return flat.swapaxes(0, 1)
-        part = self.frame.of(block)
-        thread = threading.get_ident()
-        before = self._last.get(thread)
+        part = self.frame.of(block, do)
+        before = self._last.get(do.slot)
         if before is None or before[0] is not part:
             seen = self._windows(part, block.rows.stop - block.rows.start)
-            before = part, seen, memory.scratch("columns", seen.shape, part.dtype)
-            self._last[thread] = before
-        np.copyto(before[2], before[1])
+            before = part, seen, do.scratch("columns", seen.shape, part.dtype)
+            self._last[do.slot] = before
+        do(np.copyto, before[2], before[1])
         if self.by_tap:
             return before[2].reshape(1, self.length, -1).swapaxes(1, 2)
         return before[2].reshape(groups, -1, self.length)

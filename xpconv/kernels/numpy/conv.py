@@ -22,6 +22,7 @@ from .. import is_exact, portable
 from ..portable import Bounds
 from . import batchlast, columns, depthwise, memory, packed, winograd
 from .blocks import Ending
+from .recorded import Work, recorded
 
 
 def algorithm(
@@ -80,22 +81,49 @@ def conv(
     """As `portable.conv`."""
     shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
     way = algorithm(xp, x.shape, x.dtype, weight.shape, window, groups, wanted)
+    if way == "portable" and prod(shape):
+        return portable.conv(xp, memory.not_batch_last(x), weight, window, groups, bias, wanted, bounds)
+    if way == "batch_last":
+        y = memory.empty_batch_last(shape, x.dtype)
+    else:
+        x, y = memory.not_batch_last(x), memory.empty_images(shape, x.dtype)
+    if way == "depthwise" and y.size:
+        return depthwise.conv(x, weight, window, y, Ending(bias, bounds))
+    if y.size:
+        _conv(way, x, weight, bias, window, groups, y, bounds, False)
+    return y
+
+
+@recorded
+def _conv(
+    work: Work,
+    way: str,
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    groups: int,
+    y: Array,
+    bounds: Bounds,
+    mirrored: bool,
+) -> None:
+    """Into `y`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
     ending = Ending(bias, bounds)
-    if way == "batch_last" and prod(shape):
-        return batchlast.conv(x, weight, window, ending)
-    x = memory.not_batch_last(x)
-    y = memory.empty_images(shape, x.dtype)
-    if not y.size:
-        return y
-    if way == "depthwise":
-        return depthwise.conv(x, weight, window, y, ending)
     if way == "winograd":
-        return winograd.conv(x, weight, window, y, ending)
-    if way == "packed":
-        return packed.conv(x, weight, window, packed.pixels(weight.shape, window, y.shape[2:]), y, ending)
-    if way == "columns":
-        return columns.conv(x, weight, window, groups, y, ending)
-    return portable.conv(xp, x, weight, window, groups, bias, wanted, bounds)
+        winograd.conv(work, x, weight, window, y, ending, mirrored)
+        return
+    if mirrored:
+        turned = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
+        turned = np.flip(np.swapaxes(turned, 1, 2), tuple(range(3, turned.ndim)))
+        copy = work.scratch("mirrored", turned.shape, turned.dtype)
+        work(np.copyto, copy, turned)
+        weight = copy.reshape(-1, *copy.shape[2:])
+    if way == "batch_last":
+        batchlast.conv(work, x, weight, window, y, ending)
+    elif way == "packed":
+        packed.conv(work, x, weight, window, y, ending)
+    else:
+        columns.conv(work, x, weight, window, groups, y, ending)
 
 
 def for_inference(xp: Any, weight: Array) -> Array:
@@ -119,17 +147,25 @@ def conv_weight_grad(
     way = algorithm(xp, x.shape, x.dtype, weight_shape, window, groups, wanted)
     if way == "depthwise":
         return depthwise.weight_grad(grad, x, weight_shape, window)
-    if way == "winograd":
-        return winograd.weight_grad(grad, x, weight_shape, window)
-    if way == "batch_last":
-        return batchlast.weight_grad(grad, x, weight_shape, window)
-    grad, x = memory.not_batch_last(grad), memory.not_batch_last(x)
-    if way == "packed":
-        b = packed.pixels(weight_shape, window, grad.shape[2:])
-        return packed.weight_grad(grad, x, weight_shape, window, b)
+    if way != "batch_last":
+        grad, x = memory.not_batch_last(grad), memory.not_batch_last(x)
+    if way == "portable":
+        return portable.conv_weight_grad(xp, grad, x, weight_shape, window, groups)
+    total = _weight_grad(way, grad, x, weight_shape, window, groups)
+    dw = np.empty(weight_shape, x.dtype)
+    dw.reshape(total.shape)[...] = total
+    return dw
+
+
+@recorded
+def _weight_grad(
+    work: Work, way: str, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+) -> Array:
+    """In a scratch array, perhaps by groups."""
     if way == "columns":
-        return columns.weight_grad(grad, x, weight_shape, window, groups)
-    return portable.conv_weight_grad(xp, grad, x, weight_shape, window, groups)
+        return columns.weight_grad(work, grad, x, weight_shape, window, groups)
+    module = {"winograd": winograd, "batch_last": batchlast, "packed": packed}[way]
+    return module.weight_grad(work, grad, x, weight_shape, window)
 
 
 def conv_input_grad(
@@ -145,7 +181,9 @@ def conv_input_grad(
     if not grad.size or 0 in x_shape:
         return np.zeros(x_shape, grad.dtype)
     if algorithm(xp, x_shape, grad.dtype, weight.shape, window, groups, wanted) == "batch_last":
-        return batchlast.input_grad(grad, weight, x_shape, window)
+        dx = memory.empty_batch_last(x_shape, grad.dtype)
+        _scattered(grad, weight, window, groups, dx, True)
+        return dx
     grad = memory.not_batch_last(grad)
     if groups > 1 and weight.shape[1] == 1:
         if depthwise.fits(weight.shape, groups, grad.dtype) and not is_exact():
@@ -153,14 +191,29 @@ def conv_input_grad(
         return portable.conv_input_grad(xp, grad, weight, x_shape, window, groups)
     mirrored = _mirrored(window, x_shape[2:], grad.shape[2:])
     if mirrored is None:
-        return columns.input_grad(grad, weight, x_shape, window, groups)
-    swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
-    if algorithm(xp, grad.shape, grad.dtype, swapped, mirrored, groups, wanted) == "winograd":
         dx = memory.empty_images(x_shape, grad.dtype)
-        return winograd.conv(grad, weight, mirrored, dx, Ending(), mirrored=True)
-    w = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
-    w = np.flip(np.swapaxes(w, 1, 2), tuple(range(3, w.ndim)))
-    return conv(xp, grad, w.reshape(swapped), mirrored, groups, wanted=wanted)
+        _scattered(grad, weight, window, groups, dx, False)
+        return dx
+    swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
+    way = algorithm(xp, grad.shape, grad.dtype, swapped, mirrored, groups, wanted)
+    if way in ("depthwise", "portable"):
+        w = weight.reshape(groups, -1, *weight.shape[1:])
+        w = np.flip(np.swapaxes(w, 1, 2), tuple(range(3, w.ndim))).reshape(swapped)
+        return conv(xp, grad, w, mirrored, groups, wanted=wanted)
+    dx = (memory.empty_batch_last if way == "batch_last" else memory.empty_images)(x_shape, grad.dtype)
+    _conv(way, grad, weight, None, mirrored, groups, dx, None, True)
+    return dx
+
+
+@recorded
+def _scattered(
+    work: Work, grad: Array, weight: Array, window: Window, groups: int, dx: Array, is_batch_last: bool
+) -> None:
+    """Into `dx`, by what each pixel of the gradient gives to the pixels it came from."""
+    if is_batch_last:
+        batchlast.input_grad(work, grad, weight, dx, window)
+    else:
+        columns.input_grad(work, grad, weight, dx, window, groups)
 
 
 def _mirrored(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:

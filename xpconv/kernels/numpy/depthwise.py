@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from ...geometry import Window
 from . import memory, threads
 from .blocks import ALL, Block, Ending, Frame, cut, shares, wide
 from .memory import channels_last
+from .recorded import Part
 
 BLOCK_BYTES = 1 << 21
 TAPS = "rstuv"  # einsum's names of the kernel's axes
@@ -35,7 +37,7 @@ def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> A
     w = weight[:, 0].transpose(*range(1, y.ndim - 1), 0)  # (*R, C)
     if seen.merged:
         w = wide(w, y.shape[-1])
-        ending = ending.times(y.shape[-1])
+        ending = ending.times(y.shape[-1], Part(0, memory.scratches(), None))
     work = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 2 * y.size)
     taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
@@ -156,7 +158,10 @@ class Seen:
 
     def of(self, block: Block) -> Iterator[tuple[slice, Array]]:
         """Taps of the last axis, and a view `(n, rows, *taps, *P, C)` of what they see."""
-        part, window = self.frame.of(block), self.frame.window
+        part, window = (
+            self.frame.of(block, Part(threading.get_ident(), memory.scratches(), None)),
+            self.frame.window,
+        )
         step = window.stride[-1] if self.merged else 1
         for phase in range(min(step, window.kernel[-1])):
             pixels = part[..., phase::step, :]

@@ -20,7 +20,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 
-SMALL = 1 << 16  # below this many bytes malloc is as good
+SMALL = 1 << 12  # below this many bytes malloc is as good
 LINE = 64  # bytes of a cache line: vectors that straddle two are slow
 CHUNK = 1 << 24  # least bytes to ask the system for at once
 
@@ -66,9 +66,13 @@ class Chunk:
 
 
 class Kept(dict[Any, Any]):
-    """Arrays for later, until `free_memory`: such as a thread's, by name and dtype."""
+    """Arrays for later, until `free_memory`: such as a thread's, by name and dtype.
+
+    Where they are `views` of chunks and scratch arrays, also until one of those is given up.
+    """
 
     __hash__ = object.__hash__  # type: ignore[assignment]  # one is itself, whatever it holds
+    views = False
 
 
 _lock = threading.Lock()
@@ -155,6 +159,11 @@ def empty_images(shape: tuple[int, ...], dtype: Any) -> Array:
     return channels_first(empty((shape[0], *shape[2:], shape[1]), dtype))
 
 
+def empty_batch_last(shape: tuple[int, ...], dtype: Any) -> Array:
+    """A new `(N, C, *S)` array that is `(C, *S, N)` in memory."""
+    return batch_first(empty((*shape[1:], shape[0]), dtype))
+
+
 def strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
     """As NumPy's `as_strided`, which takes five times as long."""
     if x.flags.c_contiguous:
@@ -162,27 +171,64 @@ def strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array
     return as_strided(x, shape, strides)
 
 
-def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """This thread's array for `name`, of any content: valid until the thread asks for `name` again."""
-    dtype = np.dtype(dtype)
-    count = prod(shape)
+def scratches() -> Kept:
+    """This thread's scratch arrays."""
     try:
-        buffers = _local.scratch
+        buffers: Kept = _local.scratch
     except AttributeError:
         buffers = _local.scratch = kept()
-    buffer = buffers.get((name, dtype))
+    return buffers
+
+
+def scratch(
+    name: str, shape: tuple[int, ...], dtype: Any, slot: int = 0, buffers: Kept | None = None
+) -> Array:
+    """This thread's array for `name`, of any content: valid until the thread asks for `name` again.
+
+    A thread that works for another takes one of the other's `buffers`, in a slot of its own.
+    """
+    if buffers is None:
+        buffers = scratches()
+    count = prod(shape)
+    key = name, np.dtype(dtype), slot
+    buffer = buffers.get(key)
     if buffer is None or buffer.size < count:
-        buffers.pop((name, dtype), None)
-        buffer = buffers[name, dtype] = aligned((count,), dtype)
+        if buffer is not None:
+            with _lock:
+                _drop_views()
+        buffers.pop(key, None)
+        buffer = buffers[key] = aligned((count,), dtype)
     return buffer[:count].reshape(shape)
 
 
-def kept() -> Kept:
+def kept(views: bool = False) -> Kept:
     """An empty one."""
     buffers = Kept()
+    buffers.views = views
     with _lock:
         _kept.add(buffers)
     return buffers
+
+
+def alias(x: Array) -> Array | None:
+    """Another array like `x`, which does not keep its place taken; None if that is not one of `empty`'s."""
+    whole = _whole(x)
+    if whole is None:
+        return None
+    start = x.__array_interface__["data"][0] - ctypes.addressof(whole)
+    return np.ndarray(x.shape, x.dtype, whole, start, x.strides)
+
+
+def is_placed(x: Array) -> bool:
+    """Whether it is one of `empty`'s, or a view of one."""
+    return _whole(x) is not None
+
+
+def _whole(x: Any) -> Any:
+    """All the memory that it lies in, if that is from `_aligned`."""
+    while isinstance(x, np.ndarray):
+        x = x.base
+    return x if isinstance(x, ctypes.Array) else None
 
 
 def free_memory() -> None:
@@ -227,6 +273,13 @@ def _drop_unused() -> None:
     for chunk in [chunk for chunk in _chunks if chunk.unused()]:
         chunk.take(0, chunk.size)
         _chunks.remove(chunk)
+        _drop_views()
+
+
+def _drop_views() -> None:
+    for buffers in _kept:
+        if buffers.views:
+            buffers.clear()
 
 
 def _aligned(size: int) -> Any:

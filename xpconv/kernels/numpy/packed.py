@@ -20,6 +20,7 @@ from . import columns
 from .blocks import Ending
 from .memory import channels_first, channels_last
 from .products import small_kernels
+from .recorded import Work
 
 
 def pixels(weight_shape: tuple[int, ...], window: Window, output: tuple[int, ...]) -> int:
@@ -38,24 +39,33 @@ def pixels(weight_shape: tuple[int, ...], window: Window, output: tuple[int, ...
     return min((b for b in range(1, 9) if output[-1] % b == 0), key=cost)
 
 
-def conv(x: Array, weight: Array, window: Window, b: int, y: Array, ending: Ending) -> Array:
+def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Into `y (N, K, *P)`, B pixels at once."""
-    k, s = weight.shape[0], window.stride[-1]
-    copies = np.zeros((b, *weight.shape[:-1], (b - 1) * s + window.kernel[-1]), weight.dtype)
+    b = pixels(weight.shape, window, y.shape[2:])
+    s, kernel = window.stride[-1], window.kernel[-1]
+    copies = work.scratch("copies", (b, *weight.shape[:-1], (b - 1) * s + kernel), weight.dtype)
+    work(np.copyto, copies, 0)
     for j in range(b):
-        copies[j, ..., j * s : j * s + window.kernel[-1]] = weight
-    weight = copies.reshape(b * k, *copies.shape[2:])
-    columns.conv(x, weight, _packed(x, window, b, y), 1, _side(y, b), ending.times(b))
-    return y
+        work(np.copyto, copies[j, ..., j * s : j * s + kernel], weight)
+    if ending.bias is not None:
+        ending = ending.times(b, work)
+    weight = copies.reshape(b * weight.shape[0], *copies.shape[2:])
+    columns.conv(work, x, weight, _packed(x, window, b, y), 1, _side(y, b), ending)
 
 
-def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, b: int) -> Array:
+def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
     """`dw (K, C, *R)`."""
+    b = pixels(weight_shape, window, grad.shape[2:])
     s = window.stride[-1]
     packed = _packed(x, window, b, grad)
     shape = (b * weight_shape[0], weight_shape[1], *packed.kernel)
-    copies = columns.weight_grad(_side(grad, b), x, shape, packed, 1).reshape(b, -1, *shape[1:])
-    return sum(copies[j, ..., j * s : j * s + window.kernel[-1]] for j in range(b))
+    (copies,) = columns.weight_grad(work, _side(grad, b), x, shape, packed, 1)
+    dw = work.scratch("packed", weight_shape, x.dtype)
+    work(np.copyto, dw, 0)
+    for j in range(b):
+        copy = copies[j * weight_shape[0] : (j + 1) * weight_shape[0]]
+        work(np.add, dw, copy[..., j * s : j * s + window.kernel[-1]], dw)
+    return dw
 
 
 def _packed(x: Array, window: Window, b: int, y: Array) -> Window:

@@ -14,9 +14,10 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from .. import portable
-from . import memory, threads
-from .blocks import ALL, Block, Frame, cut
+from . import memory
+from .blocks import ALL, Block, Frame, contiguous, cut
 from .memory import channels_last, is_batch_last
+from .recorded import Part, Work, recorded
 
 BLOCK_BYTES = 1 << 22
 
@@ -35,42 +36,58 @@ def max_pool(
         y, winner = max_pool(xp, x.swapaxes(0, 1), window, output, winners)
         return y.swapaxes(0, 1), None if winner is None else winner.swapaxes(0, 1)
     y = memory.empty_images((*x.shape[:2], *output), x.dtype)
-    images, best = channels_last(x), channels_last(y)
-    original = window
-    window, seen = _framed(window, x.shape[2:], output)
-    frame = Frame(images, window, border=-np.inf)
-    work = _cut(x)
     if not winners:
-
-        def maximum(i: int) -> None:
-            part = frame.of(Block(work[i].images, slice(0, output[0])))
-            _maximum(part, window, best[work[i].images])
-
-        threads.run(maximum, len(work), x.size)
+        _maxima(x, window, y)
         return y, None
-
     winner = memory.empty_images(y.shape, "uint8")
-    who = channels_last(winner)
+    finite = _winners(x, window, y, winner)
+    return (y, winner) if finite.all() else portable.max_pool(xp, x, window, output)
+
+
+@recorded
+def _maxima(work: Work, x: Array, window: Window, y: Array) -> None:
+    """Into `y (N, C, *P)`."""
+    best, output = channels_last(y), y.shape[2:]
+    window, _ = _framed(window, x.shape[2:], output)
+    frame = Frame(channels_last(x), window, border=-np.inf)
+    blocks = _cut(x)
+
+    def task(part: Part, i: int) -> None:
+        images = blocks[i].images
+        _maximum(frame.of(Block(images, slice(0, output[0])), part), window, best[images], part)
+
+    work.share(task, len(blocks), x.size)
+
+
+@recorded
+def _winners(work: Work, x: Array, window: Window, y: Array, winner: Array) -> Array:
+    """Into `y (N, C, *P)` and `winner`, the number of the tap; whether each block is finite."""
+    best, who, output = channels_last(y), channels_last(winner), y.shape[2:]
+    window, seen = _framed(window, x.shape[2:], output)
+    frame = Frame(channels_last(x), window, border=-np.inf)
     taps = window._replace(padding=((0, 0),) * len(seen)).taps(seen, output)
-    finite = [False] * len(work)
+    blocks = _cut(x)
+    finite = work.scratch("finite", (len(blocks),), bool)
 
-    def task(i: int) -> None:
-        part = frame.of(Block(work[i].images, slice(0, output[0])))
-        top, number = best[work[i].images], who[work[i].images]
-        np.copyto(top, part[ALL + taps[0].into])
-        number[...] = 0
-        better = memory.scratch("mask", number.shape, bool)
-        step = memory.scratch("step", number.shape, "uint8")
+    def task(part: Part, i: int) -> None:
+        images = blocks[i].images
+        seen = frame.of(Block(images, slice(0, output[0])), part)
+        top, number = best[images], who[images]
+        part(np.copyto, top, seen[ALL + taps[0].into])
+        part(np.copyto, number, 0)
+        better = part.scratch("mask", number.shape, bool)
+        step = part.scratch("step", number.shape, "uint8")
         for t, tap in enumerate(taps[1:], start=1):
-            value = part[ALL + tap.into]
-            np.greater(value, top, out=better)
-            np.maximum(value, top, out=top)
-            np.multiply(better.view("uint8"), np.uint8(t), out=step)
-            np.maximum(number, step, out=number)
-        finite[i] = bool(np.isfinite(top, out=better).all())
+            value = seen[ALL + tap.into]
+            part(np.greater, value, top, better)
+            part(np.maximum, value, top, out=top)
+            part(np.multiply, better.view("uint8"), np.uint8(t), step)
+            part(np.maximum, number, step, out=number)
+        part(np.isfinite, top, better)
+        part(np.logical_and.reduce, better.reshape(-1), 0, None, finite[i : i + 1].reshape(()))
 
-    threads.run(task, len(work), x.size)
-    return (y, winner) if all(finite) else portable.max_pool(xp, x, original, output)
+    work.share(task, len(blocks), x.size)
+    return finite
 
 
 @functools.lru_cache(maxsize=1024)
@@ -88,23 +105,23 @@ def _framed(
     return window._replace(padding=padding), seen
 
 
-def _maximum(part: Array, window: Window, into: Array) -> None:
-    """Maxima of windows on `part (n, *S, C)`: one axis after the other, and rows first, as they are long."""
+def _maximum(images: Array, window: Window, into: Array, do: Part) -> None:
+    """Maxima of windows on `images (n, *S, C)`: one axis after the other; rows first, as they are long."""
     last = len(window.kernel)
     for axis, (k, s, d) in enumerate(
         zip(window.kernel, window.stride, window.dilation, strict=True), start=1
     ):
         if k == s == 1 and axis < last:
             continue
-        shape = (*part.shape[:axis], into.shape[axis], *part.shape[axis + 1 :])
-        top = into if axis == last else memory.scratch(f"maxima {axis}", shape, into.dtype)
+        shape = (*images.shape[:axis], into.shape[axis], *images.shape[axis + 1 :])
+        top = into if axis == last else do.scratch(f"maxima {axis}", shape, into.dtype)
         ends = [r * d + (into.shape[axis] - 1) * s + 1 for r in range(k)]
-        views = [part[ALL * axis + (slice(r * d, end, s),)] for r, end in enumerate(ends)]
+        views = [images[ALL * axis + (slice(r * d, end, s),)] for r, end in enumerate(ends)]
         if k == 1:
-            np.copyto(top, views[0])
+            do(np.copyto, top, views[0])
         for i, view in enumerate(views[1:]):
-            np.maximum(view, top if i else views[0], out=top)
-        part = top
+            do(np.maximum, view, top if i else views[0], out=top)
+        images = top
 
 
 def max_pool_input_grad(
@@ -115,45 +132,46 @@ def max_pool_input_grad(
         grad, winner = grad.swapaxes(0, 1), winner.swapaxes(0, 1)
         return max_pool_input_grad(xp, grad, winner, _swapped(x_shape), window).swapaxes(0, 1)
     dx = memory.empty_images(x_shape, grad.dtype)
+    _put_back(grad, winner, window, dx)
+    return dx
+
+
+@recorded
+def _put_back(work: Work, grad: Array, winner: Array, window: Window, dx: Array) -> None:
+    """Into `dx (N, C, *S)`, each gradient where its winner was."""
     into, g, who = (channels_last(a) for a in (dx, grad, winner))
-    taps = window.taps(x_shape[2:], grad.shape[2:])
+    taps = window.taps(dx.shape[2:], grad.shape[2:])
     apart = all(
         s >= d * (k - 1) + 1 for k, s, d in zip(window.kernel, window.stride, window.dilation, strict=True)
     )
     covered = apart and all(
         m * s == n and k == s and pad == (0, 0)
         for m, n, k, s, pad in zip(
-            grad.shape[2:], x_shape[2:], window.kernel, window.stride, window.padding, strict=True
+            grad.shape[2:], dx.shape[2:], window.kernel, window.stride, window.padding, strict=True
         )
     )
     bits = f"i{grad.dtype.itemsize}"
-    work = _cut(dx)
+    blocks = _cut(dx)
 
-    def task(i: int) -> None:
-        images = work[i].images
-        part, number = into[images], who[images]
-        values = g[images]
-        if not values.flags.c_contiguous:
-            copy = memory.scratch("values", values.shape, values.dtype)
-            copy[...] = values
-            values = copy
-        values = values.view(bits)
+    def task(part: Part, i: int) -> None:
+        images = blocks[i].images
+        some, number = into[images], who[images]
+        values = contiguous(part, "values", g[images]).view(bits)
         if not covered:
-            part[...] = 0
-        mask = memory.scratch("mask", number.shape, bool)
-        product = memory.scratch("product", number.shape, grad.dtype)
+            part(np.copyto, some, 0)
+        mask = part.scratch("mask", number.shape, bool)
+        product = part.scratch("product", number.shape, grad.dtype)
         for t, tap in enumerate(taps):
-            np.equal(number, np.uint8(t) if number.dtype == "uint8" else t, out=mask)
+            part(np.equal, number, np.uint8(t) if number.dtype == "uint8" else t, mask)
             where = ALL + tap.out
             if apart:  # the mask times the gradient's bits, so that 0 · ∞ is 0
-                np.multiply(values[where], mask[where], out=part.view(bits)[ALL + tap.into])
+                part(np.multiply, values[where], mask[where], some.view(bits)[ALL + tap.into])
             else:
-                np.multiply(values, mask, out=product.view(bits))
-                target = part[ALL + tap.into]
-                np.add(target, product[where], out=target)
+                part(np.multiply, values, mask, product.view(bits))
+                target = some[ALL + tap.into]
+                part(np.add, target, product[where], target)
 
-    threads.run(task, len(work), dx.size)
-    return dx
+    work.share(task, len(blocks), dx.size)
 
 
 def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Array:
@@ -161,19 +179,25 @@ def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Arra
     if is_batch_last(x):
         return sum_pool(xp, x.swapaxes(0, 1), window, output).swapaxes(0, 1)
     y = memory.empty_images((*x.shape[:2], *output), x.dtype)
-    images, total = channels_last(x), channels_last(y)
-    taps = window.taps(x.shape[2:], output)
-    work = _cut(x)
+    _sums(x, window, y)
+    return y
 
-    def task(i: int) -> None:
-        part, out = images[work[i].images], total[work[i].images]
-        out[...] = 0
+
+@recorded
+def _sums(work: Work, x: Array, window: Window, y: Array) -> None:
+    """Into `y (N, C, *P)`."""
+    images, total = channels_last(x), channels_last(y)
+    taps = window.taps(x.shape[2:], y.shape[2:])
+    blocks = _cut(x)
+
+    def task(part: Part, i: int) -> None:
+        some, out = images[blocks[i].images], total[blocks[i].images]
+        part(np.copyto, out, 0)
         for tap in taps:
             target = out[ALL + tap.out]
-            np.add(target, part[ALL + tap.into], out=target)
+            part(np.add, target, some[ALL + tap.into], target)
 
-    threads.run(task, len(work), x.size)
-    return y
+    work.share(task, len(blocks), x.size)
 
 
 def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
@@ -181,19 +205,25 @@ def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: 
     if is_batch_last(grad):
         return sum_pool_input_grad(xp, grad.swapaxes(0, 1), _swapped(x_shape), window).swapaxes(0, 1)
     dx = memory.empty_images(x_shape, grad.dtype)
-    into, g = channels_last(dx), channels_last(grad)
-    taps = window.taps(x_shape[2:], grad.shape[2:])
-    work = _cut(dx)
-
-    def task(i: int) -> None:
-        part, values = into[work[i].images], g[work[i].images]
-        part[...] = 0
-        for tap in taps:
-            target = part[ALL + tap.into]
-            np.add(target, values[ALL + tap.out], out=target)
-
-    threads.run(task, len(work), dx.size)
+    _spread(grad, window, dx)
     return dx
+
+
+@recorded
+def _spread(work: Work, grad: Array, window: Window, dx: Array) -> None:
+    """Into `dx (N, C, *S)`, each gradient to all pixels of its window."""
+    into, g = channels_last(dx), channels_last(grad)
+    taps = window.taps(dx.shape[2:], grad.shape[2:])
+    blocks = _cut(dx)
+
+    def task(part: Part, i: int) -> None:
+        some, values = into[blocks[i].images], g[blocks[i].images]
+        part(np.copyto, some, 0)
+        for tap in taps:
+            target = some[ALL + tap.into]
+            part(np.add, target, values[ALL + tap.out], target)
+
+    work.share(task, len(blocks), dx.size)
 
 
 def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
-from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...backend import Array
 from . import blas
+
+if TYPE_CHECKING:
+    from .recorded import Do, Part
 
 SMALL = 10**6
 FEWEST, FEWEST_TO_SUM = 8, 96  # rows of a piece, below which one product is as fast
@@ -48,7 +50,7 @@ def in_pieces(rows: int, products: int) -> bool:
     return _pieces(rows, products, FEWEST)[0] > 0
 
 
-def multiply(a: Array, b: Array, out: Array) -> None:
+def multiply(do: Do, a: Array, b: Array, out: Array) -> None:
     """`out = a @ b` for many rows in `a`, or stacks of such."""
     *stack, rows, length = a.shape
     n = b.shape[-1]
@@ -56,59 +58,40 @@ def multiply(a: Array, b: Array, out: Array) -> None:
     end = count * piece
     if count:
         parts = a[..., :end, :].reshape(*stack, count, piece, length)
-        np.matmul(parts, b[..., None, :, :], out=out[..., :end, :].reshape(*stack, count, piece, n))
+        do(np.matmul, parts, b[..., None, :, :], out[..., :end, :].reshape(*stack, count, piece, n))
     if end < rows:
-        np.matmul(a[..., end:, :], b, out=out[..., end:, :])
+        do(np.matmul, a[..., end:, :], b, out[..., end:, :])
 
 
-def products(a: Array, b: Array, out: Array) -> list[Callable[[], Array]]:
-    """The calls that `multiply` of these arrays makes."""
-    *stack, rows, length = a.shape
-    n = b.shape[-1]
-    count, piece = _pieces(rows, length * n, FEWEST)
-    end = count * piece
-    operands = [(a[..., end:, :], b, out[..., end:, :])] if end < rows else []
-    if count:
-        parts = a[..., :end, :].reshape(*stack, count, piece, length)
-        operands.append((parts, b[..., None, :, :], out[..., :end, :].reshape(*stack, count, piece, n)))
-    return [partial(np.matmul, *some) for some in operands]
-
-
-def products_wide(a: Array, b: Array, out: Array) -> list[Callable[[], Array]]:
-    """The calls that `multiply_wide` of these arrays makes."""
-    (m, length), columns = a.shape, b.shape[1]
-    count, piece = _pieces(columns, m * length, FEWEST)
-    end = count * piece
-    operands = [(a, b[:, end:], out[:, end:])] if end < columns else []
-    if count:
-        parts = b[:, :end].reshape(length, count, piece).swapaxes(0, 1)
-        operands.append((a, parts, out[:, :end].reshape(m, count, piece).swapaxes(0, 1)))
-    return [partial(np.matmul, *some) for some in operands]
-
-
-def multiply_wide(a: Array, b: Array, out: Array) -> None:
+def multiply_wide(do: Do, a: Array, b: Array, out: Array) -> None:
     """`out = a @ b` for many columns in `b`."""
     (m, length), columns = a.shape, b.shape[1]
     count, piece = _pieces(columns, m * length, FEWEST)
     end = count * piece
     if count:
         parts = b[:, :end].reshape(length, count, piece).swapaxes(0, 1)
-        np.matmul(a, parts, out=out[:, :end].reshape(m, count, piece).swapaxes(0, 1))
+        do(np.matmul, a, parts, out[:, :end].reshape(m, count, piece).swapaxes(0, 1))
     if end < columns:
-        np.matmul(a, b[:, end:], out=out[:, end:])
+        do(np.matmul, a, b[:, end:], out[:, end:])
 
 
-def multiply_sum(a: Array, b: Array) -> Array:
-    """`aᵀ @ b` for many rows in both, or stacks of such."""
+def add_product(do: Part, a: Array, b: Array, total: Array, first: bool) -> None:
+    """`total += aᵀ @ b` for many rows in both, or stacks of such; the `first` overwrites it."""
     *stack, rows, m = a.shape
     n = b.shape[-1]
     count, piece = _pieces(rows, m * n, FEWEST_TO_SUM)
     end = count * piece
-    if not count:
-        total: Array = a.swapaxes(-1, -2) @ b
-        return total
-    parts = a[..., :end, :].reshape(*stack, count, piece, m).swapaxes(-1, -2)
-    total = (parts @ b[..., :end, :].reshape(*stack, count, piece, n)).sum(axis=-3)
-    if end < rows:
-        total += a[..., end:, :].swapaxes(-1, -2) @ b[..., end:, :]
-    return total
+    more = total if first else do.scratch("sum", total.shape, total.dtype)
+    if count:
+        parts = a[..., :end, :].reshape(*stack, count, piece, m).swapaxes(-1, -2)
+        sums = do.scratch("sums", (*stack, count, m, n), total.dtype)
+        do(np.matmul, parts, b[..., :end, :].reshape(*stack, count, piece, n), sums)
+        do(np.add.reduce, sums, len(stack), None, more)
+        if end < rows:
+            rest = do.scratch("rest", total.shape, total.dtype)
+            do(np.matmul, a[..., end:, :].swapaxes(-1, -2), b[..., end:, :], rest)
+            do(np.add, more, rest, more)
+    else:
+        do(np.matmul, a.swapaxes(-1, -2), b, more)
+    if not first:
+        do(np.add, total, more, total)

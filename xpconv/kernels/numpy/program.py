@@ -21,7 +21,8 @@ from ..portable import Bounds
 from . import calls, depthwise, memory, threads, winograd
 from .blocks import even
 from .memory import channels_first, channels_last, empty_images
-from .steps import Buffers, Call, Step, Value
+from .recorded import Call
+from .steps import Buffers, Step, Value
 
 CHUNK_BYTES = 1 << 25  # of all buffers for a piece of a batch
 WIDE = 64  # outputs of a dense layer from which its weight is better transposed

@@ -16,8 +16,8 @@ from ..portable import Bounds
 from . import memory, threads
 from .blocks import wide
 from .memory import taps_first
+from .recorded import Call, Do
 
-Call = Callable[[], Any]
 BLOCK_BYTES = 1 << 20  # of what a step needs for a block of rows
 ROW = 8192  # elements of a row with bias
 
@@ -158,6 +158,11 @@ class Buffers:
         if key not in self.weights:
             self.weights[key] = make()
         return self.weights[key]
+
+
+def adding_to(calls: list[Call]) -> Do:
+    """As a `Part`, but to be made later."""
+    return lambda function, *operands: calls.append(partial(function, *operands))
 
 
 def _same(a: Array, b: Array) -> bool:

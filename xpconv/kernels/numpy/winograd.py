@@ -20,10 +20,11 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Pairs, Window
-from . import memory, threads
-from .blocks import Block, Ending, Frame, cut, shares
+from . import memory
+from .blocks import Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_last, taps_first
-from .products import multiply, multiply_sum, multiply_wide
+from .products import add_product, multiply, multiply_wide
+from .recorded import Part, Work
 from .threads import PRODUCTS
 
 TILE, SEEN = 4, 6
@@ -84,76 +85,78 @@ def transformed(weight: Array, dtype: Any) -> Array:
     return u
 
 
-@threads.one_blas_thread
-def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirrored: bool = False) -> Array:
+def conv(
+    work: Work, x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirrored: bool = False
+) -> None:
     """Into `y (N, K, P, Q)`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
     dtype = x.dtype
     matrix = on_both_axes("G", dtype)
     if mirrored:
         matrix, w, (c, k) = matrix[:, ::-1], weight.reshape(-1, 9).T, weight.shape[:2]
     else:
-        w, (k, c) = np.ascontiguousarray(taps_first(weight)).reshape(9, -1), weight.shape[:2]
-    u = memory.scratch("kernels", (SEEN**2, c, k), dtype)
-    np.matmul(matrix, w, out=u.reshape(SEEN**2, -1))
+        k, c = weight.shape[:2]
+        first = taps_first(weight)
+        w = contiguous(work, "weight", first).reshape(9, -1)
+    u = work.scratch("kernels", (SEEN**2, c, k), dtype)
+    work(np.matmul, matrix, w, u.reshape(SEEN**2, -1))
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
     out = on_both_axes("A", dtype)
-    ending = ending.times(tiles.count[1])
+    ending = ending.times(tiles.count[1], work)
     elements = y.size * 4 * c // PRODUCTS
     limit = max(BLOCK_BYTES, u.nbytes)
-    work = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), limit, elements)
+    blocks = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), limit, elements)
 
-    def task(i: int) -> None:
-        block = work[i]
-        v = tiles.transformed(block)
+    def task(part: Part, i: int) -> None:
+        block = blocks[i]
+        v = tiles.transformed(block, part)
         count = v.shape[1]
-        m = memory.scratch("tiles", (SEEN**2, count, k), dtype)
-        multiply(v, u, m)
-        values = memory.scratch("transformed", (TILE**2, count * k), dtype)
-        multiply_wide(out, m.reshape(SEEN**2, -1), values)
-        ending.finish(values.reshape(-1, tiles.count[1] * k))
+        m = part.scratch("tiles", (SEEN**2, count, k), dtype)
+        multiply(part, v, u, m)
+        values = part.scratch("transformed", (TILE**2, count * k), dtype)
+        multiply_wide(part, out, m.reshape(SEEN**2, -1), values)
+        ending.finish(values.reshape(-1, tiles.count[1] * k), part)
         values = values.reshape(TILE, TILE, -1, block.rows.stop - block.rows.start, tiles.count[1], k)
-        tiles.each_output(block, into, values, put=True)
+        tiles.each_output(block, into, values, part, put=True)
 
-    threads.run(task, len(work), elements)
-    return y
+    work.share(task, len(blocks), elements)
 
 
-@threads.one_blas_thread
-def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
+def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
     """`dw (K, C, 3, 3)`."""
     k, c = weight_shape[:2]
     dtype = x.dtype
     tiles = Tiles(x, window, grad.shape[2:])
     images = channels_last(grad)
-    spread = np.ascontiguousarray(on_both_axes("A", dtype).T)
+    spread = on_both_axes("A", dtype, turned=True)
     elements = grad.size * 4 * c // PRODUCTS
-    work = shares(cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements))
+    runs = shares(
+        cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements), elements
+    )
     few = max(1, SUM_BYTES // (k * c * dtype.itemsize))  # matrices at once, as what is added takes memory too
-    parts = [np.empty((SEEN**2, k, c), dtype) for _ in work[1:]]
-    parts.insert(
-        0, memory.scratch("kernels", (SEEN**2, k, c), dtype)
-    )  # of these there are none at the same time
+    totals: list[Array] = [None] * len(runs)
 
-    def task(i: int) -> None:
-        parts[i][...] = 0
-        for block in work[i]:
-            v = tiles.transformed(block)
+    def task(part: Part, run: int) -> None:
+        totals[run] = part.scratch("kernels", (SEEN**2, k, c), dtype)  # of these there are none now
+        for i, block in enumerate(runs[run]):
+            v = tiles.transformed(block, part)
             count = v.shape[1]
             shape = (TILE, TILE, block.images.stop - block.images.start, block.rows.stop - block.rows.start,
                      tiles.count[1], k)  # fmt: skip
-            values = memory.scratch("values", shape, dtype)
-            tiles.each_output(block, images, values, put=False)
-            m = memory.scratch("tiles", (SEEN**2, count, k), dtype)
-            multiply_wide(spread, values.reshape(TILE**2, -1), m.reshape(SEEN**2, -1))
+            values = part.scratch("values", shape, dtype)
+            tiles.each_output(block, images, values, part, put=False)
+            m = part.scratch("tiles", (SEEN**2, count, k), dtype)
+            multiply_wide(part, spread, values.reshape(TILE**2, -1), m.reshape(SEEN**2, -1))
             for first in range(0, SEEN**2, few):
                 some = slice(first, first + few)
-                parts[i][some] += multiply_sum(m[some], v[some])
+                add_product(part, m[some], v[some], totals[run][some], i == 0)
 
-    threads.run(task, len(parts), elements)
-    for part in parts[1:]:
-        parts[0] += part
-    return (parts[0].reshape(SEEN**2, -1).T @ on_both_axes("G", dtype)).reshape(weight_shape)
+    work.share(task, len(runs), elements)
+    for total in totals[1:]:
+        work(np.add, totals[0], total, totals[0])
+    dw = work.scratch("sum", (k * c, 9), dtype)
+    work(np.matmul, totals[0].reshape(SEEN**2, -1).T, on_both_axes("G", dtype), dw)
+    return dw.reshape(weight_shape)
 
 
 class Tiles:
@@ -171,9 +174,9 @@ class Tiles:
         """What a row of tiles takes of scratch memory, with so many channels of input and output."""
         return int(self.count[1] * 2 * SEEN**2 * channels * self.x.itemsize)
 
-    def transformed(self, block: Block) -> Array:
+    def transformed(self, block: Block, do: Part) -> Array:
         """`V (36, tiles, C)` of a block."""
-        part = self.frame.of(block)
+        part = self.frame.of(block, do)
         by_image, by_row, by_column, by_channel = part.strides
         rows = block.rows.stop - block.rows.start
         seen = memory.strided(
@@ -181,20 +184,20 @@ class Tiles:
             (SEEN, SEEN, part.shape[0], rows, self.count[1], part.shape[3]),
             (by_row, by_column, by_image, TILE * by_row, TILE * by_column, by_channel),
         )
-        gathered = memory.scratch("tiles", seen.shape, part.dtype)
-        np.copyto(gathered, seen)
-        v = memory.scratch("transformed", (SEEN**2, gathered[0, 0].size), part.dtype)
-        multiply_wide(self.matrix, gathered.reshape(SEEN**2, -1), v)
+        gathered = do.scratch("tiles", seen.shape, part.dtype)
+        do(np.copyto, gathered, seen)
+        v = do.scratch("transformed", (SEEN**2, gathered[0, 0].size), part.dtype)
+        multiply_wide(do, self.matrix, gathered.reshape(SEEN**2, -1), v)
         return v.reshape(SEEN**2, -1, part.shape[3])
 
-    def each_output(self, block: Block, images: Array, values: Array, put: bool) -> None:
+    def each_output(self, block: Block, images: Array, values: Array, do: Part, put: bool) -> None:
         """Copy a block's outputs from or into `values (4, 4, n, rows, columns, K)`; zeros beyond the edge."""
         first = block.rows.start * TILE
         rows, columns = values.shape[3:5]
         if first + rows * TILE <= self.output[0] and columns * TILE == self.output[1]:
             seen = images[block.images, first : first + rows * TILE]
             seen = seen.reshape(-1, rows, TILE, columns, TILE, values.shape[5]).transpose(2, 4, 0, 1, 3, 5)
-            np.copyto(*((seen, values) if put else (values, seen)))
+            do(np.copyto, *((seen, values) if put else (values, seen)))
             return
         for i in range(TILE):
             for j in range(TILE):
@@ -202,17 +205,19 @@ class Tiles:
                 pixels = images[block.images, rows, j::TILE]
                 here = values[i, j, :, : pixels.shape[1], : pixels.shape[2]]
                 if put:
-                    pixels[...] = here
+                    do(np.copyto, pixels, here)
                 else:
-                    values[i, j, :, pixels.shape[1] :] = 0
-                    values[i, j, :, :, pixels.shape[2] :] = 0
-                    here[...] = pixels
+                    do(np.copyto, values[i, j, :, pixels.shape[1] :], 0)
+                    do(np.copyto, values[i, j, :, :, pixels.shape[2] :], 0)
+                    do(np.copyto, here, pixels)
 
 
 @functools.lru_cache(maxsize=16)
-def on_both_axes(name: str, dtype: Any) -> Array:
-    """The matrix `A`, `B` or `G` for both axes of a tile at once."""
+def on_both_axes(name: str, dtype: Any, turned: bool = False) -> Array:
+    """The matrix `A`, `B` or `G` for both axes of a tile at once; `turned` it is transposed."""
     matrix = {"A": A, "B": B, "G": G}[name]
+    if turned:
+        matrix = matrix.T
     both: Array = np.kron(matrix, matrix).astype(dtype)
     both.flags.writeable = False
     return both
