@@ -382,9 +382,17 @@ def _channelwise(values: Array, x: Array) -> Array:
 # --- element by element ------------------------------------------------------------------------------
 
 
-def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
-    """Call `task` on slices that together are 0…size: here on one, where caches matter on many."""
+def in_blocks(xp: Any, task: Callable[[slice], None], size: int, again: bool = False) -> None:
+    """Call `task` on slices that together are 0…size: here on one, where caches matter on many.
+
+    With `again` it goes over each slice of its arrays many times.
+    """
     task(slice(0, size))
+
+
+def scratch(xp: Any, name: str, like: Array) -> Array:
+    """An array like another, of any content, for such a `task`: valid until it asks for `name` again."""
+    return xp.empty_like(like)
 
 
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:

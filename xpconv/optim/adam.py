@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ..backend import Array
-from .base import Optimizer, Params, Run, decayed
+from .base import Optimizer, Params, Run
 
 
 class Adam(Optimizer):
@@ -63,16 +63,16 @@ class Adam(Optimizer):
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group = self._backend.xp, run.group
         lr, (beta1, beta2) = group["lr"], group["betas"]
-        m, v = self._averages(decayed(p, g, group, self.decoupled), run)
+        m, v = self._averages(self._decayed(p, g, group, self.decoupled), run)
         if group["amsgrad"]:
             largest = self._moment("largest", run)
             v = xp.maximum(largest, v, out=largest)
-        root = xp.sqrt(v)
-        root /= math.sqrt(1 - beta2**run.step)
-        root += group["eps"]
-        xp.divide(m, root, out=root)
-        root *= lr / (1 - beta1**run.step)
-        p -= root
+        size = math.sqrt(1 - beta2**run.step)  # √v̂ = √v / size: a factor of the whole, and of eps
+        step = xp.sqrt(v, out=self._scratch("part", v))
+        step += group["eps"] * size
+        xp.divide(m, step, out=step)
+        step *= lr * size / (1 - beta1**run.step)
+        p -= step
 
 
 class AdamW(Adam):
@@ -173,7 +173,7 @@ class NAdam(Optimizer):
     def _update(self, p: Array, g: Array, run: Run) -> None:
         group, t = run.group, run.step
         lr, (beta1, beta2) = group["lr"], group["betas"]
-        g = decayed(p, g, group, group["decoupled_weight_decay"])
+        g = self._decayed(p, g, group, group["decoupled_weight_decay"])
         m, v = self._averages(g, run)
         mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (i * group["momentum_decay"])) for i in (t, t + 1))
         first = run.where.start
@@ -239,17 +239,20 @@ class RAdam(Optimizer):
         return "mean", "square", ""
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
-        group, t = run.group, run.step
+        xp, group, t = self._backend.xp, run.group, run.step
         lr, (beta1, beta2) = group["lr"], group["betas"]
-        g = decayed(p, g, group, group["decoupled_weight_decay"])
+        g = self._decayed(p, g, group, group["decoupled_weight_decay"])
         m, v = self._averages(g, run)
         bias1, bias2 = 1 - beta1**t, 1 - beta2**t
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * t * beta2**t / bias2
+        step = self._scratch("part", v)
         if length <= 5:
-            p -= lr / bias1 * m
+            p -= xp.multiply(m, lr / bias1, out=step)
             return
         rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-        root = self._backend.xp.sqrt(v)
-        root += group["eps"]
-        p -= lr / bias1 * math.sqrt(rectified * bias2) * m / root
+        xp.sqrt(v, out=step)
+        step += group["eps"]
+        xp.divide(m, step, out=step)
+        step *= lr / bias1 * math.sqrt(rectified * bias2)
+        p -= step

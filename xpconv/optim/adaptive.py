@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
-from .base import Optimizer, Params, Run, decayed
+from .base import Optimizer, Params, Run
 
 
 class RMSprop(Optimizer):
@@ -73,22 +73,24 @@ class RMSprop(Optimizer):
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, alpha = self._backend.xp, run.group, run.group["alpha"]
-        g = decayed(p, g, group)
+        g = self._decayed(p, g, group)
         v = self._moment("square", run)
-        v *= alpha
-        v += (1 - alpha) * (g * g)
-        variance = v
+        self._follow(v, alpha, g, g)
+        step = self._scratch("step", v)
         if group["centered"]:
             mean = self._moment("mean", run)
-            mean += (1 - alpha) * (g - mean)
-            variance = v - mean * mean
-        scaled = g / (xp.sqrt(variance) + group["eps"])
+            self._follow(mean, alpha, g)
+            xp.multiply(mean, mean, out=step)
+            v = xp.subtract(v, step, out=step)
+        xp.sqrt(v, out=step)
+        step += group["eps"]
+        scaled = xp.divide(g, step, out=step)
         if group["momentum"]:
             momentum = self._moment("momentum", run)
             momentum *= group["momentum"]
             momentum += scaled
             scaled = momentum
-        p -= group["lr"] * scaled
+        p -= xp.multiply(scaled, group["lr"], out=step)
 
 
 class Adagrad(Optimizer):
@@ -149,11 +151,15 @@ class Adagrad(Optimizer):
         return ("square",)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
-        group = run.group
-        g = decayed(p, g, group)
+        xp, group = self._backend.xp, run.group
+        g = self._decayed(p, g, group)
         v = self._moment("square", run)
         if run.step == 1:
             v += group["initial_accumulator_value"]
-        v += g * g
-        lr = group["lr"] / (1 + (run.step - 1) * group["lr_decay"])
-        p -= lr * g / (self._backend.xp.sqrt(v) + group["eps"])
+        step = self._scratch("step", v)
+        v += xp.multiply(g, g, out=step)
+        xp.sqrt(v, out=step)
+        step += group["eps"]
+        xp.divide(g, step, out=step)
+        step *= group["lr"] / (1 + (run.step - 1) * group["lr_decay"])
+        p -= step

@@ -112,7 +112,10 @@ class Optimizer:
                 )
             if self.by_element:
                 kernels.of(self._backend.xp).in_blocks(
-                    self._backend.xp, partial(self._update_part, run), run.where.stop - run.where.start
+                    self._backend.xp,
+                    partial(self._update_part, run),
+                    run.where.stop - run.where.start,
+                    again=True,
                 )
             else:
                 self._update_part(run, slice(0, run.where.stop - run.where.start))
@@ -175,7 +178,9 @@ class Optimizer:
         """Update some of a run's elements."""
         where = slice(run.where.start + part.start, run.where.start + part.stop)
         p, g = self._data[where], self._grad[where]
-        self._update(p, -g if run.group.get("maximize") else g, run._replace(where=where))
+        if run.group.get("maximize"):
+            g = self._backend.xp.negative(g, out=self._scratch("negative", g))
+        self._update(p, g, run._replace(where=where))
 
     def _counts(self, group: dict[str, Any]) -> bool:
         """Whether a step with this group's settings counts as one, for `Run.step`."""
@@ -195,11 +200,37 @@ class Optimizer:
         """Adam's `m = β₁ m + (1 - β₁) g` and `v = β₂ v + (1 - β₂) g²`, moved on by one step."""
         beta1, beta2 = run.group["betas"]
         m, v = self._moment("mean", run), self._moment("square", run)
-        m *= beta1
-        m += (1 - beta1) * g
-        v *= beta2
-        v += (1 - beta2) * (g * g)
+        self._follow(m, beta1, g)
+        self._follow(v, beta2, g, g)
         return m, v
+
+    def _follow(self, average: Array, beta: float, value: Array, factor: Array | None = None) -> None:
+        """`average = β average + (1 - β) value · factor`, in place."""
+        xp = self._backend.xp
+        part = xp.multiply(value, 1 - beta, out=self._scratch("part", value))
+        if factor is not None:
+            part *= factor
+        average *= beta
+        average += part
+
+    def _decayed(self, p: Array, g: Array, group: dict[str, Any], decoupled: bool = False) -> Array:
+        """Weight decay: added to the gradient, or (decoupled) taken off the parameters at once."""
+        decay = group["weight_decay"]
+        if not decay:
+            return g
+        if decoupled:
+            p *= 1 - group["lr"] * decay
+            return g
+        total = self._backend.xp.multiply(p, decay, out=self._scratch("decayed", p))
+        total += g
+        return total
+
+    def _scratch(self, name: str, like: Array) -> Array:
+        """Memory that `_update` uses until it asks for `name` again: on a CPU it stays in the cache."""
+        if self.by_element:
+            scratch: Array = kernels.of(self._backend.xp).scratch(self._backend.xp, name, like)
+            return scratch
+        return self._backend.xp.empty_like(like)  # as large as the parameters: not to be kept
 
     def _check(self, group: dict[str, Any]) -> None:
         """Check a group's settings and make them Python floats, which promote no array."""
@@ -306,36 +337,37 @@ class Optimizer:
 
     def _adopt(self) -> None:
         """Bring in what was assigned to `.data` or `.grad` since: gradients come as arrays of their own."""
-        xp, name = self._backend.xp, type(self).__name__
         incoming = []
-        for i, parameter in enumerate(self._params):
-            for attribute, views in (("data", self._data_views), ("grad", self._grad_views)):
-                array, view = getattr(parameter, attribute), views[i]
-                if array is view or array is None:
-                    continue
-                known = array.dtype == view.dtype or (attribute == "grad" and array.dtype == parameter.dtype)
-                if backend_of(array) is not self._backend or not known:
-                    raise RuntimeError(
-                        f"{name}.step: a parameter's {attribute} is now {array.dtype} on "
-                        f"{backend_of(array).name}, but the optimizer holds {view.dtype} on "
-                        f"{self._backend.name}; make the optimizer after model.to(…)"
-                    )
-                if array.shape != view.shape:
-                    raise ShapeError(
-                        f"{name}.step: a parameter's {attribute} has shape {array.shape}, "
-                        f"expected {view.shape}"
-                    )
-                if any(xp.may_share_memory(array, flat) for flat in self._buffers()):
-                    array = array.copy()  # another parameter's view, perhaps about to be written
-                incoming.append((parameter, attribute, view, array))
+        for parameter, data, grad in zip(self._params, self._data_views, self._grad_views, strict=True):
+            if parameter.data is not data:
+                incoming.append((parameter, "data", data, self._checked("data", parameter.data, data)))
+            if parameter.grad is not None and parameter.grad is not grad:
+                incoming.append((parameter, "grad", grad, self._checked("grad", parameter.grad, grad, data)))
         for parameter, attribute, view, array in incoming:
             view[...] = array
             setattr(parameter, attribute, view)
         if self._narrowed is not None:
             self._widen()
 
-    def _buffers(self) -> list[Array]:
-        return [flat for flat in (self._data, self._grad, self._narrowed) if flat is not None]
+    def _checked(self, attribute: str, array: Array, view: Array, data: Array = None) -> Array:
+        """What was assigned, if it fits; a copy of a view. A gradient may have the dtype of its `data`."""
+        name = type(self).__name__
+        known = array.dtype == view.dtype or (data is not None and array.dtype == data.dtype)
+        if not known or backend_of(array) is not self._backend:
+            raise RuntimeError(
+                f"{name}.step: a parameter's {attribute} is now {array.dtype} on "
+                f"{backend_of(array).name}, but the optimizer holds {view.dtype} on "
+                f"{self._backend.name}; make the optimizer after model.to(…)"
+            )
+        if array.shape != view.shape:
+            raise ShapeError(
+                f"{name}.step: a parameter's {attribute} has shape {array.shape}, expected {view.shape}"
+            )
+        if array.base is not None:
+            buffers = [flat for flat in (self._data, self._grad, self._narrowed) if flat is not None]
+            if any(self._backend.xp.may_share_memory(array, flat) for flat in buffers):
+                return array.copy()  # another parameter's view, perhaps about to be written
+        return array
 
     def _runs(self) -> Iterator[Run]:
         """Neighbours in the buffers that take the same update, as few as can be: one, as a rule."""
@@ -358,14 +390,3 @@ class Optimizer:
             f"{k}={v}" for k, v in self.param_groups[0].items() if k not in ("params", "initial_lr")
         )
         return f"{type(self).__name__}({settings})"
-
-
-def decayed(p: Array, g: Array, group: dict[str, Any], decoupled: bool = False) -> Array:
-    """Weight decay: added to the gradient, or (decoupled) taken off the parameters at once."""
-    decay = group["weight_decay"]
-    if not decay:
-        return g
-    if decoupled:
-        p *= 1 - group["lr"] * decay
-        return g
-    return g + decay * p

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
-from .base import Optimizer, Params, Run, decayed
+from .base import Optimizer, Params, Run
 
 
 class Lion(Optimizer):
@@ -50,12 +50,15 @@ class Lion(Optimizer):
         return ("mean",)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
-        beta1, beta2 = run.group["betas"]
-        decayed(p, g, run.group, decoupled=True)
+        xp, (beta1, beta2) = self._backend.xp, run.group["betas"]
+        self._decayed(p, g, run.group, decoupled=True)
         m = self._moment("mean", run)
-        p -= run.group["lr"] * self._backend.xp.sign(beta1 * m + (1 - beta1) * g)
-        m *= beta2
-        m += (1 - beta2) * g
+        step = xp.multiply(m, beta1, out=self._scratch("step", m))
+        step += xp.multiply(g, 1 - beta1, out=self._scratch("part", g))
+        xp.sign(step, out=step)
+        step *= run.group["lr"]
+        p -= step
+        self._follow(m, beta2, g)
 
 
 class LARS(Optimizer):
@@ -111,7 +114,7 @@ class LARS(Optimizer):
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, decay = self._backend.xp, run.group, run.group["weight_decay"]
-        scaled = group["lr"] * decayed(p, g, group)
+        scaled = group["lr"] * self._decayed(p, g, group)
         if group["trust_coefficient"]:
             for part in run.parts:
                 size, slope = norm(xp, p[part]), norm(xp, g[part])

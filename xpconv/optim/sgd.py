@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import Array
 from ..geometry import to_float
-from .base import Optimizer, Params, Run, decayed
+from .base import Optimizer, Params, Run
 
 
 class SGD(Optimizer):
@@ -75,14 +75,18 @@ class SGD(Optimizer):
         return ("momentum" if group["momentum"] else "",)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
-        lr, momentum = run.group["lr"], run.group["momentum"]
-        g = decayed(p, g, run.group)
+        xp, momentum, kept = self._backend.xp, run.group["momentum"], 1 - run.group["dampening"]
+        g = self._decayed(p, g, run.group)
+        step = self._scratch("step", p)
         if momentum:
             m = self._moment("momentum", run)
             if run.step == 1:
                 m[...] = g
             else:
                 m *= momentum
-                m += (1 - run.group["dampening"]) * g
-            g = g + momentum * m if run.group["nesterov"] else m
-        p -= lr * g
+                m += g if kept == 1 else xp.multiply(g, kept, out=step)
+            if run.group["nesterov"]:
+                xp.multiply(m, momentum, out=step)
+                m = xp.add(step, g, out=step)
+            g = m
+        p -= xp.multiply(g, run.group["lr"], out=step)

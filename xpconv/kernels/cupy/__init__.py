@@ -1,6 +1,6 @@
 """The hot operations for CuPy arrays: own kernels where many launches become one, else `portable`."""
 
-from ..portable import empty_program, for_inference, in_blocks, programs
+from ..portable import empty_program, for_inference, in_blocks, programs, scratch
 from .conv import algorithm, conv, conv_input_grad, conv_weight_grad
 from .gemm import matmul
 from .norm import batch_norm, batch_norm_backward, channel_sum, follow, statistics
@@ -33,6 +33,7 @@ __all__ = [
     "max_pool_input_grad",
     "one_hot",
     "programs",
+    "scratch",
     "statistics",
     "sum_pool",
     "sum_pool_input_grad",

@@ -15,16 +15,25 @@ from . import memory, threads
 from .blocks import Ending
 
 BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for the interpreter lock
+SHARED_BLOCK = 1 << 18  # what many passes find in the second cache outweighs that
+ALONE_BLOCK = 1 << 17
 
 
-def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
+def in_blocks(xp: Any, task: Callable[[slice], None], size: int, again: bool = False) -> None:
     """`task` on slices of 0…size that fit the cache, on all cores where there is work enough."""
-    count = max(threads.share(size), -(-size // BLOCK))
+    share = threads.share(size)
+    most = (SHARED_BLOCK if share > 1 else ALONE_BLOCK) if again else BLOCK
+    count = max(share, -(-size // most))
 
     def part(i: int) -> None:
         task(slice(i * size // count, (i + 1) * size // count))
 
     threads.run(part, count, size)
+
+
+def scratch(xp: Any, name: str, like: Array) -> Array:
+    """As `portable.scratch`: the thread's own."""
+    return memory.scratch(name, like.shape, like.dtype)
 
 
 def flat(x: Array) -> Array | None:
