@@ -66,7 +66,8 @@ def weight_grad(
         totals[run] = part.scratch("total", (groups, c * prod(window.kernel), k), x.dtype)
         for i, block in enumerate(runs[run]):
             col = columns.of(block, part)
-            g = images[block.images, block.rows].reshape(-1, groups, k).swapaxes(0, 1)
+            g = contiguous(part, "gradient", images[block.images, block.rows])
+            g = g.reshape(-1, groups, k).swapaxes(0, 1)
             add_product(part, col, g, totals[run], i == 0)
 
     work.share(task, len(runs), elements)
@@ -91,10 +92,7 @@ def input_grad(work: Work, grad: Array, weight: Array, dx: Array, window: Window
 
     def task(part: Part, i: int) -> None:
         some = blocks[i].images
-        g = images[some]
-        if not g.flags.c_contiguous:
-            g = contiguous(part, "gradient", g)
-        g = g.reshape(-1, groups, k).swapaxes(0, 1)
+        g = contiguous(part, "gradient", images[some]).reshape(-1, groups, k).swapaxes(0, 1)
         dcol = part.scratch("columns", (groups, g.shape[1], w.shape[2]), grad.dtype)
         if groups == 1:
             multiply(part, g[0], w[0], dcol[0])
@@ -135,8 +133,8 @@ class Columns:
     def of(self, block: Block, do: Part) -> Array:
         x, groups = self.x, self.groups
         if self.pointwise and (groups == 1 or x.flags.c_contiguous):
-            flat = x[block.images, block.rows].reshape(-1, groups, self.channels)
-            return flat.swapaxes(0, 1)
+            flat = contiguous(do, "images", x[block.images, block.rows])
+            return flat.reshape(-1, groups, self.channels).swapaxes(0, 1)
         part = self.frame.of(block, do)
         before = self._last.get(do.slot)
         if before is None or before[0] is not part:

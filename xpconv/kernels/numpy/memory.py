@@ -7,6 +7,7 @@ looks at them is gone; neighbours in one chunk grow together.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import threading
 import weakref
@@ -31,6 +32,7 @@ class Chunk:
     def __init__(self, size: int) -> None:
         self.memory = _aligned(size)
         self.size = size
+        self.number = next(_numbers)
         self.starts: dict[int, int] = {}  # of free places: their sizes
         self.ends: dict[int, int] = {}
         self.give_back(0, size)
@@ -56,12 +58,12 @@ class Chunk:
 
     def _free(self, start: int, size: int) -> None:
         self.starts[start] = self.ends[start + size] = size
-        insort(_free, (size, id(self), start, self))
+        insort(_free, (size, self.number, start, self))
 
     def _used(self, start: int) -> int:
         size = self.starts.pop(start)
         del self.ends[start + size]
-        del _free[bisect_left(_free, (size, id(self), start))]
+        del _free[bisect_left(_free, (size, self.number, start))]
         return size
 
 
@@ -77,7 +79,8 @@ class Kept(dict[Any, Any]):
 
 _lock = threading.Lock()
 _chunks: list[Chunk] = []
-_free: list[tuple[int, int, int, Chunk]] = []  # free places in order: size, chunk's id, start, chunk
+_numbers = itertools.count()
+_free: list[tuple[int, int, int, Chunk]] = []  # free places: size, chunk's number, start, chunk
 _watched: dict[int, weakref.ref[Any]] = {}
 _gone: deque[tuple[Chunk, int, int]] = deque()  # freed at any point, even while the lock is held
 _local = threading.local()

@@ -17,7 +17,7 @@ import inspect
 import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,7 +43,7 @@ class Part:
     Its scratch arrays are those of the thread that the kernel was called from.
     """
 
-    def __init__(self, slot: int, buffers: memory.Kept, calls: list[Call] | None) -> None:
+    def __init__(self, slot: int, buffers: memory.Kept, calls: list[partial[Any]] | None) -> None:
         self.slot, self.buffers, self.calls = slot, buffers, calls
 
     def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
@@ -61,7 +61,7 @@ class Work(Part):
 
     def __init__(self, record: bool) -> None:
         super().__init__(0, memory.scratches(), [] if record else None)
-        self.sections: list[list[list[Call]]] = []
+        self.sections: list[list[list[partial[Any]]]] = []
 
     def share(self, task: Callable[[Part, int], None], count: int, elements: float = math.inf) -> None:
         """`task(part, i)` for every i below `count`, on as many threads as so many elements are worth."""
@@ -78,10 +78,20 @@ class Work(Part):
             self._end_section()
             self.sections.append([part.calls for part in parts])  # type: ignore[misc]
 
-    def record(self, result: Any) -> Record:
-        """All calls, when they have been made."""
+    def record(self, args: Sequence[Any], result: Any) -> Record | None:
+        """All calls, when they have been made; None if one has an operand that Python made between two."""
         self._end_section()
-        return Record(self.sections, result)
+        held = {id(_owner(value)) for value in args if isinstance(value, np.ndarray)}
+        operands = [
+            value
+            for parts in self.sections
+            for calls in parts
+            for call in calls
+            for value in (*call.args, *call.keywords.values())
+        ]
+        if all(_lasts(value, held) for value in (*operands, result)):
+            return Record(self.sections, result)
+        return None
 
     def _end_section(self) -> None:
         if self.calls:
@@ -92,7 +102,7 @@ class Work(Part):
 class Record:
     """The calls of a kernel, and the scratch array that holds its result."""
 
-    def __init__(self, sections: list[list[list[Call]]], result: Any) -> None:
+    def __init__(self, sections: list[list[list[partial[Any]]]], result: Any) -> None:
         self.sections, self.result = sections, result
         self.size = sum(len(calls) for parts in sections for calls in parts)
         self.used = 0
@@ -107,7 +117,21 @@ class Record:
         return self.result
 
 
-def _make(parts: list[list[Call]], slot: int) -> None:
+def _owner(x: Array) -> Array:
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
+
+
+def _lasts(value: Any, held: set[int]) -> bool:
+    """Whether it is no array; or in `memory`'s arrays, the arguments' or a constant, but not a new one."""
+    if not isinstance(value, np.ndarray):
+        return True
+    owner = _owner(value)
+    return owner.base is not None or not owner.flags.writeable or id(owner) in held
+
+
+def _make(parts: list[list[partial[Any]]], slot: int) -> None:
     for call in parts[slot]:
         call()
 
@@ -149,8 +173,10 @@ def recorded(kernel: Callable[..., Any]) -> Callable[..., Any]:
                 return kernel(Work(record=False), *args)
             work = Work(record=True)
             result = kernel(work, *own)
-            record = records[key] = work.record(result)
-            record.used = now
+            record = work.record(own, result)
+            if record is not None:
+                record.used = now
+                records[key] = record
             return result
 
     return run
