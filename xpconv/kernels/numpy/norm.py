@@ -12,9 +12,10 @@ from ...backend import Array
 from .. import portable
 from ..portable import Bounds
 from . import memory, threads
-from .blocks import Block, Ending, cut, shares, wide
+from .blocks import Block, Ending, contiguous, cut, shares
 from .memory import batch_first, batch_last, channels_last, is_batch_last
 from .pointwise import masked
+from .recorded import Part, Work, recorded
 
 ALONE_BYTES = 1 << 19
 SHARED_BYTES = 1 << 22  # with two threads at work each call has to be long
@@ -47,27 +48,27 @@ class Rows(NamedTuple):
         """Some rows, as they lie in the matrix."""
         return self.matrix[:, rows] if self.turned else self.matrix[rows]
 
-    def wide(self, *values: Array) -> Array:
-        """Some `(C,)`, for every pixel of a row, in the dtype of the matrix."""
-        narrow = np.empty((len(values), values[0].size), self.matrix.dtype)
-        for row, value in zip(narrow, values, strict=True):
-            row[...] = value
-        return narrow[:, :, None] if self.turned else wide(narrow, self.repeat)
+    def wide(self, do: Part, values: Array) -> Array:
+        """Some `(…, C)`, for every pixel of a row, in the dtype of the matrix."""
+        *stack, channels = values.shape
+        result = do.scratch("wide", (*stack, self.repeat, channels), self.matrix.dtype)
+        do(np.copyto, result, values[..., None, :])
+        return result.reshape(*stack, -1, 1) if self.turned else result.reshape(*stack, -1)
 
-    def sums(self, part: Array, out: Array | None = None) -> Array:
+    def sums(self, do: Part, part: Array, out: Array) -> None:
         """Over the rows of a part, as many as a row has elements."""
         if self.turned:
-            return part.sum(axis=1, out=out)
-        return np.matmul(_ones(part.shape[0], part.dtype), part, out=out)
+            do(np.add.reduce, part, 1, None, out)
+        else:
+            do(np.matmul, _ones(part.shape[0], part.dtype), part, out)
 
-    def products(self, a: Array, b: Array, out: Array | None = None) -> Array:
+    def products(self, do: Part, a: Array, b: Array, out: Array) -> None:
         """Sums over the rows of two parts' products."""
-        return np.einsum("ij,ij->i" if self.turned else "ij,ij->j", a, b, out=out)
+        do(np.einsum, "ij,ij->i" if self.turned else "ij,ij->j", a, b, out=out)
 
-    def narrow(self, sums: Array) -> Array:
-        """Sums of a row's elements `(…, C·repeat)` as sums of channels `(…, C)`, float64."""
-        parts = sums.astype("float64", copy=False)
-        return parts.reshape(*sums.shape[:-1], self.repeat, -1).sum(axis=-2) if self.repeat > 1 else parts
+    def length(self) -> int:
+        """Of a sum of rows."""
+        return int(self.matrix.shape[0 if self.turned else 1])
 
     def cut(self, most: int = 0) -> list[Block]:
         """Blocks for the cache; of at most so many rows."""
@@ -83,15 +84,11 @@ def narrow(x: Array) -> bool:
     return not x.size or x.dtype.itemsize == 2
 
 
-def rows_of(x: Array, like: Array | None = None) -> Rows:
-    """A view where memory is as that of `like`, channels-last or batch-last, else a copy."""
+def rows_of(do: Part, name: str, x: Array, like: Array | None = None) -> Rows:
+    """A view where memory is as that of `like`, channels-last or batch-last, else a copy called `name`."""
     if is_batch_last(x if like is None else like):
-        return Rows(np.ascontiguousarray(batch_last(x)).reshape(x.shape[1], -1), 1, True)
-    last = channels_last(x)
-    if not last.flags.c_contiguous:
-        copy = memory.empty(last.shape, x.dtype)
-        copy[...] = last
-        last = copy
+        return Rows(contiguous(do, name, batch_last(x)).reshape(x.shape[1], -1), 1, True)
+    last = contiguous(do, name, channels_last(x))
     channels = last.shape[-1]
     repeat = _repeat(last.size // channels, channels, SHORT)
     return Rows(last.reshape(-1, channels * repeat), repeat)
@@ -106,25 +103,35 @@ def channel_sum(xp: Any, x: Array) -> Array:
     """As `portable.channel_sum`."""
     if narrow(x) or x.size < SMALL:
         return portable.channel_sum(xp, x)
-    rows = rows_of(x)
-    work = rows.cut(ROWS)
-    parts: list[Any] = [None] * len(work)
+    return _narrow(_channel_sums(x), x)
 
-    def task(i: int) -> None:
-        parts[i] = rows.narrow(rows.sums(rows.part(work[i].rows)))
 
-    threads.run(task, len(work), x.size)
-    return sum(parts)
+@recorded
+def _channel_sums(work: Work, x: Array) -> Array:
+    """Of rows, as many as a row has elements, in float64."""
+    rows = rows_of(work, "x", x)
+    blocks = rows.cut(ROWS)
+    sums = work.scratch("sums", (len(blocks), rows.length()), x.dtype)
+    work.share(lambda do, i: rows.sums(do, rows.part(blocks[i].rows), sums[i]), len(blocks), x.size)
+    total = work.scratch("total", sums.shape[1:], np.float64)
+    work(np.add.reduce, sums, 0, np.float64, total)
+    return total
 
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     """As `portable.statistics`: sums of x and of x², in one pass, where that is exact enough."""
     if narrow(x):
         return portable.statistics(xp, x)
-    rows = rows_of(x)
-    mean, squares = _sums(rows, rows) / (x.size // x.shape[1])
+    mean, squares = _narrow(_moments(x), x) / (x.size // x.shape[1])
     var = squares - mean**2
     return (mean, var) if (mean**2 <= CLOSE**2 * var).all() else _centred_statistics(x)
+
+
+@recorded
+def _moments(work: Work, x: Array) -> Array:
+    """`Σ x` and `Σ x²` of rows."""
+    rows = rows_of(work, "x", x)
+    return _sums(work, rows, rows)
 
 
 def _centred_statistics(x: Array) -> tuple[Array, Array]:
@@ -132,21 +139,25 @@ def _centred_statistics(x: Array) -> tuple[Array, Array]:
 
     The blocks' means and sums of squares are put together by the formula of Chan, Golub and LeVeque (1983).
     """
-    rows = rows_of(x)
-    work = rows.cut(ROWS)
-    parts: list[Any] = [None] * len(work)
+    work = Work(record=False)
+    rows = rows_of(work, "x", x)
+    blocks = rows.cut(ROWS)
+    parts: list[Any] = [None] * len(blocks)
 
-    def task(i: int) -> None:
-        block = rows.part(work[i].rows)
+    def task(do: Part, i: int) -> None:
+        block = rows.part(blocks[i].rows)
         count = block.size // x.shape[1]
-        mean = (rows.narrow(rows.sums(block)) / count).astype(x.dtype)
-        rest = memory.scratch("centred", block.shape, x.dtype)
-        np.subtract(block, rows.wide(mean)[0], out=rest)
-        low = rows.narrow(rows.sums(rest)) / count  # what rounding left in the mean
-        squares = rows.narrow(rows.products(rest, rest))
-        parts[i] = count, mean + low, squares - count * low**2
+        sums = do.scratch("sums", (rows.length(),), x.dtype)
+        rows.sums(do, block, sums)
+        mean = (_narrow(sums, x) / count).astype(x.dtype)
+        rest = do.scratch("centred", block.shape, x.dtype)
+        do(np.subtract, block, rows.wide(do, mean), rest)
+        rows.sums(do, rest, sums)
+        low = _narrow(sums, x) / count  # what rounding left in the mean
+        rows.products(do, rest, rest, sums)
+        parts[i] = count, mean + low, _narrow(sums, x) - count * low**2
 
-    threads.run(task, len(work), x.size)
+    work.share(task, len(blocks), x.size)
     count, mean, squares = parts[0]
     for n, other, more in parts[1:]:
         step = other - mean
@@ -156,28 +167,35 @@ def _centred_statistics(x: Array) -> tuple[Array, Array]:
     return mean, squares / count
 
 
-def _sums(a: Rows, b: Rows, before: Callable[[slice], None] | None = None) -> Array:
-    """`Σ a` and `Σ a·b` of the channels, `(2, C)` in float64; each thread sums runs of blocks of its own.
+def _sums(work: Work, a: Rows, b: Rows, before: Callable[[Part, slice], None] | None = None) -> Array:
+    """`Σ a` and `Σ a·b` of rows, `(2, …)` in float64; each thread sums runs of blocks of its own.
 
     `before` makes some rows of `a`.
     """
-    runs = shares(a.cut(ROWS))
-    parts: list[Any] = [None] * len(runs)
+    runs = shares(a.cut(ROWS), a.matrix.size)
+    totals: list[Array] = [None] * len(runs)
 
-    def task(i: int) -> None:
-        total = np.zeros(())
-        pair = np.empty((2, a.matrix.shape[0 if a.turned else 1]), a.matrix.dtype)
-        for block in runs[i]:
+    def task(do: Part, run: int) -> None:
+        totals[run] = do.scratch("total", (2, a.length()), np.float64)
+        pair = do.scratch("pair", (2, a.length()), a.matrix.dtype)
+        for i, block in enumerate(runs[run]):
             if before is not None:
-                before(block.rows)
+                before(do, block.rows)
             part = a.part(block.rows)
-            a.sums(part, pair[0])
-            a.products(part, b.part(block.rows), pair[1])
-            total = total + pair
-        parts[i] = a.narrow(total)
+            a.sums(do, part, pair[0])
+            a.products(do, part, b.part(block.rows), pair[1])
+            do(*((np.add, totals[run], pair, totals[run]) if i else (np.copyto, totals[run], pair)))
 
-    threads.run(task, len(runs), a.matrix.size)
-    return functools.reduce(np.add, parts)
+    work.share(task, len(runs), a.matrix.size)
+    for total in totals[1:]:
+        work(np.add, totals[0], total, totals[0])
+    return totals[0]
+
+
+def _narrow(sums: Array, x: Array) -> Array:
+    """Sums of a row's elements `(…, repeat·C)` as sums of channels `(…, C)`, float64."""
+    parts = sums.astype("float64").reshape(*sums.shape[:-1], -1, x.shape[1])
+    return parts[..., 0, :] if parts.shape[-2] == 1 else parts.sum(axis=-2)
 
 
 def batch_norm(
@@ -193,20 +211,26 @@ def batch_norm(
     if narrow(x) or _far(mean, inv_std):
         return portable.batch_norm(xp, x, mean, inv_std, weight, bias, bounds)
     y = _empty_like(x)
-    rows, into = rows_of(x).longer(), rows_of(y).longer()
     scale = inv_std if weight is None else inv_std * weight
     shift = -mean * scale if bias is None else bias - mean * scale
-    factor, offset = rows.wide(scale, shift)
-    ending = Ending(offset, bounds)
-    work = rows.cut()
-
-    def task(i: int) -> None:
-        out = into.part(work[i].rows)
-        np.multiply(rows.part(work[i].rows), factor, out=out)
-        ending.finish(out)
-
-    threads.run(task, len(work), x.size)
+    _scaled(x, np.stack((scale, shift)), bounds, y)
     return y
+
+
+@recorded
+def _scaled(work: Work, x: Array, factors: Array, bounds: Bounds, y: Array) -> None:
+    """`x · scale + shift` into `y`."""
+    rows, into = rows_of(work, "x", x).longer(), rows_of(work, "y", y).longer()
+    factor, offset = rows.wide(work, factors)
+    ending = Ending(offset, bounds)
+    blocks = rows.cut()
+
+    def task(do: Part, i: int) -> None:
+        out = into.part(blocks[i].rows)
+        do(np.multiply, rows.part(blocks[i].rows), factor, out)
+        ending.finish(out, do)
+
+    work.share(task, len(blocks), x.size)
 
 
 def batch_norm_backward(
@@ -230,38 +254,57 @@ def batch_norm_backward(
             xp, grad, x, mean, inv_std, weight, from_batch, input_grad, y, bounds
         )
     dx = _empty_like(x)
-    rows, kept, into = rows_of(grad, x), rows_of(x), rows_of(dx)
-    before = None
-    if bounds is not None:
-        given, seen, (low, high), rows = rows, rows_of(y, x), bounds, into
-
-        def before(part: slice) -> None:
-            masked(given.part(part), seen.part(part), low, high, into.part(part))
-
-    dbias, products = _sums(rows, kept, before)
+    dbias, products = _narrow(_gradient_sums(grad, x, None if bounds is None else y, bounds, dx), x)
     dweight = (products - mean * dbias) * inv_std
     if not input_grad:
         return None, dweight, dbias
+    count = x.size // x.shape[1]
     scale = inv_std if weight is None else inv_std * weight
-    slope = inv_std * dweight / -(x.size // x.shape[1])
-    rows, kept, into = rows.longer(), kept.longer(), into.longer()
-    a, b, c = rows.wide(scale, slope, dbias / -(x.size // x.shape[1]) - mean * slope)
-    work = rows.cut()
+    slope = inv_std * dweight / -count
+    factors = np.stack((scale, slope, dbias / -count - mean * slope))
+    in_place = bounds is not None
+    _input_grad(dx if in_place else grad, x, factors, from_batch, dx, in_place)
+    return dx, dweight, dbias
 
-    def task(i: int) -> None:
-        block = work[i].rows
+
+@recorded
+def _gradient_sums(work: Work, grad: Array, x: Array, y: Array | None, bounds: Bounds, dx: Array) -> Array:
+    """`Σ grad` and `Σ grad · x` of rows; where `y` is out of bounds the gradient is 0, and goes into `dx`."""
+    rows, kept, into = (rows_of(work, name, a, x) for name, a in (("gradient", grad), ("x", x), ("dx", dx)))
+    if y is None or bounds is None:
+        return _sums(work, rows, kept)
+    seen, (low, high) = rows_of(work, "y", y, x), bounds
+
+    def mask(do: Part, part: slice) -> None:
+        masked(do, rows.part(part), seen.part(part), low, high, into.part(part))
+
+    return _sums(work, into, kept, mask)
+
+
+@recorded
+def _input_grad(
+    work: Work, grad: Array, x: Array, factors: Array, from_batch: bool, dx: Array, in_place: bool
+) -> None:
+    """`a · (grad + b · x + c)` into `dx`, which may be where the gradient is: `in_place`."""
+    rows, kept, into = (
+        rows_of(work, name, a, x).longer() for name, a in (("gradient", grad), ("x", x), ("dx", dx))
+    )
+    a, b, c = rows.wide(work, factors)
+    blocks = rows.cut()
+
+    def task(do: Part, i: int) -> None:
+        block = blocks[i].rows
         out, part = into.part(block), rows.part(block)
         if not from_batch:
-            np.multiply(part, a, out=out)
+            do(np.multiply, part, a, out)
             return
-        rest = out if bounds is None else memory.scratch("rest", out.shape, out.dtype)
-        np.multiply(kept.part(block), b, out=rest)
-        np.add(rest, c, out=rest)
-        np.add(part, rest, out=out)
-        np.multiply(out, a, out=out)
+        rest = do.scratch("rest", out.shape, out.dtype) if in_place else out
+        do(np.multiply, kept.part(block), b, rest)
+        do(np.add, rest, c, rest)
+        do(np.add, part, rest, out)
+        do(np.multiply, out, a, out)
 
-    threads.run(task, len(work), x.size)
-    return dx, dweight, dbias
+    work.share(task, len(blocks), x.size)
 
 
 def _far(mean: Array, inv_std: Array) -> bool:
@@ -271,7 +314,9 @@ def _far(mean: Array, inv_std: Array) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _ones(count: int, dtype: Any) -> Array:
-    return np.ones(count, dtype)
+    ones = np.ones(count, dtype)
+    ones.flags.writeable = False  # a constant
+    return ones
 
 
 def _empty_like(x: Array) -> Array:

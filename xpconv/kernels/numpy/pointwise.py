@@ -13,6 +13,7 @@ from .. import portable
 from ..portable import Bounds
 from . import memory, threads
 from .blocks import Ending
+from .recorded import Part, Work, recorded
 
 BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for the interpreter lock
 SHARED_BLOCK = 1 << 18  # what many passes find in the second cache outweighs that
@@ -79,11 +80,23 @@ def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
         y[...] = portable.clip(xp, x, low, high)
         return y
 
-    def task(part: slice) -> None:
-        np.clip(source[part], low, most, out=into[part])
-
-    in_blocks(xp, task, x.size)
+    _clip(source, low, most, into)
     return y
+
+
+@recorded
+def _clip(work: Work, x: Array, low: float, high: float, y: Array) -> None:
+    """Into `y (n,)`."""
+    _in_blocks(work, lambda do, part: do(np.clip, x[part], low, high, y[part]), y.size)
+
+
+def _in_blocks(work: Work, task: Callable[[Part, slice], None], size: int) -> None:
+    count = max(threads.share(size), -(-size // BLOCK))
+
+    def block(part: Part, i: int) -> None:
+        task(part, slice(i * size // count, (i + 1) * size // count))
+
+    work.share(block, count, size)
 
 
 def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
@@ -95,26 +108,29 @@ def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None
         dx[...] = portable.clip_backward(xp, grad, y, low, high)
         return dx
 
-    def task(part: slice) -> None:
-        masked(source[part], kept[part], low, high, into[part])
-
-    in_blocks(xp, task, y.size)
+    _clip_backward(source, kept, low, high, into)
     return dx
 
 
-def masked(grad: Array, y: Array, low: float, high: float | None, out: Array) -> None:
+@recorded
+def _clip_backward(work: Work, grad: Array, y: Array, low: float, high: float | None, dx: Array) -> None:
+    """Into `dx (n,)`."""
+    _in_blocks(work, lambda do, part: masked(do, grad[part], y[part], low, high, dx[part]), y.size)
+
+
+def masked(do: Part, grad: Array, y: Array, low: float, high: float | None, out: Array) -> None:
     """`clip_backward` into `out`; the mask times the gradient's bits, so that 0 · ∞ is 0."""
-    mask = memory.scratch("mask", out.shape, bool)
-    np.less_equal(y, low, out=mask)
+    mask = do.scratch("mask", out.shape, bool)
+    do(np.less_equal, y, low, mask)
     if high is not None:
-        above = memory.scratch("above", out.shape, bool)
-        np.greater_equal(y, high, out=above)
-        np.logical_or(mask, above, out=mask)
-    np.logical_not(mask, out=mask)
+        above = do.scratch("above", out.shape, bool)
+        do(np.greater_equal, y, high, above)
+        do(np.logical_or, mask, above, mask)
+    do(np.logical_not, mask, mask)
     bits = f"i{out.dtype.itemsize}"
     out = out.view(bits)
-    np.copyto(out, mask)
-    np.multiply(out, grad.view(bits), out=out)
+    do(np.copyto, out, mask)
+    do(np.multiply, out, grad.view(bits), out)
 
 
 def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
@@ -127,14 +143,20 @@ def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
     if one is None or other is None or into is None:
         y[...] = portable.add(xp, a, b, bounds)
         return y
-    finish = Ending(bounds=bounds).finish
-
-    def task(part: slice) -> None:
-        np.add(one[part], other[part], out=into[part])
-        finish(into[part])
-
-    in_blocks(xp, task, y.size)
+    _add(one, other, bounds, into)
     return y
+
+
+@recorded
+def _add(work: Work, x: Array, grad: Array, bounds: Bounds, y: Array) -> None:
+    """Into `y (n,)`."""
+    ending = Ending(bounds=bounds)
+
+    def task(do: Part, part: slice) -> None:
+        do(np.add, x[part], grad[part], y[part])
+        ending.finish(y[part], do)
+
+    _in_blocks(work, task, y.size)
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:

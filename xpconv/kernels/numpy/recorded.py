@@ -141,11 +141,11 @@ def recorded(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
     Only where its arrays lie in memory from `memory.empty`, as a record must not keep alive what is the
     caller's. But a `weight` and a `bias` stay where they are as long as a model does, and of a small `x` or
-    `grad`, such as a batch from a loader, the kernel gets a copy.
+    `grad`, such as a batch from a loader, and of `factors` the kernel gets a copy.
     """
     _, *names = inspect.signature(kernel).parameters
     held = [name in ("weight", "bias") for name in names]
-    copied = [name in ("x", "grad") for name in names]
+    copied = [name in ("x", "grad", "factors") for name in names]
 
     @functools.wraps(kernel)
     def run(*args: Any) -> Any:
