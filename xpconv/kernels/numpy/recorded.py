@@ -105,16 +105,25 @@ class Record:
     def __init__(self, sections: list[list[list[partial[Any]]]], result: Any) -> None:
         self.sections, self.result = sections, result
         self.size = sum(len(calls) for parts in sections for calls in parts)
+        alone = [call for parts in sections if len(parts) == 1 for call in parts[0]]
+        self.products = any(call.func is np.matmul for call in alone)
         self.used = 0
 
     def repeat(self) -> Any:
+        if self.products:
+            with threads.one_blas_thread:
+                self._repeat()
+        else:
+            self._repeat()
+        return self.result
+
+    def _repeat(self) -> None:
         for parts in self.sections:
             if len(parts) == 1:
                 for call in parts[0]:
                     call()
             else:
                 threads.run(partial(_make, parts), len(parts))
-        return self.result
 
 
 def _owner(x: Array) -> Array:
@@ -145,46 +154,63 @@ def recorded(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """
     _, *names = inspect.signature(kernel).parameters
     held = [name in ("weight", "bias") for name in names]
-    copied = [name in ("x", "grad", "factors") for name in names]
+    copied = [i for i, name in enumerate(names) if name in ("x", "grad", "factors")]
+    written = [i for i, name in enumerate(names) if name in ("y", "dx", "winner")]
 
     @functools.wraps(kernel)
     def run(*args: Any) -> Any:
-        try:
-            seen, records = _local.seen, _local.records
-        except AttributeError:
-            seen, records = _local.seen, _local.records = {}, memory.kept(views=True)
-        args = tuple(
-            _copy(i, value) if may_copy and value.nbytes <= COPIED else value
-            for i, (value, may_copy) in enumerate(zip(args, copied, strict=True))
-        )
+        for i in written:
+            if args[i] is not None and args[i].nbytes < memory.SMALL:
+                return _once(kernel, args)
+        records, seen = _records()
         key = (kernel, threads.get_num_threads(), *map(_identity, args))
+        record = records.get(key)
+        if record is None:
+            given = args
+            args = tuple(_copy(i, a) if i in copied else a for i, a in enumerate(args))
+            if any(a is not b for a, b in zip(args, given, strict=True)):
+                key = (*key[:2], *map(_identity, args))
+                record = records.get(key)
         now = next(_clock)
+        if record is not None:
+            record.used = now
+            return record.repeat()
+        before = seen.pop(key, None)
+        own = None if before is None else _own(args, held)
+        if before is None or own is None or not _room(records, before):
+            if len(seen) >= MOST_SEEN:
+                seen.clear()
+            seen[key] = now
+            return _once(kernel, args)
+        work = Work(record=True)
         with threads.one_blas_thread:
-            record = records.get(key)
-            if record is not None:
-                record.used = now
-                return record.repeat()
-            before = seen.pop(key, None)
-            own = _own(args, held) if before is not None and _room(records, before) else None
-            if own is None:
-                if len(seen) >= MOST_SEEN:
-                    seen.clear()
-                seen[key] = now
-                return kernel(Work(record=False), *args)
-            work = Work(record=True)
             result = kernel(work, *own)
-            record = work.record(own, result)
-            if record is not None:
-                record.used = now
-                records[key] = record
-            return result
+        record = work.record(own, result)
+        if record is not None:
+            record.used = now
+            records[key] = record
+        return result
 
     return run
 
 
+def _records() -> tuple[memory.Kept, dict[Any, int]]:
+    """This thread's, and when it saw what there is no record of."""
+    try:
+        return _local.records, _local.seen
+    except AttributeError:
+        _local.records, _local.seen = memory.kept(views=True), {}
+        return _local.records, _local.seen
+
+
+def _once(kernel: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    with threads.one_blas_thread:
+        return kernel(Work(record=False), *args)
+
+
 def _copy(place: int, value: Array) -> Array:
-    """Itself, if it is `empty`'s, else a copy in a scratch array with its axes in the same order."""
-    if memory.is_placed(value):
+    """Itself, if it is `empty`'s or large, else a copy in a scratch array with its axes in the same order."""
+    if value.nbytes > COPIED or memory.is_placed(value):
         return value
     order = sorted(range(value.ndim), key=lambda axis: -abs(value.strides[axis]))
     copy = memory.scratch(f"given {place}", tuple(value.shape[axis] for axis in order), value.dtype)
