@@ -134,8 +134,8 @@ def _seen(spatial: tuple[int, ...], window: Window, first_row: int, last_row: in
 class Frame:
     """What blocks of output see of the images `x (N, *S, C)`, with the window's border around it."""
 
-    def __init__(self, x: Array, window: Window, border: float = 0.0) -> None:
-        self.x, self.window, self.border = x, window, border
+    def __init__(self, x: Array, window: Window, border: float = 0.0, name: str = "padded") -> None:
+        self.x, self.window, self.border, self.name = x, window, border, name
         self._last: dict[int, tuple[Any, Array, Array]] = {}  # by part: key, scratch array, its inside
 
     def of(self, block: Block, do: Part) -> Array:
@@ -152,7 +152,7 @@ class Frame:
         if before is not None and before[0] == key:
             do(np.copyto, before[2], part)
             return before[1]
-        result = do.scratch("padded", (part.shape[0], *seen.shape, part.shape[-1]), part.dtype)
+        result = do.scratch(self.name, (part.shape[0], *seen.shape, part.shape[-1]), part.dtype)
         for axis, (a, b) in enumerate(seen.into, start=1):
             for border in (slice(0, a), slice(b, None)):
                 do(np.copyto, result[ALL * axis + (border,)], self.border)

@@ -87,8 +87,6 @@ def conv(
         y = memory.empty_batch_last(shape, x.dtype)
     else:
         x, y = memory.not_batch_last(x), memory.empty_images(shape, x.dtype)
-    if way == "depthwise" and y.size:
-        return depthwise.conv(x, weight, window, y, Ending(bias, bounds))
     if y.size:
         _conv(way, x, weight, bias, window, groups, y, bounds, False)
     return y
@@ -111,6 +109,9 @@ def _conv(
     ending = Ending(bias, bounds)
     if way == "winograd":
         winograd.conv(work, x, weight, window, y, ending, mirrored)
+        return
+    if way == "depthwise":
+        depthwise.conv(work, x, weight, window, y, ending)
         return
     if mirrored:
         turned = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
@@ -145,8 +146,6 @@ def conv_weight_grad(
     if not grad.size:
         return np.zeros(weight_shape, grad.dtype)
     way = algorithm(xp, x.shape, x.dtype, weight_shape, window, groups, wanted)
-    if way == "depthwise":
-        return depthwise.weight_grad(grad, x, weight_shape, window)
     if way != "batch_last":
         grad, x = memory.not_batch_last(grad), memory.not_batch_last(x)
     if way == "portable":
@@ -164,7 +163,7 @@ def _weight_grad(
     """In a scratch array, perhaps by groups."""
     if way == "columns":
         return columns.weight_grad(work, grad, x, weight_shape, window, groups)
-    module = {"winograd": winograd, "batch_last": batchlast, "packed": packed}[way]
+    module = {"winograd": winograd, "batch_last": batchlast, "packed": packed, "depthwise": depthwise}[way]
     return module.weight_grad(work, grad, x, weight_shape, window)
 
 
@@ -182,17 +181,19 @@ def conv_input_grad(
         return np.zeros(x_shape, grad.dtype)
     if algorithm(xp, x_shape, grad.dtype, weight.shape, window, groups, wanted) == "batch_last":
         dx = memory.empty_batch_last(x_shape, grad.dtype)
-        _scattered(grad, weight, window, groups, dx, True)
+        _scattered("batch_last", grad, weight, window, groups, dx)
         return dx
     grad = memory.not_batch_last(grad)
     if groups > 1 and weight.shape[1] == 1:
         if depthwise.fits(weight.shape, groups, grad.dtype) and not is_exact():
-            return depthwise.input_grad(grad, weight, x_shape, window)
+            dx = memory.empty_images(x_shape, grad.dtype)
+            _scattered("depthwise", grad, weight, window, groups, dx)
+            return dx
         return portable.conv_input_grad(xp, grad, weight, x_shape, window, groups)
     mirrored = _mirrored(window, x_shape[2:], grad.shape[2:])
     if mirrored is None:
         dx = memory.empty_images(x_shape, grad.dtype)
-        _scattered(grad, weight, window, groups, dx, False)
+        _scattered("columns", grad, weight, window, groups, dx)
         return dx
     swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
     way = algorithm(xp, grad.shape, grad.dtype, swapped, mirrored, groups, wanted)
@@ -207,13 +208,13 @@ def conv_input_grad(
 
 @recorded
 def _scattered(
-    work: Work, grad: Array, weight: Array, window: Window, groups: int, dx: Array, is_batch_last: bool
+    work: Work, way: str, grad: Array, weight: Array, window: Window, groups: int, dx: Array
 ) -> None:
     """Into `dx`, by what each pixel of the gradient gives to the pixels it came from."""
-    if is_batch_last:
-        batchlast.input_grad(work, grad, weight, dx, window)
-    else:
+    if way == "columns":
         columns.input_grad(work, grad, weight, dx, window, groups)
+    else:
+        {"batch_last": batchlast, "depthwise": depthwise}[way].input_grad(work, grad, weight, dx, window)
 
 
 def _mirrored(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:

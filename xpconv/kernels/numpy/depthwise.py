@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,10 +14,10 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Window
-from . import memory, threads
-from .blocks import ALL, Block, Ending, Frame, cut, shares, wide
-from .memory import channels_last
-from .recorded import Part
+from . import memory
+from .blocks import ALL, Block, Ending, Frame, contiguous, cut, shares
+from .memory import channels_first, channels_last
+from .recorded import Part, Work
 
 BLOCK_BYTES = 1 << 21
 TAPS = "rstuv"  # einsum's names of the kernel's axes
@@ -30,109 +29,120 @@ def fits(weight_shape: tuple[int, ...], groups: int, dtype: Any) -> bool:
     return groups > 1 and weight_shape[:2] == (groups, 1) and dtype.itemsize > 2
 
 
-def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> Array:
+def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Into `y (N, C, *P)`."""
     into = channels_last(y)
     seen = Seen(x, window, y.shape[2:])
     w = weight[:, 0].transpose(*range(1, y.ndim - 1), 0)  # (*R, C)
     if seen.merged:
-        w = wide(w, y.shape[-1])
-        ending = ending.times(y.shape[-1], Part(0, memory.scratches(), None))
-    work = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 2 * y.size)
+        row = work.scratch("weight", (*w.shape[:-1], y.shape[-1], w.shape[-1]), w.dtype)
+        work(np.copyto, row, w[..., None, :])
+        w = row.reshape(*w.shape[:-1], -1)
+        ending = ending.times(y.shape[-1], work)
+    blocks = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 2 * y.size)
     taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
 
-    def task(i: int) -> None:
-        block = work[i]
-        out = into[block.images, block.rows]
-        total = seen.rows(out)
-        for phase, view in seen.of(block):
+    def task(do: Part, i: int) -> None:
+        total = seen.rows(into[blocks[i].images, blocks[i].rows])
+        for phase, view in seen.of(blocks[i], do):
             if phase.start == 0:
-                np.einsum(formula, view, w[..., phase, :], out=total)
+                do(np.einsum, formula, view, w[..., phase, :], out=total)
             else:
-                part = memory.scratch("part", total.shape, total.dtype)
-                np.einsum(formula, view, w[..., phase, :], out=part)
-                np.add(total, part, out=total)
-        ending.finish(total)
+                part = do.scratch("part", total.shape, total.dtype)
+                do(np.einsum, formula, view, w[..., phase, :], out=part)
+                do(np.add, total, part, total)
+        ending.finish(total, do)
 
-    threads.run(task, len(work), 2 * y.size)
-    return y
+    work.share(task, len(blocks), 2 * y.size)
 
 
-def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
+def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
     """`dw (C, 1, *R)`: for each tap the products of the gradient with what it met, summed."""
     g, channels = channels_last(grad), x.shape[1]
     seen = Seen(x, window, grad.shape[2:])
-    work = shares(cut(x.shape[0], g.shape[1], 2 * g[0, 0].nbytes, BLOCK_BYTES, grad.size))
-    parts: list[Array] = [None] * len(work)
+    blocks = cut(x.shape[0], g.shape[1], 2 * g[0, 0].nbytes, BLOCK_BYTES, grad.size)
+    runs = shares(blocks, grad.size)
+    totals: list[Array] = [None] * len(runs)
     pixels = PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels}k,n{pixels}k->k"
 
-    def task(i: int) -> None:
-        total = np.zeros((*window.kernel, channels), x.dtype)
-        for block in work[i]:
-            out = seen.rows(g[block.images, block.rows])
-            for phase, view in seen.of(block):
-                sums = total[..., phase, :]
-                for tap in np.ndindex(sums.shape[:-1]):
-                    part = np.einsum(formula, view[ALL + ALL + tap], out)
-                    sums[tap] += part.reshape(-1, channels).sum(axis=0)
-        parts[i] = total
+    def task(do: Part, run: int) -> None:
+        totals[run] = do.scratch("total", (*window.kernel, channels), x.dtype)
+        do(np.copyto, totals[run], 0)
+        for block in runs[run]:
+            out = seen.rows(contiguous(do, "gradient", g[block.images, block.rows]))
+            for phase, view in seen.of(block, do):
+                taps = view.shape[2 : 2 + len(window.kernel)]
+                sums = do.scratch("sums", (*taps, view.shape[-1]), x.dtype)
+                for tap in itertools.product(*map(range, taps)):
+                    do(np.einsum, formula, view[ALL + ALL + tap], out, out=sums[tap])
+                narrow = do.scratch("narrow", (*taps, channels), x.dtype)
+                do(np.add.reduce, sums.reshape(*taps, -1, channels), len(taps), None, narrow)
+                part = totals[run][..., phase, :]
+                do(np.add, part, narrow, part)
 
-    threads.run(task, len(parts), grad.size)
-    dw = functools.reduce(np.add, parts)
-    return np.ascontiguousarray(dw.transpose(dw.ndim - 1, *range(dw.ndim - 1))).reshape(weight_shape)
+    work.share(task, len(runs), grad.size)
+    for total in totals[1:]:
+        work(np.add, totals[0], total, totals[0])
+    return np.moveaxis(totals[0], -1, 0)[:, None]
 
 
-def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """`dx (N, C, *S)`: along an axis of stride s, s convolutions, each of which gives every s-th pixel."""
-    dx = memory.empty_images(x_shape, grad.dtype)
-    axes = zip(x_shape[2:], grad.shape[2:], *window, strict=True)
-    for phases in itertools.product(*[_phases(*axis) for axis in axes]):
-        pixels = dx[ALL + ALL + tuple(phase.pixels for phase in phases)]
-        g = grad[ALL + ALL + tuple(phase.seen for phase in phases)]
-        if not pixels.size:
+def input_grad(work: Work, grad: Array, weight: Array, dx: Array, window: Window) -> None:
+    """Into `dx (N, C, *S)`: along an axis of stride s, s convolutions, each of every s-th pixel."""
+    for pixels, seen, taps, part in _phases(dx.shape[2:], grad.shape[2:], window):
+        into, g = dx[pixels], grad[seen]
+        if not into.size:
             continue
-        if not g.size or not all(phase.taps for phase in phases):
-            pixels[...] = 0
-            continue
-        w = weight[np.ix_(range(weight.shape[0]), [0], *[phase.taps for phase in phases])]
-        part = Window(
-            w.shape[2:],
-            (1,) * len(phases),
-            tuple(phase.padding for phase in phases),
-            tuple(phase.dilation for phase in phases),
-        )
-        if max(window.stride) == 1:
-            return conv(g, w, part, dx, Ending())
-        pixels[...] = conv(g, w, part, memory.empty_images(pixels.shape, dx.dtype), Ending())
-    return dx
+        if not g.size or part is None:
+            work(np.copyto, into, 0)
+        elif max(window.stride) == 1:
+            conv(work, g, weight[taps], part, dx, Ending())
+        else:
+            last = channels_last(into)
+            y = channels_first(work.scratch("phase", last.shape, dx.dtype))
+            conv(work, g, weight[taps], part, y, Ending())
+            work(np.copyto, into, y)
 
 
 class Phase(NamedTuple):
-    """Every s-th pixel along an axis, which of the gradient they see, and through which taps."""
+    """Every s-th pixel along each axis, which of the gradient they see, and how; None if through no tap."""
 
-    pixels: slice
-    seen: slice
-    taps: list[int]
-    padding: tuple[int, int]
-    dilation: int
+    pixels: tuple[slice, ...]
+    seen: tuple[slice, ...]
+    taps: tuple[slice, ...]
+    window: Window | None
 
 
-def _phases(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int) -> list[Phase]:
-    """By tap `r` output `p` sees pixel `p·s - lo + r·d`: so `a + s·t` enters `p = t + (a + lo - r·d)/s`."""
+@functools.lru_cache(maxsize=1024)
+def _phases(spatial: tuple[int, ...], output: tuple[int, ...], window: Window) -> list[Phase]:
+    phases = []
+    for axes in itertools.product(*map(_phases_along, spatial, output, *window)):
+        pixels, seen, taps, kernel, padding, dilation = zip(*axes, strict=True)
+        part = Window(kernel, (1,) * len(kernel), padding, dilation) if all(kernel) else None
+        phases.append(Phase(ALL + ALL + pixels, ALL + ALL + seen, ALL + ALL + taps, part))
+    return phases
+
+
+def _phases_along(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int) -> list[Any]:
+    """By tap `r` output `p` sees pixel `p·s - lo + r·d`: so `a + s·t` enters `p = t + (a + lo - r·d)/s`.
+
+    For every `a`: its pixels, the part of the gradient that they see, by which taps (from the last to the
+    first), how many these are, with which padding and dilation.
+    """
     phases = []
     for a in range(s):
         shift = a + pads[0]
         taps = [r for r in reversed(range(k)) if (shift - r * d) % s == 0]
         first, last = ((shift - r * d) // s for r in (taps[0], taps[-1])) if taps else (0, 0)
-        count = len(range(a, n, s))
-        low, high = -first, last + count - m
+        low, high = -first, last + len(range(a, n, s)) - m
+        step = taps[0] - taps[1] if len(taps) > 1 else 1
         phases.append(
-            Phase(
+            (
                 slice(a, None, s),
                 slice(max(0, -low), m - max(0, -high)),
-                taps,
+                slice(taps[0], taps[-1] - step if taps[-1] >= step else None, -step) if taps else slice(0),
+                len(taps),
                 (max(0, low), max(0, high)),
                 (last - first) // (len(taps) - 1) if len(taps) > 1 else 1,
             )
@@ -144,47 +154,58 @@ class Seen:
     """What blocks of output see through each tap.
 
     If `merged`, a row's pixels and channels are one axis, so that the innermost loop is long. At stride s
-    that takes s copies, with every s-th pixel each: the taps `phase, phase + s, …` see those of one.
+    that takes s frames, with every s-th pixel each: the taps `phase, phase + s, …` see those of one.
     """
 
     def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
-        self.frame = Frame(channels_last(x), window)
+        images = channels_last(x)
         self.output = output
         self.merged = len(window.kernel) > 1 and 1 in (window.stride[-1], window.dilation[-1])
+        step = window.stride[-1] if self.merged else 1
+        self.frames = []
+        for phase in range(min(step, window.kernel[-1])):
+            start, part = _every(images.shape[-2], output[-1], window, step, phase)
+            pixels = images if step == 1 else images[..., start::step, :]
+            self.frames.append((slice(phase, None, step), Frame(pixels, part, name=f"padded {phase}")))
 
     def rows(self, out: Array) -> Array:
         """Output `(n, rows, *P, C)`, the last two axes as one if merged: a view of channels-last memory."""
         return out.reshape(*out.shape[:-2], -1) if self.merged else out
 
-    def of(self, block: Block) -> Iterator[tuple[slice, Array]]:
+    def of(self, block: Block, do: Part) -> Iterator[tuple[slice, Array]]:
         """Taps of the last axis, and a view `(n, rows, *taps, *P, C)` of what they see."""
-        part, window = (
-            self.frame.of(block, Part(threading.get_ident(), memory.scratches(), None)),
-            self.frame.window,
-        )
-        step = window.stride[-1] if self.merged else 1
-        for phase in range(min(step, window.kernel[-1])):
-            pixels = part[..., phase::step, :]
-            if not pixels.flags.c_contiguous:
-                copy = memory.scratch("phase", pixels.shape, pixels.dtype)
-                np.copyto(copy, pixels)
-                pixels = copy
-            taps = slice(phase, None, step)
-            yield taps, self._view(pixels, block.rows.stop - block.rows.start, step, taps)
+        for taps, frame in self.frames:
+            pixels = contiguous(do, "pixels", frame.of(block, do))
+            yield taps, self._view(pixels, block.rows.stop - block.rows.start, frame.window)
 
-    def _view(self, pixels: Array, rows: int, step: int, taps: slice) -> Array:
-        window = self.frame.window
-        kernel = (*window.kernel[:-1], len(range(window.kernel[-1])[taps]))
+    def _view(self, pixels: Array, rows: int, window: Window) -> Array:
         by_image, *by_pixel, by_channel = pixels.strides
         positions = [b * s for b, s in zip(by_pixel, window.stride, strict=True)]
-        positions[-1] //= step
         seen = [b * d for b, d in zip(by_pixel, window.dilation, strict=True)]
         count, channels = pixels.shape[0], pixels.shape[-1]
         row = self.output[1:]
         if self.merged:
-            shape = (count, rows, *kernel, *row[:-1], row[-1] * channels)
+            shape = (count, rows, *window.kernel, *row[:-1], row[-1] * channels)
             return memory.strided(
                 pixels, shape, (by_image, positions[0], *seen, *positions[1:-1], by_channel)
             )
-        shape = (count, rows, *kernel, *row, channels)
+        shape = (count, rows, *window.kernel, *row, channels)
         return memory.strided(pixels, shape, (by_image, *positions[:1], *seen, *positions[1:], by_channel))
+
+
+@functools.lru_cache(maxsize=1024)
+def _every(size: int, output: int, window: Window, step: int, phase: int) -> tuple[int, Window]:
+    """Of every `step`-th pixel of a padded row, from `phase` on: the first inside, how outputs see them."""
+    if step == 1:
+        return 0, window
+    low = window.padding[-1][0]
+    start = (phase - low) % step
+    low = (start + low - phase) // step
+    taps = len(range(phase, window.kernel[-1], step))
+    high = output + taps - 1 - low - len(range(start, size, step))
+    return start, Window(
+        (*window.kernel[:-1], taps),
+        (*window.stride[:-1], 1),
+        (*window.padding[:-1], (low, high)),
+        window.dilation,
+    )
