@@ -13,7 +13,7 @@ from .. import portable
 from ..portable import Bounds
 from . import memory, threads
 from .blocks import Block, Ending, contiguous, cut, shares
-from .memory import batch_first, batch_last, channels_last, is_batch_last
+from .memory import batch_last, channels_last, is_batch_last
 from .pointwise import masked
 from .recorded import Part, Work, recorded
 
@@ -321,6 +321,4 @@ def _ones(count: int, dtype: Any) -> Array:
 
 def _empty_like(x: Array) -> Array:
     """Images with the batch last in memory, if it is in `x`, else channels-last."""
-    if is_batch_last(x):
-        return batch_first(memory.empty(batch_last(x).shape, x.dtype))
-    return memory.empty_images(x.shape, x.dtype)
+    return (memory.empty_batch_last if is_batch_last(x) else memory.empty_images)(x.shape, x.dtype)
