@@ -3,6 +3,7 @@
 - `depthwise`: sums of products, where every channel has a kernel of its own;
 - `winograd`: 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
 - `batch_last`: few channels both ways, many images;
+- `stripes`: Winograd's way along the height only, on 3×3 kernels of fewer channels;
 - `packed`: few output channels, several pixels at once;
 - `columns`: im2col by blocks, all else;
 - `portable`: few input channels a group, and depthwise floats of two bytes.
@@ -20,9 +21,18 @@ from ...backend import Array
 from ...geometry import Window
 from .. import is_exact, portable
 from ..portable import Bounds
-from . import batchlast, columns, depthwise, memory, packed, winograd
+from . import batchlast, columns, depthwise, memory, packed, stripes, winograd
 from .blocks import Ending
 from .recorded import Work, recorded
+
+WAYS: dict[str, Any] = {
+    "depthwise": depthwise,
+    "winograd": winograd,
+    "batch_last": batchlast,
+    "stripes": stripes,
+    "packed": packed,
+    "columns": columns,
+}
 
 
 def algorithm(
@@ -37,7 +47,7 @@ def algorithm(
     """The way that a convolution of these shapes goes: one of the names above.
 
     By rules that count operations, derived from benchmarks. `wanted` is what the caller asks for: `auto`,
-    `direct` (as `set_exact` has it for all: neither `winograd` nor `packed`) or `winograd`.
+    `direct` (as `set_exact` has it for all: none of `winograd`, `stripes` and `packed`) or `winograd`.
     """
     return _choice(x_shape, np.dtype(dtype), weight_shape, window, groups, wanted, is_exact())
 
@@ -55,17 +65,31 @@ def _choice(
     if groups > 1 and weight_shape[1] == 1:
         return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else "portable"
     free = wanted == "auto" and not exact
-    if winograd.possible(dtype, window, groups) and (
-        wanted == "winograd" or (free and winograd.pays(x_shape, weight_shape, window))
-    ):
-        return "winograd"
+    tiled = ""
+    if winograd.possible(dtype, window, groups):
+        tiled = _cheapest(x_shape, weight_shape, window) if free else wanted
+    if tiled == "winograd":
+        return tiled
     if batchlast.pays(x_shape, dtype, weight_shape, window, groups):
         return "batch_last"
+    if tiled == "stripes":
+        return tiled
     output = window.output_shape(x_shape[2:])
     large = x_shape[0] * weight_shape[0] * prod(output) >= 1 << 15
     if free and groups == 1 and large and packed.pixels(weight_shape, window, output) > 1:
         return "packed"
     return "columns"
+
+
+def _cheapest(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> str:
+    """Of `winograd`, `stripes` and `columns`: these also where the others would gain little."""
+    shapes = x_shape, weight_shape, window
+    costs = {
+        "winograd": winograd.cost(*shapes),
+        "stripes": stripes.cost(*shapes),
+        "columns": 0.85 * winograd.direct_cost(*shapes),
+    }
+    return min(costs, key=costs.__getitem__)
 
 
 def conv(
@@ -121,6 +145,8 @@ def _conv(
         weight = copy.reshape(-1, *copy.shape[2:])
     if way == "batch_last":
         batchlast.conv(work, x, weight, window, y, ending)
+    elif way == "stripes":
+        stripes.conv(work, x, weight, window, y, ending)
     elif way == "packed":
         packed.conv(work, x, weight, window, y, ending)
     else:
@@ -163,8 +189,7 @@ def _weight_grad(
     """In a scratch array, perhaps by groups."""
     if way == "columns":
         return columns.weight_grad(work, grad, x, weight_shape, window, groups)
-    module = {"winograd": winograd, "batch_last": batchlast, "packed": packed, "depthwise": depthwise}[way]
-    return module.weight_grad(work, grad, x, weight_shape, window)
+    return WAYS[way].weight_grad(work, grad, x, weight_shape, window)
 
 
 def conv_input_grad(
@@ -214,7 +239,7 @@ def _scattered(
     if way == "columns":
         columns.input_grad(work, grad, weight, dx, window, groups)
     else:
-        {"batch_last": batchlast, "depthwise": depthwise}[way].input_grad(work, grad, weight, dx, window)
+        WAYS[way].input_grad(work, grad, weight, dx, window)
 
 
 def _mirrored(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:
