@@ -1,0 +1,218 @@
+"""Kernels that repeat their NumPy calls: the same as without, whatever is in memory then."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import xpconv
+from xpconv import BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, ReLU6, Residual, Sequential
+from xpconv.geometry import Window
+from xpconv.kernels import numpy as engine
+from xpconv.kernels.numpy import memory, recorded, threads
+
+
+@pytest.fixture(autouse=True, params=[1, 2])
+def on_threads(request, monkeypatch):
+    """With any size of work shared, and any array in the memory that is used again."""
+    before = threads.get_num_threads()
+    threads.set_num_threads(request.param)
+    monkeypatch.setattr(threads, "WORTH", 1)
+    monkeypatch.setattr(memory, "SMALL", 0)
+    memory.free_memory()
+    yield
+    threads.set_num_threads(before)
+    memory.free_memory()
+
+
+@pytest.fixture
+def repeats(monkeypatch):
+    """The records that were repeated, one after the other."""
+    seen = []
+    repeat = recorded.Record.repeat
+    monkeypatch.setattr(recorded.Record, "repeat", lambda record: [seen.append(record), repeat(record)][1])
+    return seen
+
+
+def placed(shape, dtype="float32", layout="last"):
+    """An array from the memory that is used again."""
+    if layout == "batch":
+        return memory.empty_batch_last(shape, dtype)
+    return memory.empty(shape, dtype) if layout == "first" else memory.empty_images(shape, dtype)
+
+
+def square(size, stride=1, padding=0, dilation=1):
+    return Window((size,) * 2, (stride,) * 2, ((padding, padding),) * 2, (dilation,) * 2)
+
+
+CASES = {
+    "winograd": ((8, 64, 17, 16), (64, 64, 3, 3), square(3, padding=1), 1),
+    "stripes": ((4, 16, 33, 31), (16, 16, 3, 3), square(3, padding=1), 1),
+    "batch_last": ((32, 6, 12, 12), (16, 6, 5, 5), square(5), 1),
+    "packed": ((4, 3, 47, 48), (8, 3, 5, 5), square(5, padding=2), 1),
+    "columns": ((3, 20, 15, 14), (30, 20, 3, 3), square(3, 2, 1), 1),
+    "columns, 1×1": ((3, 20, 15, 14), (30, 20, 1, 1), square(1), 1),
+    "columns, groups": ((3, 16, 15, 14), (24, 8, 3, 3), square(3, 1, 1, 2), 2),
+    "depthwise": ((3, 20, 15, 14), (20, 1, 3, 3), square(3, padding=1), 20),
+    "depthwise, strided": ((3, 20, 15, 14), (20, 1, 3, 3), square(3, 2, 1), 20),
+}
+
+
+@pytest.mark.parametrize("layout", ["last", "first", "batch"])
+@pytest.mark.parametrize("case", CASES)
+def test_convolutions(case, layout, repeats, monkeypatch):
+    """All three, at the fourth time, on other numbers than the first: to the bit as if never recorded."""
+    shape, weight_shape, window, groups = CASES[case]
+    assert engine.algorithm(np, shape, "float32", weight_shape, window, groups) == case.partition(",")[0]
+    rng = np.random.default_rng(0)
+    x, weight = placed(shape, layout=layout), np.empty(weight_shape, "float32")
+    bias = np.empty(weight_shape[0], "float32")
+    grad = placed((shape[0], weight_shape[0], *window.output_shape(shape[2:])), layout=layout)
+
+    def step():
+        y = engine.conv(np, x, weight, window, groups, bias, bounds=(0.0, 2.0))
+        dw = engine.conv_weight_grad(np, grad, x, weight_shape, window, groups)
+        dx = engine.conv_input_grad(np, grad, weight, shape, window, groups)
+        return [a.copy() for a in (y, dw, dx)]
+
+    for _ in range(4):
+        for array in (x, weight, bias, grad):
+            array[...] = rng.normal(size=array.shape)
+        result = step()
+    assert len(repeats) >= 3
+    monkeypatch.setattr(recorded, "MOST_CALLS", 0)
+    memory.free_memory()
+    repeats.clear()
+    for a, b in zip(result, step(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not repeats
+
+
+def network():
+    xpconv.manual_seed(0)
+    return Sequential(
+        Conv2d(3, 8, 3, padding=1), ReLU(), MaxPool2d(3, 2, padding=1),
+        Residual(Conv2d(8, 8, 3, padding=1, bias=False), BatchNorm2d(8), ReLU6(), Conv2d(8, 8, 1)), ReLU(),
+        Conv2d(8, 8, 3, 2, 1, groups=8), BatchNorm2d(8), Dropout(0.2), Flatten(), Dense(8 * 4 * 4, 10),
+    )  # fmt: skip
+
+
+def train(steps=7, fresh=True):
+    """The losses and, at the end, all parameters and buffers."""
+    model, rng = network(), np.random.default_rng(1)
+    criterion = xpconv.SoftmaxCrossEntropyLoss()
+    optimizer = xpconv.Adam(model.parameters(), lr=1e-2)
+    losses = []
+    for i in range(steps):
+        size = 5 if i == steps // 2 else 8  # a smaller batch between
+        x = rng.normal(size=(size, 3, 16, 16)).astype("float32")
+        losses.append(criterion(model(x), rng.integers(0, 10, size)))
+        optimizer.zero_grad()
+        model.backward(criterion.backward(), input_grad=False)
+        optimizer.step()
+        with xpconv.no_grad():
+            losses.append(model(x).sum())
+    return np.array(losses), model.state_dict()
+
+
+def test_training(repeats, monkeypatch):
+    losses, state = train()
+    assert len(repeats) > 40
+    repeats.clear()
+    monkeypatch.setattr(recorded, "MOST_CALLS", 0)
+    memory.free_memory()
+    expected, expected_state = train()
+    assert not repeats
+    np.testing.assert_array_equal(losses, expected)
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, expected_state[name], err_msg=name)
+
+
+def add_one(work, x, y):
+    work(np.add, x, 1, y)
+
+
+def test_what_is_the_callers_is_not_kept():
+    """Neither a batch from elsewhere, nor the place of an array that is gone."""
+    kernel = recorded.recorded(add_one)
+    x, y = placed((2, 3, 4, 4)), placed((2, 3, 4, 4))
+    outside = np.ones((2, 3, 4, 4), "float32")
+    gone = [weakref.ref(a.base if isinstance(a.base, np.ndarray) else a) for a in (x, y, outside)]
+    for _ in range(4):
+        x[...] = 2
+        kernel(x, y)
+        assert (y == 3).all()
+        kernel(outside, y)
+        assert (y == 2).all()
+    del x, y, outside
+    gc.collect()
+    assert [reference() for reference in gone] == [None] * 3
+    memory.free_memory()
+    assert memory.held_bytes() == 0
+    assert not recorded._local.records
+
+
+def test_a_copy_between_the_calls_is_not_recorded(repeats):
+    """As of `reshape`, which copies where it has to: it would not be made again."""
+    kernel = recorded.recorded(lambda work, x, y: work(np.add, x.reshape(-1), 1, y.reshape(-1)))
+    x, y = placed((2, 3, 4, 4)), placed((2, 3, 4, 4), layout="first")
+    for i in range(5):
+        x[...] = i
+        kernel(x, y)
+        assert (y == i + 1).all()
+    assert not repeats
+
+
+def test_an_error_leaves_no_record(repeats):
+    def fails(work, x, y):
+        work(np.add, x, 1, y)
+        if x[0, 0, 0, 0] == 1:
+            raise ZeroDivisionError
+
+    kernel = recorded.recorded(fails)
+    x, y = placed((2, 3, 4, 4)), placed((2, 3, 4, 4))
+    x[...] = 0
+    kernel(x, y)
+    x[...] = 1
+    with pytest.raises(ZeroDivisionError):
+        kernel(x, y)
+    x[...] = 2
+    for _ in range(3):
+        kernel(x, y)
+        assert (y == 3).all()
+    assert len(repeats) == 1
+
+
+def test_old_records_make_room(repeats, monkeypatch):
+    """What is still in use stays: a model too large for all its records keeps some of them."""
+    monkeypatch.setattr(recorded, "MOST_CALLS", 3)
+    kernel = recorded.recorded(add_one)
+    pairs = [(placed((2, 3, 4, n)), placed((2, 3, 4, n))) for n in range(1, 7)]
+    for _ in range(6):
+        for x, y in pairs:
+            kernel(x, y)
+    assert len(recorded._local.records) == 3
+    assert len(repeats) == 3 * 4
+    for _ in range(4):
+        for x, y in pairs[3:]:  # the others are no longer used
+            kernel(x, y)
+    assert len(recorded._local.records) == 3
+    assert len(repeats) == 3 * 4 + 3 * 3
+
+
+def test_floating_point_errors_are_the_callers(repeats):
+    kernel = recorded.recorded(lambda work, x, y: work.share(lambda do, i: do(np.log, x[i], y[i]), 2))
+    x, y = placed((2, 3, 4, 4)), placed((2, 3, 4, 4))
+    x[...] = 1
+    for _ in range(3):
+        kernel(x, y)
+    assert repeats
+    x[...] = 0
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        kernel(x, y)
+    with np.errstate(divide="ignore"):
+        kernel(x, y)
+    assert (y == -np.inf).all()
