@@ -125,8 +125,7 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
 class Buffers(NamedTuple):
     """Views of a part's scratch memory, for blocks of one shape."""
 
-    part: Array  # what of the frame, and of the stripes they are for
-    block_rows: slice
+    part: Array  # what of the frame they are for: another object for other rows
     seen: Array  # (n, stripes, 6, width·C): inputs
     v: Array  # as `seen`
     runs: Array  # of V (parts, 6, count, (b+2)·C)
@@ -185,7 +184,7 @@ class Stripes:
         ]
         junk = [m[..., self.columns :, :], beyond]
         seen = memory.strided(part, shape, strides)
-        return Buffers(part, block.rows, seen, of_rows(v), runs, sums, outputs, junk)
+        return Buffers(part, seen, of_rows(v), runs, sums, outputs, junk)
 
     def _scratch(
         self, do: Part, name: str, shape: tuple[int, ...], dtype: Any, pixels: int
