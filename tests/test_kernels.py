@@ -15,7 +15,7 @@ from xpconv import kernels
 from xpconv.geometry import Window
 from xpconv.kernels import numpy as engine
 from xpconv.kernels import portable
-from xpconv.kernels.numpy import batchlast, memory, products, threads
+from xpconv.kernels.numpy import batchlast, memory, products, stripes, threads
 from xpconv.kernels.numpy.blocks import Ending
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
@@ -198,6 +198,73 @@ def test_winograd(n, c, k, spatial, padding, dtype, tolerance):
     compare_convolutions(x, weight, rng.normal(size=k).astype(dtype), window, 1, tolerance)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-13)])
+@pytest.mark.parametrize(
+    ("n", "c", "k", "spatial", "padding"),
+    [
+        (8, 16, 16, (32, 32), ((1, 1), (1, 1))),
+        (9, 32, 32, (31, 29), ((1, 1), (1, 1))),
+        (64, 16, 3, (14, 13), ((0, 0), (2, 1))),
+        (1, 48, 24, (40, 41), ((2, 2), (0, 1))),
+    ],
+)
+def test_stripes(n, c, k, spatial, padding, dtype, tolerance):
+    """Where it is chosen, its error is within what the docstring says."""
+    rng = np.random.default_rng(0)
+    x = images(rng, (n, c, *spatial), dtype, channels_last=True)
+    weight = rng.normal(size=(k, c, 3, 3)).astype(dtype)
+    window = Window((3, 3), (1, 1), padding, (1, 1))
+    args = x.shape, x.dtype, weight.shape, window, 1
+    assert engine.algorithm(np, *args) == "stripes"
+    assert engine.algorithm(np, *args, "direct") == "columns"
+    xpconv.set_exact()
+    try:
+        assert engine.algorithm(np, *args) == "columns"
+    finally:
+        xpconv.set_exact(False)
+    compare_convolutions(x, weight, rng.normal(size=k).astype(dtype), window, 1, tolerance)
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_stripes_drawn(data):
+    """Of whatever layout; edges that cut stripes and runs; blocks of one stripe, some, and many."""
+    draw = data.draw
+    pair = st.tuples(st.integers(0, 5), st.integers(0, 5))
+    window = Window((3, 3), (1, 1), (draw(pair), draw(pair)), (1, 1))
+    spatial = draw(st.integers(1, 13)), draw(st.integers(1, 9))
+    output = window.output_shape(spatial)
+    assume(min(output) > 0)
+    dtype = draw(st.sampled_from(["float64", "float32"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    n, c, k = (draw(st.integers(1, 4)) for _ in range(3))
+    apart = lambda x: np.repeat(x, 2, axis=-1)[..., ::2]
+    last = lambda x: memory.channels_first(np.ascontiguousarray(memory.channels_last(x)))
+    layout = st.sampled_from([lambda x: x, last, apart, lambda x: apart(last(x)), batch_last])
+    x = draw(layout)(rng.normal(size=(n, c, *spatial)).astype(dtype))
+    g = draw(layout)(rng.normal(size=(n, k, *output)).astype(dtype))
+    weight = rng.normal(size=(k, c, 3, 3)).astype(dtype)
+    bias = rng.normal(size=k).astype(dtype) if draw(st.booleans()) else None
+    bounds = draw(st.sampled_from([None, (0.0, None), (-0.5, 0.5)]))
+    tolerance = {"float64": 1e-11, "float32": 1e-4}[dtype]  # of what bounds leave
+    y = memory.empty_images((n, k, *output), x.dtype)
+    y[...] = np.nan
+    with pytest.MonkeyPatch.context() as patch:
+        b = draw(st.integers(1, 5))
+        patch.setattr(stripes, "pixels", lambda channels: b)
+        for name in ("BLOCK_BYTES", "SHARED_BYTES"):
+            patch.setattr(stripes, name, draw(st.sampled_from([1, 1 << 12, 1 << 14, 1 << 20])))
+        for _ in range(2):  # in memory that has been used
+            stripes.conv(x, weight, window, y, Ending(bias, bounds))
+            same(y, portable.conv(np, x, weight, window, 1, bias, bounds=bounds), tolerance)
+            dw = stripes.weight_grad(g, x, weight.shape, window)
+            same(dw, portable.conv_weight_grad(np, g, x, weight.shape, window, 1), tolerance)
+            for buffers in memory._kept:
+                for array in buffers.values():
+                    if isinstance(array, np.ndarray) and array.dtype.kind == "f":
+                        array[...] = np.nan
+
+
 def batch_last(x):
     """The same values, with the batch last in memory."""
     return memory.batch_first(np.ascontiguousarray(memory.batch_last(x)))
@@ -247,7 +314,8 @@ def test_convolutions_with_the_batch_last(data):
         (32, 6, 16, 14, 5, "batch_last"),
         (32, 3, 8, 16, 3, "batch_last"),
         (16, 1, 6, 28, 5, "packed"),
-        (32, 8, 32, 14, 3, "columns"),
+        (32, 8, 32, 14, 3, "stripes"),
+        (32, 2, 32, 14, 3, "columns"),
         (32, 64, 64, 16, 3, "winograd"),
         (32, 8, 8, 16, 1, "columns"),
     ],

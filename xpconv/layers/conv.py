@@ -185,7 +185,7 @@ class _Conv(_ConvNd):
         return grad if batched else grad[0]
 
     def algorithm_for(self, x: Array) -> str:
-        """The way that a forward of `x` goes: `'winograd'`, `'rows'`, `'columns'`, … (see `explain`).
+        """The way that a forward of `x` goes: `'winograd'`, `'stripes'`, `'columns'`, … (see `explain`).
 
         Example:
             >>> import numpy as np, xpconv

@@ -3,6 +3,7 @@
 - `depthwise`: sums of products, where every channel has a kernel of its own;
 - `winograd`: 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
 - `batch_last`: few channels both ways, many images;
+- `stripes`: Winograd's way along the height only, on 3×3 kernels of fewer channels;
 - `packed`: few output channels, several pixels at once;
 - `columns`: im2col by blocks, all else;
 - `portable`: few input channels a group, and depthwise floats of two bytes.
@@ -20,7 +21,7 @@ from ...backend import Array
 from ...geometry import Window
 from .. import is_exact, portable
 from ..portable import Bounds
-from . import batchlast, columns, depthwise, memory, packed, winograd
+from . import batchlast, columns, depthwise, memory, packed, stripes, winograd
 from .blocks import Ending
 
 
@@ -36,7 +37,7 @@ def algorithm(
     """The way that a convolution of these shapes goes: one of the names above.
 
     By rules that count operations, derived from benchmarks. `wanted` is what the caller asks for: `auto`,
-    `direct` (as `set_exact` has it for all: neither `winograd` nor `packed`) or `winograd`.
+    `direct` (as `set_exact` has it for all: none of `winograd`, `stripes` and `packed`) or `winograd`.
     """
     return _choice(x_shape, np.dtype(dtype), weight_shape, window, groups, wanted, is_exact())
 
@@ -54,17 +55,31 @@ def _choice(
     if groups > 1 and weight_shape[1] == 1:
         return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else "portable"
     free = wanted == "auto" and not exact
-    if winograd.possible(dtype, window, groups) and (
-        wanted == "winograd" or (free and winograd.pays(x_shape, weight_shape, window))
-    ):
-        return "winograd"
+    tiled = ""
+    if winograd.possible(dtype, window, groups):
+        tiled = _cheapest(x_shape, weight_shape, window) if free else wanted
+    if tiled == "winograd":
+        return tiled
     if batchlast.pays(x_shape, dtype, weight_shape, window, groups):
         return "batch_last"
+    if tiled == "stripes":
+        return tiled
     output = window.output_shape(x_shape[2:])
     large = x_shape[0] * weight_shape[0] * prod(output) >= 1 << 15
     if free and groups == 1 and large and packed.pixels(weight_shape, window, output) > 1:
         return "packed"
     return "columns"
+
+
+def _cheapest(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> str:
+    """Of `winograd`, `stripes` and `columns`: these also where the others would gain little."""
+    shapes = x_shape, weight_shape, window
+    costs = {
+        "winograd": winograd.cost(*shapes),
+        "stripes": stripes.cost(*shapes),
+        "columns": 0.85 * winograd.direct_cost(*shapes),
+    }
+    return min(costs, key=costs.__getitem__)
 
 
 def conv(
@@ -91,6 +106,8 @@ def conv(
         return depthwise.conv(x, weight, window, y, ending)
     if way == "winograd":
         return winograd.conv(x, weight, window, y, ending)
+    if way == "stripes":
+        return stripes.conv(x, weight, window, y, ending)
     if way == "packed":
         return packed.conv(x, weight, window, packed.pixels(weight.shape, window, y.shape[2:]), y, ending)
     if way == "columns":
@@ -124,6 +141,8 @@ def conv_weight_grad(
     if way == "batch_last":
         return batchlast.weight_grad(grad, x, weight_shape, window)
     grad, x = memory.not_batch_last(grad), memory.not_batch_last(x)
+    if way == "stripes":
+        return stripes.weight_grad(grad, x, weight_shape, window)
     if way == "packed":
         b = packed.pixels(weight_shape, window, grad.shape[2:])
         return packed.weight_grad(grad, x, weight_shape, window, b)

@@ -57,15 +57,24 @@ def possible(dtype: Any, window: Window, groups: int) -> bool:
 def pays(
     x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool = False
 ) -> bool:
-    """Whether it is the faster way, by counting operations; `prepared` if kernels are transformed already.
+    """Whether it is faster than columns; `prepared` if kernels are transformed already."""
+    direct = direct_cost(x_shape, weight_shape, window)
+    return cost(x_shape, weight_shape, window, prepared) < 0.85 * direct
 
-    Measured: a transform's cost is about twice, and a plain product's as if it had 16 columns more.
-    """
+
+def cost(
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool = False
+) -> int:
+    """Operations. Measured: a transform's cost is about twice that of a product of many columns."""
     k, c = weight_shape[:2]
-    output = window.output_shape(x_shape[2:])
-    tiles = x_shape[0] * prod(-(-n // TILE) for n in output)
-    direct = 18 * c * (k + 16) * x_shape[0] * prod(output)
-    return tiles * (72 * c * k + 4500 * c + 2500 * k) + (600 if prepared else 4000) * c * k < 0.85 * direct
+    tiles = x_shape[0] * prod(-(-n // TILE) for n in window.output_shape(x_shape[2:]))
+    return tiles * (72 * c * k + 4500 * c + 2500 * k) + (600 if prepared else 4000) * c * k
+
+
+def direct_cost(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> int:
+    """Operations by columns. Measured: a product costs as if it had 16 columns more."""
+    k, c = weight_shape[:2]
+    return 18 * c * (k + 16) * x_shape[0] * prod(window.output_shape(x_shape[2:]))
 
 
 def padding(spatial: tuple[int, ...], window: Window, output: tuple[int, ...]) -> Pairs:

@@ -1,0 +1,220 @@
+"""Winograd's convolution F(4, 3) along the height only, for few channels: half the products, and no columns.
+
+In channels-last memory a row of an image is one run of W·C numbers. Four rows of outputs come from six of
+inputs `X` and the rows `w[r]` of the kernel, with the matrices of `winograd` for one axis:
+
+    V[i] = Σ_h Bᵀ[i, h] X[h],   U[i] = Σ_r G[i, r] w[r],   Y[h] = Σ_i Aᵀ[h, i] M[i]
+
+where `M[i]` is the convolution of `V[i]` with `U[i]` along the width. Transforms are products of a small
+matrix with rows as they lie in memory, and so is this: b+2 neighbouring pixels are one run of (b+2)·C
+numbers, and times a matrix `((b+2)·C, b·K)` that holds b shifted copies of `U[i]` they give the b·K numbers
+of b outputs. BLAS takes runs that do not overlap: every second one (third, for b = 1), then the others.
+A run that goes on into the next row gives numbers that nobody reads.
+
+All is linear in `w`, so its gradient is exact: `dM = A dY`, `dU[i] = V[i]ᵀ dM[i]` summed over the copies,
+`dw = Gᵀ dU`. In float32 rounding is about 3 times that of the definition: 3e-6 of the largest output.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from math import inf, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend import Array
+from ...geometry import Window
+from . import memory, threads
+from .blocks import Block, Ending, Frame, cut, shares
+from .memory import channels_last, taps_first
+from .products import multiply, multiply_sum
+from .threads import PRODUCTS
+from .winograd import SEEN, TILE, A, B, G
+
+BLOCK_BYTES = 1 << 20
+SHARED_BYTES = 1 << 21  # where threads share the work, calls have to be long
+MOST = 32 * 64  # channels of input times those of output, up to which it was the faster way
+
+
+def cost(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> float:
+    """Operations, as `winograd.cost` counts them: products, transforms, kernels, and what a call takes."""
+    k, c = weight_shape[:2]
+    if k * c > MOST:
+        return inf
+    n, (rows, columns) = x_shape[0], window.output_shape(x_shape[2:])
+    products = n * -(-rows // TILE) * (columns + 2) * 2 * SEEN * (pixels(k) + 2) * c * k
+    return products + n * rows * columns * (65 * c + 35 * k) + 2000 * c * k + 4e6
+
+
+def pixels(channels: int) -> int:
+    """b: a product with a matrix of few columns runs at a fraction of the speed."""
+    return 2 if channels <= 16 else 1
+
+
+@threads.one_blas_thread
+def conv(x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> Array:
+    """Into `y (N, K, P, Q)`."""
+    k, c = weight.shape[:2]
+    stripes = Stripes(x, window, y.shape)
+    b, row = stripes.b, y.shape[3] * k
+    u = matrix("G", x.dtype) @ np.ascontiguousarray(taps_first(weight)).reshape(3, -1)
+    side = np.zeros((SEEN, b + 2, c, b, k), x.dtype)
+    for j in range(b):
+        side[:, j : j + 3, :, j] = u.reshape(SEEN, 3, c, k)
+    side = side.reshape(SEEN, (b + 2) * c, b * k)
+    images, back = channels_last(y), matrix("A", x.dtype)
+    ending = ending.times(y.shape[3])
+    elements = y.size * 4 * c // PRODUCTS
+    work = stripes.cut(elements)
+
+    def task(i: int) -> None:
+        block = work[i]
+        buffers = stripes.transformed(block)
+        multiply(buffers.runs, side, buffers.sums)
+        for m, rows in buffers.outputs:
+            out = images[block.images, rows]
+            out = out.reshape(out.shape[0], m.shape[1], -1, row)
+            np.matmul(back[: out.shape[2]], m, out=out)
+        ending.finish(images[block.images, stripes.rows(block)].reshape(-1, row))
+
+    threads.run(task, len(work), elements)
+    return y
+
+
+@threads.one_blas_thread
+def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
+    """`dw (K, C, 3, 3)`: each thread sums over blocks of its own, in a fixed order."""
+    k, c = weight_shape[:2]
+    stripes = Stripes(x, window, grad.shape)
+    b, row = stripes.b, grad.shape[3] * k
+    images, spread = channels_last(grad), np.ascontiguousarray(matrix("A", x.dtype).T)
+    elements = grad.size * 4 * c // PRODUCTS
+    work = shares(stripes.cut(elements))
+    parts: list[Array] = [None] * len(work)
+
+    def task(i: int) -> None:
+        total = np.zeros((SEEN, (b + 2) * c, b * k), x.dtype)
+        for block in work[i]:
+            buffers = stripes.transformed(block)
+            for junk in buffers.junk:
+                junk[...] = 0
+            for m, rows in buffers.outputs:
+                values = in_runs(images[block.images, rows])
+                values = values.reshape(values.shape[0], m.shape[1], -1, row)
+                np.matmul(spread[:, : values.shape[2]], values, out=m)
+            total += multiply_sum(buffers.runs, buffers.sums).sum(axis=0)
+        parts[i] = total
+
+    threads.run(task, len(parts), elements)
+    total = functools.reduce(np.add, parts).reshape(SEEN, b + 2, c, b, k)
+    du = sum(total[:, j : j + 3, :, j] for j in range(b))
+    dw = (matrix("G", x.dtype).T @ du.reshape(SEEN, -1)).reshape(3, 3, c, k)
+    return np.ascontiguousarray(dw.transpose(3, 2, 0, 1))
+
+
+class Buffers(NamedTuple):
+    """Views of a thread's scratch memory, for blocks of one shape."""
+
+    part: Array  # what of the frame, and of the stripes they are for
+    block_rows: slice
+    seen: Array  # (n, stripes, 6, width·C): inputs
+    v: Array  # as `seen`
+    runs: Array  # of V (parts, 6, count, (b+2)·C)
+    sums: Array  # of M (parts, 6, count, b·K)
+    outputs: list[tuple[Array, slice]]  # of M (n, stripes, 6, Q·K), and the images' rows that these are for
+    junk: list[Array]  # of M, between the outputs
+
+
+class Stripes:
+    """How stripes of four output rows cover the images, and the six input rows that each sees."""
+
+    def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
+        self.images, self.channels, self.height, self.columns = output
+        self.b = pixels(self.channels)
+        self.count = -(-self.height // TILE)
+        self.width = -(-(self.columns + 2) // self.b) * self.b  # of a row of inputs
+        sizes = zip((TILE * self.count + 2, self.width), x.shape[2:], window.padding, strict=True)
+        around = tuple((lo, size - n - lo) for size, n, (lo, _) in sizes)
+        self.frame = Frame(channels_last(x), Window((SEEN, self.width), (TILE, 1), around, (1, 1)))
+        self.matrix = matrix("B", x.dtype)
+        self.row_bytes = SEEN * self.width * (x.shape[1] + self.channels) * x.itemsize
+        self._last: dict[int, Buffers] = {}  # by thread
+
+    def cut(self, elements: int) -> list[Block]:
+        """Some stripes each."""
+        limit = BLOCK_BYTES if threads.share(elements) == 1 else SHARED_BYTES
+        return cut(self.images, self.count, self.row_bytes, limit, elements)
+
+    def rows(self, block: Block) -> slice:
+        """The outputs of a block."""
+        return slice(block.rows.start * TILE, min(block.rows.stop * TILE, self.height))
+
+    def transformed(self, block: Block) -> Buffers:
+        """With `V` of the block in them."""
+        part = in_runs(self.frame.of(block))
+        thread = threading.get_ident()
+        buffers = self._last.get(thread)
+        if buffers is None or buffers.part is not part or buffers.block_rows != block.rows:
+            self._last[thread] = buffers = self._buffers(part, block)
+        np.matmul(self.matrix, buffers.seen, out=buffers.v)
+        return buffers
+
+    def _buffers(self, part: Array, block: Block) -> Buffers:
+        n, _, width, c = part.shape
+        by_image, by_row, _, by_number = part.strides
+        stripes = block.rows.stop - block.rows.start
+        shape, strides = (n, stripes, SEEN, width * c), (by_image, TILE * by_row, by_row, by_number)
+        v, beyond, runs = self._scratch("transformed", (n, stripes, width, c), part.dtype, self.b + 2)
+        beyond[...] = 0
+        m, beyond, sums = self._scratch("products", (*v.shape[1:4], self.channels), part.dtype, self.b)
+        rows = self.rows(block)
+        whole = (rows.stop - rows.start) // TILE
+        middle = rows.start + whole * TILE
+        cuts = (slice(0, whole), slice(rows.start, middle)), (slice(whole, None), slice(middle, rows.stop))
+        outputs = [
+            (of_rows(m[:, :, some, : self.columns]), into) for some, into in cuts if into.stop > into.start
+        ]
+        junk = [m[..., self.columns :, :], beyond]
+        seen = memory.strided(part, shape, strides)
+        return Buffers(part, block.rows, seen, of_rows(v), runs, sums, outputs, junk)
+
+    def _scratch(
+        self, name: str, shape: tuple[int, ...], dtype: Any, pixels: int
+    ) -> tuple[Array, Array, Array]:
+        """`(6, n, stripes, width, C)`, what lies beyond, and runs `(parts, 6, count, pixels·C)` of both.
+
+        A run starts at each b-th pixel; those of a part do not overlap. All parts have as many.
+        """
+        c, size, b = shape[-1], prod(shape), self.b
+        parts = -(-(b + 2) // b)
+        count = -(-(size // c - 2) // (parts * b))
+        rows = memory.scratch(name, (SEEN, (count * parts * b + 2) * c), dtype)
+        by_i, by_number = rows.strides
+        steps = b * c * by_number, by_i, parts * b * c * by_number, by_number
+        runs = memory.strided(rows, (parts, SEEN, count, pixels * c), steps)
+        return rows[:, :size].reshape(SEEN, *shape), rows[:, size:], runs
+
+
+def of_rows(values: Array) -> Array:
+    """`(6, n, stripes, width, C)` as `(n, stripes, 6, width·C)`."""
+    return values.reshape(*values.shape[:3], -1).transpose(1, 2, 0, 3)
+
+
+def in_runs(images: Array) -> Array:
+    """`(n, rows, width, C)` with the rows in one piece each: as they are, or a copy."""
+    *_, by_column, by_channel = images.strides
+    if by_channel == images.itemsize and by_column == images.shape[3] * images.itemsize:
+        return images
+    copy = memory.scratch("values", images.shape, images.dtype)
+    np.copyto(copy, images)
+    return copy
+
+
+@functools.lru_cache(maxsize=16)
+def matrix(name: str, dtype: Any) -> Array:
+    """The matrix `A`, `B` or `G`, for one axis."""
+    result: Array = {"A": A, "B": B, "G": G}[name].astype(dtype)
+    result.flags.writeable = False
+    return result
