@@ -117,8 +117,7 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
 class Buffers(NamedTuple):
     """Views of a thread's scratch memory, for blocks of one shape."""
 
-    part: Array  # what of the frame, and of the stripes they are for
-    block_rows: slice
+    part: Array  # what of the frame they are for: another object for other rows
     seen: Array  # (n, stripes, 6, width·C): inputs
     v: Array  # as `seen`
     runs: Array  # of V (parts, 6, count, (b+2)·C)
@@ -156,7 +155,7 @@ class Stripes:
         part = in_runs(self.frame.of(block))
         thread = threading.get_ident()
         buffers = self._last.get(thread)
-        if buffers is None or buffers.part is not part or buffers.block_rows != block.rows:
+        if buffers is None or buffers.part is not part:
             self._last[thread] = buffers = self._buffers(part, block)
         np.matmul(self.matrix, buffers.seen, out=buffers.v)
         return buffers
@@ -178,7 +177,7 @@ class Stripes:
         ]
         junk = [m[..., self.columns :, :], beyond]
         seen = memory.strided(part, shape, strides)
-        return Buffers(part, block.rows, seen, of_rows(v), runs, sums, outputs, junk)
+        return Buffers(part, seen, of_rows(v), runs, sums, outputs, junk)
 
     def _scratch(
         self, name: str, shape: tuple[int, ...], dtype: Any, pixels: int
