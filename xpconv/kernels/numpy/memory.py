@@ -110,9 +110,10 @@ def batch_first(x: Array) -> Array:
 
 def is_batch_last(x: Array) -> bool:
     """Whether `x (N, C, *S)` is `(C, *S, N)` in memory, and not channels-last or in order as well."""
-    return (
-        x.ndim > 2
-        and batch_last(x).flags.c_contiguous
+    if x.ndim < 3 or x.shape[0] < 2 or x.strides[0] != x.itemsize:  # as nearly always
+        return False
+    return bool(
+        batch_last(x).flags.c_contiguous
         and not x.flags.c_contiguous
         and not channels_last(x).flags.c_contiguous
     )

@@ -22,6 +22,7 @@ CLOSE = 8  # standard deviations of the mean from 0: rounding grows as much
 SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
 ROWS = 256  # that float32 adds up one by one; their sums are added in float64
 WIDTH = 8192  # elements: rows of several pixels side by side, as NumPy's loops like long rows
+SHORT = 2048  # elements of rows that are summed up: the fewer sums are left, the better
 
 
 class Rows(NamedTuple):
@@ -34,6 +35,14 @@ class Rows(NamedTuple):
     repeat: int
     turned: bool = False
 
+    def longer(self) -> Rows:
+        """The same memory as rows for work element by element."""
+        if self.turned:
+            return self
+        channels = self.matrix.shape[1] // self.repeat
+        repeat = _repeat(self.matrix.size // channels, channels, WIDTH)
+        return Rows(self.matrix.reshape(-1, channels * repeat), repeat)
+
     def part(self, rows: slice) -> Array:
         """Some rows, as they lie in the matrix."""
         return self.matrix[:, rows] if self.turned else self.matrix[rows]
@@ -45,13 +54,15 @@ class Rows(NamedTuple):
             row[...] = value
         return narrow[:, :, None] if self.turned else wide(narrow, self.repeat)
 
-    def sums(self, part: Array) -> Array:
+    def sums(self, part: Array, out: Array | None = None) -> Array:
         """Over the rows of a part, as many as a row has elements."""
-        return part.sum(axis=1) if self.turned else _ones(part.shape[0], part.dtype) @ part
+        if self.turned:
+            return part.sum(axis=1, out=out)
+        return np.matmul(_ones(part.shape[0], part.dtype), part, out=out)
 
-    def products(self, a: Array, b: Array) -> Array:
+    def products(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """Sums over the rows of two parts' products."""
-        return np.einsum("ij,ij->i" if self.turned else "ij,ij->j", a, b)
+        return np.einsum("ij,ij->i" if self.turned else "ij,ij->j", a, b, out=out)
 
     def narrow(self, sums: Array) -> Array:
         """Sums of a row's elements `(…, C·repeat)` as sums of channels `(…, C)`, float64."""
@@ -82,13 +93,13 @@ def rows_of(x: Array, like: Array | None = None) -> Rows:
         copy[...] = last
         last = copy
     channels = last.shape[-1]
-    repeat = _repeat(last.size // channels, channels)
+    repeat = _repeat(last.size // channels, channels, SHORT)
     return Rows(last.reshape(-1, channels * repeat), repeat)
 
 
 @functools.lru_cache(maxsize=1024)
-def _repeat(pixels: int, channels: int) -> int:
-    return max(r for r in range(1, max(1, WIDTH // channels) + 1) if pixels % r == 0)
+def _repeat(pixels: int, channels: int, width: int) -> int:
+    return max(r for r in range(1, max(1, width // channels) + 1) if pixels % r == 0)
 
 
 def channel_sum(xp: Any, x: Array) -> Array:
@@ -154,14 +165,15 @@ def _sums(a: Rows, b: Rows, before: Callable[[slice], None] | None = None) -> Ar
     parts: list[Any] = [None] * len(runs)
 
     def task(i: int) -> None:
-        total = np.zeros((2, a.matrix.shape[0 if a.turned else 1]))
-        sums, products = total
+        total = np.zeros(())
+        pair = np.empty((2, a.matrix.shape[0 if a.turned else 1]), a.matrix.dtype)
         for block in runs[i]:
             if before is not None:
                 before(block.rows)
             part = a.part(block.rows)
-            np.add(sums, a.sums(part), out=sums)
-            np.add(products, a.products(part, b.part(block.rows)), out=products)
+            a.sums(part, pair[0])
+            a.products(part, b.part(block.rows), pair[1])
+            total = total + pair
         parts[i] = a.narrow(total)
 
     threads.run(task, len(runs), a.matrix.size)
@@ -181,7 +193,7 @@ def batch_norm(
     if narrow(x) or _far(mean, inv_std):
         return portable.batch_norm(xp, x, mean, inv_std, weight, bias, bounds)
     y = _empty_like(x)
-    rows, into = rows_of(x), rows_of(y)
+    rows, into = rows_of(x).longer(), rows_of(y).longer()
     scale = inv_std if weight is None else inv_std * weight
     shift = -mean * scale if bias is None else bias - mean * scale
     factor, offset = rows.wide(scale, shift)
@@ -232,6 +244,7 @@ def batch_norm_backward(
         return None, dweight, dbias
     scale = inv_std if weight is None else inv_std * weight
     slope = inv_std * dweight / -(x.size // x.shape[1])
+    rows, kept, into = rows.longer(), kept.longer(), into.longer()
     a, b, c = rows.wide(scale, slope, dbias / -(x.size // x.shape[1]) - mean * slope)
     work = rows.cut()
 
@@ -241,11 +254,11 @@ def batch_norm_backward(
         if not from_batch:
             np.multiply(part, a, out=out)
             return
-        total = memory.scratch("total", out.shape, out.dtype) if rows is into else out
-        np.multiply(kept.part(block), b, out=total)
-        np.add(total, c, out=total)
-        np.add(total, part, out=total)
-        np.multiply(total, a, out=out)
+        rest = out if bounds is None else memory.scratch("rest", out.shape, out.dtype)
+        np.multiply(kept.part(block), b, out=rest)
+        np.add(rest, c, out=rest)
+        np.add(part, rest, out=out)
+        np.multiply(out, a, out=out)
 
     threads.run(task, len(work), x.size)
     return dx, dweight, dbias
