@@ -115,8 +115,8 @@ def _seen(spatial: tuple[int, ...], window: Window, first_row: int, last_row: in
 class Frame:
     """What blocks of output see of the images `x (N, *S, C)`, with the window's border around it."""
 
-    def __init__(self, x: Array, window: Window, border: float = 0.0) -> None:
-        self.x, self.window, self.border = x, window, border
+    def __init__(self, x: Array, window: Window, border: float = 0.0, name: str = "padded") -> None:
+        self.x, self.window, self.border, self.name = x, window, border, name
         self._last: dict[int, tuple[Any, Array, Array]] = {}  # by thread: key, scratch array, its inside
 
     def of(self, block: Block) -> Array:
@@ -134,7 +134,7 @@ class Frame:
         if before is not None and before[0] == key:
             np.copyto(before[2], part)
             return before[1]
-        result = memory.scratch("padded", (part.shape[0], *seen.shape, part.shape[-1]), part.dtype)
+        result = memory.scratch(self.name, (part.shape[0], *seen.shape, part.shape[-1]), part.dtype)
         for axis, (a, b) in enumerate(seen.into, start=1):
             result[ALL * axis + (slice(0, a),)] = self.border
             result[ALL * axis + (slice(b, None),)] = self.border

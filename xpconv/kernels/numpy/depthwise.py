@@ -71,10 +71,11 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
         for block in work[i]:
             out = seen.rows(g[block.images, block.rows])
             for phase, view in seen.of(block):
-                sums = total[..., phase, :]
-                for tap in np.ndindex(sums.shape[:-1]):
-                    part = np.einsum(formula, view[ALL + ALL + tap], out)
-                    sums[tap] += part.reshape(-1, channels).sum(axis=0)
+                taps = view.shape[2 : 2 + len(window.kernel)]
+                sums = np.empty((*taps, view.shape[-1]), x.dtype)
+                for tap in itertools.product(*map(range, taps)):
+                    np.einsum(formula, view[ALL + ALL + tap], out, out=sums[tap])
+                total[..., phase, :] += sums.reshape(*taps, -1, channels).sum(axis=-2)
         parts[i] = total
 
     threads.run(task, len(parts), grad.size)
@@ -85,52 +86,57 @@ def weight_grad(grad: Array, x: Array, weight_shape: tuple[int, ...], window: Wi
 def input_grad(grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window) -> Array:
     """`dx (N, C, *S)`: along an axis of stride s, s convolutions, each of which gives every s-th pixel."""
     dx = memory.empty_images(x_shape, grad.dtype)
-    axes = zip(x_shape[2:], grad.shape[2:], *window, strict=True)
-    for phases in itertools.product(*[_phases(*axis) for axis in axes]):
-        pixels = dx[ALL + ALL + tuple(phase.pixels for phase in phases)]
-        g = grad[ALL + ALL + tuple(phase.seen for phase in phases)]
-        if not pixels.size:
+    for pixels, seen, taps, part in _phases(x_shape[2:], grad.shape[2:], window):
+        into, g = dx[pixels], grad[seen]
+        if not into.size:
             continue
-        if not g.size or not all(phase.taps for phase in phases):
-            pixels[...] = 0
-            continue
-        w = weight[np.ix_(range(weight.shape[0]), [0], *[phase.taps for phase in phases])]
-        part = Window(
-            w.shape[2:],
-            (1,) * len(phases),
-            tuple(phase.padding for phase in phases),
-            tuple(phase.dilation for phase in phases),
-        )
-        if max(window.stride) == 1:
-            return conv(g, w, part, dx, Ending())
-        pixels[...] = conv(g, w, part, memory.empty_images(pixels.shape, dx.dtype), Ending())
+        if not g.size or part is None:
+            into[...] = 0
+        elif max(window.stride) == 1:
+            return conv(g, weight[taps], part, dx, Ending())
+        else:
+            into[...] = conv(g, weight[taps], part, memory.empty_images(into.shape, dx.dtype), Ending())
     return dx
 
 
 class Phase(NamedTuple):
-    """Every s-th pixel along an axis, which of the gradient they see, and through which taps."""
+    """Every s-th pixel along each axis, which of the gradient they see, and how; None if through no tap."""
 
-    pixels: slice
-    seen: slice
-    taps: list[int]
-    padding: tuple[int, int]
-    dilation: int
+    pixels: tuple[slice, ...]
+    seen: tuple[slice, ...]
+    taps: tuple[slice, ...]
+    window: Window | None
 
 
-def _phases(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int) -> list[Phase]:
-    """By tap `r` output `p` sees pixel `p·s - lo + r·d`: so `a + s·t` enters `p = t + (a + lo - r·d)/s`."""
+@functools.lru_cache(maxsize=1024)
+def _phases(spatial: tuple[int, ...], output: tuple[int, ...], window: Window) -> list[Phase]:
+    phases = []
+    for axes in itertools.product(*map(_phases_along, spatial, output, *window)):
+        pixels, seen, taps, kernel, padding, dilation = zip(*axes, strict=True)
+        part = Window(kernel, (1,) * len(kernel), padding, dilation) if all(kernel) else None
+        phases.append(Phase(ALL + ALL + pixels, ALL + ALL + seen, ALL + ALL + taps, part))
+    return phases
+
+
+def _phases_along(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int) -> list[Any]:
+    """By tap `r` output `p` sees pixel `p·s - lo + r·d`: so `a + s·t` enters `p = t + (a + lo - r·d)/s`.
+
+    For every `a`: its pixels, the part of the gradient that they see, by which taps (from the last to the
+    first), how many these are, with which padding and dilation.
+    """
     phases = []
     for a in range(s):
         shift = a + pads[0]
         taps = [r for r in reversed(range(k)) if (shift - r * d) % s == 0]
         first, last = ((shift - r * d) // s for r in (taps[0], taps[-1])) if taps else (0, 0)
-        count = len(range(a, n, s))
-        low, high = -first, last + count - m
+        low, high = -first, last + len(range(a, n, s)) - m
+        step = taps[0] - taps[1] if len(taps) > 1 else 1
         phases.append(
-            Phase(
+            (
                 slice(a, None, s),
                 slice(max(0, -low), m - max(0, -high)),
-                taps,
+                slice(taps[0], taps[-1] - step if taps[-1] >= step else None, -step) if taps else slice(0),
+                len(taps),
                 (max(0, low), max(0, high)),
                 (last - first) // (len(taps) - 1) if len(taps) > 1 else 1,
             )
@@ -142,13 +148,19 @@ class Seen:
     """What blocks of output see through each tap.
 
     If `merged`, a row's pixels and channels are one axis, so that the innermost loop is long. At stride s
-    that takes s copies, with every s-th pixel each: the taps `phase, phase + s, …` see those of one.
+    that takes s frames, with every s-th pixel each: the taps `phase, phase + s, …` see those of one.
     """
 
     def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
-        self.frame = Frame(channels_last(x), window)
+        images = channels_last(x)
         self.output = output
         self.merged = len(window.kernel) > 1 and 1 in (window.stride[-1], window.dilation[-1])
+        step = window.stride[-1] if self.merged else 1
+        self.frames = []
+        for phase in range(min(step, window.kernel[-1])):
+            start, part = _every(images.shape[-2], output[-1], window, step, phase)
+            pixels = images if step == 1 else images[..., start::step, :]
+            self.frames.append((slice(phase, None, step), Frame(pixels, part, name=f"padded {phase}")))
 
     def rows(self, out: Array) -> Array:
         """Output `(n, rows, *P, C)`, the last two axes as one if merged: a view of channels-last memory."""
@@ -156,30 +168,42 @@ class Seen:
 
     def of(self, block: Block) -> Iterator[tuple[slice, Array]]:
         """Taps of the last axis, and a view `(n, rows, *taps, *P, C)` of what they see."""
-        part, window = self.frame.of(block), self.frame.window
-        step = window.stride[-1] if self.merged else 1
-        for phase in range(min(step, window.kernel[-1])):
-            pixels = part[..., phase::step, :]
+        for taps, frame in self.frames:
+            pixels = frame.of(block)
             if not pixels.flags.c_contiguous:
                 copy = memory.scratch("phase", pixels.shape, pixels.dtype)
                 np.copyto(copy, pixels)
                 pixels = copy
-            taps = slice(phase, None, step)
-            yield taps, self._view(pixels, block.rows.stop - block.rows.start, step, taps)
+            yield taps, self._view(pixels, block.rows.stop - block.rows.start, frame.window)
 
-    def _view(self, pixels: Array, rows: int, step: int, taps: slice) -> Array:
-        window = self.frame.window
-        kernel = (*window.kernel[:-1], len(range(window.kernel[-1])[taps]))
+    def _view(self, pixels: Array, rows: int, window: Window) -> Array:
         by_image, *by_pixel, by_channel = pixels.strides
         positions = [b * s for b, s in zip(by_pixel, window.stride, strict=True)]
-        positions[-1] //= step
         seen = [b * d for b, d in zip(by_pixel, window.dilation, strict=True)]
         count, channels = pixels.shape[0], pixels.shape[-1]
         row = self.output[1:]
         if self.merged:
-            shape = (count, rows, *kernel, *row[:-1], row[-1] * channels)
+            shape = (count, rows, *window.kernel, *row[:-1], row[-1] * channels)
             return memory.strided(
                 pixels, shape, (by_image, positions[0], *seen, *positions[1:-1], by_channel)
             )
-        shape = (count, rows, *kernel, *row, channels)
+        shape = (count, rows, *window.kernel, *row, channels)
         return memory.strided(pixels, shape, (by_image, *positions[:1], *seen, *positions[1:], by_channel))
+
+
+@functools.lru_cache(maxsize=1024)
+def _every(size: int, output: int, window: Window, step: int, phase: int) -> tuple[int, Window]:
+    """Of every `step`-th pixel of a padded row, from `phase` on: the first inside, how outputs see them."""
+    if step == 1:
+        return 0, window
+    low = window.padding[-1][0]
+    start = (phase - low) % step
+    low = (start + low - phase) // step
+    taps = len(range(phase, window.kernel[-1], step))
+    high = output + taps - 1 - low - len(range(start, size, step))
+    return start, Window(
+        (*window.kernel[:-1], taps),
+        (*window.stride[:-1], 1),
+        (*window.padding[:-1], (low, high)),
+        window.dilation,
+    )
