@@ -191,7 +191,7 @@ def backend_of(*arrays: Array) -> Backend:
         backend = _owner_of[type(arrays[0])]
     except KeyError:
         backend = _find_owner(arrays[0])
-    for array in arrays:
+    for array in arrays[1:]:
         if _owner_of.get(type(array)) is not backend and _find_owner(array) is not backend:
             names = ", ".join(_find_owner(a).name for a in arrays)
             raise BackendError(

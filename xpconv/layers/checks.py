@@ -33,8 +33,9 @@ class Checks(Memory):
                     f"{name}.forward: x is {owner.name} but its parameters are {other}; call "
                     f"layer.to({owner.name!r}) or xpconv.asarray(x, backend={other!r})"
                 )
-            narrower = or_narrower and data.dtype == "float32" and x.dtype.itemsize == 2
-            if x.dtype != data.dtype and is_floating(x.dtype) and not narrower:
+            if x.dtype == data.dtype or not is_floating(x.dtype):
+                continue
+            if not (or_narrower and data.dtype == "float32" and x.dtype.itemsize == 2):
                 raise DTypeError(
                     f"{name}.forward: x is {x.dtype} but the parameters are {data.dtype}; use "
                     f"x.astype('{data.dtype}') or layer.to(dtype='{x.dtype}')"

@@ -96,20 +96,20 @@ class Sequential(_Container):
                 return y
             self._plans.drop()
         start = next_serial()
-        for layer, clip in self._steps():
+        steps = list(self._steps())
+        for layer, clip in steps:
             if clip is None:
                 x = layer(x)
             else:
                 x = clip._run(clip._passed, layer._run(layer._forward, x, bounds_of(clip)))
-        return self.keep(x, start)
+        return self.keep(x, start, steps)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         """The chain rule: each layer's gradient goes to the one before it.
 
         Without `input_grad` it stops at the first layer that has parameters.
         """
-        (start,) = self.recall(grad_output)
-        steps = list(self._steps())
+        start, steps = self.recall(grad_output)
         last = 0  # the last one to go through, on the way back
         if not input_grad:
             last = next(

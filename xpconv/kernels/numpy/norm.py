@@ -13,7 +13,7 @@ from .. import portable
 from ..portable import Bounds
 from . import memory, threads
 from .blocks import Block, Ending, cut, shares, wide
-from .memory import batch_first, batch_last, channels_last, is_batch_last
+from .memory import batch_first, batch_last, channels_first, channels_last, is_batch_last
 from .pointwise import masked
 
 ALONE_BYTES = 1 << 19
@@ -192,8 +192,8 @@ def batch_norm(
     """As `portable.batch_norm`, as `x · scale + shift` where the mean is not far from 0."""
     if narrow(x) or _far(mean, inv_std):
         return portable.batch_norm(xp, x, mean, inv_std, weight, bias, bounds)
-    y = _empty_like(x)
-    rows, into = rows_of(x).longer(), rows_of(y).longer()
+    rows = rows_of(x).longer()
+    y, into = _empty(x.shape, rows)
     scale = inv_std if weight is None else inv_std * weight
     shift = -mean * scale if bias is None else bias - mean * scale
     factor, offset = rows.wide(scale, shift)
@@ -229,8 +229,8 @@ def batch_norm_backward(
         return portable.batch_norm_backward(
             xp, grad, x, mean, inv_std, weight, from_batch, input_grad, y, bounds
         )
-    dx = _empty_like(x)
-    rows, kept, into = rows_of(grad, x), rows_of(x), rows_of(dx)
+    rows, kept = rows_of(grad, x), rows_of(x)
+    dx, into = _empty(x.shape, kept)
     before = None
     if bounds is not None:
         given, seen, (low, high), rows = rows, rows_of(y, x), bounds, into
@@ -274,8 +274,11 @@ def _ones(count: int, dtype: Any) -> Array:
     return np.ones(count, dtype)
 
 
-def _empty_like(x: Array) -> Array:
-    """Images with the batch last in memory, if it is in `x`, else channels-last."""
-    if is_batch_last(x):
-        return batch_first(memory.empty(batch_last(x).shape, x.dtype))
-    return memory.empty_images(x.shape, x.dtype)
+def _empty(shape: tuple[int, ...], like: Rows) -> tuple[Array, Rows]:
+    """New images of that shape with their axes in memory as those of others, and their rows."""
+    images, channels, *spatial = shape
+    matrix = memory.empty(like.matrix.shape, like.matrix.dtype)
+    rows = Rows(matrix, like.repeat, like.turned)
+    if like.turned:
+        return batch_first(matrix.reshape(channels, *spatial, images)), rows
+    return channels_first(matrix.reshape(images, *spatial, channels)), rows
