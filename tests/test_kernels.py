@@ -160,6 +160,10 @@ SHAPES = {  # batch, in, out, size, kernel, stride, padding, dilation, groups: t
     "7x7/2": (1, 3, 16, 96, 7, 2, 3, 1, 1),
     "depthwise": (4, 96, 96, 28, 3, 1, 1, 1, 96),
     "strided depthwise": (4, 96, 96, 28, 3, 2, 1, 1, 96),
+    "depthwise, fewer taps than steps": (2, 8, 8, 19, 3, 4, 1, 1, 8),
+    "depthwise, as many taps as steps": (2, 8, 8, 17, 3, 3, 0, 1, 8),
+    "depthwise, five taps in three phases": (2, 8, 8, 16, 5, 3, 2, 1, 8),
+    "depthwise, strided and dilated": (2, 8, 8, 19, 3, 2, 2, 2, 8),
     "dilated": (4, 64, 64, 24, 3, 1, 2, 2, 1),
     "groups": (4, 64, 64, 24, 3, 1, 1, 1, 4),
     "few pixels": (1, 32, 256, 7, 3, 1, 1, 1, 1),
@@ -426,14 +430,15 @@ def test_matmul(m, k, n):
     same(engine.matmul(np, a, b), a @ b)
 
 
+@pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("size", [0, 1, 1000, 1 << 20])
-def test_blocks_cover_all_once(size):
+def test_blocks_cover_all_once(size, again):
     seen = np.zeros(size, int)
 
     def task(part):
         seen[part] += 1
 
-    engine.in_blocks(np, task, size)
+    engine.in_blocks(np, task, size, again)
     assert (seen == 1).all()
 
 
