@@ -68,7 +68,7 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
     totals: list[Array] = [None] * len(runs)
 
     def task(part: Part, run: int) -> None:
-        totals[run] = part.scratch("total", (columns.length, k), x.dtype)
+        totals[run] = part.scratch(f"total {run}", (columns.length, k), x.dtype)
         for i, block in enumerate(runs[run]):
             col = columns.of(block.rows, part)
             add_product(part, col.T, g[:, block.rows].reshape(k, -1).T, totals[run], i == 0)

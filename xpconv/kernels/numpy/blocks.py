@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..portable import Bounds
 from . import threads
 
 if TYPE_CHECKING:
-    from .recorded import Part
+    from .recorded import Do, Part
 
 ALL = (slice(None),)
 
@@ -68,11 +67,6 @@ def wide(values: Array, times: int) -> Array:
     return result.reshape(*values.shape[:-1], -1)
 
 
-def now(function: Callable[..., Any], *operands: Any) -> None:
-    """A call that nobody records: see `recorded.Part`."""
-    function(*operands)
-
-
 def contiguous(do: Part, name: str, x: Array) -> Array:
     """Itself, or a copy in a scratch array."""
     if x.flags.c_contiguous:
@@ -88,15 +82,15 @@ class Ending(NamedTuple):
     bias: Array | None = None
     bounds: Bounds = None
 
-    def times(self, pixels: int, do: Part) -> Ending:
+    def times(self, pixels: int, do: Part, name: str = "bias") -> Ending:
         """The same for rows of so many pixels: NumPy's loops like them long."""
         if self.bias is None or pixels == 1:
             return self
-        bias = do.scratch(f"bias {pixels}", (pixels, self.bias.size), self.bias.dtype)
+        bias = do.scratch(name, (pixels, self.bias.size), self.bias.dtype)
         do(np.copyto, bias, self.bias)
         return self._replace(bias=bias.reshape(-1))
 
-    def finish(self, out: Array, do: Callable[..., None] = now) -> None:
+    def finish(self, out: Array, do: Do) -> None:
         """In place: pixels, or rows of pixels if the bias is for such."""
         if self.bias is not None:
             do(np.add, out, self.bias, out)

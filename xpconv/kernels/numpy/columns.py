@@ -63,7 +63,7 @@ def weight_grad(
     totals: list[Array] = [None] * len(runs)
 
     def task(part: Part, run: int) -> None:
-        totals[run] = part.scratch("total", (groups, c * prod(window.kernel), k), x.dtype)
+        totals[run] = part.scratch(f"total {run}", (groups, c * prod(window.kernel), k), x.dtype)
         for i, block in enumerate(runs[run]):
             col = columns.of(block, part)
             g = contiguous(part, "gradient", images[block.images, block.rows])

@@ -87,7 +87,7 @@ def _cheapest(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: W
     costs = {
         "winograd": winograd.cost(*shapes),
         "stripes": stripes.cost(*shapes),
-        "columns": 0.85 * winograd.direct_cost(*shapes),
+        "columns": winograd.direct_cost(*shapes),
     }
     return min(costs, key=costs.__getitem__)
 
@@ -222,7 +222,7 @@ def conv_input_grad(
         return dx
     swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
     way = algorithm(xp, grad.shape, grad.dtype, swapped, mirrored, groups, wanted)
-    if way in ("depthwise", "portable"):
+    if way == "portable":
         w = weight.reshape(groups, -1, *weight.shape[1:])
         w = np.flip(np.swapaxes(w, 1, 2), tuple(range(3, w.ndim))).reshape(swapped)
         return conv(xp, grad, w, mirrored, groups, wanted=wanted)

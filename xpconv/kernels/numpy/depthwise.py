@@ -68,7 +68,7 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
     formula = f"n{pixels}k,n{pixels}k->k"
 
     def task(do: Part, run: int) -> None:
-        totals[run] = do.scratch("total", (*window.kernel, channels), x.dtype)
+        totals[run] = do.scratch(f"total {run}", (*window.kernel, channels), x.dtype)
         do(np.copyto, totals[run], 0)
         for block in runs[run]:
             out = seen.rows(contiguous(do, "gradient", g[block.images, block.rows]))

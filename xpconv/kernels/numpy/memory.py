@@ -61,20 +61,20 @@ class Chunk:
         insort(_free, (size, self.number, start, self))
 
     def _used(self, start: int) -> int:
-        size = self.starts.pop(start)
-        del self.ends[start + size]
-        del _free[bisect_left(_free, (size, self.number, start))]
+        size = self.starts[start]
+        place = size, self.number, start
+        i = bisect_left(_free, place)
+        if _free[i : i + 1] and _free[i][:3] == place:  # else Ctrl-C came between, and it is lost
+            del _free[i]
+        del self.starts[start], self.ends[start + size]
         return size
 
 
 class Kept(dict[Any, Any]):
-    """Arrays for later, until `free_memory`: such as a thread's, by name and dtype.
-
-    Where they are `views` of chunks and scratch arrays, also until one of those is given up.
-    """
+    """Arrays for later, until `free_memory`: such as a thread's, by name and dtype."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]  # one is itself, whatever it holds
-    views = False
+    records: Kept  # of a thread's scratch arrays: what holds views of them
 
 
 _lock = threading.Lock()
@@ -181,6 +181,7 @@ def scratches() -> Kept:
         buffers: Kept = _local.scratch
     except AttributeError:
         buffers = _local.scratch = kept()
+        buffers.records = kept()
     return buffers
 
 
@@ -197,42 +198,25 @@ def scratch(
     key = name, np.dtype(dtype), slot
     buffer = buffers.get(key)
     if buffer is None or buffer.size < count:
-        if buffer is not None:
-            with _lock:
-                _drop_views()
-        buffers.pop(key, None)
+        if buffers.pop(key, None) is not None:
+            buffers.records.clear()  # they hold views of the smaller one
         buffer = buffers[key] = aligned((count,), dtype)
     return buffer[:count].reshape(shape)
 
 
-def kept(views: bool = False) -> Kept:
+def kept() -> Kept:
     """An empty one."""
     buffers = Kept()
-    buffers.views = views
     with _lock:
         _kept.add(buffers)
     return buffers
 
 
-def alias(x: Array) -> Array | None:
-    """Another array like `x`, which does not keep its place taken; None if that is not one of `empty`'s."""
-    whole = _whole(x)
-    if whole is None:
-        return None
-    start = x.__array_interface__["data"][0] - ctypes.addressof(whole)
-    return np.ndarray(x.shape, x.dtype, whole, start, x.strides)
-
-
-def is_placed(x: Array) -> bool:
-    """Whether it is one of `empty`'s, or a view of one."""
-    return _whole(x) is not None
-
-
-def _whole(x: Any) -> Any:
-    """All the memory that it lies in, if that is from `_aligned`."""
+def is_placed(x: Any) -> bool:
+    """Whether it is one of `empty`'s, or a view of one: then the next one like it is at the same address."""
     while isinstance(x, np.ndarray):
         x = x.base
-    return x if isinstance(x, ctypes.Array) else None
+    return isinstance(x, ctypes.Array)
 
 
 def free_memory() -> None:
@@ -277,13 +261,6 @@ def _drop_unused() -> None:
     for chunk in [chunk for chunk in _chunks if chunk.unused()]:
         chunk.take(0, chunk.size)
         _chunks.remove(chunk)
-        _drop_views()
-
-
-def _drop_views() -> None:
-    for buffers in _kept:
-        if buffers.views:
-            buffers.clear()
 
 
 def _aligned(size: int) -> Any:

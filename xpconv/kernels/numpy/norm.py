@@ -176,7 +176,7 @@ def _sums(work: Work, a: Rows, b: Rows, before: Callable[[Part, slice], None] | 
     totals: list[Array] = [None] * len(runs)
 
     def task(do: Part, run: int) -> None:
-        totals[run] = do.scratch("total", (2, a.length()), np.float64)
+        totals[run] = do.scratch(f"total {run}", (2, a.length()), np.float64)
         pair = do.scratch("pair", (2, a.length()), a.matrix.dtype)
         for i, block in enumerate(runs[run]):
             if before is not None:

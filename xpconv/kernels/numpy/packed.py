@@ -47,8 +47,7 @@ def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: 
     work(np.copyto, copies, 0)
     for j in range(b):
         work(np.copyto, copies[j, ..., j * s : j * s + kernel], weight)
-    if ending.bias is not None:
-        ending = ending.times(b, work)
+    ending = ending.times(b, work, "packed bias")
     weight = copies.reshape(b * weight.shape[0], *copies.shape[2:])
     columns.conv(work, x, weight, _packed(x, window, b, y), 1, _side(y, b), ending)
 

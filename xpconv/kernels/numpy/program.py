@@ -203,7 +203,7 @@ class Program:
         if wanted == "winograd":
             return True
         n, h, w, c = x.shape
-        return not is_exact() and winograd.pays((n, c, h, w), weight_shape, window, prepared=True)
+        return not is_exact() and winograd.pays((n, c, h, w), weight_shape, window)
 
 
 def _seen_by(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Pairs:

@@ -6,18 +6,20 @@ the same views: at its second time it is recorded, from then on repeated. Python
 kernel's time, and while it runs no other thread has the interpreter lock: on two threads kernels take 0.6 to
 0.9 of the time so.
 
-A recorded kernel gets a `Work` before its arguments, and does everything to arrays by calling it. It returns
-nothing or a scratch array.
+A recorded kernel gets a `Work` before its arguments, and does everything to arrays by calling it: into its
+arguments and scratch arrays, never into a new one. What it decides does not depend on what is in the arrays.
+It returns nothing or a scratch array.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import inspect
 import itertools
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,6 +33,7 @@ Do = Callable[..., None]
 
 MOST_CALLS = 50_000  # to keep, for each thread that kernels are called from; some 600 bytes each
 MOST_SEEN = 4096
+NEVER = math.inf
 COPIED = 1 << 20  # bytes up to which a copy is worth it
 
 _local = threading.local()
@@ -38,7 +41,7 @@ _clock = itertools.count()
 
 
 class Part:
-    """What one thread does of a kernel: `part(function, *operands)` calls, into an operand.
+    """What one thread does of a kernel: it makes calls, whose results go into one of their operands.
 
     Its scratch arrays are those of the thread that the kernel was called from.
     """
@@ -78,10 +81,9 @@ class Work(Part):
             self._end_section()
             self.sections.append([part.calls for part in parts])  # type: ignore[misc]
 
-    def record(self, args: Sequence[Any], result: Any) -> Record | None:
+    def record(self, result: Any) -> Record | None:
         """All calls, when they have been made; None if one has an operand that Python made between two."""
         self._end_section()
-        held = {id(_owner(value)) for value in args if isinstance(value, np.ndarray)}
         operands = [
             value
             for parts in self.sections
@@ -89,9 +91,7 @@ class Work(Part):
             for call in calls
             for value in (*call.args, *call.keywords.values())
         ]
-        if all(_lasts(value, held) for value in (*operands, result)):
-            return Record(self.sections, result)
-        return None
+        return Record(self.sections, result) if all(map(_lasts, (*operands, result))) else None
 
     def _end_section(self) -> None:
         if self.calls:
@@ -126,18 +126,13 @@ class Record:
                 threads.run(partial(_make, parts), len(parts))
 
 
-def _owner(x: Array) -> Array:
-    while isinstance(x.base, np.ndarray):
-        x = x.base
-    return x
-
-
-def _lasts(value: Any, held: set[int]) -> bool:
-    """Whether it is no array; or in `memory`'s arrays, the arguments' or a constant, but not a new one."""
+def _lasts(value: Any) -> bool:
+    """Whether it is no array, or one in lasting memory, or a constant; not a new array, or a view of one."""
     if not isinstance(value, np.ndarray):
         return True
-    owner = _owner(value)
-    return owner.base is not None or not owner.flags.writeable or id(owner) in held
+    while getattr(value, "base", None) is not None:
+        value = value.base
+    return not isinstance(value, np.ndarray) or not value.flags.writeable
 
 
 def _make(parts: list[list[partial[Any]]], slot: int) -> None:
@@ -148,12 +143,11 @@ def _make(parts: list[list[partial[Any]]], slot: int) -> None:
 def recorded(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """A kernel that repeats its calls where it has seen all its arguments twice before.
 
-    Only where its arrays lie in memory from `memory.empty`, as a record must not keep alive what is the
-    caller's. But a `weight` and a `bias` stay where they are as long as a model does, and of a small `x` or
-    `grad`, such as a batch from a loader, and of `factors` the kernel gets a copy.
+    A record holds none of the arguments, only scratch arrays: whoever calls the kernel again has arrays at
+    the same addresses. A small `x` or `grad` that is not from `memory.empty`, such as a loader's batch, and
+    the `factors` are at another address every time: of them the kernel gets a copy.
     """
     _, *names = inspect.signature(kernel).parameters
-    held = [name in ("weight", "bias") for name in names]
     copied = [i for i, name in enumerate(names) if name in ("x", "grad", "factors")]
     written = [i for i, name in enumerate(names) if name in ("y", "dx", "winner")]
 
@@ -162,7 +156,7 @@ def recorded(kernel: Callable[..., Any]) -> Callable[..., Any]:
         for i in written:
             if args[i] is not None and args[i].nbytes < memory.SMALL:
                 return _once(kernel, args)
-        records, seen = _records()
+        records, seen = memory.scratches().records, _seen()
         key = (kernel, threads.get_num_threads(), *map(_identity, args))
         record = records.get(key)
         if record is None:
@@ -175,18 +169,19 @@ def recorded(kernel: Callable[..., Any]) -> Callable[..., Any]:
         if record is not None:
             record.used = now
             return record.repeat()
-        before = seen.pop(key, None)
-        own = None if before is None else _own(args, held)
-        if before is None or own is None or not _room(records, before):
+        before = seen.get(key, NEVER)
+        if before is NEVER or not _room(records, before):
             if len(seen) >= MOST_SEEN:
                 seen.clear()
-            seen[key] = now
+            seen[key] = NEVER if key in seen and before is NEVER else now
             return _once(kernel, args)
         work = Work(record=True)
         with threads.one_blas_thread:
-            result = kernel(work, *own)
-        record = work.record(own, result)
+            result = kernel(work, *[_alias(a) if isinstance(a, np.ndarray) else a for a in args])
+        record = work.record(result)
+        seen[key] = NEVER
         if record is not None:
+            del seen[key]
             record.used = now
             records[key] = record
         return result
@@ -194,13 +189,13 @@ def recorded(kernel: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _records() -> tuple[memory.Kept, dict[Any, int]]:
-    """This thread's, and when it saw what there is no record of."""
+def _seen() -> dict[Any, float]:
+    """When this thread saw what there is no record of."""
     try:
-        return _local.records, _local.seen
+        seen: dict[Any, float] = _local.seen
     except AttributeError:
-        _local.records, _local.seen = memory.kept(views=True), {}
-        return _local.records, _local.seen
+        seen = _local.seen = {}
+    return seen
 
 
 def _once(kernel: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -209,10 +204,15 @@ def _once(kernel: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 def _copy(place: int, value: Array) -> Array:
-    """Itself, if it is `empty`'s or large, else a copy in a scratch array with its axes in the same order."""
+    """Itself, if it is `empty`'s or large, else a copy in a scratch array: with its axes in the same order.
+
+    Images with gaps between are copied channels-last.
+    """
     if value.nbytes > COPIED or memory.is_placed(value):
         return value
-    order = sorted(range(value.ndim), key=lambda axis: -abs(value.strides[axis]))
+    order = sorted(range(value.ndim), key=lambda axis: -value.strides[axis])
+    if value.ndim > 2 and not value.transpose(order).flags.c_contiguous:
+        order = [0, *range(2, value.ndim), 1]
     copy = memory.scratch(f"given {place}", tuple(value.shape[axis] for axis in order), value.dtype)
     copy = copy.transpose(sorted(range(value.ndim), key=order.__getitem__))
     np.copyto(copy, value)
@@ -226,24 +226,22 @@ def _identity(value: Any) -> Any:
     return value
 
 
-def _own(args: tuple[Any, ...], held: list[bool]) -> list[Any] | None:
-    """The same arguments, with arrays that keep no place taken; None if one is not `empty`'s."""
-    own: list[Any] = []
-    for value, may_hold in zip(args, held, strict=True):
-        if isinstance(value, np.ndarray):
-            alias = memory.alias(value)
-            if alias is None and not may_hold:
-                return None
-            value = value if alias is None else alias
-        own.append(value)
-    return own
+def _alias(x: Array) -> Array:
+    """Another array at the same address, which keeps nothing alive."""
+    start = x.__array_interface__["data"][0]
+    reach = [stride * (n - 1) for stride, n in zip(x.strides, x.shape, strict=True)] if x.size else []
+    first = start + sum(r for r in reach if r < 0)
+    size = start + sum(r for r in reach if r > 0) + x.itemsize - first if x.size else 0
+    memory: Any = (ctypes.c_char * size).from_address(first)
+    return np.ndarray(x.shape, x.dtype, memory, start - first, x.strides)
 
 
-def _room(records: memory.Kept, since: int) -> bool:
+def _room(records: memory.Kept, since: float) -> bool:
     """Make room for a record, by dropping those that were not used `since` then."""
-    if sum(record.size for record in records.values()) < MOST_CALLS:
+    known = list(records.items())  # at once: another thread may clear them
+    if sum(record.size for _, record in known) < MOST_CALLS:
         return True
-    stale = [key for key, record in records.items() if record.used < since]
+    stale = [key for key, record in known if record.used < since]
     for key in stale:
         records.pop(key, None)
     return bool(stale)

@@ -104,7 +104,7 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
                 do(np.matmul, spread[:, : values.shape[2]], values, m)
             if i == 0:
                 shape = (*buffers.runs.shape[:2], (b + 2) * c, b * k)
-                totals[run] = do.scratch("total", shape, x.dtype)
+                totals[run] = do.scratch(f"total {run}", shape, x.dtype)
             add_product(do, buffers.runs, buffers.sums, totals[run], i == 0)
 
     work.share(task, len(runs), elements)

@@ -55,12 +55,9 @@ def possible(dtype: Any, window: Window, groups: int) -> bool:
     )
 
 
-def pays(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool = False
-) -> bool:
-    """Whether it is faster than columns; `prepared` if kernels are transformed already."""
-    direct = direct_cost(x_shape, weight_shape, window)
-    return cost(x_shape, weight_shape, window, prepared) < 0.85 * direct
+def pays(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> bool:
+    """Whether it is faster than columns, if the kernels are transformed already."""
+    return cost(x_shape, weight_shape, window, prepared=True) < direct_cost(x_shape, weight_shape, window)
 
 
 def cost(
@@ -72,10 +69,13 @@ def cost(
     return tiles * (72 * c * k + 4500 * c + 2500 * k) + (600 if prepared else 4000) * c * k
 
 
-def direct_cost(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> int:
-    """Operations by columns. Measured: a product costs as if it had 16 columns more."""
+def direct_cost(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> float:
+    """Operations by columns, less what another way has to gain.
+
+    Measured: a product costs as if it had 16 columns more.
+    """
     k, c = weight_shape[:2]
-    return 18 * c * (k + 16) * x_shape[0] * prod(window.output_shape(x_shape[2:]))
+    return 0.85 * 18 * c * (k + 16) * x_shape[0] * prod(window.output_shape(x_shape[2:]))
 
 
 def padding(spatial: tuple[int, ...], window: Window, output: tuple[int, ...]) -> Pairs:
@@ -146,7 +146,8 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
     totals: list[Array] = [None] * len(runs)
 
     def task(part: Part, run: int) -> None:
-        totals[run] = part.scratch("kernels", (SEEN**2, k, c), dtype)  # of these there are none now
+        name = f"total {run}" if run else "kernels"  # of these there are none now
+        totals[run] = part.scratch(name, (SEEN**2, k, c), dtype)
         for i, block in enumerate(runs[run]):
             v = tiles.transformed(block, part)
             count = v.shape[1]
