@@ -213,7 +213,7 @@ def batch_norm(
     y = _empty_like(x)
     scale = inv_std if weight is None else inv_std * weight
     shift = -mean * scale if bias is None else bias - mean * scale
-    _scaled(x, np.stack((scale, shift)), bounds, y)
+    _scaled(x, _factors(scale, shift), bounds, y)
     return y
 
 
@@ -261,7 +261,7 @@ def batch_norm_backward(
     count = x.size // x.shape[1]
     scale = inv_std if weight is None else inv_std * weight
     slope = inv_std * dweight / -count
-    factors = np.stack((scale, slope, dbias / -count - mean * slope))
+    factors = _factors(scale, slope, dbias / -count - mean * slope)
     in_place = bounds is not None
     _input_grad(dx if in_place else grad, x, factors, from_batch, dx, in_place)
     return dx, dweight, dbias
@@ -305,6 +305,14 @@ def _input_grad(
         do(np.multiply, out, a, out)
 
     work.share(task, len(blocks), x.size)
+
+
+def _factors(*values: Array) -> Array:
+    """Some `(C,)` as rows, at the same address every time."""
+    rows = memory.scratch("factors", (len(values), values[0].size), np.float64)
+    for row, value in zip(rows, values, strict=True):
+        row[...] = value
+    return rows
 
 
 def _far(mean: Array, inv_std: Array) -> bool:

@@ -144,11 +144,11 @@ def recorded(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """A kernel that repeats its calls where it has seen all its arguments twice before.
 
     A record holds none of the arguments, only scratch arrays: whoever calls the kernel again has arrays at
-    the same addresses. A small `x` or `grad` that is not from `memory.empty`, such as a loader's batch, and
-    the `factors` are at another address every time: of them the kernel gets a copy.
+    the same addresses. A small `x` or `grad` that is not from `memory.empty`, such as a loader's batch, is
+    at another address every time: of it the kernel gets a copy.
     """
     _, *names = inspect.signature(kernel).parameters
-    copied = [i for i, name in enumerate(names) if name in ("x", "grad", "factors")]
+    copied = [i for i, name in enumerate(names) if name in ("x", "grad")]
     written = [i for i, name in enumerate(names) if name in ("y", "dx", "winner")]
 
     @functools.wraps(kernel)
