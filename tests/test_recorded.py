@@ -158,7 +158,7 @@ def test_what_is_the_callers_is_not_kept():
 
 
 @pytest.mark.parametrize("layout", ["repeated", "cropped", "flipped", "every other"])
-def test_batch_norm_of_a_view(layout, monkeypatch):
+def test_batch_norm_of_a_view(layout):
     """Images of the caller's with gaps, or backwards, in whatever order: copies are as good as they are."""
     base = np.random.default_rng(0).normal(size=(3, 20, 20, 16)).astype("float32")
     x = {
@@ -180,8 +180,8 @@ def test_batch_norm_of_a_view(layout, monkeypatch):
         np.testing.assert_allclose(array, expected.state_dict()[name], rtol=1e-5)
 
 
-def test_weights_that_move(repeats):
-    """New arrays at every step, as by hand-written optimizers: no record of them but by chance, all right."""
+def test_weights_that_move():
+    """New arrays at every step, as by hand-written optimizers: whether or not a record fits by chance."""
     rng = np.random.default_rng(0)
     x, filler = placed((2, 3, 8, 8)), []
     x[...] = 1
@@ -192,7 +192,7 @@ def test_weights_that_move(repeats):
         np.testing.assert_allclose(y[0, :, 0, 0], weight.sum(axis=(1, 2, 3)), atol=1e-5)
 
 
-def test_several_python_threads(monkeypatch):
+def test_several_python_threads():
     """Each has records of its own, while another frees all memory again and again."""
     first, *models = [network(dropout=0) for _ in range(4)]
     expected, _ = train(first)

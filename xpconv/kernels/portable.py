@@ -382,10 +382,10 @@ def _channelwise(values: Array, x: Array) -> Array:
 # --- element by element ------------------------------------------------------------------------------
 
 
-def in_blocks(xp: Any, task: Callable[[slice], None], size: int, again: bool = False) -> None:
-    """Call `task` on slices that together are 0…size: here on one, where caches matter on many.
+def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
+    """Call `task`, which goes over its slice of arrays many times, on slices that together are 0…size.
 
-    With `again` it goes over each slice of its arrays many times.
+    Here on one, where caches matter on many.
     """
     task(slice(0, size))
 

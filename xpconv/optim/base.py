@@ -115,7 +115,6 @@ class Optimizer:
                     self._backend.xp,
                     partial(self._update_part, run),
                     run.where.stop - run.where.start,
-                    again=True,
                 )
             else:
                 self._update_part(run, slice(0, run.where.stop - run.where.start))

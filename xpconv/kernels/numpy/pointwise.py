@@ -20,11 +20,10 @@ SHARED_BLOCK = 1 << 18  # what many passes find in the second cache outweighs th
 ALONE_BLOCK = 1 << 17
 
 
-def in_blocks(xp: Any, task: Callable[[slice], None], size: int, again: bool = False) -> None:
+def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
     """`task` on slices of 0…size that fit the cache, on all cores where there is work enough."""
     share = threads.share(size)
-    most = (SHARED_BLOCK if share > 1 else ALONE_BLOCK) if again else BLOCK
-    count = max(share, -(-size // most))
+    count = max(share, -(-size // (SHARED_BLOCK if share > 1 else ALONE_BLOCK)))
 
     def part(i: int) -> None:
         task(slice(i * size // count, (i + 1) * size // count))
