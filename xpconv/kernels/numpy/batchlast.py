@@ -16,13 +16,12 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import ALL, Block, Ending, contiguous, cut, shares
+from .blocks import ALL, Block, Ending, contiguous, cut, even, shares
 from .memory import batch_last
 from .products import add_product, multiply_wide
 from .recorded import Part, Work
 
 COLUMN_BYTES = 1 << 20
-SHARED_BYTES = 1 << 22
 
 
 def pays(
@@ -84,42 +83,56 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
 
 
 def input_grad(work: Work, grad: Array, weight: Array, dx: Array, window: Window) -> None:
-    """Into `dx (N, C, *S)`, batch last; by channel: a product gives columns, which taps add up."""
+    """Into `dx (N, C, *S)`, batch last: a product gives columns, which taps add up.
+
+    First those of the last axis, for all taps of the others at once: R + S long sums instead of R · S.
+    """
     k, c = weight.shape[:2]
     into = batch_last(dx)
     g = contiguous(work, "gradient", batch_last(grad))
     w = contiguous(work, "weight", weight).reshape(k, c, -1)
     row_bytes = w.shape[2] * g[0, 0].nbytes
     elements = c * g.shape[1] * _worth(row_bytes)
-    blocks = [
-        (
-            block.rows,
-            _seen_from(window, block.rows.start).taps(dx.shape[2:], (_count(block.rows), *g.shape[2:-1])),
-        )
-        for block in cut(1, g.shape[1], row_bytes, _limit(elements), 0)
-    ]
+    channels = even(c, max(1, COLUMN_BYTES // (g.shape[1] * row_bytes)), threads.share(elements))
+    most = channels[0][1] * row_bytes
+    rows = [block.rows for block in cut(1, g.shape[1], most, COLUMN_BYTES, 0)]
 
-    def task(part: Part, channel: int) -> None:
-        part(np.copyto, into[channel], 0)
-        for rows, taps in blocks:
-            some = g[:, rows]
-            columns = part.scratch("columns", (w.shape[2], *some.shape[1:]), g.dtype)
-            multiply_wide(part, w[:, channel].T, some.reshape(k, -1), columns.reshape(w.shape[2], -1))
-            for column, tap in zip(columns, taps, strict=True):
-                target = into[channel][tap.into]
-                part(np.add, target, column[tap.out], target)
+    def task(part: Part, i: int) -> None:
+        some = slice(*channels[i])
+        side = w[:, some].reshape(k, -1).T
+        part(np.copyto, into[some], 0)
+        for block in rows:
+            values = g[:, block]
+            columns = part.scratch("columns", (len(side), *values.shape[1:]), g.dtype)
+            multiply_wide(part, side, values.reshape(k, -1), columns.reshape(len(side), -1))
+            columns = columns.reshape(-1, *window.kernel, *values.shape[1:])
+            _add_taps(part, columns, into[some], _seen_from(window, block.start))
 
-    work.share(task, c, elements)
+    work.share(task, len(channels), elements)
+
+
+def _add_taps(do: Part, columns: Array, into: Array, window: Window) -> None:
+    """Each tap's part of `columns (C, *R, *P, N)` to where `into (C, *S, N)` it belongs."""
+    axes = len(window.kernel)
+    spatial, output = into.shape[1:-1], columns.shape[1 + axes : -1]
+    if axes > 1:
+        last = Window(*(entry[-1:] for entry in window))
+        sums = do.scratch("rows", (*columns.shape[:axes], *output[:-1], *into.shape[-2:]), into.dtype)
+        do(np.copyto, sums, 0)
+        for j, tap in enumerate(last.taps(spatial[-1:], output[-1:])):
+            target = sums[(..., *tap.into, slice(None))]
+            do(np.add, target, columns[ALL * axes + (j, ..., *tap.out, slice(None))], target)
+        columns, axes = sums, axes - 1
+    columns = columns.reshape(columns.shape[0], -1, *columns.shape[1 + axes :])
+    others = Window(*(entry[:axes] for entry in window))
+    for j, tap in enumerate(others.taps(spatial[:axes], output[:axes])):
+        target = into[ALL + tap.into]
+        do(np.add, target, columns[(slice(None), j, *tap.out)], target)
 
 
 def _worth(column_bytes: int) -> int:
     """As how many elements elsewhere columns count, to make and use."""
     return column_bytes // 8
-
-
-def _limit(elements: int) -> int:
-    """Bytes of a block of columns: where threads share the work, calls have to be long."""
-    return COLUMN_BYTES if threads.share(elements) == 1 else SHARED_BYTES
 
 
 def _count(rows: slice) -> int:
@@ -145,7 +158,7 @@ class Columns:
 
     def cut(self) -> list[Block]:
         """Some rows of output each."""
-        return cut(1, self.output[0], self.row_bytes, _limit(self.elements), self.elements)
+        return cut(1, self.output[0], self.row_bytes, COLUMN_BYTES, self.elements)
 
     def of(self, rows: slice, do: Part) -> Array:
         window, stride = self.window, self.window.stride

@@ -45,10 +45,19 @@ def _cut(images: int, rows: int, row_bytes: int, limit: int, parts: int) -> list
 
 
 def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
-    """Slices of 0…size, of at most so many; as many for each of the `parts`, if there are enough."""
+    """Slices of 0…size, of at most so many; as many for each of the `parts`, if there are enough.
+
+    Those of a part have two lengths at most, the longer ones first.
+    """
     count = -(-size // most)
     count = min(size, -(-count // parts) * parts)
-    ends = [size * i // count for i in range(count + 1)] if count else []
+    parts = min(parts, count)
+    ends = [0]
+    for part in range(parts):
+        last = size * (part + 1) // parts
+        slices = count * (part + 1) // parts - count * part // parts
+        for left in range(slices, 0, -1):
+            ends.append(ends[-1] - (ends[-1] - last) // left)
     return list(itertools.pairwise(ends))
 
 

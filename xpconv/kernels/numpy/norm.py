@@ -12,7 +12,7 @@ from ...backend import Array
 from .. import portable
 from ..portable import Bounds
 from . import memory, threads
-from .blocks import Block, Ending, contiguous, cut, shares
+from .blocks import Block, Ending, contiguous, cut
 from .memory import batch_last, channels_last, is_batch_last
 from .pointwise import masked
 from .recorded import Part, Work, recorded
@@ -168,28 +168,22 @@ def _centred_statistics(x: Array) -> tuple[Array, Array]:
 
 
 def _sums(work: Work, a: Rows, b: Rows, before: Callable[[Part, slice], None] | None = None) -> Array:
-    """`Σ a` and `Σ a·b` of rows, `(2, …)` in float64; each thread sums runs of blocks of its own.
+    """`Σ a` and `Σ a·b` of rows, `(2, …)` in float64; `before` makes some rows of `a`."""
+    blocks = a.cut(ROWS)
+    sums = work.scratch("sums", (len(blocks), 2, a.length()), a.matrix.dtype)
 
-    `before` makes some rows of `a`.
-    """
-    runs = shares(a.cut(ROWS), a.matrix.size)
-    totals: list[Array] = [None] * len(runs)
+    def task(do: Part, i: int) -> None:
+        rows = blocks[i].rows
+        if before is not None:
+            before(do, rows)
+        part = a.part(rows)
+        a.sums(do, part, sums[i, 0])
+        a.products(do, part, b.part(rows), sums[i, 1])
 
-    def task(do: Part, run: int) -> None:
-        totals[run] = do.scratch(f"total {run}", (2, a.length()), np.float64)
-        pair = do.scratch("pair", (2, a.length()), a.matrix.dtype)
-        for i, block in enumerate(runs[run]):
-            if before is not None:
-                before(do, block.rows)
-            part = a.part(block.rows)
-            a.sums(do, part, pair[0])
-            a.products(do, part, b.part(block.rows), pair[1])
-            do(*((np.add, totals[run], pair, totals[run]) if i else (np.copyto, totals[run], pair)))
-
-    work.share(task, len(runs), a.matrix.size)
-    for total in totals[1:]:
-        work(np.add, totals[0], total, totals[0])
-    return totals[0]
+    work.share(task, len(blocks), a.matrix.size)
+    total = work.scratch("total", sums.shape[1:], np.float64)
+    work(np.add.reduce, sums, 0, np.float64, total)
+    return total
 
 
 def _narrow(sums: Array, x: Array) -> Array:

@@ -40,7 +40,11 @@ def _pieces(rows: int, products: int, fewest: int) -> tuple[int, int]:
     most = SMALL // max(1, products)
     if most < fewest or rows <= most or not small_kernels():
         return 0, 0
-    piece = rows // -(-rows // most)
+    count = -(-rows // most)
+    for more in range(count, 2 * count):
+        if rows % (16 * more) == 0 and rows // more >= fewest:
+            return more, rows // more
+    piece = rows // count
     piece -= piece % 16 if piece > 64 else 0
     return rows // piece, piece
 

@@ -6,14 +6,19 @@ give blocks of tens of microseconds at least. A sleeping thread takes as long to
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import ContextDecorator, suppress
 from contextvars import copy_context
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from ...geometry import to_int
 from . import blas
@@ -22,6 +27,9 @@ Task = Callable[[int], None]
 
 WORTH = 1 << 20  # elements from which a second thread is worth waking
 PRODUCTS = 8  # multiplications in a matrix product that take as long as one element elsewhere
+
+ROWS, LOOKS = 128, 8000  # rows of looks at a signal, of 4 µs each
+SWITCH = 2e-5  # seconds that a thread sleeps before it asks for the interpreter lock again
 
 _inside = threading.local()  # .busy: this thread works on a block, and must not ask others for help
 
@@ -43,39 +51,79 @@ def count_from_environment() -> tuple[int, str]:
     return (int(first), openmp) if first.isdecimal() and int(first) else (cores(), "")
 
 
+def _wake_in_time() -> None:
+    """Have Linux wake this thread when it asked to be, and not up to 50 µs later."""
+    if sys.platform == "linux" and not getattr(_inside, "in_time", False):
+        _inside.in_time = True
+        set_timer_slack = 29
+        ctypes.CDLL(None).prctl(set_timer_slack, ctypes.c_ulong(1), 0, 0, 0)
+
+
+class _Signal:
+    """What a thread waits for until another sets it: awake for half a millisecond, then asleep.
+
+    A sleeping thread takes as long to wake up as small kernels do. So it looks at a byte first, again and
+    again, without the interpreter lock: `any` of an array that has the byte everywhere ends once that is set.
+    The array has rows, and the last is of another byte, which is never set. So the thread looks on for some
+    microseconds, in which the other lets go of the lock, and need not sleep because of that.
+    """
+
+    def __init__(self, awake: bool) -> None:
+        self._awake = awake
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._bytes = np.zeros(ROWS + 1, bool)
+        self._looks = as_strided(self._bytes, (ROWS + 1, LOOKS), (1, 0))
+        self._seen = np.empty(ROWS + 1, bool)
+
+    def set(self) -> None:
+        self._bytes[:-1] = True
+        if self._lock.locked():
+            self._lock.release()
+
+    def wait(self) -> None:
+        """Until it is set; then it is no longer."""
+        if self._awake:
+            np.logical_or.reduce(self._looks, 1, None, self._seen)
+        self._lock.acquire()
+        self._bytes[:-1] = False
+
+
 class _Worker:
     """A thread that waits for a job, does it, and says so."""
 
-    def __init__(self) -> None:
-        self._job: tuple[Callable[[], None], threading.Lock] | None = None
+    def __init__(self, awake: bool) -> None:
+        self._jobs: list[Callable[[], None]] = []  # one at most
         self._stopped = False
-        self._go = threading.Lock()
-        self._go.acquire()
+        self._go, self._done = _Signal(awake), _Signal(awake)
         threading.Thread(target=self._loop, name="xpconv", daemon=True).start()
 
     def _loop(self) -> None:
         _inside.busy = True
+        _wake_in_time()
         while not self._stopped:
-            self._go.acquire()
-            if self._job is not None:
-                (job, done), self._job = self._job, None
-                job()
-                del job  # and the arrays that it holds
-                done.release()
+            self._go.wait()
+            if self._jobs:
+                with suppress(IndexError):  # taken back just now
+                    self._jobs.pop()()
+                    self._done.set()
 
-    def start(self, job: Callable[[], None]) -> threading.Lock:
-        """Give it a job; the lock is free when it is done."""
-        done = threading.Lock()
-        done.acquire()
-        self._job = job, done
-        self._go.release()
-        return done
+    def start(self, job: Callable[[], None]) -> None:
+        """Give it a job."""
+        self._jobs.append(job)
+        self._go.set()
+
+    def finish(self) -> None:
+        """Wait until the job is done, or take it back if it was not begun."""
+        try:
+            self._jobs.pop()
+        except IndexError:
+            self._done.wait()
 
     def stop(self) -> None:
         """End the thread, after the job that it may have."""
         self._stopped = True
-        with suppress(RuntimeError):  # it is free where a job was just given
-            self._go.release()
+        self._go.set()
 
 
 class Pool:
@@ -114,7 +162,7 @@ class Pool:
 
     def _share(self, task: Task, count: int, helpers: int) -> None:
         while len(self._workers) < helpers:
-            self._workers.append(_Worker())
+            self._workers.append(_Worker(self.count <= cores()))
         turns = deque(range(count))
         errors: list[BaseException] = []
 
@@ -130,18 +178,22 @@ class Pool:
                 turns.clear()
                 errors.append(error)
 
+        interval = sys.getswitchinterval()
+        _wake_in_time()
         with one_blas_thread:
-            # In the caller's context, which holds its numpy.errstate.
-            started = [
-                worker.start(functools.partial(copy_context().run, job)) for worker in self._workers[:helpers]
-            ]
+            workers = self._workers[:helpers]
+            for worker in workers:
+                # In the caller's context, which holds its numpy.errstate.
+                worker.start(functools.partial(copy_context().run, job))
             _inside.busy = True
+            sys.setswitchinterval(min(SWITCH, interval))
             try:
                 job()
             finally:
+                sys.setswitchinterval(interval)
                 _inside.busy = False
-            for done in started:
-                done.acquire()
+            for worker in workers:
+                worker.finish()
         if errors:
             raise errors[0]
 
