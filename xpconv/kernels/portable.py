@@ -329,6 +329,15 @@ def batch_norm(
     return y if bounds is None else clip(xp, y, *bounds)
 
 
+def normalize_batch(
+    xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
+) -> tuple[Array, Array, Array, Array]:
+    """`batch_norm` with the statistics of `x`, and these: mean, variance and `1/√(variance + eps)`."""
+    mean, var = statistics(xp, x)
+    inv_std = 1 / xp.sqrt(var + eps)
+    return batch_norm(xp, x, mean, inv_std, weight, bias, bounds), mean, var, inv_std
+
+
 def batch_norm_backward(
     xp: Any,
     grad: Array,

@@ -91,17 +91,17 @@ class _BatchNorm(ChannelNorm):
             raise ValueError(f"{type(self).__name__}: eps is {self.eps}, expected above 0 in training")
         few = "one value a channel has no variance; use a larger batch, or eval() with running statistics"
         from_batch = self.training or self.running_mean is None
+        weight, bias = (None if p is None else p.data for p in (self.weight, self.bias))
         if from_batch:
             count = x.size // self.num_features
             if count == 1:
                 raise ShapeError(f"{type(self).__name__}.forward: x has shape {x.shape}: {few}")
-            mean, var = ops.batch_statistics(xp, x)
+            y, mean, var, inv_std = ops.normalize_batch(xp, x, weight, bias, self.eps, bounds)
             if self.training and self.running_mean is not None:
                 self._track(mean, var, count)
         else:
             mean, var = self.running_mean.astype("float64"), self.running_var.astype("float64")
-        weight, bias = (None if p is None else p.data for p in (self.weight, self.bias))
-        y, inv_std = ops.batch_norm(xp, x, weight, bias, self.eps, mean, var, bounds)
+            y, inv_std = ops.batch_norm(xp, x, weight, bias, self.eps, mean, var, bounds)
         return self.keep(y, xp, x, mean, inv_std, from_batch)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:

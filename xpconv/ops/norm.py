@@ -41,10 +41,15 @@ def batch_norm_as_affine(
     return scale, shift if bias is None else shift + bias
 
 
-def batch_statistics(xp: Any, x: Array) -> tuple[Array, Array]:
-    """Mean and biased variance of each channel of `(N, C, *S)`, float64; 0 where there is nothing."""
-    mean, var = kernels.of(xp).statistics(xp, x)
-    return mean, var
+def normalize_batch(
+    xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
+) -> tuple[Array, Array, Array, Array]:
+    """`batch_norm` with the mean and biased variance of each channel of `x`, which follow `y` with `inv_std`.
+
+    In float64; 0 where there is nothing.
+    """
+    y, mean, var, inv_std = kernels.of(xp).normalize_batch(xp, x, weight, bias, eps, bounds)
+    return y, mean, var, inv_std
 
 
 def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> None:

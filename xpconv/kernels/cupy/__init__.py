@@ -3,7 +3,7 @@
 from ..portable import empty_program, for_inference, in_blocks, programs, scratch
 from .conv import algorithm, conv, conv_input_grad, conv_weight_grad
 from .gemm import matmul
-from .norm import batch_norm, batch_norm_backward, channel_sum, follow, statistics
+from .norm import batch_norm, batch_norm_backward, channel_sum, follow, normalize_batch, statistics
 from .optim import update
 from .pointwise import add, clip, clip_backward
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
@@ -31,6 +31,7 @@ __all__ = [
     "matmul",
     "max_pool",
     "max_pool_input_grad",
+    "normalize_batch",
     "one_hot",
     "programs",
     "scratch",

@@ -54,6 +54,15 @@ def batch_norm(
     return y if bounds is None else clip(xp, y, *bounds)
 
 
+def normalize_batch(
+    xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
+) -> tuple[Array, Array, Array, Array]:
+    """As `portable.normalize_batch`."""
+    mean, var = statistics(xp, x)
+    inv_std = 1 / xp.sqrt(var + eps)
+    return batch_norm(xp, x, mean, inv_std, weight, bias, bounds), mean, var, inv_std
+
+
 def batch_norm_backward(
     xp: Any,
     grad: Array,

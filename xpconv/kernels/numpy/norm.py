@@ -205,16 +205,34 @@ def batch_norm(
     if narrow(x) or _far(mean, inv_std):
         return portable.batch_norm(xp, x, mean, inv_std, weight, bias, bounds)
     y = _empty_like(x)
-    scale = inv_std if weight is None else inv_std * weight
-    shift = -mean * scale if bias is None else bias - mean * scale
-    _scaled(x, _factors(scale, shift), bounds, y)
+    _scaled(x, _given(mean, inv_std), weight, bias, bounds, y)
     return y
 
 
 @recorded
-def _scaled(work: Work, x: Array, factors: Array, bounds: Bounds, y: Array) -> None:
-    """`x · scale + shift` into `y`."""
-    rows, into = rows_of(work, "x", x).longer(), rows_of(work, "y", y).longer()
+def _scaled(
+    work: Work, x: Array, given: Array, weight: Array | None, bias: Array | None, bounds: Bounds, y: Array
+) -> None:
+    """`batch_norm` into `y`."""
+    _scale(work, rows_of(work, "x", x), *given, weight, bias, bounds, y)
+
+
+def _scale(
+    work: Work,
+    rows: Rows,
+    mean: Array,
+    inv_std: Array,
+    weight: Array | None,
+    bias: Array | None,
+    bounds: Bounds,
+    y: Array,
+) -> None:
+    factors = work.scratch("factors", (2, mean.size), np.float64)
+    scale, shift = factors
+    work(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
+    work(np.multiply, mean, scale, shift)
+    work(np.subtract, 0.0 if bias is None else bias, shift, shift)
+    rows, into = rows.longer(), rows_of(work, "y", y).longer()
     factor, offset = rows.wide(work, factors)
     ending = Ending(offset, bounds)
     blocks = rows.cut()
@@ -224,7 +242,45 @@ def _scaled(work: Work, x: Array, factors: Array, bounds: Bounds, y: Array) -> N
         do(np.multiply, rows.part(blocks[i].rows), factor, out)
         ending.finish(out, do)
 
-    work.share(task, len(blocks), x.size)
+    work.share(task, len(blocks), rows.matrix.size)
+
+
+def normalize_batch(
+    xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
+) -> tuple[Array, Array, Array, Array]:
+    """As `portable.normalize_batch`, in two passes: sums of x and of x², then `x · scale + shift`."""
+    if not narrow(x):
+        y = _empty_like(x)
+        found = _normalized(x, weight, bias, eps, bounds, y)
+        if found[3, 0]:
+            mean, var, inv_std = found[:3].copy()
+            return y, mean, var, inv_std
+    mean, var = statistics(xp, x)
+    inv_std = 1 / np.sqrt(var + eps)
+    return batch_norm(xp, x, mean, inv_std, weight, bias, bounds), mean, var, inv_std
+
+
+@recorded
+def _normalized(
+    work: Work, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds, y: Array
+) -> Array:
+    """Into `y`; the rows mean, variance, 1/√(variance + eps), and whether that is exact enough."""
+    rows = rows_of(work, "x", x)
+    sums = _by_channel(work, _sums(work, rows, rows), x)
+    found = work.scratch("found", (5, x.shape[1]), np.float64)
+    mean, var, inv_std, exact, square = found
+    work(np.divide, sums, x.size // x.shape[1], found[:2])
+    work(np.multiply, mean, mean, square)
+    work(np.subtract, var, square, var)
+    work(np.multiply, var, CLOSE**2, inv_std)
+    work(np.less_equal, square, inv_std, square)
+    work(np.minimum.reduce, square, 0, None, exact[:1].reshape(()))
+    work(np.maximum, var, 0.0, out=inv_std)
+    work(np.add, inv_std, eps, inv_std)
+    work(np.sqrt, inv_std, inv_std)
+    work(np.divide, 1.0, inv_std, inv_std)
+    _scale(work, rows, mean, inv_std, weight, bias, bounds, y)
+    return found
 
 
 def batch_norm_backward(
@@ -248,41 +304,62 @@ def batch_norm_backward(
             xp, grad, x, mean, inv_std, weight, from_batch, input_grad, y, bounds
         )
     dx = _empty_like(x)
-    dbias, products = _narrow(_gradient_sums(grad, x, None if bounds is None else y, bounds, dx), x)
-    dweight = (products - mean * dbias) * inv_std
-    if not input_grad:
-        return None, dweight, dbias
-    count = x.size // x.shape[1]
-    scale = inv_std if weight is None else inv_std * weight
-    slope = inv_std * dweight / -count
-    factors = _factors(scale, slope, dbias / -count - mean * slope)
-    in_place = bounds is not None
-    _input_grad(dx if in_place else grad, x, factors, from_batch, dx, in_place)
-    return dx, dweight, dbias
+    y = None if bounds is None else y
+    gradients = _gradients(grad, x, _given(mean, inv_std), weight, from_batch, input_grad, y, bounds, dx)
+    dweight, dbias = gradients.copy()
+    return dx if input_grad else None, dweight, dbias
 
 
 @recorded
-def _gradient_sums(work: Work, grad: Array, x: Array, y: Array | None, bounds: Bounds, dx: Array) -> Array:
-    """`Σ grad` and `Σ grad · x` of rows; where `y` is out of bounds the gradient is 0, and goes into `dx`."""
+def _gradients(
+    work: Work,
+    grad: Array,
+    x: Array,
+    given: Array,
+    weight: Array | None,
+    from_batch: bool,
+    input_grad: bool,
+    y: Array | None,
+    bounds: Bounds,
+    dx: Array,
+) -> Array:
+    """The rows `dweight` and `dbias`; the input's gradient goes into `dx`, or else is lost."""
     rows, kept, into = (rows_of(work, name, a, x) for name, a in (("gradient", grad), ("x", x), ("dx", dx)))
-    if y is None or bounds is None:
-        return _sums(work, rows, kept)
-    seen, (low, high) = rows_of(work, "y", y, x), bounds
+    mask = None
+    if y is not None and bounds is not None:
+        mask = functools.partial(_mask, rows, rows_of(work, "y", y, x), bounds, into)
+        rows = into
+    sums = _by_channel(work, _sums(work, rows, kept, mask), x)
+    found = work.scratch("found", (2, x.shape[1]), np.float64)
+    (mean, inv_std), (dweight, dbias) = given, found
+    work(np.copyto, dbias, sums[0])
+    work(np.multiply, mean, dbias, dweight)
+    work(np.subtract, sums[1], dweight, dweight)
+    work(np.multiply, dweight, inv_std, dweight)
+    if input_grad:
+        factors = work.scratch("factors", (3, x.shape[1]), np.float64)
+        scale, slope, shift = factors
+        work(np.multiply, inv_std, dweight, slope)
+        work(np.divide, slope, -(x.size // x.shape[1]), slope)
+        work(np.multiply, mean, slope, scale)
+        work(np.divide, dbias, -(x.size // x.shape[1]), shift)
+        work(np.subtract, shift, scale, shift)
+        work(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
+        _input_grad(work, rows, kept, into, factors, from_batch)
+    return found
 
-    def mask(do: Part, part: slice) -> None:
-        masked(do, rows.part(part), seen.part(part), low, high, into.part(part))
 
-    return _sums(work, into, kept, mask)
-
-
-@recorded
-def _input_grad(
-    work: Work, grad: Array, x: Array, factors: Array, from_batch: bool, dx: Array, in_place: bool
+def _mask(
+    rows: Rows, seen: Rows, bounds: tuple[float, float | None], into: Rows, do: Part, part: slice
 ) -> None:
-    """`a · (grad + b · x + c)` into `dx`, which may be where the gradient is: `in_place`."""
-    rows, kept, into = (
-        rows_of(work, name, a, x).longer() for name, a in (("gradient", grad), ("x", x), ("dx", dx))
-    )
+    """Into where the gradient passes: where what was `seen` is within `bounds`."""
+    masked(do, rows.part(part), seen.part(part), *bounds, into.part(part))
+
+
+def _input_grad(work: Work, rows: Rows, kept: Rows, into: Rows, factors: Array, from_batch: bool) -> None:
+    """`a · (grad + b · x + c)`, which may go to where the gradient is."""
+    in_place = rows is into
+    rows, kept, into = rows.longer(), kept.longer(), into.longer()
     a, b, c = rows.wide(work, factors)
     blocks = rows.cut()
 
@@ -298,14 +375,23 @@ def _input_grad(
         do(np.add, part, rest, out)
         do(np.multiply, out, a, out)
 
-    work.share(task, len(blocks), x.size)
+    work.share(task, len(blocks), rows.matrix.size)
 
 
-def _factors(*values: Array) -> Array:
-    """Some `(C,)` as rows, at the same address every time."""
-    rows = memory.scratch("factors", (len(values), values[0].size), np.float64)
-    for row, value in zip(rows, values, strict=True):
-        row[...] = value
+def _by_channel(work: Work, sums: Array, x: Array) -> Array:
+    """Sums of a row's elements `(2, repeat·C)` as sums of channels `(2, C)`."""
+    parts = sums.reshape(2, -1, x.shape[1])
+    if parts.shape[1] == 1:
+        return parts[:, 0]
+    total = work.scratch("channels", (2, x.shape[1]), np.float64)
+    work(np.add.reduce, parts, 1, None, total)
+    return total
+
+
+def _given(mean: Array, inv_std: Array) -> Array:
+    """Both as rows, at the same address every time."""
+    rows = memory.scratch("given", (2, mean.size), np.float64)
+    rows[0], rows[1] = mean, inv_std
     return rows
 
 
