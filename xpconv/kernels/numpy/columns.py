@@ -63,16 +63,20 @@ def weight_grad(
     totals: list[Array] = [None] * len(runs)
 
     def task(part: Part, run: int) -> None:
-        totals[run] = part.scratch(f"total {run}", (groups, c * prod(window.kernel), k), x.dtype)
+        shape = (groups, k, c) if columns.pointwise else (groups, columns.length, k)
+        totals[run] = part.scratch(f"total {run}", shape, x.dtype)
         for i, block in enumerate(runs[run]):
             col = columns.of(block, part)
             g = contiguous(part, "gradient", images[block.images, block.rows])
             g = g.reshape(-1, groups, k).swapaxes(0, 1)
-            add_product(part, col, g, totals[run], i == 0)
+            sides = (g, col) if columns.pointwise else (col, g)
+            add_product(part, *sides, totals[run], i == 0)
 
     work.share(task, len(runs), elements)
     for total in totals[1:]:
         work(np.add, totals[0], total, totals[0])
+    if columns.pointwise:
+        return totals[0].reshape(groups, k, c, *window.kernel)
     dw = totals[0].reshape(groups, *window.kernel, c, k)
     return dw.transpose(0, dw.ndim - 1, dw.ndim - 2, *range(1, dw.ndim - 2))
 

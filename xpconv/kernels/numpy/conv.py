@@ -137,7 +137,9 @@ def _conv(
     if way == "depthwise":
         depthwise.conv(work, x, weight, window, y, ending)
         return
-    if mirrored:
+    if mirrored and groups == 1 and weight[0, 0].size == 1:
+        weight = weight.swapaxes(0, 1)  # in memory as products take it
+    elif mirrored:
         turned = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
         turned = np.flip(np.swapaxes(turned, 1, 2), tuple(range(3, turned.ndim)))
         copy = work.scratch("mirrored", turned.shape, turned.dtype)
