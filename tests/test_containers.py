@@ -167,6 +167,43 @@ def test_a_layer_that_cuts_off_gives_and_keeps_what_two_layers_do(backend):
             assert all(not layer._stack() for layer in model), "nothing is left to go back through"
 
 
+@pytest.mark.parametrize("clip", [ReLU(), xpconv.ReLU6(), xpconv.Hardtanh(-0.5, 2.0)], ids=str)
+@pytest.mark.parametrize(
+    "pool",
+    [
+        xpconv.MaxPool2d(2),
+        xpconv.MaxPool2d(3, stride=2, padding=1),
+        xpconv.MaxPool2d(3, stride=1),
+        xpconv.MaxPool2d(2, ceil_mode=True),
+        xpconv.MaxPool2d(3, stride=1, padding=1, dilation=7),  # a window may see nothing but padding
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("first", [[], [xpconv.BatchNorm2d(3)]], ids=["input", "normed"])
+def test_a_cut_off_before_a_maximum_is_done_after_it(first, pool, clip, backend):
+    """With ties, all that is cut off, and NaN; against the layers called one by one."""
+    x = np.random.default_rng(3).integers(-9, 9, (2, 3, 15, 16)).astype("float64")
+    x[0, 0, :6, :6] = -1
+    x[0, 1, 3:9, 3:9] = 9
+    if not first:
+        x[1, 2, 4, 5] = np.nan
+    model = Sequential(*first, clip, pool).to(backend, dtype="float64")
+    x = xpconv.asarray(x, backend=backend)
+    y = x
+    for layer in model:
+        y = layer(y)
+    g = np.random.default_rng(4).normal(size=y.shape)
+    g = grad = xpconv.asarray(g, backend=backend)
+    for layer in reversed(list(model)):
+        grad = layer.backward(grad)
+    np.testing.assert_array_equal(xpconv.asnumpy(model(x)), xpconv.asnumpy(y))
+    np.testing.assert_allclose(
+        xpconv.asnumpy(model.backward(g)), xpconv.asnumpy(grad), rtol=1e-12, atol=1e-12
+    )
+    with xpconv.no_grad():
+        np.testing.assert_array_equal(xpconv.asnumpy(model(x)), xpconv.asnumpy(y))
+
+
 def test_only_what_is_exactly_a_relu_joins():
     class Mine(ReLU):
         def forward(self, x):

@@ -234,11 +234,17 @@ def programs(xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype
 
 
 def max_pool(
-    xp: Any, x: Array, window: Window, output: tuple[int, ...], winners: bool = True
+    xp: Any,
+    x: Array,
+    window: Window,
+    output: tuple[int, ...],
+    winners: bool = True,
+    bounds: Bounds = None,
 ) -> tuple[Array, Array | None]:
     """Maximum over each window, and (if `winners`) which tap it came from: the first in row-major order.
 
     Padding never wins: a tap counts only where it meets the input. NaN wins, as in PyTorch.
+    With `bounds` the maximum is then cut off at these.
     """
     unset = 255 if prod(window.kernel) < 255 else 2**31 - 1
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
@@ -246,7 +252,7 @@ def max_pool(
     if not winners:
         for tap in window.taps(x.shape[2:], output):
             y[ALL + ALL + tap.out] = xp.maximum(y[ALL + ALL + tap.out], x[ALL + ALL + tap.into])
-        return y, None
+        return y if bounds is None else clip(xp, y, *bounds), None
     winner = xp.full_like(y, unset, dtype="uint8" if unset == 255 else "int32")
     for t, tap in enumerate(window.taps(x.shape[2:], output)):
         where = ALL + ALL + tap.out
@@ -254,7 +260,7 @@ def max_pool(
         better = (value > best) | (value != value) | (who == unset)
         y[where] = xp.where(better, value, best)
         winner[where] = xp.where(better, t, who)
-    return y, winner
+    return y if bounds is None else clip(xp, y, *bounds), winner
 
 
 def max_pool_input_grad(

@@ -110,6 +110,10 @@ class Layer(Checks):
         """Whether there is a `_forward(x, bounds)` that does the work of a ReLU after this layer too."""
         return False
 
+    def _commutes_with_bounds(self) -> bool:
+        """Whether it may do that work for a ReLU before it instead: it gives the same, gradients too."""
+        return False
+
     def _forward(self, x: Array, bounds: Any) -> Array:
         """`forward`, and its output cut off at `bounds`."""
         raise TypeError(f"{type(self).__name__} defines no _forward(x, bounds)")

@@ -77,6 +77,9 @@ class Sequential(_Container):
     Takes layers, one list of them, or one mapping of names to them; they are called `0`, `1`, … or by
     the mapping's names. `model[i]`, `model[a:b]`, `len(model)` and `append` work as on a list.
 
+    A ReLU and the MaxPool after it run in the other order, which gives the same: there is a fraction of the
+    pixels to look at and to keep. To go back layer by layer, call the layers one by one as well.
+
     Example:
         >>> import numpy as np, xpconv
         >>> from xpconv import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
@@ -128,10 +131,16 @@ class Sequential(_Container):
     def _steps(self) -> Iterator[tuple[Layer, Pointwise | None]]:
         """One layer after the other, with the ReLU that follows where a layer does the work of that too.
 
-        Both keep what they would alone.
+        Both keep what they would alone. A ReLU and a MaxPool after it change places: the maximum of what was
+        cut off is what is cut off of the maximum. So is the gradient, as it goes to that one pixel alone, and
+        the ReLU has a fraction of the pixels to look at and to keep.
         """
+        layers = list(self)
+        for i in range(len(layers) - 1):
+            if layers[i + 1]._commutes_with_bounds() and bounds_of(layers[i]) is not None:
+                layers[i : i + 2] = layers[i + 1], layers[i]
         before: Layer | None = None
-        for layer in self:
+        for layer in layers:
             if before is not None and isinstance(layer, Pointwise) and bounds_of(layer) is not None:
                 yield before, layer
                 before = None

@@ -8,7 +8,8 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..geometry import Window, to_int, to_tuple
 from ..ops import pool as ops
-from .base import Layer, arguments
+from ..ops.conv import Bounds
+from .base import Layer, arguments, runs_as
 from .memory import keeping
 
 IntOrTuple = int | tuple[int, ...]
@@ -76,11 +77,20 @@ class _MaxPool(_Pool):
         self.return_indices = return_indices
 
     def forward(self, x: Array) -> Any:
+        return self._forward(x)
+
+    def _takes_bounds(self) -> bool:
+        return runs_as(self, _MaxPool) and not self.return_indices
+
+    def _commutes_with_bounds(self) -> bool:
+        return self._takes_bounds() and max(self.dilation) == 1  # with gaps a window may see no input
+
+    def _forward(self, x: Array, bounds: Bounds = None) -> Any:
         xp = self._enter(x)
         images, batched = self._images(x, self.axes)
         self._check_size(images)
         winners = self.return_indices or keeping()
-        y, winner = ops.max_pool(xp, images, self._window, self.ceil_mode, winners)
+        y, winner = ops.max_pool(xp, images, self._window, self.ceil_mode, winners, bounds)
         y = self.keep(y if batched else y[0], xp, winner, images.shape, batched)
         if not self.return_indices:
             return y

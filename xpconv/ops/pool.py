@@ -10,20 +10,25 @@ from .. import kernels
 from ..backend import Array
 from ..geometry import Window
 from ..kernels.constants import constant
-from ..kernels.portable import widened
+from ..kernels.portable import Bounds, widened
 
 
 def max_pool(
-    xp: Any, x: Array, window: Window, ceil_mode: bool = False, winners: bool = True
+    xp: Any,
+    x: Array,
+    window: Window,
+    ceil_mode: bool = False,
+    winners: bool = True,
+    bounds: Bounds = None,
 ) -> tuple[Array, Array | None]:
     """`y[n, c, p] = max over taps r of x[n, c, p*s - lo + r*d]`, and the number of the winning tap.
 
     Padding never wins; NaN does. Among equals the first in row-major order wins. The winner takes one
     byte an output (four for kernels of 255 taps and more), and is all that backward needs; without
-    `winners` it is None.
+    `winners` it is None. With `bounds` the maximum is then cut off at these.
     """
     output = window.output_shape(x.shape[2:], ceil_mode)
-    y, winner = kernels.of(xp).max_pool(xp, x, window, output, winners)
+    y, winner = kernels.of(xp).max_pool(xp, x, window, output, winners, bounds)
     return y, winner
 
 

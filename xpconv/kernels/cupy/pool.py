@@ -6,14 +6,20 @@ from typing import Any
 
 from ...backend import Array
 from ...geometry import Window
-from ..portable import empty_images
+from ..portable import Bounds, empty_images
 from .launch import geometry, lanes, last, launch, taps
+from .pointwise import clip
 
 FILE = "pool.cu"
 
 
 def max_pool(
-    xp: Any, x: Array, window: Window, output: tuple[int, ...], winners: bool = True
+    xp: Any,
+    x: Array,
+    window: Window,
+    output: tuple[int, ...],
+    winners: bool = True,
+    bounds: Bounds = None,
 ) -> tuple[Array, Array | None]:
     """As `portable.max_pool`."""
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
@@ -24,7 +30,7 @@ def max_pool(
         xp, FILE, f"max_pool_{kind}", y.size, last(xp, x), last(xp, y), where, x.shape[1],
         lanes(x.shape[1]), *geometry(window, x.shape[2:], output), each=lanes(x.shape[1]),
     )  # fmt: skip
-    return y, winner
+    return y if bounds is None else clip(xp, y, *bounds), winner
 
 
 def max_pool_input_grad(

@@ -14,8 +14,9 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from .. import portable
+from ..portable import Bounds
 from . import memory
-from .blocks import ALL, Block, Frame, contiguous, cut
+from .blocks import ALL, Block, Ending, Frame, contiguous, cut
 from .memory import channels_last, is_batch_last
 from .recorded import Part, Work, recorded
 
@@ -23,7 +24,12 @@ BLOCK_BYTES = 1 << 22
 
 
 def max_pool(
-    xp: Any, x: Array, window: Window, output: tuple[int, ...], winners: bool = True
+    xp: Any,
+    x: Array,
+    window: Window,
+    output: tuple[int, ...],
+    winners: bool = True,
+    bounds: Bounds = None,
 ) -> tuple[Array, Array | None]:
     """As `portable.max_pool`.
 
@@ -31,22 +37,23 @@ def max_pool(
     else the portable way.
     """
     if not x.size or prod(window.kernel) >= 255:
-        return portable.max_pool(xp, x, window, output, winners)
+        return portable.max_pool(xp, x, window, output, winners, bounds)
     if is_batch_last(x):
-        y, winner = max_pool(xp, x.swapaxes(0, 1), window, output, winners)
+        y, winner = max_pool(xp, x.swapaxes(0, 1), window, output, winners, bounds)
         return y.swapaxes(0, 1), None if winner is None else winner.swapaxes(0, 1)
     y = memory.empty_images((*x.shape[:2], *output), x.dtype)
     if not winners:
-        _maxima(x, window, y)
+        _maxima(x, window, bounds, y)
         return y, None
     winner = memory.empty_images(y.shape, "uint8")
-    finite = _winners(x, window, y, winner)
-    return (y, winner) if finite.all() else portable.max_pool(xp, x, window, output)
+    finite = _winners(x, window, bounds, y, winner)
+    return (y, winner) if finite.all() else portable.max_pool(xp, x, window, output, True, bounds)
 
 
 @recorded
-def _maxima(work: Work, x: Array, window: Window, y: Array) -> None:
+def _maxima(work: Work, x: Array, window: Window, bounds: Bounds, y: Array) -> None:
     """Into `y (N, C, *P)`."""
+    ending = Ending(bounds=bounds)
     best, output = channels_last(y), y.shape[2:]
     window, _ = _framed(window, x.shape[2:], output)
     frame = Frame(channels_last(x), window, border=-np.inf)
@@ -55,13 +62,15 @@ def _maxima(work: Work, x: Array, window: Window, y: Array) -> None:
     def task(part: Part, i: int) -> None:
         images = blocks[i].images
         _maximum(frame.of(Block(images, slice(0, output[0])), part), window, best[images], part)
+        ending.finish(best[images], part)
 
     work.share(task, len(blocks), x.size)
 
 
 @recorded
-def _winners(work: Work, x: Array, window: Window, y: Array, winner: Array) -> Array:
+def _winners(work: Work, x: Array, window: Window, bounds: Bounds, y: Array, winner: Array) -> Array:
     """Into `y (N, C, *P)` and `winner`, the number of the tap; whether each block is finite."""
+    ending = Ending(bounds=bounds)
     best, who, output = channels_last(y), channels_last(winner), y.shape[2:]
     window, seen = _framed(window, x.shape[2:], output)
     frame = Frame(channels_last(x), window, border=-np.inf)
@@ -85,6 +94,7 @@ def _winners(work: Work, x: Array, window: Window, y: Array, winner: Array) -> A
             part(np.maximum, number, step, out=number)
         part(np.isfinite, top, better)
         part(np.logical_and.reduce, better.reshape(-1), 0, None, finite[i : i + 1].reshape(()))
+        ending.finish(top, part)
 
     work.share(task, len(blocks), x.size)
     return finite
