@@ -116,18 +116,20 @@ def _add_taps(do: Part, columns: Array, into: Array, window: Window) -> None:
     axes = len(window.kernel)
     spatial, output = into.shape[1:-1], columns.shape[1 + axes : -1]
     if axes > 1:
-        last = Window(*(entry[-1:] for entry in window))
         sums = do.scratch("rows", (*columns.shape[:axes], *output[:-1], *into.shape[-2:]), into.dtype)
         do(np.copyto, sums, 0)
-        for j, tap in enumerate(last.taps(spatial[-1:], output[-1:])):
-            target = sums[(..., *tap.into, slice(None))]
-            do(np.add, target, columns[ALL * axes + (j, ..., *tap.out, slice(None))], target)
+        for j, tap in enumerate(_part(window, slice(-1, None)).taps(spatial[-1:], output[-1:])):
+            target = sums[..., tap.into[0], :]
+            do(np.add, target, columns[ALL * axes + (j, ..., tap.out[0], slice(None))], target)
         columns, axes = sums, axes - 1
     columns = columns.reshape(columns.shape[0], -1, *columns.shape[1 + axes :])
-    others = Window(*(entry[:axes] for entry in window))
-    for j, tap in enumerate(others.taps(spatial[:axes], output[:axes])):
+    for j, tap in enumerate(_part(window, slice(axes)).taps(spatial[:axes], output[:axes])):
         target = into[ALL + tap.into]
-        do(np.add, target, columns[(slice(None), j, *tap.out)], target)
+        do(np.add, target, columns[ALL + (j, *tap.out)], target)
+
+
+def _part(window: Window, axes: slice) -> Window:
+    return Window(window.kernel[axes], window.stride[axes], window.padding[axes], window.dilation[axes])
 
 
 def _worth(column_bytes: int) -> int:

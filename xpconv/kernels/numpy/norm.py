@@ -214,7 +214,8 @@ def _scaled(
     work: Work, x: Array, given: Array, weight: Array | None, bias: Array | None, bounds: Bounds, y: Array
 ) -> None:
     """`batch_norm` into `y`."""
-    _scale(work, rows_of(work, "x", x), *given, weight, bias, bounds, y)
+    mean, inv_std = given
+    _scale(work, rows_of(work, "x", x), mean, inv_std, weight, bias, bounds, y)
 
 
 def _scale(

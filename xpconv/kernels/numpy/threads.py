@@ -84,7 +84,7 @@ class _Signal:
     def wait(self) -> None:
         """Until it is set; then it is no longer."""
         if self._awake:
-            np.logical_or.reduce(self._looks, 1, None, self._seen)
+            np.logical_or.reduce(self._looks, axis=1, out=self._seen)
         self._lock.acquire()
         self._bytes[:-1] = False
 
