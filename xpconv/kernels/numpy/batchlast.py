@@ -125,7 +125,7 @@ def _add_taps(do: Part, columns: Array, into: Array, window: Window) -> None:
     columns = columns.reshape(columns.shape[0], -1, *columns.shape[1 + axes :])
     for j, tap in enumerate(_part(window, slice(axes)).taps(spatial[:axes], output[:axes])):
         target = into[ALL + tap.into]
-        do(np.add, target, columns[ALL + (j, *tap.out)], target)
+        do(np.add, target, columns[(*ALL, j, *tap.out)], target)
 
 
 def _part(window: Window, axes: slice) -> Window:

@@ -233,7 +233,7 @@ def _told_address(x: Array) -> int:
 
 
 def _read_address(x: Array) -> int | None:
-    """The same in a seventh of the time: in NumPy's C ABI the pointer comes first after an object's header."""
+    """The same in a seventh of the time: in NumPy's C ABI the pointer follows an object's header."""
     return ctypes.c_void_p.from_address(id(x) + object.__basicsize__).value
 
 
