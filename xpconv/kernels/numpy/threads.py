@@ -28,7 +28,7 @@ Task = Callable[[int], None]
 WORTH = 1 << 20  # elements from which a second thread is worth waking
 PRODUCTS = 8  # multiplications in a matrix product that take as long as one element elsewhere
 
-ROWS, LOOKS = 128, 8000  # rows of looks at a signal, of 4 µs each
+ROWS, LOOKS = 128, 16000  # rows of looks at a signal, of 7 µs each
 SWITCH = 2e-5  # seconds that a thread sleeps before it asks for the interpreter lock again
 
 _inside = threading.local()  # .busy: this thread works on a block, and must not ask others for help
@@ -60,7 +60,7 @@ def _wake_in_time() -> None:
 
 
 class _Signal:
-    """What a thread waits for until another sets it: awake for half a millisecond, then asleep.
+    """What a thread waits for until another sets it: awake for about a millisecond, then asleep.
 
     A sleeping thread takes as long to wake up as small kernels do. So it looks at a byte first, again and
     again, without the interpreter lock: `any` of an array that has the byte everywhere ends once that is set.
