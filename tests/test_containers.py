@@ -204,6 +204,19 @@ def test_a_cut_off_before_a_maximum_is_done_after_it(first, pool, clip, backend)
         np.testing.assert_array_equal(xpconv.asnumpy(model(x)), xpconv.asnumpy(y))
 
 
+def test_a_maximum_with_a_backward_of_its_own_stays_in_its_place():
+    class Loud(xpconv.MaxPool2d):
+        def backward(self, grad_output, input_grad=True):
+            self.seen = grad_output
+            return super().backward(grad_output, input_grad)
+
+    model = Sequential(ReLU(), Loud(2))
+    y = model(np.full((1, 1, 4, 4), -1.0))
+    dx = model.backward(np.ones_like(y))
+    np.testing.assert_array_equal(model[1].seen, np.ones_like(y))
+    np.testing.assert_array_equal(dx, 0)
+
+
 def test_only_what_is_exactly_a_relu_joins():
     class Mine(ReLU):
         def forward(self, x):

@@ -3,7 +3,9 @@
 import inspect
 import itertools
 import os
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -579,6 +581,38 @@ def test_an_interrupt_while_waiting_leaves_no_half_done_work():
         assert sorted(done) == [0, 1]
 
 
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+def test_the_switch_interval_is_shorter_in_a_job_alone(error):
+    """Not after it, whatever ends it."""
+    threads.set_num_threads(2)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0123)
+    usual, seen = sys.getswitchinterval(), []
+
+    def task(i):
+        seen.append(sys.getswitchinterval())
+        raise error
+
+    try:
+        with pytest.raises(error):
+            threads.run(task, 4)
+        assert max(seen) <= threads.SWITCH
+        assert sys.getswitchinterval() == usual
+        threads.run(lambda i: None, 4)
+        assert sys.getswitchinterval() == usual
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_every_task_is_done_once_whether_the_worker_is_awake_or_asleep():
+    threads.set_num_threads(2)
+    for k in range(300):
+        done = []
+        threads.run(done.append, 3)
+        assert sorted(done) == [0, 1, 2]
+        time.sleep((0, 0.0005, 0.002)[k % 3])
+
+
 def test_an_error_in_a_worker_comes_back():
     threads.set_num_threads(2)
     caller, both = threading.get_ident(), threading.Barrier(2)
@@ -604,6 +638,27 @@ def test_exact_keeps_nan_where_it_is():
         xpconv.set_exact(False)
     expected = portable.conv_weight_grad(np, np.ones((2, 16, 22, 22), "float32"), x, weight.shape, window, 1)
     np.testing.assert_array_equal(np.isnan(dw), np.isnan(expected))
+
+
+@pytest.mark.parametrize(
+    ("make", "eps"),
+    [
+        (lambda x: x * 1e-3 + 1e4, 0.0),  # one pass over x and x² loses all digits of the variance
+        (lambda x: x * 1e-3 + 1e4, 1e-5),
+        (lambda x: np.full_like(x, 1e20), 1e-5),  # its square overflows
+        (lambda x: x * 1e19, 1e-5),
+    ],
+)
+def test_a_batch_that_is_hard_to_normalise(make, eps):
+    """As exact as the portable way, and as silent."""
+    x = make(np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype("float32"))
+    weight, bias = np.ones(3, "float32"), np.zeros(3, "float32")
+    for _ in range(3):  # the third time from a record
+        ours = engine.normalize_batch(np, x, weight, bias, eps)
+        with np.errstate(over="ignore"):
+            theirs = portable.normalize_batch(np, x, weight, bias, eps)
+        for a, b in zip(ours, theirs, strict=True):
+            same(a, b, 1e-3)
 
 
 def test_statistics_of_awkward_sizes():
@@ -653,6 +708,22 @@ def test_a_forked_child_has_threads_of_its_own():
         threads.run(done.append, 8)
         os._exit(0 if sorted(done) == list(range(8)) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_is_forked_in_a_job_has_the_usual_switch_interval():
+    threads.set_num_threads(2)
+    usual, children = sys.getswitchinterval(), []
+
+    def task(i):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if sys.getswitchinterval() == usual else 1)
+        children.append(child)
+
+    threads.run(task, 2)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
 
 
 def test_a_view_keeps_its_memory():

@@ -131,9 +131,9 @@ class Sequential(_Container):
     def _steps(self) -> Iterator[tuple[Layer, Pointwise | None]]:
         """One layer after the other, with the ReLU that follows where a layer does the work of that too.
 
-        Both keep what they would alone. A ReLU and a MaxPool after it change places: the maximum of what was
-        cut off is what is cut off of the maximum. So is the gradient, as it goes to that one pixel alone, and
-        the ReLU has a fraction of the pixels to look at and to keep.
+        Both keep what they would alone. But first a ReLU and a MaxPool after it change places: the maximum of
+        what was cut off is what is cut off of the maximum. So is the gradient, as it goes to that one pixel
+        alone, and the ReLU has a fraction of the pixels to look at and to keep.
         """
         layers = list(self)
         for i in range(len(layers) - 1):

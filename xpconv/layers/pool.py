@@ -83,7 +83,9 @@ class _MaxPool(_Pool):
         return runs_as(self, _MaxPool) and not self.return_indices
 
     def _commutes_with_bounds(self) -> bool:
-        return self._takes_bounds() and max(self.dilation) == 1  # with gaps a window may see no input
+        if type(self).backward is not _MaxPool.backward or max(self.dilation) > 1:
+            return False  # with gaps a window may see no input
+        return self._takes_bounds()
 
     def _forward(self, x: Array, bounds: Bounds = None) -> Any:
         xp = self._enter(x)

@@ -94,7 +94,7 @@ def input_grad(work: Work, grad: Array, weight: Array, dx: Array, window: Window
     row_bytes = w.shape[2] * g[0, 0].nbytes
     elements = c * g.shape[1] * _worth(row_bytes)
     channels = even(c, max(1, COLUMN_BYTES // (g.shape[1] * row_bytes)), threads.share(elements))
-    most = channels[0][1] * row_bytes
+    most = max(b - a for a, b in channels) * row_bytes
     rows = [block.rows for block in cut(1, g.shape[1], most, COLUMN_BYTES, 0)]
 
     def task(part: Part, i: int) -> None:
@@ -124,8 +124,8 @@ def _add_taps(do: Part, columns: Array, into: Array, window: Window) -> None:
         columns, axes = sums, axes - 1
     columns = columns.reshape(columns.shape[0], -1, *columns.shape[1 + axes :])
     for j, tap in enumerate(_part(window, slice(axes)).taps(spatial[:axes], output[:axes])):
-        target = into[ALL + tap.into]
-        do(np.add, target, columns[(*ALL, j, *tap.out)], target)
+        target, out = into[ALL + tap.into], (slice(None), j, *tap.out)
+        do(np.add, target, columns[out], target)
 
 
 def _part(window: Window, axes: slice) -> Window:

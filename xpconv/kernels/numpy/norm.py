@@ -124,7 +124,8 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
         return portable.statistics(xp, x)
     mean, squares = _narrow(_moments(x), x) / (x.size // x.shape[1])
     var = squares - mean**2
-    return (mean, var) if (mean**2 <= CLOSE**2 * var).all() else _centred_statistics(x)
+    exact = (mean**2 <= CLOSE**2 * var) & (var < np.inf)
+    return (mean, var) if exact.all() else _centred_statistics(x)
 
 
 @recorded
@@ -250,13 +251,15 @@ def normalize_batch(
     xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
 ) -> tuple[Array, Array, Array, Array]:
     """As `portable.normalize_batch`, in two passes: sums of x and of x², then `x · scale + shift`."""
-    if not narrow(x):
+    if narrow(x) or eps <= 0:
+        mean, var = statistics(xp, x)
+    else:
         y = _empty_like(x)
         found = _normalized(x, weight, bias, eps, bounds, y)
         if found[3, 0]:
             mean, var, inv_std = found[:3].copy()
             return y, mean, var, inv_std
-    mean, var = statistics(xp, x)
+        mean, var = _centred_statistics(x)
     inv_std = 1 / np.sqrt(var + eps)
     return batch_norm(xp, x, mean, inv_std, weight, bias, bounds), mean, var, inv_std
 
@@ -275,6 +278,8 @@ def _normalized(
     work(np.subtract, var, square, var)
     work(np.multiply, var, CLOSE**2, inv_std)
     work(np.less_equal, square, inv_std, square)
+    work(np.less, var, np.inf, exact)
+    work(np.minimum, square, exact, out=square)
     work(np.minimum.reduce, square, 0, None, exact[:1].reshape(()))
     work(np.maximum, var, 0.0, out=inv_std)
     work(np.add, inv_std, eps, inv_std)

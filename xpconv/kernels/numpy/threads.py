@@ -1,7 +1,8 @@
 """Work on all cores: a few long-lived threads over blocks of arrays, with BLAS at one thread inside.
 
 NumPy's loops and BLAS release the interpreter lock, so threads run at once as long as each call is long:
-give blocks of tens of microseconds at least. A sleeping thread takes as long to wake up.
+give blocks of tens of microseconds at least. A thread that finds the lock taken sleeps, and takes as long to
+wake up.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ ROWS, LOOKS = 128, 16000  # rows of looks at a signal, of 7 µs each
 SWITCH = 2e-5  # seconds that a thread sleeps before it asks for the interpreter lock again
 
 _inside = threading.local()  # .busy: this thread works on a block, and must not ask others for help
+_interval: float | None = None  # while threads share a job: what the switch interval is without
 
 
 def cores() -> int:
@@ -51,8 +53,22 @@ def count_from_environment() -> tuple[int, str]:
     return (int(first), openmp) if first.isdecimal() and int(first) else (cores(), "")
 
 
+def _shorten_interval() -> None:
+    """Have a thread that waits for the interpreter lock look again soon."""
+    global _interval
+    _interval = sys.getswitchinterval()
+    sys.setswitchinterval(min(SWITCH, _interval))
+
+
+def _restore_interval() -> None:
+    global _interval
+    if _interval is not None:
+        sys.setswitchinterval(_interval + 5e-7)  # it is cut off to microseconds
+        _interval = None
+
+
 def _wake_in_time() -> None:
-    """Have Linux wake this thread when it asked to be, and not up to 50 µs later."""
+    """Have Linux wake this thread when it asked to be, and not up to 50 µs later; from now on."""
     if sys.platform == "linux" and not getattr(_inside, "in_time", False):
         _inside.in_time = True
         set_timer_slack = 29
@@ -62,14 +78,15 @@ def _wake_in_time() -> None:
 class _Signal:
     """What a thread waits for until another sets it: awake for about a millisecond, then asleep.
 
+    Asleep from the start where there are more threads than cores.
+
     A sleeping thread takes as long to wake up as small kernels do. So it looks at a byte first, again and
     again, without the interpreter lock: `any` of an array that has the byte everywhere ends once that is set.
     The array has rows, and the last is of another byte, which is never set. So the thread looks on for some
     microseconds, in which the other lets go of the lock, and need not sleep because of that.
     """
 
-    def __init__(self, awake: bool) -> None:
-        self._awake = awake
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
         self._bytes = np.zeros(ROWS + 1, bool)
@@ -83,7 +100,7 @@ class _Signal:
 
     def wait(self) -> None:
         """Until it is set; then it is no longer."""
-        if self._awake:
+        if _pool.count <= _cores:
             np.logical_or.reduce(self._looks, axis=1, out=self._seen)
         self._lock.acquire()
         self._bytes[:-1] = False
@@ -92,10 +109,10 @@ class _Signal:
 class _Worker:
     """A thread that waits for a job, does it, and says so."""
 
-    def __init__(self, awake: bool) -> None:
+    def __init__(self) -> None:
         self._jobs: list[Callable[[], None]] = []  # one at most
         self._stopped = False
-        self._go, self._done = _Signal(awake), _Signal(awake)
+        self._go, self._done = _Signal(), _Signal()
         threading.Thread(target=self._loop, name="xpconv", daemon=True).start()
 
     def _loop(self) -> None:
@@ -158,11 +175,15 @@ class Pool:
             self._workers = []
             raise
         finally:
-            self._lock.release()
+            try:
+                _inside.busy = False
+                _restore_interval()
+            finally:
+                self._lock.release()
 
     def _share(self, task: Task, count: int, helpers: int) -> None:
         while len(self._workers) < helpers:
-            self._workers.append(_Worker(self.count <= cores()))
+            self._workers.append(_Worker())
         turns = deque(range(count))
         errors: list[BaseException] = []
 
@@ -178,7 +199,6 @@ class Pool:
                 turns.clear()
                 errors.append(error)
 
-        interval = sys.getswitchinterval()
         _wake_in_time()
         with one_blas_thread:
             workers = self._workers[:helpers]
@@ -186,18 +206,18 @@ class Pool:
                 # In the caller's context, which holds its numpy.errstate.
                 worker.start(functools.partial(copy_context().run, job))
             _inside.busy = True
-            sys.setswitchinterval(min(SWITCH, interval))
+            _shorten_interval()
             try:
                 job()
+                for worker in workers:
+                    worker.finish()
             finally:
-                sys.setswitchinterval(interval)
-                _inside.busy = False
-            for worker in workers:
-                worker.finish()
+                turns.clear()
         if errors:
             raise errors[0]
 
 
+_cores = cores()
 _pool = Pool(count_from_environment()[0])
 
 
@@ -224,6 +244,7 @@ def set_num_threads(count: int) -> None:
 def _after_fork() -> None:
     """Threads do not survive a fork: the child starts its own, and nobody else is at work."""
     global _pool, _blas_lock, _blas_users
+    _restore_interval()
     _pool = Pool(_pool.count)
     _inside.busy = False
     _blas_lock = threading.Lock()
