@@ -509,6 +509,14 @@ def test_matmul(m, k, n):
     same(engine.matmul(np, a, b), a @ b)
 
 
+def test_a_product_with_a_vector_does_not_warn():
+    """There OpenBLAS's flags are also of what is left in its buffer; the result says what there is to say."""
+    a = np.array([[np.inf, -np.inf], [1, 2]], "float32")
+    np.testing.assert_array_equal(engine.matmul(np, a, np.ones((2, 1), "float32")), [[np.nan], [3]])
+    with pytest.raises(RuntimeWarning, match="invalid"):
+        engine.matmul(np, a, np.ones((2, 2), "float32"))
+
+
 @pytest.mark.parametrize("size", [0, 1, 1000, 1 << 20])
 def test_blocks_cover_all_once(size):
     seen = np.zeros(size, int)
