@@ -81,8 +81,8 @@ _lock = threading.Lock()
 _chunks: list[Chunk] = []
 _numbers = itertools.count()
 _free: list[tuple[int, int, int, Chunk]] = []  # free places: size, chunk's number, start, chunk
-_watched: dict[int, weakref.ref[Any]] = {}
-_gone: deque[tuple[Chunk, int, int]] = deque()  # freed at any point, even while the lock is held
+_watched: dict[int, tuple[weakref.ref[Any], Chunk, int, int]] = {}  # arrays, and their places
+_gone: deque[weakref.ref[Any]] = deque()  # freed at any point, even while the lock is held
 _local = threading.local()
 _kept: weakref.WeakSet[Kept] = weakref.WeakSet()
 
@@ -97,13 +97,8 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     with _lock:
         chunk, start = _find(size)
     array: Array = np.ndarray(shape, dtype, chunk.memory, start)
-
-    def give_back(reference: weakref.ref[Any]) -> None:
-        del _watched[id(reference)]
-        _gone.append((chunk, start, size))
-
-    reference = weakref.ref(array, give_back)
-    _watched[id(reference)] = reference
+    reference = weakref.ref(array, _gone.append)  # no Python of ours, in which Ctrl-C would be lost
+    _watched[id(reference)] = reference, chunk, start, size
     return array
 
 
@@ -253,7 +248,7 @@ def _find(size: int) -> tuple[Chunk, int]:
 
 def _settle() -> None:
     while _gone:
-        chunk, start, size = _gone.popleft()
+        _, chunk, start, size = _watched.pop(id(_gone.popleft()))
         chunk.give_back(start, size)
 
 
