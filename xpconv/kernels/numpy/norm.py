@@ -229,6 +229,7 @@ def _scale(
     bounds: Bounds,
     y: Array,
 ) -> None:
+    """`x · scale + shift` into `y`, then cut off."""
     factors = work.scratch("factors", (2, mean.size), np.float64)
     scale, shift = factors
     work(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
@@ -276,7 +277,7 @@ def _normalized(
     work(np.divide, sums, x.size // x.shape[1], found[:2])
     work(np.multiply, mean, mean, square)
     work(np.subtract, var, square, var)
-    work(np.multiply, var, CLOSE**2, inv_std)
+    work(np.multiply, var, CLOSE**2, inv_std)  # for now
     work(np.less_equal, square, inv_std, square)
     work(np.less, var, np.inf, exact)
     work(np.minimum, square, exact, out=square)
