@@ -37,7 +37,7 @@ _exact = False
 def set_exact(exact: bool = True) -> None:
     """Choose among ways to convolve only such as round, and pass NaN on, like the definition.
 
-    Winograd's convolution, which large 3×3 ones on a CPU take otherwise, is off by up to 1e-5 of the largest
+    Winograd's convolution, which large 3×3 ones on a CPU take otherwise, is off by some 1e-5 of the largest
     output in float32, where the definition is off by 3e-7. There, and with few output channels, a NaN or an
     infinity also makes NaN of some pixels beside those that see it. For all threads.
 
