@@ -160,6 +160,8 @@ def test_pools_drawn(cuda, data):
     y, winner = portable.max_pool(xp, x, window, output)
     same(cuda.max_pool(xp, x, window, output), (y, winner), 0)
     same(cuda.max_pool(xp, x, window, output, winners=False), (y, None), 0)
+    cut_off = portable.clip(xp, y, -0.5, 0.75)
+    same(cuda.max_pool(xp, x, window, output, True, (-0.5, 0.75)), (cut_off, winner), 0)
     g = device(rng, y.shape, dtype, draw(st.integers(0, 2)))
     args = winner, x.shape, window
     same(cuda.max_pool_input_grad(xp, g, *args), portable.max_pool_input_grad(xp, g, *args), TOLERANCE[dtype])

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -403,6 +404,10 @@ def test_pools_drawn(data):
     np.testing.assert_array_equal(ours[1], winner)
     for way in (engine, portable):
         np.testing.assert_array_equal(way.max_pool(np, x, window, output, winners=False)[0], y)
+        for winners in (True, False):
+            cut_off, who = way.max_pool(np, x, window, output, winners, (-0.5, 0.75))
+            np.testing.assert_array_equal(cut_off, np.clip(y, -0.5, 0.75))
+            assert not winners or np.array_equal(who, winner)
     g = images(rng, y.shape, dtype, draw(st.booleans()))
     g, winner = turned(g), turned(winner)
     same(
@@ -436,6 +441,8 @@ def test_batch_normalisation(shape, layout, dtype, centre):
     for parameters in ((weight, bias), (None, None)):
         args = x, mean, inv_std, *parameters
         same(engine.batch_norm(np, *args), portable.batch_norm(np, *args))
+        ours, reference = (m.normalize_batch(np, x, *parameters, 1e-5) for m in (engine, portable))
+        same(ours, reference, TOLERANCE[dtype])
         for from_batch in (True, False):
             args = g, x, mean, inv_std, parameters[0], from_batch, True
             ours, reference = (m.batch_norm_backward(np, *args) for m in (engine, portable))
@@ -732,6 +739,16 @@ def test_a_child_that_is_forked_in_a_job_has_the_usual_switch_interval():
 
     threads.run(task, 2)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+
+
+def test_an_array_that_ends_before_its_place_is_known():
+    """As where Ctrl-C comes in the middle of `empty`: nothing but the place is lost."""
+    array = np.ones(1)
+    reference = weakref.ref(array, memory._gone.append)
+    del array
+    assert memory._gone[-1] is reference
+    assert memory.empty((1000, 100), "float32").shape == (1000, 100)
+    assert reference not in memory._gone
 
 
 def test_a_view_keeps_its_memory():

@@ -248,8 +248,10 @@ def _find(size: int) -> tuple[Chunk, int]:
 
 def _settle() -> None:
     while _gone:
-        _, chunk, start, size = _watched.pop(id(_gone.popleft()))
-        chunk.give_back(start, size)
+        place = _watched.pop(id(_gone.popleft()), None)
+        if place is not None:  # else Ctrl-C came before it was known, and it is lost
+            _, chunk, start, size = place
+            chunk.give_back(start, size)
 
 
 def _drop_unused() -> None:

@@ -119,20 +119,8 @@ def _channel_sums(work: Work, x: Array) -> Array:
 
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
-    """As `portable.statistics`: sums of x and of x², in one pass, where that is exact enough."""
-    if narrow(x):
-        return portable.statistics(xp, x)
-    mean, squares = _narrow(_moments(x), x) / (x.size // x.shape[1])
-    var = squares - mean**2
-    exact = (mean**2 <= CLOSE**2 * var) & (var < np.inf)
-    return (mean, var) if exact.all() else _centred_statistics(x)
-
-
-@recorded
-def _moments(work: Work, x: Array) -> Array:
-    """`Σ x` and `Σ x²` of rows."""
-    rows = rows_of(work, "x", x)
-    return _sums(work, rows, rows)
+    """As `portable.statistics`."""
+    return portable.statistics(xp, x) if narrow(x) else _centred_statistics(x)
 
 
 def _centred_statistics(x: Array) -> tuple[Array, Array]:
@@ -252,15 +240,13 @@ def normalize_batch(
     xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
 ) -> tuple[Array, Array, Array, Array]:
     """As `portable.normalize_batch`, in two passes: sums of x and of x², then `x · scale + shift`."""
-    if narrow(x) or eps <= 0:
-        mean, var = statistics(xp, x)
-    else:
+    if not narrow(x) and eps > 0:
         y = _empty_like(x)
         found = _normalized(x, weight, bias, eps, bounds, y)
         if found[3, 0]:
             mean, var, inv_std = found[:3].copy()
             return y, mean, var, inv_std
-        mean, var = _centred_statistics(x)
+    mean, var = statistics(xp, x)
     inv_std = 1 / np.sqrt(var + eps)
     return batch_norm(xp, x, mean, inv_std, weight, bias, bounds), mean, var, inv_std
 
