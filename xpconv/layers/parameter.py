@@ -12,7 +12,7 @@ class Parameter:
     """An array to be learned, and its gradient.
 
     `data` is the array, `grad` the sum of the gradients since the last `zero_grad` (None before the
-    first), `name` what the layer calls it.
+    first), `name` what the layer calls it, `requires_grad` whether it learns (False: it is frozen).
 
     Example:
         >>> import xpconv
@@ -20,12 +20,13 @@ class Parameter:
         Parameter('weight', shape=(2, 3), float32, numpy)
     """
 
-    __slots__ = ("data", "grad", "name")
+    __slots__ = ("data", "grad", "name", "requires_grad")
 
     def __init__(self, data: Array, name: str = "") -> None:
         self.data = data
         self.grad: Array | None = None
         self.name = name
+        self.requires_grad = True
 
     @property
     def shape(self) -> tuple[int, ...]:
