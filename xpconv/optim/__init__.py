@@ -9,20 +9,22 @@ from .adam import Adam, AdamW, NAdam, RAdam
 from .adaptive import Adagrad, RMSprop
 from .base import Optimizer
 from .clip import clip_grad_norm_, clip_grad_value_
+from .composed import ChainedScheduler, SequentialLR
 from .ema import ExponentialMovingAverage
 from .large_batch import LAMB, LARS, Lion
-from .scaler import GradScaler
-from .schedule import (
+from .one_cycle import OneCycleLR
+from .plateau import ReduceLROnPlateau
+from .rates import (
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
     ExponentialLR,
+    LambdaLR,
     LinearLR,
-    LRScheduler,
     MultiStepLR,
-    OneCycleLR,
-    ReduceLROnPlateau,
     StepLR,
 )
+from .scaler import GradScaler
+from .schedule import LRScheduler
 from .sgd import SGD
 
 __all__ = [
@@ -32,12 +34,14 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "ChainedScheduler",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "ExponentialLR",
     "ExponentialMovingAverage",
     "GradScaler",
     "LRScheduler",
+    "LambdaLR",
     "LinearLR",
     "Lion",
     "MultiStepLR",
@@ -47,6 +51,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "ReduceLROnPlateau",
+    "SequentialLR",
     "StepLR",
     "clip_grad_norm_",
     "clip_grad_value_",

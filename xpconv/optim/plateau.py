@@ -1,0 +1,112 @@
+"""A schedule that follows a metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..geometry import to_float, to_int
+from .base import Optimizer
+from .schedule import LRScheduler, each_group, groups_of
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """Times `factor` when a metric has not got better for more than `patience` steps.
+
+    Call `step(metric)` once an epoch, with a number on the host.
+
+    Args:
+        optimizer: whose `lr` to lower.
+        mode: `'min'` if smaller is better, `'max'` if larger.
+        factor: below 1.
+        patience: steps without progress that are borne.
+        threshold, threshold_mode: what counts as progress: better than the best by `threshold`, `'rel'`
+            (as a part of the best) or `'abs'`.
+        cooldown: steps after a reduction that do not count.
+        min_lr: floor; one, or one for each group.
+        eps: changes smaller than this are not made.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> optimizer = xpconv.SGD([xpconv.Parameter(np.zeros(1))], lr=1.0)
+        >>> schedule = xpconv.ReduceLROnPlateau(optimizer, patience=1)
+        >>> for metric in [5.0, 4.0, 4.0, 4.0]:
+        ...     schedule.step(metric)
+        >>> schedule.get_last_lr()
+        [0.1]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float | Sequence[float] = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        name = "ReduceLROnPlateau"
+        groups = groups_of(name, optimizer)
+        self.factor = to_float(f"{name}: factor", factor)
+        if self.factor >= 1:
+            raise ValueError(f"{name}: factor is {factor}, expected below 1")
+        if mode not in ("min", "max"):
+            raise ValueError(f"{name}: mode is {mode!r}, expected 'min' or 'max'")
+        if threshold_mode not in ("rel", "abs"):
+            raise ValueError(f"{name}: threshold_mode is {threshold_mode!r}, expected 'rel' or 'abs'")
+        self.min_lrs = each_group(f"{name}: min_lr", min_lr, len(groups))
+        if len(self.min_lrs) != len(groups):
+            raise ValueError(f"{name}: min_lr has {len(self.min_lrs)} values, expected {len(groups)}")
+        self.optimizer = optimizer
+        self.mode, self.threshold_mode = mode, threshold_mode
+        self.patience = to_int(f"{name}: patience", patience)
+        self.cooldown = to_int(f"{name}: cooldown", cooldown)
+        self.threshold = to_float(f"{name}: threshold", threshold)
+        self.eps = to_float(f"{name}: eps", eps)
+        self.best = math.inf if mode == "min" else -math.inf
+        self.num_bad_epochs = 0
+        self.cooldown_counter = 0
+        self.last_epoch = 0
+
+    def step(self, metrics: Any) -> None:  # type: ignore[override]  # PyTorch's signature
+        """Look at the metric of an epoch."""
+        try:
+            value = float(metrics)
+        except (TypeError, ValueError):
+            raise TypeError(f"ReduceLROnPlateau.step: metrics is {metrics!r}, expected a number") from None
+        self.last_epoch += 1
+        if self._better(value):
+            self.best, self.num_bad_epochs = value, 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            for group, floor in zip(self.optimizer.param_groups, self._floors(), strict=True):
+                new = max(group["lr"] * self.factor, floor)
+                if group["lr"] - new > self.eps:
+                    group["lr"] = new
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+
+    def _floors(self) -> list[float]:
+        """A `min_lr` for each group; groups added later have that of the others."""
+        groups = len(self.optimizer.param_groups)
+        if groups > len(self.min_lrs):
+            if len(set(self.min_lrs)) > 1:
+                raise ValueError(
+                    f"ReduceLROnPlateau.step: min_lr has {len(self.min_lrs)} values but there are {groups} "
+                    "groups now; make the schedule after add_param_group"
+                )
+            self.min_lrs = self.min_lrs[:1] * groups
+        return self.min_lrs
+
+    def _better(self, value: float) -> bool:
+        sign = 1 if self.mode == "min" else -1
+        if self.threshold_mode == "rel":
+            return sign * value < sign * self.best * (1 - sign * self.threshold)
+        return sign * value < sign * self.best - self.threshold
