@@ -203,7 +203,7 @@ from .optim import (
     clip_grad_norm_,
     clip_grad_value_,
 )
-from .random import manual_seed
+from .random import get_rng_state, manual_seed, set_rng_state
 
 __version__ = "0.1.0"
 
@@ -381,6 +381,7 @@ __all__ = [
     "free_memory",
     "get_backend",
     "get_num_threads",
+    "get_rng_state",
     "get_xp",
     "init",
     "is_exact",
@@ -390,6 +391,7 @@ __all__ = [
     "set_backend",
     "set_exact",
     "set_num_threads",
+    "set_rng_state",
     "use_backend",
 ]
 

@@ -5,10 +5,13 @@ All but the masks of dropout on a GPU, which its own generator draws there: see 
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from .backend import asarray, asnumpy, backend_of
 from .geometry import to_int
 
 RNG: TypeAlias = "np.random.Generator | int | None"
@@ -17,12 +20,31 @@ RNG: TypeAlias = "np.random.Generator | int | None"
 class Source:
     """A stream of random numbers: NumPy's `generator`, and on each device a counter that it has seeded.
 
-    `counters` holds them by the name of the array module; `kernels` makes and moves them.
+    `counters` holds them by the name of the array module; `kernels` makes and moves them. `pending` holds the
+    values of those that a state brought and no draw has used yet.
     """
 
     def __init__(self, generator: np.random.Generator) -> None:
         self.generator = generator
         self.counters: dict[str, Any] = {}
+        self.pending: dict[str, list[int]] = {}
+
+    def state(self) -> dict[str, Any]:
+        """What the next draws depend on; waits for a GPU that has drawn."""
+        counters = {name: [int(n) for n in asnumpy(counter)] for name, counter in self.counters.items()}
+        generator = copy.deepcopy(self.generator.bit_generator.state)
+        return {"generator": generator, "counters": {**copy.deepcopy(self.pending), **counters}}
+
+    def set_state(self, where: str, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` gave; `where` is what an error calls the caller."""
+        generator, counters = checked_state(where, state, self.generator)
+        self.generator.bit_generator.state = generator
+        for name, counter in list(self.counters.items()):
+            if name in counters:  # in place: a captured step reads it there
+                counter[...] = asarray(np.array(counters[name], "uint64"), backend=backend_of(counter).name)
+            else:
+                del self.counters[name]
+        self.pending = {name: values for name, values in counters.items() if name not in self.counters}
 
 
 _global: Source | None = None  # made when first asked for, as numpy.random is slow to import
@@ -41,6 +63,103 @@ def manual_seed(seed: int) -> None:
     """
     global _global
     _global = Source(np.random.default_rng(to_int("manual_seed: seed", seed, 0)))
+
+
+def get_rng_state(model: Any = None) -> dict[str, Any]:
+    """The state of the generator of `manual_seed`, and of dropout's counters on each GPU.
+
+    With it, the same draws come again: `set_rng_state(state)`, also in another process. It is made of dicts,
+    lists, strings and ints (of NumPy's usual generators), which JSON takes. Reading a counter waits for its
+    GPU.
+
+    Args:
+        model: a layer whose dropout layers with an `rng` of their own are included.
+
+    Returns:
+        `{"generator": …, "counters": …}`, and `"layers"`, by name, with a model.
+
+    Example:
+        >>> import xpconv
+        >>> xpconv.manual_seed(0)
+        >>> state = xpconv.get_rng_state()
+        >>> a = xpconv.Dense(2, 2)
+        >>> xpconv.set_rng_state(state)
+        >>> bool((xpconv.Dense(2, 2).weight.data == a.weight.data).all())
+        True
+    """
+    state = global_source().state()
+    if model is not None:
+        state["layers"] = {name: source.state() for name, source in _sources("get_rng_state", model).items()}
+    return state
+
+
+def set_rng_state(state: Mapping[str, Any], model: Any = None) -> None:
+    """Continue from what `get_rng_state` gave.
+
+    Args:
+        state: from `get_rng_state()`, or from `get_rng_state(model)`.
+        model: a layer like the one the state was taken with; its dropout layers continue as well.
+
+    Raises:
+        TypeError: `state` is no such mapping, or `model` no layer.
+        ValueError: the state is of another kind of generator, or of other dropout layers. Nothing has
+            changed.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> dropout, x = xpconv.Dropout(0.5, rng=0), np.ones(8)
+        >>> state = xpconv.get_rng_state(dropout)
+        >>> y = dropout(x)
+        >>> xpconv.set_rng_state(state, dropout)
+        >>> bool((dropout(x) == y).all())
+        True
+    """
+    where, whole = "set_rng_state", global_source()
+    checked_state(where, state, whole.generator)
+    sources = {} if model is None else _sources(where, model)
+    states = state.get("layers", {}) if model is not None else {}
+    if not isinstance(states, Mapping) or set(states) != set(sources):
+        raise ValueError(
+            f"{where}: state is of dropout layers {sorted(states)}, but those of the model with an rng of "
+            f"their own are {sorted(sources)}; take it with get_rng_state(model)"
+        )
+    for name, source in sources.items():
+        checked_state(f"{where}: layer {name}", states[name], source.generator)
+    whole.set_state(where, state)
+    for name, source in sources.items():
+        source.set_state(f"{where}: layer {name}", states[name])
+
+
+def checked_state(
+    where: str, state: Any, generator: np.random.Generator
+) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """The parts of a state of one source, if `generator` takes it."""
+    if not isinstance(state, Mapping) or not {"generator", "counters"} <= set(state):
+        raise TypeError(f"{where}: state is {_short(state)}, expected what xpconv.get_rng_state() gives")
+    own, given = generator.bit_generator, state["generator"]
+    kind = given.get("bit_generator") if isinstance(given, Mapping) else None
+    if kind != type(own).__name__:
+        raise ValueError(f"{where}: state is of a {kind} generator, but this one is a {type(own).__name__}")
+    try:
+        type(own)().state = given
+        counters = {
+            str(name): [to_int(where, n, 0) for n in values] for name, values in state["counters"].items()
+        }
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{where}: state is damaged ({error})") from error
+    return copy.deepcopy(given), counters
+
+
+def _sources(where: str, model: Any) -> dict[str, Source]:
+    """The sources that layers of a model have of their own, by the layers' names."""
+    if not hasattr(model, "named_layers"):
+        raise TypeError(f"{where}: model is {_short(model)}, expected a Layer")
+    found = {name: vars(layer).get("_source") for name, layer in model.named_layers()}
+    return {name: source for name, source in found.items() if isinstance(source, Source)}
+
+
+def _short(value: object) -> str:
+    return repr(value) if value is None or isinstance(value, int | str) else type(value).__name__
 
 
 def default_rng(rng: RNG = None) -> np.random.Generator:

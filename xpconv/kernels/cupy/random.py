@@ -17,9 +17,10 @@ def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Arra
     """As `portable.keep_mask`, but drawn on the device, with a key that the generator gives once."""
     state = source.counters.get(xp.__name__)
     if state is None:
-        key = source.generator.integers(1 << 63, size=2, dtype="uint64")
-        key[1] = 0
-        state = source.counters[xp.__name__] = xp.asarray(key)
+        key = source.pending.pop(xp.__name__, None)
+        if key is None:
+            key = [int(source.generator.integers(1 << 63, size=2, dtype="uint64")[0]), 0]
+        state = source.counters[xp.__name__] = xp.asarray(key, dtype="uint64")
     hold(state)
     mask = xp.empty(shape, dtype=bool)
     fours = -(-prod(shape) // 4)
