@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ContextDecorator, suppress
@@ -31,6 +32,7 @@ PRODUCTS = 8  # multiplications in a matrix product that take as long as one ele
 
 ROWS, LOOKS = 128, 16000  # rows of looks at a signal, of 7 µs each
 SWITCH = 2e-5  # seconds that a thread sleeps before it asks for the interpreter lock again
+RETRY = 1.0  # seconds after which a thread that could not be started is tried again
 
 _inside = threading.local()  # .busy: this thread works on a block, and must not ask others for help
 _interval: float | None = None  # while threads share a job: what the switch interval is without
@@ -150,17 +152,19 @@ class Pool:
         self.count = count
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
+        self._no_thread_before = -math.inf  # the system has refused one: not to be asked again until then
 
     def run(self, task: Task, count: int, share: bool) -> None:
         """`task(i)` for every i below `count`, in any order; the first error comes back.
 
-        From inside a task, or while another caller has the threads, it runs right here.
+        From inside a task, while another caller has the threads, or where the system starts none, it runs
+        right here.
         """
         if getattr(_inside, "busy", False):
             for i in range(count):
                 task(i)
             return
-        helpers = min(count, self.count) - 1 if share else 0
+        helpers = min(count, self.count) - 1 if share and not sys.is_finalizing() else 0
         if helpers < 1 or not self._lock.acquire(blocking=False):
             with one_blas_thread:
                 for i in range(count):
@@ -181,9 +185,22 @@ class Pool:
             finally:
                 self._lock.release()
 
+    def _add_workers(self, wanted: int) -> None:
+        """Have so many, or as many as the system allows.
+
+        It refuses a thread where a container or a user has as many as it may (a limit on processes), and
+        while the interpreter shuts down. Calls work with the threads that there are.
+        """
+        if len(self._workers) >= wanted or time.monotonic() < self._no_thread_before:
+            return
+        try:
+            while len(self._workers) < wanted:
+                self._workers.append(_Worker())
+        except RuntimeError:  # "can't start new thread"
+            self._no_thread_before = time.monotonic() + RETRY
+
     def _share(self, task: Task, count: int, helpers: int) -> None:
-        while len(self._workers) < helpers:
-            self._workers.append(_Worker())
+        self._add_workers(helpers)
         turns = deque(range(count))
         errors: list[BaseException] = []
 
