@@ -54,7 +54,8 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
     host, matrix products other than those of the layers, LARS and LAMB, inputs of other shapes, and whatever
     Python does beside: it runs while recording only. Mode (`train`, `eval`) and settings of layers are those
     at the recording. Nobody else may use the model from another stream while the graph runs. After
-    `model.to`, or a new optimizer, which put the parameters elsewhere, capture it anew.
+    `model.to`, or a new optimizer, which put the parameters elsewhere, and after freezing or thawing, capture
+    it anew.
 
     On NumPy there is no graph: the same steps run one by one, warm-up included, so that one script gives the
     same on both.
@@ -67,7 +68,7 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
     Raises:
         ValueError: no examples, or `warmup` below 1.
         RuntimeError: `step` does something that a graph cannot hold; the cause is chained. At a call,
-            parameters or buffers are other arrays than in the recording.
+            parameters or buffers are other arrays than in the recording, or one was frozen or thawed.
         ShapeError, DTypeError: at a call, inputs unlike the examples.
 
     Example:
@@ -176,6 +177,12 @@ class _Captured(_Plain):
         given = self._checked(inputs)
         for layer, owner, name, array in self._seen:
             if getattr(owner, name) is not array:
+                if name == "requires_grad":
+                    done = "frozen" if array else "thawed"
+                    raise RuntimeError(
+                        f"capture: parameter {owner.name} of {type(layer).__name__} was {done} since the "
+                        "recording; capture the step again"
+                    )
                 what = f"parameter {owner.name}" if name == "data" else name
                 raise RuntimeError(
                     f"capture: {what} of {type(layer).__name__} is another array than in the recording, "
@@ -206,10 +213,11 @@ class _Captured(_Plain):
 
 
 def _arrays(layer: Layer) -> Iterator[tuple[Any, str]]:
-    """A layer's own arrays, each as an object and the name of its attribute."""
+    """The arrays and flags that a recording holds of a layer, each as an object and an attribute's name."""
     for value in vars(layer).values():
         if isinstance(value, Parameter):
             yield value, "data"
+            yield value, "requires_grad"
     for name in layer.buffer_names:
         yield layer, name
 

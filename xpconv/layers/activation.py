@@ -114,9 +114,10 @@ class PReLU(Layer):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, x = self.recall(grad_output)
-        slopes = ops.leaky_relu_backward_slope(xp, grad_output, x)
-        total = channel_sum(xp, slopes) if self.num_parameters > 1 else slopes.sum().reshape(1)
-        self.weight.accumulate(total)
+        if self.weight.requires_grad:
+            slopes = ops.leaky_relu_backward_slope(xp, grad_output, x)
+            total = channel_sum(xp, slopes) if self.num_parameters > 1 else slopes.sum().reshape(1)
+            self.weight.accumulate(total)
         return ops.leaky_relu_backward(xp, grad_output, x, self._slope(x)) if input_grad else None
 
     def _slope(self, x: Array) -> Array:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from traceback import clear_frames
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating, use_backend
 from ..errors import BackendError, LayerError, OutOfMemoryError, StateDictError
+from ..geometry import to_bool
 from .checks import Checks
 from .memory import called, next_serial
 from .parameter import Parameter as Parameter
 from .parameter import check_floating
+from .parameter import learns as learns
 from .parameter import new_parameter as new_parameter
 from .state import LoadResult, read_safetensors, untorched
 
@@ -26,8 +28,8 @@ class Layer(Checks):
 
     - `forward(x)` ends with `return self.keep(y, …)`, giving `keep` what backward will need;
     - `backward(grad_output, input_grad=True)` begins with `… = self.recall(grad_output)`, hands each
-      parameter its gradient with `accumulate`, and returns the gradient with respect to `x`
-      (None without `input_grad`).
+      parameter its gradient with `accumulate` (which a frozen one ignores; `if self.weight.requires_grad:`
+      before it spares the work), and returns the gradient with respect to `x` (None without `input_grad`).
 
     Attributes that are `Parameter`s or `Layer`s are found by themselves; arrays that belong to the
     state but are not learned are listed in `buffer_names`.
@@ -50,6 +52,7 @@ class Layer(Checks):
     training: bool = True
     buffer_names: ClassVar[tuple[str, ...]] = ()
     lazy: ClassVar[bool] = False  # whether its first forward makes its parameters
+    _thawed_mode: bool | None = None  # of a layer kept in inference mode: its `training` once it learns
     listed: ClassVar[tuple[str, ...]] = ()  # attributes of several layers that `children` itself adds
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -137,6 +140,26 @@ class Layer(Checks):
         told.passes(self, {})
         return told
 
+    def _back_through(
+        self, steps: Sequence[tuple[Layer, Layer | None]], start: int, grad: Array, input_grad: bool
+    ) -> Array | None:
+        """Backward through children that ran one after the other since `start`, each with its ReLU or None.
+
+        Without `input_grad` it stops at the first one that learns, and what those before it kept is dropped.
+        """
+        last = 0  # the last one to go through, on the way back
+        if not input_grad:
+            last = next((i for i, (layer, _) in enumerate(steps) if layer._learns()), len(steps))
+        passed: Array | None = grad
+        with self._undone_since(start):
+            for i in reversed(range(last, len(steps))):
+                layer, clip = steps[i]
+                passed = layer._back(passed, input_grad or i > last, clip)
+        for step in steps[:last]:
+            for layer in filter(None, step):
+                layer._forget_since(start)
+        return passed if input_grad else None
+
     @contextmanager
     def _undone_since(self, start: int) -> Iterator[None]:
         """For a backward through children: where it fails, all that they kept since `start` is dropped."""
@@ -205,6 +228,10 @@ class Layer(Checks):
                 )
         return [parameter for _, parameter in self.named_parameters()]
 
+    def _learns(self) -> bool:
+        """Whether any parameter here or below is to get a gradient."""
+        return any(parameter.requires_grad for _, parameter in self.named_parameters())
+
     def _walk(self, prefix: str) -> Iterator[tuple[str, Layer]]:
         yield prefix, self
         for name, child in self.children().items():
@@ -218,9 +245,15 @@ class Layer(Checks):
     # --- modes -------------------------------------------------------------------------------------
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Set training mode here and below: dropout drops, BatchNorm takes the batch's statistics."""
+        """Set training mode here and below: dropout drops, BatchNorm takes the batch's statistics.
+
+        Layers frozen by `requires_grad_(False, eval=True)` stay in inference mode until they learn again.
+        """
         for _, layer in self.named_layers():
-            layer.training = mode
+            if layer._thawed_mode is None:
+                layer.training = mode
+            else:
+                layer._thawed_mode = mode
         if mode:
             self._make_writable()
         return self
@@ -229,10 +262,66 @@ class Layer(Checks):
         """Set inference mode here and below; use `no_grad` as well to keep nothing for backward."""
         return self.train(False)
 
-    def zero_grad(self) -> None:
-        """Set every parameter's gradient back to None."""
+    def requires_grad_(self: Self, requires_grad: bool = True, *, eval: bool = False) -> Self:
+        """Freeze (False) or thaw (True) all parameters here and below; returns the layer.
+
+        For a frozen parameter no gradient is computed, `backward(…, input_grad=False)` stops above the layers
+        below which nothing learns, and optimizers and gradient clipping pass over it. It may be frozen and
+        thawed at any time, with an optimizer at work; `parameters()` and the state dict still have it.
+
+        As in PyTorch this leaves the mode alone: in training, a frozen BatchNorm still takes the batch's
+        statistics and moves its running ones. With `eval=True` the layers also go to inference mode, dropout
+        included, and stay there whatever `train()` of the model says, until `requires_grad_(True)` gives them
+        the mode that they would have by then.
+
+        Raises:
+            TypeError: a flag that is not True or False.
+            ValueError: `eval=True` without freezing.
+
+        Example:
+            >>> import xpconv
+            >>> model = xpconv.models.resnet18(num_classes=7)
+            >>> _ = model.requires_grad_(False, eval=True)  # the backbone: extracts features as it is
+            >>> _ = list(model)[-1].requires_grad_()  # the head learns
+            >>> [name for name, p in model.named_parameters() if p.requires_grad]
+            ['fc.weight', 'fc.bias']
+            >>> model.train()[1].training
+            False
+        """
+        where = f"{type(self).__name__}.requires_grad_"
+        to_bool(f"{where}: requires_grad", requires_grad)
+        if to_bool(f"{where}: eval", eval) and requires_grad:
+            raise ValueError(f"{where}: eval=True is for frozen layers: requires_grad_(False, eval=True)")
         for _, parameter in self.named_parameters():
-            parameter.grad = None
+            parameter.requires_grad = requires_grad
+        for _, layer in self.named_layers():
+            layer._set_frozen(not requires_grad, eval)
+        return self
+
+    def _set_frozen(self, frozen: bool, eval: bool) -> None:
+        """What freezing or thawing does to this layer itself, beside its parameters."""
+        if self.lazy:
+            self._frozen_later = frozen
+        if eval and self._thawed_mode is None:
+            self._thawed_mode, self.training = self.training, False
+        elif not frozen and self._thawed_mode is not None:
+            self.training, self._thawed_mode = self._thawed_mode, None
+
+    def _take_flags(self) -> None:
+        """Where a lazy layer has made its parameters: freeze them, if it was frozen before."""
+        if vars(self).pop("_frozen_later", False):
+            for value in vars(self).values():
+                if isinstance(value, Parameter):
+                    value.requires_grad = False
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set every parameter's gradient back to None; without `set_to_none` fill those there are with 0."""
+        to_bool(f"{type(self).__name__}.zero_grad: set_to_none", set_to_none)
+        for _, parameter in self.named_parameters():
+            if set_to_none or parameter.grad is None:
+                parameter.grad = None
+            else:
+                parameter.grad[...] = 0
 
     # --- state -------------------------------------------------------------------------------------
 
@@ -356,8 +445,9 @@ class Layer(Checks):
 
         self.forget()
         for _, parameter in self.named_parameters():
+            grad, parameter.grad = parameter.grad, None
             parameter.data = move(parameter.data)
-            parameter.grad = None if parameter.grad is None else move(parameter.grad)
+            parameter.grad = None if grad is None else move(grad)
         for _, layer in self.named_layers():
             for name in layer.buffer_names:
                 if getattr(layer, name) is not None:

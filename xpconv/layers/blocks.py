@@ -88,11 +88,12 @@ class SqueezeExcitation(Layer):
         dx = grad · s + dmean / (H·W), dmean from ds = Σ_pixels grad · x, back through the path.
         """
         start, x, scale = self.recall(grad_output)
-        grad: Array | None = (grad_output * x).sum(axis=-1, keepdims=True).sum(axis=-2, keepdims=True)
-        with self._undone_since(start):
-            for layer in reversed(self._path()):
-                grad = layer._back(grad, input_grad or layer is not self.fc1)
-        if not input_grad or grad is None:
+        path = [(layer, None) for layer in self._path()]
+        ds: Array = None  # nobody needs it where nothing learns
+        if input_grad or self._learns():
+            ds = (grad_output * x).sum(axis=-1, keepdims=True).sum(axis=-2, keepdims=True)
+        grad = self._back_through(path, start, ds, input_grad)
+        if grad is None:
             return None
         dx = grad_output * scale
         dx += grad / (x.shape[-2] * x.shape[-1])

@@ -110,23 +110,10 @@ class Sequential(_Container):
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         """The chain rule: each layer's gradient goes to the one before it.
 
-        Without `input_grad` it stops at the first layer that has parameters.
+        Without `input_grad` it stops at the first layer that learns.
         """
         start, steps = self.recall(grad_output)
-        last = 0  # the last one to go through, on the way back
-        if not input_grad:
-            last = next(
-                (i for i, (layer, _) in enumerate(steps) if any(layer.named_parameters())), len(steps)
-            )
-        grad: Array | None = grad_output
-        with self._undone_since(start):
-            for i in reversed(range(last, len(steps))):
-                layer, clip = steps[i]
-                grad = layer._back(grad, input_grad or i > last, clip)
-        for step in steps[:last]:
-            for layer in filter(None, step):
-                layer._forget_since(start)
-        return grad if input_grad else None
+        return self._back_through(steps, start, grad_output, input_grad)
 
     def _steps(self) -> Iterator[tuple[Layer, Pointwise | None]]:
         """One layer after the other, with the ReLU that follows where a layer does the work of that too.

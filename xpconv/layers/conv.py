@@ -13,7 +13,7 @@ from ..ops import conv as ops
 from ..ops.activation import hardtanh_backward
 from ..ops.padding import MODES, pad, pad_backward
 from ..random import RNG, default_rng
-from .base import Layer, Parameter, arguments, new_parameter, runs_as
+from .base import Layer, Parameter, arguments, learns, new_parameter, runs_as
 
 ALGORITHMS = ("auto", "direct", "winograd")
 IntOrTuple = int | tuple[int, ...]
@@ -169,18 +169,23 @@ class _Conv(_ConvNd):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, images, batched, y = self.recall(grad_output)
+        window, groups, weight = self._window, self.groups, self.weight
+        if not (input_grad or weight.requires_grad or learns(self.bias)):
+            return None
         grad = grad_output if batched else grad_output[None]
         if self._bounds is not None:
             grad = hardtanh_backward(xp, grad, y, *self._bounds)
-        window, groups, weight = self._window, self.groups, self.weight
-        padded = self._pad(xp, images)
-        dw = ops.conv_backward_weight(xp, grad, padded, weight.shape, window, groups, self.algorithm)
-        weight.accumulate(dw)
-        if self.bias is not None:
+        if weight.requires_grad:
+            padded = self._pad(xp, images)
+            dw = ops.conv_backward_weight(xp, grad, padded, weight.shape, window, groups, self.algorithm)
+            weight.accumulate(dw)
+        if learns(self.bias):
             self.bias.accumulate(ops.channel_sum(xp, grad))
         if not input_grad:
             return None
-        grad = ops.conv_backward_input(xp, grad, weight.data, padded.shape, window, groups, self.algorithm)
+        sizes = [lo + n + hi for n, (lo, hi) in zip(images.shape[2:], self._border, strict=True)]
+        shape = (*images.shape[:2], *sizes)
+        grad = ops.conv_backward_input(xp, grad, weight.data, shape, window, groups, self.algorithm)
         grad = pad_backward(xp, grad, self._border, self.padding_mode)
         return grad if batched else grad[0]
 

@@ -57,6 +57,7 @@ class _LazyConv(_Conv):
             with use_backend(backend):
                 self._set_parameters(in_channels, bias, dtype, rng)
         del self._later
+        self._take_flags()
         self.__class__ = self.becomes  # type: ignore[assignment]
 
     def extra_repr(self) -> str:

@@ -150,8 +150,8 @@ class SeparableConv2d(Layer):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         (start,) = self.recall(grad_output)
-        with self._undone_since(start):
-            return self.depthwise._back(self.pointwise._back(grad_output, True), input_grad)
+        path = [(self.depthwise, None), (self.pointwise, None)]
+        return self._back_through(path, start, grad_output, input_grad)
 
     def extra_repr(self) -> str:
         first, last = self.depthwise, self.pointwise

@@ -10,7 +10,7 @@ from ..errors import ShapeError
 from ..geometry import Window, to_pairs, to_tuple
 from ..ops import conv as ops
 from ..random import RNG
-from .base import arguments
+from .base import arguments, learns
 from .conv import IntOrTuple, _ConvNd
 
 PadOrPairs = int | tuple[int, ...] | tuple[tuple[int, int], ...]
@@ -72,9 +72,10 @@ class _ConvTranspose(_ConvNd):
         xp, images, batched = self.recall(grad_output)
         grad = grad_output if batched else grad_output[None]
         window, groups, weight = self._window, self.groups, self.weight
-        dw = ops.conv_transpose_backward_weight(xp, grad, images, weight.shape, window, groups)
-        weight.accumulate(dw)
-        if self.bias is not None:
+        if weight.requires_grad:
+            dw = ops.conv_transpose_backward_weight(xp, grad, images, weight.shape, window, groups)
+            weight.accumulate(dw)
+        if learns(self.bias):
             self.bias.accumulate(ops.channel_sum(xp, grad))
         if not input_grad:
             return None

@@ -96,6 +96,8 @@ class Embedding(Layer):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> None:
         xp, indices = self.recall(grad_output)
+        if not self.weight.requires_grad:
+            return
         grad = grad_output.reshape(len(indices), self.embedding_dim)
         size = self.num_embeddings
         self.weight.accumulate(

@@ -10,7 +10,7 @@ from ..backend import backend_of, get_xp
 from ..ops import norm as ops
 from ..ops.conv import weight_for_inference
 from .activation import bounds_of
-from .base import Layer, Parameter, runs_as
+from .base import Layer, Parameter, learns, runs_as
 from .containers import Sequential
 from .conv import _Conv, _ConvNd
 from .conv_separable import SeparableConv2d
@@ -120,5 +120,7 @@ def _fold(layer: _ConvNd | Dense, norm: _BatchNorm) -> None:
         wide = wide * scale.reshape(-1, *(1,) * (wide.ndim - 1))
     if bias is not None:
         shift = shift + scale * bias.data
-    layer.weight = Parameter(wide.astype(dtype), "weight")
-    layer.bias = Parameter(shift.astype(dtype), "bias")
+    scales = any(map(learns, (layer.weight, norm.weight)))  # what several made is frozen if all of them were
+    shifts = any(map(learns, (bias, norm.bias))) if (bias, norm.bias) != (None, None) else scales
+    layer.weight = Parameter(wide.astype(dtype), "weight", requires_grad=scales)
+    layer.bias = Parameter(shift.astype(dtype), "bias", requires_grad=shifts)

@@ -10,6 +10,7 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..ops import norm as ops
 from ..ops.conv import channel_sum, channelwise
+from .base import learns
 from .norm import ChannelNorm
 
 
@@ -80,13 +81,14 @@ class _InstanceNorm(ChannelNorm):
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, x_hat, inv_std, axes = self.recall(grad_output)
         grad = grad_output.reshape(x_hat.shape)  # one image is a batch of one
-        if self.bias is not None:
+        if learns(self.bias):
             self.bias.accumulate(channel_sum(xp, grad))
-        if self.weight is not None:
+        if learns(self.weight):
             self.weight.accumulate(channel_sum(xp, grad * x_hat))
-            grad = grad * channelwise(self.weight.data, grad.ndim)
         if not input_grad:
             return None
+        if self.weight is not None:
+            grad = grad * channelwise(self.weight.data, grad.ndim)
         if axes is None:
             dx = grad * inv_std
         else:

@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..geometry import to_float, to_int
 from ..ops import norm as ops
 from ..ops.conv import channel_sum, channelwise
-from .base import Layer, Parameter, arguments, new_parameter
+from .base import Layer, Parameter, arguments, learns, new_parameter
 
 
 class _TrailingNorm(Layer):
@@ -52,14 +52,16 @@ class _TrailingNorm(Layer):
             y += self.bias.data
         return y
 
-    def _affine_backward(self, grad: Array, x_hat: Array, leading: tuple[int, ...]) -> Array:
-        """Gradient with respect to `x̂`: `grad · weight`; those of the parameters sum over `leading` axes."""
-        if self.weight is None:
-            return grad
-        self.weight.accumulate(ops.sum_over(grad * x_hat, leading))
-        if self.bias is not None:
+    def _accumulate(self, grad: Array, x_hat: Array, leading: tuple[int, ...]) -> None:
+        """The gradients of the parameters: sums over `leading` axes."""
+        if learns(self.weight):
+            self.weight.accumulate(ops.sum_over(grad * x_hat, leading))
+        if learns(self.bias):
             self.bias.accumulate(ops.sum_over(grad, leading))
-        return grad * self.weight.data
+
+    def _normalized_grad(self, grad: Array) -> Array:
+        """The gradient with respect to `x̂`: `grad · weight`."""
+        return grad if self.weight is None else grad * self.weight.data
 
 
 class LayerNorm(_TrailingNorm):
@@ -110,8 +112,10 @@ class LayerNorm(_TrailingNorm):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, x_hat, inv_std, axes = self.recall(grad_output)
-        grad = self._affine_backward(grad_output, x_hat, tuple(range(axes[0])))
-        return ops.normalize_backward(xp, grad, x_hat, inv_std, axes) if input_grad else None
+        self._accumulate(grad_output, x_hat, tuple(range(axes[0])))
+        if not input_grad:
+            return None
+        return ops.normalize_backward(xp, self._normalized_grad(grad_output), x_hat, inv_std, axes)
 
     def extra_repr(self) -> str:
         affine = (self.elementwise_affine, True)
@@ -168,8 +172,10 @@ class RMSNorm(_TrailingNorm):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, x_hat, inv_rms, axes = self.recall(grad_output)
-        grad = self._affine_backward(grad_output, x_hat, tuple(range(axes[0])))
-        return ops.rms_normalize_backward(xp, grad, x_hat, inv_rms, axes) if input_grad else None
+        self._accumulate(grad_output, x_hat, tuple(range(axes[0])))
+        if not input_grad:
+            return None
+        return ops.rms_normalize_backward(xp, self._normalized_grad(grad_output), x_hat, inv_rms, axes)
 
     def extra_repr(self) -> str:
         affine = (self.elementwise_affine, True)
@@ -254,13 +260,14 @@ class GroupNorm(Layer):
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, x_hat, inv_std = self.recall(grad_output)
         grad = grad_output
-        if self.weight is not None:
+        if learns(self.weight):
             self.weight.accumulate(channel_sum(xp, grad * x_hat))
-            grad = grad * channelwise(self.weight.data, grad.ndim)
-        if self.bias is not None:
-            self.bias.accumulate(channel_sum(xp, grad_output))
+        if learns(self.bias):
+            self.bias.accumulate(channel_sum(xp, grad))
         if not input_grad:
             return None
+        if self.weight is not None:
+            grad = grad * channelwise(self.weight.data, grad.ndim)
         groups = (*inv_std.shape[:2], prod(grad.shape[1:]) // self.num_groups)
         dx = ops.normalize_backward(xp, grad.reshape(groups), x_hat.reshape(groups), inv_std, (2,))
         return dx.reshape(grad.shape)

@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..geometry import to_int
 from ..ops import linear as ops
 from ..random import RNG, default_rng
-from .base import Layer, Parameter, arguments, new_parameter
+from .base import Layer, Parameter, arguments, learns, new_parameter
 
 
 class Dense(Layer):
@@ -71,8 +71,9 @@ class Dense(Layer):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, x = self.recall(grad_output)
-        self.weight.accumulate(ops.linear_backward_weight(xp, grad_output, x))
-        if self.bias is not None:
+        if self.weight.requires_grad:
+            self.weight.accumulate(ops.linear_backward_weight(xp, grad_output, x))
+        if learns(self.bias):
             self.bias.accumulate(ops.linear_backward_bias(xp, grad_output))
         return ops.linear_backward_input(xp, grad_output, self.weight.data) if input_grad else None
 
@@ -146,8 +147,9 @@ class Bilinear(Layer):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> tuple[Array, Array] | None:
         xp, x1, x2 = self.recall(grad_output)
-        self.weight.accumulate(ops.bilinear_backward_weight(xp, grad_output, x1, x2))
-        if self.bias is not None:
+        if self.weight.requires_grad:
+            self.weight.accumulate(ops.bilinear_backward_weight(xp, grad_output, x1, x2))
+        if learns(self.bias):
             self.bias.accumulate(ops.linear_backward_bias(xp, grad_output))
         if not input_grad:
             return None

@@ -10,7 +10,7 @@ from ..geometry import to_float, to_int
 from ..ops import norm as ops
 from ..ops.conv import Bounds
 from .activation import bounds_of
-from .base import Layer, Parameter, arguments, new_parameter, runs_as
+from .base import Layer, Parameter, arguments, learns, new_parameter, runs_as
 
 
 class ChannelNorm(Layer):
@@ -116,12 +116,17 @@ class _BatchNorm(ChannelNorm):
     ) -> Array | None:
         xp, x, mean, inv_std, from_batch = self.recall(grad_output)
         weight = None if self.weight is None else self.weight.data
+        if not (learns(self.weight) or learns(self.bias)):
+            if not input_grad:
+                return None
+            if not from_batch:  # no sums are needed
+                return ops.batch_norm_backward_input(xp, grad_output, weight, inv_std, y, bounds)
         dx, dweight, dbias = ops.batch_norm_backward(
             xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad, y, bounds
         )
-        if self.weight is not None:
+        if learns(self.weight):
             self.weight.accumulate(dweight.astype(self.weight.dtype))
-        if self.bias is not None:
+        if learns(self.bias):
             self.bias.accumulate(dbias.astype(self.bias.dtype))
         return dx
 

@@ -30,6 +30,9 @@ def summary(model: Layer, input_shape: tuple[int, ...] | None) -> str:
     for name, layer, shape, size in rows:
         lines.append(f"{name:{widths[0]}} {layer:{widths[1]}}   {shape:{widths[2]}} {size:12,}")
     lines.append(f"{'total':{len(header) - 12}}{total:12,}")
+    frozen = sum(p.size for _, p in model.named_parameters() if not p.requires_grad)
+    if frozen:
+        lines.append(f"{'frozen':{len(header) - 12}}{frozen:12,}")
     return "\n".join(lines)
 
 
@@ -65,8 +68,10 @@ def _output_shapes(model: Layer, input_shape: tuple[int, ...]) -> dict[int, tupl
     try:
         for layer in layers:
             watch(layer)
+        for layer in layers:
+            layer.training = False
         with no_grad():
-            model.eval()(x)
+            model(x)
     except ShapeError as error:
         raise ShapeError(f"{whose}, that of one image, without the batch axis: {error}") from error
     finally:

@@ -47,7 +47,8 @@ class _LayerScale(Layer):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         (x,) = self.recall(grad_output)
-        self.layer_scale.accumulate((grad_output * x).sum(axis=(2, 3), keepdims=True).sum(axis=0))
+        if self.layer_scale.requires_grad:
+            self.layer_scale.accumulate((grad_output * x).sum(axis=(2, 3), keepdims=True).sum(axis=0))
         return grad_output * self.layer_scale.data if input_grad else None
 
 

@@ -85,6 +85,19 @@ def batch_norm_backward(
     return dx, dweight, dbias
 
 
+def batch_norm_backward_input(
+    xp: Any, grad: Array, weight: Array | None, inv_std: Array, y: Array | None = None, bounds: Bounds = None
+) -> Array:
+    """Of `batch_norm_backward` with given statistics `dx = weight · inv_std · grad` alone.
+
+    It is `batch_norm` of `grad` with mean and bias 0.
+    """
+    if bounds is not None:
+        grad = kernels.of(xp).clip_backward(xp, grad, y, *bounds)
+    dx: Array = kernels.of(xp).batch_norm(xp, grad, xp.zeros_like(inv_std), inv_std, weight, None, None)
+    return dx
+
+
 def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array, Array, Array]:
     """`x̂ = (x - mean) · inv_std` with `inv_std = 1/√(var + eps)`, and `mean`, `var` (biased), `inv_std`.
 

@@ -24,7 +24,7 @@ def clip_grad_norm_(
     used on the device, which nobody waits for.
 
     Args:
-        parameters: those whose gradients are clipped; the ones without a gradient are skipped.
+        parameters: those whose gradients are clipped; frozen ones and those without a gradient do not count.
         max_norm: the largest norm allowed.
         norm_type: p of the p-norm; `math.inf` for the largest element.
         error_if_nonfinite: raise where the norm is infinite or NaN; that waits for the device.
@@ -67,6 +67,8 @@ def clip_grad_norm_(
 def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: float) -> None:
     """Limit every element of the gradients to `[-clip_value, clip_value]`, as PyTorch's.
 
+    Frozen parameters are passed over.
+
     Example:
         >>> import numpy as np, xpconv
         >>> p = xpconv.Parameter(np.zeros(2))
@@ -83,4 +85,4 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
 
 def _grads(parameters: Parameter | Iterable[Parameter]) -> list[Any]:
     parameters = [parameters] if isinstance(parameters, Parameter) else list(parameters)
-    return [p.grad for p in parameters if p.grad is not None]
+    return [p.grad for p in parameters if p.grad is not None and p.requires_grad]

@@ -1,0 +1,135 @@
+"""What makes a `Parameter` read as an array: operators, indexing and NumPy's protocols."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..backend import Array, backend_of
+
+Binary = Callable[[Any, Any], Any]
+
+
+def _plain(value: Any) -> Any:
+    """The array of a parameter; all else as it is."""
+    return value.data if isinstance(value, ArrayLike) else value
+
+
+def _operators(function: Binary, in_place: Binary) -> tuple[Binary, Binary, Binary]:
+    """`p + other`, `other + p` and `p += other` for one arithmetic function."""
+
+    def left(self: Any, other: Any) -> Any:
+        return function(self.data, _plain(other))
+
+    def right(self: Any, other: Any) -> Any:
+        return function(_plain(other), self.data)
+
+    def assign(self: Any, other: Any) -> Any:
+        self._make_writable()
+        self.data = in_place(self.data, _plain(other))
+        return self
+
+    return left, right, assign
+
+
+def _left(function: Binary) -> Binary:
+    return _operators(function, function)[0]
+
+
+class ArrayLike:
+    """An object with an array `data`, which reads as that array; what it computes are plain arrays.
+
+    Equality, hash and truth stay the object's own: `p == q` asks whether they are the same parameter, so that
+    lists, sets and dicts of parameters work. `p += 1` and `p[0] = 1` change `data` in place.
+    """
+
+    __slots__ = ()
+    data: Array
+
+    def __getattr__(self, name: str) -> Any:
+        """The attribute of the array, such as `p.mean()` or `p.T`."""
+        if not name.startswith("_") and name not in ("data", "grad", "name", "requires_grad"):
+            try:
+                return getattr(self.data, name)
+            except AttributeError:
+                pass
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}, and neither has its array")
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.data)
+
+    def __contains__(self, value: object) -> bool:
+        return bool((self.data == _plain(value)).any())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.data[_plain(index)]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._make_writable()
+        self.data[_plain(index)] = _plain(value)
+
+    def _make_writable(self) -> None:
+        """Before `data` is changed in place."""
+
+    def __bool__(self) -> bool:
+        kind = type(self).__name__
+        raise ValueError(
+            f"{kind} has no truth value; ask `parameter is not None`, or of its array: parameter.any()"
+        )
+
+    def __float__(self) -> float:
+        return float(self.data.item())
+
+    def __int__(self) -> int:
+        return int(self.data.item())
+
+    def __neg__(self) -> Array:
+        return -self.data
+
+    def __pos__(self) -> Array:
+        return +self.data
+
+    def __abs__(self) -> Array:
+        return abs(self.data)
+
+    __add__, __radd__, __iadd__ = _operators(operator.add, operator.iadd)
+    __sub__, __rsub__, __isub__ = _operators(operator.sub, operator.isub)
+    __mul__, __rmul__, __imul__ = _operators(operator.mul, operator.imul)
+    __truediv__, __rtruediv__, __itruediv__ = _operators(operator.truediv, operator.itruediv)
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _operators(operator.floordiv, operator.ifloordiv)
+    __mod__, __rmod__, __imod__ = _operators(operator.mod, operator.imod)
+    __pow__, __rpow__, __ipow__ = _operators(operator.pow, operator.ipow)
+    __matmul__, __rmatmul__, __imatmul__ = _operators(operator.matmul, operator.matmul)
+    __divmod__, __rdivmod__, _ = _operators(divmod, divmod)
+    __lt__, __le__, __gt__, __ge__ = map(_left, (operator.lt, operator.le, operator.gt, operator.ge))
+    del _
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """For `np.asarray(p)`, which shares memory with `data` where NumPy holds it; else a TypeError."""
+        owner = backend_of(self.data)
+        if owner.name != "numpy":
+            raise TypeError(
+                f"{type(self).__name__}: its array is on {owner.name}, which NumPy's functions do not read; "
+                "copy it to the host with xpconv.asnumpy(parameter)"
+            )
+        return owner.xp.array(self.data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """NumPy's functions of elements, and `array * p`: as of the array."""
+        if "out" in kwargs:
+            for array in kwargs["out"]:
+                if isinstance(array, ArrayLike):
+                    array._make_writable()
+            kwargs["out"] = tuple(map(_plain, kwargs["out"]))
+        return getattr(ufunc, method)(*map(_plain, inputs), **kwargs)
+
+    @property
+    def __cupy_get_ndarray__(self) -> Callable[[], Array]:
+        """CuPy's protocol, for `array * p` and `cupy.exp(p)`; absent where NumPy holds the array."""
+        if backend_of(self.data).name == "numpy":
+            raise AttributeError("__cupy_get_ndarray__")
+        return lambda: self.data
