@@ -327,6 +327,11 @@ class ndarray:
         return types.SimpleNamespace(**{name: getattr(self._a.flags, name) for name in names})
 
     @property
+    def __cuda_array_interface__(self):
+        interface = self._a.__array_interface__
+        return {name: interface[name] for name in ("shape", "typestr", "data", "strides", "descr", "version")}
+
+    @property
     def base(self):  # the same object each time, as long as somebody has it
         if not isinstance(self._a.base, np.ndarray):
             return None

@@ -134,7 +134,7 @@ def test_state_goes_from_one_to_another(backend):
     scaler.step(optimizer)
     scaler.update()
     state = scaler.state_dict()
-    assert state == {"scale": 4.0, "good_steps": 1}
+    assert (state["scale"], state["_growth_tracker"]) == (4.0, 1)
     other = xpconv.GradScaler()
     other.load_state_dict(state)
     assert other.state_dict() == state
@@ -146,7 +146,11 @@ def test_state_goes_from_one_to_another(backend):
         (lambda: xpconv.GradScaler(0.0), ValueError, "GradScaler: init_scale is 0.0"),
         (lambda: xpconv.GradScaler(growth_factor=1), ValueError, "growth_factor 1 "),
         (lambda: xpconv.GradScaler(growth_interval=0), ValueError, "GradScaler: growth_interval"),
-        (lambda: xpconv.GradScaler().load_state_dict({}), ValueError, r"missing \['good_steps', 'scale'\]"),
+        (
+            lambda: xpconv.GradScaler().load_state_dict({}),
+            ValueError,
+            "missing .*'_growth_tracker', .*'scale'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, error, message):

@@ -14,7 +14,7 @@ from ..geometry import to_bool
 from .checks import Checks
 from .memory import called, next_serial
 from .parameter import Parameter as Parameter
-from .parameter import check_floating
+from .parameter import check_floating, writable
 from .parameter import learns as learns
 from .parameter import new_parameter as new_parameter
 from .state import LoadResult, read_safetensors, untorched
@@ -396,9 +396,25 @@ class Layer(Checks):
             own[key][...] = value
         return result
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, or from a file. In training a layer gets arrays of its own in place of memory maps."""
+        vars(self).update(state)
+        if self.training:
+            self._make_own_writable()
+
     def _make_writable(self) -> None:
-        for _, parameter in self.named_parameters():
-            parameter._make_writable()
+        for _, layer in self.named_layers():
+            layer._make_own_writable()
+
+    def _make_own_writable(self) -> None:
+        """Copy the arrays of this layer that are read-only."""
+        for value in list(vars(self).values()):
+            if isinstance(value, Parameter):
+                value._make_writable()
+        for name in self.buffer_names:
+            array = getattr(self, name, None)
+            if array is not None and writable(array) is not array:
+                setattr(self, name, writable(array))
 
     def _before_load(self, prefix: str, state: Mapping[str, Any]) -> None:
         """For layers whose parameters take their shapes from what is loaded."""

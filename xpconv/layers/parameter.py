@@ -79,6 +79,8 @@ class Parameter(ArrayLike):
         attributes, slots = state if isinstance(state, tuple) else (state, None)
         for name, value in {"requires_grad": True, **(attributes or {}), **(slots or {})}.items():
             super().__setattr__(name, value)
+        if self.grad is not None:
+            super().__setattr__("grad", writable(self.grad))  # further gradients are added in place
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -188,9 +190,10 @@ class Parameter(ArrayLike):
         return f"Parameter {self.name!r}" if self.name else "Parameter"
 
     def _make_writable(self) -> None:
-        """Copy `data` where a fused model made it read-only."""
-        if not getattr(self.data.flags, "writeable", True):
-            self.data = self.data.copy(order="K")
+        """Copy what is read-only: by a fused model, or as a file's memory map."""
+        self.data = writable(self.data)
+        if self.grad is not None:
+            self.grad = writable(self.grad)
 
     def __repr__(self) -> str:
         owner = backend_of(self.data).name
@@ -201,6 +204,14 @@ class Parameter(ArrayLike):
 def learns(parameter: Parameter | None) -> TypeGuard[Parameter]:
     """Whether there is a parameter to compute a gradient for."""
     return parameter is not None and parameter.requires_grad
+
+
+def writable(array: Array) -> Array:
+    """The array, or a copy if it is read-only, as joblib's memory maps are."""
+    if getattr(array.flags, "writeable", True):
+        return array
+    backend = backend_of(array)
+    return backend.asarray(backend.xp.array(array))
 
 
 def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, value: float = 0.0) -> Parameter:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from ..backend import Array
 from .base import Optimizer, Params, Run
+from .state import COMMON
 
 
 class Adam(Optimizer):
@@ -38,6 +39,9 @@ class Adam(Optimizer):
 
     decoupled: ClassVar[bool] = False
     kernel = "adam"
+    state_names = ("step", "exp_avg", "exp_avg_sq")
+    optional_names = ("max_exp_avg_sq",)
+    torch_settings: ClassVar[dict[str, Any]] = {**COMMON, "fused": None, "decoupled_weight_decay": False}
 
     def __init__(
         self,
@@ -57,15 +61,15 @@ class Adam(Optimizer):
     def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
         return (*group["betas"], group["eps"], self.decoupled)
 
-    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
-        return "mean", "square", "largest" if group["amsgrad"] else ""
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return "exp_avg", "exp_avg_sq", "max_exp_avg_sq" if group["amsgrad"] else ""
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group = self._backend.xp, run.group
         lr, (beta1, beta2) = group["lr"], group["betas"]
         m, v = self._averages(self._decayed(p, g, group, self.decoupled), run)
         if group["amsgrad"]:
-            largest = self._moment("largest", run)
+            largest = self._moment("max_exp_avg_sq", run)
             v = xp.maximum(largest, v, out=largest)
         size = math.sqrt(1 - beta2**run.step)  # √v̂ = √v / size: a factor of the whole, and of eps
         step = xp.sqrt(v, out=self._scratch("part", v))
@@ -96,6 +100,7 @@ class AdamW(Adam):
     """
 
     decoupled = True
+    torch_settings: ClassVar[dict[str, Any]] = {**Adam.torch_settings, "decoupled_weight_decay": True}
 
     def __init__(
         self,
@@ -138,6 +143,8 @@ class NAdam(Optimizer):
 
     by_element = False
     kernel = "nadam"
+    state_names = ("step", "mu_product", "exp_avg", "exp_avg_sq")
+    torch_settings: ClassVar[dict[str, Any]] = COMMON
 
     def __init__(
         self,
@@ -162,13 +169,11 @@ class NAdam(Optimizer):
             maximize=maximize,
         )
 
-        self._products: dict[int, float] = {}  # Π μ_i of each parameter, by its place in the buffers
-
     def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
         return (*group["betas"], group["eps"], group["decoupled_weight_decay"], group["momentum_decay"])
 
-    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
-        return "mean", "square", ""
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return "exp_avg", "exp_avg_sq", ""
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         group, t = run.group, run.step
@@ -176,10 +181,8 @@ class NAdam(Optimizer):
         g = self._decayed(p, g, group, group["decoupled_weight_decay"])
         m, v = self._averages(g, run)
         mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (i * group["momentum_decay"])) for i in (t, t + 1))
-        first = run.where.start
-        product = self._products.get(first, 1.0) * mu
-        for part in run.parts:
-            self._products[first + part.start] = product
+        product = self._products[run.first] * mu
+        self._products[run.first : run.first + len(run.parts)] = [product] * len(run.parts)
         root = self._backend.xp.sqrt(v)
         root /= math.sqrt(1 - beta2**t)
         root += group["eps"]
@@ -210,6 +213,8 @@ class RAdam(Optimizer):
     """
 
     kernel = "radam"
+    state_names = ("step", "exp_avg", "exp_avg_sq")
+    torch_settings: ClassVar[dict[str, Any]] = COMMON
 
     def __init__(
         self,
@@ -235,8 +240,8 @@ class RAdam(Optimizer):
     def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
         return (*group["betas"], group["eps"], group["decoupled_weight_decay"])
 
-    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
-        return "mean", "square", ""
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return "exp_avg", "exp_avg_sq", ""
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, t = self._backend.xp, run.group, run.step

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backend import Array
 from .base import Optimizer, Params, Run
+from .state import COMMON
 
 
 class RMSprop(Optimizer):
@@ -16,8 +17,9 @@ class RMSprop(Optimizer):
         v = α v + (1 - α) g²
         p = p - lr · g / (√v + eps)
 
-    `centered` takes the variance `v - ḡ²`, with ḡ the average of g, in place of v; `momentum` averages
-    the scaled gradients: `b = momentum · b + g / (√v + eps)`, `p = p - lr · b`.
+    `centered` takes the variance `v - ḡ²`, with ḡ the average of g, in place of v, or what v's rounding
+    would leave, if that is more (PyTorch: NaN where rounding makes it negative); `momentum` averages the
+    scaled gradients: `b = momentum · b + g / (√v + eps)`, `p = p - lr · b`.
 
     Args:
         params: parameters, or groups of them.
@@ -41,6 +43,10 @@ class RMSprop(Optimizer):
     not_negative = (*Optimizer.not_negative, "alpha")
 
     kernel = "rmsprop"
+    counted = False
+    state_names = ("step", "square_avg")
+    optional_names = ("momentum_buffer", "grad_avg")
+    torch_settings: ClassVar[dict[str, Any]] = COMMON
 
     def __init__(
         self,
@@ -66,27 +72,37 @@ class RMSprop(Optimizer):
         )
 
     def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
-        return group["alpha"], group["eps"], group["momentum"]
+        return group["alpha"], group["eps"], group["momentum"], self._rounding()
 
-    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
-        return "square", "mean" if group["centered"] else "", "momentum" if group["momentum"] else ""
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return (
+            "square_avg",
+            "grad_avg" if group["centered"] else "",
+            "momentum_buffer" if group["momentum"] else "",
+        )
+
+    def _rounding(self) -> float:
+        """Of the floats: a variance below this part of v is what rounding left, and may be negative."""
+        return float(self._backend.xp.finfo(self._data.dtype).eps)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, alpha = self._backend.xp, run.group, run.group["alpha"]
         g = self._decayed(p, g, group)
-        v = self._moment("square", run)
+        v = self._moment("square_avg", run)
         self._follow(v, alpha, g, g)
         step = self._scratch("step", v)
         if group["centered"]:
-            mean = self._moment("mean", run)
+            mean = self._moment("grad_avg", run)
             self._follow(mean, alpha, g)
             xp.multiply(mean, mean, out=step)
-            v = xp.subtract(v, step, out=step)
+            variance = xp.subtract(v, step, out=step)
+            least = xp.multiply(v, self._rounding(), out=self._scratch("part", v))
+            v = xp.maximum(variance, least, out=step)
         xp.sqrt(v, out=step)
         step += group["eps"]
         scaled = xp.divide(g, step, out=step)
         if group["momentum"]:
-            momentum = self._moment("momentum", run)
+            momentum = self._moment("momentum_buffer", run)
             momentum *= group["momentum"]
             momentum += scaled
             scaled = momentum
@@ -122,6 +138,9 @@ class Adagrad(Optimizer):
     not_negative = (*Optimizer.not_negative, "lr_decay", "initial_accumulator_value")
 
     kernel = "adagrad"
+    state_names = ("step", "sum")
+    starts_with_state = True
+    torch_settings: ClassVar[dict[str, Any]] = {"foreach": None, "differentiable": False, "fused": None}
 
     def __init__(
         self,
@@ -145,17 +164,23 @@ class Adagrad(Optimizer):
         )
 
     def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
-        return group["lr_decay"], group["initial_accumulator_value"], group["eps"]
+        return group["lr_decay"], group["eps"]
 
-    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
-        return ("square",)
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return ("sum",)
+
+    def _new_moment(self, name: str) -> Array:
+        v, start = super()._new_moment(name), 0
+        for group in self.param_groups:
+            stop = start + sum(parameter.size for parameter in group["params"])
+            v[start:stop] = group["initial_accumulator_value"]
+            start = stop
+        return v
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group = self._backend.xp, run.group
         g = self._decayed(p, g, group)
-        v = self._moment("square", run)
-        if run.step == 1:
-            v += group["initial_accumulator_value"]
+        v = self._moment("sum", run)
         step = self._scratch("step", v)
         v += xp.multiply(g, g, out=step)
         xp.sqrt(v, out=step)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby, pairwise
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 from .. import kernels
-from ..backend import Array, Backend, asarray, backend_of
-from ..errors import BackendError, DTypeError, ShapeError
-from ..geometry import to_float
+from ..backend import Array, asarray
+from ..geometry import to_bool, to_float
 from ..kernels import portable
 from ..kernels.graph import before_replay, capturing
 from ..layers.base import Parameter
+from .state import State
 
-NARROW = ("float16", "bfloat16")  # parameters of these have a float32 self, which is updated
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
+FLAGS = ("maximize", "amsgrad", "nesterov", "centered", "decoupled_weight_decay")
 
 
 class Run(NamedTuple):
@@ -30,12 +29,15 @@ class Run(NamedTuple):
     first: int  # the place of the first of them among all
 
 
-class Optimizer:
+class Optimizer(State):
     """Base of all optimizers.
 
     With `maximize` among its settings, a group goes up the gradient instead of down. Parameters of float16 or
     bfloat16, whose digits a small step would not reach, have a copy in float32 here that is updated; they get
-    its rounded values.
+    its rounded values. A frozen parameter (`requires_grad=False`) is treated as one without a gradient.
+
+    An optimizer may be pickled, or copied by `copy.deepcopy`, together with its model, in one call: then it
+    trains the copy, with the same numbers as the original.
 
     Args:
         params: parameters (`model.parameters()`), or a list of groups `{"params": …, "lr": …}`, each with
@@ -45,9 +47,10 @@ class Optimizer:
     Attributes:
         lr: the learning rate; `optimizer.lr = 0.01` sets that of every group.
         param_groups: the groups, with their settings: `optimizer.param_groups[0]["lr"]`.
+        defaults: the settings of a group that does not give its own.
 
     Raises:
-        ValueError: no parameters, or one twice.
+        ValueError: no parameters, one twice, or two that share memory.
         TypeError: something that is no `Parameter`, or parameters of different backends or dtypes.
     """
 
@@ -57,35 +60,67 @@ class Optimizer:
     kernel: ClassVar[str] = ""  # the name of a CUDA kernel that does what `_update` does
 
     def __init__(self, params: Params, **defaults: Any) -> None:
-        name = type(self).__name__
         items = self._listed(params)
         groups = items if items and isinstance(items[0], Mapping) else [{"params": items}]
-        self.param_groups: list[dict[str, Any]] = []
-        for group in groups:
-            if not isinstance(group, Mapping):
-                raise TypeError(f"{name}: params mixes groups and {group!r}; give one kind")
-            unknown = sorted(set(group) - {"params", *defaults})
-            if unknown:
-                raise ValueError(f"{name}: a group has {unknown}, expected some of {sorted(defaults)}")
-            if "params" not in group:
-                raise ValueError(f"{name}: a group has no 'params', got {group}")
-            members = group["params"]
-            members = [members] if isinstance(members, Parameter) else self._listed(members)
-            group = {**defaults, **group, "params": members}
-            self._check(group)
-            self.param_groups.append(group)
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = [self._new_group(group) for group in groups]
         self._params = [p for group in self.param_groups for p in group["params"]]
         self._steps = [0] * len(self._params)
-        self._counters: Array = None  # on a device: (params, 2), steps and what NAdam multiplies
-        self._flatten()
+        self._products = [1.0] * len(self._params)  # of NAdam's μ so far
+        self._counters: Array = None  # on a device: (params, 2), steps and products
+        self._moments: dict[str, Array] = {}
+        self._settings: dict[int, tuple[list[float], Array]] = {}  # of each group, on a device
+        self._flatten(self._layout_of(self._params))
 
-    def zero_grad(self) -> None:
-        """Set every gradient back to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set every gradient back to None, or with `set_to_none=False` fill it with zeros, in place."""
+        if set_to_none:
+            self._unscaled = None
         for parameter in self._params:
-            parameter.grad = None
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad[...] = 0
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Train further parameters, such as layers that are no longer frozen.
+
+        The others keep their moments and step counts. A captured step has to be captured again.
+
+        Args:
+            param_group: `{"params": …, "lr": …}`, as the constructor takes; what it does not give is as in
+                `defaults`.
+
+        Raises:
+            ValueError, TypeError: as from the constructor; then nothing has changed.
+
+        Example:
+            >>> import xpconv
+            >>> model = xpconv.Sequential(xpconv.Dense(4, 3), xpconv.Dense(3, 2))
+            >>> optimizer = xpconv.SGD(model[1].parameters(), lr=0.1)
+            >>> optimizer.add_param_group({"params": model[0].parameters(), "lr": 0.01})
+            >>> [group["lr"] for group in optimizer.param_groups]
+            [0.1, 0.01]
+        """
+        group = self._new_group(param_group)
+        self._adopt(f"{type(self).__name__}.add_param_group")
+        params = [*self._params, *group["params"]]
+        layout = self._layout_of(params)
+        masters, moments, size = self._data, self._moments, self._data.size
+        more = len(group["params"])
+        steps, products = self._progress()
+        self._steps, self._products, self._counters = steps + [0] * more, products + [1.0] * more, None
+        self.param_groups.append(group)
+        self._params = params
+        self._flatten(layout)
+        self._data[:size] = masters
+        self._moments = {}
+        for name, old in moments.items():
+            self._moments[name] = self._new_moment(name)
+            self._moments[name][:size] = old
 
     def step(self, skip: Array | None = None) -> None:
-        """Update every parameter that has a gradient.
+        """Update every parameter that has a gradient and is not frozen.
 
         Args:
             skip: a 0-d bool array: where it is true, nothing changes, and the step does not count. Reading it
@@ -95,35 +130,29 @@ class Optimizer:
             RuntimeError: none has, or the parameters were moved to another backend or dtype.
         """
         name = type(self).__name__
-        if all(p.grad is None for p in self._params):
+        present = self._present()
+        if not any(present):
+            if any(p.grad is not None for p in self._params):
+                raise RuntimeError(
+                    f"{name}.step: all parameters with a gradient are frozen (requires_grad=False)"
+                )
             raise RuntimeError(
                 f"{name}.step: no parameter has a gradient; call model.backward(criterion.backward()) first"
             )
-        self._adopt()
-        for run in list(self._runs()):
-            if self.kernel and self._run_kernel(run, skip):
-                continue
-            if skip is not None and bool(skip):
-                return
-            if capturing():
-                raise RuntimeError(
-                    f"{name}.step: in a captured step its settings would stay as they are now; take an "
-                    "optimizer that is a CUDA kernel, such as SGD or AdamW, or leave step() out of it"
-                )
-            if self.by_element:
-                kernels.of(self._backend.xp).in_blocks(
-                    self._backend.xp,
-                    partial(self._update_part, run),
-                    run.where.stop - run.where.start,
-                )
-            else:
-                self._update_part(run, slice(0, run.where.stop - run.where.start))
-        self._narrow()
-        stepped = [p.grad is not None for p in self._params]
+        self._check_changed()
+        with portable.underflow_ignored(self._backend.xp):
+            self._adopt(f"{name}.step", present)
+            self._gather(present)
+            for run in list(self._runs(present)):
+                if not self._run_kernel(run, skip) and not self._run_arrays(run, skip):
+                    return
+            self._narrow()
         if capturing():
-            before_replay(partial(self._prepare_replay, stepped))
+            before_replay(partial(self._prepare_replay, present))
         else:
-            self._count(stepped)
+            self._count(present)
+
+    # --- a step ----------------------------------------------------------------------------------------
 
     def _count(self, stepped: list[bool]) -> None:
         counts = [self._counts(group) for group in self.param_groups for _ in group["params"]]
@@ -136,21 +165,46 @@ class Optimizer:
             self._settings_on_device(group)
         self._count(stepped)
 
+    def _unscale(self, factor: Array, found: Array) -> None:
+        """Multiply the gradients by `factor`, in new arrays; an infinity or a NaN sets `found`."""
+        xp, present = self._backend.xp, self._present()
+        self._adopt(f"{type(self).__name__}.step", present)
+        flat = self._hand_out(present)
+        for run in self._runs(present):
+            grad = flat[run.where]
+            grad *= factor.astype(grad.dtype)
+            found |= ~xp.isfinite(grad).all()
+
     def _run_kernel(self, run: Run, skip: Array | None) -> bool:
-        """Update a run with one launch, where the device has a kernel."""
+        """Update a run with one launch, where the device has a kernel; whether it has."""
         kernel = kernels.of(self._backend.xp).update
-        if kernel is portable.update:
+        if kernel is portable.update or not self.kernel:
             return False
         if self._counters is None:
-            self._counters = self._backend.xp.ones((len(self._params), 2), dtype="float64")
-            self._counters[:, 0] = 0
+            self._counters = self._counts_on_device()
         counters = self._counters[run.first : run.first + len(run.parts)]
-        moments = [self._moment(m, run) if m else None for m in self._kernel_moments(run.group)]
+        moments = [self._moment(m, run) if m else None for m in self._moment_names(run.group)]
         done: bool = kernel(
             self._backend.xp, self.kernel, self._data[run.where], self._grad[run.where], moments,
             self._settings_on_device(run.group), counters, skip,
         )  # fmt: skip
         return done
+
+    def _run_arrays(self, run: Run, skip: Array | None) -> bool:
+        """Update a run in plain array code, unless `skip`; whether it did."""
+        if skip is not None and bool(skip):
+            return False
+        if capturing():
+            raise RuntimeError(
+                f"{type(self).__name__}.step: in a captured step its settings would stay as they are now; "
+                "take an optimizer that is a CUDA kernel, such as SGD or AdamW, or leave step() out of it"
+            )
+        size = run.where.stop - run.where.start
+        if self.by_element:
+            kernels.of(self._backend.xp).in_blocks(self._backend.xp, partial(self._update_part, run), size)
+        else:
+            self._update_part(run, slice(0, size))
+        return True
 
     def _settings_on_device(self, group: dict[str, Any]) -> Array:
         """The settings as a float64 array, uploaded when they have changed: into the same memory."""
@@ -169,10 +223,6 @@ class Optimizer:
         """What the kernel takes after lr, weight decay and the gradient's sign."""
         raise TypeError(f"{type(self).__name__} defines no _kernel_settings(group)")
 
-    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
-        """The names of the buffers that the kernel takes; "" for one that these settings do without."""
-        raise TypeError(f"{type(self).__name__} defines no _kernel_moments(group)")
-
     def _update_part(self, run: Run, part: slice) -> None:
         """Update some of a run's elements."""
         where = slice(run.where.start + part.start, run.where.start + part.stop)
@@ -190,15 +240,15 @@ class Optimizer:
         raise TypeError(f"{type(self).__name__} defines no _update(p, g, run)")
 
     def _moment(self, name: str, run: Run) -> Array:
-        """This run's part of a buffer that lives as long as the optimizer; it starts at zero."""
+        """This run's part of a buffer that lives as long as the optimizer."""
         if name not in self._moments:
-            self._moments.setdefault(name, self._backend.xp.zeros_like(self._data))  # one of several threads
+            self._moments.setdefault(name, self._new_moment(name))  # one of several threads
         return self._moments[name][run.where]
 
     def _averages(self, g: Array, run: Run) -> tuple[Array, Array]:
         """Adam's `m = β₁ m + (1 - β₁) g` and `v = β₂ v + (1 - β₂) g²`, moved on by one step."""
         beta1, beta2 = run.group["betas"]
-        m, v = self._moment("mean", run), self._moment("square", run)
+        m, v = self._moment("exp_avg", run), self._moment("exp_avg_sq", run)
         self._follow(m, beta1, g)
         self._follow(v, beta2, g, g)
         return m, v
@@ -231,25 +281,56 @@ class Optimizer:
             return scratch
         return self._backend.xp.empty_like(like)  # as large as the parameters: not to be kept
 
+    # --- groups and their settings -----------------------------------------------------------------
+
+    def _new_group(self, group: Any) -> dict[str, Any]:
+        """A group with all its settings, checked."""
+        name = type(self).__name__
+        if not isinstance(group, Mapping):
+            raise TypeError(f"{name}: params mixes groups and {group!r}; give one kind")
+        unknown = sorted(set(group) - {"params", *self.defaults}, key=str)
+        if unknown:
+            raise ValueError(f"{name}: a group has {unknown}, expected some of {sorted(self.defaults)}")
+        if "params" not in group:
+            raise ValueError(f"{name}: a group has no 'params', got {group}")
+        members = group["params"]
+        members = [members] if isinstance(members, Parameter) else self._listed(members)
+        for parameter in members:
+            if not isinstance(parameter, Parameter):
+                raise TypeError(f"{name}: params holds {parameter!r}; give model.parameters()")
+        checked = {**self.defaults, **group, "params": members}
+        self._check(checked)
+        return checked
+
     def _check(self, group: dict[str, Any]) -> None:
-        """Check a group's settings and make them Python floats, which promote no array."""
+        """Check a group's settings and make them Python numbers, which promote no array."""
         name = type(self).__name__
         for key in ("lr", *self.not_negative):
             if key in group:
                 group[key] = to_float(f"{name}: {key}", group[key], 0)
+        for key in FLAGS:
+            if key in group:
+                group[key] = to_bool(f"{name}: {key}", group[key])
         betas = group.get("betas", (0, 0))
         pair = isinstance(betas, Sequence) and len(betas) == 2
         if not pair or not all(isinstance(beta, Real) and 0 <= float(beta) < 1 for beta in betas):
             raise ValueError(f"{name}: betas is {betas!r}, expected two numbers from 0 to below 1")
         if "betas" in group:
             group["betas"] = tuple(map(float, betas))
-        for parameter in group["params"]:
-            if not isinstance(parameter, Parameter):
-                raise TypeError(f"{name}: params holds {parameter!r}; give model.parameters()")
+
+    def _check_changed(self) -> None:
+        """Check the settings of groups again where some are no Python floats: they were changed since."""
+        names = ("lr", *self.not_negative)
+        for group in self.param_groups:
+            numbers = [group[key] for key in names if key in group]
+            betas = group.get("betas", ())
+            if type(betas) is not tuple or any(type(number) is not float for number in (*numbers, *betas)):
+                self._check(group)
 
     def _listed(self, params: Any) -> list[Any]:
         """As a list, if it has an order: that of the state."""
-        if isinstance(params, Iterable) and not isinstance(params, (set, frozenset, str, Mapping)):
+        unordered = isinstance(params, (set, frozenset, str, Mapping, Parameter))
+        if isinstance(params, Iterable) and not unordered:
             return list(params)
         raise TypeError(
             f"{type(self).__name__}: params is {params!r}, expected a list of parameters or of groups; "
@@ -268,124 +349,30 @@ class Optimizer:
         for group in self.param_groups:
             group["lr"] = rate
 
-    @property
-    def _backend(self) -> Backend:
-        return backend_of(self._data)
-
-    # --- the flat buffers --------------------------------------------------------------------------
-
-    def _flatten(self) -> None:
-        """Make the flat buffers and turn every parameter's data into a view of them."""
-        name = type(self).__name__
-        if not self._params:
-            raise ValueError(f"{name}: params is empty; give model.parameters()")
-        if len({id(p) for p in self._params}) < len(self._params):
-            raise ValueError(f"{name}: params holds a parameter twice")
-        try:
-            backend = backend_of(*(p.data for p in self._params))
-        except BackendError as error:
-            raise BackendError(f"{name}: params: {error}") from None
-        dtypes = sorted({str(p.dtype) for p in self._params})
-        narrow = [d for d in dtypes if d in NARROW]
-        if len(dtypes) > 1 and (len(narrow) != 1 or dtypes != sorted(["float32", *narrow])):
-            raise DTypeError(
-                f"{name}: params are of {' and '.join(dtypes)}; call model.to(dtype={dtypes[0]!r})"
-            )
-        xp = backend.xp
-        stops = [0]
-        for parameter in self._params:
-            stops.append(stops[-1] + parameter.size)
-        self._slices = [slice(a, b) for a, b in pairwise(stops)]
-        self._data = xp.empty(stops[-1], dtype="float32" if narrow else dtypes[0])
-        self._narrowed: Array = (
-            xp.zeros(stops[-1], dtype=narrow[0]) if narrow else None
-        )  # of all, in the parameters' two bytes
-        kinds = [str(p.dtype) in NARROW for p in self._params]
-        self._narrow_runs = [  # stretches of the buffers that neighbours of two bytes share
-            slice(members[0][1].start, members[-1][1].stop)
-            for is_narrow, group in groupby(zip(kinds, self._slices, strict=True), lambda pair: pair[0])
-            if is_narrow and (members := list(group))
-        ]
-        self._grad = xp.zeros_like(self._data)
-        self._moments: dict[str, Array] = {}
-        self._settings: dict[int, tuple[list[float], Array]] = {}  # of each group, on a device
-        self._data_views = self._views(self._data)
-        self._grad_views = self._views(self._grad)
-        for i, (parameter, view) in enumerate(zip(self._params, self._data_views, strict=True)):
-            view[...] = parameter.data
-            if str(parameter.dtype) in NARROW:
-                narrowed: Array = self._narrowed
-                self._data_views[i] = narrowed[self._slices[i]].reshape(parameter.shape)
-                self._data_views[i][...] = parameter.data
-            parameter.data = self._data_views[i]
-
-    def _views(self, flat: Array) -> list[Array]:
-        return [flat[s].reshape(p.shape) for s, p in zip(self._slices, self._params, strict=True)]
-
-    def _narrow(self) -> None:
-        """Give the parameters of two bytes their new values."""
-        if self._narrowed is not None:
-            self._narrowed[...] = self._data
-
-    def _widen(self) -> None:
-        """Bring what was written into parameters of two bytes since into their float32 selves."""
-        xp = self._backend.xp
-        for where in self._narrow_runs:
-            wide, narrow = self._data[where], self._narrowed[where]
-            wide[...] = xp.where(wide.astype(narrow.dtype) == narrow, wide, narrow.astype(wide.dtype))
-
-    def _adopt(self) -> None:
-        """Bring in what was assigned to `.data` or `.grad` since: gradients come as arrays of their own."""
-        incoming = []
-        for parameter, data, grad in zip(self._params, self._data_views, self._grad_views, strict=True):
-            if parameter.data is not data:
-                incoming.append((parameter, "data", data, self._checked("data", parameter.data, data)))
-            if parameter.grad is not None and parameter.grad is not grad:
-                incoming.append((parameter, "grad", grad, self._checked("grad", parameter.grad, grad, data)))
-        for parameter, attribute, view, array in incoming:
-            view[...] = array
-            setattr(parameter, attribute, view)
-        if self._narrowed is not None:
-            self._widen()
-
-    def _checked(self, attribute: str, array: Array, view: Array, data: Array = None) -> Array:
-        """What was assigned, if it fits; a copy of a view. A gradient may have the dtype of its `data`."""
-        name = type(self).__name__
-        known = array.dtype == view.dtype or (data is not None and array.dtype == data.dtype)
-        if not known or backend_of(array) is not self._backend:
-            raise RuntimeError(
-                f"{name}.step: a parameter's {attribute} is now {array.dtype} on "
-                f"{backend_of(array).name}, but the optimizer holds {view.dtype} on "
-                f"{self._backend.name}; make the optimizer after model.to(…)"
-            )
-        if array.shape != view.shape:
-            raise ShapeError(
-                f"{name}.step: a parameter's {attribute} has shape {array.shape}, expected {view.shape}"
-            )
-        if array.base is not None:
-            buffers = [flat for flat in (self._data, self._grad, self._narrowed) if flat is not None]
-            if any(self._backend.xp.may_share_memory(array, flat) for flat in buffers):
-                return array.copy()  # another parameter's view, perhaps about to be written
-        return array
-
-    def _runs(self) -> Iterator[Run]:
+    def _runs(self, present: Sequence[bool]) -> Iterator[Run]:
         """Neighbours in the buffers that take the same update, as few as can be: one, as a rule."""
-        start = 0
         i = 0
         for group in self.param_groups:
             end = i + len(group["params"])
             while i < end:
-                step, present = self._steps[i], self._params[i].grad is not None
-                start = i
-                while i < end and self._steps[i] == step and (self._params[i].grad is not None) == present:
+                start, step, here = i, self._steps[i], present[i]
+                while i < end and self._steps[i] == step and present[i] == here:
                     i += 1
-                if present:
+                if here:
                     first = self._slices[start].start
                     parts = [slice(s.start - first, s.stop - first) for s in self._slices[start:i]]
                     yield Run(slice(first, self._slices[i - 1].stop), group, step + 1, parts, start)
 
     def __repr__(self) -> str:
-        settings = ", ".join(
-            f"{k}={v}" for k, v in self.param_groups[0].items() if k not in ("params", "initial_lr")
-        )
-        return f"{type(self).__name__}({settings})"
+        name = type(self).__name__
+        if len(self.param_groups) == 1:
+            return f"{name}({_settings(self.param_groups[0], self.defaults)})"
+        lines = [
+            f"  ({i}): {_settings(group, self.defaults)}, {len(group['params'])} parameters"
+            for i, group in enumerate(self.param_groups)
+        ]
+        return "\n".join([f"{name}(", *lines, ")"])
+
+
+def _settings(group: dict[str, Any], names: Iterable[str]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in group.items() if k in names)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating
+from ..errors import StateDictError
 from ..geometry import to_float
+from ..kernels.portable import underflow_ignored, widened
 from ..layers.base import Layer
+from ..layers.parameter import writable
+from ..layers.state import untorched
 
 
 class ExponentialMovingAverage:
@@ -14,11 +20,15 @@ class ExponentialMovingAverage:
 
     Call `update()` after each `optimizer.step()`; evaluate inside `with ema.average_parameters():`, which
     swaps the averages in and the model's own values back out. Buffers (running statistics) and integers
-    are not averaged: inside the block the model has its own latest.
+    are not averaged: inside the block the model has its own latest. The averages of float16 and bfloat16
+    parameters are float32.
 
     Args:
         model: whose parameters to average; they start at its present values.
         decay: 0 (follow at once) to 1 (never move).
+
+    Attributes:
+        averages: the averages, by the parameters' names.
 
     Example:
         >>> import xpconv
@@ -30,32 +40,120 @@ class ExponentialMovingAverage:
         >>> with ema.average_parameters():
         ...     round(float((here - model.weight.data)[0, 0]), 3)
         0.9
+        >>> ema
+        ExponentialMovingAverage(Dense(1, 1), decay=0.9)
     """
 
     def __init__(self, model: Layer, decay: float = 0.999) -> None:
+        if not isinstance(model, Layer):
+            raise TypeError(f"ExponentialMovingAverage: model is {model!r}, expected a layer")
         model.parameters()  # an error where some are still to be made
         self.model = model
-        self.decay = to_float("ExponentialMovingAverage: decay", decay)
-        if not 0 <= self.decay <= 1:
-            raise ValueError(f"ExponentialMovingAverage: decay is {decay}, expected a number from 0 to 1")
-        self.averages = {name: p.data.copy() for name, p in model.named_parameters()}
+        self.decay = _checked_decay(decay)
+        self.averages = {name: widened(p.data).copy() for name, p in model.named_parameters()}
 
     def update(self) -> None:
-        """Move the averages towards the model's present parameters."""
-        for name, parameter in self.model.named_parameters():
-            average = self.averages[name]
-            average += (1 - self.decay) * (parameter.data - average)
+        """Move the averages towards the model's present parameters.
+
+        Raises:
+            RuntimeError: the model's parameters are others than when the averages were made.
+        """
+        share = 1 - _checked_decay(self.decay)
+        pairs = list(self._pairs("update"))
+        with underflow_ignored(get_xp(*(average for average, _ in pairs[:1]))):
+            for average, data in pairs:
+                average += share * (data - average)
 
     @contextmanager
     def average_parameters(self) -> Iterator[Layer]:
         """Within this block the model has the averaged parameters."""
-        own = {name: p.data.copy() for name, p in self.model.named_parameters()}
+        pairs = list(self._pairs("average_parameters"))
+        own = [data.copy() for _, data in pairs]
         try:
-            self._fill(self.averages)
+            with underflow_ignored(get_xp(*own[:1])):
+                for average, data in pairs:
+                    data[...] = average
             yield self.model
         finally:
-            self._fill(own)
+            for data, value in zip((p.data for _, p in self.model.named_parameters()), own, strict=True):
+                data[...] = value
 
-    def _fill(self, values: dict[str, object]) -> None:
-        for name, parameter in self.model.named_parameters():
-            parameter.data[...] = values[name]
+    def state_dict(self) -> dict[str, Any]:
+        """`{"decay": …, "averages": {name: array}}`; the arrays are copies.
+
+        Example:
+            >>> import xpconv
+            >>> ema = xpconv.ExponentialMovingAverage(xpconv.Dense(1, 1), decay=0.9)
+            >>> state = ema.state_dict()
+            >>> state["decay"], list(state["averages"])
+            (0.9, ['weight', 'bias'])
+        """
+        return {"decay": self.decay, "averages": {name: a.copy() for name, a in self.averages.items()}}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave; its arrays may be of any backend or PyTorch's tensors.
+
+        Raises:
+            StateDictError: (a ValueError) it is of another model; then nothing has changed.
+
+        Example:
+            >>> import xpconv
+            >>> a, b = (xpconv.ExponentialMovingAverage(xpconv.Dense(1, 1)) for _ in range(2))
+            >>> b.load_state_dict(a.state_dict())
+            >>> bool((a.averages["weight"] == b.averages["weight"]).all())
+            True
+        """
+        where = "ExponentialMovingAverage.load_state_dict"
+        found = state_dict.get("averages") if isinstance(state_dict, Mapping) else None
+        if not isinstance(found, Mapping) or "decay" not in state_dict:
+            raise StateDictError(f"{where}: expected what state_dict() gives, with 'decay' and 'averages'")
+        decay = _checked_decay(state_dict["decay"])
+        missing, unexpected = sorted(set(self.averages) - set(found)), sorted(set(found) - set(self.averages))
+        if missing or unexpected:
+            raise StateDictError(
+                f"{where}: it is of another model: missing {missing[:5]}, unexpected {unexpected[:5]}"
+            )
+        new = {}
+        for name, average in self.averages.items():
+            value = untorched(found[name])
+            value = value if hasattr(value, "dtype") else asnumpy(value)
+            if tuple(value.shape) != average.shape or not is_floating(value.dtype):
+                raise StateDictError(
+                    f"{where}: {name} is {value.dtype} of shape {tuple(value.shape)}, expected "
+                    f"{average.dtype} of shape {average.shape}"
+                )
+            new[name] = asarray(value, average.dtype, backend=backend_of(average).name)
+        self.decay = decay
+        for name, average in self.averages.items():
+            average[...] = new[name]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.averages = {name: writable(average) for name, average in self.averages.items()}
+
+    def _pairs(self, where: str) -> Iterator[tuple[Array, Array]]:
+        """Each average, and the data of its parameter."""
+        named = dict(self.model.named_parameters())
+        for name in {**self.averages, **named}:
+            average, parameter = self.averages.get(name), named.get(name)
+            if average is not None and parameter is not None:
+                parameter._make_writable()
+                data = parameter.data
+                if backend_of(data) is backend_of(average) and data.shape == average.shape:
+                    yield average, data
+                    continue
+            raise RuntimeError(
+                f"ExponentialMovingAverage.{where}: {name} is not what it was when the averages were made: a "
+                "layer was replaced, or the model moved to another backend; make the averages after that"
+            )
+
+    def __repr__(self) -> str:
+        model = repr(self.model) if "\n" not in repr(self.model) else type(self.model).__name__
+        return f"ExponentialMovingAverage({model}, decay={self.decay})"
+
+
+def _checked_decay(decay: Any) -> float:
+    value = to_float("ExponentialMovingAverage: decay", decay)
+    if not 0 <= value <= 1:
+        raise ValueError(f"ExponentialMovingAverage: decay is {decay}, expected a number from 0 to 1")
+    return value

@@ -33,6 +33,8 @@ class Lion(Optimizer):
     """
 
     kernel = "lion"
+    counted = False
+    state_names = ("exp_avg",)
 
     def __init__(
         self,
@@ -46,13 +48,13 @@ class Lion(Optimizer):
     def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
         return tuple(group["betas"])
 
-    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
-        return ("mean",)
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return ("exp_avg",)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, (beta1, beta2) = self._backend.xp, run.group["betas"]
         self._decayed(p, g, run.group, decoupled=True)
-        m = self._moment("mean", run)
+        m = self._moment("exp_avg", run)
         step = xp.multiply(m, beta1, out=self._scratch("step", m))
         step += xp.multiply(g, 1 - beta1, out=self._scratch("part", g))
         xp.sign(step, out=step)
@@ -93,6 +95,7 @@ class LARS(Optimizer):
     not_negative = (*Optimizer.not_negative, "trust_coefficient")
 
     by_element = False
+    optional_names = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -112,16 +115,20 @@ class LARS(Optimizer):
             eps=eps,
         )
 
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return ("momentum_buffer" if group["momentum"] else "",)
+
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, decay = self._backend.xp, run.group, run.group["weight_decay"]
         scaled = group["lr"] * self._decayed(p, g, group)
         if group["trust_coefficient"]:
             for part in run.parts:
                 size, slope = norm(xp, p[part]), norm(xp, g[part])
-                trust = group["trust_coefficient"] * size / (slope + decay * size + group["eps"])
-                scaled[part] *= xp.where((size > 0) & (slope > 0), trust, 1.0)
+                scales = (size > 0) & (slope > 0)
+                whole = xp.where(scales, slope + decay * size + group["eps"], 1.0)
+                scaled[part] *= xp.where(scales, group["trust_coefficient"] * size / whole, 1.0)
         if group["momentum"]:
-            m = self._moment("momentum", run)
+            m = self._moment("momentum_buffer", run)
             m *= group["momentum"]
             m += scaled
             scaled = m
@@ -153,6 +160,7 @@ class LAMB(Optimizer):
     """
 
     by_element = False
+    state_names = ("step", "exp_avg", "exp_avg_sq")
 
     def __init__(
         self,
@@ -164,6 +172,9 @@ class LAMB(Optimizer):
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return "exp_avg", "exp_avg_sq"
+
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, (beta1, beta2) = self._backend.xp, run.group, run.group["betas"]
         m, v = self._averages(g, run)
@@ -171,7 +182,8 @@ class LAMB(Optimizer):
         u += group["weight_decay"] * p
         for part in run.parts:
             size, step = norm(xp, p[part]), norm(xp, u[part])
-            u[part] *= xp.where((size > 0) & (step > 0), size / xp.maximum(step, 1e-30), 1.0)
+            scales = (size > 0) & (step > 0)
+            u[part] *= xp.where(scales, size / xp.where(scales, step, 1.0), 1.0)
         p -= group["lr"] * u
 
 

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backend import Array, asarray, asnumpy, backend_of, get_backend
+from ..errors import StateDictError
 from ..geometry import to_float, to_int
+from ..kernels.portable import underflow_ignored
+from ..layers.parameter import writable
 from .base import Optimizer
 
 
@@ -58,15 +61,9 @@ class GradScaler:
         *,
         backend: str | None = None,
     ) -> None:
-        start = to_float("GradScaler: init_scale", init_scale)
-        self.growth_factor = to_float("GradScaler: growth_factor", growth_factor)
-        self.backoff_factor = to_float("GradScaler: backoff_factor", backoff_factor)
-        self.growth_interval = to_int("GradScaler: growth_interval", growth_interval, 1)
-        if not (start > 0 and self.growth_factor > 1 and 0 < self.backoff_factor < 1):
-            raise ValueError(
-                f"GradScaler: init_scale is {init_scale}, growth_factor {growth_factor} and backoff_factor "
-                f"{backoff_factor}, expected one above 0, one above 1, and one between 0 and 1"
-            )
+        start, self.growth_factor, self.backoff_factor, self.growth_interval = _checked(
+            "GradScaler", init_scale, growth_factor, backoff_factor, growth_interval
+        )
         name = backend or get_backend()
         self.scale: Array = asarray([start], "float32", backend=name).reshape(())
         self._good: Array = asarray([0], "int32", backend=name).reshape(())  # steps in a row
@@ -89,13 +86,9 @@ class GradScaler:
                 f"GradScaler: the scale is on {backend_of(self.scale).name} but the parameters are on "
                 f"{optimizer._backend.name}; make it with backend={optimizer._backend.name!r}"
             )
-        optimizer._adopt()
+        with underflow_ignored(xp):
+            optimizer._unscale(1 / self.scale, self._found)
         self._unscaled.append(optimizer)
-        inverse = 1 / self.scale
-        for run in optimizer._runs():
-            grad = optimizer._grad[run.where]
-            grad *= inverse.astype(grad.dtype)
-            self._found |= ~xp.isfinite(grad).all()
 
     def step(self, optimizer: Optimizer) -> None:
         """`optimizer.step()` with unscaled gradients, unless one of them is infinite or NaN."""
@@ -107,21 +100,84 @@ class GradScaler:
         """Adapt the scale, after the steps of all optimizers."""
         xp = backend_of(self.scale).xp
         good = self._good + 1
-        grown = xp.where(good >= self.growth_interval, self.scale * self.growth_factor, self.scale)
-        grown = xp.where(xp.isfinite(grown), grown, self.scale)
-        self.scale[...] = xp.where(self._found, self.scale * self.backoff_factor, grown)
+        fits = (
+            self.scale <= float(xp.finfo("float32").max) / self.growth_factor
+        )  # it does not become infinite
+        factor = xp.where((good >= self.growth_interval) & fits, self.growth_factor, 1.0)
+        factor = xp.where(self._found, self.backoff_factor, factor)
+        with underflow_ignored(xp):
+            self.scale[...] = self.scale * factor
         self._good[...] = xp.where(self._found | (good >= self.growth_interval), 0, good)
         self._found[...] = False
         self._unscaled.clear()
 
-    def state_dict(self) -> dict[str, float]:
-        """The scale, and the number of good steps since it last changed; waits for a GPU."""
-        return {"scale": float(asnumpy(self.scale)), "good_steps": int(asnumpy(self._good))}
+    def state_dict(self) -> dict[str, Any]:
+        """The scale, the settings, and the good steps since it last changed, as PyTorch's; waits for a GPU.
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
-        missing = {"scale", "good_steps"} - set(state)
-        if missing:
-            raise ValueError(f"GradScaler.load_state_dict: missing {sorted(missing)}")
-        self.scale[...] = to_float("GradScaler: scale", state["scale"])
-        self._good[...] = to_int("GradScaler: good_steps", state["good_steps"], 0)
+        Example:
+            >>> import xpconv
+            >>> xpconv.GradScaler(4.0).state_dict()["scale"]
+            4.0
+        """
+        return {
+            "scale": float(asnumpy(self.scale)),
+            "growth_factor": self.growth_factor,
+            "backoff_factor": self.backoff_factor,
+            "growth_interval": self.growth_interval,
+            "_growth_tracker": int(asnumpy(self._good)),
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave, or PyTorch's scaler.
+
+        Raises:
+            StateDictError: (a ValueError) something is missing or unexpected; then nothing has changed.
+            ValueError, TypeError: a value that the constructor would refuse.
+
+        Example:
+            >>> import xpconv
+            >>> scaler = xpconv.GradScaler()
+            >>> scaler.load_state_dict(xpconv.GradScaler(4.0).state_dict())
+            >>> float(scaler.scale)
+            4.0
+        """
+        where = "GradScaler.load_state_dict"
+        if not isinstance(state_dict, Mapping):
+            raise StateDictError(f"{where}: expected what scaler.state_dict() gives, got {state_dict!r}")
+        names = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
+        missing, unexpected = sorted(set(names) - set(state_dict)), sorted(set(state_dict) - set(names))
+        if missing or unexpected:
+            raise StateDictError(f"{where}: missing {missing}, unexpected {unexpected}")
+        start, growth, backoff, interval = _checked(where, *(state_dict[name] for name in names[:4]))
+        good = to_int(f"{where}: _growth_tracker", state_dict["_growth_tracker"], 0)
+        self.growth_factor, self.backoff_factor, self.growth_interval = growth, backoff, interval
+        self.scale[...] = start
+        self._good[...] = good
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.scale, self._good, self._found = map(writable, (self.scale, self._good, self._found))
+
+    def __repr__(self) -> str:
+        return (
+            f"GradScaler(scale={float(asnumpy(self.scale))}, growth_factor={self.growth_factor}, "
+            f"backoff_factor={self.backoff_factor}, growth_interval={self.growth_interval})"
+        )
+
+
+def _checked(
+    where: str, scale: Any, growth: Any, backoff: Any, interval: Any
+) -> tuple[float, float, float, int]:
+    """The four settings, as Python numbers."""
+    first = "scale" if "." in where else "init_scale"
+    numbers = [
+        to_float(f"{where}: {name}", value)
+        for name, value in ((first, scale), ("growth_factor", growth), ("backoff_factor", backoff))
+    ]
+    steps = to_int(f"{where}: growth_interval", interval, 1)
+    if not (numbers[0] > 0 and numbers[1] > 1 and 0 < numbers[2] < 1):
+        raise ValueError(
+            f"{where}: {first} is {scale}, growth_factor {growth} and backoff_factor {backoff}, expected one "
+            "above 0, one above 1, and one between 0 and 1"
+        )
+    return numbers[0], numbers[1], numbers[2], steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backend import Array
 from ..geometry import to_float
@@ -37,6 +37,8 @@ class SGD(Optimizer):
     """
 
     kernel = "sgd"
+    state_names = ("momentum_buffer",)
+    torch_settings: ClassVar[dict[str, Any]] = {"foreach": None, "differentiable": False, "fused": None}
 
     def __init__(
         self,
@@ -71,15 +73,15 @@ class SGD(Optimizer):
     def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
         return group["momentum"], group["dampening"], group["nesterov"]
 
-    def _kernel_moments(self, group: dict[str, Any]) -> Sequence[str]:
-        return ("momentum" if group["momentum"] else "",)
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return ("momentum_buffer" if group["momentum"] else "",)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, momentum, kept = self._backend.xp, run.group["momentum"], 1 - run.group["dampening"]
         g = self._decayed(p, g, run.group)
         step = self._scratch("step", p)
         if momentum:
-            m = self._moment("momentum", run)
+            m = self._moment("momentum_buffer", run)
             if run.step == 1:
                 m[...] = g
             else:

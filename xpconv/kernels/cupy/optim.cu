@@ -100,7 +100,7 @@ extern "C" __global__ void sgd(long long size, T* p, const T* g, T* m, const dou
     }
 }
 
-// k: alpha, eps, momentum at 3…5.
+// k: alpha, eps, momentum, rounding at 3…6.
 extern "C" __global__ void rmsprop(long long size, T* p, const T* g, T* v, T* mean, T* momentum, const double* k, const bool* skip) {
     if (skip && *skip) return;
     FOR_EACH(i, size) {
@@ -111,6 +111,8 @@ extern "C" __global__ void rmsprop(long long size, T* p, const T* g, T* v, T* me
             const SUM average = (SUM)mean[i] + fresh * (grad - (SUM)mean[i]);
             mean[i] = (T)average;
             variance -= average * average;
+            const SUM least = (SUM)k[6] * (SUM)v[i];  // what rounding leaves
+            if (variance < least) variance = least;
         }
         SUM step = grad / (sqrt(variance) + (SUM)k[4]);
         if (momentum) {
@@ -121,7 +123,7 @@ extern "C" __global__ void rmsprop(long long size, T* p, const T* g, T* v, T* me
     }
 }
 
-// s: lr_decay, initial_accumulator_value, eps at 3…5.
+// s: lr_decay, eps at 3, 4.
 extern "C" __global__ void prepare_adagrad(long long size, const double* s, double* counters, double* k, const bool* skip) {
     if (skip && *skip) return;
     FOR_EACH(i, size) {
@@ -130,8 +132,7 @@ extern "C" __global__ void prepare_adagrad(long long size, const double* s, doub
         k[0] = s[0] / (1 + (t - 1) * s[3]);
         k[1] = s[1];
         k[2] = s[2];
-        k[3] = t == 1 ? s[4] : 0;
-        k[4] = s[5];
+        k[3] = s[4];
     }
 }
 
@@ -139,9 +140,9 @@ extern "C" __global__ void adagrad(long long size, T* p, const T* g, T* v, const
     if (skip && *skip) return;
     FOR_EACH(i, size) {
         const SUM grad = (SUM)k[2] * (SUM)g[i] + (SUM)k[1] * (SUM)p[i];
-        const SUM square = (SUM)v[i] + (SUM)k[3] + grad * grad;
+        const SUM square = (SUM)v[i] + grad * grad;
         v[i] = (T)square;
-        p[i] = (T)((SUM)p[i] - (SUM)k[0] * grad / (sqrt(square) + (SUM)k[4]));
+        p[i] = (T)((SUM)p[i] - (SUM)k[0] * grad / (sqrt(square) + (SUM)k[3]));
     }
 }
 

@@ -1,0 +1,234 @@
+"""Models with their optimizers, copied and pickled together: training goes on with the same numbers, to the bit."""
+
+import copy
+import multiprocessing
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+
+import xpconv
+
+OPTIMIZERS = {
+    "SGD": dict(lr=0.05, momentum=0.9, dampening=0.1),
+    "Adam": dict(lr=0.02, amsgrad=True, weight_decay=0.1),
+    "AdamW": dict(lr=0.02),
+    "NAdam": dict(lr=0.02),
+    "RAdam": dict(lr=0.02),
+    "RMSprop": dict(lr=0.01, centered=True, momentum=0.5),
+    "Adagrad": dict(lr=0.1, lr_decay=0.1, initial_accumulator_value=0.2),
+    "Lion": dict(lr=0.01),
+    "LARS": dict(lr=0.5, trust_coefficient=0.1),
+    "LAMB": dict(lr=0.02),
+}
+
+
+def by_pickle(things):
+    return pickle.loads(pickle.dumps(things))  # noqa: S301
+
+
+def by_old_pickle(things):
+    return pickle.loads(pickle.dumps(things, protocol=2))  # noqa: S301
+
+
+def by_joblib(things, tmp_path):
+    joblib.dump(things, tmp_path / "things")
+    return joblib.load(tmp_path / "things")
+
+
+def by_memory_map(things, tmp_path):
+    joblib.dump(things, tmp_path / "mapped")
+    return joblib.load(tmp_path / "mapped", mmap_mode="r")
+
+
+COPIES = {
+    "pickle": by_pickle, "protocol 2": by_old_pickle, "deepcopy": copy.deepcopy, "joblib": by_joblib,
+    "memory map": by_memory_map,
+}  # fmt: skip
+
+
+def copied(how, things, tmp_path):
+    takes_path = how in ("joblib", "memory map")
+    return COPIES[how](things, tmp_path) if takes_path else COPIES[how](things)
+
+
+class Training:
+    """A model with all that goes along with it, and one step of it."""
+
+    def __init__(self, name, kind="float32"):
+        options = OPTIMIZERS[name]
+        self.model = xpconv.Sequential(
+            xpconv.Conv2d(1, 3, 3, rng=0), xpconv.BatchNorm2d(3), xpconv.ReLU(), xpconv.Flatten(), xpconv.Dense(12, 2, rng=1)
+        )  # fmt: skip
+        if kind == "float16":
+            self.model.to(dtype="float16")
+            self.model[1].to(dtype="float32")
+        parameters = self.model.parameters()
+        if kind == "groups":
+            self.model[0].bias.requires_grad = False
+            parameters = [{"params": parameters[:3], "lr": 0.003}, {"params": parameters[3:]}]
+        self.optimizer = getattr(xpconv, name)(parameters, **options)
+        self.schedule = xpconv.ExponentialLR(self.optimizer, gamma=0.9)
+        self.scaler = xpconv.GradScaler(8.0, growth_interval=2)
+        self.ema = xpconv.ExponentialMovingAverage(self.model, decay=0.5)
+        self.rng = np.random.default_rng(3)
+        self.kind = kind
+
+    def backward(self):
+        x = xpconv.asarray(
+            self.rng.normal(size=(4, 1, 4, 4)), "float16" if self.kind == "float16" else "float32"
+        )
+        criterion = xpconv.SoftmaxCrossEntropyLoss()
+        criterion(self.model(x), xpconv.asarray(np.arange(4) % 2))
+        self.model.backward(criterion.backward(self.scaler.scale), input_grad=False)
+
+    def update(self):
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        self.ema.update()
+        self.optimizer.zero_grad()
+
+    def values(self):
+        arrays = [*self.model.state_dict().values(), *self.ema.averages.values(), self.scaler.scale]
+        return [xpconv.asnumpy(array).copy() for array in arrays]
+
+
+def assert_same(ours, theirs):
+    for a, b in zip(ours.values(), theirs.values(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert repr(ours.optimizer) == repr(theirs.optimizer)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "groups"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_goes_on_in_a_copy(name, kind, backend, tmp_path):
+    """Of all in one object; gradients that wait for their step come along."""
+    ours = Training(name, kind)
+    for _ in range(3):
+        ours.backward()
+        ours.update()
+    ours.backward()
+    copies = [copied(how, ours, tmp_path) for how in COPIES]
+    before = ours.values()
+    ours.update()
+    ours.backward()
+    ours.update()
+    for other in copies:
+        for a, b in zip(before, other.values(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        other.update()
+        other.backward()
+        other.update()
+        assert_same(ours, other)
+    assert any((a != b).any() for a, b in zip(before, ours.values(), strict=True))
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("order", ["model first", "optimizer first", "schedule only"])
+def test_in_any_order(how, order, backend, tmp_path):
+    first = Training("Adam")
+    first.backward()
+    first.update()
+    things = (first.model, first.optimizer, first.schedule)
+    if order == "optimizer first":
+        optimizer, model = copied(how, things[1::-1], tmp_path)
+    elif order == "model first":
+        model, optimizer = copied(how, things[:2], tmp_path)
+    else:
+        model, schedule = copied(how, (first.model, first.schedule), tmp_path)
+        optimizer = schedule.optimizer
+    x = xpconv.asarray(np.random.default_rng(0).normal(size=(2, 1, 4, 4)).astype("float32"))
+    for m, o in ((first.model, first.optimizer), (model, optimizer)):
+        m.backward(xpconv.get_xp(x).ones_like(m(x)), input_grad=False)
+        o.step()
+    for a, b in zip(first.model.parameters(), model.parameters(), strict=True):
+        np.testing.assert_array_equal(xpconv.asnumpy(a.data), xpconv.asnumpy(b.data))
+        assert a is not b
+
+
+def test_a_step_that_was_skipped_is_not_counted_in_a_copy(backend):
+    ours = Training("Adam")
+    for bad in (False, True, False):
+        ours.backward()
+        if bad:
+            ours.model[4].bias.grad[...] = np.inf
+        ours.scaler.step(ours.optimizer)
+        ours.scaler.update()
+        ours.optimizer.zero_grad()
+    other = by_pickle(ours)
+    assert float(other.optimizer.state_dict()["state"][0]["step"]) == 2
+    for one in (ours, other):
+        one.backward()
+        one.update()
+    assert_same(ours, other)
+
+
+def test_between_unscaling_and_the_step(backend):
+    ours = Training("SGD")
+    ours.backward()
+    ours.scaler.unscale_(ours.optimizer)
+    other = copy.deepcopy(ours)
+    for one in (ours, other):
+        xpconv.clip_grad_norm_(one.model.parameters(), 0.1)
+        one.update()
+    assert_same(ours, other)
+
+
+def test_a_model_that_moved_since_gives_the_known_error_in_a_copy(backend):
+    layer = xpconv.Dense(3, 2, rng=0)
+    optimizer = xpconv.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    layer.to(dtype="float64")
+    layer, optimizer = by_pickle((layer, optimizer))
+    x = xpconv.asarray(np.ones((4, 3)))
+    layer.backward(layer(x)[:, :2])
+    with pytest.raises(RuntimeError, match=r"weight.*is now float64 .*make the optimizer after model.to"):
+        optimizer.step()
+
+
+def test_a_copy_of_the_model_alone_leaves_the_optimizer_with_its_own(backend):
+    layer = xpconv.Dense(3, 2, rng=0)
+    optimizer = xpconv.SGD(layer.parameters(), lr=0.1)
+    other = copy.deepcopy(layer)
+    before = xpconv.asnumpy(other.weight.data).copy()
+    layer.backward(layer(xpconv.asarray(np.ones((4, 3), "float32"))))
+    optimizer.step()
+    np.testing.assert_array_equal(xpconv.asnumpy(other.weight.data), before)
+    assert (xpconv.asnumpy(layer.weight.data) != before).any()
+
+
+def test_a_shallow_copy_trains_the_same_model(backend):
+    layer = xpconv.Dense(3, 2, rng=0)
+    first = xpconv.Adam(layer.parameters(), lr=0.1)
+    second, view = copy.copy(first), layer.weight.data
+    layer.backward(layer(xpconv.asarray(np.ones((4, 3), "float32"))))
+    second.step()
+    assert layer.weight.data is view
+
+
+def _train_in_process(pipe, model, optimizer):
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    for _ in range(3):
+        model.backward(model(x), input_grad=False)
+        optimizer.step()
+        optimizer.zero_grad()
+    pipe.send([p.data for p in model.parameters()])
+
+
+def test_as_arguments_of_a_spawned_process():
+    model = xpconv.Dense(3, 2, rng=0)
+    optimizer = xpconv.Adam(model.parameters(), lr=0.1)
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_train_in_process, args=(theirs, model, optimizer))
+    process.start()
+    arrays = ours.recv()
+    process.join()
+
+    class Here:
+        send = staticmethod(
+            lambda found: [np.testing.assert_array_equal(a, b) for a, b in zip(found, arrays, strict=True)]
+        )
+
+    _train_in_process(Here, model, optimizer)

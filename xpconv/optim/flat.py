@@ -1,0 +1,216 @@
+"""The memory of an optimizer: all parameters in one flat buffer, all gradients in another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, groupby, pairwise
+from math import prod
+from typing import Any, NamedTuple
+
+from ..backend import Array, Backend, backend_of, is_floating, use_backend
+from ..errors import BackendError, DTypeError, ShapeError
+from ..kernels.graph import capturing, hold
+from ..layers.base import Parameter
+from .sharing import check_apart, place
+
+NARROW = ("float16", "bfloat16")  # parameters of these have a float32 master copy, which is updated
+
+
+class Layout(NamedTuple):
+    """What the buffers are for. A copy is made for the same, as parameters may have been moved since."""
+
+    backend: str
+    shapes: list[tuple[int, ...]]
+    dtypes: list[str]
+
+
+class Flat:
+    """Flat buffers, and parameters whose `data` are views of them.
+
+    `_data` has all parameters one after the other, in float32 where some have two bytes; those are views of
+    `_narrowed`, which gets the rounded values of all. `_moments` are further buffers like `_data`, by name.
+    """
+
+    _params: list[Parameter]
+
+    @property
+    def _backend(self) -> Backend:
+        return backend_of(self._data)
+
+    def _layout_of(self, params: list[Parameter]) -> Layout:
+        """What buffers for `params` have to be like, after all checks."""
+        name = type(self).__name__
+        if not params:
+            raise ValueError(f"{name}: params is empty; give model.parameters()")
+        if len({id(p) for p in params}) < len(params):
+            raise ValueError(f"{name}: params holds a parameter twice")
+        try:
+            backend = backend_of(*(p.data for p in params))
+        except BackendError as error:
+            raise BackendError(f"{name}: params: {error}") from None
+        for i, parameter in enumerate(params):
+            if not is_floating(parameter.dtype):
+                raise DTypeError(
+                    f"{name}: {place(params, i)} is {parameter.dtype}, expected a floating dtype"
+                )
+        dtypes = sorted({str(p.dtype) for p in params})
+        narrow = [d for d in dtypes if d in NARROW]
+        if len(dtypes) > 1 and (len(narrow) != 1 or dtypes != sorted(["float32", *narrow])):
+            raise DTypeError(
+                f"{name}: params are of {' and '.join(dtypes)}; call model.to(dtype={dtypes[0]!r})"
+            )
+        check_apart(name, backend.xp, params)
+        return Layout(backend.name, [p.shape for p in params], [str(p.dtype) for p in params])
+
+    def _allocate(self, layout: Layout) -> None:
+        """Make the buffers, and a view for each parameter."""
+        self._layout = layout
+        with use_backend(layout.backend) as xp:
+            stops = accumulate(map(prod, layout.shapes), initial=0)
+            self._slices = [slice(a, b) for a, b in pairwise(stops)]
+            size = self._slices[-1].stop
+            narrow = next((d for d in layout.dtypes if d in NARROW), None)
+            self._data = xp.zeros(size, dtype="float32" if narrow else layout.dtypes[0])
+            self._narrowed: Array = xp.zeros(size, dtype=narrow) if narrow else None
+        pairs = zip(layout.dtypes, self._slices, strict=True)
+        self._narrow_runs = [  # stretches of the buffers that neighbours of two bytes share
+            slice(members[0][1].start, members[-1][1].stop)
+            for is_narrow, group in groupby(pairs, lambda pair: pair[0] in NARROW)
+            if is_narrow and (members := list(group))
+        ]
+        self._data_views = self._views(self._data)
+        if narrow:
+            rounded = self._views(self._narrowed)
+            for i, dtype in enumerate(layout.dtypes):
+                self._data_views[i] = rounded[i] if dtype in NARROW else self._data_views[i]
+        self._grad: Array = None  # the gradients, while a step reads them: one of the following
+        self._copied: tuple[Array, list[Array]] | None = None  # buffer and views: copies of the gradients
+        self._unscaled: tuple[Array, list[Array]] | None = None  # buffer and views: `unscale_` gave these out
+
+    def _views(self, flat: Array) -> list[Array]:
+        return [flat[s].reshape(shape) for s, shape in zip(self._slices, self._layout.shapes, strict=True)]
+
+    def _flatten(self, layout: Layout) -> None:
+        """Make the buffers and turn every parameter's data into a view of them."""
+        self._allocate(layout)
+        wide = self._views(self._data)
+        for parameter, view, master in zip(self._params, self._data_views, wide, strict=True):
+            master[...] = parameter.data
+            if view is not master:
+                view[...] = parameter.data
+            parameter.data = view
+
+    def _restore(self, layout: Layout, masters: Array | None) -> None:
+        """As `_flatten`, in a copy: what has been moved since stays, for `_checked` to say so."""
+        self._allocate(layout)
+        if masters is not None:
+            self._data[...] = masters
+        for parameter, view in zip(self._params, self._data_views, strict=True):
+            try:
+                found = backend_of(parameter.data)
+            except BackendError:
+                continue
+            if (found.name, parameter.dtype, parameter.shape) == (layout.backend, view.dtype, view.shape):
+                view[...] = parameter.data
+                parameter.data = view
+
+    # --- what users do between steps ---------------------------------------------------------------
+
+    def _present(self) -> list[bool]:
+        """Which parameters a step updates: those that have a gradient and are not frozen."""
+        return [p.grad is not None and p.requires_grad for p in self._params]
+
+    def _adopt(self, where: str, present: Sequence[bool] = ()) -> None:
+        """Check the gradients, and bring in what was assigned to `.data` since, after all checks."""
+        for i, here in enumerate(present):
+            if here:
+                self._checked(where, i, "grad", self._params[i].grad)
+        incoming = []
+        for i, (parameter, view) in enumerate(zip(self._params, self._data_views, strict=True)):
+            if parameter.data is not view:
+                array = self._checked(where, i, "data", parameter.data)
+                incoming.append((parameter, view, self._apart(array)))
+        if incoming:
+            check_apart(where, self._backend.xp, self._params)
+        for parameter, view, array in incoming:
+            view[...] = array
+            parameter.data = view
+        if self._narrowed is not None:
+            self._widen()
+
+    def _checked(self, where: str, i: int, attribute: str, array: Any) -> Array:
+        """What was assigned, if it fits. A gradient may have the dtype of its parameter, or of `_data`."""
+        view = self._data_views[i]
+        try:
+            backend = backend_of(array)
+        except BackendError as error:
+            raise BackendError(f"{where}: {place(self._params, i)}.{attribute}: {error}") from None
+        known = array.dtype == view.dtype or (attribute == "grad" and array.dtype == self._data.dtype)
+        if not known or backend is not self._backend:
+            raise RuntimeError(
+                f"{where}: {place(self._params, i)}.{attribute} is now {array.dtype} on {backend.name}, but "
+                f"the optimizer holds {view.dtype} on {self._backend.name}; make the optimizer after "
+                "model.to(…)"
+            )
+        if array.shape != view.shape:
+            raise ShapeError(
+                f"{where}: {place(self._params, i)}.{attribute} has shape {array.shape}, "
+                f"expected {view.shape}"
+            )
+        return array
+
+    def _apart(self, array: Array) -> Array:
+        """`array`, or a copy where it is another parameter's view, perhaps about to be written."""
+        if array.base is not None:
+            buffers = [flat for flat in (self._data, self._narrowed) if flat is not None]
+            if any(self._backend.xp.may_share_memory(array, flat) for flat in buffers):
+                return array.copy()
+        return array
+
+    def _gather(self, present: Sequence[bool]) -> None:
+        """Let `_grad` have the gradients: by a copy, or what `unscale_` made if nobody has replaced it.
+
+        `parameter.grad` stays the array that it is, which later steps do not change.
+        """
+        given = list(zip(self._params, present, strict=True))
+        if self._unscaled is not None:
+            flat, views = self._unscaled
+            if all(p.grad is view for (p, here), view in zip(given, views, strict=True) if here):
+                self._grad = flat
+                return
+            self._unscaled = None
+        if self._copied is None:
+            flat = self._backend.xp.empty_like(self._data)
+            self._copied = flat, self._views(flat)
+        self._grad, views = self._copied
+        for (parameter, here), view in zip(given, views, strict=True):
+            if here:
+                view[...] = parameter.grad
+        if capturing():
+            for parameter, here in given:
+                if here:
+                    hold(parameter.grad)
+
+    def _hand_out(self, present: Sequence[bool]) -> Array:
+        """Turn the gradients into views of a buffer, which is new and theirs, and return it."""
+        self._unscaled = None  # its memory may be what the new one gets
+        flat = self._backend.xp.empty_like(self._data)
+        views = self._views(flat)
+        for parameter, view, here in zip(self._params, views, present, strict=True):
+            if here:
+                view[...] = parameter.grad
+                parameter.grad = view
+        self._unscaled = flat, views
+        return flat
+
+    def _narrow(self) -> None:
+        """Give the parameters of two bytes their new values."""
+        if self._narrowed is not None:
+            self._narrowed[...] = self._data
+
+    def _widen(self) -> None:
+        """Bring what was written into parameters of two bytes since into their master copies."""
+        xp = self._backend.xp
+        for where in self._narrow_runs:
+            wide, narrow = self._data[where], self._narrowed[where]
+            wide[...] = xp.where(wide.astype(narrow.dtype) == narrow, wide, narrow.astype(wide.dtype))

@@ -1,0 +1,329 @@
+"""The state of an optimizer as PyTorch lays it out: what `state_dict` gives and `load_state_dict` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple
+
+from ..backend import Array, asarray, asnumpy, is_floating
+from ..errors import StateDictError
+from ..layers.parameter import writable
+from ..layers.state import untorched
+from .flat import Flat
+from .sharing import place
+
+MASTER = "master_param"  # the float32 copy of a parameter of two bytes
+SCALARS = ("step", "mu_product")
+# Of PyTorch's groups: for its own kernels, and what its schedules write down.
+IGNORED = ("foreach", "fused", "capturable", "differentiable", "param_names", "decoupled_weight_decay")
+COMMON = {"foreach": None, "capturable": False, "differentiable": False}  # of most of PyTorch's groups
+NOTED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")
+REMADE = (  # attributes that a copy makes anew
+    "_counters", "_settings", "_data", "_narrowed", "_narrow_runs", "_data_views", "_slices", "_grad",
+    "_copied", "_unscaled",
+)  # fmt: skip
+
+
+class Progress(NamedTuple):
+    """A parameter's entry in the state, checked: number of steps, NAdam's product, buffers."""
+
+    steps: int = 0
+    product: float = 1.0
+    arrays: Mapping[str, Array] = {}
+
+
+class State(Flat):
+    """What training goes on from: settings, moments and step counts; for files, and in copies."""
+
+    state_names: ClassVar[tuple[str, ...]] = ()  # what a parameter's state has in `state_dict`
+    optional_names: ClassVar[tuple[str, ...]] = ()  # what it has with some settings
+    torch_settings: ClassVar[dict[str, Any]] = {}  # of PyTorch's groups, and not ours: `state_dict` adds them
+    starts_with_state: ClassVar[bool] = False  # whether there is a state before the first step
+    counted: ClassVar[bool] = True  # whether the CUDA kernel counts the steps
+
+    param_groups: list[dict[str, Any]]
+    defaults: dict[str, Any]
+    _steps: list[int]
+    _products: list[float]  # of NAdam's μ so far
+    _counters: Array  # on a device: (params, 2), steps and products
+    _moments: dict[str, Array]
+    _settings: dict[int, tuple[list[float], Array]]  # of each group, on a device
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings, moments and step counts: what training goes on from, in PyTorch's layout and names.
+
+        `{"state": {0: {"step": …, …}, …}, "param_groups": [{"lr": …, "params": [0, …]}, …]}`, where
+        parameters are numbered through all groups. A parameter that was never updated has no state. The
+        arrays are copies, of the parameter's shape or `()`. Of float16 and bfloat16 parameters,
+        `master_param` has the float32 copy, where that is more than the parameter. It waits for a GPU. To a
+        file, with the model's:
+
+            with open("training.pkl", "wb") as file:
+                pickle.dump({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
+
+        and to PyTorch's optimizer of this name, where there is one:
+
+            state = optimizer.state_dict()
+            for entry in state["state"].values():
+                entry.update({key: torch.as_tensor(xpconv.asnumpy(array)) for key, array in entry.items()})
+            theirs.load_state_dict(state)
+
+        Example:
+            >>> import numpy as np, xpconv
+            >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
+            >>> optimizer = xpconv.SGD([p], lr=0.1, momentum=0.9)
+            >>> p.grad = np.array([3.0, -4.0])
+            >>> optimizer.step()
+            >>> optimizer.state_dict()["state"]
+            {0: {'momentum_buffer': array([ 3., -4.])}}
+        """
+        groups, start = [], 0
+        for group in self.param_groups:
+            stop = start + len(group["params"])
+            settings = {key: value for key, value in group.items() if key != "params"}
+            groups.append({**settings, **self.torch_settings, "params": list(range(start, stop))})
+            start = stop
+        steps, products = self._progress()
+        if self._narrowed is not None:
+            self._widen()
+        state = {}
+        for i, count in enumerate(steps):
+            entry = self._entry(i, count, products[i])
+            if entry:
+                state[i] = entry
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up settings, moments and step counts, from `state_dict` or from PyTorch's.
+
+        Parameters are matched by their order, and are not changed themselves: load the model's state as well,
+        before or after. Arrays may be of any backend or PyTorch's tensors; they are copied, and cast. What
+        PyTorch's groups have for its own kernels (`foreach`, `fused`, `capturable`, `differentiable`) is left
+        out. Everything is checked first: where this raises, nothing has changed.
+
+        Raises:
+            StateDictError: (a ValueError) groups, sizes, shapes, names or dtypes do not fit.
+            ValueError, TypeError: a setting that the constructor would refuse.
+
+        Example:
+            >>> import numpy as np, xpconv
+            >>> p, q = xpconv.Parameter(np.ones(2)), xpconv.Parameter(np.ones(2))
+            >>> first, second = xpconv.Adam([p], lr=0.1), xpconv.Adam([q])
+            >>> p.grad = np.array([3.0, -4.0])
+            >>> first.step()
+            >>> second.load_state_dict(first.state_dict())
+            >>> second.lr, float(second.state_dict()["state"][0]["step"])
+            (0.1, 1.0)
+        """
+        where, state = f"{type(self).__name__}.load_state_dict", state_dict
+        if not isinstance(state, Mapping) or not {"state", "param_groups"} <= set(state):
+            found = (
+                f"a mapping with {sorted(map(str, state))[:5]}" if isinstance(state, Mapping) else repr(state)
+            )
+            raise StateDictError(
+                f"{where}: expected what optimizer.state_dict() gives, a mapping with 'state' and "
+                f"'param_groups', got {found[:200]}"
+            )
+        groups = self._read_groups(where, state["param_groups"])
+        ids = list(chain.from_iterable(group["params"] for group in state["param_groups"]))
+        entries = self._read_entries(where, ids, state["state"])
+        for group, settings in zip(self.param_groups, groups, strict=True):
+            group.update(settings)
+        self._write(entries)
+
+    # --- copies --------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and files hold: all but views and buffers that `__setstate__` makes again."""
+        state = {name: value for name, value in vars(self).items() if name not in REMADE}
+        state["_steps"], state["_products"] = self._progress()
+        state["_masters"] = None if self._narrowed is None else self._data
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._counters, self._settings = None, {}
+        self._restore(self._layout, vars(self).pop("_masters"))
+        self._moments = {name: writable(array) for name, array in self._moments.items()}
+
+    def __copy__(self) -> Any:
+        """Of a shallow copy, all is the original's."""
+        copy = object.__new__(type(self))
+        vars(copy).update(vars(self))
+        return copy
+
+    # --- moments and counts ------------------------------------------------------------------------
+
+    def _new_moment(self, name: str) -> Array:
+        """A buffer like the parameters', with what it starts with."""
+        return self._backend.xp.zeros_like(self._data)
+
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        """The buffers that these settings take, as the kernel has them; "" for one that they do without."""
+        return ()
+
+    def _progress(self) -> tuple[list[int], list[float]]:
+        """Each parameter's number of steps and product; waits for a GPU, which counts by itself."""
+        if self._counters is None or not self.counted:
+            return list(self._steps), list(self._products)
+        rows = asnumpy(self._counters).tolist()
+        return [int(steps) for steps, _ in rows], [product for _, product in rows]
+
+    def _counts_on_device(self) -> Array:
+        rows = [[float(n), product] for n, product in zip(self._steps, self._products, strict=True)]
+        return asarray(rows, "float64", backend=self._backend.name)
+
+    def _group_of(self, i: int) -> dict[str, Any]:
+        """The group of a parameter."""
+        return next(group for group in self.param_groups if (i := i - len(group["params"])) < 0)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """Check a group's settings and make them Python numbers, which promote no array."""
+        raise TypeError(f"{type(self).__name__} defines no _check(group)")
+
+    # --- state_dict ----------------------------------------------------------------------------------
+
+    def _entry(self, i: int, steps: int, product: float) -> dict[str, Array]:
+        """A parameter's state; empty before its first update, as PyTorch's."""
+        where, shape, backend = self._slices[i], self._layout.shapes[i], self._backend
+        entry = {}
+        if steps or self.starts_with_state:
+            if "step" in self.state_names:
+                entry["step"] = asarray([steps], "float32", backend=backend.name).reshape(())
+            if "mu_product" in self.state_names:
+                entry["mu_product"] = asarray([product], "float64", backend=backend.name).reshape(())
+            for name in self._buffer_names(i):
+                buffer = self._moments.get(name)
+                buffer = self._new_moment(name) if buffer is None else buffer
+                entry[name] = buffer[where].reshape(shape).copy()
+        if self._narrowed is not None:
+            wide, narrow = self._data[where], self._narrowed[where]
+            if self._data_views[i].dtype == narrow.dtype and bool((wide != narrow.astype(wide.dtype)).any()):
+                entry[MASTER] = wide.reshape(shape).copy()
+        return entry
+
+    def _buffer_names(self, i: int) -> list[str]:
+        """The buffers that have something for a parameter: by its settings now, or by those of past steps."""
+        used = self._moment_names(self._group_of(i))
+        names = [n for n in (*self.state_names, *self.optional_names) if n not in SCALARS]
+        found = self._moments
+        return [n for n in names if n in used or (n in found and bool(found[n][self._slices[i]].any()))]
+
+    # --- load_state_dict -----------------------------------------------------------------------------
+
+    def _read_groups(self, where: str, given: Any) -> list[dict[str, Any]]:
+        """The settings of each group, checked."""
+        if not isinstance(given, Sequence) or not all(
+            isinstance(g, Mapping) and isinstance(g.get("params"), Sequence) for g in given
+        ):
+            raise StateDictError(f"{where}: param_groups is no list of groups with 'params'")
+        sizes = [len(group["params"]) for group in given]
+        own = [len(group["params"]) for group in self.param_groups]
+        if sizes != own:
+            raise StateDictError(
+                f"{where}: the state is of groups with {sizes} parameters, but the optimizer has groups with "
+                f"{own}; make it from the same model, with the same groups, as the one that was saved"
+            )
+        result = []
+        for i, (group, new) in enumerate(zip(self.param_groups, given, strict=True)):
+            unknown = sorted(set(new) - {*group, *self.defaults, *IGNORED, *NOTED}, key=str)
+            if unknown:
+                raise StateDictError(
+                    f"{where}: group {i} has {unknown}, which {type(self).__name__} does not know; is the "
+                    "state that of another optimizer?"
+                )
+            decoupled = bool(_plain(new.get("decoupled_weight_decay", False)))
+            if decoupled and not self.torch_settings.get("decoupled_weight_decay", "own"):
+                raise StateDictError(f"{where}: group {i} is AdamW's (decoupled_weight_decay); make an AdamW")
+            left_out = {"params", *(key for key in IGNORED if key not in self.defaults)}
+            settings = {key: _plain(value) for key, value in new.items() if key not in left_out}
+            checked = {**group, **settings}
+            self._check(checked)
+            del checked["params"]
+            result.append(checked)
+        return result
+
+    def _read_entries(self, where: str, ids: list[Any], given: Any) -> list[Progress]:
+        """The state of each parameter, checked, with arrays as the buffers have them."""
+        if not isinstance(given, Mapping):
+            raise StateDictError(f"{where}: 'state' is {type(given).__name__}, expected a mapping")
+        unknown = [key for key in given if key not in ids]
+        if unknown:
+            raise StateDictError(f"{where}: state of parameters {unknown[:5]}, which no group has")
+        problems: list[str] = []
+        entries = [self._read_entry(i, given.get(key, {}), problems) for i, key in enumerate(ids)]
+        if problems:
+            more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+            raise StateDictError(f"{where}: {'; '.join(problems[:5])}{more}")
+        return entries
+
+    def _read_entry(self, i: int, given: Any, problems: list[str]) -> Progress:
+        """A parameter's state; what does not fit is added to `problems`."""
+        what = place(self._params, i)
+        if not isinstance(given, Mapping):
+            problems.append(f"{what}: its state is {type(given).__name__}, expected a mapping")
+            return Progress()
+        given = {key: untorched(value) for key, value in given.items() if value is not None}
+        unknown = sorted(set(given) - {*self.state_names, *self.optional_names, MASTER}, key=str)
+        started = bool(set(given) - {MASTER})
+        missing = [name for name in self.state_names if name not in given] if started else []
+        if unknown or missing:
+            found = (("unexpected", unknown), ("missing", missing))
+            problems.extend(f"{what}: {word} {names}" for word, names in found if names)
+            return Progress()
+        arrays = {}
+        for name, value in given.items():
+            shape = () if name in SCALARS else self._layout.shapes[i]
+            problem = _misfit(value, shape, integers=name in SCALARS)
+            if problem:
+                problems.append(f"{what}: {name} {problem}")
+                return Progress()
+            if name not in SCALARS:
+                arrays[name] = asarray(value, self._data.dtype, backend=self._backend.name)
+        steps = float(asnumpy(given["step"])) if "step" in given else float(started)
+        product = float(asnumpy(given["mu_product"])) if "mu_product" in given else 1.0
+        if not (steps >= 0 and steps == steps // 1):
+            problems.append(f"{what}: step is {steps}, expected a whole number from 0 up")
+            return Progress()
+        return Progress(int(steps), product, arrays)
+
+    def _write(self, entries: list[Progress]) -> None:
+        """Into the same memory, which captured graphs know."""
+        for name in {name for entry in entries for name in entry.arrays} - {MASTER} - set(self._moments):
+            self._moments[name] = self._new_moment(name)
+        for name, buffer in self._moments.items():
+            start = self._new_moment(name)
+            for entry, where in zip(entries, self._slices, strict=True):
+                buffer[where] = entry.arrays[name].reshape(-1) if name in entry.arrays else start[where]
+        if self._narrowed is not None:
+            for entry, where in zip(entries, self._slices, strict=True):
+                if MASTER in entry.arrays:
+                    self._data[where] = entry.arrays[MASTER].reshape(-1)
+                else:
+                    self._data[where] = self._narrowed[where]
+        self._steps = [entry.steps for entry in entries]
+        self._products = [entry.product for entry in entries]
+        if self._counters is not None:
+            self._counters[...] = self._counts_on_device()
+
+
+def _plain(value: Any) -> Any:
+    """A setting as Python has it: of tensors and 0-d arrays, the number."""
+    if isinstance(value, tuple | list):
+        return tuple(_plain(v) for v in value)
+    value = untorched(value)
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
+def _misfit(value: Any, shape: tuple[int, ...], integers: bool) -> str:
+    """What is wrong with an array; empty if nothing is."""
+    try:
+        value = value if hasattr(value, "shape") and hasattr(value, "dtype") else asnumpy(value)
+        found = tuple(value.shape)
+        known = is_floating(value.dtype) or (integers and value.dtype.kind in "iu")
+    except (TypeError, ValueError, AttributeError):
+        return f"is {type(value).__name__}, expected an array"
+    if not known:
+        return f"is {value.dtype}, expected a floating dtype"
+    return "" if found == shape else f"has shape {found}, expected {shape}"
