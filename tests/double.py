@@ -126,6 +126,8 @@ def _operand(value):
         return value._a
     if isinstance(value, _SCALARS):
         return value
+    if hasattr(value, "__cupy_get_ndarray__"):  # as CuPy's _preprocess_arg
+        return value.__cupy_get_ndarray__()._a
     raise TypeError(f"Unsupported type {type(value)}: not a device array or a scalar; see xp.asarray")
 
 
@@ -386,6 +388,8 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
     """A new array from host data, a device array, or a list of device arrays, which are stacked."""
     if isinstance(obj, (list, tuple)) and any(type(x) is ndarray for x in obj):
         obj, copy = xp.stack(obj), None
+    if hasattr(obj, "__cupy_get_ndarray__"):
+        obj = obj.__cupy_get_ndarray__()
     if type(obj) is ndarray:
         value = np.array(obj._a, dtype, copy=copy, order=order, ndmin=ndmin)
         return obj if value is obj._a else _wrap(value)

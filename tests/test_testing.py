@@ -57,6 +57,37 @@ class OverwritesGradient(Right):
         return super().backward(grad_output, input_grad)
 
 
+class TrainsWhatIsFrozen(Right):
+    def backward(self, grad_output, input_grad=True):
+        frozen = [p for p in self.parameters() if not p.requires_grad]
+        for parameter in frozen:
+            parameter.requires_grad = True
+        dx = super().backward(grad_output, input_grad)
+        for parameter in frozen:
+            parameter.requires_grad = False
+        return dx
+
+
+class StopsWhereFrozen(Right):
+    def backward(self, grad_output, input_grad=True):
+        return super().backward(grad_output, input_grad and self.weight.requires_grad)
+
+
+class OneFlagForBoth(Right):
+    def backward(self, grad_output, input_grad=True):
+        flag, self.bias.requires_grad = self.bias.requires_grad, self.weight.requires_grad
+        dx = super().backward(grad_output, input_grad)
+        self.bias.requires_grad = flag
+        return dx
+
+
+class KeepsWhatNobodyNeeds(Right):
+    def backward(self, grad_output, input_grad=True):
+        if not input_grad and not any(p.requires_grad for p in self.parameters()):
+            return None
+        return super().backward(grad_output, input_grad)
+
+
 class ModifiesInput(Right):
     def forward(self, x):
         y = super().forward(x)
@@ -128,6 +159,10 @@ PLANTED = {
     WrongWeightGradient: "gradient with respect to weight",
     NoBiasGradient: "gave bias no gradient",
     OverwritesGradient: "gradient of weight after two backwards",
+    TrainsWhatIsFrozen: "bias has a gradient with only weight learning: got True, expected False",
+    StopsWhereFrozen: "input gradient is None with only",
+    OneFlagForBoth: "has a gradient with only",
+    KeepsWhatNobodyNeeds: "second backward after one forward, with only nothing learning, must raise",
     ModifiesInput: "^input unchanged",
     ModifiesGradOutput: "grad_output unchanged",
     Promotes: "dtype of the input gradient",

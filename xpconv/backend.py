@@ -270,6 +270,7 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
         array([[1., 2.]], dtype=float32)
     """
     target = _active() if backend is None else _find(backend)
+    obj = _opened(obj)
     if isinstance(obj, target.array_type) and _find_owner(obj) is target:
         array: Array = obj
         return array if dtype is None or array.dtype == dtype else array.astype(dtype)
@@ -283,6 +284,12 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
         array = target.xp.from_dlpack(obj)
         return array if dtype is None or array.dtype == dtype else array.astype(dtype)
     return target.asarray(asnumpy(obj), dtype=dtype)
+
+
+def _opened(obj: Any) -> Any:
+    """The array on a device in what has one by CuPy's protocol, such as a `Parameter`; all else as it is."""
+    get = getattr(obj, "__cupy_get_ndarray__", None)
+    return obj if get is None else get()
 
 
 def _is_foreign_cuda(obj: Any) -> bool:
@@ -307,6 +314,7 @@ def asnumpy(obj: Any) -> np.ndarray:
         >>> xpconv.asnumpy([1, 2])
         array([1, 2])
     """
+    obj = _opened(obj)
     try:
         owner = _find_owner(obj)
     except BackendError:

@@ -122,6 +122,7 @@ def assert_layer_ok(
     - float64 and float32 stay what they are, in output and all gradients, and agree;
     - non-contiguous input and `grad_output` give the same, and neither is modified;
     - `input_grad=False` returns None and the same parameter gradients;
+    - frozen parameters get no gradient, and all other gradients are the same;
     - gradients add up over two backwards, and `backward` without its `forward` is an error;
     - `no_grad()` keeps nothing; a state dict loaded into a fresh layer gives the same output;
     - every backend gives the same as NumPy.
@@ -221,6 +222,8 @@ def _check(fresh: Callable[[str], Layer], x: np.ndarray, seed: int) -> Result:
         _close(asnumpy(parameter.grad), good.grads[name], 1e-12, f"gradient of {name} with input_grad=False")
     _refuses_backward(layer, asarray(g), "a second backward after one forward")
 
+    _check_freezing(lambda: fresh("float64"), x, g, good)
+
     layer = fresh("float64")
     y = layer(asarray(x))
     kept = asarray(g).copy()
@@ -239,6 +242,30 @@ def _check(fresh: Callable[[str], Layer], x: np.ndarray, seed: int) -> Result:
     _close(asnumpy(y), good.y, 1e-12, "output under no_grad")
     _refuses_backward(layer, asarray(g), "backward after a forward under no_grad")
     return good
+
+
+def _check_freezing(fresh: Callable[[], Layer], x: np.ndarray, g: np.ndarray, good: Result) -> None:
+    """With all parameters frozen, and with every second one: each neighbour of one that learns."""
+    for kept in (0, 1, None):
+        for input_grad in (True, False):
+            layer = fresh()
+            for i, (_, parameter) in enumerate(layer.named_parameters()):
+                parameter.requires_grad = i % 2 == kept
+            learning = {name: p for name, p in layer.named_parameters() if p.requires_grad}
+            layer(asarray(x))
+            dx = layer.backward(asarray(g), input_grad=input_grad)
+            what = f"with only {', '.join(learning) or 'nothing'} learning"
+            if input_grad:
+                _equal(dx is None, False, f"input gradient is None {what}")
+                _close(asnumpy(dx), good.dx, 1e-12, f"input gradient {what}")
+            for name, parameter in layer.named_parameters():
+                if parameter.grad is None or name not in learning:
+                    _equal(parameter.grad is not None, name in learning, f"{name} has a gradient {what}")
+                else:
+                    _close(asnumpy(parameter.grad), good.grads[name], 1e-12, f"gradient of {name} {what}")
+            _refuses_backward(layer, asarray(g), f"a second backward after one forward, {what},")
+            if not good.grads:
+                return
 
 
 def _result(layer: Layer, y: Any, dx: Any) -> Result:

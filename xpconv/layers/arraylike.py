@@ -127,6 +127,13 @@ class ArrayLike:
             kwargs["out"] = tuple(map(_plain, kwargs["out"]))
         return getattr(ufunc, method)(*map(_plain, inputs), **kwargs)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        """For `torch.as_tensor(p)` and `np.from_dlpack(p)`, which share memory with `data`."""
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.data.__dlpack_device__()
+
     @property
     def __cupy_get_ndarray__(self) -> Callable[[], Array]:
         """CuPy's protocol, for `array * p` and `cupy.exp(p)`; absent where NumPy holds the array."""

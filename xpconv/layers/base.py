@@ -56,6 +56,11 @@ class Layer(Checks):
     listed: ClassVar[tuple[str, ...]] = ()  # attributes of several layers that `children` itself adds
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "requires_grad":
+            raise AttributeError(
+                f"{type(self).__name__}: requires_grad is an attribute of parameters; freeze all those of a "
+                "layer with layer.requires_grad_(False)"
+            )
         old = vars(self).get(name)
         if isinstance(old, Parameter) and not (value is None or isinstance(value, Parameter)):
             raise TypeError(
