@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import BackendError, BackendUnavailableError, DTypeError
+from .errors import BackendError, BackendUnavailableError, DTypeError, ShapeError
 
 Array = Any  # an array of whichever module: NumPy and CuPy share no static type
 
@@ -38,7 +38,10 @@ _backends: dict[str, Backend] = {}
 _owner_of: dict[type, Backend] = {}  # array type -> backend, filled as types are met
 _default: Backend | None = None
 _override: ContextVar[Backend | None] = ContextVar("xpconv_backend", default=None)
+_ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "pow", "neg", "eq", "lt", "iadd", "imul")
+_METHODS = tuple(f"__{name}__" for name in (*_ARITHMETIC, "array_ufunc", "array_function"))
 _HINTS: dict[type, str] = {  # for what is no array, where `asarray` is not the way out
+    np.matrix: "its `*` is a matrix product; give numpy.asarray(x)",
     tuple: "a layer with several outputs (such as pooling with return_indices=True) belongs in a layer of "
     "your own that takes them apart, not in a Sequential",
     type(None): "a forward without `return` gives None, and so does backward(…, input_grad=False), which is "
@@ -204,21 +207,71 @@ def backend_of(*arrays: Array) -> Backend:
 def _find_owner(array: Array) -> Backend:
     kind = type(array)
     if kind not in _owner_of:
-        matches = [b for b in _backends.values() if issubclass(kind, b.array_type)]
-        if issubclass(kind, np.generic):  # what NumPy makes of 0-d arrays
-            _owner_of[kind] = _backends["numpy"]
-            return _owner_of[kind]
-        if not matches and kind.__module__.partition(".")[0] == "cupy":
-            matches = [_load_cupy()]  # made by the user, before the backend was ever asked for
-        if not matches:
-            hint = _HINTS.get(kind, "convert it with xpconv.asarray(x)")
+        owner = _owner(kind)
+        if owner is None:
             raise BackendError(
                 f"expected an array of one of the backends {', '.join(_backends)}, got "
-                f"{kind.__module__}.{kind.__qualname__}; {hint}"
+                f"{kind.__module__}.{kind.__qualname__}; {_way_out(kind)}"
             )
-        # The closest class wins: a backend whose arrays subclass another's is not mistaken for it.
-        _owner_of[kind] = min(matches, key=lambda b: kind.__mro__.index(b.array_type))
+        _owner_of[kind] = owner
     return _owner_of[kind]
+
+
+def _owner(kind: type) -> Backend | None:
+    """The backend of arrays of this type; None where they are no backend's, or have another arithmetic."""
+    if issubclass(kind, np.generic):  # what NumPy makes of 0-d arrays
+        return _backends["numpy"]
+    matches = [b for b in _backends.values() if issubclass(kind, b.array_type)]
+    if not matches and kind.__module__.partition(".")[0] == "cupy" and hasattr(kind, "strides"):
+        matches = [_load_cupy()]  # made by the user, before the backend was ever asked for
+    if not matches:
+        return None
+    # The closest class wins: a backend whose arrays subclass another's is not mistaken for it.
+    owner = min(matches, key=lambda b: kind.__mro__.index(b.array_type))
+    theirs, ours = kind, owner.array_type
+    same = all(getattr(theirs, name, None) is getattr(ours, name, None) for name in _METHODS)
+    return owner if same else None
+
+
+def _way_out(kind: type) -> str:
+    """What to do with an object of a type that is no backend's."""
+    for known, hint in _HINTS.items():
+        if issubclass(kind, known):
+            return hint
+    if _is_masked(kind):
+        return "masks are not known here; give x.filled(value)"
+    if hasattr(kind, "toarray"):
+        return "sparse arrays are not known here; give x.toarray()"
+    if issubclass(kind, np.ndarray):
+        return "its arithmetic is not that of numpy.ndarray; give numpy.asarray(x)"
+    return "convert it with xpconv.asarray(x)"
+
+
+def _is_masked(kind: type) -> bool:
+    """Whether it is `numpy.ma.MaskedArray`, which is imported when it is first used, or a subclass."""
+    return issubclass(kind, np.ndarray) and hasattr(kind, "filled")
+
+
+def plain(array: Array) -> Array:
+    """`array` as NumPy's own type where it is of a subclass, such as a `memmap`; else what was given."""
+    kind = type(array)
+    if kind is np.ndarray or not isinstance(array, np.ndarray):
+        return array
+    owner = _owner(kind)
+    return array.view(np.ndarray) if owner is not None and owner.array_type is np.ndarray else array
+
+
+def byte_order_error(where: str, array: Array) -> DTypeError:
+    """For elements in another machine's byte order, as FITS and IDX files have them."""
+    return DTypeError(
+        f"{where} is {array.dtype}, whose byte order is not this machine's; use "
+        f"x.astype('{array.dtype.newbyteorder('=')}')"
+    )
+
+
+def is_array_type(kind: type) -> bool:
+    """Whether objects of this type are a backend's arrays."""
+    return kind in _owner_of or (hasattr(kind, "strides") and _owner(kind) is not None)
 
 
 def is_floating(dtype: Any) -> bool:
@@ -260,9 +313,15 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
         backend: name of the backend to bring it to; default: the active one.
 
     Returns:
-        The array itself where it is already there with that dtype, else a new one. With a PyTorch tensor or
+        The array itself where it is already there with that dtype, else a new one: a plain array in this
+        machine's byte order, also of a `memmap`, another subclass or an `np.matrix`. With a PyTorch tensor or
         another library's array it shares the memory, on the CPU as NumPy's, on a GPU (by DLPack) as CuPy's;
         the other way, `torch.from_dlpack(y)` takes both without a copy.
+
+    Raises:
+        BackendError: (a TypeError) a masked array, whose mask would be lost, or a sparse one.
+        DTypeError: (a TypeError) no numbers, such as a pandas column of mixed objects.
+        ShapeError: (a ValueError) lists of unequal lengths.
 
     Example:
         >>> import xpconv
@@ -271,10 +330,10 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
     """
     target = _active() if backend is None else _find(backend)
     obj = _opened(obj)
-    if isinstance(obj, target.array_type) and _find_owner(obj) is target:
-        array: Array = obj
-        return array if dtype is None or array.dtype == dtype else array.astype(dtype)
-    if _is_foreign_cuda(obj):
+    array: Array
+    if isinstance(obj, target.array_type) and _owner(type(obj)) is target:
+        array = plain(obj)
+    elif _is_foreign_cuda(obj):
         if target.array_type is np.ndarray:
             kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
             raise BackendError(
@@ -282,8 +341,32 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
                 "(tensor.cpu()), or ask for backend='cupy'"
             )
         array = target.xp.from_dlpack(obj)
-        return array if dtype is None or array.dtype == dtype else array.astype(dtype)
-    return target.asarray(asnumpy(obj), dtype=dtype)
+    else:
+        host = asnumpy(obj)
+        if host.dtype.kind == "O":
+            host = _converted(obj, host, dtype)
+        array = target.asarray(host, dtype=dtype)
+    if dtype is None:
+        dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
+    return array if array.dtype == dtype else array.astype(dtype)
+
+
+def _converted(obj: Any, host: np.ndarray, dtype: Any) -> np.ndarray:
+    """An array of Python objects as one of `dtype`."""
+    try:
+        if dtype is not None:
+            return host.astype(dtype)
+        cause = None
+    except (TypeError, ValueError) as error:
+        cause = error
+    raise DTypeError(
+        f"asarray: {_described(obj)} becomes an array of Python objects, expected numbers; give them a dtype "
+        "of numbers before, or here with dtype="
+    ) from cause
+
+
+def _described(obj: Any) -> str:
+    return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
 
 
 def _opened(obj: Any) -> Any:
@@ -318,12 +401,17 @@ def asnumpy(obj: Any) -> np.ndarray:
     try:
         owner = _find_owner(obj)
     except BackendError:
+        if _is_masked(type(obj)):
+            raise BackendError(f"got a masked array; {_way_out(type(obj))}") from None
+        if hasattr(obj, "toarray"):
+            raise BackendError(f"got {_described(obj)}; {_way_out(type(obj))}") from None
         try:
             return np.asarray(obj)
         except TypeError as cause:  # a dtype that NumPy lacks, such as PyTorch's bfloat16
-            kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
             raise DTypeError(
-                f"{kind} cannot become a NumPy array ({cause}); convert it to a dtype NumPy has, such as "
-                "tensor.float()"
+                f"{_described(obj)} cannot become a NumPy array ({cause}); convert it to a dtype NumPy has, "
+                "such as tensor.float()"
             ) from cause
+        except ValueError as cause:  # lists of unequal lengths
+            raise ShapeError(f"{_described(obj)} cannot become a NumPy array: {cause}") from cause
     return owner.asnumpy(obj)

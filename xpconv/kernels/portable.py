@@ -428,6 +428,11 @@ def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None
     return xp.where(y <= low if high is None else (y <= low) | (y >= high), 0, grad)
 
 
+def copy(xp: Any, x: Array) -> Array:
+    """`x` in memory of its own, laid out alike."""
+    return x.copy(order="K")
+
+
 def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
     """`a + b` of two arrays of one shape; then, with `bounds`, `clip`."""
     y = a + b

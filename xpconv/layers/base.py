@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from traceback import clear_frames
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
-from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating, use_backend
+from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating, plain, use_backend
 from ..errors import BackendError, LayerError, OutOfMemoryError, StateDictError
 from ..geometry import to_bool
 from .checks import Checks
-from .memory import called, next_serial
+from .memory import at_door, called, is_inside, next_serial, out_and_in
 from .parameter import Parameter as Parameter
 from .parameter import check_floating, writable
 from .parameter import learns as learns
@@ -50,6 +51,7 @@ class Layer(Checks):
     """
 
     training: bool = True
+    _is_ours: ClassVar[bool] = True  # whether `forward` and `__call__` are this package's, not a user's
     buffer_names: ClassVar[tuple[str, ...]] = ()
     lazy: ClassVar[bool] = False  # whether its first forward makes its parameters
     _thawed_mode: bool | None = None  # of a layer kept in inference mode: its `training` once it learns
@@ -83,9 +85,34 @@ class Layer(Checks):
         """
         raise TypeError(f"{type(self).__name__} defines no backward(grad_output)")
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._is_ours = _is_ours(cls.forward) and _is_ours(cls.__call__)
+        inherited = [vars(base)["forward"] for base in cls.__mro__ if "forward" in vars(base)]
+        cls._has_our_forward = any(_is_ours(f) for f in inherited if f is not Layer.forward)
+
     def __call__(self, *inputs: Any) -> Array:
-        """`forward(x)`; where that fails, what it kept is dropped again, and the error told where it is."""
-        return self._run(self.forward, *inputs)
+        """`forward(x)`; where that fails, what it kept is dropped again, and the error told where it is.
+
+        What is kept for backward shares no memory with `x` or the output: both may be changed in place.
+        """
+        foreign = self._is_foreign()
+        if not foreign:
+            inputs = tuple([plain(x) for x in inputs])
+        return self._run(partial(at_door, self.forward, foreign=foreign), *inputs)
+
+    def _pass(self, *inputs: Any) -> Array:
+        """`self(*inputs)` for a layer around it: what it keeps may be what goes in and comes out.
+
+        But not where the code is a user's, who could have it.
+        """
+        if self._is_foreign():
+            return out_and_in(self, *inputs)
+        return self._run(self.forward if is_inside() else partial(at_door, self.forward), *inputs)
+
+    def _is_foreign(self) -> bool:
+        """Whether its forward is a user's."""
+        return not self._is_ours or ("forward" in self.__dict__ and not _is_ours(self.__dict__["forward"]))
 
     def _run(self, forward: Callable[..., Array], *inputs: Any) -> Array:
         start = next_serial()
@@ -547,6 +574,11 @@ class Layer(Checks):
     def extra_repr(self) -> str:
         """The constructor's arguments, for `repr` and `summary`; with none, `repr` lists the children."""
         return ""
+
+
+def _is_ours(function: Any) -> bool:
+    """Whether the function is this package's."""
+    return str(getattr(function, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]
 
 
 def runs_as(layer: Layer, kind: type[Kind]) -> TypeGuard[Kind]:

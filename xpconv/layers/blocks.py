@@ -79,7 +79,7 @@ class SqueezeExcitation(Layer):
         start = next_serial()
         scale = ops.mean_over(x, (-2, -1))
         for layer in self._path():
-            scale = layer(scale)
+            scale = layer._pass(scale)
         return self.keep(x * scale, start, x, scale)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:

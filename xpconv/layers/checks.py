@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array, backend_of, is_floating
+from ..backend import Array, backend_of, byte_order_error, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
 from .memory import Memory
 from .parameter import Parameter
@@ -23,6 +23,8 @@ class Checks(Memory):
             owner = backend_of(x)
         except BackendError as error:
             raise BackendError(f"{name}.forward: x: {error}") from None
+        if not x.dtype.isnative:
+            raise byte_order_error(f"{name}.forward: x", x)
         for parameter in parameters:
             if parameter is None:
                 continue

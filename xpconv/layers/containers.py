@@ -102,7 +102,7 @@ class Sequential(_Container):
         steps = list(self._steps())
         for layer, clip in steps:
             if clip is None:
-                x = layer(x)
+                x = layer._pass(x)
             else:
                 x = clip._run(clip._passed, layer._run(layer._forward, x, bounds_of(clip)))
         return self.keep(x, start, steps)
@@ -178,7 +178,7 @@ class Parallel(_Container):
     def _outputs(self, x: Array) -> list[Array]:
         if not self._layers:
             raise ShapeError(f"{type(self).__name__}.forward: there are no branches; give some")
-        return [branch(x) for branch in self]
+        return [branch._pass(x) for branch in self]
 
     def _gradients(self, start: int, grads: list[Array], input_grad: bool) -> Array | None:
         """Backward through all branches, the last one first, as they may share layers."""
@@ -290,8 +290,8 @@ class Residual(Layer):
 
     def _forward(self, x: Array, bounds: Bounds = None) -> Array:
         start = next_serial()
-        main = self.body(x)
-        side = x if self.shortcut is None else self.shortcut(x)
+        main = self.body._pass(x)
+        side = x if self.shortcut is None else self.shortcut._pass(x)
         if main.shape != side.shape:
             name = "x" if self.shortcut is None else "the shortcut"
             raise ShapeError(

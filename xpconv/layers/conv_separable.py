@@ -146,7 +146,7 @@ class SeparableConv2d(Layer):
 
     def forward(self, x: Array) -> Array:
         start = next_serial()
-        return self.keep(self.pointwise(self.depthwise(x)), start)
+        return self.keep(self.pointwise._pass(self.depthwise._pass(x)), start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         (start,) = self.recall(grad_output)

@@ -1,22 +1,30 @@
-"""What a forward keeps for its backward, and `no_grad`, under which it keeps nothing."""
+"""What a forward keeps for its backward, and `no_grad`, under which it keeps nothing.
+
+Neither NumPy nor CuPy can tell that an array was changed between forward and backward. So a change does no
+harm: what is kept shares no memory with what the caller of the forward has, its inputs and its output.
+"""
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
-from ..backend import Array, backend_of
+from ..backend import Array, backend_of, is_array_type
 from ..errors import BackendError, BackwardError, DTypeError, ShapeError
+from ..ops.shape import copy
 
 _keeping: ContextVar[bool] = ContextVar("xpconv_keeping", default=True)
 _calls: ContextVar[dict[int, Any] | None] = ContextVar("xpconv_calls", default=None)
+_door: ContextVar[_Door | None] = ContextVar("xpconv_door", default=None)
 _serial = count()  # orders all forwards, so that a failed one can be undone exactly
 
 MANY_PENDING = 32
+FEW, LOOK = 8, 4096  # arrays that are looked at in any case; bytes that are copied as fast as one more is
 
 
 @contextmanager
@@ -63,12 +71,144 @@ def keeping() -> bool:
     return _keeping.get()
 
 
-class _Kept(NamedTuple):
-    serial: int
-    shape: tuple[int, ...]
-    dtype: Any
-    backend: str
-    saved: tuple[Any, ...]
+class _Door:
+    """One call of a layer or loss by its user: what the user can reach, and what is kept within the call.
+
+    Where the two would share memory there is a copy in the end, so that each may change.
+    """
+
+    __slots__ = ("copies", "entries", "foreign", "kept", "reachable")
+
+    def __init__(self, inputs: tuple[Any, ...], foreign: bool) -> None:
+        self.foreign = foreign  # whether the code within is a user's
+        self.reachable: list[Array] = []
+        self.entries: list[_Kept] = []  # new since the last `settle`
+        self.kept: dict[int, Array] = {}  # all arrays of older ones, by id
+        self.copies: dict[int, tuple[Array, Array]] = {}  # by the id of what they were made of, and that
+        self.let_in(inputs)
+
+    def let_in(self, value: Any) -> None:
+        """From now on the user can reach the arrays in `value`."""
+        _each_array(self._reach, value)
+
+    def let_out(self, value: Any) -> Any:
+        """What to give to the user in place of `value`: nothing that shares memory with what is kept."""
+        self.settle()
+        return _each_array(self._apart, value)
+
+    def settle(self) -> None:
+        """Keep copies of what the user can reach."""
+        for entry in self.entries:
+            entry.saved = _each_array(self._own, entry.saved)
+        self.entries.clear()
+
+    def _reach(self, array: Array) -> Array:
+        self.reachable.append(array)
+        return array
+
+    def _own(self, array: Array) -> Array:
+        number = id(array)
+        if number in self.kept:
+            return array
+        if number in self.copies:
+            return self.copies[number][1]
+        if _shares(array, self.reachable):
+            copied = copy(array)
+            self.copies[number] = array, copied
+            array = copied
+        self.kept[id(array)] = array
+        return array
+
+    def _apart(self, array: Array) -> Array:
+        many = len(self.kept)
+        if (many > FEW and array.nbytes < many * LOOK) or _shares(array, self.kept.values()):
+            return copy(array)
+        return array
+
+
+def at_door(forward: Callable[..., Any], *inputs: Any, foreign: bool = False) -> Any:
+    """`forward(*inputs)` for its user, who can reach `inputs` and the result."""
+    if not _keeping.get():
+        return forward(*inputs)
+    door = _Door(inputs, foreign)
+    token = _door.set(door)
+    try:
+        return door.let_out(forward(*inputs))
+    finally:
+        _door.reset(token)
+
+
+def out_and_in(forward: Callable[..., Any], *inputs: Any) -> Any:
+    """`forward(*inputs)`, a user's, from within a call: the user can reach what goes there and comes back."""
+    outer = _door.get()
+    if outer is None or not _keeping.get():
+        return forward(*inputs)
+    inputs = outer.let_out(inputs)
+    y = forward(*inputs)
+    outer.let_in((inputs, y))
+    return y
+
+
+def is_inside() -> bool:
+    """Whether this is within a call of a layer or loss that keeps what backward needs."""
+    return _door.get() is not None or not _keeping.get()
+
+
+def _shares(array: Array, others: Iterable[Array]) -> bool:
+    """Whether the memory of `array` overlaps, by its bounds, that of one of `others`."""
+    kind, owner = type(array), backend_of(array)
+    overlaps = owner.xp.may_share_memory
+    for other in others:  # any() of a generator takes half as long again
+        if (type(other) is kind or backend_of(other) is owner) and overlaps(array, other):
+            return True
+    return False
+
+
+def _told_nesting(kind: type) -> int | None:
+    """0 for arrays, 1 for what may hold some, None for all else."""
+    if is_array_type(kind):
+        return 0
+    return 1 if issubclass(kind, tuple) or kind in (list, dict) else None
+
+
+_nesting: Callable[[type], int | None] = functools.lru_cache(maxsize=1024)(_told_nesting)
+
+
+def _each_array(function: Callable[[Array], Array], value: Any) -> Any:
+    """`value` with `function(array)` in place of each array, also of those in tuples, lists and dicts.
+
+    Where nothing changes it is the same object.
+    """
+    kind = type(value)
+    nesting = _nesting(kind)
+    if nesting is None:
+        return value
+    if nesting == 0:
+        return function(value)
+    changed = {}
+    for key, item in value.items() if kind is dict else enumerate(value):
+        nesting = _nesting(type(item))
+        if nesting is not None:
+            part = _each_array(function, item) if nesting else function(item)
+            if part is not item:
+                changed[key] = part
+    if not changed:
+        return value
+    if kind is dict:
+        return {**value, **changed}
+    parts = [changed.get(i, item) for i, item in enumerate(value)]
+    return value._make(parts) if hasattr(value, "_make") else kind(parts)
+
+
+class _Kept:
+    """What one forward has left for its backward, and what `grad_output` must be like."""
+
+    __slots__ = ("backend", "dtype", "saved", "serial", "shape")
+
+    def __init__(self, serial: int, y: Array, saved: tuple[Any, ...]) -> None:
+        self.serial, self.saved = serial, saved
+        self.shape: tuple[int, ...] = y.shape
+        self.dtype, self.backend = y.dtype, backend_of(y).name
 
 
 class Memory:
@@ -77,11 +217,19 @@ class Memory:
     So one layer may stand twice in a model, and memory goes as backward runs.
     """
 
+    _has_our_forward: ClassVar[bool] = True  # which users' code may call past the door: `layer.forward(x)`
+
     def keep(self, y: Array, *saved: Any) -> Array:
         """Remember `saved` for the backward of this output, and return `y`; call it last in `forward`."""
         if _keeping.get():
+            entry = _Kept(next(_serial), y, saved)
+            door = _door.get()
+            if door is not None and not (door.foreign and self._has_our_forward):
+                door.entries.append(entry)
+            else:  # called past the door, `layer.forward(x)`: any of it may be in reach
+                entry.saved = _each_array(copy, saved)
             stack = self._stack()
-            stack.append(_Kept(next(_serial), y.shape, y.dtype, backend_of(y).name, saved))
+            stack.append(entry)
             if len(stack) == MANY_PENDING:
                 warnings.warn(
                     f"{type(self).__name__}: {MANY_PENDING} forwards wait for their backward and hold "

@@ -31,7 +31,7 @@ class _MaxUnpool(Layer):
 
     def __call__(self, x: Array, indices: Array, output_size: Sequence[int] | None = None) -> Array:
         """`forward(x, indices, output_size)`."""
-        return self.forward(x, indices, output_size)
+        return super().__call__(x, indices, output_size)
 
     def forward(  # type: ignore[override]  # as in PyTorch, it takes what pooling returned
         self, x: Array, indices: Array, output_size: Sequence[int] | None = None

@@ -6,10 +6,10 @@ import math
 from numbers import Real
 from typing import Any, ClassVar
 
-from ..backend import Array, asarray, backend_of, is_floating
+from ..backend import Array, asarray, backend_of, byte_order_error, is_floating, plain
 from ..errors import BackendError, DTypeError, ShapeError
 from ..kernels.portable import widened
-from ..layers.memory import Memory
+from ..layers.memory import Memory, at_door
 
 
 class Loss(Memory):
@@ -38,7 +38,13 @@ class Loss(Memory):
         return self.forward(*inputs)
 
     def forward(self, *inputs: Array) -> Array:
-        """The loss of the model's output against the target, on their device."""
+        """The loss of the model's output against the target, on their device.
+
+        What is kept for backward shares no memory with these: they may be changed in place.
+        """
+        return at_door(self._reduced, *map(plain, inputs))
+
+    def _reduced(self, *inputs: Array) -> Array:
         xp = self._enter(*inputs)
         dtype = inputs[0].dtype
         alike = all(x.dtype == dtype or not is_floating(x.dtype) for x in inputs)  # else there is an error
@@ -94,6 +100,9 @@ class Loss(Memory):
             others = [backend_of(array) for array in inputs[1:]]
         except BackendError as error:
             raise BackendError(f"{name}: {error}") from None
+        for argument, array in zip(self.names, inputs, strict=True):
+            if not array.dtype.isnative:
+                raise byte_order_error(f"{name}: {argument}", array)
         for argument, other in zip(self.names[1:], others, strict=True):
             if owner is not other:
                 raise BackendError(

@@ -1,10 +1,18 @@
-"""Elements in another order: every forward is a permutation, and its backward the way back."""
+"""Elements elsewhere or in another order: every forward is a permutation, and its backward the way back."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array
+from .. import kernels
+from ..backend import Array, get_xp
+
+
+def copy(x: Array) -> Array:
+    """The same values in memory of their own, in the same order."""
+    xp = get_xp(x)
+    y: Array = kernels.of(xp).copy(xp, x)
+    return y
 
 
 def pixel_shuffle(xp: Any, x: Array, r: int) -> Array:

@@ -1,6 +1,6 @@
 """The hot operations for CuPy arrays: own kernels where many launches become one, else `portable`."""
 
-from ..portable import empty_program, for_inference, in_blocks, programs, scratch
+from ..portable import copy, empty_program, for_inference, in_blocks, programs, scratch
 from .conv import algorithm, conv, conv_input_grad, conv_weight_grad
 from .gemm import matmul
 from .norm import batch_norm, batch_norm_backward, channel_sum, follow, normalize_batch, statistics
@@ -21,6 +21,7 @@ __all__ = [
     "conv",
     "conv_input_grad",
     "conv_weight_grad",
+    "copy",
     "cross_entropy",
     "cross_entropy_backward",
     "empty_program",

@@ -6,7 +6,7 @@ Each takes and gives what its namesake in `portable` does, by value, dtype and s
 from ..portable import cross_entropy, cross_entropy_backward, follow, keep_mask, one_hot, update
 from .conv import algorithm, conv, conv_input_grad, conv_weight_grad, for_inference
 from .norm import batch_norm, batch_norm_backward, channel_sum, normalize_batch, statistics
-from .pointwise import add, clip, clip_backward, in_blocks, matmul, scratch
+from .pointwise import add, clip, clip_backward, copy, in_blocks, matmul, scratch
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
 from .program import empty_program, programs
 
@@ -21,6 +21,7 @@ __all__ = [
     "conv",
     "conv_input_grad",
     "conv_weight_grad",
+    "copy",
     "cross_entropy",
     "cross_entropy_backward",
     "empty_program",

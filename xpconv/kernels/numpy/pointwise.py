@@ -54,6 +54,13 @@ def empty_like(x: Array) -> Array:
     return memory.empty(tuple([shape[axis] for axis in order]), x.dtype).transpose(back)
 
 
+def copy(xp: Any, x: Array) -> Array:
+    """As `portable.copy`."""
+    y = empty_like(x)
+    y[...] = x
+    return y
+
+
 @functools.lru_cache(maxsize=1024)
 def _order(strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Axes from the one with the longest steps to the shortest, and the way back."""
@@ -66,9 +73,9 @@ def like(x: Array, y: Array) -> Array:
     """`x` with the layout of `y`: itself, or a copy."""
     if x.strides == y.strides:
         return x
-    copy = empty_like(y)
-    copy[...] = x
-    return copy
+    copied = empty_like(y)
+    copied[...] = x
+    return copied
 
 
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
