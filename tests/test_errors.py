@@ -67,7 +67,7 @@ CONSTRUCTORS = [
     (lambda: MaxPool2d(0), ValueError, "MaxPool2d: kernel_size is 0, expected at least 1"),
     (lambda: MaxPool2d(2, stride=0), ValueError, "MaxPool2d: stride is 0, expected at least 1"),
     (lambda: MaxPool2d(2, padding=2), ValueError, "MaxPool2d: padding is (2, 2), expected at most half the kernel size (2, 2)"),
-    (lambda: AvgPool2d(2, divisor_override=0), ValueError, "AvgPool2d: divisor_override is 0, expected at least 1"),
+    (lambda: AvgPool2d(2, divisor_override=0), ValueError, "AvgPool2d: divisor_override is 0, expected an int to divide by"),
     (lambda: Dense(0, 3), ValueError, "Dense: in_features is 0, expected at least 1"),
     (lambda: Dense(3, 2, dtype="int32"), TypeError, "dtype is int32, expected a floating one"),
     (lambda: Dense(3, 2, dtype="foo"), TypeError, "Dense: dtype is 'foo', which is none of"),

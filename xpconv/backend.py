@@ -75,7 +75,18 @@ def register_backend(
         ...     type(xpconv.asarray([1.0, 2.0])).__name__
         'Tagged'
     """
-    backend = Backend(name, module, array_type, asarray or module.asarray, asnumpy or module.asnumpy)
+    where = "register_backend"
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"{where}: name is {name!r:.200}, expected a str that is not empty")
+    if not isinstance(array_type, type):
+        raise TypeError(f"{where}: array_type is {array_type!r:.200}, expected the class of its arrays")
+    functions = []
+    for function, given in (("asarray", asarray), ("asnumpy", asnumpy)):
+        found = getattr(module, function, None) if given is None else given
+        if not callable(found):
+            raise TypeError(f"{where}: {function} is {found!r:.200}, expected a function, here or in module")
+        functions.append(found)
+    backend = Backend(name, module, array_type, *functions)
     _backends[name] = backend
     _owner_of.clear()  # a type met before may have a closer owner now
 
@@ -109,6 +120,8 @@ def _load_cupy() -> Backend:
 
 def _find(name: str) -> Backend:
     """The backend called `name`, loaded if need be; `auto` is cupy if a device answers, else numpy."""
+    if not isinstance(name, str):
+        raise TypeError(f"backend is {name!r:.200}, expected a name: 'numpy', 'cupy' or 'auto'")
     if name in _backends:
         return _backends[name]
     if name == "cupy":

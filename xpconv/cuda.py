@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .backend import Array, asarray, asnumpy, backend_of
-from .errors import DTypeError, ShapeError
-from .geometry import to_int
+from .errors import BackendError, DTypeError, ShapeError
+from .geometry import shown, to_int
 from .kernels import graph
 from .kernels.precision import allow_nondeterministic, allow_tf32, nondeterministic_allowed, tf32_allowed
 from .layers.base import Layer, Parameter
@@ -83,8 +83,13 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
     """
     if not examples:
         raise ValueError("capture: no examples; give arrays such as step takes: capture(step, x, y)")
-    to_int("capture: warmup", warmup, 1)
-    backend = backend_of(*examples)
+    if not callable(step):
+        raise TypeError(f"capture: step is {shown(step)}, expected a function of arrays")
+    warmup = to_int("capture: warmup", warmup, 1)
+    try:
+        backend = backend_of(*examples)
+    except BackendError as error:
+        raise BackendError(f"capture: examples: {error}") from None
     if hasattr(backend.xp, "cuda"):
         return _Captured(backend, step, examples, warmup)
     return _Plain(backend, step, examples, warmup)
@@ -111,6 +116,8 @@ class _Plain:
         if len(inputs) != len(self._inputs):
             raise ShapeError(f"capture: got {len(inputs)} inputs, expected {len(self._inputs)}, as examples")
         for i, (x, example) in enumerate(zip(inputs, self._inputs, strict=True)):
+            if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+                raise TypeError(f"capture: input {i} is {shown(x)}, expected an array like the example")
             if tuple(x.shape) != example.shape:
                 raise ShapeError(
                     f"capture: input {i} has shape {tuple(x.shape)}, expected {example.shape}, the example's"
@@ -267,10 +274,10 @@ def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
     """
     backend = backend_of()
     if not hasattr(backend.xp, "cuda"):
-        for batch in batches:
+        for batch in _tuples(batches):
             yield tuple(asarray(x, backend=backend.name) for x in batch)
         return
-    feed, source = _Feed(backend.xp), iter(batches)
+    feed, source = _Feed(backend.xp), _tuples(batches)
     sent = [feed.send(batch) for batch in itertools.islice(source, 1)]
     try:
         while sent:
@@ -283,6 +290,16 @@ def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
     finally:  # a loop that is left early: who gets the memory next comes after the copy
         for batch in sent:
             feed.received(*batch)
+
+
+def _tuples(batches: Any) -> Iterator[tuple[Any, ...]]:
+    """Each batch, if it is one."""
+    if not isinstance(batches, Iterable):
+        raise TypeError(f"prefetch: batches is {shown(batches)}, expected tuples of arrays, one a batch")
+    for batch in batches:
+        if not isinstance(batch, tuple | list):
+            raise TypeError(f"prefetch: batches gave {shown(batch)}, expected tuples of arrays, one a batch")
+        yield tuple(batch)
 
 
 class _Feed:

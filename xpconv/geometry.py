@@ -7,12 +7,14 @@ from that line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import product
+from math import isinf, isnan
 from numbers import Real
 from operator import index
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from .errors import ShapeError
 
@@ -109,7 +111,23 @@ def _taps(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> 
     )
 
 
-# --- arguments: one home for "an int or a tuple of them" ---------------------------------------------
+# --- arguments: what constructors and functions take, checked at the door ------------------------------
+
+LARGEST = 2**31 - 1  # of sizes: what no array has along an axis, and cuDNN counts in int32
+
+
+def shown(value: object) -> str:
+    """`value` as an error shows it: its repr in one line, cut where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001  # an int of too many digits, or what has no repr while it is half made
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:160]}… ({type(value).__name__})"
+
+
+def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+    """Whether it is a tuple, a list or the like: bytes and text are sequences to Python, but no numbers."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 def to_int(where: str, value: object, minimum: int | None = None) -> int:
@@ -117,47 +135,91 @@ def to_int(where: str, value: object, minimum: int | None = None) -> int:
     try:
         result = index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]  # it may fail
     except TypeError:
-        raise TypeError(f"{where} is {value!r}, expected an int") from None
+        raise TypeError(f"{where} is {shown(value)}, expected an int") from None
     if minimum is not None and result < minimum:
-        raise ValueError(f"{where} is {result}, expected at least {minimum}")
+        raise ValueError(f"{where} is {shown(result)}, expected at least {minimum}")
     return result
 
 
-def to_tuple(where: str, value: object, axes: int, minimum: int) -> tuple[int, ...]:
-    """An int, taken for every axis, or a sequence with one int an axis."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        return (to_int(where, value, minimum),) * axes
+def to_size(where: str, value: object, minimum: int = 1) -> int:
+    """`to_int` for a number of channels, pixels or the like, which has an upper limit too."""
+    result = to_int(where, value, minimum)
+    if result > LARGEST:
+        raise ValueError(f"{where} is {shown(result)}, expected at most {LARGEST}")
+    return result
+
+
+def to_tuple(where: str, value: object, axes: int, minimum: int, *, or_one: bool = False) -> tuple[int, ...]:
+    """An int, taken for every axis, or a sequence with one int an axis (with `or_one`, or a single one)."""
+    if not is_sequence(value):
+        return (to_size(where, value, minimum),) * axes
+    if or_one and len(value) == 1:
+        value = (value[0],) * axes
     if len(value) != axes:
-        raise ValueError(f"{where} is {value!r}, expected an int or {axes} of them")
-    return tuple(to_int(where, v, minimum) for v in value)
+        raise ValueError(f"{where} is {shown(value)}, expected an int or {axes} of them")
+    return tuple(to_size(where, v, minimum) for v in value)
 
 
 def to_pairs(where: str, value: object, axes: int) -> Pairs:
-    """Padding: an int, one int an axis, or one pair `(lo, hi)` an axis."""
-    if isinstance(value, Sequence) and any(isinstance(v, Sequence) for v in value):
+    """Padding: an int, one int an axis (or a single one for all), or one pair `(lo, hi)` an axis."""
+    if is_sequence(value) and any(is_sequence(v) for v in value):
         if len(value) != axes:
-            raise ValueError(f"{where} is {value!r}, expected one pair for each of the {axes} axes")
+            raise ValueError(f"{where} is {shown(value)}, expected one pair for each of the {axes} axes")
         pairs = [to_tuple(f"{where}[{i}]", v, 2, 0) for i, v in enumerate(value)]
     else:
-        pairs = [(v, v) for v in to_tuple(where, value, axes, 0)]
+        pairs = [(v, v) for v in to_tuple(where, value, axes, 0, or_one=True)]
     return tuple((lo, hi) for lo, hi in pairs)
 
 
-def to_float(where: str, value: object, minimum: float | None = None) -> float:
-    """A real number, of at least `minimum` if given, as a Python float, which promotes no array."""
-    if not isinstance(value, Real):
-        raise TypeError(f"{where} is {value!r}, expected a number")
-    result = float(value)
+def to_float(
+    where: str, value: object, minimum: float | None = None, *, nan: bool = False, finite: bool = False
+) -> float:
+    """A real number, of at least `minimum` if given, as a Python float, which promotes no array.
+
+    NaN is refused without `nan`, and with `finite` the infinities too.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        fix = "; give float(…) of the array" if getattr(value, "shape", None) == () else ""
+        raise TypeError(f"{where} is {shown(value)}, expected a number{fix}")
+    try:
+        result = float(value)
+    except OverflowError:
+        raise ValueError(f"{where} is {shown(value)}, expected a number that a float can hold") from None
     if minimum is not None and not result >= minimum:
         raise ValueError(f"{where} is {value}, expected at least {minimum}")
+    if isnan(result) and not nan:
+        raise ValueError(f"{where} is {value}, expected a number that is not NaN")
+    if finite and isinf(result):
+        raise ValueError(f"{where} is {value}, expected a finite number")
     return result
 
 
 def to_bool(where: str, value: object) -> bool:
-    """`value`, if it is True or False; `where` is what an error calls it."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{where} is {value!r}, expected True or False")
-    return value
+    """`value`, if it is True or False (or NumPy's); `where` is what an error calls it."""
+    numpys = type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
+    if not isinstance(value, bool) and not numpys:
+        raise TypeError(f"{where} is {shown(value)}, expected True or False")
+    return bool(value)
+
+
+def to_choice(where: str, value: object, choices: Collection[str]) -> str:
+    """`value`, if it is one of the words `choices`; what cannot be hashed or compared is none of them."""
+    if isinstance(value, str) and value in choices:
+        return str(value)
+    expected = "one of " * (len(choices) > 1) + ", ".join(map(repr, choices))
+    raise ValueError(f"{where} is {shown(value)}, expected {expected}")
+
+
+@contextmanager
+def named(outer: str, inner: str) -> Iterator[None]:
+    """Let errors about the arguments of `inner`, to which `outer` hands its own, name `outer`."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        if not message.startswith(f"{inner}: "):
+            raise
+        raise type(error)(outer + message.removeprefix(inner)) from None
 
 
 def axis_of(where: str, dim: int, shape: tuple[int, ...]) -> int:

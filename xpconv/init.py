@@ -7,16 +7,20 @@ on every backend. Every function fills a `Parameter` in place and returns it.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from .backend import asarray, backend_of
-from .errors import ShapeError
+from .backend import Array, asarray, backend_of
+from .errors import BackendError, OutOfMemoryError, ShapeError
+from .geometry import is_sequence, shown, to_choice, to_float, to_size
 from .random import RNG, default_rng
 
 if TYPE_CHECKING:
     from .layers.base import Parameter
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
+_LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38}
+_OFTEN = 0.1  # of the normal distribution's mass, within which drawing again is quick
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -25,6 +29,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     Of a weight `(out, in/groups, *kernel)`: `in/groups · taps` and `out · taps`.
 
     Raises:
+        TypeError: `shape` is not a sequence of ints.
         ShapeError: (a ValueError) fewer than two axes, as of a bias.
 
     Example:
@@ -32,30 +37,29 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
         >>> init.fans((16, 3, 5, 5))
         (75, 400)
     """
-    if len(shape) < 2:
-        raise ShapeError(f"init: shape {shape} has no fan-in; expected a weight (out, in, *kernel)")
-    taps = math.prod(shape[2:])
-    return shape[1] * taps, shape[0] * taps
+    return _fans("init.fans", shape)
 
 
 def gain(nonlinearity: str, a: float = 0.0) -> float:
     """What a nonlinearity asks weights to be scaled by; `a` is the slope of `'leaky_relu'`.
+
+    Raises:
+        ValueError: an unknown name.
 
     Example:
         >>> from xpconv import init
         >>> round(init.gain("relu") ** 2, 6)
         2.0
     """
-    if nonlinearity == "leaky_relu":
-        return math.sqrt(2.0 / (1 + a * a))
-    if nonlinearity not in _GAINS:
-        choices = ", ".join(map(repr, [*_GAINS, "leaky_relu"]))
-        raise ValueError(f"init: nonlinearity is {nonlinearity!r}, expected one of {choices}")
-    return _GAINS[nonlinearity]
+    return _gain("init.gain", nonlinearity, a)
 
 
 def uniform_(parameter: Parameter, low: float = 0.0, high: float = 1.0, rng: RNG = None) -> Parameter:
     """Fill from the uniform distribution on `[low, high)`.
+
+    Raises:
+        TypeError: `parameter` is no `Parameter`, or an argument no number.
+        ValueError: `low` above `high`, or numbers that are not finite or beyond the parameter's dtype.
 
     Example:
         >>> import xpconv
@@ -63,11 +67,20 @@ def uniform_(parameter: Parameter, low: float = 0.0, high: float = 1.0, rng: RNG
         >>> bool((abs(weight.data) <= 0.1).all())
         True
     """
-    return _fill(parameter, default_rng(rng).uniform(low, high, parameter.shape))
+    where = "init.uniform_"
+    dtype = _dtype(where, parameter)
+    low, high = _finite(where, "low", low, dtype), _finite(where, "high", high, dtype)
+    if not (low <= high and math.isfinite(high - low)):
+        raise ValueError(f"{where}: low is {low} and high is {high}, expected low <= high of finite distance")
+    return _uniform(where, parameter, low, high, rng)
 
 
 def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0, rng: RNG = None) -> Parameter:
     """Fill from the normal distribution.
+
+    Raises:
+        TypeError: `parameter` is no `Parameter`, or an argument no number.
+        ValueError: `std` below 0, or numbers that are not finite or beyond the parameter's dtype.
 
     Example:
         >>> import xpconv
@@ -75,7 +88,10 @@ def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0, rng: RNG 
         >>> round(float(weight.data.std()), 3)
         0.02
     """
-    return _fill(parameter, default_rng(rng).normal(mean, std, parameter.shape))
+    where = "init.normal_"
+    dtype = _dtype(where, parameter)
+    mean, std = _finite(where, "mean", mean, dtype), _finite(where, "std", std, dtype, 0)
+    return _normal(where, parameter, mean, std, rng)
 
 
 def trunc_normal_(
@@ -86,7 +102,19 @@ def trunc_normal_(
     b: float = 2.0,
     rng: RNG = None,
 ) -> Parameter:
-    """Fill from the normal distribution, with what falls outside `[a, b]` drawn again.
+    """Fill from the normal distribution, cut off to `[a, b]`.
+
+    What falls outside is drawn again. Where that would take long, as `[a, b]` holds less than a tenth of the
+    distribution, an exponential distribution is drawn from instead and thinned out (after Robert, 1995,
+    "Simulation of truncated normal variables"), which is as exact and quick wherever the range is.
+
+    Args:
+        mean, std: of the whole distribution, before it is cut off; `std` is above 0.
+        a, b: the range, `a < b`; numbers, not multiples of `std`. Either may be infinite.
+
+    Raises:
+        TypeError: `parameter` is no `Parameter`, or an argument no number.
+        ValueError: an empty range, one that cannot be hit, or numbers that cannot be.
 
     Example:
         >>> import xpconv
@@ -94,21 +122,69 @@ def trunc_normal_(
         >>> bool((abs(weight.data) <= 1).all())
         True
     """
-    generator = default_rng(rng)
-    values = generator.normal(mean, std, parameter.shape)
-    while (outside := (values < a) | (values > b)).any():
-        values[outside] = generator.normal(mean, std, int(outside.sum()))
-    return _fill(parameter, values)
+    where = "init.trunc_normal_"
+    dtype = _dtype(where, parameter)
+    mean, std = _finite(where, "mean", mean, dtype), _finite(where, "std", std, dtype, 0)
+    a, b = to_float(f"{where}: a", a), to_float(f"{where}: b", b)
+    if not a < b:
+        raise ValueError(f"{where}: a is {a} and b is {b}, expected a < b")
+    low, high = ((x - mean) / std if std else math.inf for x in (a, b))
+    if not (low < math.inf and high > -math.inf and low < high):
+        raise ValueError(
+            f"{where}: the range from a = {a} to b = {b} cannot be hit with mean = {mean}, std = {std}"
+        )
+    generator = default_rng(rng, where)
+    share = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
+
+    def often() -> Array:
+        values = generator.normal(mean, std, parameter.shape)
+        while (outside := (values < a) | (values > b)).any():
+            values[outside] = generator.normal(mean, std, int(outside.sum()))
+        return values
+
+    def seldom() -> Array:
+        if abs(low) <= abs(high):  # distances from the end that is nearer to the mean
+            return (a + std * _distances(generator, low, high - low, parameter.size)).clip(a, b)
+        return (b - std * _distances(generator, -high, high - low, parameter.size)).clip(a, b)
+
+    return _fill(where, parameter, often if share >= _OFTEN else lambda: seldom().reshape(parameter.shape))
+
+
+def _distances(generator: Any, low: float, width: float, count: int) -> Array:
+    """`z - low` for `count` standard normal `z` in `[low, low + width]`, a range of little mass.
+
+    With `m = max(low, 0)`, where the density is largest, `exp(-z²/2) ∝ exp(-m·z) · exp(-(z - m)²/2)`: drawn
+    from the first, an exponential distribution cut off at `width` (for m = 0 a uniform one), and kept with
+    the second as probability, of which the mean is above a half.
+    """
+    m = max(low, 0.0)
+    kept = generator.random(0)
+    xp = backend_of(kept).xp  # the host's
+    while len(kept) < count:
+        u = generator.random(2 * (count - len(kept)) + 8)
+        t = -xp.log1p(u * math.expm1(-m * width)) / m if m * width > 1e-9 else u * width
+        t = t[generator.random(len(t)) <= xp.exp(-((t + (low - m)) ** 2) / 2)]
+        kept = xp.concatenate([kept, t])
+    return kept[:count]
 
 
 def constant_(parameter: Parameter, value: float) -> Parameter:
-    """Fill with one value.
+    """Fill with one value, which may be NaN or infinite.
+
+    Raises:
+        TypeError: `parameter` is no `Parameter`, or `value` no number.
+        ValueError: a value beyond the parameter's dtype.
 
     Example:
         >>> import xpconv
         >>> xpconv.init.constant_(xpconv.Dense(3, 2).bias, 0.5).data
         array([0.5, 0.5], dtype=float32)
     """
+    dtype = _dtype("init.constant_", parameter)
+    value = to_float("init.constant_: value", value, nan=True)
+    if math.isfinite(value):
+        _finite("init.constant_", "value", value, dtype)
+    parameter._make_writable()
     parameter.data[...] = value
     return parameter
 
@@ -121,8 +197,9 @@ def kaiming_uniform_(
     rng: RNG = None,
 ) -> Parameter:
     """Uniform on `±gain · √(3 / fan)`: keeps the variance through ReLU layers (He et al., 2015)."""
-    bound = gain(nonlinearity, a) * math.sqrt(3.0 / _fan(parameter, mode))
-    return uniform_(parameter, -bound, bound, rng)
+    where = "init.kaiming_uniform_"
+    bound = math.sqrt(3.0) * _kaiming(where, parameter, a, mode, nonlinearity)
+    return _uniform(where, parameter, -bound, bound, rng)
 
 
 def kaiming_normal_(
@@ -141,27 +218,103 @@ def kaiming_normal_(
         >>> abs(float(weight.data.var()) - 2 / (64 * 9)) < 1e-4
         True
     """
-    return normal_(parameter, 0.0, gain(nonlinearity, a) / math.sqrt(_fan(parameter, mode)), rng)
+    where = "init.kaiming_normal_"
+    return _normal(where, parameter, 0.0, _kaiming(where, parameter, a, mode, nonlinearity), rng)
 
 
 def xavier_uniform_(parameter: Parameter, gain: float = 1.0, rng: RNG = None) -> Parameter:
     """Uniform on `±gain · √(6 / (fan_in + fan_out))` (Glorot and Bengio, 2010)."""
-    bound = gain * math.sqrt(6.0 / sum(fans(parameter.shape)))
-    return uniform_(parameter, -bound, bound, rng)
+    where = "init.xavier_uniform_"
+    bound = _xavier(where, parameter, gain, 6.0)
+    return _uniform(where, parameter, -bound, bound, rng)
 
 
 def xavier_normal_(parameter: Parameter, gain: float = 1.0, rng: RNG = None) -> Parameter:
     """Normal with standard deviation `gain · √(2 / (fan_in + fan_out))` (Glorot and Bengio, 2010)."""
-    return normal_(parameter, 0.0, gain * math.sqrt(2.0 / sum(fans(parameter.shape))), rng)
+    where = "init.xavier_normal_"
+    return _normal(where, parameter, 0.0, _xavier(where, parameter, gain, 2.0), rng)
 
 
-def _fan(parameter: Parameter, mode: str) -> int:
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"init: mode is {mode!r}, expected 'fan_in' or 'fan_out'")
-    return fans(parameter.shape)[mode == "fan_out"]
+# --- what they share ---------------------------------------------------------------------------------
 
 
-def _fill(parameter: Parameter, values: object) -> Parameter:
+def _dtype(where: str, parameter: object) -> Any:
+    """The dtype of `parameter`, if it is one that can be filled."""
+    data = getattr(parameter, "data", None)
+    try:
+        backend_of(data)
+    except BackendError:  # an array's own `data` is a buffer
+        raise TypeError(
+            f"{where}: parameter is {shown(parameter)}, expected a Parameter, such as layer.weight; an array "
+            "becomes one by xpconv.Parameter(array)"
+        ) from None
+    return data.dtype  # type: ignore[union-attr]
+
+
+def _finite(where: str, name: str, value: object, dtype: Any, minimum: float | None = None) -> float:
+    """`value` as a float that `dtype` can hold."""
+    number = to_float(f"{where}: {name}", value, minimum, finite=True)
+    most = _LARGEST.get(dtype.name, math.inf)
+    if abs(number) > most:
+        raise ValueError(
+            f"{where}: {name} is {number}, expected at most {most} in size, what {dtype} can hold"
+        )
+    return number
+
+
+def _fans(where: str, shape: object) -> tuple[int, int]:
+    if not is_sequence(shape):
+        raise TypeError(f"{where}: shape is {shown(shape)}, expected a tuple of ints, such as weight.shape")
+    sizes = [to_size(f"{where}: shape", n, 0) for n in shape]
+    if len(sizes) < 2:
+        raise ShapeError(f"{where}: shape {shape} has no fan-in; expected a weight (out, in, *kernel)")
+    taps = math.prod(sizes[2:])
+    return sizes[1] * taps, sizes[0] * taps
+
+
+def _gain(where: str, nonlinearity: object, a: object) -> float:
+    name = to_choice(f"{where}: nonlinearity", nonlinearity, [*_GAINS, "leaky_relu"])
+    slope = to_float(f"{where}: a", a, finite=True)
+    return math.sqrt(2.0 / (1 + slope * slope)) if name == "leaky_relu" else _GAINS[name]
+
+
+def _kaiming(where: str, parameter: Parameter, a: object, mode: object, nonlinearity: object) -> float:
+    """The standard deviation; 0 for a parameter without elements, in which nothing is filled."""
+    _dtype(where, parameter)
+    out = to_choice(f"{where}: mode", mode, ("fan_in", "fan_out")) == "fan_out"
+    factor = _gain(where, nonlinearity, a)
+    fan = _fans(where, parameter.shape)[out]
+    return factor / math.sqrt(fan) if fan else 0.0
+
+
+def _xavier(where: str, parameter: Parameter, gain: object, of: float) -> float:
+    """`gain · √(of / (fan_in + fan_out))`; 0 for a parameter without elements."""
+    dtype = _dtype(where, parameter)
+    factor = _finite(where, "gain", gain, dtype, 0)
+    total = sum(_fans(where, parameter.shape))
+    return factor * math.sqrt(of / total) if total else 0.0
+
+
+def _uniform(where: str, parameter: Parameter, low: float, high: float, rng: RNG) -> Parameter:
+    generator = default_rng(rng, where)
+    return _fill(where, parameter, lambda: generator.uniform(low, high, parameter.shape))
+
+
+def _normal(where: str, parameter: Parameter, mean: float, std: float, rng: RNG) -> Parameter:
+    generator = default_rng(rng, where)
+    return _fill(where, parameter, lambda: generator.normal(mean, std, parameter.shape))
+
+
+def _fill(where: str, parameter: Parameter, draw: Callable[[], Array]) -> Parameter:
+    """Fill with what `draw` gives: host numbers in float64."""
     backend = backend_of(parameter.data)
-    parameter.data[...] = asarray(values, parameter.dtype, backend=backend.name)
+    try:
+        values = asarray(draw(), parameter.dtype, backend=backend.name)
+    except MemoryError as cause:
+        raise OutOfMemoryError(
+            f"{where}: no memory for {parameter.size} float64 numbers, drawn for shape {parameter.shape}: "
+            f"{cause}"
+        ) from cause
+    parameter._make_writable()
+    parameter.data[...] = values
     return parameter

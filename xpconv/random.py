@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .backend import asarray, asnumpy, backend_of
-from .geometry import to_int
+from .geometry import shown, to_int
 
 RNG: TypeAlias = "np.random.Generator | int | None"
 
@@ -162,11 +162,23 @@ def _short(value: object) -> str:
     return repr(value) if value is None or isinstance(value, int | str) else type(value).__name__
 
 
-def default_rng(rng: RNG = None) -> np.random.Generator:
-    """`rng` as a Generator: itself, one seeded with an int, or for None the global one of `manual_seed`."""
+def default_rng(rng: RNG = None, where: str = "", name: str = "rng") -> np.random.Generator:
+    """`rng` as a Generator: itself, one seeded with an int, or for None the global one of `manual_seed`.
+
+    An error says that the function or layer `where` took it, as its argument `name`.
+    """
+    if rng is None:
+        return global_source().generator
     if isinstance(rng, np.random.Generator):
         return rng
-    return global_source().generator if rng is None else np.random.default_rng(to_int("rng", rng, 0))
+    argument = f"{where}: {name}" if where else name
+    try:
+        seed = to_int(argument, rng, 0)
+    except TypeError:
+        raise TypeError(
+            f"{argument} is {shown(rng)}, expected a seed (an int), a numpy.random.Generator or None"
+        ) from None
+    return np.random.default_rng(seed)
 
 
 def global_source() -> Source:

@@ -16,6 +16,7 @@ import numpy as np
 
 from .backend import asarray, asnumpy, backend_of, is_floating, use_backend
 from .errors import BackwardError, DTypeError
+from .geometry import shown, to_bool, to_float, to_int
 from .layers import Layer, no_grad
 
 CONTRACT = "backward(grad_output, input_grad=False) must return None, and parameter gradients as ever"
@@ -52,6 +53,14 @@ def gradcheck(layer: Layer, x: Any, *, eps: float = 1e-6, rtol: float = 1e-6, se
         >>> from xpconv.testing import gradcheck
         >>> gradcheck(xpconv.Dense(3, 2, dtype="float64"), np.ones((4, 3)))
     """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"gradcheck: layer is {shown(layer)}, expected a Layer")
+    if not hasattr(x, "dtype"):
+        raise TypeError(f"gradcheck: x is {shown(x)}, expected a float64 array on the layer's backend")
+    eps, rtol = to_float("gradcheck: eps", eps, finite=True), to_float("gradcheck: rtol", rtol, 0)
+    if not eps > 0:
+        raise ValueError(f"gradcheck: eps is {eps}, expected a number above 0")
+    seed = to_int("gradcheck: seed", seed, 0)
     dtypes = {str(a.dtype) for a in [x, *(p.data for p in layer.parameters())]}
     if dtypes != {"float64"}:
         raise DTypeError(
@@ -146,13 +155,23 @@ def assert_layer_ok(
         ...                 reference=lambda x, weight, bias: x @ weight.T + bias)
     """
     if isinstance(make, Layer) or not callable(make):
-        raise TypeError(f"assert_layer_ok: make is {make!r}, expected a function that makes the layer anew")
+        raise TypeError(
+            f"assert_layer_ok: make is {shown(make)}, expected a function that makes the layer anew"
+        )
     if getattr(x, "dtype", None) != "float64":
         raise TypeError(
             f"assert_layer_ok: x is {getattr(x, 'dtype', type(x))}, expected a float64 host array"
         )
+    if reference is not None and not callable(reference):
+        raise TypeError(f"assert_layer_ok: reference is {shown(reference)}, expected a function or None")
+    if isinstance(backends, str) or not isinstance(backends, Iterable):
+        raise TypeError(f"assert_layer_ok: backends is {shown(backends)}, expected names, such as ('numpy',)")
+    training = to_bool("assert_layer_ok: training", training)
+    seed = to_int("assert_layer_ok: seed", seed, 0)
     with use_backend("numpy"):
         first = make()
+        if not isinstance(first, Layer):
+            raise TypeError(f"assert_layer_ok: make gave {shown(first)}, expected a Layer")
         state = {name: array.copy() for name, array in first.state_dict().items()}
         if reference is not None:
             arrays = {k: v.astype("float64") if is_floating(v.dtype) else v for k, v in state.items()}

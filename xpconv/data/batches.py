@@ -8,6 +8,8 @@ import numpy as np
 
 from ..backend import Array, asarray, backend_of
 from ..errors import BackendError, ShapeError
+from ..geometry import to_bool
+from ..random import default_rng
 
 
 class batches:  # lower-case as `range` is: to its user it is a function
@@ -39,7 +41,10 @@ class batches:  # lower-case as `range` is: to its user it is a function
         (2, 2) [0 1]
         (2, 2) [0 1]
         (1, 2) [1]
-        >>> len(batches(x, y, 2, shuffle=True, seed=0, drop_last=True))
+        >>> loader = batches(x, y, 2, shuffle=True, seed=0, drop_last=True)
+        >>> loader
+        batches(x (5, 2), y (5,), batch_size=2, shuffle=True, drop_last=True)
+        >>> len(loader)
         2
     """
 
@@ -61,6 +66,8 @@ class batches:  # lower-case as `range` is: to its user it is a function
             raise TypeError(f"batches: batch_size: expected an int, got {type(batch_size).__name__}")
         if batch_size < 1:
             raise ValueError(f"batches: batch_size: expected 1 or more, got {batch_size}")
+        shuffle = to_bool("batches: shuffle", shuffle)
+        drop_last = to_bool("batches: drop_last", drop_last)
         if not x.shape or x.shape[:1] != y.shape[:1]:
             raise ShapeError(
                 "batches: x and y: expected equal lengths along the first axis, "
@@ -71,12 +78,19 @@ class batches:  # lower-case as `range` is: to its user it is a function
         if not self._starts:
             least = f"batch_size = {batch_size}, as drop_last is on" if n else "1"
             raise ShapeError(f"batches: x and y: expected a length of at least {least}, got {n}")
-        self._x, self._y, self._size, self._shuffle = x, y, batch_size, shuffle
-        self._rng = np.random.default_rng(seed)
+        self._x, self._y, self._size = x, y, int(batch_size)
+        self._shuffle, self._drop_last = shuffle, drop_last
+        self._rng = np.random.default_rng() if seed is None else default_rng(seed, "batches", "seed")
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
         return len(self._starts)
+
+    def __repr__(self) -> str:
+        more = "".join(
+            f", {k}={v}" for k, v in (("shuffle", self._shuffle), ("drop_last", self._drop_last)) if v
+        )
+        return f"batches(x {self._x.shape}, y {self._y.shape}, batch_size={self._size}{more})"
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         order = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +13,10 @@ import numpy as np
 
 from ..backend import Array, asarray, is_floating
 from ..errors import DataFileError, DTypeError
-from .idx import load_idx
+from ..geometry import shown, to_float, to_int
+from .idx import load_idx, to_path
 
+_DIGITS = 1797  # images that scikit-learn has
 _MNIST_TEST = 10_000  # OpenML has MNIST in one table: the training images, then these
 
 
@@ -36,8 +40,9 @@ def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32"
     """Load scikit-learn's 1797 handwritten digits of 8x8 pixels; they come with it, without a network.
 
     Args:
-        test_size: share of the images for the test part (or their number, if it is an int).
-        seed: which images go there; every class keeps its share in both parts.
+        test_size: share of the images for the test part (or their number, if it is an int). Every class
+            keeps its share in both parts, so each has at least one image a class, 10.
+        seed: which images go there: an int from 0 to 2³² - 1.
         dtype: floating dtype of the images.
 
     Returns:
@@ -45,6 +50,7 @@ def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32"
 
     Raises:
         ImportError: scikit-learn is not installed.
+        TypeError, ValueError: a `test_size` or `seed` that cannot be.
         DTypeError: (a TypeError) `dtype` is not floating.
 
     Source:
@@ -58,6 +64,10 @@ def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32"
         ((1437, 1, 8, 8), (1437,), (360, 1, 8, 8), (360,))
     """
     dtype = _floating("load_digits", dtype)
+    test_size = _test_size(test_size)
+    seed = to_int("load_digits: seed", seed, 0)
+    if seed >= 2**32:
+        raise ValueError(f"load_digits: seed is {shown(seed)}, expected less than 2**32")
     digits = _sklearn("load_digits", "datasets").load_digits()
     split = _sklearn("load_digits", "model_selection").train_test_split
     x_train, x_test, y_train, y_test = split(
@@ -99,7 +109,7 @@ def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, dtype: Any = "
     dtype = _floating("load_mnist", dtype)
     if data_dir is None:
         return _fetch_mnist(dtype)
-    folder = Path(data_dir)
+    folder = to_path("load_mnist: data_dir", data_dir)
     x_train, y_train = _read_pair(folder, "train")
     x_test, y_test = _read_pair(folder, "t10k")
     if x_train.shape[1:] != x_test.shape[1:]:
@@ -175,8 +185,28 @@ def _make_split(
     return Split(pixels(x_train), classes(y_train), pixels(x_test), classes(y_test))
 
 
+def _test_size(value: object) -> float:
+    """A share or number of images that leaves one a class to both parts."""
+    where = "load_digits: test_size"
+    if isinstance(value, Integral):
+        size: float = to_int(where, value)
+        count = size
+    else:
+        size = to_float(where, value, finite=True)
+        count = math.ceil(size * _DIGITS)
+    if not 10 <= count <= _DIGITS - 10:
+        raise ValueError(
+            f"{where} is {shown(value)}, expected a share between 0 and 1, or an int, that leaves 10 of the "
+            f"{_DIGITS} images to both parts"
+        )
+    return size
+
+
 def _floating(where: str, dtype: Any) -> np.dtype:
-    found: np.dtype = np.dtype(dtype)
+    try:
+        found: np.dtype = np.dtype("float32" if dtype is None else dtype).newbyteorder("=")
+    except Exception as cause:  # TypeError, or what else odd specifications give
+        raise DTypeError(f"{where}: dtype is {shown(dtype)}, which is none of numpy's") from cause
     if not is_floating(found):
         raise DTypeError(
             f"{where}: dtype: expected a floating dtype, as pixels are scaled to [0, 1], got {found}; "

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataFileError
+from ..geometry import shown
 
 _DTYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 
@@ -32,7 +33,8 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
         `int8`, `int16`, `int32`, `float32` or `float64`, in native byte order).
 
     Raises:
-        FileNotFoundError: there is no such file.
+        TypeError: `path` is no path.
+        FileNotFoundError: there is no such file; OSError: it cannot be read.
         DataFileError: (a ValueError) the file is not IDX, is cut short, too long or damaged.
 
     Source:
@@ -48,7 +50,7 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
         ...     load_idx(path)
         array([7, 0, 9], dtype=uint8)
     """
-    raw = _read(Path(path))
+    raw = _read(to_path("load_idx: path", path))
     if len(raw) < 4:
         raise _broken(path, "a header of at least 4 bytes", f"{len(raw)} bytes")
     if raw[:2] != b"\0\0":
@@ -72,11 +74,23 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
     return array.astype(dtype)
 
 
+def to_path(where: str, value: object) -> Path:
+    """`value` as a path; `where` is what an error calls it."""
+    if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
+        raise TypeError(f"{where} is {shown(value)}, expected a path: a str or a pathlib.Path")
+    text = os.fspath(value)
+    if not text or "\0" in text:
+        raise ValueError(f"{where} is {shown(text)}, which names no file")
+    return Path(text)
+
+
 def _read(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"load_idx: there is no file {path}; check the path") from None
+    except OSError as cause:  # a folder, or no right to read it
+        raise OSError(f"load_idx: path {path} cannot be read: {cause}") from cause
     if raw[:2] != b"\x1f\x8b":
         return raw
     try:

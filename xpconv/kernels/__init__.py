@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from ..geometry import to_bool
 from . import portable
 
 _overrides: dict[str, ModuleType] = {}
@@ -49,7 +50,7 @@ def set_exact(exact: bool = True) -> None:
         >>> xpconv.set_exact(False)
     """
     global _exact
-    _exact = bool(exact)
+    _exact = to_bool("set_exact: exact", exact)
 
 
 def is_exact() -> bool:

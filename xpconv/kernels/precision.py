@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..geometry import to_bool
+
 _tf32: bool | None = None  # None: nobody has said, so CuPy's own setting stays
 _nondeterministic = False
 _told = True  # whether CuPy knows
@@ -24,7 +26,7 @@ def allow_tf32(allow: bool = True) -> None:
         >>> xpconv.cuda.allow_tf32(False)
     """
     global _tf32, _told
-    _tf32, _told = bool(allow), False
+    _tf32, _told = to_bool("allow_tf32: allow", allow), False
 
 
 def tf32_allowed() -> bool:
@@ -52,7 +54,7 @@ def allow_nondeterministic(allow: bool = True) -> None:
         >>> xpconv.cuda.allow_nondeterministic(False)
     """
     global _nondeterministic
-    _nondeterministic = bool(allow)
+    _nondeterministic = to_bool("allow_nondeterministic: allow", allow)
 
 
 def nondeterministic_allowed() -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_float, to_int
+from ..geometry import to_float, to_size
 from ..ops import activation as ops
 from ..ops.conv import Bounds, channel_sum, channelwise
 from .base import Layer, arguments, new_parameter
@@ -70,7 +70,7 @@ class LeakyReLU(InPlace):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__(inplace)
-        self.negative_slope = to_float(f"{type(self).__name__}: negative_slope", negative_slope)
+        self.negative_slope = to_float(f"{type(self).__name__}: negative_slope", negative_slope, finite=True)
 
 
 class PReLU(Layer):
@@ -99,8 +99,8 @@ class PReLU(Layer):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32") -> None:
         name = type(self).__name__
-        self.num_parameters = to_int(f"{name}: num_parameters", num_parameters, 1)
-        self.init = to_float(f"{name}: init", init)
+        self.num_parameters = to_size(f"{name}: num_parameters", num_parameters)
+        self.init = to_float(f"{name}: init", init, finite=True)
         self.weight = new_parameter(name, "weight", (self.num_parameters,), dtype, value=self.init)
 
     def forward(self, x: Array) -> Array:
@@ -152,7 +152,7 @@ class ELU(InPlace):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
-        self.alpha = to_float(f"{type(self).__name__}: alpha", alpha)
+        self.alpha = to_float(f"{type(self).__name__}: alpha", alpha, finite=True)
 
     def _values(self) -> tuple[Any, ...]:
         return self.alpha, 1.0, 1.0
@@ -198,7 +198,7 @@ class CELU(InPlace):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
-        self.alpha = to_float(f"{type(self).__name__}: alpha", alpha)
+        self.alpha = to_float(f"{type(self).__name__}: alpha", alpha, finite=True)
         if self.alpha == 0:
             raise ValueError(f"{type(self).__name__}: alpha is 0, expected a number that x can be divided by")
 
@@ -334,7 +334,7 @@ class Threshold(InPlace):
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__(inplace)
         self.threshold = to_float(f"{type(self).__name__}: threshold", threshold)
-        self.value = to_float(f"{type(self).__name__}: value", value)
+        self.value = to_float(f"{type(self).__name__}: value", value, nan=True)
 
 
 _BOUNDS: dict[type[Layer], Callable[[Any], Bounds]] = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ..backend import Array
-from ..geometry import to_int
+from ..geometry import is_sequence, shown, to_bool, to_size
 from ..ops import adaptive_pool as ops
 from .base import Layer, arguments
 
@@ -20,12 +20,12 @@ class _AdaptivePool(Layer):
 
     def __init__(self, output_size: Size) -> None:
         name = type(self).__name__
-        sizes = output_size if isinstance(output_size, Sequence) else (output_size,) * self.axes
+        sizes = output_size if is_sequence(output_size) else (output_size,) * self.axes
         if len(sizes) != self.axes:
             raise ValueError(
-                f"{name}: output_size is {output_size!r}, expected an int, None or {self.axes} of them"
+                f"{name}: output_size is {shown(output_size)}, expected an int, None or {self.axes} of them"
             )
-        self.output_size = tuple(None if s is None else to_int(f"{name}: output_size", s, 1) for s in sizes)
+        self.output_size = tuple(None if s is None else to_size(f"{name}: output_size", s) for s in sizes)
 
     def _output(self, images: Array) -> tuple[int, ...]:
         return tuple(m or n for m, n in zip(self.output_size, images.shape[2:], strict=True))
@@ -56,7 +56,7 @@ class _AdaptiveMaxPool(_AdaptivePool):
 
     def __init__(self, output_size: Size, return_indices: bool = False) -> None:
         super().__init__(output_size)
-        self.return_indices = return_indices
+        self.return_indices = to_bool(f"{type(self).__name__}: return_indices", return_indices)
 
     def forward(self, x: Array) -> Any:
         xp = self._enter(x)

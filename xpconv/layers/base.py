@@ -281,6 +281,7 @@ class Layer(Checks):
 
         Layers frozen by `requires_grad_(False, eval=True)` stay in inference mode until they learn again.
         """
+        mode = to_bool(f"{type(self).__name__}.train: mode", mode)
         for _, layer in self.named_layers():
             if layer._thawed_mode is None:
                 layer.training = mode
@@ -394,6 +395,7 @@ class Layer(Checks):
             True
         """
         name = type(self).__name__
+        strict = to_bool(f"{name}.load_state_dict: strict", strict)
         if isinstance(state, str | os.PathLike):
             state = read_safetensors(state)
         if not isinstance(state, Mapping):
@@ -485,7 +487,7 @@ class Layer(Checks):
         if backend is not None:
             _check_backend(type(self).__name__, backend)
         if dtype is not None:
-            check_floating(f"{type(self).__name__}.to", xp, dtype)
+            dtype = check_floating(f"{type(self).__name__}.to", xp, dtype)
 
         def move(array: Array) -> Array:
             wanted = dtype if dtype is not None and is_floating(array.dtype) else array.dtype

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backend import Array
-from ..geometry import to_int
+from ..geometry import shown, to_size
 from ..ops import norm as ops
 from ..random import RNG, default_rng
 from .activation import ReLU
 from .base import Layer
 from .conv import Conv2d
 from .memory import next_serial
+from .parameter import parameter_dtype
 from .smooth import Sigmoid
 
 
@@ -55,18 +56,25 @@ class SqueezeExcitation(Layer):
         rng: RNG = None,
     ) -> None:
         name = type(self).__name__
-        self.input_channels = to_int(f"{name}: input_channels", input_channels, 1)
-        self.squeeze_channels = to_int(f"{name}: squeeze_channels", squeeze_channels, 1)
-        rng = default_rng(rng)
+        self.input_channels = to_size(f"{name}: input_channels", input_channels)
+        self.squeeze_channels = to_size(f"{name}: squeeze_channels", squeeze_channels)
+        dtype = parameter_dtype(name, dtype)
+        rng = default_rng(rng, name)
         self.fc1 = Conv2d(self.input_channels, self.squeeze_channels, 1, dtype=dtype, rng=rng)
         self.fc2 = Conv2d(self.squeeze_channels, self.input_channels, 1, dtype=dtype, rng=rng)
         self.activation = self._layer("activation", activation)
         self.scale_activation = self._layer("scale_activation", scale_activation)
 
     def _layer(self, argument: str, value: Any) -> Layer:
-        layer = value() if callable(value) and not isinstance(value, Layer) else value
+        where = f"{type(self).__name__}: {argument} is {shown(value)}, expected a Layer or its class"
+        layer = value
+        if callable(value) and not isinstance(value, Layer):
+            try:
+                layer = value()
+            except TypeError as cause:
+                raise TypeError(f"{where}, which it makes without arguments: {cause}") from cause
         if not isinstance(layer, Layer):
-            raise TypeError(f"{type(self).__name__}: {argument} is {value!r}, expected a Layer or its class")
+            raise TypeError(where)
         return layer
 
     def _path(self) -> tuple[Layer, ...]:

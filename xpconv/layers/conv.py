@@ -8,7 +8,17 @@ from typing import Any, ClassVar
 from .. import init
 from ..backend import Array, backend_of, get_xp
 from ..errors import ShapeError
-from ..geometry import Window, same_padding, to_int, to_pairs, to_tuple
+from ..geometry import (
+    Pairs,
+    Window,
+    same_padding,
+    shown,
+    to_bool,
+    to_choice,
+    to_pairs,
+    to_size,
+    to_tuple,
+)
 from ..ops import conv as ops
 from ..ops.activation import hardtanh_backward
 from ..ops.padding import MODES, pad, pad_backward
@@ -39,14 +49,19 @@ class _ConvNd(Layer):
     ) -> None:
         """Check and note all arguments but `in_channels`."""
         name = type(self).__name__
-        self.out_channels = to_int(f"{name}: out_channels", out_channels, 1)
+        self.out_channels = to_size(f"{name}: out_channels", out_channels)
         self.kernel_size = to_tuple(f"{name}: kernel_size", kernel_size, self.axes, 1)
-        self.stride = to_tuple(f"{name}: stride", stride, self.axes, 1)
-        self.dilation = to_tuple(f"{name}: dilation", dilation, self.axes, 1)
-        self.groups = to_int(f"{name}: groups", groups, 1)
-        self.padding = padding
+        self.stride = to_tuple(f"{name}: stride", stride, self.axes, 1, or_one=True)
+        self.dilation = to_tuple(f"{name}: dilation", dilation, self.axes, 1, or_one=True)
+        self.groups = to_size(f"{name}: groups", groups)
+        self.padding: Padding = padding if isinstance(padding, str) else self._numbers(padding)
         self.padding_mode = padding_mode
         self._check_groups("out_channels", self.out_channels)
+
+    def _numbers(self, padding: object) -> tuple[int, ...] | Pairs:
+        """Padding as one int an axis, or where it is not the same on both sides as pairs."""
+        pairs = to_pairs(f"{type(self).__name__}: padding", padding, self.axes)
+        return tuple(lo for lo, _ in pairs) if all(lo == hi for lo, hi in pairs) else pairs
 
     def _check_groups(self, argument: str, channels: int) -> None:
         if channels % self.groups:
@@ -56,9 +71,10 @@ class _ConvNd(Layer):
 
     def _set_parameters(self, in_channels: int, bias: bool, dtype: Any, rng: RNG) -> None:
         name = type(self).__name__
-        self.in_channels = to_int(f"{name}: in_channels", in_channels, 1)
+        self.in_channels = to_size(f"{name}: in_channels", in_channels)
         self._check_groups("in_channels", self.in_channels)
-        rng = default_rng(rng)
+        bias = to_bool(f"{name}: bias", bias)
+        rng = default_rng(rng, name)
         shape = self._weight_shape()
         bound = 1 / math.sqrt(init.fans(shape)[0])
         self.weight = init.uniform_(new_parameter(name, "weight", shape, dtype), -bound, bound, rng)
@@ -98,9 +114,7 @@ class _Conv(_ConvNd):
 
     def _set_algorithm(self, algorithm: str) -> None:
         name = type(self).__name__
-        if algorithm not in ALGORITHMS:
-            choices = ", ".join(map(repr, ALGORITHMS))
-            raise ValueError(f"{name}: algorithm is {algorithm!r}, expected one of {choices}")
+        algorithm = to_choice(f"{name}: algorithm", algorithm, ALGORITHMS)
         kind = self.kernel_size, self.stride, self.dilation, self.groups
         if algorithm == "winograd" and kind != ((3, 3), (1, 1), (1, 1), 1):
             raise ValueError(
@@ -122,9 +136,7 @@ class _Conv(_ConvNd):
     ) -> None:
         super()._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         name = type(self).__name__
-        if padding_mode not in MODES:
-            choices = ", ".join(map(repr, MODES))
-            raise ValueError(f"{name}: padding_mode is {padding_mode!r}, expected one of {choices}")
+        self.padding_mode = padding_mode = to_choice(f"{name}: padding_mode", padding_mode, MODES)
         pairs = self._resolve_padding(name)
         none = ((0, 0),) * self.axes
         zeros = padding_mode == "zeros"
@@ -137,7 +149,7 @@ class _Conv(_ConvNd):
         if self.padding == "valid":
             return ((0, 0),) * self.axes
         if self.padding != "same":
-            raise ValueError(f"{name}: padding is {self.padding!r}, expected 'same', 'valid' or numbers")
+            raise ValueError(f"{name}: padding is {shown(self.padding)}, expected 'same', 'valid' or numbers")
         if any(s != 1 for s in self.stride):
             raise ValueError(f"{name}: padding='same' needs stride 1, got stride {self.stride}; give numbers")
         return same_padding(self.kernel_size, self.dilation)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ..backend import Array, asnumpy, backend_of, use_backend
+from ..backend import Array, asnumpy, backend_of, get_xp, use_backend
+from ..geometry import to_bool
 from ..random import RNG, default_rng
 from .base import arguments
 from .conv import Conv1d, Conv2d, Conv3d, IntOrTuple, Padding, _Conv
+from .parameter import check_floating
 
 
 class _LazyConv(_Conv):
@@ -34,7 +36,10 @@ class _LazyConv(_Conv):
     ) -> None:
         self._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         self._set_algorithm(algorithm)
-        self._later = (bias, dtype, default_rng(rng))
+        name = type(self).__name__
+        if dtype is not None:
+            check_floating(name, get_xp(), dtype)
+        self._later = (to_bool(f"{name}: bias", bias), dtype, default_rng(rng, name))
 
     def forward(self, x: Array) -> Array:
         self._enter(x)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from ..geometry import to_int
+from ..geometry import named, to_bool, to_size
 from ..random import RNG, default_rng
 from .base import Layer, arguments
 from .conv import Conv2d, IntOrTuple, Padding
 from .memory import next_serial
+from .parameter import parameter_dtype
 
 
 class DepthwiseConv2d(Conv2d):
@@ -49,8 +50,8 @@ class DepthwiseConv2d(Conv2d):
         rng: RNG = None,
     ) -> None:
         name = type(self).__name__
-        channels = to_int(f"{name}: in_channels", in_channels, 1)
-        self.depth_multiplier = to_int(f"{name}: depth_multiplier", depth_multiplier, 1)
+        channels = to_size(f"{name}: in_channels", in_channels)
+        self.depth_multiplier = to_size(f"{name}: depth_multiplier", depth_multiplier)
         super().__init__(
             channels,
             channels * self.depth_multiplier,
@@ -126,21 +127,24 @@ class SeparableConv2d(Layer):
         rng: RNG = None,
     ) -> None:
         name = type(self).__name__
-        to_int(f"{name}: in_channels", in_channels, 1)
-        to_int(f"{name}: out_channels", out_channels, 1)
-        rng = default_rng(rng)
-        self.depthwise = DepthwiseConv2d(
-            in_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            depth_multiplier,
-            False,
-            padding_mode,
-            dtype=dtype,
-            rng=rng,
-        )
+        to_size(f"{name}: in_channels", in_channels)
+        to_size(f"{name}: out_channels", out_channels)
+        bias = to_bool(f"{name}: bias", bias)
+        dtype = parameter_dtype(name, dtype)
+        rng = default_rng(rng, name)
+        with named(name, "DepthwiseConv2d"):
+            self.depthwise = DepthwiseConv2d(
+                in_channels,
+                kernel_size,
+                stride,
+                padding,
+                dilation,
+                depth_multiplier,
+                False,
+                padding_mode,
+                dtype=dtype,
+                rng=rng,
+            )
         between = self.depthwise.out_channels
         self.pointwise = Conv2d(between, out_channels, 1, bias=bias, dtype=dtype, rng=rng)
 

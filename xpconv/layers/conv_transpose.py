@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import Window, to_pairs, to_tuple
+from ..geometry import Window, shown, to_choice, to_pairs, to_tuple
 from ..ops import conv as ops
 from ..random import RNG
 from .base import arguments, learns
@@ -36,13 +36,12 @@ class _ConvTranspose(_ConvNd):
         rng: RNG = None,
     ) -> None:
         name = type(self).__name__
-        if padding_mode != "zeros":
-            raise ValueError(f"{name}: padding_mode is {padding_mode!r}, expected 'zeros', the only one here")
+        padding_mode = to_choice(f"{name}: padding_mode", padding_mode, ("zeros",))
         if isinstance(padding, str):
-            raise ValueError(f"{name}: padding is {padding!r}, expected numbers; names are for Conv")
+            raise ValueError(f"{name}: padding is {shown(padding)}, expected numbers; names are for Conv")
         self._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         pairs = to_pairs(f"{name}: padding", padding, self.axes)
-        self.output_padding = to_tuple(f"{name}: output_padding", output_padding, self.axes, 0)
+        self.output_padding = to_tuple(f"{name}: output_padding", output_padding, self.axes, 0, or_one=True)
         for extra, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True):
             if extra >= max(s, d):
                 raise ValueError(

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_float
+from ..geometry import to_bool, to_float
 from ..ops.dropout import keep_mask
 from ..random import RNG, Source, default_rng, global_source
 from .base import Layer
@@ -21,8 +21,8 @@ class _Dropout(Layer):
         self.p = to_float(f"{name}: p", p)
         if not 0 <= self.p <= 1:
             raise ValueError(f"{name}: p is {p}, expected a probability from 0 to 1")
-        self.inplace = bool(inplace)
-        self._source = None if rng is None else Source(default_rng(rng))
+        self.inplace = to_bool(f"{name}: inplace", inplace)
+        self._source = None if rng is None else Source(default_rng(rng, name))
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

@@ -7,7 +7,7 @@ from typing import Any
 from .. import init
 from ..backend import Array, backend_of
 from ..errors import BackendError, DTypeError
-from ..geometry import to_bool, to_float, to_int
+from ..geometry import to_bool, to_float, to_int, to_size
 from ..ops import embedding as ops
 from ..random import RNG, default_rng
 from .base import Layer, Parameter, arguments, new_parameter
@@ -65,8 +65,8 @@ class Embedding(Layer):
         dtype: Any = "float32",
     ) -> None:
         name = type(self).__name__
-        self.num_embeddings = size = to_int(f"{name}: num_embeddings", num_embeddings, 1)
-        self.embedding_dim = to_int(f"{name}: embedding_dim", embedding_dim, 1)
+        self.num_embeddings = size = to_size(f"{name}: num_embeddings", num_embeddings)
+        self.embedding_dim = to_size(f"{name}: embedding_dim", embedding_dim)
         self.padding_idx = None if padding_idx is None else to_int(f"{name}: padding_idx", padding_idx)
         if self.padding_idx is not None:
             if not -size <= self.padding_idx < size:
@@ -81,7 +81,7 @@ class Embedding(Layer):
             raise ValueError(f"{name}: norm_type is {norm_type}, expected a number above 0")
         self.scale_grad_by_freq = to_bool(f"{name}: scale_grad_by_freq", scale_grad_by_freq)
         shape = (size, self.embedding_dim)
-        self.weight = init.normal_(new_parameter(name, "weight", shape, dtype), rng=default_rng(rng))
+        self.weight = init.normal_(new_parameter(name, "weight", shape, dtype), rng=default_rng(rng, name))
         if self.padding_idx is not None:
             self.weight.data[self.padding_idx] = 0
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_float, to_int
+from ..geometry import is_sequence, shown, to_bool, to_float, to_size
 from ..ops import norm as ops
 from ..ops.conv import channel_sum, channelwise
 from .base import Layer, Parameter, arguments, learns, new_parameter
+from .parameter import parameter_dtype
 
 
 class _TrailingNorm(Layer):
@@ -24,12 +25,16 @@ class _TrailingNorm(Layer):
         self, normalized_shape: int | Sequence[int], elementwise_affine: bool, bias: bool, dtype: Any
     ) -> None:
         name = type(self).__name__
-        sizes = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
-        self.normalized_shape = tuple(to_int(f"{name}: normalized_shape", size, 0) for size in sizes)
-        if not self.normalized_shape or isinstance(normalized_shape, str):
-            raise ValueError(f"{name}: normalized_shape is {normalized_shape!r}, expected at least one axis")
-        self.elementwise_affine = bool(elementwise_affine)
-        if elementwise_affine:
+        sizes = normalized_shape if is_sequence(normalized_shape) else (normalized_shape,)
+        self.normalized_shape = tuple(to_size(f"{name}: normalized_shape", size, 0) for size in sizes)
+        if not self.normalized_shape:
+            raise ValueError(
+                f"{name}: normalized_shape is {shown(normalized_shape)}, expected at least one axis"
+            )
+        self.elementwise_affine = to_bool(f"{name}: elementwise_affine", elementwise_affine)
+        bias = to_bool(f"{name}: bias", bias)
+        dtype = parameter_dtype(name, dtype)
+        if self.elementwise_affine:
             self.weight = new_parameter(name, "weight", self.normalized_shape, dtype, value=1.0)
             if bias:
                 self.bias = new_parameter(name, "bias", self.normalized_shape, dtype)
@@ -100,7 +105,7 @@ class LayerNorm(_TrailingNorm):
         *,
         dtype: Any = "float32",
     ) -> None:
-        self.eps = to_float(f"{type(self).__name__}: eps", eps)
+        self.eps = to_float(f"{type(self).__name__}: eps", eps, finite=True)
         super().__init__(normalized_shape, elementwise_affine, bias, dtype)
         self._has_bias = bool(bias)
 
@@ -160,7 +165,7 @@ class RMSNorm(_TrailingNorm):
         *,
         dtype: Any = "float32",
     ) -> None:
-        self.eps = None if eps is None else to_float(f"{type(self).__name__}: eps", eps)
+        self.eps = None if eps is None else to_float(f"{type(self).__name__}: eps", eps, finite=True)
         super().__init__(normalized_shape, elementwise_affine, False, dtype)
 
     def forward(self, x: Array) -> Array:
@@ -222,16 +227,17 @@ class GroupNorm(Layer):
         dtype: Any = "float32",
     ) -> None:
         name = type(self).__name__
-        self.num_groups = to_int(f"{name}: num_groups", num_groups, 1)
-        self.num_channels = to_int(f"{name}: num_channels", num_channels, 1)
+        self.num_groups = to_size(f"{name}: num_groups", num_groups)
+        self.num_channels = to_size(f"{name}: num_channels", num_channels)
         if self.num_channels % self.num_groups:
             raise ValueError(
                 f"{name}: num_groups is {num_groups}, which does not divide num_channels = {num_channels}"
             )
-        self.eps = to_float(f"{name}: eps", eps)
-        self.affine = bool(affine)
-        self._has_bias = bool(bias)
-        if affine:
+        self.eps = to_float(f"{name}: eps", eps, finite=True)
+        self.affine = to_bool(f"{name}: affine", affine)
+        self._has_bias = to_bool(f"{name}: bias", bias)
+        dtype = parameter_dtype(name, dtype)
+        if self.affine:
             self.weight = new_parameter(name, "weight", (self.num_channels,), dtype, value=1.0)
             if bias:
                 self.bias = new_parameter(name, "bias", (self.num_channels,), dtype)
@@ -307,10 +313,10 @@ class LocalResponseNorm(Layer):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         name = type(self).__name__
-        self.size = to_int(f"{name}: size", size, 1)
-        self.alpha = to_float(f"{name}: alpha", alpha)
-        self.beta = to_float(f"{name}: beta", beta)
-        self.k = to_float(f"{name}: k", k)
+        self.size = to_size(f"{name}: size", size)
+        self.alpha = to_float(f"{name}: alpha", alpha, finite=True)
+        self.beta = to_float(f"{name}: beta", beta, finite=True)
+        self.k = to_float(f"{name}: k", k, finite=True)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

@@ -8,7 +8,7 @@ from typing import Any
 from .. import init
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_int
+from ..geometry import to_bool, to_size
 from ..ops import linear as ops
 from ..random import RNG, default_rng
 from .base import Layer, Parameter, arguments, learns, new_parameter
@@ -47,9 +47,10 @@ class Dense(Layer):
         rng: RNG = None,
     ) -> None:
         name = type(self).__name__
-        self.in_features = to_int(f"{name}: in_features", in_features, 1)
-        self.out_features = to_int(f"{name}: out_features", out_features, 1)
-        rng = default_rng(rng)
+        self.in_features = to_size(f"{name}: in_features", in_features)
+        self.out_features = to_size(f"{name}: out_features", out_features)
+        bias = to_bool(f"{name}: bias", bias)
+        rng = default_rng(rng, name)
         shape = (self.out_features, self.in_features)
         bound = 1 / math.sqrt(self.in_features)
         self.weight = init.uniform_(new_parameter(name, "weight", shape, dtype), -bound, bound, rng)
@@ -122,10 +123,11 @@ class Bilinear(Layer):
         rng: RNG = None,
     ) -> None:
         name = type(self).__name__
-        self.in1_features = to_int(f"{name}: in1_features", in1_features, 1)
-        self.in2_features = to_int(f"{name}: in2_features", in2_features, 1)
-        self.out_features = to_int(f"{name}: out_features", out_features, 1)
-        rng = default_rng(rng)
+        self.in1_features = to_size(f"{name}: in1_features", in1_features)
+        self.in2_features = to_size(f"{name}: in2_features", in2_features)
+        self.out_features = to_size(f"{name}: out_features", out_features)
+        bias = to_bool(f"{name}: bias", bias)
+        rng = default_rng(rng, name)
         shape = (self.out_features, self.in1_features, self.in2_features)
         bound = 1 / math.sqrt(self.in1_features)
         self.weight = init.uniform_(new_parameter(name, "weight", shape, dtype), -bound, bound, rng)

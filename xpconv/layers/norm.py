@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from ..backend import Array, get_xp
 from ..errors import ShapeError
-from ..geometry import to_float, to_int
+from ..geometry import to_bool, to_float, to_size
 from ..ops import norm as ops
 from ..ops.conv import Bounds
 from .activation import bounds_of
 from .base import Layer, Parameter, arguments, learns, new_parameter, runs_as
+from .parameter import parameter_dtype
 
 
 class ChannelNorm(Layer):
@@ -33,22 +34,23 @@ class ChannelNorm(Layer):
         dtype: Any = "float32",
     ) -> None:
         name = type(self).__name__
-        self.num_features = to_int(f"{name}: num_features", num_features, 1)
-        self.eps = to_float(f"{name}: eps", eps)
-        self.momentum = None if momentum is None else to_float(f"{name}: momentum", momentum)
-        self.affine = affine
-        self.track_running_stats = track_running_stats
-        self._has_bias = bool(bias)
+        self.num_features = to_size(f"{name}: num_features", num_features)
+        self.eps = to_float(f"{name}: eps", eps, finite=True)
+        self.momentum = None if momentum is None else to_float(f"{name}: momentum", momentum, finite=True)
+        self.affine = to_bool(f"{name}: affine", affine)
+        self.track_running_stats = to_bool(f"{name}: track_running_stats", track_running_stats)
+        self._has_bias = to_bool(f"{name}: bias", bias)
+        dtype = parameter_dtype(name, dtype)
         shape = (self.num_features,)
         self.weight: Parameter | None = None
         self.bias: Parameter | None = None
-        if affine:
+        if self.affine:
             self.weight = new_parameter(name, "weight", shape, dtype, value=1.0)
-            self.bias = new_parameter(name, "bias", shape, dtype) if bias else None
+            self.bias = new_parameter(name, "bias", shape, dtype) if self._has_bias else None
         self.running_mean: Array = None
         self.running_var: Array = None
         self.num_batches_tracked: Array = None
-        if track_running_stats:
+        if self.track_running_stats:
             self.running_mean = new_parameter(name, "running_mean", shape, dtype).data
             self.running_var = new_parameter(name, "running_var", shape, dtype, value=1.0).data
             self.num_batches_tracked = get_xp().zeros((), dtype="int64")

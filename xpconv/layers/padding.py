@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import Pairs, to_float, to_int
+from ..geometry import LARGEST, Pairs, is_sequence, shown, to_float, to_size
 from ..ops import padding as ops
 from .base import Layer, arguments
 
@@ -21,12 +21,11 @@ class _Pad(Layer):
 
     def __init__(self, padding: Padding) -> None:
         name = type(self).__name__
-        if not isinstance(padding, Sequence):
-            padding = (padding,) * (2 * self.axes)
-        if isinstance(padding, str) or len(padding) != 2 * self.axes:
+        numbers = padding if is_sequence(padding) else (padding,) * (2 * self.axes)
+        if len(numbers) != 2 * self.axes:
             order = ", ".join(("left", "right", "top", "bottom", "front", "back")[: 2 * self.axes])
-            raise ValueError(f"{name}: padding is {padding!r}, expected an int or ({order})")
-        self.padding = tuple(to_int(f"{name}: padding", p, -(2**62)) for p in padding)
+            raise ValueError(f"{name}: padding is {shown(padding)}, expected an int or ({order})")
+        self.padding = tuple(to_size(f"{name}: padding", p, -LARGEST) for p in numbers)
         self._pairs: Pairs = tuple(zip(self.padding[::2], self.padding[1::2], strict=True))[::-1]
 
     def _no_room(self, x: Array, lo: int, hi: int, n: int, why: str) -> ShapeError:
@@ -44,7 +43,7 @@ class _ConstantPad(_Pad):
 
     def __init__(self, padding: Padding, value: float) -> None:
         super().__init__(padding)
-        self.value = to_float(f"{type(self).__name__}: value", value)
+        self.value = to_float(f"{type(self).__name__}: value", value, nan=True)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

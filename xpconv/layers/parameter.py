@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, TypeGuard
 
 from ..backend import Array, backend_of, get_xp, is_floating
-from ..errors import BackendError, DTypeError, ShapeError
-from ..geometry import to_bool
+from ..errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
+from ..geometry import shown, to_bool
 from .arraylike import ArrayLike
+
+LARGEST_BYTES = 2**40  # of a parameter: more than any device has; asking for it might not fail at once
 
 
 class Parameter(ArrayLike):
@@ -217,15 +220,34 @@ def writable(array: Array) -> Array:
 def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, value: float = 0.0) -> Parameter:
     """A parameter on the active backend, filled with `value`; `layer` is what an error calls the owner."""
     xp = get_xp()
-    check_floating(layer, xp, dtype)
-    return Parameter(xp.full(shape, value, dtype=dtype) if value else xp.zeros(shape, dtype=dtype), name)
-
-
-def check_floating(where: str, xp: Any, dtype: Any) -> None:
+    dtype = parameter_dtype(layer, dtype)
+    size = prod(shape) * dtype.itemsize
+    what = f"{layer}: {name} of shape {shape} and {dtype} takes {size / 2**30:.3g} GiB"
+    if size > LARGEST_BYTES:
+        raise ValueError(f"{what}; give smaller sizes")
     try:
-        known = is_floating(xp.dtype(dtype))
-    except TypeError as cause:
+        return Parameter(xp.full(shape, value, dtype=dtype) if value else xp.zeros(shape, dtype=dtype), name)
+    except MemoryError as cause:  # CuPy's own is one too
+        raise OutOfMemoryError(f"{what}, which cannot be had: {cause}") from cause
+
+
+def parameter_dtype(where: str, dtype: Any) -> Any:
+    """What a layer's argument `dtype` stands for, on the active backend: None is float32, as in PyTorch."""
+    return check_floating(where, get_xp(), "float32" if dtype is None else dtype)
+
+
+def check_floating(where: str, xp: Any, dtype: Any) -> Any:
+    """`dtype` as a dtype object, in the machine's order of bytes, if it is a floating one."""
+    try:
+        found = xp.dtype(dtype)
+    except Exception as cause:  # TypeError, and ValueError or others of dictionaries, lists and strings
         way = "; NumPy has it after `import ml_dtypes`, for GPUs" if str(dtype) == "bfloat16" else ""
-        raise DTypeError(f"{where}: dtype is {dtype!r}, which is none of {xp.__name__}'s{way}") from cause
-    if not known:
-        raise DTypeError(f"{where}: dtype is {dtype}, expected a floating one")
+        if "torch." in str(dtype):
+            way = f"; give its name: {str(dtype).removeprefix('torch.')!r}"
+        raise DTypeError(
+            f"{where}: dtype is {shown(dtype)}, which is none of {xp.__name__}'s{way}"
+        ) from cause
+    if not is_floating(found):
+        given = dtype if isinstance(dtype, str) else found
+        raise DTypeError(f"{where}: dtype is {given}, expected a floating one")
+    return found.newbyteorder("=")

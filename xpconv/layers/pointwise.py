@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..backend import Array, get_xp
+from ..geometry import to_bool
 from .base import Layer, arguments
 
 
@@ -47,7 +48,7 @@ class InPlace(Pointwise):
     inplace: bool = False
 
     def __init__(self, inplace: bool = False) -> None:
-        self.inplace = bool(inplace)
+        self.inplace = to_bool(f"{type(self).__name__}: inplace", inplace)
 
     def extra_repr(self) -> str:
         inplace = "inplace=True" if self.inplace else ""

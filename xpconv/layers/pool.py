@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import Window, to_int, to_tuple
+from ..geometry import Window, is_sequence, to_bool, to_int, to_tuple
 from ..ops import pool as ops
 from ..ops.conv import Bounds
 from .base import Layer, arguments, runs_as
@@ -29,13 +29,16 @@ class _Pool(Layer):
         ceil_mode: bool,
     ) -> None:
         name = type(self).__name__
-        self.kernel_size = to_tuple(f"{name}: kernel_size", kernel_size, self.axes, 1)
-        self.stride = (
-            self.kernel_size if stride is None else to_tuple(f"{name}: stride", stride, self.axes, 1)
-        )
-        self.padding = to_tuple(f"{name}: padding", padding, self.axes, 0)
-        self.dilation = to_tuple(f"{name}: dilation", dilation, self.axes, 1)
-        self.ceil_mode = ceil_mode
+
+        def numbers(argument: str, value: object, minimum: int) -> tuple[int, ...]:
+            return to_tuple(f"{name}: {argument}", value, self.axes, minimum, or_one=True)
+
+        self.kernel_size = numbers("kernel_size", kernel_size, 1)
+        left_out = stride is None or (is_sequence(stride) and not len(stride))  # (), as PyTorch has it
+        self.stride = self.kernel_size if left_out else numbers("stride", stride, 1)
+        self.padding = numbers("padding", padding, 0)
+        self.dilation = numbers("dilation", dilation, 1)
+        self.ceil_mode = to_bool(f"{name}: ceil_mode", ceil_mode)
         if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise ValueError(
                 f"{name}: padding is {self.padding}, expected at most half the kernel size {self.kernel_size}"
@@ -74,7 +77,7 @@ class _MaxPool(_Pool):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
-        self.return_indices = return_indices
+        self.return_indices = to_bool(f"{type(self).__name__}: return_indices", return_indices)
 
     def forward(self, x: Array) -> Any:
         return self._forward(x)
@@ -188,10 +191,13 @@ class _AvgPool(_Pool):
         divisor_override: int | None = None,
     ) -> None:
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
-        self.count_include_pad = count_include_pad
-        self.divisor_override = divisor_override
+        name = type(self).__name__
+        self.count_include_pad = to_bool(f"{name}: count_include_pad", count_include_pad)
+        self.divisor_override: int | None = None
         if divisor_override is not None:
-            to_int(f"{type(self).__name__}: divisor_override", divisor_override, 1)
+            self.divisor_override = to_int(f"{name}: divisor_override", divisor_override)
+            if self.divisor_override == 0:
+                raise ValueError(f"{name}: divisor_override is 0, expected an int to divide by")
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
@@ -244,7 +250,7 @@ class AvgPool2d(_AvgPool):
         padding: likewise, at most half the kernel; padded with zeros.
         ceil_mode: let a last window hang over the end.
         count_include_pad: whether the zeros of the padding count in the mean.
-        divisor_override: divide by this instead of by the size of the window.
+        divisor_override: divide by this int, which is not 0, instead of by the size of the window.
 
     Raises:
         ValueError: a size, stride, padding or divisor that cannot be.

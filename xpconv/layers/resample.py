@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from numbers import Real
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_bool, to_int
+from ..geometry import is_sequence, shown, to_bool, to_choice, to_float, to_size
 from ..ops import resample as ops
 from .base import Layer, arguments
 
@@ -69,29 +69,28 @@ class Upsample(Layer):
         recompute_scale_factor: bool | None = None,
     ) -> None:
         name = type(self).__name__
-        if mode not in _MODES:
-            raise ValueError(f"{name}: mode is {mode!r}, expected one of {', '.join(map(repr, _MODES))}")
+        self.mode = mode = to_choice(f"{name}: mode", mode, _MODES)
         if (size is None) == (scale_factor is None):
-            raise ValueError(
-                f"{name}: size is {size!r} and scale_factor is {scale_factor!r}, expected one of them"
-            )
+            both = f"size is {shown(size)} and scale_factor is {shown(scale_factor)}"
+            raise ValueError(f"{name}: {both}, expected one of them")
         if align_corners is not None and _MODES[mode][0] not in ("linear", "cubic"):
             raise ValueError(
-                f"{name}: align_corners is {align_corners}, but mode={mode!r} has none; leave it None"
+                f"{name}: align_corners is {shown(align_corners)}, but mode={mode!r} has none; leave it None"
             )
+        if recompute_scale_factor is not None:
+            recompute_scale_factor = to_bool(f"{name}: recompute_scale_factor", recompute_scale_factor)
         if recompute_scale_factor and size is not None:
-            raise ValueError(f"{name}: recompute_scale_factor needs scale_factor, got size={size!r}")
+            raise ValueError(f"{name}: recompute_scale_factor needs scale_factor, got size={shown(size)}")
         self.size: int | tuple[int, ...] | None = None
         self.scale_factor: float | tuple[float, ...] | None = None
-        if isinstance(size, Sequence) and not isinstance(size, str):
-            self.size = tuple(to_int(f"{name}: size", s, 1) for s in size)
+        if is_sequence(size):
+            self.size = tuple(to_size(f"{name}: size", s) for s in size)
         elif size is not None:
-            self.size = to_int(f"{name}: size", size, 1)
+            self.size = to_size(f"{name}: size", size)
         elif isinstance(scale_factor, tuple):
             self.scale_factor = tuple(self._scale(s) for s in scale_factor)
         else:
             self.scale_factor = self._scale(scale_factor)
-        self.mode = mode
         if align_corners is not None:
             align_corners = to_bool(f"{name}: align_corners", align_corners)
         self.align_corners = align_corners
@@ -99,10 +98,10 @@ class Upsample(Layer):
 
     def _scale(self, value: object) -> float:
         where = f"{type(self).__name__}: scale_factor"
-        if not hasattr(value, "__float__"):
-            raise TypeError(f"{where} is {value!r}, expected a number or a tuple of them")
-        scale = float(value)
-        if not (isfinite(scale) and scale > 0):
+        if not isinstance(value, Real):
+            raise TypeError(f"{where} is {shown(value)}, expected a number or a tuple of them")
+        scale = to_float(where, value, finite=True)
+        if not scale > 0:
             raise ValueError(f"{where} is {value!r}, expected positive numbers")
         return scale
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_int
+from ..geometry import is_sequence, shown, to_int, to_size
 from ..ops import shape as ops
 from .base import Layer, arguments
 
@@ -80,8 +80,8 @@ class Flatten(_Reshape):
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim = to_int("Flatten: start_dim", start_dim, -(2**62))
-        self.end_dim = to_int("Flatten: end_dim", end_dim, -(2**62))
+        self.start_dim = to_int("Flatten: start_dim", start_dim)
+        self.end_dim = to_int("Flatten: end_dim", end_dim)
 
     def forward(self, x: Array) -> Array:
         self._enter(x)
@@ -118,13 +118,13 @@ class Unflatten(_Reshape):
     """
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
-        self.dim = to_int("Unflatten: dim", dim, -(2**62))
-        if not isinstance(unflattened_size, (tuple, list)):
-            raise TypeError(f"Unflatten: unflattened_size is {unflattened_size!r}, expected a tuple of ints")
+        self.dim = to_int("Unflatten: dim", dim)
         where = "Unflatten: unflattened_size"
-        self.unflattened_size = tuple(to_int(where, n, -1) for n in unflattened_size)
+        if not is_sequence(unflattened_size):
+            raise TypeError(f"{where} is {shown(unflattened_size)}, expected a tuple of ints")
+        self.unflattened_size = tuple(to_size(where, n, -1) for n in unflattened_size)
         if not unflattened_size or self.unflattened_size.count(-1) > 1:
-            raise ValueError(f"{where} is {unflattened_size!r}, expected sizes, and -1 at most once")
+            raise ValueError(f"{where} is {shown(unflattened_size)}, expected sizes, and -1 at most once")
 
     def forward(self, x: Array) -> Array:
         self._enter(x)
@@ -166,7 +166,7 @@ class PixelShuffle(Layer):
     """
 
     def __init__(self, upscale_factor: int) -> None:
-        self.upscale_factor = to_int("PixelShuffle: upscale_factor", upscale_factor, 1)
+        self.upscale_factor = to_size("PixelShuffle: upscale_factor", upscale_factor)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
@@ -204,7 +204,7 @@ class PixelUnshuffle(Layer):
     """
 
     def __init__(self, downscale_factor: int) -> None:
-        self.downscale_factor = to_int("PixelUnshuffle: downscale_factor", downscale_factor, 1)
+        self.downscale_factor = to_size("PixelUnshuffle: downscale_factor", downscale_factor)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
@@ -244,7 +244,7 @@ class ChannelShuffle(Layer):
     """
 
     def __init__(self, groups: int) -> None:
-        self.groups = to_int("ChannelShuffle: groups", groups, 1)
+        self.groups = to_size("ChannelShuffle: groups", groups)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import axis_of, to_float, to_int
+from ..geometry import axis_of, to_choice, to_float, to_int
 from ..ops import smooth as ops
 from .base import Layer, arguments
 from .pointwise import InPlace, Pointwise
@@ -77,7 +77,7 @@ class Softplus(Pointwise):
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         name = type(self).__name__
-        self.beta = to_float(f"{name}: beta", beta)
+        self.beta = to_float(f"{name}: beta", beta, finite=True)
         self.threshold = to_float(f"{name}: threshold", threshold)
         if self.beta == 0:
             raise ValueError(f"{name}: beta is 0, expected a number to divide by")
@@ -153,11 +153,7 @@ class GELU(Layer):
     choices: ClassVar[tuple[str, ...]] = ("none", "tanh")
 
     def __init__(self, approximate: str = "none") -> None:
-        if approximate not in self.choices:
-            raise ValueError(
-                f"{type(self).__name__}: approximate is {approximate!r}, expected 'none' or 'tanh'"
-            )
-        self.approximate = approximate
+        self.approximate = to_choice(f"{type(self).__name__}: approximate", approximate, self.choices)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

@@ -22,12 +22,13 @@ from contextvars import copy_context
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ...geometry import to_int
+from ...geometry import shown, to_int
 from . import blas
 
 Task = Callable[[int], None]
 
 WORTH = 1 << 20  # elements from which a second thread is worth waking
+MOST = 4096  # threads that may be asked for
 PRODUCTS = 8  # multiplications in a matrix product that take as long as one element elsewhere
 
 ROWS, LOOKS = 128, 16000  # rows of looks at a signal, of 7 µs each
@@ -255,7 +256,10 @@ def get_num_threads() -> int:
 
 def set_num_threads(count: int) -> None:
     """Use `count` threads from now on, instead of `XPCONV_NUM_THREADS`, `OMP_NUM_THREADS` or all cores."""
-    _pool.count = to_int("set_num_threads: count", count, 1)
+    number = to_int("set_num_threads: count", count, 1)
+    if number > MOST:
+        raise ValueError(f"set_num_threads: count is {shown(number)}, expected at most {MOST}")
+    _pool.count = number
 
 
 def _after_fork() -> None:
