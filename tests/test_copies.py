@@ -18,6 +18,8 @@ OPTIMIZERS = {
     "RAdam": dict(lr=0.02),
     "RMSprop": dict(lr=0.01, centered=True, momentum=0.5),
     "Adagrad": dict(lr=0.1, lr_decay=0.1, initial_accumulator_value=0.2),
+    "Adadelta": dict(lr=1.0, rho=0.8),
+    "Adamax": dict(lr=0.02),
     "Lion": dict(lr=0.01),
     "LARS": dict(lr=0.5, trust_coefficient=0.1),
     "LAMB": dict(lr=0.02),
@@ -89,6 +91,25 @@ class Training:
         self.schedule.step()
         self.ema.update()
         self.optimizer.zero_grad()
+
+    def state(self):
+        """All that goes into a file."""
+        parts = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
+        return {
+            **{name: part.state_dict() for name, part in parts.items()},
+            "ema": self.ema.state_dict(),
+            "rng": self.rng,
+        }
+
+    def load(self, state, order=("model", "optimizer", "schedule", "scaler", "ema")):
+        for name in order:
+            getattr(self, name).load_state_dict(state[name])
+        self.rng = copy.deepcopy(state["rng"])
 
     def values(self):
         arrays = [*self.model.state_dict().values(), *self.ema.averages.values(), self.scaler.scale]

@@ -22,6 +22,8 @@ SETTINGS = {
     "RAdam": {**ADAM, "decoupled_weight_decay": FLAG, "maximize": FLAG},
     "RMSprop": {"alpha": st.sampled_from([0.5, 0.99]), "momentum": SHARE, "centered": FLAG, "maximize": FLAG, "eps": st.just(1e-3)},
     "Adagrad": {"lr_decay": SHARE, "initial_accumulator_value": SHARE, "maximize": FLAG},
+    "Adadelta": {"rho": st.sampled_from([0.0, 0.9, 1.0]), "eps": st.just(1e-3), "maximize": FLAG},
+    "Adamax": {**ADAM, "maximize": FLAG},
     "Lion": {"betas": ADAM["betas"]},
 }  # fmt: skip
 

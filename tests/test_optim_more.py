@@ -68,7 +68,20 @@ def test_formula(name, formula, options, backend):
         np.testing.assert_allclose(xpconv.asnumpy(parameter.data), value, rtol=1e-9, atol=1e-12)
 
 
-OPTIMIZERS = ["SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad", "Lion", "LARS", "LAMB"]
+OPTIMIZERS = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Adagrad",
+    "Adadelta",
+    "Adamax",
+    "Lion",
+    "LARS",
+    "LAMB",
+]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

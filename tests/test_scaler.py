@@ -44,7 +44,8 @@ def test_float16_and_float32_mix_but_no_others(backend):
 
 
 @pytest.mark.parametrize(
-    "name", ["SGD", "Adam", "NAdam", "RAdam", "RMSprop", "Adagrad", "Lion", "LARS", "LAMB"]
+    "name",
+    ["SGD", "Adam", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Lion", "LARS", "LAMB"],
 )
 def test_a_skipped_step_changes_nothing_and_does_not_count(name, backend):
     """As if it had not been: also for Adam's step count."""

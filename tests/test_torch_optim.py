@@ -35,6 +35,8 @@ OPTIONS = {
         "lr": [0.01], "maximize": [False, True], "betas": [(0.9, 0.999), (0.5, 0.9)], "eps": [1e-8, 1e-2], "weight_decay": [0, 0.1],
         "decoupled_weight_decay": [False, True],
     },
+    "Adadelta": {"lr": [1.0, 0.1], "maximize": [False, True], "rho": [0.9, 0.5], "eps": [1e-6, 1e-2], "weight_decay": [0, 0.1]},
+    "Adamax": {"lr": [0.01], "maximize": [False, True], "betas": [(0.9, 0.999), (0.5, 0.9)], "eps": [1e-8, 1e-2], "weight_decay": [0, 0.1]},
     "Adam": {"lr": [0.01], "maximize": [False, True], "betas": [(0.9, 0.999), (0.5, 0.9)], "weight_decay": [0, 0.1], "amsgrad": [False, True]},
     "AdamW": {"lr": [0.01], "maximize": [False, True], "eps": [1e-8, 1e-2], "weight_decay": [0.01, 0.5], "amsgrad": [False, True]},
     "SGD": {

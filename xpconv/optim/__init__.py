@@ -5,8 +5,8 @@ All parameters of an optimizer move into one flat buffer, and their gradients in
 many on short ones: on a GPU a handful of launches, whatever the depth of the model.
 """
 
-from .adam import Adam, AdamW, NAdam, RAdam
-from .adaptive import Adagrad, RMSprop
+from .adam import Adam, Adamax, AdamW, NAdam, RAdam
+from .adaptive import Adadelta, Adagrad, RMSprop
 from .base import Optimizer
 from .clip import clip_grad_norm_, clip_grad_value_
 from .composed import ChainedScheduler, SequentialLR
@@ -31,9 +31,11 @@ __all__ = [
     "LAMB",
     "LARS",
     "SGD",
+    "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "ChainedScheduler",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",

@@ -261,3 +261,60 @@ class RAdam(Optimizer):
         xp.divide(m, step, out=step)
         step *= lr / bias1 * math.sqrt(rectified * bias2)
         p -= step
+
+
+class Adamax(Optimizer):
+    """Adam by the largest gradients instead of their squares (Kingma and Ba, 2015), as `torch.optim.Adamax`.
+
+        g = grad + weight_decay · p
+        m = β₁ m + (1 - β₁) g,    u = max(β₂ u, |g| + eps)
+        p = p - lr / (1 - β₁ᵗ) · m / u
+
+    Args:
+        params, lr, betas, eps, weight_decay: as for `Adam`, with a default lr of 2e-3.
+        maximize: go up the gradient instead of down.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
+        >>> optimizer = xpconv.Adamax([p], lr=0.1)
+        >>> p.grad = np.array([3.0, -4.0])
+        >>> optimizer.step()
+        >>> p.data.round(4)
+        array([0.9, 2.1])
+    """
+
+    kernel = "adamax"
+    state_names = ("step", "exp_avg", "exp_inf")
+    torch_settings: ClassVar[dict[str, Any]] = COMMON
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize)
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return (*group["betas"], group["eps"])
+
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return "exp_avg", "exp_inf"
+
+    def _update(self, p: Array, g: Array, run: Run) -> None:
+        xp, group, (beta1, beta2) = self._backend.xp, run.group, run.group["betas"]
+        g = self._decayed(p, g, group)
+        m, u = self._moment("exp_avg", run), self._moment("exp_inf", run)
+        self._follow(m, beta1, g)
+        step = xp.abs(g, out=self._scratch("part", g))
+        step += group["eps"]
+        u *= beta2
+        xp.maximum(u, step, out=u)
+        xp.divide(m, u, out=step)
+        step *= group["lr"] / (1 - beta1**run.step)
+        p -= step

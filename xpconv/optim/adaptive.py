@@ -188,3 +188,75 @@ class Adagrad(Optimizer):
         xp.divide(g, step, out=step)
         step *= group["lr"] / (1 + (run.step - 1) * group["lr_decay"])
         p -= step
+
+
+class Adadelta(Optimizer):
+    """Adadelta (Zeiler, 2012), as `torch.optim.Adadelta`: steps of the size of the past steps.
+
+        g = grad + weight_decay · p
+        v = ρ v + (1 - ρ) g²
+        Δ = √(d + eps) / √(v + eps) · g
+        d = ρ d + (1 - ρ) Δ²
+        p = p - lr · Δ
+
+    Args:
+        params: parameters, or groups of them.
+        lr: what the steps are multiplied by.
+        rho: ρ, from 0 to 1.
+        eps: added under both roots.
+        weight_decay: L2 penalty, added to the gradient.
+        maximize: go up the gradient instead of down.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> p = xpconv.Parameter(np.array([1.0, 2.0]))
+        >>> optimizer = xpconv.Adadelta([p], lr=100.0)
+        >>> p.grad = np.array([3.0, -4.0])
+        >>> optimizer.step()
+        >>> p.data.round(4)
+        array([0.6838, 2.3162])
+    """
+
+    not_negative = (*Optimizer.not_negative, "rho")
+
+    kernel = "adadelta"
+    counted = False
+    state_names = ("step", "square_avg", "acc_delta")
+    torch_settings: ClassVar[dict[str, Any]] = COMMON
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        if group["rho"] > 1:
+            raise ValueError(f"Adadelta: rho is {group['rho']}, expected a number from 0 to 1")
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return group["rho"], group["eps"]
+
+    def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
+        return "square_avg", "acc_delta"
+
+    def _update(self, p: Array, g: Array, run: Run) -> None:
+        xp, group, rho = self._backend.xp, run.group, run.group["rho"]
+        g = self._decayed(p, g, group)
+        v, d = self._moment("square_avg", run), self._moment("acc_delta", run)
+        self._follow(v, rho, g, g)
+        step = xp.add(d, group["eps"], out=self._scratch("step", d))
+        root = xp.add(v, group["eps"], out=self._scratch("root", v))
+        xp.sqrt(step, out=step)
+        step /= xp.sqrt(root, out=root)
+        step *= g
+        self._follow(d, rho, step, step)
+        step *= group["lr"]
+        p -= step

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating
+from ..backend import Array, asarray, backend_of, get_xp
 from ..errors import StateDictError
 from ..geometry import to_float
 from ..kernels.portable import underflow_ignored, widened
 from ..layers.base import Layer
 from ..layers.parameter import writable
-from ..layers.state import untorched
+from .state import as_array, misfit
 
 
 class ExponentialMovingAverage:
@@ -115,13 +115,10 @@ class ExponentialMovingAverage:
             )
         new = {}
         for name, average in self.averages.items():
-            value = untorched(found[name])
-            value = value if hasattr(value, "dtype") else asnumpy(value)
-            if tuple(value.shape) != average.shape or not is_floating(value.dtype):
-                raise StateDictError(
-                    f"{where}: {name} is {value.dtype} of shape {tuple(value.shape)}, expected "
-                    f"{average.dtype} of shape {average.shape}"
-                )
+            value = as_array(found[name])
+            problem = misfit(value, average.shape)
+            if problem:
+                raise StateDictError(f"{where}: {name} {problem}")
             new[name] = asarray(value, average.dtype, backend=backend_of(average).name)
         self.decay = decay
         for name, average in self.averages.items():

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
-from ..backend import Array, asarray, asnumpy, is_floating
-from ..errors import StateDictError
+from ..backend import Array, asarray, asnumpy, backend_of, is_floating
+from ..errors import BackendError, StateDictError
 from ..layers.parameter import writable
 from ..layers.state import untorched
-from .flat import Flat
+from .flat import NARROW, Flat
 from .sharing import place
 
 MASTER = "master_param"  # the float32 copy of a parameter of two bytes
@@ -197,9 +198,9 @@ class State(Flat):
                 buffer = self._moments.get(name)
                 buffer = self._new_moment(name) if buffer is None else buffer
                 entry[name] = buffer[where].reshape(shape).copy()
-        if self._narrowed is not None:
+        if self._layout.dtypes[i] in NARROW:
             wide, narrow = self._data[where], self._narrowed[where]
-            if self._data_views[i].dtype == narrow.dtype and bool((wide != narrow.astype(wide.dtype)).any()):
+            if bool((wide != narrow.astype(wide.dtype)).any()):
                 entry[MASTER] = wide.reshape(shape).copy()
         return entry
 
@@ -264,7 +265,7 @@ class State(Flat):
         if not isinstance(given, Mapping):
             problems.append(f"{what}: its state is {type(given).__name__}, expected a mapping")
             return Progress()
-        given = {key: untorched(value) for key, value in given.items() if value is not None}
+        given = {key: as_array(value) for key, value in given.items() if value is not None}
         unknown = sorted(set(given) - {*self.state_names, *self.optional_names, MASTER}, key=str)
         started = bool(set(given) - {MASTER})
         missing = [name for name in self.state_names if name not in given] if started else []
@@ -275,7 +276,7 @@ class State(Flat):
         arrays = {}
         for name, value in given.items():
             shape = () if name in SCALARS else self._layout.shapes[i]
-            problem = _misfit(value, shape, integers=name in SCALARS)
+            problem = misfit(value, shape, integers=name in SCALARS)
             if problem:
                 problems.append(f"{what}: {name} {problem}")
                 return Progress()
@@ -296,12 +297,10 @@ class State(Flat):
             start = self._new_moment(name)
             for entry, where in zip(entries, self._slices, strict=True):
                 buffer[where] = entry.arrays[name].reshape(-1) if name in entry.arrays else start[where]
-        if self._narrowed is not None:
-            for entry, where in zip(entries, self._slices, strict=True):
-                if MASTER in entry.arrays:
-                    self._data[where] = entry.arrays[MASTER].reshape(-1)
-                else:
-                    self._data[where] = self._narrowed[where]
+        for entry, where, dtype in zip(entries, self._slices, self._layout.dtypes, strict=True):
+            if dtype in NARROW:
+                master = entry.arrays.get(MASTER)
+                self._data[where] = self._narrowed[where] if master is None else master.reshape(-1)
         self._steps = [entry.steps for entry in entries]
         self._products = [entry.product for entry in entries]
         if self._counters is not None:
@@ -316,14 +315,22 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
-def _misfit(value: Any, shape: tuple[int, ...], integers: bool) -> str:
-    """What is wrong with an array; empty if nothing is."""
+def as_array(value: Any) -> Any:
+    """Arrays of any backend as they are, tensors and lists as NumPy's; what is none of these stays."""
+    value = untorched(value)
     try:
-        value = value if hasattr(value, "shape") and hasattr(value, "dtype") else asnumpy(value)
-        found = tuple(value.shape)
-        known = is_floating(value.dtype) or (integers and value.dtype.kind in "iu")
-    except (TypeError, ValueError, AttributeError):
-        return f"is {type(value).__name__}, expected an array"
-    if not known:
-        return f"is {value.dtype}, expected a floating dtype"
-    return "" if found == shape else f"has shape {found}, expected {shape}"
+        backend_of(value)
+    except BackendError:
+        with suppress(TypeError, ValueError):
+            return asnumpy(value)
+    return value
+
+
+def misfit(value: Any, shape: tuple[int, ...], integers: bool = False) -> str:
+    """What is wrong with an array; empty if nothing is."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or dtype.kind not in "fiubcV":
+        return f"is {value!r:.50}, expected an array"
+    if not (is_floating(dtype) or (integers and dtype.kind in "iu")):
+        return f"is {dtype}, expected a floating dtype"
+    return "" if tuple(value.shape) == shape else f"has shape {tuple(value.shape)}, expected {shape}"

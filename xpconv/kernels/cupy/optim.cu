@@ -157,3 +157,40 @@ extern "C" __global__ void lion(long long size, T* p, const T* g, T* m, const do
         m[i] = (T)((SUM)k[4] * mean + (SUM)(1 - k[4]) * grad);
     }
 }
+
+// k: rho, eps at 3, 4.
+extern "C" __global__ void adadelta(long long size, T* p, const T* g, T* v, T* d, const double* k, const bool* skip) {
+    if (skip && *skip) return;
+    FOR_EACH(i, size) {
+        const SUM grad = (SUM)k[2] * (SUM)g[i] + (SUM)k[1] * (SUM)p[i], fresh = (SUM)(1 - k[3]);
+        const SUM square = (SUM)k[3] * (SUM)v[i] + fresh * (grad * grad), past = (SUM)d[i];
+        const SUM step = sqrt(past + (SUM)k[4]) / sqrt(square + (SUM)k[4]) * grad;
+        v[i] = (T)square;
+        d[i] = (T)((SUM)k[3] * past + fresh * (step * step));
+        p[i] = (T)((SUM)p[i] - (SUM)k[0] * step);
+    }
+}
+
+// s: betas, eps at 3…5.
+extern "C" __global__ void prepare_adamax(long long size, const double* s, double* counters, double* k, const bool* skip) {
+    if (skip && *skip) return;
+    FOR_EACH(i, size) {
+        const double t = next_step(counters, i);
+        if (i) continue;
+        for (int j = 0; j < 6; j++) k[j] = s[j];
+        k[0] = s[0] / (1 - pow(s[3], t));
+    }
+}
+
+extern "C" __global__ void adamax(long long size, T* p, const T* g, T* m, T* u, const double* k, const bool* skip) {
+    if (skip && *skip) return;
+    FOR_EACH(i, size) {
+        const SUM grad = (SUM)k[2] * (SUM)g[i] + (SUM)k[1] * (SUM)p[i];
+        const SUM mean = (SUM)k[3] * (SUM)m[i] + (SUM)(1 - k[3]) * grad;
+        const SUM fresh = (grad < 0 ? -grad : grad) + (SUM)k[5], past = (SUM)k[4] * (SUM)u[i];
+        const SUM largest = past > fresh ? past : fresh;
+        m[i] = (T)mean;
+        u[i] = (T)largest;
+        p[i] = (T)((SUM)p[i] - (SUM)k[0] * mean / largest);
+    }
+}

@@ -8,7 +8,8 @@ from ...backend import Array
 from .launch import launch
 
 FILE = "optim.cu"
-COUNTED = {"adam": "adam", "nadam": "adam", "radam": "adam", "sgd": "sgd", "adagrad": "adagrad"}
+COUNTED = ("adam", "nadam", "radam", "sgd", "adagrad", "adamax")  # their step depends on its number
+KERNELS = {"nadam": "adam", "radam": "adam"}  # where it has not the optimizer's name
 COEFFICIENTS = 9  # at most
 
 
@@ -31,5 +32,5 @@ def update(
             dtype=str(p.dtype),
         )  # fmt: skip
     pointers = [0 if m is None else m for m in moments]
-    launch(xp, FILE, COUNTED.get(name, name), p.size, p, g, *pointers, coefficients, pointer)
+    launch(xp, FILE, KERNELS.get(name, name), p.size, p, g, *pointers, coefficients, pointer)
     return True
