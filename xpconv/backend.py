@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -285,6 +285,14 @@ def byte_order_error(where: str, array: Array) -> DTypeError:
 def is_array_type(kind: type) -> bool:
     """Whether objects of this type are a backend's arrays."""
     return kind in _owner_of or (hasattr(kind, "strides") and _owner(kind) is not None)
+
+
+def ignore_underflow(xp: Any) -> AbstractContextManager[Any]:
+    """A context in which results too small for their dtype become 0, whatever `numpy.seterr` says of it.
+
+    For arithmetic where that 0 is right, such as `exp(-200)` in float32. Only NumPy ever complains.
+    """
+    return np.errstate(under="ignore") if xp is np else nullcontext()
 
 
 def is_floating(dtype: Any) -> bool:

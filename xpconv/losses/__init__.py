@@ -9,12 +9,11 @@ from .binary import BCELoss, BCEWithLogitsLoss, FocalLoss, HingeEmbeddingLoss, S
 from .classification import (
     CrossEntropyLoss,
     DiceLoss,
-    MultiLabelMarginLoss,
-    MultiLabelSoftMarginLoss,
     MultiMarginLoss,
     NLLLoss,
     SoftmaxCrossEntropyLoss,
 )
+from .multilabel import MultiLabelMarginLoss, MultiLabelSoftMarginLoss
 from .ranking import CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss
 from .regression import (
     GaussianNLLLoss,

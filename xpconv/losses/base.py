@@ -6,10 +6,11 @@ import math
 from numbers import Real
 from typing import Any, ClassVar
 
-from ..backend import Array, asarray, backend_of, byte_order_error, is_floating, plain
+from ..backend import Array, asarray, backend_of, byte_order_error, ignore_underflow, is_floating, plain
 from ..errors import BackendError, DTypeError, ShapeError
 from ..kernels.portable import widened
 from ..layers.memory import Memory, at_door
+from ..ops.norm import sum_over
 
 
 class Loss(Memory):
@@ -20,15 +21,20 @@ class Loss(Memory):
     `_backward(xp, scale, *saved)`: `scale` times the gradient of the losses' sum. Both see float16 inputs
     as float32, as squares and sums overflow; loss and gradients are float16 again.
 
+    `integers` lists the kinds of dtypes beside `input`'s own that a target may have, where PyTorch takes
+    them, and `broadcast` those of `names` whose shapes may be broadcast against the others.
+
     Args:
         reduction: `'mean'`, `'sum'`, or `'none'` for an array of losses.
     """
 
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
     names: ClassVar[tuple[str, ...]] = ("input", "target")
+    integers: ClassVar[str] = ""
+    broadcast: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in self.reductions:
+        if not isinstance(reduction, str) or reduction not in self.reductions:
             choices = ", ".join(map(repr, self.reductions))
             raise ValueError(f"{type(self).__name__}: reduction is {reduction!r}, expected one of {choices}")
         self.reduction = reduction
@@ -48,19 +54,19 @@ class Loss(Memory):
         xp = self._enter(*inputs)
         dtype = inputs[0].dtype
         alike = all(x.dtype == dtype or not is_floating(x.dtype) for x in inputs)  # else there is an error
-        loss, count, saved = self._forward(
-            xp, *(widened(x) if alike and is_floating(x.dtype) else x for x in inputs)
-        )
-        if self.reduction == "none":
-            return self.keep(loss.astype(dtype, copy=False), xp, dtype, 1.0, saved)
-        total = loss.sum()
-        if self.reduction == "sum":
-            return self.keep(total.astype(dtype), xp, dtype, 1.0, saved)
-        if isinstance(count, int):
-            scale = 1 / count if count else math.nan  # as PyTorch: no samples, no mean
-        else:
-            scale = 1 / xp.where(count == 0, math.nan, count)
-        return self.keep((total * scale).astype(dtype), xp, dtype, scale, saved)
+        wide = [widened(x) if alike and is_floating(x.dtype) else x for x in inputs]
+        with ignore_underflow(xp):
+            loss, count, saved = self._forward(xp, *wide)
+            if self.reduction == "none":
+                return self.keep(loss.astype(dtype, copy=False), xp, dtype, 1.0, saved)
+            total = sum_over(loss, tuple(range(loss.ndim)))
+            if self.reduction == "sum":
+                return self.keep(total.astype(dtype), xp, dtype, 1.0, saved)
+            if isinstance(count, int):
+                scale = 1 / count if count else math.nan  # as PyTorch: no samples, no mean
+            else:
+                scale = 1 / xp.where(count == 0, math.nan, count)
+            return self.keep((total * scale).astype(dtype), xp, dtype, scale, saved)
 
     def backward(self, grad_output: Any = 1.0) -> Any:
         """Gradient with respect to `input`, of its shape and dtype; a tuple where there are several inputs.
@@ -74,13 +80,15 @@ class Loss(Memory):
             grad_output = float(grad_output)  # of NumPy's scalars too, which would promote
             xp, dtype, scale, saved = self._stack().pop().saved
         elif str(getattr(grad_output, "dtype", "")) == "float32" and self._latest().dtype.itemsize == 2:
-            xp, dtype, scale, saved = self.recall((grad_output * 0).astype(self._latest().dtype))
+            like = backend_of(grad_output).xp.zeros_like(grad_output, dtype=self._latest().dtype)
+            xp, dtype, scale, saved = self.recall(like)
         else:
             xp, dtype, scale, saved = self.recall(grad_output)
-        grads = self._backward(xp, grad_output * scale, *saved)
-        if isinstance(grads, tuple):
-            return tuple(grad.astype(dtype, copy=False) for grad in grads)
-        return grads.astype(dtype, copy=False)
+        with ignore_underflow(xp):
+            grads = self._backward(xp, grad_output * scale, *saved)
+            if isinstance(grads, tuple):
+                return tuple(g.astype(dtype, copy=False) for g in grads)
+            return grads.astype(dtype, copy=False)
 
     def _forward(self, xp: Any, *inputs: Any, **_: Any) -> tuple[Array, Any, tuple[Any, ...]]:
         raise TypeError(f"{type(self).__name__} defines no _forward(xp, input, target)")
@@ -115,28 +123,68 @@ class Loss(Memory):
             )
         return owner.xp
 
-    def _same(self, input: Array, other: Array, name: str = "target") -> None:
-        """For losses that compare element by element."""
-        loss, first = type(self).__name__, self.names[0]
-        if input.shape != other.shape:
-            fix = f"give one value for each element of {first}"
-            if other.size == input.size:
-                fix = f"use {name}.reshape({input.shape})"
-            elif not is_floating(other.dtype):
-                fix += "; classes go in one-hot"
-            raise ShapeError(
-                f"{loss}: {name} has shape {other.shape}, expected {input.shape}, that of {first}; {fix}"
-            )
-        if input.dtype != other.dtype:
-            raise DTypeError(
-                f"{loss}: {name} is {other.dtype} but {first} is {input.dtype}; "
-                f"use {name}.astype('{input.dtype}')"
-            )
+    def _paired(self, xp: Any, input: Array, other: Array, name: str = "target") -> tuple[Array, Array]:
+        """`input` and what is compared with it element by element: of one shape and dtype.
+
+        The other may have integers if `name` is the target's and the loss takes them.
+        """
+        other = self._typed(input, other, name)
+        if input.shape == other.shape:
+            return input, other
+        first = self.names[0]
+        if name in self.broadcast:
+            shape = broadcast_shape(input.shape, other.shape)
+            if shape == input.shape or (shape is not None and first in self.broadcast):
+                return xp.broadcast_to(input, shape), xp.broadcast_to(other, shape)
+        fix = f"give one value for each element of {first}"
+        if other.size == input.size:
+            fix = f"use {name}.reshape({input.shape})"
+        elif not is_floating(other.dtype) or self.integers:
+            fix += "; classes go in one-hot"
+        raise ShapeError(
+            f"{type(self).__name__}: {name} has shape {other.shape}, expected {input.shape}, that of "
+            f"{first}; {fix}"
+        )
+
+    def _typed(self, input: Array, other: Array, name: str = "target") -> Array:
+        """`other` as `input`'s dtype, if it has that already or is a target of integers and may be so."""
+        if other.dtype == input.dtype:
+            return other
+        if name == "target" and other.dtype.kind in self.integers:
+            return other.astype(input.dtype)
+        raise DTypeError(
+            f"{type(self).__name__}: {name} is {other.dtype} but {self.names[0]} is {input.dtype}; "
+            f"use {name}.astype('{input.dtype}')"
+        )
+
+    def _stretched(self, xp: Any, *arrays: Array) -> tuple[Array, ...]:
+        """The inputs of one number of axes, broadcast against each other."""
+        shape: tuple[int, ...] | None = arrays[0].shape
+        for name, array in zip(self.names[1:], arrays[1:], strict=False):
+            both = None if shape is None else broadcast_shape(shape, array.shape)
+            if both is None or array.ndim != arrays[0].ndim:
+                raise ShapeError(
+                    f"{type(self).__name__}: {name} has shape {array.shape}, expected {arrays[0].shape}, "
+                    f"that of {self.names[0]}, or one that broadcasts to it"
+                )
+            shape = both
+        return tuple(x if x.shape == shape else xp.broadcast_to(x, shape) for x in arrays)
 
     def _weight(self, weight: Any, name: str = "weight") -> Any:
         """A constructor's weight: None, or an array of numbers."""
-        if weight is not None and (not hasattr(weight, "shape") or weight.dtype.kind in "cOSU"):
-            raise TypeError(f"{type(self).__name__}: {name} is {weight!r}, expected an array or None")
+        if weight is None:
+            return None
+        where = f"{type(self).__name__}: {name}"
+        try:
+            backend_of(weight)
+        except BackendError:
+            kind = type(weight)
+            raise TypeError(
+                f"{where} is a {kind.__module__}.{kind.__qualname__}, expected an array or None; use "
+                "xpconv.asarray"
+            ) from None
+        if not (is_floating(weight.dtype) or weight.dtype.kind in "iub"):
+            raise TypeError(f"{where} is {weight.dtype}, expected numbers: an array or None")
         return weight
 
     def _like(self, weight: Any, input: Array, name: str = "weight") -> Array:
@@ -159,14 +207,39 @@ class Elementwise(Loss):
     """Losses of each element alone: `_loss` and its derivative `_slope` with respect to `input`."""
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
-        self._same(input, target)
-        return self._loss(xp, input, target), input.size, (input, target)
+        shape = input.shape
+        input, target = self._paired(xp, input, target)
+        return self._loss(xp, input, target), input.size, (input, target, shape)
 
-    def _backward(self, xp: Any, scale: Any, input: Array, target: Array) -> Array:
-        return self._slope(xp, input, target) * scale
+    def _backward(self, xp: Any, scale: Any, input: Array, target: Array, shape: tuple[int, ...]) -> Array:
+        return summed_to(self._slope(xp, input, target) * scale, shape)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         raise TypeError(f"{type(self).__name__} defines no _loss(xp, x, t)")
 
     def _slope(self, xp: Any, x: Array, t: Array) -> Array:
         raise TypeError(f"{type(self).__name__} defines no _slope(xp, x, t)")
+
+
+def broadcast_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape to which `a` and `b` broadcast; None if they do not."""
+    if len(a) < len(b):
+        a, b = b, a
+    b = (1,) * (len(a) - len(b)) + b
+    if any(m != n and 1 not in (m, n) for m, n in zip(a, b, strict=True)):
+        return None
+    return tuple(n if m == 1 else m for m, n in zip(a, b, strict=True))
+
+
+def summed_to(x: Array, shape: tuple[int, ...]) -> Array:
+    """The gradient of an array of `shape`, from that of the array it was broadcast to."""
+    if x.shape == shape:
+        return x
+    more = x.ndim - len(shape)
+    axes = tuple(i for i in range(x.ndim) if i < more or x.shape[i] != shape[i - more])
+    return sum_over(x, axes).reshape(shape)
+
+
+def over_classes(xp: Any, scale: Any, axis: int) -> Any:
+    """A number, or one for each sample, to broadcast over the classes."""
+    return xp.expand_dims(scale, axis) if getattr(scale, "ndim", 0) else scale

@@ -116,6 +116,8 @@ class BCEWithLogitsLoss(Elementwise):
 class SoftMarginLoss(Elementwise):
     """`log(1 + exp(-t x))` for t = ±1, any shape, as `torch.nn.SoftMarginLoss`.
 
+    `target` may have integers, and a shape that broadcasts to `input`'s.
+
     Args:
         reduction: `'mean'` over all elements, `'sum'` or `'none'`.
 
@@ -128,6 +130,9 @@ class SoftMarginLoss(Elementwise):
         array([-0.5])
     """
 
+    integers = "iu"
+    broadcast = ("target",)
+
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         return -log_sigmoid(xp, t * x)
 
@@ -137,6 +142,8 @@ class SoftMarginLoss(Elementwise):
 
 class HingeEmbeddingLoss(Elementwise):
     """`x` where t = 1, `max(0, margin - x)` where t = -1, as `torch.nn.HingeEmbeddingLoss`.
+
+    `target` may have integers; its shape and `input`'s broadcast.
 
     Args:
         margin: how far apart what is unlike should be.
@@ -150,6 +157,9 @@ class HingeEmbeddingLoss(Elementwise):
         >>> criterion.backward()
         array([ 1., -1.])
     """
+
+    integers = "iub"
+    broadcast = ("input", "target")
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)

@@ -1,4 +1,4 @@
-"""Losses of classes: one of C, or several of C."""
+"""Losses of classes: one of C for each sample or pixel."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 from ..backend import Array, backend_of, is_floating
 from ..errors import DTypeError, ShapeError
 from ..geometry import to_float, to_int
-from ..ops.smooth import sigmoid
+from ..ops.norm import sum_over
 from ..ops.softmax import cross_entropy, cross_entropy_backward, one_hot
-from .base import Loss
-from .binary import binary_entropy
+from .base import Loss, over_classes
 
 
 class _ClassLoss(Loss):
@@ -23,6 +22,10 @@ class _ClassLoss(Loss):
         super().__init__(reduction)
         self.weight = self._weight(weight)
         self.ignore_index = to_int(f"{type(self).__name__}: ignore_index", ignore_index)
+        if not -(1 << 63) <= self.ignore_index < 1 << 63:
+            raise ValueError(
+                f"{type(self).__name__}: ignore_index is {ignore_index}, expected a 64-bit integer"
+            )
 
     def _class_axis(self, input: Array) -> int:
         axis: int = min(1, input.ndim - 1)
@@ -71,7 +74,14 @@ class _ClassLoss(Loss):
         """What `mean` divides by: the weights of the samples that count; a bad sample spoils only itself."""
         if self.weight is None:
             return counted.sum().astype(rows.dtype)
-        return (xp.where(xp.isnan(rows), 0, rows) * weights).sum()
+        rows = xp.where(xp.isnan(rows), 0, rows) * weights
+        return sum_over(rows, tuple(range(rows.ndim)))
+
+    def _of_counted(self, xp: Any, scale: Any, counted: Array | None, dtype: Any) -> Any:
+        """`scale` for each sample: 0 for one that does not count, even if none does and there is no mean."""
+        if counted is None or self.reduction != "mean":
+            return scale
+        return xp.where(counted, scale, 0).astype(dtype)
 
 
 class SoftmaxCrossEntropyLoss(_ClassLoss):
@@ -99,7 +109,7 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
 
     Raises:
         ShapeError, DTypeError, BackendError: `input` and `target` do not fit.
-        ValueError: a class index out of range.
+        ValueError: a class index out of range; an `ignore_index` of at least 0 where `target` has no indices.
 
     Example:
         >>> import numpy as np, xpconv
@@ -127,29 +137,40 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         axis = self._class_axis(input)
-        t, count = self._distribution(xp, input, target, axis)
+        t, count, counted = self._distribution(xp, input, target, axis)
         loss, p, total = cross_entropy(xp, input, t, axis)
-        return loss, loss.size if count is None else count, (p, t, total, axis)
+        return loss, loss.size if count is None else count, (p, t, total, counted, axis)
 
-    def _backward(self, xp: Any, scale: Any, p: Array, t: Array, total: Array, axis: int) -> Array:
-        return cross_entropy_backward(xp, p, t, total, scale, axis)
+    def _backward(
+        self, xp: Any, scale: Any, p: Array, t: Array, total: Array, counted: Array | None, axis: int
+    ) -> Array:
+        return cross_entropy_backward(xp, p, t, total, self._of_counted(xp, scale, counted, p.dtype), axis)
 
-    def _distribution(self, xp: Any, input: Array, target: Array, axis: int) -> tuple[Array, Array | None]:
-        """The weighted target over the classes for each sample, and the sum of the samples' weights."""
+    def _distribution(
+        self, xp: Any, input: Array, target: Array, axis: int
+    ) -> tuple[Array, Array | None, Array | None]:
+        """The weighted target over the classes for each sample, the sum of weights, and which samples count.
+
+        The latter two are None where all count alike.
+        """
         weights, smooth = self._class_weights(input, axis), self.label_smoothing
-        if target.shape == input.shape and is_floating(target.dtype):
-            self._same(input, target)
-            t, counted = target, None
-        elif target.shape == input.shape and target.dtype.kind in "iub":
-            t, counted = self._rows(xp, input, target, axis), None
+        counted = count = None
+        if target.shape == input.shape and (is_floating(target.dtype) or target.dtype.kind in "iub"):
+            if self.ignore_index >= 0:
+                raise ValueError(
+                    f"{type(self).__name__}: ignore_index is {self.ignore_index}, expected below 0, as "
+                    f"target has input's shape {input.shape}, so no class indices"
+                )
+            rows = is_floating(target.dtype)
+            t = self._typed(input, target) if rows else self._rows(xp, input, target, axis)
         else:
             t, counted = self._one_hot(xp, input, target, axis)
-        count = None if counted is None else self._count(xp, t, counted, weights)
+            count = self._count(xp, t, counted, weights)
         if smooth:
             t = t * (1 - smooth) + smooth / input.shape[axis]
             if counted is not None:
                 t = xp.where(xp.expand_dims(counted, axis), t, 0)
-        return t * weights, count
+        return t * weights, count, counted
 
     def _rows(self, xp: Any, input: Array, target: Array, axis: int) -> Array:
         """One-hot rows of integers or bools, as `input`'s dtype; what is no such row becomes NaN."""
@@ -193,10 +214,10 @@ class NLLLoss(_ClassLoss):
         weights = self._class_weights(input, axis)
         count = self._count(xp, t, counted, weights)
         t = t * weights
-        return -(t * xp.where(t == 0, 0, input)).sum(axis=axis), count, (t, axis)
+        return -sum_over(t * xp.where(t == 0, 0, input), (axis,)), count, (t, counted, axis)
 
-    def _backward(self, xp: Any, scale: Any, t: Array, axis: int) -> Array:
-        return -t * over_classes(xp, scale, axis)
+    def _backward(self, xp: Any, scale: Any, t: Array, counted: Array, axis: int) -> Array:
+        return -t * over_classes(xp, self._of_counted(xp, scale, counted, t.dtype), axis)
 
 
 class MultiMarginLoss(_ClassLoss):
@@ -223,112 +244,36 @@ class MultiMarginLoss(_ClassLoss):
         self, p: int = 1, margin: float = 1.0, weight: Array | None = None, reduction: str = "mean"
     ) -> None:
         super().__init__(weight, -1, reduction)
-        if p not in (1, 2):
-            raise ValueError(f"MultiMarginLoss: p is {p!r}, expected 1 or 2")
-        self.p, self.margin = p, to_float("MultiMarginLoss: margin", margin)
+        self.p, self.margin = to_float("MultiMarginLoss: p", p), to_float("MultiMarginLoss: margin", margin)
+        if self.p not in (1, 2):
+            raise ValueError(f"MultiMarginLoss: p is {p}, expected 1 or 2")
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
-        axis = self._class_axis(input)
+        axis, shape = self._class_axis(input), input.shape
         if input.ndim > 2:
-            raise ShapeError(f"MultiMarginLoss: input has shape {input.shape}, expected (N, C) or (C,)")
+            raise ShapeError(f"MultiMarginLoss: input has shape {shape}, expected (N, C) or (C,)")
+        one = target.shape  # of one sample, either may lack its axis
+        if shape[:-1] in ((), (1,)) and one in ((), (1,)):
+            input, target, axis = input.reshape(1, -1), target.reshape(1), 1
         if backend_of(input).name == "numpy" and target.dtype.kind == "i" and (target < 0).any():
             raise ValueError("MultiMarginLoss: target holds a negative class, expected 0 to C - 1")
         right, _ = self._one_hot(xp, input, target, axis)
         right = xp.where(xp.expand_dims(target < 0, axis), math.nan, right)  # -1 too, which is ignored there
-        weight = (right * self._class_weights(input, axis)).sum(axis=axis, keepdims=True) / input.shape[axis]
-        score = (right * input).sum(axis=axis, keepdims=True)
+        weight = right * self._class_weights(input, axis)
+        weight = sum_over(weight, (axis,), keepdims=True) / input.shape[axis]
+        score = sum_over(right * input, (axis,), keepdims=True)
         miss = (1 - right) * xp.maximum(self.margin - score + input, 0)
         slope = (miss > 0) * (1.0 if self.p == 1 else 2 * miss) * weight
-        loss = (miss if self.p == 1 else miss * miss) * weight
-        return loss.sum(axis=axis), loss.size // input.shape[axis], (right, slope.astype(input.dtype), axis)
+        loss = sum_over((miss if self.p == 1 else miss * miss) * weight, (axis,))
+        loss = loss.reshape(one if one in ((), (1,)) and loss.size == 1 else loss.shape)
+        return loss, loss.size, (right, slope.astype(input.dtype), axis, shape)
 
-    def _backward(self, xp: Any, scale: Any, right: Array, slope: Array, axis: int) -> Array:
+    def _backward(
+        self, xp: Any, scale: Any, right: Array, slope: Array, axis: int, shape: tuple[int, ...]
+    ) -> Array:
         """Each class in the margin is pushed down, and the right one up by as much as all of them."""
-        grad: Array = (slope - right * slope.sum(axis=axis, keepdims=True)) * over_classes(xp, scale, axis)
-        return grad
-
-
-class MultiLabelMarginLoss(Loss):
-    """`Σ_{t} Σ_{c not a target} max(0, 1 - x_t + x_c) / C`, as `torch.nn.MultiLabelMarginLoss`.
-
-    `input` is `(N, C)` or `(C,)`; each row of `target`, an integer array of its shape, lists the targets
-    up to the first -1. Another class outside [0, C) does as in `SoftmaxCrossEntropyLoss`.
-
-    Args:
-        reduction: `'mean'` over the samples, `'sum'` or `'none'`.
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> criterion = xpconv.MultiLabelMarginLoss()
-        >>> float(criterion(np.array([[0.1, 0.2, 0.4, 0.8]]), np.array([[3, 0, -1, 1]])).round(4))
-        0.85
-        >>> criterion.backward()
-        array([[-0.5,  0.5,  0.5, -0.5]])
-    """
-
-    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
-        name, classes = type(self).__name__, input.shape[-1] if input.ndim else 0
-        if input.ndim not in (1, 2) or target.shape != input.shape or not classes:
-            raise ShapeError(
-                f"{name}: input has shape {input.shape} and target {target.shape}, expected (N, C) or (C,), "
-                "both alike"
-            )
-        if target.dtype.kind not in "iu":
-            raise DTypeError(f"{name}: target is {target.dtype}, expected integer class indices, ended by -1")
-        valid = ((target >= -1) & (target < classes)).all(axis=-1)
-        if backend_of(input).name == "numpy" and not valid.all():
-            raise ValueError(f"{name}: target holds a class outside -1 to {classes - 1} (C = {classes})")
-        listed = xp.cumsum((target < 0).astype("int64"), axis=-1) == 0
-        listed = xp.expand_dims(listed, -1) & (xp.expand_dims(target, -1) == xp.arange(classes))
-        listed = listed.astype(input.dtype)  # (…, place in the list, class)
-        other = (listed.sum(axis=-2, keepdims=True) == 0).astype(input.dtype)
-        present = listed.sum(axis=-1, keepdims=True)
-        score = (listed * input[..., None, :]).sum(axis=-1, keepdims=True)
-        miss = present * other * xp.maximum(1 - score + input[..., None, :], 0)
-        slope = (miss > 0).astype(input.dtype)
-        pulled = (listed * slope.sum(axis=-1, keepdims=True)).sum(axis=-2)
-        loss = xp.where(valid, miss.sum(axis=(-2, -1)) / classes, math.nan)
-        slope = xp.where(valid[..., None], (slope.sum(axis=-2) - pulled) / classes, math.nan)
-        return loss, loss.size, (slope,)
-
-    def _backward(self, xp: Any, scale: Any, slope: Array) -> Array:
-        return slope * over_classes(xp, scale, -1)
-
-
-class MultiLabelSoftMarginLoss(Loss):
-    """Mean over the classes of `-w_c (t_c log σ(x_c) + (1 - t_c) log σ(-x_c))`.
-
-    As `torch.nn.MultiLabelSoftMarginLoss`; `input` and `target` are `(…, C)`.
-
-    Args:
-        weight: of each class, `(C,)`.
-        reduction: `'mean'` over the samples, `'sum'` or `'none'`.
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> criterion = xpconv.MultiLabelSoftMarginLoss()
-        >>> float(criterion(np.array([[0.0, 0.0]]), np.array([[1.0, 0.0]])).round(4))
-        0.6931
-        >>> criterion.backward()
-        array([[-0.25,  0.25]])
-    """
-
-    def __init__(self, weight: Array | None = None, reduction: str = "mean") -> None:
-        super().__init__(reduction)
-        self.weight = self._weight(weight)
-
-    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
-        self._same(input, target)
-        if input.ndim == 0 or input.shape[-1] == 0:
-            raise ShapeError(f"{type(self).__name__}: input has shape {input.shape}, expected (…, C)")
-        weight = 1.0 if self.weight is None else self._like(self.weight, input)
-        loss = binary_entropy(xp, input, target) * weight
-        slope = (sigmoid(xp, input) - target) * weight / input.shape[-1]
-        loss = loss.sum(axis=-1) / input.shape[-1]
-        return loss, loss.size, (slope,)
-
-    def _backward(self, xp: Any, scale: Any, slope: Array) -> Array:
-        return slope * over_classes(xp, scale, -1)
+        grad: Array = slope - right * sum_over(slope, (axis,), keepdims=True)
+        return (grad * over_classes(xp, scale, axis)).reshape(shape)
 
 
 class DiceLoss(Loss):
@@ -336,7 +281,8 @@ class DiceLoss(Loss):
 
         1 - (2 Σ p t + smooth) / (Σ p + Σ t + smooth),    sums over the positions S
 
-    `input` holds probabilities p `(N, C, *S)`, as from `Sigmoid` or `Softmax`, `target` masks t like it.
+    `input` holds probabilities p `(N, C, *S)`, as from `Sigmoid` or `Softmax`, `target` masks t like it,
+    which may have integers or bools.
 
     Args:
         smooth: keeps empty masks defined, and their gradient small.
@@ -352,17 +298,19 @@ class DiceLoss(Loss):
         array([[[-0.4444, -0.4444,  0.2222]]])
     """
 
+    integers = "iub"
+
     def __init__(self, smooth: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.smooth = to_float("DiceLoss: smooth", smooth, 0)
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
-        self._same(input, target)
+        input, target = self._paired(xp, input, target)
         if input.ndim < 3:
             raise ShapeError(f"DiceLoss: input has shape {input.shape}, expected (N, C, …)")
         axes = tuple(range(2, input.ndim))
-        both = 2 * (input * target).sum(axis=axes) + self.smooth
-        total = input.sum(axis=axes) + target.sum(axis=axes) + self.smooth
+        both = 2 * sum_over(input * target, axes) + self.smooth
+        total = sum_over(input, axes) + sum_over(target, axes) + self.smooth
         loss = 1 - both / total
         return loss, loss.size, (target, both, total)
 
@@ -371,8 +319,3 @@ class DiceLoss(Loss):
         shape = (*both.shape, *(1,) * (target.ndim - 2))
         slope = target * (-2 / total).reshape(shape) + (both / (total * total)).reshape(shape)
         return slope * (scale.reshape(shape) if getattr(scale, "ndim", 0) else scale)
-
-
-def over_classes(xp: Any, scale: Any, axis: int) -> Any:
-    """A number, or one for each sample, to broadcast over the classes."""
-    return xp.expand_dims(scale, axis) if getattr(scale, "ndim", 0) else scale

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_float
-from .base import Loss
+from ..geometry import to_bool, to_float
+from ..ops.norm import sum_over
+from .base import Loss, broadcast_shape, summed_to
 
 
 class MarginRankingLoss(Loss):
     """`max(0, -t (x₁ - x₂) + margin)`: t = 1 wants x₁ above x₂, t = -1 below.
 
-    As `torch.nn.MarginRankingLoss`: `criterion(input1, input2, target)`, all of one shape.
+    As `torch.nn.MarginRankingLoss`: `criterion(input1, input2, target)`, of shapes with as many axes that
+    broadcast; `target` may have integers.
 
     Args:
         margin: by how much.
@@ -29,6 +32,7 @@ class MarginRankingLoss(Loss):
     """
 
     names = ("input1", "input2", "target")
+    integers = "iu"
 
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -37,21 +41,24 @@ class MarginRankingLoss(Loss):
     def _forward(
         self, xp: Any, input1: Array, input2: Array, target: Array
     ) -> tuple[Array, Any, tuple[Any, ...]]:
-        self._same(input1, input2, "input2")
-        self._same(input1, target)
+        shape1, shape2 = input1.shape, input2.shape
+        input2, target = self._typed(input1, input2, "input2"), self._typed(input1, target)
+        input1, input2, target = self._stretched(xp, input1, input2, target)
         loss = self.margin - target * (input1 - input2)
-        return xp.maximum(loss, 0), loss.size, (xp.where(loss >= 0, -target, 0),)
+        return xp.maximum(loss, 0), loss.size, (xp.where(loss >= 0, -target, 0), shape1, shape2)
 
-    def _backward(self, xp: Any, scale: Any, slope: Array) -> tuple[Array, Array]:
+    def _backward(
+        self, xp: Any, scale: Any, slope: Array, shape1: tuple[int, ...], shape2: tuple[int, ...]
+    ) -> tuple[Array, Array]:
         slope = slope * scale
-        return slope, -slope
+        return summed_to(slope, shape1), summed_to(-slope, shape2)
 
 
 class CosineEmbeddingLoss(Loss):
     """`1 - cos(x₁, x₂)` where t = 1, `max(0, cos(x₁, x₂) - margin)` where t = -1.
 
     As `torch.nn.CosineEmbeddingLoss`: `criterion(input1, input2, target)`, inputs `(N, D)` and target `(N,)`,
-    or `(D,)` and `()`.
+    or `(D,)` and `()`; an N of 1 broadcasts, and `target` may have integers.
 
     Args:
         margin: the angle's cosine that unlike vectors may have, -1 to 1.
@@ -68,6 +75,7 @@ class CosineEmbeddingLoss(Loss):
     """
 
     names = ("input1", "input2", "target")
+    integers = "iub"
 
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -76,38 +84,44 @@ class CosineEmbeddingLoss(Loss):
     def _forward(
         self, xp: Any, input1: Array, input2: Array, target: Array
     ) -> tuple[Array, Any, tuple[Any, ...]]:
-        self._same(input1, input2, "input2")
-        if input1.ndim not in (1, 2) or target.shape != input1.shape[:-1]:
+        shapes = input1.shape, input2.shape
+        input2, target = self._typed(input1, input2, "input2"), self._typed(input1, target)
+        input1, input2 = self._stretched(xp, input1, input2)
+        rows = broadcast_shape(input1.shape[:-1], target.shape)
+        same = shapes[0][-1:] == shapes[1][-1:]
+        if input1.ndim not in (1, 2) or target.ndim != input1.ndim - 1 or rows is None or not same:
             raise ShapeError(
-                f"CosineEmbeddingLoss: inputs have shape {input1.shape} and target {target.shape}, expected "
-                "(N, D) and (N,), or (D,) and ()"
+                f"CosineEmbeddingLoss: inputs have shapes {shapes[0]} and {shapes[1]} and target "
+                f"{target.shape}, expected (N, D) and (N,), or (D,) and ()"
             )
-        size1, size2 = ((x * x).sum(axis=-1) + 1e-12 for x in (input1, input2))
-        norm = xp.sqrt(size1 * size2)
-        cos = (input1 * input2).sum(axis=-1) / norm
+        size1, size2 = (sum_over(x * x, (-1,)) + 1e-12 for x in (input1, input2))
+        norm = xp.sqrt(size1) * xp.sqrt(size2)
+        cos = sum_over(input1 * input2, (-1,)) / norm
         far = xp.maximum(cos - self.margin, 0)
         loss = xp.where(target == 1, 1 - cos, 0) + xp.where(target == -1, far, 0)
         like = (target == 1).astype(cos.dtype)
         unlike = ((target == -1) & (cos >= self.margin)).astype(cos.dtype)
-        return loss, loss.size, (input1, input2, size1, size2, norm, cos, unlike - like)
+        return loss, loss.size, (shapes, input1, input2, size1, size2, norm, cos, unlike - like)
 
-    def _backward(self, xp: Any, scale: Any, *saved: Array) -> tuple[Array, Array]:
+    def _backward(self, xp: Any, scale: Any, *saved: Any) -> tuple[Array, Array]:
         """`d cos/dx₁ = x₂ / (|x₁| |x₂|) - cos · x₁ / |x₁|²`, and likewise for x₂."""
-        x1, x2, size1, size2, norm, cos, sign = saved
+        (shape1, shape2), x1, x2, size1, size2, norm, cos, sign = saved
         slope = (sign * scale)[..., None]
         norm, ratio1, ratio2 = norm[..., None], (cos / size1)[..., None], (cos / size2)[..., None]
-        return slope * (x2 / norm - ratio1 * x1), slope * (x1 / norm - ratio2 * x2)
+        grad1, grad2 = slope * (x2 / norm - ratio1 * x1), slope * (x1 / norm - ratio2 * x2)
+        return summed_to(grad1, shape1), summed_to(grad2, shape2)
 
 
 class TripletMarginLoss(Loss):
     """`max(0, d(a, p) - d(a, n) + margin)`: the positive nearer than the negative.
 
     With `d(x, y) = ‖x - y + eps‖_p` over the last axis, as `torch.nn.TripletMarginLoss` (Balntas et al.,
-    2016): `criterion(anchor, positive, negative)`, all `(N, D)` or `(D,)`.
+    2016): `criterion(anchor, positive, negative)`, all `(…, D)`, of shapes with as many axes that broadcast.
 
     Args:
         margin: by how much, above 0.
-        p: of the norm.
+        p: of the norm, at least 0: `math.inf` is the largest difference, which equal ones share in the
+            gradient, and 0 counts differences, without a gradient.
         eps: keeps the norm away from its kink.
         swap: take `min(d(a, n), d(p, n))` for the negative's distance.
         reduction: `'mean'` over the triplets, `'sum'` or `'none'`.
@@ -134,41 +148,58 @@ class TripletMarginLoss(Loss):
     ) -> None:
         super().__init__(reduction)
         self.margin = to_float("TripletMarginLoss: margin", margin)
-        self.p = to_float("TripletMarginLoss: p", p)
+        self.p = to_float("TripletMarginLoss: p", p, 0)
         self.eps = to_float("TripletMarginLoss: eps", eps)
-        for argument, value in (("margin", margin), ("p", p)):
-            if not value > 0:
-                raise ValueError(f"TripletMarginLoss: {argument} is {value}, expected above 0")
-        self.swap = bool(swap)
+        if not self.margin > 0:
+            raise ValueError(f"TripletMarginLoss: margin is {margin}, expected above 0")
+        self.swap = to_bool("TripletMarginLoss: swap", swap)
 
     def _forward(
         self, xp: Any, anchor: Array, positive: Array, negative: Array
     ) -> tuple[Array, Any, tuple[Any, ...]]:
-        self._same(anchor, positive, "positive")
-        self._same(anchor, negative, "negative")
-        if anchor.ndim not in (1, 2):
-            raise ShapeError(f"TripletMarginLoss: anchor has shape {anchor.shape}, expected (N, D) or (D,)")
+        shapes = anchor.shape, positive.shape, negative.shape
+        positive = self._typed(anchor, positive, "positive")
+        negative = self._typed(anchor, negative, "negative")
+        anchor, positive, negative = self._stretched(xp, anchor, positive, negative)
+        if not anchor.ndim:
+            anchor, positive, negative = (x.reshape(1) for x in (anchor, positive, negative))
         near, d_near = self._distance(xp, anchor, positive)
         far, d_far = self._distance(xp, anchor, negative)
         swapped = xp.zeros_like(far)
         if self.swap:
             other, d_other = self._distance(xp, positive, negative)
-            use = (d_other < d_far)[..., None]
-            swapped, far = xp.where(use, other, 0), xp.where(use, 0, far)
+            # Equal ones share the gradient, as in PyTorch.
+            nearer = (0.5 * (d_other <= d_far) + 0.5 * (d_other < d_far)).astype(far.dtype)[..., None]
+            swapped, far = nearer * other, (1 - nearer) * far
             d_far = xp.minimum(d_far, d_other)
         loss = d_near - d_far + self.margin
         active = (loss >= 0).astype(anchor.dtype)
-        return xp.maximum(loss, 0), loss.size, (near, far, swapped, active)
+        return xp.maximum(loss, 0), loss.size, (shapes, near, far, swapped, active)
 
-    def _backward(self, xp: Any, scale: Any, *saved: Array) -> tuple[Array, Array, Array]:
-        near, far, swapped, active = saved
+    def _backward(self, xp: Any, scale: Any, *saved: Any) -> tuple[Array, Array, Array]:
+        shapes, near, far, swapped, active = saved
         scale = (active * scale)[..., None]
-        return (near - far) * scale, -(near + swapped) * scale, (far + swapped) * scale
+        grads = (near - far) * scale, -(near + swapped) * scale, (far + swapped) * scale
+        anchor, positive, negative = map(summed_to, grads, shapes)
+        return anchor, positive, negative
 
     def _distance(self, xp: Any, x: Array, y: Array) -> tuple[Array, Array]:
-        """`d = ‖v‖_p` with `v = x - y + eps`, and `dd/dx = sign(v) (|v| / d)^(p-1)` (0 where d is)."""
+        """`d = ‖v‖_p` with `v = x - y + eps`, and `dd/dx = sign(v) (|v| / d)^(p-1)` (0 where v is).
+
+        The largest |v| is taken out, so that no power overflows: with m for it, `s = |v| / m` and `S = Σ s^p`
+        they are `m S^(1/p)` and `sign(v) s^(p-1) S^(1/p - 1)`.
+        """
         v = x - y + self.eps
-        size = xp.abs(v)
-        d = (size**self.p).sum(axis=-1) ** (1 / self.p)
-        ratio = size / xp.where(d == 0, 1, d)[..., None]
-        return xp.sign(v) * xp.where(ratio == 0, 0, xp.where(ratio == 0, 1, ratio) ** (self.p - 1)), d
+        size, p = xp.abs(v), self.p
+        if p == 0 or not v.size:
+            return xp.zeros_like(v), sum_over((v != 0).astype(v.dtype), (-1,))
+        most = size.max(axis=-1, keepdims=True)
+        if p == math.inf:
+            top = ((size == most) & (most > 0)).astype(v.dtype)
+            return xp.sign(v) * top / xp.maximum(sum_over(top, (-1,), keepdims=True), 1), most[..., 0]
+        p = min(p, 1e30)  # which float32 holds, and is as good as any larger one
+        share = size / xp.where(most == 0, 1, most)
+        powers = sum_over(share**p, (-1,), keepdims=True)  # at least 1, or 0
+        slope = xp.where(share == 0, 0, xp.where(share == 0, 1, share) ** (p - 1))
+        slope = slope * xp.where(powers == 0, 1, powers) ** (1 / p - 1)
+        return xp.sign(v) * slope, (powers ** (1 / p) * most)[..., 0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from ..backend import Array, backend_of
 from ..errors import DTypeError, ShapeError
 from ..geometry import to_bool, to_float
-from .base import Elementwise, Loss
+from .base import Elementwise, Loss, summed_to
 
 
 class MSELoss(Elementwise):
@@ -28,6 +29,8 @@ class MSELoss(Elementwise):
         >>> criterion.backward()
         array([2., 4.])
     """
+
+    integers = "iub"
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         return (x - t) ** 2
@@ -50,6 +53,8 @@ class L1Loss(Elementwise):
         >>> criterion.backward()
         array([ 1., -1.])
     """
+
+    integers = "iu"
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         return xp.abs(x - t)
@@ -75,6 +80,8 @@ class SmoothL1Loss(Elementwise):
         >>> criterion.backward()
         array([ 0.5, -1. ])
     """
+
+    integers = "iub"
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
@@ -143,6 +150,9 @@ class PoissonNLLLoss(Elementwise):
         array([-2.])
     """
 
+    integers = "iub"
+    broadcast = ("input", "target")
+
     def __init__(
         self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"
     ) -> None:
@@ -170,8 +180,8 @@ class GaussianNLLLoss(Loss):
 
     As `torch.nn.GaussianNLLLoss` (Nix and Weigend, 1994): `criterion(input, target, var)`, and
     `backward` gives the gradients with respect to `input` and `var`. `var` has `input`'s shape, or 1 in
-    its last axis, or lacks that axis. A negative one is a ValueError on the CPU; on a GPU, where the check
-    would stall the stream, it gives NaN.
+    one of its axes, or lacks the last axis; a number counts as an array of `input`'s shape. A negative one is
+    a ValueError on the CPU; in an array on a GPU, where the check would stall the stream, it gives NaN.
 
     Args:
         full: see above.
@@ -188,31 +198,35 @@ class GaussianNLLLoss(Loss):
     """
 
     names = ("input", "target", "var")
+    integers = "iu"
+    broadcast = ("input", "target")
 
     def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.full = bool(full)
+        self.full = to_bool("GaussianNLLLoss: full", full)
         self.eps = to_float("GaussianNLLLoss: eps", eps)
         if not self.eps > 0:
             raise ValueError(f"GaussianNLLLoss: eps is {eps}, expected above 0")
 
+    def forward(self, *inputs: Array) -> Array:
+        """The loss; the last of the three inputs, `var`, may be a number."""
+        if len(inputs) == 3 and isinstance(inputs[2], Real):
+            var = to_float("GaussianNLLLoss: var", inputs[2], 0)
+            xp = self._enter(*inputs[:2], inputs[0])
+            return super().forward(*inputs[:2], xp.full(inputs[0].shape, var, dtype=inputs[0].dtype))
+        return super().forward(*inputs)
+
     def _forward(
         self, xp: Any, input: Array, target: Array, var: Array
     ) -> tuple[Array, Any, tuple[Any, ...]]:
-        self._same(input, target)
+        shape, var_shape = input.shape, var.shape
         if var.dtype != input.dtype:
             raise DTypeError(
                 f"GaussianNLLLoss: var is {var.dtype} but input is {input.dtype}; "
                 f"use var.astype('{input.dtype}')"
             )
-        shape = var.shape
-        if shape == input.shape[:-1] and shape != input.shape:
-            var = var[..., None]
-        elif shape != input.shape and (not input.ndim or shape != (*input.shape[:-1], 1)):
-            raise ShapeError(
-                f"GaussianNLLLoss: var has shape {shape}, expected {input.shape}, that of input, or 1 or "
-                "nothing for its last axis"
-            )
+        var = self._variance(input, var)
+        input, target = self._paired(xp, input, target)
         if backend_of(var).name == "numpy" and (var < 0).any():
             raise ValueError(f"GaussianNLLLoss: var holds {var.min()}, expected at least 0; it is a variance")
         v = xp.maximum(xp.where(var < 0, math.nan, var), self.eps)
@@ -220,17 +234,35 @@ class GaussianNLLLoss(Loss):
         loss = 0.5 * (xp.log(v) + difference * difference / v)
         if self.full:
             loss = loss + 0.5 * math.log(2 * math.pi)
-        return loss, input.size, (difference, v, shape)
+        return loss, loss.size, (difference, v, shape, var_shape)
 
     def _backward(
-        self, xp: Any, scale: Any, difference: Array, v: Array, shape: tuple[int, ...]
+        self,
+        xp: Any,
+        scale: Any,
+        difference: Array,
+        v: Array,
+        shape: tuple[int, ...],
+        var_shape: tuple[int, ...],
     ) -> tuple[Array, Array]:
         """`d/dx = (x - t)/v` and `d/dv = (1/v - (x - t)²/v²) / 2`, summed over what shares a variance."""
         slope = difference / v
         dv = (0.5 * (1 / v - slope * slope)) * scale
-        if dv.shape != v.shape:
-            dv = dv.sum(axis=-1, keepdims=True)
-        return slope * scale, dv.reshape(shape)
+        return summed_to(slope * scale, shape), summed_to(dv, v.shape).reshape(var_shape)
+
+    def _variance(self, input: Array, var: Array) -> Array:
+        """`var`, to broadcast over `input`."""
+        whole, shape = input.shape, var.shape
+        if shape == whole:
+            return var
+        if shape == whole[:-1]:
+            return var[..., None]
+        if len(shape) == len(whole) and [n for m, n in zip(whole, shape, strict=True) if m != n] == [1]:
+            return var
+        raise ShapeError(
+            f"GaussianNLLLoss: var has shape {shape}, expected {whole}, that of input, with 1 for one of its "
+            "axes or without the last"
+        )
 
 
 class KLDivLoss(Elementwise):
@@ -254,6 +286,7 @@ class KLDivLoss(Elementwise):
     """
 
     reductions = ("mean", "batchmean", "sum", "none")
+    broadcast = ("input", "target")
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__(reduction)
