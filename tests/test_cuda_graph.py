@@ -256,6 +256,40 @@ def test_parameters_that_moved_since_are_refused(cuda):
         fast(x)
 
 
+@needs_compiler
+def test_a_step_recorded_with_other_parameters_frozen_is_refused(cuda):
+    """The kernels for what was thawed would be missing in silence."""
+    model = xpconv.Sequential(xpconv.BatchNorm1d(2), xpconv.ReLU(), xpconv.BatchNorm1d(2))
+    model[0].weight.requires_grad = False
+    x = xpconv.asarray(np.random.default_rng(0).normal(size=(4, 2)).astype("float32"))
+    with xpconv.no_grad():
+        inference = xpconv.cuda.capture(lambda x: model(x), x, warmup=1)
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+
+    def step(x):
+        y = model(x)
+        optimizer.zero_grad()
+        model.backward(y, input_grad=False)
+        optimizer.step()
+        return y
+
+    fast = xpconv.cuda.capture(step, x, warmup=1)
+    fast(x)
+    assert model[0].weight.grad is None
+    for parameter, done in ((model[0].weight, "thawed"), (model[2].bias, "frozen")):
+        parameter.requires_grad = not parameter.requires_grad
+        with pytest.raises(RuntimeError, match=f"parameter {parameter.name} of BatchNorm1d was {done} since"):
+            fast(x)
+        parameter.requires_grad = not parameter.requires_grad
+        fast(x)
+    with pytest.raises(RuntimeError, match="capture: parameter weight of BatchNorm1d is another array"):
+        inference(x)  # the optimizer has put the parameters elsewhere
+    with xpconv.no_grad():
+        inference = xpconv.cuda.capture(lambda x: model(x), x, warmup=1)
+    model.requires_grad_(False)
+    inference(x)  # nothing learns in it anyway
+
+
 def test_the_memory_of_a_graph_that_is_gone_is_given_back(cuda):
     x = xpconv.asarray(np.zeros(1))
     fast = xpconv.cuda.capture(lambda x: None, x, warmup=1)

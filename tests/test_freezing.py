@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from test_captured import LAYERS
+from test_copies import OPTIMIZERS
 
 import xpconv
 from xpconv.ops import activation, conv, embedding, linear, norm
@@ -30,6 +31,10 @@ KINDS = {  # beside the layers of test_captured.py: how to make it, and the shap
         ),
         ROWS,
     ),
+    "Chain(eval)": (
+        lambda: m.Sequential(m.Conv2d(4, 4, 3, rng=0), m.BatchNorm2d(4), m.ReLU(), m.MaxPool2d(2)).eval(), IMAGES
+    ),
+    "Chain(fused)": (lambda: m.Sequential(m.Conv2d(4, 4, 3, rng=0), m.BatchNorm2d(4), m.ReLU()).fuse(), IMAGES),
     "LayerScale": (lambda: m.models.convnext._LayerScale(4, 0.5), IMAGES),
 }  # fmt: skip
 KINDS |= {
@@ -418,6 +423,82 @@ def test_own_layers_need_not_know(backend):
     layer.requires_grad_()
     run(layer, inputs())
     assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("clip", [m.clip_grad_norm_, m.clip_grad_value_])
+@pytest.mark.parametrize(
+    "parameters", [m.Dense(2, 2), [np.ones(2)], 3, None, "ab", {"p": m.Parameter(np.ones(2))}, [[]]], ids=repr
+)
+def test_clipping_takes_parameters(clip, parameters):
+    with pytest.raises(TypeError, match=r"parameters holds .* give model\.parameters\(\)"):
+        clip(parameters, 1.0)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_passes_over_what_is_frozen(name, backend):
+    """Weight decay, momentum and old gradients included; and goes on once it learns again."""
+    options = OPTIMIZERS[name]
+    layers = [m.Dense(4, 3, dtype="float64", rng=0) for _ in range(2)]
+    optimizers = [getattr(m, name)(layer.parameters(), **options) for layer in layers]
+    x = inputs((5, 4))
+    for step in range(6):
+        frozen = step in (2, 3)
+        layers[0].weight.requires_grad = not frozen
+        before = xpconv.asnumpy(layers[0].weight).copy()
+        for layer, optimizer in zip(layers, optimizers, strict=True):
+            run(layer, x, seed=step)
+            if frozen and layer is layers[1]:
+                layer.weight.grad = None  # what it amounts to
+            optimizer.step()
+        assert np.array_equal(xpconv.asnumpy(layers[0].weight), before) == frozen
+        for a, b in zip(*(layer.parameters() for layer in layers), strict=True):
+            np.testing.assert_array_equal(xpconv.asnumpy(a), xpconv.asnumpy(b))
+        if step != 1:  # so that there is an old gradient where it is frozen
+            optimizers[0].zero_grad()
+            optimizers[1].zero_grad()
+    layers[0].requires_grad_(False)
+    run(layers[0], x)
+    with pytest.raises(RuntimeError, match="gradient"):
+        optimizers[0].step()
+
+
+def test_averages_and_scaling(backend):
+    model = net()
+    model[0].requires_grad_(False)
+    before = xpconv.asnumpy(model[0][0].weight).copy()
+    optimizer, scaler = m.SGD(model.parameters(), lr=0.1), m.GradScaler(4.0)
+    ema = m.ExponentialMovingAverage(model, decay=0.5)
+    for step in range(3):
+        optimizer.zero_grad()
+        run(model, inputs(), input_grad=False, seed=step)
+        scaler.step(optimizer)
+        scaler.update()
+        ema.update()
+    with ema.average_parameters():
+        np.testing.assert_array_equal(xpconv.asnumpy(model[0][0].weight), before)
+    np.testing.assert_array_equal(xpconv.asnumpy(model[0][0].weight), before)
+    assert float(scaler.scale) == 4.0
+
+
+def test_a_fused_copy_learns_what_is_not_frozen():
+    """Programs with weights of their own follow a change of the parameter that they were made from."""
+    model = m.Sequential(m.Conv2d(4, 4, 3, rng=0), m.BatchNorm2d(4), m.ReLU(), m.Conv2d(4, 2, 1, rng=1))
+    fused = model.fuse()
+    fused[0].requires_grad_(False)
+    x = inputs(IMAGES).astype("float32")
+    with m.no_grad():
+        before = fused(x).copy()
+    dx, grads = run(fused, x)
+    assert (grads["0.weight"] is None, grads["3.weight"] is None) == (True, False)
+    with m.no_grad():
+        fused(x)  # programs, whose arrays are read-only
+    fused[3].bias += 1
+    with m.no_grad():
+        np.testing.assert_allclose(fused(x), before + 1, rtol=1e-5, atol=1e-5)
+    fused[3].bias[0] = 7
+    with m.no_grad():
+        assert abs(fused(x) - before - 1)[:, 0].max() > 1
+    assert dx is not None
 
 
 def test_summary_counts_what_is_frozen():

@@ -16,7 +16,7 @@ from .geometry import shown, to_int
 from .kernels import graph
 from .kernels.precision import allow_nondeterministic, allow_tf32, nondeterministic_allowed, tf32_allowed
 from .layers.base import Layer, Parameter
-from .layers.memory import calls
+from .layers.memory import calls, keeping
 
 __all__ = [
     "allow_nondeterministic",
@@ -174,10 +174,14 @@ class _Captured(_Plain):
         finally:
             graph.recording.reset(token)
         self._graph = self._stream.end_capture()
+        parameters = [
+            p for layer in layers.values() for p in vars(layer).values() if isinstance(p, Parameter)
+        ]
+        trained = keeping() and any(p.grad is not None for p in parameters)
         self._seen = [  # arrays of layers: they stay, as the graph knows their addresses
             (layer, owner, name, getattr(owner, name))
             for layer in layers.values()
-            for owner, name in _arrays(layer)
+            for owner, name in _recorded(layer, trained)
         ]
 
     def __call__(self, *inputs: Any) -> Any:
@@ -219,12 +223,13 @@ class _Captured(_Plain):
             _empty_pools()
 
 
-def _arrays(layer: Layer) -> Iterator[tuple[Any, str]]:
-    """The arrays and flags that a recording holds of a layer, each as an object and an attribute's name."""
+def _recorded(layer: Layer, trained: bool) -> Iterator[tuple[Any, str]]:
+    """What a recording holds of a layer, each as an object and an attribute's name: arrays and flags."""
     for value in vars(layer).values():
         if isinstance(value, Parameter):
             yield value, "data"
-            yield value, "requires_grad"
+            if trained:
+                yield value, "requires_grad"
     for name in layer.buffer_names:
         yield layer, name
 

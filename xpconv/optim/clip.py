@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..backend import Array, get_xp
-from ..geometry import to_float
+from ..geometry import to_bool, to_float
 from ..kernels.portable import widened
 from ..layers.base import Parameter
 
@@ -45,7 +45,8 @@ def clip_grad_norm_(
     norm_type = to_float("clip_grad_norm_: norm_type", norm_type)
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type is {norm_type}, expected above 0")
-    parameters = [parameters] if isinstance(parameters, Parameter) else list(parameters)
+    to_bool("clip_grad_norm_: error_if_nonfinite", error_if_nonfinite)
+    parameters = _listed("clip_grad_norm_", parameters)
     grads = _grads(parameters)
     if not grads:
         return get_xp(*(p.data for p in parameters)).zeros((), dtype="float32")
@@ -78,11 +79,22 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
         array([ 1. , -0.5])
     """
     clip_value = to_float("clip_grad_value_: clip_value", clip_value, 0)
-    for g in _grads(parameters):
+    for g in _grads(_listed("clip_grad_value_", parameters)):
         xp = get_xp(g)
         xp.minimum(xp.maximum(g, -clip_value, out=g), clip_value, out=g)
 
 
-def _grads(parameters: Parameter | Iterable[Parameter]) -> list[Any]:
-    parameters = [parameters] if isinstance(parameters, Parameter) else list(parameters)
+def _listed(where: str, parameters: Any) -> list[Parameter]:
+    found = [parameters] if isinstance(parameters, Parameter) else parameters
+    found = list(found) if isinstance(found, Iterable) and not isinstance(found, str | Mapping) else [found]
+    for parameter in found:
+        if not isinstance(parameter, Parameter):
+            raise TypeError(
+                f"{where}: parameters holds {type(parameter).__name__}, expected Parameters; give "
+                "model.parameters()"
+            )
+    return found
+
+
+def _grads(parameters: list[Parameter]) -> list[Any]:
     return [p.grad for p in parameters if p.grad is not None and p.requires_grad]
