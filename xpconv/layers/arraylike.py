@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, backend_of
 
+ATTRIBUTES = (
+    "T", "all", "any", "argmax", "argmin", "argpartition", "argsort", "astype", "choose", "clip", "compress",
+    "conj", "conjugate", "copy", "cumprod", "cumsum", "device", "diagonal", "dot", "fill", "flags", "flat",
+    "flatten", "get", "imag", "item", "itemsize", "mT", "max", "mean", "min", "nbytes", "nonzero",
+    "partition", "prod", "put", "ravel", "real", "repeat", "reshape", "round", "searchsorted", "set", "sort",
+    "squeeze", "std", "strides", "sum", "swapaxes", "take", "tobytes", "tolist", "trace", "transpose", "var",
+    "view",
+)  # fmt: skip
 Binary = Callable[[Any, Any], Any]
 
 
@@ -47,14 +55,10 @@ class ArrayLike:
     __slots__ = ()
     data: Array
 
-    def __getattr__(self, name: str) -> Any:
-        """The attribute of the array, such as `p.mean()` or `p.T`."""
-        if not name.startswith("_") and name not in ("data", "grad", "name", "requires_grad"):
-            try:
-                return getattr(self.data, name)
-            except AttributeError:
-                pass
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}, and neither has its array")
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """An attribute of the array. None at run time, as that would slow each read of `data`."""
 
     def __len__(self) -> int:
         return len(self.data)
@@ -140,3 +144,7 @@ class ArrayLike:
         if backend_of(self.data).name == "numpy":
             raise AttributeError("__cupy_get_ndarray__")
         return lambda: self.data
+
+
+for _name in ATTRIBUTES:
+    setattr(ArrayLike, _name, property(operator.attrgetter(f"data.{_name}")))

@@ -68,9 +68,10 @@ class Parameter(ArrayLike):
         super().__setattr__("data", data)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "grad" and value is not None:
-            value = self._fitting(value, "grad")
-        elif name == "data" and value is not self.data:
+        if name == "grad":
+            _set_grad(self, None if value is None else self._fitting(value, "grad"))
+            return
+        if name == "data" and value is not self.data:
             self._check_data(value)
             self._check_change(value)
         elif name == "requires_grad":
@@ -125,10 +126,11 @@ class Parameter(ArrayLike):
         """
         if not self.requires_grad:
             return
-        grad = self._fitting(grad, "the gradient to accumulate")
-        total = self.grad
+        data, total = self.data, self.grad
+        if type(grad) is not type(data) or grad.shape != data.shape or grad.dtype != data.dtype:
+            grad = self._fitting(grad, "the gradient to accumulate")
         if total is None:
-            super().__setattr__("grad", grad)
+            _set_grad(self, grad)
         else:
             total += grad
 
@@ -202,6 +204,9 @@ class Parameter(ArrayLike):
         owner = backend_of(self.data).name
         frozen = "" if self.requires_grad else ", requires_grad=False"
         return f"Parameter({self.name!r}, shape={self.shape}, {self.data.dtype}, {owner}{frozen})"
+
+
+_set_grad = Parameter.__dict__["grad"].__set__  # without the checks of `__setattr__`
 
 
 def learns(parameter: Parameter | None) -> TypeGuard[Parameter]:
