@@ -322,7 +322,7 @@ class Layer(Checks):
             False
         """
         where = f"{type(self).__name__}.requires_grad_"
-        to_bool(f"{where}: requires_grad", requires_grad)
+        requires_grad = to_bool(f"{where}: requires_grad", requires_grad)
         if to_bool(f"{where}: eval", eval) and requires_grad:
             raise ValueError(f"{where}: eval=True is for frozen layers: requires_grad_(False, eval=True)")
         for _, parameter in self.named_parameters():
@@ -349,7 +349,7 @@ class Layer(Checks):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every parameter's gradient back to None; without `set_to_none` fill those there are with 0."""
-        to_bool(f"{type(self).__name__}.zero_grad: set_to_none", set_to_none)
+        set_to_none = to_bool(f"{type(self).__name__}.zero_grad: set_to_none", set_to_none)
         for _, parameter in self.named_parameters():
             if set_to_none or parameter.grad is None:
                 parameter.grad = None

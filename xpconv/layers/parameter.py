@@ -75,7 +75,7 @@ class Parameter(ArrayLike):
             self._check_data(value)
             self._check_change(value)
         elif name == "requires_grad":
-            to_bool(f"{self._called()}: requires_grad", value)
+            value = to_bool(f"{self._called()}: requires_grad", value)
         super().__setattr__(name, value)
 
     def __setstate__(self, state: Any) -> None:
