@@ -13,6 +13,7 @@ import importlib
 import sys
 import types
 import unittest
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ def _internal():
 
 @functools.cache
 def samples(name, dtype="float64", training=True):
-    """The samples of `torch.nn.<name>` in PyTorch's `module_db` and, for losses, in its `criterion_tests`."""
+    """The samples of `torch.nn.<name>` in PyTorch's `module_db`, `module_tests` and, for losses, `criterion_tests`."""
     common_modules, common_nn = _internal()
     seed = torch.random.get_rng_state()
     torch.manual_seed(0)
@@ -58,9 +59,10 @@ def samples(name, dtype="float64", training=True):
                 )
                 for sample in drawn:
                     made, given = sample.constructor_input, sample.forward_input
-                    found.append(
-                        Sample(name, sample.desc, (made.args, made.kwargs), (given.args, given.kwargs))
-                    )
+                    if given is not None:
+                        kwargs = {k: v for k, v in made.kwargs.items() if k not in ("device", "dtype")}
+                        found.append(Sample(name, sample.desc, (made.args, kwargs), (given.args, given.kwargs)))
+        found += _module_samples().get(name, [])
         for test in common_nn.criterion_tests:
             title, _, reduction = test["fullname"].partition("_no_batch_dim_")
             if title == name:
@@ -68,6 +70,41 @@ def samples(name, dtype="float64", training=True):
         return found
     finally:
         torch.random.set_rng_state(seed)
+
+
+@functools.cache
+def _module_samples():
+    """Those of `module_tests`, by name; where a test gives only a function that makes the module, it is watched."""
+    found = {}
+    _, common_nn = _internal()
+    for test in [*common_nn.module_tests, *common_nn.get_new_module_tests()]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            name, made = _made(test)
+        given = test["input_fn"]() if "input_fn" in test else test.get("input")
+        given = torch.randn(test["input_size"]) if given is None else given
+        given = given if isinstance(given, tuple) else (given,)
+        given = tuple(x.double() if x.is_floating_point() else x for x in given)
+        found.setdefault(name, []).append(Sample(name, test.get("desc", ""), made, (given, {})))
+    return found
+
+
+def _made(test):
+    if "constructor" not in test:
+        return test["module_name"], (test.get("constructor_args", ()), {})
+    cls = type(test["constructor"]())
+    calls, init = [], cls.__init__
+
+    def watched(self, *args, **kwargs):
+        calls.append((args, {k: v for k, v in kwargs.items() if k not in ("device", "dtype")}))
+        init(self, *args, **kwargs)
+
+    cls.__init__ = watched
+    try:
+        test["constructor"]()
+    finally:
+        cls.__init__ = init
+    return cls.__name__, calls[0]
 
 
 def _criterion_sample(test, name, reduction, dtype):

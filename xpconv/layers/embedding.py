@@ -25,7 +25,7 @@ class Embedding(Layer):
     An index outside `[0, num_embeddings)` raises ValueError on the CPU. On a GPU that check would stall the
     stream at every batch; there it makes its vector NaN, and no row's gradient.
 
-    Sparse gradients are not offered, nor `from_pretrained`: use `load_state_dict({"weight": vectors})`.
+    There is no `from_pretrained`: use `load_state_dict({"weight": vectors})`.
 
     Args:
         num_embeddings: number of rows.
@@ -34,6 +34,7 @@ class Embedding(Layer):
         max_norm: rows that are looked up, in training or not, are first scaled down to this norm, in place.
         norm_type: which norm that is: the p of `(Σ |w|^p)^(1/p)`, above 0, `math.inf` for the maximum.
         scale_grad_by_freq: divide each row's gradient by how often the batch holds its index.
+        sparse: of no effect: the gradient has the same values, and is an array like `weight`.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
         dtype: floating dtype of `weight`, and so of `y`.
 
@@ -60,6 +61,7 @@ class Embedding(Layer):
         max_norm: float | None = None,
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
+        sparse: bool = False,
         *,
         rng: RNG = None,
         dtype: Any = "float32",
@@ -80,6 +82,7 @@ class Embedding(Layer):
         if not self.norm_type > 0:
             raise ValueError(f"{name}: norm_type is {norm_type}, expected a number above 0")
         self.scale_grad_by_freq = to_bool(f"{name}: scale_grad_by_freq", scale_grad_by_freq)
+        self.sparse = to_bool(f"{name}: sparse", sparse)
         shape = (size, self.embedding_dim)
         self.weight = init.normal_(new_parameter(name, "weight", shape, dtype), rng=default_rng(rng, name))
         if self.padding_idx is not None:
@@ -135,4 +138,5 @@ class Embedding(Layer):
             max_norm=(self.max_norm, None),
             norm_type=(self.norm_type, 2.0),
             scale_grad_by_freq=(self.scale_grad_by_freq, False),
+            sparse=(self.sparse, False),
         )
