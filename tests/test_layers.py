@@ -420,3 +420,23 @@ def test_a_layer_of_ones_own_lists_its_children():
     assert repr(Both()) == "Both(\n  (first): Dense(2, 2)\n  (rest): Sequential(\n    (0): ReLU()\n  )\n)"
     rows = Both().summary().split("\n")
     assert [row.split()[0] for row in rows] == ["name", "Both()", "first", "rest.0", "total"]
+
+
+def test_inputs_by_name(backend):
+    """As `forward` calls them, or PyTorch."""
+    x, y = (xpconv.asarray(np.random.default_rng(i).normal(size=(3, 4))) for i in range(2))
+    layer, both = xpconv.Dense(4, 2, dtype="float64", rng=0), xpconv.Bilinear(4, 4, 2, dtype="float64", rng=0)
+    for found in (layer(x=x), layer(input=x)):
+        np.testing.assert_array_equal(xpconv.asnumpy(found), xpconv.asnumpy(layer(x)))
+    for found in (both(x, x2=y), both(input2=y, input1=x)):
+        np.testing.assert_array_equal(xpconv.asnumpy(found), xpconv.asnumpy(both(x, y)))
+    for inputs, named in [
+        ((), {"inputs": x}),
+        ((), {"x": x, "input": x}),
+        ((x,), {"input": x}),
+        ((x,), {"y": x}),
+    ]:
+        with pytest.raises(
+            TypeError, match=rf"Dense: got {len(inputs)} inputs and {', '.join(named)} by name, expected x$"
+        ):
+            layer(*inputs, **named)

@@ -50,7 +50,16 @@ def test_samples_of_losses(name, backend):
 
 
 WITHOUT = {  # PyTorch's tests have none of these
-    *("AlphaDropout", "ChannelShuffle", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "Identity", "MaxUnpool1d"),
+    *(
+        "AlphaDropout",
+        "ChannelShuffle",
+        "Dropout",
+        "Dropout1d",
+        "Dropout2d",
+        "Dropout3d",
+        "Identity",
+        "MaxUnpool1d",
+    ),
     *("MaxUnpool2d", "MaxUnpool3d", "Parameter", "Sequential", "Upsample", "UpsamplingBilinear2d"),
     *("UpsamplingNearest2d", "ModuleList", "ModuleDict"),
 }
@@ -68,7 +77,9 @@ def test_there_are_samples_of_layers():
 def test_samples_of_layers(name, training, backend):
     for sample in samples(name, training=training):
         inputs = [*sample.forward[0], *sample.forward[1].values()]
-        if not any(isinstance(x, torch.Tensor) and x.is_complex() for x in inputs):  # layers take real numbers
+        if not any(
+            isinstance(x, torch.Tensor) and x.is_complex() for x in inputs
+        ):  # layers take real numbers
             check_layer(sample, training)
 
 

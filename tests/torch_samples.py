@@ -61,7 +61,9 @@ def samples(name, dtype="float64", training=True):
                     made, given = sample.constructor_input, sample.forward_input
                     if given is not None:
                         kwargs = {k: v for k, v in made.kwargs.items() if k not in ("device", "dtype")}
-                        found.append(Sample(name, sample.desc, (made.args, kwargs), (given.args, given.kwargs)))
+                        found.append(
+                            Sample(name, sample.desc, (made.args, kwargs), (given.args, given.kwargs))
+                        )
         found += _module_samples().get(name, [])
         for test in common_nn.criterion_tests:
             title, _, reduction = test["fullname"].partition("_no_batch_dim_")

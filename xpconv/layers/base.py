@@ -23,6 +23,12 @@ from .state import LoadResult, read_safetensors, untorched
 Self = TypeVar("Self", bound="Layer")
 Kind = TypeVar("Kind", bound="Layer")
 
+TORCH_INPUTS = {
+    "input": "x",
+    "input1": "x1",
+    "input2": "x2",
+}  # what PyTorch's modules call the inputs of ours
+
 
 class Layer(Checks):
     """Base of all layers. A layer of your own needs `forward` and `backward`:
@@ -91,15 +97,34 @@ class Layer(Checks):
         inherited = [vars(base)["forward"] for base in cls.__mro__ if "forward" in vars(base)]
         cls._has_our_forward = any(_is_ours(f) for f in inherited if f is not Layer.forward)
 
-    def __call__(self, *inputs: Any) -> Array:
+    def __call__(self, *inputs: Any, **named: Any) -> Array:
         """`forward(x)`; where that fails, what it kept is dropped again, and the error told where it is.
 
         What is kept for backward shares no memory with `x` or the output: both may be changed in place.
+        Inputs may be given by name, as `forward` has it or PyTorch: `layer(input=x)`.
         """
+        if named:
+            inputs = self._in_order(inputs, named)
         foreign = self._is_foreign()
         if not foreign:
             inputs = tuple([plain(x) for x in inputs])
         return self._run(partial(at_door, self.forward, foreign=foreign), *inputs)
+
+    def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        """All inputs in the order of `forward`, also those given by a name of PyTorch's: input, input1, …"""
+        from inspect import signature
+
+        arguments = signature(self.forward)
+        given = {TORCH_INPUTS.get(n, n) if n not in arguments.parameters else n: v for n, v in named.items()}
+        try:
+            if len(given) == len(named):
+                return arguments.bind(*inputs, **given).args
+        except TypeError:
+            pass  # the error below says more
+        raise TypeError(
+            f"{type(self).__name__}: got {len(inputs)} inputs and {', '.join(named)} by name, expected "
+            f"{', '.join(arguments.parameters)}"
+        )
 
     def _pass(self, *inputs: Any) -> Array:
         """`self(*inputs)` for a layer around it: what it keeps may be what goes in and comes out.
