@@ -356,23 +356,3 @@ def test_several_threads_at_once():
     for thread in started:
         thread.join()
     assert not wrong
-
-
-def test_memory_is_given_back():
-    fused = make().fuse()
-    y = run(fused, X)
-    ((_, programs),) = fused._plans._chain.programs.values()
-    assert programs.pool
-    xpconv.free_memory()
-    assert not programs.pool
-    np.testing.assert_array_equal(run(fused, X), y)
-
-
-def test_many_shapes_are_not_all_kept():
-    fused = Sequential(Conv2d(1, 2, 3, rng=0)).fuse()
-    for size in range(3, 30):
-        run(fused, normal(1, 1, size, 5))
-    assert len(fused._plans._chain.programs) <= 16
-    for n in range(1, 30):
-        run(fused, normal(n, 1, 4, 5))
-    assert all(len(programs.pool) <= 10 for _, programs in fused._plans._chain.programs.values())

@@ -184,8 +184,7 @@ def constant_(parameter: Parameter, value: float) -> Parameter:
     value = to_float("init.constant_: value", value, nan=True)
     if math.isfinite(value):
         _finite("init.constant_", "value", value, dtype)
-    parameter._make_writable()
-    parameter.data[...] = value
+    parameter._write(value)
     return parameter
 
 
@@ -315,6 +314,5 @@ def _fill(where: str, parameter: Parameter, draw: Callable[[], Array]) -> Parame
             f"{where}: no memory for {parameter.size} float64 numbers, drawn for shape {parameter.shape}: "
             f"{cause}"
         ) from cause
-    parameter._make_writable()
-    parameter.data[...] = values
+    parameter._write(values)
     return parameter

@@ -105,7 +105,8 @@ def free_memory() -> None:
     """Give back to the system the memory that is kept for the next NumPy arrays.
 
     Layers use again the memory of arrays that are gone: so a training loop waits for no page from the system.
-    A chunk goes back when no array lies in it any more.
+    A chunk goes back when no array lies in it any more. Given back as well are the buffers and prepared
+    weights of fused models (see `Layer.fuse`) that no call uses; the next call makes them anew.
 
     Example:
         >>> import xpconv

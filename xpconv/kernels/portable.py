@@ -226,7 +226,14 @@ def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     return None
 
 
-def programs(xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any) -> Any:
+def empty_weights(xp: Any) -> dict[Any, Array]:
+    """For weights in the order that programs take, which those of a chain share."""
+    return {}
+
+
+def programs(
+    xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any, weights: dict[Any, Array]
+) -> Any:
     """What runs the program that `build` makes of an empty one, for any number of images `(C, H, W)`.
 
     None here, where there is no empty one.

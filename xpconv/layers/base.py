@@ -449,7 +449,11 @@ class Layer(Checks):
                 new[key] = asarray(value, old.dtype, backend=backend_of(old).name)
         if problems:
             raise StateDictError(f"{name}.load_state_dict: " + "; ".join(problems))
-        self._make_writable()
+        for prefix, layer in self._walk(""):
+            for attribute, parameter in vars(layer).items():
+                key = _join(prefix, attribute)
+                if isinstance(parameter, Parameter) and key in new:
+                    parameter._write(new.pop(key))
         own = self._state()
         for key, value in new.items():
             own[key][...] = value
@@ -565,10 +569,17 @@ class Layer(Checks):
         longer move.
 
         On NumPy, under `no_grad()`, the copy's `Sequential`s run as programs: at the first images of a
-        shape, which take longer, all that follows from shapes is decided, buffers are set aside (until the
-        copy goes, or `free_memory()`) and weights are brought into the order that the algorithms take. The
-        parameters are read-only from then on, as a change in place would be missed: `load_state_dict`,
-        `to`, `train` and a new array for `parameter.data` all work.
+        shape, which take longer, all that follows from shapes is decided, buffers are set aside and weights
+        are brought into the order that the algorithms take. Buffers that no call uses are kept up to 512 MB,
+        of all models together, and prepared weights (up to five times the parameters) as long as the copy:
+        `free_memory()` gives both back.
+
+        Every change of parameters counts at the next inference: by an optimizer, `load_state_dict`,
+        `average_parameters`, `xpconv.init`, `to`, `parameter[...] = …` or a new array for `parameter.data`.
+        The arrays that programs have read are read-only, so that writing into `parameter.data` in place,
+        which would be missed, is NumPy's error. Parameters that an optimizer has lie in its memory: from then
+        on the copy runs layer by layer under `no_grad()` as well, with the same results; after training,
+        `fuse()` it again.
 
         Folded is a BatchNorm that directly follows `Conv1d`–`3d`, `DepthwiseConv2d`, `SeparableConv2d`,
         `ConvTranspose1d`–`3d` or (on `(N, C)`) `Dense` in a `Sequential`, wherever in the model and through

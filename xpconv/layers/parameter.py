@@ -200,6 +200,23 @@ class Parameter(ArrayLike):
         if self.grad is not None:
             self.grad = writable(self.grad)
 
+    def _write(self, value: Any) -> None:
+        """Put `value` into `data`; into a new array where that is read-only, as a fused model makes it.
+
+        Another thread may make it so while this one writes, and then has read some of the old values and some
+        of the new: that it finds another array here makes it read again.
+        """
+        data = writable(self.data)
+        try:
+            data[...] = value
+        except ValueError:
+            if is_writable(data):
+                raise
+        if not is_writable(data):
+            data = writable(data)
+            data[...] = value
+        self.data = data
+
     def __repr__(self) -> str:
         owner = backend_of(self.data).name
         frozen = "" if self.requires_grad else ", requires_grad=False"
@@ -214,9 +231,14 @@ def learns(parameter: Parameter | None) -> TypeGuard[Parameter]:
     return parameter is not None and parameter.requires_grad
 
 
+def is_writable(array: Array) -> bool:
+    """Whether it may be written to: always, but with NumPy."""
+    return bool(getattr(array.flags, "writeable", True))
+
+
 def writable(array: Array) -> Array:
     """The array, or a copy if it is read-only, as joblib's memory maps are."""
-    if getattr(array.flags, "writeable", True):
+    if is_writable(array):
         return array
     backend = backend_of(array)
     return backend.asarray(backend.xp.array(array))

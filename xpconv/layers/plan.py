@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter, is_
-from typing import Any
+from itertools import repeat
+from operator import attrgetter, contains, is_
+from typing import Any, NamedTuple
 
 from ..backend import Array, backend_of
 from ..errors import BackendError
@@ -19,75 +20,100 @@ from .linear import Dense
 from .pool import MaxPool2d
 from .shape import Flatten, Folded, Identity
 
-MOST = 16  # shapes to remember
-LOWER: dict[type[Layer], Callable[[Any, Any, Any], Any]] = {}  # by whose forward a layer has
+MOST = 256  # shapes to remember, beyond those that memory is kept for
+LOWER: dict[type[Layer], Callable[[Any, Plan, Any], Any]] = {}  # by whose forward a layer has
 
 
-def lower(layer: Layer, program: Any, x: Any) -> Any:
+class Plan(NamedTuple):
+    """A program in the making, and the arrays that it reads, of every parameter."""
+
+    program: Any
+    arrays: dict[int, Array]
+
+    def data(self, parameter: Parameter | None) -> Array | None:
+        """The array of a parameter, or None."""
+        return None if parameter is None else self.arrays[id(parameter)]
+
+    def takes(self, *parameters: Parameter | None) -> bool:
+        """Whether the program can read these: they are of its kind, and nobody can change them unseen.
+
+        An array that looks at the memory of another, as all do that an optimizer has, changes with that.
+        """
+        return all(
+            data is None
+            or (data.dtype == self.program.dtype and backend_of(data).name == "numpy" and _is_alone(data))
+            for data in map(self.data, parameters)
+        )
+
+
+def _is_alone(array: Array) -> bool:
+    """Whether no other array is known to have its memory; an unpickled one is all of some bytes."""
+    base = array.base
+    while hasattr(base, "base"):
+        base = base.base
+    owner = base.obj if isinstance(base, memoryview) else base
+    return array.base is None or (isinstance(owner, bytes | bytearray) and len(owner) == array.nbytes)
+
+
+def lower(layer: Layer, plan: Plan, x: Any) -> Any:
     """Add the steps of `layer` for the value `x`, and return what it gives; None if there are none."""
     bounds = bounds_of(layer)
     if bounds is not None:
-        return program.clip(x, bounds)
+        return plan.program.clip(x, bounds)
     for kind, steps in LOWER.items():
         if runs_as(layer, kind):
-            return steps(layer, program, x)
+            return steps(layer, plan, x)
     return None
 
 
-def _sequential(layer: Sequential, program: Any, x: Any) -> Any:
+def _sequential(layer: Sequential, plan: Plan, x: Any) -> Any:
     for part in layer:
-        x = None if x is None else lower(part, program, x)
+        x = None if x is None else lower(part, plan, x)
     return x
 
 
-def _residual(layer: Residual, program: Any, x: Any) -> Any:
+def _residual(layer: Residual, plan: Plan, x: Any) -> Any:
     x.kept = True
-    side = x if layer.shortcut is None else lower(layer.shortcut, program, x)
-    main = lower(layer.body, program, x)
-    return None if main is None or side is None else program.add(main, side)
+    side = x if layer.shortcut is None else lower(layer.shortcut, plan, x)
+    main = lower(layer.body, plan, x)
+    return None if main is None or side is None else plan.program.add(main, side)
 
 
-def _conv(layer: Conv2d, program: Any, x: Any) -> Any:
+def _conv(layer: Conv2d, plan: Plan, x: Any) -> Any:
     fits = len(x.shape) == 4 and x.shape[3] == layer.in_channels and layer.axes == 2
-    if not fits or layer.padding_mode != "zeros" or not _takes(program, layer.weight, layer.bias):
+    if not fits or layer.padding_mode != "zeros" or not plan.takes(layer.weight, layer.bias):
         return None
     if min(layer._window.output_shape(x.shape[1:3])) < 1:
         return None
-    bias = None if layer.bias is None else layer.bias.data
-    y = program.conv(x, layer.weight.data, bias, layer._window, layer.groups, layer.algorithm)
-    return y if y is None or layer._bounds is None else program.clip(y, layer._bounds)
+    weight, bias, window = plan.data(layer.weight), plan.data(layer.bias), layer._window
+    y = plan.program.conv(x, weight, bias, window, layer.groups, layer.algorithm)
+    return y if y is None or layer._bounds is None else plan.program.clip(y, layer._bounds)
 
 
-def _dense(layer: Dense, program: Any, x: Any) -> Any:
+def _dense(layer: Dense, plan: Plan, x: Any) -> Any:
     fits = len(x.shape) == 2 and x.shape[1] == layer.in_features
-    if not fits or not _takes(program, layer.weight, layer.bias):
+    if not fits or not plan.takes(layer.weight, layer.bias):
         return None
-    return program.dense(x, layer.weight.data, None if layer.bias is None else layer.bias.data)
+    return plan.program.dense(x, plan.data(layer.weight), plan.data(layer.bias))
 
 
-def _takes(program: Any, *parameters: Parameter | None) -> bool:
-    return all(
-        p is None or (p.dtype == program.dtype and backend_of(p.data).name == "numpy") for p in parameters
-    )
-
-
-def _max_pool(layer: MaxPool2d, program: Any, x: Any) -> Any:
+def _max_pool(layer: MaxPool2d, plan: Plan, x: Any) -> Any:
     if layer.return_indices or len(x.shape) != 4 or layer.axes != 2:
         return None
     output = layer._window.output_shape(x.shape[1:3], layer.ceil_mode)
-    return program.max_pool(x, layer._window, output) if min(output) > 0 else None
+    return plan.program.max_pool(x, layer._window, output) if min(output) > 0 else None
 
 
-def _mean(layer: AdaptiveAvgPool2d, program: Any, x: Any) -> Any:
-    return program.mean(x) if layer.output_size == (1, 1) and len(x.shape) == 4 else None
+def _mean(layer: AdaptiveAvgPool2d, plan: Plan, x: Any) -> Any:
+    return plan.program.mean(x) if layer.output_size == (1, 1) and len(x.shape) == 4 else None
 
 
-def _flatten(layer: Flatten, program: Any, x: Any) -> Any:
+def _flatten(layer: Flatten, plan: Plan, x: Any) -> Any:
     whole = layer.start_dim == 1 and layer.end_dim in (-1, len(x.shape) - 1)
-    return program.flatten(x) if whole else None
+    return plan.program.flatten(x) if whole else None
 
 
-def _folded(layer: Folded, program: Any, x: Any) -> Any:
+def _folded(layer: Folded, plan: Plan, x: Any) -> Any:
     return x if layer.expected is None or len(layer.expected) == len(x.shape) else None
 
 
@@ -100,8 +126,8 @@ LOWER |= {
     AdaptiveAvgPool2d: _mean,
     Flatten: _flatten,
     Folded: _folded,
-    Identity: lambda layer, program, x: x,
-    Dropout: lambda layer, program, x: None if layer.training else x,
+    Identity: lambda layer, plan, x: x,
+    Dropout: lambda layer, plan, x: None if layer.training else x,
 }
 
 
@@ -109,7 +135,8 @@ class Plans:
     """Programs for the layers of a Sequential, made at the first forward of images of a shape.
 
     Programs have weights in another order, so the arrays that they were made from are read-only from then
-    on. A new array in the place of one, or another layer, makes new programs.
+    on. A new array in the place of one, or another layer, makes new programs. There are none for parameters
+    whose memory an optimizer has, or anybody else: these layers are called as ever.
     """
 
     def __init__(self) -> None:
@@ -139,21 +166,30 @@ class _Chain:
     def __init__(self, layers: list[Layer]) -> None:
         self.layers = layers
         tree = list({id(part): part for layer in layers for _, part in layer.named_layers()}.values())
-        self.parts = tree
-        self.containers = [(part._layers, list(part)) for part in tree if isinstance(part, Sequential)]
+        self.attributes = [vars(part) for part in tree]
+        self.containers = [(part, list(part)) for part in tree if isinstance(part, Sequential)]
+        held: list[tuple[Any, Any, Any]] = [
+            (part, name, value)
+            for part in tree
+            for name, value in vars(part).items()
+            if value is None or isinstance(value, Layer | Parameter)
+        ]
+        self.owners, self.names, self.held = ([row[i] for row in held] for i in range(3))
         self.modes = [(part, part.training) for part in tree if isinstance(part, Dropout)]
         self.parameters = [p for part in tree for p in vars(part).values() if isinstance(p, Parameter)]
         self.arrays = [p.data for p in self.parameters]
+        self.weights: dict[Any, Array] | None = None
         self.programs: dict[Any, tuple[int, Callable[[Array], Array]]] = {}
 
     def is_up_to_date(self, layers: list[Layer]) -> bool:
         """Whether these are the layers, with the parameters that programs have read."""
         return (
             self.layers == layers
+            and all(map(is_, map(getattr, self.owners, self.names, repeat(None)), self.held))
             and all(map(is_, map(attrgetter("data"), self.parameters), self.arrays))
-            and all(list(held.values()) == before for held, before in self.containers)
+            and all(list(part._layers.values()) == before for part, before in self.containers)
             and all(layer.training is before for layer, before in self.modes)
-            and not any("forward" in part.__dict__ for part in self.parts)
+            and not any(map(contains, self.attributes, repeat("forward")))
         )
 
     def run(self, x: Array) -> Array:
@@ -174,7 +210,7 @@ class _Chain:
         found = self.programs.get(key)
         if found is None:
             if len(self.programs) >= MOST:
-                self.programs.clear()
+                self.programs = {k: held for k, held in self.programs.items() if not _is_idle(held[1])}
             found = self.programs[key] = self._plan(i, x)
         return found
 
@@ -187,22 +223,30 @@ class _Chain:
         trial = ops.empty_program(xp, (1, *x.shape[1:]), x.dtype)
         if trial is None:
             return nothing
+        arrays = {id(p): array for p, array in zip(self.parameters, self.arrays, strict=True)}
         run, value = [], trial.input
         for layer in self.layers[i:]:
-            value = lower(layer, trial, value)
+            value = lower(layer, Plan(trial, arrays), value)
             if value is None:
                 break
             run.append(layer)
-        read = [p.data for layer in run for _, p in layer.named_parameters()]
+        read = [arrays[id(p)] for layer in run for _, p in layer.named_parameters()]
         if not read:
             return nothing
 
         def build(program: Any) -> Any:
             value = program.input
             for layer in run:
-                value = lower(layer, program, value)
+                value = lower(layer, Plan(program, arrays), value)
             return value
 
         for array in read:
             array.flags.writeable = False
-        return len(run), ops.programs(xp, build, x.shape[1:], x.dtype)
+        if self.weights is None:
+            self.weights = ops.empty_weights(xp)
+        return len(run), ops.programs(xp, build, x.shape[1:], x.dtype, self.weights)
+
+
+def _is_idle(function: Any) -> bool:
+    """Whether it is a layer, or holds no program."""
+    return isinstance(function, Layer) or bool(function.is_idle())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import kernels
+from ..backend import Array
 
 
 def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -13,9 +14,17 @@ def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     return kernels.of(xp).empty_program(xp, shape, dtype)
 
 
-def programs(xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any) -> Any:
+def empty_weights(xp: Any) -> dict[Any, Array]:
+    """For weights in the order that programs take, which those of a chain share."""
+    found: dict[Any, Array] = kernels.of(xp).empty_weights(xp)
+    return found
+
+
+def programs(
+    xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any, weights: dict[Any, Array]
+) -> Any:
     """`y = f(x)` for any number of images `(C, H, W)`, of what `build` adds to an empty program."""
-    return kernels.of(xp).programs(xp, build, shape, dtype)
+    return kernels.of(xp).programs(xp, build, shape, dtype, weights)
 
 
 def setting() -> tuple[Any, ...]:

@@ -69,14 +69,15 @@ class ExponentialMovingAverage:
         """Within this block the model has the averaged parameters."""
         pairs = list(self._pairs("average_parameters"))
         own = [data.copy() for _, data in pairs]
+        parameters = [p for _, p in self.model.named_parameters()]
         try:
             with underflow_ignored(get_xp(*own[:1])):
-                for average, data in pairs:
-                    data[...] = average
+                for (average, _), parameter in zip(pairs, parameters, strict=True):
+                    parameter._write(average)
             yield self.model
         finally:
-            for data, value in zip((p.data for _, p in self.model.named_parameters()), own, strict=True):
-                data[...] = value
+            for parameter, value in zip(parameters, own, strict=True):
+                parameter._write(value)
 
     def state_dict(self) -> dict[str, Any]:
         """`{"decay": …, "averages": {name: array}}`; the arrays are copies.

@@ -8,7 +8,7 @@ from .conv import algorithm, conv, conv_input_grad, conv_weight_grad, for_infere
 from .norm import batch_norm, batch_norm_backward, channel_sum, normalize_batch, statistics
 from .pointwise import add, clip, clip_backward, copy, in_blocks, matmul, scratch
 from .pool import max_pool, max_pool_input_grad, sum_pool, sum_pool_input_grad
-from .program import empty_program, programs
+from .program import empty_program, empty_weights, programs
 
 __all__ = [
     "add",
@@ -25,6 +25,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
     "empty_program",
+    "empty_weights",
     "follow",
     "for_inference",
     "in_blocks",

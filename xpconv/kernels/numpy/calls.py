@@ -125,7 +125,7 @@ def depthwise(buffers: Buffers, x: Value, weight: Array, window: Window, step: S
     steps: tuple[int, ...]
     if merged:
         shape, steps = (kh, kw, columns * c), (*taps, by_channel)
-        w, formula = wide(w, columns), "nhrsk,rsk->nhk"
+        w, formula = buffers.own(wide(w, columns)), "nhrsk,rsk->nhk"
     else:
         shape, steps = (kh, kw, columns, c), (*taps, sw * by_column, by_channel)
         formula = "nhrswk,rsk->nhwk"
@@ -199,7 +199,8 @@ def max_pool(buffers: Buffers, x: Value, window: Window, padding: Pairs, step: S
     else:
         (top, bottom), (left, right) = padding
         h, w = x.shape[1] + min(0, bottom), x.shape[2] + min(0, right)
-        source = np.full((n, top + h + max(0, bottom), left + w + max(0, right), c), -inf, buffers.dtype)
+        padded = (n, top + h + max(0, bottom), left + w + max(0, right), c)
+        source = buffers.own(np.full(padded, -inf, buffers.dtype))
         calls.append(partial(np.copyto, source[:, top : top + h, left : left + w], x.array[:, :h, :w]))
     for axis, (m, k, s, d) in enumerate(
         zip((rows, columns), window.kernel, window.stride, window.dilation, strict=True), start=1

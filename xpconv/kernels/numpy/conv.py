@@ -156,9 +156,9 @@ def _conv(
 
 
 def for_inference(xp: Any, weight: Array) -> Array:
-    """As `portable.for_inference`: `(*R, C, K)` in memory, which all ways take as it is."""
+    """As `portable.for_inference`: `(*R, C, K)` in memory that is its own, which all ways take as it is."""
     first = np.ascontiguousarray(memory.taps_first(weight))
-    return first.transpose(first.ndim - 1, first.ndim - 2, *range(first.ndim - 2))
+    return first.transpose(first.ndim - 1, first.ndim - 2, *range(first.ndim - 2)).copy(order="K")
 
 
 def conv_weight_grad(

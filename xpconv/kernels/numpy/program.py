@@ -8,8 +8,14 @@ step reads is used again. Weights are brought into the order that the calls take
 
 from __future__ import annotations
 
+import itertools
+import os
+import threading
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -26,14 +32,18 @@ from .steps import Buffers, Step, Value
 
 CHUNK_BYTES = 1 << 25  # of all buffers for a piece of a batch
 WIDE = 64  # outputs of a dense layer from which its weight is better transposed
-MOST_COUNTS = 8  # of images, for which programs are kept
+IDLE_BYTES = 1 << 29  # of all programs of all models that are kept for a next call
+CALL_BYTES = 1000  # of a call with its operands, in Python's own memory
+
+_clock = itertools.count()
+_lock = threading.RLock()  # of what programs there are; collecting garbage may end some while it is held
 
 
 class Program:
     """Steps from `x (n, C, H, W)` to an output; the methods add some, `compile` makes the calls.
 
     They take and give `Value`s, or give None for what there is no step for. `weights` are those in the
-    order of the calls, for all programs of a model. One thread at a time may run it.
+    order of the calls, for all programs of a chain. One thread at a time may run it.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, weights: dict[Any, Array]) -> None:
@@ -43,6 +53,8 @@ class Program:
         self.input.by_channel = shape[1] < 8
         self.steps: list[Step] = []
         self.free: dict[Any, list[Array]] = {}
+        self.used = -inf  # when a call had it last, as `_clock` counts
+        self.known = False  # whether `Programs` has counted it
 
     # --- steps -------------------------------------------------------------------------------------
 
@@ -71,10 +83,11 @@ class Program:
         """`y (n, K)` of rows."""
         if len(x.shape) != 2:
             return None
+        buffers = self.buffers
 
         def make(step: Step) -> list[Call]:
             out = step.output.array
-            matrix = self.buffers.matrix(weight) if weight.shape[0] >= WIDE else weight.T
+            matrix = buffers.matrix(weight) if weight.shape[0] >= WIDE else weight.T
             return [partial(np.matmul, x.array, matrix, out), *step.ending(out, out)]
 
         return self._add(make, Value((x.shape[0], weight.shape[0])), x, bias=bias)
@@ -85,9 +98,10 @@ class Program:
         if step is not None and step.bounds is None and not x.kept:
             step.bounds = bounds
             return x
+        buffers = self.buffers
 
         def make(step: Step) -> list[Call]:
-            copy = self.buffers.scratch("product", 0, x.shape)
+            copy = buffers.scratch("product", 0, x.shape)
             return [partial(np.copyto, copy, x.array), *step.ending(copy, copy)]
 
         y = self._add(make, Value(x.shape), x)
@@ -104,9 +118,10 @@ class Program:
             step.added = b
             step.inputs.append(b)
             return a
+        buffers = self.buffers
 
         def make(step: Step) -> list[Call]:
-            total = self.buffers.scratch("product", 0, a.shape)
+            total = buffers.scratch("product", 0, a.shape)
             return [partial(np.add, a.array, b.array, total), *step.ending(total, total)]
 
         return self._add(make, Value(a.shape), a, b)
@@ -126,11 +141,12 @@ class Program:
         if len(x.shape) != 4:
             return None
         n, h, w, c = x.shape
+        buffers = self.buffers
 
         def make(step: Step) -> list[Call]:
-            weights = np.full((1, h * w), 1 / (h * w), self.dtype)
-            pixels = self.buffers.contiguous("pixels", x.array)
-            out = self.buffers.scratch("product", 0, (n, 1, 1, c))
+            weights = buffers.own(np.full((1, h * w), 1 / (h * w), buffers.dtype))
+            pixels = buffers.contiguous("pixels", x.array)
+            out = buffers.scratch("product", 0, (n, 1, 1, c))
             product = partial(np.matmul, weights, pixels[0].reshape(n, h * w, c), out.reshape(n, 1, c))
             return [*pixels[1], product, *step.ending(out, out)]
 
@@ -154,9 +170,10 @@ class Program:
     def _add(
         self, make: Callable[[Step], list[Call]], y: Value, *inputs: Value, bias: Array | None = None
     ) -> Value:
-        y.step = Step(make, y, *inputs)
-        y.step.bias = bias
-        self.steps.append(y.step)
+        step = Step(make, self.buffers, y, *inputs)
+        step.bias = bias
+        self.steps.append(step)
+        y.step = step
         return y
 
     # --- running -----------------------------------------------------------------------------------
@@ -177,17 +194,16 @@ class Program:
         self.frames = [frame for frames in self.free.values() for frame in frames]
         self.frames += [value.frame for value in (self.input, output)]
         self.free.clear()
+        self.steps.clear()
 
     def bytes(self) -> int:
-        """All that it holds, without weights."""
+        """All that a run writes to."""
         return sum(a.nbytes for a in (*self.frames, *self.buffers.scratches.values()))
 
-    def new_output(self, count: int) -> Array:
-        """For so many images, `(N, K, P, Q)` or `(N, K)`."""
-        shape = (count, *self.output.shape[1:])
-        if len(shape) == 2:
-            return np.empty(shape, self.dtype)
-        return empty_images((count, shape[3], *shape[1:3]), self.dtype)
+    def held_bytes(self) -> int:
+        """All that it holds, without the weights that it shares."""
+        calls = len(self.calls) + self.buffers.calls
+        return self.bytes() + self.buffers.constants + CALL_BYTES * calls
 
     def run(self, x: Array, out: Array) -> None:
         """From `x (n, C, H, W)` into `out`."""
@@ -217,26 +233,36 @@ def _seen_by(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) 
 class Programs:
     """Programs of one chain for images of one shape: pieces of a batch of any size that fit the cache.
 
-    A call takes the programs that it runs out of the pool, so any number of threads may call.
+    A call takes the programs that it runs out of the pool, so any number of threads may call. Those that no
+    call runs are kept up to `IDLE_BYTES`, of all models together: `free_memory` drops them.
     """
 
-    def __init__(self, build: Callable[[Program], Value], shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(
+        self, build: Callable[[Program], Value], shape: tuple[int, ...], dtype: Any, weights: dict[Any, Array]
+    ) -> None:
         self.build = build
         self.shape, self.dtype = shape, dtype
-        self.weights: dict[Any, Array] = {}
-        self.pool = memory.kept()  # lists of programs, by the number of images
-        one = self._take(1)
-        self.work, self.bytes = one.buffers.work, one.bytes()
-        self._give_back(one)
+        self.weights = weights
+        self.pool: dict[int, list[Program]] = memory.kept()  # by the number of images
+        self.alive: weakref.WeakSet[Program] = weakref.WeakSet()  # in the pool or at work
+        self.times: dict[int, tuple[float, float]] = {}  # of the last two calls, by the number of images
+        self.output_shape: tuple[int, ...] | None = None  # of an image
+        self.work = self.bytes = 0  # for an image
+        with _lock:
+            _all.add(self)
 
     def __call__(self, x: Array) -> Array:
         """The output for `x (N, C, H, W)`, which is the caller's."""
+        one = self._measure() if self.output_shape is None else None
         n = x.shape[0]
         parts = threads.share(self.work * n) if n > 1 else 1
         cuts = even(n, min(max(1, CHUNK_BYTES // self.bytes), -(-n // parts)), parts)
-        first = self._take(cuts[0][1])
-        out = first.new_output(n)
-        self._give_back(first)
+        out = self._new_output(n)
+        now = next(_clock)
+        for count in {b - a for a, b in cuts}:
+            self.times[count] = self.times.get(count, (-inf, -inf))[1], now
+            if count == 1 and one is not None:
+                self.pool.setdefault(1, []).append(one)
 
         def task(i: int) -> None:
             a, b = cuts[i]
@@ -251,24 +277,84 @@ class Programs:
                 task(0)
         return out
 
+    def _measure(self) -> Program:
+        """Find out what an image takes and gives, from a program for one."""
+        one = self._take(1)
+        self.work, self.bytes = one.buffers.work, one.bytes()
+        self.output_shape = one.output.shape[1:]
+        return one
+
+    def is_idle(self) -> bool:
+        """Whether it keeps no program: a new one in its place would do as well."""
+        return not any(self.pool.values())
+
+    def _new_output(self, count: int) -> Array:
+        """For so many images, `(N, K, P, Q)` or `(N, K)`."""
+        shape = (count, *(self.output_shape or ()))
+        if len(shape) == 2:
+            return np.empty(shape, self.dtype)
+        return empty_images((count, shape[3], *shape[1:3]), self.dtype)
+
     def _take(self, count: int) -> Program:
         try:
-            program: Program = self.pool[count].pop()
-            return program
+            return self.pool[count].pop()
         except (KeyError, IndexError):
             program = Program((count, *self.shape), self.dtype, self.weights)
             program.compile(self.build(program))
             return program
 
     def _give_back(self, program: Program) -> None:
-        if len(self.pool) > MOST_COUNTS:
-            self.pool.clear()
-        self.pool.setdefault(program.input.shape[0], []).append(program)
+        count = program.input.shape[0]
+        program.used = self.times.get(count, (-inf, -inf))[1]
+        self.pool.setdefault(count, []).append(program)
+        if not program.known:
+            self._admit(program, count)
+
+    def _admit(self, program: Program, count: int) -> None:
+        """Count a new program, and keep all within `IDLE_BYTES`.
+
+        Those go that were not used since the call before this one; if they are too few, this one goes: so a
+        model that needs more than there is room for keeps a part of it, whatever the order of its calls.
+        """
+        before = self.times.get(count, (-inf, -inf))[0]
+        with _lock:
+            self.alive.add(program)
+            everyone = list(_all)
+            excess = sum(p.held_bytes() for some in everyone for p in some.alive) - IDLE_BYTES
+            idle = [(p, line) for some in everyone for line in list(some.pool.values()) for p in line]
+            for old, line in sorted(idle, key=lambda pair: pair[0].used):
+                if excess <= 0 or old.used >= before:
+                    break
+                excess -= _drop(old, line)
+            if excess > 0:
+                excess -= _drop(program, self.pool.get(count, []))
+            program.known = excess <= 0
 
 
-def programs(xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any) -> Any:
+_all: weakref.WeakSet[Programs] = weakref.WeakSet()
+
+if hasattr(os, "register_at_fork"):  # a fork while another thread holds the lock would leave it held
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def _drop(program: Program, line: list[Program]) -> int:
+    """Take it out of a pool, unless another thread has taken it; the bytes that are free then."""
+    with suppress(ValueError):
+        line.remove(program)
+        return program.held_bytes()
+    return 0
+
+
+def programs(
+    xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any, weights: dict[Any, Array]
+) -> Any:
     """As `portable.programs`."""
-    return Programs(build, shape, dtype)
+    return Programs(build, shape, dtype, weights)
+
+
+def empty_weights(xp: Any) -> dict[Any, Array]:
+    """As `portable.empty_weights`; `free_memory` empties them again."""
+    return memory.kept()
 
 
 def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable
 from functools import lru_cache, partial
 from math import prod
@@ -30,9 +31,18 @@ class Value:
         self.margin: Pairs = ((0, 0),) * (len(shape) - 2)
         self.by_channel = False  # whether channels lie apart in memory, as of few they do better
         self.kept = False  # whether more than one step may read it
-        self.step: Step | None = None
+        self._step: weakref.ref[Step] | None = None
         self.array: Array = None
         self.frame: Array = None  # `array` with its margin
+
+    @property
+    def step(self) -> Step | None:
+        """What makes it; only the program holds its steps, so that nothing here is a cycle."""
+        return None if self._step is None else self._step()
+
+    @step.setter
+    def step(self, step: Step) -> None:
+        self._step = weakref.ref(step)
 
     def need(self, padding: Pairs) -> None:
         """Have at least so much of a margin."""
@@ -70,8 +80,11 @@ class Value:
 class Step:
     """Makes a value of others; then adds `bias (K,)` and another value, and cuts off at the bounds."""
 
-    def __init__(self, calls: Callable[[Step], list[Call]], output: Value, *inputs: Value) -> None:
+    def __init__(
+        self, calls: Callable[[Step], list[Call]], buffers: Buffers, output: Value, *inputs: Value
+    ) -> None:
         self.calls = calls
+        self.buffers = buffers
         self.output = output
         self.inputs = list(inputs)
         self.added: Value | None = None
@@ -92,17 +105,18 @@ class Step:
         times = _repeat(source.size // k, k)
         flat = source.reshape(-1, times * k)
         if self.bias is not None:
-            calls.append(partial(np.add, flat, wide(self.bias, times), flat))
+            calls.append(partial(np.add, flat, self.buffers.own(wide(self.bias, times)), flat))
         for function, bound in zip((np.maximum, np.minimum), self.bounds or (), strict=False):
             if bound is not None:
-                calls.append(partial(function, flat, np.full(times * k, bound, out.dtype), out=flat))
+                row = self.buffers.own(np.full(times * k, bound, out.dtype))
+                calls.append(partial(function, flat, row, out=flat))
         return calls if _same(images, out) else [*calls, partial(np.copyto, out, images)]
 
 
 class Buffers:
     """Of one program: arrays that every step may overwrite, and weights in the order of the calls.
 
-    `weights` is shared by all programs of a model.
+    `weights` is shared by all programs of a chain.
     """
 
     def __init__(self, dtype: Any, weights: dict[Any, Array]) -> None:
@@ -110,6 +124,8 @@ class Buffers:
         self.weights = weights
         self.scratches: dict[tuple[str, int], Array] = {}
         self.work = 0  # as `threads.share` counts it
+        self.constants = 0  # bytes of what no step writes to
+        self.calls = 0  # how many threads share
 
     def shared(
         self, block: Callable[[int, int, int], list[Call]], rows: int, row_bytes: int, work: int,
@@ -127,6 +143,8 @@ class Buffers:
         if parts == 1:
             return lists[0]
 
+        self.calls += sum(map(len, lists))
+
         def part(i: int) -> None:
             for call in lists[i]:
                 call()
@@ -139,6 +157,11 @@ class Buffers:
         if buffer is None or buffer.size < prod(shape):
             buffer = self.scratches[name, part] = memory.aligned((prod(shape),), self.dtype)
         return buffer[: prod(shape)].reshape(shape)
+
+    def own(self, constant: Array) -> Array:
+        """Count an array that belongs to this program alone, besides its scratch arrays."""
+        self.constants += constant.nbytes
+        return constant
 
     def contiguous(self, name: str, x: Array) -> tuple[Array, list[Call]]:
         """Itself, or a copy and the call that makes it."""
@@ -155,9 +178,10 @@ class Buffers:
 
     def prepared(self, name: str, weight: Array, make: Callable[[], Array]) -> Array:
         key = name, id(weight)
-        if key not in self.weights:
-            self.weights[key] = make()
-        return self.weights[key]
+        found = self.weights.get(key)  # another thread may empty them
+        if found is None:
+            found = self.weights[key] = make()
+        return found
 
 
 def adding_to(calls: list[Call]) -> Do:

@@ -1,0 +1,237 @@
+"""What a fused model keeps between calls: bounded in bytes, given back on request, and gone with the model."""
+
+import copy
+import gc
+import threading
+import tracemalloc
+import weakref
+
+import numpy as np
+import pytest
+
+import xpconv
+from xpconv import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual, Sequential
+from xpconv.kernels.numpy import memory, threads
+from xpconv.kernels.numpy import program as PROGRAM
+from xpconv.layers import plan as PLAN
+
+
+@pytest.fixture(autouse=True, params=[1, 2])
+def thread_count(request, monkeypatch):
+    """Everything on one thread, and on two however little there is to do. Garbage is not collected."""
+    before = threads.get_num_threads()
+    threads.set_num_threads(request.param)
+    monkeypatch.setattr(threads, "WORTH", 1)
+    xpconv.free_memory()
+    gc.collect()
+    gc.disable()
+    yield request.param
+    gc.enable()
+    threads.set_num_threads(before)
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    monkeypatch.setattr(PROGRAM, "IDLE_BYTES", 3_000_000)
+    return 3_000_000
+
+
+def make():
+    """With all that a program can do; of any image size."""
+    xpconv.manual_seed(0)
+    return Sequential(
+        Conv2d(3, 16, 3, padding=1), ReLU(), MaxPool2d(3, 2, padding=1),
+        Residual(Conv2d(16, 16, 3, padding=1, algorithm="winograd"), ReLU(), shortcut=Conv2d(16, 16, 1)), ReLU(),
+        Conv2d(16, 16, 3, padding=1, groups=16), Conv2d(16, 16, 1, stride=2), Residual(ReLU()), xpconv.ReLU6(),
+        AdaptiveAvgPool2d(1), Flatten(), Dense(16, 70), ReLU(), Dense(70, 5),
+    ).fuse()  # fmt: skip
+
+
+def images(n, h, w):
+    return np.random.default_rng(h).normal(size=(n, 3, h, w)).astype("float32")
+
+
+def run(model, x):
+    with xpconv.no_grad():
+        return model(x)
+
+
+def programs_of(model):
+    found = [f for _, f in model._plans._chain.programs.values() if hasattr(f, "pool")]
+    return [p for some in found for line in some.pool.values() for p in line]
+
+
+def held_bytes():
+    """Of all programs that there are."""
+    return sum(program.held_bytes() for some in list(PROGRAM._all) for program in some.alive)
+
+
+def test_all_goes_with_the_model():
+    """At once: there are no cycles, which would wait for the garbage collection."""
+    model = make()
+    for n in (1, 5):
+        run(model, images(n, 24, 20))
+    held = programs_of(model)
+    assert held
+    chain = model._plans._chain
+    alive = [weakref.ref(thing) for thing in (model, model._plans, chain, *held, *chain.weights.values())]
+    alive += [weakref.ref(p.data) for p in model.parameters()]
+    alive += [weakref.ref(frame) for program in held for frame in program.frames]
+    del model, held, chain
+    assert not any(reference() is not None for reference in alive)
+    assert held_bytes() == 0
+
+
+def test_free_memory_drops_programs_and_prepared_weights():
+    model = make()
+    x = images(3, 24, 20)
+    y = run(model, x)
+    held = [weakref.ref(program) for program in programs_of(model)]
+    weights = [weakref.ref(array) for array in model._plans._chain.weights.values()]
+    assert held
+    assert weights
+    xpconv.free_memory()
+    assert not any(reference() is not None for reference in held + weights)
+    assert held_bytes() == 0
+    np.testing.assert_array_equal(run(model, x), y)
+
+
+def test_no_byte_stays():
+    """Counted by Python, of all that has been allocated since."""
+    x = images(4, 64, 64)
+    run(make(), x)
+    xpconv.free_memory()
+    tracemalloc.start()
+    try:
+        for way in ("model", "free_memory"):
+            before = tracemalloc.get_traced_memory()[0]
+            model = make()
+            empty = tracemalloc.get_traced_memory()[0]
+            run(model, x)
+            full = tracemalloc.get_traced_memory()[0]
+            assert full - empty > 1_000_000
+            if way == "model":
+                del model
+                xpconv.free_memory()  # the output's memory
+                assert tracemalloc.get_traced_memory()[0] - before < 50_000
+            else:
+                xpconv.free_memory()
+                assert tracemalloc.get_traced_memory()[0] - empty < 50_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_count_is_that_of_python():
+    """So the bound is one of real memory."""
+    x = images(4, 40, 40)
+    model = make()
+    run(model, images(4, 8, 8))  # prepares the weights
+    tracemalloc.start()
+    try:
+        before, counted = tracemalloc.get_traced_memory()[0], held_bytes()
+        run(model, x)
+        xpconv.kernels.numpy.memory._drop_unused()
+        more, counted = tracemalloc.get_traced_memory()[0] - before, held_bytes() - counted
+    finally:
+        tracemalloc.stop()
+    chunk = memory.held_bytes()
+    assert 0.7 * counted < more - chunk < 1.3 * counted or 0.7 * counted < more < 1.3 * counted
+
+
+def test_many_sizes_stay_within_the_bound(limit):
+    model = make()
+    sizes = [(h, w) for h in range(20, 32) for w in range(20, 33)]
+    assert len(sizes) > 150
+    largest = 0
+    for _ in range(2):
+        for h, w in sizes:
+            x = images(1, h, w)
+            y = run(model, x)
+            largest = max(largest, held_bytes())
+            if w == 20:
+                np.testing.assert_allclose(y, run(copy.deepcopy(model), x), atol=1e-5)
+    assert limit / 2 < largest <= limit
+    assert len(model._plans._chain.weights) < 10  # of all sizes together
+
+
+def test_many_batch_sizes_and_models_stay_within_the_bound(limit):
+    models = [make() for _ in range(4)]
+    for model in models:
+        for n in range(1, 30):
+            run(model, images(n, 24, 20))
+            assert held_bytes() <= limit
+
+
+def test_what_is_larger_than_the_bound_runs_and_is_not_kept(monkeypatch):
+    model = make()
+    x = images(2, 24, 20)
+    y = run(model, x)
+    xpconv.free_memory()
+    monkeypatch.setattr(PROGRAM, "IDLE_BYTES", 1000)
+    for _ in range(2):
+        np.testing.assert_array_equal(run(model, x), y)
+        assert held_bytes() == 0
+        assert not programs_of(model)
+
+
+def made_in(calls, monkeypatch):
+    """How many programs `calls` have made."""
+    made = []
+    compile = PROGRAM.Program.compile
+
+    def counting(program, output):
+        made.append(program.input.shape)
+        compile(program, output)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PROGRAM.Program, "compile", counting)
+        calls()
+    return len(made)
+
+
+def test_what_recurs_is_kept_and_what_is_no_longer_used_makes_room(limit, monkeypatch):
+    threads.set_num_threads(1)
+    model = make()
+    old, new = [images(1, 20, w) for w in range(20, 60)], [images(1, 22, w) for w in range(20, 60)]
+    calls = lambda inputs: lambda: [run(model, x) for x in inputs]
+    first = made_in(calls(old), monkeypatch)
+    assert first == len(old)
+    again = made_in(calls(old), monkeypatch)
+    assert 0 < again < len(old)  # a part has room, and keeps it from one round to the next
+    assert made_in(calls(old), monkeypatch) <= again
+    few = new[:5]
+    made_in(calls(few), monkeypatch)
+    made_in(calls(few), monkeypatch)
+    assert made_in(calls(few), monkeypatch) == 0
+
+
+def test_several_threads_stay_within_the_bound(limit):
+    models = [make() for _ in range(3)]
+    xs = [images(2, h, 24) for h in range(20, 40)]
+    expected = [run(models[0], x) for x in xs]
+    wrong = []
+
+    def work(model, start):
+        for i in range(start, start + 2 * len(xs)):
+            y = run(model, xs[i % len(xs)])
+            if np.abs(y - expected[i % len(xs)]).max() > 1e-4:
+                wrong.append(i)
+
+    callers = [threading.Thread(target=work, args=(model, 5 * i)) for i, model in enumerate(models * 2)]
+    for caller in callers:
+        caller.start()
+    xpconv.free_memory()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+    assert held_bytes() <= limit
+
+
+def test_shapes_that_come_once_are_forgotten():
+    """Where nothing is kept for them, also that they were seen."""
+    model = Sequential(Conv2d(1, 2, 3, rng=0)).fuse()
+    for size in range(3, 700):
+        run(model, np.ones((1, 1, size, 3), "float32"))
+        if size % 100 == 0:
+            xpconv.free_memory()
+    assert len(model._plans._chain.programs) <= PLAN.MOST + 101
