@@ -69,7 +69,8 @@ class Parameter(ArrayLike):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "grad":
-            _set_grad(self, None if value is None else self._fitting(value, "grad"))
+            fitting = None if value is None else writable(self._fitting(value, "grad"))
+            _set_grad(self, fitting)  # further gradients are added in place
             return
         if name == "data" and value is not self.data:
             self._check_data(value)

@@ -1,7 +1,7 @@
 """Optimizers, schedules, clipping and weight averages, with PyTorch's names, defaults and formulas.
 
-All parameters of an optimizer move into one flat buffer, and their gradients into another
-(`Parameter.data` and `.grad` become views), so that a step is a few operations on long vectors instead of
+All parameters of an optimizer move into one flat buffer (`Parameter.data` becomes a view), and each step
+copies their gradients into another, so that it is a few operations on long vectors instead of
 many on short ones: on a GPU a handful of launches, whatever the depth of the model.
 """
 

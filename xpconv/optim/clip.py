@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backend import Array, get_xp
 from ..geometry import to_bool, to_float
-from ..kernels.portable import widened
+from ..kernels.portable import underflow_ignored, widened
 from ..layers.base import Parameter
 
 
@@ -47,22 +47,28 @@ def clip_grad_norm_(
         raise ValueError(f"clip_grad_norm_: norm_type is {norm_type}, expected above 0")
     to_bool("clip_grad_norm_: error_if_nonfinite", error_if_nonfinite)
     parameters = _listed("clip_grad_norm_", parameters)
-    grads = _grads(parameters)
+    grads = [g for g in _grads(parameters) if g.size]
     if not grads:
         return get_xp(*(p.data for p in parameters)).zeros((), dtype="float32")
     xp = get_xp(*grads)
-    if norm_type == math.inf:
-        norm = xp.stack([xp.abs(g).max() for g in grads]).max()
-    else:
-        norm = xp.stack([(xp.abs(widened(g)) ** norm_type).sum() for g in grads]).sum() ** (1 / norm_type)
+    with underflow_ignored(xp):
+        norm = _norm(xp, grads, norm_type)
     if error_if_nonfinite and not xp.isfinite(norm):
         raise RuntimeError(
             f"clip_grad_norm_: the gradients' norm is {float(norm)}; lower the learning rate, or look for NaN"
         )
-    factor = xp.minimum(max_norm / (norm + 1e-6), 1.0)
-    for g in grads:
-        g *= factor.astype(g.dtype)
+    with underflow_ignored(xp):
+        factor = xp.minimum(max_norm / (norm + 1e-6), 1.0)
+        for g in grads:
+            g *= factor.astype(g.dtype)
     return norm
+
+
+def _norm(xp: Any, grads: list[Array], p: float) -> Array:
+    """The p-norm of all elements together."""
+    if p == math.inf:
+        return xp.stack([xp.abs(g).max() for g in grads]).max()
+    return xp.stack([(xp.abs(widened(g)) ** p).sum() for g in grads]).sum() ** (1 / p)
 
 
 def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: float) -> None:
