@@ -46,6 +46,7 @@ from .layer_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from .linear import Bilinear, Dense, Linear
 from .lp_pool import LPPool1d, LPPool2d, LPPool3d
 from .memory import no_grad
+from .module_list import ModuleDict, ModuleList
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from .padding import (
     CircularPad1d,
@@ -150,6 +151,8 @@ __all__ = [
     "MaxUnpool2d",
     "MaxUnpool3d",
     "Mish",
+    "ModuleDict",
+    "ModuleList",
     "PReLU",
     "Parallel",
     "Parameter",

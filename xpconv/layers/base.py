@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from .parameter import check_floating, writable
 from .parameter import learns as learns
 from .parameter import new_parameter as new_parameter
 from .state import LoadResult, read_safetensors, untorched
+from .tree import COLLECTIONS, ELSEWHERE, check_plain, check_whole, name_taken
 
 Self = TypeVar("Self", bound="Layer")
 Kind = TypeVar("Kind", bound="Layer")
@@ -62,6 +64,8 @@ class Layer(Checks):
     lazy: ClassVar[bool] = False  # whether its first forward makes its parameters
     _thawed_mode: bool | None = None  # of a layer kept in inference mode: its `training` once it learns
     listed: ClassVar[tuple[str, ...]] = ()  # attributes of several layers that `children` itself adds
+    _carries: tuple[int, ...] = ()  # numbers of what `fuse` folded into this layer
+    _folded: int | None = None  # the number of a layer that stands where one was folded away
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "requires_grad":
@@ -70,12 +74,20 @@ class Layer(Checks):
                 "layer with layer.requires_grad_(False)"
             )
         old = vars(self).get(name)
-        if isinstance(old, Parameter) and not (value is None or isinstance(value, Parameter)):
-            raise TypeError(
-                f"{type(self).__name__}: {name} is a Parameter and was set to {type(value).__name__}, which "
-                f"would drop it from the state dict; set layer.{name}.data, or give a Parameter or None"
-            )
+        if isinstance(old, PARTS) or isinstance(value, PARTS):
+            self._check_part(name, old, value)
         super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        """Only where there is no such attribute: a layer or parameter of what is called ""."""
+        if hasattr(type(self), name):  # a property, which failed
+            return super().__getattribute__(name)
+        found = None if name.startswith("__") else self._find(name)
+        if found is None:
+            kind = type(self).__name__
+            hint = f"; {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name, obj=self)
+        return found[1]
 
     def forward(self, x: Array) -> Array:
         """The layer's output for `x`."""
@@ -149,7 +161,7 @@ class Layer(Checks):
             if isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):
                 raise self._out_of_memory(error, "forward", *inputs) from error
             if isinstance(error, LayerError):
-                error.passes(self, self.children())
+                error.passes(self, {name: layer for name, layer in self.named_layers() if name})
             raise
 
     def _back(self, grad_output: Array | None, input_grad: bool, clip: Layer | None = None) -> Array | None:
@@ -225,26 +237,71 @@ class Layer(Checks):
         except BaseException as error:
             self._forget_since(start)
             if isinstance(error, OutOfMemoryError):
-                error.passes(self, self.children())
+                error.passes(self, {name: layer for name, layer in self.named_layers() if name})
             raise
 
     # --- parameters and children -------------------------------------------------------------------
 
     def children(self) -> dict[str, Layer]:
-        """The layers that this one holds, by name; with the name `""`, as if their parts were this one's."""
+        """The layers that this one holds, by name; with the name `""`, as if their parts were this one's.
+
+        Raises:
+            TypeError: an attribute is a list, tuple, dict or set that holds a layer or a `Parameter`, at any
+                depth: these would never be trained.
+        """
         found = {}
         for name, value in vars(self).items():
             if isinstance(value, Layer):
                 found[name] = value
-            elif isinstance(value, list | tuple | dict) and name not in self.listed:
-                parts = value.values() if isinstance(value, dict) else value
-                if not any(isinstance(part, Layer | Parameter) for part in parts):
-                    continue
-                raise TypeError(
-                    f"{type(self).__name__}: attribute {name} is a {type(value).__name__} of layers, which "
-                    "is not searched for parameters; make it a Sequential, or an attribute each"
-                )
+            elif isinstance(value, COLLECTIONS) and name not in self.listed and name != "_kept":
+                check_plain(self, name, value, PARTS)
         return found
+
+    def named_children(self) -> Iterator[tuple[str, Layer]]:
+        """Names and layers of `children()`, each layer once."""
+        seen: set[int] = set()
+        for name, layer in self.children().items():
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield name, layer
+
+    def modules(self) -> Iterator[Layer]:
+        """This layer and all below it, each once.
+
+        Example:
+            >>> import xpconv
+            >>> model = xpconv.Sequential(xpconv.Dense(4, 3), xpconv.ReLU())
+            >>> [type(layer).__name__ for layer in model.modules()]
+            ['Sequential', 'Dense', 'ReLU']
+        """
+        for _, layer in self.named_layers():
+            yield layer
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """`named_layers`, by PyTorch's name."""
+        return self.named_layers(prefix)
+
+    def apply(self: Self, function: Callable[[Layer], Any]) -> Self:
+        """Call `function(layer)` for all layers below and then for this one, as PyTorch's; returns the layer.
+
+        Example:
+            >>> import xpconv
+            >>> def start(layer):
+            ...     if isinstance(layer, xpconv.Dense):
+            ...         xpconv.init.zeros_(layer.bias)
+            >>> model = xpconv.Sequential(xpconv.Dense(2, 2), xpconv.ReLU()).apply(start)
+            >>> model[0].bias.data
+            array([0., 0.], dtype=float32)
+        """
+        if not callable(function) or isinstance(function, Layer):
+            raise TypeError(
+                f"{type(self).__name__}.apply: function is {type(function).__name__}, expected a function of "
+                "a layer; to run the model: model(x)"
+            )
+        for _, layer in self.named_children():
+            layer.apply(function)
+        function(self)
+        return self
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """This layer and all below it, with dotted names; each once."""
@@ -289,10 +346,37 @@ class Layer(Checks):
         """Whether any parameter here or below is to get a gradient."""
         return any(parameter.requires_grad for _, parameter in self.named_parameters())
 
-    def _walk(self, prefix: str) -> Iterator[tuple[str, Layer]]:
+    def _walk(self, prefix: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Layer]]:
+        """Every path to a layer, from `prefix` on; `above` are the ids of the layers that hold this one."""
+        if id(self) in above:
+            raise ValueError(f"{type(self).__name__}: layer {prefix} holds itself; a model must have an end")
         yield prefix, self
         for name, child in self.children().items():
-            yield from child._walk(_join(prefix, name))
+            yield from child._walk(_join(prefix, name), (*above, id(self)))
+
+    def _find(self, name: str) -> tuple[Layer, Any] | None:
+        """The layer or parameter of this name, after the layer that holds it."""
+        value = vars(self).get(name)
+        return (self, value) if isinstance(value, PARTS) else None
+
+    def _check_part(self, name: str, old: Any, new: Any) -> None:
+        """What may be set to `new` where a layer or parameter is, or is to be."""
+        whose = type(self).__name__
+        if isinstance(old, Parameter) and not (new is None or isinstance(new, Parameter)):
+            raise TypeError(
+                f"{whose}: {name} is a Parameter and was set to {type(new).__name__}, which "
+                f"would drop it from the state dict; set layer.{name}.data, or give a Parameter or None"
+            )
+        if isinstance(old, Layer):
+            if not (new is None or isinstance(new, Layer)):
+                raise TypeError(
+                    f"{whose}: {name} is a layer and was set to {type(new).__name__}; give a Layer or None"
+                )
+            check_whole(self, [old])
+        elif isinstance(new, PARTS):
+            defined = getattr(type(self), name, None)
+            if hasattr(Layer, name) or inspect.isroutine(defined) or inspect.isdatadescriptor(defined):
+                raise name_taken(self, name)
 
     def _forget_since(self, serial: int) -> None:
         super()._forget_since(serial)
@@ -484,14 +568,14 @@ class Layer(Checks):
 
     def _state(self) -> dict[str, Array]:
         """The arrays of all parameters and buffers by dotted name, in PyTorch's order."""
-        state = {}
+        state: dict[str, Array] = {}
         for prefix, layer in self._walk(""):
             for name, value in vars(layer).items():
                 if isinstance(value, Parameter):
-                    state[_join(prefix, name)] = value.data
+                    _put(state, _join(prefix, name), value.data)
             for name in layer.buffer_names:
                 if getattr(layer, name) is not None:
-                    state[_join(prefix, name)] = getattr(layer, name)
+                    _put(state, _join(prefix, name), getattr(layer, name))
         return state
 
     def to(self: Self, backend: str | None = None, *, dtype: Any = None) -> Self:
@@ -619,6 +703,9 @@ def _is_ours(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]
 
 
+PARTS = (Layer, Parameter)
+
+
 def runs_as(layer: Layer, kind: type[Kind]) -> TypeGuard[Kind]:
     """Whether its forward is that of `kind`, and not a subclass' own."""
     return isinstance(layer, kind) and type(layer).forward is kind.forward and "forward" not in vars(layer)
@@ -649,6 +736,12 @@ def _check_backend(layer: str, name: Any) -> None:
         except TypeError:
             raise ValueError(f"{layer}.to: {error}") from None
         raise ValueError(f"{layer}.to: {error}; a dtype goes by name: to(dtype='{dtype}')") from None
+
+
+def _put(state: dict[str, Array], name: str, array: Array) -> None:
+    if name in state and state[name] is not array:
+        raise StateDictError(f"two arrays are called {name!r}; give one of the layers another name")
+    state[name] = array
 
 
 def _join(*names: str) -> str:

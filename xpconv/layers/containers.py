@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from ..backend import Array, get_xp
 from ..errors import ShapeError
@@ -13,69 +13,21 @@ from ..ops.conv import Bounds
 from ..ops.linear import add
 from .activation import bounds_of
 from .base import Layer, runs_as
+from .children import Listed
 from .memory import keeping, next_serial
 from .pointwise import Pointwise
-
-Self = TypeVar("Self", bound="_Container")
-
-
-class _Container(Layer):
-    """Layers with names, as a list and as children."""
-
-    listed = ("_layers",)
-
-    def __init__(self, *layers: Layer | Sequence[Layer] | Mapping[str, Layer]) -> None:
-        self._layers: dict[str, Layer] = {}
-        items: object = layers[0] if len(layers) == 1 else layers
-        if isinstance(items, Mapping):
-            for name, layer in items.items():
-                self._add(name, layer)
-            return
-        for layer in items if isinstance(items, Sequence) else layers:
-            self._add(str(len(self._layers)), layer)
-
-    def __setitem__(self, name: str, layer: Layer) -> None:
-        self._add(name, layer)
-
-    def append(self: Self, layer: Layer) -> Self:
-        """Add a layer at the end; returns the container."""
-        number = len(self._layers)
-        while str(number) in self._layers:  # a slice keeps its names
-            number += 1
-        self._add(str(number), layer)
-        return self
-
-    def _add(self, name: str, layer: object) -> None:
-        if not isinstance(layer, Layer):
-            hint = "; make an instance of it" if isinstance(layer, type) else ""
-            raise TypeError(f"{type(self).__name__}: layer {name} is {layer!r}, expected a Layer{hint}")
-        if not isinstance(name, str) or "." in name:
-            raise ValueError(
-                f"{type(self).__name__}: a layer is called {name!r}, expected a name without dots: they join "
-                "the names in the state dict"
-            )
-        self._layers[name] = layer
-
-    def children(self) -> dict[str, Layer]:
-        return {**super().children(), **self._layers}
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __iter__(self) -> Iterator[Layer]:
-        return iter(self._layers.values())
-
-    def __getitem__(self, index: int | slice) -> Layer:
-        if isinstance(index, slice):
-            return type(self)(dict(list(self._layers.items())[index]))
-        return list(self._layers.values())[index]
+from .tree import check_whole
 
 
-class Sequential(_Container):
+class Sequential(Listed):
     """One layer after the other, as `torch.nn.Sequential`.
 
     Takes layers, one list of them, or one mapping of names to them; they are called `0`, `1`, … or by
-    the mapping's names. `model[i]`, `model[a:b]`, `len(model)` and `append` work as on a list.
+    the mapping's names. Layers are read, replaced and taken out by position or name, and what is set is
+    what runs: `model[-1] = layer`, `model["fc"] = layer`, `model.fc = layer`, `del model[2]`,
+    `del model.fc`; slices, `len`, `in`, `append`, `extend`, `insert` and `pop` work as on a list. A layer of
+    a new name goes to the end. Where one is put in or taken out by position, names that are numbers count
+    anew; names given by a mapping stay (PyTorch numbers them). Names of methods and attributes are refused.
 
     A ReLU and the MaxPool after it run in the other order, which gives the same: there is a fraction of the
     pixels to look at and to keep. To go back layer by layer, call the layers one by one as well.
@@ -88,9 +40,10 @@ class Sequential(_Container):
         (2, 10)
         >>> model[1]
         ReLU()
+        >>> model[-1] = Dense(8 * 13 * 13, 7)
+        >>> model(np.zeros((2, 1, 28, 28), "float32")).shape
+        (2, 7)
     """
-
-    _plans: Any = None  # what `fuse` puts here runs the layers where nothing is kept
 
     def forward(self, x: Array) -> Array:
         if self._plans is not None:
@@ -141,7 +94,7 @@ class Sequential(_Container):
             yield before, None
 
 
-class Parallel(_Container):
+class Parallel(Listed):
     """`y = Σ branch(x)`: every branch sees the same input, their outputs add up.
 
     The gradient of a sum is the same for every term, and the input's gradients add up:
@@ -215,9 +168,9 @@ class Concat(Parallel):
         super().__init__(*branches)
         self.axis = to_int("Concat: axis", axis)
 
-    def __getitem__(self, index: int | slice) -> Layer:
-        part = super().__getitem__(index)
-        if isinstance(index, slice) and isinstance(part, Concat):
+    def __getitem__(self, key: int | str | slice) -> Any:
+        part = super().__getitem__(key)
+        if isinstance(key, slice):
             part.axis = self.axis
         return part
 
@@ -252,7 +205,8 @@ class Residual(Layer):
 
     The gradient goes back through both and adds up: `dx = body'(g) + shortcut'(g)`.
 
-    A subclass may give the paths other names in the state dict, with `names`.
+    Both paths can be replaced (`block.shortcut = layer`, `block["shortcut"] = layer`); no shortcut is the
+    identity. A subclass may give the paths other names in the state dict, with `names`.
 
     Args:
         body: the layers of the main path, one after the other.
@@ -273,14 +227,67 @@ class Residual(Layer):
     def __init__(
         self, *body: Layer | Sequence[Layer] | Mapping[str, Layer], shortcut: Layer | None = None
     ) -> None:
-        if shortcut is not None and not isinstance(shortcut, Layer):
-            raise TypeError(f"{type(self).__name__}: shortcut is {shortcut!r}, expected a Layer or None")
-        self.body = Sequential(*body)
+        self.body: Layer = Sequential(*body)
         self.shortcut = shortcut
 
     def children(self) -> dict[str, Layer]:
-        paths = {} if self.shortcut is None else {self.names[1]: self.shortcut}
-        return {self.names[0]: self.body, **paths}
+        found = super().children()
+        paths = {self.names[0]: found.pop("body")}
+        if self.shortcut is not None:
+            paths[self.names[1]] = found.pop("shortcut")
+        return {**paths, **found}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        attribute = self._attribute(name)
+        if attribute in ("body", "shortcut"):
+            optional = attribute == "shortcut"
+            if not (isinstance(value, Layer) or (value is None and optional)):
+                expected = "a Layer or None" if optional else "a Layer"
+                raise TypeError(f"{type(self).__name__}: {name} is {value!r}, expected {expected}")
+            old = vars(self).get(attribute)
+            check_whole(self, [] if old is None else [old])
+            vars(self)[attribute] = value
+            return
+        found = self._find(name)
+        if found is None or found[0] is self:
+            super().__setattr__(name, value)
+        else:
+            setattr(found[0], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Without a shortcut it is the identity; there is no block without a body."""
+        found = self._find(name)
+        if self._attribute(name) == "shortcut":
+            self.shortcut = None
+        elif self._attribute(name) == "body":
+            raise TypeError(f"{type(self).__name__}: {name} cannot be deleted; set another layer")
+        elif found is None or found[0] is self:
+            super().__delattr__(name)
+        else:
+            delattr(found[0], name)
+
+    def __getitem__(self, name: str) -> Layer:
+        found = self._find(name) if isinstance(name, str) else None
+        if found is None or not isinstance(found[1], Layer):
+            names = ", ".join(filter(None, self.children()))
+            raise KeyError(f"{type(self).__name__}: there is no layer {name!r}; there are: {names}")
+        return found[1]
+
+    def __setitem__(self, name: str, layer: Layer) -> None:
+        setattr(self, name, layer)
+
+    def __delitem__(self, name: str) -> None:
+        delattr(self, name)
+
+    def _attribute(self, name: str) -> str:
+        """Which attribute a path of this name is."""
+        return {self.names[0] or "body": "body", self.names[1]: "shortcut"}.get(name, name)
+
+    def _find(self, name: str) -> tuple[Layer, Any] | None:
+        attribute = self._attribute(name)
+        if attribute in vars(self):
+            return self, vars(self)[attribute]
+        return self.body._find(name) if self.names[0] == "" and "body" in vars(self) else None
 
     def forward(self, x: Array) -> Array:
         return self._forward(x)

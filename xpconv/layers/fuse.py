@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 
 from ..backend import backend_of, get_xp
 from ..ops import norm as ops
@@ -20,6 +21,7 @@ from .norm import _BatchNorm
 from .plan import Plans
 from .shape import Folded, Identity
 
+_numbers = count()
 Place = tuple[Sequential, str, Layer]  # a Sequential, a name in it, and the layer of that name
 
 
@@ -58,13 +60,21 @@ def _fold_chain(places: Iterator[Place], uses: Counter[int]) -> None:
             continue
         if before is not None and runs_as(layer, _BatchNorm) and _fits(before, layer):
             _fold(before, layer)
-            home._layers[name] = Folded(repr(layer), _expected(before))
+            home._layers[name] = _place_holder(before, layer, _expected(before))
         elif before is not None and runs_as(before, _Conv) and bounds_of(layer) is not None:
             before._bounds = bounds_of(layer)
-            home._layers[name] = Folded(repr(layer))
+            home._layers[name] = _place_holder(before, layer)
             before = None
         else:
             before = _linear(layer, uses)
+
+
+def _place_holder(into: Layer, layer: Layer, expected: tuple[str, ...] | None = None) -> Folded:
+    """What stands where `layer` was, now part of `into`; one number marks both."""
+    folded = Folded(repr(layer), expected)
+    folded._folded = next(_numbers)
+    into._carries = (*into._carries, folded._folded)
+    return folded
 
 
 def _linear(layer: Layer, uses: Counter[int]) -> _ConvNd | Dense | None:
