@@ -219,5 +219,6 @@ LOSSES = {
     "CosineEmbeddingLoss": ({"margin": 0.1}, (X, f(N, C), SIGNS[:, 0].copy())),
     "TripletMarginLoss": ({"margin": 3.0, "swap": True}, (X, f(N, C), f(N, C))),
     "GaussianNLLLoss": ({"full": True}, (X, UNIT, p(N, C))),
+    "CTCLoss": ({}, (np.stack([LOG_P] * 4), 1 + classes(C - 1, N, 2), np.full(N, 4), np.array([2, 1, 0, 2, 1]))),
 }  # fmt: skip
 LOSSES["SoftmaxCrossEntropyLoss"] = LOSSES["CrossEntropyLoss"]  # its other name

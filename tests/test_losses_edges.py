@@ -2,10 +2,12 @@
 
 import copy
 import math
+import pickle
 import re
 import tracemalloc
 
 import double
+import every
 import numpy as np
 import pytest
 
@@ -488,3 +490,46 @@ def test_forwards_and_backwards_of_one_object(name, backend):
         pairs = zip(grads, expected, strict=True) if isinstance(grads, tuple) else [(grads, expected)]
         for a, b in pairs:
             np.testing.assert_array_equal(xpconv.asnumpy(a), xpconv.asnumpy(b))
+
+
+# --- sweeps over every loss -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("name", every.LOSSES)
+def test_nothing_comes_from_the_host_nor_waits_for_the_device(name, reduction):
+    """What a captured step needs."""
+    options, inputs = every.LOSSES[name]
+    with xpconv.use_backend("double"):
+        options = {k: xpconv.asarray(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+        criterion = getattr(xpconv, name)(reduction=reduction, **options)
+        here = [xpconv.asarray(x) for x in inputs]
+        g = xpconv.asarray(xpconv.asnumpy(criterion(*here)) * 0 + 1)
+        with double.count_syncs() as counter:
+            criterion(*here)
+            criterion.backward(g)
+        assert (counter.n, counter.copies) == (0, 0)
+
+
+@pytest.mark.parametrize("name", every.LOSSES)
+def test_inputs_by_name(name, backend):
+    options, inputs = every.LOSSES[name]
+    criterion = getattr(xpconv, name)(**options)
+    here = [xpconv.asarray(x) for x in inputs]
+    expected = float(criterion(*here))
+    assert float(criterion(**dict(zip(criterion.names, here, strict=True)))) == expected
+    first, *rest = criterion.names
+    assert float(criterion(here[0], **dict(zip(rest, here[1:], strict=True)))) == expected
+    with pytest.raises(TypeError, match=f"got 1 arrays and {first} by name, expected {first}, {rest[0]}"):
+        criterion(here[0], **{first: here[0]})
+
+
+@pytest.mark.parametrize("name", every.LOSSES)
+def test_copies_go_on(name, backend):
+    options, inputs = every.LOSSES[name]
+    here = [xpconv.asarray(x) for x in inputs]
+    criterion = getattr(xpconv, name)(**options)
+    expected = float(criterion(*here))
+    for other in (copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion))):  # noqa: S301
+        assert float(other(*here)) == expected
+        other.backward()

@@ -156,6 +156,7 @@ from .losses import (
     BCEWithLogitsLoss,
     CosineEmbeddingLoss,
     CrossEntropyLoss,
+    CTCLoss,
     DiceLoss,
     FocalLoss,
     GaussianNLLLoss,
@@ -175,6 +176,7 @@ from .losses import (
     SoftMarginLoss,
     SoftmaxCrossEntropyLoss,
     TripletMarginLoss,
+    one_hot,
 )
 from .optim import (
     LAMB,
@@ -241,6 +243,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "CTCLoss",
     "ChainedScheduler",
     "ChannelShuffle",
     "CircularPad1d",
@@ -395,6 +398,7 @@ __all__ = [
     "is_exact",
     "manual_seed",
     "no_grad",
+    "one_hot",
     "register_backend",
     "set_backend",
     "set_exact",

@@ -13,6 +13,7 @@ from .classification import (
     NLLLoss,
     SoftmaxCrossEntropyLoss,
 )
+from .ctc import CTCLoss
 from .multilabel import MultiLabelMarginLoss, MultiLabelSoftMarginLoss
 from .ranking import CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss
 from .regression import (
@@ -24,10 +25,12 @@ from .regression import (
     PoissonNLLLoss,
     SmoothL1Loss,
 )
+from .targets import one_hot
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "DiceLoss",
@@ -49,4 +52,5 @@ __all__ = [
     "SoftMarginLoss",
     "SoftmaxCrossEntropyLoss",
     "TripletMarginLoss",
+    "one_hot",
 ]

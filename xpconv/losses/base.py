@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from ..backend import Array, asarray, backend_of, byte_order_error, ignore_underflow, is_floating, plain
 from ..errors import BackendError, DTypeError, ShapeError
+from ..geometry import to_choice
 from ..kernels.portable import widened
 from ..layers.memory import Memory, at_door
 from ..ops.norm import sum_over
@@ -34,13 +35,18 @@ class Loss(Memory):
     broadcast: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, reduction: str = "mean") -> None:
-        if not isinstance(reduction, str) or reduction not in self.reductions:
-            choices = ", ".join(map(repr, self.reductions))
-            raise ValueError(f"{type(self).__name__}: reduction is {reduction!r}, expected one of {choices}")
-        self.reduction = reduction
+        self.reduction = to_choice(f"{type(self).__name__}: reduction", reduction, self.reductions)
 
-    def __call__(self, *inputs: Array) -> Array:
-        """`forward(*inputs)`."""
+    def __call__(self, *inputs: Any, **named: Any) -> Array:
+        """`forward(*inputs)`, of which the last may be given by name: `criterion(x, target=t)`."""
+        if named:
+            rest = self.names[len(inputs) :]
+            if set(named) != set(rest):
+                name, given = type(self).__name__, ", ".join(named)
+                raise TypeError(
+                    f"{name}: got {len(inputs)} arrays and {given} by name, expected {', '.join(self.names)}"
+                )
+            inputs = *inputs, *(named[name] for name in rest)
         return self.forward(*inputs)
 
     def forward(self, *inputs: Array) -> Array:

@@ -1,0 +1,50 @@
+"""Class indices as rows of 0 and 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array, backend_of
+from ..errors import BackendError, DTypeError
+from ..geometry import to_int
+
+
+def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Array:
+    """Rows with 1 at the class, else 0: `(…)` to `(…, num_classes)`, as `torch.nn.functional.one_hot`.
+
+    Such as targets of `BCEWithLogitsLoss` or `MSELoss` for classes; `CrossEntropyLoss` takes the indices.
+
+    Args:
+        target: class indices, integers of any shape.
+        num_classes: -1 for the largest index plus 1, for which a GPU has to be waited for.
+        dtype: of the result.
+
+    Raises:
+        ValueError: an index below 0 or not below `num_classes`. On a GPU, which is not asked where
+            `num_classes` is given, its row is all 0.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.one_hot(np.array([2, 0]), 3)
+        array([[0, 0, 1],
+               [1, 0, 0]])
+        >>> xpconv.one_hot(np.array([2, 0]), 3, dtype="float32").dtype
+        dtype('float32')
+    """
+    try:
+        backend = backend_of(target)
+    except BackendError as error:
+        raise BackendError(f"one_hot: target: {error}") from None
+    if target.dtype.kind not in "iu":
+        raise DTypeError(f"one_hot: target is {target.dtype}, expected integer class indices")
+    count = to_int("one_hot: num_classes", num_classes, -1)
+    if count < 1 and not target.size:
+        raise ValueError(f"one_hot: num_classes is {count} and target is empty; give the number of classes")
+    if count == -1:
+        count = int(target.max()) + 1
+    if backend.name == "numpy" or num_classes == -1:
+        bad = target[(target < 0) | (target >= count)]
+        if bad.size:
+            raise ValueError(f"one_hot: target holds class {bad[0]}, expected 0 to {count - 1}")
+    rows = target[..., None] == backend.xp.arange(count)
+    return rows.astype(dtype)
