@@ -4,12 +4,12 @@ import copy
 import multiprocessing
 import pickle
 
-import joblib
 import numpy as np
 import pytest
 
 import xpconv
 
+joblib = pytest.importorskip("joblib")  # which scikit-learn brings
 OPTIMIZERS = {
     "SGD": dict(lr=0.05, momentum=0.9, dampening=0.1),
     "Adam": dict(lr=0.02, amsgrad=True, weight_decay=0.1),
@@ -253,3 +253,84 @@ def test_as_arguments_of_a_spawned_process():
         )
 
     _train_in_process(Here, model, optimizer)
+
+
+# --- layers alone --------------------------------------------------------------------------------------
+
+
+def small():
+    return xpconv.Sequential(
+        xpconv.Conv2d(1, 2, 3, rng=0), xpconv.BatchNorm2d(2), xpconv.Flatten(), xpconv.Dense(8, 2, rng=1)
+    )
+
+
+def steps_by_hand(model):
+    """Two steps of training with arrays written in place, and the state after them."""
+    x = xpconv.asarray(np.random.default_rng(0).normal(size=(3, 1, 4, 4)).astype("float32"))
+    for _ in range(2):
+        model.backward(model(x), input_grad=False)
+        for p in model.parameters():
+            p.data -= 0.1 * p.grad
+            p.grad *= 0.5
+    return [xpconv.asnumpy(array).copy() for array in model.state_dict().values()]
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copied_layer_is_trained_by_hand(how, backend, tmp_path):
+    model = small()
+    for p in model.parameters():
+        p.grad = xpconv.get_xp().ones_like(p.data)
+    other = copied(how, model, tmp_path)
+    for a, b in zip(steps_by_hand(model), steps_by_hand(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_layer_in_inference_stays_in_the_memory_map_until_it_is_trained(tmp_path):
+    model = small().eval()
+    other = by_memory_map(model, tmp_path)
+    assert not other[0].weight.data.flags.writeable
+    state = {name: array + 1 for name, array in model.state_dict().items()}
+    loaded = by_memory_map(model, tmp_path)
+    loaded.load_state_dict(state)
+    for name, array in loaded.state_dict().items():
+        np.testing.assert_array_equal(array, state[name])
+    for a, b in zip(steps_by_hand(model.train()), steps_by_hand(other.train()), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_average_in_a_memory_map(tmp_path):
+    model = xpconv.Dense(2, 1, rng=0).eval()
+    ema = by_memory_map(xpconv.ExponentialMovingAverage(model, 0.5), tmp_path)
+    before = ema.model.weight.data.copy()
+    ema.averages["weight"] += 1
+    with ema.average_parameters():
+        np.testing.assert_array_equal(ema.model.weight.data, before + 1)
+    np.testing.assert_array_equal(ema.model.weight.data, before)
+    ema.update()
+    np.testing.assert_allclose(ema.averages["weight"], before + 0.5, rtol=1e-6)
+
+
+def _train_in_worker(model, optimizer):
+    x = np.random.default_rng(0).normal(size=(4, 600)).astype("float32")
+    for _ in range(2):
+        model.backward(model(x), input_grad=False)
+        optimizer.step()
+        optimizer.zero_grad()
+    return [p.data.copy() for p in model.parameters()]
+
+
+def test_as_arguments_of_joblibs_workers():
+    """Large arrays come there as read-only memory maps."""
+    from joblib.externals.loky import get_reusable_executor
+
+    model = xpconv.Dense(600, 500, rng=0)
+    optimizer = xpconv.Adam(model.parameters(), lr=0.1)
+    _train_in_worker(model, optimizer)
+    jobs = joblib.Parallel(n_jobs=2, max_nbytes=1000)(
+        joblib.delayed(_train_in_worker)(model, optimizer) for _ in range(2)
+    )
+    get_reusable_executor().shutdown()
+    expected = _train_in_worker(model, optimizer)
+    for job in jobs:
+        for a, b in zip(job, expected, strict=True):
+            np.testing.assert_array_equal(a, b)

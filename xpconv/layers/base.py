@@ -538,6 +538,8 @@ class Layer(Checks):
                 key = _join(prefix, attribute)
                 if isinstance(parameter, Parameter) and key in new:
                     parameter._write(new.pop(key))
+        for _, layer in self.named_layers():
+            layer._make_buffers_writable()
         own = self._state()
         for key, value in new.items():
             own[key][...] = value
@@ -558,10 +560,14 @@ class Layer(Checks):
         for value in list(vars(self).values()):
             if isinstance(value, Parameter):
                 value._make_writable()
+        self._make_buffers_writable()
+
+    def _make_buffers_writable(self) -> None:
         for name in self.buffer_names:
             array = getattr(self, name, None)
-            if array is not None and writable(array) is not array:
-                setattr(self, name, writable(array))
+            own = None if array is None else writable(array)
+            if own is not array:
+                setattr(self, name, own)
 
     def _before_load(self, prefix: str, state: Mapping[str, Any]) -> None:
         """For layers whose parameters take their shapes from what is loaded."""

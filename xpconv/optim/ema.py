@@ -135,7 +135,6 @@ class ExponentialMovingAverage:
         for name in {**self.averages, **named}:
             average, parameter = self.averages.get(name), named.get(name)
             if average is not None and parameter is not None:
-                parameter._make_writable()
                 data = parameter.data
                 if backend_of(data) is backend_of(average) and data.shape == average.shape:
                     yield average, data

@@ -195,6 +195,7 @@ class Flat:
         """Turn the gradients into views of a buffer, which is new and theirs, and return it."""
         self._unscaled = None  # its memory may be what the new one gets
         flat = self._backend.xp.empty_like(self._data)
+        hold(flat)
         views = self._views(flat)
         for parameter, view, here in zip(self._params, views, present, strict=True):
             if here:
