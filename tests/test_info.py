@@ -14,14 +14,14 @@ import pytest
 
 import xpconv
 from xpconv import __main__, info
-from xpconv.info import Facts, advice, collect, report
+from xpconv.info import Facts, Rate, advice, collect, report
 from xpconv.kernels.cupy import cudnn
 from xpconv.kernels.numpy import blas, threads
 
 GOOD = Facts(
     versions={"xpconv": "1.2", "Python": "3.12.1", "NumPy": "2.4.6", "CuPy": "not installed"},
     cpu="Some CPU", cores=4, avx512=True, threads=4, blas="OpenBLAS 0.3.31", blas_kernels="SkylakeX",
-    blas_threads=4, gflops=1234.4,
+    blas_threads=4, rate=Rate(1234.4, 1.05, 0.97), load=0.7,
 )  # fmt: skip
 FOREIGN = GOOD._replace(blas="mkl 2024.1", blas_kernels="", blas_is_ours=False)
 
@@ -45,6 +45,21 @@ ADVICE = {
     "too many threads": (
         GOOD._replace(threads=5, threads_from="XPCONV_NUM_THREADS"),
         "uses 5 threads on 4 cores.*XPCONV_NUM_THREADS=4",
+    ),
+    "a little other work": (GOOD._replace(rate=Rate(1.0, 1.2, 0.85), load=4.0), None),
+    "repeats differ": (
+        GOOD._replace(rate=Rate(1.0, 1.83, 0.99)),
+        r"too low.*disturbed its measurement: half of the products took 1\.8 times as long as the fastest, or "
+        r"longer\. Stop what else runs",
+    ),
+    "less than its share": (
+        GOOD._replace(rate=Rate(1.0, 1.0, 0.512)),
+        "measurement: this process got 51% of its cores' time",
+    ),
+    "high load": (GOOD._replace(load=6.26), r"measurement: the load average was 6\.3 on 4 cores\."),
+    "all signs": (
+        GOOD._replace(rate=Rate(1.0, 2.0, 0.5), load=9.0),
+        r"took 2\.0 times.*; this process got 50%.*; the load average was 9\.0",
     ),
     "backend": (
         GOOD._replace(backend="cupy", backend_error="no CUDA device answers"),
@@ -211,7 +226,8 @@ def environment(monkeypatch):
     """The variables that are read, unset; and a measurement that does not wait."""
     for name in ("XPCONV_BACKEND", "XPCONV_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(info, "_sgemm_rate", lambda: 12.0)
+    monkeypatch.setattr(info, "_sgemm_rate", lambda threads: Rate(12.0))
+    monkeypatch.setattr(info, "_load", lambda: 0.5)
     monkeypatch.setattr(xpconv.backend, "_default", None)
     return monkeypatch
 
@@ -221,7 +237,7 @@ def test_collect(environment):
     assert facts.versions["xpconv"] == xpconv.__version__
     assert facts.versions["NumPy"] == version("numpy")
     assert facts.versions["Python"] == ".".join(map(str, sys.version_info[:3]))
-    assert (facts.backend, facts.backend_error, facts.gflops) == ("numpy", "", 12.0)
+    assert (facts.backend, facts.backend_error, facts.rate.gflops) == ("numpy", "", 12.0)
     assert facts.threads == facts.cores == threads.cores() >= 1
     assert facts.threads_from == facts.omp_num_threads == ""
 
@@ -258,8 +274,63 @@ def test_cupy_that_cannot_be_used_is_told_with_all_the_rest(environment, capsys)
     assert "sgemm 12 GFLOP/s" in out
 
 
-def test_rate():
-    assert 0 < info._sgemm_rate(0.01) < 1e6
+class Machine:
+    """A clock, and products that take so many milliseconds and CPU time, one after the other."""
+
+    def __init__(self, monkeypatch, durations, cpu_share):
+        self.now = self.used = 0.0
+        self.durations, self.cpu_share = iter(durations), cpu_share
+        self.sizes = []
+        monkeypatch.setattr(info.np, "matmul", self.matmul)
+
+    def matmul(self, a, b, out):
+        took = next(self.durations) / 1000
+        self.now += took
+        self.used += took * self.cpu_share
+        self.sizes.append(len(a))
+
+    def rate(self, threads, seconds):
+        return info._sgemm_rate(threads, seconds, lambda: self.now, lambda: self.used)
+
+
+def test_rate(monkeypatch):
+    """A warming product before each; sizes grow until one takes 20 ms, and only those of that size count."""
+    machine = Machine(monkeypatch, [9, 1, 9, 5, *[99, 40] * 5], cpu_share=2)
+    gflops, spread, share = machine.rate(threads=2, seconds=0.5)
+    assert machine.sizes == [256] * 2 + [512] * 2 + [1024] * 10
+    assert gflops == pytest.approx(2 * 1024**3 / 0.040 / 1e9)
+    assert spread == pytest.approx(1)
+    assert share == pytest.approx(1)
+
+
+def test_rate_on_a_busy_machine(monkeypatch):
+    machine = Machine(monkeypatch, [1, 60, 1, 30, 1, 90, 1, 60, 1, 60], cpu_share=1.2)
+    gflops, spread, share = machine.rate(threads=2, seconds=0.01)
+    assert gflops == pytest.approx(2 * 256**3 / 0.030 / 1e9)
+    assert spread == pytest.approx(2)
+    assert share == pytest.approx(0.6)
+    facts = GOOD._replace(rate=Rate(gflops, spread, share))
+    assert "sgemm     1 GFLOP/s (disturbed, see below)" in report(facts)
+    assert "* The sgemm rate is likely too low" in report(facts)
+
+
+def test_rate_for_real():
+    gflops, spread, share = info._sgemm_rate(1, 0.01)
+    assert 0 < gflops < 1e6
+    assert spread >= 1
+    assert 0 <= share <= 1
+
+
+def test_load_where_there_is_none(monkeypatch):
+    def refuse():
+        raise OSError
+
+    monkeypatch.setattr(info.os, "getloadavg", refuse, raising=False)
+    assert info._load() == 0
+    monkeypatch.delattr(info.os, "getloadavg")
+    assert info._load() == 0
+    monkeypatch.setattr(info.os, "getloadavg", lambda: (1.5, 2.0, 3.0), raising=False)
+    assert info._load() == 1.5
 
 
 def test_command():

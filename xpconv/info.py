@@ -8,9 +8,11 @@ import platform
 import re
 import textwrap
 import time
+from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +22,17 @@ from .errors import BackendUnavailableError
 
 AVX2_KERNELS = ("Haswell", "Zen")  # what OpenBLAS calls its kernels for AVX2
 NO_DEVICE = "none"
+REPEATS = 5  # of a product, at least
+SPREAD = 1.25  # what the median of the times may be of the shortest on a quiet machine
+SHARE = 0.8  # of the cores' time that a process gets there at least
+
+
+class Rate(NamedTuple):
+    """A measurement of float32 matrix products, and what tells whether other work disturbed it."""
+
+    gflops: float  # of the fastest
+    spread: float = 1.0  # median of the times, relative to the shortest
+    share: float = 1.0  # of the time of the cores that BLAS works on: what this process got
 
 
 class Facts(NamedTuple):
@@ -39,7 +52,8 @@ class Facts(NamedTuple):
     blas_kernels: str = ""  # the architecture that they are written for; "" if it does not say
     blas_threads: int = 0  # 0 if it does not say
     blas_is_ours: bool = True  # the OpenBLAS of NumPy's wheels, whose threads xpconv can limit
-    gflops: float = 0.0
+    rate: Rate = Rate(0.0)
+    load: float = 0.0  # how many processes wanted a core before it was measured, if the system says so
     omp_num_threads: str = ""
 
 
@@ -61,6 +75,8 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
         backend = get_backend()
     except BackendUnavailableError as reason:
         error = str(reason)
+    load = _load()  # before there is work of our own
+    found = _blas()
     versions = {"xpconv": __version__, "Python": platform.python_version(), "NumPy": np.__version__}
     return Facts(
         versions={**versions, "CuPy": cupy_version, "cuDNN": cudnn},
@@ -73,8 +89,9 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
         avx512=avx512,
         threads=count,
         threads_from=variable,
-        **_blas(),
-        gflops=_sgemm_rate(),
+        **found,
+        rate=_sgemm_rate(min(found.get("blas_threads", 0), threads.cores()) or 1),
+        load=load,
         omp_num_threads=os.environ.get("OMP_NUM_THREADS", ""),
     )
 
@@ -154,21 +171,40 @@ def _blas() -> dict[str, Any]:
     return found
 
 
-def _sgemm_rate(seconds: float = 0.5) -> float:
-    """The best of a few products of float32 matrices, in GFLOP/s: as large as a time of some 20 ms allows."""
-    size, best, start = 256, 0.0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
+def _load() -> float:
+    """The load average of the last minute, or 0."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none
+        return 0.0
+
+
+def _sgemm_rate(
+    threads: int,
+    seconds: float = 0.5,
+    clock: Callable[[], float] = time.perf_counter,
+    cpu: Callable[[], float] = time.process_time,
+) -> Rate:
+    """The best of a few products of float32 matrices, as large as a time of some 20 ms allows.
+
+    `cpu` is the time that this process has had on all cores, of which BLAS uses as many as it has `threads`.
+    """
+    size, used, start = 256, 0.0, clock()
+    times: list[float] = []
+    while clock() - start < seconds or len(times) < REPEATS:
         a = np.full((size, size), 0.5, "float32")
         product = np.empty_like(a)
-        for warm in (False, True):
-            before = time.perf_counter()
-            np.matmul(a, a, out=product)
-            took = time.perf_counter() - before
-            if warm:
-                best = max(best, 2 * size**3 / took / 1e9)
+        np.matmul(a, a, out=product)
+        before, cpu_before = clock(), cpu()
+        np.matmul(a, a, out=product)
+        took, cpu_took = clock() - before, cpu() - cpu_before
         if took < 0.02 and size < 2048:
-            size *= 2
-    return best
+            size, times, used = size * 2, [], 0.0
+        else:
+            times.append(took)
+            used += cpu_took
+    best, whole = min(times), sum(times)
+    return Rate(2 * size**3 / best / 1e9, median(times) / best, min(1.0, used / (whole * threads)))
 
 
 def report(facts: Facts) -> str:
@@ -183,7 +219,8 @@ def report(facts: Facts) -> str:
         "GPU": facts.gpu,
         "threads": f"{facts.threads} ({variable})",
         "BLAS": facts.blas + kernels + workers,
-        "sgemm": f"{facts.gflops:,.0f} GFLOP/s",
+        "sgemm": f"{facts.rate.gflops:,.0f} GFLOP/s"
+        + (" (disturbed, see below)" if _disturbed(facts) else ""),
     }
     lines = [f"{name:10}{text}" for name, text in rows.items()]
     for text in advice(facts):
@@ -223,7 +260,25 @@ def advice(facts: Facts) -> list[str]:
             f"{variable}=1 and XPCONV_NUM_THREADS={facts.cores} before Python starts, or install NumPy from "
             "PyPI with pip."
         )
+    signs = _disturbed(facts)
+    if signs:
+        found.append(
+            f"The sgemm rate is likely too low, as other work disturbed its measurement: {'; '.join(signs)}. "
+            "Stop what else runs (or raise the container's CPU limit) and measure again before comparing it."
+        )
     return found
+
+
+def _disturbed(facts: Facts) -> list[str]:
+    """What says that other processes, or a limit, took the cores while the rate was measured."""
+    rate, signs = facts.rate, []
+    if rate.spread > SPREAD:
+        signs.append(f"half of the products took {rate.spread:.1f} times as long as the fastest, or longer")
+    if rate.share < SHARE:
+        signs.append(f"this process got {rate.share:.0%} of its cores' time")
+    if facts.load > facts.cores:
+        signs.append(f"the load average was {facts.load:.1f} on {_count(facts.cores, 'core')}")
+    return signs
 
 
 def _count(number: int, noun: str) -> str:
