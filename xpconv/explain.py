@@ -9,11 +9,12 @@ from contextvars import Context
 from math import prod
 from typing import Any, NamedTuple
 
-from .backend import Array, asnumpy, backend_of, get_xp
+from .backend import Array, asnumpy
 from .geometry import to_int
 from .layers import Bilinear, Dense, Layer
 from .layers.conv import _Conv
 from .layers.conv_transpose import _ConvTranspose
+from .layers.summary import example_inputs, first_array, table
 
 
 class Cost(NamedTuple):
@@ -29,12 +30,12 @@ class Cost(NamedTuple):
     seconds: float
 
 
-def explain(model: Layer, input_shape: tuple[int, ...], batch: int = 1) -> str:
+def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
     """A table of what each layer of `model` costs in a forward, from running it on images of zeros.
 
     - `algorithm`: the way that a convolution goes, chosen from its shapes (see `Conv2d(algorithm=)`);
     - `MFLOP`: multiplications and additions of convolutions and dense layers, in millions;
-    - `MB moved`: input, output and parameters, each once;
+    - `MB moved`: inputs, outputs and parameters, each once; nothing where the output is the input itself;
     - `MB kept`: what the layer holds for backward, and none before it holds already;
     - `ms`: the shortest of three, waiting for a GPU after each layer, and its share of all.
 
@@ -42,8 +43,12 @@ def explain(model: Layer, input_shape: tuple[int, ...], batch: int = 1) -> str:
 
     Args:
         model: any layer.
-        input_shape: of one image, without the batch axis.
+        input_shape: of one image, without the batch axis; of several inputs a tuple of shapes. An array in
+            the place of a shape is taken as it is.
         batch: number of images.
+
+    Returns:
+        text, which a notebook shows as a table.
 
     Example:
         >>> import xpconv
@@ -63,48 +68,49 @@ def explain(model: Layer, input_shape: tuple[int, ...], batch: int = 1) -> str:
     rows.append(("total", "", "", "", *sums, ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines)
+    return table("\n".join(lines), rows, 4, 1)
 
 
-def measure(model: Layer, input_shape: tuple[int, ...], batch: int) -> list[Cost]:
+def measure(model: Layer, input_shape: Any, batch: int) -> list[Cost]:
     """What `explain` prints, for each layer without layers of its own, in the order of their calls."""
-    parameters = model.parameters()
-    xp = backend_of(parameters[0].data).xp if parameters else get_xp()
-    x = xp.zeros((batch, *input_shape), dtype=parameters[0].dtype if parameters else "float32")
+    inputs = example_inputs("explain: input_shape", model, input_shape, batch)
     runs = []
     for _ in range(3):
         twin = copy.deepcopy(model)  # so that nothing of the user's moves: statistics, masks, what waits
-        runs.append(Context().run(_run, twin, x))  # outside no_grad(), as what is kept is told too
+        runs.append(Context().run(_run, twin, inputs))  # outside no_grad(), as what is kept is told too
         del twin  # so that the next finds its memory there
     best = [min(costs, key=lambda cost: cost.seconds) for costs in zip(*runs, strict=True)]
     return [cost._replace(seconds=fast.seconds) for cost, fast in zip(runs[-1], best, strict=True)]
 
 
-def _run(model: Layer, x: Array) -> list[Cost]:
+def _run(model: Layer, inputs: tuple[Array, ...]) -> list[Cost]:
     """One forward, with each leaf's `forward` watched for as long as it takes."""
     costs: list[Cost] = []
     held = {
-        id(a): a for a in (_owner(p.data) for p in model.parameters())
+        id(a): a for a in (_owner(p.data) for _, p in model.named_parameters())
     }  # alive, so that no id comes again
     leaves = {id(layer): (name, layer) for name, layer in model.named_layers() if not layer.children()}
 
     def watch(name: str, layer: Layer) -> None:
         forward = layer.forward
 
-        def watched(x: Array, *others: Any) -> Any:
+        def watched(*inputs: Any) -> Any:
+            x, before = first_array(inputs), len(layer._stack())
             _wait(x)
             start = time.perf_counter()
-            result = forward(x, *others)
-            y = result[0] if isinstance(result, tuple) else result  # pooling may give indices too
+            result = forward(*inputs)
+            y = first_array(result)  # pooling may give indices too
             _wait(y)
             seconds = time.perf_counter() - start
-            size = sum(p.data.nbytes for p in layer.parameters())
-            new = {id(a): a for a in map(_owner, _arrays(layer._latest().saved)) if id(a) not in held}
+            saved = layer._stack()[-1].saved if len(layer._stack()) > before else ()
+            new = {id(a): a for a in map(_owner, _arrays(saved)) if id(a) not in held}
             held.update(new)
             kept = sum(a.nbytes for a in new.values())
-            way = layer.algorithm_for(x) if isinstance(layer, _Conv) else ""
-            moved = x.nbytes + y.nbytes + size
-            costs.append(Cost(name, repr(layer), y.shape, way, _flops(layer, x, y), moved, kept, seconds))
+            moved = 0 if y is x else sum(a.nbytes for a in _arrays((inputs, result)))
+            moved += sum(p.data.nbytes for p in layer.parameters())
+            algorithm = layer.algorithm_for(x) if isinstance(layer, _Conv) else ""
+            flops, shape = (0, ()) if y is None else (_flops(layer, x, y), tuple(y.shape))
+            costs.append(Cost(name, repr(layer), shape, algorithm, flops, moved, kept, seconds))
             return result
 
         layer.__dict__["forward"] = watched
@@ -112,16 +118,16 @@ def _run(model: Layer, x: Array) -> list[Cost]:
     try:
         for name, layer in leaves.values():
             watch(name, layer)
-        model(x)
+        model(*inputs)
     finally:
         for _, layer in leaves.values():
             layer.__dict__.pop("forward", None)
     return costs
 
 
-def _wait(array: Array) -> None:
+def _wait(array: Array | None) -> None:
     """Until a GPU has done all that `array` needs."""
-    if array.size:
+    if array is not None and array.size:
         asnumpy(array[(0,) * array.ndim])
 
 
@@ -135,8 +141,10 @@ def _flops(layer: Layer, x: Array, y: Array) -> int:
 
 
 def _arrays(saved: Any) -> Iterator[Array]:
+    if isinstance(saved, dict):
+        saved = list(saved.values())
     for item in saved if isinstance(saved, tuple | list) else [saved]:
-        if isinstance(item, tuple | list):
+        if isinstance(item, tuple | list | dict):
             yield from _arrays(item)
         elif hasattr(item, "nbytes") and hasattr(item, "shape"):
             yield item

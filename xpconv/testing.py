@@ -23,10 +23,10 @@ CONTRACT = "backward(grad_output, input_grad=False) must return None, and parame
 
 
 class Result(NamedTuple):
-    """One forward and backward, on the host: output, input gradient, parameter gradients by name."""
+    """One forward and backward, on the host: output, gradients of inputs and of parameters by name."""
 
     y: np.ndarray
-    dx: np.ndarray
+    inputs: dict[str, np.ndarray]
     grads: dict[str, np.ndarray]
 
 
@@ -39,7 +39,8 @@ def gradcheck(layer: Layer, x: Any, *, eps: float = 1e-6, rtol: float = 1e-6, se
 
     Args:
         layer: with float64 parameters.
-        x: float64 input on the layer's backend, away from kinks.
+        x: float64 input on the layer's backend, away from kinks; or a tuple of several inputs, of which
+            some may be integers.
         eps: ε.
         rtol: how far apart the two may be, relative to the larger one (or to what the outputs contribute,
             where that cancels).
@@ -55,33 +56,37 @@ def gradcheck(layer: Layer, x: Any, *, eps: float = 1e-6, rtol: float = 1e-6, se
     """
     if not isinstance(layer, Layer):
         raise TypeError(f"gradcheck: layer is {shown(layer)}, expected a Layer")
-    if not hasattr(x, "dtype"):
+    inputs = x if isinstance(x, tuple) else (x,)
+    if not inputs or not all(hasattr(one, "dtype") for one in inputs):
         raise TypeError(f"gradcheck: x is {shown(x)}, expected a float64 array on the layer's backend")
     eps, rtol = to_float("gradcheck: eps", eps, finite=True), to_float("gradcheck: rtol", rtol, 0)
     if not eps > 0:
         raise ValueError(f"gradcheck: eps is {eps}, expected a number above 0")
     seed = to_int("gradcheck: seed", seed, 0)
-    dtypes = {str(a.dtype) for a in [x, *(p.data for p in layer.parameters())]}
+    floating = [one for one in inputs if is_floating(one.dtype)] or list(inputs)
+    dtypes = {str(a.dtype) for a in [*floating, *(p.data for p in layer.parameters())]}
     if dtypes != {"float64"}:
         raise DTypeError(
             f"gradcheck: x or the parameters are {', '.join(sorted(dtypes))}, expected float64: "
             "use x.astype('float64') and layer.to(dtype='float64')"
         )
-    _gradcheck(lambda: layer, x, eps, rtol, seed)
+    _gradcheck(lambda: layer, inputs, eps, rtol, seed)
 
 
-def _gradcheck(make: Callable[[], Layer], x: Any, eps: float, rtol: float, seed: int) -> None:
+def _gradcheck(
+    make: Callable[[], Layer], inputs: tuple[Any, ...], eps: float, rtol: float, seed: int
+) -> None:
     """`gradcheck` of what `make` gives: a fresh layer for each forward repeats what is random."""
     layer = make()
     parameters = {name: p.data for name, p in layer.named_parameters()}
-    backend = backend_of(*parameters.values(), x).name
-    x = x.copy()
+    inputs = tuple(x.copy() for x in inputs)
+    backend = backend_of(*parameters.values(), *inputs).name
 
     def forward() -> tuple[Layer, Any]:
         layer = make()
         for name, parameter in layer.named_parameters():
             parameter.data, parameter.grad = parameters[name], None
-        return layer, layer(x)
+        return layer, layer(*inputs)
 
     def output() -> Any:
         with no_grad():
@@ -90,7 +95,8 @@ def _gradcheck(make: Callable[[], Layer], x: Any, eps: float, rtol: float, seed:
     rng = np.random.default_rng(seed)
     layer, y = forward()
     g = rng.normal(size=y.shape)
-    targets = {"the input": (x, asnumpy(layer.backward(asarray(g, y.dtype, backend=backend))))}
+    gradients = _by_input(layer.backward(asarray(g, y.dtype, backend=backend)), inputs)
+    targets = {name: (inputs[i], asnumpy(gradient)) for name, (i, gradient) in gradients.items()}
     for name, parameter in layer.named_parameters():
         if parameter.grad is None:
             raise AssertionError(f"{type(layer).__name__}: backward gave {name} no gradient")
@@ -117,7 +123,7 @@ def _gradcheck(make: Callable[[], Layer], x: Any, eps: float, rtol: float, seed:
 
 def assert_layer_ok(
     make: Callable[[], Layer],
-    x: np.ndarray,
+    x: np.ndarray | tuple[np.ndarray, ...],
     *,
     reference: Callable[..., np.ndarray] | None = None,
     backends: Iterable[str] = ("numpy",),
@@ -125,6 +131,9 @@ def assert_layer_ok(
     seed: int = 0,
 ) -> None:
     """Check a layer's whole contract on float64 input `x`, on every one of `backends`.
+
+    A layer of several inputs gets a tuple of them. Its `backward` gives a tuple with a gradient for each;
+    None may stand for one of integers, or it is left out, as by `MaxUnpool2d`.
 
     - the output equals `reference(x, **state_dict)`, where one is given;
     - gradients equal finite differences;
@@ -138,8 +147,9 @@ def assert_layer_ok(
 
     Args:
         make: makes the layer anew; called many times, so it must seed what is random.
-        x: float64 host array, away from kinks.
-        reference: an independent forward, `reference(x, **arrays)` with the state dict's entries.
+        x: float64 host array, away from kinks; or a tuple of several, of which some may be int64.
+        reference: an independent forward, `reference(x, **arrays)` with the state dict's entries; several
+            inputs come one after the other.
         backends: names of the backends to check.
         training: mode to check.
         seed: of the random numbers.
@@ -153,14 +163,18 @@ def assert_layer_ok(
         >>> x = np.random.default_rng(0).normal(size=(2, 5))
         >>> assert_layer_ok(lambda: xpconv.Dense(5, 3), x,
         ...                 reference=lambda x, weight, bias: x @ weight.T + bias)
+        >>> assert_layer_ok(lambda: xpconv.Bilinear(5, 2, 3), (x, x[:, :2].copy()))
     """
     if isinstance(make, Layer) or not callable(make):
         raise TypeError(
             f"assert_layer_ok: make is {shown(make)}, expected a function that makes the layer anew"
         )
-    if getattr(x, "dtype", None) != "float64":
+    inputs = x if isinstance(x, tuple) else (x,)
+    dtypes = [str(getattr(one, "dtype", type(one))) for one in inputs]
+    if "float64" not in dtypes or not {"float64", "int64"}.issuperset(dtypes):
         raise TypeError(
-            f"assert_layer_ok: x is {getattr(x, 'dtype', type(x))}, expected a float64 host array"
+            f"assert_layer_ok: x is {', '.join(dtypes) or '()'}, expected a float64 host array, or a tuple "
+            "of such and int64 ones"
         )
     if reference is not None and not callable(reference):
         raise TypeError(f"assert_layer_ok: reference is {shown(reference)}, expected a function or None")
@@ -175,7 +189,7 @@ def assert_layer_ok(
         state = {name: array.copy() for name, array in first.state_dict().items()}
         if reference is not None:
             arrays = {k: v.astype("float64") if is_floating(v.dtype) else v for k, v in state.items()}
-            expected = reference(x.copy(), **arrays)
+            expected = reference(*(one.copy() for one in inputs), **arrays)
 
     results: dict[str, Result] = {}
     for backend in backends:
@@ -186,37 +200,39 @@ def assert_layer_ok(
                 layer.load_state_dict(state)
                 return layer.to(dtype=dtype)
 
-            results[backend] = _check(fresh, x, seed)
+            results[backend] = _check(fresh, inputs, seed)
             if reference is not None:
                 _close(results[backend].y, expected, 1e-10, f"{backend}: output against the reference")
-            _gradcheck(lambda: fresh("float64"), asarray(x), 1e-6, 1e-6, seed)
+            _gradcheck(lambda: fresh("float64"), _given(inputs), 1e-6, 1e-6, seed)
     names = list(results)
     for name in names[1:]:
         for label, a, b in _pairs(results[names[0]], results[name]):
             _close(b, a, 1e-10, f"{name} against {names[0]}: {label}")
 
 
-def _check(fresh: Callable[[str], Layer], x: np.ndarray, seed: int) -> Result:
+def _check(fresh: Callable[[str], Layer], x: tuple[np.ndarray, ...], seed: int) -> Result:
     """All checks on the active backend; the float64 result."""
-    g = np.random.default_rng(seed).normal(size=fresh("float64")(asarray(x)).shape)
+    g = np.random.default_rng(seed).normal(size=fresh("float64")(*_given(x)).shape)
     results = {}
     for dtype, tolerance in (("float64", 0.0), ("float32", 2e-4)):
         layer = fresh(dtype)
-        device_x = asarray(x, dtype).copy()
-        y = layer(device_x)
+        device_x = tuple(one.copy() for one in _given(x, dtype))
+        y = layer(*device_x)
         _equal(str(y.dtype), dtype, "dtype of the output")
         device_g = asarray(g, dtype).copy()
         dx: Any = layer.backward(device_g)
-        _equal(dx.shape, device_x.shape, "shape of the input gradient")
-        _equal(str(dx.dtype), dtype, "dtype of the input gradient")
+        for name, (i, gradient) in _by_input(dx, x).items():
+            _equal(gradient.shape, x[i].shape, f"shape of the {_gradient_of(name)}")
+            _equal(str(gradient.dtype), dtype, f"dtype of the {_gradient_of(name)}")
         for name, parameter in layer.named_parameters():
             if parameter.grad is None:
                 raise AssertionError(f"backward gave {name} no gradient")
             _equal(parameter.grad.shape, parameter.shape, f"shape of the gradient of {name}")
             _equal(str(parameter.grad.dtype), dtype, f"dtype of the gradient of {name}")
-        results[dtype] = _result(layer, y, dx)
-        for what, array, original in (("input", device_x, x), ("grad_output", device_g, g)):
-            unchanged = np.array_equal(asnumpy(array), original.astype(dtype))
+        results[dtype] = _result(layer, x, y, dx)
+        pairs = [("input", *pair) for pair in zip(device_x, x, strict=True)]
+        for what, array, original in [*pairs, ("grad_output", device_g, g)]:
+            unchanged = np.array_equal(asnumpy(array), original.astype(str(array.dtype)))
             _equal(unchanged, True, f"{what} unchanged after forward and backward")
         for label, a, b in _pairs(results["float64"], results[dtype]):
             hint = " (a random layer must be made with the same rng= each time)"
@@ -225,12 +241,12 @@ def _check(fresh: Callable[[str], Layer], x: np.ndarray, seed: int) -> Result:
     good = results["float64"]
     for kind, strided in (("every second element", _spread), ("reversed axes", _reversed)):
         layer = fresh("float64")
-        y = layer(strided(x))
-        for label, a, b in _pairs(good, _result(layer, y, layer.backward(strided(g)))):
+        y = layer(*map(strided, x))
+        for label, a, b in _pairs(good, _result(layer, x, y, layer.backward(strided(g)))):
             _close(b, a, 1e-12, f"non-contiguous input ({kind}): {label}")
 
     layer = fresh("float64")
-    layer(asarray(x))
+    layer(*_given(x))
     try:
         nothing = layer.backward(asarray(g), input_grad=False)
     except TypeError as error:
@@ -244,11 +260,11 @@ def _check(fresh: Callable[[str], Layer], x: np.ndarray, seed: int) -> Result:
     _check_freezing(lambda: fresh("float64"), x, g, good)
 
     layer = fresh("float64")
-    y = layer(asarray(x))
+    y = layer(*_given(x))
     kept = asarray(g).copy()
     layer.backward(kept)
     once = {name: asnumpy(p.grad).copy() for name, p in layer.named_parameters()}
-    y = layer(asarray(x))
+    y = layer(*_given(x))
     layer.backward(asarray(g).copy())
     _equal(np.array_equal(asnumpy(kept), g), True, "grad_output unchanged after a second backward")
     if np.array_equal(asnumpy(y), good.y):  # unless it drops other elements this time
@@ -257,13 +273,15 @@ def _check(fresh: Callable[[str], Layer], x: np.ndarray, seed: int) -> Result:
 
     layer = fresh("float64")
     with no_grad():
-        y = layer(asarray(x))
+        y = layer(*_given(x))
     _close(asnumpy(y), good.y, 1e-12, "output under no_grad")
     _refuses_backward(layer, asarray(g), "backward after a forward under no_grad")
     return good
 
 
-def _check_freezing(fresh: Callable[[], Layer], x: np.ndarray, g: np.ndarray, good: Result) -> None:
+def _check_freezing(
+    fresh: Callable[[], Layer], x: tuple[np.ndarray, ...], g: np.ndarray, good: Result
+) -> None:
     """With all parameters frozen, and with every second one: each neighbour of one that learns."""
     for kept in (0, 1, None):
         for input_grad in (True, False):
@@ -271,12 +289,13 @@ def _check_freezing(fresh: Callable[[], Layer], x: np.ndarray, g: np.ndarray, go
             for i, (_, parameter) in enumerate(layer.named_parameters()):
                 parameter.requires_grad = i % 2 == kept
             learning = {name: p for name, p in layer.named_parameters() if p.requires_grad}
-            layer(asarray(x))
+            layer(*_given(x))
             dx = layer.backward(asarray(g), input_grad=input_grad)
             what = f"with only {', '.join(learning) or 'nothing'} learning"
             if input_grad:
                 _equal(dx is None, False, f"input gradient is None {what}")
-                _close(asnumpy(dx), good.dx, 1e-12, f"input gradient {what}")
+                for name, (_, gradient) in _by_input(dx, x).items():
+                    _close(asnumpy(gradient), good.inputs[name], 1e-12, f"{_gradient_of(name)} {what}")
             for name, parameter in layer.named_parameters():
                 if parameter.grad is None or name not in learning:
                     _equal(parameter.grad is not None, name in learning, f"{name} has a gradient {what}")
@@ -287,19 +306,45 @@ def _check_freezing(fresh: Callable[[], Layer], x: np.ndarray, g: np.ndarray, go
                 return
 
 
-def _result(layer: Layer, y: Any, dx: Any) -> Result:
+def _given(inputs: tuple[np.ndarray, ...], dtype: Any = None) -> tuple[Any, ...]:
+    """On the active backend; those that are floating of this dtype."""
+    return tuple(asarray(x, dtype if is_floating(x.dtype) else None) for x in inputs)
+
+
+def _by_input(gradients: Any, inputs: tuple[Any, ...]) -> dict[str, tuple[int, Any]]:
+    """What `backward` gave for each floating input, with its place among the inputs."""
+    several = len(inputs) > 1
+    places = [i for i, x in enumerate(inputs) if is_floating(x.dtype)]
+    found = list(gradients) if isinstance(gradients, tuple) and several else [gradients]
+    if several and len(found) == len(inputs):
+        found = [found[i] for i in places]
+    if len(found) != len(places) or not all(hasattr(gradient, "shape") for gradient in found):
+        told = ", ".join(type(one).__name__ for one in found)
+        wanted = f"a tuple of {len(inputs)} arrays, one for each input" if several else "an array"
+        raise AssertionError(f"backward gave {told}, expected {wanted}")
+    names = [f"input {i}" if several else "the input" for i in places]
+    return dict(zip(names, zip(places, found, strict=True), strict=True))
+
+
+def _gradient_of(name: str) -> str:
+    return "input gradient" if name == "the input" else f"gradient of {name}"
+
+
+def _result(layer: Layer, x: tuple[np.ndarray, ...], y: Any, dx: Any) -> Result:
+    inputs = {name: asnumpy(gradient).copy() for name, (_, gradient) in _by_input(dx, x).items()}
     grads = {name: asnumpy(p.grad).copy() for name, p in layer.named_parameters()}
-    return Result(asnumpy(y).copy(), asnumpy(dx).copy(), grads)
+    return Result(asnumpy(y).copy(), inputs, grads)
 
 
 def _pairs(a: Result, b: Result) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    pairs = [("output", a.y, b.y), ("input gradient", a.dx, b.dx)]
+    pairs = [("output", a.y, b.y)]
+    pairs += [(_gradient_of(name), a.inputs[name], b.inputs[name]) for name in a.inputs]
     return pairs + [(f"gradient of {name}", a.grads[name], b.grads[name]) for name in a.grads]
 
 
 def _spread(array: np.ndarray) -> Any:
     """The same values, with a gap after each."""
-    wide = np.full((*array.shape, 2), np.nan, dtype=array.dtype)
+    wide = np.full((*array.shape, 2), np.nan if is_floating(array.dtype) else 0, dtype=array.dtype)
     wide[..., 0] = array
     return asarray(wide)[..., 0]
 

@@ -623,16 +623,21 @@ class Layer(Checks):
                     setattr(layer, name, move(getattr(layer, name)))
         return self
 
-    def summary(self, input_shape: tuple[int, ...] | None = None) -> str:
+    def summary(self, input_shape: Any = None) -> str:
         """A table of the layers: name, layer, number of parameters; with `input_shape`, output shapes too.
 
         Args:
-            input_shape: of one image, without the batch axis. The output shapes are those of a real
-                forward of one image of zeros in inference mode (the first of several outputs); a model
-                that begins with an `Embedding` gets integers.
+            input_shape: of one image, without the batch axis; of several inputs a tuple of shapes. An array
+                in the place of a shape is taken as it is. The output shapes are those of a real forward of
+                one image of zeros in inference mode (the first of several outputs); a model that begins with
+                an `Embedding` gets integers.
+
+        Returns:
+            text, which a notebook shows as a table.
 
         Raises:
-            TypeError: `input_shape` is no tuple of ints.
+            TypeError: `input_shape` is no tuple of ints or of inputs, or the model takes more or fewer.
+            ValueError: a size is below 0.
             ShapeError: (a ValueError) the model takes no image of that shape.
 
         Example:

@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator, Sequence
+from html import escape
 from typing import Any
 
-from ..backend import backend_of, get_xp
+from ..backend import Array, backend_of, get_xp, is_array_type
 from ..errors import ShapeError
+from ..geometry import is_sequence, shown, to_size
 from .base import Layer, Parameter
 from .embedding import Embedding
 from .memory import no_grad
+from .unpool import _MaxUnpool
 
 
-def summary(model: Layer, input_shape: tuple[int, ...] | None) -> str:
+class Table(str):
+    """Text, which a notebook shows as a table."""
+
+    rows: Sequence[Sequence[str]] = ()  # the first is the header, numbers stand in the last columns
+    texts = 0  # how many columns are none
+    sums = 0  # how many of the last rows are of all
+
+    def _repr_html_(self) -> str:
+        def line(row: Sequence[str], tag: str) -> str:
+            cells = []
+            for i, cell in enumerate(row):
+                side = "left" if i < self.texts else "right"
+                cells.append(f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>')
+            return f"<tr>{''.join(cells)}</tr>"
+
+        header, *rows = self.rows
+        body, sums = rows[: len(rows) - self.sums], rows[len(rows) - self.sums :]
+        lines = ["<table>", "<thead>", line(header, "th"), "</thead>", "<tbody>"]
+        lines += [line(row, "td") for row in body]
+        lines += ["</tbody>", "<tfoot>", *[line(row, "th") for row in sums], "</tfoot>", "</table>"]
+        return "\n".join(lines)
+
+
+def table(text: str, rows: Sequence[Sequence[str]], texts: int, sums: int) -> Table:
+    """`text`, and what it is made of."""
+    found = Table(text)
+    found.rows, found.texts, found.sums = rows, texts, sums
+    return found
+
+
+def summary(model: Layer, input_shape: Any) -> Table:
     """See `Layer.summary`."""
     shapes = {} if input_shape is None else _output_shapes(model, input_shape)  # first: lazy layers are made
     own = {
@@ -22,45 +57,108 @@ def summary(model: Layer, input_shape: tuple[int, ...] | None) -> str:
     rows = [
         (name, _in_a_line(layer), str(shapes.get(id(layer), "")), own[id(layer)]) for name, layer in leaves
     ]
-    total = sum(p.size for _, p in model.named_parameters())
+    sums = [("total", sum(p.size for _, p in model.named_parameters()))]
+    frozen = sum(p.size for _, p in model.named_parameters() if not p.requires_grad)
+    if frozen:
+        sums.append(("frozen", frozen))
     widths = [max(len(str(row[i])) for row in rows) for i in range(3)]
     widths[0] = max(widths[0], len("total"))
     header = f"{'name':{widths[0]}} {'layer':{widths[1]}}   {'output':{widths[2]}}   parameters"
     lines = [header]
     for name, layer, shape, size in rows:
         lines.append(f"{name:{widths[0]}} {layer:{widths[1]}}   {shape:{widths[2]}} {size:12,}")
-    lines.append(f"{'total':{len(header) - 12}}{total:12,}")
-    frozen = sum(p.size for _, p in model.named_parameters() if not p.requires_grad)
-    if frozen:
-        lines.append(f"{'frozen':{len(header) - 12}}{frozen:12,}")
-    return "\n".join(lines)
+    lines += [f"{name:{len(header) - 12}}{size:12,}" for name, size in sums]
+    cells = [("name", "layer", "output", "parameters"), *((*row[:3], f"{row[3]:,}") for row in rows)]
+    cells += [(name, "", "", f"{size:,}") for name, size in sums]
+    return table("\n".join(lines), cells, 3, len(sums))
 
 
 def _in_a_line(layer: Layer) -> str:
     return f"{type(layer).__name__}({layer.extra_repr()})" if layer.children() else repr(layer)
 
 
-def _output_shapes(model: Layer, input_shape: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
-    """Run one image of zeros through `model` and note what each layer gives."""
-    whose = f"{type(model).__name__}.summary: input_shape is {input_shape!r}"
-    if not isinstance(input_shape, tuple | list) or not all(isinstance(n, int) for n in input_shape):
-        raise TypeError(f"{whose}, expected a tuple: that of one image, without the batch axis")
-    layers = [layer for _, layer in model.named_layers()]
+def example_inputs(where: str, model: Layer, input_shape: Any, batch: int) -> tuple[Array, ...]:
+    """So many images of zeros as inputs of `model`, and the arrays that stand in the place of shapes.
+
+    Args:
+        where: what an error calls `input_shape`.
+        input_shape: the shape of one image, without the batch axis; of several inputs a tuple of shapes.
+
+    Raises:
+        TypeError: it is none of these, or the model takes another number of inputs.
+        ValueError: a size is below 0.
+    """
+    several = is_sequence(input_shape) and any(_is_input(one) for one in input_shape)
+    given = list(input_shape) if several else [input_shape]
+    if not all(_is_input(one) for one in given) or any(
+        is_sequence(one) and not all(_is_int(n) for n in one) for one in given
+    ):
+        raise TypeError(
+            f"{where} is {shown(input_shape)}, expected a tuple: that of one image, without the batch axis; "
+            "for several inputs a tuple of such tuples, or of arrays"
+        )
     parameters = [parameter for _, parameter in model.named_parameters()]
     xp = backend_of(parameters[0].data).xp if parameters else get_xp()
-    dtype = parameters[0].dtype if parameters else "float32"
-    if isinstance(next(layer for layer in layers if not layer.children()), Embedding):
-        dtype = "int64"
-    x = xp.zeros((1, *input_shape), dtype=dtype)
+    dtypes = _input_dtypes(model, str(parameters[0].dtype) if parameters else "float32")
+    arrays = []
+    for one, dtype in zip(given, dtypes, strict=False):
+        if is_sequence(one):
+            one = xp.zeros((batch, *(to_size(where, n, 0) for n in one)), dtype=dtype)
+        arrays.append(one)
+    try:
+        inspect.signature(model.forward).bind(*arrays)
+    except TypeError as error:
+        takes = ", ".join(inspect.signature(model.forward).parameters)
+        raise TypeError(
+            f"{where} is {shown(input_shape)}, of {len(arrays)} input{'s' * (len(arrays) != 1)}, but "
+            f"{type(model).__name__}.forward takes {takes}; for several give a tuple of shapes: {error}"
+        ) from None
+    return tuple(arrays)
+
+
+def _is_input(one: Any) -> bool:
+    """Whether it may be a shape, or is an array."""
+    return is_sequence(one) or is_array_type(type(one))
+
+
+def _is_int(n: Any) -> bool:
+    return not isinstance(n, bool) and hasattr(n, "__index__")
+
+
+def _input_dtypes(model: Layer, floating: str) -> Iterator[str]:
+    """What the inputs of `model` are, as far as its first layer says so."""
+    first = next((layer for _, layer in model.named_layers() if not layer.children()), model)
+    yield "int64" if isinstance(first, Embedding) else floating
+    yield "int64" if isinstance(first, _MaxUnpool) else floating
+    while True:
+        yield floating
+
+
+def first_array(value: Any) -> Any:
+    """The output, or the first of several; None if there is none."""
+    if isinstance(value, tuple | list | dict):
+        parts = value.values() if isinstance(value, dict) else value
+        return next((found for part in parts if (found := first_array(part)) is not None), None)
+    return value if hasattr(value, "shape") else None
+
+
+def _output_shapes(model: Layer, input_shape: Any) -> dict[int, tuple[int, ...]]:
+    """Run one image of zeros through `model` and note what each layer gives."""
+    whose = f"{type(model).__name__}.summary: input_shape"
+    inputs = example_inputs(whose, model, input_shape, 1)
+    layers = [layer for _, layer in model.named_layers()]
     shapes: dict[int, tuple[int, ...]] = {}
     modes = [layer.training for layer in layers]
+    own = [vars(layer).get("forward") for layer in layers]
 
     def watch(layer: Layer) -> None:
         forward = layer.forward
 
         def noting(*inputs: Any) -> Any:
             y = forward(*inputs)
-            shapes[id(layer)] = (y[0] if isinstance(y, tuple) else y).shape
+            found = first_array(y)
+            if found is not None:
+                shapes[id(layer)] = tuple(found.shape)
             return y
 
         layer.__dict__["forward"] = noting
@@ -71,11 +169,14 @@ def _output_shapes(model: Layer, input_shape: tuple[int, ...]) -> dict[int, tupl
         for layer in layers:
             layer.training = False
         with no_grad():
-            model(x)
+            model(*inputs)
     except ShapeError as error:
-        raise ShapeError(f"{whose}, that of one image, without the batch axis: {error}") from error
+        told = f"{whose} is {shown(input_shape)}, that of one image, without the batch axis"
+        raise ShapeError(f"{told}: {error}") from error
     finally:
-        for layer, mode in zip(layers, modes, strict=True):
+        for layer, mode, forward in zip(layers, modes, own, strict=True):
             layer.__dict__.pop("forward", None)
+            if forward is not None:
+                layer.__dict__["forward"] = forward
             layer.training = mode
     return shapes
