@@ -313,7 +313,7 @@ def test_frozen_parameters_are_passed_over(name, backend):
 
 # --- numbers -------------------------------------------------------------------------------------------
 
-NUMBERS = [np.uint8(2), np.float32(2), np.int64(2), np.float64(2), 2]
+NUMBERS = [np.uint8(2), np.float32(2), np.int64(2), np.float64(2), np.array(2), 2]
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda n: type(n).__name__)

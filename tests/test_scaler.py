@@ -145,6 +145,7 @@ def test_state_goes_from_one_to_another(backend):
     ("call", "error", "message"),
     [
         (lambda: xpconv.GradScaler(0.0), ValueError, "GradScaler: init_scale is 0.0"),
+        (lambda: xpconv.GradScaler(1e39), ValueError, "GradScaler: init_scale is 1e.39"),
         (lambda: xpconv.GradScaler(growth_factor=1), ValueError, "growth_factor 1 "),
         (lambda: xpconv.GradScaler(growth_interval=0), ValueError, "GradScaler: growth_interval"),
         (
@@ -157,3 +158,17 @@ def test_state_goes_from_one_to_another(backend):
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("grad", [np.inf, 0.0])
+def test_a_scale_stays_in_the_range_of_float32(grad, backend):
+    """After infinities for ever, and after good steps for ever; also where NumPy is to raise."""
+    (p,) = parameters([1.0], dtype="float32")
+    optimizer, scaler = xpconv.SGD([p], lr=1.0), xpconv.GradScaler(growth_interval=1)
+    with np.errstate(all="raise" if backend == "numpy" else "warn"):
+        for _ in range(200):
+            p.grad = xpconv.asarray(np.array([grad]), "float32")
+            scaler.step(optimizer)
+            scaler.update()
+    assert 1e-38 < float(scaler.scale) < 1e-30 if grad else 1e36 < float(scaler.scale) < 3.5e38
+    assert xpconv.asnumpy(p.data).tolist() == [1.0]

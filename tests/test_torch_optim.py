@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from oracle import covering, torch
+from torch_samples import _internal
 
 import xpconv
 
@@ -78,6 +79,34 @@ def test_optimizer(name, options):
         mine.step()
         other.step()
         assert_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", [*OPTIONS])
+def test_what_pytorchs_own_tests_take(name):
+    """Settings of PyTorch's tests are taken, with the same values, or refused, as there."""
+    _internal()
+    common = pytest.importorskip("torch.testing._internal.common_optimizers")
+    (info,) = (found for found in common.optim_db if found.optim_cls.__name__ == name)
+    for sample in info.optim_inputs_func(device="cpu"):
+        ours, theirs, rng = pair()
+        mine = getattr(xpconv, name)(ours, **sample.kwargs)
+        other = getattr(torch.optim, name)(theirs, **sample.kwargs)
+        for _ in range(10):
+            feed(ours, theirs, rng)
+            mine.step()
+            other.step()
+        assert_equal(ours, theirs, rtol=1e-7)
+    for sample in info.optim_error_inputs_func(device="cpu", dtype=torch.float32):
+        settings = {
+            k: v for k, v in sample.optimizer_error_input.kwargs.items() if not isinstance(v, torch.Tensor)
+        }
+        if (
+            settings
+            and sample.error_type is ValueError
+            and not any("Tensor" in str(v) for v in (settings, sample.error_regex))
+        ):
+            with pytest.raises(ValueError, match=f"^{name}: "):
+                getattr(xpconv, name)(pair()[0], **settings)
 
 
 SCHEDULES = {

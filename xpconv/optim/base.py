@@ -13,7 +13,7 @@ from ..geometry import to_bool, to_float
 from ..kernels import portable
 from ..kernels.graph import before_replay, capturing
 from ..layers.base import Parameter
-from .state import State
+from .state import State, plain_number
 
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 FLAGS = ("maximize", "amsgrad", "nesterov", "centered", "decoupled_weight_decay")
@@ -307,11 +307,11 @@ class Optimizer(State):
         name = type(self).__name__
         for key in ("lr", *self.not_negative):
             if key in group:
-                group[key] = to_float(f"{name}: {key}", group[key], 0)
+                group[key] = to_float(f"{name}: {key}", plain_number(group[key]), 0)
         for key in FLAGS:
             if key in group:
                 group[key] = to_bool(f"{name}: {key}", group[key])
-        betas = group.get("betas", (0, 0))
+        betas = plain_number(group.get("betas", (0, 0)))
         pair = isinstance(betas, Sequence) and len(betas) == 2
         if not pair or not all(isinstance(beta, Real) and 0 <= float(beta) < 1 for beta in betas):
             raise ValueError(f"{name}: betas is {betas!r}, expected two numbers from 0 to below 1")
@@ -345,7 +345,7 @@ class Optimizer(State):
 
     @lr.setter
     def lr(self, value: float) -> None:
-        rate = to_float(f"{type(self).__name__}: lr", value, 0)
+        rate = to_float(f"{type(self).__name__}: lr", plain_number(value), 0)
         for group in self.param_groups:
             group["lr"] = rate
 

@@ -12,6 +12,8 @@ from ..kernels.portable import underflow_ignored
 from ..layers.parameter import writable
 from .base import Optimizer
 
+LARGEST = 3.4e38  # of float32, which the scale is
+
 
 class GradScaler:
     """Dynamic loss scaling for training in float16, as `torch.amp.GradScaler` (Micikevicius et al., 2018).
@@ -100,13 +102,11 @@ class GradScaler:
         """Adapt the scale, after the steps of all optimizers."""
         xp = backend_of(self.scale).xp
         good = self._good + 1
-        fits = (
-            self.scale <= float(xp.finfo("float32").max) / self.growth_factor
-        )  # it does not become infinite
+        fits = self.scale <= LARGEST / self.growth_factor  # it does not become infinite
         factor = xp.where((good >= self.growth_interval) & fits, self.growth_factor, 1.0)
         factor = xp.where(self._found, self.backoff_factor, factor)
         with underflow_ignored(xp):
-            self.scale[...] = self.scale * factor
+            self.scale[...] = xp.maximum(self.scale * factor, float(xp.finfo("float32").tiny))
         self._good[...] = xp.where(self._found | (good >= self.growth_interval), 0, good)
         self._found[...] = False
         self._unscaled.clear()
@@ -175,9 +175,9 @@ def _checked(
         for name, value in ((first, scale), ("growth_factor", growth), ("backoff_factor", backoff))
     ]
     steps = to_int(f"{where}: growth_interval", interval, 1)
-    if not (numbers[0] > 0 and numbers[1] > 1 and 0 < numbers[2] < 1):
+    if not (0 < numbers[0] < LARGEST and numbers[1] > 1 and 0 < numbers[2] < 1):
         raise ValueError(
             f"{where}: {first} is {scale}, growth_factor {growth} and backoff_factor {backoff}, expected one "
-            "above 0, one above 1, and one between 0 and 1"
+            "above 0 that float32 has, one above 1, and one between 0 and 1"
         )
     return numbers[0], numbers[1], numbers[2], steps

@@ -234,11 +234,11 @@ class State(Flat):
                     f"{where}: group {i} has {unknown}, which {type(self).__name__} does not know; is the "
                     "state that of another optimizer?"
                 )
-            decoupled = bool(_plain(new.get("decoupled_weight_decay", False)))
+            decoupled = bool(plain_number(new.get("decoupled_weight_decay", False)))
             if decoupled and not self.torch_settings.get("decoupled_weight_decay", "own"):
                 raise StateDictError(f"{where}: group {i} is AdamW's (decoupled_weight_decay); make an AdamW")
             left_out = {"params", *(key for key in IGNORED if key not in self.defaults)}
-            settings = {key: _plain(value) for key, value in new.items() if key not in left_out}
+            settings = {key: plain_number(value) for key, value in new.items() if key not in left_out}
             checked = {**group, **settings}
             self._check(checked)
             del checked["params"]
@@ -307,10 +307,10 @@ class State(Flat):
             self._counters[...] = self._counts_on_device()
 
 
-def _plain(value: Any) -> Any:
-    """A setting as Python has it: of tensors and 0-d arrays, the number."""
+def plain_number(value: Any) -> Any:
+    """A setting as Python has it: of tensors and arrays with one element and no axes, the number."""
     if isinstance(value, tuple | list):
-        return tuple(_plain(v) for v in value)
+        return tuple(plain_number(v) for v in value)
     value = untorched(value)
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
