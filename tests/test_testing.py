@@ -24,6 +24,16 @@ def test_the_right_layer_passes():
     assert_layer_ok(Right, X, reference=linear, backends=["numpy", "double"])
 
 
+def test_a_layer_may_freeze_some_of_its_own():
+    class Half(Right):
+        def __init__(self):
+            super().__init__()
+            self.bias.requires_grad = False
+
+    assert_layer_ok(Half, X)
+    gradcheck(Half().to(dtype="float64"), X)
+
+
 class WrongForward(Right):
     def forward(self, x):
         return super().forward(x) + 1e-3

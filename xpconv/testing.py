@@ -17,7 +17,7 @@ import numpy as np
 from .backend import asarray, asnumpy, backend_of, is_floating, use_backend
 from .errors import BackwardError, DTypeError
 from .geometry import shown, to_bool, to_float, to_int
-from .layers import Layer, no_grad
+from .layers import Layer, Parameter, no_grad
 
 CONTRACT = "backward(grad_output, input_grad=False) must return None, and parameter gradients as ever"
 
@@ -97,7 +97,7 @@ def _gradcheck(
     g = rng.normal(size=y.shape)
     gradients = _by_input(layer.backward(asarray(g, y.dtype, backend=backend)), inputs)
     targets = {name: (inputs[i], asnumpy(gradient)) for name, (i, gradient) in gradients.items()}
-    for name, parameter in layer.named_parameters():
+    for name, parameter in _learning(layer):
         if parameter.grad is None:
             raise AssertionError(f"{type(layer).__name__}: backward gave {name} no gradient")
         targets[name] = (parameter.data, asnumpy(parameter.grad))
@@ -224,7 +224,7 @@ def _check(fresh: Callable[[str], Layer], x: tuple[np.ndarray, ...], seed: int) 
         for name, (i, gradient) in _by_input(dx, x).items():
             _equal(gradient.shape, x[i].shape, f"shape of the {_gradient_of(name)}")
             _equal(str(gradient.dtype), dtype, f"dtype of the {_gradient_of(name)}")
-        for name, parameter in layer.named_parameters():
+        for name, parameter in _learning(layer):
             if parameter.grad is None:
                 raise AssertionError(f"backward gave {name} no gradient")
             _equal(parameter.grad.shape, parameter.shape, f"shape of the gradient of {name}")
@@ -253,7 +253,7 @@ def _check(fresh: Callable[[str], Layer], x: tuple[np.ndarray, ...], seed: int) 
         raise AssertionError(f"{CONTRACT}, but it raised: {error}") from error
     if nothing is not None:
         raise AssertionError(f"{CONTRACT}, but it returned {type(nothing).__name__}")
-    for name, parameter in layer.named_parameters():
+    for name, parameter in _learning(layer):
         _close(asnumpy(parameter.grad), good.grads[name], 1e-12, f"gradient of {name} with input_grad=False")
     _refuses_backward(layer, asarray(g), "a second backward after one forward")
 
@@ -263,12 +263,12 @@ def _check(fresh: Callable[[str], Layer], x: tuple[np.ndarray, ...], seed: int) 
     y = layer(*_given(x))
     kept = asarray(g).copy()
     layer.backward(kept)
-    once = {name: asnumpy(p.grad).copy() for name, p in layer.named_parameters()}
+    once = {name: asnumpy(p.grad).copy() for name, p in _learning(layer)}
     y = layer(*_given(x))
     layer.backward(asarray(g).copy())
     _equal(np.array_equal(asnumpy(kept), g), True, "grad_output unchanged after a second backward")
     if np.array_equal(asnumpy(y), good.y):  # unless it drops other elements this time
-        for name, parameter in layer.named_parameters():
+        for name, parameter in _learning(layer):
             _close(asnumpy(parameter.grad), 2 * once[name], 1e-12, f"gradient of {name} after two backwards")
 
     layer = fresh("float64")
@@ -286,9 +286,9 @@ def _check_freezing(
     for kept in (0, 1, None):
         for input_grad in (True, False):
             layer = fresh()
-            for i, (_, parameter) in enumerate(layer.named_parameters()):
+            for i, (_, parameter) in enumerate(_learning(layer)):
                 parameter.requires_grad = i % 2 == kept
-            learning = {name: p for name, p in layer.named_parameters() if p.requires_grad}
+            learning = dict(_learning(layer))
             layer(*_given(x))
             dx = layer.backward(asarray(g), input_grad=input_grad)
             what = f"with only {', '.join(learning) or 'nothing'} learning"
@@ -330,9 +330,14 @@ def _gradient_of(name: str) -> str:
     return "input gradient" if name == "the input" else f"gradient of {name}"
 
 
+def _learning(layer: Layer) -> list[tuple[str, Parameter]]:
+    """The parameters that are not frozen, with their names."""
+    return [(name, p) for name, p in layer.named_parameters() if p.requires_grad]
+
+
 def _result(layer: Layer, x: tuple[np.ndarray, ...], y: Any, dx: Any) -> Result:
     inputs = {name: asnumpy(gradient).copy() for name, (_, gradient) in _by_input(dx, x).items()}
-    grads = {name: asnumpy(p.grad).copy() for name, p in layer.named_parameters()}
+    grads = {name: asnumpy(p.grad).copy() for name, p in _learning(layer)}
     return Result(asnumpy(y).copy(), inputs, grads)
 
 

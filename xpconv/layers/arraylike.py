@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, backend_of
+from ..errors import ShapeError
 
 ATTRIBUTES = (
     "T", "all", "any", "argmax", "argmin", "argpartition", "argsort", "astype", "choose", "clip", "compress",
@@ -34,8 +35,8 @@ def _operators(function: Binary, in_place: Binary) -> tuple[Binary, Binary, Bina
         return function(_plain(other), self.data)
 
     def assign(self: Any, other: Any) -> Any:
-        self._make_writable()
-        self.data = in_place(self.data, _plain(other))
+        value = _plain(other)
+        self._change(lambda data: in_place(data, value))
         return self
 
     return left, right, assign
@@ -43,6 +44,16 @@ def _operators(function: Binary, in_place: Binary) -> tuple[Binary, Binary, Bina
 
 def _left(function: Binary) -> Binary:
     return _operators(function, function)[0]
+
+
+def _multiply(data: Array, other: Any) -> None:
+    """`data @= other`, which CuPy has not."""
+    product = data @ other
+    if product.shape != data.shape:
+        raise ShapeError(
+            f"p @= other: the product has shape {product.shape}, expected {data.shape}, that of p"
+        )
+    data[...] = product
 
 
 class ArrayLike:
@@ -73,11 +84,15 @@ class ArrayLike:
         return self.data[_plain(index)]
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._make_writable()
-        self.data[_plain(index)] = _plain(value)
+        index, value = _plain(index), _plain(value)
+        self._change(lambda data: operator.setitem(data, index, value))
+
+    def _change(self, change: Callable[[Array], Any]) -> None:
+        """Let `change` write to `data`."""
+        change(self.data)
 
     def _make_writable(self) -> None:
-        """Before `data` is changed in place."""
+        """Before somebody else writes to `data`."""
 
     def __bool__(self) -> bool:
         kind = type(self).__name__
@@ -107,7 +122,7 @@ class ArrayLike:
     __floordiv__, __rfloordiv__, __ifloordiv__ = _operators(operator.floordiv, operator.ifloordiv)
     __mod__, __rmod__, __imod__ = _operators(operator.mod, operator.imod)
     __pow__, __rpow__, __ipow__ = _operators(operator.pow, operator.ipow)
-    __matmul__, __rmatmul__, __imatmul__ = _operators(operator.matmul, operator.matmul)
+    __matmul__, __rmatmul__, __imatmul__ = _operators(operator.matmul, _multiply)
     __divmod__, __rdivmod__, _ = _operators(divmod, divmod)
     __lt__, __le__, __gt__, __ge__ = map(_left, (operator.lt, operator.le, operator.gt, operator.ge))
     del _

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from math import prod
 from typing import Any, TypeGuard
 
@@ -131,7 +133,7 @@ class Parameter(ArrayLike):
         if type(grad) is not type(data) or grad.shape != data.shape or grad.dtype != data.dtype:
             grad = self._fitting(grad, "the gradient to accumulate")
         if total is None:
-            _set_grad(self, grad)
+            _set_grad(self, writable(grad))
         else:
             total += grad
 
@@ -157,9 +159,9 @@ class Parameter(ArrayLike):
     def _check_dtypes(self, grad: Any, data: Any, what: str) -> None:
         """A gradient has the dtype of its data, or float32 beside a narrower one."""
         if grad != data and not (data.itemsize == 2 and grad == "float32"):
+            way = f", or to train in another dtype layer.to(dtype='{grad}')" if is_floating(grad) else ""
             raise DTypeError(
-                f"{self._called()}: {what} is {grad}, but data {data}; use .astype('{data}'), or to train in "
-                f"another dtype layer.to(dtype='{grad}')"
+                f"{self._called()}: {what} is {grad}, but data {data}; use .astype('{data}'){way}"
             )
 
     def _check_data(self, data: Any) -> None:
@@ -202,21 +204,24 @@ class Parameter(ArrayLike):
             self.grad = writable(self.grad)
 
     def _write(self, value: Any) -> None:
-        """Put `value` into `data`; into a new array where that is read-only, as a fused model makes it.
+        """Put `value` into `data`."""
+        self._change(lambda data: operator.setitem(data, ..., value))
+
+    def _change(self, change: Callable[[Array], Any]) -> None:
+        """Let `change` write to `data`; to a new array where that is read-only, as a fused model makes it.
 
         Another thread may make it so while this one writes, and then has read some of the old values and some
         of the new: that it finds another array here makes it read again.
         """
         data = writable(self.data)
         try:
-            data[...] = value
+            change(data)
         except ValueError:
             if is_writable(data):
                 raise
-        if not is_writable(data):
             data = writable(data)
-            data[...] = value
-        self.data = data
+            change(data)
+        self.data = writable(data)
 
     def __repr__(self) -> str:
         owner = backend_of(self.data).name
