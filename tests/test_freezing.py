@@ -4,6 +4,8 @@ import copy
 import itertools
 import pickle
 
+import double
+import emulation
 import numpy as np
 import pytest
 from test_captured import LAYERS
@@ -198,6 +200,27 @@ def test_no_gradient_is_computed_for_what_is_frozen(name, monkeypatch):
         isinstance(part, m.layers.norm._BatchNorm) and part.training for _, part in layer.named_layers()
     )
     assert set(counts) <= ({"batch_norm_backward"} if batches else set())
+
+
+@pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
+@pytest.mark.parametrize("name", KINDS)
+def test_a_step_with_frozen_parameters_can_be_captured(name):
+    """On the double: nothing comes from the host, and nothing waits for the device."""
+    make, shape = KINDS[name]
+    with xpconv.use_backend("double"):
+        layer, x = make(), inputs(shape).astype("float32")
+        g = xpconv.get_xp(x).ones_like(layer(x))
+        layer.forget()
+        for kept in (0, 1, None):
+            for i, (_, parameter) in enumerate(layer.named_parameters()):
+                parameter.requires_grad = i % 2 == kept
+            for input_grad in (True, False):
+                for counts in (False, True):  # the first makes what stays
+                    with double.count_syncs() as counter:
+                        layer.zero_grad()
+                        layer(x)
+                        layer.backward(g, input_grad=input_grad)
+                    assert not counts or (counter.n, counter.copies) == (0, 0)
 
 
 def backwards_of(model, **options):
