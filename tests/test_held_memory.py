@@ -2,6 +2,9 @@
 
 import copy
 import gc
+import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 import weakref
@@ -235,3 +238,27 @@ def test_shapes_that_come_once_are_forgotten():
         if size % 100 == 0:
             xpconv.free_memory()
     assert len(model._plans._chain.programs) <= PLAN.MOST + 101
+
+
+@pytest.mark.skipif(memory._trim is None, reason="only glibc is asked to give freed memory back")
+def test_the_system_gets_it_back():
+    """After many sizes, whose memory lies in pieces between what is in use."""
+    text = """
+import gc, numpy, xpconv
+gc.disable()
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+model = xpconv.Sequential(*[xpconv.Conv2d(64, 64, 3, padding=1) for _ in range(4)]).fuse()
+start = resident()
+with xpconv.no_grad():
+    for i in range(30):
+        model(numpy.ones((1, 64, 16 + 5 * i % 80, 64), "float32"))
+full = resident()
+xpconv.free_memory()
+print(full - start, resident() - start)
+"""
+    env = {**os.environ, "XPCONV_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=env)
+    full, left = map(int, done.stdout.split())
+    assert full > 100e6
+    assert left < full / 3

@@ -262,6 +262,11 @@ def test_bad_shapes(shape, told):
         assert where in str(error.value) or "Bilinear.forward: x1" in str(error.value)
 
 
+def test_explain_of_no_layer():
+    with pytest.raises(TypeError, match="explain: model is 5, expected a layer"):
+        xpconv.explain(5, (3,))
+
+
 # --- in a notebook -------------------------------------------------------------------------------------
 
 

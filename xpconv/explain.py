@@ -10,7 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from .backend import Array, asnumpy
-from .geometry import to_int
+from .geometry import shown, to_int
 from .layers import Bilinear, Dense, Layer
 from .layers.conv import _Conv
 from .layers.conv_transpose import _ConvTranspose
@@ -50,12 +50,19 @@ def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
     Returns:
         text, which a notebook shows as a table.
 
+    Raises:
+        TypeError: `model` is no layer, `input_shape` no tuple of ints or of inputs, or the model takes more
+            or fewer.
+        ValueError: `batch` is below 1, or a size below 0.
+
     Example:
         >>> import xpconv
         >>> model = xpconv.Sequential(xpconv.Conv2d(1, 8, 3), xpconv.ReLU())
         >>> xpconv.explain(model, (1, 28, 28)).splitlines()[0].split()
         ['name', 'layer', 'output', 'algorithm', 'MFLOP', 'MB', 'moved', 'MB', 'kept', 'ms', 'share']
     """
+    if not isinstance(model, Layer):
+        raise TypeError(f"explain: model is {shown(model)}, expected a layer")
     costs = measure(model, input_shape, to_int("explain: batch", batch, 1))
     total = sum(cost.seconds for cost in costs) or 1.0
     rows = [("name", "layer", "output", "algorithm", "MFLOP", "MB moved", "MB kept", "ms", "share")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import sys
 import threading
 import weakref
 from bisect import bisect_left, insort
@@ -221,7 +222,16 @@ def free_memory() -> None:
             buffers.clear()
         _settle()
         _drop_unused()
+    if _trim is not None:
+        _trim(0)
 
+
+def _find_trim() -> Any:
+    """glibc's call that gives back freed memory between what is in use, which it would keep."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+
+_trim = _find_trim()
 
 if hasattr(os, "register_at_fork"):  # a fork while another thread holds the lock would leave it held
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
