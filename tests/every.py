@@ -171,7 +171,14 @@ MODELS = {
 
 def made_of_layers():
     """Public classes of layers that take layers, which `MODELS` has."""
-    return {"Concat", "Parallel", "Residual", "Sequential"}
+    return {
+        "Concat",
+        "Parallel",
+        "Residual",
+        "Sequential",
+        "ModuleDict",
+        "ModuleList",
+    }  # the last have no forward
 
 
 def all_layers():

@@ -224,7 +224,7 @@ def _find_owner(array: Array) -> Backend:
         if owner is None:
             raise BackendError(
                 f"expected an array of one of the backends {', '.join(_backends)}, got "
-                f"{kind.__module__}.{kind.__qualname__}; {_way_out(kind)}"
+                f"{kind.__module__}.{kind.__qualname__}; {way_out(kind)}"
             )
         _owner_of[kind] = owner
     return _owner_of[kind]
@@ -246,7 +246,7 @@ def _owner(kind: type) -> Backend | None:
     return owner if same else None
 
 
-def _way_out(kind: type) -> str:
+def way_out(kind: type) -> str:
     """What to do with an object of a type that is no backend's."""
     for known, hint in _HINTS.items():
         if issubclass(kind, known):
@@ -354,6 +354,8 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
     array: Array
     if isinstance(obj, target.array_type) and _owner(type(obj)) is target:
         array = plain(obj)
+        if array.dtype.kind == "O":
+            array = _converted(obj, array, dtype)
     elif _is_foreign_cuda(obj):
         if target.array_type is np.ndarray:
             kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
@@ -423,9 +425,9 @@ def asnumpy(obj: Any) -> np.ndarray:
         owner = _find_owner(obj)
     except BackendError:
         if _is_masked(type(obj)):
-            raise BackendError(f"got a masked array; {_way_out(type(obj))}") from None
+            raise BackendError(f"got a masked array; {way_out(type(obj))}") from None
         if hasattr(obj, "toarray"):
-            raise BackendError(f"got {_described(obj)}; {_way_out(type(obj))}") from None
+            raise BackendError(f"got {_described(obj)}; {way_out(type(obj))}") from None
         try:
             return np.asarray(obj)
         except TypeError as cause:  # a dtype that NumPy lacks, such as PyTorch's bfloat16

@@ -239,10 +239,10 @@ def xavier_normal_(parameter: Parameter, gain: float = 1.0, rng: RNG = None) -> 
 
 def _dtype(where: str, parameter: object) -> Any:
     """The dtype of `parameter`, if it is one that can be filled."""
-    data = getattr(parameter, "data", None)
+    data = getattr(parameter, "data", None)  # arrays have one, too: a buffer, or what a mask is put on
     try:
-        backend_of(data)
-    except BackendError:  # an array's own `data` is a buffer
+        backend_of(data if hasattr(parameter, "requires_grad") else None)
+    except BackendError:
         raise TypeError(
             f"{where}: parameter is {shown(parameter)}, expected a Parameter, such as layer.weight; an array "
             "becomes one by xpconv.Parameter(array)"

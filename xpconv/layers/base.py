@@ -10,8 +10,8 @@ from functools import partial
 from traceback import clear_frames
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
-from ..backend import Array, asarray, asnumpy, backend_of, get_xp, is_floating, plain, use_backend
-from ..errors import BackendError, LayerError, OutOfMemoryError, StateDictError
+from ..backend import Array, asarray, backend_of, get_xp, is_floating, plain, use_backend
+from ..errors import BackendError, DTypeError, LayerError, OutOfMemoryError, ShapeError, StateDictError
 from ..geometry import to_bool
 from .checks import Checks
 from .memory import at_door, called, is_inside, next_serial, out_and_in
@@ -525,12 +525,14 @@ class Layer(Checks):
         new = {}
         for key in [k for k in own if k in state]:
             old = own[key]
-            value = state[key]
-            value = value if hasattr(value, "shape") else asnumpy(value)
-            if tuple(value.shape) != old.shape:
+            try:
+                value = asarray(state[key], old.dtype, backend=backend_of(old).name)
+            except (BackendError, DTypeError, ShapeError) as error:  # such as a masked array
+                raise type(error)(f"{name}.load_state_dict: {key}: {error}") from None
+            if value.shape != old.shape:
                 problems.append(f"{key} has shape {tuple(value.shape)}, expected {old.shape}")
             else:
-                new[key] = asarray(value, old.dtype, backend=backend_of(old).name)
+                new[key] = value
         if problems:
             raise StateDictError(f"{name}.load_state_dict: " + "; ".join(problems))
         for prefix, layer in self._walk(""):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array, backend_of, byte_order_error, is_floating
+from ..backend import Array, Backend, backend_of, byte_order_error, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
 from .memory import Memory
 from .parameter import Parameter
@@ -19,12 +19,7 @@ class Checks(Memory):
         With `or_narrower` it may be float16 or bfloat16 where they are float32.
         """
         name = type(self).__name__
-        try:
-            owner = backend_of(x)
-        except BackendError as error:
-            raise BackendError(f"{name}.forward: x: {error}") from None
-        if not x.dtype.isnative:
-            raise byte_order_error(f"{name}.forward: x", x)
+        owner = self._owner(x)
         for parameter in parameters:
             if parameter is None:
                 continue
@@ -48,6 +43,17 @@ class Checks(Memory):
                 "with x.astype('float32') / 255"
             )
         return owner.xp
+
+    def _owner(self, x: Array, argument: str = "x") -> Backend:
+        """Check that `x` is an array, and return its backend."""
+        where = f"{type(self).__name__}.forward: {argument}"
+        try:
+            owner = backend_of(x)
+        except BackendError as error:
+            raise BackendError(f"{where}: {error}") from None
+        if not x.dtype.isnative:
+            raise byte_order_error(where, x)
+        return owner
 
     def _images(self, x: Array, axes: int, channels: int | None = None, why: str = "") -> tuple[Array, bool]:
         """Check rank and channels of images; return them batched, and whether they were."""

@@ -53,6 +53,8 @@ class Sequential(Listed):
             self._plans.drop()
         start = next_serial()
         steps = list(self._steps())
+        if not steps:
+            self._owner(x)
         for layer, clip in steps:
             if clip is None:
                 x = layer._pass(x)

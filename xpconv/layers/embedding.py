@@ -110,10 +110,7 @@ class Embedding(Layer):
     def _enter(self, x: Array, *parameters: Parameter | Array | None, or_narrower: bool = False) -> Any:
         """Check that `x` holds integers, on `weight`'s backend, and on the CPU their range; return `xp`."""
         name, size = type(self).__name__, self.num_embeddings
-        try:
-            owner, home = backend_of(x), backend_of(self.weight.data)
-        except BackendError as error:
-            raise BackendError(f"{name}.forward: x: {error}") from None
+        owner, home = self._owner(x), backend_of(self.weight.data)
         if owner is not home:
             raise BackendError(
                 f"{name}.forward: x is {owner.name} but its parameters are {home.name}; call "

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, TypeGuard
 
-from ..backend import Array, backend_of, get_xp, is_floating
+from ..backend import Array, backend_of, byte_order_error, get_xp, is_floating, plain
 from ..errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
 from ..geometry import shown, to_bool
 from .arraylike import ArrayLike
@@ -67,7 +67,7 @@ class Parameter(ArrayLike):
         self.requires_grad = requires_grad
         self._check_data(data)
         super().__setattr__("grad", None)
-        super().__setattr__("data", data)
+        super().__setattr__("data", plain(data))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "grad":
@@ -76,6 +76,7 @@ class Parameter(ArrayLike):
             return
         if name == "data" and value is not self.data:
             self._check_data(value)
+            value = plain(value)
             self._check_change(value)
         elif name == "requires_grad":
             value = to_bool(f"{self._called()}: requires_grad", value)
@@ -171,6 +172,8 @@ class Parameter(ArrayLike):
                 f"{self._called()}: data is {dtype}, expected a floating array, such as "
                 "array.astype('float32')"
             )
+        if not dtype.isnative:
+            raise byte_order_error(f"{self._called()}: data", data)
 
     def _check_change(self, data: Array) -> None:
         """Before `data` takes the place of the present array."""

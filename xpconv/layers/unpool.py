@@ -64,6 +64,7 @@ class _MaxUnpool(Layer):
             owner = backend_of(x, indices)
         except BackendError as error:
             raise BackendError(f"{name}.forward: x and indices: {error}") from None
+        self._owner(indices, "indices")
         if str(indices.dtype) != "int64":
             raise DTypeError(
                 f"{name}.forward: indices are {indices.dtype}, expected int64, as MaxPool{self.axes}d("

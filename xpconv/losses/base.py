@@ -6,7 +6,16 @@ import math
 from numbers import Real
 from typing import Any, ClassVar
 
-from ..backend import Array, asarray, backend_of, byte_order_error, ignore_underflow, is_floating, plain
+from ..backend import (
+    Array,
+    asarray,
+    backend_of,
+    byte_order_error,
+    ignore_underflow,
+    is_floating,
+    plain,
+    way_out,
+)
 from ..errors import BackendError, DTypeError, ShapeError
 from ..geometry import to_choice
 from ..kernels.portable import widened
@@ -108,15 +117,17 @@ class Loss(Memory):
             raise TypeError(
                 f"{name}: got {len(inputs)} arrays, expected {len(self.names)}: {', '.join(self.names)}"
             )
-        first = inputs[0]
-        try:
-            owner = backend_of(first)
-            others = [backend_of(array) for array in inputs[1:]]
-        except BackendError as error:
-            raise BackendError(f"{name}: {error}") from None
+        owners = []
         for argument, array in zip(self.names, inputs, strict=True):
+            try:
+                owners.append(backend_of(array))
+            except BackendError as error:
+                raise BackendError(f"{name}: {argument}: {error}") from None
+            if array.dtype.kind in "OSUMm":
+                raise DTypeError(f"{name}: {argument} is {array.dtype}, expected numbers")
             if not array.dtype.isnative:
                 raise byte_order_error(f"{name}: {argument}", array)
+        first, (owner, *others) = inputs[0], owners
         for argument, other in zip(self.names[1:], others, strict=True):
             if owner is not other:
                 raise BackendError(
@@ -185,10 +196,8 @@ class Loss(Memory):
             backend_of(weight)
         except BackendError:
             kind = type(weight)
-            raise TypeError(
-                f"{where} is a {kind.__module__}.{kind.__qualname__}, expected an array or None; use "
-                "xpconv.asarray"
-            ) from None
+            known = f"{kind.__module__}.{kind.__qualname__}"
+            raise BackendError(f"{where} is a {known}, expected an array or None; {way_out(kind)}") from None
         if not (is_floating(weight.dtype) or weight.dtype.kind in "iub"):
             raise TypeError(f"{where} is {weight.dtype}, expected numbers: an array or None")
         return weight

@@ -69,8 +69,8 @@ def max_unpool(xp: Any, x: Array, indices: Array, size: tuple[int, ...]) -> Arra
 
 def max_unpool_backward(xp: Any, grad: Array, indices: Array) -> Array:
     """What each `x` was copied to comes back: `dx[n, c, p] = grad[n, c].flat[indices[n, c, p]]`."""
-    planes = grad.reshape(*grad.shape[:2], -1)
-    flat = xp.clip(indices, 0, planes.shape[2] - 1).reshape(*indices.shape[:2], -1)
+    planes = grad.reshape(*grad.shape[:2], prod(grad.shape[2:]))
+    flat = xp.clip(indices, 0, planes.shape[2] - 1).reshape(*indices.shape[:2], prod(indices.shape[2:]))
     return xp.take_along_axis(planes, flat, axis=2).reshape(indices.shape)
 
 

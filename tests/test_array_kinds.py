@@ -1,0 +1,266 @@
+"""Which kinds of arrays the library takes, and what it says of others: every public layer and loss."""
+
+import re
+
+import every
+import numpy as np
+import pytest
+
+import xpconv
+
+LAYERS = every.all_layers()
+LOSSES = {
+    name: (lambda name=name, options=options: getattr(xpconv, name)(**options), inputs)
+    for name, (options, inputs) in every.LOSSES.items()
+}
+ALL = LAYERS | LOSSES
+
+
+class Plain(np.ndarray):
+    """A subclass with nothing of its own."""
+
+
+class Matrix(np.matrix):
+    """A subclass of another arithmetic."""
+
+
+class Units(np.ndarray):
+    """A subclass whose arithmetic is its own, as arrays with units have it."""
+
+    def __array_ufunc__(self, *args, **kwargs):
+        raise TypeError("metres are no seconds")
+
+
+def memmap(x, folder):
+    out = np.memmap(folder / str(len(list(folder.iterdir()))), dtype=x.dtype, mode="w+", shape=x.shape)
+    out[...] = x
+    return out
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def gapped(x):
+    wide = np.zeros((*x.shape, 2), x.dtype)
+    wide[..., 0] = x
+    return wide[..., 0]
+
+
+TAKEN = {
+    "memmap": memmap,
+    "plain subclass": lambda x, _: x.view(Plain),
+    "recarray": lambda x, _: x.view(np.recarray),
+    "Fortran order": lambda x, _: np.asfortranarray(x),
+    "negative strides": lambda x, _: np.flip(np.flip(x).copy()),
+    "read-only": lambda x, _: read_only(x),
+    "gaps": lambda x, _: gapped(x),
+    "channels last": lambda x, _: np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1) if x.ndim > 1 else x,
+    "unaligned": lambda x, _: np.frombuffer(b"\0" + x.tobytes(), x.dtype, offset=1).reshape(x.shape),
+}
+
+
+def arrays(value):
+    return [a for a in (value if isinstance(value, tuple) else (value,)) if a is not None]
+
+
+def results(make, inputs, of_kind=np.copy):
+    xpconv.manual_seed(0)
+    layer = make()
+    y = layer(*inputs)
+    first = arrays(y)[0]
+    g = np.random.default_rng(0).normal(size=first.shape).astype(first.dtype)
+    given = g if first.ndim == 0 else of_kind(g)
+    dx = layer.backward(given)
+    np.testing.assert_array_equal(given, g)
+    grads = [p.grad for p in getattr(layer, "parameters", list)()]
+    dx = [np.asarray(a) for a in arrays(dx)]  # of grad_output's type where it is a view of it, or 1 · it
+    return arrays(y) + dx + grads
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+@pytest.mark.parametrize("key", ALL)
+def test_is_taken(key, kind, tmp_path):
+    make, inputs = ALL[key]
+    expected = results(make, inputs)
+    given = [TAKEN[kind](x, tmp_path) for x in inputs]
+    got = results(make, given, lambda g: TAKEN[kind](g, tmp_path))
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        assert isinstance(a, np.generic) or type(a) is np.ndarray
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+    for x, original in zip(given, inputs, strict=True):
+        np.testing.assert_array_equal(x, original)  # and is left alone
+
+
+REFUSED = {
+    "matrix": (lambda x: x.view(np.matrix), "asarray"),
+    "subclass of matrix": (lambda x: x.view(Matrix), "asarray"),
+    "masked": (lambda x: np.ma.masked_array(x, x > 0), "filled"),
+    "units": (lambda x: x.view(Units), "asarray"),
+    "list": (lambda x: x.tolist(), "asarray"),
+    "byte-swapped": (lambda x: x.astype(x.dtype.newbyteorder()), "astype"),
+    "objects": (lambda x: x.astype(object), "expected (floating|int|numbers)"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("key", ALL)
+def test_is_refused(key, kind):
+    """Each input alone, with what to do; nothing is kept."""
+    make, inputs = ALL[key]
+    other, way_out = REFUSED[kind]
+    if (key, kind) == ("Sequential()", "objects"):
+        return  # nothing is done to them
+    for i, x in enumerate(inputs[:2] if key == "CTCLoss" else inputs):  # its lengths are whatever has numbers
+        if "matrix" in kind and x.ndim != 2:
+            continue
+        given = [*inputs]
+        given[i] = other(x)
+        layer = make()
+        with pytest.raises(TypeError, match=way_out) as caught:
+            layer(*given)
+        assert isinstance(caught.value, xpconv.errors.BackendError | xpconv.errors.DTypeError)
+        assert not layer._stack()
+
+
+MATRIX = every.f(3, 4)
+
+
+def loaded(array):
+    xpconv.Dense(4, 3).load_state_dict({"weight": array, "bias": np.zeros(3)})
+
+
+def set_data(array):
+    xpconv.Dense(4, 3).weight.data = array
+
+
+def set_grad(array):
+    xpconv.Dense(4, 3).weight.grad = array
+
+
+def backward(layer, array):
+    layer(*[MATRIX] * len(getattr(layer, "names", "x")))
+    layer.backward(array)
+
+
+# Where arrays come in that are no inputs of layers and losses.
+DOORS = {
+    "get_xp": xpconv.get_xp,
+    "get_xp of two": lambda a: xpconv.get_xp(MATRIX, a),
+    "Parameter": xpconv.Parameter,
+    "Parameter.data": set_data,
+    "Parameter.grad": set_grad,
+    "Parameter.accumulate": lambda a: xpconv.Dense(4, 3).weight.accumulate(a),
+    "Layer.backward": lambda a: backward(xpconv.ReLU(), a),
+    "Loss.backward": lambda a: backward(xpconv.MSELoss(reduction="none"), a),
+    "weight of a loss": lambda a: xpconv.BCELoss(weight=a),
+    "data.batches x": lambda a: xpconv.data.batches(a, MATRIX, 2),
+    "data.batches y": lambda a: xpconv.data.batches(MATRIX, a, 2),
+    "capture": lambda a: xpconv.cuda.capture(lambda x: x, a),
+    "init": xpconv.init.normal_,
+}
+CONVERTING = {"asarray": xpconv.asarray, "asnumpy": xpconv.asnumpy, "load_state_dict": loaded}
+
+
+def sparse(x):
+    return pytest.importorskip("scipy.sparse").csr_array(x)
+
+
+@pytest.mark.parametrize("kind", ["matrix", "subclass of matrix", "masked", "units", "sparse"])
+@pytest.mark.parametrize("where", [*DOORS, *CONVERTING])
+def test_other_doors(where, kind):
+    other, way_out = REFUSED.get(kind) or (sparse, "toarray")
+    array = other(MATRIX)
+    if where in CONVERTING and kind not in ("masked", "sparse"):
+        CONVERTING[where](array)  # this is the way out
+    else:
+        with pytest.raises(TypeError, match="Parameter" if where == "init" else way_out):
+            (DOORS | CONVERTING)[where](array)
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_asarray_and_parameters_are_plain(kind, tmp_path):
+    given = TAKEN[kind](MATRIX, tmp_path)
+    layer = xpconv.Dense(4, 3, bias=False)
+    for make in (xpconv.asarray, xpconv.asnumpy, lambda a: xpconv.Parameter(a).data):
+        assert type(make(given)) is np.ndarray
+        np.testing.assert_array_equal(make(given), MATRIX)
+        assert np.shares_memory(make(given), given)
+    layer.weight.data = given
+    assert type(layer.weight.data) is np.ndarray
+    assert type(layer(every.VECTOR)) is np.ndarray
+    np.testing.assert_allclose(layer.backward(every.X[:3, :3]), every.X[:3, :3] @ MATRIX, rtol=1e-5)
+
+
+def test_asarray_takes_what_it_can_convert():
+    assert type(xpconv.asarray(MATRIX.view(np.matrix))) is np.ndarray
+    swapped = xpconv.asarray(MATRIX.astype(MATRIX.dtype.newbyteorder()))
+    assert swapped.dtype == "float32"
+    np.testing.assert_array_equal(swapped, MATRIX)
+    np.testing.assert_array_equal(xpconv.asarray(MATRIX.astype(object), "float32"), MATRIX)
+    for given in (MATRIX.astype(object), None, [1, None], {1: 2}):
+        with pytest.raises(TypeError, match=r"asarray: .* Python objects, expected numbers"):
+            xpconv.asarray(given)
+    with pytest.raises(TypeError, match="Python objects, expected numbers"):
+        xpconv.asarray([1, "a", None], "float32")
+    with pytest.raises(ValueError, match="list cannot become a NumPy array"):
+        xpconv.asarray([[1], [1, 2]])
+    with pytest.raises(TypeError, match=r"Dense.load_state_dict: weight: got a masked array.*filled"):
+        loaded(np.ma.masked_array(MATRIX))
+    with pytest.raises(TypeError, match=r"Parameter: data is >f4|Parameter: data is <f4"):
+        xpconv.Parameter(MATRIX.astype(MATRIX.dtype.newbyteorder()))
+
+
+def of_rank_0(x):
+    return np.asarray(x.reshape(-1)[0])
+
+
+@pytest.mark.parametrize("form", [of_rank_0, lambda x: x.reshape(-1)[0]], ids=["0-d", "scalar"])
+@pytest.mark.parametrize("key", ALL)
+def test_rank_0(key, form):
+    """As one element of an array, or refused."""
+    make, inputs = ALL[key]
+    xpconv.manual_seed(0)
+    layer = make()
+    y, said = None, ""
+    try:
+        y = layer(*map(form, inputs))
+    except (ValueError, TypeError) as error:
+        said = str(error)
+    if y is None:
+        assert re.match(r"\w+(\.forward)?: ", said)  # names the layer
+        assert not layer._stack()
+        return
+    dx = layer.backward(np.ones(y.shape, y.dtype))
+    if isinstance(layer, xpconv.Embedding) or key.startswith(("Softmax", "LogSoftmax", "Softmin")):
+        return  # one index; an axis of one element
+    xpconv.manual_seed(0)
+    layer = make()
+    expected = layer(*(x.reshape(-1)[:1] for x in inputs))
+    gradients = layer.backward(np.ones(expected.shape, y.dtype))
+    for a, b in zip(arrays(y) + arrays(dx), arrays(expected) + arrays(gradients), strict=True):
+        assert a.shape == ()
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b.reshape(-1)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("key", LAYERS)
+def test_empty_batch(key, backend):
+    """Gives an empty output, an empty gradient, and 0 for what the parameters learn of it; or is refused."""
+    make, inputs = LAYERS[key]
+    layer = make()
+    given = [xpconv.asarray(x[:0]) for x in inputs]
+    if inputs[0].shape[0] == 4:  # no batch, but channels, or features
+        with pytest.raises(xpconv.errors.ShapeError, match=r"expected|only the batch may be empty"):
+            layer(*given)
+        return
+    y = arrays(layer(*given))
+    assert all(a.shape[0] == 0 for a in y)
+    dx = arrays(layer.backward(y[0]))
+    assert [a.shape for a in dx] == [x.shape for x in given if x.dtype.kind == "f"]
+    for parameter in layer.parameters():
+        assert not xpconv.asnumpy(parameter.grad).any()
