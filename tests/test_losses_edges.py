@@ -533,3 +533,12 @@ def test_copies_go_on(name, backend):
     for other in (copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion))):  # noqa: S301
         assert float(other(*here)) == expected
         other.backward()
+
+
+@pytest.mark.parametrize("name", ["MSELoss", "BCEWithLogitsLoss", "KLDivLoss", "DiceLoss", "L1Loss"])
+def test_float16_does_not_mix(name, backend):
+    x = xpconv.asarray(UNIT[..., None].astype("float16"))
+    with pytest.raises(
+        DTypeError, match=f"{name}: target is float32 but input is float16; use target.astype"
+    ):
+        getattr(xpconv, name)()(x, x.astype("float32"))

@@ -480,9 +480,10 @@ def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype
     valid = ((target >= 0) & (target < classes)) | ~counted
     shape = [1] * (target.ndim + 1)
     shape[axis] = classes
-    rows = xp.expand_dims(target, axis) == xp.arange(classes).reshape(shape)
-    rows = (rows & xp.expand_dims(counted, axis)).astype(dtype)
-    return xp.where(xp.expand_dims(valid, axis), rows, xp.nan), counted
+    one = (*target.shape[:axis], 1, *target.shape[axis:])  # as expand_dims does, which takes longer
+    rows = target.reshape(one) == xp.arange(classes).reshape(shape)
+    rows = (rows & counted.reshape(one)).astype(dtype)
+    return xp.where(valid.reshape(one), rows, xp.nan), counted
 
 
 def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array, Array]:

@@ -67,9 +67,9 @@ class Loss(Memory):
 
     def _reduced(self, *inputs: Array) -> Array:
         xp = self._enter(*inputs)
-        dtype = inputs[0].dtype
-        alike = all(x.dtype == dtype or not is_floating(x.dtype) for x in inputs)  # else there is an error
-        wide = [widened(x) if alike and is_floating(x.dtype) else x for x in inputs]
+        dtype, wide = inputs[0].dtype, inputs
+        if dtype.itemsize == 2 and all(x.dtype == dtype or not is_floating(x.dtype) for x in inputs):
+            wide = tuple([widened(x) if x.dtype == dtype else x for x in inputs])  # else there is an error
         with ignore_underflow(xp):
             loss, count, saved = self._forward(xp, *wide)
             if self.reduction == "none":

@@ -12,7 +12,25 @@ from ..geometry import to_bool, to_float
 from .base import Elementwise, Loss, summed_to
 
 
-class MSELoss(Elementwise):
+class _Distance(Loss):
+    """Losses of the difference `d = x - t`: `_loss`, and its derivative `_slope`. Backward needs d alone."""
+
+    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
+        input, target = self._paired(xp, input, target)
+        d = input - target
+        return self._loss(xp, d), d.size, (d,)
+
+    def _backward(self, xp: Any, scale: Any, d: Array) -> Array:
+        return self._slope(xp, d) * scale
+
+    def _loss(self, xp: Any, d: Array) -> Array:
+        raise TypeError(f"{type(self).__name__} defines no _loss(xp, d)")
+
+    def _slope(self, xp: Any, d: Array) -> Array:
+        raise TypeError(f"{type(self).__name__} defines no _slope(xp, d)")
+
+
+class MSELoss(_Distance):
     """Squared error `(x - t)²`, any shape, as `torch.nn.MSELoss`.
 
     Args:
@@ -32,14 +50,14 @@ class MSELoss(Elementwise):
 
     integers = "iub"
 
-    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
-        return (x - t) ** 2
+    def _loss(self, xp: Any, d: Array) -> Array:
+        return d * d
 
-    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
-        return 2 * (x - t)
+    def _slope(self, xp: Any, d: Array) -> Array:
+        return 2 * d
 
 
-class L1Loss(Elementwise):
+class L1Loss(_Distance):
     """Absolute error `|x - t|`, any shape, as `torch.nn.L1Loss`; the gradient at 0 is 0.
 
     Args:
@@ -56,14 +74,14 @@ class L1Loss(Elementwise):
 
     integers = "iu"
 
-    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
-        return xp.abs(x - t)
+    def _loss(self, xp: Any, d: Array) -> Array:
+        return xp.abs(d)
 
-    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
-        return xp.sign(x - t)
+    def _slope(self, xp: Any, d: Array) -> Array:
+        return xp.sign(d)
 
 
-class SmoothL1Loss(Elementwise):
+class SmoothL1Loss(_Distance):
     """Squared near 0, absolute beyond `beta`, any shape, as `torch.nn.SmoothL1Loss` (Girshick, 2015).
 
         d = |x - t|:    d² / (2 beta) if d < beta, else d - beta/2
@@ -87,16 +105,15 @@ class SmoothL1Loss(Elementwise):
         super().__init__(reduction)
         self.beta = to_float("SmoothL1Loss: beta", beta, 0)
 
-    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
-        d = xp.abs(x - t)
+    def _loss(self, xp: Any, d: Array) -> Array:
+        d = xp.abs(d)
         return xp.where(d < self.beta, d * d * (0.5 / (self.beta or 1)), d - 0.5 * self.beta)
 
-    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
-        d = x - t
+    def _slope(self, xp: Any, d: Array) -> Array:
         return xp.where(xp.abs(d) < self.beta, d / (self.beta or 1), xp.sign(d))
 
 
-class HuberLoss(Elementwise):
+class HuberLoss(_Distance):
     """Squared near 0, absolute beyond `delta`, any shape, as `torch.nn.HuberLoss` (Huber, 1964).
 
         d = |x - t|:    d²/2 if d < delta, else delta · (d - delta/2)
@@ -120,12 +137,12 @@ class HuberLoss(Elementwise):
         if not self.delta > 0:
             raise ValueError(f"HuberLoss: delta is {delta}, expected above 0")
 
-    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
-        d = xp.abs(x - t)
+    def _loss(self, xp: Any, d: Array) -> Array:
+        d = xp.abs(d)
         return xp.where(d < self.delta, 0.5 * d * d, self.delta * (d - 0.5 * self.delta))
 
-    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
-        return xp.minimum(xp.maximum(x - t, -self.delta), self.delta)
+    def _slope(self, xp: Any, d: Array) -> Array:
+        return xp.minimum(xp.maximum(d, -self.delta), self.delta)
 
 
 class PoissonNLLLoss(Elementwise):
