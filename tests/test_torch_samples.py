@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch_samples
 from oracle import nn, torch
-from torch_samples import arrays, close, copies, samples
+from torch_samples import arrays, close, copies, error_samples, samples
 
 import xpconv
 
@@ -56,6 +56,26 @@ def test_samples_of_losses(name, backend):
                     behind_softmax(g, tensor) for g in (torch.from_numpy(xpconv.asnumpy(ours)), theirs)
                 )
             close(ours, theirs, f"gradient of {what}")
+
+
+# What PyTorch refuses and we take, on purpose: integer rows that are one-hot, all zeros among what is not.
+TAKEN = ("Expected floating point type for target with class probabilities",)
+
+
+def test_what_pytorch_wants_refused(backend):
+    """Only library errors, naming the loss; on a device, whose values are not looked at, NaN does as well."""
+    count = 0
+    for name in LOSSES:
+        for sample, pattern in error_samples(name):
+            args, kwargs = sample.constructor
+            inputs = arrays(sample.forward[0])
+            if pattern in TAKEN and backend != "numpy":
+                assert np.isnan(float(getattr(xpconv, name)(*arrays(args), **arrays(kwargs))(*inputs)))
+                continue
+            with pytest.raises((TypeError, ValueError), match=r"^\w*(Loss|Entropy\w*): "):
+                getattr(xpconv, name)(*arrays(args), **arrays(kwargs))(*inputs)
+            count += 1
+    assert count > 5
 
 
 WITHOUT = {  # PyTorch's tests have none of these

@@ -119,6 +119,25 @@ def _criterion_sample(test, name, reduction, dtype):
     return Sample(name, f"no_batch_dim_{reduction}", ((), {"reduction": reduction}), (tuple(inputs), {}))
 
 
+def error_samples(name, dtype="float64"):
+    """Calls that PyTorch's tests want refused, each with the pattern of PyTorch's error."""
+    common_modules, _ = _internal()
+    found = []
+    for info in common_modules.module_db:
+        if info.module_cls is getattr(torch.nn, name) and info.module_error_inputs_func is not None:
+            drawn = info.module_error_inputs_func(
+                info, "cpu", getattr(torch, dtype), requires_grad=False, training=True
+            )
+            for error in drawn:
+                made, given = (
+                    error.module_error_input.constructor_input,
+                    error.module_error_input.forward_input,
+                )
+                inputs = ((), {}) if given is None else (given.args, given.kwargs)
+                found.append((Sample(name, "error", (made.args, made.kwargs), inputs), error.error_regex))
+    return found
+
+
 def names(package=xpconv):
     """The names of PyTorch's modules with samples that `package` has too."""
     common_modules, common_nn = _internal()

@@ -44,10 +44,11 @@ class MultiLabelMarginLoss(Loss):
             )
         if target.dtype.kind not in "iu":
             raise DTypeError(f"{name}: target is {target.dtype}, expected integer class indices, ended by -1")
+        target = target.astype("int64", copy=False)
         valid = ((target >= -1) & (target < classes)).all(axis=-1)
         if backend_of(input).name == "numpy" and not valid.all():
             raise ValueError(f"{name}: target holds a class outside -1 to {classes - 1} (C = {classes})")
-        loss, slope = pairwise_hinge(xp, input, listed(xp, target.astype("int64", copy=False), classes))
+        loss, slope = pairwise_hinge(xp, input, listed(xp, target, classes))
         loss = xp.where(valid, loss / classes, math.nan).astype(input.dtype)
         slope = xp.where(valid[:, None], slope / classes, math.nan).astype(input.dtype)
         return loss.reshape(shape[:-1]), loss.size, (slope.reshape(shape),)
