@@ -334,3 +334,12 @@ def test_as_arguments_of_joblibs_workers():
     for job in jobs:
         for a, b in zip(job, expected, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_every_optimizer_is_here():
+    kinds = {
+        n
+        for n in xpconv.__all__
+        if isinstance(o := getattr(xpconv, n), type) and issubclass(o, xpconv.Optimizer)
+    }
+    assert kinds - {"Optimizer"} == set(OPTIMIZERS)
