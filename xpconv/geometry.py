@@ -36,6 +36,13 @@ class Window(NamedTuple):
         """Every tap of the kernel, in row-major order: `y[tap.out]` sees `x[tap.into]` through it."""
         return _taps(self, tuple(spatial), tuple(output))
 
+    def overlaps(self) -> int:
+        """How many windows may see the same position."""
+        most = 1
+        for k, s in zip(self.kernel, self.stride, strict=True):
+            most *= -(-k // s)
+        return most
+
     def counts(
         self, spatial: Sequence[int], output: Sequence[int], include_pad: bool
     ) -> list[tuple[int, ...]]:

@@ -15,15 +15,12 @@ from typing import Any
 from ..backend import Array
 from ..geometry import Window
 from ..random import Source
+from .sums import piece, product, total
+from .sums import widened as widened
 
 COLUMN_BYTES = 4 << 20  # of the column buffer: as many images a block as fit, at least one
 ALL = (slice(None),)
 Bounds = tuple[float, float | None] | None  # of `clip`
-
-
-def widened(x: Array) -> Array:
-    """`x`, in float32 if its floats have two bytes: sums of those overflow, and lose digits."""
-    return x.astype("float32") if x.dtype.itemsize == 2 else x
 
 
 def channels_last(xp: Any, x: Array, window: Window) -> Array:
@@ -189,7 +186,7 @@ def _depthwise_weight_grad(
     x, w, grad = _split_groups(xp, x, dw, grad)
     axes = tuple(range(x.ndim - 2))
     for tap in window.taps(x.shape[1:-2], grad.shape[1:-2]):
-        w[tap.offset] = (x[ALL + tap.into] * grad[ALL + tap.out]).sum(axis=axes)
+        w[tap.offset] = total(x[ALL + tap.into] * grad[ALL + tap.out], axes)
     return dw
 
 
@@ -199,8 +196,8 @@ def _depthwise_input_grad(
     dx = empty_images(xp, x_shape, grad.dtype, zero=True)
     part, w, grad = _split_groups(xp, dx, weight, grad)
     for tap in window.taps(x_shape[2:], grad.shape[1:-2]):
-        product = grad[ALL + tap.out] * w[tap.offset]
-        part[ALL + tap.into] += product.sum(axis=-1, keepdims=True)
+        by_group = grad[ALL + tap.out] * w[tap.offset]
+        part[ALL + tap.into] += by_group.sum(axis=-1, keepdims=True)
     return dx
 
 
@@ -302,12 +299,8 @@ def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: 
 
 
 def channel_sum(xp: Any, x: Array) -> Array:
-    """Sums over all but the channels.
-
-    In two stages, as NumPy adds channels-last memory one by one: rounding grows with the pixels of an image,
-    not with those of all.
-    """
-    return widened(x).sum(axis=tuple(range(2, x.ndim))).sum(axis=0, dtype="float64")
+    """Sums over all but the channels."""
+    return total(x, (0, *range(2, x.ndim))).astype("float64", copy=False)
 
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
@@ -448,7 +441,8 @@ def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """`a @ b` of two matrices."""
-    return a @ b
+    most = piece(a, b)
+    return product(xp, a, b, most) if most else a @ b
 
 
 def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Array:

@@ -14,6 +14,7 @@ from ..errors import ShapeError
 from ..geometry import to_float, to_size
 from ..ops import activation as ops
 from ..ops.conv import Bounds, channel_sum, channelwise
+from ..ops.norm import sum_over
 from .base import Layer, arguments, new_parameter
 from .pointwise import InPlace, Pointwise
 
@@ -116,8 +117,10 @@ class PReLU(Layer):
         xp, x = self.recall(grad_output)
         if self.weight.requires_grad:
             slopes = ops.leaky_relu_backward_slope(xp, grad_output, x)
-            total = channel_sum(xp, slopes) if self.num_parameters > 1 else slopes.sum().reshape(1)
-            self.weight.accumulate(total)
+            if self.num_parameters > 1:
+                self.weight.accumulate(channel_sum(xp, slopes))
+            else:
+                self.weight.accumulate(sum_over(slopes, tuple(range(x.ndim))).reshape(1))
         return ops.leaky_relu_backward(xp, grad_output, x, self._slope(x)) if input_grad else None
 
     def _slope(self, x: Array) -> Array:

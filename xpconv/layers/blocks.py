@@ -99,7 +99,7 @@ class SqueezeExcitation(Layer):
         path = [(layer, None) for layer in self._path()]
         ds: Array = None  # nobody needs it where nothing learns
         if input_grad or self._learns():
-            ds = (grad_output * x).sum(axis=-1, keepdims=True).sum(axis=-2, keepdims=True)
+            ds = ops.sum_over(grad_output * x, (-2, -1), keepdims=True)
         grad = self._back_through(path, start, ds, input_grad)
         if grad is None:
             return None

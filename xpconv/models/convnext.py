@@ -16,6 +16,7 @@ from ..layers import (
     Sequential,
 )
 from ..layers.base import new_parameter
+from ..ops.norm import sum_over
 from ._common import Block, zero_biases
 
 
@@ -48,7 +49,8 @@ class _LayerScale(Layer):
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         (x,) = self.recall(grad_output)
         if self.layer_scale.requires_grad:
-            self.layer_scale.accumulate((grad_output * x).sum(axis=(2, 3), keepdims=True).sum(axis=0))
+            slope = sum_over(grad_output * x, (0, 2, 3))
+            self.layer_scale.accumulate(slope.reshape(self.layer_scale.shape))
         return grad_output * self.layer_scale.data if input_grad else None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backend import Array
 from ..geometry import Window
+from ..kernels.sums import widened_for
 
 
 def unfold(xp: Any, x: Array, window: Window) -> Array:
@@ -36,8 +37,9 @@ def fold(xp: Any, cols: Array, size: tuple[int, ...], window: Window) -> Array:
     n, c = cols.shape[0], cols.shape[1] // prod(window.kernel)
     output = window.output_shape(size)
     cols = cols.reshape(n, c, *window.kernel, *output)
-    y = xp.zeros((n, c, *size), dtype=cols.dtype)
+    wide = widened_for(cols, window.overlaps())
+    y = xp.zeros((n, c, *size), dtype=wide.dtype)
     every = (slice(None), slice(None))
     for tap in window.taps(size, output):
-        y[every + tap.into] += cols[every + tap.offset + tap.out]
-    return y
+        y[every + tap.into] += wide[every + tap.offset + tap.out]
+    return y.astype(cols.dtype, copy=False)

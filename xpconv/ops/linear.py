@@ -7,7 +7,7 @@ from typing import Any
 from .. import kernels
 from ..backend import Array
 from ..kernels.portable import Bounds
-from .norm import sum_over
+from .conv import channel_sum
 
 
 def linear(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
@@ -31,7 +31,7 @@ def linear_backward_weight(xp: Any, grad: Array, x: Array) -> Array:
 
 def linear_backward_bias(xp: Any, grad: Array) -> Array:
     """`dbias[k] = Σ_… grad[…, k]`."""
-    return sum_over(rows(grad), (0,))
+    return channel_sum(xp, rows(grad))
 
 
 def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:

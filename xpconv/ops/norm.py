@@ -8,6 +8,8 @@ from typing import Any
 from .. import kernels
 from ..backend import Array
 from ..kernels.portable import Bounds, widened
+from ..kernels.sums import sum_over as sum_over
+from ..kernels.sums import total, widened_for
 
 
 def batch_norm(
@@ -132,19 +134,9 @@ def normalize_backward(xp: Any, grad: Array, x_hat: Array, inv_std: Array, axes:
 
 
 def mean_over(x: Array, axes: tuple[int, ...]) -> Array:
-    """Mean over `axes`, which stay with size 1; 0 where there is nothing.
-
-    Summed in two stages, as NumPy adds channels-last memory one by one: rounding then grows with the
-    pixels of an image or the images of a batch, not with their product.
-    """
-    first, *rest = axes
-    total = widened(x).sum(axis=tuple(rest), keepdims=True).sum(axis=first, keepdims=True)
-    return (total / max(1, prod(x.shape[axis] for axis in axes))).astype(x.dtype, copy=False)
-
-
-def sum_over(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
-    """Sum over `axes`; that of float16 in float32, as NumPy's sum of float16 ones stays at 2048."""
-    return widened(x).sum(axis=axes, keepdims=keepdims).astype(x.dtype, copy=False)
+    """Mean over `axes`, which stay with size 1; 0 where there is nothing."""
+    count = max(1, prod(x.shape[axis] for axis in axes))
+    return (total(x, axes, keepdims=True) / count).astype(x.dtype, copy=False)
 
 
 def rms_normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
@@ -173,7 +165,7 @@ def response_norm(xp: Any, x: Array, size: int, alpha: float, beta: float, k: fl
 
     The window of channel `c` goes from `c - ⌊size/2⌋` to `c + ⌊(size - 1)/2⌋`.
     """
-    wide = widened(x)
+    wide = widened(widened_for(x, min(size, x.shape[1])))
     d = window_sum(xp, wide * wide, size // 2, (size - 1) // 2)
     d *= alpha / size
     d += k
@@ -192,7 +184,7 @@ def response_norm_backward(
 
     and those `c` go from `i - ⌊(size - 1)/2⌋` to `i + ⌊size/2⌋`: the window mirrored.
     """
-    scale = grad * d**-beta
+    scale = grad * d**-beta  # in the dtype of d
     dx = window_sum(xp, scale * x / d, (size - 1) // 2, size // 2)
     dx *= x
     dx *= -2 * alpha * beta / size

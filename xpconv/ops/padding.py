@@ -6,6 +6,7 @@ from typing import Any
 
 from ..backend import Array
 from ..geometry import Pairs
+from ..kernels.sums import sum_over
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # torch: numpy
 
@@ -34,8 +35,8 @@ def pad_backward(xp: Any, grad: Array, padding: Pairs, mode: str) -> Array:
             inside[1 : lo + 1] += below[::-1]
             inside[n - 1 - hi : n - 1] += above[::-1]
         elif mode == "replicate":
-            inside[0] += below.sum(axis=0)
-            inside[n - 1] += above.sum(axis=0)
+            inside[0] += sum_over(below, (0,))
+            inside[n - 1] += sum_over(above, (0,))
         elif mode == "circular":
             inside[n - lo :] += below
             inside[:hi] += above

@@ -10,7 +10,8 @@ from .. import kernels
 from ..backend import Array
 from ..geometry import Window
 from ..kernels.constants import constant
-from ..kernels.portable import Bounds, widened
+from ..kernels.portable import Bounds
+from ..kernels.sums import widened, widened_for
 
 
 def max_pool(
@@ -79,7 +80,9 @@ def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, .
 
     dx[n, c, h] = Σ over (p, r) with p*s - lo + r*d = h and winner[n, c, p] = r  of  grad[n, c, p]
     """
-    return kernels.of(xp).max_pool_input_grad(xp, grad, winner, x_shape, window)
+    wide = widened_for(grad, window.overlaps())
+    dx = kernels.of(xp).max_pool_input_grad(xp, wide, winner, x_shape, window)
+    return dx.astype(grad.dtype, copy=False)
 
 
 def avg_pool(
@@ -96,7 +99,7 @@ def avg_pool(
     the input alone without `count_include_pad`, or is `divisor_override`.
     """
     output = window.output_shape(x.shape[2:], ceil_mode)
-    y = kernels.of(xp).sum_pool(xp, widened(x), window, output)
+    y = kernels.of(xp).sum_pool(xp, widened(widened_for(x, prod(window.kernel))), window, output)
     y = _divide(xp, y, x.shape[2:], window, count_include_pad, divisor_override)
     return y.astype(x.dtype, copy=False)
 
@@ -114,7 +117,8 @@ def avg_pool_backward(
     dx[n, c, h] = Σ over (p, r) with p*s - lo + r = h  of  grad[n, c, p] / size[p]
     """
     scaled = _divide(xp, grad.copy(), x_shape[2:], window, count_include_pad, divisor_override)
-    return kernels.of(xp).sum_pool_input_grad(xp, scaled, x_shape, window)
+    wide = widened_for(scaled, window.overlaps())
+    return kernels.of(xp).sum_pool_input_grad(xp, wide, x_shape, window).astype(grad.dtype, copy=False)
 
 
 def lp_pool(xp: Any, x: Array, window: Window, norm_type: float, ceil_mode: bool) -> tuple[Array, Array]:

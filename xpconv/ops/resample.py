@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..backend import Array
 from ..kernels.constants import constant
+from ..kernels.sums import widened_for
 
 Row = tuple[tuple[int, float], ...]  # (where to read, with what weight), for one position written
 
@@ -42,12 +43,13 @@ def resample_backward(xp: Any, grad: Array, taps: tuple[tuple[Taps, Taps] | None
 
 
 def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
+    dtype, x = x.dtype, xp.ascontiguousarray(widened_for(x, len(taps.indices)))  # or each `take` copies all
     indices = constant(xp, taps.indices, "int64")
     if taps.weights is None:
         y = x.take(indices[0], axis=axis)
         for t in range(1, len(taps.indices)):
             y += x.take(indices[t], axis=axis)
-        return y
+        return y.astype(dtype, copy=False)
     weights = constant(xp, taps.weights, str(x.dtype))
     weights = weights.reshape(len(taps.weights), -1, *(1,) * (-axis - 1))
     y = x.take(indices[0], axis=axis)
@@ -56,7 +58,7 @@ def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
         term = x.take(indices[t], axis=axis)
         term *= weights[t]
         y += term
-    return y
+    return y.astype(dtype, copy=False)
 
 
 # --- which inputs, with what weights -----------------------------------------------------------------

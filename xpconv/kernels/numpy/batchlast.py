@@ -18,7 +18,7 @@ from ...geometry import Window
 from . import memory, threads
 from .blocks import ALL, Block, Ending, contiguous, cut, even, shares
 from .memory import batch_last
-from .products import add_product, multiply_wide
+from .products import add_product, dtype_of_total, multiply_wide
 from .recorded import Part, Work
 
 COLUMN_BYTES = 1 << 20
@@ -67,7 +67,9 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
     totals: list[Array] = [None] * len(runs)
 
     def task(part: Part, run: int) -> None:
-        totals[run] = part.scratch(f"total {run}", (columns.length, k), x.dtype)
+        totals[run] = part.scratch(
+            f"total {run}", (columns.length, k), dtype_of_total(x.dtype, len(runs[run]))
+        )
         for i, block in enumerate(runs[run]):
             col = columns.of(block.rows, part)
             add_product(part, col.T, g[:, block.rows].reshape(k, -1).T, totals[run], i == 0)

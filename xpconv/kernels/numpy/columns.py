@@ -11,7 +11,7 @@ from ...geometry import Window
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_last, taps_first
-from .products import add_product, in_pieces, multiply
+from .products import add_product, dtype_of_total, in_pieces, multiply
 from .recorded import Part, Work
 from .threads import PRODUCTS
 
@@ -64,7 +64,7 @@ def weight_grad(
 
     def task(part: Part, run: int) -> None:
         shape = (groups, k, c) if columns.pointwise else (groups, columns.length, k)
-        totals[run] = part.scratch(f"total {run}", shape, x.dtype)
+        totals[run] = part.scratch(f"total {run}", shape, dtype_of_total(x.dtype, len(runs[run])))
         for i, block in enumerate(runs[run]):
             col = columns.of(block, part)
             g = contiguous(part, "gradient", images[block.images, block.rows])

@@ -8,15 +8,18 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backend import Array
 from ...geometry import Window
+from ..sums import SERIAL
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_first, channels_last
+from .products import dtype_of_total
 from .recorded import Part, Work
 
 BLOCK_BYTES = 1 << 21
@@ -61,14 +64,17 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
     """`dw (C, 1, *R)`: for each tap the products of the gradient with what it met, summed."""
     g, channels = channels_last(grad), x.shape[1]
     seen = Seen(x, window, grad.shape[2:])
-    blocks = cut(x.shape[0], g.shape[1], 2 * g[0, 0].nbytes, BLOCK_BYTES, grad.size)
+    row_bytes, along = 2 * g[0, 0].nbytes, prod(grad.shape[3 : grad.ndim - seen.merged])
+    most = max(1, SERIAL // along) * row_bytes  # as `einsum` adds one by one
+    blocks = cut(x.shape[0], g.shape[1], row_bytes, min(BLOCK_BYTES, most), grad.size)
     runs = shares(blocks, grad.size)
     totals: list[Array] = [None] * len(runs)
     pixels = PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels}k,n{pixels}k->k"
 
     def task(do: Part, run: int) -> None:
-        totals[run] = do.scratch(f"total {run}", (*window.kernel, channels), x.dtype)
+        dtype = dtype_of_total(x.dtype, max(len(runs[run]), grad.shape[-1]))
+        totals[run] = do.scratch(f"total {run}", (*window.kernel, channels), dtype)
         do(np.copyto, totals[run], 0)
         for block in runs[run]:
             out = seen.rows(contiguous(do, "gradient", g[block.images, block.rows]))
@@ -77,8 +83,8 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
                 sums = do.scratch("sums", (*taps, view.shape[-1]), x.dtype)
                 for tap in itertools.product(*map(range, taps)):
                     do(np.einsum, formula, view[ALL + ALL + tap], out, out=sums[tap])
-                narrow = do.scratch("narrow", (*taps, channels), x.dtype)
-                do(np.add.reduce, sums.reshape(*taps, -1, channels), len(taps), None, narrow)
+                narrow = do.scratch("narrow", (*taps, channels), dtype)
+                do(np.add.reduce, sums.reshape(*taps, -1, channels), len(taps), dtype, narrow)
                 part = totals[run][..., phase, :]
                 do(np.add, part, narrow, part)
 

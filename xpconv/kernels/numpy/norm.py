@@ -22,6 +22,7 @@ SHARED_BYTES = 1 << 22  # with two threads at work each call has to be long
 CLOSE = 8  # standard deviations of the mean from 0: rounding grows as much
 SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
 ROWS = 256  # that float32 adds up one by one; their sums are added in float64
+LANES = 2048  # products that `einsum` adds up in lanes of vectors
 WIDTH = 8192  # elements: rows of several pixels side by side, as NumPy's loops like long rows
 SHORT = 2048  # elements of rows that are summed up: the fewer sums are left, the better
 
@@ -64,7 +65,19 @@ class Rows(NamedTuple):
 
     def products(self, do: Part, a: Array, b: Array, out: Array) -> None:
         """Sums over the rows of two parts' products."""
-        do(np.einsum, "ij,ij->i" if self.turned else "ij,ij->j", a, b, out=out)
+        if not self.turned:
+            do(np.einsum, "ij,ij->j", a, b, out=out)
+            return
+        count = a.shape[1] // LANES  # pieces, as `einsum` adds what lies side by side in a few lanes
+        if not count:
+            do(np.einsum, "ij,ij->i", a, b, out=out)
+            return
+        end = count * LANES
+        parts = do.scratch("parts", (len(out), count + 1), out.dtype)
+        pieces = (part[:, :end].reshape(-1, count, LANES) for part in (a, b))
+        do(np.einsum, "ikj,ikj->ik", *pieces, out=parts[:, :count])
+        do(np.einsum, "ij,ij->i", a[:, end:], b[:, end:], out=parts[:, count])
+        do(np.add.reduce, parts, 1, None, out)
 
     def length(self) -> int:
         """Of a sum of rows."""

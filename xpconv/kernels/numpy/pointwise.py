@@ -12,6 +12,7 @@ import numpy as np
 from ...backend import Array
 from .. import portable
 from ..portable import Bounds
+from ..sums import piece, product
 from . import memory, threads
 from .blocks import Ending
 from .recorded import Part, Work, recorded
@@ -171,6 +172,12 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     m, n = a.shape[0], b.shape[1]
     products = m * n * a.shape[1] // threads.PRODUCTS
     pieces = threads.share(products)
+    # With a vector OpenBLAS also looks at what is left in its buffer: a warning of it says nothing.
+    quiet = np.errstate(invalid="ignore") if 1 in (m, n) else nullcontext()
+    most = piece(a, b)
+    if most:
+        with quiet, threads.one_blas_thread:
+            return product(xp, a, b, most)
     y = memory.empty((m, n), a.dtype)
 
     def task(i: int) -> None:
@@ -181,7 +188,6 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
             columns = slice(i * n // pieces, (i + 1) * n // pieces)
             np.matmul(a, b[:, columns], out=y[:, columns])
 
-    # With a vector OpenBLAS also looks at what is left in its buffer: a warning of it says nothing.
-    with np.errstate(invalid="ignore") if 1 in (m, n) else nullcontext():
+    with quiet:
         threads.run(task, pieces)
     return y

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...backend import Array
+from ..sums import SERIAL, SERIAL_PRODUCTS
 from . import blas
 
 if TYPE_CHECKING:
     from .recorded import Do, Part
 
 SMALL = 10**6
+THIN = 2048  # elements of a sum of products up to which those kernels add long rows one by one
 FEWEST, FEWEST_TO_SUM = 8, 96  # rows of a piece, below which one product is as fast
 
 
@@ -83,19 +85,35 @@ def add_product(do: Part, a: Array, b: Array, total: Array, first: bool) -> None
     """`total += aᵀ @ b` for many rows in both, or stacks of such; the `first` overwrites it."""
     *stack, rows, m = a.shape
     n = b.shape[-1]
-    count, piece = _pieces(rows, m * n, FEWEST_TO_SUM)
+    if m * n <= THIN and rows > SERIAL_PRODUCTS:
+        count, piece = rows // SERIAL_PRODUCTS, SERIAL_PRODUCTS
+    else:
+        count, piece = _pieces(rows, m * n, FEWEST_TO_SUM)
     end = count * piece
-    more = total if first else do.scratch("sum", total.shape, total.dtype)
+    direct = first and total.dtype == a.dtype
+    more = total if direct else do.scratch("sum", total.shape, a.dtype)
     if count:
         parts = a[..., :end, :].reshape(*stack, count, piece, m).swapaxes(-1, -2)
-        sums = do.scratch("sums", (*stack, count, m, n), total.dtype)
+        sums = do.scratch("sums", (*stack, count, m, n), a.dtype)
         do(np.matmul, parts, b[..., :end, :].reshape(*stack, count, piece, n), sums)
-        do(np.add.reduce, sums, len(stack), None, more)
+        if count > SERIAL and a.dtype == np.float32:
+            wide = do.scratch("wide sum", total.shape, np.float64)
+            do(np.add.reduce, sums, len(stack), np.float64, wide)
+            do(np.copyto, more, wide, "same_kind")
+        else:
+            do(np.add.reduce, sums, len(stack), None, more)
         if end < rows:
-            rest = do.scratch("rest", total.shape, total.dtype)
+            rest = do.scratch("rest", total.shape, a.dtype)
             do(np.matmul, a[..., end:, :].swapaxes(-1, -2), b[..., end:, :], rest)
             do(np.add, more, rest, more)
     else:
         do(np.matmul, a.swapaxes(-1, -2), b, more)
     if not first:
         do(np.add, total, more, total)
+    elif not direct:
+        do(np.copyto, total, more)
+
+
+def dtype_of_total(dtype: Any, blocks: int) -> Any:
+    """The dtype in which the sums of so many blocks are added one by one."""
+    return np.float64 if blocks > SERIAL and dtype == np.float32 else dtype

@@ -24,6 +24,7 @@ from ...backend import Array
 from ...geometry import Pairs, Window
 from .. import is_exact
 from ..portable import Bounds
+from ..sums import SERIAL_PRODUCTS, total
 from . import calls, depthwise, memory, threads, winograd
 from .blocks import even
 from .memory import channels_first, channels_last, empty_images
@@ -144,9 +145,11 @@ class Program:
         buffers = self.buffers
 
         def make(step: Step) -> list[Call]:
-            weights = buffers.own(np.full((1, h * w), 1 / (h * w), buffers.dtype))
             pixels = buffers.contiguous("pixels", x.array)
             out = buffers.scratch("product", 0, (n, 1, 1, c))
+            if h * w > SERIAL_PRODUCTS:
+                return [*pixels[1], partial(_mean, pixels[0], out), *step.ending(out, out)]
+            weights = buffers.own(np.full((1, h * w), 1 / (h * w), buffers.dtype))
             product = partial(np.matmul, weights, pixels[0].reshape(n, h * w, c), out.reshape(n, 1, c))
             return [*pixels[1], product, *step.ending(out, out)]
 
@@ -227,6 +230,13 @@ def _seen_by(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) 
     return tuple(
         (lo, (m - 1) * s + d * (k - 1) + 1 - n - lo)
         for n, m, k, s, (lo, _), d in zip(spatial, output, *window, strict=True)
+    )
+
+
+def _mean(pixels: Array, out: Array) -> None:
+    """Of `(n, H, W, C)` into `(n, 1, 1, C)`."""
+    np.divide(
+        total(pixels, (1, 2), keepdims=True), pixels.shape[1] * pixels.shape[2], out, casting="same_kind"
     )
 
 

@@ -28,7 +28,7 @@ from ...geometry import Window
 from . import memory, threads
 from .blocks import Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_last, taps_first
-from .products import add_product, multiply
+from .products import add_product, dtype_of_total, multiply
 from .recorded import Part, Work
 from .threads import PRODUCTS
 from .winograd import SEEN, TILE, A, B, G
@@ -104,7 +104,7 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
                 do(np.matmul, spread[:, : values.shape[2]], values, m)
             if i == 0:
                 shape = (*buffers.runs.shape[:2], (b + 2) * c, b * k)
-                totals[run] = do.scratch(f"total {run}", shape, x.dtype)
+                totals[run] = do.scratch(f"total {run}", shape, dtype_of_total(x.dtype, len(runs[run])))
             add_product(do, buffers.runs, buffers.sums, totals[run], i == 0)
 
     work.share(task, len(runs), elements)

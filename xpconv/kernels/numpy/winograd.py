@@ -23,7 +23,7 @@ from ...geometry import Pairs, Window
 from . import memory
 from .blocks import Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_last, taps_first
-from .products import add_product, multiply, multiply_wide
+from .products import add_product, dtype_of_total, multiply, multiply_wide
 from .recorded import Part, Work
 from .threads import PRODUCTS
 
@@ -147,7 +147,7 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
 
     def task(part: Part, run: int) -> None:
         name = f"total {run}" if run else "kernels"  # of these there are none now
-        totals[run] = part.scratch(name, (SEEN**2, k, c), dtype)
+        totals[run] = part.scratch(name, (SEEN**2, k, c), dtype_of_total(dtype, len(runs[run])))
         for i, block in enumerate(runs[run]):
             v = tiles.transformed(block, part)
             count = v.shape[1]
