@@ -297,7 +297,7 @@ def ignore_underflow(xp: Any) -> AbstractContextManager[Any]:
 
 def is_floating(dtype: Any) -> bool:
     """Whether a dtype object is a real floating one; so is bfloat16, though its kind is "V" to NumPy."""
-    return bool(dtype.kind == "f" or dtype.name == "bfloat16")
+    return bool(dtype.kind == "f" or (dtype.kind == "V" and dtype.name == "bfloat16"))
 
 
 def get_xp(*arrays: Array) -> Any:

@@ -243,19 +243,8 @@ class Layer(Checks):
     # --- parameters and children -------------------------------------------------------------------
 
     def children(self) -> dict[str, Layer]:
-        """The layers that this one holds, by name; with the name `""`, as if their parts were this one's.
-
-        Raises:
-            TypeError: an attribute is a list, tuple, dict or set that holds a layer or a `Parameter`, at any
-                depth: these would never be trained.
-        """
-        found = {}
-        for name, value in vars(self).items():
-            if isinstance(value, Layer):
-                found[name] = value
-            elif isinstance(value, COLLECTIONS) and name not in self.listed and name != "_kept":
-                check_plain(self, name, value, PARTS)
-        return found
+        """The layers that this one holds, by name; with the name `""`, as if their parts were this one's."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Layer)}
 
     def named_children(self) -> Iterator[tuple[str, Layer]]:
         """Names and layers of `children()`, each layer once."""
@@ -332,7 +321,10 @@ class Layer(Checks):
 
         Raises:
             RuntimeError: a lazy layer has none yet, and so would never be trained: run one forward first.
+            TypeError: an attribute of a layer is a list, tuple, dict or set that holds a layer or a
+                `Parameter`, at any depth: these would never be trained.
         """
+        self._check_collections()
         for name, layer in self.named_layers():
             if layer.lazy:
                 where = f" (layer {name})" if name else ""
@@ -341,6 +333,13 @@ class Layer(Checks):
                     "first forward; run one first: `with xpconv.no_grad(): model(x[:1])`"
                 )
         return [parameter for _, parameter in self.named_parameters()]
+
+    def _check_collections(self) -> None:
+        """That no layer or parameter is in a list or the like, where nothing would find it."""
+        for layer in self.modules():
+            for name, value in vars(layer).items():
+                if isinstance(value, COLLECTIONS) and name not in layer.listed and name != "_kept":
+                    check_plain(layer, name, value, PARTS)
 
     def _learns(self) -> bool:
         """Whether any parameter here or below is to get a gradient."""
@@ -576,6 +575,7 @@ class Layer(Checks):
 
     def _state(self) -> dict[str, Array]:
         """The arrays of all parameters and buffers by dotted name, in PyTorch's order."""
+        self._check_collections()
         state: dict[str, Array] = {}
         for prefix, layer in self._walk(""):
             for name, value in vars(layer).items():
@@ -614,6 +614,7 @@ class Layer(Checks):
             wanted = dtype if dtype is not None and is_floating(array.dtype) else array.dtype
             return asarray(array, wanted, backend=backend or backend_of(array).name)
 
+        self._check_collections()
         self.forget()
         for _, parameter in self.named_parameters():
             grad, parameter.grad = parameter.grad, None

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 COLLECTIONS = (list, tuple, dict, set, frozenset, deque)
-LARGE = 1000  # entries from which on a collection is searched again only when its length has changed
 
 ELSEWHERE = {  # what PyTorch's modules have under another name
     "add_module": "set it: model[name] = layer, or layer.name = other",
@@ -27,17 +25,10 @@ ELSEWHERE = {  # what PyTorch's modules have under another name
     "bfloat16": "use layer.to(dtype='bfloat16')",
 }
 
-_searched: WeakKeyDictionary[Any, dict[str, tuple[Any, int]]] = WeakKeyDictionary()
-
 
 def check_plain(layer: Any, name: str, value: Collection[Any], parts: tuple[type, ...]) -> None:
     """A TypeError if one of `parts` is anywhere in `value`, a collection that is the attribute `name`."""
-    before, length = _searched.get(layer, {}).get(name, (None, 0))
-    if before is value and length == len(value):
-        return
-    count = 0
     for place, part in _search(value, parts):
-        count += 1
         if isinstance(part, parts):
             raise TypeError(
                 f"{type(layer).__name__}: attribute {name} is a {type(value).__name__} with a "
@@ -45,8 +36,6 @@ def check_plain(layer: Any, name: str, value: Collection[Any], parts: tuple[type
                 "would not be trained. Make a list a ModuleList and a dict a ModuleDict (inner ones too), or "
                 "a Sequential, or give each an attribute of its own"
             )
-    if count + len(value) > LARGE:
-        _searched.setdefault(layer, {})[name] = value, len(value)
 
 
 def _search(value: Collection[Any], parts: tuple[type, ...]) -> Iterator[tuple[str, Any]]:
