@@ -267,3 +267,15 @@ def test_one_hot_errors(backend):
             xpconv.one_hot(target, 2)
     else:
         np.testing.assert_array_equal(xpconv.asnumpy(xpconv.one_hot(target, 2)), [[1, 0], [0, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("dtype", ["x", 1, object(), "complex64", "datetime64[s]", [], np.zeros(2), "U3"])
+def test_one_hot_refuses_other_dtypes(dtype, backend):
+    with pytest.raises(DTypeError, match=r"one_hot: dtype is .*, expected one of numbers, such as 'float32'"):
+        xpconv.one_hot(xpconv.asarray(np.array([0, 1])), 2, dtype=dtype)
+
+
+@pytest.mark.parametrize("count", [2**63, 10**400, -2, "3", None, True, np.array([1, 2])])
+def test_one_hot_refuses_other_numbers_of_classes(count, backend):
+    with pytest.raises((TypeError, ValueError), match="one_hot: num_classes is "):
+        xpconv.one_hot(xpconv.asarray(np.array([0, 1])), count)

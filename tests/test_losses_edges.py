@@ -1,10 +1,12 @@
 """Losses at their edges: nothing that counts, broadcasting, integers, traps of NumPy's, many elements, memory."""
 
 import copy
+import inspect
 import math
 import pickle
 import re
 import tracemalloc
+import warnings
 
 import double
 import every
@@ -542,3 +544,35 @@ def test_float16_does_not_mix(name, backend):
         DTypeError, match=f"{name}: target is float32 but input is float16; use target.astype"
     ):
         getattr(xpconv, name)()(x, x.astype("float32"))
+
+
+ODD_VALUES = [
+    None, 1, -1, 2.5, math.nan, math.inf, "mean", "x", b"a", [], [1, 2], (), {}, set(), object(), len, 1j, True, 10**400,
+    2**63, np.array([1, 2]), np.array(3.0), np.zeros((0,)), np.zeros((2, 3)), np.zeros((2, 3), "float32"), np.zeros(()),
+    np.zeros((2, 3), "float16"), np.zeros((2, 3), bool), np.zeros((2, 3), complex), np.array(["a"]), np.array([None]),
+    np.ones((2, 3)).view(np.matrix), np.ma.array([1.0]), np.uint8(2), np.float32(1), np.True_, np.zeros((2, 3), ">f8"),
+    np.zeros((2, 3, 4, 5)), np.array([0, 7]), np.zeros((2, 3), "datetime64[s]"), np.zeros((2, 3))[:0], np.array(0, "int8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", every.LOSSES)
+def test_odd_values_drawn(name):
+    """In any place: taken, or refused in words that name the loss."""
+    rng = np.random.default_rng(len(name))
+    cls, (_, inputs) = getattr(xpconv, name), every.LOSSES[name]
+    arguments = list(inspect.signature(cls).parameters)
+
+    def odd():
+        return ODD_VALUES[rng.integers(len(ODD_VALUES))]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(250):
+            message = f"{cls.__name__}: "
+            try:
+                criterion = cls(**{a: odd() for a in arguments if rng.random() < 0.2})
+                criterion(*(odd() if rng.random() < 0.3 else x for x in inputs))
+                criterion.backward(odd() if rng.random() < 0.5 else 1.0)
+            except (TypeError, ValueError) as error:
+                message = str(error)
+            assert re.match(rf"{cls.__name__}(\.backward)?: ", message), message

@@ -17,7 +17,7 @@ from ..backend import (
     way_out,
 )
 from ..errors import BackendError, DTypeError, ShapeError
-from ..geometry import to_choice
+from ..geometry import to_choice, to_float
 from ..kernels.portable import widened
 from ..layers.memory import Memory, at_door
 from ..ops.norm import sum_over
@@ -92,7 +92,8 @@ class Loss(Memory):
         """
         if isinstance(grad_output, Real):
             self._latest()
-            grad_output = float(grad_output)  # of NumPy's scalars too, which would promote
+            # NumPy's scalars too become Python's, as they would promote.
+            grad_output = to_float(f"{type(self).__name__}.backward: grad_output", grad_output, nan=True)
             xp, dtype, scale, saved = self._stack().pop().saved
         elif str(getattr(grad_output, "dtype", "")) == "float32" and self._latest().dtype.itemsize == 2:
             like = backend_of(grad_output).xp.zeros_like(grad_output, dtype=self._latest().dtype)

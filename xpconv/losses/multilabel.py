@@ -36,8 +36,8 @@ class MultiLabelMarginLoss(Loss):
         name, shape = type(self).__name__, input.shape
         if len(shape) < 2 and target.ndim < 2:  # one sample, or one score
             input, target = input.reshape(1, -1), target.reshape(1, -1)
-        classes = input.shape[-1]
-        if input.ndim != 2 or target.shape != input.shape or not classes:
+        classes = input.shape[-1] if input.ndim == 2 else 0
+        if not classes or target.shape != input.shape:
             raise ShapeError(
                 f"{name}: input has shape {shape} and target {target.shape}, expected (N, C) or (C,), "
                 "both alike"

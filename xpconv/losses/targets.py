@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array, backend_of
+from ..backend import Array, backend_of, is_floating
 from ..errors import BackendError, DTypeError
-from ..geometry import to_int
+from ..geometry import shown, to_size
 
 
 def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Array:
@@ -37,7 +37,13 @@ def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Ar
         raise BackendError(f"one_hot: target: {error}") from None
     if target.dtype.kind not in "iu":
         raise DTypeError(f"one_hot: target is {target.dtype}, expected integer class indices")
-    count = to_int("one_hot: num_classes", num_classes, -1)
+    try:
+        kind = backend.xp.empty(0, dtype=dtype).dtype
+    except (TypeError, ValueError):
+        kind = None
+    if kind is None or not (is_floating(kind) or kind.kind in "iub"):
+        raise DTypeError(f"one_hot: dtype is {shown(dtype)}, expected one of numbers, such as 'float32'")
+    count = to_size("one_hot: num_classes", num_classes, -1)
     if count < 1 and not target.size:
         raise ValueError(f"one_hot: num_classes is {count} and target is empty; give the number of classes")
     if count == -1:
@@ -47,4 +53,4 @@ def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Ar
         if bad.size:
             raise ValueError(f"one_hot: target holds class {bad[0]}, expected 0 to {count - 1}")
     rows = target[..., None] == backend.xp.arange(count)
-    return rows.astype(dtype)
+    return rows.astype(kind)
