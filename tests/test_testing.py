@@ -34,6 +34,16 @@ def test_a_layer_may_freeze_some_of_its_own():
     gradcheck(Half().to(dtype="float64"), X)
 
 
+class KeepsInAnAttribute(xpconv.Layer):
+    def forward(self, x):
+        self.x = x
+        return self.keep(x**2)
+
+    def backward(self, grad_output, input_grad=True):
+        self.recall(grad_output)
+        return 2 * self.x * grad_output if input_grad else None
+
+
 class WrongForward(Right):
     def forward(self, x):
         return super().forward(x) + 1e-3
@@ -173,6 +183,7 @@ PLANTED = {
     StopsWhereFrozen: "input gradient is None with only",
     OneFlagForBoth: "has a gradient with only",
     KeepsWhatNobodyNeeds: "second backward after one forward, with only nothing learning, must raise",
+    KeepsInAnAttribute: "input and output changed in place before backward: input gradient.*keep what backward",
     ModifiesInput: "^input unchanged",
     ModifiesGradOutput: "grad_output unchanged",
     Promotes: "dtype of the input gradient",

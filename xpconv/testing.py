@@ -139,6 +139,7 @@ def assert_layer_ok(
     - gradients equal finite differences;
     - float64 and float32 stay what they are, in output and all gradients, and agree;
     - non-contiguous input and `grad_output` give the same, and neither is modified;
+    - input and output changed in place between forward and backward do not change the gradients;
     - `input_grad=False` returns None and the same parameter gradients;
     - frozen parameters get no gradient, and all other gradients are the same;
     - gradients add up over two backwards, and `backward` without its `forward` is an error;
@@ -258,6 +259,7 @@ def _check(fresh: Callable[[str], Layer], x: tuple[np.ndarray, ...], seed: int) 
     _refuses_backward(layer, asarray(g), "a second backward after one forward")
 
     _check_freezing(lambda: fresh("float64"), x, g, good)
+    _check_in_place(fresh("float64"), x, g, good)
 
     layer = fresh("float64")
     y = layer(*_given(x))
@@ -304,6 +306,20 @@ def _check_freezing(
             _refuses_backward(layer, asarray(g), f"a second backward after one forward, {what},")
             if not good.grads:
                 return
+
+
+def _check_in_place(layer: Layer, x: tuple[np.ndarray, ...], g: np.ndarray, good: Result) -> None:
+    """With inputs and output changed between forward and backward."""
+    given = [one.copy() for one in _given(x)]
+    y = layer(*given)
+    output = asnumpy(y).copy()
+    for array in (*given, y):
+        if getattr(array.flags, "writeable", True):
+            array[...] = 0
+    result = _result(layer, x, asarray(output), layer.backward(asarray(g)))
+    for label, a, b in _pairs(good, result):
+        hint = "; keep what backward needs with self.keep, not in attributes"
+        _close(b, a, 1e-12, f"input and output changed in place before backward: {label}", hint)
 
 
 def _given(inputs: tuple[np.ndarray, ...], dtype: Any = None) -> tuple[Any, ...]:

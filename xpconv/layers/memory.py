@@ -223,7 +223,11 @@ class Memory:
     _has_our_forward: ClassVar[bool] = True  # which users' code may call past the door: `layer.forward(x)`
 
     def keep(self, y: Array, *saved: Any) -> Array:
-        """Remember `saved` for the backward of this output, and return `y`; call it last in `forward`."""
+        """Remember `saved` for the backward of this output, and return `y`; call it last in `forward`.
+
+        The caller may change the inputs and `y` before backward, so what shares memory with them is copied,
+        also in tuples, lists and dicts. Arrays in attributes of the layer are not.
+        """
         if _keeping.get():
             entry = _Kept(next(_serial), y, saved)
             door = _door.get()
