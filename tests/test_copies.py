@@ -219,6 +219,29 @@ def test_a_copy_of_the_model_alone_leaves_the_optimizer_with_its_own(backend):
     assert (xpconv.asnumpy(layer.weight.data) != before).any()
 
 
+def test_a_model_that_holds_its_optimizer_which_knows_the_model(backend):
+    class Learner(xpconv.Layer):
+        def __init__(self):
+            self.dense = xpconv.Dense(2, 2, rng=0)
+            self.optimizer = xpconv.NAdam(self.dense.parameters(), lr=0.1)
+            self.optimizer.model = self
+
+        def learn(self):
+            self.dense.backward(self.dense(xpconv.asarray(np.ones((3, 2), "float32"))))
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            return xpconv.asnumpy(self.dense.weight.data).copy()
+
+    model = Learner()
+    model.learn()
+    copies = [copy.deepcopy(model), copy.deepcopy(model.optimizer).model]
+    expected = model.learn(), model.learn()
+    for other in copies:
+        assert other.optimizer.model is other
+        for value in expected:
+            np.testing.assert_array_equal(other.learn(), value)
+
+
 def test_a_shallow_copy_trains_the_same_model(backend):
     layer = xpconv.Dense(3, 2, rng=0)
     first = xpconv.Adam(layer.parameters(), lr=0.1)

@@ -1,5 +1,6 @@
 """What users do with optimizers beside stepping: kept gradients, shared memory, added groups, floating-point traps."""
 
+import copy
 import re
 
 import double
@@ -245,6 +246,29 @@ def test_an_added_group_trains_as_if_it_had_its_own_optimizer(name, dtype, backe
     for p, q in zip(together, apart, strict=True):
         np.testing.assert_array_equal(xpconv.asnumpy(p.data), xpconv.asnumpy(q.data))
     assert [group["lr"] for group in optimizer.param_groups] == [options["lr"], 0.25]
+
+
+def test_an_added_group_of_float16(backend):
+    """Beside float32: it gets master copies, which go on in copies and states."""
+    p = parameter([1.0, 2.0])
+    optimizer = xpconv.Adam([p], lr=1e-4)
+    optimizer.add_param_group({"params": [parameter([1.0, 2.0], "float16")]})
+
+    def steps(one):
+        for _ in range(5):
+            a, b = (group["params"][0] for group in one.param_groups)
+            a.grad, b.grad = array([1.0, -1.0]), array([0.5, 0.25], "float16")
+            one.step()
+        return [xpconv.asnumpy(x.data) for x in (a, b)]
+
+    steps(optimizer)
+    other = copy.deepcopy(optimizer)
+    third = xpconv.Adam([{"params": [Parameter(g["params"][0].data.copy())]} for g in optimizer.param_groups])
+    third.load_state_dict(optimizer.state_dict())
+    for arrays in zip(steps(optimizer), steps(other), steps(third), strict=True):
+        np.testing.assert_array_equal(arrays[0], arrays[1])
+        np.testing.assert_array_equal(arrays[0], arrays[2])
+    assert [str(g["params"][0].dtype) for g in optimizer.param_groups] == ["float32", "float16"]
 
 
 def test_a_group_that_does_not_fit_changes_nothing(backend):

@@ -7,8 +7,9 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
-from ..backend import Array, asarray, asnumpy, backend_of, is_floating
+from ..backend import Array, asarray, asnumpy, backend_of, is_array_type, is_floating
 from ..errors import BackendError, StateDictError
+from ..geometry import shown
 from ..layers.parameter import writable
 from ..layers.state import untorched
 from .flat import NARROW, Flat
@@ -328,9 +329,9 @@ def as_array(value: Any) -> Any:
 
 def misfit(value: Any, shape: tuple[int, ...], integers: bool = False) -> str:
     """What is wrong with an array; empty if nothing is."""
-    dtype = getattr(value, "dtype", None)
-    if dtype is None or dtype.kind not in "fiubcV":
-        return f"is {value!r:.50}, expected an array"
+    dtype = value.dtype if is_array_type(type(value)) else None
+    if dtype is None or dtype.kind in "OUSMm":
+        return f"is {shown(value)}, expected an array of numbers"
     if not (is_floating(dtype) or (integers and dtype.kind in "iu")):
         return f"is {dtype}, expected a floating dtype"
     return "" if tuple(value.shape) == shape else f"has shape {tuple(value.shape)}, expected {shape}"
