@@ -43,6 +43,7 @@ from .global_pool import (
 )
 from .instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from .layer_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
+from .lazy import LazyBatchNorm1d, LazyBatchNorm2d, LazyBatchNorm3d, LazyLinear
 from .linear import Bilinear, Dense, Linear
 from .lp_pool import LPPool1d, LPPool2d, LPPool3d
 from .memory import no_grad
@@ -136,9 +137,13 @@ __all__ = [
     "LPPool3d",
     "Layer",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
     "LazyConv1d",
     "LazyConv2d",
     "LazyConv3d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",

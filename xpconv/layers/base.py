@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from traceback import clear_frames
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from ..backend import Array, asarray, backend_of, get_xp, is_floating, plain, use_backend
-from ..errors import BackendError, DTypeError, LayerError, OutOfMemoryError, ShapeError, StateDictError
+from ..errors import BackendError, LayerError, OutOfMemoryError, StateDictError
 from ..geometry import to_bool
 from .checks import Checks
 from .memory import at_door, called, is_inside, next_serial, out_and_in
@@ -19,7 +19,7 @@ from .parameter import Parameter as Parameter
 from .parameter import check_floating, writable
 from .parameter import learns as learns
 from .parameter import new_parameter as new_parameter
-from .state import LoadResult, read_safetensors, untorched
+from .state import LoadResult, compare, read_state
 from .tree import COLLECTIONS, ELSEWHERE, check_plain, check_whole, name_taken
 
 Self = TypeVar("Self", bound="Layer")
@@ -61,8 +61,9 @@ class Layer(Checks):
     training: bool = True
     _is_ours: ClassVar[bool] = True  # whether `forward` and `__call__` are this package's, not a user's
     buffer_names: ClassVar[tuple[str, ...]] = ()
-    lazy: ClassVar[bool] = False  # whether its first forward makes its parameters
+    lazy: bool = False  # whether its first forward makes its parameters
     _thawed_mode: bool | None = None  # of a layer kept in inference mode: its `training` once it learns
+    _dtype_later: Any = None  # of a lazy layer's parameters, if they are not to take their input's
     listed: ClassVar[tuple[str, ...]] = ()  # attributes of several layers that `children` itself adds
     _carries: tuple[int, ...] = ()  # numbers of what `fuse` folded into this layer
     _folded: int | None = None  # the number of a layer that stands where one was folded away
@@ -488,12 +489,16 @@ class Layer(Checks):
 
         Args:
             state: name to array, as from `state_dict()`: of any backend, or PyTorch's tensors; or the path
-                of a safetensors file (`pip install "xpconv[safetensors]"`).
-            strict: False loads what fits by name and returns the names that were missing or unexpected.
+                of an npz file or a safetensors file (`pip install "xpconv[safetensors]"`), by its suffix.
+                BatchNorm's `num_batches_tracked` may be missing, as in PyTorch; then it stays as it is.
+            strict: False takes the names that the model has and leaves the others; it returns the names
+                that were missing or unexpected. The shapes must fit all the same.
 
         Raises:
             StateDictError: (a ValueError) names are missing or unexpected (if strict), shapes differ, or
-                the file is no safetensors file.
+                the file is of another kind than its name says.
+            TypeError: `state` is no mapping of names, or a value no array of real numbers.
+            FileNotFoundError: there is no such file.
 
         Example:
             >>> import xpconv
@@ -502,38 +507,18 @@ class Layer(Checks):
             >>> bool((a.weight.data == b.weight.data).all())
             True
         """
-        name = type(self).__name__
-        strict = to_bool(f"{name}.load_state_dict: strict", strict)
-        if isinstance(state, str | os.PathLike):
-            state = read_safetensors(state)
-        if not isinstance(state, Mapping):
-            raise TypeError(
-                f"{name}.load_state_dict: state is {type(state).__name__}, expected a mapping of names to "
-                "arrays, such as model.state_dict() gives, or the path of a safetensors file"
-            )
-        state = {key: untorched(value) for key, value in state.items()}
-        for prefix, layer in self._walk(""):
-            layer._before_load(prefix, state)
-        own = self._state()
-        result = LoadResult([k for k in own if k not in state], [k for k in state if k not in own])
-        problems = []
-        if strict and result.missing_keys:
-            problems.append(f"missing: {', '.join(result.missing_keys)}")
-        if strict and result.unexpected_keys:
-            problems.append(f"unexpected: {', '.join(result.unexpected_keys)}")
-        new = {}
-        for key in [k for k in own if k in state]:
-            old = own[key]
-            try:
-                value = asarray(state[key], old.dtype, backend=backend_of(old).name)
-            except (BackendError, DTypeError, ShapeError) as error:  # such as a masked array
-                raise type(error)(f"{name}.load_state_dict: {key}: {error}") from None
-            if value.shape != old.shape:
-                problems.append(f"{key} has shape {tuple(value.shape)}, expected {old.shape}")
-            else:
-                new[key] = value
-        if problems:
-            raise StateDictError(f"{name}.load_state_dict: " + "; ".join(problems))
+        where = f"{type(self).__name__}.load_state_dict"
+        strict = to_bool(f"{where}: strict", strict)
+        arrays = read_state(where, state)
+        self._check_collections()
+        walk = list(self._walk(""))
+        sized = [(layer, layer._sized(prefix, arrays)) for prefix, layer in walk]
+        made = {id(layer): other for layer, other in sized if other is not layer}
+        parts = [(prefix, made.get(id(layer), layer)) for prefix, layer in walk]
+        new, result = compare(where, _arrays(parts), arrays, strict)
+        for _, layer in walk:
+            if id(layer) in made:
+                layer._turn_into(made.pop(id(layer)))
         for prefix, layer in self._walk(""):
             for attribute, parameter in vars(layer).items():
                 key = _join(prefix, attribute)
@@ -570,21 +555,19 @@ class Layer(Checks):
             if own is not array:
                 setattr(self, name, own)
 
-    def _before_load(self, prefix: str, state: Mapping[str, Any]) -> None:
-        """For layers whose parameters take their shapes from what is loaded."""
+    def _sized(self: Self, prefix: str, state: Mapping[str, Any]) -> Self:
+        """Of a lazy layer, another with parameters of the sizes in `state`; any other layer itself."""
+        return self
+
+    def _turn_into(self, other: Layer) -> None:
+        self.__class__ = type(other)
+        vars(self).clear()
+        vars(self).update(vars(other))
 
     def _state(self) -> dict[str, Array]:
         """The arrays of all parameters and buffers by dotted name, in PyTorch's order."""
         self._check_collections()
-        state: dict[str, Array] = {}
-        for prefix, layer in self._walk(""):
-            for name, value in vars(layer).items():
-                if isinstance(value, Parameter):
-                    _put(state, _join(prefix, name), value.data)
-            for name in layer.buffer_names:
-                if getattr(layer, name) is not None:
-                    _put(state, _join(prefix, name), getattr(layer, name))
-        return state
+        return _arrays(self._walk(""))
 
     def to(self: Self, backend: str | None = None, *, dtype: Any = None) -> Self:
         """Move all parameters, gradients and buffers to a backend and/or a floating dtype, in place.
@@ -621,6 +604,8 @@ class Layer(Checks):
             parameter.data = move(parameter.data)
             parameter.grad = None if grad is None else move(grad)
         for _, layer in self.named_layers():
+            if dtype is not None and layer._dtype_later is not None:
+                layer._dtype_later = dtype
             for name in layer.buffer_names:
                 if getattr(layer, name) is not None:
                     setattr(layer, name, move(getattr(layer, name)))
@@ -752,10 +737,17 @@ def _check_backend(layer: str, name: Any) -> None:
         raise ValueError(f"{layer}.to: {error}; a dtype goes by name: to(dtype='{dtype}')") from None
 
 
-def _put(state: dict[str, Array], name: str, array: Array) -> None:
-    if name in state and state[name] is not array:
-        raise StateDictError(f"two arrays are called {name!r}; give one of the layers another name")
-    state[name] = array
+def _arrays(walk: Iterable[tuple[str, Layer]]) -> dict[str, Array]:
+    """The arrays of layers with their prefixes, by dotted name."""
+    state: dict[str, Array] = {}
+    for prefix, layer in walk:
+        own = {name: value.data for name, value in vars(layer).items() if isinstance(value, Parameter)}
+        own |= {name: getattr(layer, name) for name in layer.buffer_names}
+        for name, array in own.items():
+            key = _join(prefix, name)
+            if array is not None and state.setdefault(key, array) is not array:
+                raise StateDictError(f"two arrays are called {key!r}; give one of the layers another name")
+    return state
 
 
 def _join(*names: str) -> str:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from ..backend import Array, asnumpy, backend_of, get_xp, use_backend
+from ..backend import Array
 from ..geometry import to_bool
-from ..random import RNG, default_rng
+from ..random import RNG
 from .base import arguments
 from .conv import Conv1d, Conv2d, Conv3d, IntOrTuple, Padding, _Conv
-from .parameter import check_floating
+from .lazy import Lazy
 
 
-class _LazyConv(_Conv):
+class _LazyConv(Lazy, _Conv):
     """A convolution without parameters, which becomes a `becomes` with them; see `LazyConv2d`."""
-
-    lazy = True
-    becomes: ClassVar[type[_Conv]]
 
     def __init__(
         self,
@@ -36,34 +32,19 @@ class _LazyConv(_Conv):
     ) -> None:
         self._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         self._set_algorithm(algorithm)
-        name = type(self).__name__
-        if dtype is not None:
-            check_floating(name, get_xp(), dtype)
-        self._later = (to_bool(f"{name}: bias", bias), dtype, default_rng(rng, name))
+        self._has_bias = to_bool(f"{type(self).__name__}: bias", bias)
+        self._set_later(dtype, rng)
 
     def forward(self, x: Array) -> Array:
         self._enter(x)
         self._images(x, self.axes)
-        self._become(x.shape[-self.axes - 1], x.dtype, backend_of(x).name)
-        return type(self).forward(self, x)  # the class that this layer has now
+        return self._first(x, x.shape[-self.axes - 1])
 
-    def _before_load(self, prefix: str, state: Mapping[str, Any]) -> None:
-        key = f"{prefix}.weight" if prefix else "weight"
-        if key in state and len(state[key].shape) == self.axes + 2:
-            self._become(int(state[key].shape[1]) * self.groups, asnumpy(state[key]).dtype, None)
+    def _make(self, size: int, dtype: Any, rng: Any) -> None:
+        self._set_parameters(size, vars(self).pop("_has_bias"), dtype, rng)
 
-    def _become(self, in_channels: int, like: Any, backend: str | None) -> None:
-        """Make the parameters, of dtype `like` unless another was asked for, and change the class."""
-        bias, dtype, rng = self._later
-        dtype = like if dtype is None else dtype
-        if backend is None:
-            self._set_parameters(in_channels, bias, dtype, rng)
-        else:
-            with use_backend(backend):
-                self._set_parameters(in_channels, bias, dtype, rng)
-        del self._later
-        self._take_flags()
-        self.__class__ = self.becomes  # type: ignore[assignment]
+    def _size_of(self, name: str, shape: tuple[int, ...]) -> int | None:
+        return shape[1] * self.groups if name == "weight" and len(shape) == self.axes + 2 else None
 
     def extra_repr(self) -> str:
         return arguments(
@@ -73,7 +54,7 @@ class _LazyConv(_Conv):
             padding=(self.padding, 0),
             dilation=(self.dilation, 1),
             groups=(self.groups, 1),
-            bias=(self._later[0], True),
+            bias=(self._has_bias, True),
             padding_mode=(self.padding_mode, "zeros"),
             algorithm=(self.algorithm, "auto"),
         )

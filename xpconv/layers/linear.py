@@ -46,16 +46,24 @@ class Dense(Layer):
         dtype: Any = "float32",
         rng: RNG = None,
     ) -> None:
+        self._set_options(out_features, bias)
+        self._set_parameters(in_features, dtype, rng)
+
+    def _set_options(self, out_features: int, bias: bool) -> None:
+        """Check and note all arguments but the number of inputs."""
+        name = type(self).__name__
+        self.out_features = to_size(f"{name}: out_features", out_features)
+        self._has_bias = to_bool(f"{name}: bias", bias)
+
+    def _set_parameters(self, in_features: int, dtype: Any, rng: RNG) -> None:
         name = type(self).__name__
         self.in_features = to_size(f"{name}: in_features", in_features)
-        self.out_features = to_size(f"{name}: out_features", out_features)
-        bias = to_bool(f"{name}: bias", bias)
         rng = default_rng(rng, name)
         shape = (self.out_features, self.in_features)
         bound = 1 / math.sqrt(self.in_features)
         self.weight = init.uniform_(new_parameter(name, "weight", shape, dtype), -bound, bound, rng)
         self.bias: Parameter | None = None
-        if bias:
+        if self._has_bias:
             self.bias = init.uniform_(new_parameter(name, "bias", shape[:1], dtype), -bound, bound, rng)
 
     def forward(self, x: Array) -> Array:

@@ -33,23 +33,33 @@ class ChannelNorm(Layer):
         bias: bool = True,
         dtype: Any = "float32",
     ) -> None:
+        self._set_options(eps, momentum, affine, track_running_stats, bias)
+        self._set_arrays(num_features, dtype)
+
+    def _set_options(
+        self, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, bias: bool
+    ) -> None:
+        """Check and note all arguments but the sizes."""
         name = type(self).__name__
-        self.num_features = to_size(f"{name}: num_features", num_features)
         self.eps = to_float(f"{name}: eps", eps, finite=True)
         self.momentum = None if momentum is None else to_float(f"{name}: momentum", momentum, finite=True)
         self.affine = to_bool(f"{name}: affine", affine)
         self.track_running_stats = to_bool(f"{name}: track_running_stats", track_running_stats)
         self._has_bias = to_bool(f"{name}: bias", bias)
-        dtype = parameter_dtype(name, dtype)
-        shape = (self.num_features,)
         self.weight: Parameter | None = None
         self.bias: Parameter | None = None
-        if self.affine:
-            self.weight = new_parameter(name, "weight", shape, dtype, value=1.0)
-            self.bias = new_parameter(name, "bias", shape, dtype) if self._has_bias else None
         self.running_mean: Array = None
         self.running_var: Array = None
         self.num_batches_tracked: Array = None
+
+    def _set_arrays(self, num_features: int, dtype: Any) -> None:
+        name = type(self).__name__
+        self.num_features = to_size(f"{name}: num_features", num_features)
+        dtype = parameter_dtype(name, dtype)
+        shape = (self.num_features,)
+        if self.affine:
+            self.weight = new_parameter(name, "weight", shape, dtype, value=1.0)
+            self.bias = new_parameter(name, "bias", shape, dtype) if self._has_bias else None
         if self.track_running_stats:
             self.running_mean = new_parameter(name, "running_mean", shape, dtype).data
             self.running_var = new_parameter(name, "running_var", shape, dtype, value=1.0).data

@@ -1,0 +1,203 @@
+"""Layers that learn the size of their input from the first one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, ClassVar, TypeVar
+
+from ..backend import Array, backend_of, get_xp, is_floating, use_backend
+from ..errors import ShapeError
+from ..random import RNG, default_rng
+from .base import Layer, arguments
+from .linear import Dense
+from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, _BatchNorm
+from .parameter import check_floating
+
+Self = TypeVar("Self", bound="Lazy")
+
+
+class Lazy(Layer):
+    """A layer without parameters, which becomes a `becomes` with them; `LazyConv2d` describes it."""
+
+    lazy = True
+    becomes: ClassVar[type[Layer]]
+
+    def _set_later(self, dtype: Any, rng: RNG = None) -> None:
+        """Check and note what the parameters will be made with."""
+        name = type(self).__name__
+        if dtype is not None:
+            check_floating(name, get_xp(), dtype)
+        self._dtype_later, self._rng_later = dtype, default_rng(rng, name)
+
+    def _become(self, size: int, dtype: Any, backend: str | None) -> None:
+        """Make the parameters, of this dtype unless another was asked for, and change the class."""
+        dtype = dtype if self._dtype_later is None else self._dtype_later
+        with nullcontext() if backend is None else use_backend(backend):
+            self._make(size, dtype, self._rng_later)
+        for name in ("_dtype_later", "_rng_later", "lazy"):
+            vars(self).pop(name, None)
+        self._take_flags()
+        self.__class__ = self.becomes  # type: ignore[assignment]
+
+    def _first(self, x: Array, size: int) -> Array:
+        """The first forward."""
+        self._become(size, x.dtype, backend_of(x).name)
+        return type(self).forward(self, x)  # the class that this layer has now
+
+    def _make(self, size: int, dtype: Any, rng: Any) -> None:
+        raise TypeError(f"{type(self).__name__} defines no _make(size, dtype, rng)")
+
+    def _size_of(self, name: str, shape: tuple[int, ...]) -> int | None:
+        """The size that follows from the shape of the array `name` of a state dict; None if none does."""
+        raise TypeError(f"{type(self).__name__} defines no _size_of(name, shape)")
+
+    def _sized(self: Self, prefix: str, state: Mapping[str, Any]) -> Self:
+        for name in ("weight", "running_mean", "running_var"):
+            array: Any = state.get(f"{prefix}.{name}" if prefix else name)
+            size = self._size_of(name, tuple(array.shape)) if hasattr(array, "shape") else None
+            if size is not None:
+                other = copy.copy(self)
+                other._rng_later = copy.deepcopy(self._rng_later)
+                other._become(size, array.dtype if is_floating(array.dtype) else "float32", None)
+                return other
+        return self
+
+
+class LazyLinear(Lazy, Dense):
+    """A `Dense` that takes `in_features` from its first input, as `torch.nn.LazyLinear`.
+
+    Before its first forward (or `load_state_dict`) it has no parameters; then it becomes a `Dense`, class
+    and all. See `LazyConv2d`.
+
+    Args:
+        out_features: size of the last axis of `y`.
+        bias: whether to add one.
+        dtype: of the parameters; None takes that of the first input (or of what is loaded).
+        rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
+
+    Raises:
+        ValueError: a size below 1.
+        ShapeError: (a ValueError) `x` has no axis.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> model = xpconv.Sequential(xpconv.Conv2d(1, 4, 3), xpconv.Flatten(), xpconv.LazyLinear(10))
+        >>> model(np.zeros((2, 1, 28, 28), "float32")).shape
+        (2, 10)
+        >>> model[-1]
+        Dense(2704, 10)
+    """
+
+    becomes = Dense
+
+    def __init__(self, out_features: int, bias: bool = True, *, dtype: Any = None, rng: RNG = None) -> None:
+        self._set_options(out_features, bias)
+        self._set_later(dtype, rng)
+
+    def forward(self, x: Array) -> Array:
+        self._enter(x)
+        if x.ndim == 0:
+            raise ShapeError(f"{type(self).__name__}.forward: x has shape (), expected (…, in_features)")
+        return self._first(x, x.shape[-1])
+
+    def _make(self, size: int, dtype: Any, rng: Any) -> None:
+        self._set_parameters(size, dtype, rng)
+
+    def _size_of(self, name: str, shape: tuple[int, ...]) -> int | None:
+        return shape[1] if name == "weight" and len(shape) == 2 else None
+
+    def extra_repr(self) -> str:
+        return arguments(self.out_features, bias=(self._has_bias, True))
+
+
+class _LazyBatchNorm(Lazy, _BatchNorm):
+    """Batch normalisation that takes `num_features` from its first input."""
+
+    def __init__(
+        self,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        self._set_options(eps, momentum, affine, track_running_stats, bias)
+        self._set_later(dtype)
+        self.lazy = self.affine  # without parameters an optimizer misses nothing
+
+    def forward(self, x: Array) -> Array:
+        self._enter(x)
+        if x.ndim not in self.ranks:
+            name = type(self).__name__
+            raise ShapeError(f"{name}.forward: x has shape {x.shape}, expected {self.expected}")
+        return self._first(x, x.shape[1])
+
+    def _make(self, size: int, dtype: Any, rng: Any) -> None:
+        self._set_arrays(size, dtype)
+
+    def _size_of(self, name: str, shape: tuple[int, ...]) -> int | None:
+        return shape[0] if len(shape) == 1 else None
+
+    def extra_repr(self) -> str:
+        values = {**vars(self), "bias": self._has_bias}
+        return arguments(**{k: (values[k], v) for k, v in self.defaults.items()})
+
+
+class LazyBatchNorm1d(_LazyBatchNorm):
+    """A `BatchNorm1d` that takes `num_features` from its first input, as `torch.nn.LazyBatchNorm1d`.
+
+    See `LazyBatchNorm2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> norm = xpconv.LazyBatchNorm1d()
+        >>> norm(np.array([[1, 5], [3, 5]], "float32")).shape, norm
+        ((2, 2), BatchNorm1d(2))
+    """
+
+    becomes = BatchNorm1d
+    ranks, expected = BatchNorm1d.ranks, BatchNorm1d.expected
+
+
+class LazyBatchNorm2d(_LazyBatchNorm):
+    """A `BatchNorm2d` that takes `num_features` from its first input, as `torch.nn.LazyBatchNorm2d`.
+
+    Before its first forward (or `load_state_dict`) it has no parameters and no statistics; then it becomes
+    a `BatchNorm2d`, class and all. See `LazyConv2d`.
+
+    Args:
+        eps, momentum, affine, track_running_stats, bias: as in `BatchNorm2d`.
+        dtype: of the parameters; None takes that of the first input (or of what is loaded).
+
+    Raises:
+        ShapeError: (a ValueError) `x` of another rank, or in training a single value a channel.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> norm = xpconv.LazyBatchNorm2d(eps=1e-3)
+        >>> norm(np.zeros((4, 3, 8, 8), "float32")).shape, norm
+        ((4, 3, 8, 8), BatchNorm2d(3, eps=0.001))
+    """
+
+    becomes = BatchNorm2d
+    ranks, expected = BatchNorm2d.ranks, BatchNorm2d.expected
+
+
+class LazyBatchNorm3d(_LazyBatchNorm):
+    """A `BatchNorm3d` that takes `num_features` from its first input, as `torch.nn.LazyBatchNorm3d`.
+
+    See `LazyBatchNorm2d`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> norm = xpconv.LazyBatchNorm3d()
+        >>> norm(np.zeros((2, 3, 4, 4, 4), "float32")).shape, norm
+        ((2, 3, 4, 4, 4), BatchNorm3d(3))
+    """
+
+    becomes = BatchNorm3d
+    ranks, expected = BatchNorm3d.ranks, BatchNorm3d.expected
