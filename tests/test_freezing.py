@@ -1,6 +1,7 @@
 """`requires_grad`: what is frozen gets no gradient and costs none, and all else stays as it is."""
 
 import copy
+import inspect
 import itertools
 import pickle
 
@@ -140,19 +141,31 @@ def test_embedding(backend):
     assert layer.weight.grad is not None
 
 
-@pytest.mark.parametrize(
-    ("lazy", "shape"),
-    [(m.LazyConv1d, (2, 3, 8)), (m.LazyConv2d, (2, 3, 8, 8)), (m.LazyConv3d, (2, 3, 4, 4, 4))],
-)
-def test_a_lazy_layer_remembers(lazy, shape, backend):
+LAZY = [name for name in m.layers.__all__ if getattr(getattr(m, name), "lazy", False)]
+LAZY_INPUTS = {"1d": (2, 3, 8), "2d": (2, 3, 8, 8), "3d": (2, 3, 4, 4, 4)}
+
+
+def lazy(name):
+    """A lazy layer of any kind, and the shape of its first input."""
+    sizes = inspect.signature(getattr(m, name)).parameters
+    options = {k: 4 for k in ("out_channels", "out_features") if k in sizes}
+    options |= {"kernel_size": 3} if "kernel_size" in sizes else {}
+    return getattr(m, name)(**options), LAZY_INPUTS.get(name[-2:], (2, 3))
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_a_lazy_layer_remembers(name, backend):
     """PyTorch's uninitialized parameters have the flag as well."""
-    model = m.Sequential(lazy(4, 3), m.ReLU()).requires_grad_(False)
-    model = pickled(model)
-    model(xpconv.asarray(np.ones(shape), "float32"))
-    assert [p.requires_grad for p in model.parameters()] == [False, False]
-    model = m.Sequential(lazy(4, 3)).requires_grad_(False).requires_grad_()
-    model(xpconv.asarray(np.ones(shape), "float32"))
-    assert [p.requires_grad for p in model.parameters()] == [True, True]
+    layer, shape = lazy(name)
+    x = xpconv.asarray(np.random.default_rng(0).normal(size=shape), "float32")
+    frozen = pickled(m.Sequential(layer, m.ReLU()).requires_grad_(False))
+    thawed = pickled(frozen).requires_grad_()
+    loaded = pickled(frozen)
+    for model, flag in ((frozen, False), (thawed, True)):
+        model(x)
+        assert {p.requires_grad for p in model.parameters()} == {flag}
+    loaded.load_state_dict(thawed.state_dict())
+    assert {p.requires_grad for p in loaded.parameters()} == {False}
 
 
 # --- no work ---------------------------------------------------------------------------------------------

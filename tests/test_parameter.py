@@ -312,6 +312,17 @@ def test_data_keeps_its_shape(backend):
     assert p.dtype == "float64"
 
 
+def test_numbers_of_numpy_become_arrays():
+    """What its arithmetic makes of 0-d arrays could not be changed in place."""
+    p = Parameter(np.float64(3.0))
+    p.data = p.data * 2
+    p += 1
+    p.grad = np.float64(2)
+    p.accumulate(np.float64(2))
+    assert isinstance(p.data, np.ndarray)
+    assert (float(p), float(p.grad)) == (7.0, 4.0)
+
+
 def test_sums_to_a_number_accumulate(backend):
     """NumPy's sum over all is no array; kept as it is, it would be replaced instead of added to."""
     p = Parameter(xpconv.asarray(np.zeros(())), "scale")

@@ -424,11 +424,11 @@ class Layer(Checks):
             >>> import xpconv
             >>> model = xpconv.models.resnet18(num_classes=7)
             >>> _ = model.requires_grad_(False, eval=True)  # the backbone: extracts features as it is
-            >>> _ = list(model)[-1].requires_grad_()  # the head learns
+            >>> _ = model.fc.requires_grad_()  # the head learns
             >>> [name for name, p in model.named_parameters() if p.requires_grad]
             ['fc.weight', 'fc.bias']
-            >>> model.train()[1].training
-            False
+            >>> model.train().bn1.training, model.fc.training
+            (False, True)
         """
         where = f"{type(self).__name__}.requires_grad_"
         requires_grad = to_bool(f"{where}: requires_grad", requires_grad)

@@ -65,9 +65,8 @@ class Parameter(ArrayLike):
             raise TypeError(f"Parameter: name is {name!r}, expected a string; requires_grad goes by its name")
         self.name = name
         self.requires_grad = requires_grad
-        self._check_data(data)
         super().__setattr__("grad", None)
-        super().__setattr__("data", plain(data))
+        super().__setattr__("data", self._as_data(data))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "grad":
@@ -75,8 +74,7 @@ class Parameter(ArrayLike):
             _set_grad(self, fitting)  # further gradients are added in place
             return
         if name == "data" and value is not self.data:
-            self._check_data(value)
-            value = plain(value)
+            value = self._as_data(value)
             self._check_change(value)
         elif name == "requires_grad":
             value = to_bool(f"{self._called()}: requires_grad", value)
@@ -165,15 +163,17 @@ class Parameter(ArrayLike):
                 f"{self._called()}: {what} is {grad}, but data {data}; use .astype('{data}'){way}"
             )
 
-    def _check_data(self, data: Any) -> None:
-        dtype = self._owner(data, "data") and data.dtype
-        if not is_floating(dtype):
+    def _as_data(self, data: Any) -> Array:
+        """`data`, if it is a floating array; a scalar of NumPy, which 0-d arithmetic gives, as an array."""
+        owner = self._owner(data, "data")
+        if not is_floating(data.dtype):
             raise DTypeError(
-                f"{self._called()}: data is {dtype}, expected a floating array, such as "
+                f"{self._called()}: data is {data.dtype}, expected a floating array, such as "
                 "array.astype('float32')"
             )
-        if not dtype.isnative:
+        if not data.dtype.isnative:
             raise byte_order_error(f"{self._called()}: data", data)
+        return plain(data) if isinstance(data, owner.array_type) else owner.xp.asarray(data)
 
     def _check_change(self, data: Array) -> None:
         """Before `data` takes the place of the present array."""
