@@ -35,6 +35,7 @@ CHUNK_BYTES = 1 << 25  # of all buffers for a piece of a batch
 WIDE = 64  # outputs of a dense layer from which its weight is better transposed
 IDLE_BYTES = 1 << 29  # of all programs of all models that are kept for a next call
 CALL_BYTES = 1000  # of a call with its operands, in Python's own memory
+NEVER = -inf, -inf
 
 _clock = itertools.count()
 _lock = threading.RLock()  # of what programs there are; collecting garbage may end some while it is held
@@ -255,7 +256,7 @@ class Programs:
         self.weights = weights
         self.pool: dict[int, list[Program]] = memory.kept()  # by the number of images
         self.alive: weakref.WeakSet[Program] = weakref.WeakSet()  # in the pool or at work
-        self.times: dict[int, tuple[float, float]] = {}  # of the last two calls, by the number of images
+        self.times: dict[int, tuple[float, float]] = {}  # by the number of images: see `_note`
         self.output_shape: tuple[int, ...] | None = None  # of an image
         self.work = self.bytes = 0  # for an image
         with _lock:
@@ -269,16 +270,14 @@ class Programs:
         cuts = even(n, min(max(1, CHUNK_BYTES // self.bytes), -(-n // parts)), parts)
         out = self._new_output(n)
         now = next(_clock)
-        for count in {b - a for a, b in cuts}:
-            self.times[count] = self.times.get(count, (-inf, -inf))[1], now
-            if count == 1 and one is not None:
-                self.pool.setdefault(1, []).append(one)
+        if one is not None and any(b - a == 1 for a, b in cuts):
+            self.pool.setdefault(1, []).append(one)
 
         def task(i: int) -> None:
             a, b = cuts[i]
             program = self._take(b - a)
             program.run(x[a:b], out[a:b])
-            self._give_back(program)
+            self._give_back(program, now)
 
         if len(cuts) > 1:
             threads.run(task, len(cuts), self.work * n)
@@ -313,46 +312,53 @@ class Programs:
             program.compile(self.build(program))
             return program
 
-    def _give_back(self, program: Program) -> None:
-        count = program.input.shape[0]
-        program.used = self.times.get(count, (-inf, -inf))[1]
-        self.pool.setdefault(count, []).append(program)
+    def _give_back(self, program: Program, now: float) -> None:
+        program.used = now
+        self.pool.setdefault(program.input.shape[0], []).append(program)
         if not program.known:
-            self._admit(program, count)
+            self._admit(program)
 
-    def _admit(self, program: Program, count: int) -> None:
+    def _admit(self, program: Program) -> None:
         """Count a new program, and keep all within `IDLE_BYTES`.
 
         Those go that were not used since the call before this one; if they are too few, this one goes: so a
         model that needs more than there is room for keeps a part of it, whatever the order of its calls.
         """
-        before = self.times.get(count, (-inf, -inf))[0]
+        times = self.times.get(program.input.shape[0], NEVER)
+        before = times[1] if times[1] < program.used else times[0]
         with _lock:
             self.alive.add(program)
             everyone = list(_all)
             excess = sum(p.held_bytes() for some in everyone for p in some.alive) - IDLE_BYTES
-            idle = [(p, line) for some in everyone for line in list(some.pool.values()) for p in line]
-            for old, line in sorted(idle, key=lambda pair: pair[0].used):
+            idle = [(p, some) for some in everyone for line in list(some.pool.values()) for p in line]
+            for old, owner in sorted(idle, key=lambda pair: pair[0].used):
                 if excess <= 0 or old.used >= before:
                     break
-                excess -= _drop(old, line)
+                excess -= owner._drop(old)
             if excess > 0:
-                excess -= _drop(program, self.pool.get(count, []))
+                excess -= self._drop(program)
             program.known = excess <= 0
+
+    def _drop(self, program: Program) -> int:
+        """Take it out of the pool, unless another thread has taken it; the bytes that are free then."""
+        count = program.input.shape[0]
+        with suppress(ValueError):
+            self.pool.get(count, []).remove(program)
+            self._note(count, program.used)
+            return program.held_bytes()
+        return 0
+
+    def _note(self, count: int, used: float) -> None:
+        """Remember when one that goes was used last, and when another of as many images before that."""
+        last = self.times.get(count, NEVER)[1]
+        if used > last:
+            self.times[count] = last, used
 
 
 _all: weakref.WeakSet[Programs] = weakref.WeakSet()
 
 if hasattr(os, "register_at_fork"):  # a fork while another thread holds the lock would leave it held
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
-
-
-def _drop(program: Program, line: list[Program]) -> int:
-    """Take it out of a pool, unless another thread has taken it; the bytes that are free then."""
-    with suppress(ValueError):
-        line.remove(program)
-        return program.held_bytes()
-    return 0
 
 
 def programs(
