@@ -15,7 +15,7 @@ from typing import Any
 from ..backend import Array
 from ..geometry import Window
 from ..random import Source
-from .sums import piece, product, total
+from .sums import piece, product, sum_over, total
 from .sums import widened as widened
 
 COLUMN_BYTES = 4 << 20  # of the column buffer: as many images a block as fit, at least one
@@ -485,9 +485,9 @@ def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array,
     log_p = x
     if x.size:
         log_p = x - x.max(axis=axis, keepdims=True)
-        log_p = log_p - xp.log(xp.exp(log_p).sum(axis=axis, keepdims=True))
-    loss = -(t * xp.where(t == 0, 0, log_p)).sum(axis=axis)
-    return loss, xp.exp(log_p), t.sum(axis=axis, keepdims=True)
+        log_p = log_p - xp.log(sum_over(xp.exp(log_p), (axis,), keepdims=True))
+    loss = -sum_over(t * xp.where(t == 0, 0, log_p), (axis,))
+    return loss, xp.exp(log_p), sum_over(t, (axis,), keepdims=True)
 
 
 def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any, axis: int) -> Array:

@@ -1,6 +1,22 @@
 // Softmax cross-entropy over the middle axis of x (outer, C, inner). `parts` threads share a row, each with every
 // parts-th class; the next kernel puts their results together.
 
+// Adds few numbers at a time, and these sums in double, as a float that adds many numbers loses digits.
+struct Total {
+    double sum = 0;
+    SUM few = 0;
+    int count = 0;
+    __device__ void add(SUM value) {
+        few += value;
+        if (++count == 256) {
+            sum += few;
+            few = 0;
+            count = 0;
+        }
+    }
+    __device__ SUM all() const { return (SUM)(sum + few); }
+};
+
 // rows[i] is 1 at the target's class, else 0; all 0 where the target is `ignored`, NaN where it is no class.
 extern "C" __global__ void one_hot(
     long long size, T* rows, const long long* target, bool* counted, long long classes, long long inner,
@@ -21,17 +37,18 @@ extern "C" __global__ void exp_sums(
     FOR_EACH(i, size) {
         const INDEX in = i % (INDEX)inner, part = i / (INDEX)inner % (INDEX)parts;
         const T* row = x + i / (INDEX)inner / (INDEX)parts * (INDEX)classes * (INDEX)inner + in;
-        SUM largest = -INFINITY, sum = 0;
+        SUM largest = -INFINITY;
+        Total sum;
         for (INDEX c = part; c < classes; c += parts) {
             const SUM value = (SUM)row[c * (INDEX)inner];
             if (value > largest) largest = value;
         }
         for (INDEX c = part; c < classes; c += parts) {
             const SUM value = (SUM)row[c * (INDEX)inner];
-            if (value > -INFINITY || value != value) sum += exp(value - largest);
+            if (value > -INFINITY || value != value) sum.add(exp(value - largest));
         }
         found[i] = largest;
-        found[i + (INDEX)size] = sum;
+        found[i + (INDEX)size] = sum.all();
     }
 }
 
@@ -43,7 +60,8 @@ extern "C" __global__ void cross_entropy(
         const INDEX in = i % (INDEX)inner, part = i / (INDEX)inner % (INDEX)parts;
         const INDEX outer = i / (INDEX)inner / (INDEX)parts;
         const SUM* others = found + outer * (INDEX)parts * (INDEX)inner + in;
-        SUM largest = -INFINITY, sum = 0, loss = 0, total = 0;
+        SUM largest = -INFINITY, sum = 0;
+        Total loss, total;
         for (INDEX k = 0; k < parts; k++)
             if (others[k * (INDEX)inner] > largest) largest = others[k * (INDEX)inner];
         for (INDEX k = 0; k < parts; k++)
@@ -53,11 +71,11 @@ extern "C" __global__ void cross_entropy(
             const INDEX at = (outer * (INDEX)classes + c) * (INDEX)inner + in;
             const SUM log_p = (SUM)x[at] - largest - rest, target = (SUM)t[at];
             p[at] = (T)exp(log_p);
-            total += target;
-            if (target != 0) loss -= target * log_p;
+            total.add(target);
+            if (target != 0) loss.add(-target * log_p);
         }
-        sums[i] = loss;
-        sums[i + (INDEX)size] = total;
+        sums[i] = loss.all();
+        sums[i + (INDEX)size] = total.all();
     }
 }
 
