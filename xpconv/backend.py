@@ -295,6 +295,12 @@ def ignore_underflow(xp: Any) -> AbstractContextManager[Any]:
     return np.errstate(under="ignore") if xp is np else nullcontext()
 
 
+def ignoring_underflow(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` in the context of `ignore_underflow`, whatever its arrays."""
+    wrapped: Callable[..., Any] = np.errstate(under="ignore")(function)
+    return wrapped
+
+
 def is_floating(dtype: Any) -> bool:
     """Whether a dtype object is a real floating one; so is bfloat16, though its kind is "V" to NumPy."""
     return bool(dtype.kind == "f" or (dtype.kind == "V" and dtype.name == "bfloat16"))
@@ -371,7 +377,10 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
         array = target.asarray(host, dtype=dtype)
     if dtype is None:
         dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
-    return array if array.dtype == dtype else array.astype(dtype)
+    if array.dtype == dtype:
+        return array
+    with ignore_underflow(target.xp):
+        return array.astype(dtype)
 
 
 def _converted(obj: Any, host: np.ndarray, dtype: Any) -> np.ndarray:

@@ -10,7 +10,16 @@ from functools import partial
 from traceback import clear_frames
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
-from ..backend import Array, asarray, backend_of, get_xp, is_floating, plain, use_backend
+from ..backend import (
+    Array,
+    asarray,
+    backend_of,
+    get_xp,
+    ignoring_underflow,
+    is_floating,
+    plain,
+    use_backend,
+)
 from ..errors import BackendError, LayerError, OutOfMemoryError, StateDictError
 from ..geometry import to_bool
 from .checks import Checks
@@ -106,6 +115,9 @@ class Layer(Checks):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        for name in ("forward", "backward"):
+            if inspect.isfunction(vars(cls).get(name)):
+                setattr(cls, name, ignoring_underflow(vars(cls)[name]))
         cls._is_ours = _is_ours(cls.forward) and _is_ours(cls.__call__)
         inherited = [vars(base)["forward"] for base in cls.__mro__ if "forward" in vars(base)]
         cls._has_our_forward = any(_is_ours(f) for f in inherited if f is not Layer.forward)

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..backend import Array, get_xp
 from ..geometry import to_bool, to_float
-from ..kernels.portable import underflow_ignored, widened
+from ..kernels.portable import underflow_ignored
+from ..kernels.sums import sum_over, widened
 from ..layers.base import Parameter
 
 
@@ -68,7 +69,8 @@ def _norm(xp: Any, grads: list[Array], p: float) -> Array:
     """The p-norm of all elements together."""
     if p == math.inf:
         return xp.stack([xp.abs(g).max() for g in grads]).max()
-    return xp.stack([(xp.abs(widened(g)) ** p).sum() for g in grads]).sum() ** (1 / p)
+    powers = (xp.abs(widened(g)) ** p for g in grads)
+    return xp.stack([sum_over(power, tuple(range(power.ndim))) for power in powers]).sum() ** (1 / p)
 
 
 def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
+from ..kernels.sums import sum_over
 from .base import Optimizer, Params, Run
 
 
@@ -189,4 +190,4 @@ class LAMB(Optimizer):
 
 def norm(xp: Any, x: Array) -> Array:
     """Euclidean norm, a 0-d array on the device."""
-    return xp.sqrt((x * x).sum())
+    return xp.sqrt(sum_over(x * x, tuple(range(x.ndim))))

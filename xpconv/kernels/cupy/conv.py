@@ -10,6 +10,7 @@ from ...backend import Array
 from ...geometry import Window
 from .. import is_exact, precision
 from ..portable import Bounds, empty_images, pixel_matrix, weight_matrix
+from ..sums import total
 from . import cudnn
 from .gemm import group_matmul
 from .launch import SUMS, geometry, lanes, last, launch, taps
@@ -96,7 +97,7 @@ def conv_weight_grad(
             xp, FILE, "depthwise_weight", sums.size, last(xp, grad), last(xp, x), sums, groups, k, pixels,
             length, *geometry(window, x.shape[2:], grad.shape[2:]),
         )  # fmt: skip
-        return sums.sum(axis=0).T.reshape(weight_shape).astype(x.dtype)
+        return total(sums, (0,)).T.reshape(weight_shape).astype(x.dtype)
     plan = _cudnn(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, wanted)
     if plan is not None:
         dw = empty_images(xp, weight_shape, x.dtype)

@@ -6,10 +6,12 @@ from math import prod
 from typing import Any
 
 from ...backend import Array
+from ..sums import sum_over
 from .launch import SUMS, launch
 
 FILE = "softmax.cu"
 CLASSES = 32  # up to so many, one thread has a whole row
+MOST = 4096  # that one thread adds up one by one
 
 
 def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
@@ -27,7 +29,7 @@ def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array,
     """As `portable.cross_entropy`."""
     classes, inner = x.shape[axis], prod(x.shape[axis + 1 :])
     rows = x.shape[:axis] + x.shape[axis + 1 :]
-    parts = 1 if classes <= CLASSES else min(CLASSES, -(-classes // CLASSES))
+    parts = 1 if classes <= CLASSES else max(min(CLASSES, -(-classes // CLASSES)), classes // MOST)
     outer = prod(x.shape[:axis])
     x, t = xp.ascontiguousarray(x), xp.ascontiguousarray(t)
     found = xp.empty((2, outer, parts, inner), dtype=SUMS[str(x.dtype)])
@@ -35,7 +37,7 @@ def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array,
     shape = (classes, inner, parts)
     launch(xp, FILE, "exp_sums", found[0].size, x, found, *shape)
     launch(xp, FILE, "cross_entropy", found[0].size, x, t, p, found, sums, *shape)
-    loss, total = sums[:, :, 0] if parts == 1 else sums.sum(axis=2)
+    loss, total = sums[:, :, 0] if parts == 1 else sum_over(sums, (2,))
     dtype = {"dtype": x.dtype, "copy": False}
     return loss.reshape(rows).astype(**dtype), p, xp.expand_dims(total.reshape(rows), axis).astype(**dtype)
 
