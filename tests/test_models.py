@@ -225,8 +225,8 @@ PUBLISHED = {name: list(pairs) for name, pairs in PUBLISHED.items()}
 @pytest.fixture
 def no_draws(monkeypatch):
     """Leave weights at zero: memory that nobody touches costs nothing."""
-    monkeypatch.setattr(init, "_fill", lambda parameter, values: parameter)
-    monkeypatch.setattr(init, "default_rng", lambda rng: Zeros())
+    monkeypatch.setattr(init, "_fill", lambda where, parameter, draw: parameter)
+    monkeypatch.setattr(init, "default_rng", lambda rng, where: Zeros())
 
 
 class Zeros:

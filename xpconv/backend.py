@@ -78,6 +78,8 @@ def register_backend(
     where = "register_backend"
     if not isinstance(name, str) or not name:
         raise TypeError(f"{where}: name is {name!r:.200}, expected a str that is not empty")
+    if name == "auto" or (name == "numpy" and name in _backends):
+        raise ValueError(f"{where}: name is {name!r}, expected a new one")
     if not isinstance(array_type, type):
         raise TypeError(f"{where}: array_type is {array_type!r:.200}, expected the class of its arrays")
     functions = []
@@ -118,10 +120,10 @@ def _load_cupy() -> Backend:
     return _backends["cupy"]
 
 
-def _find(name: str) -> Backend:
+def _find(name: str, argument: str = "backend") -> Backend:
     """The backend called `name`, loaded if need be; `auto` is cupy if a device answers, else numpy."""
     if not isinstance(name, str):
-        raise TypeError(f"backend is {name!r:.200}, expected a name: 'numpy', 'cupy' or 'auto'")
+        raise TypeError(f"{argument} is {name!r:.200}, expected a name: 'numpy', 'cupy' or 'auto'")
     if name in _backends:
         return _backends[name]
     if name == "cupy":
@@ -176,7 +178,7 @@ def set_backend(name: str) -> None:
             f"set_backend({name!r}): inside `with use_backend({override.name!r})`, which takes "
             "precedence; leave the block first"
         )
-    _default = _find(name)
+    _default = _find(name, "set_backend: name")
 
 
 @contextmanager
@@ -191,7 +193,7 @@ def use_backend(name: str) -> Iterator[Any]:
         ...     xpconv.asarray([1, 2, 3]).sum() == xp.asarray(6)
         np.True_
     """
-    backend = _find(name)
+    backend = _find(name, "use_backend: name")
     token = _override.set(backend)
     try:
         yield backend.xp
@@ -301,6 +303,18 @@ def ignoring_underflow(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def to_dtype(where: str, xp: Any, dtype: Any) -> Any:
+    """`dtype` as a dtype object; `where` is what an error calls the function or layer that took it."""
+    try:
+        return xp.dtype(dtype)
+    except Exception as cause:  # TypeError, and ValueError or others of dictionaries, lists and strings
+        way = "; NumPy has it after `import ml_dtypes`, for GPUs" if str(dtype) == "bfloat16" else ""
+        if "torch." in str(dtype):
+            way = f"; give its name: {str(dtype).removeprefix('torch.')!r}"
+        known = f"{xp.__name__}'s{way}"
+        raise DTypeError(f"{where}: dtype is {dtype!r:.200}, which is none of {known}") from cause
+
+
 def is_floating(dtype: Any) -> bool:
     """Whether a dtype object is a real floating one; so is bfloat16, though its kind is "V" to NumPy."""
     return bool(dtype.kind == "f" or (dtype.kind == "V" and dtype.name == "bfloat16"))
@@ -317,7 +331,10 @@ def get_xp(*arrays: Array) -> Any:
         >>> xpconv.get_xp(np.zeros(3), np.ones(2)).__name__
         'numpy'
     """
-    return backend_of(*arrays).xp
+    try:
+        return backend_of(*arrays).xp
+    except BackendError as error:
+        raise BackendError(f"get_xp: {error}") from None
 
 
 def get_backend() -> str:
@@ -355,7 +372,9 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
         >>> xpconv.asarray([[1, 2]], dtype="float32")
         array([[1., 2.]], dtype=float32)
     """
-    target = _active() if backend is None else _find(backend)
+    target = _active() if backend is None else _find(backend, "asarray: backend")
+    if dtype is not None:
+        dtype = to_dtype("asarray", target.xp, dtype)
     obj = _opened(obj)
     array: Array
     if isinstance(obj, target.array_type) and _owner(type(obj)) is target:
@@ -374,7 +393,12 @@ def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array
         host = asnumpy(obj)
         if host.dtype.kind == "O":
             host = _converted(obj, host, dtype)
-        array = target.asarray(host, dtype=dtype)
+        try:
+            array = target.asarray(host, dtype=dtype)
+        except (TypeError, ValueError, OverflowError) as cause:  # text that is no number, and the like
+            raise DTypeError(
+                f"asarray: {_described(obj)} cannot become an array of {dtype}: {cause}"
+            ) from cause
     if dtype is None:
         dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
     if array.dtype == dtype:

@@ -86,6 +86,8 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
     if not callable(step):
         raise TypeError(f"capture: step is {shown(step)}, expected a function of arrays")
     warmup = to_int("capture: warmup", warmup, 1)
+    if warmup > 1000:
+        raise ValueError(f"capture: warmup is {shown(warmup)}, expected a few steps, at most 1000")
     try:
         backend = backend_of(*examples)
     except BackendError as error:
@@ -299,7 +301,7 @@ def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
 
 def _tuples(batches: Any) -> Iterator[tuple[Any, ...]]:
     """Each batch, if it is one."""
-    if not isinstance(batches, Iterable):
+    if not isinstance(batches, Iterable) or getattr(batches, "shape", None) == ():
         raise TypeError(f"prefetch: batches is {shown(batches)}, expected tuples of arrays, one a batch")
     for batch in batches:
         if not isinstance(batch, tuple | list):

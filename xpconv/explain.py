@@ -10,7 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from .backend import Array, asnumpy
-from .geometry import shown, to_int
+from .geometry import shown, to_size
 from .layers import Bilinear, Dense, Layer
 from .layers.conv import _Conv
 from .layers.conv_transpose import _ConvTranspose
@@ -62,8 +62,8 @@ def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
         ['name', 'layer', 'output', 'algorithm', 'MFLOP', 'MB', 'moved', 'MB', 'kept', 'ms', 'share']
     """
     if not isinstance(model, Layer):
-        raise TypeError(f"explain: model is {shown(model)}, expected a layer")
-    costs = measure(model, input_shape, to_int("explain: batch", batch, 1))
+        raise TypeError(f"explain: model is {shown(model)}, expected a Layer")
+    costs = measure(model, input_shape, to_size("explain: batch", batch))
     total = sum(cost.seconds for cost in costs) or 1.0
     rows = [("name", "layer", "output", "algorithm", "MFLOP", "MB moved", "MB kept", "ms", "share")]
     for c in costs:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import product
-from math import isinf, isnan
+from math import isinf, isnan, prod
 from numbers import Real
 from operator import index
 from typing import Any, NamedTuple, TypeGuard
@@ -120,6 +120,7 @@ def _taps(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> 
 
 # --- arguments: what constructors and functions take, checked at the door ------------------------------
 
+LARGEST_BYTES = 2**40  # of an array: more than any device has; asking for it might not fail at once
 LARGEST = 2**31 - 1  # of sizes: what no array has along an axis, and cuDNN counts in int32
 
 
@@ -213,7 +214,8 @@ def to_choice(where: str, value: object, choices: Collection[str]) -> str:
     """`value`, if it is one of the words `choices`; what cannot be hashed or compared is none of them."""
     if isinstance(value, str) and value in choices:
         return str(value)
-    expected = "one of " * (len(choices) > 1) + ", ".join(map(repr, choices))
+    words = [repr(choice) for choice in choices]
+    expected = f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
     raise ValueError(f"{where} is {shown(value)}, expected {expected}")
 
 
@@ -227,6 +229,14 @@ def named(outer: str, inner: str) -> Iterator[None]:
         if not message.startswith(f"{inner}: "):
             raise
         raise type(error)(outer + message.removeprefix(inner)) from None
+
+
+def check_room(what: str, shape: Sequence[int], itemsize: int) -> None:
+    """Refuse an array that no machine holds, before anything is made for it; `what` is an error's subject."""
+    size = prod(shape) * itemsize
+    if size > LARGEST_BYTES:
+        much = f"{size / 2**30:.3g} GiB" if size < 2**100 else "more than any memory"
+        raise ShapeError(f"{what} of shape {shown(tuple(shape))} takes {much}; give smaller sizes")
 
 
 def axis_of(where: str, dim: int, shape: tuple[int, ...]) -> int:

@@ -152,7 +152,7 @@ def checked_state(
 
 def _sources(where: str, model: Any) -> dict[str, Source]:
     """The sources that layers of a model have of their own, by the layers' names."""
-    if not hasattr(model, "named_layers"):
+    if isinstance(model, type) or not hasattr(model, "named_layers"):
         raise TypeError(f"{where}: model is {_short(model)}, expected a Layer")
     found = {name: vars(layer).get("_source") for name, layer in model.named_layers()}
     return {name: source for name, source in found.items() if isinstance(source, Source)}

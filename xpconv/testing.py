@@ -179,8 +179,12 @@ def assert_layer_ok(
         )
     if reference is not None and not callable(reference):
         raise TypeError(f"assert_layer_ok: reference is {shown(reference)}, expected a function or None")
-    if isinstance(backends, str) or not isinstance(backends, Iterable):
+    if isinstance(backends, str) or not isinstance(backends, Iterable) or hasattr(backends, "shape"):
         raise TypeError(f"assert_layer_ok: backends is {shown(backends)}, expected names, such as ('numpy',)")
+    backends = list(backends)
+    for name in backends:
+        if not isinstance(name, str):
+            raise TypeError(f"assert_layer_ok: backends holds {shown(name)}, expected names")
     training = to_bool("assert_layer_ok: training", training)
     seed = to_int("assert_layer_ok: seed", seed, 0)
     with use_backend("numpy"):

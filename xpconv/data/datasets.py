@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, asarray, is_floating
+from ..backend import Array, asarray, is_floating, to_dtype
 from ..errors import DataFileError, DTypeError
 from ..geometry import shown, to_float, to_int
 from .idx import load_idx, to_path
@@ -203,10 +203,7 @@ def _test_size(value: object) -> float:
 
 
 def _floating(where: str, dtype: Any) -> np.dtype:
-    try:
-        found: np.dtype = np.dtype("float32" if dtype is None else dtype).newbyteorder("=")
-    except Exception as cause:  # TypeError, or what else odd specifications give
-        raise DTypeError(f"{where}: dtype is {shown(dtype)}, which is none of numpy's") from cause
+    found: np.dtype = to_dtype(where, np, "float32" if dtype is None else dtype).newbyteorder("=")
     if not is_floating(found):
         raise DTypeError(
             f"{where}: dtype: expected a floating dtype, as pixels are scaled to [0, 1], got {found}; "

@@ -114,7 +114,7 @@ class PReLU(Layer):
         return self.keep(ops.leaky_relu(xp, x, self._slope(x)), xp, x)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x = self.recall(grad_output)
+        xp, x = self.recall(grad_output, input_grad)
         if self.weight.requires_grad:
             slopes = ops.leaky_relu_backward_slope(xp, grad_output, x)
             if self.num_parameters > 1:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ..backend import Array
-from ..geometry import is_sequence, shown, to_bool, to_size
+from ..geometry import check_room, is_sequence, shown, to_bool, to_size
 from ..ops import adaptive_pool as ops
 from .base import Layer, arguments
 
@@ -40,11 +40,13 @@ class _AdaptiveAvgPool(_AdaptivePool):
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
         images, batched = self._images(x, self.axes)
-        y = ops.adaptive_avg_pool(xp, images, self._output(images))
+        size = self._output(images)
+        check_room(f"{type(self).__name__}.forward: an output", images.shape[:2] + size, x.dtype.itemsize)
+        y = ops.adaptive_avg_pool(xp, images, size)
         return self.keep(y if batched else y[0], xp, images.shape[2:], batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, spatial, batched = self.recall(grad_output)
+        xp, spatial, batched = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         dx = ops.adaptive_avg_pool_backward(xp, grad_output if batched else grad_output[None], spatial)
@@ -61,12 +63,14 @@ class _AdaptiveMaxPool(_AdaptivePool):
     def forward(self, x: Array) -> Any:
         xp = self._enter(x)
         images, batched = self._images(x, self.axes)
-        y, indices = ops.adaptive_max_pool(xp, images, self._output(images))
+        size = self._output(images)
+        check_room(f"{type(self).__name__}.forward: an output", images.shape[:2] + size, x.dtype.itemsize)
+        y, indices = ops.adaptive_max_pool(xp, images, size)
         y = self.keep(y if batched else y[0], xp, indices, images.shape[2:], batched)
         return (y, indices if batched else indices[0]) if self.return_indices else y
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, indices, spatial, batched = self.recall(grad_output)
+        xp, indices, spatial, batched = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = grad_output if batched else grad_output[None]

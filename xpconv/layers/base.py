@@ -18,10 +18,11 @@ from ..backend import (
     ignoring_underflow,
     is_floating,
     plain,
+    to_dtype,
     use_backend,
 )
-from ..errors import BackendError, LayerError, OutOfMemoryError, StateDictError
-from ..geometry import to_bool
+from ..errors import BackendError, DTypeError, LayerError, OutOfMemoryError, StateDictError
+from ..geometry import shown, to_bool
 from .checks import Checks
 from .memory import at_door, called, is_inside, next_serial, out_and_in
 from .parameter import Parameter as Parameter
@@ -738,15 +739,20 @@ def arguments(*positional: Any, **named: tuple[Any, Any]) -> str:
 
 def _check_backend(layer: str, name: Any) -> None:
     """An unknown backend is an error, which tells a dtype that it is one."""
-    try:
-        with use_backend(name):
-            return
-    except ValueError as error:
+    fault = f"unknown backend {shown(name)}: expected a name, such as 'cupy'"
+    if isinstance(name, str):
         try:
-            dtype = get_xp().dtype(name)
-        except TypeError:
-            raise ValueError(f"{layer}.to: {error}") from None
-        raise ValueError(f"{layer}.to: {error}; a dtype goes by name: to(dtype='{dtype}')") from None
+            with use_backend(name):
+                return
+        except ValueError as error:
+            fault = str(error)
+    try:
+        dtype = to_dtype(f"{layer}.to", get_xp(), name)
+    except DTypeError:
+        dtype = None
+    if dtype is not None and is_floating(dtype):
+        raise ValueError(f"{layer}.to: {fault}; a dtype goes by name: to(dtype='{dtype}')")
+    raise (ValueError if isinstance(name, str) else TypeError)(f"{layer}.to: {fault}")
 
 
 def _arrays(walk: Iterable[tuple[str, Layer]]) -> dict[str, Array]:

@@ -95,7 +95,7 @@ class SqueezeExcitation(Layer):
 
         dx = grad · s + dmean / (H·W), dmean from ds = Σ_pixels grad · x, back through the path.
         """
-        start, x, scale = self.recall(grad_output)
+        start, x, scale = self.recall(grad_output, input_grad)
         path = [(layer, None) for layer in self._path()]
         ds: Array = None  # nobody needs it where nothing learns
         if input_grad or self._learns():

@@ -189,7 +189,7 @@ class Listed(Named):
 
     def extend(self: Self, layers: Iterable[Layer]) -> Self:
         """Add layers at the end, in order; returns the container."""
-        if isinstance(layers, Mapping) or not isinstance(layers, Iterable):
+        if isinstance(layers, Mapping) or not isinstance(layers, Iterable) or hasattr(layers, "shape"):
             kind = type(layers).__name__
             raise TypeError(f"{type(self).__name__}.extend: layers is {kind}, expected a list of layers")
         new = list(layers)

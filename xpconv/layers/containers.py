@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..backend import Array, get_xp
 from ..errors import ShapeError
-from ..geometry import to_int
+from ..geometry import named, to_int
 from ..ops.conv import Bounds
 from ..ops.linear import add
 from .activation import bounds_of
@@ -67,7 +67,7 @@ class Sequential(Listed):
 
         Without `input_grad` it stops at the first layer that learns.
         """
-        start, steps = self.recall(grad_output)
+        start, steps = self.recall(grad_output, input_grad)
         return self._back_through(steps, start, grad_output, input_grad)
 
     def _steps(self) -> Iterator[tuple[Layer, Pointwise | None]]:
@@ -127,7 +127,7 @@ class Parallel(Listed):
         return self.keep(y, start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (start,) = self.recall(grad_output)
+        (start,) = self.recall(grad_output, input_grad)
         return self._gradients(start, [grad_output] * len(self), input_grad)
 
     def _outputs(self, x: Array) -> list[Array]:
@@ -195,7 +195,7 @@ class Concat(Parallel):
         return self.keep(get_xp(*outputs).concatenate(outputs, axis=axis), start, axis, sizes)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        start, axis, sizes = self.recall(grad_output)
+        start, axis, sizes = self.recall(grad_output, input_grad)
         parts = [
             (*(slice(None),) * axis, slice(b - n, b)) for n, b in zip(sizes, accumulate(sizes), strict=True)
         ]
@@ -229,7 +229,8 @@ class Residual(Layer):
     def __init__(
         self, *body: Layer | Sequence[Layer] | Mapping[str, Layer], shortcut: Layer | None = None
     ) -> None:
-        self.body: Layer = Sequential(*body)
+        with named(type(self).__name__, "Sequential"):
+            self.body: Layer = Sequential(*body)
         self.shortcut = shortcut
 
     def children(self) -> dict[str, Layer]:
@@ -310,7 +311,7 @@ class Residual(Layer):
         return self.keep(add(get_xp(main, side), main, side, bounds), start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (start,) = self.recall(grad_output)
+        (start,) = self.recall(grad_output, input_grad)
         with self._undone_since(start):
             side: Array | None = grad_output
             if self.shortcut is not None:

@@ -11,6 +11,7 @@ from ..errors import ShapeError
 from ..geometry import (
     Pairs,
     Window,
+    check_room,
     same_padding,
     shown,
     to_bool,
@@ -141,7 +142,14 @@ class _Conv(_ConvNd):
         none = ((0, 0),) * self.axes
         zeros = padding_mode == "zeros"
         self._border = none if zeros else pairs
+        self._wide = max(max(pair) for pair in pairs) > 1024  # so that its room is worth a look
         self._window = Window(self.kernel_size, self.stride, pairs if zeros else none, self.dilation)
+
+    def _check_room(self, images: Array) -> None:
+        padding = self._window.padding if self.padding_mode == "zeros" else self._border
+        sizes = [n + lo + hi for n, (lo, hi) in zip(images.shape[2:], padding, strict=True)]
+        shape = (*images.shape[:2], *sizes)
+        check_room(f"{type(self).__name__}.forward: a padded image", shape, images.dtype.itemsize)
 
     def _resolve_padding(self, name: str) -> tuple[tuple[int, int], ...]:
         if not isinstance(self.padding, str):
@@ -163,6 +171,8 @@ class _Conv(_ConvNd):
     def _forward(self, x: Array, bounds: ops.Bounds) -> Array:
         xp = self._enter(x, self.weight)
         images, batched = self._images(x, self.axes, self.in_channels, f"in_channels={self.in_channels}")
+        if self._wide:
+            self._check_room(images)
         padded = self._pad(xp, images)
         if min(self._window.output_shape(padded.shape[2:])) < 1:
             raise ShapeError(
@@ -180,7 +190,7 @@ class _Conv(_ConvNd):
         return self.keep(y if batched else y[0], xp, images, batched, kept)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, images, batched, y = self.recall(grad_output)
+        xp, images, batched, y = self.recall(grad_output, input_grad)
         window, groups, weight = self._window, self.groups, self.weight
         if not (input_grad or weight.requires_grad or learns(self.bias)):
             return None

@@ -153,7 +153,7 @@ class SeparableConv2d(Layer):
         return self.keep(self.pointwise._pass(self.depthwise._pass(x)), start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (start,) = self.recall(grad_output)
+        (start,) = self.recall(grad_output, input_grad)
         path = [(self.depthwise, None), (self.pointwise, None)]
         return self._back_through(path, start, grad_output, input_grad)
 

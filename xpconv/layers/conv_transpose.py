@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import Window, shown, to_choice, to_pairs, to_tuple
+from ..geometry import Window, check_room, shown, to_choice, to_pairs, to_tuple
 from ..ops import conv as ops
 from ..random import RNG
 from .base import arguments, learns
@@ -63,12 +63,14 @@ class _ConvTranspose(_ConvNd):
         xp = self._enter(x, self.weight)
         images, batched = self._images(x, self.axes, self.in_channels, f"in_channels={self.in_channels}")
         size = self._output_size(images.shape[2:], output_size, batched)
+        whole = (len(images), self.out_channels, *size)
+        check_room(f"{type(self).__name__}.forward: an output", whole, x.dtype.itemsize)
         bias = None if self.bias is None else self.bias.data
         y = ops.conv_transpose(xp, images, self.weight.data, bias, size, self._window, self.groups)
         return self.keep(y if batched else y[0], xp, images, batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, images, batched = self.recall(grad_output)
+        xp, images, batched = self.recall(grad_output, input_grad)
         grad = grad_output if batched else grad_output[None]
         window, groups, weight = self._window, self.groups, self.weight
         if weight.requires_grad:

@@ -33,7 +33,7 @@ class _Dropout(Layer):
         return self.keep(self._apply(x, mask), mask)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (mask,) = self.recall(grad_output)
+        (mask,) = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         return grad_output if mask is None else self._scale(grad_output, mask)

@@ -98,7 +98,7 @@ class Embedding(Layer):
         return self.keep(y, xp, indices)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> None:
-        xp, indices = self.recall(grad_output)
+        xp, indices = self.recall(grad_output, input_grad)
         if not self.weight.requires_grad:
             return
         grad = grad_output.reshape(len(indices), self.embedding_dim)

@@ -6,7 +6,7 @@ from math import prod
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import Window, to_tuple
+from ..geometry import Window, check_room, to_tuple
 from ..ops import fold as ops
 from .base import Layer, arguments
 
@@ -80,11 +80,13 @@ class Unfold(_Windows):
                 f"Unfold.forward: x has shape {x.shape}: with padding {self.padding} it is smaller than the "
                 f"kernel {self.kernel_size} (dilation {self.dilation}); pad more"
             )
+        padded = (n + 2 * p for n, p in zip(images.shape[2:], self.padding, strict=True))
+        check_room("Unfold.forward: a padded image", (*images.shape[:2], *padded), x.dtype.itemsize)
         y = ops.unfold(xp, images, self._window)
         return self.keep(y if batched else y[0], xp, images.shape[2:], batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, size, batched = self.recall(grad_output)
+        xp, size, batched = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = grad_output if batched else grad_output[None]
@@ -148,7 +150,7 @@ class Fold(_Windows):
         return self.keep(y if batched else y[0], xp, batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, batched = self.recall(grad_output)
+        xp, batched = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = ops.unfold(xp, grad_output if batched else grad_output[None], self._window)

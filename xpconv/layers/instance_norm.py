@@ -79,7 +79,7 @@ class _InstanceNorm(ChannelNorm):
         return y, xp, x_hat, inv_std, axes if from_batch else None
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x_hat, inv_std, axes = self.recall(grad_output)
+        xp, x_hat, inv_std, axes = self.recall(grad_output, input_grad)
         grad = grad_output.reshape(x_hat.shape)  # one image is a batch of one
         if learns(self.bias):
             self.bias.accumulate(channel_sum(xp, grad))

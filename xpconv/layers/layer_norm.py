@@ -116,7 +116,7 @@ class LayerNorm(_TrailingNorm):
         return self.keep(self._affine(x_hat), xp, x_hat, inv_std, axes)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x_hat, inv_std, axes = self.recall(grad_output)
+        xp, x_hat, inv_std, axes = self.recall(grad_output, input_grad)
         self._accumulate(grad_output, x_hat, tuple(range(axes[0])))
         if not input_grad:
             return None
@@ -176,7 +176,7 @@ class RMSNorm(_TrailingNorm):
         return self.keep(self._affine(x_hat), xp, x_hat, inv_rms, axes)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x_hat, inv_rms, axes = self.recall(grad_output)
+        xp, x_hat, inv_rms, axes = self.recall(grad_output, input_grad)
         self._accumulate(grad_output, x_hat, tuple(range(axes[0])))
         if not input_grad:
             return None
@@ -264,7 +264,7 @@ class GroupNorm(Layer):
         return self.keep(y, xp, x_hat, inv_std)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x_hat, inv_std = self.recall(grad_output)
+        xp, x_hat, inv_std = self.recall(grad_output, input_grad)
         grad = grad_output
         if learns(self.weight):
             self.weight.accumulate(channel_sum(xp, grad * x_hat))
@@ -328,7 +328,7 @@ class LocalResponseNorm(Layer):
         return self.keep(y, xp, x, d)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x, d = self.recall(grad_output)
+        xp, x, d = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         return ops.response_norm_backward(xp, grad_output, x, d, self.size, self.alpha, self.beta)

@@ -79,7 +79,7 @@ class Dense(Layer):
         return self.keep(y, xp, x)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x = self.recall(grad_output)
+        xp, x = self.recall(grad_output, input_grad)
         if self.weight.requires_grad:
             self.weight.accumulate(ops.linear_backward_weight(xp, grad_output, x))
         if learns(self.bias):
@@ -156,7 +156,7 @@ class Bilinear(Layer):
         return self.keep(ops.bilinear(xp, x1, x2, self.weight.data, bias), xp, x1, x2)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> tuple[Array, Array] | None:
-        xp, x1, x2 = self.recall(grad_output)
+        xp, x1, x2 = self.recall(grad_output, input_grad)
         if self.weight.requires_grad:
             self.weight.accumulate(ops.bilinear_backward_weight(xp, grad_output, x1, x2))
         if learns(self.bias):

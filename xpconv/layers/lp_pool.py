@@ -35,7 +35,7 @@ class _LPPool(_Pool):
         return self.keep(y if batched else y[0], xp, images, y, total, batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, images, y, total, batched = self.recall(grad_output)
+        xp, images, y, total, batched = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = grad_output if batched else grad_output[None]

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from ..backend import Array, backend_of, is_array_type
 from ..errors import BackendError, BackwardError, DTypeError, ShapeError
+from ..geometry import to_bool
 from ..ops.shape import copy
 
 _keeping: ContextVar[bool] = ContextVar("xpconv_keeping", default=True)
@@ -246,15 +247,18 @@ class Memory:
                 )
         return y
 
-    def recall(self, grad_output: Array) -> tuple[Any, ...]:
-        """What the latest forward kept; call it first in `backward`.
+    def recall(self, grad_output: Array, input_grad: bool = True) -> tuple[Any, ...]:
+        """What the latest forward kept; call it first in `backward`, with the arguments of that.
 
         Raises:
+            TypeError: `input_grad` is not True or False.
             BackwardError: no forward is left to go back through.
             ShapeError, DTypeError, BackendError: `grad_output` does not fit that forward's output;
                 nothing is lost, and backward may be called again with the right one.
         """
         name = type(self).__name__
+        if not isinstance(input_grad, bool):
+            to_bool(f"{name}.backward: input_grad", input_grad)
         kept = self._latest()
         try:
             backend = backend_of(grad_output).name

@@ -126,7 +126,7 @@ class _BatchNorm(ChannelNorm):
     def _backward(
         self, grad_output: Array, input_grad: bool, y: Array | None = None, bounds: Bounds = None
     ) -> Array | None:
-        xp, x, mean, inv_std, from_batch = self.recall(grad_output)
+        xp, x, mean, inv_std, from_batch = self.recall(grad_output, input_grad)
         weight = None if self.weight is None else self.weight.data
         if not (learns(self.weight) or learns(self.bias)):
             if not input_grad:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import LARGEST, Pairs, is_sequence, shown, to_float, to_size
+from ..geometry import LARGEST, Pairs, check_room, is_sequence, shown, to_float, to_size
 from ..ops import padding as ops
 from .base import Layer, arguments
 
@@ -27,6 +27,11 @@ class _Pad(Layer):
             raise ValueError(f"{name}: padding is {shown(padding)}, expected an int or ({order})")
         self.padding = tuple(to_size(f"{name}: padding", p, -LARGEST) for p in numbers)
         self._pairs: Pairs = tuple(zip(self.padding[::2], self.padding[1::2], strict=True))[::-1]
+
+    def _check_room(self, x: Array) -> None:
+        before = x.ndim - self.axes
+        sizes = [n + lo + hi for n, (lo, hi) in zip(x.shape[before:], self._pairs, strict=True)]
+        check_room(f"{type(self).__name__}.forward: an output", (*x.shape[:before], *sizes), x.dtype.itemsize)
 
     def _no_room(self, x: Array, lo: int, hi: int, n: int, why: str) -> ShapeError:
         return ShapeError(
@@ -54,10 +59,11 @@ class _ConstantPad(_Pad):
         for n, (lo, hi) in zip(x.shape[x.ndim - self.axes :], self._pairs, strict=True):
             if n + min(lo, 0) + min(hi, 0) < 0:
                 raise self._no_room(x, lo, hi, n, "that crops more than there is")
+        self._check_room(x)
         return self.keep(ops.pad_constant(xp, x, self._pairs, self.value), xp)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (xp,) = self.recall(grad_output)
+        (xp,) = self.recall(grad_output, input_grad)
         return ops.pad_constant_backward(xp, grad_output, self._pairs) if input_grad else None
 
     def extra_repr(self) -> str:
@@ -84,6 +90,7 @@ class _BorderPad(_Pad):
         images, batched = self._images(x, self.axes)
         for n, (lo, hi) in zip(images.shape[2:], self._pairs, strict=True):
             self._check_axis(x, n, lo, hi)
+        self._check_room(images)
         y = ops.pad_or_crop(xp, images, self._pairs, self.mode)
         return self.keep(y if batched else y[0], xp, batched)
 
@@ -99,7 +106,7 @@ class _BorderPad(_Pad):
             raise self._no_room(x, lo, hi, n, "that leaves nothing")
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, batched = self.recall(grad_output)
+        xp, batched = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = grad_output if batched else grad_output[None]

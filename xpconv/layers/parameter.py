@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from math import prod
 from typing import Any, TypeGuard
 
-from ..backend import Array, backend_of, byte_order_error, get_xp, is_floating, plain
+from ..backend import Array, backend_of, byte_order_error, get_xp, is_floating, plain, to_dtype
 from ..errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
-from ..geometry import shown, to_bool
+from ..geometry import check_room, to_bool
 from .arraylike import ArrayLike
-
-LARGEST_BYTES = 2**40  # of a parameter: more than any device has; asking for it might not fail at once
 
 
 class Parameter(ArrayLike):
@@ -257,14 +254,13 @@ def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, val
     """A parameter on the active backend, filled with `value`; `layer` is what an error calls the owner."""
     xp = get_xp()
     dtype = parameter_dtype(layer, dtype)
-    size = prod(shape) * dtype.itemsize
-    what = f"{layer}: {name} of shape {shape} and {dtype} takes {size / 2**30:.3g} GiB"
-    if size > LARGEST_BYTES:
-        raise ValueError(f"{what}; give smaller sizes")
+    check_room(f"{layer}: {name}", shape, dtype.itemsize)
     try:
         return Parameter(xp.full(shape, value, dtype=dtype) if value else xp.zeros(shape, dtype=dtype), name)
     except MemoryError as cause:  # CuPy's own is one too
-        raise OutOfMemoryError(f"{what}, which cannot be had: {cause}") from cause
+        raise OutOfMemoryError(
+            f"{layer}: no memory for {name} of shape {shape} and {dtype}: {cause}"
+        ) from cause
 
 
 def parameter_dtype(where: str, dtype: Any) -> Any:
@@ -274,15 +270,7 @@ def parameter_dtype(where: str, dtype: Any) -> Any:
 
 def check_floating(where: str, xp: Any, dtype: Any) -> Any:
     """`dtype` as a dtype object, in the machine's order of bytes, if it is a floating one."""
-    try:
-        found = xp.dtype(dtype)
-    except Exception as cause:  # TypeError, and ValueError or others of dictionaries, lists and strings
-        way = "; NumPy has it after `import ml_dtypes`, for GPUs" if str(dtype) == "bfloat16" else ""
-        if "torch." in str(dtype):
-            way = f"; give its name: {str(dtype).removeprefix('torch.')!r}"
-        raise DTypeError(
-            f"{where}: dtype is {shown(dtype)}, which is none of {xp.__name__}'s{way}"
-        ) from cause
+    found = to_dtype(where, xp, dtype)
     if not is_floating(found):
         given = dtype if isinstance(dtype, str) else found
         raise DTypeError(f"{where}: dtype is {given}, expected a floating one")

@@ -32,7 +32,7 @@ class Pointwise(Layer):
         return self.keep(y, get_xp(y), y)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, kept = self.recall(grad_output)
+        xp, kept = self.recall(grad_output, input_grad)
         return self.functions[1](xp, grad_output, kept, *self._values()) if input_grad else None
 
     def _values(self) -> tuple[Any, ...]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, ClassVar
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import Window, is_sequence, to_bool, to_int, to_tuple
+from ..geometry import LARGEST, Window, is_sequence, to_bool, to_size, to_tuple
 from ..ops import pool as ops
 from ..ops.conv import Bounds
 from .base import Layer, arguments, runs_as
 from .memory import keeping
 
 IntOrTuple = int | tuple[int, ...]
+MOST_TAPS = 2**26  # of a window: each is a step in Python
 
 
 class _Pool(Layer):
@@ -39,6 +41,10 @@ class _Pool(Layer):
         self.padding = numbers("padding", padding, 0)
         self.dilation = numbers("dilation", dilation, 1)
         self.ceil_mode = to_bool(f"{name}: ceil_mode", ceil_mode)
+        if prod(self.kernel_size) > MOST_TAPS:
+            raise ValueError(
+                f"{name}: kernel_size is {self.kernel_size}, expected at most {MOST_TAPS} positions"
+            )
         if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise ValueError(
                 f"{name}: padding is {self.padding}, expected at most half the kernel size {self.kernel_size}"
@@ -103,7 +109,7 @@ class _MaxPool(_Pool):
         return y, indices if batched else indices[0]
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, winner, shape, batched = self.recall(grad_output)
+        xp, winner, shape, batched = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = grad_output if batched else grad_output[None]
@@ -195,7 +201,7 @@ class _AvgPool(_Pool):
         self.count_include_pad = to_bool(f"{name}: count_include_pad", count_include_pad)
         self.divisor_override: int | None = None
         if divisor_override is not None:
-            self.divisor_override = to_int(f"{name}: divisor_override", divisor_override)
+            self.divisor_override = to_size(f"{name}: divisor_override", divisor_override, -LARGEST)
             if self.divisor_override == 0:
                 raise ValueError(f"{name}: divisor_override is 0, expected an int to divide by")
 
@@ -209,7 +215,7 @@ class _AvgPool(_Pool):
         return self.keep(y if batched else y[0], xp, images.shape, batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, shape, batched = self.recall(grad_output)
+        xp, shape, batched = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = grad_output if batched else grad_output[None]

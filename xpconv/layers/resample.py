@@ -7,7 +7,7 @@ from numbers import Real
 
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import is_sequence, shown, to_bool, to_choice, to_float, to_size
+from ..geometry import check_room, is_sequence, shown, to_bool, to_choice, to_float, to_size
 from ..ops import resample as ops
 from .base import Layer, arguments
 
@@ -124,9 +124,13 @@ class Upsample(Layer):
                 f"{name}.forward: x has shape {x.shape}, so {axes} spatial axes, but {len(values)} numbers "
                 f"are given for them: {given}"
             )
+        sizes = [
+            value if self.scale_factor is None else int(n * value)
+            for n, value in zip(x.shape[2:], values, strict=True)
+        ]
+        check_room(f"{name}.forward: an output", (*x.shape[:2], *sizes), x.dtype.itemsize)
         taps = []
-        for n, value in zip(x.shape[2:], values, strict=True):
-            m = value if self.scale_factor is None else int(n * value)
+        for n, m, value in zip(x.shape[2:], sizes, values, strict=True):
             if m < 1:
                 raise ShapeError(
                     f"{name}.forward: x has shape {x.shape}: scale_factor={self.scale_factor} leaves nothing "
@@ -137,7 +141,7 @@ class Upsample(Layer):
         return self.keep(ops.resample(xp, x, tuple(taps)), xp, tuple(taps))
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, taps = self.recall(grad_output)
+        xp, taps = self.recall(grad_output, input_grad)
         return ops.resample_backward(xp, grad_output, taps) if input_grad else None
 
     def extra_repr(self) -> str:

@@ -30,7 +30,7 @@ class Identity(Layer):
         return self.keep(x)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        self.recall(grad_output)
+        self.recall(grad_output, input_grad)
         return grad_output if input_grad else None
 
 
@@ -60,7 +60,7 @@ class _Reshape(Layer):
     """A layer whose backward is the input's shape again."""
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (shape,) = self.recall(grad_output)
+        (shape,) = self.recall(grad_output, input_grad)
         return grad_output.reshape(shape) if input_grad else None
 
 
@@ -179,7 +179,7 @@ class PixelShuffle(Layer):
         return self.keep(ops.pixel_shuffle(xp, x, r), xp)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (xp,) = self.recall(grad_output)
+        (xp,) = self.recall(grad_output, input_grad)
         return ops.pixel_unshuffle(xp, grad_output, self.upscale_factor) if input_grad else None
 
     def extra_repr(self) -> str:
@@ -217,7 +217,7 @@ class PixelUnshuffle(Layer):
         return self.keep(ops.pixel_unshuffle(xp, x, r), xp)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (xp,) = self.recall(grad_output)
+        (xp,) = self.recall(grad_output, input_grad)
         return ops.pixel_shuffle(xp, grad_output, self.downscale_factor) if input_grad else None
 
     def extra_repr(self) -> str:
@@ -256,7 +256,7 @@ class ChannelShuffle(Layer):
         return self.keep(ops.channel_shuffle(xp, x, self.groups), xp)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (xp,) = self.recall(grad_output)
+        (xp,) = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         return ops.channel_shuffle(xp, grad_output, grad_output.shape[1] // self.groups)

@@ -163,7 +163,7 @@ class GELU(Layer):
         return self.keep(y, xp, x, phi)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x, phi = self.recall(grad_output)
+        xp, x, phi = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         if phi is None:
@@ -207,7 +207,7 @@ class GLU(Layer):
         return self.keep(ops.glu(xp, a, b), xp, a, b, axis)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, a, b, axis = self.recall(grad_output)
+        xp, a, b, axis = self.recall(grad_output, input_grad)
         return xp.concatenate(ops.glu_backward(xp, grad_output, a, b), axis=axis) if input_grad else None
 
     def extra_repr(self) -> str:

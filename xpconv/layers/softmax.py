@@ -49,7 +49,7 @@ class Softmax(Layer):
         return self.keep(y.reshape(shape), xp, y, axis)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, y, axis = self.recall(grad_output)
+        xp, y, axis = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         dx = self.functions[1](xp, grad_output.reshape(y.shape), y, axis).reshape(grad_output.shape)

@@ -68,8 +68,8 @@ def _read_file(where: str, path: str | os.PathLike[str]) -> Mapping[str, Any]:
         raise FileNotFoundError(f"{where}: there is no file {str(path)!r} (from {os.getcwd()!r})")
     try:
         return readers[suffix](path)
-    except OSError:
-        raise
+    except OSError as error:  # a folder, or no right to read it
+        raise OSError(f"{where}: state is the path {str(path)!r}: {error}") from error
     except Exception as error:  # safetensors' own, zipfile's, NumPy's
         raise StateDictError(f"{where}: {str(path)!r} is no {suffix[1:]} file of arrays ({error})") from error
 

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 from ..backend import Array, backend_of, get_xp, is_array_type
-from ..errors import ShapeError
-from ..geometry import is_sequence, shown, to_size
+from ..errors import OutOfMemoryError, ShapeError
+from ..geometry import check_room, is_sequence, shown, to_size
 from .base import Layer, Parameter
 from .embedding import Embedding
 from .memory import no_grad
@@ -103,7 +103,12 @@ def example_inputs(where: str, model: Layer, input_shape: Any, batch: int) -> tu
     arrays = []
     for one, dtype in zip(given, dtypes, strict=False):
         if is_sequence(one):
-            one = xp.zeros((batch, *(to_size(where, n, 0) for n in one)), dtype=dtype)
+            shape = (batch, *(to_size(where, n, 0) for n in one))
+            check_room(f"{where}: images", shape, xp.dtype(dtype).itemsize)
+            try:
+                one = xp.zeros(shape, dtype=dtype)
+            except MemoryError as cause:
+                raise OutOfMemoryError(f"{where}: no memory for images of shape {shape}: {cause}") from cause
         arrays.append(one)
     try:
         inspect.signature(model.forward).bind(*arrays)
@@ -118,7 +123,7 @@ def example_inputs(where: str, model: Layer, input_shape: Any, batch: int) -> tu
 
 def _is_input(one: Any) -> bool:
     """Whether it may be a shape, or is an array."""
-    return is_sequence(one) or is_array_type(type(one))
+    return is_sequence(one) or (is_array_type(type(one)) and not isinstance(one, str))
 
 
 def _is_int(n: Any) -> bool:

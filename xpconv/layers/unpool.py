@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..backend import Array, backend_of
 from ..errors import BackendError, DTypeError, ShapeError
-from ..geometry import to_tuple
+from ..geometry import check_room, to_tuple
 from ..ops import pool as ops
 from .base import Layer, arguments
 from .pool import IntOrTuple
@@ -48,11 +48,12 @@ class _MaxUnpool(Layer):
                 f"{type(self).__name__}.forward: indices from {places.min()} to {places.max()}, expected 0 "
                 f"to {pixels - 1} for an output of {size}; pass output_size=, the size before pooling"
             )
+        check_room(f"{type(self).__name__}.forward: an output", images.shape[:2] + size, x.dtype.itemsize)
         y = ops.max_unpool(xp, images, places, size)
         return self.keep(y if batched else y[0], xp, places, batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, places, batched = self.recall(grad_output)
+        xp, places, batched = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = ops.max_unpool_backward(xp, grad_output if batched else grad_output[None], places)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..backend import Array, backend_of, is_floating
 from ..errors import BackendError, DTypeError
-from ..geometry import shown, to_size
+from ..geometry import check_room, shown, to_size
 
 
 def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Array:
@@ -52,5 +52,6 @@ def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Ar
         bad = target[(target < 0) | (target >= count)]
         if bad.size:
             raise ValueError(f"one_hot: target holds class {bad[0]}, expected 0 to {count - 1}")
+    check_room("one_hot: the target as rows", (*target.shape, count), kind.itemsize)
     rows = target[..., None] == backend.xp.arange(count)
     return rows.astype(kind)

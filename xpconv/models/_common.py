@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
 from .. import init
-from ..layers import Layer, Residual
+from ..geometry import to_float, to_size
+from ..layers import Layer, Residual, Sequential
+
+P = ParamSpec("P")
+
+
+def checked(build: Callable[P, Sequential]) -> Callable[P, Sequential]:
+    """`build` with its arguments checked before anything is made: shares (floats) from 0 to 1, and sizes."""
+    signature = inspect.signature(build)
+
+    @wraps(build)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Sequential:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{build.__name__}: {error}") from None
+        for name, value in bound.arguments.items():
+            where = f"{build.__name__}: {name}"
+            if isinstance(signature.parameters[name].default, float):
+                bound.arguments[name] = share = to_float(where, value, 0)
+                if share > 1:
+                    raise ValueError(f"{where} is {value}, expected a share from 0 to 1")
+            else:
+                bound.arguments[name] = to_size(where, value)
+        return build(*bound.args, **bound.kwargs)
+
+    return wrapper
 
 
 class Block(Residual):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ..layers import AdaptiveAvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential
+from ._common import checked
 
 
+@checked
 def alexnet(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:
     """Five convolutions and three dense layers, for images of 224×224 (63 at least).
 

@@ -17,7 +17,7 @@ from ..layers import (
 )
 from ..layers.base import new_parameter
 from ..ops.norm import sum_over
-from ._common import Block, zero_biases
+from ._common import Block, checked, zero_biases
 
 
 class _Permute(Layer):
@@ -31,7 +31,7 @@ class _Permute(Layer):
         return self.keep(x.transpose(self.axes))
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        self.recall(grad_output)
+        self.recall(grad_output, input_grad)
         inverse = [self.axes.index(axis) for axis in range(len(self.axes))]
         return grad_output.transpose(inverse) if input_grad else None
 
@@ -47,7 +47,7 @@ class _LayerScale(Layer):
         return self.keep(x * self.layer_scale.data, x)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (x,) = self.recall(grad_output)
+        (x,) = self.recall(grad_output, input_grad)
         if self.layer_scale.requires_grad:
             slope = sum_over(grad_output * x, (0, 2, 3))
             self.layer_scale.accumulate(slope.reshape(self.layer_scale.shape))
@@ -84,6 +84,7 @@ def _block(channels: int, drop: float) -> Block:
     return Block({"": _ScaleFirst(scaled)})
 
 
+@checked
 def convnext_tiny(num_classes: int = 1000, stochastic_depth: float = 0.1) -> Sequential:
     """18 blocks in four stages, for images of 224×224 (any size from 32).
 

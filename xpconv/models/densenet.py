@@ -16,7 +16,7 @@ from ..layers import (
     ReLU,
     Sequential,
 )
-from ._common import zero_biases
+from ._common import checked, zero_biases
 
 GROWTH, BOTTLENECK = 32, 128
 
@@ -36,6 +36,7 @@ def _dense_layer(channels: int) -> Concat:
     return Concat({"input": Identity(), "": new})
 
 
+@checked
 def densenet121(num_classes: int = 1000) -> Sequential:
     """Blocks of 6, 12, 24 and 16 dense layers, for images of 224×224 (any size from 32).
 

@@ -18,7 +18,7 @@ from ..layers import (
     SiLU,
     SqueezeExcitation,
 )
-from ._common import Block, zero_biases
+from ._common import Block, checked, zero_biases
 
 # expansion, kernel, stride of the first, channels, blocks
 _STAGES = [
@@ -48,6 +48,7 @@ def _mbconv(channels: int, out: int, kernel: int, stride: int, expansion: int, d
     return Block({"block": Sequential(block), "stochastic_depth": DropPath(drop)})
 
 
+@checked
 def efficientnet_b0(
     num_classes: int = 1000, dropout: float = 0.2, stochastic_depth: float = 0.2
 ) -> Sequential:

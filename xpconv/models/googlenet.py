@@ -19,6 +19,7 @@ from ..layers import (
     ReLU,
     Sequential,
 )
+from ._common import checked
 
 
 def _conv(channels: int, out: int, kernel: int, stride: int = 1) -> Sequential:
@@ -38,6 +39,7 @@ def _inception(channels: int, b1: int, b2: tuple[int, int], b3: tuple[int, int],
     )
 
 
+@checked
 def googlenet(num_classes: int = 1000, dropout: float = 0.2) -> Sequential:
     """9 inception blocks, for images of 224×224 (15 at least).
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ..layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
+from ._common import checked
 
 
+@checked
 def lenet5(num_classes: int = 10, in_channels: int = 1) -> Sequential:
     """Two convolutions and three dense layers, for images of 28×28.
 

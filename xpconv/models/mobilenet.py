@@ -14,7 +14,7 @@ from ..layers import (
     ReLU6,
     Sequential,
 )
-from ._common import Block, zero_biases
+from ._common import Block, checked, zero_biases
 
 # expansion, channels, blocks, stride of the first
 _STAGES = [
@@ -46,6 +46,7 @@ def _inverted_residual(channels: int, out: int, stride: int, expansion: int) -> 
     return Block(conv) if stride == 1 and channels == out else Sequential(conv)
 
 
+@checked
 def mobilenet_v2(num_classes: int = 1000, dropout: float = 0.2) -> Sequential:
     """17 inverted residuals, for images of 224×224 (any size from 32).
 

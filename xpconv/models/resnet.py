@@ -14,7 +14,7 @@ from ..layers import (
     ReLU,
     Sequential,
 )
-from ._common import Block
+from ._common import Block, checked
 
 
 def _block(channels: int, width: int, stride: int, bottleneck: bool) -> Sequential:
@@ -61,6 +61,7 @@ def _resnet(blocks: tuple[int, ...], bottleneck: bool, num_classes: int) -> Sequ
     return model
 
 
+@checked
 def resnet18(num_classes: int = 1000) -> Sequential:
     """8 blocks of two 3×3 convolutions, for images of 224×224 (any size from 32).
 
@@ -73,21 +74,25 @@ def resnet18(num_classes: int = 1000) -> Sequential:
     return _resnet((2, 2, 2, 2), False, num_classes)
 
 
+@checked
 def resnet34(num_classes: int = 1000) -> Sequential:
     """16 blocks of two 3×3 convolutions."""
     return _resnet((3, 4, 6, 3), False, num_classes)
 
 
+@checked
 def resnet50(num_classes: int = 1000) -> Sequential:
     """16 bottleneck blocks."""
     return _resnet((3, 4, 6, 3), True, num_classes)
 
 
+@checked
 def resnet101(num_classes: int = 1000) -> Sequential:
     """33 bottleneck blocks."""
     return _resnet((3, 4, 23, 3), True, num_classes)
 
 
+@checked
 def resnet152(num_classes: int = 1000) -> Sequential:
     """50 bottleneck blocks."""
     return _resnet((3, 8, 36, 3), True, num_classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import init
 from ..layers import AdaptiveAvgPool2d, Concat, Conv2d, Dropout, Flatten, MaxPool2d, ReLU, Sequential
-from ._common import zero_biases
+from ._common import checked, zero_biases
 
 
 def _fire(channels: int, squeezed: int, expanded: int) -> Sequential:
@@ -22,6 +22,7 @@ def _fire(channels: int, squeezed: int, expanded: int) -> Sequential:
     )
 
 
+@checked
 def squeezenet1_1(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:
     """AlexNet's accuracy with a fiftieth of its parameters, for images of 224×224 (17 at least).
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..geometry import to_int
 from ..layers import (
     BatchNorm2d,
     Concat,
@@ -14,6 +13,7 @@ from ..layers import (
     ReLU,
     Sequential,
 )
+from ._common import checked
 
 
 def _convs(channels: int, out: int) -> Sequential:
@@ -23,6 +23,7 @@ def _convs(channels: int, out: int) -> Sequential:
     )  # fmt: skip
 
 
+@checked
 def unet(in_channels: int = 3, num_classes: int = 2, width: int = 64, depth: int = 4) -> Sequential:
     """Down `depth` times and up again, each level handing its images across to the way up.
 
@@ -35,7 +36,8 @@ def unet(in_channels: int = 3, num_classes: int = 2, width: int = 64, depth: int
         >>> unet(num_classes=3, width=4, depth=2)(np.zeros((1, 3, 16, 16), "float32")).shape
         (1, 3, 16, 16)
     """
-    width, depth = to_int("unet: width", width, 1), to_int("unet: depth", depth, 1)
+    if depth > 16:
+        raise ValueError(f"unet: depth is {depth}, expected at most 16: images of {2**16} pixels a side")
     below: Layer = _convs(width * 2 ** (depth - 1), width * 2**depth)
     for level in reversed(range(depth)):
         here = width * 2**level

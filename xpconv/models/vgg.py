@@ -15,7 +15,7 @@ from ..layers import (
     ReLU,
     Sequential,
 )
-from ._common import zero_biases
+from ._common import checked, zero_biases
 
 _CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # a stage
 _WIDTHS = (64, 128, 256, 512, 512)
@@ -55,41 +55,49 @@ def _vgg(depth: int, batch_norm: bool, num_classes: int, dropout: float) -> Sequ
     return model
 
 
+@checked
 def vgg11(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:
     """8 convolutions and 3 dense layers, for images of 224×224 (32 at least)."""
     return _vgg(11, False, num_classes, dropout)
 
 
+@checked
 def vgg11_bn(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:
     """`vgg11` with BatchNorm after each convolution."""
     return _vgg(11, True, num_classes, dropout)
 
 
+@checked
 def vgg13(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:
     """10 convolutions and 3 dense layers, for images of 224×224 (32 at least)."""
     return _vgg(13, False, num_classes, dropout)
 
 
+@checked
 def vgg13_bn(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:
     """`vgg13` with BatchNorm after each convolution."""
     return _vgg(13, True, num_classes, dropout)
 
 
+@checked
 def vgg16(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:
     """13 convolutions and 3 dense layers, for images of 224×224 (32 at least)."""
     return _vgg(16, False, num_classes, dropout)
 
 
+@checked
 def vgg16_bn(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:
     """`vgg16` with BatchNorm after each convolution."""
     return _vgg(16, True, num_classes, dropout)
 
 
+@checked
 def vgg19(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:
     """16 convolutions and 3 dense layers, for images of 224×224 (32 at least)."""
     return _vgg(19, False, num_classes, dropout)
 
 
+@checked
 def vgg19_bn(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:
     """`vgg19` with BatchNorm after each convolution."""
     return _vgg(19, True, num_classes, dropout)

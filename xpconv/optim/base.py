@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from .. import kernels
 from ..backend import Array, asarray
-from ..geometry import to_bool, to_float
+from ..geometry import shown, to_bool, to_float
 from ..kernels import portable
 from ..kernels.graph import before_replay, capturing
 from ..layers.base import Parameter
@@ -287,7 +287,7 @@ class Optimizer(State):
         """A group with all its settings, checked."""
         name = type(self).__name__
         if not isinstance(group, Mapping):
-            raise TypeError(f"{name}: params mixes groups and {group!r}; give one kind")
+            raise TypeError(f"{name}: params mixes groups and {shown(group)}; give one kind")
         unknown = sorted(set(group) - {"params", *self.defaults}, key=str)
         if unknown:
             raise ValueError(f"{name}: a group has {unknown}, expected some of {sorted(self.defaults)}")
@@ -297,7 +297,7 @@ class Optimizer(State):
         members = [members] if isinstance(members, Parameter) else self._listed(members)
         for parameter in members:
             if not isinstance(parameter, Parameter):
-                raise TypeError(f"{name}: params holds {parameter!r}; give model.parameters()")
+                raise TypeError(f"{name}: params holds {shown(parameter)}; give model.parameters()")
         checked = {**self.defaults, **group, "params": members}
         self._check(checked)
         return checked
@@ -330,10 +330,10 @@ class Optimizer(State):
     def _listed(self, params: Any) -> list[Any]:
         """As a list, if it has an order: that of the state."""
         unordered = isinstance(params, (set, frozenset, str, Mapping, Parameter))
-        if isinstance(params, Iterable) and not unordered:
+        if isinstance(params, Iterable) and not unordered and not hasattr(params, "shape"):
             return list(params)
         raise TypeError(
-            f"{type(self).__name__}: params is {params!r}, expected a list of parameters or of groups; "
+            f"{type(self).__name__}: params is {shown(params)}, expected a list of parameters or of groups; "
             "give model.parameters()"
         )
 

@@ -94,7 +94,8 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
 
 def _listed(where: str, parameters: Any) -> list[Parameter]:
     found = [parameters] if isinstance(parameters, Parameter) else parameters
-    found = list(found) if isinstance(found, Iterable) and not isinstance(found, str | Mapping) else [found]
+    several = isinstance(found, Iterable) and not isinstance(found, str | Mapping)
+    found = list(found) if several and getattr(found, "shape", None) != () else [found]
     for parameter in found:
         if not isinstance(parameter, Parameter):
             raise TypeError(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..geometry import to_float, to_int
+from ..geometry import to_bool, to_choice, to_float, to_size
 from .base import Optimizer
 from .schedule import LRScheduler, each_group, groups_of
 
@@ -63,9 +63,9 @@ class OneCycleLR(LRScheduler):
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError("OneCycleLR: give total_steps, or epochs and steps_per_epoch")
-            epochs = to_int("OneCycleLR: epochs", epochs, 1)
-            total_steps = epochs * to_int("OneCycleLR: steps_per_epoch", steps_per_epoch, 1)
-        total_steps = to_int("OneCycleLR: total_steps", total_steps, 1)
+            epochs = to_size("OneCycleLR: epochs", epochs)
+            total_steps = epochs * to_size("OneCycleLR: steps_per_epoch", steps_per_epoch)
+        total_steps = to_size("OneCycleLR: total_steps", total_steps)
         base_momentum = to_float("OneCycleLR: base_momentum", base_momentum)
         max_momentum = to_float("OneCycleLR: max_momentum", max_momentum)
         for argument, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
@@ -74,10 +74,9 @@ class OneCycleLR(LRScheduler):
         up = to_float("OneCycleLR: pct_start", pct_start) * total_steps - 1  # the last step that goes up
         if not 0 <= pct_start <= 1:
             raise ValueError(f"OneCycleLR: pct_start is {pct_start}, expected a number from 0 to 1")
-        if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(
-                f"OneCycleLR: anneal_strategy is {anneal_strategy!r}, expected 'cos' or 'linear'"
-            )
+        anneal_strategy = to_choice("OneCycleLR: anneal_strategy", anneal_strategy, ("cos", "linear"))
+        cycle_momentum = to_bool("OneCycleLR: cycle_momentum", cycle_momentum)
+        three_phase = to_bool("OneCycleLR: three_phase", three_phase)
         tops = each_group("OneCycleLR: max_lr", max_lr, len(groups))
         if len(tops) != len(groups):
             raise ValueError(f"OneCycleLR: max_lr has {len(tops)} values, expected one, or {len(groups)}")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..geometry import to_float, to_int
+from ..geometry import to_choice, to_float, to_int
 from .base import Optimizer
 from .schedule import LRScheduler, each_group, groups_of
 
@@ -54,10 +54,8 @@ class ReduceLROnPlateau(LRScheduler):
         self.factor = to_float(f"{name}: factor", factor)
         if self.factor >= 1:
             raise ValueError(f"{name}: factor is {factor}, expected below 1")
-        if mode not in ("min", "max"):
-            raise ValueError(f"{name}: mode is {mode!r}, expected 'min' or 'max'")
-        if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"{name}: threshold_mode is {threshold_mode!r}, expected 'rel' or 'abs'")
+        mode = to_choice(f"{name}: mode", mode, ("min", "max"))
+        threshold_mode = to_choice(f"{name}: threshold_mode", threshold_mode, ("rel", "abs"))
         self.min_lrs = each_group(f"{name}: min_lr", min_lr, len(groups))
         if len(self.min_lrs) != len(groups):
             raise ValueError(f"{name}: min_lr has {len(self.min_lrs)} values, expected {len(groups)}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from ..geometry import to_float, to_int
+from ..geometry import shown, to_float, to_int, to_size
 from .base import Optimizer
 from .schedule import LRScheduler, groups_of
 
@@ -28,7 +28,7 @@ class StepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        self.step_size = to_int("StepLR: step_size", step_size, 1)
+        self.step_size = to_size("StepLR: step_size", step_size)
         self.gamma = to_float("StepLR: gamma", gamma)
         super().__init__(optimizer)
 
@@ -50,8 +50,8 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
-        if not isinstance(milestones, Iterable):
-            raise TypeError(f"MultiStepLR: milestones is {milestones!r}, expected a list of ints")
+        if not isinstance(milestones, Iterable) or getattr(milestones, "shape", None) == ():
+            raise TypeError(f"MultiStepLR: milestones is {shown(milestones)}, expected a list of ints")
         self.milestones = Counter(to_int("MultiStepLR: a milestone", m) for m in milestones)
         self.gamma = to_float("MultiStepLR: gamma", gamma)
         super().__init__(optimizer)
@@ -167,7 +167,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0) -> None:
         name = "CosineAnnealingWarmRestarts"
-        self.T_0, self.T_mult = to_int(f"{name}: T_0", T_0, 1), to_int(f"{name}: T_mult", T_mult, 1)
+        self.T_0, self.T_mult = to_size(f"{name}: T_0", T_0), to_size(f"{name}: T_mult", T_mult)
         self.eta_min = to_float(f"{name}: eta_min", eta_min)
         super().__init__(optimizer)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import Array, asarray, asnumpy, backend_of, get_backend
 from ..errors import StateDictError
-from ..geometry import to_float, to_int
+from ..geometry import shown, to_float, to_int
 from ..kernels.portable import underflow_ignored
 from ..layers.parameter import writable
 from .base import Optimizer
@@ -66,6 +66,10 @@ class GradScaler:
         start, self.growth_factor, self.backoff_factor, self.growth_interval = _checked(
             "GradScaler", init_scale, growth_factor, backoff_factor, growth_interval
         )
+        if backend is not None and not isinstance(backend, str):
+            raise TypeError(
+                f"GradScaler: backend is {shown(backend)}, expected a name, such as 'cupy', or None"
+            )
         name = backend or get_backend()
         self.scale: Array = asarray([start], "float32", backend=name).reshape(())
         self._good: Array = asarray([0], "int32", backend=name).reshape(())  # steps in a row
