@@ -7,6 +7,7 @@ from typing import Any
 from .. import kernels
 from ..backend import Array
 from ..kernels.portable import Bounds
+from ..kernels.sums import SERIAL, sum_over
 from .conv import channel_sum
 
 
@@ -31,7 +32,8 @@ def linear_backward_weight(xp: Any, grad: Array, x: Array) -> Array:
 
 def linear_backward_bias(xp: Any, grad: Array) -> Array:
     """`dbias[k] = Σ_… grad[…, k]`."""
-    return channel_sum(xp, rows(grad))
+    grad = rows(grad)
+    return sum_over(grad, (0,)) if len(grad) <= SERIAL else channel_sum(xp, grad)
 
 
 def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
