@@ -505,7 +505,7 @@ def test_every_public_callable_is_fuzzed():
         ("made = np.ones((2, 2)) @ np.ones(3)", "raw error"),
         ("import time; time.sleep(60)", "hangs"),
         ("xpconv.ReLU()(3)", "does not name Tanh"),
-        ("xpconv.Dense()", "raw error"),
+        ("xpconv.Dense(3, 2).summary(1, 2, 3)", "raw error"),
     ],
 )
 def test_the_judge_sees_faults(code, fault, monkeypatch):

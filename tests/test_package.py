@@ -22,6 +22,7 @@ HOST = {
 # What each room may import from; testing and info stand above all.
 ROOMS = [
     "errors",
+    "signatures",
     "backend",
     "geometry",
     "random",

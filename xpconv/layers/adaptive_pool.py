@@ -38,8 +38,7 @@ class _AdaptiveAvgPool(_AdaptivePool):
     """Over `axes` spatial axes; `AdaptiveAvgPool2d` describes it."""
 
     def forward(self, x: Array) -> Array:
-        xp = self._enter(x)
-        images, batched = self._images(x, self.axes)
+        xp, images, batched = self._enter_images(x, self.axes)
         size = self._output(images)
         check_room(f"{type(self).__name__}.forward: an output", images.shape[:2] + size, x.dtype.itemsize)
         y = ops.adaptive_avg_pool(xp, images, size)
@@ -61,8 +60,7 @@ class _AdaptiveMaxPool(_AdaptivePool):
         self.return_indices = to_bool(f"{type(self).__name__}: return_indices", return_indices)
 
     def forward(self, x: Array) -> Any:
-        xp = self._enter(x)
-        images, batched = self._images(x, self.axes)
+        xp, images, batched = self._enter_images(x, self.axes)
         size = self._output(images)
         check_room(f"{type(self).__name__}.forward: an output", images.shape[:2] + size, x.dtype.itemsize)
         y, indices = ops.adaptive_max_pool(xp, images, size)

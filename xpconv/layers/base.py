@@ -23,8 +23,9 @@ from ..backend import (
 )
 from ..errors import BackendError, DTypeError, LayerError, OutOfMemoryError, StateDictError
 from ..geometry import shown, to_bool
+from ..signatures import call_error, is_call_error
 from .checks import Checks
-from .memory import at_door, called, is_inside, next_serial, out_and_in
+from .memory import at_door, called, is_inside, keeping, next_serial, out_and_in
 from .parameter import Parameter as Parameter
 from .parameter import check_floating, writable
 from .parameter import learns as learns
@@ -69,6 +70,7 @@ class Layer(Checks):
     """
 
     training: bool = True
+    _advice = "give the gradient of the loss with respect to the output: model.backward(criterion.backward())"
     _is_ours: ClassVar[bool] = True  # whether `forward` and `__call__` are this package's, not a user's
     buffer_names: ClassVar[tuple[str, ...]] = ()
     lazy: bool = False  # whether its first forward makes its parameters
@@ -134,6 +136,12 @@ class Layer(Checks):
         foreign = self._is_foreign()
         if not foreign:
             inputs = tuple([plain(x) for x in inputs])
+        elif keeping() and type(self).backward is Layer.backward and "backward" not in vars(self):
+            raise TypeError(
+                f"{type(self).__name__} has no backward(grad_output, input_grad=True), and there is no "
+                "autograd here: write one (see xpconv.Layer for an example), or, for inference alone, call "
+                "the model within `with xpconv.no_grad():`"
+            )
         return self._run(partial(at_door, self.forward, foreign=foreign), *inputs)
 
     def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
@@ -174,6 +182,8 @@ class Layer(Checks):
             self._forget_since(start)
             if isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):
                 raise self._out_of_memory(error, "forward", *inputs) from error
+            if is_call_error(type(self).forward, error):
+                raise call_error(f"{type(self).__name__}.forward", type(self).forward, error) from None
             if isinstance(error, LayerError):
                 error.passes(self, {name: layer for name, layer in self.named_layers() if name})
             raise

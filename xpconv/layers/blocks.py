@@ -82,8 +82,8 @@ class SqueezeExcitation(Layer):
         return self.fc1, self.activation, self.fc2, self.scale_activation
 
     def forward(self, x: Array) -> Array:
-        self._enter(x, self.fc1.weight)
-        self._images(x, 2, self.input_channels, f"input_channels={self.input_channels}")
+        why = f"input_channels={self.input_channels}"
+        self._enter_images(x, 2, self.input_channels, why, self.fc1.weight)
         start = next_serial()
         scale = ops.mean_over(x, (-2, -1))
         for layer in self._path():

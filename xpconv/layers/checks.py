@@ -44,6 +44,21 @@ class Checks(Memory):
             )
         return owner.xp
 
+    def _enter_images(
+        self, x: Array, axes: int, channels: int | None = None, why: str = "", weight: Parameter | None = None
+    ) -> tuple[Any, Array, bool]:
+        """`_enter` and `_images`: `xp`, the images batched, and whether they were; one error for both."""
+        try:
+            xp = self._enter(x, weight)
+        except DTypeError as error:
+            try:
+                self._images(x, axes, channels, why)
+            except ShapeError as other:
+                text = str(other).removeprefix(f"{type(self).__name__}.forward: ")
+                raise DTypeError(f"{error}; besides, {text}") from None
+            raise
+        return xp, *self._images(x, axes, channels, why)
+
     def _owner(self, x: Array, argument: str = "x") -> Backend:
         """Check that `x` is an array, and return its backend."""
         where = f"{type(self).__name__}.forward: {argument}"
@@ -77,7 +92,10 @@ class Checks(Memory):
     def _meant(self, x: Array, batched: bool, channels: int, spatial: str) -> str:
         """What an error says of images in another order."""
         if not batched and channels == 1:
-            return f"; this is one image ({x.shape[0]}, {spatial}): for a batch of gray ones give x[:, None]"
+            one, many = {"L": ("sequence", "ones of one channel"), "H, W": ("image", "gray ones")}.get(
+                spatial, ("volume", "ones of one channel")
+            )
+            return f"; this is one {one} ({x.shape[0]}, {spatial}): for a batch of {many} give x[:, None]"
         if x.shape[-1] == channels:
             return f"; channels come before {spatial}: give numpy.moveaxis(x, -1, {-x.ndim + batched})"
         return ""

@@ -169,8 +169,8 @@ class _Conv(_ConvNd):
         return self._bounds is None and runs_as(self, _Conv)
 
     def _forward(self, x: Array, bounds: ops.Bounds) -> Array:
-        xp = self._enter(x, self.weight)
-        images, batched = self._images(x, self.axes, self.in_channels, f"in_channels={self.in_channels}")
+        why = f"in_channels={self.in_channels}"
+        xp, images, batched = self._enter_images(x, self.axes, self.in_channels, why, self.weight)
         if self._wide:
             self._check_room(images)
         padded = self._pad(xp, images)

@@ -36,8 +36,7 @@ class _LazyConv(Lazy, _Conv):
         self._set_later(dtype, rng)
 
     def forward(self, x: Array) -> Array:
-        self._enter(x)
-        self._images(x, self.axes)
+        self._enter_images(x, self.axes)
         return self._first(x, x.shape[-self.axes - 1])
 
     def _make(self, size: int, dtype: Any, rng: Any) -> None:

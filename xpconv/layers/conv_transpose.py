@@ -60,8 +60,8 @@ class _ConvTranspose(_ConvNd):
 
     def forward(self, x: Array, output_size: Sequence[int] | None = None) -> Array:
         """The layer's output for `x`; `output_size` chooses its size instead of `output_padding`."""
-        xp = self._enter(x, self.weight)
-        images, batched = self._images(x, self.axes, self.in_channels, f"in_channels={self.in_channels}")
+        why = f"in_channels={self.in_channels}"
+        xp, images, batched = self._enter_images(x, self.axes, self.in_channels, why, self.weight)
         size = self._output_size(images.shape[2:], output_size, batched)
         whole = (len(images), self.out_channels, *size)
         check_room(f"{type(self).__name__}.forward: an output", whole, x.dtype.itemsize)

@@ -73,8 +73,7 @@ class Unfold(_Windows):
         self._set_window(kernel_size, dilation, padding, stride)
 
     def forward(self, x: Array) -> Array:
-        xp = self._enter(x)
-        images, batched = self._images(x, self.axes)
+        xp, images, batched = self._enter_images(x, self.axes)
         if min(self._window.output_shape(images.shape[2:])) < 1:
             raise ShapeError(
                 f"Unfold.forward: x has shape {x.shape}: with padding {self.padding} it is smaller than the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..signatures import public_errors
 from .adaptive_pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -12,6 +13,7 @@ from .adaptive_pool import (
 )
 
 
+@public_errors
 class _Global:
     """Makes an adaptive pooling layer one to a single pixel."""
 

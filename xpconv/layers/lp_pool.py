@@ -28,8 +28,7 @@ class _LPPool(_Pool):
         super().__init__(kernel_size, stride, 0, 1, ceil_mode)
 
     def forward(self, x: Array) -> Array:
-        xp = self._enter(x)
-        images, batched = self._images(x, self.axes)
+        xp, images, batched = self._enter_images(x, self.axes)
         self._check_size(images)
         y, total = ops.lp_pool(xp, images, self._window, self.norm_type, self.ceil_mode)
         return self.keep(y if batched else y[0], xp, images, y, total, batched)

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
+from numbers import Real
 from typing import Any, ClassVar
 
 from ..backend import Array, backend_of, is_array_type
 from ..errors import BackendError, BackwardError, DTypeError, ShapeError
 from ..geometry import to_bool
 from ..ops.shape import copy
+from ..signatures import public_errors
 
 _keeping: ContextVar[bool] = ContextVar("xpconv_keeping", default=True)
 _calls: ContextVar[dict[int, Any] | None] = ContextVar("xpconv_calls", default=None)
@@ -221,7 +223,12 @@ class Memory:
     So one layer may stand twice in a model, and memory goes as backward runs.
     """
 
+    _advice: ClassVar[str] = ""  # where `backward` gets the loss, or nothing
     _has_our_forward: ClassVar[bool] = True  # which users' code may call past the door: `layer.forward(x)`
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        public_errors(cls)
 
     def keep(self, y: Array, *saved: Any) -> Array:
         """Remember `saved` for the backward of this output, and return `y`; call it last in `forward`.
@@ -259,10 +266,14 @@ class Memory:
         name = type(self).__name__
         if not isinstance(input_grad, bool):
             to_bool(f"{name}.backward: input_grad", input_grad)
+        if grad_output is None and self._advice:
+            raise BackendError(f"{name}.backward: grad_output is missing or None; {self._advice}")
         kept = self._latest()
         try:
             backend = backend_of(grad_output).name
         except BackendError as error:
+            if self._advice and isinstance(grad_output, Real):
+                raise BackendError(f"{name}.backward: grad_output is a number; {self._advice}") from None
             raise BackendError(f"{name}.backward: grad_output: {error}") from None
         if backend != kept.backend:
             raise BackendError(
@@ -273,6 +284,7 @@ class Memory:
             raise ShapeError(
                 f"{name}.backward: grad_output has shape {grad_output.shape}, "
                 f"expected {kept.shape}, the shape of the output"
+                + (f"; {self._advice}" if self._advice and grad_output.shape == () else "")
             )
         if grad_output.dtype != kept.dtype:
             raise DTypeError(
@@ -287,6 +299,7 @@ class Memory:
             raise BackwardError(
                 f"{type(self).__name__}.backward: no forward to go back through; each backward takes one "
                 "forward, made outside no_grad()"
+                + ("" if self._has_our_forward else ", which ends with `return self.keep(y, …)`")
             )
         return stack[-1]
 

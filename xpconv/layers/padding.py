@@ -86,8 +86,7 @@ class _BorderPad(_Pad):
     mode: ClassVar[str]
 
     def forward(self, x: Array) -> Array:
-        xp = self._enter(x)
-        images, batched = self._images(x, self.axes)
+        xp, images, batched = self._enter_images(x, self.axes)
         for n, (lo, hi) in zip(images.shape[2:], self._pairs, strict=True):
             self._check_axis(x, n, lo, hi)
         self._check_room(images)

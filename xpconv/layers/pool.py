@@ -97,8 +97,7 @@ class _MaxPool(_Pool):
         return self._takes_bounds()
 
     def _forward(self, x: Array, bounds: Bounds = None) -> Any:
-        xp = self._enter(x)
-        images, batched = self._images(x, self.axes)
+        xp, images, batched = self._enter_images(x, self.axes)
         self._check_size(images)
         winners = self.return_indices or keeping()
         y, winner = ops.max_pool(xp, images, self._window, self.ceil_mode, winners, bounds)
@@ -206,8 +205,7 @@ class _AvgPool(_Pool):
                 raise ValueError(f"{name}: divisor_override is 0, expected an int to divide by")
 
     def forward(self, x: Array) -> Array:
-        xp = self._enter(x)
-        images, batched = self._images(x, self.axes)
+        xp, images, batched = self._enter_images(x, self.axes)
         self._check_size(images)
         y = ops.avg_pool(
             xp, images, self._window, self.ceil_mode, self.count_include_pad, self.divisor_override

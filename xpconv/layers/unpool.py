@@ -37,8 +37,7 @@ class _MaxUnpool(Layer):
         self, x: Array, indices: Array, output_size: Sequence[int] | None = None
     ) -> Array:
         """The layer's output for `x` and the `indices` that `MaxPool` returned with it."""
-        xp = self._enter(x)
-        images, batched = self._images(x, self.axes)
+        xp, images, batched = self._enter_images(x, self.axes)
         self._check_indices(x, indices)
         places = indices if batched else indices[None]
         size = self._output_size(images.shape[2:], output_size, batched)

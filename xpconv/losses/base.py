@@ -31,6 +31,9 @@ class Loss(Memory):
     `_backward(xp, scale, *saved)`: `scale` times the gradient of the losses' sum. Both see float16 inputs
     as float32, as squares and sums overflow; loss and gradients are float16 again.
 
+    A loss's value is a plain array or NumPy number, which has no `backward`; the loss object has:
+    `model.backward(criterion.backward())`.
+
     `integers` lists the kinds of dtypes beside `input`'s own that a target may have, where PyTorch takes
     them, and `broadcast` those of `names` whose shapes may be broadcast against the others.
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ..backend import Array
+from ..errors import ShapeError
 from ..layers import (
     BatchNorm2d,
     Concat,
@@ -23,12 +27,31 @@ def _convs(channels: int, out: int) -> Sequential:
     )  # fmt: skip
 
 
+class UNet(Sequential):
+    """What `unet` gives: a Sequential that says which sizes it takes."""
+
+    multiple = 1  # of which height and width must be one
+
+    def __call__(self, *inputs: Any, **named: Any) -> Array:
+        shape = getattr(inputs[0], "shape", ()) if inputs else ()
+        sizes = shape[-2:] if len(shape) in (3, 4) else ()
+        if any(size % self.multiple for size in sizes):
+            good = " and ".join(str(max(1, round(size / self.multiple)) * self.multiple) for size in sizes)
+            raise ShapeError(
+                f"unet: x has shape {tuple(shape)}, expected height and width that are multiples of "
+                f"{self.multiple}, as they are halved and doubled again so often; pad or resize the images, "
+                f"e.g. to {good}"
+            )
+        return super().__call__(*inputs, **named)
+
+
 @checked
 def unet(in_channels: int = 3, num_classes: int = 2, width: int = 64, depth: int = 4) -> Sequential:
     """Down `depth` times and up again, each level handing its images across to the way up.
 
     Written from the inside out: a level is its own convolutions beside everything below it. Scores
-    `(N, num_classes, H, W)` for images `(N, in_channels, H, W)` with H and W multiples of `2**depth`.
+    `(N, num_classes, H, W)` for images `(N, in_channels, H, W)` with H and W multiples of `2**depth`; other
+    sizes are a `ShapeError`.
 
     Example:
         >>> import numpy as np
@@ -52,4 +75,6 @@ def unet(in_channels: int = 3, num_classes: int = 2, width: int = 64, depth: int
                 "merge": _convs(2 * here, here),
             }
         )
-    return Sequential({"levels": below, "head": Conv2d(width, num_classes, 1)})
+    model = UNet({"levels": below, "head": Conv2d(width, num_classes, 1)})
+    model.multiple = 2**depth
+    return model

@@ -13,6 +13,7 @@ from ..geometry import shown, to_bool, to_float
 from ..kernels import portable
 from ..kernels.graph import before_replay, capturing
 from ..layers.base import Parameter
+from ..signatures import public_errors
 from .state import State, plain_number
 
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
@@ -29,6 +30,7 @@ class Run(NamedTuple):
     first: int  # the place of the first of them among all
 
 
+@public_errors
 class Optimizer(State):
     """Base of all optimizers.
 
@@ -58,6 +60,10 @@ class Optimizer(State):
 
     by_element: ClassVar[bool] = True  # whether `_update` treats every element by itself
     kernel: ClassVar[str] = ""  # the name of a CUDA kernel that does what `_update` does
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        public_errors(cls)
 
     def __init__(self, params: Params, **defaults: Any) -> None:
         items = self._listed(params)

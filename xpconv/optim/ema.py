@@ -12,9 +12,11 @@ from ..geometry import to_float
 from ..kernels.portable import underflow_ignored, widened
 from ..layers.base import Layer
 from ..layers.parameter import writable
+from ..signatures import public_errors
 from .state import as_array, misfit
 
 
+@public_errors
 class ExponentialMovingAverage:
     """Keeps `average = decay · average + (1 - decay) · value` of a model's parameters (Polyak averaging).
 

@@ -10,11 +10,13 @@ from ..errors import StateDictError
 from ..geometry import shown, to_float, to_int
 from ..kernels.portable import underflow_ignored
 from ..layers.parameter import writable
+from ..signatures import public_errors
 from .base import Optimizer
 
 LARGEST = 3.4e38  # of float32, which the scale is
 
 
+@public_errors
 class GradScaler:
     """Dynamic loss scaling for training in float16, as `torch.amp.GradScaler` (Micikevicius et al., 2018).
 

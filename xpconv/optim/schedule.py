@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..geometry import to_bool, to_float, to_int
+from ..signatures import public_errors
 from .base import Optimizer
 
 TORCH_ONLY = {  # entries of PyTorch's states that follow from the others
@@ -20,6 +21,7 @@ TORCH_ONLY = {  # entries of PyTorch's states that follow from the others
 }  # fmt: skip
 
 
+@public_errors
 class LRScheduler:
     """Base of all schedules: counts steps and sets each group's `lr` to what `_rate` says.
 
@@ -41,6 +43,10 @@ class LRScheduler:
     """
 
     _apart: ClassVar[tuple[str, ...]] = ()  # attributes whose entries in the state a subclass makes
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        public_errors(cls)
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
