@@ -149,13 +149,13 @@ class Loss(Memory):
 
         The other may have integers if `name` is the target's and the loss takes them.
         """
-        other = self._typed(input, other, name)
         if input.shape == other.shape:
-            return input, other
+            return input, self._typed(input, other, name)
         first = self.names[0]
         if name in self.broadcast:
             shape = broadcast_shape(input.shape, other.shape)
             if shape == input.shape or (shape is not None and first in self.broadcast):
+                other = self._typed(input, other, name)
                 return xp.broadcast_to(input, shape), xp.broadcast_to(other, shape)
         fix = f"give one value for each element of {first}"
         if other.size == input.size:
