@@ -480,6 +480,14 @@ def refusal(torch, target, code, space):
     return None
 
 
+def test_a_state_that_is_a_folder(tmp_path):
+    """The operating system's error, with the path and where it was given."""
+    folder = tmp_path / "weights.npz"
+    folder.mkdir()
+    with pytest.raises(OSError, match=r"load_state_dict: state is the path .*weights\.npz"):
+        xpconv.Dense(2, 2).load_state_dict(folder)
+
+
 def test_enough_calls_are_drawn():
     assert sum(count * len(list(targets())) for targets, count in GROUPS.values()) >= 5000
 
