@@ -79,9 +79,13 @@ LAYERS = {  # name: makers, and the shape of x
     "LPPool2d": ([lambda: m.LPPool2d(2, 2)], IMAGES),
     "LPPool3d": ([lambda: m.LPPool3d(2, 2)], VOLUMES),
     "LayerNorm": ([lambda: m.LayerNorm(12)], ROWS),
+    "LazyBatchNorm1d": ([lambda: m.LazyBatchNorm1d()], SEQUENCES),
+    "LazyBatchNorm2d": ([lambda: m.LazyBatchNorm2d()], IMAGES),
+    "LazyBatchNorm3d": ([lambda: m.LazyBatchNorm3d()], VOLUMES),
     "LazyConv1d": ([lambda: m.LazyConv1d(3, 3, rng=0)], SEQUENCES),
     "LazyConv2d": ([lambda: m.LazyConv2d(3, 3, rng=0)], IMAGES),
     "LazyConv3d": ([lambda: m.LazyConv3d(3, 2, rng=0)], VOLUMES),
+    "LazyLinear": ([lambda: m.LazyLinear(3, rng=0)], ROWS),
     "LeakyReLU": ([lambda: m.LeakyReLU()], ROWS),
     "Linear": ([lambda: m.Linear(12, 5, bias=False, rng=0)], ROWS),
     "LocalResponseNorm": ([lambda: m.LocalResponseNorm(3)], IMAGES),
@@ -132,7 +136,7 @@ LAYERS = {  # name: makers, and the shape of x
     "ZeroPad2d": ([lambda: m.ZeroPad2d(1)], IMAGES),
     "ZeroPad3d": ([lambda: m.ZeroPad3d(1)], VOLUMES),
 }  # fmt: skip
-NO_LAYERS = {"Layer", "Parameter", "no_grad"}
+NO_LAYERS = {"Layer", "ModuleDict", "ModuleList", "Parameter", "no_grad"}
 OTHER_INPUTS = {"Bilinear", "Embedding", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"}  # they are below
 RANDOM = {"AlphaDropout", "DropPath", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"}
 CASES = [pytest.param(make, shape, name in RANDOM, id=f"{name}{i or ''}")
