@@ -1,167 +1,195 @@
-"""What `load_state_dict` reads, and what it says where that does not fit."""
+"""The arrays of a model: state dicts, copies and moves between backends."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
-from ..backend import Array, asarray, asnumpy, backend_of, is_floating, read_npz
-from ..errors import BackendError, DTypeError, ShapeError, StateDictError
+from ..backend import Array, asarray, backend_of, get_xp, is_floating, to_dtype, use_backend
+from ..errors import DTypeError, StateDictError
+from ..geometry import shown, to_bool
+from .loading import LoadResult, compare, read_state
+from .parameter import Parameter, check_floating, writable
+from .tree import L, Tree, join
 
-MOST = 5  # names in an error
-INSIDE = ("state_dict", "model_state_dict", "model", "module", "net", "weights")  # of checkpoints
-WRAPPERS = {"module.": "DataParallel's", "_orig_mod.": "torch.compile's"}
-
-
-class LoadResult(NamedTuple):
-    """What `load_state_dict(strict=False)` left undone."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
+Self = TypeVar("Self", bound="State[Any]")
 
 
-def read_state(where: str, state: Any) -> dict[str, Any]:
-    """Names and arrays of a mapping, or of the file that a path names; `where` begins the errors."""
-    if isinstance(state, str | os.PathLike):
-        state = _read_file(where, state)
-    if not isinstance(state, Mapping):
-        hint = "; give what its state_dict() returns" if hasattr(state, "state_dict") else ""
-        raise TypeError(
-            f"{where}: state is {type(state).__name__}, expected a mapping of names to arrays, such as "
-            f"model.state_dict() gives, or the path of a safetensors or npz file{hint}"
-        )
-    found = {}
-    for key in state:
-        if not isinstance(key, str):
-            raise TypeError(f"{where}: state has the key {key!r}, expected names as model.state_dict() has")
+class State(Tree[L]):
+    """The part of `Layer` for all its arrays, of parameters and buffers: read, written, moved."""
+
+    def state_dict(self) -> dict[str, Array]:
+        """All parameters and buffers by dotted name: PyTorch's names, shapes and order.
+
+        The arrays are copies: a snapshot that further training does not change. On the host, to a file:
+
+            state = {name: xpconv.asnumpy(array) for name, array in model.state_dict().items()}
+            np.savez("weights.npz", **state)
+            safetensors.numpy.save_file(state, "weights.safetensors")
+
+        and to PyTorch's model: `theirs.load_state_dict({k: torch.as_tensor(v) for k, v in state.items()})`.
+        """
+        return {name: array.copy() for name, array in self._state().items()}
+
+    def load_state_dict(
+        self, state: Mapping[str, Any] | str | os.PathLike[str], strict: bool = True
+    ) -> LoadResult:
+        """Copy arrays of any backend into the parameters and buffers of the same name.
+
+        Everything is checked first: where this raises, nothing has changed.
+
+        Args:
+            state: name to array, as from `state_dict()`: of any backend, or PyTorch's tensors; or the path
+                of an npz file or a safetensors file (`pip install "xpconv[safetensors]"`), by its suffix.
+                BatchNorm's `num_batches_tracked` may be missing, as in PyTorch; then it stays as it is.
+            strict: False takes the names that the model has and leaves the others; it returns the names
+                that were missing or unexpected. The shapes must fit all the same.
+
+        Raises:
+            StateDictError: (a ValueError) names are missing or unexpected (if strict), shapes differ, or
+                the file is of another kind than its name says.
+            TypeError: `state` is no mapping of names, or a value no array of real numbers.
+            FileNotFoundError: there is no such file.
+
+        Example:
+            >>> import xpconv
+            >>> a, b = xpconv.Dense(3, 2), xpconv.Dense(3, 2)
+            >>> _ = b.load_state_dict(a.state_dict())
+            >>> bool((a.weight.data == b.weight.data).all())
+            True
+        """
+        where = f"{type(self).__name__}.load_state_dict"
+        strict = to_bool(f"{where}: strict", strict)
+        arrays = read_state(where, state)
+        self._check_collections()
+        walk = list(self._walk(""))
+        sized = [(layer, layer._sized(prefix, arrays)) for prefix, layer in walk]
+        made = {id(layer): other for layer, other in sized if other is not layer}
+        parts = [(prefix, made.get(id(layer), layer)) for prefix, layer in walk]
+        new, result = compare(where, _arrays(parts), arrays, strict)
+        for _, layer in walk:
+            if id(layer) in made:
+                layer._turn_into(made.pop(id(layer)))
+        for prefix, layer in self._walk(""):
+            for attribute, parameter in vars(layer).items():
+                key = join(prefix, attribute)
+                if isinstance(parameter, Parameter) and key in new:
+                    parameter._write(new.pop(key))
+        for _, layer in self.named_layers():
+            layer._make_buffers_writable()
+        own = self._state()
+        for key, value in new.items():
+            own[key][...] = value
+        return result
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, or from a file. In training a layer gets arrays of its own in place of memory maps."""
+        vars(self).update(state)
+        if self.training:
+            self._make_own_writable()
+
+    def _make_writable(self) -> None:
+        for _, layer in self.named_layers():
+            layer._make_own_writable()
+
+    def _make_own_writable(self) -> None:
+        """Copy the arrays of this layer that are read-only."""
+        for value in list(vars(self).values()):
+            if isinstance(value, Parameter):
+                value._make_writable()
+        self._make_buffers_writable()
+
+    def _make_buffers_writable(self) -> None:
+        for name in self.buffer_names:
+            array = getattr(self, name, None)
+            own = None if array is None else writable(array)
+            if own is not array:
+                setattr(self, name, own)
+
+    def _sized(self: Self, prefix: str, state: Mapping[str, Any]) -> Self:
+        """Of a lazy layer, another with parameters of the sizes in `state`; any other layer itself."""
+        return self
+
+    def _turn_into(self, other: State[L]) -> None:
+        self.__class__ = type(other)
+        vars(self).clear()
+        vars(self).update(vars(other))
+
+    def _state(self) -> dict[str, Array]:
+        """The arrays of all parameters and buffers by dotted name, in PyTorch's order."""
+        self._check_collections()
+        return _arrays(self._walk(""))
+
+    def to(self: Self, backend: str | None = None, *, dtype: Any = None) -> Self:
+        """Move all parameters, gradients and buffers to a backend and/or a floating dtype, in place.
+
+        What pending forwards kept is dropped. Make the optimizer after moving, as in PyTorch.
+
+        Args:
+            backend: `'numpy'`, `'cupy'`, `'auto'` or a registered name; None stays.
+            dtype: floating dtype of the parameters and floating buffers; None stays.
+
+        Raises:
+            ValueError: the backend is unknown.
+            DTypeError: (a TypeError) the dtype is not floating.
+
+        Example:
+            >>> import xpconv
+            >>> xpconv.Dense(3, 2).to("numpy", dtype="float64").weight.dtype
+            dtype('float64')
+        """
+        xp = get_xp()
+        if backend is not None:
+            _check_backend(type(self).__name__, backend)
+        if dtype is not None:
+            dtype = check_floating(f"{type(self).__name__}.to", xp, dtype)
+
+        def move(array: Array) -> Array:
+            wanted = dtype if dtype is not None and is_floating(array.dtype) else array.dtype
+            return asarray(array, wanted, backend=backend or backend_of(array).name)
+
+        self._check_collections()
+        self.forget()
+        for _, parameter in self.named_parameters():
+            grad, parameter.grad = parameter.grad, None
+            parameter.data = move(parameter.data)
+            parameter.grad = None if grad is None else move(grad)
+        for _, layer in self.named_layers():
+            if dtype is not None and layer._dtype_later is not None:
+                layer._dtype_later = dtype
+            for name in layer.buffer_names:
+                if getattr(layer, name) is not None:
+                    setattr(layer, name, move(getattr(layer, name)))
+        return self
+
+
+def _check_backend(layer: str, name: Any) -> None:
+    """An unknown backend is an error, which tells a dtype that it is one."""
+    fault = f"unknown backend {shown(name)}: expected a name, such as 'cupy'"
+    if isinstance(name, str):
         try:
-            found[key] = untorched(state[key])
-        except (ValueError, TypeError, RuntimeError) as error:  # NumPy's of pickled objects; PyTorch's
-            raise StateDictError(f"{where}: {key} cannot be read: {error}") from error
-    return found
-
-
-def _read_file(where: str, path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
-    readers: dict[str, Callable[[Any], Mapping[str, Any]]] = {".npz": read_npz}
-    if suffix == ".safetensors":
-        try:
-            from safetensors.numpy import load_file
-        except ImportError as error:
-            raise ImportError(
-                f'{where}({str(path)!r}) needs safetensors: pip install "xpconv[safetensors]"'
-            ) from error
-        readers[suffix] = load_file
-    elif suffix not in readers:
-        torchs = suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")
-        way = "load_state_dict(torch.load(path, map_location='cpu', weights_only=True))"
-        raise StateDictError(
-            f"{where}: {str(path)!r} is no safetensors or npz file by its name; "
-            + (
-                f"PyTorch reads its own: {way}"
-                if torchs
-                else "rename it, or give a mapping of names to arrays"
-            )
-        )
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{where}: there is no file {str(path)!r} (from {os.getcwd()!r})")
+            with use_backend(name):
+                return
+        except ValueError as error:
+            fault = str(error)
     try:
-        return readers[suffix](path)
-    except OSError as error:  # a folder, or no right to read it
-        raise OSError(f"{where}: state is the path {str(path)!r}: {error}") from error
-    except Exception as error:  # safetensors' own, zipfile's, NumPy's
-        raise StateDictError(f"{where}: {str(path)!r} is no {suffix[1:]} file of arrays ({error})") from error
+        dtype = to_dtype(f"{layer}.to", get_xp(), name)
+    except DTypeError:
+        dtype = None
+    if dtype is not None and is_floating(dtype):
+        raise ValueError(f"{layer}.to: {fault}; a dtype goes by name: to(dtype='{dtype}')")
+    raise (ValueError if isinstance(name, str) else TypeError)(f"{layer}.to: {fault}")
 
 
-def untorched(value: Any) -> Any:
-    """A PyTorch tensor as one that NumPy can read, which has no bfloat16; all else as it is."""
-    if not hasattr(value, "detach"):
-        return value
-    value = value.detach().cpu()
-    return asnumpy(value.float() if str(value.dtype) == "torch.bfloat16" else value)
-
-
-def compare(
-    where: str, own: Mapping[str, Array], state: Mapping[str, Any], strict: bool
-) -> tuple[dict[str, Array], LoadResult]:
-    """The arrays to write over those of `own` that `state` names, and which names are in one alone."""
-    result = LoadResult(
-        # As in PyTorch, a state without the counter, which is of a time before there was one, leaves it.
-        [k for k in own if k not in state and k.rpartition(".")[2] != "num_batches_tracked"],
-        [k for k in state if k not in own],
-    )
-    new, wrong = {}, []
-    for key in [k for k in own if k in state]:
-        value = _real(f"{where}: {key}", state[key], own[key])
-        if value.shape == own[key].shape:
-            new[key] = value
-        else:
-            wrong.append(f"{key} has shape {tuple(value.shape)}, expected {own[key].shape}")
-    problems = []
-    if strict and result.missing_keys:
-        problems.append(f"missing: {_few(result.missing_keys)}")
-    if strict and result.unexpected_keys:
-        problems.append(f"unexpected: {_few(result.unexpected_keys)}")
-    if wrong:
-        problems.append(_few(wrong, "; "))
-    if problems:
-        if strict and not new and not wrong:
-            problems.insert(0, _diagnosis(own, state))
-        raise StateDictError(f"{where}: " + "; ".join(filter(None, problems)))
-    return new, result
-
-
-def _real(what: str, value: Any, like: Array) -> Array:
-    """An array of real numbers, as one of the dtype and backend of `like`."""
-    try:
-        if not hasattr(getattr(value, "dtype", None), "kind"):
-            value = asnumpy(value)
-        if value.dtype.kind in "biuf" or is_floating(value.dtype):
-            return asarray(value, like.dtype, backend=backend_of(like).name)
-    except (BackendError, DTypeError, ShapeError) as error:  # such as a masked array
-        raise type(error)(f"{what}: {error}") from None
-    raise DTypeError(f"{what} is an array of {value.dtype}, expected real numbers")
-
-
-def _few(names: list[str], separator: str = ", ") -> str:
-    rest = len(names) - MOST
-    return separator.join(names[:MOST]) + (f" and {rest:,} more" if rest > 0 else "")
-
-
-def _diagnosis(own: Mapping[str, Any], state: Mapping[str, Any]) -> str:
-    """What may be the matter where no name of the state is the model's."""
-    inside = {k: v for k, v in state.items() if isinstance(v, Mapping)}
-    for key in sorted(inside, key=lambda k: (not _share(own, inside[k]), k not in INSIDE)):
-        if key in INSIDE or _share(own, inside[key]):
-            return f"this is a checkpoint of several things; the weights seem to be in state[{key!r}]"
-    prefix = _common(state, own)
-    if prefix:
-        whose = next((f" ({text})" for start, text in WRAPPERS.items() if prefix.startswith(start)), "")
-        return (
-            f"all names begin with {prefix!r}{whose}; take it off: "
-            f"{{k.removeprefix({prefix!r}): v for k, v in state.items()}}"
-        )
-    prefix = _common(own, state)
-    if prefix:
-        return f"all names in the model begin with {prefix!r}, which these lack; load them into that layer"
-    return ""
-
-
-def _share(own: Mapping[str, Any], names: Iterable[str]) -> bool:
-    """Whether the model has some of these names, if need be without what they all begin with."""
-    names = [name for name in names if isinstance(name, str)]
-    return any(name in own for name in names) or bool(_common(names, own))
-
-
-def _common(names: Iterable[str], others: Iterable[str]) -> str:
-    """What all `names` begin with, up to a dot, and without which some are among `others`; else nothing."""
-    left, others, prefix = list(names), set(others), ""
-    while left:
-        first = left[0].partition(".")[0] + "."
-        if not all(name.startswith(first) for name in left):
-            return ""
-        left, prefix = [name.removeprefix(first) for name in left], prefix + first
-        if any(name in others for name in left):
-            return prefix
-    return ""
+def _arrays(walk: Iterable[tuple[str, L]]) -> dict[str, Array]:
+    """The arrays of layers with their prefixes, by dotted name."""
+    state: dict[str, Array] = {}
+    for prefix, layer in walk:
+        own = {name: value.data for name, value in vars(layer).items() if isinstance(value, Parameter)}
+        own |= {name: getattr(layer, name) for name in layer.buffer_names}
+        for name, array in own.items():
+            key = join(prefix, name)
+            if array is not None and state.setdefault(key, array) is not array:
+                raise StateDictError(f"two arrays are called {key!r}; give one of the layers another name")
+    return state

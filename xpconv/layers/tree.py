@@ -1,10 +1,17 @@
-"""Checks of a tree of layers: names, what cannot be parted, and layers where nothing would find them."""
+"""The tree of layers: children, parameters, their names, and layers where nothing would find them."""
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from .checks import Checks
+from .parameter import Parameter
+
+L = TypeVar("L", bound="Tree[Any]")  # `Layer`, which is defined on top of its parts
+Self = TypeVar("Self", bound="Tree[Any]")
 
 COLLECTIONS = (list, tuple, dict, set, frozenset, deque)
 
@@ -84,3 +91,187 @@ def check_whole(holder: Any, layers: list[Any]) -> None:
             "layer before: neither can be replaced or taken out without the other, and nothing can come "
             "between; change the model from before fuse(), and fuse again"
         )
+
+
+def join(*names: str) -> str:
+    """Dotted; an empty name adds nothing."""
+    return ".".join(filter(None, names))
+
+
+class Tree(Checks, Generic[L]):
+    """The part of `Layer` that finds parameters, and layers `L`, among its attributes."""
+
+    training: bool = True
+    buffer_names: ClassVar[tuple[str, ...]] = ()
+    lazy: bool = False  # whether its first forward makes its parameters
+    _thawed_mode: bool | None = None  # of a layer kept in inference mode: its `training` once it learns
+    _dtype_later: Any = None  # of a lazy layer's parameters, if they are not to take their input's
+    listed: ClassVar[tuple[str, ...]] = ()  # attributes of several layers that `children` itself adds
+    _carries: tuple[int, ...] = ()  # numbers of what `fuse` folded into this layer
+    _folded: int | None = None  # the number of a layer that stands where one was folded away
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "requires_grad":
+            raise AttributeError(
+                f"{type(self).__name__}: requires_grad is an attribute of parameters; freeze all those of a "
+                "layer with layer.requires_grad_(False)"
+            )
+        old = vars(self).get(name)
+        if isinstance(old, PARTS) or isinstance(value, PARTS):
+            self._check_part(name, old, value)
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        """Only where there is no such attribute: a layer or parameter of what is called ""."""
+        if hasattr(type(self), name):  # a property, which failed
+            return super().__getattribute__(name)
+        found = None if name.startswith("__") else self._find(name)
+        if found is None:
+            kind = type(self).__name__
+            hint = f"; {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name, obj=self)
+        return found[1]
+
+    def children(self) -> dict[str, L]:
+        """The layers that this one holds, by name; with the name `""`, as if their parts were this one's."""
+        found: dict[str, Any] = {name: v for name, v in vars(self).items() if isinstance(v, Tree)}
+        return found
+
+    def named_children(self) -> Iterator[tuple[str, L]]:
+        """Names and layers of `children()`, each layer once."""
+        seen: set[int] = set()
+        for name, layer in self.children().items():
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield name, layer
+
+    def modules(self) -> Iterator[L]:
+        """This layer and all below it, each once.
+
+        Example:
+            >>> import xpconv
+            >>> model = xpconv.Sequential(xpconv.Dense(4, 3), xpconv.ReLU())
+            >>> [type(layer).__name__ for layer in model.modules()]
+            ['Sequential', 'Dense', 'ReLU']
+        """
+        for _, layer in self.named_layers():
+            yield layer
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, L]]:
+        """`named_layers`, by PyTorch's name."""
+        return self.named_layers(prefix)
+
+    def apply(self: Self, function: Callable[[L], Any]) -> Self:
+        """Call `function(layer)` for all layers below and then for this one, as PyTorch's; returns the layer.
+
+        Example:
+            >>> import xpconv
+            >>> def start(layer):
+            ...     if isinstance(layer, xpconv.Dense):
+            ...         xpconv.init.zeros_(layer.bias)
+            >>> model = xpconv.Sequential(xpconv.Dense(2, 2), xpconv.ReLU()).apply(start)
+            >>> model[0].bias.data
+            array([0., 0.], dtype=float32)
+        """
+        if not callable(function) or isinstance(function, Tree):
+            raise TypeError(
+                f"{type(self).__name__}.apply: function is {type(function).__name__}, expected a function of "
+                "a layer; to run the model: model(x)"
+            )
+        for _, layer in self.named_children():
+            layer.apply(function)
+        function(cast(L, self))
+        return self
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, L]]:
+        """This layer and all below it, with dotted names; each once."""
+        seen: set[int] = set()
+        for name, layer in self._walk(prefix):
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield name, layer
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with dotted names, in PyTorch's order; a shared one once.
+
+        Example:
+            >>> import xpconv
+            >>> model = xpconv.Sequential(xpconv.Dense(4, 3), xpconv.ReLU(), xpconv.Dense(3, 2, bias=False))
+            >>> [name for name, _ in model.named_parameters()]
+            ['0.weight', '0.bias', '2.weight']
+        """
+        seen: set[int] = set()
+        for prefix, layer in self.named_layers():
+            for name, value in vars(layer).items():
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield join(prefix, name), value
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, each once: what an optimizer takes.
+
+        Raises:
+            RuntimeError: a lazy layer has none yet, and so would never be trained: run one forward first.
+            TypeError: an attribute of a layer is a list, tuple, dict or set that holds a layer or a
+                `Parameter`, at any depth: these would never be trained.
+        """
+        self._check_collections()
+        for name, layer in self.named_layers():
+            if layer.lazy:
+                where = f" (layer {name})" if name else ""
+                raise RuntimeError(
+                    f"{type(self).__name__}.parameters: {type(layer).__name__}{where} has none before its "
+                    "first forward; run one first: `with xpconv.no_grad(): model(x[:1])`"
+                )
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def _check_collections(self) -> None:
+        """That no layer or parameter is in a list or the like, where nothing would find it."""
+        for layer in self.modules():
+            for name, value in vars(layer).items():
+                if isinstance(value, COLLECTIONS) and name not in layer.listed and name != "_kept":
+                    check_plain(layer, name, value, PARTS)
+
+    def _learns(self) -> bool:
+        """Whether any parameter here or below is to get a gradient."""
+        return any(parameter.requires_grad for _, parameter in self.named_parameters())
+
+    def _walk(self, prefix: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+        """Every path to a layer, from `prefix` on; `above` are the ids of the layers that hold this one."""
+        if id(self) in above:
+            raise ValueError(f"{type(self).__name__}: layer {prefix} holds itself; a model must have an end")
+        yield prefix, self
+        for name, child in self.children().items():
+            yield from child._walk(join(prefix, name), (*above, id(self)))
+
+    def _find(self, name: str) -> tuple[Any, Any] | None:
+        """The layer or parameter of this name, after the layer that holds it."""
+        value = vars(self).get(name)
+        return (self, value) if isinstance(value, PARTS) else None
+
+    def _check_part(self, name: str, old: Any, new: Any) -> None:
+        """What may be set to `new` where a layer or parameter is, or is to be."""
+        whose = type(self).__name__
+        if isinstance(old, Parameter) and not (new is None or isinstance(new, Parameter)):
+            raise TypeError(
+                f"{whose}: {name} is a Parameter and was set to {type(new).__name__}, which "
+                f"would drop it from the state dict; set layer.{name}.data, or give a Parameter or None"
+            )
+        if isinstance(old, Tree):
+            if not (new is None or isinstance(new, Tree)):
+                raise TypeError(
+                    f"{whose}: {name} is a layer and was set to {type(new).__name__}; give a Layer or None"
+                )
+            check_whole(self, [old])
+        elif isinstance(new, PARTS):
+            defined = getattr(type(self), name, None)
+            if hasattr(Tree, name) or inspect.isroutine(defined) or inspect.isdatadescriptor(defined):
+                raise name_taken(self, name)
+
+    def _forget_since(self, serial: int) -> None:
+        super()._forget_since(serial)
+        for child in self.children().values():
+            child._forget_since(serial)
+
+
+PARTS = (Tree, Parameter)

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 from ..backend import Array, asarray, asnumpy, backend_of, is_array_type, is_floating
 from ..errors import BackendError, StateDictError
 from ..geometry import shown
+from ..layers.loading import untorched
 from ..layers.parameter import writable
-from ..layers.state import untorched
 from .flat import NARROW, Flat
 from .sharing import place
 
