@@ -168,7 +168,7 @@ class Tree(Checks, Generic[L]):
             >>> import xpconv
             >>> def start(layer):
             ...     if isinstance(layer, xpconv.Dense):
-            ...         xpconv.init.zeros_(layer.bias)
+            ...         xpconv.init.constant_(layer.bias, 0)
             >>> model = xpconv.Sequential(xpconv.Dense(2, 2), xpconv.ReLU()).apply(start)
             >>> model[0].bias.data
             array([0., 0.], dtype=float32)
