@@ -90,7 +90,8 @@ WITHOUT = {  # PyTorch's tests have none of these
         "MaxUnpool1d",
     ),
     *("MaxUnpool2d", "MaxUnpool3d", "Parameter", "Sequential", "Upsample", "UpsamplingBilinear2d"),
-    *("UpsamplingNearest2d", "ModuleList", "ModuleDict"),
+    *("UpsamplingNearest2d", "ModuleList", "ModuleDict", "LazyLinear"),
+    *("LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d"),
 }
 LAYERS = [n for n in xpconv.layers.__all__ if isinstance(getattr(nn, n, None), type) and n not in WITHOUT]
 
