@@ -172,3 +172,46 @@ def test_a_scale_stays_in_the_range_of_float32(grad, backend):
             scaler.update()
     assert 1e-38 < float(scaler.scale) < 1e-30 if grad else 1e36 < float(scaler.scale) < 3.5e38
     assert xpconv.asnumpy(p.data).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+@pytest.mark.parametrize("early", [False, True])
+def test_a_bad_gradient_stops_its_own_optimizer_alone(bad, early, backend):
+    """As in PyTorch, whichever steps first: the scale shrinks once, for both."""
+    ours = parameters([1.0], [1.0], dtype="float32")
+    optimizers, scaler = [xpconv.SGD([p], lr=0.5) for p in ours], xpconv.GradScaler(4.0)
+    for i, p in enumerate(ours):
+        p.grad = xpconv.asarray([np.inf if i == bad else 4.0], "float32")
+    if early:
+        for optimizer in optimizers:
+            scaler.unscale_(optimizer)
+    for optimizer in optimizers:
+        scaler.step(optimizer)
+    scaler.update()
+    assert [float(xpconv.asnumpy(p.data)[0]) for p in ours] == [1.0 if i == bad else 0.5 for i in (0, 1)]
+    assert float(xpconv.asnumpy(scaler.scale)) == 2.0
+
+
+def test_a_step_without_gradients_does_not_count_as_unscaling(backend):
+    (p,) = parameters([1.0], dtype="float32")
+    optimizer, scaler = xpconv.SGD([p], lr=0.5), xpconv.GradScaler(4.0)
+    for refused in (scaler.step, scaler.unscale_):
+        with pytest.raises(RuntimeError, match="no parameter has a gradient"):
+            refused(optimizer)
+    p.grad = xpconv.asarray([4.0], "float32")
+    scaler.step(optimizer)
+    assert float(xpconv.asnumpy(p.data)[0]) == 0.5
+
+
+def test_two_steps_without_update_are_refused(backend):
+    """The second would take gradients that are still scaled."""
+    (p,) = parameters([1.0], dtype="float32")
+    optimizer, scaler = xpconv.SGD([p], lr=0.5), xpconv.GradScaler(4.0)
+    p.grad = xpconv.asarray([4.0], "float32")
+    scaler.step(optimizer)
+    with pytest.raises(RuntimeError, match=r"GradScaler\.step: done already .* update\(\)"):
+        scaler.step(optimizer)
+    scaler.update()
+    p.grad = xpconv.asarray([2.0], "float32")
+    scaler.step(optimizer)
+    assert float(xpconv.asnumpy(p.data)[0]) == 0.25

@@ -136,15 +136,7 @@ class Optimizer(State):
             RuntimeError: none has, or the parameters were moved to another backend or dtype.
         """
         name = type(self).__name__
-        present = self._present()
-        if not any(present):
-            if any(p.grad is not None for p in self._params):
-                raise RuntimeError(
-                    f"{name}.step: all parameters with a gradient are frozen (requires_grad=False)"
-                )
-            raise RuntimeError(
-                f"{name}.step: no parameter has a gradient; call model.backward(criterion.backward()) first"
-            )
+        present = self._some_present()
         self._check_changed()
         with portable.underflow_ignored(self._backend.xp):
             self._adopt(f"{name}.step", present)
@@ -160,6 +152,19 @@ class Optimizer(State):
 
     # --- a step ----------------------------------------------------------------------------------------
 
+    def _some_present(self) -> list[bool]:
+        """`_present`, or an error if none is."""
+        name, present = type(self).__name__, self._present()
+        if not any(present):
+            if any(p.grad is not None for p in self._params):
+                raise RuntimeError(
+                    f"{name}.step: all parameters with a gradient are frozen (requires_grad=False)"
+                )
+            raise RuntimeError(
+                f"{name}.step: no parameter has a gradient; call model.backward(criterion.backward()) first"
+            )
+        return present
+
     def _count(self, stepped: list[bool]) -> None:
         counts = [self._counts(group) for group in self.param_groups for _ in group["params"]]
         for i, one in enumerate(stepped):
@@ -173,7 +178,7 @@ class Optimizer(State):
 
     def _unscale(self, factor: Array, found: Array) -> None:
         """Multiply the gradients by `factor`, in new arrays; an infinity or a NaN sets `found`."""
-        xp, present = self._backend.xp, self._present()
+        xp, present = self._backend.xp, self._some_present()
         self._adopt(f"{type(self).__name__}.step", present)
         flat = self._hand_out(present)
         for run in self._runs(present):

@@ -8,6 +8,7 @@ from typing import Any
 from ..backend import Array, asarray, asnumpy, backend_of, get_backend
 from ..errors import StateDictError
 from ..geometry import shown, to_float, to_int
+from ..kernels.graph import hold
 from ..kernels.portable import underflow_ignored
 from ..layers.parameter import writable
 from ..signatures import public_errors
@@ -76,15 +77,16 @@ class GradScaler:
         self.scale: Array = asarray([start], "float32", backend=name).reshape(())
         self._good: Array = asarray([0], "int32", backend=name).reshape(())  # steps in a row
         self._found: Array = asarray([False], backend=name).reshape(())  # an infinity or a NaN, since update
-        self._unscaled: list[Optimizer] = []
+        self._unscaled: list[tuple[Optimizer, Array]] = []  # since update; what was found in its gradients
+        self._stepped: list[Optimizer] = []  # since update
 
     def unscale_(self, optimizer: Optimizer) -> None:
         """Divide the gradients by the scale now, as for `clip_grad_norm_`; `step` does so otherwise.
 
         Raises:
-            RuntimeError: done already since `update`.
+            RuntimeError: done already since `update`, or no parameter has a gradient.
         """
-        if any(o is optimizer for o in self._unscaled):
+        if self._found_in(optimizer) is not None:
             raise RuntimeError(
                 "GradScaler.unscale_: done already for this optimizer; call update() after step"
             )
@@ -94,15 +96,31 @@ class GradScaler:
                 f"GradScaler: the scale is on {backend_of(self.scale).name} but the parameters are on "
                 f"{optimizer._backend.name}; make it with backend={optimizer._backend.name!r}"
             )
+        found = xp.zeros((), dtype=bool)
+        hold(found)
         with underflow_ignored(xp):
-            optimizer._unscale(1 / self.scale, self._found)
-        self._unscaled.append(optimizer)
+            optimizer._unscale(1 / self.scale, found)
+        self._found |= found
+        self._unscaled.append((optimizer, found))
 
     def step(self, optimizer: Optimizer) -> None:
-        """`optimizer.step()` with unscaled gradients, unless one of them is infinite or NaN."""
-        if not any(o is optimizer for o in self._unscaled):
+        """`optimizer.step()` with unscaled gradients, unless one of them is infinite or NaN.
+
+        Raises:
+            RuntimeError: done already since `update`, or as from `optimizer.step`.
+        """
+        if any(o is optimizer for o in self._stepped):
+            raise RuntimeError(
+                "GradScaler.step: done already for this optimizer; call update() once after the steps"
+            )
+        if self._found_in(optimizer) is None:
             self.unscale_(optimizer)
-        optimizer.step(self._found)
+        optimizer.step(self._found_in(optimizer))
+        self._stepped.append(optimizer)
+
+    def _found_in(self, optimizer: Optimizer) -> Array | None:
+        """Whether there was an infinity or a NaN; None before `unscale_`."""
+        return next((found for known, found in self._unscaled if known is optimizer), None)
 
     def update(self) -> None:
         """Adapt the scale, after the steps of all optimizers."""
@@ -116,6 +134,7 @@ class GradScaler:
         self._good[...] = xp.where(self._found | (good >= self.growth_interval), 0, good)
         self._found[...] = False
         self._unscaled.clear()
+        self._stepped.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """The scale, the settings, and the good steps since it last changed, as PyTorch's; waits for a GPU.
