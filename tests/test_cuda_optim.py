@@ -108,3 +108,24 @@ def test_array_code_is_refused_in_a_capture():
             optimizer.step()
         graph.recording.reset(token)
         assert xpconv.asnumpy(p.data).tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("name", ["Adam", "NAdam", "RAdam", "SGD", "Adagrad", "Adamax"])
+def test_steps_left_out_on_the_device_do_not_mix_up_the_counts(name):
+    """One parameter's skipped step, another's that was none: as many on the host, not on the device."""
+    options = {"SGD": {"momentum": 0.9, "dampening": 0.5}, "Adagrad": {"lr_decay": 0.5}}.get(name, {})
+
+    def train(together):
+        with xpconv.use_backend("double"):
+            p, q = (xpconv.Parameter(xpconv.asarray(np.ones(2))) for _ in range(2))
+            groups = [[p, q]] if together else [[p], [q]]
+            optimizers = [getattr(xpconv, name)(group, lr=0.1, **options) for group in groups]
+            for skip, grads in ((True, (1, None)), (False, (None, 1)), (False, (1, 2)), (False, (3, 1))):
+                for parameter, grad in zip((p, q), grads, strict=True):
+                    parameter.grad = None if grad is None else xpconv.asarray(np.full(2, float(grad)))
+                for optimizer in optimizers:
+                    if any(x.grad is not None for x in optimizer._params):
+                        optimizer.step(xpconv.asarray(skip))
+            return [xpconv.asnumpy(x.data) for x in (p, q)]
+
+    np.testing.assert_allclose(train(True), train(False), rtol=1e-12)

@@ -561,3 +561,22 @@ def test_parameters_that_do_not_float(value):
     object.__setattr__(p, "data", value)
     with pytest.raises(DTypeError, match=r"SGD: parameter 0 \('mask'\) is .*, expected a floating dtype"):
         xpconv.SGD([p])
+
+
+def test_nadams_products_are_each_parameters_own(backend):
+    """As many steps, but with other betas, as `OneCycleLR` sets them."""
+    torch = pytest.importorskip("torch")
+    ours = [xpconv.Parameter(xpconv.asarray(np.ones(2))) for _ in range(2)]
+    theirs = [torch.nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2)]
+    optimizers = xpconv.NAdam(ours, lr=0.1), torch.optim.NAdam(theirs, lr=0.1)
+    for beta, grads in ((0.9, (1.0, None)), (0.5, (None, 1.0)), (0.7, (2.0, 3.0)), (0.7, (1.0, 1.0))):
+        for a, b, grad in zip(ours, theirs, grads, strict=True):
+            a.grad = None if grad is None else xpconv.asarray(np.full(2, grad))
+            b.grad = None if grad is None else torch.full((2,), grad, dtype=torch.float64)
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["betas"] = (beta, 0.99)
+            optimizer.step()
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(
+            xpconv.asnumpy(a.data), b.detach().numpy(), rtol=1e-7
+        )  # PyTorch has float32 products

@@ -14,14 +14,14 @@ from ..kernels import portable
 from ..kernels.graph import before_replay, capturing
 from ..layers.base import Parameter
 from ..signatures import public_errors
-from .state import State, plain_number
+from .state import State, numbered, plain_number
 
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 FLAGS = ("maximize", "amsgrad", "nesterov", "centered", "decoupled_weight_decay")
 
 
 class Run(NamedTuple):
-    """A stretch of the flat buffers that takes the same update: same group, same number of past steps."""
+    """A stretch of the flat buffers that takes the same update: same group, same past steps."""
 
     where: slice
     group: dict[str, Any]
@@ -73,6 +73,7 @@ class Optimizer(State):
         self._params = [p for group in self.param_groups for p in group["params"]]
         self._steps = [0] * len(self._params)
         self._products = [1.0] * len(self._params)  # of NAdam's μ so far
+        self._cohorts = [0] * len(self._params)
         self._counters: Array = None  # on a device: (params, 2), steps and products
         self._moments: dict[str, Array] = {}
         self._settings: dict[int, tuple[list[float], Array]] = {}  # of each group, on a device
@@ -116,6 +117,7 @@ class Optimizer(State):
         more = len(group["params"])
         steps, products = self._progress()
         self._steps, self._products, self._counters = steps + [0] * more, products + [1.0] * more, None
+        self._compare()
         self.param_groups.append(group)
         self._params = params
         self._flatten(layout)
@@ -169,6 +171,8 @@ class Optimizer(State):
         counts = [self._counts(group) for group in self.param_groups for _ in group["params"]]
         for i, one in enumerate(stepped):
             self._steps[i] += counts[i] and one
+        if not all(stepped):
+            self._cohorts = numbered(zip(self._cohorts, stepped, strict=True))
 
     def _prepare_replay(self, stepped: list[bool]) -> None:
         """Before a captured step runs again: settings that have changed go to the device, and it counts."""
@@ -366,13 +370,15 @@ class Optimizer(State):
         for group in self.param_groups:
             end = i + len(group["params"])
             while i < end:
-                start, step, here = i, self._steps[i], present[i]
-                while i < end and self._steps[i] == step and present[i] == here:
+                start, cohort, here = i, self._cohorts[i], present[i]
+                while i < end and self._cohorts[i] == cohort and present[i] == here:
                     i += 1
                 if here:
                     first = self._slices[start].start
                     parts = [slice(s.start - first, s.stop - first) for s in self._slices[start:i]]
-                    yield Run(slice(first, self._slices[i - 1].stop), group, step + 1, parts, start)
+                    yield Run(
+                        slice(first, self._slices[i - 1].stop), group, self._steps[start] + 1, parts, start
+                    )
 
     def __repr__(self) -> str:
         name = type(self).__name__

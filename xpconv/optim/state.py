@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple
@@ -22,8 +22,8 @@ IGNORED = ("foreach", "fused", "capturable", "differentiable", "param_names", "d
 COMMON = {"foreach": None, "capturable": False, "differentiable": False}  # of most of PyTorch's groups
 NOTED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")
 REMADE = (  # attributes that a copy makes anew
-    "_counters", "_settings", "_data", "_narrowed", "_narrow_runs", "_data_views", "_slices", "_grad",
-    "_copied", "_unscaled",
+    "_counters", "_cohorts", "_settings", "_data", "_narrowed", "_narrow_runs", "_data_views", "_slices",
+    "_grad", "_copied", "_unscaled",
 )  # fmt: skip
 
 
@@ -48,6 +48,7 @@ class State(Flat):
     defaults: dict[str, Any]
     _steps: list[int]
     _products: list[float]  # of NAdam's μ so far
+    _cohorts: list[int]  # a number for each parameter, the same for those that had the same steps
     _counters: Array  # on a device: (params, 2), steps and products
     _moments: dict[str, Array]
     _settings: dict[int, tuple[list[float], Array]]  # of each group, on a device
@@ -146,6 +147,7 @@ class State(Flat):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._counters, self._settings = None, {}
+        self._compare()
         self._restore(self._layout, vars(self).pop("_masters"))
         self._moments = {name: writable(array) for name, array in self._moments.items()}
 
@@ -171,6 +173,10 @@ class State(Flat):
             return list(self._steps), list(self._products)
         rows = asnumpy(self._counters).tolist()
         return [int(steps) for steps, _ in rows], [product for _, product in rows]
+
+    def _compare(self) -> None:
+        """Find the cohorts by the steps alone."""
+        self._cohorts = numbered(zip(self._steps, self._products, strict=True))
 
     def _counts_on_device(self) -> Array:
         rows = [[float(n), product] for n, product in zip(self._steps, self._products, strict=True)]
@@ -304,8 +310,15 @@ class State(Flat):
                 self._data[where] = self._narrowed[where] if master is None else master.reshape(-1)
         self._steps = [entry.steps for entry in entries]
         self._products = [entry.product for entry in entries]
+        self._compare()
         if self._counters is not None:
             self._counters[...] = self._counts_on_device()
+
+
+def numbered(things: Iterable[Any]) -> list[int]:
+    """A number for each thing, the same for equal ones."""
+    numbers: dict[Any, int] = {}
+    return [numbers.setdefault(thing, len(numbers)) for thing in things]
 
 
 def plain_number(value: Any) -> Any:
