@@ -75,6 +75,8 @@ def run(xpconv: Any, dtype: str) -> None:
         xpconv.RAdam,
         xpconv.RMSprop,
         xpconv.Adagrad,
+        xpconv.Adadelta,
+        xpconv.Adamax,
         xpconv.Lion,
     ]
     for make in [momentum, *others]:

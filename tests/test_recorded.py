@@ -101,7 +101,7 @@ def network(dropout=0.2):
     )  # fmt: skip
 
 
-def train(model, steps=7):
+def train(model, steps=13):
     """The losses and, at the end, all parameters and buffers."""
     rng = np.random.default_rng(1)
     criterion = xpconv.SoftmaxCrossEntropyLoss()
