@@ -60,13 +60,13 @@ extern "C" __global__ void cross_entropy(
         const INDEX in = i % (INDEX)inner, part = i / (INDEX)inner % (INDEX)parts;
         const INDEX outer = i / (INDEX)inner / (INDEX)parts;
         const SUM* others = found + outer * (INDEX)parts * (INDEX)inner + in;
-        SUM largest = -INFINITY, sum = 0;
-        Total loss, total;
+        SUM largest = -INFINITY;
+        Total sum, loss, total;
         for (INDEX k = 0; k < parts; k++)
             if (others[k * (INDEX)inner] > largest) largest = others[k * (INDEX)inner];
         for (INDEX k = 0; k < parts; k++)
-            sum += others[k * (INDEX)inner + (INDEX)size] * exp(others[k * (INDEX)inner] - largest);
-        const SUM rest = log(sum);
+            sum.add(others[k * (INDEX)inner + (INDEX)size] * exp(others[k * (INDEX)inner] - largest));
+        const SUM rest = log(sum.all());
         for (INDEX c = part; c < classes; c += parts) {
             const INDEX at = (outer * (INDEX)classes + c) * (INDEX)inner + in;
             const SUM log_p = (SUM)x[at] - largest - rest, target = (SUM)t[at];
