@@ -4,6 +4,8 @@
 import copy
 import pickle
 import re
+from collections import ChainMap, UserDict, UserList, deque
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -515,6 +517,8 @@ COLLECTIONS = {
     "deep": [({"a": [(1, [[{"b": (LAYER,)}]])]},)], "parameters": [PARAMETER], "nested parameters": {"a": ([PARAMETER],)},
     "keys": {LAYER: 1}, "cyclic": [cyclic(), [LAYER]], "long": [0.5] * 5000 + [[LAYER]], "mixed": [None, X, "a", LAYER],
     "tuples in keys": {("a", LAYER): 1},
+    "UserList": UserList([LAYER]), "UserDict": {"a": UserDict(b=[LAYER])}, "ChainMap": ChainMap({}, {"a": LAYER}),
+    "mapping proxy": MappingProxyType({"a": LAYER}), "dict's values": {"a": LAYER}.values(), "deque": deque([[PARAMETER]]),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from instances import LAYERS, instance_of
 
 import xpconv
-from xpconv import Conv2d, Dense, Layer, ReLU, Sequential
+from xpconv import Conv2d, Dense, Layer, ReLU, Residual, Sequential
 
 X = np.ones((4, 3), "float32")
 PUBLIC = {
@@ -226,6 +226,21 @@ def test_a_forward_without_keep_is_told():
         net.backward(y)
     with pytest.raises(RuntimeError, match=r"made outside no_grad\(\)$"):
         Dense(3, 2).backward(y)
+
+
+def test_a_backward_without_input_grad_is_told():
+    """A container passes it; so the layer works alone, and not within one."""
+
+    class Own(Dense):
+        def backward(self, grad_output):
+            return super().backward(grad_output)
+
+    for model in (Sequential(Own(3, 2)), Residual(Sequential(Own(3, 3)))):
+        y = model(X)
+        with pytest.raises(
+            TypeError, match=r"^Own\.backward: got an unexpected keyword argument 'input_grad'"
+        ):
+            model.backward(y)
 
 
 def test_what_pytorchs_modules_have_is_named():

@@ -160,6 +160,10 @@ class Layer(Modes["Layer"]):
             raise
         except MemoryError as error:
             raise self._out_of_memory(error, "backward", grad_output) from error
+        except TypeError as error:
+            if is_call_error(type(self).backward, error):
+                raise call_error(f"{type(self).__name__}.backward", type(self).backward, error) from None
+            raise
 
     def _takes_bounds(self) -> bool:
         """Whether there is a `_forward(x, bounds)` that does the work of a ReLU after this layer too."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Callable, Collection, Iterator, ValuesView
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from .checks import Checks
@@ -13,7 +14,8 @@ from .parameter import Parameter
 L = TypeVar("L", bound="Tree[Any]")  # `Layer`, which is defined on top of its parts
 Self = TypeVar("Self", bound="Tree[Any]")
 
-COLLECTIONS = (list, tuple, dict, set, frozenset, deque)
+MAPPINGS = (dict, UserDict, ChainMap, MappingProxyType)
+COLLECTIONS = (list, tuple, set, frozenset, deque, UserList, ValuesView, *MAPPINGS)
 
 ELSEWHERE = {  # what PyTorch's modules have under another name
     "add_module": "set it: model[name] = layer, or layer.name = other",
@@ -60,14 +62,14 @@ def _search(value: Collection[Any], parts: tuple[type, ...]) -> Iterator[tuple[s
 
 def _relevant(held: Any, parts: tuple[type, ...]) -> Iterator[tuple[str, Any]]:
     """What is in one collection, but for numbers and the like: those go by in C."""
-    values = held.values() if isinstance(held, dict) else held
+    values = held.values() if isinstance(held, MAPPINGS) else held
     kinds = parts + COLLECTIONS
     if any(issubclass(kind, kinds) for kind in set(map(type, values))):
-        keys = held if isinstance(held, dict) else range(len(held))
+        keys = held if isinstance(held, MAPPINGS) else range(len(held))
         for key, part in zip(keys, values, strict=True):
             if isinstance(part, kinds):
-                yield ("" if isinstance(held, set | frozenset) else f"[{key!r}]"), part
-    if isinstance(held, dict) and any(issubclass(kind, kinds) for kind in set(map(type, held))):
+                yield ("" if isinstance(held, set | frozenset | ValuesView) else f"[{key!r}]"), part
+    if isinstance(held, MAPPINGS) and any(issubclass(kind, kinds) for kind in set(map(type, held))):
         for key in held:
             if isinstance(key, kinds):
                 yield ".keys()", key
