@@ -1,5 +1,6 @@
 """Which kinds of arrays the library takes, and what it says of others: every public layer and loss."""
 
+import operator
 import re
 
 import every
@@ -264,3 +265,27 @@ def test_empty_batch(key, backend):
     assert [a.shape for a in dx] == [x.shape for x in given if x.dtype.kind == "f"]
     for parameter in layer.parameters():
         assert not xpconv.asnumpy(parameter.grad).any()
+
+
+@pytest.mark.parametrize("kind", ["matrix", "masked", "units"])
+def test_parameters_take_no_other_arithmetic_in_place(kind):
+    make, message = REFUSED[kind]
+    weight = xpconv.Dense(3, 2).weight
+    before = weight.data.copy()
+    changes = [
+        lambda v: operator.iadd(weight, v), lambda v: operator.imul(weight, v), lambda v: operator.setitem(weight, ..., v),
+        lambda v: operator.setitem(weight, 0, v[0]), lambda v: operator.imatmul(weight, v),
+    ]  # fmt: skip
+    for change in changes:
+        with pytest.raises(TypeError, match=message):
+            change(make(np.ones((2, 3), "float32")))
+    np.testing.assert_array_equal(weight.data, before)
+
+
+@pytest.mark.parametrize("kind", ["matrix", "masked"])
+def test_buffers_of_another_arithmetic_name_the_layer(kind):
+    make, message = REFUSED[kind]
+    norm = xpconv.BatchNorm1d(3).eval()
+    norm.running_mean = make(np.zeros((1, 3), "float32"))
+    with pytest.raises(TypeError, match=rf"BatchNorm1d\.forward: .*{message}"):
+        norm(np.ones((2, 3), "float32"))

@@ -24,11 +24,14 @@ class Checks(Memory):
             if parameter is None:
                 continue
             data = parameter.data if isinstance(parameter, Parameter) else parameter
-            if backend_of(data) is not owner:
-                other = backend_of(data).name
+            try:
+                home = backend_of(data)
+            except BackendError as error:
+                raise BackendError(f"{name}.forward: a parameter or buffer: {error}") from None
+            if home is not owner:
                 raise BackendError(
-                    f"{name}.forward: x is {owner.name} but its parameters are {other}; call "
-                    f"layer.to({owner.name!r}) or xpconv.asarray(x, backend={other!r})"
+                    f"{name}.forward: x is {owner.name} but its parameters are {home.name}; call "
+                    f"layer.to({owner.name!r}) or xpconv.asarray(x, backend={home.name!r})"
                 )
             if x.dtype == data.dtype or not is_floating(x.dtype):
                 continue
