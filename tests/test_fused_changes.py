@@ -252,6 +252,20 @@ def test_arrays_in_place_by_hand_are_refused_or_seen():
     check(other)
 
 
+@pytest.mark.parametrize("change", [
+    lambda p: p.fill(0.25), lambda p: p.sort(), lambda p: p.sort(axis=0), lambda p: p.partition(1),
+    lambda p: p.put([0, 3], [5.0, 6.0]), lambda p: np.add.at(p, 0, 3.0), lambda p: np.negative.at(p, [0, 1]),
+])  # fmt: skip
+def test_methods_that_write_to_the_array(change):
+    fused = make()
+    run(fused)
+    expected = fused[0].weight.data.copy()
+    change(expected)
+    change(fused[0].weight)
+    np.testing.assert_array_equal(fused[0].weight.data, expected)
+    check(fused)
+
+
 def test_an_inference_while_a_parameter_is_written():
     """Another thread's, which reads some of the old and some of the new."""
     fused = make()

@@ -11,18 +11,27 @@ from ..errors import ShapeError
 
 ATTRIBUTES = (
     "T", "all", "any", "argmax", "argmin", "argpartition", "argsort", "astype", "choose", "clip", "compress",
-    "conj", "conjugate", "copy", "cumprod", "cumsum", "device", "diagonal", "dot", "fill", "flags", "flat",
+    "conj", "conjugate", "copy", "cumprod", "cumsum", "device", "diagonal", "dot", "flags", "flat",
     "flatten", "get", "imag", "item", "itemsize", "mT", "max", "mean", "min", "nbytes", "nonzero",
-    "partition", "prod", "put", "ravel", "real", "repeat", "reshape", "round", "searchsorted", "set", "sort",
+    "prod", "ravel", "real", "repeat", "reshape", "round", "searchsorted", "set",
     "squeeze", "std", "strides", "sum", "swapaxes", "take", "tobytes", "tolist", "trace", "transpose", "var",
     "view",
 )  # fmt: skip
+WRITERS = ("fill", "partition", "put", "sort")  # methods that change the array
 Binary = Callable[[Any, Any], Any]
 
 
 def _plain(value: Any) -> Any:
     """The array of a parameter; all else as it is."""
     return value.data if isinstance(value, ArrayLike) else value
+
+
+def _source(value: Any) -> Any:
+    """What is written to a parameter: no masked array, as its mask would be lost, and no other arithmetic."""
+    value = _plain(value)
+    if hasattr(value, "strides"):
+        backend_of(value)
+    return value
 
 
 def _operators(function: Binary, in_place: Binary) -> tuple[Binary, Binary, Binary]:
@@ -35,7 +44,7 @@ def _operators(function: Binary, in_place: Binary) -> tuple[Binary, Binary, Bina
         return function(_plain(other), self.data)
 
     def assign(self: Any, other: Any) -> Any:
-        value = _plain(other)
+        value = _source(other)
         self._change(lambda data: in_place(data, value))
         return self
 
@@ -84,7 +93,7 @@ class ArrayLike:
         return self.data[_plain(index)]
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        index, value = _plain(index), _plain(value)
+        index, value = _plain(index), _source(value)
         self._change(lambda data: operator.setitem(data, index, value))
 
     def _change(self, change: Callable[[Array], Any]) -> None:
@@ -139,6 +148,8 @@ class ArrayLike:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """NumPy's functions of elements, and `array * p`: as of the array."""
+        if method == "at" and isinstance(inputs[0], ArrayLike):
+            inputs[0]._make_writable()
         if "out" in kwargs:
             for array in kwargs["out"]:
                 if isinstance(array, ArrayLike):
@@ -161,5 +172,15 @@ class ArrayLike:
         return lambda: self.data
 
 
+def _writer(name: str) -> Callable[..., None]:
+    def write(self: Any, *args: Any, **options: Any) -> None:
+        self._change(lambda data: getattr(data, name)(*args, **options))
+
+    write.__name__ = name
+    return write
+
+
+for _name in WRITERS:
+    setattr(ArrayLike, _name, _writer(_name))
 for _name in ATTRIBUTES:
     setattr(ArrayLike, _name, property(operator.attrgetter(f"data.{_name}")))
