@@ -240,3 +240,86 @@ def test_repr():
         "], milestones=[3], last_epoch=0)",
     ]
     assert repr(make("SequentialLR")[1]).splitlines() == lines
+
+
+def test_a_group_added_before_a_milestone():
+    optimizer = optimizer_of_one()
+    parts = [xpconv.ExponentialLR(optimizer, 0.5), xpconv.StepLR(optimizer, 2)]
+    schedule = xpconv.SequentialLR(optimizer, parts, milestones=[1])
+    optimizer.add_param_group({"params": [xpconv.Parameter(np.zeros(1))], "lr": 0.3})
+    schedule.step()
+    assert schedule.get_last_lr() == [1.0, 0.3]
+    schedule.step()
+    schedule.step()
+    np.testing.assert_allclose(schedule.get_last_lr(), [0.1, 0.03])
+
+
+@pytest.mark.parametrize("second", ["StepLR", "CosineAnnealingLR", "LambdaLR", "LinearLR", "MultiStepLR"])
+def test_a_schedule_begins_anew_from_its_own_rates(second):
+    """Not from those that a `OneCycleLR` made after it set."""
+    options = {
+        "StepLR": {"step_size": 2}, "CosineAnnealingLR": {"T_max": 4}, "LambdaLR": {"lr_lambda": half},
+        "LinearLR": {}, "MultiStepLR": {"milestones": [2]},
+    }[second]  # fmt: skip
+    torch = pytest.importorskip("torch")
+    found = []
+    for module, optimizer in (
+        (xpconv, optimizer_of_one()),
+        (torch.optim.lr_scheduler, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)),
+    ):
+        parts = [module.ExponentialLR(optimizer, 0.5), getattr(module, second)(optimizer, **options)]
+        parts.append(module.OneCycleLR(optimizer, 0.5, 20, cycle_momentum=False))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found.append(rates(optimizer, module.SequentialLR(optimizer, parts, milestones=[2, 6]), 9))
+    np.testing.assert_allclose(*found, rtol=1e-12)
+
+
+@pytest.mark.parametrize("keys", [{"a": 1}, {"1.5": 1}, {None: 1}, {"1": "x"}, {(1,): 2}])
+def test_milestones_that_are_none(keys):
+    schedule = xpconv.MultiStepLR(optimizer_of_one(), [1])
+    state = {**schedule.state_dict(), "milestones": keys}
+    with pytest.raises((TypeError, ValueError), match=r"^MultiStepLR\.load_state_dict: milestones"):
+        schedule.load_state_dict(state)
+
+
+@pytest.mark.parametrize("values", [[3], [[1]], ["x"], [{1: 2}]])
+def test_attributes_of_functions_that_are_none(values):
+    schedule = xpconv.LambdaLR(optimizer_of_one(), Slower(1))
+    state = {**schedule.state_dict(), "lr_lambdas": values, "last_epoch": 7}
+    with pytest.raises(TypeError, match=r"^LambdaLR\.load_state_dict: lr_lambdas"):
+        schedule.load_state_dict(state)
+    assert schedule.last_epoch == 0
+
+
+@pytest.mark.parametrize("stepped", [0, 2])
+@pytest.mark.parametrize("name", ["StepLR", "Plateau", "Sequential", "Chained"])
+def test_a_state_of_groups_that_were_added(name, stepped):
+    """Saved and loaded right after `add_param_group`, or after steps."""
+
+    def started():
+        optimizer = optimizer_of_one()
+        schedule = {
+            "StepLR": lambda: xpconv.StepLR(optimizer, 1, 0.5),
+            "Plateau": lambda: xpconv.ReduceLROnPlateau(optimizer, patience=0),
+            "Sequential": lambda: xpconv.SequentialLR(
+                optimizer, [xpconv.StepLR(optimizer, 1, 0.5), xpconv.StepLR(optimizer, 1, 0.1)], [3]
+            ),
+            "Chained": lambda: xpconv.ChainedScheduler([xpconv.StepLR(optimizer, 1, 0.5)]),
+        }[name]()
+        optimizer.add_param_group({"params": [xpconv.Parameter(np.zeros(1))], "lr": 0.3})
+        return optimizer, schedule
+
+    def go_on(optimizer, schedule):
+        for _ in range(3):
+            schedule.step(*[1.0] * (name == "Plateau"))
+        return [group["lr"] for group in optimizer.param_groups]
+
+    optimizer, schedule = started()
+    for _ in range(stepped):
+        schedule.step(*[1.0] * (name == "Plateau"))
+    states = json.loads(json.dumps(schedule.state_dict())), optimizer.state_dict()
+    other, resumed = started()
+    other.load_state_dict(states[1])
+    resumed.load_state_dict(states[0])
+    assert go_on(other, resumed) == go_on(optimizer, schedule)

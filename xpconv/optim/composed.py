@@ -53,6 +53,9 @@ class _Composed(LRScheduler):
             part._take(values)
         super()._take(loaded)
 
+    def _know_added(self) -> None:
+        """The parts do so."""
+
     def __repr__(self) -> str:
         lines = ["  " + repr(part).replace("\n", "\n  ") + "," for part in self._schedulers]
         settings = [f"{name}={value!r}" for name, value in self._settings().items()]
@@ -104,7 +107,9 @@ class SequentialLR(_Composed):
                 f"for {len(schedulers)} schedules"
             )
         self._milestones = steps
-        self._restart()
+        for group in optimizer.param_groups:  # which the parts have moved on
+            group["lr"] = group.setdefault("initial_lr", group["lr"])
+        self._begin()
 
     def step(self) -> None:
         """Move on by one epoch (or batch)."""
@@ -118,6 +123,10 @@ class SequentialLR(_Composed):
     def _begin(self) -> None:
         self.last_epoch = 0
         self._schedulers[bisect_right(self._milestones, 0)]._begin()
+
+    def _restart(self) -> None:
+        self.last_epoch = 0
+        self._schedulers[bisect_right(self._milestones, 0)]._restart()
 
     def _settings(self) -> dict[str, Any]:
         return {"milestones": self._milestones}
@@ -158,6 +167,12 @@ class ChainedScheduler(_Composed):
     def _begin(self) -> None:
         self.last_epoch = 0
         for part in self._schedulers:
+            part._begin()
+
+    def _restart(self) -> None:
+        self._schedulers[0]._restart()
+        self.last_epoch = 0
+        for part in self._schedulers[1:]:
             part._begin()
 
     def _loaded(self, state: Mapping[str, Any]) -> dict[str, Any]:

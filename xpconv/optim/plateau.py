@@ -85,23 +85,23 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
-            for group, floor in zip(self.optimizer.param_groups, self._floors(), strict=True):
+            self._know_added()
+            groups = len(self.optimizer.param_groups)
+            if groups > len(self.min_lrs):
+                raise ValueError(
+                    f"ReduceLROnPlateau.step: min_lr has {len(self.min_lrs)} values but there are {groups} "
+                    "groups now; make the schedule after add_param_group"
+                )
+            for group, floor in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
                 new = max(group["lr"] * self.factor, floor)
                 if group["lr"] - new > self.eps:
                     group["lr"] = new
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
 
-    def _floors(self) -> list[float]:
-        """A `min_lr` for each group; groups added later have that of the others."""
-        groups = len(self.optimizer.param_groups)
-        if groups > len(self.min_lrs):
-            if len(set(self.min_lrs)) > 1:
-                raise ValueError(
-                    f"ReduceLROnPlateau.step: min_lr has {len(self.min_lrs)} values but there are {groups} "
-                    "groups now; make the schedule after add_param_group"
-                )
-            self.min_lrs = self.min_lrs[:1] * groups
-        return self.min_lrs
+    def _know_added(self) -> None:
+        """Groups that were added since have the `min_lr` of the others."""
+        if len(set(self.min_lrs)) == 1:
+            self.min_lrs = self.min_lrs[:1] * len(self.optimizer.param_groups)
 
     def _better(self, value: float) -> bool:
         sign = 1 if self.mode == "min" else -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -247,6 +247,17 @@ class LambdaLR(LRScheduler):
         plain = (FunctionType, BuiltinFunctionType, type)
         values = [None if isinstance(f, plain) else getattr(f, "__dict__", None) for f in self.lr_lambdas]
         return {**super().state_dict(), "lr_lambdas": copy.deepcopy(values)}
+
+    def _loaded(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        loaded = super()._loaded(state)
+        for values in loaded["lr_lambdas"]:
+            if not (
+                values is None or (isinstance(values, Mapping) and all(isinstance(v, str) for v in values))
+            ):
+                raise TypeError(
+                    f"LambdaLR.load_state_dict: lr_lambdas holds {shown(values)}, expected None or attributes"
+                )
+        return loaded
 
     def _take(self, loaded: dict[str, Any]) -> None:
         """Functions stay, and objects take up their attributes."""

@@ -77,6 +77,7 @@ class LRScheduler:
             >>> schedule.state_dict()["last_epoch"]
             1
         """
+        self._know_added()
         state = {name: value for name, value in vars(self).items() if name not in ("optimizer", *self._apart)}
         return {**copy.deepcopy(state), "_step_count": self.last_epoch + 1, "_last_lr": self.get_last_lr()}
 
@@ -101,6 +102,7 @@ class LRScheduler:
             raise TypeError(
                 f"{where}: state is {type(state).__name__}, expected what schedule.state_dict() gives"
             )
+        self._know_added()
         own = {name: value for name, value in vars(self).items() if name != "optimizer"}
         missing = [name for name in own if name not in state and not name.startswith("_")]
         unknown = [name for name in state if name not in own and name not in TORCH_ONLY]
@@ -111,10 +113,16 @@ class LRScheduler:
         return {name: _like(f"{where}: {name}", state[name], own[name]) for name in own if name in state}
 
     def _restart(self) -> None:
-        """Begin anew, at the rates before the first schedule."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"]
+        """Begin anew, at the rates that it was made with."""
+        self._know_added()
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base
         self._begin()
+
+    def _know_added(self) -> None:
+        """Take up the rates of groups that were added since."""
+        for group in self.optimizer.param_groups[len(self.base_lrs) :]:
+            self.base_lrs.append(float(group.setdefault("initial_lr", group["lr"])))
 
     def _begin(self) -> None:
         """Set the first rates, where each group's `lr` is the rate to start from."""
@@ -122,10 +130,8 @@ class LRScheduler:
         self._apply()
 
     def _apply(self) -> None:
-        groups = self.optimizer.param_groups
-        for group in groups[len(self.base_lrs) :]:  # added since
-            self.base_lrs.append(float(group.setdefault("initial_lr", group["lr"])))
-        for group, base in zip(groups, self.base_lrs, strict=True):
+        self._know_added()
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = self._rate(group["lr"], base, self.last_epoch)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -161,7 +167,8 @@ def _like(where: str, new: Any, old: Any) -> Any:
     if isinstance(old, float):
         return to_float(where, new)
     if isinstance(old, Counter) and isinstance(new, Mapping):  # JSON makes strings of the keys
-        return Counter({int(key): to_int(where, value) for key, value in new.items()})
+        numbers = {int(key) if str(key).isdecimal() else key: value for key, value in new.items()}
+        return Counter({to_int(where, key): to_int(where, value) for key, value in numbers.items()})
     if isinstance(old, list) and isinstance(new, list | tuple):
         if len(new) != len(old):
             raise ValueError(f"{where} has {len(new)} entries, expected {len(old)}")
