@@ -229,3 +229,19 @@ def test_a_cast_that_underflows_is_no_error():
         assert xpconv.asarray(np.array([1e-30]), "float16").tolist() == [0]
         with pytest.raises(FloatingPointError, match="overflow"):
             xpconv.asarray(np.array([1e30]), "float16")
+
+
+@pytest.mark.parametrize("grad", [0.0, 6e-8, 6e4])
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "Adadelta", "LARS", "NAdam", "RMSprop"])
+def test_float16_parameters_below_its_range(name, grad):
+    """Their float32 copies may be smaller than float16 has: steps, states, groups and the scaler go on."""
+    p = xpconv.Parameter(np.array([1.0, 6e-8, 0.0], "float16"))
+    with np.errstate(all="raise"):
+        optimizer, scaler = getattr(xpconv, name)([p], lr=1e-3), xpconv.GradScaler(1.0)
+        for _ in range(3):
+            p.grad = np.full(3, grad, "float16")
+            scaler.step(optimizer)
+            scaler.update()
+        optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.add_param_group({"params": [xpconv.Parameter(np.zeros(1, "float16"))]})
+    assert np.isfinite(p.data).all()

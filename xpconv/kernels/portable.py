@@ -8,7 +8,6 @@ is returned is channels-first again, as a view: the next layer finds its channel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import Any
 
@@ -409,12 +408,6 @@ def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
 def scratch(xp: Any, name: str, like: Array) -> Array:
     """An array like another, of any content, for such a `task`: valid until it asks for `name` again."""
     return xp.empty_like(like)
-
-
-def underflow_ignored(xp: Any) -> AbstractContextManager[Any]:
-    """In this block what is too small for its dtype becomes 0 even where `numpy.seterr` makes it an error."""
-    errstate = getattr(xp, "errstate", None)  # which CuPy lacks
-    return nullcontext() if errstate is None else errstate(under="ignore")
 
 
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:

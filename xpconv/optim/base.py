@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 from .. import kernels
-from ..backend import Array, asarray
+from ..backend import Array, asarray, ignore_underflow
 from ..geometry import shown, to_bool, to_float
 from ..kernels import portable
 from ..kernels.graph import before_replay, capturing
@@ -140,7 +140,7 @@ class Optimizer(State):
         name = type(self).__name__
         present = self._some_present()
         self._check_changed()
-        with portable.underflow_ignored(self._backend.xp):
+        with ignore_underflow(self._backend.xp):
             self._adopt(f"{name}.step", present)
             self._gather(present)
             for run in list(self._runs(present)):

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..backend import Array, get_xp
+from ..backend import Array, get_xp, ignore_underflow
 from ..geometry import to_bool, to_float
-from ..kernels.portable import underflow_ignored
 from ..kernels.sums import sum_over, widened
 from ..layers.base import Parameter
 
@@ -52,13 +51,13 @@ def clip_grad_norm_(
     if not grads:
         return get_xp(*(p.data for p in parameters)).zeros((), dtype="float32")
     xp = get_xp(*grads)
-    with underflow_ignored(xp):
+    with ignore_underflow(xp):
         norm = _norm(xp, grads, norm_type)
     if error_if_nonfinite and not xp.isfinite(norm):
         raise RuntimeError(
             f"clip_grad_norm_: the gradients' norm is {float(norm)}; lower the learning rate, or look for NaN"
         )
-    with underflow_ignored(xp):
+    with ignore_underflow(xp):
         factor = xp.minimum(max_norm / (norm + 1e-6), 1.0)
         for g in grads:
             g *= factor.astype(g.dtype)

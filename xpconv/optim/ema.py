@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..backend import Array, asarray, backend_of, get_xp
+from ..backend import Array, asarray, backend_of, get_xp, ignore_underflow
 from ..errors import StateDictError
 from ..geometry import to_float
-from ..kernels.portable import underflow_ignored, widened
+from ..kernels.portable import widened
 from ..layers.base import Layer
 from ..layers.parameter import writable
 from ..signatures import public_errors
@@ -62,7 +62,7 @@ class ExponentialMovingAverage:
         """
         share = 1 - _checked_decay(self.decay)
         pairs = list(self._pairs("update"))
-        with underflow_ignored(get_xp(*(average for average, _ in pairs[:1]))):
+        with ignore_underflow(get_xp(*(average for average, _ in pairs[:1]))):
             for average, data in pairs:
                 average += share * (data - average)
 
@@ -73,7 +73,7 @@ class ExponentialMovingAverage:
         own = [data.copy() for _, data in pairs]
         parameters = [p for _, p in self.model.named_parameters()]
         try:
-            with underflow_ignored(get_xp(*own[:1])):
+            with ignore_underflow(get_xp(*own[:1])):
                 for (average, _), parameter in zip(pairs, parameters, strict=True):
                     parameter._write(average)
             yield self.model

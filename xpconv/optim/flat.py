@@ -7,7 +7,7 @@ from itertools import accumulate, groupby, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
-from ..backend import Array, Backend, backend_of, is_floating, use_backend
+from ..backend import Array, Backend, backend_of, ignore_underflow, is_floating, use_backend
 from ..errors import BackendError, DTypeError, ShapeError
 from ..kernels.graph import capturing, hold
 from ..layers.base import Parameter
@@ -214,4 +214,6 @@ class Flat:
         xp = self._backend.xp
         for where in self._narrow_runs:
             wide, narrow = self._data[where], self._narrowed[where]
-            wide[...] = xp.where(wide.astype(narrow.dtype) == narrow, wide, narrow.astype(wide.dtype))
+            with ignore_underflow(xp):
+                same = wide.astype(narrow.dtype) == narrow
+            wide[...] = xp.where(same, wide, narrow.astype(wide.dtype))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..backend import Array, asarray, asnumpy, backend_of, get_backend
+from ..backend import Array, asarray, asnumpy, backend_of, get_backend, ignore_underflow
 from ..errors import StateDictError
 from ..geometry import shown, to_float, to_int
 from ..kernels.graph import hold
-from ..kernels.portable import underflow_ignored
 from ..layers.parameter import writable
 from ..signatures import public_errors
 from .base import Optimizer
@@ -98,7 +97,7 @@ class GradScaler:
             )
         found = xp.zeros((), dtype=bool)
         hold(found)
-        with underflow_ignored(xp):
+        with ignore_underflow(xp):
             optimizer._unscale(1 / self.scale, found)
         self._found |= found
         self._unscaled.append((optimizer, found))
@@ -129,7 +128,7 @@ class GradScaler:
         fits = self.scale <= LARGEST / self.growth_factor  # it does not become infinite
         factor = xp.where((good >= self.growth_interval) & fits, self.growth_factor, 1.0)
         factor = xp.where(self._found, self.backoff_factor, factor)
-        with underflow_ignored(xp):
+        with ignore_underflow(xp):
             self.scale[...] = xp.maximum(self.scale * factor, float(xp.finfo("float32").tiny))
         self._good[...] = xp.where(self._found | (good >= self.growth_interval), 0, good)
         self._found[...] = False
