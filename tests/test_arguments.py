@@ -436,3 +436,39 @@ def test_outputs_that_no_machine_holds(call, n):
 def test_settings(call, message):
     with pytest.raises((TypeError, ValueError), match=f"^{message}"):
         call()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "int16", "uint64"])
+def test_a_small_integer_as_batch_size(kind):
+    x, size = np.arange(1000), np.dtype(kind).type(100)
+    loader = xpconv.data.batches(x, x, size, drop_last=True)
+    assert [len(part) for part, _ in loader] == [100] * 10
+    assert len(xpconv.data.batches(x, x, size)) == 10
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        lambda p: init.normal_(p, std=6e4, rng=0),
+        lambda p: init.trunc_normal_(p, a=1e5, b=2e5, rng=0),
+        lambda p: init.trunc_normal_(p, std=6e4, a=-2e5, b=2e5, rng=0),
+    ],
+)
+def test_draws_that_the_dtype_cannot_hold(fill, backend):
+    """No infinite weights: the draw is refused, and the parameter stays as it is."""
+    p = xpconv.Parameter(xpconv.asarray(np.ones((300, 1)), "float16"))
+    with pytest.raises(ValueError, match=r"^init\.\w+: it gives .* which float16 cannot hold"):
+        fill(p)
+    assert (xpconv.asnumpy(p.data) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("path", "error"), [("\ud800", ValueError), (type("P", (), {"__fspath__": lambda self: 3})(), TypeError)]
+)
+def test_odd_paths(path, error):
+    for load, name in (
+        (xpconv.data.load_idx, "load_idx: path"),
+        (xpconv.data.load_mnist, "load_mnist: data_dir"),
+    ):
+        with pytest.raises(error, match=f"^{name}"):
+            load(path)

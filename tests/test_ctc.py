@@ -279,3 +279,13 @@ def test_one_hot_refuses_other_dtypes(dtype, backend):
 def test_one_hot_refuses_other_numbers_of_classes(count, backend):
     with pytest.raises((TypeError, ValueError), match="one_hot: num_classes is "):
         xpconv.one_hot(xpconv.asarray(np.array([0, 1])), count)
+
+
+def test_one_hot_dtypes_and_messages(backend):
+    target = xpconv.asarray(np.array([1, 0]))
+    assert xpconv.one_hot(target, 2, dtype=None).dtype == "int64"
+    assert xpconv.one_hot(target, 2, dtype=">f4").dtype.isnative
+    with pytest.raises(ValueError, match="one_hot: target holds class -2, expected classes from 0 up"):
+        xpconv.one_hot(target - 3)
+    with pytest.raises(ValueError, match="one_hot: num_classes is 0, expected at least 1, or -1"):
+        xpconv.one_hot(target, 0)

@@ -308,7 +308,14 @@ def _fill(where: str, parameter: Parameter, draw: Callable[[], Array]) -> Parame
     """Fill with what `draw` gives: host numbers in float64."""
     backend = backend_of(parameter.data)
     try:
-        values = asarray(draw(), parameter.dtype, backend=backend.name)
+        drawn = draw()
+        most = _LARGEST.get(parameter.dtype.name, math.inf)
+        if drawn.size and not (-most <= drawn.min() and drawn.max() <= most):
+            raise ValueError(
+                f"{where}: it gives {drawn.min():.6g} to {drawn.max():.6g}, which {parameter.dtype} cannot "
+                f"hold (at most {most} in size); take smaller numbers"
+            )
+        values = asarray(drawn, parameter.dtype, backend=backend.name)
     except MemoryError as cause:
         raise OutOfMemoryError(
             f"{where}: no memory for {parameter.size} float64 numbers, drawn for shape {parameter.shape}: "

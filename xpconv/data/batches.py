@@ -66,6 +66,7 @@ class batches:  # lower-case as `range` is: to its user it is a function
             raise TypeError(f"batches: batch_size: expected an int, got {type(batch_size).__name__}")
         if batch_size < 1:
             raise ValueError(f"batches: batch_size: expected 1 or more, got {batch_size}")
+        batch_size = int(batch_size)  # not NumPy's, whose arithmetic may have 8 bits
         shuffle = to_bool("batches: shuffle", shuffle)
         drop_last = to_bool("batches: drop_last", drop_last)
         if not x.shape or x.shape[:1] != y.shape[:1]:
@@ -78,7 +79,7 @@ class batches:  # lower-case as `range` is: to its user it is a function
         if not self._starts:
             least = f"batch_size = {batch_size}, as drop_last is on" if n else "1"
             raise ShapeError(f"batches: x and y: expected a length of at least {least}, got {n}")
-        self._x, self._y, self._size = x, y, int(batch_size)
+        self._x, self._y, self._size = x, y, batch_size
         self._shuffle, self._drop_last = shuffle, drop_last
         self._rng = np.random.default_rng() if seed is None else default_rng(seed, "batches", "seed")
 

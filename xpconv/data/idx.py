@@ -76,10 +76,17 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
 def to_path(where: str, value: object) -> Path:
     """`value` as a path; `where` is what an error calls it."""
-    if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
+    try:
+        text = os.fspath(value)  # type: ignore[call-overload]  # it may fail
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
         raise TypeError(f"{where} is {shown(value)}, expected a path: a str or a pathlib.Path")
-    text = os.fspath(value)
-    if not text or "\0" in text:
+    try:
+        raw = os.fsencode(text)
+    except UnicodeEncodeError:  # half a surrogate pair
+        raw = b""
+    if not raw or b"\0" in raw:
         raise ValueError(f"{where} is {shown(text)}, which names no file")
     return Path(text)
 

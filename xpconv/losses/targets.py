@@ -38,7 +38,7 @@ def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Ar
     if target.dtype.kind not in "iu":
         raise DTypeError(f"one_hot: target is {target.dtype}, expected integer class indices")
     try:
-        kind = backend.xp.empty(0, dtype=dtype).dtype
+        kind = backend.xp.empty(0, dtype="int64" if dtype is None else dtype).dtype.newbyteorder("=")
     except (TypeError, ValueError):
         kind = None
     if kind is None or not (is_floating(kind) or kind.kind in "iub"):
@@ -46,12 +46,15 @@ def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Ar
     count = to_size("one_hot: num_classes", num_classes, -1)
     if count < 1 and not target.size:
         raise ValueError(f"one_hot: num_classes is {count} and target is empty; give the number of classes")
+    if count == 0:
+        raise ValueError("one_hot: num_classes is 0, expected at least 1, or -1")
     if count == -1:
         count = int(target.max()) + 1
     if backend.name == "numpy" or num_classes == -1:
         bad = target[(target < 0) | (target >= count)]
         if bad.size:
-            raise ValueError(f"one_hot: target holds class {bad[0]}, expected 0 to {count - 1}")
+            known = f"0 to {count - 1}" if count > 0 else "classes from 0 up"
+            raise ValueError(f"one_hot: target holds class {bad[0]}, expected {known}")
     check_room("one_hot: the target as rows", (*target.shape, count), kind.itemsize)
     rows = target[..., None] == backend.xp.arange(count)
     return rows.astype(kind)
