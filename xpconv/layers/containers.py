@@ -124,22 +124,24 @@ class Parallel(Listed):
                 )
         for output in outputs[1:]:
             y = add(get_xp(y, output), y, output)
-        return self.keep(y, start)
+        return self.keep(y, start, list(self))
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (start,) = self.recall(grad_output, input_grad)
-        return self._gradients(start, [grad_output] * len(self), input_grad)
+        start, branches = self.recall(grad_output, input_grad)
+        return self._gradients(start, branches, [grad_output] * len(branches), input_grad)
 
     def _outputs(self, x: Array) -> list[Array]:
         if not self._layers:
             raise ShapeError(f"{type(self).__name__}.forward: there are no branches; give some")
         return [branch._pass(x) for branch in self]
 
-    def _gradients(self, start: int, grads: list[Array], input_grad: bool) -> Array | None:
-        """Backward through all branches, the last one first, as they may share layers."""
+    def _gradients(
+        self, start: int, branches: list[Layer], grads: list[Array], input_grad: bool
+    ) -> Array | None:
+        """Backward through the branches that ran, the last one first, as they may share layers."""
         total: Array | None = None
         with self._undone_since(start):
-            for branch, grad in zip(reversed(list(self)), reversed(grads), strict=True):
+            for branch, grad in zip(reversed(branches), reversed(grads), strict=True):
                 part = branch._back(grad, input_grad)
                 if input_grad:
                     total = part if total is None else add(get_xp(total, part), total, part)
@@ -192,14 +194,14 @@ class Concat(Parallel):
                     f"{next(iter(self._layers))} {first.shape}; only axis {axis} may differ"
                 )
         sizes = [output.shape[axis] for output in outputs]
-        return self.keep(get_xp(*outputs).concatenate(outputs, axis=axis), start, axis, sizes)
+        return self.keep(get_xp(*outputs).concatenate(outputs, axis=axis), start, list(self), axis, sizes)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        start, axis, sizes = self.recall(grad_output, input_grad)
+        start, branches, axis, sizes = self.recall(grad_output, input_grad)
         parts = [
             (*(slice(None),) * axis, slice(b - n, b)) for n, b in zip(sizes, accumulate(sizes), strict=True)
         ]
-        return self._gradients(start, [grad_output[part] for part in parts], input_grad)
+        return self._gradients(start, branches, [grad_output[part] for part in parts], input_grad)
 
 
 class Residual(Layer):
@@ -308,15 +310,15 @@ class Residual(Layer):
                 f"Residual.forward: the body gives shape {main.shape} but {name} has {side.shape}; "
                 "give a shortcut that ends in the body's shape"
             )
-        return self.keep(add(get_xp(main, side), main, side, bounds), start)
+        return self.keep(add(get_xp(main, side), main, side, bounds), start, self.body, self.shortcut)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (start,) = self.recall(grad_output, input_grad)
+        start, body, shortcut = self.recall(grad_output, input_grad)
         with self._undone_since(start):
             side: Array | None = grad_output
-            if self.shortcut is not None:
-                side = self.shortcut._back(grad_output, input_grad)
-            main = self.body._back(grad_output, input_grad)
+            if shortcut is not None:
+                side = shortcut._back(grad_output, input_grad)
+            main = body._back(grad_output, input_grad)
         if main is None or side is None or not input_grad:
             return None
         return add(get_xp(main, side), main, side)
