@@ -245,3 +245,16 @@ def test_float16_parameters_below_its_range(name, grad):
         optimizer.load_state_dict(optimizer.state_dict())
         optimizer.add_param_group({"params": [xpconv.Parameter(np.zeros(1, "float16"))]})
     assert np.isfinite(p.data).all()
+
+
+def test_fusing_layers_of_small_weights():
+    for convolution, norm in (
+        (xpconv.Conv2d(1, 2, 3), xpconv.BatchNorm2d(2)),
+        (xpconv.ConvTranspose2d(1, 2, 3), xpconv.BatchNorm2d(2)),
+        (xpconv.Dense(3, 2), xpconv.BatchNorm1d(2)),
+    ):
+        convolution.weight.fill(1e-20)
+        norm.weight.fill(1e-30)
+        with np.errstate(all="raise"):
+            fused = xpconv.Sequential(convolution, norm).fuse()
+        np.testing.assert_array_equal(fused[0].weight.data, np.zeros_like(convolution.weight.data))

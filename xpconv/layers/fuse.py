@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 
-from ..backend import backend_of, get_xp
+from ..backend import backend_of, get_xp, ignoring_underflow
 from ..ops import norm as ops
 from ..ops.conv import weight_for_inference
 from .activation import bounds_of
@@ -25,6 +25,7 @@ _numbers = count()
 Place = tuple[Sequential, str, Layer]  # a Sequential, a name in it, and the layer of that name
 
 
+@ignoring_underflow
 def fuse(model: Layer) -> Layer:
     """See `Layer.fuse`."""
     fused = copy.deepcopy(model)
