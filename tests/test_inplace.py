@@ -246,6 +246,32 @@ def test_a_layer_of_ones_own(wrap, backend):
         agree(run(daring, [every.IMAGE], change), expected, 1e-5)  # the order of memory is another
 
 
+class Tripling(xpconv.Layer):
+    """Changes its input, which a layer before it has kept as its output."""
+
+    def forward(self, x):
+        x *= 3
+        return self.keep(x)
+
+    def backward(self, grad_output, input_grad=True):
+        self.recall(grad_output)
+        return 3 * grad_output
+
+
+@pytest.mark.parametrize("before", [xpconv.Sigmoid, xpconv.Tanh, lambda: xpconv.Softmax(1)])
+@pytest.mark.parametrize("wrap", [xpconv.Sequential, xpconv.Residual, xpconv.Concat])
+def test_a_layer_of_ones_own_that_changes_its_input(before, wrap, backend):
+    x, g = xpconv.asarray(every.VECTOR), xpconv.asarray(every.VECTOR[::-1].copy())
+    alone, model = before(), wrap(xpconv.Sequential(before(), Tripling()))
+    y = 3 * alone(x)
+    dx = alone.backward(3 * g)
+    if wrap is xpconv.Residual:
+        y, dx = y + x, dx + g
+    kept = x.copy()
+    np.testing.assert_allclose(xpconv.asnumpy(model(kept)), xpconv.asnumpy(y), rtol=1e-6)
+    np.testing.assert_allclose(xpconv.asnumpy(model.backward(g)), xpconv.asnumpy(dx), rtol=1e-6)
+
+
 def test_what_a_layer_of_ones_own_has_seen(backend):
     """A library's layers around it have kept, or keep later, what a user's layer between got and gave."""
 
