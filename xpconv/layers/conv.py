@@ -34,6 +34,9 @@ Padding = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
 class _ConvNd(Layer):
     """What convolutions and transposed convolutions share: sizes, groups and parameters."""
 
+    _fixed = dict.fromkeys(
+        ("kernel_size", "stride", "padding", "dilation", "padding_mode", "groups"), "_window"
+    )
     axes: ClassVar[int]
     weight: Parameter
     bias: Parameter | None

@@ -17,6 +17,7 @@ class _Windows(Layer):
     """What `Unfold` and `Fold` share."""
 
     axes = 2
+    _fixed = dict.fromkeys(("kernel_size", "stride", "padding", "dilation"), "_window")
 
     def _set_window(
         self, kernel_size: IntOrTuple, dilation: IntOrTuple, padding: IntOrTuple, stride: IntOrTuple

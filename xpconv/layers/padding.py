@@ -18,6 +18,7 @@ class _Pad(Layer):
     """What padding layers share: the numbers in torch's order, the last axis first."""
 
     axes: ClassVar[int]
+    _fixed = {"padding": "_pairs"}  # noqa: RUF012
 
     def __init__(self, padding: Padding) -> None:
         name = type(self).__name__

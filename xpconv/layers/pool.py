@@ -20,6 +20,7 @@ MOST_TAPS = 2**26  # of a window: each is a step in Python
 class _Pool(Layer):
     """What pooling layers share: the window, and the checks at the door."""
 
+    _fixed = dict.fromkeys(("kernel_size", "stride", "padding", "dilation"), "_window")
     axes: ClassVar[int]
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import ChainMap, UserDict, UserList, deque
-from collections.abc import Callable, Collection, Iterator, ValuesView
+from collections.abc import Callable, Collection, Iterator, Mapping, ValuesView
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -109,6 +109,7 @@ class Tree(Checks, Generic[L]):
     _thawed_mode: bool | None = None  # of a layer kept in inference mode: its `training` once it learns
     _dtype_later: Any = None  # of a lazy layer's parameters, if they are not to take their input's
     listed: ClassVar[tuple[str, ...]] = ()  # attributes of several layers that `children` itself adds
+    _fixed: ClassVar[Mapping[str, str]] = {}  # attributes, each with one that is worked out from it
     _carries: tuple[int, ...] = ()  # numbers of what `fuse` folded into this layer
     _folded: int | None = None  # the number of a layer that stands where one was folded away
 
@@ -121,6 +122,15 @@ class Tree(Checks, Generic[L]):
         old = vars(self).get(name)
         if isinstance(old, PARTS) or isinstance(value, PARTS):
             self._check_part(name, old, value)
+        elif (
+            name in self._fixed
+            and self._fixed[name] in vars(self)
+            and not (type(value) is type(old) and value == old)
+        ):
+            raise AttributeError(
+                f"{type(self).__name__}: {name} is fixed once the layer is made, as others follow from it; "
+                "set a new layer in its place"
+            )
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
