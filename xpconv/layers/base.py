@@ -299,7 +299,8 @@ class Layer(Modes["Layer"]):
         """
         from .fuse import fuse
 
-        return fuse(self)  # type: ignore[return-value]  # a deep copy is of the same class
+        fused: Self = fuse(self)
+        return fused
 
     def __repr__(self) -> str:
         name, own, children = type(self).__name__, self.extra_repr(), self.children()
