@@ -154,3 +154,25 @@ def test_lazy_convolutions_take_the_algorithm_along():
     assert "algorithm='direct'" in repr(conv)
     conv(LARGE[:1])
     assert conv.algorithm == "direct"
+
+
+def test_one_image_is_too_few_for_batch_norm():
+    """The error says how to give `explain` more, where that would help."""
+    small = xpconv.Sequential(xpconv.Flatten(), xpconv.BatchNorm1d(4))
+    with pytest.raises(
+        xpconv.errors.ShapeError, match=r"give batch=2 or more, or model\.eval\(\) \(layer 1\)"
+    ):
+        xpconv.explain(small, (1, 2, 2))
+    assert "BatchNorm1d(4)" in xpconv.explain(small, (1, 2, 2), batch=2)
+    assert "BatchNorm1d(4)" in xpconv.explain(small.eval(), (1, 2, 2))
+    groups = xpconv.Sequential(xpconv.Flatten(), xpconv.GroupNorm(4, 4))
+    with pytest.raises(xpconv.errors.ShapeError, match=r"give batch=2 or more \(layer 1\)"):
+        xpconv.explain(groups, (1, 2, 2))
+    assert "GroupNorm(4, 4)" in xpconv.explain(groups, (1, 2, 2), batch=2)
+    with pytest.raises(xpconv.errors.ShapeError) as error:
+        xpconv.explain(small, (1, 2, 3))
+    assert "batch=2" not in str(error.value)
+    instances = xpconv.Sequential(xpconv.InstanceNorm2d(4))
+    with pytest.raises(xpconv.errors.ShapeError) as error:
+        xpconv.explain(instances, (4, 1, 1))
+    assert "batch=2" not in str(error.value)

@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from .backend import Array, asnumpy
+from .errors import ShapeError
 from .geometry import shown, to_size
 from .layers import Bilinear, Dense, Layer
 from .layers.conv import _Conv
@@ -54,6 +55,8 @@ def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
         TypeError: `model` is no layer, `input_shape` no tuple of ints or of inputs, or the model takes more
             or fewer.
         ValueError: `batch` is below 1, or a size below 0.
+        ShapeError: (a ValueError) the model takes no image of that shape, or, as with batch normalization of
+            single pixels in training, no batch of one.
 
     Example:
         >>> import xpconv
@@ -84,7 +87,14 @@ def measure(model: Layer, input_shape: Any, batch: int) -> list[Cost]:
     runs = []
     for _ in range(3):
         twin = copy.deepcopy(model)  # so that nothing of the user's moves: statistics, masks, what waits
-        runs.append(Context().run(_run, twin, inputs))  # outside no_grad(), as what is kept is told too
+        try:
+            runs.append(Context().run(_run, twin, inputs))  # outside no_grad(), as what is kept is told too
+        except ShapeError as error:
+            text = str(error.args[0])
+            if batch == 1 and "larger batch" in text:
+                way = "give batch=2 or more" + (", or model.eval()" if "eval()" in text else "")
+                error.args = (f"{text}; here: {way}",)
+            raise
         del twin  # so that the next finds its memory there
     best = [min(costs, key=lambda cost: cost.seconds) for costs in zip(*runs, strict=True)]
     return [cost._replace(seconds=fast.seconds) for cost, fast in zip(runs[-1], best, strict=True)]
