@@ -14,6 +14,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
+import xpconv
 from xpconv import backend
 from xpconv.data import Split, batches, load_digits, load_idx, load_mnist
 from xpconv.errors import BackendError, BackendUnavailableError, DataFileError, DTypeError, ShapeError
@@ -164,6 +165,15 @@ def test_load_idx_missing_file(tmp_path):
 
 
 # ---- digits ----
+
+
+def test_repr_of_a_split_is_short():
+    images, labels = (xpconv.asarray(np.zeros(shape, d)) for shape, d in (((5, 1, 8, 8), "f4"), (5, "i8")))
+    assert repr(Split(images, labels, images[:2], labels[:2])) == (
+        "Split(x_train=float32 (5, 1, 8, 8), y_train=int64 (5,), x_test=float32 (2, 1, 8, 8), "
+        "y_test=int64 (2,))"
+    )
+    assert repr(Split(1, [2], None, "x")) == "Split(x_train=1, y_train=[2], x_test=None, y_test='x')"
 
 
 def test_load_digits_values(place):

@@ -133,6 +133,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:160]}… ({type(value).__name__})"
 
 
+def brief(value: Any) -> str:
+    """`value` as a part of a repr: an array by its dtype and shape, all else as an error shows it."""
+    return f"{value.dtype} {tuple(value.shape)}" if hasattr(value, "shape") else shown(value)
+
+
 def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
     """Whether it is a tuple, a list or the like: bytes and text are sequences to Python, but no numbers."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..backend import Array, asarray, is_floating, to_dtype
 from ..errors import DataFileError, DTypeError
-from ..geometry import shown, to_float, to_int
+from ..geometry import brief, shown, to_float, to_int
 from .idx import load_idx, to_path
 
 _DIGITS = 1797  # images that scikit-learn has
@@ -34,6 +34,11 @@ class Split(NamedTuple):
     y_train: Array
     x_test: Array
     y_test: Array
+
+    def __repr__(self) -> str:
+        """Shapes and dtypes instead of all pixels."""
+        parts = zip(self._fields, self, strict=True)
+        return f"Split({', '.join(f'{name}={brief(array)}' for name, array in parts)})"
 
 
 def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32") -> Split:
