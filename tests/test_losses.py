@@ -1,5 +1,6 @@
 """Losses against plain loops in float64, on all backends, and against PyTorch where it is installed."""
 
+import inspect
 import math
 import re
 
@@ -480,6 +481,43 @@ def test_each_backward_takes_one_forward(loss, backend):
         close(criterion.backward(), NAIVE[loss](x, target)[1], 1e-12, "gradient")
     with pytest.raises(BackwardError):
         criterion.backward()
+
+
+def test_repr_shows_the_settings(backend):
+    assert repr(MSELoss()) == "MSELoss()"
+    criterion = SoftmaxCrossEntropyLoss(xpconv.asarray(np.ones(3, "float32")), 3, label_smoothing=0.1)
+    assert repr(criterion) == (
+        "SoftmaxCrossEntropyLoss(weight=float32 (3,), ignore_index=3, label_smoothing=0.1)"
+    )
+    assert repr(xpconv.BCELoss(xpconv.asarray(np.ones((1, 2))))) == "BCELoss(weight=float64 (1, 2))"
+    assert repr(xpconv.FocalLoss(alpha=None)) == "FocalLoss(alpha=None)"
+
+    class Own(xpconv.Loss):
+        def __init__(self, power, base=2.0):
+            super().__init__("sum")
+            self.power, self.base = power, base
+
+    assert repr(Own(3)) == "Own(power=3)"
+
+
+def test_repr_of_every_loss_shows_every_setting():
+    """Each argument of each constructor is an attribute, and shown where it is not as by default."""
+    other = {"reduction": "sum", "alpha": 0.5, "blank": 2, "ignore_index": 2, "label_smoothing": 0.5}
+    losses = [
+        kind for kind in vars(xpconv).values() if inspect.isclass(kind) and issubclass(kind, xpconv.Loss)
+    ]
+    assert len(losses) > 20
+    for kind in losses:
+        assert repr(kind()) == f"{kind.__name__}()"
+        for name, parameter in inspect.signature(kind).parameters.items():
+            value, shows = other.get(name, 2.5), repr
+            if name == "p":
+                value = {1: 2.0, 2.0: 1.0}[parameter.default]
+            if parameter.default is None and name not in other:
+                value, shows = np.ones(2), lambda array: "float64 (2,)"
+            if isinstance(parameter.default, bool):
+                value = not parameter.default
+            assert repr(kind(**{name: value})) == f"{kind.__name__}({name}={shows(value)})"
 
 
 def test_names():

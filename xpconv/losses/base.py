@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from inspect import signature
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from ..backend import (
     way_out,
 )
 from ..errors import BackendError, DTypeError, ShapeError
-from ..geometry import to_choice, to_float
+from ..geometry import brief, to_choice, to_float
 from ..kernels.portable import widened
 from ..layers.memory import Memory, at_door
 from ..ops.norm import sum_over
@@ -89,9 +90,25 @@ class Loss(Memory):
     def backward(self, grad_output: Any = 1.0) -> Any:
         """Gradient with respect to `input`, of its shape and dtype; a tuple where there are several inputs.
 
+        It is that of the latest forward. The loss, which that returned, is a plain array or number:
+        arithmetic on it (`loss / n`, `loss1 + loss2`) has no effect on gradients, and there is no
+        `loss.backward()`. Scale the gradient instead: `criterion.backward(1 / n)`; that of a sum of losses is
+        the sum of theirs.
+
         Args:
             grad_output: what to multiply it by: a number, or an array of the loss's shape and dtype, or of
                 float32 for losses of two bytes (such as `GradScaler.scale`).
+
+        Raises:
+            BackwardError: (a RuntimeError) there was no forward, or it was gone back through already.
+            BackendError, DTypeError, ShapeError: `grad_output` does not fit the loss.
+
+        Example:
+            >>> import numpy as np, xpconv
+            >>> criterion = xpconv.MSELoss("sum")
+            >>> loss = criterion(np.array([3.0]), np.array([1.0])) / 2
+            >>> criterion.backward(1 / 2)
+            array([2.])
         """
         if isinstance(grad_output, Real):
             self._latest()
@@ -219,7 +236,13 @@ class Loss(Memory):
         return asarray(weight, input.dtype, backend=backend_of(input).name)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(reduction={self.reduction!r})"
+        """The constructor's arguments that are not as by default; an array by its dtype and shape."""
+        changed = [
+            f"{name}={brief(vars(self)[name])}"
+            for name, parameter in signature(type(self).__init__).parameters.items()
+            if name in vars(self) and _differs(vars(self)[name], parameter.default)
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
 
 
 class Elementwise(Loss):
@@ -238,6 +261,11 @@ class Elementwise(Loss):
 
     def _slope(self, xp: Any, x: Array, t: Array) -> Array:
         raise TypeError(f"{type(self).__name__} defines no _slope(xp, x, t)")
+
+
+def _differs(value: Any, default: Any) -> bool:
+    """Whether a constructor's argument is not as by default; an array is none's default."""
+    return value is not default and (hasattr(value, "shape") or bool(value != default))
 
 
 def broadcast_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
