@@ -530,6 +530,8 @@ def test_layers_in_collections_are_not_lost_in_silence(kind, hold):
         model.parameters,
         model.state_dict,
         lambda: model.load_state_dict({}),
+        lambda: list(model.named_parameters()),
+        lambda: model.requires_grad_(False),
         lambda: model.to(dtype="float64"),
     ]
     for act in acts:

@@ -89,7 +89,7 @@ class Modes(State[L]):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every parameter's gradient back to None; without `set_to_none` fill those there are with 0."""
         set_to_none = to_bool(f"{type(self).__name__}.zero_grad: set_to_none", set_to_none)
-        for _, parameter in self.named_parameters():
+        for _, parameter in self._named_parameters():
             if set_to_none or parameter.grad is None:
                 parameter.grad = None
             else:

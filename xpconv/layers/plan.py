@@ -230,7 +230,7 @@ class _Chain:
             if value is None:
                 break
             run.append(layer)
-        read = [arrays[id(p)] for layer in run for _, p in layer.named_parameters()]
+        read = [arrays[id(p)] for layer in run for _, p in layer._named_parameters()]
         if not read:
             return nothing
 

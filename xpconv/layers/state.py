@@ -151,7 +151,7 @@ class State(Tree[L]):
 
         self._check_collections()
         self.forget()
-        for _, parameter in self.named_parameters():
+        for _, parameter in self._named_parameters():
             grad, parameter.grad = parameter.grad, None
             parameter.data = move(parameter.data)
             parameter.grad = None if grad is None else move(grad)

@@ -206,12 +206,20 @@ class Tree(Checks, Generic[L]):
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters with dotted names, in PyTorch's order; a shared one once.
 
+        Raises:
+            TypeError: an attribute of a layer is a list or the like that holds a layer, as in `parameters()`.
+
         Example:
             >>> import xpconv
             >>> model = xpconv.Sequential(xpconv.Dense(4, 3), xpconv.ReLU(), xpconv.Dense(3, 2, bias=False))
             >>> [name for name, _ in model.named_parameters()]
             ['0.weight', '0.bias', '2.weight']
         """
+        self._check_collections()
+        yield from self._named_parameters()
+
+    def _named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """`named_parameters` without a look into collections, for what runs in each step."""
         seen: set[int] = set()
         for prefix, layer in self.named_layers():
             for name, value in vars(layer).items():
@@ -235,7 +243,7 @@ class Tree(Checks, Generic[L]):
                     f"{type(self).__name__}.parameters: {type(layer).__name__}{where} has none before its "
                     "first forward; run one first: `with xpconv.no_grad(): model(x[:1])`"
                 )
-        return [parameter for _, parameter in self.named_parameters()]
+        return [parameter for _, parameter in self._named_parameters()]
 
     def _check_collections(self) -> None:
         """That no layer or parameter is in a list or the like, where nothing would find it."""
@@ -246,7 +254,7 @@ class Tree(Checks, Generic[L]):
 
     def _learns(self) -> bool:
         """Whether any parameter here or below is to get a gradient."""
-        return any(parameter.requires_grad for _, parameter in self.named_parameters())
+        return any(parameter.requires_grad for _, parameter in self._named_parameters())
 
     def _walk(self, prefix: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
         """Every path to a layer, from `prefix` on; `above` are the ids of the layers that hold this one."""

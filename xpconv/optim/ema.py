@@ -71,7 +71,7 @@ class ExponentialMovingAverage:
         """Within this block the model has the averaged parameters."""
         pairs = list(self._pairs("average_parameters"))
         own = [data.copy() for _, data in pairs]
-        parameters = [p for _, p in self.model.named_parameters()]
+        parameters = [p for _, p in self.model._named_parameters()]
         try:
             with ignore_underflow(get_xp(*own[:1])):
                 for (average, _), parameter in zip(pairs, parameters, strict=True):
