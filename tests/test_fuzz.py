@@ -340,6 +340,27 @@ def methods():
     yield Target(
         "load_state_dict", "o.load_state_dict", dict(state_dict="o.state_dict()"), [], [], OPTIMIZER, "made"
     )
+    yield from methods_of_training()
+
+
+TRAINING = (
+    "p = xpconv.Parameter(np.ones((2, 2), 'float32')); p.grad = np.ones((2, 2), 'float32'); o = xpconv.Adam([p], lr=0.1); "
+    "g = xpconv.GradScaler(); e = xpconv.ExponentialMovingAverage(xpconv.Dense(2, 2)); r = xpconv.ReduceLROnPlateau(o); "
+    "s = xpconv.SequentialLR(o, [xpconv.LinearLR(o), xpconv.MultiStepLR(o, [1])], [2]); c = xpconv.OneCycleLR(o, 0.1, 5); "
+    "f = xpconv.LambdaLR(o, abs)"
+)
+
+
+def methods_of_training():
+    group = "{'params': [xpconv.Parameter(np.ones(2, 'float32'))]}"
+    for name, call, needs, optional, after in (
+        ("zero_grad", "o.zero_grad", {}, ["set_to_none"], "made"), (("add_param_group", "Adam"), "o.add_param_group", {"": group}, [], "o.step()"),
+        ("Adam", "o.step", {}, ["skip"], "made"), ("step", "r.step", dict(metrics="1.0"), [], "made"), ("requires_grad", "p.requires_grad_", {}, ["requires_grad"], "made"),
+        ("GradScaler", "g.step", dict(optimizer="o"), [], "g.update()"), ("GradScaler", "g.unscale_", dict(optimizer="o"), [], "g.step(o)"),
+        ("Parameter", "p.accumulate", dict(grad=ROWS), [], "made"),
+        *(("load_state_dict", f"{x}.load_state_dict", {"": f"{x}.state_dict()"}, [], "made") for x in "gerscf"),
+    ):  # fmt: skip
+        yield Target(name, call, needs, optional, [], TRAINING, after)
 
 
 LEFT_OUT = {
@@ -454,6 +475,8 @@ def test_only_errors_of_the_library_itself(group, settings):
                     switch._owner_of.clear()
                 if accepted and torch and target.torch.startswith("torch.nn"):
                     fault = refusal(torch, target, code, space)
+                elif accepted and torch and target.torch.startswith("torch.optim"):
+                    fault = refusal_of_an_optimizer(torch, target, code, space)
                 if fault:
                     found.append(f"{code}\n    # {fault}")
     assert not found, "\n".join([f"{len(found)} calls:", HEADER, "from fuzzing import drive", *found])
@@ -486,6 +509,19 @@ def test_a_state_that_is_a_folder(tmp_path):
     folder.mkdir()
     with pytest.raises(OSError, match=r"load_state_dict: state is the path .*weights\.npz"):
         xpconv.Dense(2, 2).load_state_dict(folder)
+
+
+def refusal_of_an_optimizer(torch, target, code, space):
+    """Why PyTorch does not take the same call, or None."""
+    call = code.removeprefix(f"{target.before}; ").replace(target.call, target.torch)
+    if any(word in call for word in (*DIFFERS, "decimal", "xpconv")):
+        return None
+    try:
+        setup = "p = torch.nn.Parameter(torch.ones(2, 2)); p.grad = torch.ones(2, 2)"
+        exec(f"{setup}; {call}", {**space, "torch": torch})  # noqa: S102
+    except Exception as error:  # noqa: BLE001
+        return f"accepted, but PyTorch says {type(error).__name__}: {error}"
+    return None
 
 
 def test_enough_calls_are_drawn():

@@ -281,7 +281,7 @@ def test_a_group_that_does_not_fit_changes_nothing(backend):
         ({"params": [parameter([1.0])], "lr": -1}, ValueError, "SGD: lr is -1"),
         ({"params": [parameter([1.0])], "rate": 1}, ValueError, r"SGD: a group has \['rate'\]"),
         ({"lr": 0.1}, ValueError, "SGD: a group has no 'params'"),
-        ([parameter([1.0])], TypeError, "SGD: params mixes groups and"),
+        ([parameter([1.0])], TypeError, r"SGD\.add_param_group: param_group is \[Parameter"),
         ({"params": {parameter([1.0])}}, TypeError, "expected a list of parameters"),
     ]:
         with pytest.raises(error, match=message):
@@ -580,3 +580,35 @@ def test_nadams_products_are_each_parameters_own(backend):
         np.testing.assert_allclose(
             xpconv.asnumpy(a.data), b.detach().numpy(), rtol=1e-7
         )  # PyTorch has float32 products
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("betas", ()), ("betas", (0.9,)), ("amsgrad", np.array([1, 2])), ("maximize", "yes"), ("eps", None)],
+)
+def test_settings_that_were_changed_are_checked_at_the_step(setting, value, backend):
+    p = xpconv.Parameter(xpconv.asarray(np.ones(2)))
+    optimizer = xpconv.Adam([p])
+    p.grad = xpconv.asarray(np.ones(2))
+    optimizer.param_groups[0][setting] = value
+    with pytest.raises((TypeError, ValueError), match=f"^Adam: {setting} is"):
+        optimizer.step()
+    assert (xpconv.asnumpy(p.data) == 1).all()
+
+
+def test_a_step_may_be_skipped_by_a_plain_flag(backend):
+    p = xpconv.Parameter(xpconv.asarray(np.ones(2)))
+    optimizer = xpconv.SGD([p], lr=1.0)
+    p.grad = xpconv.asarray(np.ones(2))
+    for flag, value in ((True, 1), (np.True_, 1), (xpconv.asarray(np.array(True)), 1), (False, 0)):
+        optimizer.step(flag)
+        assert xpconv.asnumpy(p.data).tolist() == [value] * 2
+
+
+@pytest.mark.parametrize("setting", ["growth_factor", "backoff_factor", "growth_interval"])
+@pytest.mark.parametrize("value", [0, 10**400, "2", np.array([1, 2])], ids=["0", "large", "str", "array"])
+def test_settings_of_the_scaler_that_were_changed(setting, value, backend):
+    scaler = xpconv.GradScaler()
+    setattr(scaler, setting, value)
+    with pytest.raises((TypeError, ValueError), match=r"^GradScaler\.update: "):
+        scaler.update()

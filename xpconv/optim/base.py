@@ -81,7 +81,7 @@ class Optimizer(State):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every gradient back to None, or with `set_to_none=False` fill it with zeros, in place."""
-        if set_to_none:
+        if to_bool(f"{type(self).__name__}.zero_grad: set_to_none", set_to_none):
             self._unscaled = None
         for parameter in self._params:
             if set_to_none:
@@ -109,8 +109,11 @@ class Optimizer(State):
             >>> [group["lr"] for group in optimizer.param_groups]
             [0.1, 0.01]
         """
+        where = f"{type(self).__name__}.add_param_group"
+        if not isinstance(param_group, Mapping):
+            raise TypeError(f"{where}: param_group is {shown(param_group)}, expected {{'params': …, …}}")
         group = self._new_group(param_group)
-        self._adopt(f"{type(self).__name__}.add_param_group")
+        self._adopt(where)
         params = [*self._params, *group["params"]]
         layout = self._layout_of(params)
         masters, moments, size = self._data, self._moments, self._data.size
@@ -140,6 +143,7 @@ class Optimizer(State):
         name = type(self).__name__
         present = self._some_present()
         self._check_changed()
+        skip = self._checked_skip(skip)
         with ignore_underflow(self._backend.xp):
             self._adopt(f"{name}.step", present)
             self._gather(present)
@@ -153,6 +157,16 @@ class Optimizer(State):
             self._count(present)
 
     # --- a step ----------------------------------------------------------------------------------------
+
+    def _checked_skip(self, skip: Any) -> Array | None:
+        """None, or a 0-d bool array where the parameters are."""
+        backend = self._backend
+        is_array = skip is not None and type(skip) is backend.array_type
+        if skip is None or (is_array and skip.shape == () and skip.dtype == bool):
+            found: Array | None = skip
+            return found
+        flag = to_bool(f"{type(self).__name__}.step: skip, if no 0-d bool array on {backend.name},", skip)
+        return asarray(flag, backend=backend.name)
 
     def _some_present(self) -> list[bool]:
         """`_present`, or an error if none is."""
@@ -334,12 +348,17 @@ class Optimizer(State):
             group["betas"] = tuple(map(float, betas))
 
     def _check_changed(self) -> None:
-        """Check the settings of groups again where some are no Python floats: they were changed since."""
+        """Check the settings of groups again that are no Python numbers or flags, as they were changed."""
         names = ("lr", *self.not_negative)
         for group in self.param_groups:
             numbers = [group[key] for key in names if key in group]
-            betas = group.get("betas", ())
-            if type(betas) is not tuple or any(type(number) is not float for number in (*numbers, *betas)):
+            betas = group.get("betas", (0.0, 0.0))
+            known = type(betas) is tuple and len(betas) == 2
+            if (
+                not known
+                or any(type(number) is not float for number in (*numbers, *betas))
+                or any(type(group.get(key, True)) is not bool for key in FLAGS)
+            ):
                 self._check(group)
 
     def _listed(self, params: Any) -> list[Any]:

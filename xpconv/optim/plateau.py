@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..geometry import to_choice, to_float, to_int
+from ..geometry import shown, to_choice, to_float, to_int
 from .base import Optimizer
 from .schedule import LRScheduler, each_group, groups_of
 
@@ -74,8 +74,9 @@ class ReduceLROnPlateau(LRScheduler):
         """Look at the metric of an epoch."""
         try:
             value = float(metrics)
-        except (TypeError, ValueError):
-            raise TypeError(f"ReduceLROnPlateau.step: metrics is {metrics!r}, expected a number") from None
+        except (TypeError, ValueError, OverflowError):
+            where = "ReduceLROnPlateau.step: metrics"
+            raise TypeError(f"{where} is {shown(metrics)}, expected a number") from None
         self.last_epoch += 1
         if self._better(value):
             self.best, self.num_bad_epochs = value, 0

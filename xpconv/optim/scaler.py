@@ -12,6 +12,7 @@ from ..kernels.graph import hold
 from ..layers.parameter import writable
 from ..signatures import public_errors
 from .base import Optimizer
+from .schedule import groups_of
 
 LARGEST = 3.4e38  # of float32, which the scale is
 
@@ -85,6 +86,7 @@ class GradScaler:
         Raises:
             RuntimeError: done already since `update`, or no parameter has a gradient.
         """
+        groups_of("GradScaler.unscale_", optimizer)
         if self._found_in(optimizer) is not None:
             raise RuntimeError(
                 "GradScaler.unscale_: done already for this optimizer; call update() after step"
@@ -108,6 +110,7 @@ class GradScaler:
         Raises:
             RuntimeError: done already since `update`, or as from `optimizer.step`.
         """
+        groups_of("GradScaler.step", optimizer)
         if any(o is optimizer for o in self._stepped):
             raise RuntimeError(
                 "GradScaler.step: done already for this optimizer; call update() once after the steps"
@@ -124,13 +127,16 @@ class GradScaler:
     def update(self) -> None:
         """Adapt the scale, after the steps of all optimizers."""
         xp = backend_of(self.scale).xp
+        _, growth, backoff, interval = _checked(
+            "GradScaler.update", 1.0, self.growth_factor, self.backoff_factor, self.growth_interval
+        )
         good = self._good + 1
-        fits = self.scale <= LARGEST / self.growth_factor  # it does not become infinite
-        factor = xp.where((good >= self.growth_interval) & fits, self.growth_factor, 1.0)
-        factor = xp.where(self._found, self.backoff_factor, factor)
+        fits = self.scale <= LARGEST / growth  # it does not become infinite
+        factor = xp.where((good >= interval) & fits, growth, 1.0)
+        factor = xp.where(self._found, backoff, factor)
         with ignore_underflow(xp):
             self.scale[...] = xp.maximum(self.scale * factor, float(xp.finfo("float32").tiny))
-        self._good[...] = xp.where(self._found | (good >= self.growth_interval), 0, good)
+        self._good[...] = xp.where(self._found | (good >= interval), 0, good)
         self._found[...] = False
         self._unscaled.clear()
         self._stepped.clear()
@@ -199,6 +205,8 @@ def _checked(
         for name, value in ((first, scale), ("growth_factor", growth), ("backoff_factor", backoff))
     ]
     steps = to_int(f"{where}: growth_interval", interval, 1)
+    if steps >= 1 << 31:
+        raise ValueError(f"{where}: growth_interval is {shown(interval)}, expected below 2**31")
     if not (0 < numbers[0] < LARGEST and numbers[1] > 1 and 0 < numbers[2] < 1):
         raise ValueError(
             f"{where}: {first} is {scale}, growth_factor {growth} and backoff_factor {backoff}, expected one "

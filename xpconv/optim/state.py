@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from ..backend import Array, asarray, asnumpy, backend_of, is_array_type, is_floating
 from ..errors import BackendError, StateDictError
-from ..geometry import shown
+from ..geometry import shown, to_bool
 from ..layers.loading import untorched
 from ..layers.parameter import writable
 from .flat import NARROW, Flat
@@ -241,7 +241,8 @@ class State(Flat):
                     f"{where}: group {i} has {unknown}, which {type(self).__name__} does not know; is the "
                     "state that of another optimizer?"
                 )
-            decoupled = bool(plain_number(new.get("decoupled_weight_decay", False)))
+            decoupled = plain_number(new.get("decoupled_weight_decay", False))
+            to_bool(f"{where}: decoupled_weight_decay", decoupled)
             if decoupled and not self.torch_settings.get("decoupled_weight_decay", "own"):
                 raise StateDictError(f"{where}: group {i} is AdamW's (decoupled_weight_decay); make an AdamW")
             left_out = {"params", *(key for key in IGNORED if key not in self.defaults)}
