@@ -91,3 +91,16 @@ def check_replaced(make, change):
         results.append([model.backward(np.ones_like(y)), *(p.grad for p in parameters)])
     for plain, changed in zip(*results, strict=True):
         np.testing.assert_array_equal(plain, changed)
+
+
+@pytest.mark.parametrize(
+    "name", ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "DropPath"]
+)
+@pytest.mark.parametrize("later", [0.0, 0.25, 1.0])
+def test_dropout_goes_back_with_the_probability_that_it_had(name, later, backend):
+    axes = {"Dropout1d": 3, "Dropout3d": 5}.get(name, 4)
+    x = xpconv.asarray(np.resize(X, (8, 4, 4, 2, 2)[:axes]))
+    layer, other = (getattr(xpconv, name)(0.5, rng=0) for _ in range(2))
+    layer(x), other(x)
+    other.p = later
+    np.testing.assert_array_equal(xpconv.asnumpy(other.backward(x)), xpconv.asnumpy(layer.backward(x)))

@@ -28,15 +28,15 @@ class _Dropout(Layer):
         xp = self._enter(x)
         shape = self._mask_shape(x)
         if not self.training or self.p == 0:
-            return self.keep(x, None)
+            return self.keep(x, None, 1.0)
         mask = keep_mask(xp, self._source or global_source(), shape, self.p)
-        return self.keep(self._apply(x, mask), mask)
+        return self.keep(self._apply(x, mask), mask, self._gain)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (mask,) = self.recall(grad_output, input_grad)
+        mask, gain = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
-        return grad_output if mask is None else self._scale(grad_output, mask)
+        return grad_output if mask is None else self._scale(grad_output, mask, gain)
 
     def _mask_shape(self, x: Array) -> tuple[int, ...]:
         """What is drawn for `x`, to broadcast over it."""
@@ -44,13 +44,17 @@ class _Dropout(Layer):
         return shape
 
     def _apply(self, x: Array, mask: Array) -> Array:
-        return self._scale(x, mask)
+        return self._scale(x, mask, self._gain)
 
-    def _scale(self, x: Array, mask: Array) -> Array:
+    def _scale(self, x: Array, mask: Array, gain: float) -> Array:
         """The layer is linear in `x` for a given mask, so this is forward and backward alike."""
         y = x * mask
-        y *= 1 / (1 - self.p) if self.p < 1 else 0
+        y *= gain
         return y
+
+    @property
+    def _gain(self) -> float:
+        return 1 / (1 - self.p) if self.p < 1 else 0.0
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace=True" if self.inplace else f"p={self.p}"
@@ -195,18 +199,13 @@ class AlphaDropout(_Dropout):
     _alpha = 1.7580993408473766
 
     def _apply(self, x: Array, mask: Array) -> Array:
-        y = self._scale(x, mask)
+        y = self._scale(x, mask, self._gain)
         if self.p < 1:
             # a·α·p where kept, a·α·p - a·α = -a·α·(1-p) where dropped
             shift = mask.astype(x.dtype)
             shift *= self._gain * self._alpha
             shift -= self._gain * self._alpha * (1 - self.p)
             y += shift
-        return y
-
-    def _scale(self, x: Array, mask: Array) -> Array:
-        y = x * mask
-        y *= self._gain
         return y
 
     @property
