@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Real
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .. import kernels
 from ..backend import Array, asarray, ignore_underflow
@@ -14,9 +14,11 @@ from ..kernels import portable
 from ..kernels.graph import before_replay, capturing
 from ..layers.base import Parameter
 from ..signatures import public_errors
-from .state import State, numbered, plain_number
+from .settings import is_setting, way_to_set
+from .state import NOTED, State, numbered, plain_number
 
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
+BESIDES = frozenset({"params", *NOTED})  # what a group may have besides settings
 FLAGS = ("maximize", "amsgrad", "nesterov", "centered", "decoupled_weight_decay")
 
 
@@ -48,7 +50,9 @@ class Optimizer(State):
 
     Attributes:
         lr: the learning rate; `optimizer.lr = 0.01` sets that of every group.
-        param_groups: the groups, with their settings: `optimizer.param_groups[0]["lr"]`.
+        param_groups: the groups, with their settings: `optimizer.param_groups[0]["lr"]`. A new value takes
+            effect at the next step: `optimizer.param_groups[0]["weight_decay"] = 0.1`. As attributes of the
+            optimizer, settings other than `lr` are refused, as they would have no effect.
         defaults: the settings of a group that does not give its own.
 
     Raises:
@@ -78,6 +82,30 @@ class Optimizer(State):
         self._moments: dict[str, Array] = {}
         self._settings: dict[int, tuple[list[float], Array]] = {}  # of each group, on a device
         self._flatten(self._layout_of(self._params))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if is_setting(name) and self._only_in_groups(name):
+            kind = type(self).__name__
+            raise AttributeError(
+                f"{kind}: as an attribute {name} has no effect; {way_to_set(kind, name, self.defaults)}"
+            )
+        super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # which knows better what there is
+
+        def __getattr__(self, name: str) -> Any:
+            """Only where there is no such attribute."""
+            if hasattr(type(self), name):  # a property, which failed
+                return super().__getattribute__(name)
+            kind, hint = type(self).__name__, ""
+            if is_setting(name) and self._only_in_groups(name):
+                hint = f"; {way_to_set(kind, name, self.defaults)}"
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name, obj=self)
+
+    def _only_in_groups(self, name: str) -> bool:
+        """Whether a setting is no attribute: not so where a user's constructor may have made it one."""
+        ours = type(self).__init__.__module__.partition(".")[0] == __name__.partition(".")[0]
+        return ours and "defaults" in vars(self) and not hasattr(type(self), name)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every gradient back to None, or with `set_to_none=False` fill it with zeros, in place."""
@@ -139,6 +167,7 @@ class Optimizer(State):
 
         Raises:
             RuntimeError: none has, or the parameters were moved to another backend or dtype.
+            ValueError, TypeError: a group has a setting that the constructor would refuse.
         """
         name = type(self).__name__
         present = self._some_present()
@@ -176,8 +205,15 @@ class Optimizer(State):
                 raise RuntimeError(
                     f"{name}.step: all parameters with a gradient are frozen (requires_grad=False)"
                 )
+            if not any(p.requires_grad for p in self._params):
+                raise RuntimeError(
+                    f"{name}.step: no parameter has a gradient, as all are frozen (requires_grad=False)"
+                )
             raise RuntimeError(
-                f"{name}.step: no parameter has a gradient; call model.backward(criterion.backward()) first"
+                f"{name}.step: no parameter has a gradient; call model.backward(criterion.backward()) first. "
+                "If that was done, zero_grad() came after it, or the optimizer has the parameters of another "
+                "model: as when the two were copied or unpickled apart, which must be done in one call "
+                "(copy.deepcopy((model, optimizer))), or when layers were replaced since"
             )
         return present
 
@@ -190,6 +226,7 @@ class Optimizer(State):
 
     def _prepare_replay(self, stepped: list[bool]) -> None:
         """Before a captured step runs again: settings that have changed go to the device, and it counts."""
+        self._check_changed()
         for group in self.param_groups:
             self._settings_on_device(group)
         self._count(stepped)
@@ -348,9 +385,18 @@ class Optimizer(State):
             group["betas"] = tuple(map(float, betas))
 
     def _check_changed(self) -> None:
-        """Check the settings of groups again that are no Python numbers or flags, as they were changed."""
-        names = ("lr", *self.not_negative)
+        """Check the settings of groups again that are no Python numbers or flags, as they were changed.
+
+        A setting that nothing reads is refused.
+        """
+        names, kind = ("lr", *self.not_negative), type(self).__name__
         for group in self.param_groups:
+            for key in group:
+                if key not in self.defaults and key not in BESIDES:
+                    raise ValueError(
+                        f"{kind}.step: a group has {key!r}, which has no effect; "
+                        f"{way_to_set(kind, key, self.defaults)}"
+                    )
             numbers = [group[key] for key in names if key in group]
             betas = group.get("betas", (0.0, 0.0))
             known = type(betas) is tuple and len(betas) == 2

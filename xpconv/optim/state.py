@@ -20,7 +20,7 @@ SCALARS = ("step", "mu_product")
 # Of PyTorch's groups: for its own kernels, and what its schedules write down.
 IGNORED = ("foreach", "fused", "capturable", "differentiable", "param_names", "decoupled_weight_decay")
 COMMON = {"foreach": None, "capturable": False, "differentiable": False}  # of most of PyTorch's groups
-NOTED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")
+NOTED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr")
 REMADE = (  # attributes that a copy makes anew
     "_counters", "_cohorts", "_settings", "_data", "_narrowed", "_narrow_runs", "_data_views", "_slices",
     "_grad", "_copied", "_unscaled",
