@@ -533,6 +533,10 @@ def test_layers_in_collections_are_not_lost_in_silence(kind, hold):
         lambda: list(model.named_parameters()),
         lambda: model.requires_grad_(False),
         lambda: model.to(dtype="float64"),
+        model.train,
+        model.eval,
+        model.summary,
+        model.fuse,
     ]
     for act in acts:
         with pytest.raises(TypeError, match=r"Loose: attribute value is a .*ModuleList.*ModuleDict"):

@@ -10,6 +10,7 @@ It is the innermost `use_backend`, else the last `set_backend`, else the environ
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -38,6 +39,7 @@ _backends: dict[str, Backend] = {}
 _owner_of: dict[type, Backend] = {}  # array type -> backend, filled as types are met
 _default: Backend | None = None
 _override: ContextVar[Backend | None] = ContextVar("xpconv_backend", default=None)
+_ignoring: ContextVar[bool] = ContextVar("xpconv_ignoring_underflow", default=False)
 _ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "pow", "neg", "eq", "lt", "iadd", "imul")
 _METHODS = tuple(f"__{name}__" for name in (*_ARITHMETIC, "array_ufunc", "array_function"))
 _HINTS: dict[type, str] = {  # for what is no array, where `asarray` is not the way out
@@ -298,8 +300,19 @@ def ignore_underflow(xp: Any) -> AbstractContextManager[Any]:
 
 
 def ignoring_underflow(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` in the context of `ignore_underflow`, whatever its arrays."""
-    wrapped: Callable[..., Any] = np.errstate(under="ignore")(function)
+    """`function` in the context of `ignore_underflow`, which calls within it do not enter again."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if _ignoring.get():
+            return function(*args, **kwargs)
+        token = _ignoring.set(True)
+        try:
+            with np.errstate(under="ignore"):
+                return function(*args, **kwargs)
+        finally:
+            _ignoring.reset(token)
+
     return wrapped
 
 

@@ -59,6 +59,7 @@ class Layer(Modes["Layer"]):
     """
 
     _advice = "give the gradient of the loss with respect to the output: model.backward(criterion.backward())"
+    _is_model: ClassVar[bool] = False  # whether it runs layers on its input, of which the first keeps that
     _is_ours: ClassVar[bool] = True  # whether `forward` and `__call__` are this package's, not a user's
 
     def forward(self, x: Array) -> Array:
@@ -101,7 +102,8 @@ class Layer(Modes["Layer"]):
                 "autograd here: write one (see xpconv.Layer for an example), or, for inference alone, call "
                 "the model within `with xpconv.no_grad():`"
             )
-        return self._run(partial(at_door, self.forward, foreign=foreign), *inputs)
+        copy_first = self._is_model and not foreign
+        return self._run(partial(at_door, self.forward, foreign=foreign, copy_first=copy_first), *inputs)
 
     def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         """All inputs in the order of `forward`, also those given by a name of PyTorch's: input, input1, …"""
@@ -252,6 +254,7 @@ class Layer(Modes["Layer"]):
             1     Dense(4, 3)   (1, 3)           15
             total                                15
         """
+        self._check_collections()
         from .summary import summary
 
         return summary(self, input_shape)
@@ -297,6 +300,7 @@ class Layer(Modes["Layer"]):
               (2): Folded(ReLU())
             )
         """
+        self._check_collections()
         from .fuse import fuse
 
         fused: Self = fuse(self)

@@ -19,6 +19,10 @@ from .pointwise import Pointwise
 from .tree import check_whole
 
 
+class Steps(list[tuple[Layer, Pointwise | None]]):
+    """What ran one after the other: of a type in which `keep` looks for no arrays."""
+
+
 class Sequential(Listed):
     """One layer after the other, as `torch.nn.Sequential`.
 
@@ -45,6 +49,8 @@ class Sequential(Listed):
         (2, 7)
     """
 
+    _is_model = True
+
     def forward(self, x: Array) -> Array:
         if self._plans is not None:
             if not keeping():
@@ -52,7 +58,7 @@ class Sequential(Listed):
                 return y
             self._plans.drop()
         start = next_serial()
-        steps = list(self._steps())
+        steps = Steps(self._steps())
         if not steps:
             self._owner(x)
         for layer, clip in steps:
@@ -111,6 +117,8 @@ class Parallel(Listed):
         >>> both(np.zeros((2, 4, 8, 8), "float32")).shape
         (2, 6, 8, 8)
     """
+
+    _is_model = True
 
     def forward(self, x: Array) -> Array:
         start = next_serial()
@@ -226,6 +234,7 @@ class Residual(Layer):
         (2, 4, 8, 8)
     """
 
+    _is_model = True
     names: ClassVar[tuple[str, str]] = ("body", "shortcut")
 
     def __init__(

@@ -27,7 +27,7 @@ _door: ContextVar[_Door | None] = ContextVar("xpconv_door", default=None)
 _serial = count()  # orders all forwards, so that a failed one can be undone exactly
 
 MANY_PENDING = 32
-FEW, LOOK = 8, 4096  # arrays that are looked at in any case; bytes that are copied as fast as one more is
+FEW, LOOK = 32, 4096  # arrays that are looked at in any case; bytes that are copied as fast as one more is
 
 
 @contextmanager
@@ -102,7 +102,13 @@ class _Door:
     def settle(self) -> None:
         """Keep copies of what the user can reach."""
         for entry in self.entries:
-            entry.saved = _each_array(self._own, entry.saved)
+            for item in entry.saved:  # most often all are arrays that nobody else has
+                nesting = _nesting(type(item))
+                if nesting == 0 and id(item) not in self.copies and not _shares(item, self.reachable):
+                    self.kept[id(item)] = item
+                elif nesting is not None:
+                    entry.saved = _each_array(self._own, entry.saved)
+                    break
         self.entries.clear()
 
     def _reach(self, array: Array) -> Array:
@@ -129,11 +135,19 @@ class _Door:
         return array
 
 
-def at_door(forward: Callable[..., Any], *inputs: Any, foreign: bool = False) -> Any:
-    """`forward(*inputs)` for its user, who can reach `inputs` and the result."""
+def at_door(
+    forward: Callable[..., Any], *inputs: Any, foreign: bool = False, copy_first: bool = False
+) -> Any:
+    """`forward(*inputs)` for its user, who can reach `inputs` and the result.
+
+    With `copy_first` it works on copies of the inputs: for models, whose first layer keeps its input as a
+    rule, as a copy that was just made is in the cache.
+    """
     if not _keeping.get():
         return forward(*inputs)
-    door = _Door(inputs, foreign)
+    if copy_first:
+        inputs = _each_array(copy, inputs)
+    door = _Door(() if copy_first else inputs, foreign)
     token = _door.set(door)
     try:
         return door.let_out(forward(*inputs))

@@ -21,6 +21,7 @@ class Modes(State[L]):
         Layers frozen by `requires_grad_(False, eval=True)` stay in inference mode until they learn again.
         """
         mode = to_bool(f"{type(self).__name__}.train: mode", mode)
+        self._check_collections()
         for _, layer in self.named_layers():
             if layer._thawed_mode is None:
                 layer.training = mode
@@ -64,6 +65,7 @@ class Modes(State[L]):
         requires_grad = to_bool(f"{where}: requires_grad", requires_grad)
         if to_bool(f"{where}: eval", eval) and requires_grad:
             raise ValueError(f"{where}: eval=True is for frozen layers: requires_grad_(False, eval=True)")
+        self._check_collections()
         for _, parameter in self.named_parameters():
             parameter.requires_grad = requires_grad
         for _, layer in self.named_layers():
