@@ -50,6 +50,61 @@ def test_no_grad_keeps_nothing_and_modes_are_another_thing(backend):
     assert pending(net) == 0
 
 
+@pytest.mark.parametrize("decorate", [xpconv.no_grad, xpconv.no_grad()], ids=["no_grad", "no_grad()"])
+def test_no_grad_decorates(decorate, backend):
+    """With brackets and without, as in PyTorch; calls within calls, errors and methods too."""
+    net, x = model(), xpconv.asarray(X)
+
+    @decorate
+    def run(x, times, *, fail=False):
+        """Its own."""
+        if fail:
+            raise KeyError(times)
+        return net(x) if times == 1 else run(x, times - 1)
+
+    class Holder:
+        run = decorate(lambda self, x: net(x))
+
+    assert (run.__name__, run.__doc__) == ("run", "Its own.")
+    for call in (lambda: run(x, 1), lambda: run(x, times=3), lambda: Holder().run(x)):
+        np.testing.assert_array_equal(xpconv.asnumpy(call()), xpconv.asnumpy(net(x)))
+        assert pending(net) == 4
+        net.forget()
+    with pytest.raises(KeyError):
+        run(x, 1, fail=True)
+    net(x)
+    assert pending(net) == 4
+
+    def generator():
+        yield net(x)
+
+    async def later():
+        return net(x)
+
+    async def each():
+        yield net(x)
+
+    for function in (generator, later, each):
+        with pytest.raises(
+            TypeError, match=r"no_grad: <function .* body runs later; put `with xpconv\.no_grad"
+        ):
+            decorate(function)
+    with pytest.raises(TypeError, match="no_grad: function is True, expected a function to decorate"):
+        decorate(True)
+
+
+def test_one_no_grad_may_be_entered_within_itself():
+    net, block = model(), xpconv.no_grad()
+    for _ in range(2):
+        with block:
+            with block:
+                net(X)
+            net(X)
+    assert pending(net) == 0
+    net(X)
+    assert pending(net) == 4
+
+
 def test_a_failed_forward_leaves_nothing_behind(backend):
     broken = xpconv.Sequential(xpconv.Dense(5, 4), xpconv.ReLU(), xpconv.Dense(3, 2))
     x = xpconv.asarray(X)

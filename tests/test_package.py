@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import operator
 import os
 import re
 import subprocess
@@ -202,6 +203,24 @@ def test_models_and_testing_come_when_asked_for():
     assert run.stdout == "[]\nunet gradcheck\n"
     with pytest.raises(AttributeError, match="module 'xpconv' has no attribute 'model'"):
         _ = xpconv.model
+
+
+def test_pytorchs_names_say_what_to_use_here():
+    for name, way in {
+        "nn": r"xpconv\.Conv2d", "functional": r"xpconv\.ReLU\(\)\(x\)", "tensor": r"use xpconv\.asarray",
+        "save": r"pickle\.dump\(model\.state_dict\(\), file\)", "load": r"model\.load_state_dict",
+        "Module": r"xpconv\.Layer", "DataLoader": r"use xpconv\.data\.batches",
+        "inference_mode": r"use xpconv\.no_grad\(\), and model\.eval\(\)",
+    }.items():  # fmt: skip
+        with pytest.raises(AttributeError, match=f"^module 'xpconv' has no attribute '{name}'; .*{way}"):
+            getattr(xpconv, name)
+    assert not any(hasattr(xpconv, name) for name in xpconv._ELSEWHERE)
+    named = set(re.findall(r"xpconv\.([\w.]+)", " ".join(xpconv._ELSEWHERE.values())))
+    assert len(named) > 10
+    for path in named:  # what the hints name is there
+        operator.attrgetter(path)(xpconv)
+    with pytest.raises(AttributeError, match=r"^module 'xpconv' has no attribute 'modle'$"):
+        _ = xpconv.modle
 
 
 def test_signatures_on_the_reference_page(monkeypatch):

@@ -3,6 +3,7 @@
 import copy
 import operator
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import xpconv
 from xpconv import Parameter
 from xpconv.errors import BackendError, DTypeError, ShapeError
+from xpconv.layers.arraylike import ELSEWHERE
 
 HOST = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
 OTHER = np.random.default_rng(1).uniform(0.5, 2, size=(3, 4)).astype("float32")
@@ -354,3 +356,35 @@ def test_a_layer_has_no_flag_of_its_own():
         layer.requires_grad = False
     assert layer.weight.requires_grad_(False) is layer.weight
     assert not layer.weight.requires_grad
+
+
+def test_pytorchs_names_say_what_to_use_here(backend):
+    """Every name that an array does not have; what the hints name works."""
+    p = Parameter(xpconv.asarray(np.ones((2, 3), "float32")))
+    for name, way in {
+        "numel": "p.size", "detach": "p.data", "clone": "p.data.copy()", "numpy": "xpconv.asnumpy(p)",
+        "fill_": "p[...] = value", "copy_": "p[...] = array", "dim": "p.ndim", "zero_": "p[...] = 0",
+    }.items():  # fmt: skip
+        with pytest.raises(
+            AttributeError, match=re.escape(f"'Parameter' object has no attribute '{name}'; use {way}")
+        ):
+            getattr(p, name)
+    for name in ELSEWHERE:
+        assert not hasattr(p, name)
+        assert not hasattr(p.data, name)
+    with pytest.raises(TypeError, match=r"Parameter: view takes a dtype; use p\.reshape\(-1\)"):
+        p.view(-1)
+    with pytest.raises(TypeError, match=r"use p\.reshape\(\(3, 2\)\)"):
+        p.view((3, 2))
+    with pytest.raises(TypeError, match=r"use p\.reshape\(3, 2\)"):
+        p.view(3, np.int64(2))
+    assert p.view("int32").dtype == "int32"
+    with pytest.raises(TypeError, match=r"size is a number, 6; use p\.shape, or p\.shape\[0\]"):
+        p.size(0)
+    assert (p.size, repr(p.size), p.size // 2) == (6, "6", 3)
+    assert type(pickle.loads(pickle.dumps(p.size)) + 1) is int  # noqa: S301
+
+
+def test_pytorchs_hints_for_parameters_that_pytorch_has():
+    torch = pytest.importorskip("torch")
+    assert all(hasattr(torch.nn.Parameter(torch.ones(2)), name) for name in ELSEWHERE)

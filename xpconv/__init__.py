@@ -415,6 +415,31 @@ __all__ = [
     "use_backend",
 ]
 
+_ELSEWHERE = {  # what PyTorch has under another name
+    "DataLoader": "use xpconv.data.batches(x, y, batch_size, shuffle=True)",
+    "Module": "the base of layers is xpconv.Layer",
+    "Tensor": "arrays are NumPy's or CuPy's; xpconv.asarray makes one",
+    "autocast": "use model.to(dtype='float16') and xpconv.GradScaler",
+    "cat": "use xpconv.get_xp().concatenate, or the layer xpconv.Concat",
+    "compile": "models run as they are; for inference use model.fuse()",
+    "device": "use xpconv.set_backend('cupy'), or model.to('cupy')",
+    "enable_grad": "leave the block of xpconv.no_grad()",
+    "from_numpy": "use xpconv.asarray(array)",
+    "functional": "there are no functions; call a layer or loss: xpconv.ReLU()(x)",
+    "inference_mode": "use xpconv.no_grad(), and model.eval()",
+    "load": "use model.load_state_dict('weights.npz'), or pickle.load(file)",
+    "nn": "layers and losses are here: xpconv.Conv2d, xpconv.MSELoss",
+    "ones": "use xpconv.get_xp().ones(shape, dtype='float32')",
+    "rand": "use xpconv.asarray(numpy.random.default_rng(seed).random(shape, dtype='float32'))",
+    "randn": "use xpconv.asarray(numpy.random.default_rng(seed).standard_normal(shape, dtype='float32'))",
+    "save": "use pickle.dump(model.state_dict(), file), or numpy.savez: see the README",
+    "set_grad_enabled": "use xpconv.no_grad()",
+    "stack": "use xpconv.get_xp().stack",
+    "tensor": "use xpconv.asarray(values, dtype='float32')",
+    "utils": "use xpconv.data.batches, xpconv.clip_grad_norm_",
+    "zeros": "use xpconv.get_xp().zeros(shape, dtype='float32')",
+}
+
 if TYPE_CHECKING:
     from . import cuda as cuda
     from . import models as models
@@ -425,4 +450,5 @@ else:
         """`xpconv.cuda`, `.models` and `.testing`, imported when asked for: `import xpconv` stays light."""
         if name in ("cuda", "models", "testing"):
             return import_module(f"{__name__}.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

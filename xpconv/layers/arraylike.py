@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Array, backend_of
@@ -15,9 +16,43 @@ ATTRIBUTES = (
     "flatten", "get", "imag", "item", "itemsize", "mT", "max", "mean", "min", "nbytes", "nonzero",
     "prod", "ravel", "real", "repeat", "reshape", "round", "searchsorted", "set",
     "squeeze", "std", "strides", "sum", "swapaxes", "take", "tobytes", "tolist", "trace", "transpose", "var",
-    "view",
 )  # fmt: skip
 WRITERS = ("fill", "partition", "put", "sort")  # methods that change the array
+ELSEWHERE = {  # what PyTorch's parameters have under another name
+    "add_": "use p += value",
+    "backward": "use model.backward(criterion.backward())",
+    "clamp": "use p.clip(low, high)",
+    "clamp_": "use p[...] = p.clip(low, high)",
+    "clone": "use p.data.copy()",
+    "contiguous": "use p.data",
+    "copy_": "use p[...] = array",
+    "cpu": "use layer.to('numpy'), or xpconv.asnumpy(p) for an array",
+    "cuda": "use layer.to('cupy'), or xpconv.asarray(p, backend='cupy') for an array",
+    "detach": "use p.data",
+    "dim": "use p.ndim",
+    "div_": "use p /= value",
+    "double": "use layer.to(dtype='float64'), or p.astype('float64') for an array",
+    "element_size": "use p.itemsize",
+    "fill_": "use p[...] = value, or xpconv.init.constant_(p, value)",
+    "float": "use layer.to(dtype='float32'), or p.astype('float32') for an array",
+    "half": "use layer.to(dtype='float16'), or p.astype('float16') for an array",
+    "is_cuda": "use xpconv.get_xp(p.data)",
+    "mul_": "use p *= value",
+    "nelement": "use p.size",
+    "norm": "use (p**2).sum() ** 0.5",
+    "normal_": "use xpconv.init.normal_(p)",
+    "numel": "use p.size",
+    "numpy": "use xpconv.asnumpy(p)",
+    "permute": "use p.transpose(axes)",
+    "register_hook": "there are no hooks: change p.grad after backward",
+    "sub_": "use p -= value",
+    "t": "use p.T",
+    "to": "use layer.to(…), or xpconv.asarray(p, dtype, backend=…) for an array",
+    "type": "use layer.to(dtype=…), or p.astype(dtype) for an array",
+    "uniform_": "use xpconv.init.uniform_(p)",
+    "unsqueeze": "use p[None], or p.reshape(shape)",
+    "zero_": "use p[...] = 0; gradients are set back by model.zero_grad()",
+}
 Binary = Callable[[Any, Any], Any]
 
 
@@ -63,6 +98,13 @@ def _multiply(data: Array, other: Any) -> None:
             f"p @= other: the product has shape {product.shape}, expected {data.shape}, that of p"
         )
     data[...] = product
+
+
+class Count(int):
+    """A number of elements, which says what to use to who calls it as PyTorch's `size()`."""
+
+    def __call__(self, *axis: Any) -> int:
+        raise TypeError(f"Parameter: size is a number, {int(self)}; use p.shape, or p.shape[0] for an axis")
 
 
 class ArrayLike:
@@ -164,6 +206,14 @@ class ArrayLike:
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()
 
+    def view(self, *args: Any, **options: Any) -> Any:
+        """The array as another dtype, as NumPy's; PyTorch's `view(shape)` is `reshape`."""
+        sizes = args[0] if len(args) == 1 and isinstance(args[0], tuple | list) else args
+        if args and all(isinstance(size, Integral) for size in sizes):
+            shape = ", ".join(map(str, args))
+            raise TypeError(f"{type(self).__name__}: view takes a dtype; use p.reshape({shape})")
+        return self.data.view(*args, **options)
+
     @property
     def __cupy_get_ndarray__(self) -> Callable[[], Array]:
         """CuPy's protocol, for `array * p` and `cupy.exp(p)`; absent where NumPy holds the array."""
@@ -180,7 +230,19 @@ def _writer(name: str) -> Callable[..., None]:
     return write
 
 
+def _missing(name: str) -> property:
+    """Not by `__getattr__`, as that would slow each read of `data`."""
+
+    def missing(self: Any) -> Any:
+        kind = type(self).__name__
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}; {ELSEWHERE[name]}")
+
+    return property(missing)
+
+
 for _name in WRITERS:
     setattr(ArrayLike, _name, _writer(_name))
 for _name in ATTRIBUTES:
     setattr(ArrayLike, _name, property(operator.attrgetter(f"data.{_name}")))
+for _name in ELSEWHERE:
+    setattr(ArrayLike, _name, _missing(_name))

@@ -9,17 +9,20 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import ContextDecorator, contextmanager
+from contextvars import ContextVar, Token
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from itertools import count
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, overload
 
 from ..backend import Array, backend_of, is_array_type
 from ..errors import BackendError, BackwardError, DTypeError, ShapeError
-from ..geometry import to_bool
+from ..geometry import shown, to_bool
 from ..ops.shape import copy
 from ..signatures import public_errors
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _keeping: ContextVar[bool] = ContextVar("xpconv_keeping", default=True)
 _calls: ContextVar[dict[int, Any] | None] = ContextVar("xpconv_calls", default=None)
@@ -30,11 +33,52 @@ MANY_PENDING = 32
 FEW, LOOK = 32, 4096  # arrays that are looked at in any case; bytes that are copied as fast as one more is
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+class NoGrad(ContextDecorator):
+    """What `no_grad()` gives: a block, or a decorator; it may be entered again within itself."""
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def _recreate_cm(self) -> NoGrad:
+        """For each call of a decorated function, as several threads may be within."""
+        return NoGrad()
+
+    def __enter__(self) -> None:
+        self._tokens.append(_keeping.set(False))
+
+    def __exit__(self, *error: object) -> None:
+        _keeping.reset(self._tokens.pop())
+
+    def __call__(self, function: Function) -> Function:
+        if not callable(function):
+            raise TypeError(f"no_grad: function is {shown(function)}, expected a function to decorate")
+        if isgeneratorfunction(function) or iscoroutinefunction(function) or isasyncgenfunction(function):
+            raise TypeError(
+                f"no_grad: {shown(function)} is a generator or async, whose body runs later; put `with "
+                "xpconv.no_grad():` around the forward in it"
+            )
+        return super().__call__(function)
+
+
+@overload
+def no_grad() -> NoGrad: ...
+
+
+@overload
+def no_grad(function: Function) -> Function: ...
+
+
+def no_grad(function: Any = None) -> Any:
     """Within this block a forward keeps nothing for a backward.
 
-    Independent of `train()` and `eval()`, as in PyTorch.
+    Independent of `train()` and `eval()`, as in PyTorch. As a decorator, `@no_grad()` or `@no_grad`, it makes
+    such a block of a function.
+
+    Args:
+        function: what to decorate; without it, a block begins: `with no_grad():`.
+
+    Raises:
+        TypeError: `function` is none, or one whose body runs after the call: a generator, or `async`.
 
     Example:
         >>> import numpy as np, xpconv
@@ -43,12 +87,13 @@ def no_grad() -> Iterator[None]:
         ...     y = model(np.zeros((3, 2), "float32"))
         >>> y.shape
         (3, 1)
+        >>> @xpconv.no_grad
+        ... def classify(x):
+        ...     return model(x).argmax(1)
+        >>> classify(np.zeros((3, 2), "float32"))
+        array([0, 0, 0])
     """
-    token = _keeping.set(False)
-    try:
-        yield
-    finally:
-        _keeping.reset(token)
+    return NoGrad() if function is None else NoGrad()(function)
 
 
 @contextmanager

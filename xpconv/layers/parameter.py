@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from ..backend import Array, backend_of, byte_order_error, get_xp, is_floating, plain, to_dtype
 from ..errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
 from ..geometry import check_room, to_bool
-from .arraylike import ArrayLike
+from .arraylike import ArrayLike, Count
 
 
 class Parameter(ArrayLike):
@@ -99,7 +99,7 @@ class Parameter(ArrayLike):
     @property
     def size(self) -> int:
         """Number of elements of `data`."""
-        return int(self.data.size)
+        return Count(self.data.size)
 
     @property
     def dtype(self) -> Any:
