@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from pathlib import Path
@@ -30,7 +31,6 @@ ROOMS = {
     "xpconv.errors": "Errors",
 }
 SECTIONS = ("Args", "Returns", "Yields", "Raises", "Attributes", "Source")
-WITH_METHODS = ("xpconv.Layer",)
 
 
 class Plain(str):
@@ -74,13 +74,22 @@ def signature(thing: Any) -> str:
 
 
 def methods(name: str, kind: type) -> list[str]:
-    """The public methods of a class, each with its signature and docstring."""
+    """The public methods of a class that have docstrings and are not those of a class above it."""
     page = []
+    above = [base for base in kind.__mro__[1:] if base in documented()]
     for method, function in inspect.getmembers(kind, inspect.isfunction):
-        if not method.startswith("_"):
+        if method.startswith("_") or not function.__doc__:
+            continue
+        if not any(getattr(base, method, None) is function for base in above):
             page += [f"#### {name}.{method}", "", "```python", f"{method}{signature(function)}", "```", ""]
             page += [markdown(inspect.getdoc(function) or ""), ""]
     return page
+
+
+@functools.cache
+def documented() -> set[type]:
+    """The classes that are on the page."""
+    return {thing for things in public().values() for thing in things.values() if inspect.isclass(thing)}
 
 
 def markdown(doc: str) -> str:
@@ -121,10 +130,11 @@ def reference() -> str:
             if inspect.isclass(thing) and thing.__name__ != short:
                 page += [f"Another name for [`{thing.__name__}`](#xpconv{thing.__name__.lower()}).", ""]
                 continue
-            if not (inspect.isclass(thing) and issubclass(thing, Exception)):
-                page += ["```python", f"{short}{signature(thing)}", "```", ""]
+            is_class = inspect.isclass(thing)
+            is_error = is_class and issubclass(thing, Exception)
+            page += [] if is_error else ["```python", f"{short}{signature(thing)}", "```", ""]
             page += [markdown(inspect.getdoc(thing) or ""), ""]
-            page += methods(name, thing) if name in WITH_METHODS else []
+            page += methods(name, thing) if is_class and not is_error else []
     return "\n".join(page)
 
 

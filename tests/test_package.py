@@ -235,3 +235,27 @@ def test_signatures_on_the_reference_page(monkeypatch):
     assert "\nSource:" not in page
     assert "\nYields:" not in page
     assert "#### xpconv.Layer.recall\n" in page
+
+
+def test_methods_on_the_reference_page():
+    """Each once: at the class that all others have it from, and where one is described anew."""
+    page = (ROOT / "docs" / "reference.md").read_text()
+    found = re.findall(r"^#### xpconv\.(\w+)\.(\w+)$", page, re.MULTILINE)
+    assert len(found) == len(set(found))
+    named = {
+        "Optimizer": "step zero_grad add_param_group state_dict load_state_dict",
+        "LRScheduler": "step get_last_lr state_dict load_state_dict",
+        "Loss": "forward backward",
+        "GradScaler": "step update unscale_ state_dict load_state_dict",
+        "ExponentialMovingAverage": "update average_parameters state_dict load_state_dict",
+        "Parameter": "accumulate requires_grad_ view",
+        "ModuleList": "append",
+        "GaussianNLLLoss": "forward",
+    }
+    for kind, names in named.items():
+        assert {(kind, name) for name in names.split()} <= set(found)
+    for kind, name in found:
+        for base in getattr(xpconv, kind).__mro__[1:]:
+            if getattr(xpconv, base.__name__, None) is base:
+                assert getattr(base, name, None) is not getattr(getattr(xpconv, kind), name), (kind, name)
+    assert not [kind for kind, _ in found if kind in ("Adam", "MSELoss", "StepLR", "Dense")]
