@@ -98,6 +98,8 @@ class PReLU(Layer):
         (array([0.25, 0.25, 1.  ]), array([-2.]))
     """
 
+    fixed = ("num_parameters", "init")
+
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32") -> None:
         name = type(self).__name__
         self.num_parameters = to_size(f"{name}: num_parameters", num_parameters)

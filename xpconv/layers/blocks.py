@@ -45,6 +45,8 @@ class SqueezeExcitation(Layer):
         ['fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias']
     """
 
+    fixed = ("input_channels", "squeeze_channels")
+
     def __init__(
         self,
         input_channels: int,

@@ -34,8 +34,19 @@ Padding = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
 class _ConvNd(Layer):
     """What convolutions and transposed convolutions share: sizes, groups and parameters."""
 
-    _fixed = dict.fromkeys(
-        ("kernel_size", "stride", "padding", "dilation", "padding_mode", "groups"), "_window"
+    fixed = (
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "stride",
+        "padding",
+        "output_padding",
+        "dilation",
+        "groups",
+        "depth_multiplier",
+        "bias",
+        "padding_mode",
+        "algorithm",
     )
     axes: ClassVar[int]
     weight: Parameter

@@ -111,6 +111,18 @@ class SeparableConv2d(Layer):
         ['depthwise.weight', 'pointwise.weight', 'pointwise.bias']
     """
 
+    fixed = (
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "stride",
+        "padding",
+        "dilation",
+        "depth_multiplier",
+        "bias",
+        "padding_mode",
+    )
+
     def __init__(
         self,
         in_channels: int,
@@ -147,6 +159,11 @@ class SeparableConv2d(Layer):
             )
         between = self.depthwise.out_channels
         self.pointwise = Conv2d(between, out_channels, 1, bias=bias, dtype=dtype, rng=rng)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.fixed and "pointwise" in vars(self):
+            raise self._is_fixed(name, value)
+        super().__setattr__(name, value)
 
     def forward(self, x: Array) -> Array:
         start = next_serial()

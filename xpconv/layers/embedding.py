@@ -53,6 +53,16 @@ class Embedding(Layer):
         array([0., 1., 1., 1., 2., 0., 0., 0., 0., 1.], dtype=float32)
     """
 
+    fixed = (
+        "num_embeddings",
+        "embedding_dim",
+        "padding_idx",
+        "max_norm",
+        "norm_type",
+        "scale_grad_by_freq",
+        "sparse",
+    )
+
     def __init__(
         self,
         num_embeddings: int,
@@ -69,14 +79,15 @@ class Embedding(Layer):
         name = type(self).__name__
         self.num_embeddings = size = to_size(f"{name}: num_embeddings", num_embeddings)
         self.embedding_dim = to_size(f"{name}: embedding_dim", embedding_dim)
-        self.padding_idx = None if padding_idx is None else to_int(f"{name}: padding_idx", padding_idx)
-        if self.padding_idx is not None:
-            if not -size <= self.padding_idx < size:
+        if padding_idx is not None:
+            place = to_int(f"{name}: padding_idx", padding_idx)
+            if not -size <= place < size:
                 raise ValueError(
                     f"{name}: padding_idx is {padding_idx}, expected {-size} to {size - 1} "
                     f"(num_embeddings={size})"
                 )
-            self.padding_idx %= size
+            padding_idx = place % size
+        self.padding_idx = padding_idx
         self.max_norm = None if max_norm is None else to_float(f"{name}: max_norm", max_norm, 0.0)
         self.norm_type = to_float(f"{name}: norm_type", norm_type)
         if not self.norm_type > 0:

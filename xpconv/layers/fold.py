@@ -16,8 +16,8 @@ IntOrTuple = int | tuple[int, ...]
 class _Windows(Layer):
     """What `Unfold` and `Fold` share."""
 
+    fixed = ("kernel_size", "dilation", "padding", "stride")
     axes = 2
-    _fixed = dict.fromkeys(("kernel_size", "stride", "padding", "dilation"), "_window")
 
     def _set_window(
         self, kernel_size: IntOrTuple, dilation: IntOrTuple, padding: IntOrTuple, stride: IntOrTuple

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ..signatures import public_errors
 from .adaptive_pool import (
     AdaptiveAvgPool1d,
@@ -16,6 +18,8 @@ from .adaptive_pool import (
 @public_errors
 class _Global:
     """Makes an adaptive pooling layer one to a single pixel."""
+
+    fixed: ClassVar[tuple[str, ...]] = ("output_size", "return_indices")
 
     def __init__(self) -> None:
         super().__init__(1)  # type: ignore[call-arg]  # of the layer that comes next

@@ -18,8 +18,7 @@ from .parameter import parameter_dtype
 class _TrailingNorm(Layer):
     """Normalisation over the last axes, `normalized_shape`, with a weight (and a bias) for each element."""
 
-    weight: Parameter | None = None
-    bias: Parameter | None = None
+    fixed = ("normalized_shape", "elementwise_affine", "bias")
 
     def __init__(
         self, normalized_shape: int | Sequence[int], elementwise_affine: bool, bias: bool, dtype: Any
@@ -34,6 +33,8 @@ class _TrailingNorm(Layer):
         self.elementwise_affine = to_bool(f"{name}: elementwise_affine", elementwise_affine)
         bias = to_bool(f"{name}: bias", bias)
         dtype = parameter_dtype(name, dtype)
+        self.weight: Parameter | None = None
+        self.bias: Parameter | None = None
         if self.elementwise_affine:
             self.weight = new_parameter(name, "weight", self.normalized_shape, dtype, value=1.0)
             if bias:
@@ -213,8 +214,7 @@ class GroupNorm(Layer):
         array([[-1.,  1., -1.,  1.]], dtype=float32)
     """
 
-    weight: Parameter | None = None
-    bias: Parameter | None = None
+    fixed = ("num_groups", "num_channels", "affine", "bias")
 
     def __init__(
         self,
@@ -237,6 +237,8 @@ class GroupNorm(Layer):
         self.affine = to_bool(f"{name}: affine", affine)
         self._has_bias = to_bool(f"{name}: bias", bias)
         dtype = parameter_dtype(name, dtype)
+        self.weight: Parameter | None = None
+        self.bias: Parameter | None = None
         if self.affine:
             self.weight = new_parameter(name, "weight", (self.num_channels,), dtype, value=1.0)
             if bias:
@@ -325,13 +327,11 @@ class LocalResponseNorm(Layer):
                 f"LocalResponseNorm.forward: x has shape {x.shape}, expected (N, C, …) with spatial axes"
             )
         y, d = ops.response_norm(xp, x, self.size, self.alpha, self.beta, self.k)
-        return self.keep(y, xp, x, d)
+        return self.keep(y, xp, x, d, (self.size, self.alpha, self.beta))
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x, d = self.recall(grad_output, input_grad)
-        if not input_grad:
-            return None
-        return ops.response_norm_backward(xp, grad_output, x, d, self.size, self.alpha, self.beta)
+        xp, x, d, values = self.recall(grad_output, input_grad)
+        return ops.response_norm_backward(xp, grad_output, x, d, *values) if input_grad else None
 
     def extra_repr(self) -> str:
         return arguments(self.size, alpha=(self.alpha, 1e-4), beta=(self.beta, 0.75), k=(self.k, 1.0))

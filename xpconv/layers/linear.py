@@ -37,6 +37,8 @@ class Dense(Layer):
         (64, 10)
     """
 
+    fixed = ("in_features", "out_features", "bias")
+
     def __init__(
         self,
         in_features: int,
@@ -119,6 +121,8 @@ class Bilinear(Layer):
         >>> [dx.shape for dx in layer.backward(np.ones((5, 2)))]
         [(5, 3), (5, 4)]
     """
+
+    fixed = ("in1_features", "in2_features", "out_features", "bias")
 
     def __init__(
         self,

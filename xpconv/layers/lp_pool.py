@@ -31,14 +31,14 @@ class _LPPool(_Pool):
         xp, images, batched = self._enter_images(x, self.axes)
         self._check_size(images)
         y, total = ops.lp_pool(xp, images, self._window, self.norm_type, self.ceil_mode)
-        return self.keep(y if batched else y[0], xp, images, y, total, batched)
+        return self.keep(y if batched else y[0], xp, images, y, total, batched, self.norm_type)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, images, y, total, batched = self.recall(grad_output, input_grad)
+        xp, images, y, total, batched, norm_type = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = grad_output if batched else grad_output[None]
-        grad = ops.lp_pool_backward(xp, grad, images, y, total, self._window, self.norm_type)
+        grad = ops.lp_pool_backward(xp, grad, images, y, total, self._window, norm_type)
         return grad if batched else grad[0]
 
     def extra_repr(self) -> str:

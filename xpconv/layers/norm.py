@@ -17,6 +17,7 @@ from .parameter import parameter_dtype
 class ChannelNorm(Layer):
     """What BatchNorm and InstanceNorm share: all but the axes over which the statistics are taken."""
 
+    fixed = ("num_features", "affine", "track_running_stats", "bias")
     buffer_names = ("running_mean", "running_var", "num_batches_tracked")
     defaults: ClassVar[dict[str, Any]] = {
         "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True, "bias": True

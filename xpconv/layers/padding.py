@@ -17,8 +17,8 @@ Padding = int | Sequence[int]
 class _Pad(Layer):
     """What padding layers share: the numbers in torch's order, the last axis first."""
 
+    fixed: ClassVar[tuple[str, ...]] = ("padding",)
     axes: ClassVar[int]
-    _fixed = {"padding": "_pairs"}  # noqa: RUF012
 
     def __init__(self, padding: Padding) -> None:
         name = type(self).__name__
@@ -73,6 +73,8 @@ class _ConstantPad(_Pad):
 
 class _ZeroPad(_ConstantPad):
     """Padding with zeros."""
+
+    fixed = ("padding", "value")
 
     def __init__(self, padding: Padding) -> None:
         super().__init__(padding, 0.0)

@@ -18,6 +18,7 @@ from .conv import Conv2d
 from .dropout import Dropout
 from .linear import Dense
 from .pool import MaxPool2d
+from .settings import latest_change
 from .shape import Flatten, Folded, Identity
 
 MOST = 256  # shapes to remember, beyond those that memory is kept for
@@ -180,11 +181,13 @@ class _Chain:
         self.arrays = [p.data for p in self.parameters]
         self.weights: dict[Any, Array] | None = None
         self.programs: dict[Any, tuple[int, Callable[[Array], Array]]] = {}
+        self.change = latest_change()
 
     def is_up_to_date(self, layers: list[Layer]) -> bool:
         """Whether these are the layers, with the parameters that programs have read."""
         return (
             self.layers == layers
+            and self.change == latest_change()
             and all(map(is_, map(getattr, self.owners, self.names, repeat(None)), self.held))
             and all(map(is_, map(attrgetter("data"), self.parameters), self.arrays))
             and all(list(part._layers.values()) == before for part, before in self.containers)

@@ -24,16 +24,17 @@ class Pointwise(Layer):
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
-        y = self.functions[0](xp, x, *self._values())
-        return self.keep(y, xp, y if self.keeps_output else x)
+        values = self._values()
+        y = self.functions[0](xp, x, *values)
+        return self.keep(y, xp, y if self.keeps_output else x, values)
 
     def _passed(self, y: Array) -> Array:
         """What forward does where `y` is its output already: keep it."""
-        return self.keep(y, get_xp(y), y)
+        return self.keep(y, get_xp(y), y, self._values())
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, kept = self.recall(grad_output, input_grad)
-        return self.functions[1](xp, grad_output, kept, *self._values()) if input_grad else None
+        xp, kept, values = self.recall(grad_output, input_grad)
+        return self.functions[1](xp, grad_output, kept, *values) if input_grad else None
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name, _ in self.constants)

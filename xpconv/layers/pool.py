@@ -20,7 +20,7 @@ MOST_TAPS = 2**26  # of a window: each is a step in Python
 class _Pool(Layer):
     """What pooling layers share: the window, and the checks at the door."""
 
-    _fixed = dict.fromkeys(("kernel_size", "stride", "padding", "dilation"), "_window")
+    fixed = ("kernel_size", "stride", "padding", "dilation")
     axes: ClassVar[int]
 
     def __init__(
@@ -199,28 +199,25 @@ class _AvgPool(_Pool):
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
         name = type(self).__name__
         self.count_include_pad = to_bool(f"{name}: count_include_pad", count_include_pad)
-        self.divisor_override: int | None = None
         if divisor_override is not None:
-            self.divisor_override = to_size(f"{name}: divisor_override", divisor_override, -LARGEST)
-            if self.divisor_override == 0:
+            divisor_override = to_size(f"{name}: divisor_override", divisor_override, -LARGEST)
+            if divisor_override == 0:
                 raise ValueError(f"{name}: divisor_override is 0, expected an int to divide by")
+        self.divisor_override = divisor_override
 
     def forward(self, x: Array) -> Array:
         xp, images, batched = self._enter_images(x, self.axes)
         self._check_size(images)
-        y = ops.avg_pool(
-            xp, images, self._window, self.ceil_mode, self.count_include_pad, self.divisor_override
-        )
-        return self.keep(y if batched else y[0], xp, images.shape, batched)
+        options = self.count_include_pad, self.divisor_override
+        y = ops.avg_pool(xp, images, self._window, self.ceil_mode, *options)
+        return self.keep(y if batched else y[0], xp, images.shape, batched, options)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, shape, batched = self.recall(grad_output, input_grad)
+        xp, shape, batched, options = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = grad_output if batched else grad_output[None]
-        grad = ops.avg_pool_backward(
-            xp, grad, shape, self._window, self.count_include_pad, self.divisor_override
-        )
+        grad = ops.avg_pool_backward(xp, grad, shape, self._window, *options)
         return grad if batched else grad[0]
 
     def extra_repr(self) -> str:

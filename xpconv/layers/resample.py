@@ -81,16 +81,15 @@ class Upsample(Layer):
             recompute_scale_factor = to_bool(f"{name}: recompute_scale_factor", recompute_scale_factor)
         if recompute_scale_factor and size is not None:
             raise ValueError(f"{name}: recompute_scale_factor needs scale_factor, got size={shown(size)}")
-        self.size: int | tuple[int, ...] | None = None
-        self.scale_factor: float | tuple[float, ...] | None = None
         if is_sequence(size):
-            self.size = tuple(to_size(f"{name}: size", s) for s in size)
+            size = tuple(to_size(f"{name}: size", s) for s in size)
         elif size is not None:
-            self.size = to_size(f"{name}: size", size)
+            size = to_size(f"{name}: size", size)
         elif isinstance(scale_factor, tuple):
-            self.scale_factor = tuple(self._scale(s) for s in scale_factor)
+            scale_factor = tuple(self._scale(s) for s in scale_factor)
         else:
-            self.scale_factor = self._scale(scale_factor)
+            scale_factor = self._scale(scale_factor)
+        self.size, self.scale_factor = size, scale_factor
         if align_corners is not None:
             align_corners = to_bool(f"{name}: align_corners", align_corners)
         self.align_corners = align_corners
@@ -167,6 +166,8 @@ class UpsamplingNearest2d(Upsample):
                  [1., 1., 2., 2.]]]])
     """
 
+    fixed = ("mode", "align_corners", "recompute_scale_factor")
+
     def __init__(self, size: Size | None = None, scale_factor: Scale | None = None) -> None:
         super().__init__(size, scale_factor)
 
@@ -185,6 +186,8 @@ class UpsamplingBilinear2d(Upsample):
         >>> xpconv.UpsamplingBilinear2d(size=(1, 3))(np.array([[[[1.0, 2]]]]))
         array([[[[1. , 1.5, 2. ]]]])
     """
+
+    fixed = ("mode", "align_corners", "recompute_scale_factor")
 
     def __init__(self, size: Size | None = None, scale_factor: Scale | None = None) -> None:
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)

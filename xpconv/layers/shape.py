@@ -176,11 +176,11 @@ class PixelShuffle(Layer):
                 f"PixelShuffle.forward: x has shape {x.shape}, expected (…, C, H, W) with C a multiple of "
                 f"{r * r} = upscale_factor²"
             )
-        return self.keep(ops.pixel_shuffle(xp, x, r), xp)
+        return self.keep(ops.pixel_shuffle(xp, x, r), xp, r)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (xp,) = self.recall(grad_output, input_grad)
-        return ops.pixel_unshuffle(xp, grad_output, self.upscale_factor) if input_grad else None
+        xp, r = self.recall(grad_output, input_grad)
+        return ops.pixel_unshuffle(xp, grad_output, r) if input_grad else None
 
     def extra_repr(self) -> str:
         return arguments(self.upscale_factor)
@@ -214,11 +214,11 @@ class PixelUnshuffle(Layer):
                 f"PixelUnshuffle.forward: x has shape {x.shape}, expected (…, C, H, W) with H and W "
                 f"multiples of {r} = downscale_factor"
             )
-        return self.keep(ops.pixel_unshuffle(xp, x, r), xp)
+        return self.keep(ops.pixel_unshuffle(xp, x, r), xp, r)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (xp,) = self.recall(grad_output, input_grad)
-        return ops.pixel_shuffle(xp, grad_output, self.downscale_factor) if input_grad else None
+        xp, r = self.recall(grad_output, input_grad)
+        return ops.pixel_shuffle(xp, grad_output, r) if input_grad else None
 
     def extra_repr(self) -> str:
         return arguments(self.downscale_factor)
@@ -253,13 +253,11 @@ class ChannelShuffle(Layer):
                 f"ChannelShuffle.forward: x has shape {x.shape}, expected (N, C, *S) with C a multiple of "
                 f"{self.groups} = groups"
             )
-        return self.keep(ops.channel_shuffle(xp, x, self.groups), xp)
+        return self.keep(ops.channel_shuffle(xp, x, self.groups), xp, x.shape[1] // self.groups)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (xp,) = self.recall(grad_output, input_grad)
-        if not input_grad:
-            return None
-        return ops.channel_shuffle(xp, grad_output, grad_output.shape[1] // self.groups)
+        xp, groups = self.recall(grad_output, input_grad)
+        return ops.channel_shuffle(xp, grad_output, groups) if input_grad else None
 
     def extra_repr(self) -> str:
         return arguments(self.groups)

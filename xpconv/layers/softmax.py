@@ -115,6 +115,8 @@ class Softmax2d(Softmax):
         array([0.25, 0.25, 0.25, 0.25])
     """
 
+    fixed = ("dim",)
+
     def __init__(self) -> None:
         super().__init__(-3)
 

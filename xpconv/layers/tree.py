@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections import ChainMap, UserDict, UserList, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, ValuesView
+from collections.abc import Callable, Collection, Iterator, ValuesView
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from .checks import Checks
 from .parameter import Parameter
+from .settings import Settings
 
 L = TypeVar("L", bound="Tree[Any]")  # `Layer`, which is defined on top of its parts
 Self = TypeVar("Self", bound="Tree[Any]")
@@ -100,7 +100,7 @@ def join(*names: str) -> str:
     return ".".join(filter(None, names))
 
 
-class Tree(Checks, Generic[L]):
+class Tree(Settings, Generic[L]):
     """The part of `Layer` that finds parameters, and layers `L`, among its attributes."""
 
     training: bool = True
@@ -109,7 +109,6 @@ class Tree(Checks, Generic[L]):
     _thawed_mode: bool | None = None  # of a layer kept in inference mode: its `training` once it learns
     _dtype_later: Any = None  # of a lazy layer's parameters, if they are not to take their input's
     listed: ClassVar[tuple[str, ...]] = ()  # attributes of several layers that `children` itself adds
-    _fixed: ClassVar[Mapping[str, str]] = {}  # attributes, each with one that is worked out from it
     _carries: tuple[int, ...] = ()  # numbers of what `fuse` folded into this layer
     _folded: int | None = None  # the number of a layer that stands where one was folded away
 
@@ -122,15 +121,8 @@ class Tree(Checks, Generic[L]):
         old = vars(self).get(name)
         if isinstance(old, PARTS) or isinstance(value, PARTS):
             self._check_part(name, old, value)
-        elif (
-            name in self._fixed
-            and self._fixed[name] in vars(self)
-            and not (type(value) is type(old) and value == old)
-        ):
-            raise AttributeError(
-                f"{type(self).__name__}: {name} is fixed once the layer is made, as others follow from it; "
-                "set a new layer in its place"
-            )
+        elif name in vars(self):
+            value = self._set_again(name, old, value)
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:

@@ -1,0 +1,78 @@
+"""Settings of a layer, the arguments of its constructor, that are set again once it is made."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from itertools import count
+from typing import Any, ClassVar
+
+from ..geometry import shown
+from .checks import Checks
+
+OF_AXES = (
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "output_padding",
+)  # one number is one for each axis
+
+_count = count(1)
+_latest = 0
+
+
+def latest_change() -> int:
+    """A number that grows with every change of a setting; programs, which read settings once, compare it."""
+    return _latest
+
+
+class Settings(Checks):
+    """The part of `Layer` for its settings: some are fixed, all others are checked as by the constructor."""
+
+    fixed: ClassVar[tuple[str, ...]] = ()  # settings that the constructor has worked into other state
+
+    def _set_again(self, name: str, old: Any, new: Any) -> Any:
+        """What the attribute `name` is to be, which is `old` and shall be `new`."""
+        kind = _own_class(type(self))
+        known = _arguments(kind)
+        if name not in known and name not in self.fixed:
+            return new
+        if repr(old) in (repr(new), name in OF_AXES and isinstance(old, tuple) and repr((new,) * len(old))):
+            return old
+        given = {n: vars(self)[n] for n in known if vars(self).get(n) is not None}
+        if any(required and n not in given for n, required in known.items()):
+            return new  # still in the constructor
+        if name in self.fixed:
+            raise self._is_fixed(name, new)
+        given.pop("bias", None)  # a parameter by now
+        value = getattr(kind(**{**given, name: new}), name)
+        global _latest
+        _latest = next(_count)
+        return value
+
+    def _is_fixed(self, name: str, value: Any) -> AttributeError:
+        kind = _own_class(type(self))
+        whose = type(self).__name__
+        made = f"{kind.__name__}(…, {name}={shown(value)})" if name in _arguments(kind) else "layer"
+        return AttributeError(
+            f"{whose}: {name} is fixed once the layer is made; make a new {made} and put it in its place "
+            "(model.name = …, or model[i] = …)",
+            name=name,
+            obj=self,
+        )
+
+
+def _own_class(kind: type) -> type:
+    """The first of its classes that is this package's."""
+    return next(base for base in kind.__mro__ if base.__module__.split(".")[0] == __name__.split(".")[0])
+
+
+@functools.cache
+def _arguments(kind: type) -> dict[str, bool]:
+    """The arguments of its constructor by name, and whether they are required."""
+    return {
+        p.name: p.default is p.empty
+        for p in inspect.signature(kind).parameters.values()
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
