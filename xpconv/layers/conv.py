@@ -149,9 +149,9 @@ class _Conv(_ConvNd):
         groups: int,
         padding_mode: str,
     ) -> None:
-        super()._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         name = type(self).__name__
-        self.padding_mode = padding_mode = to_choice(f"{name}: padding_mode", padding_mode, MODES)
+        padding_mode = to_choice(f"{name}: padding_mode", padding_mode, MODES)
+        super()._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         pairs = self._resolve_padding(name)
         none = ((0, 0),) * self.axes
         zeros = padding_mode == "zeros"
