@@ -197,6 +197,18 @@ def test_a_backward_goes_by_the_settings_of_its_forward(key):
                 np.testing.assert_array_equal(a, b, err_msg=f"{key}: {setting} = {value!r}")
 
 
+@pytest.mark.parametrize("first", [BatchNorm2d(4), Conv2d(4, 4, 3, rng=0), xpconv.Sigmoid()])
+def test_a_backward_goes_by_the_ends_of_its_forward_within_a_sequential(first):
+    results = []
+    for later in (0.5, 0.1):
+        clip = Hardtanh(-0.5, 0.5)
+        model = Sequential(copy.deepcopy(first), clip, MaxPool2d(2))
+        y = model(every.IMAGE)
+        clip.max_val = later
+        results.append(model.backward(np.cos(y)))
+    np.testing.assert_array_equal(*results)
+
+
 def test_copies_files_and_lazy_layers():
     x = np.ones((2, 3, 8, 8), "float32")
     lazy = Sequential(xpconv.LazyConv2d(4, 3), xpconv.LazyBatchNorm2d(), Flatten(), xpconv.LazyLinear(2))

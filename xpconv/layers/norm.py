@@ -121,8 +121,8 @@ class _BatchNorm(ChannelNorm):
         return self._backward(grad_output, input_grad)
 
     def _back_from(self, clip: Layer, grad_output: Array, input_grad: bool) -> Array | None:
-        _, y = clip.recall(grad_output)
-        return self._backward(grad_output, input_grad, y, bounds_of(clip))
+        _, y, values = clip.recall(grad_output)  # those of its forward; a ReLU has none
+        return self._backward(grad_output, input_grad, y, values or bounds_of(clip))
 
     def _backward(
         self, grad_output: Array, input_grad: bool, y: Array | None = None, bounds: Bounds = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from itertools import count
 from typing import Any, ClassVar
 
@@ -63,16 +64,20 @@ class Settings(Checks):
         )
 
 
-def _own_class(kind: type) -> type:
+def _first_of_ours(kind: type) -> type:
     """The first of its classes that is this package's."""
-    return next(base for base in kind.__mro__ if base.__module__.split(".")[0] == __name__.split(".")[0])
+    ours = __name__.partition(".")[0]
+    return next(base for base in kind.__mro__ if base.__module__.partition(".")[0] == ours)
 
 
-@functools.cache
-def _arguments(kind: type) -> dict[str, bool]:
+def _taken(kind: type) -> dict[str, bool]:
     """The arguments of its constructor by name, and whether they are required."""
     return {
         p.name: p.default is p.empty
         for p in inspect.signature(kind).parameters.values()
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
+
+
+_own_class: Callable[[type], type] = functools.lru_cache(maxsize=1024)(_first_of_ours)
+_arguments: Callable[[type], dict[str, bool]] = functools.lru_cache(maxsize=1024)(_taken)
