@@ -130,7 +130,7 @@ def test_what_is_no_layer_is_refused_in_a_layers_place(place):
 def test_none_in_a_layers_place():
     """A container runs what it holds; a layer of one's own asks `if self.layer is None`, as in PyTorch."""
     model = Sequential({"fc": dense(0)})
-    with pytest.raises(TypeError, match=re.escape("layer fc is None, expected a Layer; to take the layer out: del model['fc']")):  # fmt: skip
+    with pytest.raises(TypeError, match=re.escape("layer fc is None, expected a Layer; to remove the layer: del model['fc']")):  # fmt: skip
         model.fc = None
     block = Residual(dense(0), shortcut=dense(1))
     block.shortcut = None
@@ -390,11 +390,11 @@ def test_attributes_that_are_no_layers_stay():
 def test_a_layer_that_holds_itself_is_an_error():
     model = Sequential(Tanh())
     model.append(model)
-    with pytest.raises(ValueError, match="layer 1 holds itself"):
+    with pytest.raises(ValueError, match="layer 1 contains itself"):
         model.parameters()
     own = Own()
     own.rest.append(Sequential(own))
-    with pytest.raises(ValueError, match=r"layer rest.2.0 holds itself"):
+    with pytest.raises(ValueError, match=r"layer rest.2.0 contains itself"):
         own.state_dict()
 
 

@@ -275,7 +275,7 @@ def test_a_summary_makes_lazy_parameters():
 
 def test_no_optimizer_takes_a_model_with_lazy_layers():
     model = xpconv.Sequential(xpconv.LazyConv2d(6, 3), xpconv.Flatten(), xpconv.Dense(12, 3))
-    message = r"^Sequential.parameters: LazyConv2d \(layer 0\) has none .* run one first: .*model\(x\[:1\]\)"
+    message = r"^Sequential.parameters: LazyConv2d \(layer 0\) has no parameters .* run one first: .*model\(x\[:1\]\)"
     for make in (lambda: xpconv.SGD(model.parameters()), lambda: xpconv.ExponentialMovingAverage(model)):
         with pytest.raises(RuntimeError, match=message):
             make()

@@ -69,7 +69,7 @@ CONSTRUCTORS = [
     (lambda: MaxPool2d(2, padding=2), ValueError, "MaxPool2d: padding is (2, 2), expected at most half the kernel size (2, 2)"),
     (lambda: AvgPool2d(2, divisor_override=0), ValueError, "AvgPool2d: divisor_override is 0, expected an int to divide by"),
     (lambda: Dense(0, 3), ValueError, "Dense: in_features is 0, expected at least 1"),
-    (lambda: Dense(3, 2, dtype="int32"), TypeError, "dtype is int32, expected a floating one"),
+    (lambda: Dense(3, 2, dtype="int32"), TypeError, "dtype is int32, expected a floating dtype"),
     (lambda: Dense(3, 2, dtype="foo"), TypeError, "Dense: dtype is 'foo', which is none of"),
     (lambda: Dense(3, 2).to(dtype="foo"), TypeError, "Dense.to: dtype is 'foo', which is none of"),
     (lambda: Dense(3, 2).load_state_dict(None), TypeError, "state is NoneType, expected a mapping of names"),
@@ -83,7 +83,7 @@ CONSTRUCTORS = [
     (lambda: xpconv.manual_seed(-1), ValueError, "manual_seed: seed is -1, expected at least 0"),
     (lambda: xpconv.manual_seed("x"), TypeError, "manual_seed: seed is 'x', expected an int"),
     (lambda: Dense(3, 2, rng=-1), ValueError, "rng is -1, expected at least 0"),
-    (lambda: Dense(3, 2, dtype="V2"), TypeError, "Dense: dtype is V2, expected a floating one"),
+    (lambda: Dense(3, 2, dtype="V2"), TypeError, "Dense: dtype is V2, expected a floating dtype"),
     (lambda: Conv2d(3, 8, True), TypeError, "Conv2d: kernel_size is True, expected an int"),
     (lambda: MSELoss(reduction="avg"), ValueError, "MSELoss: reduction is 'avg', expected one of 'mean', 'sum', 'none'"),
 ]  # fmt: skip

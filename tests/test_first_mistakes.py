@@ -221,7 +221,8 @@ def test_a_forward_without_keep_is_told():
     net = NoKeep()
     y = net(X)
     with pytest.raises(
-        RuntimeError, match=r"^NoKeep.backward: no forward .* ends with `return self\.keep\(y, …\)`"
+        RuntimeError,
+        match=r"^NoKeep.backward: there is no forward .* must end with `return self\.keep\(y, …\)`",
     ):
         net.backward(y)
     with pytest.raises(RuntimeError, match=r"made outside no_grad\(\)$"):

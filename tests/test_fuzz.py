@@ -411,7 +411,7 @@ def named_in(target, wrong):
         "unknown backend",
         "missing",
         "data_dir",
-        "by its name",
+        "by name",
     )
     options = [w.removesuffix("s") for w in wrong if w]  # a milestone of the milestones
     return [target.name, (*options, *later)] if options and "" not in wrong else [target.name]

@@ -345,5 +345,5 @@ def test_unknown_names(fill):
 def test_bad_seeds_and_dtypes(make):
     with pytest.raises(ValueError, match="rng is -1, expected at least 0"):
         make(3, 2, rng=-1)
-    with pytest.raises(xpconv.errors.DTypeError, match="dtype is int64, expected a floating one"):
+    with pytest.raises(xpconv.errors.DTypeError, match="dtype is int64, expected a floating dtype"):
         make(3, 2, dtype="int64")

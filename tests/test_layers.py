@@ -437,6 +437,7 @@ def test_inputs_by_name(backend):
         ((x,), {"y": x}),
     ]:
         with pytest.raises(
-            TypeError, match=rf"Dense: got {len(inputs)} inputs and {', '.join(named)} by name, expected x$"
+            TypeError,
+            match=rf"Dense: got {len(inputs)} inputs by position and {', '.join(named)} by name, expected x$",
         ):
             layer(*inputs, **named)

@@ -94,13 +94,13 @@ def test_thousands_of_names_are_told_in_short():
 CHECKPOINTS = {
     "DataParallel": (
         lambda s: {f"module.{k}": v for k, v in s.items()},
-        "all names begin with 'module.' (DataParallel's); take it off: {k.removeprefix('module.'): v for k, v in state.items()}",
+        "all names begin with 'module.' (DataParallel's); remove it: {k.removeprefix('module.'): v for k, v in state.items()}",
     ),
     "torch.compile": (
-        lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}, "all names begin with '_orig_mod.' (torch.compile's); take it off",
+        lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}, "all names begin with '_orig_mod.' (torch.compile's); remove it",
     ),
     "both": (lambda s: {f"module._orig_mod.{k}": v for k, v in s.items()}, "all names begin with 'module._orig_mod.' ("),
-    "a part of a model": (lambda s: {f"backbone.{k}": v for k, v in s.items()}, "all names begin with 'backbone.'; take it off"),
+    "a part of a model": (lambda s: {f"backbone.{k}": v for k, v in s.items()}, "all names begin with 'backbone.'; remove it"),
     "state_dict": (lambda s: {"epoch": 3, "state_dict": s}, "the weights seem to be in state['state_dict']"),
     "model_state_dict": (lambda s: {"model_state_dict": s, "loss": 0.5}, "state['model_state_dict']"),
     "model": (lambda s: {"optimizer": {"state": {}, "lr": 1}, "model": s}, "state['model']"),
@@ -175,7 +175,7 @@ def test_what_is_no_state_is_refused(state):
 
 
 def test_a_model_in_place_of_its_state_is_told():
-    with pytest.raises(TypeError, match=r"state is Sequential, .*; give what its state_dict\(\) returns"):
+    with pytest.raises(TypeError, match=r"state is Sequential, .*; pass its state_dict\(\)"):
         model().load_state_dict(model())
 
 
@@ -206,11 +206,11 @@ def test_files_of_other_kinds_and_none(tmp_path, monkeypatch):
     (tmp_path / "none").write_bytes(b"")
     (tmp_path / "folder.npz").mkdir()
     expected = {
-        "objects.npz": (ValueError, "is no npz file of arrays"), "junk.npz": (ValueError, "is no npz file of arrays"),
-        "empty.npz": (ValueError, "is no npz file"), "cut.npz": (ValueError, "is no npz file"),
-        "one.npz": (ValueError, "one array without a name"), "pickle.npz": (ValueError, "is no npz file"),
+        "objects.npz": (ValueError, "cannot be read as npz file of arrays"), "junk.npz": (ValueError, "cannot be read as npz file of arrays"),
+        "empty.npz": (ValueError, "cannot be read as npz file"), "cut.npz": (ValueError, "cannot be read as npz file"),
+        "one.npz": (ValueError, "one array without a name"), "pickle.npz": (ValueError, "cannot be read as npz file"),
         "w.pt": (ValueError, "torch.load(path, map_location='cpu', weights_only=True)"),
-        "w.h5": (ValueError, "no safetensors or npz file by its name"), "none": (ValueError, "no safetensors or npz file"),
+        "w.h5": (ValueError, "does not end in .safetensors or .npz"), "none": (ValueError, "does not end in .safetensors or .npz"),
         "nowhere.npz": (FileNotFoundError, "there is no file"), "folder.npz": (OSError, ""),
     }  # fmt: skip
     for name, (kind, message) in expected.items():
@@ -220,7 +220,7 @@ def test_files_of_other_kinds_and_none(tmp_path, monkeypatch):
         assert kind is OSError or str(error).startswith("Sequential.load_state_dict: ")
         assert not other
     pytest.importorskip("safetensors.numpy")
-    with pytest.raises(ValueError, match=r"junk.safetensors' is no safetensors file of arrays"):
+    with pytest.raises(ValueError, match=r"junk.safetensors' cannot be read as safetensors file of arrays"):
         model().load_state_dict(tmp_path / "junk.safetensors")
     with pytest.raises(FileNotFoundError, match=r"load_state_dict: there is no file 'nowhere.safetensors'"):
         model().load_state_dict("nowhere.safetensors")
@@ -285,7 +285,8 @@ def test_lazy_layers_become_others(kind, backend):
             holder = Sequential(xpconv.Identity(), lazy)
             if lazy.lazy:
                 with pytest.raises(
-                    RuntimeError, match=rf"^Sequential.parameters: {type(lazy).__name__} \(layer 1\) has none"
+                    RuntimeError,
+                    match=rf"^Sequential.parameters: {type(lazy).__name__} \(layer 1\) has no parameters",
                 ):
                     holder.parameters()
             lazy.train(False)

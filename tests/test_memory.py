@@ -140,7 +140,7 @@ def test_bad_grad_output_loses_nothing(backend):
         with pytest.raises(error, match=r"Sequential\.backward: grad_output"):
             net.backward(wrong)
     net.backward(ones)
-    with pytest.raises(BackwardError, match=r"Sequential\.backward: no forward to go back through"):
+    with pytest.raises(BackwardError, match=r"Sequential\.backward: there is no forward without a backward"):
         net.backward(ones)
 
 
@@ -166,7 +166,7 @@ def test_many_forwards_without_backward_are_warned_about():
     layer = xpconv.ReLU()
     for _ in range(31):
         layer(X)
-    with pytest.warns(RuntimeWarning, match=r"ReLU: 32 forwards wait for their backward .*no_grad"):
+    with pytest.warns(RuntimeWarning, match=r"ReLU: 32 forwards had no backward yet.*no_grad"):
         layer(X)
 
 

@@ -1,4 +1,4 @@
-"""What makes a `Parameter` read as an array: operators, indexing and NumPy's protocols."""
+"""`ArrayLike`, the base of `Parameter`: an array's operators, indexing, methods and protocols."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Binary = Callable[[Any, Any], Any]
 
 
 def _plain(value: Any) -> Any:
-    """The array of a parameter; all else as it is."""
+    """The array of a parameter; any other value unchanged."""
     return value.data if isinstance(value, ArrayLike) else value
 
 
@@ -91,11 +91,11 @@ def _left(function: Binary) -> Binary:
 
 
 def _multiply(data: Array, other: Any) -> None:
-    """`data @= other`, which CuPy has not."""
+    """`data @= other`, which CuPy lacks."""
     product = data @ other
     if product.shape != data.shape:
         raise ShapeError(
-            f"p @= other: the product has shape {product.shape}, expected {data.shape}, that of p"
+            f"Parameter: p @= other gives shape {product.shape}, expected {data.shape}, that of p"
         )
     data[...] = product
 
@@ -108,10 +108,10 @@ class Count(int):
 
 
 class ArrayLike:
-    """An object with an array `data`, which reads as that array; what it computes are plain arrays.
+    """An object with an array `data`, which can be used as that array; the results are plain arrays.
 
-    Equality, hash and truth stay the object's own: `p == q` asks whether they are the same parameter, so that
-    lists, sets and dicts of parameters work. `p += 1` and `p[0] = 1` change `data` in place.
+    Equality and hash are those of the object: `p == q` is whether they are the same parameter, so that lists,
+    sets and dicts of parameters work. `p += 1` and `p[0] = 1` change `data` in place.
     """
 
     __slots__ = ()
@@ -120,7 +120,7 @@ class ArrayLike:
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """An attribute of the array. None at run time, as that would slow each read of `data`."""
+            """For type checkers only: a real `__getattr__` would slow down each read of `data`."""
 
     def __len__(self) -> int:
         return len(self.data)
@@ -139,16 +139,16 @@ class ArrayLike:
         self._change(lambda data: operator.setitem(data, index, value))
 
     def _change(self, change: Callable[[Array], Any]) -> None:
-        """Let `change` write to `data`."""
+        """Call `change(data)`, which writes to it."""
         change(self.data)
 
     def _make_writable(self) -> None:
-        """Before somebody else writes to `data`."""
+        """Make `data` writable, for code that writes to it."""
 
     def __bool__(self) -> bool:
         kind = type(self).__name__
         raise ValueError(
-            f"{kind} has no truth value; ask `parameter is not None`, or of its array: parameter.any()"
+            f"{kind} has no truth value; use `parameter is not None`, or parameter.any() for its elements"
         )
 
     def __float__(self) -> float:
@@ -179,17 +179,17 @@ class ArrayLike:
     del _
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        """For `np.asarray(p)`, which shares memory with `data` where NumPy holds it; else a TypeError."""
+        """For `np.asarray(p)`, which shares memory with `data` if that is a NumPy array; else a TypeError."""
         owner = backend_of(self.data)
         if owner.name != "numpy":
             raise TypeError(
-                f"{type(self).__name__}: its array is on {owner.name}, which NumPy's functions do not read; "
+                f"{type(self).__name__}: its array is on {owner.name}, which NumPy's functions cannot read; "
                 "copy it to the host with xpconv.asnumpy(parameter)"
             )
         return owner.xp.array(self.data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """NumPy's functions of elements, and `array * p`: as of the array."""
+        """NumPy's ufuncs, and `array * p`, applied to the array."""
         if method == "at" and isinstance(inputs[0], ArrayLike):
             inputs[0]._make_writable()
         if "out" in kwargs:
@@ -216,7 +216,7 @@ class ArrayLike:
 
     @property
     def __cupy_get_ndarray__(self) -> Callable[[], Array]:
-        """CuPy's protocol, for `array * p` and `cupy.exp(p)`; absent where NumPy holds the array."""
+        """CuPy's protocol, for `array * p` and `cupy.exp(p)`; absent for a NumPy array."""
         if backend_of(self.data).name == "numpy":
             raise AttributeError("__cupy_get_ndarray__")
         return lambda: self.data

@@ -1,7 +1,8 @@
-"""What every layer is: a call to forward, the way back, and what `Layer`'s other parts do.
+"""`Layer`, the base of all layers: calls of forward and backward, and errors in them.
 
-The parts are bases of `Layer`, each in a file: what it keeps (memory.py), checks of inputs (checks.py),
-its children and parameters (tree.py), state dicts and moves (state.py), training and freezing (modes.py).
+The bases of `Layer` are in files of their own: arrays saved for backward (memory.py), checks of inputs
+(checks.py), children and parameters (tree.py), state dicts and moves (state.py), modes and freezing
+(modes.py).
 """
 
 from __future__ import annotations
@@ -29,19 +30,20 @@ TORCH_INPUTS = {
     "input": "x",
     "input1": "x1",
     "input2": "x2",
-}  # what PyTorch's modules call the inputs of ours
+}  # names of inputs in PyTorch, and ours
 
 
 class Layer(Modes["Layer"]):
     """Base of all layers. A layer of your own needs `forward` and `backward`:
 
-    - `forward(x)` ends with `return self.keep(y, …)`, giving `keep` what backward will need;
-    - `backward(grad_output, input_grad=True)` begins with `… = self.recall(grad_output)`, hands each
-      parameter its gradient with `accumulate` (which a frozen one ignores; `if self.weight.requires_grad:`
-      before it spares the work), and returns the gradient with respect to `x` (None without `input_grad`).
+    - `forward(x)` ends with `return self.keep(y, …)`, which saves the other arguments for backward;
+    - `backward(grad_output, input_grad=True)` begins with `… = self.recall(grad_output)`, which returns them,
+      adds the gradient of each parameter with `parameter.accumulate(grad)`, and returns the gradient with
+      respect to `x` (None without `input_grad`). Frozen parameters ignore `accumulate`; test
+      `self.weight.requires_grad` first to avoid computing a gradient for them.
 
-    Attributes that are `Parameter`s or `Layer`s are found by themselves; arrays that belong to the
-    state but are not learned are listed in `buffer_names`.
+    Attributes that are `Parameter`s or `Layer`s are part of the model without further registration. List the
+    names of other arrays that belong in the state dict in `buffer_names`.
 
     Example:
         >>> import numpy as np, xpconv
@@ -67,12 +69,16 @@ class Layer(Modes["Layer"]):
         raise TypeError(f"{type(self).__name__} defines no forward(x)")
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        """The gradient with respect to the input of the latest forward; parameters add up their own.
+        """The gradient with respect to the input of the latest forward; adds to the parameters' gradients.
 
         Args:
             grad_output: gradient with respect to the output, of its shape, dtype and backend.
-            input_grad: False skips the input's gradient and returns None: nobody reads it at the first
-                layer of a model in training.
+            input_grad: False skips the gradient with respect to the input and returns None, as for a whole
+                model in training, where it is not needed.
+
+        Raises:
+            BackwardError: (a RuntimeError) there is no forward without a backward.
+            ShapeError, DTypeError, BackendError: `grad_output` does not fit the output.
         """
         raise TypeError(f"{type(self).__name__} defines no backward(grad_output)")
 
@@ -86,10 +92,10 @@ class Layer(Modes["Layer"]):
         cls._has_our_forward = any(_is_ours(f) for f in inherited if f is not Layer.forward)
 
     def __call__(self, *inputs: Any, **named: Any) -> Array:
-        """`forward(x)`; where that fails, what it kept is dropped again, and the error told where it is.
+        """`forward(x)`. On failure, discard what this call saved and add the layer's path to the error.
 
-        What is kept for backward shares no memory with `x` or the output: both may be changed in place.
-        Inputs may be given by name, as `forward` has it or PyTorch: `layer(input=x)`.
+        Arrays saved for backward share no memory with `x` or the output: both may be changed in place.
+        Inputs may be passed by the names of `forward` or those of PyTorch: `layer(input=x)`.
         """
         if named:
             inputs = self._in_order(inputs, named)
@@ -106,7 +112,7 @@ class Layer(Modes["Layer"]):
         return self._run(partial(at_door, self.forward, foreign=foreign, copy_first=copy_first), *inputs)
 
     def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-        """All inputs in the order of `forward`, also those given by a name of PyTorch's: input, input1, …"""
+        """All inputs in the order of `forward`, including those passed by name, of PyTorch as well."""
         from inspect import signature
 
         arguments = signature(self.forward)
@@ -117,21 +123,21 @@ class Layer(Modes["Layer"]):
         except TypeError:
             pass  # the error below says more
         raise TypeError(
-            f"{type(self).__name__}: got {len(inputs)} inputs and {', '.join(named)} by name, expected "
-            f"{', '.join(arguments.parameters)}"
+            f"{type(self).__name__}: got {len(inputs)} inputs by position and {', '.join(named)} by name, "
+            f"expected {', '.join(arguments.parameters)}"
         )
 
     def _pass(self, *inputs: Any) -> Array:
-        """`self(*inputs)` for a layer around it: what it keeps may be what goes in and comes out.
+        """`self(*inputs)` for a layer that contains this one: saved arrays may share memory with its inputs.
 
-        But not where the code is a user's, who could have it.
+        A user's forward gets copies where needed, since its code could change the arrays.
         """
         if self._is_foreign():
             return out_and_in(self, *inputs)
         return self._run(self.forward if is_inside() else partial(at_door, self.forward), *inputs)
 
     def _is_foreign(self) -> bool:
-        """Whether its forward is a user's."""
+        """Whether its forward is not this package's."""
         return not self._is_ours or ("forward" in self.__dict__ and not _is_ours(self.__dict__["forward"]))
 
     def _run(self, forward: Callable[..., Array], *inputs: Any) -> Array:
@@ -150,9 +156,9 @@ class Layer(Modes["Layer"]):
             raise
 
     def _back(self, grad_output: Array | None, input_grad: bool, clip: Layer | None = None) -> Array | None:
-        """`backward` as containers call it, from the output of `clip` if that followed.
+        """`backward` as containers call it, through the activation `clip` first, if that followed.
 
-        Memory that runs out is told where.
+        If memory runs out, the error names this layer.
         """
         try:
             if clip is not None:
@@ -168,15 +174,15 @@ class Layer(Modes["Layer"]):
             raise
 
     def _takes_bounds(self) -> bool:
-        """Whether there is a `_forward(x, bounds)` that does the work of a ReLU after this layer too."""
+        """Whether this layer has a `_forward(x, bounds)` that computes a ReLU after it as well."""
         return False
 
     def _commutes_with_bounds(self) -> bool:
-        """Whether it may do that work for a ReLU before it instead: it gives the same, gradients too."""
+        """Whether a ReLU before this layer may run after it, with the same output and gradients."""
         return False
 
     def _forward(self, x: Array, bounds: Any) -> Array:
-        """`forward`, and its output cut off at `bounds`."""
+        """`forward`, with the output clipped to `bounds`."""
         raise TypeError(f"{type(self).__name__} defines no _forward(x, bounds)")
 
     def _back_from(self, clip: Layer, grad_output: Array | None, input_grad: bool) -> Array | None:
@@ -184,28 +190,29 @@ class Layer(Modes["Layer"]):
         return self._back(clip._back(grad_output, True), input_grad)
 
     def _out_of_memory(self, error: MemoryError, direction: str, *inputs: Any) -> OutOfMemoryError:
-        """The error to raise; what the failed call still holds is let go."""
+        """The error to raise; releases the arrays that the failed call still refers to."""
         clear_frames(error.__traceback__)
         arrays = [x for x in inputs if hasattr(x, "shape")]
         shapes = " and ".join(str(tuple(x.shape)) for x in arrays)
-        told = OutOfMemoryError(
+        wrapped = OutOfMemoryError(
             f"{type(self).__name__}.{direction}: out of memory with an input of shape {shapes}: "
             f"{str(error).rstrip('.')}. Try a smaller batch, float16, or for inference "
             "`with xpconv.no_grad():`"
         )
-        with suppress(BackendError):  # what is no backend's array has no pool
-            told.pool = getattr(get_xp(*arrays), "get_default_memory_pool", lambda: None)()
-        told.passes(self, {})
-        return told
+        with suppress(BackendError):  # other arrays have no memory pool
+            wrapped.pool = getattr(get_xp(*arrays), "get_default_memory_pool", lambda: None)()
+        wrapped.passes(self, {})
+        return wrapped
 
     def _back_through(
         self, steps: Sequence[tuple[Layer, Layer | None]], start: int, grad: Array, input_grad: bool
     ) -> Array | None:
         """Backward through children that ran one after the other since `start`, each with its ReLU or None.
 
-        Without `input_grad` it stops at the first one that learns, and what those before it kept is dropped.
+        Without `input_grad` it stops at the first one with a trainable parameter, and discards what those
+        before it have saved.
         """
-        last = 0  # the last one to go through, on the way back
+        last = 0  # the last one whose backward is called
         if not input_grad:
             last = next((i for i, (layer, _) in enumerate(steps) if layer._learns()), len(steps))
         passed: Array | None = grad
@@ -220,7 +227,7 @@ class Layer(Modes["Layer"]):
 
     @contextmanager
     def _undone_since(self, start: int) -> Iterator[None]:
-        """For a backward through children: where it fails, all that they kept since `start` is dropped."""
+        """For a backward through children: on failure, discard all that they have saved since `start`."""
         try:
             yield
         except BaseException as error:
@@ -233,8 +240,8 @@ class Layer(Modes["Layer"]):
         """A table of the layers: name, layer, number of parameters; with `input_shape`, output shapes too.
 
         Args:
-            input_shape: of one image, without the batch axis; of several inputs a tuple of shapes. An array
-                in the place of a shape is taken as it is. The output shapes are those of a real forward of
+            input_shape: of one image, without the batch axis; for several inputs a tuple of shapes. An array
+                instead of a shape is used as the input itself. The output shapes are those of a forward of
                 one image of zeros in inference mode (the first of several outputs); a model that begins with
                 an `Embedding` gets integers.
 
@@ -242,9 +249,9 @@ class Layer(Modes["Layer"]):
             text, which a notebook shows as a table.
 
         Raises:
-            TypeError: `input_shape` is no tuple of ints or of inputs, or the model takes more or fewer.
+            TypeError: `input_shape` is not a tuple of ints or of inputs, or their number is wrong.
             ValueError: a size is below 0.
-            ShapeError: (a ValueError) the model takes no image of that shape.
+            ShapeError: (a ValueError) the model does not accept an image of that shape.
 
         Example:
             >>> import xpconv
@@ -262,33 +269,32 @@ class Layer(Modes["Layer"]):
     def fuse(self: Self) -> Self:
         """A copy for inference, with BatchNorm and ReLU folded into the layer before them.
 
-        `BatchNorm(W x + b) = (scale · W) x + (scale · b + shift)`, with the running statistics: computed in
-        float64, cast back, the same output but for rounding. `ReLU`, `ReLU6` and `Hardtanh` become part of
-        the convolution, which cuts off its output while that is in the cache. The copy is in inference
-        mode and shares no array with this model, which stays as it is. A folded layer leaves a place
-        holder that costs next to nothing, so all other names and indices stay; of the state dict, the
-        entries of BatchNorm go and a bias may come. The copy may be trained on: the folded statistics no
-        longer move.
+        `BatchNorm(W x + b) = (scale · W) x + (scale · b + shift)`, with the running statistics, computed in
+        float64 and cast back: the output is the same up to rounding. `ReLU`, `ReLU6` and `Hardtanh` become
+        part of the convolution, which clips its output while that is in the cache. The copy is in inference
+        mode and shares no array with this model, which does not change. A placeholder takes the place of each
+        folded layer, so that all other names and indices stay the same; the state dict loses the entries of
+        the folded BatchNorm layers and may gain a bias. The copy may be trained, without batch statistics.
 
-        On NumPy, under `no_grad()`, the copy's `Sequential`s run as programs: at the first images of a
-        shape, which take longer, all that follows from shapes is decided, buffers are set aside and weights
-        are brought into the order that the algorithms take. Buffers that no call uses are kept up to 512 MB,
-        of all models together, and prepared weights (up to five times the parameters) as long as the copy:
-        `free_memory()` gives both back.
+        On NumPy, under `no_grad()`, the copy's `Sequential`s run as programs: the first forward with a new
+        input shape takes longer, as it chooses the algorithms, allocates buffers and brings the weights into
+        the layout that these algorithms need. Unused buffers of at most 512 MB, for all models together, are
+        kept for later calls, and prepared weights (up to five times the parameters) as long as the copy
+        exists; `free_memory()` frees both.
 
-        Every change of parameters counts at the next inference: by an optimizer, `load_state_dict`,
+        Changes of parameters take effect at the next inference: by an optimizer, `load_state_dict`,
         `average_parameters`, `xpconv.init`, `to`, `parameter[...] = …` or a new array for `parameter.data`.
-        The arrays that programs have read are read-only, so that writing into `parameter.data` in place,
-        which would be missed, is NumPy's error. Parameters that an optimizer has lie in its memory: from then
-        on the copy runs layer by layer under `no_grad()` as well, with the same results; after training,
-        `fuse()` it again.
+        Arrays that programs have read become read-only, so that writing into `parameter.data` in place, which
+        would not be noticed, is an error of NumPy. An optimizer holds the parameters in its own buffers; from
+        then on the copy runs layer by layer under `no_grad()` as well, with the same results. Call `fuse()`
+        again after training.
 
-        Folded is a BatchNorm that directly follows `Conv1d`–`3d`, `DepthwiseConv2d`, `SeparableConv2d`,
-        `ConvTranspose1d`–`3d` or (on `(N, C)`) `Dense` in a `Sequential`, wherever in the model and through
-        nested ones: only there the order is known; and a ReLU after such a convolution, not a transposed
-        one. Left as they are: BatchNorm without running statistics,
-        or after a layer that stands in the model more than once; subclasses with a forward of their own. A
-        layer of your own that calls the parts of a `Sequential` one by one must not be fused.
+        A BatchNorm is folded if it directly follows `Conv1d`–`3d`, `DepthwiseConv2d`, `SeparableConv2d`,
+        `ConvTranspose1d`–`3d` or (on `(N, C)`) `Dense` in a `Sequential`, also a nested one; a ReLU if it
+        follows such a convolution, but not a transposed one. Not folded are a BatchNorm without running
+        statistics, layers after one that occurs in the model more than once, and subclasses with a forward of
+        their own. Do not fuse a model in which a layer of your own calls the parts of a `Sequential` one by
+        one.
 
         Example:
             >>> import xpconv
@@ -324,14 +330,14 @@ def _is_ours(function: Any) -> bool:
 
 
 def runs_as(layer: Layer, kind: type[Kind]) -> TypeGuard[Kind]:
-    """Whether its forward is that of `kind`, and not a subclass' own."""
+    """Whether its forward is that of `kind`, not of a subclass."""
     return isinstance(layer, kind) and type(layer).forward is kind.forward and "forward" not in vars(layer)
 
 
 def arguments(*positional: Any, **named: tuple[Any, Any]) -> str:
     """A constructor's arguments as written in code: `name=(value, default)` only where the two differ.
 
-    A tuple of equal numbers stands as one number.
+    A tuple of equal ints is written as one int.
     """
 
     def short(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The door of a layer: what it takes."""
+"""Checks of a layer's inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Checks(Memory):
     def _enter(self, x: Array, *parameters: Parameter | Array | None, or_narrower: bool = False) -> Any:
         """Check that `x` is a floating array on the parameters' backend and of their dtype; return `xp`.
 
-        With `or_narrower` it may be float16 or bfloat16 where they are float32.
+        With `or_narrower`, `x` may be float16 or bfloat16 if the parameters are float32.
         """
         name = type(self).__name__
         owner = self._owner(x)
@@ -50,7 +50,10 @@ class Checks(Memory):
     def _enter_images(
         self, x: Array, axes: int, channels: int | None = None, why: str = "", weight: Parameter | None = None
     ) -> tuple[Any, Array, bool]:
-        """`_enter` and `_images`: `xp`, the images batched, and whether they were; one error for both."""
+        """`_enter` and `_images`: return `xp`, batched images, and whether `x` was batched.
+
+        One error for both.
+        """
         try:
             xp = self._enter(x, weight)
         except DTypeError as error:
@@ -74,7 +77,7 @@ class Checks(Memory):
         return owner
 
     def _images(self, x: Array, axes: int, channels: int | None = None, why: str = "") -> tuple[Array, bool]:
-        """Check rank and channels of images; return them batched, and whether they were."""
+        """Check rank and channels of images; return them as a batch, and whether `x` was one."""
         name = type(self).__name__
         spatial = {1: "L", 2: "H, W", 3: "D, H, W"}[axes]
         if x.ndim not in (axes + 1, axes + 2):
@@ -93,7 +96,7 @@ class Checks(Memory):
         return (x if batched else x[None]), batched
 
     def _meant(self, x: Array, batched: bool, channels: int, spatial: str) -> str:
-        """What an error says of images in another order."""
+        """The hint in an error for images in another layout."""
         if not batched and channels == 1:
             one, many = {"L": ("sequence", "ones of one channel"), "H, W": ("image", "gray ones")}.get(
                 spatial, ("volume", "ones of one channel")

@@ -1,4 +1,4 @@
-"""What all containers share: their layers by name and by position."""
+"""Base classes of containers: access to their layers by name and by position."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Self = TypeVar("Self", bound="Listed")
 
 
 class Named(Layer):
-    """Layers with names, in an order: read, replaced, added and taken out by name."""
+    """An ordered container of named layers, which can be read, replaced, added and removed by name."""
 
     listed = ("_layers",)
-    _plans: Any = None  # set by `fuse`, on a Sequential: it runs the layers where nothing is kept
+    _plans: Any = None  # set by `fuse` on a Sequential: runs the layers if nothing is saved for backward
 
     def __init__(self) -> None:
         self._layers: dict[str, Layer] = {}
@@ -46,7 +46,7 @@ class Named(Layer):
             delattr(home, key)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As in PyTorch a layer that is set becomes one of the container's, in its place or at the end."""
+        """As in PyTorch, an assigned layer replaces the container's layer of this name or is appended."""
         found = self._find(name)
         if found is not None and found[0] is not self:
             setattr(found[0], name, value)
@@ -54,7 +54,7 @@ class Named(Layer):
             self._add(name, value)
         elif isinstance(value, Layer):
             if name in vars(self) and vars(self)[name] is None:
-                del vars(self)[name]  # until now there was no layer
+                del vars(self)[name]  # a None that stood for no layer
             self._add(name, value)
         else:
             super().__setattr__(name, value)
@@ -67,7 +67,7 @@ class Named(Layer):
             del self[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        """With a dict of its own, so that a shallow copy's layers are replaced in the copy alone."""
+        """Copy the dict of layers, so that replacing a layer of a shallow copy leaves the original alone."""
         state = super().__getstate__()
         return {**state, "_layers": dict(self._layers)} if "_layers" in state else state
 
@@ -82,7 +82,10 @@ class Named(Layer):
         return super()._find(name) or (layers[""]._find(name) if "" in layers else None)
 
     def _named(self, name: Any) -> tuple[Layer, Layer]:
-        """The layer of this name and the one that holds it; a KeyError if there is none."""
+        """The pair of the layer that holds the name and the layer of that name.
+
+        A KeyError if there is none.
+        """
         found = self._find(self._name(name))
         if found is None or not isinstance(found[1], Layer):
             names = ", ".join(filter(None, self._layers)) or "none"
@@ -95,14 +98,14 @@ class Named(Layer):
         raise TypeError(f"{type(self).__name__}: the key is {key!r}, expected a layer's name")
 
     def _add(self, name: str, layer: object) -> None:
-        """Under this name: in the place of the layer that has it, else at the end."""
+        """Replace the layer of this name, or append the layer under it."""
         if "_layers" not in vars(self):
             raise TypeError(f"{type(self).__name__}: call super().__init__() before setting layers")
         self._check_layer(name, layer)
         if not isinstance(name, str) or "." in name:
             raise ValueError(
-                f"{type(self).__name__}: a layer is called {name!r}, expected a name without dots: they join "
-                "the names in the state dict"
+                f"{type(self).__name__}: a layer is called {name!r}, expected a name without dots, since "
+                "dots join the names in the state dict"
             )
         if name in self._layers:
             check_whole(self, [self._layers[name]])
@@ -116,7 +119,7 @@ class Named(Layer):
             return
         hint = "; make an instance of it" if isinstance(layer, type) else ""
         if isinstance(name, str) and name in self._layers:
-            hint += f"; to take the layer out: del model[{name!r}]"
+            hint += f"; to remove the layer: del model[{name!r}]"
         raise TypeError(f"{type(self).__name__}: layer {name} is {layer!r}, expected a Layer{hint}")
 
     def _check_name(self, name: str) -> None:
@@ -124,7 +127,7 @@ class Named(Layer):
             raise name_taken(self, name)
 
     def _check_open(self, index: int) -> None:
-        """Nothing may come between a layer and what `fuse` folded into it."""
+        """Raise a ValueError if a layer at `index` would separate layers that `fuse` folded."""
         if self._plans is not None:
             layers = list(self._layers.values())
             check_whole(self, layers[:index])
@@ -132,7 +135,7 @@ class Named(Layer):
 
 
 class Listed(Named):
-    """Named layers that have positions too, as a list has."""
+    """A container whose layers have names and, like the items of a list, positions."""
 
     def __init__(self, *layers: Layer | Sequence[Layer] | Mapping[str, Layer]) -> None:
         super().__init__()
@@ -174,9 +177,9 @@ class Listed(Named):
         self._set_items([(name, layer) for name, layer in self._layers.items() if name not in gone])
 
     def pop(self, key: int | str | slice) -> Any:
-        """Take a layer out, by position or name, and return it; a slice gives a container of several.
+        """Remove a layer by position or name and return it; a slice returns a container of several layers.
 
-        As with `del model[i]`, names that are numbers count anew, and names of other kinds stay.
+        As with `del model[i]`, numbered layers are renumbered, and layers with other names keep theirs.
         """
         layer = self[key]
         del self[key]
@@ -200,9 +203,9 @@ class Listed(Named):
         return self
 
     def insert(self: Self, index: int, layer: Layer) -> Self:
-        """Put a layer before the one at `index`; returns the container.
+        """Insert a layer before the one at `index`; returns the container.
 
-        Numbers that stand for names count anew, names of other kinds stay.
+        Numbered layers are renumbered; layers with other names keep theirs.
         """
         whose = type(self).__name__
         self._check_layer("to insert", layer)
@@ -222,7 +225,7 @@ class Listed(Named):
 
     def _free_name(self) -> str:
         number = len(self._layers)
-        while str(number) in self._layers:  # a slice keeps its names
+        while str(number) in self._layers:  # the layers of a slice have the names that they had before
             number += 1
         return str(number)
 
@@ -241,7 +244,10 @@ class Listed(Named):
         return names[number]
 
     def _set_items(self, items: list[tuple[str, Layer]]) -> None:
-        """Other layers, in the same dict, as programs hold it; names that are all numbers count anew."""
+        """Replace all layers, in the same dict, which programs refer to.
+
+        Renumber them if all names are numbers.
+        """
         if all(name.isdecimal() for name, _ in items):
             items = [(str(i), layer) for i, (_, layer) in enumerate(items)]
         self._layers.clear()

@@ -27,14 +27,19 @@ class Sequential(Listed):
     """One layer after the other, as `torch.nn.Sequential`.
 
     Takes layers, one list of them, or one mapping of names to them; they are called `0`, `1`, … or by
-    the mapping's names. Layers are read, replaced and taken out by position or name, and what is set is
-    what runs: `model[-1] = layer`, `model["fc"] = layer`, `model.fc = layer`, `del model[2]`,
-    `del model.fc`; slices, `len`, `in`, `append`, `extend`, `insert` and `pop` work as on a list. A layer of
-    a new name goes to the end. Where one is put in or taken out by position, names that are numbers count
-    anew; names given by a mapping stay (PyTorch numbers them). Names of methods and attributes are refused.
+    the mapping's names. Layers are read, replaced and removed by position or name: `model[-1] = layer`,
+    `model["fc"] = layer`, `model.fc = layer`, `del model[2]`, `del model.fc`; slices, `len`, `in`, `append`,
+    `extend`, `insert` and `pop` work as on a list. A layer with a new name is appended. Inserting or removing
+    by position renumbers the layers if all names are numbers; names from a mapping do not change (PyTorch
+    replaces them by numbers). Names of methods and attributes are errors.
 
-    A ReLU and the MaxPool after it run in the other order, which gives the same: there is a fraction of the
-    pixels to look at and to keep. To go back layer by layer, call the layers one by one as well.
+    A ReLU followed by a MaxPool runs after it instead, with the same result, as it then has fewer pixels to
+    process and to save. If you call `backward` of single layers, call their `forward` one by one as well.
+
+    Raises:
+        TypeError: something given is not a layer.
+        ValueError: a name has a dot in it, or is that of a method or attribute.
+        IndexError, KeyError: there is no layer at this position or of this name.
 
     Example:
         >>> import numpy as np, xpconv
@@ -69,19 +74,19 @@ class Sequential(Listed):
         return self.keep(x, start, steps)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        """The chain rule: each layer's gradient goes to the one before it.
+        """The chain rule: the input gradient of each layer is the output gradient of the layer before it.
 
-        Without `input_grad` it stops at the first layer that learns.
+        Without `input_grad` it stops at the first layer that has a trainable parameter.
         """
         start, steps = self.recall(grad_output, input_grad)
         return self._back_through(steps, start, grad_output, input_grad)
 
     def _steps(self) -> Iterator[tuple[Layer, Pointwise | None]]:
-        """One layer after the other, with the ReLU that follows where a layer does the work of that too.
+        """The layers in the order in which they run, each with the ReLU that it computes as well, or None.
 
-        Both keep what they would alone. But first a ReLU and a MaxPool after it change places: the maximum of
-        what was cut off is what is cut off of the maximum. So is the gradient, as it goes to that one pixel
-        alone, and the ReLU has a fraction of the pixels to look at and to keep.
+        Both save for backward what they would save alone. A ReLU and a MaxPool after it are swapped first:
+        max(relu(x)) = relu(max(x)), the gradients are the same as well, since only the pixel of the maximum
+        gets one, and the ReLU has fewer pixels to process and to save.
         """
         layers = list(self)
         for i in range(len(layers) - 1):
@@ -103,7 +108,7 @@ class Sequential(Listed):
 
 
 class Parallel(Listed):
-    """`y = Σ branch(x)`: every branch sees the same input, their outputs add up.
+    """`y = Σ branch(x)`: every branch gets the same input, and their outputs are added.
 
     The gradient of a sum is the same for every term, and the input's gradients add up:
     `dx = Σ branch'(grad)`. Takes branches as `Sequential` takes layers.
@@ -128,7 +133,7 @@ class Parallel(Listed):
             if output.shape != y.shape:
                 raise ShapeError(
                     f"{type(self).__name__}.forward: branch {name} gives shape {output.shape} but branch "
-                    f"{next(iter(self._layers))} {y.shape}; end all branches in one shape"
+                    f"{next(iter(self._layers))} {y.shape}; all branches must give the same shape"
                 )
         for output in outputs[1:]:
             y = add(get_xp(y, output), y, output)
@@ -140,13 +145,13 @@ class Parallel(Listed):
 
     def _outputs(self, x: Array) -> list[Array]:
         if not self._layers:
-            raise ShapeError(f"{type(self).__name__}.forward: there are no branches; give some")
+            raise ShapeError(f"{type(self).__name__}.forward: there are no branches; append at least one")
         return [branch._pass(x) for branch in self]
 
     def _gradients(
         self, start: int, branches: list[Layer], grads: list[Array], input_grad: bool
     ) -> Array | None:
-        """Backward through the branches that ran, the last one first, as they may share layers."""
+        """Backward through the branches that ran, in reverse order, since they may share layers."""
         total: Array | None = None
         with self._undone_since(start):
             for branch, grad in zip(reversed(branches), reversed(grads), strict=True):
@@ -157,10 +162,10 @@ class Parallel(Listed):
 
 
 class Concat(Parallel):
-    """Every branch sees the same input; their outputs stand side by side along `axis`, the channels.
+    """Every branch gets the same input; their outputs are concatenated along `axis`, the channels.
 
-    Inception's and DenseNet's joint, and U-Net's skip: `Concat(Identity(), inner)`. Each branch gets its
-    part of the gradient, and the input's gradients add up.
+    Inception and DenseNet use it, and U-Net's skip connections: `Concat(Identity(), inner)`. Each branch gets
+    its part of the gradient, and the input's gradients add up.
 
     Args:
         branches: as `Sequential` takes layers.
@@ -215,10 +220,10 @@ class Concat(Parallel):
 class Residual(Layer):
     """`y = body(x) + shortcut(x)` (He et al., 2016).
 
-    The gradient goes back through both and adds up: `dx = body'(g) + shortcut'(g)`.
+    The input gradient is the sum of those of both paths: `dx = body'(g) + shortcut'(g)`.
 
-    Both paths can be replaced (`block.shortcut = layer`, `block["shortcut"] = layer`); no shortcut is the
-    identity. A subclass may give the paths other names in the state dict, with `names`.
+    Both paths can be replaced (`block.shortcut = layer`, `block["shortcut"] = layer`); `shortcut = None` is
+    the identity. A subclass may give the paths other names in the state dict, with `names`.
 
     Args:
         body: the layers of the main path, one after the other.
@@ -269,7 +274,7 @@ class Residual(Layer):
             setattr(found[0], name, value)
 
     def __delattr__(self, name: str) -> None:
-        """Without a shortcut it is the identity; there is no block without a body."""
+        """Deleting the shortcut makes it the identity; the body cannot be deleted."""
         found = self._find(name)
         if self._attribute(name) == "shortcut":
             self.shortcut = None
@@ -294,7 +299,7 @@ class Residual(Layer):
         delattr(self, name)
 
     def _attribute(self, name: str) -> str:
-        """Which attribute a path of this name is."""
+        """The attribute, `body` or `shortcut`, for the path of this name; any other name unchanged."""
         return {self.names[0] or "body": "body", self.names[1]: "shortcut"}.get(name, name)
 
     def _find(self, name: str) -> tuple[Layer, Any] | None:

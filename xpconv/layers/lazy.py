@@ -1,4 +1,4 @@
-"""Layers that learn the size of their input from the first one."""
+"""Lazy layers, which take the size of their input from the first forward."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Self = TypeVar("Self", bound="Lazy")
 
 
 class Lazy(Layer):
-    """A layer without parameters, which becomes a `becomes` with them; `LazyConv2d` describes it."""
+    """A layer that makes its parameters in the first forward, and then is a `becomes`; see `LazyConv2d`."""
 
     lazy = True
     becomes: ClassVar[type[Layer]]
 
     def _set_later(self, dtype: Any, rng: RNG = None) -> None:
-        """Check and note what the parameters will be made with."""
+        """Check and store the dtype and generator that the parameters will be made with."""
         name = type(self).__name__
         if dtype is not None:
             check_floating(name, get_xp(), dtype)
         self._dtype_later, self._rng_later = dtype, default_rng(rng, name)
 
     def _become(self, size: int, dtype: Any, backend: str | None) -> None:
-        """Make the parameters, of this dtype unless another was asked for, and change the class."""
+        """Make the parameters, of this dtype unless the constructor got another, and change the class."""
         dtype = dtype if self._dtype_later is None else self._dtype_later
         with nullcontext() if backend is None else use_backend(backend):
             self._make(size, dtype, self._rng_later)
@@ -44,13 +44,16 @@ class Lazy(Layer):
     def _first(self, x: Array, size: int) -> Array:
         """The first forward."""
         self._become(size, x.dtype, backend_of(x).name)
-        return type(self).forward(self, x)  # the class that this layer has now
+        return type(self).forward(self, x)  # of the new class
 
     def _make(self, size: int, dtype: Any, rng: Any) -> None:
         raise TypeError(f"{type(self).__name__} defines no _make(size, dtype, rng)")
 
     def _size_of(self, name: str, shape: tuple[int, ...]) -> int | None:
-        """The size that follows from the shape of the array `name` of a state dict; None if none does."""
+        """The input size by the shape of the array `name` of a state dict.
+
+        None if that does not determine it.
+        """
         raise TypeError(f"{type(self).__name__} defines no _size_of(name, shape)")
 
     def _sized(self: Self, prefix: str, state: Mapping[str, Any]) -> Self:
@@ -68,14 +71,15 @@ class Lazy(Layer):
 class LazyLinear(Lazy, Dense):
     """A `Dense` that takes `in_features` from its first input, as `torch.nn.LazyLinear`.
 
-    Before its first forward (or `load_state_dict`) it has no parameters; then it becomes a `Dense`, class
-    and all. See `LazyConv2d`.
+    Before its first forward (or `load_state_dict`) it has no parameters; after it, its class is `Dense`. See
+    `LazyConv2d`.
 
     Args:
         out_features: size of the last axis of `y`.
         bias: whether to add one.
-        dtype: of the parameters; None takes that of the first input (or of what is loaded).
-        rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
+        dtype: of the parameters; None takes that of the first input (or of the loaded weight).
+        rng: `numpy.random.Generator` or seed for the initial values; None takes the generator that
+            `manual_seed` seeds.
 
     Raises:
         ValueError: a size below 1.
@@ -127,7 +131,7 @@ class _LazyBatchNorm(Lazy, _BatchNorm):
     ) -> None:
         self._set_options(eps, momentum, affine, track_running_stats, bias)
         self._set_later(dtype)
-        self.lazy = self.affine  # without parameters an optimizer misses nothing
+        self.lazy = self.affine  # without parameters, an optimizer may be made before the first forward
 
     def forward(self, x: Array) -> Array:
         self._enter(x)
@@ -166,15 +170,15 @@ class LazyBatchNorm1d(_LazyBatchNorm):
 class LazyBatchNorm2d(_LazyBatchNorm):
     """A `BatchNorm2d` that takes `num_features` from its first input, as `torch.nn.LazyBatchNorm2d`.
 
-    Before its first forward (or `load_state_dict`) it has no parameters and no statistics; then it becomes
-    a `BatchNorm2d`, class and all. See `LazyConv2d`.
+    Before its first forward (or `load_state_dict`) it has no parameters and no statistics; after it, its
+    class is `BatchNorm2d`. See `LazyConv2d`.
 
     Args:
         eps, momentum, affine, track_running_stats, bias: as in `BatchNorm2d`.
-        dtype: of the parameters; None takes that of the first input (or of what is loaded).
+        dtype: of the parameters; None takes that of the first input (or of the loaded arrays).
 
     Raises:
-        ShapeError: (a ValueError) `x` of another rank, or in training a single value a channel.
+        ShapeError: (a ValueError) `x` has another rank, or in training a single value per channel.
 
     Example:
         >>> import numpy as np, xpconv

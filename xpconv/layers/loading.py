@@ -1,4 +1,4 @@
-"""What `load_state_dict` reads, and what it says where that does not fit."""
+"""Reading state dicts and their files for `load_state_dict`, and the errors if they do not fit the model."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from ..backend import Array, asarray, asnumpy, backend_of, is_floating, read_npz
 from ..errors import BackendError, DTypeError, ShapeError, StateDictError
 
-MOST = 5  # names in an error
-INSIDE = ("state_dict", "model_state_dict", "model", "module", "net", "weights")  # of checkpoints
+MOST = 5  # names listed in an error
+INSIDE = ("state_dict", "model_state_dict", "model", "module", "net", "weights")  # usual keys in checkpoints
 WRAPPERS = {"module.": "DataParallel's", "_orig_mod.": "torch.compile's"}
 
 
 class LoadResult(NamedTuple):
-    """What `load_state_dict(strict=False)` left undone."""
+    """The names that `load_state_dict(strict=False)` did not find in the state, or not in the model."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -26,15 +26,17 @@ def read_state(where: str, state: Any) -> dict[str, Any]:
     if isinstance(state, str | os.PathLike):
         state = _read_file(where, state)
     if not isinstance(state, Mapping):
-        hint = "; give what its state_dict() returns" if hasattr(state, "state_dict") else ""
+        hint = "; pass its state_dict()" if hasattr(state, "state_dict") else ""
         raise TypeError(
             f"{where}: state is {type(state).__name__}, expected a mapping of names to arrays, such as "
-            f"model.state_dict() gives, or the path of a safetensors or npz file{hint}"
+            f"model.state_dict() returns, or the path of a safetensors or npz file{hint}"
         )
     found = {}
     for key in state:
         if not isinstance(key, str):
-            raise TypeError(f"{where}: state has the key {key!r}, expected names as model.state_dict() has")
+            raise TypeError(
+                f"{where}: state has the key {key!r}, expected strings, the names in model.state_dict()"
+            )
         try:
             found[key] = untorched(state[key])
         except (ValueError, TypeError, RuntimeError) as error:  # NumPy's of pickled objects; PyTorch's
@@ -57,9 +59,9 @@ def _read_file(where: str, path: str | os.PathLike[str]) -> Mapping[str, Any]:
         torchs = suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")
         way = "load_state_dict(torch.load(path, map_location='cpu', weights_only=True))"
         raise StateDictError(
-            f"{where}: {str(path)!r} is no safetensors or npz file by its name; "
+            f"{where}: the name {str(path)!r} does not end in .safetensors or .npz; "
             + (
-                f"PyTorch reads its own: {way}"
+                f"read a PyTorch file with PyTorch: {way}"
                 if torchs
                 else "rename it, or give a mapping of names to arrays"
             )
@@ -68,14 +70,16 @@ def _read_file(where: str, path: str | os.PathLike[str]) -> Mapping[str, Any]:
         raise FileNotFoundError(f"{where}: there is no file {str(path)!r} (from {os.getcwd()!r})")
     try:
         return readers[suffix](path)
-    except OSError as error:  # a folder, or no right to read it
+    except OSError as error:  # a folder, or no permission to read the file
         raise OSError(f"{where}: state is the path {str(path)!r}: {error}") from error
-    except Exception as error:  # safetensors' own, zipfile's, NumPy's
-        raise StateDictError(f"{where}: {str(path)!r} is no {suffix[1:]} file of arrays ({error})") from error
+    except Exception as error:  # of safetensors, zipfile or NumPy
+        raise StateDictError(
+            f"{where}: {str(path)!r} cannot be read as {suffix[1:]} file of arrays ({error})"
+        ) from error
 
 
 def untorched(value: Any) -> Any:
-    """A PyTorch tensor as one that NumPy can read, which has no bfloat16; all else as it is."""
+    """A PyTorch tensor as an array on the host, bfloat16 as float32; any other value unchanged."""
     if not hasattr(value, "detach"):
         return value
     value = value.detach().cpu()
@@ -85,9 +89,9 @@ def untorched(value: Any) -> Any:
 def compare(
     where: str, own: Mapping[str, Array], state: Mapping[str, Any], strict: bool
 ) -> tuple[dict[str, Array], LoadResult]:
-    """The arrays to write over those of `own` that `state` names, and which names are in one alone."""
+    """The arrays of `state` that replace those of `own`, and the names that only one of the two has."""
     result = LoadResult(
-        # As in PyTorch, a state without the counter, which is of a time before there was one, leaves it.
+        # As in PyTorch, the counter may be missing from old states; the model's then stays unchanged.
         [k for k in own if k not in state and k.rpartition(".")[2] != "num_batches_tracked"],
         [k for k in state if k not in own],
     )
@@ -113,7 +117,7 @@ def compare(
 
 
 def _real(what: str, value: Any, like: Array) -> Array:
-    """An array of real numbers, as one of the dtype and backend of `like`."""
+    """An array of real numbers, converted to the dtype and backend of `like`."""
     try:
         if not hasattr(getattr(value, "dtype", None), "kind"):
             value = asnumpy(value)
@@ -130,32 +134,38 @@ def _few(names: list[str], separator: str = ", ") -> str:
 
 
 def _diagnosis(own: Mapping[str, Any], state: Mapping[str, Any]) -> str:
-    """What may be the matter where no name of the state is the model's."""
+    """A likely reason why no name of the state is in the model; empty if none is found."""
     inside = {k: v for k, v in state.items() if isinstance(v, Mapping)}
     for key in sorted(inside, key=lambda k: (not _share(own, inside[k]), k not in INSIDE)):
         if key in INSIDE or _share(own, inside[key]):
-            return f"this is a checkpoint of several things; the weights seem to be in state[{key!r}]"
+            return f"this is a checkpoint of more than the model; the weights seem to be in state[{key!r}]"
     prefix = _common(state, own)
     if prefix:
         whose = next((f" ({text})" for start, text in WRAPPERS.items() if prefix.startswith(start)), "")
         return (
-            f"all names begin with {prefix!r}{whose}; take it off: "
+            f"all names begin with {prefix!r}{whose}; remove it: "
             f"{{k.removeprefix({prefix!r}): v for k, v in state.items()}}"
         )
     prefix = _common(own, state)
     if prefix:
-        return f"all names in the model begin with {prefix!r}, which these lack; load them into that layer"
+        return (
+            f"all names in the model begin with {prefix!r}, and those of the state do not; load it into that "
+            "layer"
+        )
     return ""
 
 
 def _share(own: Mapping[str, Any], names: Iterable[str]) -> bool:
-    """Whether the model has some of these names, if need be without what they all begin with."""
+    """Whether the model has some of these names, perhaps after removing a common prefix."""
     names = [name for name in names if isinstance(name, str)]
     return any(name in own for name in names) or bool(_common(names, own))
 
 
 def _common(names: Iterable[str], others: Iterable[str]) -> str:
-    """What all `names` begin with, up to a dot, and without which some are among `others`; else nothing."""
+    """The common prefix of all `names`, up to a dot, without which some are in `others`.
+
+    Empty if there is none.
+    """
     left, others, prefix = list(names), set(others), ""
     while left:
         first = left[0].partition(".")[0] + "."

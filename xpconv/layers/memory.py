@@ -1,7 +1,7 @@
-"""What a forward keeps for its backward, and `no_grad`, under which it keeps nothing.
+"""The arrays that a forward saves for its backward, and `no_grad`, under which it saves none.
 
-Neither NumPy nor CuPy can tell that an array was changed between forward and backward. So a change does no
-harm: what is kept shares no memory with what the caller of the forward has, its inputs and its output.
+NumPy and CuPy cannot detect that an array was changed between forward and backward. So that changes do no
+harm, saved arrays share no memory with the inputs and the output, which the caller can change.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ _door: ContextVar[_Door | None] = ContextVar("xpconv_door", default=None)
 _serial = count()  # orders all forwards, so that a failed one can be undone exactly
 
 MANY_PENDING = 32
-FEW, LOOK = 32, 4096  # arrays that are looked at in any case; bytes that are copied as fast as one more is
+FEW = 32  # up to so many saved arrays are always compared with an output
+LOOK = 4096  # bytes that are copied in the time of one comparison
 
 
 class NoGrad(ContextDecorator):
-    """What `no_grad()` gives: a block, or a decorator; it may be entered again within itself."""
+    """The result of `no_grad()`: a context manager and decorator, which may be nested in itself."""
 
     def __init__(self) -> None:
         self._tokens: list[Token[bool]] = []
 
     def _recreate_cm(self) -> NoGrad:
-        """For each call of a decorated function, as several threads may be within."""
+        """A new object for each call of a decorated function, as several threads may call it."""
         return NoGrad()
 
     def __enter__(self) -> None:
@@ -69,16 +70,16 @@ def no_grad(function: Function) -> Function: ...
 
 
 def no_grad(function: Any = None) -> Any:
-    """Within this block a forward keeps nothing for a backward.
+    """Within this block a forward saves nothing for a backward.
 
-    Independent of `train()` and `eval()`, as in PyTorch. As a decorator, `@no_grad()` or `@no_grad`, it makes
-    such a block of a function.
+    Independent of `train()` and `eval()`, as in PyTorch. As a decorator, `@no_grad()` or `@no_grad`, it applies
+    to every call of the function.
 
     Args:
-        function: what to decorate; without it, a block begins: `with no_grad():`.
+        function: the function to decorate; omitted in `with no_grad():` and `@no_grad()`.
 
     Raises:
-        TypeError: `function` is none, or one whose body runs after the call: a generator, or `async`.
+        TypeError: `function` is not a function, or its body runs after the call: a generator, or `async`.
 
     Example:
         >>> import numpy as np, xpconv
@@ -98,7 +99,7 @@ def no_grad(function: Any = None) -> Any:
 
 @contextmanager
 def calls() -> Iterator[dict[int, Any]]:
-    """The layers that are called within this block, each once, by its id."""
+    """Collect the layers that are called within this block, each once, by id."""
     found: dict[int, Any] = {}
     token = _calls.set(found)
     try:
@@ -108,21 +109,21 @@ def calls() -> Iterator[dict[int, Any]]:
 
 
 def called(layer: Any) -> None:
-    """Tell `calls`."""
+    """Add the layer to the surrounding block of `calls`, if there is one."""
     found = _calls.get()
     if found is not None:
         found[id(layer)] = layer
 
 
 def keeping() -> bool:
-    """Whether forwards keep what backward needs: outside `no_grad`."""
+    """Whether forwards save arrays for backward: outside `no_grad`."""
     return _keeping.get()
 
 
 class _Door:
-    """One call of a layer or loss by its user: what the user can reach, and what is kept within the call.
+    """One call of a layer or loss by the user: the user's arrays, and those saved within the call.
 
-    Where the two would share memory there is a copy in the end, so that each may change.
+    Saved arrays that share memory with the user's are replaced by copies.
     """
 
     __slots__ = ("copies", "entries", "foreign", "kept", "reachable")
@@ -131,23 +132,23 @@ class _Door:
         self.foreign = foreign  # whether the code within is a user's
         self.reachable: list[Array] = []
         self.entries: list[_Kept] = []  # new since the last `settle`
-        self.kept: dict[int, Array] = {}  # all arrays of older ones, by id
-        self.copies: dict[int, tuple[Array, Array]] = {}  # by the id of what they were made of, and that
+        self.kept: dict[int, Array] = {}  # all arrays of older entries, by id
+        self.copies: dict[int, tuple[Array, Array]] = {}  # by the id of the original: original and copy
         self.let_in(inputs)
 
     def let_in(self, value: Any) -> None:
-        """From now on the user can reach the arrays in `value`."""
+        """Note that the user has the arrays in `value`."""
         _each_array(self._reach, value)
 
     def let_out(self, value: Any) -> Any:
-        """What to give to the user in place of `value`: nothing that shares memory with what is kept."""
+        """`value` for the user, with copies of the arrays that share memory with saved ones."""
         self.settle()
         return _each_array(self._apart, value)
 
     def settle(self) -> None:
-        """Keep copies of what the user can reach."""
+        """Replace saved arrays that share memory with the user's by copies."""
         for entry in self.entries:
-            for item in entry.saved:  # most often all are arrays that nobody else has
+            for item in entry.saved:  # usually arrays that share memory with none of the user's
                 nesting = _nesting(type(item))
                 if nesting == 0 and id(item) not in self.copies and not _shares(item, self.reachable):
                     self.kept[id(item)] = item
@@ -183,10 +184,10 @@ class _Door:
 def at_door(
     forward: Callable[..., Any], *inputs: Any, foreign: bool = False, copy_first: bool = False
 ) -> Any:
-    """`forward(*inputs)` for its user, who can reach `inputs` and the result.
+    """`forward(*inputs)` as called by the user, who has `inputs` and the result.
 
-    With `copy_first` it works on copies of the inputs: for models, whose first layer keeps its input as a
-    rule, as a copy that was just made is in the cache.
+    With `copy_first` it gets copies of the inputs. That is faster for models, whose first layer usually saves
+    its input, since the new copy is in the cache.
     """
     if not _keeping.get():
         return forward(*inputs)
@@ -201,7 +202,7 @@ def at_door(
 
 
 def out_and_in(forward: Callable[..., Any], *inputs: Any) -> Any:
-    """`forward(*inputs)`, a user's, from within a call: the user can reach what goes there and comes back."""
+    """Call a user's `forward(*inputs)` within another call; its code has the inputs and the result."""
     outer = _door.get()
     if outer is None or not _keeping.get():
         return forward(*inputs)
@@ -212,7 +213,7 @@ def out_and_in(forward: Callable[..., Any], *inputs: Any) -> Any:
 
 
 def is_inside() -> bool:
-    """Whether this is within a call of a layer or loss that keeps what backward needs."""
+    """Whether this is within a call of a layer or loss, or under `no_grad`, so that no copies are needed."""
     return _door.get() is not None or not _keeping.get()
 
 
@@ -223,14 +224,14 @@ def _shares(array: Array, others: Iterable[Array]) -> bool:
     owns = array.base is None
     for other in others:  # any() of a generator takes half as long again
         if owns and other is not array and other.base is None:
-            continue  # each has memory of its own
+            continue  # two arrays that own their memory
         if (type(other) is kind or backend_of(other) is owner) and overlaps(array, other):
             return True
     return False
 
 
 def _told_nesting(kind: type) -> int | None:
-    """0 for arrays, 1 for what may hold some, None for all else."""
+    """0 for types of arrays, 1 for those that may hold some (tuple, list, dict), None for all others."""
     if is_array_type(kind):
         return 0
     return 1 if issubclass(kind, tuple) or kind in (list, dict) else None
@@ -240,9 +241,9 @@ _nesting: Callable[[type], int | None] = functools.lru_cache(maxsize=1024)(_told
 
 
 def _each_array(function: Callable[[Array], Array], value: Any) -> Any:
-    """`value` with `function(array)` in place of each array, also of those in tuples, lists and dicts.
+    """`value` with each array replaced by `function(array)`, also in tuples, lists and dicts.
 
-    Where nothing changes it is the same object.
+    If nothing changes, the result is the same object.
     """
     kind = type(value)
     nesting = _nesting(kind)
@@ -266,7 +267,7 @@ def _each_array(function: Callable[[Array], Array], value: Any) -> Any:
 
 
 class _Kept:
-    """What one forward has left for its backward, and what `grad_output` must be like."""
+    """What one forward saved for its backward; `grad_output` must have this shape, dtype and backend."""
 
     __slots__ = ("backend", "dtype", "saved", "serial", "shape")
 
@@ -277,50 +278,60 @@ class _Kept:
 
 
 class Memory:
-    """Base of layers and losses: a stack of what each forward kept, last in, first out.
+    """Base of layers and losses: a stack of what each forward saved, last in, first out.
 
-    So one layer may stand twice in a model, and memory goes as backward runs.
+    So a model may contain one layer twice, and backward releases memory layer by layer.
     """
 
-    _advice: ClassVar[str] = ""  # where `backward` gets the loss, or nothing
-    _has_our_forward: ClassVar[bool] = True  # which users' code may call past the door: `layer.forward(x)`
+    _advice: ClassVar[str] = ""  # the hint in the error if `backward` gets the loss, or nothing
+    _has_our_forward: ClassVar[bool] = True  # whether users' code may call it directly: `layer.forward(x)`
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         public_errors(cls)
 
     def keep(self, y: Array, *saved: Any) -> Array:
-        """Remember `saved` for the backward of this output, and return `y`; call it last in `forward`.
+        """Save `saved` for the backward of this output, and return `y`; call it last in `forward`.
 
-        The caller may change the inputs and `y` before backward, so what shares memory with them is copied,
-        also in tuples, lists and dicts. Arrays in attributes of the layer are not.
+        The caller may change the inputs and `y` before backward, so saved arrays that share memory with them
+        are copied, also in tuples, lists and dicts. Arrays in attributes of the layer are not.
+
+        Args:
+            y: the output.
+            saved: anything that `recall` is to return in `backward`.
+
+        Returns:
+            `y`.
         """
         if _keeping.get():
             entry = _Kept(next(_serial), y, saved)
             door = _door.get()
             if door is not None and not (door.foreign and self._has_our_forward):
                 door.entries.append(entry)
-            else:  # called past the door, `layer.forward(x)`: any of it may be in reach
+            else:  # called directly, as `layer.forward(x)`: the user may have any of the arrays
                 entry.saved = _each_array(copy, saved)
             stack = self._stack()
             stack.append(entry)
             if len(stack) == MANY_PENDING:
                 warnings.warn(
-                    f"{type(self).__name__}: {MANY_PENDING} forwards wait for their backward and hold "
-                    "memory; wrap inference in `with xpconv.no_grad():`, or call forget()",
+                    f"{type(self).__name__}: {MANY_PENDING} forwards had no backward yet, and what they "
+                    "saved takes memory; wrap inference in `with xpconv.no_grad():`, or call forget()",
                     RuntimeWarning,
                     stacklevel=2,
                 )
         return y
 
     def recall(self, grad_output: Array, input_grad: bool = True) -> tuple[Any, ...]:
-        """What the latest forward kept; call it first in `backward`, with the arguments of that.
+        """What the latest forward saved; call it first in `backward`, with the arguments of `backward`.
+
+        Returns:
+            the arguments of `keep` after the output, as a tuple.
 
         Raises:
             TypeError: `input_grad` is not True or False.
-            BackwardError: no forward is left to go back through.
-            ShapeError, DTypeError, BackendError: `grad_output` does not fit that forward's output;
-                nothing is lost, and backward may be called again with the right one.
+            BackwardError: (a RuntimeError) there is no forward without a backward.
+            ShapeError, DTypeError, BackendError: `grad_output` does not fit the output of that forward; its
+                backward may be called again with another.
         """
         name = type(self).__name__
         if not isinstance(input_grad, bool):
@@ -356,14 +367,14 @@ class Memory:
         stack = self._stack()
         if not stack:
             raise BackwardError(
-                f"{type(self).__name__}.backward: no forward to go back through; each backward takes one "
-                "forward, made outside no_grad()"
-                + ("" if self._has_our_forward else ", which ends with `return self.keep(y, …)`")
+                f"{type(self).__name__}.backward: there is no forward without a backward; call forward "
+                "before each backward, outside no_grad()"
+                + ("" if self._has_our_forward else "; forward must end with `return self.keep(y, …)`")
             )
         return stack[-1]
 
     def forget(self) -> None:
-        """Drop all that forwards have kept and no backward has used.
+        """Discard all that forwards have saved for backward, here and in all layers below.
 
         Example:
             >>> import numpy as np, xpconv
@@ -374,7 +385,7 @@ class Memory:
         self._forget_since(-1)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and files hold: everything but pending forwards."""
+        """The state for copies and pickles: everything except what forwards have saved."""
         return {name: value for name, value in vars(self).items() if name != "_kept"}
 
     def _forget_since(self, serial: int) -> None:
@@ -388,5 +399,5 @@ class Memory:
 
 
 def next_serial() -> int:
-    """A mark in time: what is kept after it has a larger serial."""
+    """The next serial number; whatever is saved later has a larger one."""
     return next(_serial)

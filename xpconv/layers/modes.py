@@ -1,4 +1,4 @@
-"""What of a model learns, and in which mode it runs."""
+"""Training and inference mode, freezing parameters, and clearing gradients."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ Self = TypeVar("Self", bound="Modes[Any]")
 
 
 class Modes(State[L]):
-    """The part of `Layer` for training and inference modes, frozen parameters, and gradients set back."""
+    """The part of `Layer` that sets training or inference mode, freezes parameters and clears gradients."""
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Set training mode here and below: dropout drops, BatchNorm takes the batch's statistics.
+        """Set training mode here and below: dropout is active, BatchNorm uses the statistics of the batch.
 
-        Layers frozen by `requires_grad_(False, eval=True)` stay in inference mode until they learn again.
+        Layers frozen by `requires_grad_(False, eval=True)` stay in inference mode until they are thawed.
+
+        Args:
+            mode: False sets inference mode instead.
+
+        Returns:
+            the layer.
+
+        Raises:
+            TypeError: `mode` is not True or False.
         """
         mode = to_bool(f"{type(self).__name__}.train: mode", mode)
         self._check_collections()
@@ -32,30 +41,38 @@ class Modes(State[L]):
         return self
 
     def eval(self: Self) -> Self:
-        """Set inference mode here and below; use `no_grad` as well to keep nothing for backward."""
+        """Set inference mode here and below.
+
+        Returns the layer. Use `no_grad` as well to save nothing for backward.
+        """
         return self.train(False)
 
     def requires_grad_(self: Self, requires_grad: bool = True, *, eval: bool = False) -> Self:
         """Freeze (False) or thaw (True) all parameters here and below; returns the layer.
 
-        For a frozen parameter no gradient is computed, `backward(…, input_grad=False)` stops above the layers
-        below which nothing learns, and optimizers and gradient clipping pass over it. It may be frozen and
-        thawed at any time, with an optimizer at work; `parameters()` and the state dict still have it.
+        No gradient is computed for a frozen parameter, and optimizers and gradient clipping skip it.
+        `backward(…, input_grad=False)` stops at the first layer that has a trainable parameter. Parameters
+        can be frozen and thawed at any time, also when an optimizer holds them; `parameters()` and the state
+        dict contain frozen ones too.
 
-        As in PyTorch this leaves the mode alone: in training, a frozen BatchNorm still takes the batch's
-        statistics and moves its running ones. With `eval=True` the layers also go to inference mode, dropout
-        included, and stay there whatever `train()` of the model says, until `requires_grad_(True)` gives them
-        the mode that they would have by then.
+        As in PyTorch, freezing does not change the mode: in training mode, a frozen BatchNorm still uses the
+        statistics of the batch and updates its running ones. With `eval=True` the layers, dropout included,
+        are put into inference mode as well and ignore `train()` until `requires_grad_(True)`, which restores
+        the mode that they would have without freezing.
+
+        Args:
+            requires_grad: whether gradients are computed and the parameters trained.
+            eval: whether freezing also sets inference mode.
 
         Raises:
-            TypeError: a flag that is not True or False.
-            ValueError: `eval=True` without freezing.
+            TypeError: a flag is not True or False.
+            ValueError: `eval=True` together with `requires_grad=True`.
 
         Example:
             >>> import xpconv
             >>> model = xpconv.models.resnet18(num_classes=7)
-            >>> _ = model.requires_grad_(False, eval=True)  # the backbone: extracts features as it is
-            >>> _ = model.fc.requires_grad_()  # the head learns
+            >>> _ = model.requires_grad_(False, eval=True)  # freeze the whole model
+            >>> _ = model.fc.requires_grad_()  # and train its last layer
             >>> [name for name, p in model.named_parameters() if p.requires_grad]
             ['fc.weight', 'fc.bias']
             >>> model.train().bn1.training, model.fc.training
@@ -73,7 +90,7 @@ class Modes(State[L]):
         return self
 
     def _set_frozen(self, frozen: bool, eval: bool) -> None:
-        """What freezing or thawing does to this layer itself, beside its parameters."""
+        """Update this layer's own flags, besides its parameters, on freezing or thawing."""
         if self.lazy:
             self._frozen_later = frozen
         if eval and self._thawed_mode is None:
@@ -82,14 +99,14 @@ class Modes(State[L]):
             self.training, self._thawed_mode = self._thawed_mode, None
 
     def _take_flags(self) -> None:
-        """Where a lazy layer has made its parameters: freeze them, if it was frozen before."""
+        """Freeze the parameters that a lazy layer has just made, if the layer was frozen before."""
         if vars(self).pop("_frozen_later", False):
             for value in vars(self).values():
                 if isinstance(value, Parameter):
                     value.requires_grad = False
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set every parameter's gradient back to None; without `set_to_none` fill those there are with 0."""
+        """Set every gradient to None, or with `set_to_none=False` fill the existing ones with zeros."""
         set_to_none = to_bool(f"{type(self).__name__}.zero_grad: set_to_none", set_to_none)
         for _, parameter in self._named_parameters():
             if set_to_none or parameter.grad is None:

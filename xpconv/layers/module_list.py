@@ -1,4 +1,4 @@
-"""Layers in a list or a dict, for layers of one's own that call them in their own order."""
+"""`ModuleList` and `ModuleDict`: lists and dicts of layers inside a layer that you write."""
 
 from __future__ import annotations
 
@@ -12,39 +12,42 @@ from .tree import check_whole
 
 
 class _Held(Layer):
-    """What is no step of a model itself."""
+    """A container that has no forward and backward of its own."""
 
     def forward(self, *inputs: Any) -> Array:
         name = type(self).__name__
-        raise TypeError(f"{name} has no forward: call its layers in the forward of the layer that holds it")
+        raise TypeError(
+            f"{name} has no forward; call its layers in the forward of the layer that contains it"
+        )
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         name = type(self).__name__
         raise TypeError(
-            f"{name} has no backward: call that of its layers, in reverse, in the layer that holds it"
+            f"{name} has no backward; call that of its layers, in reverse order, in the backward of the "
+            "layer that contains it"
         )
 
 
 class ModuleList(_Held, Listed):
     """A list of layers that a layer of your own calls, as `torch.nn.ModuleList`.
 
-    Layers in a plain list would not be found by `parameters()` and so never be trained. Indices, slices,
+    Layers in a plain list are an error in `parameters()`, since they would not be trained. Indices, slices,
     `len`, `in`, `append`, `extend`, `insert`, `pop`, `del`, `+` and `+=` work as on a list; the layers are
     called `0`, `1`, … in the state dict.
 
-    The holder's `backward` goes through the layers in the reverse order of its `forward`:
+    The layer that contains the list calls their `backward` in the reverse order of its `forward`:
 
         for layer in reversed(self.blocks):
             grad_output = layer.backward(grad_output)
 
-    Where forward adds or joins outputs, backward does what `Parallel` or `Concat` do: every layer gets
-    its part of the gradient, and the gradients of an input that went to several layers add up.
+    If `forward` adds or concatenates outputs, `backward` does as those of `Parallel` or `Concat`: it gives
+    each layer its part of the gradient, and adds the gradients of an input that several layers share.
 
     Args:
         layers: any iterable of layers.
 
     Raises:
-        TypeError: what is given is no layer.
+        TypeError: something given is not a layer.
 
     Example:
         >>> import numpy as np, xpconv
@@ -86,15 +89,15 @@ class ModuleList(_Held, Listed):
 class ModuleDict(_Held, Named):
     """A dict of layers that a layer of your own calls, as `torch.nn.ModuleDict`; see `ModuleList`.
 
-    Keys are the names in the state dict: strings without dots that are no method of a dict or layer.
-    Iterating gives the keys.
+    Keys are the names in the state dict: strings without dots that are not a method of a dict or layer.
+    Iterating yields the keys.
 
     Args:
-        layers: a mapping of names to layers, or pairs of both.
+        layers: a mapping of names to layers, or pairs of a name and a layer.
 
     Raises:
-        TypeError: what is given is no mapping or pairs, or holds what is no layer.
-        ValueError: a name that cannot be.
+        TypeError: `layers` is neither, or a value is not a layer.
+        ValueError: a name has a dot in it, or is that of a method or attribute.
 
     Example:
         >>> import xpconv
@@ -129,14 +132,14 @@ class ModuleDict(_Held, Named):
         return self._layers.items()
 
     def update(self, layers: Mapping[str, Layer] | ModuleDict | Iterable[tuple[str, Layer]]) -> None:
-        """Add layers, or put them in the place of those of the same names."""
+        """Add layers, and replace those with the same names."""
         try:
             new = dict(layers)
         except (TypeError, ValueError):
             kind = type(layers).__name__
             raise TypeError(
                 f"{type(self).__name__}.update: layers is {kind}, expected a mapping of names to layers, or "
-                "pairs of both"
+                "pairs of a name and a layer"
             ) from None
         for name, layer in new.items():
             self._check_layer(name, layer)
@@ -144,12 +147,12 @@ class ModuleDict(_Held, Named):
             self._add(name, layer)
 
     def pop(self, name: str) -> Layer:
-        """Take the layer of this name out and return it."""
+        """Remove the layer of this name and return it."""
         layer: Layer = self[name]
         del self[name]
         return layer
 
     def clear(self) -> None:
-        """Take all layers out."""
+        """Remove all layers."""
         check_whole(self, list(self.values()))
         self._layers.clear()

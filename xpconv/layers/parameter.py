@@ -1,4 +1,4 @@
-"""What a layer learns."""
+"""`Parameter`: an array that training changes, with its gradient."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from .arraylike import ArrayLike, Count
 
 
 class Parameter(ArrayLike):
-    """An array to be learned, and its gradient.
+    """A trainable array and its gradient.
 
-    It reads as its array: `np.asarray(p)`, `len(p)`, `p[0]`, `p.mean()`, `2 * p`, `p > 0`, `plt.imshow(p)`.
-    `p += 1` and `p[0] = 1` change that in place. Equality, hash and truth are the object's: `p == q` asks
-    whether they are the same parameter, and `if p` is an error (`if p is not None`).
+    It can be used as its array: `np.asarray(p)`, `len(p)`, `p[0]`, `p.mean()`, `2 * p`, `p > 0`,
+    `plt.imshow(p)`. `p += 1` and `p[0] = 1` change `data` in place. Equality and hash are those of the
+    object: `p == q` is whether they are the same parameter. `if p` is an error; use `if p is not None`.
 
     Args:
         data: a floating array of any backend.
-        name: what the layer calls it.
-        requires_grad: whether it learns.
+        name: its name in the layer.
+        requires_grad: whether gradients are computed for it.
 
     Attributes:
-        data: the array. A new one has the same shape; for another, give the layer a new `Parameter`.
-        grad: the sum of the gradients since the last `zero_grad`, or None: an array of `data`'s shape, dtype
-            (or float32, where that is narrower) and backend.
-        name: what the layer calls it.
-        requires_grad: whether it learns. Where it is False, the parameter is frozen: no gradient is computed
-            for it, optimizers and gradient clipping pass over it, weight decay included. It may be set at
-            any time; `layer.requires_grad_(False)` sets that of all parameters of a layer.
+        data: the array. It can be replaced by one of the same shape; for another shape, give the layer a new
+            `Parameter`.
+        grad: the sum of the gradients since the last `zero_grad`, or None. It has the shape and backend of
+            `data`, and its dtype, or float32 if `data` is float16 or bfloat16.
+        name: its name in the layer.
+        requires_grad: False if the parameter is frozen: no gradient is computed for it, and optimizers,
+            including their weight decay, and gradient clipping skip it. It may be set at any time;
+            `layer.requires_grad_(False)` sets it for all parameters of a layer.
 
     Raises:
-        BackendError, DTypeError: (TypeErrors) `data` or `grad` is set to what is no array, or to one that is
-            not floating or does not fit the other.
+        BackendError, DTypeError: (TypeErrors) `data` or `grad` is set to something that is not a floating
+            array, or not of the other's backend and dtype.
         ShapeError: (a ValueError) `data` or `grad` is set to an array of another shape.
 
     Example:
@@ -59,7 +60,7 @@ class Parameter(ArrayLike):
 
     def __init__(self, data: Array, name: str = "", requires_grad: bool = True) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"Parameter: name is {name!r}, expected a string; requires_grad goes by its name")
+            raise TypeError(f"Parameter: name is {name!r}, expected a string; pass requires_grad by name")
         self.name = name
         self.requires_grad = requires_grad
         super().__setattr__("grad", None)
@@ -78,7 +79,7 @@ class Parameter(ArrayLike):
         super().__setattr__(name, value)
 
     def __setstate__(self, state: Any) -> None:
-        """What `pickle` and `copy` give; a file of an earlier version has no `requires_grad`."""
+        """Restore a copy or a pickle; those of earlier versions have no `requires_grad`."""
         attributes, slots = state if isinstance(state, tuple) else (state, None)
         for name, value in {"requires_grad": True, **(attributes or {}), **(slots or {})}.items():
             super().__setattr__(name, value)
@@ -114,14 +115,23 @@ class Parameter(ArrayLike):
     def accumulate(self, grad: Array) -> None:
         """Add `grad` to `self.grad`; a frozen parameter ignores it.
 
-        A layer spares the work with `if self.weight.requires_grad: self.weight.accumulate(…)`.
+        To avoid computing a gradient for a frozen parameter, write
+        `if self.weight.requires_grad: self.weight.accumulate(…)`.
 
         Args:
-            grad: of the shape, dtype and backend of `data`; an array of its own, not a view of
-                `grad_output`, as it is kept.
+            grad: of the shape, dtype and backend of `data`. It must be a new array, not a view of
+                `grad_output`, since it may become `self.grad`.
 
         Raises:
-            BackendError, DTypeError, ShapeError: `grad` does not fit; nothing has changed.
+            BackendError, DTypeError, ShapeError: `grad` does not fit `data`; nothing has changed.
+
+        Example:
+            >>> import numpy as np, xpconv
+            >>> p = xpconv.Parameter(np.zeros(2))
+            >>> p.accumulate(np.array([1.0, 2.0]))
+            >>> p.accumulate(np.array([3.0, 4.0]))
+            >>> p.grad
+            array([4., 6.])
         """
         if not self.requires_grad:
             return
@@ -134,7 +144,7 @@ class Parameter(ArrayLike):
             total += grad
 
     def _fitting(self, grad: Any, what: str) -> Array:
-        """`grad`, if it fits `data`; a scalar of NumPy, which its sums are, as an array."""
+        """`grad`, if it fits `data`; a NumPy scalar, such as a sum returns, as an array."""
         data = self.data
         if type(grad) is type(data) and grad.shape == data.shape and grad.dtype == data.dtype:
             return grad
@@ -142,7 +152,7 @@ class Parameter(ArrayLike):
         here = backend_of(data)
         if owner is not here:
             raise BackendError(
-                f"{self._called()}: {what} is on {owner.name}, but data on {here.name}; bring it there with "
+                f"{self._called()}: {what} is on {owner.name}, but data on {here.name}; use "
                 f"xpconv.asarray(grad, backend={here.name!r})"
             )
         if grad.shape != data.shape:
@@ -153,15 +163,15 @@ class Parameter(ArrayLike):
         return owner.xp.asarray(grad)
 
     def _check_dtypes(self, grad: Any, data: Any, what: str) -> None:
-        """A gradient has the dtype of its data, or float32 beside a narrower one."""
+        """A gradient must have the dtype of `data`, or float32 if that is float16 or bfloat16."""
         if grad != data and not (data.itemsize == 2 and grad == "float32"):
-            way = f", or to train in another dtype layer.to(dtype='{grad}')" if is_floating(grad) else ""
+            hint = f", or to train in another dtype layer.to(dtype='{grad}')" if is_floating(grad) else ""
             raise DTypeError(
-                f"{self._called()}: {what} is {grad}, but data {data}; use .astype('{data}'){way}"
+                f"{self._called()}: {what} is {grad}, but data {data}; use .astype('{data}'){hint}"
             )
 
     def _as_data(self, data: Any) -> Array:
-        """`data`, if it is a floating array; a scalar of NumPy, which 0-d arithmetic gives, as an array."""
+        """`data`, if it is a floating array; a NumPy scalar, such as 0-d arithmetic returns, as an array."""
         owner = self._owner(data, "data")
         if not is_floating(data.dtype):
             raise DTypeError(
@@ -173,7 +183,7 @@ class Parameter(ArrayLike):
         return plain(data) if isinstance(data, owner.array_type) else owner.xp.asarray(data)
 
     def _check_change(self, data: Array) -> None:
-        """Before `data` takes the place of the present array."""
+        """Check that `data` may replace the present array."""
         if data.shape != self.data.shape:
             raise ShapeError(
                 f"{self._called()}: data has shape {data.shape}, expected {self.data.shape}, as before; for "
@@ -198,20 +208,20 @@ class Parameter(ArrayLike):
         return f"Parameter {self.name!r}" if self.name else "Parameter"
 
     def _make_writable(self) -> None:
-        """Copy what is read-only: by a fused model, or as a file's memory map."""
+        """Copy read-only arrays, as a fused model makes them, or memory maps of files."""
         self.data = writable(self.data)
         if self.grad is not None:
             self.grad = writable(self.grad)
 
     def _write(self, value: Any) -> None:
-        """Put `value` into `data`."""
+        """Write `value` into `data`."""
         self._change(lambda data: operator.setitem(data, ..., value))
 
     def _change(self, change: Callable[[Array], Any]) -> None:
-        """Let `change` write to `data`; to a new array where that is read-only, as a fused model makes it.
+        """Call `change(data)`, which writes to it; if `data` is read-only, as in a fused model, to a copy.
 
-        Another thread may make it so while this one writes, and then has read some of the old values and some
-        of the new: that it finds another array here makes it read again.
+        A fused model in another thread may read the array, and make it read-only, during the write. It would
+        have some old and some new values; but since `data` is then another array, it reads that again.
         """
         data = writable(self.data)
         try:
@@ -229,21 +239,21 @@ class Parameter(ArrayLike):
         return f"Parameter({self.name!r}, shape={self.shape}, {self.data.dtype}, {owner}{frozen})"
 
 
-_set_grad = Parameter.__dict__["grad"].__set__  # without the checks of `__setattr__`
+_set_grad = Parameter.__dict__["grad"].__set__  # skips the checks of `__setattr__`
 
 
 def learns(parameter: Parameter | None) -> TypeGuard[Parameter]:
-    """Whether there is a parameter to compute a gradient for."""
+    """Whether there is a parameter, and it requires a gradient."""
     return parameter is not None and parameter.requires_grad
 
 
 def is_writable(array: Array) -> bool:
-    """Whether it may be written to: always, but with NumPy."""
+    """Whether the array may be written to; only NumPy has read-only arrays."""
     return bool(getattr(array.flags, "writeable", True))
 
 
 def writable(array: Array) -> Array:
-    """The array, or a copy if it is read-only, as joblib's memory maps are."""
+    """The array, or a copy if it is read-only, as memory maps of joblib are."""
     if is_writable(array):
         return array
     backend = backend_of(array)
@@ -251,7 +261,7 @@ def writable(array: Array) -> Array:
 
 
 def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, value: float = 0.0) -> Parameter:
-    """A parameter on the active backend, filled with `value`; `layer` is what an error calls the owner."""
+    """A parameter on the active backend, filled with `value`; errors begin with `layer`."""
     xp = get_xp()
     dtype = parameter_dtype(layer, dtype)
     check_room(f"{layer}: {name}", shape, dtype.itemsize)
@@ -264,14 +274,14 @@ def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, val
 
 
 def parameter_dtype(where: str, dtype: Any) -> Any:
-    """What a layer's argument `dtype` stands for, on the active backend: None is float32, as in PyTorch."""
+    """A layer's argument `dtype` as a dtype of the active backend; None is float32, as in PyTorch."""
     return check_floating(where, get_xp(), "float32" if dtype is None else dtype)
 
 
 def check_floating(where: str, xp: Any, dtype: Any) -> Any:
-    """`dtype` as a dtype object, in the machine's order of bytes, if it is a floating one."""
+    """`dtype` as a dtype object in the machine's byte order; an error if it is not floating."""
     found = to_dtype(where, xp, dtype)
     if not is_floating(found):
         given = dtype if isinstance(dtype, str) else found
-        raise DTypeError(f"{where}: dtype is {given}, expected a floating one")
+        raise DTypeError(f"{where}: dtype is {given}, expected a floating dtype, such as 'float32'")
     return found.newbyteorder("=")

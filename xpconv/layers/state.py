@@ -17,12 +17,12 @@ Self = TypeVar("Self", bound="State[Any]")
 
 
 class State(Tree[L]):
-    """The part of `Layer` for all its arrays, of parameters and buffers: read, written, moved."""
+    """The part of `Layer` that reads, loads and moves the arrays of all parameters and buffers."""
 
     def state_dict(self) -> dict[str, Array]:
         """All parameters and buffers by dotted name: PyTorch's names, shapes and order.
 
-        The arrays are copies: a snapshot that further training does not change. On the host, to a file:
+        The arrays are copies, which further training does not change. To save them to a file:
 
             state = {name: xpconv.asnumpy(array) for name, array in model.state_dict().items()}
             np.savez("weights.npz", **state)
@@ -37,19 +37,24 @@ class State(Tree[L]):
     ) -> LoadResult:
         """Copy arrays of any backend into the parameters and buffers of the same name.
 
-        Everything is checked first: where this raises, nothing has changed.
+        Everything is checked first: if this raises an error, nothing has changed. A lazy layer makes its
+        parameters with the sizes in the state.
 
         Args:
-            state: name to array, as from `state_dict()`: of any backend, or PyTorch's tensors; or the path
-                of an npz file or a safetensors file (`pip install "xpconv[safetensors]"`), by its suffix.
-                BatchNorm's `num_batches_tracked` may be missing, as in PyTorch; then it stays as it is.
-            strict: False takes the names that the model has and leaves the others; it returns the names
-                that were missing or unexpected. The shapes must fit all the same.
+            state: mapping of names to arrays, as from `state_dict()`, of any backend or PyTorch's tensors;
+                or the path of a file that ends in `.npz` or `.safetensors`
+                (`pip install "xpconv[safetensors]"`). As in PyTorch, BatchNorm's `num_batches_tracked` may
+                be missing; the model's then stays unchanged.
+            strict: False loads the names that both have and ignores the others. The shapes must match in
+                either case.
+
+        Returns:
+            a pair of lists, `missing_keys` and `unexpected_keys`.
 
         Raises:
             StateDictError: (a ValueError) names are missing or unexpected (if strict), shapes differ, or
-                the file is of another kind than its name says.
-            TypeError: `state` is no mapping of names, or a value no array of real numbers.
+                the file cannot be read.
+            TypeError: `state` is not a mapping of strings, or a value not an array of real numbers.
             FileNotFoundError: there is no such file.
 
         Example:
@@ -84,7 +89,7 @@ class State(Tree[L]):
         return result
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy, or from a file. In training a layer gets arrays of its own in place of memory maps."""
+        """Restore a copy or a pickle. In training mode, read-only arrays, such as memory maps, are copied."""
         vars(self).update(state)
         if self.training:
             self._make_own_writable()
@@ -108,7 +113,10 @@ class State(Tree[L]):
                 setattr(self, name, own)
 
     def _sized(self: Self, prefix: str, state: Mapping[str, Any]) -> Self:
-        """Of a lazy layer, another with parameters of the sizes in `state`; any other layer itself."""
+        """For a lazy layer, a copy with parameters of the sizes in `state`.
+
+        For any other, the layer itself.
+        """
         return self
 
     def _turn_into(self, other: State[L]) -> None:
@@ -124,11 +132,11 @@ class State(Tree[L]):
     def to(self: Self, backend: str | None = None, *, dtype: Any = None) -> Self:
         """Move all parameters, gradients and buffers to a backend and/or a floating dtype, in place.
 
-        What pending forwards kept is dropped. Make the optimizer after moving, as in PyTorch.
+        Discards what forwards have saved for backward. Make the optimizer after moving, as in PyTorch.
 
         Args:
-            backend: `'numpy'`, `'cupy'`, `'auto'` or a registered name; None stays.
-            dtype: floating dtype of the parameters and floating buffers; None stays.
+            backend: `'numpy'`, `'cupy'`, `'auto'` or a registered name; None does not move them.
+            dtype: floating dtype of the parameters and floating buffers; None does not change it.
 
         Raises:
             ValueError: the backend is unknown.
@@ -146,8 +154,8 @@ class State(Tree[L]):
             dtype = check_floating(f"{type(self).__name__}.to", xp, dtype)
 
         def move(array: Array) -> Array:
-            wanted = dtype if dtype is not None and is_floating(array.dtype) else array.dtype
-            return asarray(array, wanted, backend=backend or backend_of(array).name)
+            new_dtype = dtype if dtype is not None and is_floating(array.dtype) else array.dtype
+            return asarray(array, new_dtype, backend=backend or backend_of(array).name)
 
         self._check_collections()
         self.forget()
@@ -165,7 +173,7 @@ class State(Tree[L]):
 
 
 def _check_backend(layer: str, name: Any) -> None:
-    """An unknown backend is an error, which tells a dtype that it is one."""
+    """Raise an error if the backend is unknown; for a dtype it says to pass that by name."""
     fault = f"unknown backend {shown(name)}: expected a name, such as 'cupy'"
     if isinstance(name, str):
         try:
@@ -178,12 +186,12 @@ def _check_backend(layer: str, name: Any) -> None:
     except DTypeError:
         dtype = None
     if dtype is not None and is_floating(dtype):
-        raise ValueError(f"{layer}.to: {fault}; a dtype goes by name: to(dtype='{dtype}')")
+        raise ValueError(f"{layer}.to: {fault}; pass a dtype by name: to(dtype='{dtype}')")
     raise (ValueError if isinstance(name, str) else TypeError)(f"{layer}.to: {fault}")
 
 
 def _arrays(walk: Iterable[tuple[str, L]]) -> dict[str, Array]:
-    """The arrays of layers with their prefixes, by dotted name."""
+    """The arrays of parameters and buffers by dotted name; `walk` has pairs of a prefix and a layer."""
     state: dict[str, Array] = {}
     for prefix, layer in walk:
         own = {name: value.data for name, value in vars(layer).items() if isinstance(value, Parameter)}

@@ -1,4 +1,7 @@
-"""The tree of layers: children, parameters, their names, and layers where nothing would find them."""
+"""The tree of layers: children, parameters and their names.
+
+Errors for layers in places that are not searched.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,21 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 from .parameter import Parameter
 from .settings import Settings
 
-L = TypeVar("L", bound="Tree[Any]")  # `Layer`, which is defined on top of its parts
+L = TypeVar("L", bound="Tree[Any]")  # `Layer`, a subclass that is defined later
 Self = TypeVar("Self", bound="Tree[Any]")
 
 MAPPINGS = (dict, UserDict, ChainMap, MappingProxyType)
 COLLECTIONS = (list, tuple, set, frozenset, deque, UserList, ValuesView, *MAPPINGS)
 
-ELSEWHERE = {  # what PyTorch's modules have under another name
-    "add_module": "set it: model[name] = layer, or layer.name = other",
-    "register_module": "set it: model[name] = layer, or layer.name = other",
-    "register_parameter": "set it: self.name = xpconv.Parameter(array, 'name')",
-    "register_buffer": "set it, and list its name in the class: buffer_names = ('name',)",
-    "register_forward_hook": "there are no hooks: put the work into a layer of your own",
-    "register_full_backward_hook": "there are no hooks: put the work into a layer of your own",
-    "buffers": "buffers are in state_dict(), by name",
-    "named_buffers": "buffers are in state_dict(), by name",
+ELSEWHERE = {  # attributes of PyTorch's modules, and what to use here instead
+    "add_module": "assign the layer: model[name] = layer, or layer.name = other",
+    "register_module": "assign the layer: model[name] = layer, or layer.name = other",
+    "register_parameter": "assign the parameter: self.name = xpconv.Parameter(array, 'name')",
+    "register_buffer": "assign the array, and list its name in the class: buffer_names = ('name',)",
+    "register_forward_hook": "there are no hooks: write a layer of your own that does this",
+    "register_full_backward_hook": "there are no hooks: write a layer of your own that does this",
+    "buffers": "state_dict() has the buffers, by name",
+    "named_buffers": "state_dict() has the buffers, by name",
     "cuda": "use layer.to('cupy')",
     "cpu": "use layer.to('numpy')",
     "float": "use layer.to(dtype='float32')",
@@ -36,19 +39,22 @@ ELSEWHERE = {  # what PyTorch's modules have under another name
 
 
 def check_plain(layer: Any, name: str, value: Collection[Any], parts: tuple[type, ...]) -> None:
-    """A TypeError if one of `parts` is anywhere in `value`, a collection that is the attribute `name`."""
+    """Raise a TypeError if `value`, the collection in attribute `name`, holds one of `parts` at any depth."""
     for place, part in _search(value, parts):
         if isinstance(part, parts):
             raise TypeError(
                 f"{type(layer).__name__}: attribute {name} is a {type(value).__name__} with a "
                 f"{type(part).__name__} in it (at {name}{place}); this is not searched for parameters, so it "
-                "would not be trained. Make a list a ModuleList and a dict a ModuleDict (inner ones too), or "
-                "a Sequential, or give each an attribute of its own"
+                "would not be trained. Use a ModuleList or Sequential instead of a list and a ModuleDict "
+                "instead of a dict (inner ones too), or assign each layer to its own attribute"
             )
 
 
 def _search(value: Collection[Any], parts: tuple[type, ...]) -> Iterator[tuple[str, Any]]:
-    """All of `parts` and all collections in a collection, with their places; each is entered once."""
+    """Yield the place and value of each of `parts` and each collection in `value`, at any depth.
+
+    A collection that occurs more than once is searched once.
+    """
     waiting: list[tuple[str, Any]] = [("", value)]
     entered = {id(value)}
     while waiting:
@@ -61,7 +67,7 @@ def _search(value: Collection[Any], parts: tuple[type, ...]) -> Iterator[tuple[s
 
 
 def _relevant(held: Any, parts: tuple[type, ...]) -> Iterator[tuple[str, Any]]:
-    """What is in one collection, but for numbers and the like: those go by in C."""
+    """Yield the `parts` and collections directly in `held`, with their places; cheap for lists of numbers."""
     values = held.values() if isinstance(held, MAPPINGS) else held
     kinds = parts + COLLECTIONS
     if any(issubclass(kind, kinds) for kind in set(map(type, values))):
@@ -76,27 +82,30 @@ def _relevant(held: Any, parts: tuple[type, ...]) -> Iterator[tuple[str, Any]]:
 
 
 def name_taken(layer: Any, name: str) -> ValueError:
-    """The error where a part is to be called as something else is already."""
+    """The error for a layer or parameter with the name of a method or another attribute."""
     kind = "a method" if callable(getattr(type(layer), name, None)) else "an attribute"
     whose = type(layer).__name__
     return ValueError(f"{whose}: {name!r} is the name of {kind} of {whose}; give the layer another name")
 
 
 def check_whole(holder: Any, layers: list[Any]) -> None:
-    """After `fuse`, a layer and what was folded into it go together: what stands there is what runs."""
+    """Raise a ValueError if, after `fuse`, a change would separate a layer from those folded into it.
+
+    `layers` are the layers that the change moves or removes together.
+    """
     parts = [part for layer in layers for _, part in layer.named_layers()]
     carried = {number for part in parts for number in part._carries}
     folded = {part._folded for part in parts if part._folded is not None}
     if carried != folded:
         raise ValueError(
-            f"{type(holder).__name__}: this model is from fuse(), which has put a BatchNorm or ReLU into the "
-            "layer before: neither can be replaced or taken out without the other, and nothing can come "
-            "between; change the model from before fuse(), and fuse again"
+            f"{type(holder).__name__}: this model is from fuse(), which has folded a BatchNorm or ReLU into "
+            "the layer before it: neither can be replaced or removed without the other, and no layer can be "
+            "put between them; change the original model, and fuse that again"
         )
 
 
 def join(*names: str) -> str:
-    """Dotted; an empty name adds nothing."""
+    """The names joined by dots; empty names are left out."""
     return ".".join(filter(None, names))
 
 
@@ -105,12 +114,12 @@ class Tree(Settings, Generic[L]):
 
     training: bool = True
     buffer_names: ClassVar[tuple[str, ...]] = ()
-    lazy: bool = False  # whether its first forward makes its parameters
-    _thawed_mode: bool | None = None  # of a layer kept in inference mode: its `training` once it learns
-    _dtype_later: Any = None  # of a lazy layer's parameters, if they are not to take their input's
-    listed: ClassVar[tuple[str, ...]] = ()  # attributes of several layers that `children` itself adds
-    _carries: tuple[int, ...] = ()  # numbers of what `fuse` folded into this layer
-    _folded: int | None = None  # the number of a layer that stands where one was folded away
+    lazy: bool = False  # whether the parameters are made in the first forward
+    _thawed_mode: bool | None = None  # while frozen in inference mode: the value of `training` after thawing
+    _dtype_later: Any = None  # dtype of a lazy layer's parameters; None takes that of the first input
+    listed: ClassVar[tuple[str, ...]] = ()  # attributes with collections of layers that `children` returns
+    _carries: tuple[int, ...] = ()  # numbers of the layers that `fuse` folded into this one
+    _folded: int | None = None  # of a placeholder: the number of the layer that was folded
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "requires_grad":
@@ -126,8 +135,8 @@ class Tree(Settings, Generic[L]):
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        """Only where there is no such attribute: a layer or parameter of what is called ""."""
-        if hasattr(type(self), name):  # a property, which failed
+        """Called for missing attributes: look in the child with the name "", which adds no prefix."""
+        if hasattr(type(self), name):  # a property that raised an AttributeError
             return super().__getattribute__(name)
         found = None if name.startswith("__") else self._find(name)
         if found is None:
@@ -137,7 +146,7 @@ class Tree(Settings, Generic[L]):
         return found[1]
 
     def children(self) -> dict[str, L]:
-        """The layers that this one holds, by name; with the name `""`, as if their parts were this one's."""
+        """The layers directly below this one, by name. The name `""` adds no prefix to the names below it."""
         found: dict[str, Any] = {name: v for name, v in vars(self).items() if isinstance(v, Tree)}
         return found
 
@@ -150,7 +159,7 @@ class Tree(Settings, Generic[L]):
                 yield name, layer
 
     def modules(self) -> Iterator[L]:
-        """This layer and all below it, each once.
+        """This layer and all layers below it, each once.
 
         Example:
             >>> import xpconv
@@ -162,11 +171,14 @@ class Tree(Settings, Generic[L]):
             yield layer
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, L]]:
-        """`named_layers`, by PyTorch's name."""
+        """The same as `named_layers`, under PyTorch's name."""
         return self.named_layers(prefix)
 
     def apply(self: Self, function: Callable[[L], Any]) -> Self:
-        """Call `function(layer)` for all layers below and then for this one, as PyTorch's; returns the layer.
+        """Call `function(layer)` for all layers below, then for this one, as in PyTorch; returns the layer.
+
+        Raises:
+            TypeError: `function` is not callable, or is a layer.
 
         Example:
             >>> import xpconv
@@ -188,7 +200,7 @@ class Tree(Settings, Generic[L]):
         return self
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, L]]:
-        """This layer and all below it, with dotted names; each once."""
+        """This layer and all layers below it with dotted names, each layer once."""
         seen: set[int] = set()
         for name, layer in self._walk(prefix):
             if id(layer) not in seen:
@@ -196,7 +208,7 @@ class Tree(Settings, Generic[L]):
                 yield name, layer
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with dotted names, in PyTorch's order; a shared one once.
+        """All parameters with dotted names, in PyTorch's order; a shared parameter once.
 
         Raises:
             TypeError: an attribute of a layer is a list or the like that holds a layer, as in `parameters()`.
@@ -220,49 +232,63 @@ class Tree(Settings, Generic[L]):
                     yield join(prefix, name), value
 
     def parameters(self) -> list[Parameter]:
-        """All parameters, each once: what an optimizer takes.
+        """All parameters, each once, for an optimizer.
 
         Raises:
-            RuntimeError: a lazy layer has none yet, and so would never be trained: run one forward first.
+            RuntimeError: a lazy layer has no parameters yet, so they would never be trained: run one
+                forward first.
             TypeError: an attribute of a layer is a list, tuple, dict or set that holds a layer or a
                 `Parameter`, at any depth: these would never be trained.
+
+        Example:
+            >>> import xpconv
+            >>> [p.shape for p in xpconv.Dense(4, 3).parameters()]
+            [(3, 4), (3,)]
         """
         self._check_collections()
         for name, layer in self.named_layers():
             if layer.lazy:
                 where = f" (layer {name})" if name else ""
                 raise RuntimeError(
-                    f"{type(self).__name__}.parameters: {type(layer).__name__}{where} has none before its "
-                    "first forward; run one first: `with xpconv.no_grad(): model(x[:1])`"
+                    f"{type(self).__name__}.parameters: {type(layer).__name__}{where} has no parameters "
+                    "before its first forward; run one first: `with xpconv.no_grad(): model(x[:1])`"
                 )
         return [parameter for _, parameter in self._named_parameters()]
 
     def _check_collections(self) -> None:
-        """That no layer or parameter is in a list or the like, where nothing would find it."""
+        """Raise a TypeError if a layer or parameter is in a list or another plain collection."""
         for layer in self.modules():
             for name, value in vars(layer).items():
                 if isinstance(value, COLLECTIONS) and name not in layer.listed and name != "_kept":
                     check_plain(layer, name, value, PARTS)
 
     def _learns(self) -> bool:
-        """Whether any parameter here or below is to get a gradient."""
+        """Whether any parameter here or below requires a gradient."""
         return any(parameter.requires_grad for _, parameter in self._named_parameters())
 
     def _walk(self, prefix: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
-        """Every path to a layer, from `prefix` on; `above` are the ids of the layers that hold this one."""
+        """Every path to a layer, beginning with `prefix`.
+
+        `above` has the ids of the layers that contain this one.
+        """
         if id(self) in above:
-            raise ValueError(f"{type(self).__name__}: layer {prefix} holds itself; a model must have an end")
+            raise ValueError(
+                f"{type(self).__name__}: layer {prefix} contains itself; remove it from its own layers"
+            )
         yield prefix, self
         for name, child in self.children().items():
             yield from child._walk(join(prefix, name), (*above, id(self)))
 
     def _find(self, name: str) -> tuple[Any, Any] | None:
-        """The layer or parameter of this name, after the layer that holds it."""
+        """The pair of the layer that holds the name and the layer or parameter of that name, or None."""
         value = vars(self).get(name)
         return (self, value) if isinstance(value, PARTS) else None
 
     def _check_part(self, name: str, old: Any, new: Any) -> None:
-        """What may be set to `new` where a layer or parameter is, or is to be."""
+        """Raise an error if the attribute `name` must not change from `old` to `new`.
+
+        One is a part of the model.
+        """
         whose = type(self).__name__
         if isinstance(old, Parameter) and not (new is None or isinstance(new, Parameter)):
             raise TypeError(
