@@ -132,8 +132,8 @@ def test_states_are_copies():
         (lambda s: {**s, "generator": 3}, ValueError, "of a None generator"),
         (lambda s: {**s, "counters": {"cupy": ["a", 1]}}, ValueError, "state is damaged"),
         (lambda s: {**s, "counters": 3}, ValueError, "state is damaged"),
-        (lambda s: {k: v for k, v in s.items() if k != "layers"}, ValueError, r"of dropout layers \[\], but those .* are \['1'\]"),
-        (lambda s: {**s, "layers": {"2": s["layers"]["1"]}}, ValueError, r"of dropout layers \['2'\]"),
+        (lambda s: {k: v for k, v in s.items() if k != "layers"}, ValueError, r"has dropout layers \[\], but in .* are \['1'\]"),
+        (lambda s: {**s, "layers": {"2": s["layers"]["1"]}}, ValueError, r"has dropout layers \['2'\]"),
         (lambda s: {**s, "layers": {"1": 3}}, TypeError, "set_rng_state: layer 1: state is 3"),
     ],
 )  # fmt: skip

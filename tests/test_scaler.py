@@ -85,7 +85,7 @@ def test_unscale_comes_before_clipping_and_once(backend):
     p.grad = xpconv.asarray(np.array([48.0, 64.0]), "float32")
     scaler.unscale_(optimizer)
     assert xpconv.asnumpy(p.grad).tolist() == [3.0, 4.0]
-    with pytest.raises(RuntimeError, match="unscale_: done already"):
+    with pytest.raises(RuntimeError, match="unscale_: called already"):
         scaler.unscale_(optimizer)
     xpconv.clip_grad_norm_([p], 1.0)
     scaler.step(optimizer)
@@ -209,7 +209,7 @@ def test_two_steps_without_update_are_refused(backend):
     optimizer, scaler = xpconv.SGD([p], lr=0.5), xpconv.GradScaler(4.0)
     p.grad = xpconv.asarray([4.0], "float32")
     scaler.step(optimizer)
-    with pytest.raises(RuntimeError, match=r"GradScaler\.step: done already .* update\(\)"):
+    with pytest.raises(RuntimeError, match=r"GradScaler\.step: called already .* update\(\)"):
         scaler.step(optimizer)
     scaler.update()
     p.grad = xpconv.asarray([2.0], "float32")

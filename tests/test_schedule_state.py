@@ -170,7 +170,7 @@ def test_states_hold_copies():
 @pytest.mark.parametrize(
     ("name", "state", "error", "message"),
     [
-        ("StepLR", 3, TypeError, r"StepLR\.load_state_dict: state is int, expected what schedule\.state_dict\(\) gives"),
+        ("StepLR", 3, TypeError, r"StepLR\.load_state_dict: state is int, expected a mapping, as state_dict\(\) returns"),
         ("StepLR", {"last_epoch": 3}, ValueError, r"missing \['step_size', 'gamma', 'base_lrs'\], unknown \[\]"),
         ("StepLR", {"gama": 3}, ValueError, r"unknown \['gama'\]; expected that of a StepLR"),
         ("StepLR", {"last_epoch": 1.5}, TypeError, r"StepLR\.load_state_dict: last_epoch is 1\.5, expected an int"),
@@ -196,7 +196,7 @@ def test_one_cycle_of_another_length_from_torch():
     _, schedule = make("OneCycleLR")
     state = schedule.state_dict()
     del state["_ends"], state["_momenta"], state["_lrs"]
-    with pytest.raises(ValueError, match="PyTorch's state is of total_steps=30, but this schedule of 20"):
+    with pytest.raises(ValueError, match="PyTorch's state has total_steps=30, but this schedule has 20"):
         schedule.load_state_dict({**state, "total_steps": 30})
 
 

@@ -1,6 +1,6 @@
-"""Random numbers: drawn on the host by NumPy's `Generator`, so a seed gives the same everywhere.
+"""Random numbers: drawn on the host by NumPy's `Generator`, so that a seed gives the same on every backend.
 
-All but the masks of dropout on a GPU, which its own generator draws there: see `Source`.
+The exception are the masks of dropout on a GPU, which a generator there draws: see `Source`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ RNG: TypeAlias = "np.random.Generator | int | None"
 
 
 class Source:
-    """A stream of random numbers: NumPy's `generator`, and on each device a counter that it has seeded.
+    """A stream of random numbers: NumPy's `generator`, and on each device a counter seeded by it.
 
-    `counters` holds them by the name of the array module; `kernels` makes and moves them. `pending` holds the
-    values of those that a state brought and no draw has used yet.
+    `counters` has the counters by the name of the array module; `kernels` makes and advances them. `pending`
+    has the values of counters from a loaded state that no draw has used yet.
     """
 
     def __init__(self, generator: np.random.Generator) -> None:
@@ -30,13 +30,13 @@ class Source:
         self.pending: dict[str, list[int]] = {}
 
     def state(self) -> dict[str, Any]:
-        """What the next draws depend on; waits for a GPU that has drawn."""
+        """The state that the next draws depend on; waits for a GPU if numbers were drawn there."""
         counters = {name: [int(n) for n in asnumpy(counter)] for name, counter in self.counters.items()}
         generator = copy.deepcopy(self.generator.bit_generator.state)
         return {"generator": generator, "counters": {**copy.deepcopy(self.pending), **counters}}
 
     def set_state(self, where: str, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` gave; `where` is what an error calls the caller."""
+        """Continue from what `state` returned; errors begin with `where`."""
         generator, counters = checked_state(where, state, self.generator)
         self.generator.bit_generator.state = generator
         for name, counter in list(self.counters.items()):
@@ -47,7 +47,7 @@ class Source:
         self.pending = {name: values for name, values in counters.items() if name not in self.counters}
 
 
-_global: Source | None = None  # made when first asked for, as numpy.random is slow to import
+_global: Source | None = None  # made at the first use, as numpy.random is slow to import
 
 
 def manual_seed(seed: int) -> None:
@@ -68,15 +68,18 @@ def manual_seed(seed: int) -> None:
 def get_rng_state(model: Any = None) -> dict[str, Any]:
     """The state of the generator of `manual_seed`, and of dropout's counters on each GPU.
 
-    With it, the same draws come again: `set_rng_state(state)`, also in another process. It is made of dicts,
-    lists, strings and ints (of NumPy's usual generators), which JSON takes. Reading a counter waits for its
+    `set_rng_state(state)` repeats the same draws, also in another process. For NumPy's usual generators the
+    state consists of dicts, lists, strings and ints, which JSON can save. Reading a counter waits for its
     GPU.
 
     Args:
         model: a layer whose dropout layers with an `rng` of their own are included.
 
     Returns:
-        `{"generator": …, "counters": …}`, and `"layers"`, by name, with a model.
+        `{"generator": …, "counters": …}`; with a model also `"layers"`, the states of its layers by name.
+
+    Raises:
+        TypeError: `model` is not a layer.
 
     Example:
         >>> import xpconv
@@ -94,16 +97,16 @@ def get_rng_state(model: Any = None) -> dict[str, Any]:
 
 
 def set_rng_state(state: Mapping[str, Any], model: Any = None) -> None:
-    """Continue from what `get_rng_state` gave.
+    """Continue from what `get_rng_state` returned.
 
     Args:
         state: from `get_rng_state()`, or from `get_rng_state(model)`.
-        model: a layer like the one the state was taken with; its dropout layers continue as well.
+        model: a layer like the one in `get_rng_state(model)`; its dropout layers continue as well.
 
     Raises:
-        TypeError: `state` is no such mapping, or `model` no layer.
+        TypeError: `state` is not such a mapping, or `model` not a layer.
         ValueError: the state is of another kind of generator, or of other dropout layers. Nothing has
-            changed.
+            changed then.
 
     Example:
         >>> import numpy as np, xpconv
@@ -120,8 +123,8 @@ def set_rng_state(state: Mapping[str, Any], model: Any = None) -> None:
     states = state.get("layers", {}) if model is not None else {}
     if not isinstance(states, Mapping) or set(states) != set(sources):
         raise ValueError(
-            f"{where}: state is of dropout layers {sorted(states)}, but those of the model with an rng of "
-            f"their own are {sorted(sources)}; take it with get_rng_state(model)"
+            f"{where}: state has dropout layers {sorted(states)}, but in the model those with an rng of "
+            f"their own are {sorted(sources)}; save the state with get_rng_state(model)"
         )
     for name, source in sources.items():
         checked_state(f"{where}: layer {name}", states[name], source.generator)
@@ -133,7 +136,7 @@ def set_rng_state(state: Mapping[str, Any], model: Any = None) -> None:
 def checked_state(
     where: str, state: Any, generator: np.random.Generator
 ) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """The parts of a state of one source, if `generator` takes it."""
+    """The generator's state and the counters in `state`, checked to be valid for `generator`."""
     if not isinstance(state, Mapping) or not {"generator", "counters"} <= set(state):
         raise TypeError(f"{where}: state is {_short(state)}, expected what xpconv.get_rng_state() gives")
     own, given = generator.bit_generator, state["generator"]
@@ -151,7 +154,7 @@ def checked_state(
 
 
 def _sources(where: str, model: Any) -> dict[str, Source]:
-    """The sources that layers of a model have of their own, by the layers' names."""
+    """The sources of the layers that have their own, by the layers' names."""
     if isinstance(model, type) or not hasattr(model, "named_layers"):
         raise TypeError(f"{where}: model is {_short(model)}, expected a Layer")
     found = {name: vars(layer).get("_source") for name, layer in model.named_layers()}
@@ -165,7 +168,7 @@ def _short(value: object) -> str:
 def default_rng(rng: RNG = None, where: str = "", name: str = "rng") -> np.random.Generator:
     """`rng` as a Generator: itself, one seeded with an int, or for None the global one of `manual_seed`.
 
-    An error says that the function or layer `where` took it, as its argument `name`.
+    Errors name the function or layer `where` and its argument `name`.
     """
     if rng is None:
         return global_source().generator
@@ -182,7 +185,7 @@ def default_rng(rng: RNG = None, where: str = "", name: str = "rng") -> np.rando
 
 
 def global_source() -> Source:
-    """That of `manual_seed`."""
+    """The source that `manual_seed` seeds."""
     global _global
     if _global is None:
         _global = Source(np.random.default_rng())

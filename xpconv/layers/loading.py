@@ -59,7 +59,7 @@ def _read_file(where: str, path: str | os.PathLike[str]) -> Mapping[str, Any]:
         torchs = suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")
         way = "load_state_dict(torch.load(path, map_location='cpu', weights_only=True))"
         raise StateDictError(
-            f"{where}: the name {str(path)!r} does not end in .safetensors or .npz; "
+            f"{where}: state is the path {str(path)!r}, which does not end in .safetensors or .npz; "
             + (
                 f"read a PyTorch file with PyTorch: {way}"
                 if torchs

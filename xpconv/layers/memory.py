@@ -72,8 +72,8 @@ def no_grad(function: Function) -> Function: ...
 def no_grad(function: Any = None) -> Any:
     """Within this block a forward saves nothing for a backward.
 
-    Independent of `train()` and `eval()`, as in PyTorch. As a decorator, `@no_grad()` or `@no_grad`, it applies
-    to every call of the function.
+    Independent of `train()` and `eval()`, as in PyTorch. As a decorator, `@no_grad()` or `@no_grad`, it
+    applies to every call of the function.
 
     Args:
         function: the function to decorate; omitted in `with no_grad():` and `@no_grad()`.

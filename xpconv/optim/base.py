@@ -1,4 +1,4 @@
-"""What every optimizer is: groups of parameters over flat buffers."""
+"""`Optimizer`, the base of all optimizers: groups of parameters over flat buffers."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ FLAGS = ("maximize", "amsgrad", "nesterov", "centered", "decoupled_weight_decay"
 
 
 class Run(NamedTuple):
-    """A stretch of the flat buffers that takes the same update: same group, same past steps."""
+    """A range of the flat buffers whose parameters get the same update: same group, same past steps."""
 
     where: slice
     group: dict[str, Any]
     step: int
-    parts: list[slice]  # of the single parameters, counted from the run's start
-    first: int  # the place of the first of them among all
+    parts: list[slice]  # of the single parameters, relative to the run's start
+    first: int  # the index of the first parameter among all
 
 
 @public_errors
 class Optimizer(State):
     """Base of all optimizers.
 
-    With `maximize` among its settings, a group goes up the gradient instead of down. Parameters of float16 or
-    bfloat16, whose digits a small step would not reach, have a copy in float32 here that is updated; they get
-    its rounded values. A frozen parameter (`requires_grad=False`) is treated as one without a gradient.
+    With `maximize` in its settings, a group ascends along the gradient instead of descending. For float16 and
+    bfloat16 parameters, in which small steps would be rounded away, the optimizer updates a float32 copy and
+    rounds it into the parameter. A frozen parameter (`requires_grad=False`) is treated as one without a
+    gradient.
 
-    An optimizer may be pickled, or copied by `copy.deepcopy`, together with its model, in one call: then it
-    trains the copy, with the same numbers as the original.
+    Pickle or `copy.deepcopy` an optimizer together with its model, in one call, so that the new optimizer
+    trains the new model.
 
     Args:
         params: parameters (`model.parameters()`), or a list of groups `{"params": …, "lr": …}`, each with
@@ -56,14 +57,14 @@ class Optimizer(State):
         defaults: the settings of a group that does not give its own.
 
     Raises:
-        ValueError: no parameters, one twice, or two that share memory.
-        TypeError: something that is no `Parameter`, or parameters of different backends or dtypes.
+        ValueError: there are no parameters, one occurs twice, or two share memory.
+        TypeError: something is not a `Parameter`, or the parameters have different backends or dtypes.
     """
 
     not_negative: ClassVar[tuple[str, ...]] = ("weight_decay", "eps", "momentum")
 
-    by_element: ClassVar[bool] = True  # whether `_update` treats every element by itself
-    kernel: ClassVar[str] = ""  # the name of a CUDA kernel that does what `_update` does
+    by_element: ClassVar[bool] = True  # whether `_update` is elementwise
+    kernel: ClassVar[str] = ""  # the name of the CUDA kernel for `_update`, if there is one
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -108,7 +109,7 @@ class Optimizer(State):
         return ours and "defaults" in vars(self) and not hasattr(type(self), name)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set every gradient back to None, or with `set_to_none=False` fill it with zeros, in place."""
+        """Set every gradient to None, or with `set_to_none=False` fill existing ones with zeros in place."""
         if to_bool(f"{type(self).__name__}.zero_grad: set_to_none", set_to_none):
             self._unscaled = None
         for parameter in self._params:
@@ -118,16 +119,16 @@ class Optimizer(State):
                 parameter.grad[...] = 0
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
-        """Train further parameters, such as layers that are no longer frozen.
+        """Add parameters to train, such as those of layers that are no longer frozen.
 
-        The others keep their moments and step counts. A captured step has to be captured again.
+        The moments and step counts of the others do not change. A captured step has to be captured again.
 
         Args:
-            param_group: `{"params": …, "lr": …}`, as the constructor takes; what it does not give is as in
-                `defaults`.
+            param_group: `{"params": …, "lr": …}`, as for the constructor; other settings are as in
+            `defaults`.
 
         Raises:
-            ValueError, TypeError: as from the constructor; then nothing has changed.
+            ValueError, TypeError: as from the constructor; nothing has changed then.
 
         Example:
             >>> import xpconv
@@ -198,7 +199,7 @@ class Optimizer(State):
         return asarray(flag, backend=backend.name)
 
     def _some_present(self) -> list[bool]:
-        """`_present`, or an error if none is."""
+        """`_present`, or a RuntimeError if no parameter is to be updated."""
         name, present = type(self).__name__, self._present()
         if not any(present):
             if any(p.grad is not None for p in self._params):
@@ -225,14 +226,17 @@ class Optimizer(State):
             self._cohorts = numbered(zip(self._cohorts, stepped, strict=True))
 
     def _prepare_replay(self, stepped: list[bool]) -> None:
-        """Before a captured step runs again: settings that have changed go to the device, and it counts."""
+        """Before a captured step runs again: upload changed settings to the device, and count the step."""
         self._check_changed()
         for group in self.param_groups:
             self._settings_on_device(group)
         self._count(stepped)
 
     def _unscale(self, factor: Array, found: Array) -> None:
-        """Multiply the gradients by `factor`, in new arrays; an infinity or a NaN sets `found`."""
+        """Replace the gradients by new arrays, multiplied by `factor`.
+
+        Set `found` if one is infinite or NaN.
+        """
         xp, present = self._backend.xp, self._some_present()
         self._adopt(f"{type(self).__name__}.step", present)
         flat = self._hand_out(present)
@@ -242,7 +246,7 @@ class Optimizer(State):
             found |= ~xp.isfinite(grad).all()
 
     def _run_kernel(self, run: Run, skip: Array | None) -> bool:
-        """Update a run with one launch, where the device has a kernel; whether it has."""
+        """Update a run with the device's kernel, in one launch; return whether there is a kernel."""
         kernel = kernels.of(self._backend.xp).update
         if kernel is portable.update or not self.kernel:
             return False
@@ -257,13 +261,14 @@ class Optimizer(State):
         return done
 
     def _run_arrays(self, run: Run, skip: Array | None) -> bool:
-        """Update a run in plain array code, unless `skip`; whether it did."""
+        """Update a run with array functions, unless `skip` is true; return whether it was updated."""
         if skip is not None and bool(skip):
             return False
         if capturing():
             raise RuntimeError(
-                f"{type(self).__name__}.step: in a captured step its settings would stay as they are now; "
-                "take an optimizer that is a CUDA kernel, such as SGD or AdamW, or leave step() out of it"
+                f"{type(self).__name__}.step: this optimizer cannot be captured, as its settings could not "
+                "change afterwards; use one that is a CUDA kernel, such as SGD or AdamW, or call step() "
+                "outside the captured function"
             )
         size = run.where.stop - run.where.start
         if self.by_element:
@@ -273,7 +278,7 @@ class Optimizer(State):
         return True
 
     def _settings_on_device(self, group: dict[str, Any]) -> Array:
-        """The settings as a float64 array, uploaded when they have changed: into the same memory."""
+        """The settings as a float64 array on the device, updated in place if they have changed."""
         values = [group["lr"], group.get("weight_decay", 0.0), -1.0 if group.get("maximize") else 1.0]
         values += map(float, self._kernel_settings(group))
         place = next(i for i, g in enumerate(self.param_groups) if g is group)
@@ -286,7 +291,7 @@ class Optimizer(State):
         return array
 
     def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
-        """What the kernel takes after lr, weight decay and the gradient's sign."""
+        """The further settings of the kernel, after lr, weight decay and the gradient's sign."""
         raise TypeError(f"{type(self).__name__} defines no _kernel_settings(group)")
 
     def _update_part(self, run: Run, part: slice) -> None:
@@ -302,17 +307,17 @@ class Optimizer(State):
         return True
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
-        """Change `p` in place, given the gradient `g`, which must stay as it is."""
+        """Change `p` in place, given the gradient `g`, which must not be changed."""
         raise TypeError(f"{type(self).__name__} defines no _update(p, g, run)")
 
     def _moment(self, name: str, run: Run) -> Array:
         """This run's part of a buffer that lives as long as the optimizer."""
         if name not in self._moments:
-            self._moments.setdefault(name, self._new_moment(name))  # one of several threads
+            self._moments.setdefault(name, self._new_moment(name))  # atomic, as several threads call this
         return self._moments[name][run.where]
 
     def _averages(self, g: Array, run: Run) -> tuple[Array, Array]:
-        """Adam's `m = β₁ m + (1 - β₁) g` and `v = β₂ v + (1 - β₂) g²`, moved on by one step."""
+        """Adam's `m = β₁ m + (1 - β₁) g` and `v = β₂ v + (1 - β₂) g²`, updated by one step."""
         beta1, beta2 = run.group["betas"]
         m, v = self._moment("exp_avg", run), self._moment("exp_avg_sq", run)
         self._follow(m, beta1, g)
@@ -329,7 +334,7 @@ class Optimizer(State):
         average += part
 
     def _decayed(self, p: Array, g: Array, group: dict[str, Any], decoupled: bool = False) -> Array:
-        """Weight decay: added to the gradient, or (decoupled) taken off the parameters at once."""
+        """The gradient plus weight decay; if decoupled, the parameters are decayed instead, in place."""
         decay = group["weight_decay"]
         if not decay:
             return g
@@ -341,11 +346,11 @@ class Optimizer(State):
         return total
 
     def _scratch(self, name: str, like: Array) -> Array:
-        """Memory that `_update` uses until it asks for `name` again: on a CPU it stays in the cache."""
+        """Scratch memory for `_update`, reused at the next request for `name`, so that it is in the cache."""
         if self.by_element:
             scratch: Array = kernels.of(self._backend.xp).scratch(self._backend.xp, name, like)
             return scratch
-        return self._backend.xp.empty_like(like)  # as large as the parameters: not to be kept
+        return self._backend.xp.empty_like(like)  # as large as the parameters, so it is not kept for reuse
 
     # --- groups and their settings -----------------------------------------------------------------
 
@@ -353,7 +358,9 @@ class Optimizer(State):
         """A group with all its settings, checked."""
         name = type(self).__name__
         if not isinstance(group, Mapping):
-            raise TypeError(f"{name}: params mixes groups and {shown(group)}; give one kind")
+            raise TypeError(
+                f"{name}: params mixes groups and {shown(group)}; give only groups, or only parameters"
+            )
         unknown = sorted(set(group) - {"params", *self.defaults}, key=str)
         if unknown:
             raise ValueError(f"{name}: a group has {unknown}, expected some of {sorted(self.defaults)}")
@@ -369,7 +376,7 @@ class Optimizer(State):
         return checked
 
     def _check(self, group: dict[str, Any]) -> None:
-        """Check a group's settings and make them Python numbers, which promote no array."""
+        """Check a group's settings and convert them to Python numbers, which promote no dtype."""
         name = type(self).__name__
         for key in ("lr", *self.not_negative):
             if key in group:
@@ -408,7 +415,7 @@ class Optimizer(State):
                 self._check(group)
 
     def _listed(self, params: Any) -> list[Any]:
-        """As a list, if it has an order: that of the state."""
+        """`params` as a list; an error if it has no order, which the state needs."""
         unordered = isinstance(params, (set, frozenset, str, Mapping, Parameter))
         if isinstance(params, Iterable) and not unordered and not hasattr(params, "shape"):
             return list(params)
@@ -430,7 +437,7 @@ class Optimizer(State):
             group["lr"] = rate
 
     def _runs(self, present: Sequence[bool]) -> Iterator[Run]:
-        """Neighbours in the buffers that take the same update, as few as can be: one, as a rule."""
+        """The runs, as few as possible: usually one per group."""
         i = 0
         for group in self.param_groups:
             end = i + len(group["params"])

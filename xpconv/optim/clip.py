@@ -18,19 +18,23 @@ def clip_grad_norm_(
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Array:
-    """Scale all gradients together so that their norm is at most `max_norm`, as PyTorch's.
+    """Scale all gradients so that the norm of all of them together is at most `max_norm`, as PyTorch's.
 
-    All gradients count as one vector. The factor is `min(1, max_norm / (norm + 1e-6))`; it is made and
-    used on the device, which nobody waits for.
+    The factor is `min(1, max_norm / (norm + 1e-6))`; it stays on the device, so that the host does not wait.
 
     Args:
-        parameters: those whose gradients are clipped; frozen ones and those without a gradient do not count.
+        parameters: those whose gradients are scaled; frozen ones and those without a gradient are skipped.
         max_norm: the largest norm allowed.
-        norm_type: p of the p-norm; `math.inf` for the largest element.
-        error_if_nonfinite: raise where the norm is infinite or NaN; that waits for the device.
+        norm_type: p of the p-norm; `math.inf` for the largest absolute value.
+        error_if_nonfinite: raise an error if the norm is infinite or NaN, which waits for the device.
 
     Returns:
-        The norm before clipping, a 0-d array on the device (0 where there are no gradients).
+        The norm before clipping, a 0-d array on the device (0 if there are no gradients).
+
+    Raises:
+        ValueError: `max_norm` is below 0, or `norm_type` not above 0.
+        TypeError: `parameters` holds something that is not a `Parameter`.
+        RuntimeError: the norm is infinite or NaN, with `error_if_nonfinite`.
 
     Example:
         >>> import numpy as np, xpconv
@@ -75,7 +79,7 @@ def _norm(xp: Any, grads: list[Array], p: float) -> Array:
 def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: float) -> None:
     """Limit every element of the gradients to `[-clip_value, clip_value]`, as PyTorch's.
 
-    Frozen parameters are passed over.
+    Frozen parameters are skipped.
 
     Example:
         >>> import numpy as np, xpconv

@@ -1,4 +1,4 @@
-"""Schedules made of schedules."""
+"""Schedules that combine other schedules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .schedule import LRScheduler, groups_of
 
 
 class _Composed(LRScheduler):
-    """What schedules made of others share: the list of them, and their states."""
+    """Base of schedules that combine others: the list of them, and their states."""
 
     _apart = ("_schedulers",)
 
@@ -31,13 +31,13 @@ class _Composed(LRScheduler):
         for i, schedule in enumerate(schedulers):
             if schedule.optimizer is not self.optimizer:
                 raise ValueError(
-                    f"{name}: schedulers[{i}] is of another optimizer; give all of them the same"
+                    f"{name}: schedulers[{i}] is of another optimizer; make all of them for the same"
                 )
         self._schedulers = list(schedulers)
         self.last_epoch = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """As of every schedule, with a list of the states of the parts under `_schedulers`."""
+        """The schedule's settings, with the states of its parts as a list under `_schedulers`."""
         return {**super().state_dict(), "_schedulers": [part.state_dict() for part in self._schedulers]}
 
     def _loaded(self, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class _Composed(LRScheduler):
         super()._take(loaded)
 
     def _know_added(self) -> None:
-        """The parts do so."""
+        """Nothing here; the parts do this."""
 
     def __repr__(self) -> str:
         lines = ["  " + repr(part).replace("\n", "\n  ") + "," for part in self._schedulers]
@@ -67,17 +67,17 @@ class _Composed(LRScheduler):
 
 
 class SequentialLR(_Composed):
-    """One schedule after the other: `schedulers[i + 1]` takes over at step `milestones[i]`.
+    """One schedule after the other: `schedulers[i + 1]` replaces `schedulers[i]` at step `milestones[i]`.
 
-    Each begins anew, from the groups' rates before the first schedule, as PyTorch's `SequentialLR`.
+    As in PyTorch's `SequentialLR`, each starts from the groups' rates before the first schedule.
 
     Args:
-        optimizer: that of all the schedules.
-        schedulers: made beforehand, in order; none that takes a metric.
-        milestones: steps at which the next one takes over, one fewer than schedules, in order.
+        optimizer: the optimizer of all the schedules.
+        schedulers: schedules in order; none whose step takes a metric.
+        milestones: the steps at which the next schedule starts, ascending, one fewer than schedules.
 
     Raises:
-        TypeError, ValueError: a schedule of another optimizer or kind, or milestones that do not fit.
+        TypeError, ValueError: a schedule is of another optimizer or kind, or the milestones do not fit.
 
     Example:
         >>> import numpy as np, xpconv
@@ -107,12 +107,12 @@ class SequentialLR(_Composed):
                 f"for {len(schedulers)} schedules"
             )
         self._milestones = steps
-        for group in optimizer.param_groups:  # which the parts have moved on
+        for group in optimizer.param_groups:  # undo the first steps of the parts
             group["lr"] = group.setdefault("initial_lr", group["lr"])
         self._begin()
 
     def step(self) -> None:
-        """Move on by one epoch (or batch)."""
+        """Advance by one epoch (or batch)."""
         self.last_epoch += 1
         current = bisect_right(self._milestones, self.last_epoch)
         if self.last_epoch in self._milestones:
@@ -133,16 +133,16 @@ class SequentialLR(_Composed):
 
 
 class ChainedScheduler(_Composed):
-    """Several schedules at once: each step is one of all of them, whose factors multiply.
+    """Several schedules at once: each step is a step of all of them, so that their factors multiply.
 
     As PyTorch's `ChainedScheduler`.
 
     Args:
-        schedulers: made beforehand; none that takes a metric.
-        optimizer: that of all the schedules; None takes it from the first.
+        schedulers: the schedules; none whose step takes a metric.
+        optimizer: the optimizer of all the schedules; None takes that of the first.
 
     Raises:
-        TypeError, ValueError: a schedule of another optimizer or kind.
+        TypeError, ValueError: a schedule is of another optimizer or kind.
 
     Example:
         >>> import numpy as np, xpconv
@@ -159,7 +159,7 @@ class ChainedScheduler(_Composed):
         super().__init__(optimizer, schedulers)
 
     def step(self) -> None:
-        """Move on by one epoch (or batch)."""
+        """Advance by one epoch (or batch)."""
         self.last_epoch += 1
         for part in self._schedulers:
             part.step()
@@ -176,7 +176,7 @@ class ChainedScheduler(_Composed):
             part._begin()
 
     def _loaded(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        if isinstance(state, Mapping) and "last_epoch" not in state:  # PyTorch's has only those of the parts
+        if isinstance(state, Mapping) and "last_epoch" not in state:  # PyTorch saves only those of the parts
             state = {**state, "last_epoch": self.last_epoch}
         loaded = super()._loaded(state)
         return {**loaded, "last_epoch": loaded["_schedulers"][0]["last_epoch"]}

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backend import Array, asarray, backend_of, get_xp, ignore_underflow
 from ..errors import StateDictError
-from ..geometry import to_float
+from ..geometry import shown, to_float
 from ..kernels.portable import widened
 from ..layers.base import Layer
 from ..layers.parameter import writable
@@ -18,16 +18,16 @@ from .state import as_array, misfit
 
 @public_errors
 class ExponentialMovingAverage:
-    """Keeps `average = decay · average + (1 - decay) · value` of a model's parameters (Polyak averaging).
+    """Polyak averages of a model's parameters: `average = decay · average + (1 - decay) · value`.
 
-    Call `update()` after each `optimizer.step()`; evaluate inside `with ema.average_parameters():`, which
-    swaps the averages in and the model's own values back out. Buffers (running statistics) and integers
-    are not averaged: inside the block the model has its own latest. The averages of float16 and bfloat16
-    parameters are float32.
+    Call `update()` after each `optimizer.step()`; evaluate inside `with ema.average_parameters():`, in which
+    the model has the averaged parameters, and after which it has its own again. Buffers (running statistics)
+    are not averaged; inside the block they have the model's latest values. The averages of float16 and
+    bfloat16 parameters are float32.
 
     Args:
-        model: whose parameters to average; they start at its present values.
-        decay: 0 (follow at once) to 1 (never move).
+        model: the model whose parameters to average; the averages start at its present values.
+        decay: 0 (the averages equal the latest values) to 1 (they never change).
 
     Attributes:
         averages: the averages, by the parameters' names.
@@ -49,7 +49,7 @@ class ExponentialMovingAverage:
     def __init__(self, model: Layer, decay: float = 0.999) -> None:
         if not isinstance(model, Layer):
             raise TypeError(f"ExponentialMovingAverage: model is {model!r}, expected a layer")
-        model.parameters()  # an error where some are still to be made
+        model.parameters()  # raises an error if a lazy layer has not made its parameters yet
         self.model = model
         self.decay = _checked_decay(decay)
         self.averages = {name: widened(p.data).copy() for name, p in model.named_parameters()}
@@ -58,7 +58,7 @@ class ExponentialMovingAverage:
         """Move the averages towards the model's present parameters.
 
         Raises:
-            RuntimeError: the model's parameters are others than when the averages were made.
+            RuntimeError: the model has other parameters than when the averages were made.
         """
         share = 1 - _checked_decay(self.decay)
         pairs = list(self._pairs("update"))
@@ -94,10 +94,10 @@ class ExponentialMovingAverage:
         return {"decay": self.decay, "averages": {name: a.copy() for name, a in self.averages.items()}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave; its arrays may be of any backend or PyTorch's tensors.
+        """Load what `state_dict` returned; its arrays may be of any backend or PyTorch's tensors.
 
         Raises:
-            StateDictError: (a ValueError) it is of another model; then nothing has changed.
+            StateDictError: (a ValueError) it is of another model; nothing has changed then.
 
         Example:
             >>> import xpconv
@@ -109,12 +109,15 @@ class ExponentialMovingAverage:
         where = "ExponentialMovingAverage.load_state_dict"
         found = state_dict.get("averages") if isinstance(state_dict, Mapping) else None
         if not isinstance(found, Mapping) or "decay" not in state_dict:
-            raise StateDictError(f"{where}: expected what state_dict() gives, with 'decay' and 'averages'")
+            raise StateDictError(
+                f"{where}: state_dict is {shown(state_dict)}, expected a mapping with 'decay' and "
+                "'averages', as state_dict() returns"
+            )
         decay = _checked_decay(state_dict["decay"])
         missing, unexpected = sorted(set(self.averages) - set(found)), sorted(set(found) - set(self.averages))
         if missing or unexpected:
             raise StateDictError(
-                f"{where}: it is of another model: missing {missing[:5]}, unexpected {unexpected[:5]}"
+                f"{where}: the state is of another model: missing {missing[:5]}, unexpected {unexpected[:5]}"
             )
         new = {}
         for name, average in self.averages.items():
@@ -142,8 +145,8 @@ class ExponentialMovingAverage:
                     yield average, data
                     continue
             raise RuntimeError(
-                f"ExponentialMovingAverage.{where}: {name} is not what it was when the averages were made: a "
-                "layer was replaced, or the model moved to another backend; make the averages after that"
+                f"ExponentialMovingAverage.{where}: parameter {name} has changed since the averages were "
+                "made: a layer was replaced, or the model was moved to another backend; make new averages"
             )
 
     def __repr__(self) -> str:

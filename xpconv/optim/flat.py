@@ -13,11 +13,11 @@ from ..kernels.graph import capturing, hold
 from ..layers.base import Parameter
 from .sharing import check_apart, place
 
-NARROW = ("float16", "bfloat16")  # parameters of these have a float32 master copy, which is updated
+NARROW = ("float16", "bfloat16")  # parameters of these dtypes have a float32 master copy, which is updated
 
 
 class Layout(NamedTuple):
-    """What the buffers are for. A copy is made for the same, as parameters may have been moved since."""
+    """Backend, shapes and dtypes that the buffers were made for; the parameters may have changed since."""
 
     backend: str
     shapes: list[tuple[int, ...]]
@@ -27,8 +27,8 @@ class Layout(NamedTuple):
 class Flat:
     """Flat buffers, and parameters whose `data` are views of them.
 
-    `_data` has all parameters one after the other, in float32 where some have two bytes; those are views of
-    `_narrowed`, which gets the rounded values of all. `_moments` are further buffers like `_data`, by name.
+    `_data` has all parameters one after the other, in float32 if some are float16 or bfloat16; these are then
+    views of `_narrowed`, which gets the rounded values. `_moments` are further buffers like `_data`, by name.
     """
 
     _params: list[Parameter]
@@ -38,7 +38,7 @@ class Flat:
         return backend_of(self._data)
 
     def _layout_of(self, params: list[Parameter]) -> Layout:
-        """What buffers for `params` have to be like, after all checks."""
+        """Check `params` and return the layout of buffers for them."""
         name = type(self).__name__
         if not params:
             raise ValueError(f"{name}: params is empty; give model.parameters()")
@@ -73,7 +73,7 @@ class Flat:
             self._data = xp.zeros(size, dtype="float32" if narrow else layout.dtypes[0])
             self._narrowed: Array = xp.zeros(size, dtype=narrow) if narrow else None
         pairs = zip(layout.dtypes, self._slices, strict=True)
-        self._narrow_runs = [  # stretches of the buffers that neighbours of two bytes share
+        self._narrow_runs = [  # ranges of the buffers with consecutive float16 or bfloat16 parameters
             slice(members[0][1].start, members[-1][1].stop)
             for is_narrow, group in groupby(pairs, lambda pair: pair[0] in NARROW)
             if is_narrow and (members := list(group))
@@ -83,9 +83,9 @@ class Flat:
             rounded = self._views(self._narrowed)
             for i, dtype in enumerate(layout.dtypes):
                 self._data_views[i] = rounded[i] if dtype in NARROW else self._data_views[i]
-        self._grad: Array = None  # the gradients, while a step reads them: one of the following
-        self._copied: tuple[Array, list[Array]] | None = None  # buffer and views: copies of the gradients
-        self._unscaled: tuple[Array, list[Array]] | None = None  # buffer and views: `unscale_` gave these out
+        self._grad: Array = None  # the gradients during a step: one of the two following buffers
+        self._copied: tuple[Array, list[Array]] | None = None  # copies of the gradients: buffer and views
+        self._unscaled: tuple[Array, list[Array]] | None = None  # gradients from `unscale_`: buffer and views
 
     def _views(self, flat: Array) -> list[Array]:
         return [flat[s].reshape(shape) for s, shape in zip(self._slices, self._layout.shapes, strict=True)]
@@ -101,7 +101,7 @@ class Flat:
             parameter.data = view
 
     def _restore(self, layout: Layout, masters: Array | None) -> None:
-        """As `_flatten`, in a copy: what has been moved since stays, for `_checked` to say so."""
+        """As `_flatten`, for a copy; leaves moved parameters alone, so that `_checked` can report them."""
         self._allocate(layout)
         if masters is not None:
             self._data[...] = masters
@@ -114,14 +114,14 @@ class Flat:
                 view[...] = parameter.data
                 parameter.data = view
 
-    # --- what users do between steps ---------------------------------------------------------------
+    # --- changes by users between steps ------------------------------------------------------------
 
     def _present(self) -> list[bool]:
-        """Which parameters a step updates: those that have a gradient and are not frozen."""
+        """For each parameter, whether a step updates it: it has a gradient and is not frozen."""
         return [p.grad is not None and p.requires_grad for p in self._params]
 
     def _adopt(self, where: str, present: Sequence[bool] = ()) -> None:
-        """Check the gradients, and bring in what was assigned to `.data` since, after all checks."""
+        """Check the gradients and the arrays assigned to `.data`; then copy the latter into the buffers."""
         for i, here in enumerate(present):
             if here:
                 self._checked(where, i, "grad", self._params[i].grad)
@@ -139,7 +139,7 @@ class Flat:
             self._widen()
 
     def _checked(self, where: str, i: int, attribute: str, array: Any) -> Array:
-        """What was assigned, if it fits. A gradient may have the dtype of its parameter, or of `_data`."""
+        """`array`, if it fits. A gradient may have the dtype of its parameter or that of `_data`."""
         view = self._data_views[i]
         try:
             backend = backend_of(array)
@@ -160,7 +160,7 @@ class Flat:
         return array
 
     def _apart(self, array: Array) -> Array:
-        """`array`, or a copy where it is another parameter's view, perhaps about to be written."""
+        """`array`, or a copy if it may be a view of the buffers, which are about to be written."""
         if array.base is not None:
             buffers = [flat for flat in (self._data, self._narrowed) if flat is not None]
             if any(self._backend.xp.may_share_memory(array, flat) for flat in buffers):
@@ -168,9 +168,9 @@ class Flat:
         return array
 
     def _gather(self, present: Sequence[bool]) -> None:
-        """Let `_grad` have the gradients: by a copy, or what `unscale_` made if nobody has replaced it.
+        """Set `_grad` to a copy of the gradients, or to the buffer of `unscale_` if they are still its views.
 
-        `parameter.grad` stays the array that it is, which later steps do not change.
+        `parameter.grad` remains the same array, which later steps do not change.
         """
         given = list(zip(self._params, present, strict=True))
         if self._unscaled is not None:
@@ -205,12 +205,12 @@ class Flat:
         return flat
 
     def _narrow(self) -> None:
-        """Give the parameters of two bytes their new values."""
+        """Round the master copies into the float16 or bfloat16 parameters."""
         if self._narrowed is not None:
             self._narrowed[...] = self._data
 
     def _widen(self) -> None:
-        """Bring what was written into parameters of two bytes since into their master copies."""
+        """Copy changed values of float16 or bfloat16 parameters into their master copies."""
         xp = self._backend.xp
         for where in self._narrow_runs:
             wide, narrow = self._data[where], self._narrowed[where]

@@ -1,4 +1,4 @@
-"""One rise and one fall of the learning rate."""
+"""The one-cycle schedule: the learning rate rises once and falls once."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .schedule import LRScheduler, each_group, groups_of
 
 
 class OneCycleLR(LRScheduler):
-    """Up to `max_lr`, down far below where it started, while momentum goes the other way (Smith, 2018).
+    """The rate rises to `max_lr` and falls far below its start; momentum does the opposite (Smith, 2018).
 
-    Call `step()` after every batch. With momentum in the optimizer (`momentum`, or the first of `betas`)
-    and `cycle_momentum`, that goes from `max_momentum` down to `base_momentum` and back.
+    Call `step()` after every batch. With `cycle_momentum`, the optimizer's `momentum`, or the first of its
+    `betas`, falls from `max_momentum` to `base_momentum` and rises again.
 
     Args:
-        optimizer: whose `lr` (and momentum) to set.
-        max_lr: the top; one, or one for each group.
+        optimizer: the optimizer whose `lr` (and momentum) to set.
+        max_lr: the highest rate; one number, or one for each group.
         total_steps: number of steps; or give `epochs` and `steps_per_epoch`.
-        pct_start: part of the steps that go up.
+        pct_start: fraction of the steps in which the rate rises.
         anneal_strategy: `'cos'` or `'linear'`.
         cycle_momentum, base_momentum, max_momentum: see above.
-        div_factor: `max_lr / div_factor` is where it starts.
-        final_div_factor: the start over this is where it ends.
-        three_phase: come down to the start as long as it went up, then to the end.
+        div_factor: the rate starts at `max_lr / div_factor`.
+        final_div_factor: the rate ends at the start divided by this.
+        three_phase: fall to the start in as many steps as the rise took, then to the end.
 
     Raises:
-        ValueError: settings that cannot be, or `step()` after the last step.
+        ValueError: a setting is out of range, or `step()` is called after the last step.
 
     Example:
         >>> import numpy as np, xpconv
@@ -71,7 +71,7 @@ class OneCycleLR(LRScheduler):
         for argument, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
             if to_float(f"OneCycleLR: {argument}", value) == 0:
                 raise ValueError(f"OneCycleLR: {argument} is 0, expected a number to divide by")
-        up = to_float("OneCycleLR: pct_start", pct_start) * total_steps - 1  # the last step that goes up
+        up = to_float("OneCycleLR: pct_start", pct_start) * total_steps - 1  # the last step of the rise
         if not 0 <= pct_start <= 1:
             raise ValueError(f"OneCycleLR: pct_start is {pct_start}, expected a number from 0 to 1")
         anneal_strategy = to_choice("OneCycleLR: anneal_strategy", anneal_strategy, ("cos", "linear"))
@@ -81,14 +81,14 @@ class OneCycleLR(LRScheduler):
         if len(tops) != len(groups):
             raise ValueError(f"OneCycleLR: max_lr has {len(tops)} values, expected one, or {len(groups)}")
         if cycle_momentum and not all("momentum" in g or "betas" in g for g in groups):
-            raise ValueError("OneCycleLR: the optimizer has no momentum to cycle; give cycle_momentum=False")
+            raise ValueError("OneCycleLR: the optimizer has no momentum to cycle; set cycle_momentum=False")
         self.total_steps = total_steps
         self.anneal_strategy = anneal_strategy
         self.cycle_momentum = cycle_momentum
         if up == 0:
             raise ValueError(
-                f"OneCycleLR: pct_start is {pct_start}, a single one of total_steps={total_steps}, and no "
-                "way up; give a little more or less"
+                f"OneCycleLR: pct_start is {pct_start}, which is exactly one of total_steps={total_steps}, "
+                "so the rise has length 0; give a slightly larger or smaller pct_start"
             )
         if three_phase:
             ends, lrs = [up, 2 * up, total_steps - 1], "start top start end"
@@ -106,7 +106,7 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """As of every schedule, with PyTorch's name for `anneal_strategy` as well."""
+        """The schedule's settings, with `anneal_strategy` under PyTorch's name as well."""
         return {**super().state_dict(), "_anneal_func_type": self.anneal_strategy}
 
     def _loaded(self, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,8 +115,8 @@ class OneCycleLR(LRScheduler):
         loaded = super()._loaded(state)
         if "_ends" not in loaded and loaded["total_steps"] != self.total_steps:
             raise ValueError(
-                f"OneCycleLR.load_state_dict: PyTorch's state is of total_steps={loaded['total_steps']}, but "
-                f"this schedule of {self.total_steps}; make it with the same settings"
+                f"OneCycleLR.load_state_dict: PyTorch's state has total_steps={loaded['total_steps']}, but "
+                f"this schedule has {self.total_steps}; make it with the same settings"
             )
         return loaded
 
@@ -126,8 +126,8 @@ class OneCycleLR(LRScheduler):
         groups = self.optimizer.param_groups
         if len(groups) != len(self._lrs):
             raise ValueError(
-                f"OneCycleLR.step: max_lr is of {len(self._lrs)} groups but there are {len(groups)} now; "
-                "make the schedule after add_param_group"
+                f"OneCycleLR.step: max_lr is for {len(self._lrs)} groups but the optimizer now has "
+                f"{len(groups)}; make the schedule after add_param_group"
             )
         for group, lrs in zip(groups, self._lrs, strict=True):
             group["lr"] = self._between(lrs)
@@ -137,7 +137,7 @@ class OneCycleLR(LRScheduler):
                 group["momentum"] = self._between(self._momenta)
 
     def _between(self, values: list[float]) -> float:
-        """The value at this step, on the way from each value to the next."""
+        """The interpolated value at this step; `values` are those at the ends of the phases."""
         t, begin = self.last_epoch, 0.0
         for i, end in enumerate(self._ends):
             if t <= end or i == len(self._ends) - 1:

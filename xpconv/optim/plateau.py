@@ -1,4 +1,4 @@
-"""A schedule that follows a metric."""
+"""The schedule that lowers the rate when a metric no longer improves."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from .schedule import LRScheduler, each_group, groups_of
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """Times `factor` when a metric has not got better for more than `patience` steps.
+    """Multiply the rate by `factor` when a metric has not improved for more than `patience` steps.
 
-    Call `step(metric)` once an epoch, with a number on the host.
+    Call `step(metric)` once per epoch, with a number on the host.
 
     Args:
-        optimizer: whose `lr` to lower.
+        optimizer: the optimizer whose `lr` to lower.
         mode: `'min'` if smaller is better, `'max'` if larger.
         factor: below 1.
-        patience: steps without progress that are borne.
-        threshold, threshold_mode: what counts as progress: better than the best by `threshold`, `'rel'`
-            (as a part of the best) or `'abs'`.
-        cooldown: steps after a reduction that do not count.
-        min_lr: floor; one, or one for each group.
+        patience: number of steps without improvement after which the rate does not change yet.
+        threshold, threshold_mode: an improvement is a metric better than the best by `threshold`, `'rel'`
+            (as a fraction of the best) or `'abs'`.
+        cooldown: number of steps after a reduction that are not counted.
+        min_lr: lower bound of the rate; one number, or one for each group.
         eps: changes smaller than this are not made.
+
+    Raises:
+        ValueError, TypeError: a setting is out of range, or not a number.
 
     Example:
         >>> import numpy as np, xpconv
@@ -71,7 +74,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.last_epoch = 0
 
     def step(self, metrics: Any) -> None:  # type: ignore[override]  # PyTorch's signature
-        """Look at the metric of an epoch."""
+        """Process the metric of an epoch, and lower the rate if it has not improved for too long."""
         try:
             value = float(metrics)
         except (TypeError, ValueError, OverflowError):
@@ -90,8 +93,8 @@ class ReduceLROnPlateau(LRScheduler):
             groups = len(self.optimizer.param_groups)
             if groups > len(self.min_lrs):
                 raise ValueError(
-                    f"ReduceLROnPlateau.step: min_lr has {len(self.min_lrs)} values but there are {groups} "
-                    "groups now; make the schedule after add_param_group"
+                    f"ReduceLROnPlateau.step: min_lr has {len(self.min_lrs)} values but the optimizer now "
+                    f"has {groups} groups; make the schedule after add_param_group"
                 )
             for group, floor in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
                 new = max(group["lr"] * self.factor, floor)
@@ -100,7 +103,7 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
 
     def _know_added(self) -> None:
-        """Groups that were added since have the `min_lr` of the others."""
+        """Give groups that were added later the `min_lr` of the others, if that is one number."""
         if len(set(self.min_lrs)) == 1:
             self.min_lrs = self.min_lrs[:1] * len(self.optimizer.param_groups)
 

@@ -1,4 +1,4 @@
-"""Schedules whose rate follows from the number of steps alone."""
+"""Schedules that depend only on the number of steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .schedule import LRScheduler, groups_of
 
 
 class StepLR(LRScheduler):
-    """Times `gamma` every `step_size` steps.
+    """Multiply the rate by `gamma` every `step_size` steps.
 
     Example:
         >>> import numpy as np, xpconv
@@ -37,7 +37,7 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """Times `gamma` at each step in `milestones`.
+    """Multiply the rate by `gamma` at each step in `milestones`.
 
     Example:
         >>> import numpy as np, xpconv
@@ -61,7 +61,7 @@ class MultiStepLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """Times `gamma` every step.
+    """Multiply the rate by `gamma` every step.
 
     Example:
         >>> import numpy as np, xpconv
@@ -81,7 +81,7 @@ class ExponentialLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """Warm-up: the factor on the rate goes from `start_factor` to `end_factor` in `total_iters` steps.
+    """Warm-up: a factor on the rate goes linearly from `start_factor` to `end_factor` in `total_iters` steps.
 
     Example:
         >>> import numpy as np, xpconv
@@ -121,7 +121,7 @@ class LinearLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Down a half cosine to `eta_min` in `T_max` steps, and up again (Loshchilov and Hutter, 2017).
+    """The rate falls along a half cosine to `eta_min` in `T_max` steps, and rises again (Loshchilov, 2017).
 
         lr_t = eta_min + (lr_0 - eta_min) (1 + cos(π t / T_max)) / 2
 
@@ -144,14 +144,14 @@ class CosineAnnealingLR(LRScheduler):
         if t == 0:
             return lr
         period = self.T_max
-        if (t - 1 - period) % (2 * period) == 0:  # at the bottom: there is no ratio to the rate before
+        if (t - 1 - period) % (2 * period) == 0:  # after the minimum, where the ratio would divide by 0
             return lr + (base - self.eta_min) * (1 - math.cos(math.pi / period)) / 2
         ratio = (1 + math.cos(math.pi * t / period)) / (1 + math.cos(math.pi * (t - 1) / period))
         return ratio * (lr - self.eta_min) + self.eta_min
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """Half cosines that start anew: `T_0` steps, then each `T_mult` times as long (SGDR, 2017).
+    """Half cosines that restart, after `T_0` steps, then each `T_mult` times as long (SGDR, 2017).
 
     Example:
         >>> import numpy as np, xpconv
@@ -176,7 +176,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * t / length)) / 2
 
     def _place(self, t: int) -> tuple[int, int]:
-        """Steps since the latest restart, and until the next from there."""
+        """The number of steps since the latest restart, and the length of the present period."""
         length = self.T_0
         if self.T_mult == 1:
             return t % length, length
@@ -186,24 +186,24 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return t, length
 
     def state_dict(self) -> dict[str, Any]:
-        """As of every schedule, with PyTorch's `T_cur` and `T_i`, which follow from `last_epoch`."""
+        """The schedule's settings, with PyTorch's `T_cur` and `T_i`, which follow from `last_epoch`."""
         at, length = self._place(self.last_epoch)
         return {**super().state_dict(), "T_cur": at, "T_i": length}
 
 
 class LambdaLR(LRScheduler):
-    """The rate at the start, times `lr_lambda(t)` after step `t`.
+    """The initial rate times `lr_lambda(t)` after step `t`.
 
-    `state_dict` holds no functions, as they cannot be saved; of an object with `__call__` it holds the
-    attributes. To pickle the schedule, give a function that is defined in a module, not a `lambda`.
+    `state_dict` contains no functions, as they cannot be saved; for a callable object it contains the
+    object's attributes. To pickle the schedule, use a function that is defined in a module, not a `lambda`.
 
     Args:
-        optimizer: whose `lr` to set.
-        lr_lambda: takes the number of steps so far, gives the factor; or a list with one for each group.
+        optimizer: the optimizer whose `lr` to set.
+        lr_lambda: a function from the number of steps so far to the factor; or a list, one for each group.
 
     Raises:
-        TypeError: `lr_lambda` cannot be called.
-        ValueError: a list of another length than the number of groups.
+        TypeError: `lr_lambda` is not callable.
+        ValueError: the list has another length than the number of groups.
 
     Example:
         >>> import numpy as np, xpconv
@@ -235,15 +235,15 @@ class LambdaLR(LRScheduler):
         groups = self.optimizer.param_groups
         if len(self.lr_lambdas) != len(groups):
             raise ValueError(
-                f"LambdaLR.step: there are {len(self.lr_lambdas)} functions but {len(groups)} groups; make "
-                "the schedule after add_param_group"
+                f"LambdaLR.step: lr_lambda has {len(self.lr_lambdas)} functions but the optimizer now has "
+                f"{len(groups)} groups; make the schedule after add_param_group"
             )
         factors = [to_float("LambdaLR: lr_lambda's value", f(self.last_epoch)) for f in self.lr_lambdas]
         for group, base, factor in zip(groups, self.base_lrs, factors, strict=True):
             group["lr"] = base * factor
 
     def state_dict(self) -> dict[str, Any]:
-        """As of every schedule; `lr_lambdas` holds None for a function, and an object's attributes."""
+        """The schedule's settings; `lr_lambdas` has None for a function, and the attributes of an object."""
         plain = (FunctionType, BuiltinFunctionType, type)
         values = [None if isinstance(f, plain) else getattr(f, "__dict__", None) for f in self.lr_lambdas]
         return {**super().state_dict(), "lr_lambdas": copy.deepcopy(values)}
@@ -260,7 +260,7 @@ class LambdaLR(LRScheduler):
         return loaded
 
     def _take(self, loaded: dict[str, Any]) -> None:
-        """Functions stay, and objects take up their attributes."""
+        """Leave functions unchanged, and set the attributes of objects."""
         for function, values in zip(self.lr_lambdas, loaded.pop("lr_lambdas"), strict=True):
             if values is not None:
                 vars(function).update(values)

@@ -1,4 +1,4 @@
-"""Loss scaling: so that small gradients in float16 do not vanish."""
+"""Loss scaling, which prevents underflow of small gradients in float16."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ LARGEST = 3.4e38  # of float32, which the scale is
 class GradScaler:
     """Dynamic loss scaling for training in float16, as `torch.amp.GradScaler` (Micikevicius et al., 2018).
 
-    The loss's gradient is multiplied by `scale`, and the parameters' divided by it again before the update. A
-    step with a gradient that is infinite or NaN is left out; the scale then shrinks, and grows again after
-    `growth_interval` good steps. A training step:
+    The loss's gradient is multiplied by `scale`, and the parameters' gradients are divided by it before the
+    update. A step with an infinite or NaN gradient is skipped, and the scale is multiplied by
+    `backoff_factor`; after `growth_interval` steps in a row without one it is multiplied by `growth_factor`.
+    A training step:
 
         loss = criterion(model(x), y)
         optimizer.zero_grad()
@@ -31,15 +32,21 @@ class GradScaler:
         scaler.step(optimizer)
         scaler.update()
 
-    Nothing of it waits for a GPU, with optimizers that are a kernel there (all but LARS and LAMB). bfloat16
-    has float32's range and needs no scaling.
+    No step waits for a GPU, except with LARS and LAMB, which are not kernels there. bfloat16 has the range of
+    float32 and needs no scaling.
 
     Args:
-        init_scale: where the scale starts.
+        init_scale: the initial scale, above 0.
         growth_factor: above 1.
-        backoff_factor: 0 to 1.
-        growth_interval: number of good steps in a row.
-        backend: where the model is; None takes the active backend.
+        backoff_factor: between 0 and 1.
+        growth_interval: number of steps in a row, at least 1.
+        backend: the model's backend; None takes the active one.
+
+    Attributes:
+        scale: the scale, a 0-d float32 array on the device.
+
+    Raises:
+        ValueError, TypeError: a setting is out of range, or not a number.
 
     Example:
         >>> import numpy as np, xpconv
@@ -75,27 +82,29 @@ class GradScaler:
             )
         name = backend or get_backend()
         self.scale: Array = asarray([start], "float32", backend=name).reshape(())
-        self._good: Array = asarray([0], "int32", backend=name).reshape(())  # steps in a row
-        self._found: Array = asarray([False], backend=name).reshape(())  # an infinity or a NaN, since update
-        self._unscaled: list[tuple[Optimizer, Array]] = []  # since update; what was found in its gradients
-        self._stepped: list[Optimizer] = []  # since update
+        self._good: Array = asarray([0], "int32", backend=name).reshape(
+            ()
+        )  # steps in a row without inf or NaN
+        self._found: Array = asarray([False], backend=name).reshape(())  # any inf or NaN since `update`
+        self._unscaled: list[tuple[Optimizer, Array]] = []  # since `update`: whether it had an inf or NaN
+        self._stepped: list[Optimizer] = []  # since `update`
 
     def unscale_(self, optimizer: Optimizer) -> None:
-        """Divide the gradients by the scale now, as for `clip_grad_norm_`; `step` does so otherwise.
+        """Divide the gradients by the scale, for `clip_grad_norm_`; otherwise `step` does this.
 
         Raises:
-            RuntimeError: done already since `update`, or no parameter has a gradient.
+            RuntimeError: called twice since `update`, or no parameter has a gradient.
         """
         groups_of("GradScaler.unscale_", optimizer)
         if self._found_in(optimizer) is not None:
             raise RuntimeError(
-                "GradScaler.unscale_: done already for this optimizer; call update() after step"
+                "GradScaler.unscale_: called already for this optimizer; call update() after step"
             )
         xp = optimizer._backend.xp
         if backend_of(self.scale).xp is not xp:
             raise RuntimeError(
                 f"GradScaler: the scale is on {backend_of(self.scale).name} but the parameters are on "
-                f"{optimizer._backend.name}; make it with backend={optimizer._backend.name!r}"
+                f"{optimizer._backend.name}; make the scaler with backend={optimizer._backend.name!r}"
             )
         found = xp.zeros((), dtype=bool)
         hold(found)
@@ -108,12 +117,12 @@ class GradScaler:
         """`optimizer.step()` with unscaled gradients, unless one of them is infinite or NaN.
 
         Raises:
-            RuntimeError: done already since `update`, or as from `optimizer.step`.
+            RuntimeError: called twice since `update`, or as from `optimizer.step`.
         """
         groups_of("GradScaler.step", optimizer)
         if any(o is optimizer for o in self._stepped):
             raise RuntimeError(
-                "GradScaler.step: done already for this optimizer; call update() once after the steps"
+                "GradScaler.step: called already for this optimizer; call update() after the steps"
             )
         if self._found_in(optimizer) is None:
             self.unscale_(optimizer)
@@ -121,7 +130,7 @@ class GradScaler:
         self._stepped.append(optimizer)
 
     def _found_in(self, optimizer: Optimizer) -> Array | None:
-        """Whether there was an infinity or a NaN; None before `unscale_`."""
+        """Whether the optimizer's gradients have an infinity or a NaN; None before `unscale_`."""
         return next((found for known, found in self._unscaled if known is optimizer), None)
 
     def update(self) -> None:
@@ -142,7 +151,7 @@ class GradScaler:
         self._stepped.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """The scale, the settings, and the good steps since it last changed, as PyTorch's; waits for a GPU.
+        """The scale, the settings and the count of steps without overflow, as PyTorch's; waits for a GPU.
 
         Example:
             >>> import xpconv
@@ -158,11 +167,11 @@ class GradScaler:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave, or PyTorch's scaler.
+        """Load what `state_dict` returned, here or in PyTorch.
 
         Raises:
-            StateDictError: (a ValueError) something is missing or unexpected; then nothing has changed.
-            ValueError, TypeError: a value that the constructor would refuse.
+            StateDictError: (a ValueError) an entry is missing or unexpected; nothing has changed then.
+            ValueError, TypeError: a value is not valid for the constructor.
 
         Example:
             >>> import xpconv
@@ -173,7 +182,9 @@ class GradScaler:
         """
         where = "GradScaler.load_state_dict"
         if not isinstance(state_dict, Mapping):
-            raise StateDictError(f"{where}: expected what scaler.state_dict() gives, got {state_dict!r}")
+            raise StateDictError(
+                f"{where}: state_dict is {shown(state_dict)}, expected a mapping, as state_dict() returns"
+            )
         names = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
         missing, unexpected = sorted(set(names) - set(state_dict)), sorted(set(state_dict) - set(names))
         if missing or unexpected:
@@ -209,7 +220,7 @@ def _checked(
         raise ValueError(f"{where}: growth_interval is {shown(interval)}, expected below 2**31")
     if not (0 < numbers[0] < LARGEST and numbers[1] > 1 and 0 < numbers[2] < 1):
         raise ValueError(
-            f"{where}: {first} is {scale}, growth_factor {growth} and backoff_factor {backoff}, expected one "
-            "above 0 that float32 has, one above 1, and one between 0 and 1"
+            f"{where}: {first} is {scale}, growth_factor {growth} and backoff_factor {backoff}, expected "
+            f"{first} above 0 and finite in float32, growth_factor above 1, backoff_factor between 0 and 1"
         )
     return numbers[0], numbers[1], numbers[2], steps

@@ -1,6 +1,6 @@
 """Learning-rate schedules, with the names and formulas of `torch.optim.lr_scheduler`.
 
-Make one after the optimizer and call `step()` once an epoch (`OneCycleLR`: once a batch), after
+Make one after the optimizer and call `step()` once per epoch (`OneCycleLR`: once per batch), after
 `optimizer.step()`. Each step computes the new rate from the present one, so schedules can be chained.
 """
 
@@ -23,9 +23,9 @@ TORCH_ONLY = {  # entries of PyTorch's states that follow from the others
 
 @public_errors
 class LRScheduler:
-    """Base of all schedules: counts steps and sets each group's `lr` to what `_rate` says.
+    """Base of all schedules: counts steps and sets each group's `lr` to the result of `_rate`.
 
-    A schedule and its optimizer survive `pickle` and `copy.deepcopy` together.
+    Pickle or `copy.deepcopy` a schedule together with its optimizer, in one call.
 
     Attributes:
         last_epoch: number of steps so far.
@@ -42,7 +42,7 @@ class LRScheduler:
         [0.5]
     """
 
-    _apart: ClassVar[tuple[str, ...]] = ()  # attributes whose entries in the state a subclass makes
+    _apart: ClassVar[tuple[str, ...]] = ()  # attributes that a subclass adds to the state itself
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -55,19 +55,19 @@ class LRScheduler:
         self._begin()
 
     def step(self) -> None:
-        """Move on by one epoch (or batch)."""
+        """Advance by one epoch (or batch)."""
         self.last_epoch += 1
         self._apply()
 
     def get_last_lr(self) -> list[float]:
-        """Each group's present rate."""
+        """The present rate of each group."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """The settings and the number of steps so far, with PyTorch's names.
 
         The rates themselves are in the optimizer's state: save and load both. PyTorch's schedule of the same
-        name takes it.
+        name can load it.
 
         Example:
             >>> import numpy as np, xpconv
@@ -82,25 +82,25 @@ class LRScheduler:
         return {**copy.deepcopy(state), "_step_count": self.last_epoch + 1, "_last_lr": self.get_last_lr()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave, here or in PyTorch; load the optimizer's state as well.
+        """Load what `state_dict` returned, here or in PyTorch; load the optimizer's state as well.
 
         Raises:
-            TypeError: `state` is no mapping, or an entry is of another kind than the present one.
-            ValueError: entries are missing or unknown, as of another schedule, or of another number of
-                groups. Nothing has changed then.
+            TypeError: `state` is not a mapping, or an entry has another type than the present one.
+            ValueError: entries are missing or unknown, as from another schedule, or the number of groups
+                differs. Nothing has changed then.
         """
         self._take(self._loaded(state))
 
     def _take(self, loaded: dict[str, Any]) -> None:
-        """Set what `_loaded` gave."""
+        """Set the attributes that `_loaded` returned."""
         self.__dict__.update(loaded)
 
     def _loaded(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """What `load_state_dict` sets, checked."""
+        """The attributes that `load_state_dict` sets, checked."""
         where = f"{type(self).__name__}.load_state_dict"
         if not isinstance(state, Mapping):
             raise TypeError(
-                f"{where}: state is {type(state).__name__}, expected what schedule.state_dict() gives"
+                f"{where}: state is {type(state).__name__}, expected a mapping, as state_dict() returns"
             )
         self._know_added()
         own = {name: value for name, value in vars(self).items() if name != "optimizer"}
@@ -113,19 +113,19 @@ class LRScheduler:
         return {name: _like(f"{where}: {name}", state[name], own[name]) for name in own if name in state}
 
     def _restart(self) -> None:
-        """Begin anew, at the rates that it was made with."""
+        """Start again, at the initial rates."""
         self._know_added()
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = base
         self._begin()
 
     def _know_added(self) -> None:
-        """Take up the rates of groups that were added since."""
+        """Add the initial rates of groups that were added to the optimizer."""
         for group in self.optimizer.param_groups[len(self.base_lrs) :]:
             self.base_lrs.append(float(group.setdefault("initial_lr", group["lr"])))
 
     def _begin(self) -> None:
-        """Set the first rates, where each group's `lr` is the rate to start from."""
+        """Set the first rates; each group's `lr` is the rate to start from."""
         self.last_epoch = 0
         self._apply()
 
@@ -135,11 +135,11 @@ class LRScheduler:
             group["lr"] = self._rate(group["lr"], base, self.last_epoch)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
-        """The rate after step `t`, from the present one and the one at the start."""
+        """The rate after step `t`, computed from the present rate `lr` and the initial rate `base`."""
         raise TypeError(f"{type(self).__name__} defines no _rate(lr, base, t)")
 
     def __repr__(self) -> str:
-        """The settings, and how far it has come."""
+        """The settings, and the number of steps so far."""
         state = {k: v for k, v in vars(self).items() if k not in ("optimizer", "base_lrs") and k[0] != "_"}
         state = {k: dict(v) if isinstance(v, Counter) else v for k, v in state.items()}
         settings = [f"{name}={value!r}" for name, value in state.items() if name != "last_epoch"]
@@ -159,14 +159,14 @@ def each_group(where: str, value: float | Sequence[float], groups: int) -> list[
 
 
 def _like(where: str, new: Any, old: Any) -> Any:
-    """An entry of a state, of the kind of the present one."""
+    """An entry of a state, converted to the type of the present one."""
     if isinstance(old, bool):
         return to_bool(where, new)
     if isinstance(old, int):
         return to_int(where, new)
     if isinstance(old, float):
         return to_float(where, new)
-    if isinstance(old, Counter) and isinstance(new, Mapping):  # JSON makes strings of the keys
+    if isinstance(old, Counter) and isinstance(new, Mapping):  # JSON turns the keys into strings
         numbers = {int(key) if str(key).isdecimal() else key: value for key, value in new.items()}
         return Counter({to_int(where, key): to_int(where, value) for key, value in numbers.items()})
     if isinstance(old, list) and isinstance(new, list | tuple):

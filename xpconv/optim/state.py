@@ -1,4 +1,4 @@
-"""The state of an optimizer as PyTorch lays it out: what `state_dict` gives and `load_state_dict` takes."""
+"""The state of an optimizer in PyTorch's layout: `state_dict` and `load_state_dict`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..layers.parameter import writable
 from .flat import NARROW, Flat
 from .sharing import place
 
-MASTER = "master_param"  # the float32 copy of a parameter of two bytes
+MASTER = "master_param"  # the float32 copy of a float16 or bfloat16 parameter
 SCALARS = ("step", "mu_product")
-# Of PyTorch's groups: for its own kernels, and what its schedules write down.
+# Entries of PyTorch's groups: options of its kernels, and values that its schedules store.
 IGNORED = ("foreach", "fused", "capturable", "differentiable", "param_names", "decoupled_weight_decay")
 COMMON = {"foreach": None, "capturable": False, "differentiable": False}  # of most of PyTorch's groups
 NOTED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr")
-REMADE = (  # attributes that a copy makes anew
+REMADE = (  # attributes that `__setstate__` makes again
     "_counters", "_cohorts", "_settings", "_data", "_narrowed", "_narrow_runs", "_data_views", "_slices",
     "_grad", "_copied", "_unscaled",
 )  # fmt: skip
@@ -36,11 +36,11 @@ class Progress(NamedTuple):
 
 
 class State(Flat):
-    """What training goes on from: settings, moments and step counts; for files, and in copies."""
+    """The part of `Optimizer` that saves, loads and copies settings, moments and step counts."""
 
-    state_names: ClassVar[tuple[str, ...]] = ()  # what a parameter's state has in `state_dict`
-    optional_names: ClassVar[tuple[str, ...]] = ()  # what it has with some settings
-    torch_settings: ClassVar[dict[str, Any]] = {}  # of PyTorch's groups, and not ours: `state_dict` adds them
+    state_names: ClassVar[tuple[str, ...]] = ()  # entries of a parameter's state
+    optional_names: ClassVar[tuple[str, ...]] = ()  # further entries, with some settings
+    torch_settings: ClassVar[dict[str, Any]] = {}  # settings of PyTorch only, which `state_dict` adds
     starts_with_state: ClassVar[bool] = False  # whether there is a state before the first step
     counted: ClassVar[bool] = True  # whether the CUDA kernel counts the steps
 
@@ -48,24 +48,24 @@ class State(Flat):
     defaults: dict[str, Any]
     _steps: list[int]
     _products: list[float]  # of NAdam's μ so far
-    _cohorts: list[int]  # a number for each parameter, the same for those that had the same steps
+    _cohorts: list[int]  # a number for each parameter, equal for those that were updated in the same steps
     _counters: Array  # on a device: (params, 2), steps and products
     _moments: dict[str, Array]
     _settings: dict[int, tuple[list[float], Array]]  # of each group, on a device
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings, moments and step counts: what training goes on from, in PyTorch's layout and names.
+        """Settings, moments and step counts, to resume training, in PyTorch's layout and with its names.
 
         `{"state": {0: {"step": …, …}, …}, "param_groups": [{"lr": …, "params": [0, …]}, …]}`, where
         parameters are numbered through all groups. A parameter that was never updated has no state. The
-        arrays are copies, of the parameter's shape or `()`. Of float16 and bfloat16 parameters,
-        `master_param` has the float32 copy, where that is more than the parameter. It waits for a GPU. To a
-        file, with the model's:
+        arrays are copies, of the parameter's shape or `()`. For float16 and bfloat16 parameters,
+        `master_param` is the float32 copy, if it differs from the parameter. It waits for a GPU. To save it
+        to a file with the model's state:
 
             with open("training.pkl", "wb") as file:
                 pickle.dump({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
 
-        and to PyTorch's optimizer of this name, where there is one:
+        and to load it into PyTorch's optimizer of the same name, if there is one:
 
             state = optimizer.state_dict()
             for entry in state["state"].values():
@@ -98,16 +98,16 @@ class State(Flat):
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take up settings, moments and step counts, from `state_dict` or from PyTorch's.
+        """Load settings, moments and step counts, from `state_dict` or from PyTorch's.
 
         Parameters are matched by their order, and are not changed themselves: load the model's state as well,
-        before or after. Arrays may be of any backend or PyTorch's tensors; they are copied, and cast. What
-        PyTorch's groups have for its own kernels (`foreach`, `fused`, `capturable`, `differentiable`) is left
-        out. Everything is checked first: where this raises, nothing has changed.
+        before or after. Arrays may be of any backend or PyTorch's tensors; they are copied, and cast.
+        Settings of PyTorch's own kernels (`foreach`, `fused`, `capturable`, `differentiable`) are ignored.
+        Everything is checked first: if this raises an error, nothing has changed.
 
         Raises:
             StateDictError: (a ValueError) groups, sizes, shapes, names or dtypes do not fit.
-            ValueError, TypeError: a setting that the constructor would refuse.
+            ValueError, TypeError: a setting is not valid for the constructor.
 
         Example:
             >>> import numpy as np, xpconv
@@ -125,8 +125,8 @@ class State(Flat):
                 f"a mapping with {sorted(map(str, state))[:5]}" if isinstance(state, Mapping) else repr(state)
             )
             raise StateDictError(
-                f"{where}: expected what optimizer.state_dict() gives, a mapping with 'state' and "
-                f"'param_groups', got {found[:200]}"
+                f"{where}: state_dict is {found[:200]}, expected a mapping with 'state' and 'param_groups', "
+                "as optimizer.state_dict() returns"
             )
         groups = self._read_groups(where, state["param_groups"])
         ids = list(chain.from_iterable(group["params"] for group in state["param_groups"]))
@@ -138,7 +138,7 @@ class State(Flat):
     # --- copies --------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and files hold: all but views and buffers that `__setstate__` makes again."""
+        """The state for copies and pickles, without the views and buffers that `__setstate__` makes again."""
         state = {name: value for name, value in vars(self).items() if name not in REMADE}
         state["_steps"], state["_products"] = self._progress()
         state["_masters"] = None if self._narrowed is None else self._data
@@ -152,7 +152,7 @@ class State(Flat):
         self._moments = {name: writable(array) for name, array in self._moments.items()}
 
     def __copy__(self) -> Any:
-        """Of a shallow copy, all is the original's."""
+        """A shallow copy, which shares all attributes with the original."""
         copy = object.__new__(type(self))
         vars(copy).update(vars(self))
         return copy
@@ -160,22 +160,22 @@ class State(Flat):
     # --- moments and counts ------------------------------------------------------------------------
 
     def _new_moment(self, name: str) -> Array:
-        """A buffer like the parameters', with what it starts with."""
+        """A new buffer like that of the parameters, with its initial values."""
         return self._backend.xp.zeros_like(self._data)
 
     def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
-        """The buffers that these settings take, as the kernel has them; "" for one that they do without."""
+        """The names of the buffers in the kernel's order; "" for one that these settings do not need."""
         return ()
 
     def _progress(self) -> tuple[list[int], list[float]]:
-        """Each parameter's number of steps and product; waits for a GPU, which counts by itself."""
+        """Each parameter's number of steps and product; waits for a GPU, which has its own counters."""
         if self._counters is None or not self.counted:
             return list(self._steps), list(self._products)
         rows = asnumpy(self._counters).tolist()
         return [int(steps) for steps, _ in rows], [product for _, product in rows]
 
     def _compare(self) -> None:
-        """Find the cohorts by the steps alone."""
+        """Set the cohorts by the numbers of steps and the products."""
         self._cohorts = numbered(zip(self._steps, self._products, strict=True))
 
     def _counts_on_device(self) -> Array:
@@ -187,13 +187,13 @@ class State(Flat):
         return next(group for group in self.param_groups if (i := i - len(group["params"])) < 0)
 
     def _check(self, group: dict[str, Any]) -> None:
-        """Check a group's settings and make them Python numbers, which promote no array."""
+        """Check a group's settings and convert them to Python numbers, which promote no dtype."""
         raise TypeError(f"{type(self).__name__} defines no _check(group)")
 
     # --- state_dict ----------------------------------------------------------------------------------
 
     def _entry(self, i: int, steps: int, product: float) -> dict[str, Array]:
-        """A parameter's state; empty before its first update, as PyTorch's."""
+        """A parameter's state; empty before its first update, as in PyTorch."""
         where, shape, backend = self._slices[i], self._layout.shapes[i], self._backend
         entry = {}
         if steps or self.starts_with_state:
@@ -212,7 +212,7 @@ class State(Flat):
         return entry
 
     def _buffer_names(self, i: int) -> list[str]:
-        """The buffers that have something for a parameter: by its settings now, or by those of past steps."""
+        """The buffers that a parameter's present settings need, and those in which past steps left values."""
         used = self._moment_names(self._group_of(i))
         names = [n for n in (*self.state_names, *self.optional_names) if n not in SCALARS]
         found = self._moments
@@ -225,7 +225,9 @@ class State(Flat):
         if not isinstance(given, Sequence) or not all(
             isinstance(g, Mapping) and isinstance(g.get("params"), Sequence) for g in given
         ):
-            raise StateDictError(f"{where}: param_groups is no list of groups with 'params'")
+            raise StateDictError(
+                f"{where}: param_groups is {shown(given)}, expected a list of groups with 'params'"
+            )
         sizes = [len(group["params"]) for group in given]
         own = [len(group["params"]) for group in self.param_groups]
         if sizes != own:
@@ -238,15 +240,17 @@ class State(Flat):
             unknown = sorted(set(new) - {*group, *self.defaults, *IGNORED, *NOTED}, key=str)
             if unknown:
                 raise StateDictError(
-                    f"{where}: group {i} has {unknown}, which {type(self).__name__} does not know; is the "
-                    "state that of another optimizer?"
+                    f"{where}: group {i} has {unknown}, which {type(self).__name__} does not have; load the "
+                    "state of an optimizer of the same class"
                 )
             decoupled = plain_number(new.get("decoupled_weight_decay", False))
             to_bool(f"{where}: decoupled_weight_decay", decoupled)
             if decoupled and not self.torch_settings.get("decoupled_weight_decay", "own"):
-                raise StateDictError(f"{where}: group {i} is AdamW's (decoupled_weight_decay); make an AdamW")
-            left_out = {"params", *(key for key in IGNORED if key not in self.defaults)}
-            settings = {key: plain_number(value) for key, value in new.items() if key not in left_out}
+                raise StateDictError(
+                    f"{where}: group {i} is of AdamW (decoupled_weight_decay=True); load it into an AdamW"
+                )
+            ignored = {"params", *(key for key in IGNORED if key not in self.defaults)}
+            settings = {key: plain_number(value) for key, value in new.items() if key not in ignored}
             checked = {**group, **settings}
             self._check(checked)
             del checked["params"]
@@ -254,7 +258,7 @@ class State(Flat):
         return result
 
     def _read_entries(self, where: str, ids: list[Any], given: Any) -> list[Progress]:
-        """The state of each parameter, checked, with arrays as the buffers have them."""
+        """The state of each parameter, checked, with arrays of the buffers' dtype and backend."""
         if not isinstance(given, Mapping):
             raise StateDictError(f"{where}: 'state' is {type(given).__name__}, expected a mapping")
         unknown = [key for key in given if key not in ids]
@@ -268,7 +272,7 @@ class State(Flat):
         return entries
 
     def _read_entry(self, i: int, given: Any, problems: list[str]) -> Progress:
-        """A parameter's state; what does not fit is added to `problems`."""
+        """A parameter's state, checked; faults are appended to `problems`."""
         what = place(self._params, i)
         if not isinstance(given, Mapping):
             problems.append(f"{what}: its state is {type(given).__name__}, expected a mapping")
@@ -298,7 +302,7 @@ class State(Flat):
         return Progress(int(steps), product, arrays)
 
     def _write(self, entries: list[Progress]) -> None:
-        """Into the same memory, which captured graphs know."""
+        """Write the state in place, as captured graphs refer to this memory."""
         for name in {name for entry in entries for name in entry.arrays} - {MASTER} - set(self._moments):
             self._moments[name] = self._new_moment(name)
         for name, buffer in self._moments.items():
@@ -317,13 +321,13 @@ class State(Flat):
 
 
 def numbered(things: Iterable[Any]) -> list[int]:
-    """A number for each thing, the same for equal ones."""
+    """A number for each thing, equal for equal things."""
     numbers: dict[Any, int] = {}
     return [numbers.setdefault(thing, len(numbers)) for thing in things]
 
 
 def plain_number(value: Any) -> Any:
-    """A setting as Python has it: of tensors and arrays with one element and no axes, the number."""
+    """A setting with 0-d tensors and arrays replaced by Python numbers."""
     if isinstance(value, tuple | list):
         return tuple(plain_number(v) for v in value)
     value = untorched(value)
@@ -331,7 +335,7 @@ def plain_number(value: Any) -> Any:
 
 
 def as_array(value: Any) -> Any:
-    """Arrays of any backend as they are, tensors and lists as NumPy's; what is none of these stays."""
+    """An array of any backend unchanged, a tensor or list as a NumPy array, any other value unchanged."""
     value = untorched(value)
     try:
         backend_of(value)
@@ -342,7 +346,7 @@ def as_array(value: Any) -> Any:
 
 
 def misfit(value: Any, shape: tuple[int, ...], integers: bool = False) -> str:
-    """What is wrong with an array; empty if nothing is."""
+    """How an array does not fit, as text for an error; empty if it fits."""
     dtype = value.dtype if is_array_type(type(value)) else None
     if dtype is None or dtype.kind in "OUSMm":
         return f"is {shown(value)}, expected an array of numbers"
