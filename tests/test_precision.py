@@ -221,6 +221,16 @@ def results(make, inputs, grads, layout, dtype, backend):
     return {name: value for name, value in found.items() if value is not None}
 
 
+def compare(make, inputs, layouts, backend):
+    grads = []
+    exact = results(make, inputs, grads, np.ascontiguousarray, "float64", backend)
+    for layout in layouts:
+        found = results(make, inputs, grads, LAYOUTS[layout], "float32", backend)
+        assert exact.keys() == found.keys()
+        for name in exact:
+            assert error(found[name], exact[name]) < BOUND, (layout, name)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("case", LAYERS)
 def test_layers_on_large_inputs(case, layout, backend):
@@ -234,9 +244,36 @@ def test_layers_on_large_inputs(case, layout, backend):
         inputs[0] *= np.random.default_rng(3).random(inputs[0].shape, dtype="float32") / 4 + 1
     if case == "Embedding":
         inputs = [(inputs[0] > 2).astype("int64")]
-    grads = []
-    exact = results(make, inputs, grads, np.ascontiguousarray, "float64", backend)
-    found = results(make, inputs, grads, LAYOUTS[layout], "float32", backend)
-    assert exact.keys() == found.keys()
-    for name in exact:
-        assert error(found[name], exact[name]) < BOUND, name
+    compare(make, inputs, [layout], backend)
+
+
+N = 10**7
+TEN_MILLION = {
+    "Dense": (lambda: xpconv.Dense(4, 4), (N // 4, 4)),
+    "Bilinear": (lambda: xpconv.Bilinear(2, 2, 2), (N // 4, 2), (N // 4, 2)),
+    "LayerNorm": (lambda: xpconv.LayerNorm((10, 1000, 1000)), (1, 10, 1000, 1000)),
+    "LayerNorm, many rows": (lambda: xpconv.LayerNorm(8), (N // 8, 8)),
+    "RMSNorm": (lambda: xpconv.RMSNorm((10, 1000, 1000)), (1, 10, 1000, 1000)),
+    "RMSNorm, many rows": (lambda: xpconv.RMSNorm(8), (N // 8, 8)),
+    "GroupNorm": (lambda: xpconv.GroupNorm(2, 10, affine=False), (1, 10, 1000, 1000)),
+    "InstanceNorm2d": (lambda: xpconv.InstanceNorm2d(10), (1, 10, 1000, 1000)),
+    "BatchNorm2d": (lambda: xpconv.BatchNorm2d(10, affine=False), (1, 10, 1000, 1000)),
+    "PReLU of channels": (lambda: negated(xpconv.PReLU(10)), (1, 10, 1000, 1000)),
+    "Softmax, first axis": (lambda: xpconv.Softmax(0), (N // 2, 2)),
+    "LogSoftmax, last axis": (lambda: xpconv.LogSoftmax(1), (2, N // 2)),
+    "GlobalAvgPool2d": (lambda: xpconv.GlobalAvgPool2d(), (1, 10, 1000, 1000)),
+    "SqueezeExcitation": (lambda: xpconv.SqueezeExcitation(4, 2, rng=0), (1, 4, 1600, 1600)),
+    "Conv2d": (conv(10, 4, 3), (1, 10, 1000, 1000)),
+    "Conv2d, depthwise": (conv(10, 10, 3, groups=10), (1, 10, 1000, 1000)),
+    "ConvTranspose2d": (lambda: xpconv.ConvTranspose2d(10, 2, 3), (1, 10, 1000, 1000)),
+}
+
+
+@pytest.mark.parametrize("case", TEN_MILLION)
+def test_layers_on_ten_million_numbers(case):
+    """The bound at the size that it is stated for, in both orders of memory."""
+    make, *shapes = TEN_MILLION[case]
+    inputs = [levels(shape, i, 1.1) for i, shape in enumerate(shapes)]
+    if "BatchNorm" in case:
+        inputs[0] *= np.random.default_rng(3).random(inputs[0].shape, dtype="float32") / 4 + 1
+    compare(make, inputs, ["C", "F" if len(shapes[0]) < 3 else "channels last"], "numpy")
