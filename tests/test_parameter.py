@@ -379,10 +379,6 @@ def test_pytorchs_names_say_what_to_use_here(backend):
     with pytest.raises(TypeError, match=r"use p\.reshape\(3, 2\)"):
         p.view(3, np.int64(2))
     assert p.view("int32").dtype == "int32"
-    with pytest.raises(TypeError, match=r"size is a number, 6; use p\.shape, or p\.shape\[0\]"):
-        p.size(0)
-    assert (p.size, repr(p.size), p.size // 2) == (6, "6", 3)
-    assert type(pickle.loads(pickle.dumps(p.size)) + 1) is int  # noqa: S301
 
 
 def test_pytorchs_hints_for_parameters_that_pytorch_has():

@@ -100,13 +100,6 @@ def _multiply(data: Array, other: Any) -> None:
     data[...] = product
 
 
-class Count(int):
-    """A number of elements, which says what to use to who calls it as PyTorch's `size()`."""
-
-    def __call__(self, *axis: Any) -> int:
-        raise TypeError(f"Parameter: size is a number, {int(self)}; use p.shape, or p.shape[0] for an axis")
-
-
 class ArrayLike:
     """An object with an array `data`, which can be used as that array; the results are plain arrays.
 

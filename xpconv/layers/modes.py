@@ -82,7 +82,6 @@ class Modes(State[L]):
         requires_grad = to_bool(f"{where}: requires_grad", requires_grad)
         if to_bool(f"{where}: eval", eval) and requires_grad:
             raise ValueError(f"{where}: eval=True is for frozen layers: requires_grad_(False, eval=True)")
-        self._check_collections()
         for _, parameter in self.named_parameters():
             parameter.requires_grad = requires_grad
         for _, layer in self.named_layers():

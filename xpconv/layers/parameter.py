@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from ..backend import Array, backend_of, byte_order_error, get_xp, is_floating, plain, to_dtype
 from ..errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
 from ..geometry import check_room, to_bool
-from .arraylike import ArrayLike, Count
+from .arraylike import ArrayLike
 
 
 class Parameter(ArrayLike):
@@ -100,7 +100,7 @@ class Parameter(ArrayLike):
     @property
     def size(self) -> int:
         """Number of elements of `data`."""
-        return Count(self.data.size)
+        return int(self.data.size)
 
     @property
     def dtype(self) -> Any:
