@@ -3,7 +3,7 @@
     xp = get_xp(x, weight)   # the module that owns these arrays
     xp = get_xp()            # the active backend's module, for making new arrays
 
-Arrays decide whenever there are any; the active backend only says where new arrays are made.
+Computation uses the module of its arrays; the active backend only decides where new arrays are made.
 It is the innermost `use_backend`, else the last `set_backend`, else the environment variable
 `XPCONV_BACKEND` (`numpy`, `cupy` or `auto`), else NumPy. This is the only file that imports cupy.
 """
@@ -26,7 +26,7 @@ Array = Any  # an array of whichever module: NumPy and CuPy share no static type
 
 
 class Backend(NamedTuple):
-    """An array module together with the way to it (`asarray`) and back to the host (`asnumpy`)."""
+    """An array module, with functions that copy to it (`asarray`) and to the host (`asnumpy`)."""
 
     name: str
     xp: Any
@@ -42,12 +42,12 @@ _override: ContextVar[Backend | None] = ContextVar("xpconv_backend", default=Non
 _ignoring: ContextVar[bool] = ContextVar("xpconv_ignoring_underflow", default=False)
 _ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "pow", "neg", "eq", "lt", "iadd", "imul")
 _METHODS = tuple(f"__{name}__" for name in (*_ARITHMETIC, "array_ufunc", "array_function"))
-_HINTS: dict[type, str] = {  # for what is no array, where `asarray` is not the way out
+_HINTS: dict[type, str] = {  # hints in errors for types on which `asarray` is not the fix
     np.matrix: "its `*` is a matrix product; give numpy.asarray(x)",
     tuple: "a layer with several outputs (such as pooling with return_indices=True) belongs in a layer of "
-    "your own that takes them apart, not in a Sequential",
-    type(None): "a forward without `return` gives None, and so does backward(…, input_grad=False), which is "
-    "for the first layer only",
+    "your own that handles each, not in a Sequential",
+    type(None): "a forward without `return` returns None, and so does backward(…, input_grad=False), which "
+    "is for the first layer only",
 }
 
 
@@ -59,7 +59,7 @@ def register_backend(
     asarray: Callable[..., Array] | None = None,
     asnumpy: Callable[[Array], np.ndarray] | None = None,
 ) -> None:
-    """Make a further array module known under `name`, for `set_backend(name)` and `get_xp(x)`.
+    """Register another array module under `name`, for `set_backend(name)` and `get_xp(x)`.
 
     Args:
         name: what users pass to `set_backend`, `use_backend` and `Layer.to`.
@@ -92,7 +92,7 @@ def register_backend(
         functions.append(found)
     backend = Backend(name, module, array_type, *functions)
     _backends[name] = backend
-    _owner_of.clear()  # a type met before may have a closer owner now
+    _owner_of.clear()  # a known type may have a closer owner now
 
 
 register_backend("numpy", np, np.ndarray, asnumpy=np.asarray)
@@ -235,8 +235,8 @@ def _find_owner(array: Array) -> Backend:
 
 
 def _owner(kind: type) -> Backend | None:
-    """The backend of arrays of this type; None where they are no backend's, or have another arithmetic."""
-    if issubclass(kind, np.generic):  # what NumPy makes of 0-d arrays
+    """The backend of arrays of this type; None if there is none, or if their arithmetic differs from its."""
+    if issubclass(kind, np.generic):  # NumPy's scalars, the results of 0-d arithmetic
         return _backends["numpy"]
     matches = [b for b in _backends.values() if issubclass(kind, b.array_type)]
     if not matches and kind.__module__.partition(".")[0] == "cupy" and hasattr(kind, "strides"):
@@ -251,7 +251,7 @@ def _owner(kind: type) -> Backend | None:
 
 
 def way_out(kind: type) -> str:
-    """What to do with an object of a type that is no backend's."""
+    """The hint in an error for an object of a type that belongs to no backend."""
     for known, hint in _HINTS.items():
         if issubclass(kind, known):
             return hint
@@ -270,7 +270,7 @@ def _is_masked(kind: type) -> bool:
 
 
 def plain(array: Array) -> Array:
-    """`array` as NumPy's own type where it is of a subclass, such as a `memmap`; else what was given."""
+    """`array` as `numpy.ndarray` if it is of a subclass, such as a `memmap`; any other value unchanged."""
     kind = type(array)
     if kind is np.ndarray or not isinstance(array, np.ndarray):
         return array
@@ -279,7 +279,7 @@ def plain(array: Array) -> Array:
 
 
 def byte_order_error(where: str, array: Array) -> DTypeError:
-    """For elements in another machine's byte order, as FITS and IDX files have them."""
+    """The error for an array in another byte order than this machine's, as in FITS and IDX files."""
     return DTypeError(
         f"{where} is {array.dtype}, whose byte order is not this machine's; use "
         f"x.astype('{array.dtype.newbyteorder('=')}')"
@@ -317,7 +317,7 @@ def ignoring_underflow(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def to_dtype(where: str, xp: Any, dtype: Any) -> Any:
-    """`dtype` as a dtype object; `where` is what an error calls the function or layer that took it."""
+    """`dtype` as a dtype object; an error begins with `where`, the name of the function or layer."""
     try:
         return xp.dtype(dtype)
     except Exception as cause:  # TypeError, and ValueError or others of dictionaries, lists and strings
@@ -362,23 +362,23 @@ def get_backend() -> str:
 
 
 def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array:
-    """Bring host data, or an array of any backend, to the active backend (or to `backend`).
+    """Copy host data, or an array of any backend, to the active backend (or to `backend`), if necessary.
 
     Args:
         obj: array of any registered backend, list, scalar, or anything `numpy.asarray` takes.
         dtype: dtype of the result; default: the dtype that `obj` has.
-        backend: name of the backend to bring it to; default: the active one.
+        backend: name of the backend for the result; default: the active one.
 
     Returns:
-        The array itself where it is already there with that dtype, else a new one: a plain array in this
-        machine's byte order, also of a `memmap`, another subclass or an `np.matrix`. With a PyTorch tensor or
-        another library's array it shares the memory, on the CPU as NumPy's, on a GPU (by DLPack) as CuPy's;
-        the other way, `torch.from_dlpack(y)` takes both without a copy.
+        The array itself if it is already there with that dtype, else a new one. The result is a plain array
+        in this machine's byte order, also for a `memmap`, another subclass or an `np.matrix`. It shares the
+        memory of a PyTorch tensor or another library's array, on the CPU through NumPy, on a GPU through
+        DLPack; in the other direction `torch.from_dlpack(y)` makes no copy either.
 
     Raises:
-        BackendError: (a TypeError) a masked array, whose mask would be lost, or a sparse one.
-        DTypeError: (a TypeError) no numbers, such as a pandas column of mixed objects.
-        ShapeError: (a ValueError) lists of unequal lengths.
+        BackendError: (a TypeError) `obj` is a masked array, whose mask would be lost, or a sparse one.
+        DTypeError: (a TypeError) `obj` does not hold numbers, such as a pandas column of mixed objects.
+        ShapeError: (a ValueError) `obj` has lists of unequal lengths.
 
     Example:
         >>> import xpconv
@@ -439,13 +439,16 @@ def _described(obj: Any) -> str:
 
 
 def _opened(obj: Any) -> Any:
-    """The array on a device in what has one by CuPy's protocol, such as a `Parameter`; all else as it is."""
+    """The device array of an object with CuPy's protocol, such as a `Parameter`.
+
+    Any other value unchanged.
+    """
     get = getattr(obj, "__cupy_get_ndarray__", None)
     return obj if get is None else get()
 
 
 def _is_foreign_cuda(obj: Any) -> bool:
-    """Whether it is an array on a GPU, by DLPack, and no backend's."""
+    """Whether `obj` is an array on a GPU, by DLPack, that belongs to no backend."""
     device = getattr(obj, "__dlpack_device__", None)
     if device is None or int(device()[0]) not in (2, 13):  # CUDA's own and managed memory
         return False
@@ -457,7 +460,7 @@ def _is_foreign_cuda(obj: Any) -> bool:
 
 
 def asnumpy(obj: Any) -> np.ndarray:
-    """Bring an array of any backend to the host; what is no backend's array goes to `numpy.asarray`.
+    """Copy an array of any backend to the host; other values are passed to `numpy.asarray`.
 
     On a GPU this waits for the device and copies: call it once per report, not once per batch.
 
@@ -487,7 +490,7 @@ def asnumpy(obj: Any) -> np.ndarray:
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of an npz file, by name; nothing pickled is read."""
+    """The arrays of an npz file, by name; pickled objects are errors."""
     with open(path, "rb") as file:
         arrays = np.load(file, allow_pickle=False)
         if isinstance(arrays, np.ndarray):

@@ -1,4 +1,4 @@
-"""Calls with the wrong arguments: errors that name the class that was called, and what it takes."""
+"""Calls with the wrong arguments: errors that name the class that was called, and its parameters."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Kind = TypeVar("Kind", bound=type)
 
 
 def public_errors(cls: Kind) -> Kind:
-    """For `__init_subclass__`: where `cls` or a method is called wrongly, no error names a private base."""
+    """For `__init_subclass__`: errors of wrong calls of `cls` and its methods name no private base class."""
     for name, function in list(vars(cls).items()):
         if not isinstance(function, FunctionType):
             continue
         if name == "backward" and any(hasattr(base, name) for base in cls.__bases__):
             _allow_none(function)
         if str(function.__module__).partition(".")[0] == __name__.partition(".")[0]:
-            function.__qualname__ = name  # Python's errors begin with it, and a base's name says nothing
+            function.__qualname__ = name  # Python's errors begin with it; without the name of a base class
             overrides = any(name in vars(base) for base in cls.__mro__[1:-1])
             if name == "__init__" or (name == "__call__" and overrides):
                 setattr(cls, name, _told(function))
@@ -26,19 +26,19 @@ def public_errors(cls: Kind) -> Kind:
 
 
 def is_call_error(function: Any, error: BaseException) -> bool:
-    """Whether Python raised `error` as `function` was called with the wrong arguments."""
+    """Whether Python raised `error` because `function` was called with the wrong arguments."""
     name = getattr(function, "__qualname__", None)
     return isinstance(error, TypeError) and name is not None and str(error).startswith(f"{name}() ")
 
 
 def call_error(where: str, function: Any, error: BaseException) -> TypeError:
-    """What to raise in the place of that error; `where` names what was called."""
+    """The error to raise instead; it begins with `where`, the name of the class or method."""
     from inspect import signature
 
     parameters = [p for p in signature(function).parameters.values() if p.name != "self"]
     taken = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
     text = str(error).partition("() ")[2]
-    if text.endswith("given"):  # that count has `self` in it
+    if text.endswith("given"):  # Python counts `self` too
         text = "too many arguments by position"
     return TypeError(f"{where}: {text}; it takes ({taken})")
 
@@ -61,7 +61,7 @@ def _told(method: FunctionType) -> Callable[..., Any]:
 
 
 def _allow_none(backward: FunctionType) -> None:
-    """`model.backward()` calls it with None for `grad_output`, of which `recall` says what it should be."""
+    """Let `model.backward()` pass None for `grad_output`, so that `recall` raises its own error."""
     defaults = backward.__defaults__ or ()
     if backward.__code__.co_argcount - len(defaults) == 2:
         backward.__defaults__ = (None, *defaults)

@@ -1,8 +1,8 @@
-"""Sums that keep the digits of float32, however many numbers they have and however these lie in memory.
+"""Sums with the precision of float32 for any number of elements, in any memory order.
 
-NumPy adds numbers that lie side by side in pairs of pairs, but rows of numbers one by one: of a million the
-sum may be off by a percent. CuPy gives each of a few threads a long run of numbers. So both get few numbers
-at a time, whose sums are added in float64. That reads memory once, as a plain sum does.
+NumPy uses pairwise summation along the contiguous axis, but adds along other axes one element at a time: the
+sum of a million may be off by a percent. CuPy gives each of a few threads many elements. So both sum small
+blocks, whose sums are added in float64. This reads memory once, as a plain sum does.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any
 
 from ..backend import Array
 
-SERIAL = 256  # numbers that float32 may add one by one: it loses 1e-5 at most
-RUN = 1 << 16  # numbers side by side in memory
-FEW = 16  # not worth a first sum
-SERIAL_PRODUCTS = 512  # that float32 may add to a sum of products in one register
-SMALL_PRODUCT = 2048  # elements of a matrix product up to which BLAS adds so, however many there are
-VECTOR_PRODUCTS = 4096  # the same for a product with a vector
-LARGE_PRODUCTS = 1 << 15  # for others, which BLAS cuts into blocks
+SERIAL = 256  # elements of a block if float32 adds them one by one: a relative error of 1e-5 at most
+RUN = 1 << 16  # elements of a contiguous block
+FEW = 16  # smaller blocks are not worth a first sum
+SERIAL_PRODUCTS = 512  # products per block if BLAS adds them one by one
+SMALL_PRODUCT = 2048  # size of a matrix product up to which BLAS does so
+VECTOR_PRODUCTS = 4096  # products per block in a product with a vector
+LARGE_PRODUCTS = 1 << 15  # products per block in others, which BLAS itself computes in blocks
 
 
 def widened(x: Array) -> Array:
-    """`x`, in float32 if its floats have two bytes: sums of those overflow, and lose digits."""
+    """`x`, as float32 if it is float16 or bfloat16, whose sums would overflow or lose precision."""
     return x.astype("float32") if x.dtype.itemsize == 2 else x
 
 
 def widened_for(x: Array, count: int) -> Array:
-    """`x`, in float64 if so many of its numbers are to be added one by one that float32 would lose digits."""
+    """`x`, as float64 if `count` elements, added one by one, would lose precision in float32."""
     return x.astype("float64") if count > SERIAL and x.dtype.itemsize <= 4 else x
 
 
 def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
-    """The sum over `axes`: in float64 where it is one of many float32, else in the `widened` dtype."""
+    """The sum over `axes`: in float64 for many float32 elements, else in the `widened` dtype."""
     x = widened(x)
     if x.dtype != "float32" or prod([x.shape[axis] for axis in axes]) <= SERIAL:
         return x.sum(axis=axes, keepdims=keepdims)
@@ -67,10 +67,7 @@ def sum_over(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
 def _blocks(
     shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, axes: tuple[int, ...]
 ) -> dict[int, int]:
-    """For each axis, how many of its numbers next to each other the first sum takes together.
-
-    Up to `RUN` that fill memory, and of others `SERIAL`.
-    """
+    """The block length along each axis: up to `RUN` elements that are contiguous, else up to `SERIAL`."""
     run, serial, step, side_by_side = RUN, SERIAL, itemsize, True
     blocks = {}
     for axis in sorted(axes, key=lambda axis: abs(strides[axis])):
@@ -89,14 +86,14 @@ def _blocks(
 
 
 def _divisor(n: int, most: int) -> int:
-    """The largest divisor of `n` up to `most`, if it is more than half of that; else `most`."""
+    """The largest divisor of `n` up to `most`, if it is above `most / 2`; else `most`."""
     if n <= most:
         return n
     return next((block for block in range(most, most // 2, -1) if n % block == 0), max(1, most))
 
 
 def piece(a: Array, b: Array) -> int:
-    """How many products BLAS may add at a time for the matrix `a @ b`; 0 where it may add all."""
+    """The number of products that BLAS may add at a time in the matrix `a @ b`; 0 if it may add all."""
     (m, length), n = a.shape, b.shape[1]
     if length <= 2 * SERIAL_PRODUCTS or a.dtype != "float32" or b.dtype != "float32":
         return 0

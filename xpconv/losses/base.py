@@ -1,4 +1,4 @@
-"""What every loss is: checks, reduction, and what forward keeps for backward."""
+"""`Loss`, the base of all losses: checks, reduction, and the arrays saved for backward."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ..ops.norm import sum_over
 
 
 class Loss(Memory):
-    """Base of all losses: checks, reduction, and what forward keeps for `backward`.
+    """Base of all losses: checks, reduction, and the arrays saved for `backward`.
 
-    A loss defines `_forward(xp, *inputs)`, which gives the unreduced losses, the number that `'mean'`
-    divides by (on the device where it depends on the target) and what `_backward` needs; and
-    `_backward(xp, scale, *saved)`: `scale` times the gradient of the losses' sum. Both see float16 inputs
-    as float32, as squares and sums overflow; loss and gradients are float16 again.
+    A loss defines `_forward(xp, *inputs)`, which returns the unreduced losses, the divisor of `'mean'` (on
+    the device if it depends on the target) and the arguments of `_backward`; and `_backward(xp, scale,
+    *saved)`, which returns `scale` times the gradient of the losses' sum. Both get float16 inputs as
+    float32, since squares and sums would overflow; the loss and the gradients are float16.
 
     A loss's value is a plain array or NumPy number, which has no `backward`; the loss object has:
     `model.backward(criterion.backward())`.
@@ -65,7 +65,7 @@ class Loss(Memory):
     def forward(self, *inputs: Array) -> Array:
         """The loss of the model's output against the target, on their device.
 
-        What is kept for backward shares no memory with these: they may be changed in place.
+        Arrays saved for backward share no memory with these: they may be changed in place.
         """
         return at_door(self._reduced, *map(plain, inputs))
 
@@ -88,19 +88,19 @@ class Loss(Memory):
             return self.keep((total * scale).astype(dtype), xp, dtype, scale, saved)
 
     def backward(self, grad_output: Any = 1.0) -> Any:
-        """Gradient with respect to `input`, of its shape and dtype; a tuple where there are several inputs.
+        """Gradient with respect to `input`, of its shape and dtype; a tuple for several inputs.
 
-        It is that of the latest forward. The loss, which that returned, is a plain array or number:
+        It belongs to the latest forward. The loss that forward returned is a plain array or number:
         arithmetic on it (`loss / n`, `loss1 + loss2`) has no effect on gradients, and there is no
-        `loss.backward()`. Scale the gradient instead: `criterion.backward(1 / n)`; that of a sum of losses is
-        the sum of theirs.
+        `loss.backward()`. Scale the gradient instead: `criterion.backward(1 / n)`; for a sum of losses add
+        the gradients.
 
         Args:
-            grad_output: what to multiply it by: a number, or an array of the loss's shape and dtype, or of
-                float32 for losses of two bytes (such as `GradScaler.scale`).
+            grad_output: factor of the gradient: a number, or an array of the loss's shape and dtype, or of
+                float32 for float16 and bfloat16 losses (such as `GradScaler.scale`).
 
         Raises:
-            BackwardError: (a RuntimeError) there was no forward, or it was gone back through already.
+            BackwardError: (a RuntimeError) there is no forward without a backward.
             BackendError, DTypeError, ShapeError: `grad_output` does not fit the loss.
 
         Example:
@@ -112,7 +112,7 @@ class Loss(Memory):
         """
         if isinstance(grad_output, Real):
             self._latest()
-            # NumPy's scalars too become Python's, as they would promote.
+            # NumPy's scalars are converted to Python's, as they would promote the dtype.
             grad_output = to_float(f"{type(self).__name__}.backward: grad_output", grad_output, nan=True)
             xp, dtype, scale, saved = self._stack().pop().saved
         elif str(getattr(grad_output, "dtype", "")) == "float32" and self._latest().dtype.itemsize == 2:

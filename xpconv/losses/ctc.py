@@ -1,4 +1,4 @@
-"""The loss of sequences whose labels have no place in time, as in speech and handwriting."""
+"""`CTCLoss`, for sequences whose labels have no known position in time, as in speech and handwriting."""
 
 from __future__ import annotations
 
@@ -111,15 +111,15 @@ class CTCLoss(Loss):
         frames, count = log_probs.shape[0], log_probs.shape[1] if log_probs.ndim == 3 else 1
         most = targets.shape[1] if targets.ndim == 2 else targets.size
         _, of_inputs = self._lengths("input_lengths", lengths[0], count, frames, owner)
-        wanted, of_targets = self._lengths("target_lengths", lengths[1], count, most, owner)
+        known, of_targets = self._lengths("target_lengths", lengths[1], count, most, owner)
         if targets.ndim == 2 and targets.shape[0] == count:
             padded = targets
-        elif targets.ndim == 1 and (wanted is None or sum(wanted) == targets.size):
-            padded = self._apart(owner.xp, targets, of_targets, max(wanted or [targets.size], default=0))
+        elif targets.ndim == 1 and (known is None or sum(known) == targets.size):
+            padded = self._apart(owner.xp, targets, of_targets, max(known or [targets.size], default=0))
         else:
             raise ShapeError(
                 f"CTCLoss: targets has shape {targets.shape}, expected ({count}, S), or (n,) with n the sum "
-                f"of target_lengths{'' if wanted is None else f', {sum(wanted)}'}"
+                f"of target_lengths{'' if known is None else f', {sum(known)}'}"
             )
         return padded.astype("int64", copy=False), of_inputs, of_targets
 

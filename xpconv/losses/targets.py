@@ -12,16 +12,18 @@ from ..geometry import check_room, shown, to_size
 def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Array:
     """Rows with 1 at the class, else 0: `(…)` to `(…, num_classes)`, as `torch.nn.functional.one_hot`.
 
-    Such as targets of `BCEWithLogitsLoss` or `MSELoss` for classes; `CrossEntropyLoss` takes the indices.
+    For targets of `BCEWithLogitsLoss` or `MSELoss`; `CrossEntropyLoss` takes the indices themselves.
 
     Args:
         target: class indices, integers of any shape.
-        num_classes: -1 for the largest index plus 1, for which a GPU has to be waited for.
-        dtype: of the result.
+        num_classes: number of classes; -1 is the largest index plus 1, which waits for a GPU.
+        dtype: dtype of the result.
 
     Raises:
-        ValueError: an index below 0 or not below `num_classes`. On a GPU, which is not asked where
-            `num_classes` is given, its row is all 0.
+        DTypeError, BackendError: (TypeErrors) `target` is not an array of integers, or `dtype` not of
+        numbers. ValueError: an index is below 0 or not below `num_classes`. On a GPU, if `num_classes` is
+        given, this is
+            not checked, and the row of such an index is all 0.
 
     Example:
         >>> import numpy as np, xpconv
