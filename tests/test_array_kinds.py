@@ -1,4 +1,4 @@
-"""Which kinds of arrays the library takes, and what it says of others: every public layer and loss."""
+"""Kinds of arrays that every public layer and loss accepts, and the errors for the others."""
 
 import operator
 import re

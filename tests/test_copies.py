@@ -1,4 +1,4 @@
-"""Models with their optimizers, copied and pickled together: training goes on with the same numbers, to the bit."""
+"""Models copied or pickled with their optimizers continue training with bit-identical results."""
 
 import copy
 import multiprocessing

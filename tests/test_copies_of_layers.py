@@ -1,4 +1,4 @@
-"""Every layer and loss in a copy: with an optimizer where it learns, further steps give the same numbers to the bit."""
+"""Copies of every layer and loss give bit-identical results in further training steps."""
 
 import numpy as np
 import pytest

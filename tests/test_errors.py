@@ -1,4 +1,4 @@
-"""Bad input: each a clear error that names the layer, the argument, what was expected and what came."""
+"""Bad input raises an error that names the layer, the argument, what was expected and what came."""
 
 import re
 

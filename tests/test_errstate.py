@@ -1,4 +1,4 @@
-"""`numpy.seterr(all="raise")`, by which people hunt NaN, stops no layer on data that harms nobody."""
+"""No layer raises an error for harmless values under `numpy.seterr(all="raise")`, which helps to find NaN."""
 
 import contextvars
 import threading

@@ -1,4 +1,4 @@
-"""The commonest first mistakes: errors that name the public class and say what to do."""
+"""The most common first mistakes: errors that name the public class and the fix."""
 
 import inspect
 import re

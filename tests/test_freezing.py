@@ -1,4 +1,4 @@
-"""`requires_grad`: what is frozen gets no gradient and costs none, and all else stays as it is."""
+"""`requires_grad`: frozen parameters get no gradient, and computing one costs nothing; others are unaffected."""
 
 import copy
 import inspect

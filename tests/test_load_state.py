@@ -1,4 +1,4 @@
-"""`load_state_dict`: what it takes, what it says of what it cannot take, and that nothing changes then."""
+"""`load_state_dict`: the states that it loads, and errors for others, after which nothing has changed."""
 
 # ruff: noqa: B023, S301
 import copy

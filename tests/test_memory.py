@@ -1,4 +1,4 @@
-"""What forwards keep, when it goes, and that bad input loses nothing."""
+"""What forwards save for backward, when it is released, and that bad input discards nothing."""
 
 import copy
 

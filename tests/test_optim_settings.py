@@ -1,4 +1,4 @@
-"""Settings of optimizers: they are in the groups, and refused in words wherever they would have no effect."""
+"""Settings of optimizers are in the groups, and settings without effect are errors."""
 
 import copy
 import inspect

@@ -1,4 +1,4 @@
-"""What users do with optimizers beside stepping: kept gradients, shared memory, added groups, floating-point traps."""
+"""Uses of optimizers besides stepping: gradients, shared memory, added groups, floating-point errors."""
 
 import copy
 import re

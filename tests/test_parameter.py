@@ -1,4 +1,4 @@
-"""`Parameter` reads as its array, and takes only what can be one."""
+"""`Parameter` can be used as its array, and accepts only arrays that fit."""
 
 import copy
 import operator

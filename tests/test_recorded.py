@@ -1,4 +1,4 @@
-"""Kernels that repeat their NumPy calls: the same as without, whatever is in memory then."""
+"""Kernels that repeat recorded NumPy calls give the same results as without recording."""
 
 from __future__ import annotations
 
