@@ -13,11 +13,10 @@ Kind = TypeVar("Kind", bound=type)
 def public_errors(cls: Kind) -> Kind:
     """For `__init_subclass__`: errors of wrong calls of `cls` and its methods name no private base class."""
     for name, function in list(vars(cls).items()):
-        if not isinstance(function, FunctionType):
-            continue
-        if name == "backward" and any(hasattr(base, name) for base in cls.__bases__):
-            _allow_none(function)
-        if str(function.__module__).partition(".")[0] == __name__.partition(".")[0]:
+        ours = str(getattr(function, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]
+        if isinstance(function, FunctionType) and ours:
+            if name == "backward" and any(hasattr(base, name) for base in cls.__bases__):
+                _allow_none(function)
             function.__qualname__ = name  # Python's errors begin with it; without the name of a base class
             overrides = any(name in vars(base) for base in cls.__mro__[1:-1])
             if name == "__init__" or (name == "__call__" and overrides):
