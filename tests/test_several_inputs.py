@@ -208,8 +208,11 @@ class Loose(xpconv.Layer):
     def forward(self, x, factor=2.0):
         return {"nothing": None, "more": [x * factor]}
 
+    def backward(self, grad_output, input_grad=True):
+        raise TypeError("for inference alone")
 
-class Nothing(xpconv.Layer):
+
+class Nothing(Loose):
     def forward(self, x):
         return None
 
@@ -217,8 +220,9 @@ class Nothing(xpconv.Layer):
 def test_outputs_of_other_kinds():
     assert "(1, 3)" in Loose().summary((3,))
     assert [c.output for c in measure(Loose(), (3,), 1)] == [(1, 3)]
-    assert [c.output for c in measure(Nothing(), (3,), 1)] == [()]
-    assert "Nothing()" in Nothing().summary((3,))
+    for look in (lambda: measure(Nothing(), (3,), 1), lambda: Nothing().summary((3,))):
+        with pytest.raises(TypeError, match=r"^Nothing.forward returned None, expected the output"):
+            look()
 
 
 def test_a_forward_set_by_hand_stays():
@@ -263,7 +267,7 @@ def test_bad_shapes(shape, told):
 
 
 def test_explain_of_no_layer():
-    with pytest.raises(TypeError, match="explain: model is 5, expected a layer"):
+    with pytest.raises(TypeError, match="explain: model is 5, expected a Layer"):
         xpconv.explain(5, (3,))
 
 

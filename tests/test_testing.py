@@ -1,5 +1,11 @@
 """The checks themselves: every planted error must be caught."""
 
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -194,6 +200,49 @@ PLANTED = {
     KeepsUnderNoGrad: "under no_grad must raise",
     HiddenState: r"float32 against float64: output: .* \(a random layer must be made with the same rng=",
 }
+
+
+def test_a_wrong_gradient_is_said_before_a_missing_input_grad():
+    class Wrong(Right):
+        def backward(self, grad_output):
+            return 2 * super().backward(grad_output)
+
+    with pytest.raises(AssertionError, match="gradient with respect to the input: backward says"):
+        assert_layer_ok(Wrong, X)
+
+
+OWN = {
+    "Square": lambda kind: kind(),
+    "Deep": lambda kind: kind(3),
+    "Scale": lambda kind: kind(),
+    "Gated": lambda kind: kind(),
+}
+
+
+def examples():
+    """The sources of all examples: of docstrings and of README."""
+    for part in (
+        "xpconv",
+        *(f"xpconv.{m.name}" for m in pkgutil.iter_modules(xpconv.layers.__path__, "layers.")),
+    ):
+        for found in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(part)):
+            yield "".join(example.source for example in found.examples)
+    readme = Path(__file__).parents[1] / "README.md"
+    yield from re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_layers_of_ones_own_in_the_examples_are_right():
+    checked = set()
+    for source in {
+        text for text in examples() if re.search(r"^class .*\(xpconv\.Layer\)", text, re.MULTILINE)
+    }:
+        names = {"np": np, "xpconv": xpconv, "assert_layer_ok": assert_layer_ok}
+        exec(source, names)  # noqa: S102  # our own
+        for name, kind in names.items():
+            if isinstance(kind, type) and issubclass(kind, xpconv.Layer) and kind.__module__ == "builtins":
+                assert_layer_ok(lambda kind=kind, name=name: OWN[name](kind), X)
+                checked.add(name)
+    assert checked == set(OWN)
 
 
 @pytest.mark.parametrize("layer", PLANTED, ids=lambda c: c.__name__)

@@ -144,7 +144,13 @@ class Layer(Modes["Layer"]):
         start = next_serial()
         called(self)
         try:
-            return forward(*inputs)
+            y = forward(*inputs)
+            if y is None:
+                raise TypeError(
+                    f"{type(self).__name__}.forward returned None, expected the output: end it with "
+                    "`return self.keep(y, …)`"
+                )
+            return y
         except BaseException as error:
             self._forget_since(start)
             if isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):

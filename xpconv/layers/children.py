@@ -118,6 +118,10 @@ class Named(Layer):
         if isinstance(layer, Layer):
             return
         hint = "; make an instance of it" if isinstance(layer, type) else ""
+        if isinstance(layer, str):
+            hint = "; children() maps names to layers: use model[:-1] or children().values()"
+        elif isinstance(layer, tuple) and len(layer) == 2 and isinstance(layer[1], Layer):
+            hint = "; with names, give a mapping: dict(model.named_children())"
         if isinstance(name, str) and name in self._layers:
             hint += f"; to remove the layer: del model[{name!r}]"
         raise TypeError(f"{type(self).__name__}: layer {name} is {layer!r}, expected a Layer{hint}")

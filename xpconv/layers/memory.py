@@ -296,6 +296,9 @@ class Memory:
         The caller may change the inputs and `y` before backward, so saved arrays that share memory with them
         are copied, also in tuples, lists and dicts. Arrays in attributes of the layer are not.
 
+        `backward` gets the gradient of one output. A layer may return further ones that need no gradient, as
+        `MaxPool2d` does with `return_indices`: `y = self.keep(y, …)`, then `return y, indices`.
+
         Args:
             y: the output.
             saved: anything that `recall` is to return in `backward`.
@@ -304,6 +307,8 @@ class Memory:
             `y`.
         """
         if _keeping.get():
+            if not hasattr(y, "shape"):
+                raise self._kept_no_array(y)
             entry = _Kept(next(_serial), y, saved)
             door = _door.get()
             if door is not None and not (door.foreign and self._has_our_forward):
@@ -320,6 +325,20 @@ class Memory:
                     stacklevel=2,
                 )
         return y
+
+    def _kept_no_array(self, y: Any) -> TypeError:
+        name, kind = type(self).__name__, type(y).__name__
+        if self._has_our_forward:
+            return TypeError(
+                f"{name}.forward: the output is a {kind}, expected an array to go back from; call "
+                "a layer of several outputs by itself, or within `with xpconv.no_grad():`"
+            )
+        several = "; of several outputs keep the one that backward gets the gradient of: "
+        return TypeError(
+            f"{name}: self.keep got {kind}, expected the output, an array, and after it what backward needs: "
+            "return self.keep(y, …)"
+            + (f"{several}y = self.keep(y, …), then return y, other" if isinstance(y, tuple | list) else "")
+        )
 
     def recall(self, grad_output: Array, input_grad: bool = True) -> tuple[Any, ...]:
         """What the latest forward saved; call it first in `backward`, with the arguments of `backward`.

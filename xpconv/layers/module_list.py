@@ -35,10 +35,12 @@ class ModuleList(_Held, Listed):
     `len`, `in`, `append`, `extend`, `insert`, `pop`, `del`, `+` and `+=` work as on a list; the layers are
     called `0`, `1`, … in the state dict.
 
-    The layer that contains the list calls their `backward` in the reverse order of its `forward`:
+    The layer that contains the list calls their `backward` in the reverse order of its `forward`, and passes
+    `input_grad` on to the one that reads the input:
 
-        for layer in reversed(self.blocks):
+        for layer in reversed(self.blocks[1:]):
             grad_output = layer.backward(grad_output)
+        return self.blocks[0].backward(grad_output, input_grad)
 
     If `forward` adds or concatenates outputs, `backward` does as those of `Parallel` or `Concat`: it gives
     each layer its part of the gradient, and adds the gradients of an input that several layers share.
@@ -60,9 +62,9 @@ class ModuleList(_Held, Listed):
         ...         return self.keep(x)
         ...     def backward(self, grad_output, input_grad=True):
         ...         self.recall(grad_output)
-        ...         for layer in reversed(self.blocks):
+        ...         for layer in reversed(self.blocks[1:]):
         ...             grad_output = layer.backward(grad_output)
-        ...         return grad_output
+        ...         return self.blocks[0].backward(grad_output, input_grad)
         >>> model = Deep(3)
         >>> y = model(np.ones((2, 4), "float32"))
         >>> model.backward(y).shape
