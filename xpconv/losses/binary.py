@@ -15,7 +15,7 @@ def binary_entropy(xp: Any, x: Array, t: Array | float, positive: Array | float 
     """`-w t log σ(x) - (1 - t) log σ(-x)` without overflow or cancellation.
 
     With `log σ(x) = min(x, 0) - log(1 + exp(-|x|))`, the linear parts are `(1 - t) x` for x > 0 and `-w t x`
-    for x < 0, and the logarithm stands `w t + 1 - t` times.
+    for x < 0, and the logarithm has the factor `w t + 1 - t`.
     """
     linear = xp.where(x < 0, -positive * t * x, (1 - t) * x)
     return linear + (positive * t + (1 - t)) * xp.log1p(xp.exp(-xp.abs(x)))
@@ -116,7 +116,7 @@ class BCEWithLogitsLoss(Elementwise):
 class SoftMarginLoss(Elementwise):
     """`log(1 + exp(-t x))` for t = ±1, any shape, as `torch.nn.SoftMarginLoss`.
 
-    `target` may have integers, and a shape that broadcasts to `input`'s.
+    `target` may hold integers, and its shape may broadcast to that of `input`.
 
     Args:
         reduction: `'mean'` over all elements, `'sum'` or `'none'`.
@@ -143,7 +143,7 @@ class SoftMarginLoss(Elementwise):
 class HingeEmbeddingLoss(Elementwise):
     """`x` where t = 1, `max(0, margin - x)` where t = -1, as `torch.nn.HingeEmbeddingLoss`.
 
-    `target` may have integers; its shape and `input`'s broadcast.
+    `target` may hold integers; the shapes of `target` and `input` broadcast.
 
     Args:
         margin: how far apart what is unlike should be.
@@ -214,7 +214,7 @@ class FocalLoss(Elementwise):
         slope = q**self.gamma * (p - t)
         if self.gamma:
             turn = (1 - 2 * t) * p * (1 - p)
-            # Where q is 0 so is H: the product goes to 0.
+            # Where q is 0, H is 0 too, and the limit of the product is 0.
             power = xp.where(q > 0, xp.where(q > 0, q, 1) ** (self.gamma - 1), 0)
             slope = slope + self.gamma * power * turn * binary_entropy(xp, x, t)
         return self._alpha(t) * slope

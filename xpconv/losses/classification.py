@@ -1,4 +1,4 @@
-"""Losses of classes: one of C for each sample or pixel."""
+"""Classification losses: each sample or pixel belongs to one of C classes."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ class _ClassLoss(Loss):
         return one_hot(xp, target, classes, self.ignore_index, axis, input.dtype)
 
     def _count(self, xp: Any, rows: Array, counted: Array, weights: Array | float) -> Array:
-        """What `mean` divides by: the weights of the samples that count; a bad sample spoils only itself."""
+        """The divisor of `mean`: the weights of the samples that are not ignored. NaN counts as 0."""
         if self.weight is None:
             return counted.sum().astype(rows.dtype)
         rows = xp.where(xp.isnan(rows), 0, rows) * weights
         return sum_over(rows, tuple(range(rows.ndim)))
 
     def _of_counted(self, xp: Any, scale: Any, counted: Array | None, dtype: Any) -> Any:
-        """`scale` for each sample: 0 for one that does not count, even if none does and there is no mean."""
+        """`scale` for each sample, with 0 for ignored ones, even if all are ignored and the mean is NaN."""
         if counted is None or self.reduction != "mean":
             return scale
         return xp.where(counted, scale, 0).astype(dtype)
@@ -109,7 +109,8 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
 
     Raises:
         ShapeError, DTypeError, BackendError: `input` and `target` do not fit.
-        ValueError: a class index out of range; an `ignore_index` of at least 0 where `target` has no indices.
+        ValueError: a class index is out of range, or `ignore_index` is at least 0 but `target` holds
+            probabilities instead of indices.
 
     Example:
         >>> import numpy as np, xpconv
@@ -149,9 +150,10 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
     def _distribution(
         self, xp: Any, input: Array, target: Array, axis: int
     ) -> tuple[Array, Array | None, Array | None]:
-        """The weighted target over the classes for each sample, the sum of weights, and which samples count.
+        """The weighted target distribution of each sample, the sum of the weights, and a mask of the samples
+        that are not ignored.
 
-        The latter two are None where all count alike.
+        The last two are None if every sample has the same weight and none is ignored.
         """
         weights, smooth = self._class_weights(input, axis), self.label_smoothing
         counted = count = None
@@ -252,7 +254,7 @@ class MultiMarginLoss(_ClassLoss):
         axis, shape = self._class_axis(input), input.shape
         if input.ndim > 2:
             raise ShapeError(f"MultiMarginLoss: input has shape {shape}, expected (N, C) or (C,)")
-        one = target.shape  # of one sample, either may lack its axis
+        one = target.shape  # for a single sample, the batch axis may be missing from either array
         if shape[:-1] in ((), (1,)) and one in ((), (1,)):
             input, target, axis = input.reshape(1, -1), target.reshape(1), 1
         if backend_of(input).name == "numpy" and target.dtype.kind == "i" and (target < 0).any():
@@ -281,8 +283,8 @@ class DiceLoss(Loss):
 
         1 - (2 Σ p t + smooth) / (Σ p + Σ t + smooth),    sums over the positions S
 
-    `input` holds probabilities p `(N, C, *S)`, as from `Sigmoid` or `Softmax`, `target` masks t like it,
-    which may have integers or bools.
+    `input` holds probabilities p `(N, C, *S)`, such as the output of `Sigmoid` or `Softmax`. `target` holds
+    masks t of the same shape, which may be integers or bools.
 
     Args:
         smooth: keeps empty masks defined, and their gradient small.

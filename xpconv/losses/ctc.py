@@ -1,4 +1,4 @@
-"""`CTCLoss`, for sequences whose labels have no known position in time, as in speech and handwriting."""
+"""`CTCLoss`, for sequences of labels whose positions in time are unknown, as in speech and handwriting."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ class CTCLoss(Loss):
 
     As `torch.nn.CTCLoss`: `criterion(log_probs, targets, input_lengths, target_lengths)` with
 
-    - `log_probs` `(T, N, C)`, or `(T, C)` for one sequence: of T frames, as from `LogSoftmax(-1)`;
-    - `targets` `(N, S)`, of which the first `target_lengths` count, or `(sum(target_lengths),)`, one after
-      another: integers below C without the blank;
-    - `input_lengths` and `target_lengths` `(N,)`: tuples, lists or arrays of integers. On a GPU arrays of the
-      device can stand in a captured step; what they hold is not checked there, and out of range gives NaN.
+    - `log_probs` `(T, N, C)`, or `(T, C)` for one sequence: log-probabilities of the C classes in each of T
+      frames, such as the output of `LogSoftmax(-1)`;
+    - `targets`: integer labels below C, other than the blank. Either `(N, S)`, of whose rows the first
+      `target_lengths` labels are used, or the concatenated labels, `(sum(target_lengths),)`;
+    - `input_lengths` and `target_lengths` `(N,)`: tuples, lists or arrays of integers. Arrays on the GPU can
+      be used in a captured step; their values are not checked, and a length out of range gives NaN.
 
-    `backward` gives the gradient with respect to `log_probs` itself, which `LogSoftmax` takes further.
-    (PyTorch's holds that of the softmax already. Behind `LogSoftmax` both are the same.)
+    `backward` returns the gradient with respect to `log_probs` itself; pass it to the `backward` of
+    `LogSoftmax`. PyTorch's gradient already includes the one through the softmax. After the backward of
+    `LogSoftmax`, the two are the same.
 
-    A target that no alignment fits (more labels, and blanks between equal ones, than frames) has the loss
-    inf and the gradient NaN, or both 0 with `zero_infinity`. Kept for backward: two float64 arrays
-    `(T, N, 2 S + 1)`.
+    If a target has no alignment, because it has more labels (plus a blank between each two equal neighbours)
+    than there are frames, its loss is inf and its gradient NaN; with `zero_infinity` both are 0. Backward
+    needs two float64 arrays `(T, N, 2 S + 1)`, which are saved by `forward`.
 
     Args:
-        blank: the class of the blank, which stands for no label.
-        reduction: `'mean'` over the sequences, each divided by its target's length (1 if that is 0), `'sum'`
-            or `'none'`, for `(N,)` losses.
-        zero_infinity: see above.
+        blank: the index of the blank class, which means "no label".
+        reduction: `'mean'` divides the loss of each sequence by the length of its target (at least 1) and
+            averages over the sequences; `'sum'` adds the losses; `'none'` returns them, `(N,)`.
+        zero_infinity: replace an infinite loss and its gradient with 0.
 
     Raises:
-        ShapeError, DTypeError, BackendError: the arrays do not fit.
-        ValueError: lengths or labels out of range.
+        ShapeError, DTypeError, BackendError: an array has the wrong shape, dtype or backend.
+        ValueError: a length or a label is out of range.
 
     Example:
         >>> import numpy as np, xpconv
@@ -99,7 +101,7 @@ class CTCLoss(Loss):
         return (grad * (xp.ones(grad.shape[1]) * factor * scale)[:, None]).reshape(shape)
 
     def _padded(self, log_probs: Array, targets: Array, *lengths: Any) -> tuple[Array, Array, Array]:
-        """Targets `(N, S)` and both lengths `(N,)`, int64 on the device of `log_probs`."""
+        """The targets as `(N, S)` and both lengths as `(N,)`, in int64 on the device of `log_probs`."""
         owner = backend_of(log_probs)
         if log_probs.ndim not in (2, 3) or log_probs.shape[-1] <= self.blank:
             raise ShapeError(
@@ -126,7 +128,7 @@ class CTCLoss(Loss):
     def _lengths(
         self, name: str, value: Any, count: int, most: int, owner: Backend
     ) -> tuple[list[int] | None, Array]:
-        """Lengths as Python's, if the host has them, and as an array on the device."""
+        """The lengths as a list of Python ints (None if they are on a GPU), and as an array on the device."""
         where, host = f"CTCLoss: {name}", None
         if isinstance(value, (list, tuple)):
             host = [to_int(f"{where}[{i}]", n) for i, n in enumerate(value)]
@@ -152,7 +154,7 @@ class CTCLoss(Loss):
         return host, asarray(host, "int64", backend=owner.name)
 
     def _apart(self, xp: Any, targets: Array, lengths: Array, most: int) -> Array:
-        """Targets one after another, as rows of `most`; what is beyond a row's length is not used."""
+        """Concatenated targets as rows of size `most`. Elements beyond the length of a row are arbitrary."""
         if not most:
             return xp.zeros((lengths.size, 0), dtype="int64")
         place = (xp.cumsum(lengths) - lengths)[:, None] + xp.arange(most)

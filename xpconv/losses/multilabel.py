@@ -1,4 +1,4 @@
-"""Losses of labels of which several may be right."""
+"""Multi-label losses: a sample may belong to several classes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from .binary import binary_entropy
 class MultiLabelMarginLoss(Loss):
     """`Σ_{t} Σ_{c not a target} max(0, 1 - x_t + x_c) / C`, as `torch.nn.MultiLabelMarginLoss`.
 
-    `input` is `(N, C)` or `(C,)`; each row of `target`, an integer array of its shape, lists the targets
-    up to the first -1. Another class outside [0, C) does as in `SoftmaxCrossEntropyLoss`.
+    `input` is `(N, C)` or `(C,)`. `target` is an integer array of the same shape; each row lists the target
+    classes and ends at the first -1. Any other class outside [0, C) is treated as in
+    `SoftmaxCrossEntropyLoss`.
 
     Args:
         reduction: `'mean'` over the samples, `'sum'` or `'none'`.
@@ -34,7 +35,7 @@ class MultiLabelMarginLoss(Loss):
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         name, shape = type(self).__name__, input.shape
-        if len(shape) < 2 and target.ndim < 2:  # one sample, or one score
+        if len(shape) < 2 and target.ndim < 2:  # one sample, or one score of one sample
             input, target = input.reshape(1, -1), target.reshape(1, -1)
         classes = input.shape[-1] if input.ndim == 2 else 0
         if not classes or target.shape != input.shape:
@@ -60,11 +61,11 @@ class MultiLabelMarginLoss(Loss):
 class MultiLabelSoftMarginLoss(Loss):
     """Mean over the classes of `-w_c (t_c log σ(x_c) + (1 - t_c) log σ(-x_c))`.
 
-    As `torch.nn.MultiLabelSoftMarginLoss`; `input` is `(…, C)`, and so is `target`, which may
-    have integers and a shape that broadcasts to `input`'s.
+    As `torch.nn.MultiLabelSoftMarginLoss`. `input` and `target` are `(…, C)`; `target` may hold integers,
+    and its shape may broadcast to that of `input`.
 
     Args:
-        weight: of each class, `(C,)`.
+        weight: the weight of each class, `(C,)`.
         reduction: `'mean'` over the samples, `'sum'` or `'none'`.
 
     Example:

@@ -15,8 +15,8 @@ from .base import Loss, broadcast_shape, summed_to
 class MarginRankingLoss(Loss):
     """`max(0, -t (x₁ - x₂) + margin)`: t = 1 wants x₁ above x₂, t = -1 below.
 
-    As `torch.nn.MarginRankingLoss`: `criterion(input1, input2, target)`, of shapes with as many axes that
-    broadcast; `target` may have integers.
+    As `torch.nn.MarginRankingLoss`: `criterion(input1, input2, target)`. The arrays have the same number of
+    axes and their shapes broadcast; `target` may hold integers.
 
     Args:
         margin: by how much.
@@ -58,7 +58,7 @@ class CosineEmbeddingLoss(Loss):
     """`1 - cos(x₁, x₂)` where t = 1, `max(0, cos(x₁, x₂) - margin)` where t = -1.
 
     As `torch.nn.CosineEmbeddingLoss`: `criterion(input1, input2, target)`, inputs `(N, D)` and target `(N,)`,
-    or `(D,)` and `()`; an N of 1 broadcasts, and `target` may have integers.
+    or `(D,)` and `()`; an N of 1 broadcasts, and `target` may hold integers.
 
     Args:
         margin: the angle's cosine that unlike vectors may have, -1 to 1.
@@ -116,12 +116,12 @@ class TripletMarginLoss(Loss):
     """`max(0, d(a, p) - d(a, n) + margin)`: the positive nearer than the negative.
 
     With `d(x, y) = ‖x - y + eps‖_p` over the last axis, as `torch.nn.TripletMarginLoss` (Balntas et al.,
-    2016): `criterion(anchor, positive, negative)`, all `(…, D)`, of shapes with as many axes that broadcast.
+    2016): `criterion(anchor, positive, negative)`, all `(…, D)`, whose shapes broadcast.
 
     Args:
         margin: by how much, above 0.
-        p: of the norm, at least 0: `math.inf` is the largest difference, which equal ones share in the
-            gradient, and 0 counts differences, without a gradient.
+        p: exponent of the norm, at least 0. `math.inf` gives the largest difference; equal largest
+            differences share the gradient. 0 counts the differences and has no gradient.
         eps: keeps the norm away from its kink.
         swap: take `min(d(a, n), d(p, n))` for the negative's distance.
         reduction: `'mean'` over the triplets, `'sum'` or `'none'`.
@@ -168,7 +168,7 @@ class TripletMarginLoss(Loss):
         swapped = xp.zeros_like(far)
         if self.swap:
             other, d_other = self._distance(xp, positive, negative)
-            # Equal ones share the gradient, as in PyTorch.
+            # Equal distances share the gradient, as in PyTorch.
             nearer = (0.5 * (d_other <= d_far) + 0.5 * (d_other < d_far)).astype(far.dtype)[..., None]
             swapped, far = nearer * other, (1 - nearer) * far
             d_far = xp.minimum(d_far, d_other)
@@ -184,10 +184,10 @@ class TripletMarginLoss(Loss):
         return anchor, positive, negative
 
     def _distance(self, xp: Any, x: Array, y: Array) -> tuple[Array, Array]:
-        """`d = ‖v‖_p` with `v = x - y + eps`, and `dd/dx = sign(v) (|v| / d)^(p-1)` (0 where v is).
+        """`d = ‖v‖_p` with `v = x - y + eps`, and `dd/dx = sign(v) (|v| / d)^(p-1)` (0 where v is 0).
 
-        The largest |v| is taken out, so that no power overflows: with m for it, `s = |v| / m` and `S = Σ s^p`
-        they are `m S^(1/p)` and `sign(v) s^(p-1) S^(1/p - 1)`.
+        The largest |v| is factored out, so that no power overflows: with `m = max |v|`, `s = |v| / m` and
+        `S = Σ s^p`, the results are `m S^(1/p)` and `sign(v) s^(p-1) S^(1/p - 1)`.
         """
         v = x - y + self.eps
         size, p = xp.abs(v), self.p
@@ -197,7 +197,7 @@ class TripletMarginLoss(Loss):
         if p == math.inf:
             top = ((size == most) & (most > 0)).astype(v.dtype)
             return xp.sign(v) * top / xp.maximum(sum_over(top, (-1,), keepdims=True), 1), most[..., 0]
-        p = min(p, 1e30)  # which float32 holds, and is as good as any larger one
+        p = min(p, 1e30)  # float32 can represent it, and a larger p gives the same result
         share = size / xp.where(most == 0, 1, most)
         powers = sum_over(share**p, (-1,), keepdims=True)  # at least 1, or 0
         slope = xp.where(share == 0, 0, xp.where(share == 0, 1, share) ** (p - 1))

@@ -13,7 +13,7 @@ from .base import Elementwise, Loss, summed_to
 
 
 class _Distance(Loss):
-    """Losses of the difference `d = x - t`: `_loss`, and its derivative `_slope`. Backward needs d alone."""
+    """Losses that depend on `d = x - t` alone: `_loss`, and its derivative `_slope`. Forward saves only d."""
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         input, target = self._paired(xp, input, target)
@@ -196,9 +196,9 @@ class GaussianNLLLoss(Loss):
         (log v + (x - t)² / v) / 2,    v no smaller than eps;  `full` adds log(2π)/2
 
     As `torch.nn.GaussianNLLLoss` (Nix and Weigend, 1994): `criterion(input, target, var)`, and
-    `backward` gives the gradients with respect to `input` and `var`. `var` has `input`'s shape, or 1 in
-    one of its axes, or lacks the last axis; a number counts as an array of `input`'s shape. A negative one is
-    a ValueError on the CPU; in an array on a GPU, where the check would stall the stream, it gives NaN.
+    `backward` gives the gradients with respect to `input` and `var`. `var` has the shape of `input`,
+    or size 1 in one axis, or lacks the last axis; a number is used for every element. A negative variance is
+    a ValueError on the CPU. On a GPU, where the check would synchronise, it gives NaN.
 
     Args:
         full: see above.
@@ -268,7 +268,7 @@ class GaussianNLLLoss(Loss):
         return summed_to(slope * scale, shape), summed_to(dv, v.shape).reshape(var_shape)
 
     def _variance(self, input: Array, var: Array) -> Array:
-        """`var`, to broadcast over `input`."""
+        """`var` with a shape that broadcasts to that of `input`."""
         whole, shape = input.shape, var.shape
         if shape == whole:
             return var

@@ -1,4 +1,4 @@
-"""Class indices as rows of 0 and 1."""
+"""One-hot encoding of class indices."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ..geometry import check_room, shown, to_size
 
 
 def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Array:
-    """Rows with 1 at the class, else 0: `(…)` to `(…, num_classes)`, as `torch.nn.functional.one_hot`.
+    """One-hot encode class indices, `(…)` to `(…, num_classes)`, as `torch.nn.functional.one_hot`.
 
-    For targets of `BCEWithLogitsLoss` or `MSELoss`; `CrossEntropyLoss` takes the indices themselves.
+    Use it for the targets of `BCEWithLogitsLoss` or `MSELoss`. `CrossEntropyLoss` takes the indices.
 
     Args:
         target: class indices, integers of any shape.
-        num_classes: number of classes; -1 is the largest index plus 1, which waits for a GPU.
+        num_classes: number of classes; -1 means the largest index plus 1, which synchronises with a GPU.
         dtype: dtype of the result.
 
     Raises:
-        DTypeError, BackendError: (TypeErrors) `target` is not an array of integers, or `dtype` not of
-        numbers. ValueError: an index is below 0 or not below `num_classes`. On a GPU, if `num_classes` is
-        given, this is
-            not checked, and the row of such an index is all 0.
+        DTypeError, BackendError: (TypeErrors) `target` is not an array of integers, or `dtype` is not
+            numeric.
+        ValueError: an index is below 0 or not below `num_classes`. On a GPU this is not checked if
+            `num_classes` is given; the row of such an index is all 0.
 
     Example:
         >>> import numpy as np, xpconv

@@ -6,13 +6,15 @@ from typing import Any
 
 from ..backend import Array
 
-LOW = (
-    -1e30
-)  # stands for log 0: no sum of logarithms comes near it, and it takes part in arithmetic without NaN
+# Represents log 0: far below any sum of logarithms, and unlike -inf, arithmetic with it gives no NaN.
+LOW = -1e30
 
 
 def extended(xp: Any, targets: Array, lengths: Array, blank: int) -> Array:
-    """`targets (N, S)` with blanks between, before and after: `(N, 2 S + 1)`; blanks beyond `lengths`."""
+    """The extended labels `(N, 2 S + 1)`: `targets (N, S)` with a blank before, between and after the labels.
+
+    Positions beyond `lengths` hold blanks.
+    """
     count, size = targets.shape
     labels = xp.full((count, 2 * size + 1), blank, dtype="int64")
     labels[:, 1::2] = xp.where(xp.arange(size) < lengths[:, None], targets, blank)
@@ -22,23 +24,25 @@ def extended(xp: Any, targets: Array, lengths: Array, blank: int) -> Array:
 def ctc(
     xp: Any, log_probs: Array, labels: Array, input_lengths: Array, target_lengths: Array
 ) -> tuple[Array, Array, Array]:
-    """`log P` of each sequence, `(N,)`, at most `LOW` where no alignment fits; and what backward needs.
+    """`log P` of each sequence, `(N,)`, and the arrays `alpha` and `emitted` that backward needs.
 
-    After Graves et al. (2006), section 4.1. An alignment stays in a state s (a place in the extended labels),
-    goes on to the next, or to the one after that if this is another label: it may leave out a blank, but not
-    that between two equal labels. It begins in one of the first two states and ends in one of the last two.
-    With `a_t(s)` for the logarithm of the probability of all that are in s after frame t,
+    `log P` is at most `LOW` where no alignment exists.
+
+    Source: Graves et al. (2006), section 4.1. A state s is a position in the extended labels. In each frame
+    an alignment stays in its state, moves to the next state, or skips one. It may skip only a blank between
+    two different labels. It begins in one of the first two states and ends in one of the last two. `a_t(s)`
+    is the logarithm of the total probability of the alignments that are in s after frame t:
 
         a_t(s) = log_probs[t, labels_s] + log(exp a_{t-1}(s) + exp a_{t-1}(s-1) + [may skip] exp a_{t-1}(s-2))
 
-    `log_probs` is `(T, N, C)`; all is computed in float64, over the batch and the states at once.
+    `log_probs` is `(T, N, C)`. The computation is in float64, vectorised over the batch and the states.
     """
     frames, count, _ = log_probs.shape
     rows = xp.arange(count)[:, None]
     emitted = xp.maximum(log_probs[:, rows, labels].astype("float64"), LOW)
     alpha = xp.empty(emitted.shape, dtype="float64")
     skip = _skip(xp, labels)
-    before = xp.full((count, labels.shape[1] + 2), LOW, dtype="float64")  # two states that nothing reaches
+    before = xp.full((count, labels.shape[1] + 2), LOW, dtype="float64")  # plus two states of probability 0
     first = xp.arange(labels.shape[1]) <= xp.minimum(target_lengths, 1)[:, None]
     for t in range(frames):
         if t == 0:
@@ -52,7 +56,7 @@ def ctc(
     ends = xp.where(is_last, before[:, 2:], LOW)
     most = ends.max(axis=-1, keepdims=True)
     log_p = (most + xp.log(xp.exp(ends - most).sum(axis=-1, keepdims=True)))[:, 0]
-    nothing = xp.where(target_lengths == 0, 0.0, LOW)  # what no frames give
+    nothing = xp.where(target_lengths == 0, 0.0, LOW)  # log P of a sequence of no frames
     return xp.where(input_lengths == 0, nothing, log_p), alpha, emitted
 
 
@@ -68,16 +72,17 @@ def ctc_backward(
 ) -> Array:
     """Gradient of `-log P` with respect to `log_probs`, `(T, N, C)`.
 
-    With `b_t(s)` for the logarithm of the probability of what follows frame t for an alignment in s then,
+    `b_t(s)` is the logarithm of the total probability of all continuations after frame t from state s:
 
         b_t(s) = log Σ_{s'} exp(b_{t+1}(s') + log_probs[t+1, labels_s']),    s' one of s, s+1 and maybe s+2
 
-    and 0 in the last two states after the last frame, `exp(a_t(s) + b_t(s))` is the probability of all
-    alignments that are in s at t. `log P` is the logarithm of their sum over s, for every t, so
+    After the last frame it is 0 in the last two states. Then `exp(a_t(s) + b_t(s))` is the total probability
+    of the alignments that are in s at frame t, and for every t the logarithm of its sum over s is `log P`, so
 
         d(-log P) / d log_probs[t, c] = -Σ_{s: labels_s = c} exp(a_t(s) + b_t(s) - log P)
 
-    The sum is of neighbours where labels are sorted: a difference of running sums, without a scatter.
+    With the labels sorted, the states of one label are adjacent, so each sum is a difference of two
+    cumulative sums and needs no scatter.
     """
     frames, count, states = alpha.shape
     skip = _skip(xp, labels)
@@ -99,21 +104,21 @@ def ctc_backward(
     sums = xp.zeros((frames, count, states + 1), dtype="float64")
     sums[..., 1:] = xp.cumsum(share[:, rows, order], axis=-1)
     keys = (xp.take_along_axis(labels, order, axis=-1) + rows * classes).reshape(-1)  # sorted over all rows
-    wanted = xp.arange(count * classes)
-    first = xp.searchsorted(keys, wanted, side="left").reshape(count, classes) - rows * states
-    last = xp.searchsorted(keys, wanted, side="right").reshape(count, classes) - rows * states
+    every = xp.arange(count * classes)
+    first = xp.searchsorted(keys, every, side="left").reshape(count, classes) - rows * states
+    last = xp.searchsorted(keys, every, side="right").reshape(count, classes) - rows * states
     return sums[:, rows, first] - sums[:, rows, last]
 
 
 def _skip(xp: Any, labels: Array) -> Array:
-    """What is added for a step over a state to `labels_s`: 0 where it is allowed, else `LOW`."""
+    """The logarithm of the factor for skipping a state to reach s: 0 where it is allowed, else `LOW`."""
     skip = xp.full(labels.shape, LOW, dtype="float64")
     skip[:, 2:] = xp.where(labels[:, 2:] != labels[:, :-2], 0.0, LOW)
     return skip
 
 
 def _is_last(xp: Any, labels: Array, target_lengths: Array) -> Array:
-    """Which states an alignment may end in: the last label and the blank after it."""
+    """A mask of the states in which an alignment may end: the last label and the blank after it."""
     place, end = xp.arange(labels.shape[1]), 2 * target_lengths[:, None]
     return (place == end) | (place == end - 1)
 

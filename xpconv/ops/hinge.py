@@ -1,4 +1,4 @@
-"""The hinge between every target of a sample and every class that is none, without a table of the pairs."""
+"""The hinge loss over all pairs of a target and a non-target class, without an array of the pairs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from ..backend import Array
 
 
 def listed(xp: Any, target: Array, classes: int) -> Array:
-    """How often each of the `classes` stands in a row of `target (N, K)`, up to the row's first -1: `(N, C)`.
+    """How many times each class occurs in a row of `target (N, K)` before the row's first -1: `(N, C)`.
 
-    What is no class is not counted. Counting adds integers, so its order changes nothing.
+    Indices of `classes` or more are ignored. The counts are integers, so they do not depend on the order in
+    which they are added.
     """
     found = (xp.cumsum(target < 0, axis=-1) == 0) & (target < classes)
     place = xp.where(found, target, classes) + xp.arange(len(target))[:, None] * (classes + 1)
@@ -20,15 +21,15 @@ def listed(xp: Any, target: Array, classes: int) -> Array:
 
 
 def pairwise_hinge(xp: Any, x: Array, times: Array) -> tuple[Array, Array]:
-    """`Σ_t times_t Σ_{c: times_c = 0} max(0, 1 - x_t + x_c)` for each row of `x (N, C)`; its gradient.
+    """`Σ_t times_t Σ_{c: times_c = 0} max(0, 1 - x_t + x_c)` for each row of `x (N, C)`, and its gradient.
 
-    In float64. With the others' scores and the targets' thresholds `h_t = x_t - 1` in one sorted row, what
-    follows a threshold is above it, and with n such scores of sum S
+    Computed in float64. The scores of the other classes and the thresholds `h_t = x_t - 1` of the targets are
+    sorted together. The scores after a threshold are above it; with n such scores, whose sum is S,
 
         loss = Σ_t times_t (S_t - n_t h_t),    d/dx_t = -times_t n_t,    d/dx_c = Σ_{t: h_t < x_c} times_t
 
-    which takes O(C log C) time and O(C) memory. A score equal to a threshold sorts before it: at the kink the
-    gradient is 0.
+    This takes O(C log C) time and O(C) memory. A score equal to a threshold is sorted before it, so the
+    gradient at the kink is 0.
     """
     right, low = times > 0, -xp.inf
     keys = xp.concatenate([xp.where(right, low, x), xp.where(right, x - 1, xp.inf)], axis=-1)
@@ -51,5 +52,5 @@ def pairwise_hinge(xp: Any, x: Array, times: Array) -> tuple[Array, Array]:
 
 
 def _sum_from(xp: Any, x: Array) -> Array:
-    """The sum from each place to the end of its row."""
+    """The sum from each element to the end of its row."""
     return xp.cumsum(x[:, ::-1], axis=-1)[:, ::-1]

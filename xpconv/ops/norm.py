@@ -90,9 +90,9 @@ def batch_norm_backward(
 def batch_norm_backward_input(
     xp: Any, grad: Array, weight: Array | None, inv_std: Array, y: Array | None = None, bounds: Bounds = None
 ) -> Array:
-    """Of `batch_norm_backward` with given statistics `dx = weight · inv_std · grad` alone.
+    """The input gradient of batch normalization with fixed statistics: `dx = weight · inv_std · grad`.
 
-    It is `batch_norm` of `grad` with mean and bias 0.
+    It is computed as `batch_norm` of `grad` with mean and bias 0.
     """
     if bounds is not None:
         grad = kernels.of(xp).clip_backward(xp, grad, y, *bounds)
@@ -134,7 +134,7 @@ def normalize_backward(xp: Any, grad: Array, x_hat: Array, inv_std: Array, axes:
 
 
 def mean_over(x: Array, axes: tuple[int, ...]) -> Array:
-    """Mean over `axes`, which stay with size 1; 0 where there is nothing."""
+    """Mean over `axes`, which keep size 1; 0 if there are no elements."""
     count = max(1, prod(x.shape[axis] for axis in axes))
     return (total(x, axes, keepdims=True) / count).astype(x.dtype, copy=False)
 
@@ -184,7 +184,7 @@ def response_norm_backward(
 
     and those `c` go from `i - ⌊(size - 1)/2⌋` to `i + ⌊size/2⌋`: the window mirrored.
     """
-    scale = grad * d**-beta  # in the dtype of d
+    scale = grad * d**-beta  # has the dtype of d
     dx = window_sum(xp, scale * x / d, (size - 1) // 2, size // 2)
     dx *= x
     dx *= -2 * alpha * beta / size

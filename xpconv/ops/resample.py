@@ -43,7 +43,7 @@ def resample_backward(xp: Any, grad: Array, taps: tuple[tuple[Taps, Taps] | None
 
 
 def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
-    dtype, x = x.dtype, xp.ascontiguousarray(widened_for(x, len(taps.indices)))  # or each `take` copies all
+    dtype, x = x.dtype, xp.ascontiguousarray(widened_for(x, len(taps.indices)))  # else each `take` copies x
     indices = constant(xp, taps.indices, "int64")
     if taps.weights is None:
         y = x.take(indices[0], axis=axis)

@@ -1,4 +1,4 @@
-"""Elements elsewhere or in another order: every forward is a permutation, and its backward the way back."""
+"""Reordering of elements: every forward is a permutation, and its backward is the inverse permutation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..backend import Array, get_xp
 
 
 def copy(x: Array) -> Array:
-    """The same values in memory of their own, in the same order."""
+    """A copy of `x` with the same memory order."""
     xp = get_xp(x)
     y: Array = kernels.of(xp).copy(xp, x)
     return y
