@@ -94,7 +94,7 @@ def test_module_list_and_dict_are_as_pytorchs():
         with pytest.raises(TypeError):
             ModuleDict(bad)
     for kind in (ModuleList, ModuleDict):
-        with pytest.raises(TypeError, match=f"{kind.__name__} has no forward: call its layers in"):
+        with pytest.raises(TypeError, match=f"{kind.__name__} has no forward; call its layers in"):
             kind()(X)
     with pytest.raises(KeyError, match="there is no layer 'q'; there are: a"):
         ModuleDict({"a": Tanh()})["q"]
