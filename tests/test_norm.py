@@ -367,7 +367,7 @@ ERRORS = [
     (lambda: xpconv.DropPath(2), ValueError, "DropPath: p is 2, expected a probability from 0 to 1"),
     (lambda: xpconv.Dropout1d("a"), TypeError, "Dropout1d: p is 'a', expected a number"),
     (lambda: xpconv.SqueezeExcitation(0, 1), ValueError, "SqueezeExcitation: input_channels is 0, expected at least 1"),
-    (lambda: xpconv.SqueezeExcitation(2, 1, 3), TypeError, "SqueezeExcitation: activation is 3, expected a Layer or its class"),
+    (lambda: xpconv.SqueezeExcitation(2, 1, 3), TypeError, "SqueezeExcitation: activation is 3, expected a Layer or a Layer class"),
     (lambda: xpconv.LayerNorm((3, 4))(np.zeros(4, "f4")), ValueError, "LayerNorm.forward: x has shape (4,), expected (…, 3, 4)"),
     (lambda: xpconv.LayerNorm(4)(np.zeros((2, 4))), TypeError, "LayerNorm.forward: x is float64 but the parameters are float32"),
     (lambda: xpconv.GroupNorm(2, 4)(np.zeros((2, 6), "f4")), ValueError, "GroupNorm.forward: x has shape (2, 6), expected (N, 4, …)"),

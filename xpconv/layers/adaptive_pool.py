@@ -160,7 +160,7 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
 
     Args:
         output_size: an int, or one for each axis; None keeps the input's.
-        return_indices: return `(y, indices)`: where in its flattened image each maximum stands, int64.
+        return_indices: return `(y, indices)`: the position of each maximum in its flattened image, int64.
 
     Raises:
         ValueError: a size that cannot be.

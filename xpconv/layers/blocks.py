@@ -68,13 +68,13 @@ class SqueezeExcitation(Layer):
         self.scale_activation = self._layer("scale_activation", scale_activation)
 
     def _layer(self, argument: str, value: Any) -> Layer:
-        where = f"{type(self).__name__}: {argument} is {shown(value)}, expected a Layer or its class"
+        where = f"{type(self).__name__}: {argument} is {shown(value)}, expected a Layer or a Layer class"
         layer = value
         if callable(value) and not isinstance(value, Layer):
             try:
                 layer = value()
             except TypeError as cause:
-                raise TypeError(f"{where}, which it makes without arguments: {cause}") from cause
+                raise TypeError(f"{where} that takes no arguments: {cause}") from cause
         if not isinstance(layer, Layer):
             raise TypeError(where)
         return layer
@@ -99,7 +99,7 @@ class SqueezeExcitation(Layer):
         """
         start, x, scale = self.recall(grad_output, input_grad)
         path = [(layer, None) for layer in self._path()]
-        ds: Array = None  # nobody needs it where nothing learns
+        ds: Array = None  # not needed if no gradient is computed from it
         if input_grad or self._learns():
             ds = ops.sum_over(grad_output * x, (-2, -1), keepdims=True)
         grad = self._back_through(path, start, ds, input_grad)

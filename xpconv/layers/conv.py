@@ -74,7 +74,7 @@ class _ConvNd(Layer):
         self._check_groups("out_channels", self.out_channels)
 
     def _numbers(self, padding: object) -> tuple[int, ...] | Pairs:
-        """Padding as one int an axis, or where it is not the same on both sides as pairs."""
+        """Padding as one int per axis, or as pairs if the two sides of an axis differ."""
         pairs = to_pairs(f"{type(self).__name__}: padding", padding, self.axes)
         return tuple(lo for lo, _ in pairs) if all(lo == hi for lo, hi in pairs) else pairs
 
@@ -156,7 +156,7 @@ class _Conv(_ConvNd):
         none = ((0, 0),) * self.axes
         zeros = padding_mode == "zeros"
         self._border = none if zeros else pairs
-        self._wide = max(max(pair) for pair in pairs) > 1024  # so that its room is worth a look
+        self._wide = max(max(pair) for pair in pairs) > 1024  # the padded image may be too large
         self._window = Window(self.kernel_size, self.stride, pairs if zeros else none, self.dilation)
 
     def _check_room(self, images: Array) -> None:
@@ -226,7 +226,7 @@ class _Conv(_ConvNd):
         return grad if batched else grad[0]
 
     def algorithm_for(self, x: Array) -> str:
-        """The way that a forward of `x` goes: `'winograd'`, `'stripes'`, `'columns'`, … (see `explain`).
+        """The algorithm of a forward of `x`: `'winograd'`, `'stripes'`, `'columns'`, … (see `explain`).
 
         Example:
             >>> import numpy as np, xpconv
@@ -240,7 +240,7 @@ class _Conv(_ConvNd):
         )
 
     def _pad(self, xp: Any, images: Array) -> Array:
-        """Borders other than zeros, which the convolution itself takes care of."""
+        """Add a border other than zeros; the convolution itself pads with zeros."""
         if not any(lo or hi for lo, hi in self._border):
             return images
         widest = {"reflect": -1, "circular": 0}.get(self.padding_mode)

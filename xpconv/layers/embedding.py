@@ -34,7 +34,7 @@ class Embedding(Layer):
         max_norm: rows that are looked up, in training or not, are first scaled down to this norm, in place.
         norm_type: which norm that is: the p of `(Σ |w|^p)^(1/p)`, above 0, `math.inf` for the maximum.
         scale_grad_by_freq: divide each row's gradient by how often the batch holds its index.
-        sparse: of no effect: the gradient has the same values, and is an array like `weight`.
+        sparse: accepted for PyTorch's signature, without effect: the gradient is a dense array.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
         dtype: floating dtype of `weight`, and so of `y`.
 

@@ -45,7 +45,7 @@ def fuse(model: Layer) -> Layer:
 
 
 def _places(chain: Sequential, uses: Counter[int], inlined: set[int]) -> Iterator[Place]:
-    """What runs one after the other; a Sequential that stands elsewhere too is one thing, its own chain."""
+    """The layers that run one after the other; a Sequential that is also used elsewhere is its own chain."""
     for name, layer in list(chain._layers.items()):
         if runs_as(layer, Sequential) and uses[id(layer)] == 1:
             inlined.add(id(layer))
@@ -71,7 +71,7 @@ def _fold_chain(places: Iterator[Place], uses: Counter[int]) -> None:
 
 
 def _place_holder(into: Layer, layer: Layer, expected: tuple[str, ...] | None = None) -> Folded:
-    """What stands where `layer` was, now part of `into`; one number marks both."""
+    """A placeholder for `layer`, which is now part of `into`; both hold the same number."""
     folded = Folded(repr(layer), expected)
     folded._folded = next(_numbers)
     into._carries = (*into._carries, folded._folded)
@@ -79,9 +79,9 @@ def _place_holder(into: Layer, layer: Layer, expected: tuple[str, ...] | None = 
 
 
 def _linear(layer: Layer, uses: Counter[int]) -> _ConvNd | Dense | None:
-    """What makes the output of `layer`, if it is a convolution or dense layer that stands nowhere else.
+    """The convolution or dense layer that computes the output of `layer`, if it is used only once; else None.
 
-    None for a convolution with a ReLU already in it: nothing after that is linear in its output.
+    None also for a convolution that a ReLU was folded into, as its output is not linear.
     """
     if uses[id(layer)] == 1 and runs_as(layer, SeparableConv2d):
         layer = layer.pointwise
@@ -131,7 +131,8 @@ def _fold(layer: _ConvNd | Dense, norm: _BatchNorm) -> None:
         wide = wide * scale.reshape(-1, *(1,) * (wide.ndim - 1))
     if bias is not None:
         shift = shift + scale * bias.data
-    scales = any(map(learns, (layer.weight, norm.weight)))  # what several made is frozen if all of them were
+    # A folded parameter is frozen only if all parameters that it was computed from are.
+    scales = any(map(learns, (layer.weight, norm.weight)))
     shifts = any(map(learns, (bias, norm.bias))) if (bias, norm.bias) != (None, None) else scales
     layer.weight = Parameter(wide.astype(dtype), "weight", requires_grad=scales)
     layer.bias = Parameter(shift.astype(dtype), "bias", requires_grad=shifts)

@@ -40,7 +40,7 @@ class ChannelNorm(Layer):
     def _set_options(
         self, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, bias: bool
     ) -> None:
-        """Check and note all arguments but the sizes."""
+        """Check and store all arguments but the sizes."""
         name = type(self).__name__
         self.eps = to_float(f"{name}: eps", eps, finite=True)
         self.momentum = None if momentum is None else to_float(f"{name}: momentum", momentum, finite=True)
@@ -121,7 +121,7 @@ class _BatchNorm(ChannelNorm):
         return self._backward(grad_output, input_grad)
 
     def _back_from(self, clip: Layer, grad_output: Array, input_grad: bool) -> Array | None:
-        _, y, values = clip.recall(grad_output)  # those of its forward; a ReLU has none
+        _, y, values = clip.recall(grad_output)  # the bounds at its forward; a ReLU saves none
         return self._backward(grad_output, input_grad, y, values or bounds_of(clip))
 
     def _backward(

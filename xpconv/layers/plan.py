@@ -21,12 +21,12 @@ from .pool import MaxPool2d
 from .settings import latest_change
 from .shape import Flatten, Folded, Identity
 
-MOST = 256  # shapes to remember, beyond those that memory is kept for
-LOWER: dict[type[Layer], Callable[[Any, Plan, Any], Any]] = {}  # by whose forward a layer has
+MOST = 256  # shapes to remember, besides those with idle programs
+LOWER: dict[type[Layer], Callable[[Any, Plan, Any], Any]] = {}  # by the class whose forward a layer runs
 
 
 class Plan(NamedTuple):
-    """A program in the making, and the arrays that it reads, of every parameter."""
+    """A program that is being built, and the array of every parameter that it reads."""
 
     program: Any
     arrays: dict[int, Array]
@@ -36,9 +36,9 @@ class Plan(NamedTuple):
         return None if parameter is None else self.arrays[id(parameter)]
 
     def takes(self, *parameters: Parameter | None) -> bool:
-        """Whether the program can read these: they are of its kind, and nobody can change them unseen.
+        """Whether the program can read these: NumPy arrays of its dtype that share no memory.
 
-        An array that looks at the memory of another, as all do that an optimizer has, changes with that.
+        A view, such as the parameters of an optimizer, can change through another array unnoticed.
         """
         return all(
             data is None
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
 
 
 def _is_alone(array: Array) -> bool:
-    """Whether no other array is known to have its memory; an unpickled one is all of some bytes."""
+    """Whether `array` is not a view of another array. An unpickled array may be a view of its own bytes."""
     base = array.base
     while hasattr(base, "base"):
         base = base.base
@@ -135,9 +135,9 @@ LOWER |= {
 class Plans:
     """Programs for the layers of a Sequential, made at the first forward of images of a shape.
 
-    Programs have weights in another order, so the arrays that they were made from are read-only from then
-    on. A new array in the place of one, or another layer, makes new programs. There are none for parameters
-    whose memory an optimizer has, or anybody else: these layers are called as ever.
+    Programs hold reordered copies of the weights, so the original arrays become read-only. Replacing an array
+    or a layer builds new programs. Layers whose parameters are views, as those of an optimizer are, have no
+    programs and are called one by one.
     """
 
     def __init__(self) -> None:
@@ -147,14 +147,14 @@ class Plans:
         return Plans, ()  # a copy's layers are others
 
     def run(self, layers: list[Layer], x: Array) -> Array:
-        """As the layers one after the other."""
+        """The output of `layers`, run one after the other, for `x`."""
         chain = self._chain
         if chain is None or not chain.is_up_to_date(layers):
             chain = self._chain = _Chain(layers)
         return chain.run(x)
 
     def drop(self) -> None:
-        """All programs, and let the parameters be written to."""
+        """Discard all programs and make the parameters writable again."""
         if self._chain is not None:
             for parameter in self._chain.parameters:
                 parameter._make_writable()
@@ -162,7 +162,7 @@ class Plans:
 
 
 class _Chain:
-    """Layers as they were, and programs for runs of them; a layer without a step is called as ever."""
+    """A snapshot of layers, and programs for runs of them; layers that no program can run are called."""
 
     def __init__(self, layers: list[Layer]) -> None:
         self.layers = layers
@@ -184,7 +184,7 @@ class _Chain:
         self.change = latest_change()
 
     def is_up_to_date(self, layers: list[Layer]) -> bool:
-        """Whether these are the layers, with the parameters that programs have read."""
+        """Whether these are still the layers, settings and parameters that the programs were built from."""
         return (
             self.layers == layers
             and self.change == latest_change()
@@ -196,7 +196,7 @@ class _Chain:
         )
 
     def run(self, x: Array) -> Array:
-        """As the layers one after the other."""
+        """The output of the layers, run one after the other, for `x`."""
         i = 0
         while i < len(self.layers):
             count, function = self._from(i, x)
@@ -205,7 +205,7 @@ class _Chain:
         return x
 
     def _from(self, i: int, x: Array) -> tuple[int, Callable[[Array], Array]]:
-        """What takes `x` on from layer `i`, and over how many layers."""
+        """The number of layers from `i` on that run together, and the function that runs them."""
         shape = getattr(x, "shape", ())
         if len(shape) not in (2, 4) or 0 in shape:
             return 1, self.layers[i]
@@ -251,5 +251,5 @@ class _Chain:
 
 
 def _is_idle(function: Any) -> bool:
-    """Whether it is a layer, or holds no program."""
+    """Whether `function` is a layer, or holds no program."""
     return isinstance(function, Layer) or bool(function.is_idle())

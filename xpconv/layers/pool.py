@@ -14,7 +14,7 @@ from .base import Layer, arguments, runs_as
 from .memory import keeping
 
 IntOrTuple = int | tuple[int, ...]
-MOST_TAPS = 2**26  # of a window: each is a step in Python
+MOST_TAPS = 2**26  # positions in a window; each takes a step in Python
 
 
 class _Pool(Layer):
@@ -37,7 +37,7 @@ class _Pool(Layer):
             return to_tuple(f"{name}: {argument}", value, self.axes, minimum, or_one=True)
 
         self.kernel_size = numbers("kernel_size", kernel_size, 1)
-        left_out = stride is None or (is_sequence(stride) and not len(stride))  # (), as PyTorch has it
+        left_out = stride is None or (is_sequence(stride) and not len(stride))  # () too, as in PyTorch
         self.stride = self.kernel_size if left_out else numbers("stride", stride, 1)
         self.padding = numbers("padding", padding, 0)
         self.dilation = numbers("dilation", dilation, 1)
@@ -146,7 +146,7 @@ class MaxPool2d(_MaxPool):
         kernel_size, dilation: an int, or one for each axis.
         stride: likewise; default the kernel size. Stride 1 gives overlapping windows.
         padding: likewise, at most half the kernel; padding never is the maximum.
-        return_indices: return `(y, indices)`: where in its flattened image `h·W + w` each maximum stands,
+        return_indices: return `(y, indices)`: the position `h·W + w` of each maximum in its flattened image,
             int64, for `MaxUnpool2d`. `backward` takes the gradient of `y` as ever.
         ceil_mode: let a last window hang over the end.
 

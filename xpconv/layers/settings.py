@@ -1,4 +1,4 @@
-"""Settings of a layer, the arguments of its constructor, that are set again once it is made."""
+"""Assignments to a layer's settings, which are the arguments of its constructor, after construction."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ from typing import Any, ClassVar
 from ..geometry import shown
 from .checks import Checks
 
-OF_AXES = (
-    "kernel_size",
-    "stride",
-    "padding",
-    "dilation",
-    "output_padding",
-)  # one number is one for each axis
+# One int means the same int for every axis.
+OF_AXES = ("kernel_size", "stride", "padding", "dilation", "output_padding")
 
 _count = count(1)
 _latest = 0
 
 
 def latest_change() -> int:
-    """A number that grows with every change of a setting; programs, which read settings once, compare it."""
+    """A number that increases with every change of a setting.
+
+    Programs read settings only when they are built; a new number means that they are out of date.
+    """
     return _latest
 
 
 class Settings(Checks):
-    """The part of `Layer` for its settings: some are fixed, all others are checked as by the constructor."""
+    """The part of `Layer` that checks assignments to settings like the constructor and refuses fixed ones."""
 
-    fixed: ClassVar[tuple[str, ...]] = ()  # settings that the constructor has worked into other state
+    fixed: ClassVar[tuple[str, ...]] = ()  # settings that cannot change, as other state depends on them
 
     def _set_again(self, name: str, old: Any, new: Any) -> Any:
-        """What the attribute `name` is to be, which is `old` and shall be `new`."""
+        """The value to store when the attribute `name`, whose value is `old`, is set to `new`."""
         kind = _own_class(type(self))
         known = _arguments(kind)
         if name not in known and name not in self.fixed:
@@ -46,7 +44,7 @@ class Settings(Checks):
             return new  # still in the constructor
         if name in self.fixed:
             raise self._is_fixed(name, new)
-        given.pop("bias", None)  # a parameter by now
+        given.pop("bias", None)  # the attribute is a Parameter, not the constructor's flag
         value = getattr(kind(**{**given, name: new}), name)
         global _latest
         _latest = next(_count)
@@ -65,13 +63,13 @@ class Settings(Checks):
 
 
 def _first_of_ours(kind: type) -> type:
-    """The first of its classes that is this package's."""
+    """The first class in the MRO of `kind` that belongs to this package."""
     ours = __name__.partition(".")[0]
     return next(base for base in kind.__mro__ if base.__module__.partition(".")[0] == ours)
 
 
 def _taken(kind: type) -> dict[str, bool]:
-    """The arguments of its constructor by name, and whether they are required."""
+    """The names of the constructor's arguments, and whether each is required."""
     return {
         p.name: p.default is p.empty
         for p in inspect.signature(kind).parameters.values()

@@ -17,11 +17,11 @@ from .unpool import _MaxUnpool
 
 
 class Table(str):
-    """Text, which a notebook shows as a table."""
+    """A str that a notebook displays as an HTML table."""
 
-    rows: Sequence[Sequence[str]] = ()  # the first is the header, numbers stand in the last columns
-    texts = 0  # how many columns are none
-    sums = 0  # how many of the last rows are of all
+    rows: Sequence[Sequence[str]] = ()  # the first row is the header
+    texts = 0  # number of text columns, which come first; the others hold numbers
+    sums = 0  # number of rows with totals, which come last
 
     def _repr_html_(self) -> str:
         def line(row: Sequence[str], tag: str) -> str:
@@ -40,7 +40,7 @@ class Table(str):
 
 
 def table(text: str, rows: Sequence[Sequence[str]], texts: int, sums: int) -> Table:
-    """`text`, and what it is made of."""
+    """`text` with the `rows` that a notebook displays instead."""
     found = Table(text)
     found.rows, found.texts, found.sums = rows, texts, sums
     return found
@@ -78,14 +78,14 @@ def _in_a_line(layer: Layer) -> str:
 
 
 def example_inputs(where: str, model: Layer, input_shape: Any, batch: int) -> tuple[Array, ...]:
-    """So many images of zeros as inputs of `model`, and the arrays that stand in the place of shapes.
+    """Inputs for `model`: `batch` images of zeros for each shape; arrays in `input_shape` are used unchanged.
 
     Args:
-        where: what an error calls `input_shape`.
-        input_shape: the shape of one image, without the batch axis; of several inputs a tuple of shapes.
+        where: the name of `input_shape` in errors.
+        input_shape: the shape of one image, without the batch axis; for several inputs, a tuple of shapes.
 
     Raises:
-        TypeError: it is none of these, or the model takes another number of inputs.
+        TypeError: `input_shape` is none of these, or the model takes another number of inputs.
         ValueError: a size is below 0.
     """
     several = is_sequence(input_shape) and any(_is_input(one) for one in input_shape)
@@ -122,7 +122,7 @@ def example_inputs(where: str, model: Layer, input_shape: Any, batch: int) -> tu
 
 
 def _is_input(one: Any) -> bool:
-    """Whether it may be a shape, or is an array."""
+    """Whether `one` is a sequence, which may be a shape, or an array."""
     return is_sequence(one) or (is_array_type(type(one)) and not isinstance(one, str))
 
 
@@ -131,7 +131,7 @@ def _is_int(n: Any) -> bool:
 
 
 def _input_dtypes(model: Layer, floating: str) -> Iterator[str]:
-    """What the inputs of `model` are, as far as its first layer says so."""
+    """The dtypes of the inputs of `model`, as far as its first layer determines them."""
     first = next((layer for _, layer in model.named_layers() if not layer.children()), model)
     yield "int64" if isinstance(first, Embedding) else floating
     yield "int64" if isinstance(first, _MaxUnpool) else floating
@@ -140,7 +140,7 @@ def _input_dtypes(model: Layer, floating: str) -> Iterator[str]:
 
 
 def first_array(value: Any) -> Any:
-    """The output, or the first of several; None if there is none."""
+    """`value` if it is an array, else the first array in it; None if there is none."""
     if isinstance(value, tuple | list | dict):
         parts = value.values() if isinstance(value, dict) else value
         return next((found for part in parts if (found := first_array(part)) is not None), None)
@@ -148,7 +148,7 @@ def first_array(value: Any) -> Any:
 
 
 def _output_shapes(model: Layer, input_shape: Any) -> dict[int, tuple[int, ...]]:
-    """Run one image of zeros through `model` and note what each layer gives."""
+    """The output shape of each layer, by id, from a forward of one image of zeros."""
     whose = f"{type(model).__name__}.summary: input_shape"
     inputs = example_inputs(whose, model, input_shape, 1)
     layers = [layer for _, layer in model.named_layers()]
@@ -159,14 +159,14 @@ def _output_shapes(model: Layer, input_shape: Any) -> dict[int, tuple[int, ...]]
     def watch(layer: Layer) -> None:
         forward = layer.forward
 
-        def noting(*inputs: Any) -> Any:
+        def recording(*inputs: Any) -> Any:
             y = forward(*inputs)
             found = first_array(y)
             if found is not None:
                 shapes[id(layer)] = tuple(found.shape)
             return y
 
-        layer.__dict__["forward"] = noting
+        layer.__dict__["forward"] = recording
 
     try:
         for layer in layers:
@@ -176,8 +176,8 @@ def _output_shapes(model: Layer, input_shape: Any) -> dict[int, tuple[int, ...]]
         with no_grad():
             model(*inputs)
     except ShapeError as error:
-        told = f"{whose} is {shown(input_shape)}, that of one image, without the batch axis"
-        raise ShapeError(f"{told}: {error}") from error
+        hint = f"{whose} is {shown(input_shape)}, that of one image, without the batch axis"
+        raise ShapeError(f"{hint}: {error}") from error
     finally:
         for layer, mode, forward in zip(layers, modes, own, strict=True):
             layer.__dict__.pop("forward", None)

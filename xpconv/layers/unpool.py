@@ -1,4 +1,4 @@
-"""The way back from max pooling."""
+"""Max unpooling, the partial inverse of max pooling."""
 
 from __future__ import annotations
 

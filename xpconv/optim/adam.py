@@ -264,7 +264,9 @@ class RAdam(Optimizer):
 
 
 class Adamax(Optimizer):
-    """Adam by the largest gradients instead of their squares (Kingma and Ba, 2015), as `torch.optim.Adamax`.
+    """Adam scaled by the largest gradient instead of the mean square (Kingma and Ba, 2015).
+
+    As `torch.optim.Adamax`:
 
         g = grad + weight_decay · p
         m = β₁ m + (1 - β₁) g,    u = max(β₂ u, |g| + eps)

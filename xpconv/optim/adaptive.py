@@ -17,9 +17,9 @@ class RMSprop(Optimizer):
         v = α v + (1 - α) g²
         p = p - lr · g / (√v + eps)
 
-    `centered` takes the variance `v - ḡ²`, with ḡ the average of g, in place of v, or what v's rounding
-    would leave, if that is more (PyTorch: NaN where rounding makes it negative); `momentum` averages the
-    scaled gradients: `b = momentum · b + g / (√v + eps)`, `p = p - lr · b`.
+    `centered` replaces v by the variance `v - ḡ²`, where ḡ is the average of g. The variance is at least the
+    rounding error of v; PyTorch gives NaN where rounding makes it negative. `momentum` accumulates the scaled
+    gradients: `b = momentum · b + g / (√v + eps)`, `p = p - lr · b`.
 
     Args:
         params: parameters, or groups of them.
@@ -82,7 +82,7 @@ class RMSprop(Optimizer):
         )
 
     def _rounding(self) -> float:
-        """Of the floats: a variance below this part of v is what rounding left, and may be negative."""
+        """The relative rounding error: a variance below this fraction of v is rounding noise."""
         return float(self._backend.xp.finfo(self._data.dtype).eps)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
@@ -191,7 +191,7 @@ class Adagrad(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """Adadelta (Zeiler, 2012), as `torch.optim.Adadelta`: steps of the size of the past steps.
+    """Adadelta (Zeiler, 2012), as `torch.optim.Adadelta`: steps are scaled by the size of past steps.
 
         g = grad + weight_decay · p
         v = ρ v + (1 - ρ) g²
@@ -201,7 +201,7 @@ class Adadelta(Optimizer):
 
     Args:
         params: parameters, or groups of them.
-        lr: what the steps are multiplied by.
+        lr: factor of the steps.
         rho: ρ, from 0 to 1.
         eps: added under both roots.
         weight_decay: L2 penalty, added to the gradient.
