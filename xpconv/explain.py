@@ -34,29 +34,29 @@ class Cost(NamedTuple):
 def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
     """A table of what each layer of `model` costs in a forward, from running it on images of zeros.
 
-    - `algorithm`: the way that a convolution goes, chosen from its shapes (see `Conv2d(algorithm=)`);
+    - `algorithm`: the algorithm of a convolution, chosen from its shapes (see `Conv2d(algorithm=)`);
     - `MFLOP`: multiplications and additions of convolutions and dense layers, in millions;
-    - `MB moved`: inputs, outputs and parameters, each once; nothing where the output is the input itself;
-    - `MB kept`: what the layer holds for backward, and none before it holds already;
-    - `ms`: the shortest of three, waiting for a GPU after each layer, and its share of all.
+    - `MB moved`: the size of inputs, outputs and parameters, each once; 0 if the output is the input itself;
+    - `MB kept`: the size of the arrays that the layer saves for backward and that no earlier layer saves;
+    - `ms`: the shortest time of three, synchronising with a GPU after each layer, and its share of the total.
 
-    It runs on copies of the model, in the mode that it is in.
+    It runs copies of the model, in the model's mode.
 
     Args:
         model: any layer.
-        input_shape: of one image, without the batch axis; of several inputs a tuple of shapes. An array in
-            the place of a shape is taken as it is.
+        input_shape: the shape of one image, without the batch axis; for several inputs, a tuple of shapes.
+            Give an array instead of a shape to use it as the input.
         batch: number of images.
 
     Returns:
-        text, which a notebook shows as a table.
+        A str, which a notebook displays as a table.
 
     Raises:
-        TypeError: `model` is no layer, `input_shape` no tuple of ints or of inputs, or the model takes more
-            or fewer.
-        ValueError: `batch` is below 1, or a size below 0.
-        ShapeError: (a ValueError) the model takes no image of that shape, or, as with batch normalization of
-            single pixels in training, no batch of one.
+        TypeError: `model` is not a layer, `input_shape` is not a tuple of ints or of inputs, or the model
+            takes another number of inputs.
+        ValueError: `batch` is below 1, or a size is below 0.
+        ShapeError: (a ValueError) the model does not accept images of that shape, or needs a larger batch, as
+            batch normalization of single pixels does in training.
 
     Example:
         >>> import xpconv
@@ -88,12 +88,12 @@ def measure(model: Layer, input_shape: Any, batch: int) -> list[Cost]:
     for _ in range(3):
         twin = copy.deepcopy(model)  # so that nothing of the user's moves: statistics, masks, what waits
         try:
-            runs.append(Context().run(_run, twin, inputs))  # outside no_grad(), as what is kept is told too
+            runs.append(Context().run(_run, twin, inputs))  # without no_grad(), as saved arrays are reported
         except ShapeError as error:
             text = str(error.args[0])
             if batch == 1 and "larger batch" in text:
-                way = "give batch=2 or more" + (", or model.eval()" if "eval()" in text else "")
-                error.args = (f"{text}; here: {way}",)
+                fix = "give batch=2 or more" + (", or model.eval()" if "eval()" in text else "")
+                error.args = (f"{text}; here: {fix}",)
             raise
         del twin  # so that the next finds its memory there
     best = [min(costs, key=lambda cost: cost.seconds) for costs in zip(*runs, strict=True)]
@@ -116,7 +116,7 @@ def _run(model: Layer, inputs: tuple[Array, ...]) -> list[Cost]:
             _wait(x)
             start = time.perf_counter()
             result = forward(*inputs)
-            y = first_array(result)  # pooling may give indices too
+            y = first_array(result)  # pooling may return indices too
             _wait(y)
             seconds = time.perf_counter() - start
             saved = layer._stack()[-1].saved if len(layer._stack()) > before else ()

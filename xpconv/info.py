@@ -22,21 +22,21 @@ from .errors import BackendUnavailableError
 
 AVX2_KERNELS = ("Haswell", "Zen")  # what OpenBLAS calls its kernels for AVX2
 NO_DEVICE = "none"
-REPEATS = 5  # of a product, at least
-SPREAD = 1.25  # what the median of the times may be of the shortest on a quiet machine
-SHARE = 0.8  # of the cores' time that a process gets there at least
+REPEATS = 5  # smallest number of products to time
+SPREAD = 1.25  # largest ratio of the median time to the shortest on a quiet machine
+SHARE = 0.8  # smallest share of the cores' time that this process gets on a quiet machine
 
 
 class Rate(NamedTuple):
-    """A measurement of float32 matrix products, and what tells whether other work disturbed it."""
+    """A measurement of float32 matrix products, with two signs of whether other work disturbed it."""
 
-    gflops: float  # of the fastest
-    spread: float = 1.0  # median of the times, relative to the shortest
-    share: float = 1.0  # of the time of the cores that BLAS works on: what this process got
+    gflops: float  # of the fastest product
+    spread: float = 1.0  # ratio of the median time to the shortest
+    share: float = 1.0  # share that this process got of the time of the cores that BLAS uses
 
 
 class Facts(NamedTuple):
-    """All that the report and the advice are made from."""
+    """The data that the report and the advice are made from."""
 
     versions: dict[str, str]
     backend: str = "numpy"
@@ -53,7 +53,7 @@ class Facts(NamedTuple):
     blas_threads: int = 0  # 0 if it does not say
     blas_is_ours: bool = True  # the OpenBLAS of NumPy's wheels, whose threads xpconv can limit
     rate: Rate = Rate(0.0)
-    load: float = 0.0  # how many processes wanted a core before it was measured, if the system says so
+    load: float = 0.0  # the load average before the measurement; 0 if the system has none
     omp_num_threads: str = ""
 
 
@@ -185,9 +185,9 @@ def _sgemm_rate(
     clock: Callable[[], float] = time.perf_counter,
     cpu: Callable[[], float] = time.process_time,
 ) -> Rate:
-    """The best of a few products of float32 matrices, as large as a time of some 20 ms allows.
+    """The best rate of a few float32 matrix products, whose size is chosen to take some 20 ms.
 
-    `cpu` is the time that this process has had on all cores, of which BLAS uses as many as it has `threads`.
+    `cpu` returns the time of this process on all cores, of which BLAS uses `threads`.
     """
     size, used, start = 256, 0.0, clock()
     times: list[float] = []
@@ -270,7 +270,7 @@ def advice(facts: Facts) -> list[str]:
 
 
 def _disturbed(facts: Facts) -> list[str]:
-    """What says that other processes, or a limit, took the cores while the rate was measured."""
+    """The signs that other processes, or a CPU limit, took the cores while the rate was measured."""
     rate, signs = facts.rate, []
     if rate.spread > SPREAD:
         signs.append(f"half of the products took {rate.spread:.1f} times as long as the fastest, or longer")

@@ -102,11 +102,11 @@ def get_num_threads() -> int:
 
 
 def free_memory() -> None:
-    """Give back to the system the memory that is kept for the next NumPy arrays.
+    """Return to the system the memory that is pooled for new NumPy arrays.
 
-    Layers use again the memory of arrays that are gone: so a training loop waits for no page from the system.
-    A chunk goes back when no array lies in it any more. Given back as well are the buffers and prepared
-    weights of fused models (see `Layer.fuse`) that no call uses; the next call makes them anew.
+    Layers reuse the memory of deleted arrays, so a training loop need not wait for new pages from the system.
+    A chunk of the pool is freed when no array uses it any more. The buffers and reordered weights of fused
+    models (see `Layer.fuse`) that no call is using are freed too; the next call makes new ones.
 
     Example:
         >>> import xpconv

@@ -223,7 +223,7 @@ def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def empty_weights(xp: Any) -> dict[Any, Array]:
-    """For weights in the order that programs take, which those of a chain share."""
+    """An empty cache of reordered weights, shared by all programs of a chain."""
     return {}
 
 

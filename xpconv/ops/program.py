@@ -15,7 +15,7 @@ def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def empty_weights(xp: Any) -> dict[Any, Array]:
-    """An empty cache of prepared weights, shared by all programs of a chain."""
+    """An empty cache of reordered weights, shared by all programs of a chain."""
     found: dict[Any, Array] = kernels.of(xp).empty_weights(xp)
     return found
 

@@ -156,7 +156,7 @@ def _conv(
 
 
 def for_inference(xp: Any, weight: Array) -> Array:
-    """As `portable.for_inference`: `(*R, C, K)` in memory that is its own, which all ways take as it is."""
+    """As `portable.for_inference`: a copy `(*R, C, K)` in the memory order that all algorithms need."""
     first = np.ascontiguousarray(memory.taps_first(weight))
     return first.transpose(first.ndim - 1, first.ndim - 2, *range(first.ndim - 2)).copy(order="K")
 

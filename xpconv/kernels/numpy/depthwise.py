@@ -65,7 +65,7 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
     g, channels = channels_last(grad), x.shape[1]
     seen = Seen(x, window, grad.shape[2:])
     row_bytes, along = 2 * g[0, 0].nbytes, prod(grad.shape[3 : grad.ndim - seen.merged])
-    most = max(1, SERIAL // along) * row_bytes  # as `einsum` adds one by one
+    most = max(1, SERIAL // along) * row_bytes  # `einsum` adds one element at a time
     blocks = cut(x.shape[0], g.shape[1], row_bytes, min(BLOCK_BYTES, most), grad.size)
     runs = shares(blocks, grad.size)
     totals: list[Array] = [None] * len(runs)

@@ -227,7 +227,7 @@ def free_memory() -> None:
 
 
 def _find_trim() -> Any:
-    """glibc's call that gives back freed memory between what is in use, which it would keep."""
+    """glibc's `malloc_trim`, which returns freed memory to the system even between blocks in use, or None."""
     return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 

@@ -22,7 +22,7 @@ SHARED_BYTES = 1 << 22  # with two threads at work each call has to be long
 CLOSE = 8  # standard deviations of the mean from 0: rounding grows as much
 SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
 ROWS = 256  # that float32 adds up one by one; their sums are added in float64
-LANES = 4096  # products that `einsum` adds up in lanes of vectors
+LANES = 4096  # contiguous products per `einsum`, which adds them in a few vector lanes
 WIDTH = 8192  # elements: rows of several pixels side by side, as NumPy's loops like long rows
 SHORT = 2048  # elements of rows that are summed up: the fewer sums are left, the better
 
@@ -68,7 +68,7 @@ class Rows(NamedTuple):
         if not self.turned:
             do(np.einsum, "ij,ij->j", a, b, out=out)
             return
-        count = a.shape[1] // LANES  # pieces, as `einsum` adds what lies side by side in a few lanes
+        count = a.shape[1] // LANES  # pieces
         if not count:
             do(np.einsum, "ij,ij->i", a, b, out=out)
             return

@@ -172,7 +172,7 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     m, n = a.shape[0], b.shape[1]
     products = m * n * a.shape[1] // threads.PRODUCTS
     pieces = threads.share(products)
-    # With a vector OpenBLAS also looks at what is left in its buffer: a warning of it says nothing.
+    # In a product with a vector, OpenBLAS also computes with stale values in its buffer, which may warn.
     quiet = np.errstate(invalid="ignore") if 1 in (m, n) else nullcontext()
     most = piece(a, b)
     if most:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .recorded import Do, Part
 
 SMALL = 10**6
-THIN = 2048  # elements of a sum of products up to which those kernels add long rows one by one
+THIN = 2048  # size of a product up to which the small kernels add long rows one element at a time
 FEWEST, FEWEST_TO_SUM = 8, 96  # rows of a piece, below which one product is as fast
 
 
@@ -115,5 +115,5 @@ def add_product(do: Part, a: Array, b: Array, total: Array, first: bool) -> None
 
 
 def dtype_of_total(dtype: Any, blocks: int) -> Any:
-    """The dtype in which the sums of so many blocks are added one by one."""
+    """The dtype in which to add up the sums of `blocks` blocks: float64 for many in float32, else `dtype`."""
     return np.float64 if blocks > SERIAL and dtype == np.float32 else dtype

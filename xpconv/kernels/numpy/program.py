@@ -1,9 +1,9 @@
-"""A chain of layers for inference on buffers of its own: what follows from shapes is found out once.
+"""Inference of a chain of layers with preallocated buffers; what depends only on shapes is computed once.
 
-A layer takes NumPy some tens of microseconds for a small image, and Python as long to find out how. A
-`Program` is the list of NumPy calls with all their operands. What a step gives has around it the border of
-zeros that the next convolution sees; bias, sum and ReLU are done on the way there; a buffer that no later
-step reads is used again. Weights are brought into the order that the calls take.
+For a small image, the NumPy calls of a layer take some tens of microseconds, and choosing them in Python
+takes as long. A `Program` is a list of NumPy calls with all their operands. The output of a step already has
+the border of zeros that the next convolution needs; bias, sum and ReLU are applied as it is written. A buffer
+that no later step reads is reused. Weights are stored in the order that the calls need.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ from .memory import channels_first, channels_last, empty_images
 from .recorded import Call
 from .steps import Buffers, Step, Value
 
-CHUNK_BYTES = 1 << 25  # of all buffers for a piece of a batch
+CHUNK_BYTES = 1 << 25  # all buffers for a piece of a batch
 WIDE = 64  # outputs of a dense layer from which its weight is better transposed
-IDLE_BYTES = 1 << 29  # of all programs of all models that are kept for a next call
-CALL_BYTES = 1000  # of a call with its operands, in Python's own memory
+IDLE_BYTES = 1 << 29  # limit for all idle programs of all models
+CALL_BYTES = 1000  # Python objects of one call with its operands
 NEVER = -inf, -inf
 
 _clock = itertools.count()
-_lock = threading.RLock()  # of what programs there are; collecting garbage may end some while it is held
+# Guards the set of programs. Reentrant, as garbage collection may delete programs while it is held.
+_lock = threading.RLock()
 
 
 class Program:
-    """Steps from `x (n, C, H, W)` to an output; the methods add some, `compile` makes the calls.
+    """Steps from `x (n, C, H, W)` to an output. Methods add steps; `compile` turns them into calls.
 
-    They take and give `Value`s, or give None for what there is no step for. `weights` are those in the
-    order of the calls, for all programs of a chain. One thread at a time may run it.
+    The methods take and return `Value`s, or return None if there is no step for the arguments. `weights` is
+    the cache of reordered weights, shared by all programs of a chain. One thread at a time may run a program.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, weights: dict[Any, Array]) -> None:
@@ -55,7 +56,7 @@ class Program:
         self.input.by_channel = shape[1] < 8
         self.steps: list[Step] = []
         self.free: dict[Any, list[Array]] = {}
-        self.used = -inf  # when a call had it last, as `_clock` counts
+        self.used = -inf  # the number of the last call that ran it, from `_clock`
         self.known = False  # whether `Programs` has counted it
 
     # --- steps -------------------------------------------------------------------------------------
@@ -201,11 +202,11 @@ class Program:
         self.steps.clear()
 
     def bytes(self) -> int:
-        """All that a run writes to."""
+        """The size of all buffers that a run writes to."""
         return sum(a.nbytes for a in (*self.frames, *self.buffers.scratches.values()))
 
     def held_bytes(self) -> int:
-        """All that it holds, without the weights that it shares."""
+        """The size of all that the program holds, without the shared weights."""
         calls = len(self.calls) + self.buffers.calls
         return self.bytes() + self.buffers.constants + CALL_BYTES * calls
 
@@ -235,17 +236,17 @@ def _seen_by(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) 
 
 
 def _mean(pixels: Array, out: Array) -> None:
-    """Of `(n, H, W, C)` into `(n, 1, 1, C)`."""
+    """The mean over the pixels `(n, H, W, C)`, written to `out (n, 1, 1, C)`."""
     np.divide(
         total(pixels, (1, 2), keepdims=True), pixels.shape[1] * pixels.shape[2], out, casting="same_kind"
     )
 
 
 class Programs:
-    """Programs of one chain for images of one shape: pieces of a batch of any size that fit the cache.
+    """Programs of one chain for images of one shape; a batch is cut into pieces that fit the cache.
 
-    A call takes the programs that it runs out of the pool, so any number of threads may call. Those that no
-    call runs are kept up to `IDLE_BYTES`, of all models together: `free_memory` drops them.
+    A call takes the programs that it runs out of the pool, so any number of threads may call at once. Idle
+    programs, of all models together, may hold up to `IDLE_BYTES`; `free_memory` drops them.
     """
 
     def __init__(
@@ -255,15 +256,15 @@ class Programs:
         self.shape, self.dtype = shape, dtype
         self.weights = weights
         self.pool: dict[int, list[Program]] = memory.kept()  # by the number of images
-        self.alive: weakref.WeakSet[Program] = weakref.WeakSet()  # in the pool or at work
+        self.alive: weakref.WeakSet[Program] = weakref.WeakSet()  # in the pool or running
         self.times: dict[int, tuple[float, float]] = {}  # by the number of images: see `_note`
-        self.output_shape: tuple[int, ...] | None = None  # of an image
-        self.work = self.bytes = 0  # for an image
+        self.output_shape: tuple[int, ...] | None = None  # of one image
+        self.work = self.bytes = 0  # for one image
         with _lock:
             _all.add(self)
 
     def __call__(self, x: Array) -> Array:
-        """The output for `x (N, C, H, W)`, which is the caller's."""
+        """The output for `x (N, C, H, W)`, in a new array."""
         one = self._measure() if self.output_shape is None else None
         n = x.shape[0]
         parts = threads.share(self.work * n) if n > 1 else 1
@@ -287,18 +288,18 @@ class Programs:
         return out
 
     def _measure(self) -> Program:
-        """Find out what an image takes and gives, from a program for one."""
+        """Build a program for one image, and set the work, the buffer size and the output shape per image."""
         one = self._take(1)
         self.work, self.bytes = one.buffers.work, one.bytes()
         self.output_shape = one.output.shape[1:]
         return one
 
     def is_idle(self) -> bool:
-        """Whether it keeps no program: a new one in its place would do as well."""
+        """Whether the pool is empty, so that nothing is lost if this object is discarded."""
         return not any(self.pool.values())
 
     def _new_output(self, count: int) -> Array:
-        """For so many images, `(N, K, P, Q)` or `(N, K)`."""
+        """An empty output for `count` images, `(N, K, P, Q)` or `(N, K)`."""
         shape = (count, *(self.output_shape or ()))
         if len(shape) == 2:
             return np.empty(shape, self.dtype)
@@ -319,10 +320,11 @@ class Programs:
             self._admit(program)
 
     def _admit(self, program: Program) -> None:
-        """Count a new program, and keep all within `IDLE_BYTES`.
+        """Register a new program, and drop idle programs so that all fit in `IDLE_BYTES`.
 
-        Those go that were not used since the call before this one; if they are too few, this one goes: so a
-        model that needs more than there is room for keeps a part of it, whatever the order of its calls.
+        First to be dropped are programs that were not used since the previous call for this number of images;
+        if that is not enough, the new program itself. So a model that needs more than the limit still keeps
+        some of its programs, whatever the order of its calls.
         """
         times = self.times.get(program.input.shape[0], NEVER)
         before = times[1] if times[1] < program.used else times[0]
@@ -340,7 +342,7 @@ class Programs:
             program.known = excess <= 0
 
     def _drop(self, program: Program) -> int:
-        """Take it out of the pool, unless another thread has taken it; the bytes that are free then."""
+        """Remove `program` from the pool, unless another thread has taken it; return the freed bytes."""
         count = program.input.shape[0]
         with suppress(ValueError):
             self.pool.get(count, []).remove(program)
@@ -349,7 +351,7 @@ class Programs:
         return 0
 
     def _note(self, count: int, used: float) -> None:
-        """Remember when one that goes was used last, and when another of as many images before that."""
+        """Record the last use of a dropped program for `count` images, and the last use before that."""
         last = self.times.get(count, NEVER)[1]
         if used > last:
             self.times[count] = last, used
@@ -357,7 +359,7 @@ class Programs:
 
 _all: weakref.WeakSet[Programs] = weakref.WeakSet()
 
-if hasattr(os, "register_at_fork"):  # a fork while another thread holds the lock would leave it held
+if hasattr(os, "register_at_fork"):  # else the child of a fork while the lock is held could not acquire it
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
@@ -369,7 +371,7 @@ def programs(
 
 
 def empty_weights(xp: Any) -> dict[Any, Array]:
-    """As `portable.empty_weights`; `free_memory` empties them again."""
+    """As `portable.empty_weights`; `free_memory` clears the cache."""
     return memory.kept()
 
 

@@ -37,7 +37,7 @@ class Value:
 
     @property
     def step(self) -> Step | None:
-        """What makes it; only the program holds its steps, so that nothing here is a cycle."""
+        """The step that computes it, held by a weak reference, as only the program owns its steps."""
         return None if self._step is None else self._step()
 
     @step.setter
@@ -114,7 +114,7 @@ class Step:
 
 
 class Buffers:
-    """Of one program: arrays that every step may overwrite, and weights in the order of the calls.
+    """The scratch arrays of one program, which every step may overwrite, and its reordered weights.
 
     `weights` is shared by all programs of a chain.
     """
@@ -124,14 +124,14 @@ class Buffers:
         self.weights = weights
         self.scratches: dict[tuple[str, int], Array] = {}
         self.work = 0  # as `threads.share` counts it
-        self.constants = 0  # bytes of what no step writes to
-        self.calls = 0  # how many threads share
+        self.constants = 0  # bytes of arrays that no step writes to
+        self.calls = 0  # number of calls that are shared among threads
 
     def shared(
         self, block: Callable[[int, int, int], list[Call]], rows: int, row_bytes: int, work: int,
         blocks: int = 1,
     ) -> list[Call]:  # fmt: skip
-        """The calls of blocks of rows that fit so much cache, on as many threads as so much work is worth."""
+        """The calls for blocks of rows that fit the cache, on as many threads as `work` is worth."""
         self.work += work
         parts = min(threads.share(work / 4), rows)  # threads that meet at every step are worth less
         ends = [rows * i // parts for i in range(parts + 1)]
@@ -152,7 +152,7 @@ class Buffers:
         return [partial(threads.run, part, parts)]
 
     def scratch(self, name: str, part: int, shape: tuple[int, ...]) -> Array:
-        """For what no other step reads."""
+        """A scratch array for values that no other step reads."""
         buffer = self.scratches.get((name, part))
         if buffer is None or buffer.size < prod(shape):
             buffer = self.scratches[name, part] = memory.aligned((prod(shape),), self.dtype)
@@ -164,7 +164,7 @@ class Buffers:
         return constant
 
     def contiguous(self, name: str, x: Array) -> tuple[Array, list[Call]]:
-        """Itself, or a copy and the call that makes it."""
+        """`x` if it is contiguous, else a scratch array; and the calls that copy `x` to it."""
         if x.flags.c_contiguous:
             return x, []
         copy = self.scratch(name, 0, x.shape)
@@ -178,7 +178,7 @@ class Buffers:
 
     def prepared(self, name: str, weight: Array, make: Callable[[], Array]) -> Array:
         key = name, id(weight)
-        found = self.weights.get(key)  # another thread may empty them
+        found = self.weights.get(key)  # another thread may clear the cache
         if found is None:
             found = self.weights[key] = make()
         return found

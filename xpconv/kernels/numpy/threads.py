@@ -28,7 +28,7 @@ from . import blas
 Task = Callable[[int], None]
 
 WORTH = 1 << 20  # elements from which a second thread is worth waking
-MOST = 4096  # threads that may be asked for
+MOST = 4096  # largest number of threads
 PRODUCTS = 8  # multiplications in a matrix product that take as long as one element elsewhere
 
 ROWS, LOOKS = 128, 16000  # rows of looks at a signal, of 7 µs each
@@ -153,13 +153,13 @@ class Pool:
         self.count = count
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
-        self._no_thread_before = -math.inf  # the system has refused one: not to be asked again until then
+        self._no_thread_before = -math.inf  # after the system refused a thread: time of the next try
 
     def run(self, task: Task, count: int, share: bool) -> None:
-        """`task(i)` for every i below `count`, in any order; the first error comes back.
+        """Run `task(i)` for every i below `count`, in any order; raise the first error.
 
-        From inside a task, while another caller has the threads, or where the system starts none, it runs
-        right here.
+        The calling thread runs all of them if it is itself inside a task, if another caller uses the threads,
+        or if the system starts none.
         """
         if getattr(_inside, "busy", False):
             for i in range(count):
@@ -174,7 +174,7 @@ class Pool:
         try:
             self._share(task, count, helpers)
         except BaseException:
-            # Ctrl-C, perhaps: a worker may still be at work, so none of them is asked again.
+            # For example Ctrl-C: a worker may still be running, so all of them are stopped and replaced.
             for worker in self._workers:
                 worker.stop()
             self._workers = []
@@ -186,16 +186,16 @@ class Pool:
             finally:
                 self._lock.release()
 
-    def _add_workers(self, wanted: int) -> None:
-        """Have so many, or as many as the system allows.
+    def _add_workers(self, count: int) -> None:
+        """Start workers up to `count`, or as many as the system allows.
 
-        It refuses a thread where a container or a user has as many as it may (a limit on processes), and
-        while the interpreter shuts down. Calls work with the threads that there are.
+        It refuses a thread when a container or a user has reached its limit of processes, and while the
+        interpreter shuts down. Calls then work with the threads that exist.
         """
-        if len(self._workers) >= wanted or time.monotonic() < self._no_thread_before:
+        if len(self._workers) >= count or time.monotonic() < self._no_thread_before:
             return
         try:
-            while len(self._workers) < wanted:
+            while len(self._workers) < count:
                 self._workers.append(_Worker())
         except RuntimeError:  # "can't start new thread"
             self._no_thread_before = time.monotonic() + RETRY
