@@ -189,7 +189,7 @@ PLANTED = {
     StopsWhereFrozen: "input gradient is None with only",
     OneFlagForBoth: "has a gradient with only",
     KeepsWhatNobodyNeeds: "second backward after one forward, with only nothing learning, must raise",
-    KeepsInAnAttribute: "input and output changed in place before backward: input gradient.*keep what backward",
+    KeepsInAnAttribute: "input and output changed in place before backward: input gradient.*save what backward",
     ModifiesInput: "^input unchanged",
     ModifiesGradOutput: "grad_output unchanged",
     Promotes: "dtype of the input gradient",

@@ -45,17 +45,18 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
         for x, y in batches:
             loss = fast(x, y)
 
-    First it runs `step` on the examples `warmup` times, which are real steps that update the parameters: they
-    compile the kernels and make the optimizer's buffers. Recording changes nothing. Every call then copies
-    its inputs into the graph's own, launches the graph, and returns its outputs, which the next call
-    overwrites: copy what is to be kept. A changed learning rate takes effect, and dropout draws anew.
+    First it runs `step` on the examples `warmup` times. These are real steps, which update the parameters,
+    compile the kernels and allocate the optimizer's buffers. The recording itself changes nothing. Every call
+    then copies its inputs into those of the graph, launches the graph, and returns its outputs. The next call
+    overwrites them, so copy outputs that you need later. A changed learning rate takes effect, and dropout
+    draws a new mask in every call.
 
-    What a graph cannot hold: reading values on the host (`float(loss)`, `if`, boolean masks), copies from the
-    host, matrix products other than those of the layers, LARS and LAMB, inputs of other shapes, and whatever
-    Python does beside: it runs while recording only. Mode (`train`, `eval`) and settings of layers are those
-    at the recording. Nobody else may use the model from another stream while the graph runs. After
-    `model.to`, or a new optimizer, which put the parameters elsewhere, and after freezing or thawing, capture
-    it anew.
+    A graph cannot hold: reading values on the host (`float(loss)`, `if`, boolean masks), copies from the
+    host, matrix products other than those of the layers, LARS and LAMB, and inputs of other shapes. Other
+    Python code runs only during the recording. The modes (`train`, `eval`) and settings of the layers are
+    those at the recording. Do not use the model from another stream while the graph runs. After `model.to`,
+    or a new optimizer, which move the parameters to other memory, and after freezing or thawing parameters,
+    capture it again.
 
     On NumPy there is no graph: the same steps run one by one, warm-up included, so that one script gives the
     same on both.
@@ -63,7 +64,7 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
     Args:
         step: takes arrays, returns an array, a tuple of them or None.
         examples: arrays of the shapes, dtypes and backend that `step` is to take.
-        warmup: how often to run `step` before; at least 1.
+        warmup: how often to run `step` before the recording; at least 1.
 
     Raises:
         ValueError: no examples, or `warmup` below 1.
@@ -226,7 +227,7 @@ class _Captured(_Plain):
 
 
 def _recorded(layer: Layer, trained: bool) -> Iterator[tuple[Any, str]]:
-    """What a recording holds of a layer, each as an object and an attribute's name: arrays and flags."""
+    """The arrays and flags of a layer that a recording depends on, as pairs of an object and an attribute."""
     for value in vars(layer).values():
         if isinstance(value, Parameter):
             yield value, "data"
@@ -236,11 +237,11 @@ def _recorded(layer: Layer, trained: bool) -> Iterator[tuple[Any, str]]:
         yield layer, name
 
 
-_pools: list[Any] = []  # of graphs that are gone: CuPy's pools keep their memory until told
+_pools: list[Any] = []  # of deleted graphs: a CuPy pool holds its memory until it is freed explicitly
 
 
 def _empty_pools() -> None:
-    """Give back what no array uses any more."""
+    """Free the memory that no array uses any more."""
     for pool in _pools[:]:
         pool.free_all_blocks()
         if not pool.total_bytes():
@@ -262,10 +263,10 @@ def _allocator(cuda: Any) -> Callable[[int], Any]:
 
 
 def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
-    """Batches from the host as arrays of the active backend, each copied while the one before is worked on.
+    """Copy batches from the host to the active backend, each while the previous one is being used.
 
-    On a GPU every batch goes through one of two pinned buffers, on a stream of its own. On NumPy it is the
-    batches as they come. What the source raises comes through.
+    On a GPU, batches are copied through two pinned buffers on a separate stream. On NumPy, batches are
+    returned as they are. Errors of the source are raised.
 
     Args:
         batches: tuples of host arrays, such as `xpconv.data.batches(images, labels, 64)` of NumPy arrays.
@@ -300,7 +301,7 @@ def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
 
 
 def _tuples(batches: Any) -> Iterator[tuple[Any, ...]]:
-    """Each batch, if it is one."""
+    """Each batch as a tuple; a TypeError if it is not a tuple or list."""
     if not isinstance(batches, Iterable) or getattr(batches, "shape", None) == ():
         raise TypeError(f"prefetch: batches is {shown(batches)}, expected tuples of arrays, one a batch")
     for batch in batches:

@@ -37,7 +37,7 @@ class Window(NamedTuple):
         return _taps(self, tuple(spatial), tuple(output))
 
     def overlaps(self) -> int:
-        """How many windows may see the same position."""
+        """The largest number of windows that contain the same position."""
         most = 1
         for k, s in zip(self.kernel, self.stride, strict=True):
             most *= -(-k // s)
@@ -104,7 +104,7 @@ def _taps(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> 
     ):
         axis = []
         for r in range(k):
-            shift = r * d - lo  # h = p*s + shift, wanted in [0, n)
+            shift = r * d - lo  # h = p*s + shift, which must be in [0, n)
             first = max(0, -(shift // s))  # smallest p with h >= 0
             last = min(m - 1, (n - 1 - shift) // s)  # largest p with h < n
             if first > last:
@@ -118,28 +118,28 @@ def _taps(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> 
     )
 
 
-# --- arguments: what constructors and functions take, checked at the door ------------------------------
+# --- checks of the arguments of constructors and functions ----------------------------------------------
 
-LARGEST_BYTES = 2**40  # of an array: more than any device has; asking for it might not fail at once
-LARGEST = 2**31 - 1  # of sizes: what no array has along an axis, and cuDNN counts in int32
+LARGEST_BYTES = 2**40  # of an array: more than any device has, but the allocation might not fail at once
+LARGEST = 2**31 - 1  # of a size: larger than any axis in practice, and the largest int32, which cuDNN uses
 
 
 def shown(value: object) -> str:
-    """`value` as an error shows it: its repr in one line, cut where it is long."""
+    """The text for `value` in an error: its repr on one line, truncated if it is long."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # noqa: BLE001  # an int of too many digits, or what has no repr while it is half made
+    except Exception:  # noqa: BLE001  # an int with too many digits, or an object that is not fully constructed
         return f"a {type(value).__name__}"
     return text if len(text) <= 200 else f"{text[:160]}… ({type(value).__name__})"
 
 
 def brief(value: Any) -> str:
-    """`value` as a part of a repr: an array by its dtype and shape, all else as an error shows it."""
+    """The text for `value` in a repr: dtype and shape for an array, else as `shown`."""
     return f"{value.dtype} {tuple(value.shape)}" if hasattr(value, "shape") else shown(value)
 
 
 def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
-    """Whether it is a tuple, a list or the like: bytes and text are sequences to Python, but no numbers."""
+    """Whether `value` is a sequence, such as a tuple or a list, but not text or bytes."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
@@ -155,7 +155,7 @@ def to_int(where: str, value: object, minimum: int | None = None) -> int:
 
 
 def to_size(where: str, value: object, minimum: int = 1) -> int:
-    """`to_int` for a number of channels, pixels or the like, which has an upper limit too."""
+    """`to_int` with an upper limit, for a number of channels, pixels or the like."""
     result = to_int(where, value, minimum)
     if result > LARGEST:
         raise ValueError(f"{where} is {shown(result)}, expected at most {LARGEST}")
@@ -163,7 +163,7 @@ def to_size(where: str, value: object, minimum: int = 1) -> int:
 
 
 def to_tuple(where: str, value: object, axes: int, minimum: int, *, or_one: bool = False) -> tuple[int, ...]:
-    """An int, taken for every axis, or a sequence with one int an axis (with `or_one`, or a single one)."""
+    """One int per axis, from one int for all axes or a sequence, which with `or_one` may hold one int."""
     if not is_sequence(value):
         return (to_size(where, value, minimum),) * axes
     if or_one and len(value) == 1:
@@ -174,7 +174,7 @@ def to_tuple(where: str, value: object, axes: int, minimum: int, *, or_one: bool
 
 
 def to_pairs(where: str, value: object, axes: int) -> Pairs:
-    """Padding: an int, one int an axis (or a single one for all), or one pair `(lo, hi)` an axis."""
+    """Padding as pairs, from an int, one int per axis (or one for all), or one pair `(lo, hi)` per axis."""
     if is_sequence(value) and any(is_sequence(v) for v in value):
         if len(value) != axes:
             raise ValueError(f"{where} is {shown(value)}, expected one pair for each of the {axes} axes")
@@ -187,9 +187,9 @@ def to_pairs(where: str, value: object, axes: int) -> Pairs:
 def to_float(
     where: str, value: object, minimum: float | None = None, *, nan: bool = False, finite: bool = False
 ) -> float:
-    """A real number, of at least `minimum` if given, as a Python float, which promotes no array.
+    """A real number, at least `minimum` if given, as a Python float, which does not change an array's dtype.
 
-    NaN is refused without `nan`, and with `finite` the infinities too.
+    NaN is refused unless `nan`; infinities are refused if `finite`.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         fix = "; give float(…) of the array" if getattr(value, "shape", None) == () else ""
@@ -208,7 +208,7 @@ def to_float(
 
 
 def to_bool(where: str, value: object) -> bool:
-    """`value`, if it is True or False (or NumPy's); `where` is what an error calls it."""
+    """`value` as a bool, if it is a Python or NumPy bool; `where` is its name in errors."""
     numpys = type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
     if not isinstance(value, bool) and not numpys:
         raise TypeError(f"{where} is {shown(value)}, expected True or False")
@@ -216,7 +216,7 @@ def to_bool(where: str, value: object) -> bool:
 
 
 def to_choice(where: str, value: object, choices: Collection[str]) -> str:
-    """`value`, if it is one of the words `choices`; what cannot be hashed or compared is none of them."""
+    """`value`, if it is one of the strings `choices`. Objects of any other type are refused."""
     if isinstance(value, str) and value in choices:
         return str(value)
     words = [repr(choice) for choice in choices]
@@ -226,7 +226,7 @@ def to_choice(where: str, value: object, choices: Collection[str]) -> str:
 
 @contextmanager
 def named(outer: str, inner: str) -> Iterator[None]:
-    """Let errors about the arguments of `inner`, to which `outer` hands its own, name `outer`."""
+    """Replace the name `inner` by `outer` in errors, for an `outer` that passes its arguments to `inner`."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -237,7 +237,7 @@ def named(outer: str, inner: str) -> Iterator[None]:
 
 
 def check_room(what: str, shape: Sequence[int], itemsize: int) -> None:
-    """Refuse an array that no machine holds, before anything is made for it; `what` is an error's subject."""
+    """Raise an error for an array too large for any machine, before it is allocated; `what` names it."""
     size = prod(shape) * itemsize
     if size > LARGEST_BYTES:
         much = f"{size / 2**30:.3g} GiB" if size < 2**100 else "more than any memory"

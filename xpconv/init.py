@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
 _LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38}
-_OFTEN = 0.1  # of the normal distribution's mass, within which drawing again is quick
+_OFTEN = 0.1  # smallest probability of the range for which rejection sampling is used
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -102,19 +102,19 @@ def trunc_normal_(
     b: float = 2.0,
     rng: RNG = None,
 ) -> Parameter:
-    """Fill from the normal distribution, cut off to `[a, b]`.
+    """Fill from the normal distribution, truncated to `[a, b]`.
 
-    What falls outside is drawn again. Where that would take long, as `[a, b]` holds less than a tenth of the
-    distribution, an exponential distribution is drawn from instead and thinned out (after Robert, 1995,
-    "Simulation of truncated normal variables"), which is as exact and quick wherever the range is.
+    Numbers outside the range are drawn again. If the range has a probability below 0.1, rejection sampling
+    from an exponential distribution is used instead (Robert, 1995, "Simulation of truncated normal
+    variables"), which is exact too, and fast for any range.
 
     Args:
-        mean, std: of the whole distribution, before it is cut off; `std` is above 0.
+        mean, std: mean and standard deviation before truncation; `std` is above 0.
         a, b: the range, `a < b`; numbers, not multiples of `std`. Either may be infinite.
 
     Raises:
         TypeError: `parameter` is no `Parameter`, or an argument no number.
-        ValueError: an empty range, one that cannot be hit, or numbers that cannot be.
+        ValueError: the range is empty, no number can be drawn from it, or an argument is out of range.
 
     Example:
         >>> import xpconv
@@ -143,7 +143,7 @@ def trunc_normal_(
         return values
 
     def seldom() -> Array:
-        if abs(low) <= abs(high):  # distances from the end that is nearer to the mean
+        if abs(low) <= abs(high):  # the distances are from the end nearer to the mean
             return (a + std * _distances(generator, low, high - low, parameter.size)).clip(a, b)
         return (b - std * _distances(generator, -high, high - low, parameter.size)).clip(a, b)
 
@@ -151,21 +151,21 @@ def trunc_normal_(
 
 
 def _distances(generator: Any, low: float, width: float, count: int) -> Array:
-    """`z - low` for `count` standard normal `z` in `[low, low + width]`, a range of little mass.
+    """`z - low` for `count` standard normal `z` in `[low, low + width]`, a range of low probability.
 
-    With `m = max(low, 0)`, where the density is largest, `exp(-z²/2) ∝ exp(-m·z) · exp(-(z - m)²/2)`: drawn
-    from the first, an exponential distribution cut off at `width` (for m = 0 a uniform one), and kept with
-    the second as probability, of which the mean is above a half.
+    With `m = max(low, 0)`, where the density is largest, `exp(-z²/2) ∝ exp(-m·z) · exp(-(z - m)²/2)`. Numbers
+    are drawn from the first factor, an exponential distribution truncated to `width` (for m = 0 a uniform
+    one), and accepted with the second factor as probability, whose mean is above 0.5.
     """
     m = max(low, 0.0)
-    kept = generator.random(0)
-    xp = backend_of(kept).xp  # the host's
-    while len(kept) < count:
-        u = generator.random(2 * (count - len(kept)) + 8)
+    accepted = generator.random(0)
+    xp = backend_of(accepted).xp  # the host's
+    while len(accepted) < count:
+        u = generator.random(2 * (count - len(accepted)) + 8)
         t = -xp.log1p(u * math.expm1(-m * width)) / m if m * width > 1e-9 else u * width
         t = t[generator.random(len(t)) <= xp.exp(-((t + (low - m)) ** 2) / 2)]
-        kept = xp.concatenate([kept, t])
-    return kept[:count]
+        accepted = xp.concatenate([accepted, t])
+    return accepted[:count]
 
 
 def constant_(parameter: Parameter, value: float) -> Parameter:
@@ -234,12 +234,12 @@ def xavier_normal_(parameter: Parameter, gain: float = 1.0, rng: RNG = None) -> 
     return _normal(where, parameter, 0.0, _xavier(where, parameter, gain, 2.0), rng)
 
 
-# --- what they share ---------------------------------------------------------------------------------
+# --- helpers -----------------------------------------------------------------------------------------
 
 
 def _dtype(where: str, parameter: object) -> Any:
-    """The dtype of `parameter`, if it is one that can be filled."""
-    data = getattr(parameter, "data", None)  # arrays have one, too: a buffer, or what a mask is put on
+    """The dtype of `parameter`; a TypeError if it is not a Parameter."""
+    data = getattr(parameter, "data", None)  # NumPy arrays have this attribute too
     try:
         backend_of(data if hasattr(parameter, "requires_grad") else None)
     except BackendError:
@@ -278,7 +278,7 @@ def _gain(where: str, nonlinearity: object, a: object) -> float:
 
 
 def _kaiming(where: str, parameter: Parameter, a: object, mode: object, nonlinearity: object) -> float:
-    """The standard deviation; 0 for a parameter without elements, in which nothing is filled."""
+    """The standard deviation; 0 for a parameter without elements."""
     _dtype(where, parameter)
     out = to_choice(f"{where}: mode", mode, ("fan_in", "fan_out")) == "fan_out"
     factor = _gain(where, nonlinearity, a)
@@ -305,7 +305,7 @@ def _normal(where: str, parameter: Parameter, mean: float, std: float, rng: RNG)
 
 
 def _fill(where: str, parameter: Parameter, draw: Callable[[], Array]) -> Parameter:
-    """Fill with what `draw` gives: host numbers in float64."""
+    """Fill `parameter` with the result of `draw`, a float64 host array."""
     backend = backend_of(parameter.data)
     try:
         drawn = draw()

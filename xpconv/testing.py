@@ -23,7 +23,7 @@ CONTRACT = "backward(grad_output, input_grad=False) must return None, and parame
 
 
 class Result(NamedTuple):
-    """One forward and backward, on the host: output, gradients of inputs and of parameters by name."""
+    """The results of one forward and backward as host arrays; gradients are by name."""
 
     y: np.ndarray
     inputs: dict[str, np.ndarray]
@@ -39,12 +39,12 @@ def gradcheck(layer: Layer, x: Any, *, eps: float = 1e-6, rtol: float = 1e-6, se
 
     Args:
         layer: with float64 parameters.
-        x: float64 input on the layer's backend, away from kinks; or a tuple of several inputs, of which
-            some may be integers.
+        x: float64 input on the layer's backend, away from kinks; or a tuple of inputs, some of which may be
+            integer arrays.
         eps: ε.
-        rtol: how far apart the two may be, relative to the larger one (or to what the outputs contribute,
-            where that cancels).
-        seed: of the directions.
+        rtol: largest relative difference of the two; if contributions of the outputs cancel, it is relative
+            to their sizes.
+        seed: seed of the random directions.
 
     Raises:
         AssertionError: a gradient is wrong; says which and by how much.
@@ -132,28 +132,28 @@ def assert_layer_ok(
 ) -> None:
     """Check a layer's whole contract on float64 input `x`, on every one of `backends`.
 
-    A layer of several inputs gets a tuple of them. Its `backward` gives a tuple with a gradient for each;
-    None may stand for one of integers, or it is left out, as by `MaxUnpool2d`.
+    For a layer with several inputs, give a tuple of them. Its `backward` must return a tuple with one
+    gradient for each. The gradient of an integer input may be None or left out, as in `MaxUnpool2d`.
 
-    - the output equals `reference(x, **state_dict)`, where one is given;
+    - the output equals `reference(x, **state_dict)`, if a reference is given;
     - gradients equal finite differences;
-    - float64 and float32 stay what they are, in output and all gradients, and agree;
-    - non-contiguous input and `grad_output` give the same, and neither is modified;
+    - float64 and float32 inputs give outputs and gradients of the same dtype, and the two agree;
+    - non-contiguous input and `grad_output` give the same results, and neither is modified;
     - input and output changed in place between forward and backward do not change the gradients;
     - `input_grad=False` returns None and the same parameter gradients;
     - frozen parameters get no gradient, and all other gradients are the same;
     - gradients add up over two backwards, and `backward` without its `forward` is an error;
-    - `no_grad()` keeps nothing; a state dict loaded into a fresh layer gives the same output;
-    - every backend gives the same as NumPy.
+    - nothing is saved under `no_grad()`; a state dict loaded into a new layer gives the same output;
+    - every backend gives the same results as NumPy.
 
     Args:
-        make: makes the layer anew; called many times, so it must seed what is random.
-        x: float64 host array, away from kinks; or a tuple of several, of which some may be int64.
+        make: a function that makes a new layer. It is called many times, so seed its random numbers.
+        x: float64 host array, away from kinks; or a tuple of arrays, some of which may be int64.
         reference: an independent forward, `reference(x, **arrays)` with the state dict's entries; several
-            inputs come one after the other.
+            inputs are separate positional arguments.
         backends: names of the backends to check.
         training: mode to check.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
 
     Raises:
         AssertionError: the first part of the contract that does not hold.
@@ -274,7 +274,7 @@ def _check(fresh: Callable[[str], Layer], x: tuple[np.ndarray, ...], seed: int) 
     y = layer(*_given(x))
     layer.backward(asarray(g).copy())
     _equal(np.array_equal(asnumpy(kept), g), True, "grad_output unchanged after a second backward")
-    if np.array_equal(asnumpy(y), good.y):  # unless it drops other elements this time
+    if np.array_equal(asnumpy(y), good.y):  # not after dropout with another mask
         for name, parameter in _learning(layer):
             _close(asnumpy(parameter.grad), 2 * once[name], 1e-12, f"gradient of {name} after two backwards")
 
@@ -289,12 +289,12 @@ def _check(fresh: Callable[[str], Layer], x: tuple[np.ndarray, ...], seed: int) 
 def _check_freezing(
     fresh: Callable[[], Layer], x: tuple[np.ndarray, ...], g: np.ndarray, good: Result
 ) -> None:
-    """With all parameters frozen, and with every second one: each neighbour of one that learns."""
-    for kept in (0, 1, None):
+    """Check gradients with every second parameter frozen, in both patterns, and with all frozen."""
+    for remainder in (0, 1, None):
         for input_grad in (True, False):
             layer = fresh()
             for i, (_, parameter) in enumerate(_learning(layer)):
-                parameter.requires_grad = i % 2 == kept
+                parameter.requires_grad = i % 2 == remainder
             learning = dict(_learning(layer))
             layer(*_given(x))
             dx = layer.backward(asarray(g), input_grad=input_grad)
@@ -314,7 +314,7 @@ def _check_freezing(
 
 
 def _check_in_place(layer: Layer, x: tuple[np.ndarray, ...], g: np.ndarray, good: Result) -> None:
-    """With inputs and output changed between forward and backward."""
+    """Check gradients after inputs and output were changed in place between forward and backward."""
     given = [one.copy() for one in _given(x)]
     y = layer(*given)
     output = asnumpy(y).copy()
@@ -323,26 +323,26 @@ def _check_in_place(layer: Layer, x: tuple[np.ndarray, ...], g: np.ndarray, good
             array[...] = 0
     result = _result(layer, x, asarray(output), layer.backward(asarray(g)))
     for label, a, b in _pairs(good, result):
-        hint = "; keep what backward needs with self.keep, not in attributes"
+        hint = "; save what backward needs with self.keep, not in attributes"
         _close(b, a, 1e-12, f"input and output changed in place before backward: {label}", hint)
 
 
 def _given(inputs: tuple[np.ndarray, ...], dtype: Any = None) -> tuple[Any, ...]:
-    """On the active backend; those that are floating of this dtype."""
+    """`inputs` on the active backend; floating ones are converted to `dtype`, if given."""
     return tuple(asarray(x, dtype if is_floating(x.dtype) else None) for x in inputs)
 
 
 def _by_input(gradients: Any, inputs: tuple[Any, ...]) -> dict[str, tuple[int, Any]]:
-    """What `backward` gave for each floating input, with its place among the inputs."""
+    """The gradient of each floating input by name, with the input's index."""
     several = len(inputs) > 1
     places = [i for i, x in enumerate(inputs) if is_floating(x.dtype)]
     found = list(gradients) if isinstance(gradients, tuple) and several else [gradients]
     if several and len(found) == len(inputs):
         found = [found[i] for i in places]
     if len(found) != len(places) or not all(hasattr(gradient, "shape") for gradient in found):
-        told = ", ".join(type(one).__name__ for one in found)
-        wanted = f"a tuple of {len(inputs)} arrays, one for each input" if several else "an array"
-        raise AssertionError(f"backward gave {told}, expected {wanted}")
+        kinds = ", ".join(type(one).__name__ for one in found)
+        expected = f"a tuple of {len(inputs)} arrays, one for each input" if several else "an array"
+        raise AssertionError(f"backward gave {kinds}, expected {expected}")
     names = [f"input {i}" if several else "the input" for i in places]
     return dict(zip(names, zip(places, found, strict=True), strict=True))
 

@@ -66,7 +66,7 @@ class batches:  # lower-case as `range` is: to its user it is a function
             raise TypeError(f"batches: batch_size: expected an int, got {type(batch_size).__name__}")
         if batch_size < 1:
             raise ValueError(f"batches: batch_size: expected 1 or more, got {batch_size}")
-        batch_size = int(batch_size)  # not NumPy's, whose arithmetic may have 8 bits
+        batch_size = int(batch_size)  # a NumPy int might overflow
         shuffle = to_bool("batches: shuffle", shuffle)
         drop_last = to_bool("batches: drop_last", drop_last)
         if not x.shape or x.shape[:1] != y.shape[:1]:

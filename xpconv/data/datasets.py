@@ -16,7 +16,7 @@ from ..errors import DataFileError, DTypeError
 from ..geometry import brief, shown, to_float, to_int
 from .idx import load_idx, to_path
 
-_DIGITS = 1797  # images that scikit-learn has
+_DIGITS = 1797  # number of images in scikit-learn's data set
 _MNIST_TEST = 10_000  # OpenML has MNIST in one table: the training images, then these
 
 
@@ -36,18 +36,18 @@ class Split(NamedTuple):
     y_test: Array
 
     def __repr__(self) -> str:
-        """Shapes and dtypes instead of all pixels."""
+        """The shapes and dtypes, without the pixels."""
         parts = zip(self._fields, self, strict=True)
         return f"Split({', '.join(f'{name}={brief(array)}' for name, array in parts)})"
 
 
 def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32") -> Split:
-    """Load scikit-learn's 1797 handwritten digits of 8x8 pixels; they come with it, without a network.
+    """Load scikit-learn's 1797 handwritten digits of 8x8 pixels, which it contains, so nothing is downloaded.
 
     Args:
-        test_size: share of the images for the test part (or their number, if it is an int). Every class
-            keeps its share in both parts, so each has at least one image a class, 10.
-        seed: which images go there: an int from 0 to 2³² - 1.
+        test_size: share of the images in the test part, or their number if it is an int. The parts are
+            stratified by class, so each has at least 10 images.
+        seed: seed of the random split, an int from 0 to 2³² - 1.
         dtype: floating dtype of the images.
 
     Returns:
@@ -55,7 +55,7 @@ def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32"
 
     Raises:
         ImportError: scikit-learn is not installed.
-        TypeError, ValueError: a `test_size` or `seed` that cannot be.
+        TypeError, ValueError: `test_size` or `seed` is of the wrong type or out of range.
         DTypeError: (a TypeError) `dtype` is not floating.
 
     Source:
@@ -191,7 +191,7 @@ def _make_split(
 
 
 def _test_size(value: object) -> float:
-    """A share or number of images that leaves one a class to both parts."""
+    """`value`, a share or a number of images, if both parts get at least one image per class."""
     where = "load_digits: test_size"
     if isinstance(value, Integral):
         size: float = to_int(where, value)
@@ -201,8 +201,8 @@ def _test_size(value: object) -> float:
         count = math.ceil(size * _DIGITS)
     if not 10 <= count <= _DIGITS - 10:
         raise ValueError(
-            f"{where} is {shown(value)}, expected a share between 0 and 1, or an int, that leaves 10 of the "
-            f"{_DIGITS} images to both parts"
+            f"{where} is {shown(value)}, expected a share between 0 and 1, or an int, so that each part "
+            f"has at least 10 of the {_DIGITS} images"
         )
     return size
 

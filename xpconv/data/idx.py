@@ -33,8 +33,9 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
         `int8`, `int16`, `int32`, `float32` or `float64`, in native byte order).
 
     Raises:
-        TypeError: `path` is no path.
-        FileNotFoundError: there is no such file; OSError: it cannot be read.
+        TypeError: `path` is not a path.
+        FileNotFoundError: the file does not exist.
+        OSError: the file cannot be read.
         DataFileError: (a ValueError) the file is not IDX, is cut short, too long or damaged.
 
     Source:
@@ -75,7 +76,7 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def to_path(where: str, value: object) -> Path:
-    """`value` as a path; `where` is what an error calls it."""
+    """`value` as a path; `where` is its name in errors."""
     try:
         text = os.fspath(value)  # type: ignore[call-overload]  # it may fail
     except TypeError:
@@ -96,7 +97,7 @@ def _read(path: Path) -> bytes:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"load_idx: there is no file {path}; check the path") from None
-    except OSError as cause:  # a folder, or no right to read it
+    except OSError as cause:  # a folder, or no permission to read it
         raise OSError(f"load_idx: path {path} cannot be read: {cause}") from cause
     if raw[:2] != b"\x1f\x8b":
         return raw

@@ -15,7 +15,7 @@ P = ParamSpec("P")
 
 
 def checked(build: Callable[P, Sequential]) -> Callable[P, Sequential]:
-    """`build` with its arguments checked before anything is made: shares (floats) from 0 to 1, and sizes."""
+    """Wrap `build` to check its arguments first: floats must be from 0 to 1, and ints must be sizes."""
     signature = inspect.signature(build)
 
     @wraps(build)

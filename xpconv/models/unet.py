@@ -28,9 +28,9 @@ def _convs(channels: int, out: int) -> Sequential:
 
 
 class UNet(Sequential):
-    """What `unet` gives: a Sequential that says which sizes it takes."""
+    """The model of `unet`: a Sequential that checks height and width."""
 
-    multiple = 1  # of which height and width must be one
+    multiple = 1  # height and width must be multiples of it
 
     def __call__(self, *inputs: Any, **named: Any) -> Array:
         shape = getattr(inputs[0], "shape", ()) if inputs else ()
@@ -39,7 +39,7 @@ class UNet(Sequential):
             good = " and ".join(str(max(1, round(size / self.multiple)) * self.multiple) for size in sizes)
             raise ShapeError(
                 f"unet: x has shape {tuple(shape)}, expected height and width that are multiples of "
-                f"{self.multiple}, as they are halved and doubled again so often; pad or resize the images, "
+                f"{self.multiple}, as the model halves and doubles them; pad or resize the images, "
                 f"e.g. to {good}"
             )
         return super().__call__(*inputs, **named)
@@ -47,11 +47,11 @@ class UNet(Sequential):
 
 @checked
 def unet(in_channels: int = 3, num_classes: int = 2, width: int = 64, depth: int = 4) -> Sequential:
-    """Down `depth` times and up again, each level handing its images across to the way up.
+    """U-Net: `depth` levels of downsampling and upsampling, with a skip connection at each level.
 
-    Written from the inside out: a level is its own convolutions beside everything below it. Scores
-    `(N, num_classes, H, W)` for images `(N, in_channels, H, W)` with H and W multiples of `2**depth`; other
-    sizes are a `ShapeError`.
+    It maps images `(N, in_channels, H, W)` to scores `(N, num_classes, H, W)`. H and W must be multiples of
+    `2**depth`; other sizes raise a `ShapeError`. The model is nested: a level has its own convolutions and a
+    skip connection around all deeper levels.
 
     Example:
         >>> import numpy as np
