@@ -84,7 +84,7 @@ def output_size(
 
 
 def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> Pairs:
-    """Padding that keeps the size at stride 1; an odd one goes to the end, as in PyTorch."""
+    """Padding that keeps the size at stride 1; if it is odd, the end gets one more, as in PyTorch."""
     totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
     return tuple((t // 2, t - t // 2) for t in totals)
 

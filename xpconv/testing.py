@@ -19,7 +19,7 @@ from .errors import BackwardError, DTypeError
 from .geometry import shown, to_bool, to_float, to_int
 from .layers import Layer, Parameter, no_grad
 
-CONTRACT = "backward(grad_output, input_grad=False) must return None, and parameter gradients as ever"
+CONTRACT = "backward(grad_output, input_grad=False) must return None and set parameter gradients as usual"
 
 
 class Result(NamedTuple):

@@ -86,10 +86,10 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The number of threads that NumPy arrays are worked on with.
+    """The number of threads that compute with NumPy arrays.
 
     Raises:
-        ValueError: the environment names no number.
+        ValueError: the environment variable for it is not a number.
 
     Example:
         >>> import xpconv

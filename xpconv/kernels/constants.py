@@ -10,7 +10,7 @@ from .graph import capturing, hold
 
 
 def constant(xp: Any, values: tuple[Any, ...], dtype: str) -> Array:
-    """`values`, tuples of one shape, as an array, which nobody may write to."""
+    """`values`, tuples of one shape, as a shared array, which must not be written to."""
     found = _made(xp, values, dtype, xp.cuda.Device().id if hasattr(xp, "cuda") else 0)
     hold(found)
     return found

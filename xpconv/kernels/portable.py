@@ -89,7 +89,7 @@ def algorithm(
     groups: int,
     wanted: str = "auto",
 ) -> str:
-    """The name of the way that a convolution of these shapes goes; there is only this one here."""
+    """The name of the algorithm for a convolution of these shapes; this module has only one."""
     return "portable"
 
 
@@ -270,7 +270,7 @@ def max_pool(
 def max_pool_input_grad(
     xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window
 ) -> Array:
-    """Each output's gradient goes to the tap that won it: one slice addition a tap, no scatter."""
+    """Add each output's gradient at the tap of its maximum: one slice addition per tap, no scatter."""
     dx = empty_images(xp, x_shape, grad.dtype, zero=True)
     for t, tap in enumerate(window.taps(x_shape[2:], grad.shape[2:])):
         where = ALL + ALL + tap.out
@@ -384,7 +384,7 @@ def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1
 
 
 def _centred(x: Array, mean: Array) -> tuple[Array, Array]:
-    """`x` less the mean as its dtype holds it, and what the mean is above that: it goes into the shift."""
+    """`x` minus the mean rounded to its dtype, and the rounding error of the mean, to add to the shift."""
     x = widened(x)
     near = mean.astype(x.dtype)
     return x - _channelwise(near, x), mean - near
@@ -398,9 +398,9 @@ def _channelwise(values: Array, x: Array) -> Array:
 
 
 def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
-    """Call `task`, which goes over its slice of arrays many times, on slices that together are 0…size.
+    """Call `task`, which reads its slice of arrays many times, on slices that together cover 0…size.
 
-    Here on one, where caches matter on many.
+    Here it is a single slice; `kernels.numpy` uses slices that fit the cache.
     """
     task(slice(0, size))
 
@@ -422,7 +422,7 @@ def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None
 
 
 def copy(xp: Any, x: Array) -> Array:
-    """`x` in memory of its own, laid out alike."""
+    """A copy of `x` with the same memory order."""
     return x.copy(order="K")
 
 

@@ -1,4 +1,4 @@
-"""How exact, and how repeatable, a GPU's products are."""
+"""Settings for the precision and the determinism of products on a GPU."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from ..geometry import to_bool
 
-_tf32: bool | None = None  # None: nobody has said, so CuPy's own setting stays
+_tf32: bool | None = None  # None: not set, so CuPy's own setting is used
 _nondeterministic = False
-_told = True  # whether CuPy knows
-COMPUTE_DEFAULT, COMPUTE_TF32 = 1, 7  # CuPy's
+_told = True  # whether `_tf32` was passed to CuPy
+COMPUTE_DEFAULT, COMPUTE_TF32 = 1, 7  # CuPy's constants
 
 
 def allow_tf32(allow: bool = True) -> None:
@@ -69,7 +69,7 @@ def nondeterministic_allowed() -> bool:
 
 
 def tell(xp: Any) -> None:
-    """Let CuPy's own products know, before the next one."""
+    """Pass the setting to CuPy before its next product."""
     global _told
     if not _told and hasattr(xp, "_core"):
         xp._core.set_compute_type("f", COMPUTE_TF32 if _tf32 else COMPUTE_DEFAULT)

@@ -84,7 +84,7 @@ class _ConvTranspose(_ConvNd):
         return grad if batched else grad[0]
 
     def _output_size(
-        self, spatial: tuple[int, ...], wanted: Sequence[int] | None, batched: bool
+        self, spatial: tuple[int, ...], given: Sequence[int] | None, batched: bool
     ) -> tuple[int, ...]:
         name = type(self).__name__
         window = self._window
@@ -92,17 +92,17 @@ class _ConvTranspose(_ConvNd):
             (n - 1) * s - lo - hi + d * (k - 1) + 1
             for n, k, s, (lo, hi), d in zip(spatial, *window, strict=True)
         )
-        if wanted is None:
+        if given is None:
             size = tuple(a + b for a, b in zip(least, self.output_padding, strict=True))
         else:
-            if not isinstance(wanted, Sequence):
-                raise TypeError(f"{name}.forward: output_size is {wanted!r}, expected {self.axes} ints")
-            full = self.axes + 1 + batched  # with the axes of batch and channels, which are not looked at
-            if len(wanted) not in (self.axes, full):
+            if not isinstance(given, Sequence):
+                raise TypeError(f"{name}.forward: output_size is {given!r}, expected {self.axes} ints")
+            full = self.axes + 1 + batched  # with the batch and channel axes, whose sizes are ignored
+            if len(given) not in (self.axes, full):
                 raise ShapeError(
-                    f"{name}.forward: output_size is {tuple(wanted)}, expected {self.axes} or {full} ints"
+                    f"{name}.forward: output_size is {tuple(given)}, expected {self.axes} or {full} ints"
                 )
-            size = to_tuple(f"{name}.forward: output_size", tuple(wanted[-self.axes :]), self.axes, 0)
+            size = to_tuple(f"{name}.forward: output_size", tuple(given[-self.axes :]), self.axes, 0)
             most = tuple(a + s - 1 for a, s in zip(least, self.stride, strict=True))
             if any(not a <= n <= b for a, n, b in zip(least, size, most, strict=True)):
                 raise ShapeError(

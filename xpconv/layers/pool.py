@@ -147,7 +147,7 @@ class MaxPool2d(_MaxPool):
         stride: likewise; default the kernel size. Stride 1 gives overlapping windows.
         padding: likewise, at most half the kernel; padding never is the maximum.
         return_indices: return `(y, indices)`: the position `h·W + w` of each maximum in its flattened image,
-            int64, for `MaxUnpool2d`. `backward` takes the gradient of `y` as ever.
+            int64, for `MaxUnpool2d`. `backward` takes the gradient of `y` alone.
         ceil_mode: let a last window hang over the end.
 
     Raises:

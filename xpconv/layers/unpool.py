@@ -76,28 +76,28 @@ class _MaxUnpool(Layer):
             )
 
     def _output_size(
-        self, spatial: tuple[int, ...], wanted: Sequence[int] | None, batched: bool
+        self, spatial: tuple[int, ...], given: Sequence[int] | None, batched: bool
     ) -> tuple[int, ...]:
         name = type(self).__name__
         default = tuple(
             (n - 1) * s - 2 * p + k
             for n, s, p, k in zip(spatial, self.stride, self.padding, self.kernel_size, strict=True)
         )
-        if wanted is None:
+        if given is None:
             if min(default) < 1:
                 raise ShapeError(
                     f"{name}.forward: x of {spatial} with padding {self.padding} leaves an output of "
                     f"{default}; padding takes away"
                 )
             return default
-        if not isinstance(wanted, Sequence):
-            raise TypeError(f"{name}.forward: output_size is {wanted!r}, expected {self.axes} ints")
-        full = self.axes + 1 + batched  # with the axes of batch and channels, which are not looked at
-        if len(wanted) not in (self.axes, full):
+        if not isinstance(given, Sequence):
+            raise TypeError(f"{name}.forward: output_size is {given!r}, expected {self.axes} ints")
+        full = self.axes + 1 + batched  # with the batch and channel axes, whose sizes are ignored
+        if len(given) not in (self.axes, full):
             raise ShapeError(
-                f"{name}.forward: output_size is {tuple(wanted)}, expected {self.axes} or {full} ints"
+                f"{name}.forward: output_size is {tuple(given)}, expected {self.axes} or {full} ints"
             )
-        size = to_tuple(f"{name}.forward: output_size", tuple(wanted[-self.axes :]), self.axes, 1)
+        size = to_tuple(f"{name}.forward: output_size", tuple(given[-self.axes :]), self.axes, 1)
         if any(not d - s < n < d + s for n, d, s in zip(size, default, self.stride, strict=True)):
             raise ShapeError(
                 f"{name}.forward: output_size is {size}, expected less than the stride {self.stride} away "

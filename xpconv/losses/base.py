@@ -162,9 +162,9 @@ class Loss(Memory):
         return owner.xp
 
     def _paired(self, xp: Any, input: Array, other: Array, name: str = "target") -> tuple[Array, Array]:
-        """`input` and what is compared with it element by element: of one shape and dtype.
+        """`input` and the array that is compared with it element by element, in one shape and dtype.
 
-        The other may have integers if `name` is the target's and the loss takes them.
+        `other` may hold integers if `name` is `"target"` and the loss accepts integers.
         """
         if input.shape == other.shape:
             return input, self._typed(input, other, name)
@@ -185,7 +185,7 @@ class Loss(Memory):
         )
 
     def _typed(self, input: Array, other: Array, name: str = "target") -> Array:
-        """`other` as `input`'s dtype, if it has that already or is a target of integers and may be so."""
+        """`other` in the dtype of `input`, if it has that already or is a target that may hold integers."""
         if other.dtype == input.dtype:
             return other
         if name == "target" and other.dtype.kind in self.integers:
@@ -196,7 +196,7 @@ class Loss(Memory):
         )
 
     def _stretched(self, xp: Any, *arrays: Array) -> tuple[Array, ...]:
-        """The inputs of one number of axes, broadcast against each other."""
+        """The inputs, which must have the same number of axes, broadcast to a common shape."""
         shape: tuple[int, ...] | None = arrays[0].shape
         for name, array in zip(self.names[1:], arrays[1:], strict=False):
             both = None if shape is None else broadcast_shape(shape, array.shape)
@@ -264,7 +264,7 @@ class Elementwise(Loss):
 
 
 def _differs(value: Any, default: Any) -> bool:
-    """Whether a constructor's argument is not as by default; an array is none's default."""
+    """Whether a constructor's argument differs from its default, which is never an array."""
     return value is not default and (hasattr(value, "shape") or bool(value != default))
 
 
@@ -279,7 +279,7 @@ def broadcast_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] |
 
 
 def summed_to(x: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient of an array of `shape`, from that of the array it was broadcast to."""
+    """The gradient of an array of `shape`, from the gradient of the array that it was broadcast to."""
     if x.shape == shape:
         return x
     more = x.ndim - len(shape)
@@ -288,5 +288,5 @@ def summed_to(x: Array, shape: tuple[int, ...]) -> Array:
 
 
 def over_classes(xp: Any, scale: Any, axis: int) -> Any:
-    """A number, or one for each sample, to broadcast over the classes."""
+    """`scale`, a number or one number per sample, in a shape that broadcasts over the classes."""
     return xp.expand_dims(scale, axis) if getattr(scale, "ndim", 0) else scale

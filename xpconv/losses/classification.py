@@ -275,7 +275,7 @@ class MultiMarginLoss(_ClassLoss):
     def _backward(
         self, xp: Any, scale: Any, right: Array, slope: Array, axis: int, shape: tuple[int, ...]
     ) -> Array:
-        """Each class in the margin is pushed down, and the right one up by as much as all of them."""
+        """`slope` for each class in the margin, and minus their sum for the target class."""
         grad: Array = slope - right * sum_over(slope, (axis,), keepdims=True)
         return (grad * over_classes(xp, scale, axis)).reshape(shape)
 

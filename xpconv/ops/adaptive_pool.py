@@ -44,10 +44,11 @@ def _along(xp: Any, x: Array, means: tuple[tuple[float, ...], ...], axis: int, t
 
 
 def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array, Array]:
-    """Maxima over windows that share the image out, and where in the flattened image each stands, int64.
+    """Maxima over windows that cover the image, and the position of each in the flattened image, int64.
 
-    The last axis first: of the row maxima then the largest. So among equals the first in row-major order
-    wins. Each axis gathers its windows side by side (at most twice the input) and takes their argmax.
+    The maxima along the last axis are computed first, then the maxima of these along the other axes. So among
+    equal values the first in row-major order wins. For each axis, the windows are gathered (at most twice the
+    input), and their argmax is computed.
     """
     weight = 1
     y, indices = x, None

@@ -79,7 +79,7 @@ def conv_backward_weight(
 def conv_algorithm(
     xp: Any, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int, algorithm: str
 ) -> str:
-    """The name of the way that `conv` goes for these."""
+    """The name of the algorithm that `conv` uses for these arguments."""
     name: str = kernels.of(xp).algorithm(xp, x.shape, x.dtype, weight_shape, window, groups, algorithm)
     return name
 

@@ -1,4 +1,4 @@
-"""Rows of a table by index, and the sums of gradients that come back to each row."""
+"""Lookup of the rows of a table by index, and the sum of the gradients of each row."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ def embedding(xp: Any, indices: Array, weight: Array) -> Array:
 def embedding_backward(
     xp: Any, grad: Array, indices: Array, size: int, padding_idx: int | None, scale_grad_by_freq: bool
 ) -> Array:
-    """`dweight[v] = Σ_{i: indices[i] = v} grad[i]`, as `y[i]` is row `indices[i]` and nothing else.
+    """`dweight[v] = Σ_{i: indices[i] = v} grad[i]`, as `y[i]` is row `indices[i]`.
 
-    The same bits every time: no scatter, but sums of neighbours. Sorted, the gradients of one row stand
-    together, and after the round of step s each holds the sum of itself and the next 2s - 1 of its row:
-    that at `i + s` is added where it is of the same row. After ⌈log2 n⌉ rounds the first of a row holds all.
+    The result is deterministic, as it needs no scatter. The gradients are sorted by row, so those of one row
+    are adjacent. The round with step s adds element `i + s` to element i if both belong to the same row; then
+    each element holds the sum of itself and the next 2s - 1 of its row. After ⌈log2 n⌉ rounds the first
+    element of each row holds the total.
     """
     count = len(indices)
     if not count:
@@ -46,7 +47,7 @@ def embedding_backward(
 
 
 def renormalize(xp: Any, indices: Array, weight: Array, max_norm: float, norm_type: float) -> None:
-    """Shrink, in place, the rows that `indices` name and whose norm exceeds `max_norm` down to it."""
+    """Scale down, in place, the rows at `indices` whose norm exceeds `max_norm`, to that norm."""
     if not len(indices):
         return
     _, found = _runs(xp, xp.sort(indices), weight.shape[0])
@@ -58,7 +59,7 @@ def renormalize(xp: Any, indices: Array, weight: Array, max_norm: float, norm_ty
 
 
 def _runs(xp: Any, keys: Array, size: int) -> tuple[Array, Array]:
-    """Where each of `0 … size - 1` begins in the sorted `keys`, and how often it is there."""
-    wanted = xp.arange(size)
-    first = xp.searchsorted(keys, wanted, side="left")
-    return first, xp.searchsorted(keys, wanted, side="right") - first
+    """The first position of each of `0 … size - 1` in the sorted `keys`, and how often it occurs."""
+    every = xp.arange(size)
+    first = xp.searchsorted(keys, every, side="left")
+    return first, xp.searchsorted(keys, every, side="right") - first

@@ -163,7 +163,7 @@ def rms_normalize_backward(
 def response_norm(xp: Any, x: Array, size: int, alpha: float, beta: float, k: float) -> tuple[Array, Array]:
     """`y_c = x_c / d_c^beta` with `d_c = k + alpha/size · Σ x_i²` over `size` channels `i` at `c`; and `d`.
 
-    The window of channel `c` goes from `c - ⌊size/2⌋` to `c + ⌊(size - 1)/2⌋`.
+    The window of channel `c` is from `c - ⌊size/2⌋` to `c + ⌊(size - 1)/2⌋`.
     """
     wide = widened(widened_for(x, min(size, x.shape[1])))
     d = window_sum(xp, wide * wide, size // 2, (size - 1) // 2)

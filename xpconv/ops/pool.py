@@ -34,7 +34,7 @@ def max_pool(
 
 
 def max_pool_indices(xp: Any, winner: Array, spatial: tuple[int, ...], window: Window) -> Array:
-    """Where in its flattened image each maximum stands: `h = p*s - lo + r*d` along each axis."""
+    """The position of each maximum in its flattened image: `h = p*s - lo + r*d` along each axis."""
     weight = [prod(spatial[axis + 1 :]) for axis in range(len(spatial))]
     taps = list(product(*(range(0, k * d, d) for k, d in zip(window.kernel, window.dilation, strict=True))))
     offsets = tuple(sum(h * w for h, w in zip(tap, weight, strict=True)) for tap in taps)

@@ -109,7 +109,7 @@ class Ending(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Which part of an image a block sees, and where that goes in a frame of which shape."""
+    """The part of an image that a block needs, its position in the block's padded frame, and that shape."""
 
     inside: tuple[slice, ...]
     into: tuple[tuple[int, int], ...]

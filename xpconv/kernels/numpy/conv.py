@@ -1,12 +1,12 @@
-"""Which way a convolution goes on NumPy arrays. Each way is a file; all are tested against `portable`.
+"""The choice of the convolution algorithm for NumPy arrays. Tests compare every one with `portable`.
 
-- `depthwise`: sums of products, where every channel has a kernel of its own;
-- `winograd`: 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
-- `batch_last`: few channels both ways, many images;
-- `stripes`: Winograd's way along the height only, on 3×3 kernels of fewer channels;
-- `packed`: few output channels, several pixels at once;
-- `columns`: im2col by blocks, all else;
-- `portable`: few input channels a group, and depthwise floats of two bytes.
+- `depthwise`: sums of products, if every channel has its own kernel;
+- `winograd`: for 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
+- `batch_last`: for few input and output channels and many images;
+- `stripes`: Winograd's algorithm along the height only, for 3×3 kernels on fewer channels;
+- `packed`: for few output channels, several pixels at once;
+- `columns`: im2col by blocks, for all other cases;
+- `portable`: for few input channels per group, and for depthwise float16 and bfloat16.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def algorithm(
     groups: int,
     wanted: str = "auto",
 ) -> str:
-    """The way that a convolution of these shapes goes: one of the names above.
+    """The algorithm for a convolution of these shapes: one of the names above.
 
-    By rules that count operations, derived from benchmarks. `wanted` is what the caller asks for: `auto`,
-    `direct` (as `set_exact` has it for all: none of `winograd`, `stripes` and `packed`) or `winograd`.
+    The rules count operations and are derived from benchmarks. `wanted` is the caller's choice: `auto`,
+    `direct` (none of `winograd`, `stripes` and `packed`, as `set_exact` chooses for all) or `winograd`.
     """
     return _choice(x_shape, np.dtype(dtype), weight_shape, window, groups, wanted, is_exact())
 
@@ -156,7 +156,7 @@ def _conv(
 
 
 def for_inference(xp: Any, weight: Array) -> Array:
-    """As `portable.for_inference`: a copy `(*R, C, K)` in the memory order that all algorithms need."""
+    """As `portable.for_inference`: a copy `(*R, C, K)` in the memory order that every algorithm needs."""
     first = np.ascontiguousarray(memory.taps_first(weight))
     return first.transpose(first.ndim - 1, first.ndim - 2, *range(first.ndim - 2)).copy(order="K")
 

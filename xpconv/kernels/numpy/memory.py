@@ -1,7 +1,7 @@
-"""Memory that is used again: a steady training loop asks the system for none, and waits for no page.
+"""A memory pool: a steady training loop allocates no memory from the system and waits for no page.
 
-Arrays from `empty` lie side by side in a few chunks. Their place is free again when the last array that
-looks at them is gone; neighbours in one chunk grow together.
+Arrays from `empty` are placed in a few chunks. A block is free again when the last array that uses its memory
+is deleted; adjacent free blocks of a chunk are merged.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ CHUNK = 1 << 24  # least bytes to ask the system for at once
 
 
 class Chunk:
-    """Memory from the system. Its free places stand in `_free`, and here by where they start and end."""
+    """Memory from the system. Its free blocks are listed in `_free`, and here by their start and end."""
 
     def __init__(self, size: int) -> None:
         self.memory = _aligned(size)
         self.size = size
         self.number = next(_numbers)
-        self.starts: dict[int, int] = {}  # of free places: their sizes
+        self.starts: dict[int, int] = {}  # the sizes of free blocks by their start
         self.ends: dict[int, int] = {}
         self.give_back(0, size)
 
@@ -72,7 +72,7 @@ class Chunk:
 
 
 class Kept(dict[Any, Any]):
-    """Arrays for later, until `free_memory`: such as a thread's, by name and dtype."""
+    """A cache of arrays that `free_memory` clears, such as a thread's scratch arrays by name and dtype."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]  # one is itself, whatever it holds
     records: Kept  # of a thread's scratch arrays: what holds views of them

@@ -329,7 +329,7 @@ def _gradients(
     bounds: Bounds,
     dx: Array,
 ) -> Array:
-    """The rows `dweight` and `dbias`; the input's gradient goes into `dx`, or else is lost."""
+    """The rows `dweight` and `dbias`; with `input_grad`, the input's gradient is written to `dx`."""
     rows, kept, into = (rows_of(work, name, a, x) for name, a in (("gradient", grad), ("x", x), ("dx", dx)))
     mask = None
     if y is not None and bounds is not None:

@@ -1,9 +1,9 @@
-"""Matrix products in pieces that OpenBLAS has faster kernels for.
+"""Matrix products in pieces for which OpenBLAS has faster kernels.
 
-On AVX-512 it has some that take operands as they lie in memory, for three sizes that multiply to at most
-a million. Larger products are first copied into an order of its own, which takes as long as the products
-where a side is as short as channels are. So a long product is done as a stack of small ones, which NumPy's
-`matmul` goes through without Python, and without the interpreter lock: 1.1 to 1.6 times as fast.
+On AVX-512, OpenBLAS has kernels that read operands directly from memory if the product of the three sizes is
+at most a million. For larger products it first copies the operands into its own order. Where a side is as
+short as a number of channels, the copy takes as long as the product. So a long product is computed as a stack
+of small ones in one call of NumPy's `matmul`, without the interpreter lock: 1.1 to 1.6 times as fast.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ where `M[i]` is the convolution of `V[i]` with `U[i]` along the width. Transform
 matrix with rows as they lie in memory, and so is this: b+2 neighbouring pixels are one run of (b+2)·C
 numbers, and times a matrix `((b+2)·C, b·K)` that holds b shifted copies of `U[i]` they give the b·K numbers
 of b outputs. BLAS takes runs that do not overlap: every second one (third, for b = 1), then the others.
-A run that goes on into the next row gives numbers that nobody reads.
+The results of a run that extends into the next row are not used.
 
 All is linear in `w`, so its gradient is exact: `dM = A dY`, `dU[i] = V[i]ᵀ dM[i]` summed over the copies,
 `dw = Gᵀ dU`. In float32 rounding is about 3 times that of the definition: 3e-6 of the largest output.

@@ -250,7 +250,7 @@ def share(elements: float = math.inf) -> int:
 
 
 def get_num_threads() -> int:
-    """Number of threads that NumPy arrays are worked on with."""
+    """The number of threads that compute with NumPy arrays."""
     return _pool.count
 
 
@@ -263,7 +263,7 @@ def set_num_threads(count: int) -> None:
 
 
 def _after_fork() -> None:
-    """Threads do not survive a fork: the child starts its own, and nobody else is at work."""
+    """Reset the pool in the child of a fork: threads do not survive it, so the child starts its own."""
     global _pool, _blas_lock, _blas_users
     _restore_interval()
     _pool = Pool(_pool.count)
