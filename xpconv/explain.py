@@ -82,11 +82,11 @@ def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
 
 
 def measure(model: Layer, input_shape: Any, batch: int) -> list[Cost]:
-    """What `explain` prints, for each layer without layers of its own, in the order of their calls."""
+    """The cost of each layer without children, in the order of their calls, for `explain`."""
     inputs = example_inputs("explain: input_shape", model, input_shape, batch)
     runs = []
     for _ in range(3):
-        twin = copy.deepcopy(model)  # so that nothing of the user's moves: statistics, masks, what waits
+        twin = copy.deepcopy(model)  # the user's statistics, masks and saved arrays do not change
         try:
             runs.append(Context().run(_run, twin, inputs))  # without no_grad(), as saved arrays are reported
         except ShapeError as error:
@@ -95,13 +95,13 @@ def measure(model: Layer, input_shape: Any, batch: int) -> list[Cost]:
                 fix = "give batch=2 or more" + (", or model.eval()" if "eval()" in text else "")
                 error.args = (f"{text}; here: {fix}",)
             raise
-        del twin  # so that the next finds its memory there
+        del twin  # so that the next copy can reuse its memory
     best = [min(costs, key=lambda cost: cost.seconds) for costs in zip(*runs, strict=True)]
     return [cost._replace(seconds=fast.seconds) for cost, fast in zip(runs[-1], best, strict=True)]
 
 
 def _run(model: Layer, inputs: tuple[Array, ...]) -> list[Cost]:
-    """One forward, with each leaf's `forward` watched for as long as it takes."""
+    """One forward, in which the `forward` of each layer without children is measured."""
     costs: list[Cost] = []
     held = {
         id(a): a for a in (_owner(p.data) for _, p in model.named_parameters())
@@ -143,13 +143,13 @@ def _run(model: Layer, inputs: tuple[Array, ...]) -> list[Cost]:
 
 
 def _wait(array: Array | None) -> None:
-    """Until a GPU has done all that `array` needs."""
+    """Wait until a GPU has computed `array`."""
     if array is not None and array.size:
         asnumpy(array[(0,) * array.ndim])
 
 
 def _flops(layer: Layer, x: Array, y: Array) -> int:
-    """A multiplication and an addition for every weight that an output (a transposed one's input) meets."""
+    """Two operations per product of a weight with an input, of convolutions and dense layers; else 0."""
     if isinstance(layer, _ConvTranspose):
         return 2 * int(x.size) * prod(layer.weight.shape[1:])
     if isinstance(layer, _Conv | Dense | Bilinear):

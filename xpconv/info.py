@@ -256,7 +256,7 @@ def advice(facts: Facts) -> list[str]:
     if not facts.blas_is_ours and facts.threads > 1 and not limited:
         found.append(
             f"NumPy's BLAS ({facts.blas}) is not the OpenBLAS of NumPy's wheels: xpconv cannot limit its "
-            "threads inside its own workers, and they get in each other's way. Set "
+            "threads inside its own workers, and the two compete for the cores. Set "
             f"{variable}=1 and XPCONV_NUM_THREADS={facts.cores} before Python starts, or install NumPy from "
             "PyPI with pip."
         )

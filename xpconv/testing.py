@@ -19,7 +19,7 @@ from .errors import BackwardError, DTypeError
 from .geometry import shown, to_bool, to_float, to_int
 from .layers import Layer, Parameter, no_grad
 
-CONTRACT = "backward(grad_output, input_grad=False) must return None and set parameter gradients as usual"
+CONTRACT = "backward(grad_output, input_grad=False) must return None, and set parameter gradients as usual"
 
 
 class Result(NamedTuple):
@@ -76,7 +76,7 @@ def gradcheck(layer: Layer, x: Any, *, eps: float = 1e-6, rtol: float = 1e-6, se
 def _gradcheck(
     make: Callable[[], Layer], inputs: tuple[Any, ...], eps: float, rtol: float, seed: int
 ) -> None:
-    """`gradcheck` of what `make` gives: a fresh layer for each forward repeats what is random."""
+    """`gradcheck` of the layers of `make`; a new layer for each forward repeats its random numbers."""
     layer = make()
     parameters = {name: p.data for name, p in layer.named_parameters()}
     inputs = tuple(x.copy() for x in inputs)

@@ -12,24 +12,24 @@ from ..geometry import to_bool
 from ..random import default_rng
 
 
-class batches:  # lower-case as `range` is: to its user it is a function
-    """Go through `x` and `y` in mini-batches; every loop over the object is one epoch.
+class batches:  # lower-case, like `range`, as it is used like a function
+    """Iterate over `x` and `y` in mini-batches; every loop over the object is one epoch.
 
     Args:
         x, y: arrays of one backend and equal length along their first axis: inputs and targets.
-        batch_size: samples in a batch; the last one has what remains.
-        shuffle: put the samples in a new random order for every epoch.
-        seed: of that order (an int or a `numpy.random.Generator`; default: fresh entropy). It is drawn on
-            the host, so the same seed gives the same epochs on every backend.
-        drop_last: leave the last batch out where it is not full.
+        batch_size: samples in a batch; the last batch has the remaining samples.
+        shuffle: use a new random order of the samples in every epoch.
+        seed: seed of that order (an int or a `numpy.random.Generator`; default: fresh entropy). The order is
+            drawn on the host, so the same seed gives the same epochs on every backend.
+        drop_last: omit the last batch if it is not full.
 
     Yields:
-        `(x[i], y[i])` on the backend of `x` and `y`: views of them, or copies where `shuffle` is on. On a
-        GPU the order is uploaded once an epoch, and nothing waits for the device.
+        `(x[i], y[i])` on the backend of `x` and `y`: views of them, or copies if `shuffle` is on. On a
+        GPU the order is uploaded once per epoch, and the host does not wait for the device.
 
     Raises:
-        ShapeError: (a ValueError) lengths differ, or there is no batch to give.
-        BackendError: (a TypeError) `x` and `y` are of different backends, or no arrays.
+        ShapeError: (a ValueError) the lengths differ, or there is no batch.
+        BackendError: (a TypeError) `x` and `y` are on different backends, or are not arrays.
         TypeError, ValueError: `batch_size` is not a positive integer.
 
     Example:

@@ -158,7 +158,7 @@ def _fetch_mnist(dtype: np.dtype) -> Split:
     fetch = _sklearn("load_mnist", "datasets").fetch_openml
     try:  # the other parser would need pandas
         x, y = fetch("mnist_784", version=1, as_frame=False, return_X_y=True, parser="liac-arff")
-    except Exception as cause:  # whatever went wrong on the way, it is chained below
+    except Exception as cause:  # any error is chained below
         raise OSError(
             f"load_mnist: could not fetch 'mnist_784' from OpenML ({type(cause).__name__}: {cause}). Check "
             "the network, or download the four IDX files and pass their folder: load_mnist(data_dir=...)"

@@ -107,7 +107,7 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
         output_size: an int, or one for each axis; None keeps the input's.
 
     Raises:
-        ValueError: a size that cannot be.
+        ValueError: an invalid size.
         ShapeError: (a ValueError) `x` of another rank.
 
     Example:
@@ -163,7 +163,7 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
         return_indices: return `(y, indices)`: the position of each maximum in its flattened image, int64.
 
     Raises:
-        ValueError: a size that cannot be.
+        ValueError: an invalid size.
         ShapeError: (a ValueError) `x` of another rank.
 
     Example:

@@ -1,4 +1,4 @@
-"""Layers made of a few others in a fixed pattern."""
+"""Layers that combine a few others in a fixed pattern."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from .smooth import Sigmoid
 
 
 class SqueezeExcitation(Layer):
-    """Channels weighed by what the whole image holds, as torchvision's `SqueezeExcitation` (Hu et al., 2018).
+    """Scale each channel by a function of all channel means, as torchvision's `SqueezeExcitation`.
+
+    The block is from Hu et al. (2018):
 
         y[n, c] = x[n, c] · s[n, c],  s = scale_activation(fc2(activation(fc1(mean of each channel))))
 
@@ -28,12 +30,12 @@ class SqueezeExcitation(Layer):
     Args:
         input_channels: C.
         squeeze_channels: channels between `fc1` and `fc2`.
-        activation, scale_activation: layers, or what makes them.
+        activation, scale_activation: layers, or functions or classes that make them without arguments.
         dtype: floating dtype of the parameters, and so of `x`.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
 
     Raises:
-        TypeError, ValueError: a number of channels below 1, or an activation that is no layer.
+        TypeError, ValueError: a number of channels below 1, or an activation that is not a layer.
         ShapeError: (a ValueError) `x` of another rank or number of channels.
 
     Example:

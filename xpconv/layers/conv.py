@@ -311,7 +311,7 @@ class Conv2d(_Conv):
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
 
     Raises:
-        ValueError: a size, stride, group, mode or algorithm that cannot be.
+        ValueError: an invalid size, stride, group, mode or algorithm.
         ShapeError: (a ValueError) `x` of another rank or number of channels, or smaller than the kernel.
         DTypeError, BackendError: (TypeErrors) `x` is not floating, not of the parameters' dtype or backend.
 

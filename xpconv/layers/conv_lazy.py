@@ -89,7 +89,7 @@ class LazyConv2d(_LazyConv):
     The others are `Conv2d`'s, without `in_channels`; so are shapes and errors.
 
     Raises:
-        ValueError: a size, stride, group or mode that cannot be; `groups` does not divide the channels.
+        ValueError: an invalid size, stride, group or mode; `groups` does not divide the channels.
 
     Example:
         >>> import numpy as np, xpconv

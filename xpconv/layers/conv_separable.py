@@ -99,8 +99,8 @@ class SeparableConv2d(Layer):
         dtype, rng: as for `Conv2d`.
 
     Raises:
-        ValueError: a size, stride or mode that cannot be.
-        ShapeError, DTypeError, BackendError: as `Conv2d`.
+        ValueError: a size, stride or mode is out of range.
+        ShapeError, DTypeError, BackendError: as for `Conv2d`.
 
     Example:
         >>> import numpy as np, xpconv

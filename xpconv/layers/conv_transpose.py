@@ -177,7 +177,7 @@ class ConvTranspose2d(_ConvTranspose):
     `output_padding`.
 
     Raises:
-        ValueError: a size, stride, group or mode that cannot be.
+        ValueError: an invalid size, stride, group or mode.
         ShapeError: (a ValueError) `x` of another rank or number of channels; nothing would be left of
             `y`; an `output_size` that no `output_padding` gives.
         DTypeError, BackendError: (TypeErrors) `x` is not floating, not of the parameters' dtype or backend.

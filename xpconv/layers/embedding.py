@@ -17,13 +17,12 @@ class Embedding(Layer):
     """`y = weight[x]`: a learned vector for each index, as `torch.nn.Embedding`.
 
     `x` `(*)` of any integer dtype gives `y` `(*, embedding_dim)`; `weight` is `(num_embeddings,
-    embedding_dim)` and starts normal, of mean 0 and deviation 1. Integers have no gradient: `backward`
-    gives `weight` its own, `dweight[v] = Σ grad_output` over the positions where `x = v`, and always returns
-    None. It sums sorted neighbours, so twice the same call gives the same bits on any device. Forward keeps
-    the indices.
+    embedding_dim)` and starts normal, of mean 0 and deviation 1. Indices have no gradient: `backward`
+    adds the gradient of `weight`, `dweight[v] = Σ grad_output` over the positions where `x = v`, and always
+    returns None. The sum is deterministic on every device. Forward saves the indices.
 
-    An index outside `[0, num_embeddings)` raises ValueError on the CPU. On a GPU that check would stall the
-    stream at every batch; there it makes its vector NaN, and no row's gradient.
+    An index outside `[0, num_embeddings)` raises ValueError on the CPU. On a GPU, where that check would
+    synchronise in every batch, its vector is NaN and it adds to no row's gradient.
 
     There is no `from_pretrained`: use `load_state_dict({"weight": vectors})`.
 
@@ -31,9 +30,9 @@ class Embedding(Layer):
         num_embeddings: number of rows.
         embedding_dim: length of each.
         padding_idx: a row that starts as zeros and gets no gradient; negative ones count from the end.
-        max_norm: rows that are looked up, in training or not, are first scaled down to this norm, in place.
-        norm_type: which norm that is: the p of `(Σ |w|^p)^(1/p)`, above 0, `math.inf` for the maximum.
-        scale_grad_by_freq: divide each row's gradient by how often the batch holds its index.
+        max_norm: before the lookup, rows with a larger norm are scaled down to it in place, in inference too.
+        norm_type: the p of the norm `(Σ |w|^p)^(1/p)`, above 0; `math.inf` for the maximum norm.
+        scale_grad_by_freq: divide each row's gradient by the number of times the batch holds its index.
         sparse: accepted for PyTorch's signature, without effect: the gradient is a dense array.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
         dtype: floating dtype of `weight`, and so of `y`.

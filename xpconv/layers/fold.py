@@ -52,7 +52,7 @@ class Unfold(_Windows):
         kernel_size, dilation, padding, stride: an int, or one for each axis.
 
     Raises:
-        ValueError: a size, dilation, padding or stride that cannot be.
+        ValueError: an invalid size, dilation, padding or stride.
         ShapeError: (a ValueError) `x` of another rank, or smaller than the window.
 
     Example:
@@ -108,7 +108,7 @@ class Fold(_Windows):
         kernel_size, dilation, padding, stride: likewise, as given to `Unfold`.
 
     Raises:
-        ValueError: a size, dilation, padding or stride that cannot be.
+        ValueError: an invalid size, dilation, padding or stride.
         ShapeError: (a ValueError) `x` of another rank, or not as many rows and columns as an image of
             `output_size` has taps and windows.
 

@@ -73,7 +73,7 @@ class LPPool2d(_LPPool):
         ceil_mode: let a last window hang over the end; it counts as if it were full.
 
     Raises:
-        ValueError: a norm, size or stride that cannot be.
+        ValueError: an invalid norm, size or stride.
         ShapeError: (a ValueError) `x` of another rank, or smaller than the window.
 
     Example:

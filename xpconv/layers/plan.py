@@ -57,7 +57,7 @@ def _is_alone(array: Array) -> bool:
 
 
 def lower(layer: Layer, plan: Plan, x: Any) -> Any:
-    """Add the steps of `layer` for the value `x`, and return what it gives; None if there are none."""
+    """Add the steps of `layer` for the value `x`, and return its output; None if there are no such steps."""
     bounds = bounds_of(layer)
     if bounds is not None:
         return plan.program.clip(x, bounds)

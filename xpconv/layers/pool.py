@@ -151,7 +151,7 @@ class MaxPool2d(_MaxPool):
         ceil_mode: let a last window hang over the end.
 
     Raises:
-        ValueError: a size, stride or padding that cannot be.
+        ValueError: an invalid size, stride or padding.
         ShapeError: (a ValueError) `x` of another rank, or smaller than the window.
 
     Example:
@@ -255,7 +255,7 @@ class AvgPool2d(_AvgPool):
         divisor_override: divide by this int, which is not 0, instead of by the size of the window.
 
     Raises:
-        ValueError: a size, stride, padding or divisor that cannot be.
+        ValueError: an invalid size, stride, padding or divisor.
         ShapeError: (a ValueError) `x` of another rank, or smaller than the window.
 
     Example:

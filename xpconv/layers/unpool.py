@@ -146,7 +146,7 @@ class MaxUnpool2d(_MaxUnpool):
         stride: likewise; default the kernel size.
 
     Raises:
-        ValueError: a size or stride that cannot be; on NumPy, an index outside the image (elsewhere it
+        ValueError: an invalid size or stride; on NumPy, an index outside the image (elsewhere it
             gives NaN, as looking would wait for the device).
         ShapeError: (a ValueError) `x` of another rank, `indices` of another shape, an impossible
             `output_size`.

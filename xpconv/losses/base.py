@@ -236,7 +236,7 @@ class Loss(Memory):
         return asarray(weight, input.dtype, backend=backend_of(input).name)
 
     def __repr__(self) -> str:
-        """The constructor's arguments that are not as by default; an array by its dtype and shape."""
+        """The class with the arguments that differ from their defaults; an array by its dtype and shape."""
         changed = [
             f"{name}={brief(vars(self)[name])}"
             for name, parameter in signature(type(self).__init__).parameters.items()

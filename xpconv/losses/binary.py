@@ -1,4 +1,4 @@
-"""Losses of yes and no, element by element."""
+"""Binary classification losses, element by element."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class HingeEmbeddingLoss(Elementwise):
     `target` may hold integers; the shapes of `target` and `input` broadcast.
 
     Args:
-        margin: how far apart what is unlike should be.
+        margin: smallest distance of dissimilar pairs that has no loss.
         reduction: `'mean'` over all elements, `'sum'` or `'none'`.
 
     Example:
@@ -174,7 +174,7 @@ class HingeEmbeddingLoss(Elementwise):
 
 
 class FocalLoss(Elementwise):
-    """Binary cross-entropy of `sigmoid(x)`, with what is easy weighed down (Lin et al., 2017).
+    """Binary cross-entropy of `sigmoid(x)`, with less weight on easy samples (Lin et al., 2017).
 
         p_t = t p + (1 - t)(1 - p),    α_t = t α + (1 - t)(1 - α),    loss = -α_t (1 - p_t)^γ log p_t
 

@@ -177,7 +177,7 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
         return t * weights, count, counted
 
     def _rows(self, xp: Any, input: Array, target: Array, axis: int) -> Array:
-        """One-hot rows of integers or bools, as `input`'s dtype; what is no such row becomes NaN."""
+        """One-hot rows of integers or bools in the dtype of `input`; rows that are not one-hot become NaN."""
         ones = (target == 1).sum(axis=axis, keepdims=True)
         valid = (ones == 1) & ((target != 0).sum(axis=axis, keepdims=True) == 1)
         if backend_of(input).name == "numpy" and not valid.all():

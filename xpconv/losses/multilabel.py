@@ -41,7 +41,7 @@ class MultiLabelMarginLoss(Loss):
         if not classes or target.shape != input.shape:
             raise ShapeError(
                 f"{name}: input has shape {shape} and target {target.shape}, expected (N, C) or (C,), "
-                "both alike"
+                "the same for both"
             )
         if target.dtype.kind not in "iu":
             raise DTypeError(f"{name}: target is {target.dtype}, expected integer class indices, ended by -1")

@@ -1,8 +1,8 @@
-"""Images in another size, one axis after the other, as every mode is separable.
+"""Resize images, one axis after the other, as every mode is separable.
 
-Along an axis an output is a weighted sum of few inputs. `taps` writes down of which and with what
-weights, in PyTorch's conventions; the backward is the same sum with inputs and outputs exchanged
-(`transposed`), so both are gathers, and both give the same on every device.
+Along an axis, an output is a weighted sum of a few inputs. `taps` lists these inputs and their weights, in
+PyTorch's conventions. The backward is the same sum with inputs and outputs exchanged (`transposed`), so both
+are gathers, and both are deterministic on every device.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Optimizers for large batches and few hyperparameters: by sign, and by layer-wise trust."""
+"""Optimizers for large batches: sign-based updates (Lion) and layer-wise trust ratios (LARS, LAMB)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import Optimizer, Params, Run
 
 
 class Lion(Optimizer):
-    """Lion (Chen et al., 2023): steps of one size, by sign.
+    """Lion (Chen et al., 2023): steps of equal size in the direction of the sign.
 
         p = p · (1 - lr · weight_decay)
         p = p - lr · sign(β₁ m + (1 - β₁) grad)

@@ -1,6 +1,6 @@
-"""Depthwise convolution: too thin for a matrix product, so sums of products over taps, by `einsum`.
+"""Depthwise convolution as sums of products over taps, by `einsum`; matrix products would be too thin.
 
-An output row of all channels stays in the nearest cache while all taps go over it, in one call.
+One call adds all taps to an output row of all channels, which stays in the first-level cache.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def cost(
 
 
 def direct_cost(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> float:
-    """Operations by columns, less what another way has to gain.
+    """Operations of `columns`, minus the margin by which another algorithm has to be better.
 
     Measured: a product costs as if it had 16 columns more.
     """
