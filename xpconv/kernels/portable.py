@@ -303,10 +303,10 @@ def channel_sum(xp: Any, x: Array) -> Array:
 
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
-    """Mean and biased variance of the channels; 0 where there is nothing.
+    """Mean and biased variance of the channels; 0 if there are no elements.
 
-    The variance is taken about the mean, and the mean of what is left taken out once more: so both stay
-    exact where mean² ≫ variance.
+    The mean is subtracted first, and then the mean of the differences, so that mean and variance are accurate
+    even if mean² ≫ variance.
     """
     x = widened(x)
     count = max(1, x.size // x.shape[1])
@@ -461,7 +461,7 @@ def update(
 
 
 def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
-    """Rows of 0 and 1 along a new `axis` (NaN for what is no class), and which samples are not `ignored`."""
+    """One-hot rows along a new `axis` (NaN for an invalid class), and a mask of samples not `ignored`."""
     target = target.astype("int64", copy=False)
     counted = target != ignored
     valid = ((target >= 0) & (target < classes)) | ~counted

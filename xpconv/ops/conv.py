@@ -93,7 +93,7 @@ def conv_transpose(
     window: Window,
     groups: int = 1,
 ) -> Array:
-    """The transpose of `conv` as a linear map: what is its input gradient there is the output here.
+    """The transpose of `conv` as a linear map: its output is what `conv` computes as the input gradient.
 
     Input position `p` writes through tap `r` to output position `h = p*s - lo + r*d`. With the output
     channels `k` of the group of `c`, over all such pairs:

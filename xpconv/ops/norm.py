@@ -103,8 +103,8 @@ def batch_norm_backward_input(
 def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array, Array, Array]:
     """`x̂ = (x - mean) · inv_std` with `inv_std = 1/√(var + eps)`, and `mean`, `var` (biased), `inv_std`.
 
-    The variance is taken about the mean, and the mean of what is left taken out once more: so both stay
-    exact where mean² ≫ variance.
+    The mean is subtracted first, and then the mean of the differences, so that mean and variance are accurate
+    even if mean² ≫ variance.
     Statistics keep their reduced axes; those of float16 are in float32. Backward needs `x̂` and `inv_std`.
     """
     dtype, x = x.dtype, widened(x)

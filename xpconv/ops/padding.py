@@ -45,10 +45,7 @@ def pad_backward(xp: Any, grad: Array, padding: Pairs, mode: str) -> Array:
 
 
 def pad_or_crop(xp: Any, x: Array, padding: Pairs, mode: str) -> Array:
-    """`pad` where a negative number crops: a circle closes over what is left, a border reads what was there.
-
-    So `'circular'` crops first, `'reflect'` and `'replicate'` last, as in PyTorch.
-    """
+    """`pad` with negative numbers that crop: `circular` crops first, other modes last, as in PyTorch."""
     more, less = _parts(padding)
     if mode == "circular":
         return pad(xp, pad_constant(xp, x, less), more, mode)

@@ -47,6 +47,6 @@ def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any
 
 
 def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
-    """Rows of 0 and 1 along a new `axis` (NaN for what is no class), and which samples are not `ignored`."""
+    """One-hot rows along a new `axis` (NaN for an invalid class), and a mask of samples not `ignored`."""
     rows, counted = kernels.of(xp).one_hot(xp, target, classes, ignored, axis, dtype)
     return rows, counted
