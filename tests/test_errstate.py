@@ -258,3 +258,49 @@ def test_fusing_layers_of_small_weights():
         with np.errstate(all="raise"):
             fused = xpconv.Sequential(convolution, norm).fuse()
         np.testing.assert_array_equal(fused[0].weight.data, np.zeros_like(convolution.weight.data))
+
+
+OTHERS = {  # what the sweep above leaves out: of integers, of several inputs, made of layers
+    "Embedding": lambda: (xpconv.Embedding(5, 3, max_norm=1e-3, rng=0), np.array([[0, 4], [1, 1]])),
+    "Sequential": lambda: (xpconv.Sequential(xpconv.Dense(4, 4, rng=0), xpconv.Sigmoid()), None),
+    "Residual": lambda: (xpconv.Residual(xpconv.Dense(4, 4, rng=0), xpconv.SiLU()), None),
+    "Parallel": lambda: (xpconv.Parallel(xpconv.Softmax(1), xpconv.Softplus()), None),
+    "Concat": lambda: (xpconv.Concat(xpconv.Tanh(), xpconv.GELU()), None),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_containers_and_embedding(name, backend):
+    """The same to the bit as without, on large, tiny and zero values."""
+
+    def step():
+        layer, x = OTHERS[name]()
+        x = np.array([[200, -200, 1e-30, 0], [1e4, -1e4, 1e-40, 1]], "float32") if x is None else x
+        y = layer(xpconv.asarray(x))
+        dx = layer.backward(xpconv.asarray(np.full(y.shape, 1e-20, "float32")))
+        found = [y, *([] if dx is None else [dx]), *(p.grad for p in layer.parameters())]
+        return [xpconv.asnumpy(array) for array in found]
+
+    expected = step()
+    with np.errstate(all="raise"):
+        for found, array in zip(step(), expected, strict=True):
+            np.testing.assert_array_equal(found, array)
+            assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_max_unpool(axes, backend):
+    pool, unpool = (
+        getattr(xpconv, f"{kind}{axes}d")(2, **options)
+        for kind, options in (("MaxPool", {"return_indices": True}), ("MaxUnpool", {}))
+    )
+    x = np.resize(np.array([200, -200, 1e-30, 0, 1e4, -1e4, 1e-40, 1], "float32"), (1, 1, *[4] * axes))
+
+    def step():
+        y = unpool(*pool(xpconv.asarray(x)))
+        return [xpconv.asnumpy(array) for array in (y, unpool.backward(y))]
+
+    expected = step()
+    with np.errstate(all="raise"):
+        for found, array in zip(step(), expected, strict=True):
+            np.testing.assert_array_equal(found, array)
