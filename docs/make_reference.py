@@ -17,6 +17,7 @@ import xpconv.testing
 ROOMS = {
     "xpconv.backend": "The switch",
     "xpconv.layers": "Layers",
+    "xpconv.parameter": "Layers",
     "xpconv.losses": "Losses",
     "xpconv.optim": "Optimizers and schedules",
     "xpconv.init": "Initial values",

@@ -10,8 +10,8 @@ import pytest
 
 import xpconv
 from xpconv import Parameter
+from xpconv.arraylike import ELSEWHERE
 from xpconv.errors import BackendError, DTypeError, ShapeError
-from xpconv.layers.arraylike import ELSEWHERE
 
 HOST = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
 OTHER = np.random.default_rng(1).uniform(0.5, 2, size=(3, 4)).astype("float32")

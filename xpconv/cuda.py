@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import shown, to_int
 from .backend import Array, asarray, asnumpy, backend_of
 from .errors import BackendError, DTypeError, ShapeError
-from .geometry import shown, to_int
 from .kernels import graph
 from .kernels.precision import allow_nondeterministic, allow_tf32, nondeterministic_allowed, tf32_allowed
-from .layers.base import Layer, Parameter
+from .layers.base import Layer
 from .layers.memory import calls, keeping
+from .parameter import Parameter
 
 __all__ = [
     "allow_nondeterministic",

@@ -9,9 +9,9 @@ from contextvars import Context
 from math import prod
 from typing import Any, NamedTuple
 
+from .arguments import shown, to_size
 from .backend import Array, asnumpy
 from .errors import ShapeError
-from .geometry import shown, to_size
 from .layers import Bilinear, Dense, Layer
 from .layers.conv import _Conv
 from .layers.conv_transpose import _ConvTranspose

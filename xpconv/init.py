@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .arguments import is_sequence, shown, to_choice, to_float, to_size
 from .backend import Array, asarray, backend_of
 from .errors import BackendError, OutOfMemoryError, ShapeError
-from .geometry import is_sequence, shown, to_choice, to_float, to_size
+from .parameter import Parameter
 from .random import RNG, default_rng
-
-if TYPE_CHECKING:
-    from .layers.base import Parameter
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
 _LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38}

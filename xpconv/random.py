@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .arguments import shown, to_int
 from .backend import asarray, asnumpy, backend_of
-from .geometry import shown, to_int
 
 RNG: TypeAlias = "np.random.Generator | int | None"
 

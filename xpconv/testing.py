@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arguments import shown, to_bool, to_float, to_int
 from .backend import asarray, asnumpy, backend_of, is_floating, use_backend
 from .errors import BackwardError, DTypeError
-from .geometry import shown, to_bool, to_float, to_int
 from .layers import Layer, Parameter, no_grad
 
 CONTRACT = "backward(grad_output, input_grad=False) must return None, and set parameter gradients as usual"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..arguments import to_bool
 from ..backend import Array, asarray, backend_of
 from ..errors import BackendError, ShapeError
-from ..geometry import to_bool
 from ..random import default_rng
 
 

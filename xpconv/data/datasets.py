@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import brief, shown, to_float, to_int
 from ..backend import Array, asarray, is_floating, to_dtype
 from ..errors import DataFileError, DTypeError
-from ..geometry import brief, shown, to_float, to_int
 from .idx import load_idx, to_path
 
 _DIGITS = 1797  # number of images in scikit-learn's data set

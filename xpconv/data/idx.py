@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arguments import shown
 from ..errors import DataFileError
-from ..geometry import shown
 
 _DTYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from ..geometry import to_bool
 from . import portable
+from .exact import is_exact as is_exact
+from .exact import set_exact as set_exact
 
 _overrides: dict[str, ModuleType] = {}
 
@@ -30,38 +31,6 @@ def _find(xp: Any) -> ModuleType:
 
         return cupy
     return portable
-
-
-_exact = False
-
-
-def set_exact(exact: bool = True) -> None:
-    """Choose among ways to convolve only such as round, and pass NaN on, like the definition.
-
-    Winograd's convolution, which large 3×3 ones on a CPU take otherwise, is off by some 1e-5 of the largest
-    output in float32, where the definition is off by 3e-7. There, and with few output channels, a NaN or an
-    infinity also makes NaN of some pixels beside those that see it. For all threads.
-
-    Example:
-        >>> import xpconv
-        >>> xpconv.set_exact(True)
-        >>> xpconv.is_exact()
-        True
-        >>> xpconv.set_exact(False)
-    """
-    global _exact
-    _exact = to_bool("set_exact: exact", exact)
-
-
-def is_exact() -> bool:
-    """Whether `set_exact` rules out all but the definition's rounding.
-
-    Example:
-        >>> import xpconv
-        >>> xpconv.is_exact()
-        False
-    """
-    return _exact
 
 
 def set_num_threads(count: int) -> None:

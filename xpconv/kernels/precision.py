@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..geometry import to_bool
+from ..arguments import to_bool
 
 _tf32: bool | None = None  # None: not set, so CuPy's own setting is used
 _nondeterministic = False

@@ -1,5 +1,6 @@
 """State and shapes: every layer checks what comes in, calls `ops`, and keeps what backward needs."""
 
+from ..parameter import Parameter
 from .activation import (
     CELU,
     ELU,
@@ -23,7 +24,7 @@ from .adaptive_pool import (
     AdaptiveMaxPool2d,
     AdaptiveMaxPool3d,
 )
-from .base import Layer, Parameter
+from .base import Layer
 from .blocks import SqueezeExcitation
 from .containers import Concat, Parallel, Residual, Sequential
 from .conv import Conv1d, Conv2d, Conv3d

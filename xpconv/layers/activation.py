@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..arguments import to_float, to_size
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_float, to_size
 from ..ops import activation as ops
 from ..ops.conv import Bounds, channel_sum, channelwise
 from ..ops.norm import sum_over
-from .base import Layer, arguments, new_parameter
+from ..parameter import new_parameter
+from .base import Layer, arguments
 from .pointwise import InPlace, Pointwise
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from ..arguments import check_room, is_sequence, shown, to_bool, to_size
 from ..backend import Array
-from ..geometry import check_room, is_sequence, shown, to_bool, to_size
 from ..ops import adaptive_pool as ops
 from .base import Layer, arguments
 

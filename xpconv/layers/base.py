@@ -16,12 +16,12 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from ..backend import Array, get_xp, ignoring_underflow, plain
 from ..errors import BackendError, LayerError, OutOfMemoryError
+from ..parameter import Parameter as Parameter
+from ..parameter import learns as learns
+from ..parameter import new_parameter as new_parameter
 from ..signatures import call_error, is_call_error
 from .memory import at_door, called, is_inside, keeping, next_serial, out_and_in
 from .modes import Modes
-from .parameter import Parameter as Parameter
-from .parameter import learns as learns
-from .parameter import new_parameter as new_parameter
 
 Self = TypeVar("Self", bound="Layer")
 Kind = TypeVar("Kind", bound="Layer")

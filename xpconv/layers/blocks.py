@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..arguments import shown, to_size
 from ..backend import Array
-from ..geometry import shown, to_size
 from ..ops import norm as ops
+from ..parameter import parameter_dtype
 from ..random import RNG, default_rng
 from .activation import ReLU
 from .base import Layer
 from .conv import Conv2d
 from .memory import next_serial
-from .parameter import parameter_dtype
 from .smooth import Sigmoid
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..backend import Array, Backend, backend_of, byte_order_error, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
+from ..parameter import Parameter
 from .memory import Memory
-from .parameter import Parameter
 
 
 class Checks(Memory):

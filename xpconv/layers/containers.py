@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar
 
+from ..arguments import named, to_int
 from ..backend import Array, get_xp
 from ..errors import ShapeError
-from ..geometry import named, to_int
 from ..ops.conv import Bounds
 from ..ops.linear import add
 from .activation import bounds_of

@@ -6,25 +6,16 @@ import math
 from typing import Any, ClassVar
 
 from .. import init
+from ..arguments import check_room, shown, to_bool, to_choice, to_pairs, to_size, to_tuple
 from ..backend import Array, backend_of, get_xp
 from ..errors import ShapeError
-from ..geometry import (
-    Pairs,
-    Window,
-    check_room,
-    same_padding,
-    shown,
-    to_bool,
-    to_choice,
-    to_pairs,
-    to_size,
-    to_tuple,
-)
+from ..geometry import Pairs, Window, same_padding
 from ..ops import conv as ops
 from ..ops.activation import hardtanh_backward
 from ..ops.padding import MODES, pad, pad_backward
+from ..parameter import Parameter, learns, new_parameter
 from ..random import RNG, default_rng
-from .base import Layer, Parameter, arguments, learns, new_parameter, runs_as
+from .base import Layer, arguments, runs_as
 
 ALGORITHMS = ("auto", "direct", "winograd")
 IntOrTuple = int | tuple[int, ...]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import to_bool
 from ..backend import Array
-from ..geometry import to_bool
 from ..random import RNG
 from .base import arguments
 from .conv import Conv1d, Conv2d, Conv3d, IntOrTuple, Padding, _Conv

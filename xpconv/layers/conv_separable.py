@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import named, to_bool, to_size
 from ..backend import Array
-from ..geometry import named, to_bool, to_size
+from ..parameter import parameter_dtype
 from ..random import RNG, default_rng
 from .base import Layer, arguments
 from .conv import Conv2d, IntOrTuple, Padding
 from .memory import next_serial
-from .parameter import parameter_dtype
 
 
 class DepthwiseConv2d(Conv2d):

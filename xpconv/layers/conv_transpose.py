@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..arguments import check_room, shown, to_choice, to_pairs, to_tuple
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import Window, check_room, shown, to_choice, to_pairs, to_tuple
+from ..geometry import Window
 from ..ops import conv as ops
+from ..parameter import learns
 from ..random import RNG
-from .base import arguments, learns
+from .base import arguments
 from .conv import IntOrTuple, _ConvNd
 
 PadOrPairs = int | tuple[int, ...] | tuple[tuple[int, int], ...]

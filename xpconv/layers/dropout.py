@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+from ..arguments import to_bool, to_float
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_bool, to_float
 from ..ops.dropout import keep_mask
 from ..random import RNG, Source, default_rng, global_source
 from .base import Layer

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from .. import init
+from ..arguments import to_bool, to_float, to_int, to_size
 from ..backend import Array, backend_of
 from ..errors import BackendError, DTypeError
-from ..geometry import to_bool, to_float, to_int, to_size
 from ..ops import embedding as ops
+from ..parameter import Parameter, new_parameter
 from ..random import RNG, default_rng
-from .base import Layer, Parameter, arguments, new_parameter
+from .base import Layer, arguments
 
 
 class Embedding(Layer):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
+from ..arguments import check_room, to_tuple
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import Window, check_room, to_tuple
+from ..geometry import Window
 from ..ops import fold as ops
 from .base import Layer, arguments
 

@@ -10,8 +10,9 @@ from itertools import count
 from ..backend import backend_of, get_xp, ignoring_underflow
 from ..ops import norm as ops
 from ..ops.conv import weight_for_inference
+from ..parameter import Parameter, learns
 from .activation import bounds_of
-from .base import Layer, Parameter, learns, runs_as
+from .base import Layer, runs_as
 from .containers import Sequential
 from .conv import _Conv, _ConvNd
 from .conv_separable import SeparableConv2d

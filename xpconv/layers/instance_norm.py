@@ -10,7 +10,7 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..ops import norm as ops
 from ..ops.conv import channel_sum, channelwise
-from .base import learns
+from ..parameter import learns
 from .norm import ChannelNorm
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from ..arguments import is_sequence, shown, to_bool, to_float, to_size
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import is_sequence, shown, to_bool, to_float, to_size
 from ..ops import norm as ops
 from ..ops.conv import channel_sum, channelwise
-from .base import Layer, Parameter, arguments, learns, new_parameter
-from .parameter import parameter_dtype
+from ..parameter import Parameter, learns, new_parameter, parameter_dtype
+from .base import Layer, arguments
 
 
 class _TrailingNorm(Layer):

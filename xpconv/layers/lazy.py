@@ -9,11 +9,11 @@ from typing import Any, ClassVar, TypeVar
 
 from ..backend import Array, backend_of, get_xp, is_floating, use_backend
 from ..errors import ShapeError
+from ..parameter import check_floating
 from ..random import RNG, default_rng
 from .base import Layer, arguments
 from .linear import Dense
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, _BatchNorm
-from .parameter import check_floating
 
 Self = TypeVar("Self", bound="Lazy")
 

@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 from .. import init
+from ..arguments import to_bool, to_size
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_bool, to_size
 from ..ops import linear as ops
+from ..parameter import Parameter, learns, new_parameter
 from ..random import RNG, default_rng
-from .base import Layer, Parameter, arguments, learns, new_parameter
+from .base import Layer, arguments
 
 
 class Dense(Layer):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..arguments import to_float
 from ..backend import Array
-from ..geometry import to_float
 from ..ops import pool as ops
 from .base import arguments
 from .pool import IntOrTuple, _Pool

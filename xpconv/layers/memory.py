@@ -16,9 +16,9 @@ from itertools import count
 from numbers import Real
 from typing import Any, ClassVar, TypeVar, overload
 
+from ..arguments import shown, to_bool
 from ..backend import Array, backend_of, is_array_type
 from ..errors import BackendError, BackwardError, DTypeError, ShapeError
-from ..geometry import shown, to_bool
 from ..ops.shape import copy
 from ..signatures import public_errors
 

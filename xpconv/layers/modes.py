@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from ..geometry import to_bool
-from .parameter import Parameter
+from ..arguments import to_bool
+from ..parameter import Parameter
 from .state import State
 from .tree import L
 

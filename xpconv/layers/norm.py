@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ..arguments import to_bool, to_float, to_size
 from ..backend import Array, get_xp
 from ..errors import ShapeError
-from ..geometry import to_bool, to_float, to_size
 from ..ops import norm as ops
 from ..ops.conv import Bounds
+from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from .activation import bounds_of
-from .base import Layer, Parameter, arguments, learns, new_parameter, runs_as
-from .parameter import parameter_dtype
+from .base import Layer, arguments, runs_as
 
 
 class ChannelNorm(Layer):

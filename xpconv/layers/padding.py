@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from ..arguments import LARGEST, check_room, is_sequence, shown, to_float, to_size
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import LARGEST, Pairs, check_room, is_sequence, shown, to_float, to_size
+from ..geometry import Pairs
 from ..ops import padding as ops
 from .base import Layer, arguments
 

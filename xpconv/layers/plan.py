@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from ..backend import Array, backend_of
 from ..errors import BackendError
 from ..ops import program as ops
+from ..parameter import Parameter
 from .activation import bounds_of
 from .adaptive_pool import AdaptiveAvgPool2d
-from .base import Layer, Parameter, runs_as
+from .base import Layer, runs_as
 from .containers import Residual, Sequential
 from .conv import Conv2d
 from .dropout import Dropout

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from ..arguments import to_bool
 from ..backend import Array, get_xp
-from ..geometry import to_bool
 from .base import Layer, arguments
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import prod
 from typing import Any, ClassVar
 
+from ..arguments import LARGEST, is_sequence, to_bool, to_size, to_tuple
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import LARGEST, Window, is_sequence, to_bool, to_size, to_tuple
+from ..geometry import Window
 from ..ops import pool as ops
 from ..ops.conv import Bounds
 from .base import Layer, arguments, runs_as

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Real
 
+from ..arguments import check_room, is_sequence, shown, to_bool, to_choice, to_float, to_size
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import check_room, is_sequence, shown, to_bool, to_choice, to_float, to_size
 from ..ops import resample as ops
 from .base import Layer, arguments
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, ClassVar
 
-from ..geometry import shown
+from ..arguments import shown
 from .checks import Checks
 
 # One int means the same int for every axis.

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from ..arguments import is_sequence, shown, to_int, to_size
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import is_sequence, shown, to_int, to_size
 from ..ops import shape as ops
 from .base import Layer, arguments
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ..arguments import axis_of, to_choice, to_float, to_int
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import axis_of, to_choice, to_float, to_int
 from ..ops import smooth as ops
 from .base import Layer, arguments
 from .pointwise import InPlace, Pointwise

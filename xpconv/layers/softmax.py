@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from ..arguments import axis_of, to_int
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import axis_of, to_int
 from ..ops import softmax as ops
 from .base import Layer
 

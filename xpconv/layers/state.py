@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from ..arguments import shown, to_bool
 from ..backend import Array, asarray, backend_of, get_xp, is_floating, to_dtype, use_backend
 from ..errors import DTypeError, StateDictError
-from ..geometry import shown, to_bool
+from ..parameter import Parameter, check_floating, writable
 from .loading import LoadResult, compare, read_state
-from .parameter import Parameter, check_floating, writable
 from .tree import L, Tree, join
 
 Self = TypeVar("Self", bound="State[Any]")

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
+from ..arguments import check_room, is_sequence, shown, to_size
 from ..backend import Array, backend_of, get_xp, is_array_type
 from ..errors import OutOfMemoryError, ShapeError
-from ..geometry import check_room, is_sequence, shown, to_size
-from .base import Layer, Parameter
+from ..parameter import Parameter
+from .base import Layer
 from .embedding import Embedding
 from .memory import no_grad
 from .unpool import _MaxUnpool

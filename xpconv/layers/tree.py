@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, ValuesView
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from .parameter import Parameter
+from ..parameter import Parameter
 from .settings import Settings
 
 L = TypeVar("L", bound="Tree[Any]")  # `Layer`, a subclass that is defined later

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import ClassVar
 
+from ..arguments import check_room, to_tuple
 from ..backend import Array, backend_of
 from ..errors import BackendError, DTypeError, ShapeError
-from ..geometry import check_room, to_tuple
 from ..ops import pool as ops
 from .base import Layer, arguments
 from .pool import IntOrTuple

@@ -7,6 +7,7 @@ from inspect import signature
 from numbers import Real
 from typing import Any, ClassVar
 
+from ..arguments import brief, to_choice, to_float
 from ..backend import (
     Array,
     asarray,
@@ -18,7 +19,6 @@ from ..backend import (
     way_out,
 )
 from ..errors import BackendError, DTypeError, ShapeError
-from ..geometry import brief, to_choice, to_float
 from ..kernels.portable import widened
 from ..layers.memory import Memory, at_door
 from ..ops.norm import sum_over

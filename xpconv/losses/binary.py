@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..arguments import to_float
 from ..backend import Array, backend_of
-from ..geometry import to_float
 from ..ops.smooth import log_sigmoid, sigmoid
 from .base import Elementwise
 

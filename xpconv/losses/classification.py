@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..arguments import to_float, to_int
 from ..backend import Array, backend_of, is_floating
 from ..errors import DTypeError, ShapeError
-from ..geometry import to_float, to_int
 from ..ops.norm import sum_over
 from ..ops.softmax import cross_entropy, cross_entropy_backward, one_hot
 from .base import Loss, over_classes

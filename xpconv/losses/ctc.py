@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..arguments import to_bool, to_int
 from ..backend import Array, Backend, asarray, backend_of
 from ..errors import BackendError, DTypeError, ShapeError
-from ..geometry import to_bool, to_int
 from ..ops.ctc import LOW, ctc, ctc_backward, extended
 from .base import Loss
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..arguments import to_bool, to_float
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import to_bool, to_float
 from ..ops.norm import sum_over
 from .base import Loss, broadcast_shape, summed_to
 

@@ -6,9 +6,9 @@ import math
 from numbers import Real
 from typing import Any
 
+from ..arguments import to_bool, to_float
 from ..backend import Array, backend_of
 from ..errors import DTypeError, ShapeError
-from ..geometry import to_bool, to_float
 from .base import Elementwise, Loss, summed_to
 
 

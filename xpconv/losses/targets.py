@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import check_room, shown, to_size
 from ..backend import Array, backend_of, is_floating
 from ..errors import BackendError, DTypeError
-from ..geometry import check_room, shown, to_size
 
 
 def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Array:

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from .. import init
-from ..geometry import to_float, to_size
+from ..arguments import to_float, to_size
 from ..layers import Layer, Residual, Sequential
 
 P = ParamSpec("P")

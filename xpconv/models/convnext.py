@@ -15,8 +15,8 @@ from ..layers import (
     LayerNorm,
     Sequential,
 )
-from ..layers.base import new_parameter
 from ..ops.norm import sum_over
+from ..parameter import new_parameter
 from ._common import Block, checked, zero_biases
 
 

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from .. import kernels
+from ..arguments import shown, to_bool
 from ..backend import Array, asarray, ignore_underflow
-from ..geometry import shown, to_bool
 from ..kernels import portable
 from ..kernels.graph import before_replay, capturing
-from ..layers.base import Parameter
+from ..parameter import Parameter
 from ..signatures import public_errors
 from .groups import Groups
 from .state import State, numbered

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..arguments import to_bool, to_float
 from ..backend import Array, get_xp, ignore_underflow
-from ..geometry import to_bool, to_float
 from ..kernels.sums import sum_over, widened
-from ..layers.base import Parameter
+from ..parameter import Parameter
 
 
 def clip_grad_norm_(

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..geometry import to_int
+from ..arguments import to_int
 from .base import Optimizer
 from .plateau import ReduceLROnPlateau
 from .schedule import LRScheduler, groups_of

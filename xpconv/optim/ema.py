@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ..arguments import shown, to_float
 from ..backend import Array, asarray, backend_of, get_xp, ignore_underflow
 from ..errors import StateDictError
-from ..geometry import shown, to_float
 from ..kernels.portable import widened
 from ..layers.base import Layer
-from ..layers.parameter import writable
+from ..parameter import writable
 from ..signatures import public_errors
 from .state import as_array, misfit
 

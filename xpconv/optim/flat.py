@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..backend import Array, Backend, backend_of, ignore_underflow, is_floating, use_backend
 from ..errors import BackendError, DTypeError, ShapeError
 from ..kernels.graph import capturing, hold
-from ..layers.base import Parameter
+from ..parameter import Parameter
 from .sharing import check_apart, place
 
 NARROW = ("float16", "bfloat16")  # parameters of these dtypes have a float32 master copy, which is updated

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..geometry import shown, to_bool, to_float
-from ..layers.base import Parameter
+from ..arguments import shown, to_bool, to_float
+from ..parameter import Parameter
 from .settings import is_setting, way_to_set
 from .state import NOTED, plain_number
 

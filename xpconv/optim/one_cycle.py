@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..geometry import to_bool, to_choice, to_float, to_size
+from ..arguments import to_bool, to_choice, to_float, to_size
 from .base import Optimizer
 from .schedule import LRScheduler, each_group, groups_of
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..geometry import shown, to_choice, to_float, to_int
+from ..arguments import shown, to_choice, to_float, to_int
 from .base import Optimizer
 from .schedule import LRScheduler, each_group, groups_of
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from ..geometry import shown, to_float, to_int, to_size
+from ..arguments import shown, to_float, to_int, to_size
 from .base import Optimizer
 from .schedule import LRScheduler, groups_of
 

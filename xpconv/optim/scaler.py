@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..arguments import shown, to_float, to_int
 from ..backend import Array, asarray, asnumpy, backend_of, get_backend, ignore_underflow
 from ..errors import StateDictError
-from ..geometry import shown, to_float, to_int
 from ..kernels.graph import hold
-from ..layers.parameter import writable
+from ..parameter import writable
 from ..signatures import public_errors
 from .base import Optimizer
 from .schedule import groups_of

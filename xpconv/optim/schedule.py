@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ..geometry import to_bool, to_float, to_int
+from ..arguments import to_bool, to_float, to_int
 from ..signatures import public_errors
 from .base import Optimizer
 

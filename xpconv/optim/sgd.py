@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from ..arguments import to_float
 from ..backend import Array
-from ..geometry import to_float
 from .base import Optimizer, Params, Run
 
 

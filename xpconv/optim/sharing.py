@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
-from ..layers.base import Parameter
+from ..parameter import Parameter
 
 
 def check_apart(where: str, xp: Any, params: Sequence[Parameter]) -> None:

@@ -7,11 +7,11 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
+from ..arguments import shown, to_bool
 from ..backend import Array, asarray, asnumpy, backend_of, is_array_type, is_floating
 from ..errors import BackendError, StateDictError
-from ..geometry import shown, to_bool
 from ..layers.loading import untorched
-from ..layers.parameter import writable
+from ..parameter import writable
 from .flat import NARROW, Flat
 from .sharing import place
 

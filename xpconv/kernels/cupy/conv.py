@@ -8,7 +8,8 @@ from typing import Any
 
 from ...backend import Array
 from ...geometry import Window
-from .. import is_exact, precision
+from .. import precision
+from ..exact import is_exact
 from ..portable import Bounds, empty_images, pixel_matrix, weight_matrix
 from ..sums import total
 from . import cudnn

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from ...backend import Array
 from ...errors import BackendUnavailableError
 from ...geometry import Window
-from .. import is_exact, precision
+from .. import precision
+from ..exact import is_exact
 from .launch import last, name_of
 
 TYPES = {"float16": "HALF", "bfloat16": "BFLOAT16", "float32": "FLOAT"}

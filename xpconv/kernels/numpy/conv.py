@@ -19,7 +19,8 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Window
-from .. import is_exact, portable
+from .. import portable
+from ..exact import is_exact
 from ..portable import Bounds
 from . import batchlast, columns, depthwise, memory, packed, stripes, winograd
 from .blocks import Ending

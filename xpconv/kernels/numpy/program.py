@@ -22,7 +22,7 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Pairs, Window
-from .. import is_exact
+from ..exact import is_exact
 from ..portable import Bounds
 from ..sums import SERIAL_PRODUCTS, total
 from . import calls, depthwise, memory, threads, winograd

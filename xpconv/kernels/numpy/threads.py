@@ -22,7 +22,7 @@ from contextvars import copy_context
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ...geometry import shown, to_int
+from ...arguments import shown, to_int
 from . import blas
 
 Task = Callable[[int], None]

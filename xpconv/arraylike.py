@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from ..backend import Array, backend_of
-from ..errors import ShapeError
+from .backend import Array, backend_of
+from .errors import ShapeError
 
 ATTRIBUTES = (
     "T", "all", "any", "argmax", "argmin", "argpartition", "argsort", "astype", "choose", "clip", "compress",

@@ -6,10 +6,10 @@ import operator
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
-from ..backend import Array, backend_of, byte_order_error, get_xp, is_floating, plain, to_dtype
-from ..errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
-from ..geometry import check_room, to_bool
+from .arguments import check_room, to_bool
 from .arraylike import ArrayLike
+from .backend import Array, backend_of, byte_order_error, get_xp, is_floating, plain, to_dtype
+from .errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
 
 
 class Parameter(ArrayLike):
