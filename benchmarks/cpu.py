@@ -24,6 +24,7 @@ Record = dict[str, Any]
 SECTIONS = {
     "training": "Training step",
     "inference": "Inference",
+    "plain inference": "Inference without fuse()",
     "convolutions": "Single convolutions",
     "threads": "Training step by threads",
     "batch size": "Training step by batch size",
@@ -47,7 +48,7 @@ def blas_settings(coretype: str, before: dict[str, Any]) -> dict[str, dict[str, 
 def memory_records(section: str, names: list[Any], args: argparse.Namespace) -> list[Record]:
     """Peak memory of training steps: a fresh process for each contender."""
     records = []
-    for name, size, labels in [n[1:] for n in names if n[0] == section]:
+    for _, name, _, size, labels in [n for n in names if n[0] == section]:
         print(f"  memory: {name}", file=sys.stderr, flush=True)
         peaks = {
             label: measure.fresh(
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         machine = measure.fresh("measure.machine", args.threads, env=env) if advised else before
         result["machines"][setting] = machine
 
-        todo = [(section, args.threads) for section in ("training", "inference", "convolutions")]
+        todo = [(section, args.threads) for section in SECTIONS if section not in ("threads", *SCALING)]
         if not args.quick and setting == list(settings)[-1]:  # the growth is not the BLAS's doing
             todo += [("threads", threads) for threads in sorted({1, args.threads})]
             todo += [(section, args.threads) for section in SCALING]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import measure
@@ -12,16 +16,18 @@ import numpy as np
 import torch
 from work import MODELS, Work, torch_training, works, xpconv_training
 
+import xpconv
+
 
 def selected(section: str, only: str, fused: bool = False) -> list[Work]:
     """The works of a section that `--only` names."""
     return [w for w in works(fused) if w.section == section and re.search(only, f"{section}: {w.name}")]
 
 
-def overview(only: str, threads: int) -> tuple[dict[str, Any], list[tuple[str, str, int, list[str]]]]:
-    """The machine; and section, name, size and contenders of everything that `--only` names."""
+def overview(only: str, threads: int) -> tuple[dict[str, Any], list[tuple[str, str, str, int, list[str]]]]:
+    """The machine; and section, name, measure, size and contenders of everything that `--only` names."""
     return measure.machine(threads), [
-        (w.section, w.name, w.size, list(w.contenders))
+        (w.section, w.name, w.measure, w.size, list(w.contenders))
         for w in works()
         if re.search(only, f"{w.section}: {w.name}")
     ]
@@ -77,3 +83,41 @@ def peak_memory(section: str, name: str, label: str, threads: int, fused: bool) 
             run()
 
     return measure.peak_over_baseline(train)
+
+
+def serve(threads: int) -> None:
+    """Answer `compare.py` until standard input ends, one JSON line for each request.
+
+    The first line says where xpconv was imported from. A request `["start", section, name, measure]` builds
+    xpconv's contender and is answered with the seconds of an iteration and the output; `["turn", count]`
+    times `count` iterations and is answered with the seconds of the fastest.
+    """
+    torch.set_num_threads(threads)
+
+    def answer(value: Any) -> None:
+        print(json.dumps(value), flush=True)
+
+    def seconds(count: int) -> float:
+        times = []
+        for _ in range(count):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    answer(str(Path(xpconv.__file__).parents[1]))
+    run: Callable[[], Any] = measure.nothing
+    for line in sys.stdin:
+        request, *arguments = json.loads(line)
+        if request == "start":
+            run = measure.nothing  # frees the memory of the one before
+            (work,) = [w for w in works() if [w.section, w.name, w.measure] == arguments]
+            contender = work.contenders["xpconv"]()
+            run = contender.run
+            run()  # allocations, caches of plans
+            answer([seconds(2), contender.output().tolist()])
+            del contender
+        else:
+            time.sleep(measure.PAUSE)
+            run()
+            answer(seconds(arguments[0]))

@@ -225,9 +225,10 @@ def torch_training(
     return Contender(run, output)
 
 
-def xpconv_inference(make: Callable[[], Layer], shape: tuple[int, ...]) -> Contender:
-    """Scores, keeping nothing."""
-    model, x = prepare_inference(make_model(make)), xpconv.asarray(normal(*shape))
+def xpconv_inference(make: Callable[[], Layer], shape: tuple[int, ...], fuse: bool = True) -> Contender:
+    """Scores under `no_grad`, of the fused model or of the plain one."""
+    model, x = make_model(make), xpconv.asarray(normal(*shape))
+    model = prepare_inference(model) if fuse else model.eval()
 
     def run() -> Any:
         with xpconv.no_grad():
@@ -324,6 +325,7 @@ def works(fused: bool = False) -> Iterator[Work]:
         ours, theirs = {
             "training": (xpconv_training, functools.partial(torch_training, fused=fused)),
             "inference": (xpconv_inference, torch_inference),
+            "plain inference": (functools.partial(xpconv_inference, fuse=False), torch_inference),
         }[kind]
         all_theirs = {
             label: functools.partial(theirs, make, shape, memory_format=format)
@@ -333,7 +335,7 @@ def works(fused: bool = False) -> Iterator[Work]:
 
     def model(section: str, name: str, batch: int) -> Work:
         make, shape = MODELS[name]
-        kind = "inference" if section == "inference" else "training"
+        kind = section if section.endswith("inference") else "training"
         return Work(section, f"{name}, batch {batch}", "", contenders(kind, make, (batch, *shape)), batch)
 
     steps = [("LeNet-5", 64), ("LeNet-5", 256), ("MNIST example", 64), ("VGG-like 32×32", 64)]
@@ -344,6 +346,8 @@ def works(fused: bool = False) -> Iterator[Work]:
         for batch in (1, 64):
             yield model("inference", name, batch)
     yield model("inference", "ResNet-18 224×224", 1)
+    for name in MODELS:
+        yield model("plain inference", name, 1)
 
     for name, batch, size, options in CONVOLUTIONS:
         make, shape = functools.partial(Conv2d, *options), (batch, options[0], size, size)

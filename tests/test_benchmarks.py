@@ -119,3 +119,21 @@ def test_a_rehearsal_never_writes_into_the_results(tmp_path):
         done = subprocess.run([*command, *out], capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert "wants an --out" in done.stderr
+
+
+def test_two_checkouts_are_measured_in_turn(tmp_path):
+    out, here = tmp_path / "compare.json", BENCHMARKS.parent
+    command = [sys.executable, str(BENCHMARKS / "compare.py"), str(here), str(here), "--threads", "1"]
+    only = ["--only", "^(training|inference|plain inference): LeNet-5, batch (1|64)$", "--memory"]
+    options = [*only, "--starts", "1", "--rounds", "2", "--out", str(out)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    records = json.loads(out.read_text())["records"]
+    sections = ["training", "inference", "inference", "plain inference", "memory"]
+    assert [r["section"] for r in records] == sections
+    assert all(r["difference"] == 0 and set(r["seconds"]) == {"old", "new"} for r in records[:-1])
+    for section in dict.fromkeys(sections):
+        assert f"{section}: geometric mean" in done.stdout
+    done = subprocess.run([*command[:2], str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "has no package xpconv" in done.stderr
