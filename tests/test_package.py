@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import inspect
 import operator
 import os
@@ -220,6 +221,45 @@ def test_a_planted_circle_is_found(tmp_path, statement):
 )
 def test_a_planted_arrow_upward_is_found(file, target):
     assert list(violations({file: {target}})) == [(file, target)]
+
+
+def literal_names(path):
+    """The `__all__` of a module, if it is written out."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return ast.literal_eval(node.value)
+    return []
+
+
+def test_every_public_name_stands_in_the_all_of_its_module_alone():
+    """Packages take the names of their modules: one that they forget is found, and one that is not defined."""
+    homes = {path: literal_names(path) for path in SOURCES}
+    for path, names in homes.items():
+        defined = {
+            name
+            for node in ast.parse(path.read_text()).body
+            for name in (
+                [node.name] if hasattr(node, "name") else map(ast.unparse, getattr(node, "targets", []))
+            )
+        }
+        imported = {name.rpartition(".")[2] for name in imports(path)}  # xpconv.cuda gathers some
+        assert len(names) == len(set(names))
+        assert set(names) <= defined | imported
+    for room in ("layers", "losses", "optim", "data", "models"):
+        names = [n for path, found in homes.items() if path.parent.name == room for n in found]
+        package = importlib.import_module(f"xpconv.{room}")
+        assert sorted(names) == sorted(package.__all__)
+        if room in ("layers", "losses", "optim"):
+            assert set(names) <= set(xpconv.__all__)
+    assert len(xpconv.__all__) == len(set(xpconv.__all__))
+    assert all(hasattr(xpconv, name) for name in xpconv.__all__)
+
+
+@pytest.mark.parametrize("package", ["xpconv", "xpconv.layers", "xpconv.models"])
+def test_star_imports_bring_the_public_names(package):
+    names = {}
+    exec(f"from {package} import *", names)  # noqa: S102
+    assert set(names) - {"__builtins__"} == set(importlib.import_module(package).__all__)
 
 
 @pytest.mark.parametrize("name", sorted(xpconv.__all__))

@@ -22,6 +22,8 @@ import numpy as np
 
 from .errors import BackendError, BackendUnavailableError, DTypeError, ShapeError
 
+__all__ = ["asarray", "asnumpy", "get_backend", "get_xp", "register_backend", "set_backend", "use_backend"]
+
 Array = Any  # an array of whichever module: NumPy and CuPy share no static type
 
 

@@ -17,6 +17,8 @@ from .layers.conv import _Conv
 from .layers.conv_transpose import _ConvTranspose
 from .layers.summary import example_inputs, first_array, table
 
+__all__ = ["explain"]
+
 
 class Cost(NamedTuple):
     """Of one layer's forward."""

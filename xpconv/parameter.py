@@ -11,6 +11,8 @@ from .arraylike import ArrayLike
 from .backend import Array, backend_of, byte_order_error, get_xp, is_floating, plain, to_dtype
 from .errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
 
+__all__ = ["Parameter"]
+
 
 class Parameter(ArrayLike):
     """A trainable array and its gradient.

@@ -14,6 +14,8 @@ import numpy as np
 from .arguments import shown, to_int
 from .backend import asarray, asnumpy, backend_of
 
+__all__ = ["get_rng_state", "manual_seed", "set_rng_state"]
+
 RNG: TypeAlias = "np.random.Generator | int | None"
 
 

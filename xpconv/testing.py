@@ -17,7 +17,8 @@ import numpy as np
 from .arguments import shown, to_bool, to_float, to_int
 from .backend import asarray, asnumpy, backend_of, is_floating, use_backend
 from .errors import BackwardError, DTypeError
-from .layers import Layer, Parameter, no_grad
+from .layers import Layer, no_grad
+from .parameter import Parameter
 
 CONTRACT = "backward(grad_output, input_grad=False) must return None, and set parameter gradients as usual"
 

@@ -1,7 +1,12 @@
 """Data to learn from: `load_digits`, `load_mnist`, the file format `load_idx`, and mini-`batches`."""
 
-from .batches import batches
-from .datasets import Split, load_digits, load_mnist
-from .idx import load_idx
+from typing import TYPE_CHECKING
 
-__all__ = ["Split", "batches", "load_digits", "load_idx", "load_mnist"]
+from .batches import *
+from .datasets import *
+from .idx import *
+
+if not TYPE_CHECKING:  # type checkers go by the imports
+    __all__ = [
+        name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
+    ]

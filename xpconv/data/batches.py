@@ -11,6 +11,8 @@ from ..backend import Array, asarray, backend_of
 from ..errors import BackendError, ShapeError
 from ..random import default_rng
 
+__all__ = ["batches"]
+
 
 class batches:  # lower-case, like `range`, as it is used like a function
     """Iterate over `x` and `y` in mini-batches; every loop over the object is one epoch.

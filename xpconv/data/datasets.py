@@ -16,6 +16,8 @@ from ..backend import Array, asarray, is_floating, to_dtype
 from ..errors import DataFileError, DTypeError
 from .idx import load_idx, to_path
 
+__all__ = ["Split", "load_digits", "load_mnist"]
+
 _DIGITS = 1797  # number of images in scikit-learn's data set
 _MNIST_TEST = 10_000  # OpenML has MNIST in one table: the training images, then these
 

@@ -19,6 +19,8 @@ import numpy as np
 from ..arguments import shown
 from ..errors import DataFileError
 
+__all__ = ["load_idx"]
+
 _DTYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 
 

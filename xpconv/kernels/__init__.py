@@ -6,8 +6,8 @@ from types import ModuleType
 from typing import Any
 
 from . import portable
-from .exact import is_exact as is_exact
-from .exact import set_exact as set_exact
+
+__all__ = ["free_memory", "get_num_threads", "set_num_threads"]
 
 _overrides: dict[str, ModuleType] = {}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..arguments import to_bool
 
+__all__ = ["is_exact", "set_exact"]
+
 _exact = False
 
 

@@ -1,200 +1,37 @@
 """State and shapes: every layer checks what comes in, calls `ops`, and keeps what backward needs."""
 
-from ..parameter import Parameter
-from .activation import (
-    CELU,
-    ELU,
-    SELU,
-    Hardshrink,
-    Hardsigmoid,
-    Hardswish,
-    Hardtanh,
-    LeakyReLU,
-    PReLU,
-    ReLU,
-    ReLU6,
-    Softshrink,
-    Threshold,
-)
-from .adaptive_pool import (
-    AdaptiveAvgPool1d,
-    AdaptiveAvgPool2d,
-    AdaptiveAvgPool3d,
-    AdaptiveMaxPool1d,
-    AdaptiveMaxPool2d,
-    AdaptiveMaxPool3d,
-)
-from .base import Layer
-from .blocks import SqueezeExcitation
-from .containers import Concat, Parallel, Residual, Sequential
-from .conv import Conv1d, Conv2d, Conv3d
-from .conv_lazy import LazyConv1d, LazyConv2d, LazyConv3d
-from .conv_separable import DepthwiseConv2d, SeparableConv2d
-from .conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, DropPath
-from .embedding import Embedding
-from .fold import Fold, Unfold
-from .global_pool import (
-    GlobalAvgPool1d,
-    GlobalAvgPool2d,
-    GlobalAvgPool3d,
-    GlobalMaxPool1d,
-    GlobalMaxPool2d,
-    GlobalMaxPool3d,
-)
-from .instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
-from .layer_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
-from .lazy import LazyBatchNorm1d, LazyBatchNorm2d, LazyBatchNorm3d, LazyLinear
-from .linear import Bilinear, Dense, Linear
-from .lp_pool import LPPool1d, LPPool2d, LPPool3d
-from .memory import no_grad
-from .module_list import ModuleDict, ModuleList
-from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from .padding import (
-    CircularPad1d,
-    CircularPad2d,
-    CircularPad3d,
-    ConstantPad1d,
-    ConstantPad2d,
-    ConstantPad3d,
-    ReflectionPad1d,
-    ReflectionPad2d,
-    ReflectionPad3d,
-    ReplicationPad1d,
-    ReplicationPad2d,
-    ReplicationPad3d,
-    ZeroPad1d,
-    ZeroPad2d,
-    ZeroPad3d,
-)
-from .pool import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
-from .resample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
-from .shape import ChannelShuffle, Flatten, Identity, PixelShuffle, PixelUnshuffle, Unflatten
-from .smooth import GELU, GLU, LogSigmoid, Mish, Sigmoid, SiLU, Softplus, Softsign, Tanh, Tanhshrink
-from .softmax import LogSoftmax, Softmax, Softmax2d, Softmin
-from .unpool import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "CELU",
-    "ELU",
-    "GELU",
-    "GLU",
-    "SELU",
-    "AdaptiveAvgPool1d",
-    "AdaptiveAvgPool2d",
-    "AdaptiveAvgPool3d",
-    "AdaptiveMaxPool1d",
-    "AdaptiveMaxPool2d",
-    "AdaptiveMaxPool3d",
-    "AlphaDropout",
-    "AvgPool1d",
-    "AvgPool2d",
-    "AvgPool3d",
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "BatchNorm3d",
-    "Bilinear",
-    "ChannelShuffle",
-    "CircularPad1d",
-    "CircularPad2d",
-    "CircularPad3d",
-    "Concat",
-    "ConstantPad1d",
-    "ConstantPad2d",
-    "ConstantPad3d",
-    "Conv1d",
-    "Conv2d",
-    "Conv3d",
-    "ConvTranspose1d",
-    "ConvTranspose2d",
-    "ConvTranspose3d",
-    "Dense",
-    "DepthwiseConv2d",
-    "DropPath",
-    "Dropout",
-    "Dropout1d",
-    "Dropout2d",
-    "Dropout3d",
-    "Embedding",
-    "Flatten",
-    "Fold",
-    "GlobalAvgPool1d",
-    "GlobalAvgPool2d",
-    "GlobalAvgPool3d",
-    "GlobalMaxPool1d",
-    "GlobalMaxPool2d",
-    "GlobalMaxPool3d",
-    "GroupNorm",
-    "Hardshrink",
-    "Hardsigmoid",
-    "Hardswish",
-    "Hardtanh",
-    "Identity",
-    "InstanceNorm1d",
-    "InstanceNorm2d",
-    "InstanceNorm3d",
-    "LPPool1d",
-    "LPPool2d",
-    "LPPool3d",
-    "Layer",
-    "LayerNorm",
-    "LazyBatchNorm1d",
-    "LazyBatchNorm2d",
-    "LazyBatchNorm3d",
-    "LazyConv1d",
-    "LazyConv2d",
-    "LazyConv3d",
-    "LazyLinear",
-    "LeakyReLU",
-    "Linear",
-    "LocalResponseNorm",
-    "LogSigmoid",
-    "LogSoftmax",
-    "MaxPool1d",
-    "MaxPool2d",
-    "MaxPool3d",
-    "MaxUnpool1d",
-    "MaxUnpool2d",
-    "MaxUnpool3d",
-    "Mish",
-    "ModuleDict",
-    "ModuleList",
-    "PReLU",
-    "Parallel",
-    "Parameter",
-    "PixelShuffle",
-    "PixelUnshuffle",
-    "RMSNorm",
-    "ReLU",
-    "ReLU6",
-    "ReflectionPad1d",
-    "ReflectionPad2d",
-    "ReflectionPad3d",
-    "ReplicationPad1d",
-    "ReplicationPad2d",
-    "ReplicationPad3d",
-    "Residual",
-    "SeparableConv2d",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Softmax2d",
-    "Softmin",
-    "Softplus",
-    "Softshrink",
-    "Softsign",
-    "SqueezeExcitation",
-    "Tanh",
-    "Tanhshrink",
-    "Threshold",
-    "Unflatten",
-    "Unfold",
-    "Upsample",
-    "UpsamplingBilinear2d",
-    "UpsamplingNearest2d",
-    "ZeroPad1d",
-    "ZeroPad2d",
-    "ZeroPad3d",
-    "no_grad",
-]
+from .activation import *
+from .adaptive_pool import *
+from .base import *
+from .blocks import *
+from .containers import *
+from .conv import *
+from .conv_lazy import *
+from .conv_separable import *
+from .conv_transpose import *
+from .dropout import *
+from .embedding import *
+from .fold import *
+from .global_pool import *
+from .instance_norm import *
+from .layer_norm import *
+from .lazy import *
+from .linear import *
+from .lp_pool import *
+from .memory import *
+from .module_list import *
+from .norm import *
+from .padding import *
+from .pool import *
+from .resample import *
+from .shape import *
+from .smooth import *
+from .softmax import *
+from .unpool import *
+
+if not TYPE_CHECKING:  # type checkers go by the imports
+    __all__ = [
+        name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
+    ]

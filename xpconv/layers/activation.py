@@ -19,6 +19,22 @@ from ..parameter import new_parameter
 from .base import Layer, arguments
 from .pointwise import InPlace, Pointwise
 
+__all__ = [
+    "CELU",
+    "ELU",
+    "SELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "PReLU",
+    "ReLU",
+    "ReLU6",
+    "Softshrink",
+    "Threshold",
+]
+
 
 class ReLU(InPlace):
     """`y = max(x, 0)`, any shape, as `torch.nn.ReLU`; the gradient at 0 is 0.

@@ -10,6 +10,15 @@ from ..backend import Array
 from ..ops import adaptive_pool as ops
 from .base import Layer, arguments
 
+__all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+]
+
 Size = int | None | Sequence[int | None]
 
 

@@ -23,6 +23,8 @@ from ..signatures import call_error, is_call_error
 from .memory import at_door, called, is_inside, keeping, next_serial, out_and_in
 from .modes import Modes
 
+__all__ = ["Layer"]
+
 Self = TypeVar("Self", bound="Layer")
 Kind = TypeVar("Kind", bound="Layer")
 

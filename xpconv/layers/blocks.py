@@ -16,6 +16,8 @@ from .conv import Conv2d
 from .memory import next_serial
 from .smooth import Sigmoid
 
+__all__ = ["SqueezeExcitation"]
+
 
 class SqueezeExcitation(Layer):
     """Scale each channel by a function of all channel means, as torchvision's `SqueezeExcitation`.

@@ -18,6 +18,8 @@ from .memory import keeping, next_serial
 from .pointwise import Pointwise
 from .tree import check_whole
 
+__all__ = ["Concat", "Parallel", "Residual", "Sequential"]
+
 
 class Steps(list[tuple[Layer, Pointwise | None]]):
     """What ran one after the other: of a type in which `keep` looks for no arrays."""

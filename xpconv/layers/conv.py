@@ -17,6 +17,8 @@ from ..parameter import Parameter, learns, new_parameter
 from ..random import RNG, default_rng
 from .base import Layer, arguments, runs_as
 
+__all__ = ["Conv1d", "Conv2d", "Conv3d"]
+
 ALGORITHMS = ("auto", "direct", "winograd")
 IntOrTuple = int | tuple[int, ...]
 Padding = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]

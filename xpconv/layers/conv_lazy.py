@@ -11,6 +11,8 @@ from .base import arguments
 from .conv import Conv1d, Conv2d, Conv3d, IntOrTuple, Padding, _Conv
 from .lazy import Lazy
 
+__all__ = ["LazyConv1d", "LazyConv2d", "LazyConv3d"]
+
 
 class _LazyConv(Lazy, _Conv):
     """A convolution without parameters, which becomes a `becomes` with them; see `LazyConv2d`."""

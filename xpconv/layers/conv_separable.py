@@ -12,6 +12,8 @@ from .base import Layer, arguments
 from .conv import Conv2d, IntOrTuple, Padding
 from .memory import next_serial
 
+__all__ = ["DepthwiseConv2d", "SeparableConv2d"]
+
 
 class DepthwiseConv2d(Conv2d):
     """2-D convolution of each channel by itself, as Keras' `DepthwiseConv2D`.

@@ -15,6 +15,8 @@ from ..random import RNG
 from .base import arguments
 from .conv import IntOrTuple, _ConvNd
 
+__all__ = ["ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
+
 PadOrPairs = int | tuple[int, ...] | tuple[tuple[int, int], ...]
 
 

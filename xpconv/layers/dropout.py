@@ -12,6 +12,8 @@ from ..ops.dropout import keep_mask
 from ..random import RNG, Source, default_rng, global_source
 from .base import Layer
 
+__all__ = ["AlphaDropout", "DropPath", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"]
+
 
 class _Dropout(Layer):
     """`y = x · mask · gain + shift`, with a mask drawn at every forward in training; else `y = x`."""

@@ -13,6 +13,8 @@ from ..parameter import Parameter, new_parameter
 from ..random import RNG, default_rng
 from .base import Layer, arguments
 
+__all__ = ["Embedding"]
+
 
 class Embedding(Layer):
     """`y = weight[x]`: a learned vector for each index, as `torch.nn.Embedding`.

@@ -11,6 +11,8 @@ from ..geometry import Window
 from ..ops import fold as ops
 from .base import Layer, arguments
 
+__all__ = ["Fold", "Unfold"]
+
 IntOrTuple = int | tuple[int, ...]
 
 

@@ -14,6 +14,15 @@ from .adaptive_pool import (
     AdaptiveMaxPool3d,
 )
 
+__all__ = [
+    "GlobalAvgPool1d",
+    "GlobalAvgPool2d",
+    "GlobalAvgPool3d",
+    "GlobalMaxPool1d",
+    "GlobalMaxPool2d",
+    "GlobalMaxPool3d",
+]
+
 
 @public_errors
 class _Global:

@@ -13,6 +13,8 @@ from ..ops.conv import channel_sum, channelwise
 from ..parameter import learns
 from .norm import ChannelNorm
 
+__all__ = ["InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"]
+
 
 class _InstanceNorm(ChannelNorm):
     """Instance normalisation with `axes` spatial axes; `InstanceNorm2d` describes it."""

@@ -14,6 +14,8 @@ from ..ops.conv import channel_sum, channelwise
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from .base import Layer, arguments
 
+__all__ = ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
+
 
 class _TrailingNorm(Layer):
     """Normalisation over the last axes, `normalized_shape`, with a weight (and a bias) for each element."""

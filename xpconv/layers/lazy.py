@@ -15,6 +15,8 @@ from .base import Layer, arguments
 from .linear import Dense
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, _BatchNorm
 
+__all__ = ["LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d", "LazyLinear"]
+
 Self = TypeVar("Self", bound="Lazy")
 
 

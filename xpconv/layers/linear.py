@@ -14,6 +14,8 @@ from ..parameter import Parameter, learns, new_parameter
 from ..random import RNG, default_rng
 from .base import Layer, arguments
 
+__all__ = ["Bilinear", "Dense", "Linear"]
+
 
 class Dense(Layer):
     """`y = x Wᵀ + b` over the last axis, as `torch.nn.Linear` (and `Linear` is its alias).

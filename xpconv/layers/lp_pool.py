@@ -8,6 +8,8 @@ from ..ops import pool as ops
 from .base import arguments
 from .pool import IntOrTuple, _Pool
 
+__all__ = ["LPPool1d", "LPPool2d", "LPPool3d"]
+
 
 class _LPPool(_Pool):
     """Over `axes` spatial axes; `LPPool2d` describes it."""

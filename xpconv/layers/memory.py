@@ -22,6 +22,8 @@ from ..errors import BackendError, BackwardError, DTypeError, ShapeError
 from ..ops.shape import copy
 from ..signatures import public_errors
 
+__all__ = ["no_grad"]
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _keeping: ContextVar[bool] = ContextVar("xpconv_keeping", default=True)

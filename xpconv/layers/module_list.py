@@ -10,6 +10,8 @@ from .base import Layer
 from .children import Listed, Named
 from .tree import check_whole
 
+__all__ = ["ModuleDict", "ModuleList"]
+
 
 class _Held(Layer):
     """A container that has no forward and backward of its own."""

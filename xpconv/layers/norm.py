@@ -13,6 +13,8 @@ from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from .activation import bounds_of
 from .base import Layer, arguments, runs_as
 
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+
 
 class ChannelNorm(Layer):
     """What BatchNorm and InstanceNorm share: all but the axes over which the statistics are taken."""

@@ -14,6 +14,8 @@ from ..ops.conv import Bounds
 from .base import Layer, arguments, runs_as
 from .memory import keeping
 
+__all__ = ["AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d"]
+
 IntOrTuple = int | tuple[int, ...]
 MOST_TAPS = 2**26  # positions in a window; each takes a step in Python
 

@@ -11,6 +11,8 @@ from ..errors import ShapeError
 from ..ops import resample as ops
 from .base import Layer, arguments
 
+__all__ = ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"]
+
 Size = int | Sequence[int]
 Scale = float | tuple[float, ...]
 

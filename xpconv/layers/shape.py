@@ -12,6 +12,8 @@ from ..errors import ShapeError
 from ..ops import shape as ops
 from .base import Layer, arguments
 
+__all__ = ["ChannelShuffle", "Flatten", "Identity", "PixelShuffle", "PixelUnshuffle", "Unflatten"]
+
 
 class Identity(Layer):
     """`y` is `x`, as `torch.nn.Identity`: a place holder that takes any arguments and ignores them.

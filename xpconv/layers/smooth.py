@@ -15,6 +15,19 @@ from ..ops import smooth as ops
 from .base import Layer, arguments
 from .pointwise import InPlace, Pointwise
 
+__all__ = [
+    "GELU",
+    "GLU",
+    "LogSigmoid",
+    "Mish",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+]
+
 
 class Sigmoid(Pointwise):
     """`y = 1 / (1 + exp(-x))`, any shape, as `torch.nn.Sigmoid`; no overflow at any `x`.

@@ -11,6 +11,8 @@ from ..errors import ShapeError
 from ..ops import softmax as ops
 from .base import Layer
 
+__all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
+
 
 class Softmax(Layer):
     """`y_i = exp(x_i) / Σ_k exp(x_k)` along the axis `dim`, any shape, as `torch.nn.Softmax`.

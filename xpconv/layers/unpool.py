@@ -13,6 +13,8 @@ from ..ops import pool as ops
 from .base import Layer, arguments
 from .pool import IntOrTuple
 
+__all__ = ["MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"]
+
 
 class _MaxUnpool(Layer):
     """Over `axes` spatial axes; `MaxUnpool2d` describes it."""

@@ -23,6 +23,8 @@ from ..kernels.portable import widened
 from ..layers.memory import Memory, at_door
 from ..ops.norm import sum_over
 
+__all__ = ["Loss"]
+
 
 class Loss(Memory):
     """Base of all losses: checks, reduction, and the arrays saved for `backward`.

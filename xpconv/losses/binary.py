@@ -10,6 +10,8 @@ from ..backend import Array, backend_of
 from ..ops.smooth import log_sigmoid, sigmoid
 from .base import Elementwise
 
+__all__ = ["BCELoss", "BCEWithLogitsLoss", "FocalLoss", "HingeEmbeddingLoss", "SoftMarginLoss"]
+
 
 def binary_entropy(xp: Any, x: Array, t: Array | float, positive: Array | float = 1.0) -> Array:
     """`-w t log σ(x) - (1 - t) log σ(-x)` without overflow or cancellation.

@@ -12,6 +12,8 @@ from ..ops.norm import sum_over
 from ..ops.softmax import cross_entropy, cross_entropy_backward, one_hot
 from .base import Loss, over_classes
 
+__all__ = ["CrossEntropyLoss", "DiceLoss", "MultiMarginLoss", "NLLLoss", "SoftmaxCrossEntropyLoss"]
+
 
 class _ClassLoss(Loss):
     """What losses of class indices share: `weight`, `ignore_index`, and targets spread over the classes."""

@@ -11,6 +11,8 @@ from ..errors import BackendError, DTypeError, ShapeError
 from ..ops.ctc import LOW, ctc, ctc_backward, extended
 from .base import Loss
 
+__all__ = ["CTCLoss"]
+
 
 class CTCLoss(Loss):
     """`-log P(target)`, summed over all alignments of the labels with the frames (Graves et al., 2006).

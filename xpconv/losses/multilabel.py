@@ -13,6 +13,8 @@ from ..ops.smooth import sigmoid
 from .base import Loss, over_classes
 from .binary import binary_entropy
 
+__all__ = ["MultiLabelMarginLoss", "MultiLabelSoftMarginLoss"]
+
 
 class MultiLabelMarginLoss(Loss):
     """`Σ_{t} Σ_{c not a target} max(0, 1 - x_t + x_c) / C`, as `torch.nn.MultiLabelMarginLoss`.

@@ -11,6 +11,8 @@ from ..errors import ShapeError
 from ..ops.norm import sum_over
 from .base import Loss, broadcast_shape, summed_to
 
+__all__ = ["CosineEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss"]
+
 
 class MarginRankingLoss(Loss):
     """`max(0, -t (x₁ - x₂) + margin)`: t = 1 wants x₁ above x₂, t = -1 below.

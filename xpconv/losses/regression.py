@@ -11,6 +11,8 @@ from ..backend import Array, backend_of
 from ..errors import DTypeError, ShapeError
 from .base import Elementwise, Loss, summed_to
 
+__all__ = ["GaussianNLLLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "PoissonNLLLoss", "SmoothL1Loss"]
+
 
 class _Distance(Loss):
     """Losses that depend on `d = x - t` alone: `_loss`, and its derivative `_slope`. Forward saves only d."""

@@ -8,6 +8,8 @@ from ..arguments import check_room, shown, to_size
 from ..backend import Array, backend_of, is_floating
 from ..errors import BackendError, DTypeError
 
+__all__ = ["one_hot"]
+
 
 def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Array:
     """One-hot encode class indices, `(…)` to `(…, num_classes)`, as `torch.nn.functional.one_hot`.

@@ -9,39 +9,21 @@ Example:
     11181642
 """
 
-from .alexnet import alexnet
-from .convnext import convnext_tiny
-from .densenet import densenet121
-from .efficientnet import efficientnet_b0
-from .googlenet import googlenet
-from .lenet import lenet5
-from .mobilenet import mobilenet_v2
-from .resnet import resnet18, resnet34, resnet50, resnet101, resnet152
-from .squeezenet import squeezenet1_1
-from .unet import unet
-from .vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "alexnet",
-    "convnext_tiny",
-    "densenet121",
-    "efficientnet_b0",
-    "googlenet",
-    "lenet5",
-    "mobilenet_v2",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "squeezenet1_1",
-    "unet",
-    "vgg11",
-    "vgg11_bn",
-    "vgg13",
-    "vgg13_bn",
-    "vgg16",
-    "vgg16_bn",
-    "vgg19",
-    "vgg19_bn",
-]
+from .alexnet import *
+from .convnext import *
+from .densenet import *
+from .efficientnet import *
+from .googlenet import *
+from .lenet import *
+from .mobilenet import *
+from .resnet import *
+from .squeezenet import *
+from .unet import *
+from .vgg import *
+
+if not TYPE_CHECKING:  # type checkers go by the imports
+    __all__ = [
+        name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
+    ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..layers import AdaptiveAvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential
 from ._common import checked
 
+__all__ = ["alexnet"]
+
 
 @checked
 def alexnet(num_classes: int = 1000, dropout: float = 0.5) -> Sequential:

@@ -19,6 +19,8 @@ from ..ops.norm import sum_over
 from ..parameter import new_parameter
 from ._common import Block, checked, zero_biases
 
+__all__ = ["convnext_tiny"]
+
 
 class _Permute(Layer):
     """Axes in another order; backward, in the order before."""

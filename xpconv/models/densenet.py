@@ -18,6 +18,8 @@ from ..layers import (
 )
 from ._common import checked, zero_biases
 
+__all__ = ["densenet121"]
+
 GROWTH, BOTTLENECK = 32, 128
 
 

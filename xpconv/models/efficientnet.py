@@ -20,6 +20,8 @@ from ..layers import (
 )
 from ._common import Block, checked, zero_biases
 
+__all__ = ["efficientnet_b0"]
+
 # expansion, kernel, stride of the first, channels, blocks
 _STAGES = [
     (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3),

@@ -21,6 +21,8 @@ from ..layers import (
 )
 from ._common import checked
 
+__all__ = ["googlenet"]
+
 
 def _conv(channels: int, out: int, kernel: int, stride: int = 1) -> Sequential:
     conv = Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=False)

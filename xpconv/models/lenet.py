@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
 from ._common import checked
 
+__all__ = ["lenet5"]
+
 
 @checked
 def lenet5(num_classes: int = 10, in_channels: int = 1) -> Sequential:

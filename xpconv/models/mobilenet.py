@@ -16,6 +16,8 @@ from ..layers import (
 )
 from ._common import Block, checked, zero_biases
 
+__all__ = ["mobilenet_v2"]
+
 # expansion, channels, blocks, stride of the first
 _STAGES = [
     (1, 16, 1, 1),

@@ -16,6 +16,8 @@ from ..layers import (
 )
 from ._common import Block, checked
 
+__all__ = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+
 
 def _block(channels: int, width: int, stride: int, bottleneck: bool) -> Sequential:
     """Two 3×3 convolutions, or 1×1, 3×3 and 1×1 with four times the channels at the end, plus the input."""

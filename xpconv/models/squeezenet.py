@@ -6,6 +6,8 @@ from .. import init
 from ..layers import AdaptiveAvgPool2d, Concat, Conv2d, Dropout, Flatten, MaxPool2d, ReLU, Sequential
 from ._common import checked, zero_biases
 
+__all__ = ["squeezenet1_1"]
+
 
 def _fire(channels: int, squeezed: int, expanded: int) -> Sequential:
     """Few channels by 1×1, then half of the new ones by 1×1 and half by 3×3."""

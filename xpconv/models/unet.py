@@ -19,6 +19,8 @@ from ..layers import (
 )
 from ._common import checked
 
+__all__ = ["unet"]
+
 
 def _convs(channels: int, out: int) -> Sequential:
     return Sequential(

@@ -17,6 +17,8 @@ from ..layers import (
 )
 from ._common import checked, zero_biases
 
+__all__ = ["vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
+
 _CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # a stage
 _WIDTHS = (64, 128, 256, 512, 512)
 

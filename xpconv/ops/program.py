@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import kernels
 from ..backend import Array
+from ..kernels.exact import is_exact
 
 
 def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -29,4 +30,4 @@ def programs(
 
 def setting() -> tuple[Any, ...]:
     """What programs depend on besides shapes."""
-    return kernels.is_exact(), kernels.get_num_threads()
+    return is_exact(), kernels.get_num_threads()

@@ -5,56 +5,23 @@ copies their gradients into another, so that it is a few operations on long vect
 many on short ones: on a GPU a handful of launches, whatever the depth of the model.
 """
 
-from .adam import Adam, Adamax, AdamW, NAdam, RAdam
-from .adaptive import Adadelta, Adagrad, RMSprop
-from .base import Optimizer
-from .clip import clip_grad_norm_, clip_grad_value_
-from .composed import ChainedScheduler, SequentialLR
-from .ema import ExponentialMovingAverage
-from .large_batch import LAMB, LARS, Lion
-from .one_cycle import OneCycleLR
-from .plateau import ReduceLROnPlateau
-from .rates import (
-    CosineAnnealingLR,
-    CosineAnnealingWarmRestarts,
-    ExponentialLR,
-    LambdaLR,
-    LinearLR,
-    MultiStepLR,
-    StepLR,
-)
-from .scaler import GradScaler
-from .schedule import LRScheduler
-from .sgd import SGD
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "LAMB",
-    "LARS",
-    "SGD",
-    "Adadelta",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "ChainedScheduler",
-    "CosineAnnealingLR",
-    "CosineAnnealingWarmRestarts",
-    "ExponentialLR",
-    "ExponentialMovingAverage",
-    "GradScaler",
-    "LRScheduler",
-    "LambdaLR",
-    "LinearLR",
-    "Lion",
-    "MultiStepLR",
-    "NAdam",
-    "OneCycleLR",
-    "Optimizer",
-    "RAdam",
-    "RMSprop",
-    "ReduceLROnPlateau",
-    "SequentialLR",
-    "StepLR",
-    "clip_grad_norm_",
-    "clip_grad_value_",
-]
+from .adam import *
+from .adaptive import *
+from .base import *
+from .clip import *
+from .composed import *
+from .ema import *
+from .large_batch import *
+from .one_cycle import *
+from .plateau import *
+from .rates import *
+from .scaler import *
+from .schedule import *
+from .sgd import *
+
+if not TYPE_CHECKING:  # type checkers go by the imports
+    __all__ = [
+        name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
+    ]

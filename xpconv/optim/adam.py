@@ -10,6 +10,8 @@ from ..backend import Array
 from .base import Optimizer, Params, Run
 from .state import COMMON
 
+__all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
+
 
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015), as `torch.optim.Adam`. At step t:

@@ -9,6 +9,8 @@ from ..backend import Array
 from .base import Optimizer, Params, Run
 from .state import COMMON
 
+__all__ = ["Adadelta", "Adagrad", "RMSprop"]
+
 
 class RMSprop(Optimizer):
     """RMSprop (Hinton, 2012), as `torch.optim.RMSprop`.

@@ -16,6 +16,8 @@ from ..signatures import public_errors
 from .groups import Groups
 from .state import State, numbered
 
+__all__ = ["Optimizer"]
+
 Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 
 

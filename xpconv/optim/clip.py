@@ -11,6 +11,8 @@ from ..backend import Array, get_xp, ignore_underflow
 from ..kernels.sums import sum_over, widened
 from ..parameter import Parameter
 
+__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+
 
 def clip_grad_norm_(
     parameters: Parameter | Iterable[Parameter],

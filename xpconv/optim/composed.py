@@ -11,6 +11,8 @@ from .base import Optimizer
 from .plateau import ReduceLROnPlateau
 from .schedule import LRScheduler, groups_of
 
+__all__ = ["ChainedScheduler", "SequentialLR"]
+
 
 class _Composed(LRScheduler):
     """Base of schedules that combine others: the list of them, and their states."""

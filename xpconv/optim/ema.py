@@ -15,6 +15,8 @@ from ..parameter import writable
 from ..signatures import public_errors
 from .state import as_array, misfit
 
+__all__ = ["ExponentialMovingAverage"]
+
 
 @public_errors
 class ExponentialMovingAverage:

@@ -9,6 +9,8 @@ from ..backend import Array
 from ..kernels.sums import sum_over
 from .base import Optimizer, Params, Run
 
+__all__ = ["LAMB", "LARS", "Lion"]
+
 
 class Lion(Optimizer):
     """Lion (Chen et al., 2023): steps of equal size in the direction of the sign.

@@ -10,6 +10,8 @@ from ..arguments import to_bool, to_choice, to_float, to_size
 from .base import Optimizer
 from .schedule import LRScheduler, each_group, groups_of
 
+__all__ = ["OneCycleLR"]
+
 
 class OneCycleLR(LRScheduler):
     """The rate rises to `max_lr` and falls far below its start; momentum does the opposite (Smith, 2018).

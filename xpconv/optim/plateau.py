@@ -10,6 +10,8 @@ from ..arguments import shown, to_choice, to_float, to_int
 from .base import Optimizer
 from .schedule import LRScheduler, each_group, groups_of
 
+__all__ = ["ReduceLROnPlateau"]
+
 
 class ReduceLROnPlateau(LRScheduler):
     """Multiply the rate by `factor` when a metric has not improved for more than `patience` steps.

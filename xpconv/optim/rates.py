@@ -13,6 +13,16 @@ from ..arguments import shown, to_float, to_int, to_size
 from .base import Optimizer
 from .schedule import LRScheduler, groups_of
 
+__all__ = [
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "ExponentialLR",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "StepLR",
+]
+
 
 class StepLR(LRScheduler):
     """Multiply the rate by `gamma` every `step_size` steps.

@@ -14,6 +14,8 @@ from ..signatures import public_errors
 from .base import Optimizer
 from .schedule import groups_of
 
+__all__ = ["GradScaler"]
+
 LARGEST = 3.4e38  # of float32, which the scale is
 
 

@@ -15,6 +15,8 @@ from ..arguments import to_bool, to_float, to_int
 from ..signatures import public_errors
 from .base import Optimizer
 
+__all__ = ["LRScheduler"]
+
 TORCH_ONLY = {  # entries of PyTorch's states that follow from the others
     "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial", "verbose", "T_cur", "T_i",
     "_schedule_phases", "_anneal_func_type", "use_beta1", "default_min_lr", "mode_worse",

@@ -9,6 +9,8 @@ from ..arguments import to_float
 from ..backend import Array
 from .base import Optimizer, Params, Run
 
+__all__ = ["SGD"]
+
 
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum, as `torch.optim.SGD`.
