@@ -16,6 +16,7 @@ import xpconv.testing
 
 ROOMS = {
     "xpconv.backend": "The switch",
+    "xpconv.arrays": "The switch",
     "xpconv.layers": "Layers",
     "xpconv.parameter": "Layers",
     "xpconv.losses": "Losses",

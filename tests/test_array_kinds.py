@@ -113,7 +113,7 @@ REFUSED = {
 def test_is_refused(key, kind):
     """Each input alone, with what to do; nothing is kept."""
     make, inputs = ALL[key]
-    other, way_out = REFUSED[kind]
+    other, conversion_hint = REFUSED[kind]
     if (key, kind) == ("Sequential()", "objects"):
         return  # nothing is done to them
     for i, x in enumerate(inputs[:2] if key == "CTCLoss" else inputs):  # its lengths are whatever has numbers
@@ -122,7 +122,7 @@ def test_is_refused(key, kind):
         given = [*inputs]
         given[i] = other(x)
         layer = make()
-        with pytest.raises(TypeError, match=way_out) as caught:
+        with pytest.raises(TypeError, match=conversion_hint) as caught:
             layer(*given)
         assert isinstance(caught.value, xpconv.errors.BackendError | xpconv.errors.DTypeError)
         assert not layer._stack()
@@ -174,12 +174,12 @@ def sparse(x):
 @pytest.mark.parametrize("kind", ["matrix", "subclass of matrix", "masked", "units", "sparse"])
 @pytest.mark.parametrize("where", [*DOORS, *CONVERTING])
 def test_other_doors(where, kind):
-    other, way_out = REFUSED.get(kind) or (sparse, "toarray")
+    other, conversion_hint = REFUSED.get(kind) or (sparse, "toarray")
     array = other(MATRIX)
     if where in CONVERTING and kind not in ("masked", "sparse"):
         CONVERTING[where](array)  # this is the way out
     else:
-        with pytest.raises(TypeError, match="Parameter" if where == "init" else way_out):
+        with pytest.raises(TypeError, match="Parameter" if where == "init" else conversion_hint):
             (DOORS | CONVERTING)[where](array)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import xpconv
 from xpconv import backend as switch
+from xpconv import dtypes
 from xpconv.errors import BackendError, BackendUnavailableError
 
 
@@ -193,11 +194,11 @@ def test_cupy_without_a_device_is_an_error_chained_to_its_cause():
 
 def test_which_dtypes_are_floating():
     """bfloat16 comes from ml_dtypes, which need not be here: to NumPy it is of kind "V", as raw bytes are."""
-    assert all(switch.is_floating(np.dtype(d)) for d in ("float16", "float32", "float64", ">f4"))
+    assert all(dtypes.is_floating(np.dtype(d)) for d in ("float16", "float32", "float64", ">f4"))
     assert not any(
-        switch.is_floating(np.dtype(d)) for d in ("int8", "bool", "complex64", "V2", "U1", "f4,f4")
+        dtypes.is_floating(np.dtype(d)) for d in ("int8", "bool", "complex64", "V2", "U1", "f4,f4")
     )
-    assert switch.is_floating(types.SimpleNamespace(kind="V", name="bfloat16"))
+    assert dtypes.is_floating(types.SimpleNamespace(kind="V", name="bfloat16"))
 
 
 def test_auto_without_a_device_is_numpy():

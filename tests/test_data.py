@@ -183,7 +183,7 @@ def test_load_digits_values(place):
     assert [a.shape for a in split] == [(1437, 1, 8, 8), (1437,), (360, 1, 8, 8), (360,)]
     assert [a.dtype.name for a in split] == ["float32", "int64", "float32", "int64"]
 
-    x_train, y_train, x_test, y_test = map(backend.asnumpy, split)
+    x_train, y_train, x_test, y_test = map(xpconv.asnumpy, split)
     digits = datasets.load_digits()
 
     def rows(images, labels):  # one sortable line for each sample
@@ -243,7 +243,7 @@ def mnist_dir(write, tmp_path):
 
 
 def assert_is_tiny_mnist(split, dtype="float32"):
-    x_train, y_train, x_test, y_test = map(backend.asnumpy, split)
+    x_train, y_train, x_test, y_test = map(xpconv.asnumpy, split)
     assert x_train.dtype == x_test.dtype == dtype and y_train.dtype == y_test.dtype == np.int64
     np.testing.assert_array_equal(x_train, TRAIN[:, None].astype(dtype) / np.dtype(dtype).type(255))
     np.testing.assert_array_equal(x_test, TEST[:, None].astype(dtype) / np.dtype(dtype).type(255))
@@ -384,12 +384,12 @@ def test_load_mnist_the_real_one():
 def samples(n):
     """Sample i is [10 i, 10 i + 1] with target i, so that a batch shows where it came from."""
     y = np.arange(n)
-    return backend.asarray(np.stack([10 * y, 10 * y + 1], 1)), backend.asarray(y)
+    return xpconv.asarray(np.stack([10 * y, 10 * y + 1], 1)), backend.asarray(y)
 
 
 def epoch(loader):
     """The targets of each batch, after a look that the inputs belong to them."""
-    parts = [(backend.asnumpy(x), backend.asnumpy(y)) for x, y in loader]
+    parts = [(xpconv.asnumpy(x), backend.asnumpy(y)) for x, y in loader]
     for x, y in parts:
         np.testing.assert_array_equal(x, np.stack([10 * y, 10 * y + 1], 1))
     return [y.tolist() for _, y in parts]
@@ -504,7 +504,7 @@ def test_batches_of_no_array_or_of_two_backends(place):
         with pytest.raises(
             BackendError, match=f"batches: x and y: arrays of different backends: {place}, numpy"
         ):
-            batches(x, backend.asnumpy(y), 2)
+            batches(x, xpconv.asnumpy(y), 2)
 
 
 # ---- the door ----

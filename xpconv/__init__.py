@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import data, errors, init
+from .arrays import *
 from .backend import *
 from .explain import *
 from .kernels import *

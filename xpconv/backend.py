@@ -4,8 +4,9 @@
     xp = get_xp()            # the active backend's module, for making new arrays
 
 Computation uses the module of its arrays; the active backend only decides where new arrays are made.
-It is the innermost `use_backend`, else the last `set_backend`, else the environment variable
-`XPCONV_BACKEND` (`numpy`, `cupy` or `auto`), else NumPy. This is the only file that imports cupy.
+That is the one of the innermost `use_backend`, else of the last `set_backend`, else of the environment
+variable `XPCONV_BACKEND` (`numpy`, `cupy` or `auto`), else NumPy. This is the only file that imports cupy;
+copies between backends (`asarray`, `asnumpy`) are in arrays.py.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import BackendError, BackendUnavailableError, DTypeError, ShapeError
+from .errors import BackendError, BackendUnavailableError
 
-__all__ = ["asarray", "asnumpy", "get_backend", "get_xp", "register_backend", "set_backend", "use_backend"]
+__all__ = ["get_backend", "get_xp", "register_backend", "set_backend", "use_backend"]
 
-Array = Any  # an array of whichever module: NumPy and CuPy share no static type
+Array = Any  # an array of any backend: NumPy's and CuPy's have no static type in common
 
 
 class Backend(NamedTuple):
@@ -38,7 +39,7 @@ class Backend(NamedTuple):
 
 
 _backends: dict[str, Backend] = {}
-_owner_of: dict[type, Backend] = {}  # array type -> backend, filled as types are met
+_owner_of: dict[type, Backend] = {}  # a cache, filled as types are met
 _default: Backend | None = None
 _override: ContextVar[Backend | None] = ContextVar("xpconv_backend", default=None)
 _ignoring: ContextVar[bool] = ContextVar("xpconv_ignoring_underflow", default=False)
@@ -94,14 +95,14 @@ def register_backend(
         functions.append(found)
     backend = Backend(name, module, array_type, *functions)
     _backends[name] = backend
-    _owner_of.clear()  # a known type may have a closer owner now
+    _owner_of.clear()  # the new backend may be the closer owner of a known type
 
 
 register_backend("numpy", np, np.ndarray, asnumpy=np.asarray)
 
 
 def _load_cupy() -> Backend:
-    """Import CuPy and make sure that a device answers, as the import alone proves nothing."""
+    """Import CuPy and check that a device answers, which the import alone does not show."""
     if "cupy" in _backends:
         return _backends["cupy"]
     try:
@@ -114,7 +115,7 @@ def _load_cupy() -> Backend:
     try:
         cupy.cuda.runtime.getDevice()
         cupy.empty(1)
-    except Exception as cause:  # whatever CUDA says, it is chained below
+    except Exception as cause:  # any error of CUDA
         raise BackendUnavailableError(
             f"backend 'cupy': CuPy {cupy.__version__} is installed, but no CUDA device answers "
             f"({cause}). Check `nvidia-smi`, the driver and CUDA_VISIBLE_DEVICES, "
@@ -124,8 +125,8 @@ def _load_cupy() -> Backend:
     return _backends["cupy"]
 
 
-def _find(name: str, argument: str = "backend") -> Backend:
-    """The backend called `name`, loaded if need be; `auto` is cupy if a device answers, else numpy."""
+def find_backend(name: str, argument: str = "backend") -> Backend:
+    """The backend called `name`, loaded if necessary; `auto` is cupy if a device answers, else numpy."""
     if not isinstance(name, str):
         raise TypeError(f"{argument} is {name!r:.200}, expected a name: 'numpy', 'cupy' or 'auto'")
     if name in _backends:
@@ -143,7 +144,8 @@ def _find(name: str, argument: str = "backend") -> Backend:
     raise ValueError(f"unknown backend {name!r}: choose one of {choices}{hint}")
 
 
-def _active() -> Backend:
+def active_backend() -> Backend:
+    """The backend on which new arrays are made."""
     backend = _override.get() or _default
     return backend if backend is not None else _read_environment()
 
@@ -152,7 +154,7 @@ def _read_environment() -> Backend:
     global _default
     name = os.environ.get("XPCONV_BACKEND") or "numpy"
     try:
-        _default = _find(name)
+        _default = find_backend(name)
     except ValueError as cause:
         raise ValueError(f"environment variable XPCONV_BACKEND: {cause}") from None
     return _default
@@ -182,7 +184,7 @@ def set_backend(name: str) -> None:
             f"set_backend({name!r}): inside `with use_backend({override.name!r})`, which takes "
             "precedence; leave the block first"
         )
-    _default = _find(name, "set_backend: name")
+    _default = find_backend(name, "set_backend: name")
 
 
 @contextmanager
@@ -197,7 +199,7 @@ def use_backend(name: str) -> Iterator[Any]:
         ...     xpconv.asarray([1, 2, 3]).sum() == xp.asarray(6)
         np.True_
     """
-    backend = _find(name, "use_backend: name")
+    backend = find_backend(name, "use_backend: name")
     token = _override.set(backend)
     try:
         yield backend.xp
@@ -208,7 +210,7 @@ def use_backend(name: str) -> Iterator[Any]:
 def backend_of(*arrays: Array) -> Backend:
     """The backend that owns all of `arrays`; without arrays, the active one."""
     if not arrays:
-        return _active()
+        return active_backend()
     try:
         backend = _owner_of[type(arrays[0])]
     except KeyError:
@@ -226,48 +228,48 @@ def backend_of(*arrays: Array) -> Backend:
 def _find_owner(array: Array) -> Backend:
     kind = type(array)
     if kind not in _owner_of:
-        owner = _owner(kind)
+        owner = owner_of_type(kind)
         if owner is None:
             raise BackendError(
                 f"expected an array of one of the backends {', '.join(_backends)}, got "
-                f"{kind.__module__}.{kind.__qualname__}; {way_out(kind)}"
+                f"{kind.__module__}.{kind.__qualname__}; {conversion_hint(kind)}"
             )
         _owner_of[kind] = owner
     return _owner_of[kind]
 
 
-def _owner(kind: type) -> Backend | None:
-    """The backend of arrays of this type; None if there is none, or if their arithmetic differs from its."""
+def owner_of_type(kind: type) -> Backend | None:
+    """The backend whose arrays are of this type; None if there is none, or if their arithmetic differs."""
     if issubclass(kind, np.generic):  # NumPy's scalars, the results of 0-d arithmetic
         return _backends["numpy"]
     matches = [b for b in _backends.values() if issubclass(kind, b.array_type)]
     if not matches and kind.__module__.partition(".")[0] == "cupy" and hasattr(kind, "strides"):
-        matches = [_load_cupy()]  # made by the user, before the backend was ever asked for
+        matches = [_load_cupy()]  # made by the user before the backend was loaded
     if not matches:
         return None
-    # The closest class wins: a backend whose arrays subclass another's is not mistaken for it.
+    # The closest class wins, as a backend's arrays may be a subclass of another's.
     owner = min(matches, key=lambda b: kind.__mro__.index(b.array_type))
     theirs, ours = kind, owner.array_type
     same = all(getattr(theirs, name, None) is getattr(ours, name, None) for name in _METHODS)
     return owner if same else None
 
 
-def way_out(kind: type) -> str:
+def conversion_hint(kind: type) -> str:
     """The hint in an error for an object of a type that belongs to no backend."""
     for known, hint in _HINTS.items():
         if issubclass(kind, known):
             return hint
-    if _is_masked(kind):
-        return "masks are not known here; give x.filled(value)"
+    if is_masked(kind):
+        return "masks are not supported; give x.filled(value)"
     if hasattr(kind, "toarray"):
-        return "sparse arrays are not known here; give x.toarray()"
+        return "sparse arrays are not supported; give x.toarray()"
     if issubclass(kind, np.ndarray):
         return "its arithmetic is not that of numpy.ndarray; give numpy.asarray(x)"
     return "convert it with xpconv.asarray(x)"
 
 
-def _is_masked(kind: type) -> bool:
-    """Whether it is `numpy.ma.MaskedArray`, which is imported when it is first used, or a subclass."""
+def is_masked(kind: type) -> bool:
+    """Whether it is `numpy.ma.MaskedArray` or a subclass; that module is not imported for it."""
     return issubclass(kind, np.ndarray) and hasattr(kind, "filled")
 
 
@@ -276,33 +278,25 @@ def plain(array: Array) -> Array:
     kind = type(array)
     if kind is np.ndarray or not isinstance(array, np.ndarray):
         return array
-    owner = _owner(kind)
+    owner = owner_of_type(kind)
     return array.view(np.ndarray) if owner is not None and owner.array_type is np.ndarray else array
-
-
-def byte_order_error(where: str, array: Array) -> DTypeError:
-    """The error for an array in another byte order than this machine's, as in FITS and IDX files."""
-    return DTypeError(
-        f"{where} is {array.dtype}, whose byte order is not this machine's; use "
-        f"x.astype('{array.dtype.newbyteorder('=')}')"
-    )
 
 
 def is_array_type(kind: type) -> bool:
     """Whether objects of this type are a backend's arrays."""
-    return kind in _owner_of or (hasattr(kind, "strides") and _owner(kind) is not None)
+    return kind in _owner_of or (hasattr(kind, "strides") and owner_of_type(kind) is not None)
 
 
 def ignore_underflow(xp: Any) -> AbstractContextManager[Any]:
-    """A context in which results too small for their dtype become 0, whatever `numpy.seterr` says of it.
+    """A context in which results too small for their dtype become 0, whatever `numpy.seterr` is set to.
 
-    For arithmetic where that 0 is right, such as `exp(-200)` in float32. Only NumPy ever complains.
+    For arithmetic where that 0 is right, such as `exp(-200)` in float32. Only NumPy reports underflow.
     """
     return np.errstate(under="ignore") if xp is np else nullcontext()
 
 
 def ignoring_underflow(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` in the context of `ignore_underflow`, which calls within it do not enter again."""
+    """`function` run within `ignore_underflow`; calls inside such a call do not enter the context again."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -316,23 +310,6 @@ def ignoring_underflow(function: Callable[..., Any]) -> Callable[..., Any]:
             _ignoring.reset(token)
 
     return wrapped
-
-
-def to_dtype(where: str, xp: Any, dtype: Any) -> Any:
-    """`dtype` as a dtype object; an error begins with `where`, the name of the function or layer."""
-    try:
-        return xp.dtype(dtype)
-    except Exception as cause:  # TypeError, and ValueError or others of dictionaries, lists and strings
-        way = "; NumPy has it after `import ml_dtypes`, for GPUs" if str(dtype) == "bfloat16" else ""
-        if "torch." in str(dtype):
-            way = f"; give its name: {str(dtype).removeprefix('torch.')!r}"
-        known = f"{xp.__name__}'s{way}"
-        raise DTypeError(f"{where}: dtype is {dtype!r:.200}, which is none of {known}") from cause
-
-
-def is_floating(dtype: Any) -> bool:
-    """Whether a dtype object is a real floating one; so is bfloat16, though its kind is "V" to NumPy."""
-    return bool(dtype.kind == "f" or (dtype.kind == "V" and dtype.name == "bfloat16"))
 
 
 def get_xp(*arrays: Array) -> Any:
@@ -360,141 +337,4 @@ def get_backend() -> str:
         >>> xpconv.get_backend()
         'numpy'
     """
-    return _active().name
-
-
-def asarray(obj: Any, dtype: Any = None, *, backend: str | None = None) -> Array:
-    """Copy host data, or an array of any backend, to the active backend (or to `backend`), if necessary.
-
-    Args:
-        obj: array of any registered backend, list, scalar, or anything `numpy.asarray` takes.
-        dtype: dtype of the result; default: the dtype that `obj` has.
-        backend: name of the backend for the result; default: the active one.
-
-    Returns:
-        The array itself if it is already there with that dtype, else a new one. The result is a plain array
-        in this machine's byte order, also for a `memmap`, another subclass or an `np.matrix`. It shares the
-        memory of a PyTorch tensor or another library's array, on the CPU through NumPy, on a GPU through
-        DLPack; in the other direction `torch.from_dlpack(y)` makes no copy either.
-
-    Raises:
-        BackendError: (a TypeError) `obj` is a masked array, whose mask would be lost, or a sparse one.
-        DTypeError: (a TypeError) `obj` does not hold numbers, such as a pandas column of mixed objects.
-        ShapeError: (a ValueError) `obj` has lists of unequal lengths.
-
-    Example:
-        >>> import xpconv
-        >>> xpconv.asarray([[1, 2]], dtype="float32")
-        array([[1., 2.]], dtype=float32)
-    """
-    target = _active() if backend is None else _find(backend, "asarray: backend")
-    if dtype is not None:
-        dtype = to_dtype("asarray", target.xp, dtype)
-    obj = _opened(obj)
-    array: Array
-    if isinstance(obj, target.array_type) and _owner(type(obj)) is target:
-        array = plain(obj)
-        if array.dtype.kind == "O":
-            array = _converted(obj, array, dtype)
-    elif _is_foreign_cuda(obj):
-        if target.array_type is np.ndarray:
-            kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
-            raise BackendError(
-                f"asarray: got {kind} on a GPU, but the backend is {target.name}; give it from the host "
-                "(tensor.cpu()), or ask for backend='cupy'"
-            )
-        array = target.xp.from_dlpack(obj)
-    else:
-        host = asnumpy(obj)
-        if host.dtype.kind == "O":
-            host = _converted(obj, host, dtype)
-        try:
-            array = target.asarray(host, dtype=dtype)
-        except (TypeError, ValueError, OverflowError) as cause:  # text that is no number, and the like
-            raise DTypeError(
-                f"asarray: {_described(obj)} cannot become an array of {dtype}: {cause}"
-            ) from cause
-    if dtype is None:
-        dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
-    if array.dtype == dtype:
-        return array
-    with ignore_underflow(target.xp):
-        return array.astype(dtype)
-
-
-def _converted(obj: Any, host: np.ndarray, dtype: Any) -> np.ndarray:
-    """An array of Python objects as one of `dtype`."""
-    try:
-        if dtype is not None:
-            return host.astype(dtype)
-        cause = None
-    except (TypeError, ValueError) as error:
-        cause = error
-    raise DTypeError(
-        f"asarray: {_described(obj)} becomes an array of Python objects, expected numbers; give them a dtype "
-        "of numbers before, or here with dtype="
-    ) from cause
-
-
-def _described(obj: Any) -> str:
-    return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
-
-
-def _opened(obj: Any) -> Any:
-    """The device array of an object with CuPy's protocol, such as a `Parameter`.
-
-    Any other value unchanged.
-    """
-    get = getattr(obj, "__cupy_get_ndarray__", None)
-    return obj if get is None else get()
-
-
-def _is_foreign_cuda(obj: Any) -> bool:
-    """Whether `obj` is an array on a GPU, by DLPack, that belongs to no backend."""
-    device = getattr(obj, "__dlpack_device__", None)
-    if device is None or int(device()[0]) not in (2, 13):  # CUDA's own and managed memory
-        return False
-    try:
-        _find_owner(obj)
-    except BackendError:
-        return True
-    return False
-
-
-def asnumpy(obj: Any) -> np.ndarray:
-    """Copy an array of any backend to the host; other values are passed to `numpy.asarray`.
-
-    On a GPU this waits for the device and copies: call it once per report, not once per batch.
-
-    Example:
-        >>> import xpconv
-        >>> xpconv.asnumpy([1, 2])
-        array([1, 2])
-    """
-    obj = _opened(obj)
-    try:
-        owner = _find_owner(obj)
-    except BackendError:
-        if _is_masked(type(obj)):
-            raise BackendError(f"got a masked array; {way_out(type(obj))}") from None
-        if hasattr(obj, "toarray"):
-            raise BackendError(f"got {_described(obj)}; {way_out(type(obj))}") from None
-        try:
-            return np.asarray(obj)
-        except TypeError as cause:  # a dtype that NumPy lacks, such as PyTorch's bfloat16
-            raise DTypeError(
-                f"{_described(obj)} cannot become a NumPy array ({cause}); convert it to a dtype NumPy has, "
-                "such as tensor.float()"
-            ) from cause
-        except ValueError as cause:  # lists of unequal lengths
-            raise ShapeError(f"{_described(obj)} cannot become a NumPy array: {cause}") from cause
-    return owner.asnumpy(obj)
-
-
-def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of an npz file, by name; pickled objects are errors."""
-    with open(path, "rb") as file:
-        arrays = np.load(file, allow_pickle=False)
-        if isinstance(arrays, np.ndarray):
-            raise ValueError("it holds one array without a name")
-        return dict(arrays)
+    return active_backend().name

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .arguments import shown, to_int
-from .backend import Array, asarray, asnumpy, backend_of
+from .arrays import asarray, asnumpy
+from .backend import Array, backend_of
 from .errors import BackendError, DTypeError, ShapeError
 from .kernels import graph
 from .kernels.precision import allow_nondeterministic, allow_tf32, nondeterministic_allowed, tf32_allowed

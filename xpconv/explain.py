@@ -10,7 +10,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from .arguments import shown, to_size
-from .backend import Array, asnumpy
+from .arrays import asnumpy
+from .backend import Array
 from .errors import ShapeError
 from .layers import Bilinear, Dense, Layer
 from .layers.conv import _Conv

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .arguments import is_sequence, shown, to_choice, to_float, to_size
-from .backend import Array, asarray, backend_of
+from .arrays import asarray
+from .backend import Array, backend_of
 from .errors import BackendError, OutOfMemoryError, ShapeError
 from .parameter import Parameter
 from .random import RNG, default_rng

@@ -8,7 +8,8 @@ from typing import Any, TypeGuard
 
 from .arguments import check_room, to_bool
 from .arraylike import ArrayLike
-from .backend import Array, backend_of, byte_order_error, get_xp, is_floating, plain, to_dtype
+from .backend import Array, backend_of, get_xp, plain
+from .dtypes import byte_order_error, check_floating, is_floating
 from .errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
 
 __all__ = ["Parameter"]
@@ -278,12 +279,3 @@ def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, val
 def parameter_dtype(where: str, dtype: Any) -> Any:
     """A layer's argument `dtype` as a dtype of the active backend; None is float32, as in PyTorch."""
     return check_floating(where, get_xp(), "float32" if dtype is None else dtype)
-
-
-def check_floating(where: str, xp: Any, dtype: Any) -> Any:
-    """`dtype` as a dtype object in the machine's byte order; an error if it is not floating."""
-    found = to_dtype(where, xp, dtype)
-    if not is_floating(found):
-        given = dtype if isinstance(dtype, str) else found
-        raise DTypeError(f"{where}: dtype is {given}, expected a floating dtype, such as 'float32'")
-    return found.newbyteorder("=")

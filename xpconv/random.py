@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .arguments import shown, to_int
-from .backend import asarray, asnumpy, backend_of
+from .arrays import asarray, asnumpy
+from .backend import backend_of
 
 __all__ = ["get_rng_state", "manual_seed", "set_rng_state"]
 

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .arguments import shown, to_bool, to_float, to_int
-from .backend import asarray, asnumpy, backend_of, is_floating, use_backend
+from .arrays import asarray, asnumpy
+from .backend import backend_of, use_backend
+from .dtypes import is_floating
 from .errors import BackwardError, DTypeError
 from .layers import Layer, no_grad
 from .parameter import Parameter

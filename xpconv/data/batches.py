@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..arguments import to_bool
-from ..backend import Array, asarray, backend_of
+from ..arrays import asarray
+from ..backend import Array, backend_of
 from ..errors import BackendError, ShapeError
 from ..random import default_rng
 

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import brief, shown, to_float, to_int
-from ..backend import Array, asarray, is_floating, to_dtype
+from ..arrays import asarray
+from ..backend import Array
+from ..dtypes import is_floating, to_dtype
 from ..errors import DataFileError, DTypeError
 from .idx import load_idx, to_path
 

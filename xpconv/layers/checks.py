@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array, Backend, backend_of, byte_order_error, is_floating
+from ..backend import Array, Backend, backend_of
+from ..dtypes import byte_order_error, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
 from ..parameter import Parameter
 from .memory import Memory

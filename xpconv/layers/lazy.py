@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, ClassVar, TypeVar
 
-from ..backend import Array, backend_of, get_xp, is_floating, use_backend
+from ..backend import Array, backend_of, get_xp, use_backend
+from ..dtypes import check_floating, is_floating
 from ..errors import ShapeError
-from ..parameter import check_floating
 from ..random import RNG, default_rng
 from .base import Layer, arguments
 from .linear import Dense

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ..backend import Array, asarray, asnumpy, backend_of, is_floating, read_npz
+from ..arrays import asarray, asnumpy, read_npz
+from ..backend import Array, backend_of
+from ..dtypes import is_floating
 from ..errors import BackendError, DTypeError, ShapeError, StateDictError
 
 MOST = 5  # names listed in an error

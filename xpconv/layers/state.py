@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from ..arguments import shown, to_bool
-from ..backend import Array, asarray, backend_of, get_xp, is_floating, to_dtype, use_backend
+from ..arrays import asarray
+from ..backend import Array, backend_of, get_xp, use_backend
+from ..dtypes import check_floating, is_floating, to_dtype
 from ..errors import DTypeError, StateDictError
-from ..parameter import Parameter, check_floating, writable
+from ..parameter import Parameter, writable
 from .loading import LoadResult, compare, read_state
 from .tree import L, Tree, join
 

@@ -8,16 +8,9 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from ..arguments import brief, to_choice, to_float
-from ..backend import (
-    Array,
-    asarray,
-    backend_of,
-    byte_order_error,
-    ignore_underflow,
-    is_floating,
-    plain,
-    way_out,
-)
+from ..arrays import asarray
+from ..backend import Array, backend_of, conversion_hint, ignore_underflow, plain
+from ..dtypes import byte_order_error, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
 from ..kernels.portable import widened
 from ..layers.memory import Memory, at_door
@@ -220,7 +213,9 @@ class Loss(Memory):
         except BackendError:
             kind = type(weight)
             known = f"{kind.__module__}.{kind.__qualname__}"
-            raise BackendError(f"{where} is a {known}, expected an array or None; {way_out(kind)}") from None
+            raise BackendError(
+                f"{where} is a {known}, expected an array or None; {conversion_hint(kind)}"
+            ) from None
         if not (is_floating(weight.dtype) or weight.dtype.kind in "iub"):
             raise TypeError(f"{where} is {weight.dtype}, expected numbers: an array or None")
         return weight

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from ..arguments import to_float, to_int
-from ..backend import Array, backend_of, is_floating
+from ..backend import Array, backend_of
+from ..dtypes import is_floating
 from ..errors import DTypeError, ShapeError
 from ..ops.norm import sum_over
 from ..ops.softmax import cross_entropy, cross_entropy_backward, one_hot

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from ..arguments import to_bool, to_int
-from ..backend import Array, Backend, asarray, backend_of
+from ..arrays import asarray
+from ..backend import Array, Backend, backend_of
 from ..errors import BackendError, DTypeError, ShapeError
 from ..ops.ctc import LOW, ctc, ctc_backward, extended
 from .base import Loss

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..arguments import check_room, shown, to_size
-from ..backend import Array, backend_of, is_floating
+from ..backend import Array, backend_of
+from ..dtypes import is_floating
 from ..errors import BackendError, DTypeError
 
 __all__ = ["one_hot"]

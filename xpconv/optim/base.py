@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from .. import kernels
 from ..arguments import shown, to_bool
-from ..backend import Array, asarray, ignore_underflow
+from ..arrays import asarray
+from ..backend import Array, ignore_underflow
 from ..kernels import portable
 from ..kernels.graph import before_replay, capturing
 from ..parameter import Parameter

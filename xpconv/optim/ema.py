@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..arguments import shown, to_float
-from ..backend import Array, asarray, backend_of, get_xp, ignore_underflow
+from ..arrays import asarray
+from ..backend import Array, backend_of, get_xp, ignore_underflow
 from ..errors import StateDictError
 from ..kernels.portable import widened
 from ..layers.base import Layer

@@ -7,7 +7,8 @@ from itertools import accumulate, groupby, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
-from ..backend import Array, Backend, backend_of, ignore_underflow, is_floating, use_backend
+from ..backend import Array, Backend, backend_of, ignore_underflow, use_backend
+from ..dtypes import is_floating
 from ..errors import BackendError, DTypeError, ShapeError
 from ..kernels.graph import capturing, hold
 from ..parameter import Parameter

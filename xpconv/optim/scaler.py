@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import shown, to_float, to_int
-from ..backend import Array, asarray, asnumpy, backend_of, get_backend, ignore_underflow
+from ..arrays import asarray, asnumpy
+from ..backend import Array, backend_of, get_backend, ignore_underflow
 from ..errors import StateDictError
 from ..kernels.graph import hold
 from ..parameter import writable

@@ -8,7 +8,9 @@ from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
 from ..arguments import shown, to_bool
-from ..backend import Array, asarray, asnumpy, backend_of, is_array_type, is_floating
+from ..arrays import asarray, asnumpy
+from ..backend import Array, backend_of, is_array_type
+from ..dtypes import is_floating
 from ..errors import BackendError, StateDictError
 from ..layers.loading import untorched
 from ..parameter import writable

@@ -1,0 +1,42 @@
+"""Dtypes: what a user names, which are floating, and the errors for the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .backend import Array
+from .errors import DTypeError
+
+
+def byte_order_error(where: str, array: Array) -> DTypeError:
+    """The error for an array in another byte order than this machine's, as in FITS and IDX files."""
+    return DTypeError(
+        f"{where} is {array.dtype}, whose byte order is not this machine's; use "
+        f"x.astype('{array.dtype.newbyteorder('=')}')"
+    )
+
+
+def to_dtype(where: str, xp: Any, dtype: Any) -> Any:
+    """`dtype` as a dtype object; an error begins with `where`, the name of the function or layer."""
+    try:
+        return xp.dtype(dtype)
+    except Exception as cause:  # TypeError, and ValueError or others of dictionaries, lists and strings
+        hint = "; NumPy has it after `import ml_dtypes`, for GPUs" if str(dtype) == "bfloat16" else ""
+        if "torch." in str(dtype):
+            hint = f"; give its name: {str(dtype).removeprefix('torch.')!r}"
+        message = f"{where}: dtype is {dtype!r:.200}, which is none of {xp.__name__}'s{hint}"
+        raise DTypeError(message) from cause
+
+
+def is_floating(dtype: Any) -> bool:
+    """Whether a dtype object is a real floating one, bfloat16 included, whose kind in NumPy is "V"."""
+    return bool(dtype.kind == "f" or (dtype.kind == "V" and dtype.name == "bfloat16"))
+
+
+def check_floating(where: str, xp: Any, dtype: Any) -> Any:
+    """`dtype` as a dtype object in the machine's byte order; an error if it is not floating."""
+    found = to_dtype(where, xp, dtype)
+    if not is_floating(found):
+        given = dtype if isinstance(dtype, str) else found
+        raise DTypeError(f"{where}: dtype is {given}, expected a floating dtype, such as 'float32'")
+    return found.newbyteorder("=")
