@@ -384,12 +384,12 @@ def test_load_mnist_the_real_one():
 def samples(n):
     """Sample i is [10 i, 10 i + 1] with target i, so that a batch shows where it came from."""
     y = np.arange(n)
-    return xpconv.asarray(np.stack([10 * y, 10 * y + 1], 1)), backend.asarray(y)
+    return xpconv.asarray(np.stack([10 * y, 10 * y + 1], 1)), xpconv.asarray(y)
 
 
 def epoch(loader):
     """The targets of each batch, after a look that the inputs belong to them."""
-    parts = [(xpconv.asnumpy(x), backend.asnumpy(y)) for x, y in loader]
+    parts = [(xpconv.asnumpy(x), xpconv.asnumpy(y)) for x, y in loader]
     for x, y in parts:
         np.testing.assert_array_equal(x, np.stack([10 * y, 10 * y + 1], 1))
     return [y.tolist() for _, y in parts]
