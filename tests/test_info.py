@@ -16,7 +16,8 @@ import xpconv
 from xpconv import __main__, info
 from xpconv.info import Facts, Rate, advice, collect, report
 from xpconv.kernels.cupy import cudnn
-from xpconv.kernels.numpy import blas, threads
+from xpconv.kernels.numpy import blas
+from xpconv.kernels.numpy.cores import cores
 
 GOOD = Facts(
     versions={"xpconv": "1.2", "Python": "3.12.1", "NumPy": "2.4.6", "CuPy": "not installed"},
@@ -238,7 +239,7 @@ def test_collect(environment):
     assert facts.versions["NumPy"] == version("numpy")
     assert facts.versions["Python"] == ".".join(map(str, sys.version_info[:3]))
     assert (facts.backend, facts.backend_error, facts.rate.gflops) == ("numpy", "", 12.0)
-    assert facts.threads == facts.cores == threads.cores() >= 1
+    assert facts.threads == facts.cores == cores() >= 1
     assert facts.threads_from == facts.omp_num_threads == ""
 
 

@@ -3,7 +3,6 @@
 import inspect
 import itertools
 import os
-import sys
 import threading
 import time
 import weakref
@@ -596,29 +595,6 @@ def test_an_interrupt_while_waiting_leaves_no_half_done_work():
         assert sorted(done) == [0, 1]
 
 
-@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
-def test_the_switch_interval_is_shorter_in_a_job_alone(error):
-    """Not after it, whatever ends it."""
-    threads.set_num_threads(2)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0123)
-    usual, seen = sys.getswitchinterval(), []
-
-    def task(i):
-        seen.append(sys.getswitchinterval())
-        raise error
-
-    try:
-        with pytest.raises(error):
-            threads.run(task, 4)
-        assert max(seen) <= threads.SWITCH
-        assert sys.getswitchinterval() == usual
-        threads.run(lambda i: None, 4)
-        assert sys.getswitchinterval() == usual
-    finally:
-        sys.setswitchinterval(before)
-
-
 def test_every_task_is_done_once_whether_the_worker_is_awake_or_asleep():
     threads.set_num_threads(2)
     for k in range(300):
@@ -723,22 +699,6 @@ def test_a_forked_child_has_threads_of_its_own():
         threads.run(done.append, 8)
         os._exit(0 if sorted(done) == list(range(8)) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_that_is_forked_in_a_job_has_the_usual_switch_interval():
-    threads.set_num_threads(2)
-    usual, children = sys.getswitchinterval(), []
-
-    def task(i):
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if sys.getswitchinterval() == usual else 1)
-        children.append(child)
-
-    threads.run(task, 2)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
 
 
 def test_an_array_that_ends_before_its_place_is_known():

@@ -65,6 +65,7 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
     """
     from . import __version__
     from .kernels.numpy import threads
+    from .kernels.numpy.cores import cores
 
     count, variable = threads.count_from_environment()
     cpu, avx512 = _cpu(cpuinfo)
@@ -85,12 +86,12 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
         gpu=gpu,
         cudnn_error=cudnn_error,
         cpu=cpu,
-        cores=threads.cores(),
+        cores=cores(),
         avx512=avx512,
         threads=count,
         threads_from=variable,
         **found,
-        rate=_sgemm_rate(min(found.get("blas_threads", 0), threads.cores()) or 1),
+        rate=_sgemm_rate(min(found.get("blas_threads", 0), cores()) or 1),
         load=load,
         omp_num_threads=os.environ.get("OMP_NUM_THREADS", ""),
     )

@@ -176,8 +176,8 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     quiet = np.errstate(invalid="ignore") if 1 in (m, n) else nullcontext()
     most = piece(a, b)
     if most:
-        with quiet, threads.one_blas_thread:
-            return product(xp, a, b, most)
+        with quiet:
+            return threads.one_blas_thread(product, xp, a, b, most)
     y = memory.empty((m, n), a.dtype)
 
     def task(i: int) -> None:

@@ -280,11 +280,7 @@ class Programs:
             program.run(x[a:b], out[a:b])
             self._give_back(program, now)
 
-        if len(cuts) > 1:
-            threads.run(task, len(cuts), self.work * n)
-        else:
-            with threads.one_blas_thread:
-                task(0)
+        threads.run(task, len(cuts), self.work * n)
         return out
 
     def _measure(self) -> Program:

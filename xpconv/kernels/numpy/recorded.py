@@ -111,8 +111,7 @@ class Record:
 
     def repeat(self) -> Any:
         if self.products:
-            with threads.one_blas_thread:
-                self._repeat()
+            threads.one_blas_thread(self._repeat)
         else:
             self._repeat()
         return self.result
@@ -176,8 +175,8 @@ def recorded(kernel: Callable[..., Any]) -> Callable[..., Any]:
             seen[key] = NEVER if key in seen and before is NEVER else now
             return _once(kernel, args)
         work = Work(record=True)
-        with threads.one_blas_thread:
-            result = kernel(work, *[_alias(a) if isinstance(a, np.ndarray) else a for a in args])
+        aliases = [_alias(a) if isinstance(a, np.ndarray) else a for a in args]
+        result = threads.one_blas_thread(kernel, work, *aliases)
         record = work.record(result)
         seen[key] = NEVER
         if record is not None:
@@ -199,8 +198,7 @@ def _seen() -> dict[Any, float]:
 
 
 def _once(kernel: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    with threads.one_blas_thread:
-        return kernel(Work(record=False), *args)
+    return threads.one_blas_thread(kernel, Work(record=False), *args)
 
 
 def _copy(place: int, value: Array) -> Array:
