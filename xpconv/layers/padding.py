@@ -13,28 +13,16 @@ from ..ops import padding as ops
 from .base import Layer, arguments
 
 __all__ = [
-    "CircularPad1d",
-    "CircularPad2d",
-    "CircularPad3d",
-    "ConstantPad1d",
-    "ConstantPad2d",
-    "ConstantPad3d",
-    "ReflectionPad1d",
-    "ReflectionPad2d",
-    "ReflectionPad3d",
-    "ReplicationPad1d",
-    "ReplicationPad2d",
-    "ReplicationPad3d",
-    "ZeroPad1d",
-    "ZeroPad2d",
-    "ZeroPad3d",
-]
+    "CircularPad1d", "CircularPad2d", "CircularPad3d", "ConstantPad1d", "ConstantPad2d", "ConstantPad3d",
+    "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d",
+    "ReplicationPad3d", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
+]  # fmt: skip
 
 Padding = int | Sequence[int]
 
 
 class _Pad(Layer):
-    """What padding layers share: the numbers in torch's order, the last axis first."""
+    """Base of the padding layers, with the numbers in the order of PyTorch: the last axis first."""
 
     fixed: ClassVar[tuple[str, ...]] = ("padding",)
     axes: ClassVar[int]
@@ -94,16 +82,14 @@ class _ZeroPad(_ConstantPad):
     """Padding with zeros."""
 
     fixed = ("padding", "value")
+    extra_repr = _Pad.extra_repr
 
     def __init__(self, padding: Padding) -> None:
         super().__init__(padding, 0.0)
 
-    def extra_repr(self) -> str:
-        return arguments(padding=(self.padding, None))
-
 
 class _BorderPad(_Pad):
-    """Padding from the image itself; `mode` is that of `ops.padding.pad`."""
+    """Padding with values of the image; `mode` is that of `ops.padding.pad_or_crop`."""
 
     mode: ClassVar[str]
 
@@ -136,21 +122,11 @@ class _BorderPad(_Pad):
 
 
 class ZeroPad1d(_ZeroPad):
-    """Images with borders of zeros, as `torch.nn.ZeroPad1d`.
-
-    `x` is `(…, W)`.
-
-    Args:
-        padding: an int, or `(left, right)`; a negative number crops.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+    """As `ZeroPad2d` on one axis: `x` is `(…, W)`, `padding` an int or `(left, right)`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.array([[1.0, 2, 3]])
-        >>> xpconv.ZeroPad1d((2, 1))(x)
+        >>> xpconv.ZeroPad1d((2, 1))(np.array([[1.0, 2, 3]]))
         array([[0., 0., 1., 2., 3., 0.]])
     """
 
@@ -160,7 +136,7 @@ class ZeroPad1d(_ZeroPad):
 class ZeroPad2d(_ZeroPad):
     """Images with borders of zeros, as `torch.nn.ZeroPad2d`.
 
-    `x` is `(…, H, W)`.
+    `x` is `(…, H, W)`, and `y` `(…, top + H + bottom, left + W + right)`.
 
     Args:
         padding: an int, or `(left, right, top, bottom)`; a negative number crops.
@@ -182,21 +158,12 @@ class ZeroPad2d(_ZeroPad):
 
 
 class ZeroPad3d(_ZeroPad):
-    """Images with borders of zeros, as `torch.nn.ZeroPad3d`.
-
-    `x` is `(…, D, H, W)`.
-
-    Args:
-        padding: an int, or `(left, right, top, bottom, front, back)`; a negative number crops.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+    """As `ZeroPad2d` on three axes: `x` is `(…, D, H, W)`, `padding` an int or
+    `(left, right, top, bottom, front, back)`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.ones((1, 2, 3, 4))
-        >>> xpconv.ZeroPad3d(1)(x).shape
+        >>> xpconv.ZeroPad3d(1)(np.ones((1, 2, 3, 4))).shape
         (1, 4, 5, 6)
     """
 
@@ -204,22 +171,11 @@ class ZeroPad3d(_ZeroPad):
 
 
 class ConstantPad1d(_ConstantPad):
-    """Images with borders of a constant, as `torch.nn.ConstantPad1d`.
-
-    `x` is `(…, W)`.
-
-    Args:
-        padding: an int, or `(left, right)`; a negative number crops.
-        value: what the border is filled with.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+    """As `ConstantPad2d` on one axis: `x` is `(…, W)`, `padding` an int or `(left, right)`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.array([[1.0, 2, 3]])
-        >>> xpconv.ConstantPad1d((2, 1), 9.0)(x)
+        >>> xpconv.ConstantPad1d((2, 1), 9.0)(np.array([[1.0, 2, 3]]))
         array([[9., 9., 1., 2., 3., 9.]])
     """
 
@@ -229,15 +185,11 @@ class ConstantPad1d(_ConstantPad):
 class ConstantPad2d(_ConstantPad):
     """Images with borders of a constant, as `torch.nn.ConstantPad2d`.
 
-    `x` is `(…, H, W)`.
+    Shapes and errors as for `ZeroPad2d`.
 
     Args:
         padding: an int, or `(left, right, top, bottom)`; a negative number crops.
-        value: what the border is filled with.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+        value: the value of the border.
 
     Example:
         >>> import numpy as np, xpconv
@@ -252,22 +204,12 @@ class ConstantPad2d(_ConstantPad):
 
 
 class ConstantPad3d(_ConstantPad):
-    """Images with borders of a constant, as `torch.nn.ConstantPad3d`.
-
-    `x` is `(…, D, H, W)`.
-
-    Args:
-        padding: an int, or `(left, right, top, bottom, front, back)`; a negative number crops.
-        value: what the border is filled with.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that crops more than there is.
+    """As `ConstantPad2d` on three axes: `x` is `(…, D, H, W)`, `padding` an int or
+    `(left, right, top, bottom, front, back)`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.ones((1, 2, 3, 4))
-        >>> xpconv.ConstantPad3d(1, 9.0)(x).shape
+        >>> xpconv.ConstantPad3d(1, 9.0)(np.ones((1, 2, 3, 4))).shape
         (1, 4, 5, 6)
     """
 
@@ -275,33 +217,21 @@ class ConstantPad3d(_ConstantPad):
 
 
 class ReflectionPad1d(_BorderPad):
-    """Images with borders of their mirror image, as `torch.nn.ReflectionPad1d`.
-
-    `x` is `(N, C, W)` or `(C, W)`.
-
-    Args:
-        padding: an int, or `(left, right)`; a negative number crops.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that reaches the size of its axis or
-            leaves nothing.
+    """As `ReflectionPad2d` on one axis: `x` is `(N, C, W)` or `(C, W)`, `padding` an int or `(left, right)`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.array([[1.0, 2, 3]])
-        >>> xpconv.ReflectionPad1d((2, 1))(x)
+        >>> xpconv.ReflectionPad1d((2, 1))(np.array([[1.0, 2, 3]]))
         array([[3., 2., 1., 2., 3., 2.]])
     """
 
-    axes = 1
-    mode = "reflect"
+    axes, mode = 1, "reflect"
 
 
 class ReflectionPad2d(_BorderPad):
     """Images with borders of their mirror image, as `torch.nn.ReflectionPad2d`.
 
-    `x` is `(N, C, H, W)` or `(C, H, W)`.
+    `x` is `(N, C, H, W)` or `(C, H, W)`, and `y` `(…, top + H + bottom, left + W + right)`.
 
     Args:
         padding: an int, or `(left, right, top, bottom)`; a negative number crops.
@@ -320,68 +250,38 @@ class ReflectionPad2d(_BorderPad):
                 [4., 3., 4., 3.]]])
     """
 
-    axes = 2
-    mode = "reflect"
+    axes, mode = 2, "reflect"
 
 
 class ReflectionPad3d(_BorderPad):
-    """Images with borders of their mirror image, as `torch.nn.ReflectionPad3d`.
-
-    `x` is `(N, C, D, H, W)` or `(C, D, H, W)`.
-
-    Args:
-        padding: an int, or `(left, right, top, bottom, front, back)`; a negative number crops.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that reaches the size of its axis or
-            leaves nothing.
+    """As `ReflectionPad2d` on three axes: `x` is `(N, C, D, H, W)` or `(C, D, H, W)`, `padding` an int or
+    `(left, right, top, bottom, front, back)`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.ones((1, 2, 3, 4))
-        >>> xpconv.ReflectionPad3d(1)(x).shape
+        >>> xpconv.ReflectionPad3d(1)(np.ones((1, 2, 3, 4))).shape
         (1, 4, 5, 6)
     """
 
-    axes = 3
-    mode = "reflect"
+    axes, mode = 3, "reflect"
 
 
 class ReplicationPad1d(_BorderPad):
-    """Images with borders of the outermost pixels, as `torch.nn.ReplicationPad1d`.
-
-    `x` is `(N, C, W)` or `(C, W)`.
-
-    Args:
-        padding: an int, or `(left, right)`; a negative number crops.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that leaves nothing.
+    """As `ReplicationPad2d` on one axis: `x` is `(N, C, W)` or `(C, W)`, `padding` an int or `(left, right)`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.array([[1.0, 2, 3]])
-        >>> xpconv.ReplicationPad1d((2, 1))(x)
+        >>> xpconv.ReplicationPad1d((2, 1))(np.array([[1.0, 2, 3]]))
         array([[1., 1., 1., 2., 3., 3.]])
     """
 
-    axes = 1
-    mode = "replicate"
+    axes, mode = 1, "replicate"
 
 
 class ReplicationPad2d(_BorderPad):
     """Images with borders of the outermost pixels, as `torch.nn.ReplicationPad2d`.
 
-    `x` is `(N, C, H, W)` or `(C, H, W)`.
-
-    Args:
-        padding: an int, or `(left, right, top, bottom)`; a negative number crops.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that leaves nothing.
+    Shapes, argument and errors as for `ReflectionPad2d`, but padding may be larger than its axis.
 
     Example:
         >>> import numpy as np, xpconv
@@ -392,69 +292,38 @@ class ReplicationPad2d(_BorderPad):
                 [3., 3., 4., 4.]]])
     """
 
-    axes = 2
-    mode = "replicate"
+    axes, mode = 2, "replicate"
 
 
 class ReplicationPad3d(_BorderPad):
-    """Images with borders of the outermost pixels, as `torch.nn.ReplicationPad3d`.
-
-    `x` is `(N, C, D, H, W)` or `(C, D, H, W)`.
-
-    Args:
-        padding: an int, or `(left, right, top, bottom, front, back)`; a negative number crops.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that leaves nothing.
+    """As `ReplicationPad2d` on three axes: `x` is `(N, C, D, H, W)` or `(C, D, H, W)`, `padding` an int or
+    `(left, right, top, bottom, front, back)`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.ones((1, 2, 3, 4))
-        >>> xpconv.ReplicationPad3d(1)(x).shape
+        >>> xpconv.ReplicationPad3d(1)(np.ones((1, 2, 3, 4))).shape
         (1, 4, 5, 6)
     """
 
-    axes = 3
-    mode = "replicate"
+    axes, mode = 3, "replicate"
 
 
 class CircularPad1d(_BorderPad):
-    """Images with borders of their opposite side, as `torch.nn.CircularPad1d`.
-
-    `x` is `(N, C, W)` or `(C, W)`.
-
-    Args:
-        padding: an int, or `(left, right)`; a negative number crops.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that goes around more than once or
-            crops more than there is.
+    """As `CircularPad2d` on one axis: `x` is `(N, C, W)` or `(C, W)`, `padding` an int or `(left, right)`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.array([[1.0, 2, 3]])
-        >>> xpconv.CircularPad1d((2, 1))(x)
+        >>> xpconv.CircularPad1d((2, 1))(np.array([[1.0, 2, 3]]))
         array([[2., 3., 1., 2., 3., 1.]])
     """
 
-    axes = 1
-    mode = "circular"
+    axes, mode = 1, "circular"
 
 
 class CircularPad2d(_BorderPad):
     """Images with borders of their opposite side, as `torch.nn.CircularPad2d`.
 
-    `x` is `(N, C, H, W)` or `(C, H, W)`.
-
-    Args:
-        padding: an int, or `(left, right, top, bottom)`; a negative number crops.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that goes around more than once or
-            crops more than there is.
+    Shapes, argument and errors as for `ReflectionPad2d`, but padding may be as large as its axis.
 
     Example:
         >>> import numpy as np, xpconv
@@ -465,29 +334,17 @@ class CircularPad2d(_BorderPad):
                 [4., 3., 4., 3.]]])
     """
 
-    axes = 2
-    mode = "circular"
+    axes, mode = 2, "circular"
 
 
 class CircularPad3d(_BorderPad):
-    """Images with borders of their opposite side, as `torch.nn.CircularPad3d`.
-
-    `x` is `(N, C, D, H, W)` or `(C, D, H, W)`.
-
-    Args:
-        padding: an int, or `(left, right, top, bottom, front, back)`; a negative number crops.
-
-    Raises:
-        ValueError: another count of numbers.
-        ShapeError: (a ValueError) `x` of another rank, or padding that goes around more than once or
-            crops more than there is.
+    """As `CircularPad2d` on three axes: `x` is `(N, C, D, H, W)` or `(C, D, H, W)`, `padding` an int or
+    `(left, right, top, bottom, front, back)`.
 
     Example:
         >>> import numpy as np, xpconv
-        >>> x = np.ones((1, 2, 3, 4))
-        >>> xpconv.CircularPad3d(1)(x).shape
+        >>> xpconv.CircularPad3d(1)(np.ones((1, 2, 3, 4))).shape
         (1, 4, 5, 6)
     """
 
-    axes = 3
-    mode = "circular"
+    axes, mode = 3, "circular"
