@@ -9,8 +9,8 @@ import pytest
 from conftest import cupy_or_skip
 
 import xpconv
-from xpconv.kernels import graph
-from xpconv.kernels.constants import constant
+from xpconv.kernels import graph, overrides
+from xpconv.ops.constants import constant
 
 IMAGES, VOLUMES, SEQUENCES, ROWS = (2, 4, 6, 7), (2, 4, 5, 4, 6), (2, 4, 9), (5, 12)
 m = xpconv
@@ -180,7 +180,8 @@ def recorded(monkeypatch):
         for name in names:
             if hasattr(where, name):
                 monkeypatch.setattr(where, name, refused)
-    for module, name in (("", "matmul"), (".conv", "group_matmul"), (".gemm", "matmul")):
+    monkeypatch.setitem(overrides(double.xp), "matmul", product)
+    for module, name in ((".conv", "group_matmul"), (".gemm", "matmul")):
         monkeypatch.setattr(import_module(f"xpconv.kernels.cupy{module}"), name, product)
     with xpconv.use_backend("double"):
         yield

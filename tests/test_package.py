@@ -31,6 +31,8 @@ ROOMS = [
     "arrays",
     "geometry",
     "arguments",
+    "layout",
+    "sums",
     "random",
     "kernels",
     "ops",

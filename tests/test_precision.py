@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpconv
-from xpconv.kernels import sums
+from xpconv import sums
 
 BOUND = 1e-5  # of the largest value
 

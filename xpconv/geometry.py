@@ -13,6 +13,7 @@ from itertools import product
 from typing import NamedTuple
 
 Pairs = tuple[tuple[int, int], ...]
+Bounds = tuple[float, float | None] | None  # of values that `clip` limits; None as the upper one is no limit
 
 
 class Window(NamedTuple):

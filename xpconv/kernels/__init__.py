@@ -1,36 +1,85 @@
-"""How a device does a hot operation: `portable` for any array module, overrides where they pay."""
+"""The seam between the mathematics and the devices: which function computes an operation for an array module.
+
+`ops` has a reference of every operation, in array functions that any module has. `kernels.numpy` and
+`kernels.cupy` override some of them: a function with the reference's name, parameters and annotations, listed
+in the package's `__all__`. An override that does not handle its arguments returns None, and the reference
+computes the result; so no operation returns None.
+
+The signatures are compared when a device's overrides are loaded, that is at its first operation: this costs
+nothing later, needs no second declaration of 30 signatures, and holds for users' array modules as well.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
-
-from . import portable
+from typing import Any, ParamSpec, TypeVar
 
 __all__ = ["free_memory", "get_num_threads", "set_num_threads"]
 
-_overrides: dict[str, ModuleType] = {}
+P = ParamSpec("P")
+R = TypeVar("R")
+Overrides = dict[str, Callable[..., Any]]
+
+operations: dict[str, Callable[..., Any]] = {}  # by name
+_overrides: dict[str, Overrides] = {}  # by the name of the array module
 
 
-def of(xp: Any) -> ModuleType:
-    """The kernels for arrays of `xp`: a module with the names of `portable`."""
+def overridable(reference: Callable[P, R]) -> Callable[P, R]:
+    """Make an operation of its reference, whose first argument is the array module.
+
+    The operation calls the override that the module has, or the reference. `__wrapped__` is the reference.
+    """
+    name = reference.__name__
+
+    @functools.wraps(reference)
+    def operation(*args: Any, **options: Any) -> R:
+        found = _overrides.get(args[0].__name__)
+        override = (_load(args[0]) if found is None else found).get(name)
+        result: R | None = None if override is None else override(*args, **options)
+        return reference(*args, **options) if result is None else result
+
+    operations[name] = operation
+    return operation
+
+
+def overrides(xp: Any) -> Overrides:
+    """The overrides for arrays of `xp`, by name."""
     found = _overrides.get(xp.__name__)
-    if found is None:
-        found = _overrides[xp.__name__] = _find(xp)
+    return _load(xp) if found is None else found
+
+
+def _load(xp: Any) -> Overrides:
+    """Import, check and remember the overrides for `xp`; the import takes a fifth of the package's time."""
+    package: ModuleType | None = None
+    if xp.__name__ == "numpy":
+        from . import numpy as package
+    elif hasattr(xp, "RawModule"):  # it compiles CUDA
+        from . import cupy as package
+    found = {} if package is None else {name: getattr(package, name) for name in package.__all__}
+    for name, override in found.items():
+        check(name, override)
+    _overrides[xp.__name__] = found
     return found
 
 
-def _find(xp: Any) -> ModuleType:
-    """Not imported before their first use: that takes a fifth of the package's time."""
-    if xp.__name__ == "numpy":
-        from . import numpy
+def check(name: str, override: Callable[..., Any]) -> None:
+    """Compare an override with its reference: names, order, defaults and annotations of all parameters.
 
-        return numpy
-    if hasattr(xp, "RawModule"):  # it compiles CUDA
-        from . import cupy
-
-        return cupy
-    return portable
+    Raises:
+        TypeError: they differ, or there is no operation of that name.
+    """
+    where = f"{override.__module__}.{override.__name__}"
+    if name not in operations:
+        raise TypeError(f"{where} overrides nothing: no operation is called {name!r}")
+    expected, got = (inspect.signature(function) for function in (operations[name], override))
+    allowed = expected, expected.replace(return_annotation=f"{expected.return_annotation} | None")
+    if got not in allowed:
+        raise TypeError(
+            f"{where}{got} differs from its reference {operations[name].__module__}.{name}{expected}"
+        )
 
 
 def set_num_threads(count: int) -> None:

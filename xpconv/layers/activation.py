@@ -12,10 +12,11 @@ from typing import Any
 from ..arguments import to_float, to_size
 from ..backend import Array
 from ..errors import ShapeError
+from ..geometry import Bounds
 from ..ops import activation as ops
-from ..ops.conv import Bounds, channel_sum, channelwise
-from ..ops.norm import sum_over
+from ..ops.channels import channel_sum, channelwise
 from ..parameter import new_parameter
+from ..sums import sum_over
 from .base import Layer, arguments
 from .pointwise import InPlace, Pointwise
 

@@ -10,6 +10,7 @@ from ..backend import Array
 from ..ops import norm as ops
 from ..parameter import parameter_dtype
 from ..random import RNG, default_rng
+from ..sums import sum_over
 from .activation import ReLU
 from .base import Layer
 from .conv import Conv2d
@@ -105,7 +106,7 @@ class SqueezeExcitation(Layer):
         path = [(layer, None) for layer in self._path()]
         ds: Array = None  # not needed if no gradient is computed from it
         if input_grad or self._learns():
-            ds = ops.sum_over(grad_output * x, (-2, -1), keepdims=True)
+            ds = sum_over(grad_output * x, (-2, -1), keepdims=True)
         grad = self._back_through(path, start, ds, input_grad)
         if grad is None:
             return None

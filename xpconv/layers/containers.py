@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..arguments import named, to_int
 from ..backend import Array, get_xp
 from ..errors import ShapeError
-from ..ops.conv import Bounds
+from ..geometry import Bounds
 from ..ops.linear import add
 from .activation import bounds_of
 from .base import Layer, runs_as

@@ -9,9 +9,10 @@ from .. import init
 from ..arguments import check_room, shown, to_bool, to_choice, to_pairs, to_size, to_tuple
 from ..backend import Array, backend_of, get_xp
 from ..errors import ShapeError
-from ..geometry import Pairs, Window, same_padding
+from ..geometry import Bounds, Pairs, Window, same_padding
 from ..ops import conv as ops
 from ..ops.activation import hardtanh_backward
+from ..ops.channels import channel_sum
 from ..ops.padding import MODES, pad, pad_backward
 from ..parameter import Parameter, learns, new_parameter
 from ..random import RNG, default_rng
@@ -98,7 +99,7 @@ class _ConvNd(Layer):
 class _Conv(_ConvNd):
     """Convolution over `axes` spatial axes; `Conv2d` describes it."""
 
-    _bounds: ops.Bounds = None  # of the ReLU that `fuse` put into this layer
+    _bounds: Bounds = None  # of the ReLU that `fuse` put into this layer
 
     def __init__(
         self,
@@ -175,7 +176,7 @@ class _Conv(_ConvNd):
     def _takes_bounds(self) -> bool:
         return self._bounds is None and runs_as(self, _Conv)
 
-    def _forward(self, x: Array, bounds: ops.Bounds) -> Array:
+    def _forward(self, x: Array, bounds: Bounds) -> Array:
         why = f"in_channels={self.in_channels}"
         xp, images, batched = self._enter_images(x, self.axes, self.in_channels, why, self.weight)
         if self._wide:
@@ -209,7 +210,7 @@ class _Conv(_ConvNd):
             dw = ops.conv_backward_weight(xp, grad, padded, weight.shape, window, groups, self.algorithm)
             weight.accumulate(dw)
         if learns(self.bias):
-            self.bias.accumulate(ops.channel_sum(xp, grad))
+            self.bias.accumulate(channel_sum(xp, grad))
         if not input_grad:
             return None
         sizes = [lo + n + hi for n, (lo, hi) in zip(images.shape[2:], self._border, strict=True)]
@@ -226,10 +227,10 @@ class _Conv(_ConvNd):
             >>> xpconv.Conv2d(64, 64, 3, padding=1).algorithm_for(np.zeros((8, 64, 32, 32), "float32"))
             'winograd'
         """
-        images, _ = self._images(x, self.axes, self.in_channels)
-        padded = self._pad(get_xp(x), images)
+        xp, (images, _) = get_xp(x), self._images(x, self.axes, self.in_channels)
+        shape = self._pad(xp, images).shape
         return ops.conv_algorithm(
-            get_xp(x), padded, self.weight.shape, self._window, self.groups, self.algorithm
+            xp, shape, x.dtype, self.weight.shape, self._window, self.groups, self.algorithm
         )
 
     def _pad(self, xp: Any, images: Array) -> Array:

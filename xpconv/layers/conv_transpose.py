@@ -10,6 +10,7 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..geometry import Window
 from ..ops import conv as ops
+from ..ops.channels import channel_sum
 from ..parameter import learns
 from ..random import RNG
 from .base import arguments
@@ -81,7 +82,7 @@ class _ConvTranspose(_ConvNd):
             dw = ops.conv_transpose_backward_weight(xp, grad, images, weight.shape, window, groups)
             weight.accumulate(dw)
         if learns(self.bias):
-            self.bias.accumulate(ops.channel_sum(xp, grad))
+            self.bias.accumulate(channel_sum(xp, grad))
         if not input_grad:
             return None
         grad = ops.conv_transpose_backward_input(xp, grad, weight.data, images.shape, window, groups)

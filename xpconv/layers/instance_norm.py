@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..backend import Array
 from ..errors import ShapeError
 from ..ops import norm as ops
-from ..ops.conv import channel_sum, channelwise
+from ..ops.channels import channel_sum, channelwise
 from ..parameter import learns
 from .norm import ChannelNorm
 

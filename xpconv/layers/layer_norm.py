@@ -10,8 +10,9 @@ from ..arguments import is_sequence, shown, to_bool, to_float, to_size
 from ..backend import Array
 from ..errors import ShapeError
 from ..ops import norm as ops
-from ..ops.conv import channel_sum, channelwise
+from ..ops.channels import channel_sum, channelwise
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
+from ..sums import sum_over
 from .base import Layer, arguments
 
 __all__ = ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
@@ -63,9 +64,9 @@ class _TrailingNorm(Layer):
     def _accumulate(self, grad: Array, x_hat: Array, leading: tuple[int, ...]) -> None:
         """The gradients of the parameters: sums over `leading` axes."""
         if learns(self.weight):
-            self.weight.accumulate(ops.sum_over(grad * x_hat, leading))
+            self.weight.accumulate(sum_over(grad * x_hat, leading))
         if learns(self.bias):
-            self.bias.accumulate(ops.sum_over(grad, leading))
+            self.bias.accumulate(sum_over(grad, leading))
 
     def _normalized_grad(self, grad: Array) -> Array:
         """The gradient with respect to `x̂`: `grad · weight`."""

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from ..arguments import to_bool, to_float, to_size
 from ..backend import Array, get_xp
 from ..errors import ShapeError
+from ..geometry import Bounds
 from ..ops import norm as ops
-from ..ops.conv import Bounds
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from .activation import bounds_of
 from .base import Layer, arguments, runs_as
@@ -116,7 +116,8 @@ class _BatchNorm(ChannelNorm):
                 self._track(mean, var, count)
         else:
             mean, var = self.running_mean.astype("float64"), self.running_var.astype("float64")
-            y, inv_std = ops.batch_norm(xp, x, weight, bias, self.eps, mean, var, bounds)
+            inv_std = ops.inverse_std(xp, var, self.eps)
+            y = ops.batch_norm(xp, x, weight, bias, mean, inv_std, bounds)
         return self.keep(y, xp, x, mean, inv_std, from_batch)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 from ..arguments import LARGEST, is_sequence, to_bool, to_size, to_tuple
 from ..backend import Array
 from ..errors import ShapeError
-from ..geometry import Window
+from ..geometry import Bounds, Window
 from ..ops import pool as ops
-from ..ops.conv import Bounds
 from .base import Layer, arguments, runs_as
 from .memory import keeping
 

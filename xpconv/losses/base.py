@@ -12,9 +12,8 @@ from ..arrays import asarray
 from ..backend import Array, backend_of, conversion_hint, ignore_underflow, plain
 from ..dtypes import byte_order_error, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
-from ..kernels.portable import widened
 from ..layers.memory import Memory, at_door
-from ..ops.norm import sum_over
+from ..sums import sum_over, widened
 
 __all__ = ["Loss"]
 

@@ -9,8 +9,8 @@ from ..arguments import to_float, to_int
 from ..backend import Array, backend_of
 from ..dtypes import is_floating
 from ..errors import DTypeError, ShapeError
-from ..ops.norm import sum_over
 from ..ops.softmax import cross_entropy, cross_entropy_backward, one_hot
+from ..sums import sum_over
 from .base import Loss, over_classes
 
 __all__ = ["CrossEntropyLoss", "DiceLoss", "MultiMarginLoss", "NLLLoss", "SoftmaxCrossEntropyLoss"]

@@ -8,8 +8,8 @@ from typing import Any
 from ..backend import Array, backend_of
 from ..errors import DTypeError, ShapeError
 from ..ops.hinge import listed, pairwise_hinge
-from ..ops.norm import sum_over
 from ..ops.smooth import sigmoid
+from ..sums import sum_over
 from .base import Loss, over_classes
 from .binary import binary_entropy
 

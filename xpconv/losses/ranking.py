@@ -8,7 +8,7 @@ from typing import Any
 from ..arguments import to_bool, to_float
 from ..backend import Array
 from ..errors import ShapeError
-from ..ops.norm import sum_over
+from ..sums import sum_over
 from .base import Loss, broadcast_shape, summed_to
 
 __all__ = ["CosineEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss"]

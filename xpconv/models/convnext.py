@@ -15,8 +15,8 @@ from ..layers import (
     LayerNorm,
     Sequential,
 )
-from ..ops.norm import sum_over
 from ..parameter import new_parameter
+from ..sums import sum_over
 from ._common import Block, checked, zero_biases
 
 __all__ = ["convnext_tiny"]

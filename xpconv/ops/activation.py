@@ -9,18 +9,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import kernels
 from ..backend import Array
+from ..kernels import overridable
+
+
+@overridable
+def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
+    """`y = min(max(x, low), high)`, without `high` the maximum alone; NaN stays NaN."""
+    y = xp.maximum(x, low)
+    return y if high is None else xp.minimum(y, high)
+
+
+@overridable
+def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
+    """`dy/dx` is 1 where `low < y < high` (or NaN), else 0: also where `x` is a bound, as in PyTorch."""
+    return xp.where(y <= low if high is None else (y <= low) | (y >= high), 0, grad)
 
 
 def relu(xp: Any, x: Array) -> Array:
     """`y = max(x, 0)`; NaN stays NaN."""
-    return kernels.of(xp).clip(xp, x, 0.0, None)
+    return clip(xp, x, 0.0, None)
 
 
 def relu_backward(xp: Any, grad: Array, y: Array) -> Array:
     """`dy/dx` is 0 where `y <= 0` and else 1, so 0 at the kink, as in PyTorch."""
-    return kernels.of(xp).clip_backward(xp, grad, y, 0.0, None)
+    return clip_backward(xp, grad, y, 0.0, None)
 
 
 def leaky_relu(xp: Any, x: Array, slope: float | Array) -> Array:
@@ -51,12 +64,12 @@ def elu_backward(xp: Any, grad: Array, x: Array, alpha: float, scale: float, rat
 
 def hardtanh(xp: Any, x: Array, low: float, high: float) -> Array:
     """`y = min(max(x, low), high)`."""
-    return kernels.of(xp).clip(xp, x, low, high)
+    return clip(xp, x, low, high)
 
 
 def hardtanh_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
     """`dy/dx` is 1 where `low < x < high`, else 0; of `y` the same can be said."""
-    return kernels.of(xp).clip_backward(xp, grad, y, low, high)
+    return clip_backward(xp, grad, y, low, high)
 
 
 def hardsigmoid(xp: Any, x: Array) -> Array:

@@ -10,11 +10,10 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from .. import kernels
 from ..backend import Array
-from ..kernels.constants import constant
-from ..kernels.portable import widened
-from .linear import rows
+from ..sums import widened
+from .constants import constant
+from .linear import matmul, rows
 
 
 def adaptive_avg_pool(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
@@ -39,7 +38,7 @@ def adaptive_avg_pool_backward(xp: Any, grad: Array, spatial: tuple[int, ...]) -
 def _along(xp: Any, x: Array, means: tuple[tuple[float, ...], ...], axis: int, transposed: bool) -> Array:
     matrix = constant(xp, means, str(x.dtype))
     x = xp.moveaxis(x, axis, -1)
-    y = kernels.of(xp).matmul(xp, rows(x), matrix if transposed else matrix.T)
+    y = matmul(xp, rows(x), matrix if transposed else matrix.T)
     return xp.moveaxis(y.reshape(*x.shape[:-1], y.shape[-1]), -1, axis)
 
 

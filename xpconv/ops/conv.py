@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import prod
 from typing import Any
 
-from .. import kernels
 from ..backend import Array
-from ..geometry import Window
-from ..kernels.portable import Bounds as Bounds
+from ..geometry import Bounds, Window
+from ..kernels import overridable
+from ..layout import channels_last, empty_images, pixel_matrix, weight_matrix
+from ..sums import total
+from .activation import clip
+from .channels import channelwise
+
+COLUMN_BYTES = 4 << 20  # of the column buffer: as many images per block as fit, at least one
+ALL = (slice(None),)
 
 
+@overridable
 def conv(
     xp: Any,
     x: Array,
@@ -28,19 +37,26 @@ def conv(
         y[n, k, p] = bias[k] + Σ_c Σ_r  x[n, c, p*s - lo + r*d] · weight[k, c, r]
 
     Shapes: `x (N, C, *S)`, `weight (K, C/groups, *R)`, `bias (K,)`, result `(N, K, *P)`.
-    With `bounds` it is then cut off at these, which saves a pass over memory for a ReLU that follows.
-    Backward needs `x` and `weight` only: the columns of im2col (as many times `x` as there are taps)
-    are made again block by block.
+    With `bounds` it is then limited to these, which saves a pass over memory for a ReLU that follows.
+    Images are channels-last in memory, as then a row of a window is contiguous, and the convolution is one
+    matrix product over all pixels. Backward needs `x` and `weight` only: the columns of im2col (as many times
+    `x` as there are taps) are made again, block by block. The gradient of `bias` is the `channel_sum` of
+    that of `y`. `algorithm` is the caller's choice (see `Conv2d`); the reference has only one.
     """
-    return kernels.of(xp).conv(xp, x, weight, window, groups, bias, algorithm, bounds)
+    shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
+    if _is_depthwise(weight.shape, groups):
+        y = _depthwise(xp, x, weight, window, shape)
+    else:
+        y = empty_images(xp, shape, x.dtype)
+        w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
+        for images, columns in column_blocks(xp, x, window, groups):
+            pixel_matrix(xp, y, images, groups)[...] = group_matmul(xp, columns, w)
+    if bias is not None:
+        y += channelwise(bias, y.ndim)
+    return y if bounds is None else clip(xp, y, *bounds)
 
 
-def weight_for_inference(xp: Any, weight: Array) -> Array:
-    """The same values, laid in memory so that `conv` has nothing left to do to them."""
-    arranged: Array = kernels.of(xp).for_inference(xp, weight)
-    return arranged
-
-
+@overridable
 def conv_backward_input(
     xp: Any,
     grad: Array,
@@ -56,10 +72,29 @@ def conv_backward_input(
     `weight[k, c, r]`. So, over all `k` of the group and all such pairs `(p, r)`:
 
         dx[n, c, h] = Σ_k Σ_(p,r)  grad[n, k, p] · weight[k, c, r]
+
+    The sum over `k` is a matrix product, which gives the gradient of the columns; the sum over `(p, r)` is
+    one addition of slices per tap.
     """
-    return kernels.of(xp).conv_input_grad(xp, grad, weight, x_shape, window, groups, algorithm)
+    if _is_depthwise(weight.shape, groups):
+        return _depthwise_backward_input(xp, grad, weight, x_shape, window)
+    c = weight.shape[1]
+    dx = empty_images(xp, x_shape, grad.dtype, zero=True)
+    w = weight_matrix(xp, weight, groups)
+    taps = window.taps(x_shape[2:], grad.shape[2:])
+    block = max(1, COLUMN_BYTES // (groups * prod(grad.shape[2:]) * w.shape[2] * w.itemsize))
+    for start in range(0, x_shape[0], block):
+        images = slice(start, start + block)
+        columns = group_matmul(xp, pixel_matrix(xp, grad, images, groups), w)
+        columns = xp.moveaxis(columns.reshape(groups, -1, *grad.shape[2:], *window.kernel, c), 0, -2)
+        part = xp.moveaxis(dx[images], 1, -1)
+        part = part.reshape(*part.shape[:-1], groups, c)  # splits the last axis: a view
+        for tap in taps:
+            part[ALL + tap.into] += columns[ALL + tap.out + tap.offset]
+    return dx
 
 
+@overridable
 def conv_backward_weight(
     xp: Any,
     grad: Array,
@@ -71,17 +106,37 @@ def conv_backward_weight(
 ) -> Array:
     """Gradient with respect to `weight`: every image and position used the same one.
 
-    dweight[k, c, r] = Σ_n Σ_p  grad[n, k, p] · x[n, c, p*s - lo + r*d]
+        dweight[k, c, r] = Σ_n Σ_p  grad[n, k, p] · x[n, c, p*s - lo + r*d]
+
+    That is the product of the gradient's pixels with the columns.
     """
-    return kernels.of(xp).conv_weight_grad(xp, grad, x, weight_shape, window, groups, algorithm)
+    if _is_depthwise(weight_shape, groups):
+        return _depthwise_backward_weight(xp, grad, x, weight_shape, window)
+    k, c = weight_shape[0] // groups, weight_shape[1]
+    dw = xp.zeros((groups, k, c * prod(window.kernel)), dtype=x.dtype)
+    for images, columns in column_blocks(xp, x, window, groups):
+        dw += group_matmul(xp, xp.swapaxes(pixel_matrix(xp, grad, images, groups), 1, 2), columns)
+    return xp.moveaxis(dw.reshape(weight_shape[0], *window.kernel, c), -1, 1)
 
 
+@overridable
 def conv_algorithm(
-    xp: Any, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int, algorithm: str
+    xp: Any,
+    x_shape: tuple[int, ...],
+    dtype: Any,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int = 1,
+    algorithm: str = "auto",
 ) -> str:
-    """The name of the algorithm that `conv` uses for these arguments."""
-    name: str = kernels.of(xp).algorithm(xp, x.shape, x.dtype, weight_shape, window, groups, algorithm)
-    return name
+    """The name of the algorithm that `conv` uses for arrays of these shapes."""
+    return "reference"
+
+
+@overridable
+def weight_for_inference(xp: Any, weight: Array) -> Array:
+    """The same values, in the memory order that `conv` needs, so that it makes no copy."""
+    return weight
 
 
 def conv_transpose(
@@ -103,7 +158,7 @@ def conv_transpose(
     Shapes: `x (N, C, *P)`, `weight (C, K/groups, *R)`, `bias (K,)`, result `(N, K, *size)`.
     """
     shape = (x.shape[0], weight.shape[1] * groups, *size)
-    y = kernels.of(xp).conv_input_grad(xp, x, weight, shape, window, groups)
+    y = conv_backward_input(xp, x, weight, shape, window, groups)
     if bias is not None:
         y += channelwise(bias, y.ndim)
     return y
@@ -117,7 +172,7 @@ def conv_transpose_backward_input(
     dx[n, c, p] = Σ_k Σ_r  grad[n, k, p*s - lo + r*d] · weight[c, k, r]
     """
     grad, window = _written(grad, window, x_shape[2:])
-    return kernels.of(xp).conv(xp, grad, weight, window, groups)
+    return conv(xp, grad, weight, None, window, groups)
 
 
 def conv_transpose_backward_weight(
@@ -128,7 +183,7 @@ def conv_transpose_backward_weight(
     dweight[c, k, r] = Σ_n Σ_p  x[n, c, p] · grad[n, k, p*s - lo + r*d]
     """
     grad, window = _written(grad, window, x.shape[2:])
-    return kernels.of(xp).conv_weight_grad(xp, x, grad, weight_shape, window, groups)
+    return conv_backward_weight(xp, x, grad, weight_shape, window, groups)
 
 
 def _written(grad: Array, window: Window, positions: tuple[int, ...]) -> tuple[Array, Window]:
@@ -147,11 +202,76 @@ def _written(grad: Array, window: Window, positions: tuple[int, ...]) -> tuple[A
     return grad[part], window._replace(padding=tuple(padding))
 
 
-def channel_sum(xp: Any, grad: Array) -> Array:
-    """Gradient with respect to what is added once a channel: the sum over everything else, `(C,)`."""
-    return kernels.of(xp).channel_sum(xp, grad).astype(grad.dtype, copy=False)
+# --- the matrix product --------------------------------------------------------------------------------
 
 
-def channelwise(values: Array, ndim: int) -> Array:
-    """`(C,)` as `(C, 1, …)`, to broadcast over `(N, C, *S)`."""
-    return values.reshape(-1, *(1,) * (ndim - 2))
+def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
+    """im2col: blocks of images, and their windows as matrices `(groups, pixels, taps*C/groups)`."""
+    n, c = x.shape[0], x.shape[1] // groups
+    output = window.output_shape(x.shape[2:])
+    image = channels_last(xp, x, window)
+    # as_strided, as CuPy's sliding_window_view waits for the device.
+    by_image, *by_pixel, by_channel = image.strides
+    positions = (step * s for step, s in zip(by_pixel, window.stride, strict=True))
+    taps = (step * d for step, d in zip(by_pixel, window.dilation, strict=True))
+    windows = xp.lib.stride_tricks.as_strided(
+        image,
+        (groups, n, *output, *window.kernel, c),
+        (c * by_channel, by_image, *positions, *taps, by_channel),
+    )
+    row = c * prod(window.kernel)
+    block = max(1, COLUMN_BYTES // (groups * prod(output) * row * x.itemsize))
+    for start in range(0, n, block):
+        images = slice(start, start + block)
+        yield images, windows[:, images].reshape(groups, -1, row)
+
+
+def group_matmul(xp: Any, a: Array, b: Array) -> Array:
+    """`a[g] @ b[g]` for every group; a plain 2-D product for one group, as BLAS likes it best."""
+    return xp.matmul(a[0], b[0])[None] if a.shape[0] == 1 else xp.matmul(a, b)
+
+
+# --- depthwise: one input channel per group, too few for a matrix product, so one multiply-add per tap ----
+
+
+def _is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:
+    return weight_shape[1] == 1 and groups > 1
+
+
+def _depthwise(xp: Any, x: Array, weight: Array, window: Window, shape: tuple[int, ...]) -> Array:
+    y = empty_images(xp, shape, x.dtype, zero=True)
+    x, w, by_group = _split_groups(xp, x, weight, y)
+    for tap in window.taps(x.shape[1:-2], shape[2:]):
+        by_group[ALL + tap.out] += x[ALL + tap.into] * w[tap.offset]
+    return y
+
+
+def _depthwise_backward_weight(
+    xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+) -> Array:
+    dw = xp.zeros(weight_shape, dtype=x.dtype)
+    x, w, grad = _split_groups(xp, x, dw, grad)
+    axes = tuple(range(x.ndim - 2))
+    for tap in window.taps(x.shape[1:-2], grad.shape[1:-2]):
+        w[tap.offset] = total(x[ALL + tap.into] * grad[ALL + tap.out], axes)
+    return dw
+
+
+def _depthwise_backward_input(
+    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window
+) -> Array:
+    dx = empty_images(xp, x_shape, grad.dtype, zero=True)
+    part, w, grad = _split_groups(xp, dx, weight, grad)
+    for tap in window.taps(x_shape[2:], grad.shape[1:-2]):
+        by_group = grad[ALL + tap.out] * w[tap.offset]
+        part[ALL + tap.into] += by_group.sum(axis=-1, keepdims=True)
+    return dx
+
+
+def _split_groups(xp: Any, x: Array, weight: Array, y: Array) -> tuple[Array, Array, Array]:
+    """Views `x (N, *S, G, 1)`, `weight (*R, G, K/G)`, `y (N, *P, G, K/G)`, which broadcast together."""
+    groups, per_group = x.shape[1], y.shape[1] // x.shape[1]
+    w = weight[:, 0].reshape(groups, per_group, *weight.shape[2:])
+    w = xp.moveaxis(w, (0, 1), (-2, -1))
+    y = xp.moveaxis(y, 1, -1)
+    return xp.moveaxis(x, 1, -1)[..., None], w, y.reshape(*y.shape[:-1], groups, per_group)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import kernels
 from ..backend import Array
+from ..kernels import overridable
 from ..random import Source
 
 
+@overridable
 def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Array:
-    """A bool array, False with probability `p`: what dropout keeps."""
-    return kernels.of(xp).keep_mask(xp, source, shape, p)
+    """A bool array, False with probability `p`: what dropout keeps; drawn on the host."""
+    return xp.asarray(source.generator.random(shape, dtype="float32") >= p)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..backend import Array
-from ..kernels.portable import widened
+from ..sums import widened
 
 
 def embedding(xp: Any, indices: Array, weight: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import Array
 from ..geometry import Window
-from ..kernels.sums import widened_for
+from ..sums import widened_for
 
 
 def unfold(xp: Any, x: Array, window: Window) -> Array:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import kernels
 from ..backend import Array
-from ..kernels.portable import Bounds
-from ..kernels.sums import SERIAL, sum_over
-from .conv import channel_sum
+from ..geometry import Bounds
+from ..kernels import overridable
+from ..sums import SERIAL, piece, product, sum_over
+from .activation import clip
+from .channels import channel_sum
+
+
+@overridable
+def matmul(xp: Any, a: Array, b: Array) -> Array:
+    """`a @ b` of two matrices, in pieces whose sums are added in float64 where float32 would be too short."""
+    most = piece(a, b)
+    return product(xp, a, b, most) if most else a @ b
 
 
 def linear(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
     """`y[…, k] = Σ_c x[…, c] · weight[k, c] + bias[k]`."""
-    y = kernels.of(xp).matmul(xp, rows(x), weight.T)
+    y = matmul(xp, rows(x), weight.T)
     if bias is not None:
         y += bias
     return y.reshape(*x.shape[:-1], weight.shape[0])
@@ -21,13 +29,13 @@ def linear(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
 
 def linear_backward_input(xp: Any, grad: Array, weight: Array) -> Array:
     """`dx[…, c] = Σ_k grad[…, k] · weight[k, c]`."""
-    dx = kernels.of(xp).matmul(xp, rows(grad), weight)
+    dx = matmul(xp, rows(grad), weight)
     return dx.reshape(*grad.shape[:-1], weight.shape[1])
 
 
 def linear_backward_weight(xp: Any, grad: Array, x: Array) -> Array:
     """`dweight[k, c] = Σ_… grad[…, k] · x[…, c]`: every row used the same weight."""
-    return kernels.of(xp).matmul(xp, rows(grad).T, rows(x))
+    return matmul(xp, rows(grad).T, rows(x))
 
 
 def linear_backward_bias(xp: Any, grad: Array) -> Array:
@@ -36,12 +44,11 @@ def linear_backward_bias(xp: Any, grad: Array) -> Array:
     return sum_over(grad, (0,)) if len(grad) <= SERIAL else channel_sum(xp, grad)
 
 
+@overridable
 def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
-    """`a + b` of one shape, whose memory is laid out as that of `b`; each has the sum's gradient.
-
-    With `bounds` it is then cut off at these.
-    """
-    return kernels.of(xp).add(xp, a, b, bounds)
+    """`a + b` of two arrays of one shape; then, with `bounds`, `clip`. The gradient of each is the sum's."""
+    y = a + b
+    return y if bounds is None else clip(xp, y, *bounds)
 
 
 def rows(x: Array) -> Array:
@@ -56,7 +63,7 @@ def rows(x: Array) -> Array:
 
 def bilinear(xp: Any, x1: Array, x2: Array, weight: Array, bias: Array | None) -> Array:
     """`y[…, k] = Σ_ij x1[…, i] · weight[k, i, j] · x2[…, j] + bias[k]`: linear in the products."""
-    y = kernels.of(xp).matmul(xp, _products(x1, x2), weight.reshape(weight.shape[0], -1).T)
+    y = matmul(xp, _products(x1, x2), weight.reshape(weight.shape[0], -1).T)
     if bias is not None:
         y += bias
     return y.reshape(*x1.shape[:-1], weight.shape[0])
@@ -65,7 +72,6 @@ def bilinear(xp: Any, x1: Array, x2: Array, weight: Array, bias: Array | None) -
 def bilinear_backward_input(xp: Any, grad: Array, x1: Array, x2: Array, weight: Array) -> tuple[Array, Array]:
     """`dx1[…, i] = Σ_kj grad[…, k] · x2[…, j] · weight[k, i, j]`, and so `dx2[…, j]` over `k, i`."""
     out, in1, in2 = weight.shape
-    matmul = kernels.of(xp).matmul
     dx1 = matmul(xp, _products(grad, x2), weight.transpose(0, 2, 1).reshape(out * in2, in1))
     dx2 = matmul(xp, _products(grad, x1), weight.reshape(out * in1, in2))
     return dx1.reshape(x1.shape), dx2.reshape(x2.shape)
@@ -73,7 +79,7 @@ def bilinear_backward_input(xp: Any, grad: Array, x1: Array, x2: Array, weight: 
 
 def bilinear_backward_weight(xp: Any, grad: Array, x1: Array, x2: Array) -> Array:
     """`dweight[k, i, j] = Σ_… grad[…, k] · x1[…, i] · x2[…, j]`."""
-    dweight = kernels.of(xp).matmul(xp, rows(grad).T, _products(x1, x2))
+    dweight = matmul(xp, rows(grad).T, _products(x1, x2))
     return dweight.reshape(grad.shape[-1], x1.shape[-1], x2.shape[-1])
 
 

@@ -5,31 +5,56 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from .. import kernels
 from ..backend import Array
-from ..kernels.portable import Bounds, widened
-from ..kernels.sums import sum_over as sum_over
-from ..kernels.sums import total, widened_for
+from ..geometry import Bounds
+from ..kernels import overridable
+from ..sums import total, widened, widened_for
+from .activation import clip, clip_backward
+from .channels import channel_total, channelwise
 
 
+@overridable
 def batch_norm(
     xp: Any,
     x: Array,
     weight: Array | None,
     bias: Array | None,
-    eps: float,
     mean: Array,
-    var: Array,
+    inv_std: Array,
     bounds: Bounds = None,
-) -> tuple[Array, Array]:
-    """`y = (x - mean) · inv_std · weight + bias` for `(N, C, *S)`, and `inv_std = 1/√(var + eps)`.
+) -> Array:
+    """`y = (x - mean) · inv_std · weight + bias` for `(N, C, *S)`, with `inv_std = 1/√(var + eps)`.
 
-    With `bounds` it is then cut off at these, which saves a pass over memory for a ReLU that follows.
+    With `bounds` it is then limited to these, which saves a pass over memory for a ReLU that follows.
     Backward needs `x`, `mean` and `inv_std`, statistics `(C,)` in float64.
     """
-    inv_std = 1 / xp.sqrt(var + eps)
-    y: Array = kernels.of(xp).batch_norm(xp, x, mean, inv_std, weight, bias, bounds)
-    return y, inv_std
+    y, error = _centred(x, mean)
+    scale = inv_std if weight is None else inv_std * weight
+    y *= channelwise(scale.astype(y.dtype), y.ndim)
+    shift = -error * scale
+    y += channelwise((shift if bias is None else shift + bias).astype(y.dtype), y.ndim)
+    y = y.astype(x.dtype, copy=False)
+    return y if bounds is None else clip(xp, y, *bounds)
+
+
+def inverse_std(xp: Any, var: Array, eps: float) -> Array:
+    """`1/√(var + eps)`."""
+    return 1 / xp.sqrt(var + eps)
+
+
+@overridable
+def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of the channels of `(N, C, *S)`, in float64; 0 if there are no elements.
+
+    The mean is subtracted first, and then the mean of the differences, so that mean and variance are accurate
+    even if mean² ≫ variance.
+    """
+    x = widened(x)
+    count = max(1, x.size // x.shape[1])
+    near = (channel_total(xp, x) / count).astype(x.dtype)
+    difference = x - channelwise(near, x.ndim)
+    low = channel_total(xp, difference) / count
+    return near + low, channel_total(xp, difference * difference) / count - low**2
 
 
 def batch_norm_as_affine(
@@ -43,22 +68,24 @@ def batch_norm_as_affine(
     return scale, shift if bias is None else shift + bias
 
 
+@overridable
 def normalize_batch(
     xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
 ) -> tuple[Array, Array, Array, Array]:
-    """`batch_norm` with the mean and biased variance of each channel of `x`, which follow `y` with `inv_std`.
-
-    In float64; 0 where there is nothing.
-    """
-    y, mean, var, inv_std = kernels.of(xp).normalize_batch(xp, x, weight, bias, eps, bounds)
-    return y, mean, var, inv_std
+    """`batch_norm` with the `statistics` of `x`; and mean, variance and `inv_std`."""
+    mean, var = statistics(xp, x)
+    inv_std = inverse_std(xp, var, eps)
+    return batch_norm(xp, x, weight, bias, mean, inv_std, bounds), mean, var, inv_std
 
 
-def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> None:
-    """Move `running` statistics, in place, `momentum` of the way to `new · factor`."""
-    kernels.of(xp).follow(xp, running, new, momentum, factor)
+@overridable
+def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> Array:
+    """`running += momentum · (new · factor - running)`, in place; `momentum` is a number or a 0-d array."""
+    running += momentum * (new * factor - running)
+    return running
 
 
+@overridable
 def batch_norm_backward(
     xp: Any,
     grad: Array,
@@ -79,12 +106,31 @@ def batch_norm_backward(
 
         dx = weight · inv_std · (grad - dbias/m - x̂ · dweight/m)
 
-    With `bounds` `grad` is that of the output `y` cut off at these, and counts as 0 where it was.
+    With `bounds` `grad` is that of the output `y` limited to these. Without `input_grad` `dx` is None.
     """
-    dx, dweight, dbias = kernels.of(xp).batch_norm_backward(
-        xp, grad, x, mean, inv_std, weight, from_batch, input_grad, y, bounds
-    )
-    return dx, dweight, dbias
+    if bounds is not None:
+        grad = clip_backward(xp, grad, y, *bounds)
+    centred, error = _centred(x, mean)
+    dbias = channel_total(xp, grad)
+    dweight = (channel_total(xp, grad * centred) - error * dbias) * inv_std
+    if not input_grad:
+        return None, dweight, dbias
+    scale = inv_std if weight is None else inv_std * weight
+    dx = grad * channelwise(scale.astype(centred.dtype), x.ndim)
+    if from_batch:
+        along = -scale / max(1, x.size // x.shape[1])
+        slope = along * inv_std * dweight
+        centred *= channelwise(slope.astype(centred.dtype), x.ndim)
+        dx = dx + centred
+        dx += channelwise((along * dbias - error * slope).astype(centred.dtype), x.ndim)
+    return dx.astype(x.dtype, copy=False), dweight, dbias
+
+
+def _centred(x: Array, mean: Array) -> tuple[Array, Array]:
+    """`x` minus the mean rounded to its dtype, and the rounding error of the mean, to add to the shift."""
+    x = widened(x)
+    near = mean.astype(x.dtype)
+    return x - channelwise(near, x.ndim), mean - near
 
 
 def batch_norm_backward_input(
@@ -95,9 +141,8 @@ def batch_norm_backward_input(
     It is computed as `batch_norm` of `grad` with mean and bias 0.
     """
     if bounds is not None:
-        grad = kernels.of(xp).clip_backward(xp, grad, y, *bounds)
-    dx: Array = kernels.of(xp).batch_norm(xp, grad, xp.zeros_like(inv_std), inv_std, weight, None, None)
-    return dx
+        grad = clip_backward(xp, grad, y, *bounds)
+    return batch_norm(xp, grad, weight, None, xp.zeros_like(inv_std), inv_std)
 
 
 def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array, Array, Array]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..backend import Array
 from ..geometry import Pairs
-from ..kernels.sums import sum_over
+from ..sums import sum_over
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # torch: numpy
 

@@ -6,14 +6,18 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from .. import kernels
 from ..backend import Array
-from ..geometry import Window
-from ..kernels.constants import constant
-from ..kernels.portable import Bounds
-from ..kernels.sums import widened, widened_for
+from ..geometry import Bounds, Window
+from ..kernels import overridable
+from ..layout import empty_images
+from ..sums import widened, widened_for
+from .activation import clip
+from .constants import constant
+
+IMAGES = (slice(None), slice(None))  # all, with all channels
 
 
+@overridable
 def max_pool(
     xp: Any,
     x: Array,
@@ -26,11 +30,24 @@ def max_pool(
 
     Padding never wins; NaN does. Among equals the first in row-major order wins. The winner takes one
     byte an output (four for kernels of 255 taps and more), and is all that backward needs; without
-    `winners` it is None. With `bounds` the maximum is then cut off at these.
+    `winners` it is None. With `bounds` the maximum is then limited to these.
     """
     output = window.output_shape(x.shape[2:], ceil_mode)
-    y, winner = kernels.of(xp).max_pool(xp, x, window, output, winners, bounds)
-    return y, winner
+    unset = 255 if prod(window.kernel) < 255 else 2**31 - 1
+    y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
+    y[...] = -xp.inf
+    if not winners:
+        for tap in window.taps(x.shape[2:], output):
+            y[IMAGES + tap.out] = xp.maximum(y[IMAGES + tap.out], x[IMAGES + tap.into])
+        return y if bounds is None else clip(xp, y, *bounds), None
+    winner = xp.full_like(y, unset, dtype="uint8" if unset == 255 else "int32")
+    for t, tap in enumerate(window.taps(x.shape[2:], output)):
+        where = IMAGES + tap.out
+        value, best, who = x[IMAGES + tap.into], y[where], winner[where]
+        better = (value > best) | (value != value) | (who == unset)
+        y[where] = xp.where(better, value, best)
+        winner[where] = xp.where(better, t, who)
+    return y if bounds is None else clip(xp, y, *bounds), winner
 
 
 def max_pool_indices(xp: Any, winner: Array, spatial: tuple[int, ...], window: Window) -> Array:
@@ -75,14 +92,42 @@ def max_unpool_backward(xp: Any, grad: Array, indices: Array) -> Array:
     return xp.take_along_axis(planes, flat, axis=2).reshape(indices.shape)
 
 
+@overridable
 def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window) -> Array:
     """An output moves with its winner only, so each `x[h]` gets the gradients of the windows it won:
 
-    dx[n, c, h] = Σ over (p, r) with p*s - lo + r*d = h and winner[n, c, p] = r  of  grad[n, c, p]
+        dx[n, c, h] = Σ over (p, r) with p*s - lo + r*d = h and winner[n, c, p] = r  of  grad[n, c, p]
+
+    That is one addition of slices per tap, so no scatter.
     """
     wide = widened_for(grad, window.overlaps())
-    dx = kernels.of(xp).max_pool_input_grad(xp, wide, winner, x_shape, window)
+    dx = empty_images(xp, x_shape, wide.dtype, zero=True)
+    for t, tap in enumerate(window.taps(x_shape[2:], grad.shape[2:])):
+        where = IMAGES + tap.out
+        dx[IMAGES + tap.into] += xp.where(winner[where] == t, wide[where], 0.0)
     return dx.astype(grad.dtype, copy=False)
+
+
+@overridable
+def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
+    """`y[n, c, p] = Σ_r x[n, c, p*s - lo + r*d]`, zeros outside; summed in the dtype of `x`."""
+    output = window.output_shape(x.shape[2:], ceil_mode)
+    y = empty_images(xp, (*x.shape[:2], *output), x.dtype, zero=True)
+    for tap in window.taps(x.shape[2:], output):
+        y[IMAGES + tap.out] += x[IMAGES + tap.into]
+    return y
+
+
+@overridable
+def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """Every input gets the gradients of all windows that hold it:
+
+    dx[n, c, h] = Σ over (p, r) with p*s - lo + r*d = h  of  grad[n, c, p]
+    """
+    dx = empty_images(xp, x_shape, grad.dtype, zero=True)
+    for tap in window.taps(x_shape[2:], grad.shape[2:]):
+        dx[IMAGES + tap.into] += grad[IMAGES + tap.out]
+    return dx
 
 
 def avg_pool(
@@ -98,8 +143,7 @@ def avg_pool(
     `size` counts the taps over input and padding (not those that `ceil_mode` lets hang over it), over
     the input alone without `count_include_pad`, or is `divisor_override`.
     """
-    output = window.output_shape(x.shape[2:], ceil_mode)
-    y = kernels.of(xp).sum_pool(xp, widened(widened_for(x, prod(window.kernel))), window, output)
+    y = sum_pool(xp, widened(widened_for(x, prod(window.kernel))), window, ceil_mode)
     y = _divide(xp, y, x.shape[2:], window, count_include_pad, divisor_override)
     return y.astype(x.dtype, copy=False)
 
@@ -118,7 +162,7 @@ def avg_pool_backward(
     """
     scaled = _divide(xp, grad.copy(), x_shape[2:], window, count_include_pad, divisor_override)
     wide = widened_for(scaled, window.overlaps())
-    return kernels.of(xp).sum_pool_input_grad(xp, wide, x_shape, window).astype(grad.dtype, copy=False)
+    return sum_pool_backward(xp, wide, x_shape, window).astype(grad.dtype, copy=False)
 
 
 def lp_pool(xp: Any, x: Array, window: Window, norm_type: float, ceil_mode: bool) -> tuple[Array, Array]:

@@ -13,8 +13,8 @@ from math import floor
 from typing import Any, NamedTuple
 
 from ..backend import Array
-from ..kernels.constants import constant
-from ..kernels.sums import widened_for
+from ..sums import widened_for
+from .constants import constant
 
 Row = tuple[tuple[int, float], ...]  # (where to read, with what weight), for one position written
 

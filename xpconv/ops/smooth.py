@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from ..backend import Array
-from ..kernels.portable import widened
+from ..sums import widened
 from .special import erf
 
 

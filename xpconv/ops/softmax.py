@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import kernels
 from ..backend import Array
-from .norm import sum_over
+from ..kernels import overridable
+from ..sums import sum_over
 
 
 def softmax(xp: Any, x: Array, axis: int) -> Array:
@@ -35,18 +35,34 @@ def log_softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array:
     return grad - xp.exp(y) * sum_over(grad, (axis,), keepdims=True)
 
 
+@overridable
 def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array, Array]:
     """`-Σ_c t_c log p_c` with `p = softmax(x)`, where 0 · log 0 = 0; `p`; and `Σ_c t_c`, for backward."""
-    loss, p, total = kernels.of(xp).cross_entropy(xp, x, t, axis)
-    return loss, p, total
+    log_p = x
+    if x.size:
+        log_p = x - x.max(axis=axis, keepdims=True)
+        log_p = log_p - xp.log(sum_over(xp.exp(log_p), (axis,), keepdims=True))
+    loss = -sum_over(t * xp.where(t == 0, 0, log_p), (axis,))
+    return loss, xp.exp(log_p), sum_over(t, (axis,), keepdims=True)
 
 
+@overridable
 def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any, axis: int) -> Array:
     """`dx_c = (p_c Σ_k t_k - t_c) · scale`, as `d log p_k / dx_c = [k = c] - p_c`."""
-    return kernels.of(xp).cross_entropy_backward(xp, p, t, total, scale, axis)
+    grad = p * total - t
+    grad *= xp.expand_dims(scale, axis) if getattr(scale, "ndim", 0) else scale
+    return grad
 
 
+@overridable
 def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
     """One-hot rows along a new `axis` (NaN for an invalid class), and a mask of samples not `ignored`."""
-    rows, counted = kernels.of(xp).one_hot(xp, target, classes, ignored, axis, dtype)
-    return rows, counted
+    target = target.astype("int64", copy=False)
+    counted = target != ignored
+    valid = ((target >= 0) & (target < classes)) | ~counted
+    shape = [1] * (target.ndim + 1)
+    shape[axis] = classes
+    one = (*target.shape[:axis], 1, *target.shape[axis:])  # as expand_dims does, which takes longer
+    rows = target.reshape(one) == xp.arange(classes).reshape(shape)
+    rows = (rows & counted.reshape(one)).astype(dtype)
+    return xp.where(valid.reshape(one), rows, xp.nan), counted

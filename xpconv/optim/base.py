@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
-from .. import kernels
 from ..arguments import shown, to_bool
 from ..arrays import asarray
 from ..backend import Array, ignore_underflow
-from ..kernels import portable
+from ..kernels import overrides
 from ..kernels.graph import before_replay, capturing
+from ..ops.optim import in_blocks, scratch, update
 from ..parameter import Parameter
 from ..signatures import public_errors
 from .groups import Groups
@@ -221,18 +221,16 @@ class Optimizer(Groups, State):
 
     def _run_kernel(self, run: Run, skip: Array | None) -> bool:
         """Update a run with the device's kernel, in one launch; return whether there is a kernel."""
-        kernel = kernels.of(self._backend.xp).update
-        if kernel is portable.update or not self.kernel:
+        if not self.kernel or "update" not in overrides(self._backend.xp):
             return False
         if self._counters is None:
             self._counters = self._counts_on_device()
         counters = self._counters[run.first : run.first + len(run.parts)]
         moments = [self._moment(m, run) if m else None for m in self._moment_names(run.group)]
-        done: bool = kernel(
+        return update(
             self._backend.xp, self.kernel, self._data[run.where], self._grad[run.where], moments,
             self._settings_on_device(run.group), counters, skip,
         )  # fmt: skip
-        return done
 
     def _run_arrays(self, run: Run, skip: Array | None) -> bool:
         """Update a run with array functions, unless `skip` is true; return whether it was updated."""
@@ -246,7 +244,7 @@ class Optimizer(Groups, State):
             )
         size = run.where.stop - run.where.start
         if self.by_element:
-            kernels.of(self._backend.xp).in_blocks(self._backend.xp, partial(self._update_part, run), size)
+            in_blocks(self._backend.xp, partial(self._update_part, run), size)
         else:
             self._update_part(run, slice(0, size))
         return True
@@ -322,8 +320,7 @@ class Optimizer(Groups, State):
     def _scratch(self, name: str, like: Array) -> Array:
         """Scratch memory for `_update`, reused at the next request for `name`, so that it is in the cache."""
         if self.by_element:
-            scratch: Array = kernels.of(self._backend.xp).scratch(self._backend.xp, name, like)
-            return scratch
+            return scratch(self._backend.xp, name, like)
         return self._backend.xp.empty_like(like)  # as large as the parameters, so it is not kept for reuse
 
     def _runs(self, present: Sequence[bool]) -> Iterator[Run]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..arguments import to_bool, to_float
 from ..backend import Array, get_xp, ignore_underflow
-from ..kernels.sums import sum_over, widened
 from ..parameter import Parameter
+from ..sums import sum_over, widened
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 

@@ -10,10 +10,10 @@ from ..arguments import shown, to_float
 from ..arrays import asarray
 from ..backend import Array, backend_of, get_xp, ignore_underflow
 from ..errors import StateDictError
-from ..kernels.portable import widened
 from ..layers.base import Layer
 from ..parameter import writable
 from ..signatures import public_errors
+from ..sums import widened
 from .state import as_array, misfit
 
 __all__ = ["ExponentialMovingAverage"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
-from ..kernels.sums import sum_over
+from ..sums import sum_over
 from .base import Optimizer, Params, Run
 
 __all__ = ["LAMB", "LARS", "Lion"]

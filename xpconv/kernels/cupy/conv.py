@@ -7,11 +7,11 @@ from math import prod
 from typing import Any
 
 from ...backend import Array
-from ...geometry import Window
+from ...geometry import Bounds, Window
+from ...layout import empty_images, pixel_matrix, weight_matrix
+from ...sums import total
 from .. import precision
 from ..exact import is_exact
-from ..portable import Bounds, empty_images, pixel_matrix, weight_matrix
-from ..sums import total
 from . import cudnn
 from .gemm import group_matmul
 from .launch import SUMS, geometry, lanes, last, launch, taps
@@ -24,20 +24,20 @@ LENGTH = 32  # pixels that a thread works on, one after the other
 SUMMANDS = 1 << 22  # partial sums of a depthwise weight's gradient, at most
 
 
-def algorithm(
+def conv_algorithm(
     xp: Any,
     x_shape: tuple[int, ...],
     dtype: Any,
     weight_shape: tuple[int, ...],
     window: Window,
-    groups: int,
-    wanted: str = "auto",
+    groups: int = 1,
+    algorithm: str = "auto",
 ) -> str:
-    """As `portable.algorithm`: of the forward."""
+    """Of the forward."""
     if _is_depthwise(weight_shape, groups):
         return "depthwise"
     y_shape = (x_shape[0], weight_shape[0], *window.output_shape(x_shape[2:]))
-    plan = _cudnn(xp, "y", dtype, x_shape, weight_shape, y_shape, window, wanted)
+    plan = _cudnn(xp, "y", dtype, x_shape, weight_shape, y_shape, window, algorithm)
     return "columns" if plan is None else "cudnn"
 
 
@@ -45,13 +45,13 @@ def conv(
     xp: Any,
     x: Array,
     weight: Array,
+    bias: Array | None,
     window: Window,
-    groups: int,
-    bias: Array | None = None,
-    wanted: str = "auto",
+    groups: int = 1,
+    algorithm: str = "auto",
     bounds: Bounds = None,
 ) -> Array:
-    """As `portable.conv`."""
+    """With bias and bounds in the same launch, or in one after it."""
     output = window.output_shape(x.shape[2:])
     y = empty_images(xp, (x.shape[0], weight.shape[0], *output), x.dtype)
     low, high = bounds or (0.0, None)
@@ -66,7 +66,7 @@ def conv(
             each=width,
         )  # fmt: skip
         return y
-    plan = _cudnn(xp, "y", x.dtype, x.shape, weight.shape, y.shape, window, wanted)
+    plan = _cudnn(xp, "y", x.dtype, x.shape, weight.shape, y.shape, window, algorithm)
     if plan is not None:
         cudnn.run(xp, plan, x, weight, y)
     else:
@@ -78,16 +78,16 @@ def conv(
     return y
 
 
-def conv_weight_grad(
+def conv_backward_weight(
     xp: Any,
     grad: Array,
     x: Array,
     weight_shape: tuple[int, ...],
     window: Window,
-    groups: int,
-    wanted: str = "auto",
+    groups: int = 1,
+    algorithm: str = "auto",
 ) -> Array:
-    """As `portable.conv_weight_grad`."""
+    """Depthwise by partial sums, whose number is limited."""
     k, c = weight_shape[0] // groups, weight_shape[1]
     if _is_depthwise(weight_shape, groups):
         pixels = grad.size // weight_shape[0]
@@ -99,7 +99,7 @@ def conv_weight_grad(
             length, *geometry(window, x.shape[2:], grad.shape[2:]),
         )  # fmt: skip
         return total(sums, (0,)).T.reshape(weight_shape).astype(x.dtype)
-    plan = _cudnn(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, wanted)
+    plan = _cudnn(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, algorithm)
     if plan is not None:
         dw = empty_images(xp, weight_shape, x.dtype)
         cudnn.run(xp, plan, x, dw, grad)
@@ -113,16 +113,16 @@ def conv_weight_grad(
     return xp.moveaxis(dw.reshape(weight_shape[0], *window.kernel, c), -1, 1)
 
 
-def conv_input_grad(
+def conv_backward_input(
     xp: Any,
     grad: Array,
     weight: Array,
     x_shape: tuple[int, ...],
     window: Window,
-    groups: int,
-    wanted: str = "auto",
+    groups: int = 1,
+    algorithm: str = "auto",
 ) -> Array:
-    """As `portable.conv_input_grad`."""
+    """The columns' gradients are gathered, so no atomic additions are needed."""
     dx = empty_images(xp, x_shape, grad.dtype)
     where = geometry(window, x_shape[2:], grad.shape[2:])
     if _is_depthwise(weight.shape, groups):
@@ -132,7 +132,7 @@ def conv_input_grad(
             groups, weight.shape[0] // groups, width, *where, each=width,
         )  # fmt: skip
         return dx
-    plan = _cudnn(xp, "x", grad.dtype, x_shape, weight.shape, grad.shape, window, wanted)
+    plan = _cudnn(xp, "x", grad.dtype, x_shape, weight.shape, grad.shape, window, algorithm)
     if plan is not None:
         cudnn.run(xp, plan, dx, weight, grad)
         return dx
@@ -157,7 +157,7 @@ def _cudnn(
     w: tuple[int, ...],
     y: tuple[int, ...],
     window: Window,
-    wanted: str,
+    algorithm: str,
 ) -> Any:
     """cuDNN's plan, or None where there is none, or a matrix product is faster.
 
@@ -167,11 +167,11 @@ def _cudnn(
     if str(dtype) == "float32" and not precision.tf32_allowed():
         if taps(window) == 1 or max(window.stride) > 1:
             return None
-        exact = wanted == "direct" or is_exact()  # cuDNN's sums over all pixels round more
+        exact = algorithm == "direct" or is_exact()  # cuDNN's sums over all pixels round more
         small = w[1] >= MANY and prod(y[2:]) <= SMALL
         if (w[1] <= FEW or exact) if output == "w" else small:
             return None
-    return cudnn.find(xp, output, dtype, x, w, y, window, wanted)
+    return cudnn.find(xp, output, dtype, x, w, y, window, algorithm)
 
 
 def _is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:
@@ -185,7 +185,7 @@ def blocks(images: int, image_bytes: int) -> Iterator[slice]:
 
 
 def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
-    """As `portable.column_blocks`: views of `x` where a window is one pixel."""
+    """As `ops.conv.column_blocks`: views of `x` where a window is one pixel."""
     c = x.shape[1] // groups
     output = window.output_shape(x.shape[2:])
     if _is_product(window, groups, x.shape, (*x.shape[:2], *output)):

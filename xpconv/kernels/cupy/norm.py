@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import Array
-from ..portable import Bounds, empty_images
+from ...geometry import Bounds
+from ...layout import empty_images
 from .launch import SUMS, lanes, last, launch
 from .pointwise import clip, clip_backward
 
@@ -14,13 +15,13 @@ THREADS = 1 << 17  # that share the pixels of all channels: enough to fill a GPU
 MERGED = 64  # partial results that one thread merges at most
 
 
-def channel_sum(xp: Any, x: Array) -> Array:
-    """As `portable.channel_sum`."""
+def channel_total(xp: Any, x: Array) -> Array:
+    """By partial sums, which are merged."""
     return _sums(xp, x)[0]
 
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
-    """As `portable.statistics`."""
+    """By partial moments, which are merged."""
     c = x.shape[1]
     if not x.size:
         return xp.zeros(c, dtype="float64"), xp.zeros(c, dtype="float64")
@@ -37,13 +38,13 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
 def batch_norm(
     xp: Any,
     x: Array,
-    mean: Array,
-    inv_std: Array,
     weight: Array | None,
     bias: Array | None,
+    mean: Array,
+    inv_std: Array,
     bounds: Bounds = None,
 ) -> Array:
-    """As `portable.batch_norm`."""
+    """In one launch, and one more with bounds."""
     y = empty_images(xp, x.shape, x.dtype)
     pixels, parts, width = _split(x)
     launch(
@@ -54,28 +55,19 @@ def batch_norm(
     return y if bounds is None else clip(xp, y, *bounds)
 
 
-def normalize_batch(
-    xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
-) -> tuple[Array, Array, Array, Array]:
-    """As `portable.normalize_batch`."""
-    mean, var = statistics(xp, x)
-    inv_std = 1 / xp.sqrt(var + eps)
-    return batch_norm(xp, x, mean, inv_std, weight, bias, bounds), mean, var, inv_std
-
-
 def batch_norm_backward(
     xp: Any,
     grad: Array,
     x: Array,
+    weight: Array | None,
     mean: Array,
     inv_std: Array,
-    weight: Array | None,
     from_batch: bool,
     input_grad: bool,
     y: Array | None = None,
     bounds: Bounds = None,
 ) -> tuple[Array | None, Array, Array]:
-    """As `portable.batch_norm_backward`."""
+    """The sums, then all three gradients in one launch."""
     if bounds is not None:
         grad = clip_backward(xp, grad, y, *bounds)
     c = x.shape[1]
@@ -92,11 +84,12 @@ def batch_norm_backward(
     return dx, slopes[0], slopes[1]
 
 
-def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> None:
-    """As `portable.follow`."""
+def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> Array:
+    """In one launch."""
     on_device = hasattr(momentum, "shape")
     how = (_of(momentum, "float64"), 0.0) if on_device else (0, float(momentum))
     launch(xp, FILE, "follow", running.size, running, _of(new, "float64"), float(factor), *how)
+    return running
 
 
 def _sums(xp: Any, x: Array, y: Array | None = None, mean: Array | None = None) -> Array:

@@ -23,7 +23,7 @@ def update(
     counters: Array,
     skip: Array | None = None,
 ) -> bool:
-    """As `portable.update`, but done."""
+    """One launch, after one for the coefficients of this step."""
     coefficients, pointer = settings, 0 if skip is None else skip
     if name in COUNTED:
         coefficients = xp.empty(COEFFICIENTS, dtype="float64")

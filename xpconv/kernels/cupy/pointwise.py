@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import Array
-from ..portable import Bounds
+from ...geometry import Bounds
 from .launch import last, launch
 
 FILE = "pointwise.cu"
 
 
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
-    """As `portable.clip`."""
+    """In the memory order of `x`."""
     return _run(xp, "clip", (x,), 1 if high is None else 2, float(low), float(high or 0.0))
 
 
 def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
-    """As `portable.clip_backward`."""
+    """In the memory order of `y`."""
     return _run(xp, "clip_back", (grad, y), 1 if high is None else 2, float(low), float(high or 0.0))
 
 
 def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
-    """As `portable.add`."""
+    """In the memory order of `b`."""
     y = a + b if a.dtype != b.dtype else _run(xp, "add", (a, b))
     return y if bounds is None else clip(xp, y, *bounds)
 

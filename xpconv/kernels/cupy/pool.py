@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import Array
-from ...geometry import Window
-from ..portable import Bounds, empty_images
+from ...geometry import Bounds, Window
+from ...layout import empty_images
+from ...sums import widened_for
 from .launch import geometry, lanes, last, launch, taps
 from .pointwise import clip
 
@@ -17,11 +18,12 @@ def max_pool(
     xp: Any,
     x: Array,
     window: Window,
-    output: tuple[int, ...],
+    ceil_mode: bool = False,
     winners: bool = True,
     bounds: Bounds = None,
 ) -> tuple[Array, Array | None]:
-    """As `portable.max_pool`."""
+    """One thread per output."""
+    output = window.output_shape(x.shape[2:], ceil_mode)
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
     kind = "uint8" if taps(window) < 255 else "int32"
     winner = empty_images(xp, y.shape, kind) if winners else None
@@ -33,20 +35,20 @@ def max_pool(
     return y if bounds is None else clip(xp, y, *bounds), winner
 
 
-def max_pool_input_grad(
-    xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window
-) -> Array:
-    """As `portable.max_pool_input_grad`."""
+def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """One thread per input, which gathers."""
+    dtype, grad = grad.dtype, widened_for(grad, window.overlaps())
     dx = empty_images(xp, x_shape, grad.dtype)
     launch(
         xp, FILE, f"max_pool_back_{winner.dtype}", dx.size, last(xp, grad), last(xp, winner), last(xp, dx),
         x_shape[1], lanes(x_shape[1]), *geometry(window, x_shape[2:], grad.shape[2:]), each=lanes(x_shape[1]),
     )  # fmt: skip
-    return dx
+    return dx.astype(dtype, copy=False)
 
 
-def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Array:
-    """As `portable.sum_pool`."""
+def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
+    """One thread per output."""
+    output = window.output_shape(x.shape[2:], ceil_mode)
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
     launch(
         xp, FILE, "sum_pool", y.size, last(xp, x), last(xp, y), x.shape[1],
@@ -55,8 +57,8 @@ def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Arra
     return y
 
 
-def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """As `portable.sum_pool_input_grad`."""
+def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """One thread per input, which gathers."""
     dx = empty_images(xp, x_shape, grad.dtype)
     launch(
         xp, FILE, "sum_pool_back", dx.size, last(xp, grad), last(xp, dx), x_shape[1],

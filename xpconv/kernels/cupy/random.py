@@ -14,7 +14,7 @@ FILE = "random.cu"
 
 
 def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Array:
-    """As `portable.keep_mask`, but drawn on the device, with a key that the generator gives once."""
+    """Drawn on the device, with a key that the generator gives once."""
     state = source.counters.get(xp.__name__)
     if state is None:
         key = source.pending.pop(xp.__name__, None)

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from ...backend import Array
-from ..sums import sum_over
+from ...sums import sum_over
 from .launch import SUMS, launch
 
 FILE = "softmax.cu"
@@ -15,7 +15,7 @@ MOST = 4096  # that one thread adds up one by one
 
 
 def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
-    """As `portable.one_hot`."""
+    """In one launch."""
     shape = (*target.shape[:axis], classes, *target.shape[axis:])
     rows, counted = xp.empty(shape, dtype=dtype), xp.empty(target.shape, dtype=bool)
     target = xp.ascontiguousarray(target.astype("int64", copy=False))
@@ -26,7 +26,7 @@ def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype
 
 
 def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array, Array]:
-    """As `portable.cross_entropy`."""
+    """By the sums of parts of a row."""
     classes, inner = x.shape[axis], prod(x.shape[axis + 1 :])
     rows = x.shape[:axis] + x.shape[axis + 1 :]
     parts = 1 if classes <= CLASSES else max(min(CLASSES, -(-classes // CLASSES)), classes // MOST)
@@ -43,7 +43,7 @@ def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array,
 
 
 def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any, axis: int) -> Array:
-    """As `portable.cross_entropy_backward`."""
+    """In one launch."""
     dtype, dx = SUMS[str(p.dtype)], xp.empty(p.shape, dtype=p.dtype)
     scale = scale.astype(dtype, copy=False) if hasattr(scale, "shape") else xp.full((), scale, dtype=dtype)
     each = int(scale.ndim > 0)

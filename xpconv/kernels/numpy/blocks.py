@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Window
-from ..portable import Bounds
+from ...geometry import Bounds, Window
 from . import threads
 
 if TYPE_CHECKING:

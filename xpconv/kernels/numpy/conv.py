@@ -1,12 +1,13 @@
-"""The choice of the convolution algorithm for NumPy arrays. Tests compare every one with `portable`.
+"""The choice of the convolution algorithm for NumPy arrays. Tests compare every one with the reference.
 
 - `depthwise`: sums of products, if every channel has its own kernel;
 - `winograd`: for 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
 - `batch_last`: for few input and output channels and many images;
 - `stripes`: Winograd's algorithm along the height only, for 3×3 kernels on fewer channels;
 - `packed`: for few output channels, several pixels at once;
-- `columns`: im2col by blocks, for all other cases;
-- `portable`: for few input channels per group, and for depthwise float16 and bfloat16.
+- `columns`: im2col by blocks, for all other cases.
+
+The reference computes depthwise convolutions of float16 and bfloat16, and of several outputs a channel.
 """
 
 from __future__ import annotations
@@ -18,15 +19,13 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Window
-from .. import portable
+from ...geometry import Bounds, Window
 from ..exact import is_exact
-from ..portable import Bounds
 from . import batchlast, columns, depthwise, memory, packed, stripes, winograd
 from .blocks import Ending
 from .recorded import Work, recorded
 
-WAYS: dict[str, Any] = {
+ALGORITHMS: dict[str, Any] = {
     "depthwise": depthwise,
     "winograd": winograd,
     "batch_last": batchlast,
@@ -36,21 +35,17 @@ WAYS: dict[str, Any] = {
 }
 
 
-def algorithm(
+def conv_algorithm(
     xp: Any,
     x_shape: tuple[int, ...],
     dtype: Any,
     weight_shape: tuple[int, ...],
     window: Window,
-    groups: int,
-    wanted: str = "auto",
-) -> str:
-    """The algorithm for a convolution of these shapes: one of the names above.
-
-    The rules count operations and are derived from benchmarks. `wanted` is the caller's choice: `auto`,
-    `direct` (none of `winograd`, `stripes` and `packed`, as `set_exact` chooses for all) or `winograd`.
-    """
-    return _choice(x_shape, np.dtype(dtype), weight_shape, window, groups, wanted, is_exact())
+    groups: int = 1,
+    algorithm: str = "auto",
+) -> str | None:
+    """One of the names above. The rules count operations and are derived from benchmarks."""
+    return _choice(x_shape, np.dtype(dtype), weight_shape, window, groups, algorithm, is_exact())
 
 
 @lru_cache(maxsize=1024)
@@ -60,15 +55,16 @@ def _choice(
     weight_shape: tuple[int, ...],
     window: Window,
     groups: int,
-    wanted: str,
+    algorithm: str,
     exact: bool,
-) -> str:
+) -> str | None:
+    """The name of an algorithm; None for the reference."""
     if groups > 1 and weight_shape[1] == 1:
-        return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else "portable"
-    free = wanted == "auto" and not exact
+        return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else None
+    free = algorithm == "auto" and not exact
     tiled = ""
     if winograd.possible(dtype, window, groups):
-        tiled = _cheapest(x_shape, weight_shape, window) if free else wanted
+        tiled = _cheapest(x_shape, weight_shape, window) if free else algorithm
     if tiled == "winograd":
         return tiled
     if batchlast.pays(x_shape, dtype, weight_shape, window, groups):
@@ -97,30 +93,30 @@ def conv(
     xp: Any,
     x: Array,
     weight: Array,
+    bias: Array | None,
     window: Window,
-    groups: int,
-    bias: Array | None = None,
-    wanted: str = "auto",
+    groups: int = 1,
+    algorithm: str = "auto",
     bounds: Bounds = None,
 ) -> Array:
-    """As `portable.conv`."""
+    """By the algorithm that is chosen for these shapes."""
     shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
-    way = algorithm(xp, x.shape, x.dtype, weight.shape, window, groups, wanted)
-    if way == "portable" and prod(shape):
-        return portable.conv(xp, memory.not_batch_last(x), weight, window, groups, bias, wanted, bounds)
-    if way == "batch_last":
+    chosen = _choice(x.shape, x.dtype, weight.shape, window, groups, algorithm, is_exact())
+    if chosen is None:
+        return None
+    if chosen == "batch_last":
         y = memory.empty_batch_last(shape, x.dtype)
     else:
         x, y = memory.not_batch_last(x), memory.empty_images(shape, x.dtype)
     if y.size:
-        _conv(way, x, weight, bias, window, groups, y, bounds, False)
+        _conv(chosen, x, weight, bias, window, groups, y, bounds, False)
     return y
 
 
 @recorded
 def _conv(
     work: Work,
-    way: str,
+    algorithm: str,
     x: Array,
     weight: Array,
     bias: Array | None,
@@ -132,10 +128,10 @@ def _conv(
 ) -> None:
     """Into `y`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
     ending = Ending(bias, bounds)
-    if way == "winograd":
+    if algorithm == "winograd":
         winograd.conv(work, x, weight, window, y, ending, mirrored)
         return
-    if way == "depthwise":
+    if algorithm == "depthwise":
         depthwise.conv(work, x, weight, window, y, ending)
         return
     if mirrored and groups == 1 and weight[0, 0].size == 1:
@@ -146,40 +142,40 @@ def _conv(
         copy = work.scratch("mirrored", turned.shape, turned.dtype)
         work(np.copyto, copy, turned)
         weight = copy.reshape(-1, *copy.shape[2:])
-    if way == "batch_last":
+    if algorithm == "batch_last":
         batchlast.conv(work, x, weight, window, y, ending)
-    elif way == "stripes":
+    elif algorithm == "stripes":
         stripes.conv(work, x, weight, window, y, ending)
-    elif way == "packed":
+    elif algorithm == "packed":
         packed.conv(work, x, weight, window, y, ending)
     else:
         columns.conv(work, x, weight, window, groups, y, ending)
 
 
-def for_inference(xp: Any, weight: Array) -> Array:
-    """As `portable.for_inference`: a copy `(*R, C, K)` in the memory order that every algorithm needs."""
+def weight_for_inference(xp: Any, weight: Array) -> Array:
+    """A copy `(*R, C, K)` in the memory order that every algorithm needs."""
     first = np.ascontiguousarray(memory.taps_first(weight))
     return first.transpose(first.ndim - 1, first.ndim - 2, *range(first.ndim - 2)).copy(order="K")
 
 
-def conv_weight_grad(
+def conv_backward_weight(
     xp: Any,
     grad: Array,
     x: Array,
     weight_shape: tuple[int, ...],
     window: Window,
-    groups: int,
-    wanted: str = "auto",
+    groups: int = 1,
+    algorithm: str = "auto",
 ) -> Array:
-    """As `portable.conv_weight_grad`."""
+    """By the algorithm of the forward."""
     if not grad.size:
         return np.zeros(weight_shape, grad.dtype)
-    way = algorithm(xp, x.shape, x.dtype, weight_shape, window, groups, wanted)
-    if way != "batch_last":
+    chosen = _choice(x.shape, x.dtype, weight_shape, window, groups, algorithm, is_exact())
+    if chosen is None:
+        return None
+    if chosen != "batch_last":
         grad, x = memory.not_batch_last(grad), memory.not_batch_last(x)
-    if way == "portable":
-        return portable.conv_weight_grad(xp, grad, x, weight_shape, window, groups)
-    total = _weight_grad(way, grad, x, weight_shape, window, groups)
+    total = _weight_grad(chosen, grad, x, weight_shape, window, groups)
     dw = np.empty(weight_shape, x.dtype)
     dw.reshape(total.shape)[...] = total
     return dw
@@ -187,62 +183,67 @@ def conv_weight_grad(
 
 @recorded
 def _weight_grad(
-    work: Work, way: str, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+    work: Work,
+    algorithm: str,
+    grad: Array,
+    x: Array,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
 ) -> Array:
     """In a scratch array, perhaps by groups."""
-    if way == "columns":
+    if algorithm == "columns":
         return columns.weight_grad(work, grad, x, weight_shape, window, groups)
-    return WAYS[way].weight_grad(work, grad, x, weight_shape, window)
+    return ALGORITHMS[algorithm].weight_grad(work, grad, x, weight_shape, window)
 
 
-def conv_input_grad(
+def conv_backward_input(
     xp: Any,
     grad: Array,
     weight: Array,
     x_shape: tuple[int, ...],
     window: Window,
-    groups: int,
-    wanted: str = "auto",
+    groups: int = 1,
+    algorithm: str = "auto",
 ) -> Array:
-    """As `portable.conv_input_grad`; at stride 1 a convolution of the gradient with the mirrored kernel."""
+    """At stride 1 a convolution of the gradient with the mirrored kernel."""
     if not grad.size or 0 in x_shape:
         return np.zeros(x_shape, grad.dtype)
-    if algorithm(xp, x_shape, grad.dtype, weight.shape, window, groups, wanted) == "batch_last":
+    exact = is_exact()
+    chosen = _choice(x_shape, grad.dtype, weight.shape, window, groups, algorithm, exact)
+    if chosen == "batch_last":
         dx = memory.empty_batch_last(x_shape, grad.dtype)
         _scattered("batch_last", grad, weight, window, groups, dx)
         return dx
     grad = memory.not_batch_last(grad)
     if groups > 1 and weight.shape[1] == 1:
-        if depthwise.fits(weight.shape, groups, grad.dtype) and not is_exact():
-            dx = memory.empty_images(x_shape, grad.dtype)
-            _scattered("depthwise", grad, weight, window, groups, dx)
-            return dx
-        return portable.conv_input_grad(xp, grad, weight, x_shape, window, groups)
+        if chosen is None or exact:
+            return None
+        dx = memory.empty_images(x_shape, grad.dtype)
+        _scattered("depthwise", grad, weight, window, groups, dx)
+        return dx
     mirrored = _mirrored(window, x_shape[2:], grad.shape[2:])
-    if mirrored is None:
+    swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
+    if mirrored is not None:
+        chosen = _choice(grad.shape, grad.dtype, swapped, mirrored, groups, algorithm, exact)
+    if mirrored is None or chosen is None:
         dx = memory.empty_images(x_shape, grad.dtype)
         _scattered("columns", grad, weight, window, groups, dx)
         return dx
-    swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
-    way = algorithm(xp, grad.shape, grad.dtype, swapped, mirrored, groups, wanted)
-    if way == "portable":
-        w = weight.reshape(groups, -1, *weight.shape[1:])
-        w = np.flip(np.swapaxes(w, 1, 2), tuple(range(3, w.ndim))).reshape(swapped)
-        return conv(xp, grad, w, mirrored, groups, wanted=wanted)
-    dx = (memory.empty_batch_last if way == "batch_last" else memory.empty_images)(x_shape, grad.dtype)
-    _conv(way, grad, weight, None, mirrored, groups, dx, None, True)
+    dx = (memory.empty_batch_last if chosen == "batch_last" else memory.empty_images)(x_shape, grad.dtype)
+    _conv(chosen, grad, weight, None, mirrored, groups, dx, None, True)
     return dx
 
 
 @recorded
 def _scattered(
-    work: Work, way: str, grad: Array, weight: Array, window: Window, groups: int, dx: Array
+    work: Work, algorithm: str, grad: Array, weight: Array, window: Window, groups: int, dx: Array
 ) -> None:
     """Into `dx`, by what each pixel of the gradient gives to the pixels it came from."""
-    if way == "columns":
+    if algorithm == "columns":
         columns.input_grad(work, grad, weight, dx, window, groups)
     else:
-        WAYS[way].input_grad(work, grad, weight, dx, window)
+        ALGORITHMS[algorithm].input_grad(work, grad, weight, dx, window)
 
 
 def _mirrored(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Window
-from ..sums import SERIAL
+from ...sums import SERIAL
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_first, channels_last

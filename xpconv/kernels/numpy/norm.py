@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import Array
-from .. import portable
-from ..portable import Bounds
+from ...geometry import Bounds
 from . import memory, threads
 from .blocks import Block, Ending, contiguous, cut
 from .memory import batch_last, channels_last, is_batch_last
@@ -93,7 +92,7 @@ class Rows(NamedTuple):
 
 
 def narrow(x: Array) -> bool:
-    """Nothing, or floats of two bytes, whose sums need more: left to the portable way."""
+    """Nothing, or floats of two bytes, whose sums need more: left to the reference."""
     return not x.size or x.dtype.itemsize == 2
 
 
@@ -112,10 +111,10 @@ def _repeat(pixels: int, channels: int, width: int) -> int:
     return max(r for r in range(1, max(1, width // channels) + 1) if pixels % r == 0)
 
 
-def channel_sum(xp: Any, x: Array) -> Array:
-    """As `portable.channel_sum`."""
+def channel_total(xp: Any, x: Array) -> Array:
+    """By matrix products with ones."""
     if narrow(x) or x.size < SMALL:
-        return portable.channel_sum(xp, x)
+        return None
     return _narrow(_channel_sums(x), x)
 
 
@@ -131,16 +130,13 @@ def _channel_sums(work: Work, x: Array) -> Array:
     return total
 
 
-def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
-    """As `portable.statistics`."""
-    return portable.statistics(xp, x) if narrow(x) else _centred_statistics(x)
-
-
-def _centred_statistics(x: Array) -> tuple[Array, Array]:
+def statistics(xp: Any, x: Array) -> tuple[Array, Array] | None:
     """Each block takes its mean out before it squares, while it is in the cache.
 
     The blocks' means and sums of squares are put together by the formula of Chan, Golub and LeVeque (1983).
     """
+    if narrow(x):
+        return None
     work = Work(record=False)
     rows = rows_of(work, "x", x)
     blocks = rows.cut(ROWS)
@@ -197,15 +193,15 @@ def _narrow(sums: Array, x: Array) -> Array:
 def batch_norm(
     xp: Any,
     x: Array,
-    mean: Array,
-    inv_std: Array,
     weight: Array | None,
     bias: Array | None,
+    mean: Array,
+    inv_std: Array,
     bounds: Bounds = None,
 ) -> Array:
-    """As `portable.batch_norm`, as `x · scale + shift` where the mean is not far from 0."""
+    """As `x · scale + shift`, where the mean is not far from 0."""
     if narrow(x) or _far(mean, inv_std):
-        return portable.batch_norm(xp, x, mean, inv_std, weight, bias, bounds)
+        return None
     y = _empty_like(x)
     _scaled(x, _given(mean, inv_std), weight, bias, bounds, y)
     return y
@@ -251,17 +247,16 @@ def _scale(
 
 def normalize_batch(
     xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
-) -> tuple[Array, Array, Array, Array]:
-    """As `portable.normalize_batch`, in two passes: sums of x and of x², then `x · scale + shift`."""
-    if not narrow(x) and eps > 0:
-        y = _empty_like(x)
-        found = _normalized(x, weight, bias, eps, bounds, y)
-        if found[3, 0]:
-            mean, var, inv_std = found[:3].copy()
-            return y, mean, var, inv_std
-    mean, var = statistics(xp, x)
-    inv_std = 1 / np.sqrt(var + eps)
-    return batch_norm(xp, x, mean, inv_std, weight, bias, bounds), mean, var, inv_std
+) -> tuple[Array, Array, Array, Array] | None:
+    """In two passes: sums of x and of x², then `x · scale + shift`; where that is exact enough."""
+    if narrow(x) or eps <= 0:
+        return None
+    y = _empty_like(x)
+    found = _normalized(x, weight, bias, eps, bounds, y)
+    if not found[3, 0]:
+        return None
+    mean, var, inv_std = found[:3].copy()
+    return y, mean, var, inv_std
 
 
 @recorded
@@ -293,22 +288,20 @@ def batch_norm_backward(
     xp: Any,
     grad: Array,
     x: Array,
+    weight: Array | None,
     mean: Array,
     inv_std: Array,
-    weight: Array | None,
     from_batch: bool,
     input_grad: bool,
     y: Array | None = None,
     bounds: Bounds = None,
-) -> tuple[Array | None, Array, Array]:
-    """As `portable.batch_norm_backward`, in two passes: sums, then `a · (grad + b · x + c)`.
+) -> tuple[Array | None, Array, Array] | None:
+    """In two passes: sums, then `a · (grad + b · x + c)`.
 
     With `bounds` the first writes what is left of `grad` to where the second will have `dx`.
     """
     if narrow(x) or _far(mean, inv_std):
-        return portable.batch_norm_backward(
-            xp, grad, x, mean, inv_std, weight, from_batch, input_grad, y, bounds
-        )
+        return None
     dx = _empty_like(x)
     y = None if bounds is None else y
     gradients = _gradients(grad, x, _given(mean, inv_std), weight, from_batch, input_grad, y, bounds, dx)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from .. import portable
-from ..portable import Bounds
-from ..sums import piece, product
+from ...geometry import Bounds
+from ...sums import piece, product
 from . import memory, threads
 from .blocks import Ending
 from .recorded import Part, Work, recorded
@@ -22,7 +21,7 @@ SHARED_BLOCK = 1 << 18  # what many passes find in the second cache outweighs th
 ALONE_BLOCK = 1 << 17
 
 
-def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
+def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> int:
     """`task` on slices of 0…size that fit the cache, on all cores where there is work enough."""
     share = threads.share(size)
     count = max(share, -(-size // (SHARED_BLOCK if share > 1 else ALONE_BLOCK)))
@@ -31,10 +30,11 @@ def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> None:
         task(slice(i * size // count, (i + 1) * size // count))
 
     threads.run(part, count, size)
+    return count
 
 
 def scratch(xp: Any, name: str, like: Array) -> Array:
-    """As `portable.scratch`: the thread's own."""
+    """The thread's own."""
     return memory.scratch(name, like.shape, like.dtype)
 
 
@@ -55,8 +55,8 @@ def empty_like(x: Array) -> Array:
     return memory.empty(tuple([shape[axis] for axis in order]), x.dtype).transpose(back)
 
 
-def copy(xp: Any, x: Array) -> Array:
-    """As `portable.copy`."""
+def copy_array(xp: Any, x: Array) -> Array:
+    """With the same memory order, and no gaps."""
     y = empty_like(x)
     y[...] = x
     return y
@@ -80,14 +80,12 @@ def like(x: Array, y: Array) -> Array:
 
 
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
-    """As `portable.clip`."""
+    """With a bound on either side it is one fast loop."""
+    source = flat(x)
+    if source is None:
+        return None
     y = empty_like(x)
-    most = np.inf if high is None else high  # with a bound on either side it is one fast loop
-    source, into = flat(x), flat(y)
-    if source is None or into is None:
-        y[...] = portable.clip(xp, x, low, high)
-        return y
-
+    most, into = np.inf if high is None else high, flat(y)
     _clip(source, low, most, into)
     return y
 
@@ -108,15 +106,12 @@ def _in_blocks(work: Work, task: Callable[[Part, slice], None], size: int) -> No
 
 
 def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
-    """As `portable.clip_backward`."""
-    grad = like(grad, y)
+    """The product of a mask and the gradient's bits."""
+    output = flat(y)
+    if output is None or y.itemsize > 8:  # no integer is as long
+        return None
     dx = empty_like(y)
-    source, kept, into = flat(grad), flat(y), flat(dx)
-    if source is None or kept is None or into is None or y.itemsize > 8:  # no integer is as long
-        dx[...] = portable.clip_backward(xp, grad, y, low, high)
-        return dx
-
-    _clip_backward(source, kept, low, high, into)
+    _clip_backward(flat(like(grad, y)), output, low, high, flat(dx))
     return dx
 
 
@@ -142,16 +137,12 @@ def masked(do: Part, grad: Array, y: Array, low: float, high: float | None, out:
 
 
 def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
-    """As `portable.add`."""
-    if a.dtype != b.dtype:
-        return portable.add(xp, a, b, bounds)
-    a = like(a, b)
+    """With the memory order of `b`."""
+    other = flat(b)
+    if other is None or a.dtype != b.dtype:
+        return None
     y = empty_like(b)
-    one, other, into = flat(a), flat(b), flat(y)
-    if one is None or other is None or into is None:
-        y[...] = portable.add(xp, a, b, bounds)
-        return y
-    _add(one, other, bounds, into)
+    _add(flat(like(a, b)), other, bounds, flat(y))
     return y
 
 
@@ -168,7 +159,7 @@ def _add(work: Work, x: Array, grad: Array, bounds: Bounds, y: Array) -> None:
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
-    """As `portable.matmul`: the longer side of the result cut into a piece a thread."""
+    """The longer side of the result cut into a piece a thread."""
     m, n = a.shape[0], b.shape[1]
     products = m * n * a.shape[1] // threads.PRODUCTS
     pieces = threads.share(products)

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Window
-from .. import portable
-from ..portable import Bounds
+from ...geometry import Bounds, Window
+from ...sums import SERIAL
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut
 from .memory import channels_last, is_batch_last
@@ -27,27 +26,26 @@ def max_pool(
     xp: Any,
     x: Array,
     window: Window,
-    output: tuple[int, ...],
+    ceil_mode: bool = False,
     winners: bool = True,
     bounds: Bounds = None,
-) -> tuple[Array, Array | None]:
-    """As `portable.max_pool`.
-
-    The winner's number only grows from tap to tap, so it is a maximum as well. That counts on finite maxima;
-    else the portable way.
-    """
+) -> tuple[Array, Array | None] | None:
+    """The winner's number only grows from tap to tap, so it is a maximum as well, of finite images."""
     if not x.size or prod(window.kernel) >= 255:
-        return portable.max_pool(xp, x, window, output, winners, bounds)
+        return None
     if is_batch_last(x):
-        y, winner = max_pool(xp, x.swapaxes(0, 1), window, output, winners, bounds)
+        found = max_pool(xp, x.swapaxes(0, 1), window, ceil_mode, winners, bounds)
+        if found is None:
+            return None
+        y, winner = found
         return y.swapaxes(0, 1), None if winner is None else winner.swapaxes(0, 1)
-    y = memory.empty_images((*x.shape[:2], *output), x.dtype)
+    y = memory.empty_images((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
     if not winners:
         _maxima(x, window, bounds, y)
         return y, None
     winner = memory.empty_images(y.shape, "uint8")
     finite = _winners(x, window, bounds, y, winner)
-    return (y, winner) if finite.all() else portable.max_pool(xp, x, window, output, True, bounds)
+    return (y, winner) if finite.all() else None
 
 
 @recorded
@@ -134,13 +132,13 @@ def _maximum(images: Array, window: Window, into: Array, do: Part) -> None:
         images = top
 
 
-def max_pool_input_grad(
-    xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window
-) -> Array:
-    """As `portable.max_pool_input_grad`."""
+def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """Where few windows overlap."""
+    if window.overlaps() > SERIAL:
+        return None
     if is_batch_last(winner):
         grad, winner = grad.swapaxes(0, 1), winner.swapaxes(0, 1)
-        return max_pool_input_grad(xp, grad, winner, _swapped(x_shape), window).swapaxes(0, 1)
+        return max_pool_backward(xp, grad, winner, _swapped(x_shape), window).swapaxes(0, 1)
     dx = memory.empty_images(x_shape, grad.dtype)
     _put_back(grad, winner, window, dx)
     return dx
@@ -184,11 +182,11 @@ def _put_back(work: Work, grad: Array, winner: Array, window: Window, dx: Array)
     work.share(task, len(blocks), dx.size)
 
 
-def sum_pool(xp: Any, x: Array, window: Window, output: tuple[int, ...]) -> Array:
-    """As `portable.sum_pool`."""
+def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
+    """By blocks of images."""
     if is_batch_last(x):
-        return sum_pool(xp, x.swapaxes(0, 1), window, output).swapaxes(0, 1)
-    y = memory.empty_images((*x.shape[:2], *output), x.dtype)
+        return sum_pool(xp, x.swapaxes(0, 1), window, ceil_mode).swapaxes(0, 1)
+    y = memory.empty_images((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
     _sums(x, window, y)
     return y
 
@@ -210,10 +208,10 @@ def _sums(work: Work, x: Array, window: Window, y: Array) -> None:
     work.share(task, len(blocks), x.size)
 
 
-def sum_pool_input_grad(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """As `portable.sum_pool_input_grad`."""
+def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """By blocks of images."""
     if is_batch_last(grad):
-        return sum_pool_input_grad(xp, grad.swapaxes(0, 1), _swapped(x_shape), window).swapaxes(0, 1)
+        return sum_pool_backward(xp, grad.swapaxes(0, 1), _swapped(x_shape), window).swapaxes(0, 1)
     dx = memory.empty_images(x_shape, grad.dtype)
     _spread(grad, window, dx)
     return dx

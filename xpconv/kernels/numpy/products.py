@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...backend import Array
-from ..sums import SERIAL, SERIAL_PRODUCTS
+from ...sums import SERIAL, SERIAL_PRODUCTS
 from . import blas
 
 if TYPE_CHECKING:

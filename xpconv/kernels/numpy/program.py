@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Pairs, Window
+from ...geometry import Bounds, Pairs, Window
+from ...sums import SERIAL_PRODUCTS, total
 from ..exact import is_exact
-from ..portable import Bounds
-from ..sums import SERIAL_PRODUCTS, total
 from . import calls, depthwise, memory, threads, winograd
 from .blocks import even
 from .memory import channels_first, channels_last, empty_images
@@ -62,9 +61,9 @@ class Program:
     # --- steps -------------------------------------------------------------------------------------
 
     def conv(
-        self, x: Value, weight: Array, bias: Array | None, window: Window, groups: int, wanted: str
+        self, x: Value, weight: Array, bias: Array | None, window: Window, groups: int, algorithm: str
     ) -> Value | None:
-        """As `portable.conv`."""
+        """As `ops.conv.conv`."""
         if len(x.shape) != 4 or len(window.kernel) != 2:
             return None
         n, h, w, _c = x.shape
@@ -75,7 +74,7 @@ class Program:
             if not depthwise.fits(weight.shape, groups, self.dtype):
                 return None
             make = calls.depthwise
-        elif self._winograd_pays(x, weight.shape, window, wanted):
+        elif self._winograd_pays(x, weight.shape, window, algorithm):
             make, padding = calls.winograd, winograd.padding((h, w), window, y.shape[1:3])
         else:
             make = calls.columns
@@ -96,7 +95,7 @@ class Program:
         return self._add(make, Value((x.shape[0], weight.shape[0])), x, bias=bias)
 
     def clip(self, x: Value, bounds: Bounds) -> Value:
-        """As `portable.clip`: part of the step before it, if that may be."""
+        """As `ops.activation.clip`: part of the step before it, if that may be."""
         step = x.step
         if step is not None and step.bounds is None and not x.kept:
             step.bounds = bounds
@@ -130,7 +129,7 @@ class Program:
         return self._add(make, Value(a.shape), a, b)
 
     def max_pool(self, x: Value, window: Window, output: tuple[int, ...]) -> Value | None:
-        """As `portable.max_pool`, without winners."""
+        """As `ops.pool.max_pool`, without winners."""
         if len(x.shape) != 4 or len(window.kernel) != 2:
             return None
         padding = _seen_by(window, x.shape[1:3], output)
@@ -218,10 +217,10 @@ class Program:
         result = self.output.array
         np.copyto(out, channels_first(result) if result.ndim > 2 else result)
 
-    def _winograd_pays(self, x: Value, weight_shape: tuple[int, ...], window: Window, wanted: str) -> bool:
-        if not winograd.possible(self.dtype, window, 1) or wanted == "direct":
+    def _winograd_pays(self, x: Value, weight_shape: tuple[int, ...], window: Window, algorithm: str) -> bool:
+        if not winograd.possible(self.dtype, window, 1) or algorithm == "direct":
             return False
-        if wanted == "winograd":
+        if algorithm == "winograd":
             return True
         n, h, w, c = x.shape
         return not is_exact() and winograd.pays((n, c, h, w), weight_shape, window)
@@ -362,15 +361,15 @@ if hasattr(os, "register_at_fork"):  # else the child of a fork while the lock i
 def programs(
     xp: Any, build: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any, weights: dict[Any, Array]
 ) -> Any:
-    """As `portable.programs`."""
+    """Of all batch sizes."""
     return Programs(build, shape, dtype, weights)
 
 
 def empty_weights(xp: Any) -> dict[Any, Array]:
-    """As `portable.empty_weights`; `free_memory` clears the cache."""
+    """A cache that `free_memory` clears."""
     return memory.kept()
 
 
 def empty_program(xp: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """As `portable.empty_program`, for floats whose sums need no wider dtype."""
+    """For floats whose sums need no wider dtype."""
     return Program(shape, dtype, {}) if dtype in ("float32", "float64") else None

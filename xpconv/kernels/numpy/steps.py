@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Pairs
-from ..portable import Bounds
+from ...geometry import Bounds, Pairs
 from . import memory, threads
 from .blocks import wide
 from .memory import taps_first

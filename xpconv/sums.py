@@ -11,7 +11,7 @@ import functools
 from math import prod
 from typing import Any
 
-from ..backend import Array
+from .backend import Array
 
 SERIAL = 256  # elements of a block if float32 adds them one by one: a relative error of 1e-5 at most
 RUN = 1 << 16  # elements of a contiguous block

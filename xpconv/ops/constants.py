@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..backend import Array
-from .graph import capturing, hold
+from ..kernels.graph import capturing, hold
 
 
 def constant(xp: Any, values: tuple[Any, ...], dtype: str) -> Array:

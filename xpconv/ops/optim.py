@@ -1,0 +1,40 @@
+"""What optimizers leave to the device. Their formulas stand in `optim`, in array functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..backend import Array
+from ..kernels import overridable
+
+
+@overridable
+def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> int:
+    """Call `task`, which reads its slice of arrays many times, on slices that together cover 0…size.
+
+    Returns how many slices these are: one here, and on a CPU as many as make each fit the cache.
+    """
+    task(slice(0, size))
+    return 1
+
+
+@overridable
+def scratch(xp: Any, name: str, like: Array) -> Array:
+    """An array like another, of any content, for such a `task`: valid until it asks for `name` again."""
+    return xp.empty_like(like)
+
+
+@overridable
+def update(
+    xp: Any,
+    name: str,
+    p: Array,
+    g: Array,
+    moments: list[Array | None],
+    settings: Array,
+    counters: Array,
+    skip: Array | None = None,
+) -> bool:
+    """Do the step of the optimizer called `name` in one launch; False if there is no kernel for it."""
+    return False
