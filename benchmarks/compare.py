@@ -8,6 +8,7 @@ python3 benchmarks/compare.py OLD --only 'training: (LeNet|VGG)' --starts 5
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -24,15 +26,18 @@ Record = dict[str, Any]
 ONLY = "^(training|inference|plain inference): "
 
 
-class Checkout:
+class Server:
     """A process that imports xpconv from a folder and times this folder's works (see `jobs.serve`).
+
+    `without` names a trick of `ablation.py` that is taken out.
 
     Raises:
         SystemExit: the process imported another xpconv.
     """
 
-    def __init__(self, root: Path, threads: int) -> None:
-        command = [sys.executable, str(measure.HERE / "measure.py"), "jobs.serve", json.dumps([threads])]
+    def __init__(self, root: Path, threads: int, without: str = "") -> None:
+        arguments = json.dumps([threads, without])
+        command = [sys.executable, str(measure.HERE / "measure.py"), "jobs.serve", arguments]
         env = {**os.environ, **measure.threads_env(threads), "PYTHONPATH": str(root)}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
@@ -40,13 +45,13 @@ class Checkout:
         self.input, self.output = cast("IO[str]", self.process.stdin), cast("IO[str]", self.process.stdout)
         found = self.read()
         if Path(found).resolve() != root.resolve():
-            raise SystemExit(f"compare.py: Python imported the xpconv of {found}, not that of {root}")
+            raise SystemExit(f"benchmarks: Python imported the xpconv of {found}, not that of {root}")
 
     def read(self) -> Any:
         """The next answer."""
         line = self.output.readline()
         if not line:
-            raise SystemExit(f"compare.py: a measuring process ended with {self.process.wait()}, see above")
+            raise SystemExit(f"benchmarks: a measuring process ended with {self.process.wait()}, see above")
         return json.loads(line)
 
     def ask(self, *request: Any) -> Any:
@@ -71,26 +76,26 @@ def difference(a: Any, b: Any) -> float:
     return max(abs(x - y) for x, y in pairs) / max(max(map(abs, first)), 1e-30)
 
 
-def turns_of(checkouts: dict[str, Checkout], work: list[str], rounds: int) -> tuple[list[list[float]], float]:
-    """For each round the seconds of the old and of the new, and the difference of their outputs.
+def turns_of(servers: dict[str, Server], work: list[str], rounds: int) -> tuple[list[list[float]], float]:
+    """For each round the seconds of each server, in their order, and the difference of the outputs.
 
     A round is a turn of each, in the opposite order of the round before; a turn's time is that of its
     fastest iteration.
     """
-    started = {label: c.ask("start", *work) for label, c in checkouts.items()}
+    started = {label: server.ask("start", *work) for label, server in servers.items()}
     count = max(2, math.ceil(measure.TURN / min(seconds for seconds, _ in started.values())))
-    found, order = [], list(checkouts)
+    found, order = [], list(servers)
     for _ in range(rounds):
-        turn = {label: checkouts[label].ask("turn", count) for label in order}
-        found.append([turn["old"], turn["new"]])
+        turn = {label: servers[label].ask("turn", count) for label in order}
+        found.append([turn[label] for label in servers])
         order.reverse()
-    return found, difference(started["old"][1], started["new"][1])
+    return found, difference(*(output for _, output in started.values()))
 
 
 def time_in_turn(
-    roots: dict[str, Path], works: list[list[str]], starts: int, rounds: int, threads: int
+    sides: Mapping[str, Callable[[], Server]], works: list[list[str]], starts: int, rounds: int
 ) -> list[Record]:
-    """A record for each work: the fastest turns, and the median over all rounds of new over old.
+    """A record for each work: the fastest turns, and the median over all rounds of the second over the first.
 
     The processes are started anew `starts` times, as a process may be slow or fast for as long as it runs
     by where its memory lies.
@@ -98,20 +103,21 @@ def time_in_turn(
     turns: dict[int, list[list[float]]] = {i: [] for i in range(len(works))}
     differences = dict.fromkeys(turns, 0.0)
     for start in range(starts):
-        checkouts = {label: Checkout(root, threads) for label, root in roots.items()}
+        servers = {label: side() for label, side in sides.items()}
         for i, work in enumerate(works):
             print(f"  start {start + 1} of {starts}: {work[0]}: {work[1]}", file=sys.stderr, flush=True)
-            found, differs = turns_of(checkouts, work, rounds)
+            found, differs = turns_of(servers, work, rounds)
             turns[i] += found
             differences[i] = max(differences[i], differs)
-        for checkout in checkouts.values():
-            checkout.close()
+        for server in servers.values():
+            server.close()
     records = []
     for i, (section, name, what) in enumerate(works):
-        old, new = (min(times) for times in zip(*turns[i], strict=True))
+        best = [min(times) for times in zip(*turns[i], strict=True)]
         records.append({
-            "section": section, "work": name, "measure": what, "seconds": {"old": old, "new": new},
-            "ratio": statistics.median(b / a for a, b in turns[i]), "ratio of the fastest": new / old,
+            "section": section, "work": name, "measure": what,
+            "seconds": dict(zip(sides, best, strict=True)),
+            "ratio": statistics.median(b / a for a, b in turns[i]), "ratio of the fastest": best[1] / best[0],
             "difference": differences[i],
         })  # fmt: skip
     return records
@@ -154,6 +160,26 @@ def summary(records: list[Record]) -> list[str]:
     return lines
 
 
+def add_options(parser: argparse.ArgumentParser, out: Path | None, starts: int) -> None:
+    """What `compare.py` and `ablation.py` share."""
+    parser.add_argument("--threads", type=int, default=2, help="of each process (default: %(default)s)")
+    parser.add_argument("--only", metavar="REGEX", default=ONLY, help="of 'section: work'; %(default)s")
+    parser.add_argument("--starts", type=int, default=starts, help="of both processes; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="in each of them; default: %(default)s")
+    parser.add_argument("--out", type=Path, metavar="JSON", default=out, help="default: %(default)s")
+
+
+def works_of(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, root: Path
+) -> tuple[dict[str, Any], list[list[str]]]:
+    """The machine; and section, name and measure of what `--only` names."""
+    env = measure.threads_env(args.threads)
+    machine, names = measure.fresh("jobs.overview", args.only, args.threads, env=env, path=str(root))
+    if not names:
+        parser.error(f"--only {args.only!r} matches no 'section: work'")
+    return machine, [name[:3] for name in names]
+
+
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
@@ -161,23 +187,16 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("old", type=Path, help="a checkout: the folder that holds xpconv/")
     parser.add_argument("new", type=Path, nargs="?", default=measure.HERE.parent, help="default: this one")
-    parser.add_argument("--threads", type=int, default=2, help="of each checkout (default: %(default)s)")
-    parser.add_argument("--only", metavar="REGEX", default=ONLY, help="of 'section: work'; %(default)s")
-    parser.add_argument("--starts", type=int, default=3, help="of both processes; default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=5, help="in each of them; default: %(default)s")
+    add_options(parser, None, starts=3)
     parser.add_argument("--memory", action="store_true", help="peak memory of the training steps as well")
-    parser.add_argument("--out", type=Path, metavar="JSON", help="write the machine and all records there")
     args = parser.parse_args(argv)
     roots = {"old": args.old.resolve(), "new": args.new.resolve()}
     for root in roots.values():
         if not (root / "xpconv" / "__init__.py").exists():
             parser.error(f"{root} has no package xpconv: give a checkout's folder")
-    env = measure.threads_env(args.threads)
-    machine, names = measure.fresh("jobs.overview", args.only, args.threads, env=env, path=str(roots["new"]))
-    works = [n[:3] for n in names]
-    if not works:
-        parser.error(f"--only {args.only!r} matches no 'section: work'")
-    records = time_in_turn(roots, works, args.starts, args.rounds, args.threads)
+    machine, works = works_of(parser, args, roots["new"])
+    sides = {label: functools.partial(Server, root, args.threads) for label, root in roots.items()}
+    records = time_in_turn(sides, works, args.starts, args.rounds)
     training = [name for section, name, _ in works if section == "training"] if args.memory else []
     records += [memory_record(roots, "training", name, args.threads) for name in training]
     print(f"{'new / old':58}{'median':>8}{'fastest':>10}", *map(line_of, records), "", sep="\n")
@@ -187,8 +206,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         "checkouts": {label: str(root) for label, root in roots.items()}, "records": records,
     }  # fmt: skip
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        measure.write(args.out, result)
     return result
 
 

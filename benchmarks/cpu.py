@@ -8,7 +8,6 @@ python3 benchmarks/cpu.py --only 'training: (LeNet|VGG)' --coretype advised
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -249,11 +248,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     if args.chainer_python:
         result["chainer"] = chainer_records(args, result["records"])
     print(report(result, args.verbose))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    measure.write(args.out, result)
     import chart
 
-    for path in [args.out, *chart.draw(args.out)]:
+    for path in chart.draw(args.out):
         print(f"wrote {path}", file=sys.stderr)
     return result
 

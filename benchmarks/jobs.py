@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ablation
 import measure
 import numpy as np
 import torch
@@ -85,14 +86,17 @@ def peak_memory(section: str, name: str, label: str, threads: int, fused: bool) 
     return measure.peak_over_baseline(train)
 
 
-def serve(threads: int) -> None:
+def serve(threads: int, without: str) -> None:
     """Answer `compare.py` until standard input ends, one JSON line for each request.
 
-    The first line says where xpconv was imported from. A request `["start", section, name, measure]` builds
-    xpconv's contender and is answered with the seconds of an iteration and the output; `["turn", count]`
-    times `count` iterations and is answered with the seconds of the fastest.
+    A trick of `ablation.py` is taken out, if `without` names one. The first line says where xpconv was
+    imported from. A request `["start", section, name, measure]` builds xpconv's contender and is answered
+    with the seconds of an iteration and the output; `["turn", count]` times `count` iterations and is
+    answered with the seconds of the fastest.
     """
     torch.set_num_threads(threads)
+    if without:
+        ablation.TRICKS[without].take_out()
 
     def answer(value: Any) -> None:
         print(json.dumps(value), flush=True)

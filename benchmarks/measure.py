@@ -72,6 +72,13 @@ def interleaved(
     return samples
 
 
+def write(path: Path, result: dict[str, Any]) -> None:
+    """As JSON, with its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print(f"wrote {path}", file=sys.stderr)
+
+
 # --- fresh processes ---------------------------------------------------------------------------------
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import re
 import sys
 import time
@@ -236,9 +235,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         "records": [r | {"frames": depths[r["layer"]]} for r in records],
     }
     print(table(result["records"]))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    print(f"wrote {args.out}", file=sys.stderr)
+    measure.write(args.out, result)
     return result
 
 

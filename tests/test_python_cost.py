@@ -3,12 +3,12 @@
 Counts do not depend on the machine. Whoever makes a layer cheaper lowers its bound.
 """
 
+import importlib
 import sys
 from pathlib import Path
 
-import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+measure, python_cost = map(importlib.import_module, ("measure", "python_cost"))
 
 BOUNDS = {  # row of python_cost.py: calls of forward, backward, forward under no_grad; frames to the product (0: none)
     "Conv2d 3×3": (140, 210, 120, 19),
@@ -44,23 +44,7 @@ BOUNDS = {  # row of python_cost.py: calls of forward, backward, forward under n
 }
 
 
-@pytest.fixture(scope="module")
-def benchmark():
-    """`python_cost` and `measure`."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import measure
-        import python_cost
-
-        yield python_cost, measure
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        for name in ("measure", "python_cost"):
-            sys.modules.pop(name, None)
-
-
-def test_calls_and_frames_stay_below_their_bounds(benchmark):
-    python_cost, measure = benchmark
+def test_calls_and_frames_stay_below_their_bounds():
     assert set(BOUNDS) == {*python_cost.LAYERS, *python_cost.NETS}
     env = measure.threads_env(1) | {"XPCONV_BACKEND": "numpy"}
     depths = measure.fresh("python_cost.frames", "", env=env)
@@ -76,9 +60,7 @@ def test_calls_and_frames_stay_below_their_bounds(benchmark):
     assert python_cost.table([r | {"frames": depths[r["layer"]]} for r in records]).count("\n") == len(BOUNDS)
 
 
-def test_calls_are_counted_without_those_into_c(benchmark):
-    python_cost, _ = benchmark
-
+def test_calls_are_counted_without_those_into_c():
     def inner():
         return len([])
 

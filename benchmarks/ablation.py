@@ -1,0 +1,198 @@
+"""What each trick of the NumPy kernels earns: training and inference without it, over the same with it.
+
+python3 benchmarks/ablation.py                                     # every trick; some 20 minutes
+python3 benchmarks/ablation.py --tricks 'winograd|packed' --only '^training: '
+
+A trick is taken out by replacing one name of the library in a process of its own, which takes turns with one
+that has them all (see `compare.py`). A trick that earns less than 3 % in training and in inference should go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import math
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import measure
+
+Record = dict[str, Any]
+WORTH = 1.03  # the ratio from which a trick earns its place
+ENGINE = "xpconv.kernels.numpy"
+
+
+class Trick(NamedTuple):
+    """A name of the library, as `module:attribute` or `module:Class.attribute`, and what takes its place.
+
+    `without` gets the present value and gives the one that leaves the trick out.
+    """
+
+    place: str
+    without: Callable[[Any], Any]
+
+    def take_out(self) -> contextlib.ExitStack:
+        """Replace the name wherever it was imported to; closing what is returned puts it back.
+
+        Plans and caches are dropped both times, since they hold what was decided with the trick.
+
+        Raises:
+            LookupError: the library has no such name any more.
+        """
+        module, _, path = self.place.partition(":")
+        *owners, name = path.split(".")
+        try:
+            owner = functools.reduce(getattr, owners, import_module(module))
+            old = vars(owner)[name]
+        except (ImportError, AttributeError, KeyError) as error:
+            raise LookupError(
+                f"benchmarks/ablation.py: there is no {self.place} any more: give the trick its new place in "
+                "TRICKS, or remove its row if the trick is gone"
+            ) from error
+        new = self.without(old)
+        holders = [owner] if owners else [m for m in library() if vars(m).get(name) is old]
+        undo = contextlib.ExitStack()
+        undo.callback(forget)
+        for holder in holders:
+            undo.callback(setattr, holder, name, old)
+            setattr(holder, name, new)
+        forget()
+        return undo
+
+
+def library() -> list[Any]:
+    """The library's modules that are loaded."""
+    return [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "xpconv"]
+
+
+def forget() -> None:
+    """Drop all plans and everything that the library's functions remember."""
+    import_module("xpconv").free_memory()
+    for module in library():
+        for value in list(vars(module).values()):
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
+
+
+def always(value: Any) -> Callable[[Any], Any]:
+    """In place of a function, one that returns the same whatever it is given."""
+    return lambda old: lambda *args, **options: value
+
+
+def whole(cut: Any) -> Any:
+    """Blocks as large as threads allow, whatever the limit of bytes is."""
+
+    def uncut(images: int, rows: int, row_bytes: int, limit: int, elements: float = math.inf) -> Any:
+        return cut(images, rows, row_bytes, 1 << 62, elements)
+
+    return uncut
+
+
+def channels_first(conv: Any) -> Any:
+    """A convolution whose output has its channels before its pixels in memory."""
+
+    def convolve(xp: Any, *args: Any, **options: Any) -> Any:
+        return xp.ascontiguousarray(conv(xp, *args, **options))
+
+    return convolve
+
+
+def one_by_one(run: Any) -> Any:
+    """The layers of a fused model called in turn."""
+
+    def call(plans: Any, layers: list[Any], x: Any) -> Any:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return call
+
+
+TRICKS = {
+    "threads": Trick(f"{ENGINE}.threads:share", always(1)),
+    "BLAS at one thread inside kernels": Trick(f"{ENGINE}.blas:set_num_threads", lambda old: None),
+    "plans": Trick(f"{ENGINE}.recorded:_room", always(False)),
+    "buffer pool": Trick(f"{ENGINE}.memory:empty", lambda old: import_module("numpy").empty),
+    "blocks that fit the cache": Trick(f"{ENGINE}.blocks:cut", whole),
+    "optimizer steps in blocks": Trick(
+        f"{ENGINE}:in_blocks", lambda old: lambda xp, task, size: task(slice(0, size))
+    ),
+    "channels last between layers": Trick(f"{ENGINE}:conv", channels_first),
+    "algorithm batch_last": Trick(f"{ENGINE}.batchlast:pays", always(False)),
+    "algorithm stripes": Trick(f"{ENGINE}.stripes:cost", always(math.inf)),
+    "algorithm winograd": Trick(f"{ENGINE}.winograd:cost", always(math.inf)),
+    "algorithm depthwise": Trick(f"{ENGINE}.depthwise:fits", always(False)),
+    "algorithm packed": Trick(f"{ENGINE}.packed:pixels", always(1)),
+    "input gradient as a convolution": Trick(f"{ENGINE}.conv:_mirrored", always(None)),
+    "products in pieces": Trick(f"{ENGINE}.products:_pieces", always((0, 0))),
+    "BatchNorm in long rows": Trick(f"{ENGINE}.norm:_repeat", always(1)),
+    "ReLU in the pass of the layer before": Trick("xpconv.layers.activation:bounds_of", always(None)),
+    "MaxPool before ReLU": Trick("xpconv.layers.pool:_MaxPool._commutes_with_bounds", always(False)),
+    "BatchNorm folded": Trick("xpconv.layers.fuse:_fits", always(False)),
+    "weights prepared for inference": Trick(
+        "xpconv.layers.fuse:weight_for_inference", lambda old: lambda xp, weight: weight
+    ),
+    "programs of fused models": Trick("xpconv.layers.plan:Plans.run", one_by_one),
+}
+
+
+def means(records: list[Record]) -> dict[str, float]:
+    """The geometric mean of each section."""
+    sections = dict.fromkeys(r["section"] for r in records)
+    return {s: measure.geometric_mean([r["ratio"] for r in records if r["section"] == s]) for s in sections}
+
+
+def table(records: list[Record]) -> Iterator[str]:
+    """A row for each trick: means, and the work to which it matters most; then the tricks to remove."""
+    tricks = dict.fromkeys(r["trick"] for r in records)
+    sections = list(dict.fromkeys(r["section"] for r in records))
+    yield "without / with".ljust(40) + "".join(s.rjust(len(s) + 3) for s in sections) + "   most"
+    poor = []
+    for trick in tricks:
+        mine = [r for r in records if r["trick"] == trick]
+        found, most = means(mine), max(mine, key=lambda r: r["ratio"])
+        cells = "".join(f"{found[s]:.3f}".rjust(len(s) + 3) for s in sections)
+        yield f"{trick.ljust(40)}{cells}   {most['ratio']:.2f} {most['section']}: {most['work']}"
+        poor += [trick] if max(found.values()) < WORTH else []
+    yield ""
+    yield f"less than {WORTH - 1:.0%} in each mean: {', '.join(poor) or 'none'}"
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Measure, print, write."""
+    import compare
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    compare.add_options(parser, measure.HERE / "results" / "ablation.json", starts=1)
+    parser.add_argument("--tricks", metavar="REGEX", default="", help="of a trick's name; default: all")
+    args = parser.parse_args(argv)
+    tricks = [trick for trick in TRICKS if re.search(args.tricks, trick)]
+    if not tricks:
+        parser.error(f"--tricks {args.tricks!r} matches none of {', '.join(TRICKS)}")
+    root = measure.HERE.parent
+    machine, works = compare.works_of(parser, args, root)
+    records: list[Record] = []
+    for trick in tricks:
+        print(trick, file=sys.stderr)
+        sides = {
+            "with": functools.partial(compare.Server, root, args.threads),
+            "without": functools.partial(compare.Server, root, args.threads, trick),
+        }
+        records += [
+            {"trick": trick, **r} for r in compare.time_in_turn(sides, works, args.starts, args.rounds)
+        ]
+    print(*table(records), sep="\n")
+    result = {"date": time.strftime("%Y-%m-%d %H:%M %z"), "machine": machine, "records": records}
+    measure.write(args.out, result)
+    return result
+
+
+if __name__ == "__main__":
+    main()

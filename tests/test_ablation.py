@@ -1,0 +1,105 @@
+"""Each trick of benchmarks/ablation.py can be taken out, takes effect, and changes no value."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpconv
+from xpconv import BatchNorm2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU, Sequential
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+ablation = importlib.import_module("ablation")
+
+
+def nets():
+    """Two small nets, and batches for which every algorithm is chosen by one of their convolutions."""
+    xpconv.manual_seed(0)
+    few = Sequential(
+        Conv2d(1, 6, 5, padding=2), ReLU(), MaxPool2d(2), Conv2d(6, 16, 5), BatchNorm2d(16), ReLU(), MaxPool2d(2),
+        Flatten(), Dense(400, 10),
+    )  # fmt: skip
+    many = Sequential(
+        Conv2d(3, 16, 3, padding=1), BatchNorm2d(16), ReLU(), Conv2d(16, 16, 3, padding=1), ReLU(),
+        Conv2d(16, 64, 3, padding=1, bias=False), BatchNorm2d(64), ReLU(), Conv2d(64, 64, 3, padding=1), ReLU(),
+        Conv2d(64, 64, 3, padding=1, groups=64), ReLU(), Conv2d(64, 8, 7, 2, padding=3), Flatten(),
+        Dense(8 * 16 * 16, 10),
+    )  # fmt: skip
+    return [(few, (64, 1, 28, 28)), (many, (8, 3, 32, 32))]
+
+
+def results():
+    """Scores, loss, gradients and parameters after three training steps, then scores of the plain and fused model."""
+    found = {}
+    for number, (model, shape) in enumerate(nets()):
+        rng = np.random.default_rng(0)
+        x, y = rng.standard_normal(shape), rng.integers(0, 10, shape[0])
+        model.to(dtype="float64")  # in float32 rounding moves values across the kink of a ReLU
+        criterion, optimizer = xpconv.SoftmaxCrossEntropyLoss(), xpconv.SGD(model.parameters(), lr=0.01)
+        for step in range(3):
+            scores = model(x)
+            found[number, step] = [scores, np.asarray(criterion(scores, y))]
+            optimizer.zero_grad()
+            found[number, step].append(model.backward(criterion.backward()))
+            found[number, step] += [p.grad.copy() for p in model.parameters()]
+            optimizer.step()
+        model.eval()
+        fused = model.fuse()
+        with xpconv.no_grad():
+            found[number, "inference"] = [model(x), *[fused(x).copy() for _ in range(3)]]
+    return found
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """With all tricks."""
+    before = xpconv.get_num_threads()
+    xpconv.set_num_threads(2)
+    yield results()
+    xpconv.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ablation.TRICKS)
+def test_results_are_the_same_without_the_trick(expected, name):
+    trick, calls = ablation.TRICKS[name], []
+
+    def watched(old):
+        new = trick.without(old)
+        if not callable(new):
+            calls.append(name)  # a constant: nothing to count
+            return new
+
+        def call(*args, **options):
+            calls.append(name)
+            return new(*args, **options)
+
+        return call
+
+    with trick._replace(without=watched).take_out():
+        found = results()
+    assert calls, f"{trick.place} is never called"
+    for key, arrays in expected.items():
+        for a, b in zip(arrays, found[key], strict=True):
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-9 * max(1e-3, np.abs(a).max()), err_msg=f"{key}")
+
+
+def test_a_name_that_is_gone_is_said():
+    for place in (
+        "xpconv.kernels.numpy.threads:nothing",
+        "xpconv.nowhere:share",
+        "xpconv.layers.pool:No.name",
+    ):
+        with pytest.raises(LookupError, match=f"there is no {place} any more: give the trick its new place"):
+            ablation.Trick(place, ablation.always(None)).take_out()
+
+
+def test_what_was_taken_out_is_put_back():
+    import xpconv.kernels.numpy.columns
+    import xpconv.kernels.numpy.pool
+
+    before = xpconv.kernels.numpy.pool.cut
+    with ablation.TRICKS["blocks that fit the cache"].take_out():
+        assert xpconv.kernels.numpy.pool.cut is xpconv.kernels.numpy.columns.cut is not before
+    assert xpconv.kernels.numpy.pool.cut is xpconv.kernels.numpy.columns.cut is before
