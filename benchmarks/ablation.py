@@ -25,12 +25,14 @@ import measure
 Record = dict[str, Any]
 WORTH = 1.03  # the ratio from which a trick earns its place
 ENGINE = "xpconv.kernels.numpy"
+OVERRIDES = "xpconv.kernels:_overrides.numpy"
 
 
 class Trick(NamedTuple):
-    """A name of the library, as `module:attribute` or `module:Class.attribute`, and what takes its place.
+    """A name of the library, as `module:attribute` or `module:owner.attribute`, and what takes its place.
 
-    `without` gets the present value and gives the one that leaves the trick out.
+    The owner is a class or a dictionary. `without` gets the present value and returns the one that leaves
+    the trick out.
     """
 
     place: str
@@ -46,23 +48,37 @@ class Trick(NamedTuple):
         """
         module, _, path = self.place.partition(":")
         *owners, name = path.split(".")
+        import_module("xpconv.kernels").overrides(import_module("numpy"))  # loads them
         try:
-            owner = functools.reduce(getattr, owners, import_module(module))
-            old = vars(owner)[name]
-        except (ImportError, AttributeError, KeyError) as error:
+            owner: Any = import_module(module)
+            for step in owners:
+                owner = names_of(owner)[step]
+            old = names_of(owner)[name]
+        except (ImportError, KeyError) as error:
             raise LookupError(
                 f"benchmarks/ablation.py: there is no {self.place} any more: give the trick its new place in "
                 "TRICKS, or remove its row if the trick is gone"
             ) from error
+
+        def put(holder: Any, value: Any) -> None:
+            if isinstance(holder, dict):
+                holder[name] = value
+            else:
+                setattr(holder, name, value)
+
         new = self.without(old)
-        holders = [owner] if owners else [m for m in library() if vars(m).get(name) is old]
         undo = contextlib.ExitStack()
         undo.callback(forget)
-        for holder in holders:
-            undo.callback(setattr, holder, name, old)
-            setattr(holder, name, new)
+        for holder in [owner] if owners else [m for m in library() if vars(m).get(name) is old]:
+            undo.callback(put, holder, old)
+            put(holder, new)
         forget()
         return undo
+
+
+def names_of(owner: Any) -> Any:
+    """The values of a module, class or dictionary by name."""
+    return owner if isinstance(owner, dict) else vars(owner)
 
 
 def library() -> list[Any]:
@@ -119,10 +135,21 @@ TRICKS = {
     "plans": Trick(f"{ENGINE}.recorded:_room", always(False)),
     "buffer pool": Trick(f"{ENGINE}.memory:empty", lambda old: import_module("numpy").empty),
     "blocks that fit the cache": Trick(f"{ENGINE}.blocks:cut", whole),
-    "optimizer steps in blocks": Trick(
-        f"{ENGINE}:in_blocks", lambda old: lambda xp, task, size: task(slice(0, size))
-    ),
-    "channels last between layers": Trick(f"{ENGINE}:conv", channels_first),
+    "channels last between layers": Trick(f"{OVERRIDES}.conv", channels_first),
+    # an override that returns None leaves the operation to its reference
+    "own add": Trick(f"{OVERRIDES}.add", always(None)),
+    "own batch_norm": Trick(f"{OVERRIDES}.batch_norm", always(None)),
+    "own batch_norm_backward": Trick(f"{OVERRIDES}.batch_norm_backward", always(None)),
+    "own channel_total": Trick(f"{OVERRIDES}.channel_total", always(None)),
+    "own clip": Trick(f"{OVERRIDES}.clip", always(None)),
+    "own clip_backward": Trick(f"{OVERRIDES}.clip_backward", always(None)),
+    "own in_blocks": Trick(f"{OVERRIDES}.in_blocks", always(None)),
+    "own matmul": Trick(f"{OVERRIDES}.matmul", always(None)),
+    "own max_pool": Trick(f"{OVERRIDES}.max_pool", always(None)),
+    "own max_pool_backward": Trick(f"{OVERRIDES}.max_pool_backward", always(None)),
+    "own scratch": Trick(f"{OVERRIDES}.scratch", always(None)),
+    "own sum_pool": Trick(f"{OVERRIDES}.sum_pool", always(None)),
+    "own sum_pool_backward": Trick(f"{OVERRIDES}.sum_pool_backward", always(None)),
     "algorithm batch_last": Trick(f"{ENGINE}.batchlast:pays", always(False)),
     "algorithm stripes": Trick(f"{ENGINE}.stripes:cost", always(math.inf)),
     "algorithm winograd": Trick(f"{ENGINE}.winograd:cost", always(math.inf)),
