@@ -4,7 +4,6 @@ import itertools
 import os
 import threading
 import time
-import weakref
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ import xpconv
 from xpconv.geometry import Window
 from xpconv.kernels.numpy import batchlast, memory, products, stripes, threads
 from xpconv.kernels.numpy.blocks import Ending
-from xpconv.kernels.numpy.recorded import Work
+from xpconv.kernels.numpy.plans import Arena, Recorder
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 
@@ -118,7 +117,7 @@ def test_products_in_pieces(data):
         patch.setattr(products, "FEWEST_TO_SUM", draw(st.integers(1, 9)))
         products._pieces.cache_clear()
         out = np.full((*stack, rows, n), np.nan, dtype)
-        do = Work(record=False)
+        do = Recorder(Arena(), record=False)
         products.multiply(do, a, b, out)
         same(out, a @ b)
         expected = a.swapaxes(-1, -2) @ c
@@ -257,15 +256,15 @@ def test_stripes_drawn(data):
         patch.setattr(stripes, "pixels", lambda channels: b)
         for name in ("BLOCK_BYTES", "SHARED_BYTES"):
             patch.setattr(stripes, name, draw(st.sampled_from([1, 1 << 12, 1 << 14, 1 << 20])))
+        arena = Arena()
         for _ in range(2):  # in memory that has been used
-            stripes.conv(Work(record=False), x, weight, window, y, Ending(bias, bounds))
+            stripes.conv(Recorder(arena, record=False), x, weight, window, y, Ending(bias, bounds))
             same(y, reference.conv(np, x, weight, bias, window, bounds=bounds), tolerance)
-            dw = stripes.weight_grad(Work(record=False), g, x, weight.shape, window)
+            dw = stripes.weight_grad(Recorder(arena, record=False), g, x, weight.shape, window)
             same(dw, reference.conv_backward_weight(np, g, x, weight.shape, window, 1), tolerance)
-            for buffers in memory._kept:
-                for array in buffers.values():
-                    if isinstance(array, np.ndarray) and array.dtype.kind == "f":
-                        array[...] = np.nan
+            for array in arena.buffers.values():
+                if array.dtype.kind == "f":
+                    array[...] = np.nan
 
 
 def batch_last(x):
@@ -300,7 +299,7 @@ def test_convolutions_with_the_batch_last(data):
     bounds = draw(st.sampled_from([None, (0.0, None), (-0.5, 0.5)]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batchlast, "COLUMN_BYTES", draw(st.sampled_from([1, 1 << 10, 1 << 20])))
-        do = Work(record=False)
+        do = Recorder(Arena(), record=False)
         y = memory.empty_batch_last((n, k, *output), dtype)
         batchlast.conv(do, x, weight, window, y, Ending(bias, bounds))
         same(y, reference.conv(np, x, weight, bias, window, bounds=bounds))
@@ -692,72 +691,6 @@ def test_a_forked_child_has_threads_of_its_own():
         threads.run(done.append, 8)
         os._exit(0 if sorted(done) == list(range(8)) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def test_an_array_that_ends_before_its_place_is_known():
-    """As where Ctrl-C comes in the middle of `empty`: nothing but the place is lost."""
-    array = np.ones(1)
-    reference = weakref.ref(array, memory._gone.append)
-    del array
-    assert memory._gone[-1] is reference
-    assert memory.empty((1000, 100), "float32").shape == (1000, 100)
-    assert reference not in memory._gone
-
-
-def test_a_view_keeps_its_memory():
-    """A place is not handed out again while any array looks at it."""
-    array = memory.empty((1000, 100), "float32")
-    address = array.ctypes.data
-    assert address % 64 == 0
-    view = array[3:].reshape(-1)[5:].view("int32").T
-    del array
-    assert memory.empty((1000, 100), "float32").ctypes.data != address
-    del view
-    assert memory.empty((1000, 100), "float32").ctypes.data == address
-
-
-@settings(max_examples=50)
-@given(st.lists(st.tuples(st.integers(1 << 16, 1 << 20), st.booleans(), st.integers(0, 99)), max_size=40))
-def test_no_two_arrays_share_memory(orders):
-    """Arrays come and go in any order; each keeps what was written into it."""
-    alive = []
-    for number, (size, drop, which) in enumerate(orders):
-        alive.append((number, memory.empty((size,), "uint8")))
-        alive[-1][1][...] = number
-        if drop:
-            del alive[which % len(alive)]
-        for mark, array in alive:
-            assert (array == mark).all()
-
-
-def test_all_memory_comes_back():
-    memory.free_memory()
-    before = memory.held_bytes()
-    arrays = [memory.empty((size,), "uint8") for size in (1 << 20, 1 << 25, 1 << 17, 1 << 22)]
-    assert memory.held_bytes() > before
-    for i in (2, 0, 3, 1):
-        arrays[i] = None
-    memory.free_memory()
-    assert memory.held_bytes() == before
-
-
-def test_a_steady_loop_asks_for_no_memory(monkeypatch):
-    conv = xpconv.Conv2d(16, 32, 3, padding=1, rng=0)
-    x = np.ones((16, 16, 32, 32), "float32")
-
-    def step():
-        y = conv(x)
-        conv.backward(y)
-
-    for _ in range(3):
-        step()
-
-    def refuse(size):
-        raise AssertionError(f"asked for {size} bytes")
-
-    monkeypatch.setattr(memory, "_aligned", refuse)
-    for _ in range(5):
-        step()
 
 
 @pytest.mark.parametrize("text", ["0", "two", "-1", "1.5"])

@@ -123,8 +123,8 @@ def free_memory() -> None:
     """Return to the system the memory that is pooled for new NumPy arrays.
 
     Layers reuse the memory of deleted arrays, so a training loop need not wait for new pages from the system.
-    A chunk of the pool is freed when no array uses it any more. The buffers and reordered weights of fused
-    models (see `Layer.fuse`) that no call is using are freed too; the next call makes new ones.
+    Each of their arrays has a buffer of its own. Freed are those that no array uses, and the buffers and
+    reordered weights of fused models (see `Layer.fuse`) that no call is using; the next call makes new ones.
 
     Example:
         >>> import xpconv

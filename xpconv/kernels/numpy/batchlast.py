@@ -18,8 +18,8 @@ from ...geometry import Window
 from . import memory, threads
 from .blocks import ALL, Block, Ending, contiguous, cut, even, shares
 from .memory import batch_last
+from .plans import Part, Recorder
 from .products import add_product, dtype_of_total, multiply_wide
-from .recorded import Part, Work
 
 COLUMN_BYTES = 1 << 20
 
@@ -39,7 +39,7 @@ def pays(
     )
 
 
-def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
+def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Into `y (N, K, *P)`, whose batch is last in memory."""
     k = weight.shape[0]
     columns = Columns(x, window, work)
@@ -58,7 +58,9 @@ def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: 
     work.share(task, len(blocks), columns.elements)
 
 
-def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
+def weight_grad(
+    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+) -> Array:
     """`dw (K, C, *R)`: each thread sums over blocks of its own, in a fixed order."""
     k = weight_shape[0]
     columns = Columns(x, window, work)
@@ -84,7 +86,7 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
     )
 
 
-def input_grad(work: Work, grad: Array, weight: Array, dx: Array, window: Window) -> None:
+def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
     """Into `dx (N, C, *S)`, batch last: a product gives columns, which taps add up.
 
     First those of the last axis, for all taps of the others at once: R + S long sums instead of R · S.

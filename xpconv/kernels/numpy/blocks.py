@@ -14,7 +14,7 @@ from ...geometry import Bounds, Window
 from . import threads
 
 if TYPE_CHECKING:
-    from .recorded import Do, Part
+    from .plans import Do, Part
 
 ALL = (slice(None),)
 

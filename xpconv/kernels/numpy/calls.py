@@ -13,8 +13,8 @@ from ...backend import Array
 from ...geometry import Pairs, Window
 from . import winograd as tiling
 from .blocks import wide
+from .plans import Call
 from .products import multiply, multiply_wide
-from .recorded import Call
 from .steps import Buffers, Step, Value, adding_to
 from .threads import PRODUCTS
 

@@ -11,14 +11,16 @@ from ...geometry import Window
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_last, taps_first
+from .plans import Part, Recorder
 from .products import add_product, dtype_of_total, in_pieces, multiply
-from .recorded import Part, Work
 from .threads import PRODUCTS
 
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
-def conv(work: Work, x: Array, weight: Array, window: Window, groups: int, y: Array, ending: Ending) -> None:
+def conv(
+    work: Recorder, x: Array, weight: Array, window: Window, groups: int, y: Array, ending: Ending
+) -> None:
     """Into `y (N, K, *P)`; a product a block."""
     k = weight.shape[0] // groups
     images = channels_last(y)
@@ -52,7 +54,7 @@ def conv(work: Work, x: Array, weight: Array, window: Window, groups: int, y: Ar
 
 
 def weight_grad(
-    work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
 ) -> Array:
     """`dw (G, K/G, C/G, *R)`: each thread sums over blocks of its own, in a fixed order."""
     k, c = weight_shape[0] // groups, weight_shape[1]
@@ -81,7 +83,7 @@ def weight_grad(
     return dw.transpose(0, dw.ndim - 1, dw.ndim - 2, *range(1, dw.ndim - 2))
 
 
-def input_grad(work: Work, grad: Array, weight: Array, dx: Array, window: Window, groups: int) -> None:
+def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Window, groups: int) -> None:
     """Into `dx (N, C, *S)`: a product gives columns, which are added up a tap at a time, by whole images."""
     c, k = weight.shape[1], weight.shape[0] // groups
     w = contiguous(work, "weight", channels_last(weight)).reshape(groups, k, -1)

@@ -23,7 +23,7 @@ from ...geometry import Bounds, Window
 from ..exact import is_exact
 from . import batchlast, columns, depthwise, memory, packed, stripes, winograd
 from .blocks import Ending
-from .recorded import Work, recorded
+from .plans import Recorder, planned
 
 ALGORITHMS: dict[str, Any] = {
     "depthwise": depthwise,
@@ -113,9 +113,9 @@ def conv(
     return y
 
 
-@recorded
+@planned
 def _conv(
-    work: Work,
+    work: Recorder,
     algorithm: str,
     x: Array,
     weight: Array,
@@ -175,26 +175,21 @@ def conv_backward_weight(
         return None
     if chosen != "batch_last":
         grad, x = memory.not_batch_last(grad), memory.not_batch_last(x)
-    total = _weight_grad(chosen, grad, x, weight_shape, window, groups)
     dw = np.empty(weight_shape, x.dtype)
-    dw.reshape(total.shape)[...] = total
+    _weight_grad(chosen, grad, x, dw, window, groups)
     return dw
 
 
-@recorded
+@planned
 def _weight_grad(
-    work: Work,
-    algorithm: str,
-    grad: Array,
-    x: Array,
-    weight_shape: tuple[int, ...],
-    window: Window,
-    groups: int,
-) -> Array:
-    """In a scratch array, perhaps by groups."""
+    work: Recorder, algorithm: str, grad: Array, x: Array, dw: Array, window: Window, groups: int
+) -> None:
+    """Into `dw`."""
     if algorithm == "columns":
-        return columns.weight_grad(work, grad, x, weight_shape, window, groups)
-    return ALGORITHMS[algorithm].weight_grad(work, grad, x, weight_shape, window)
+        total = columns.weight_grad(work, grad, x, dw.shape, window, groups)
+    else:
+        total = ALGORITHMS[algorithm].weight_grad(work, grad, x, dw.shape, window)
+    work(np.copyto, dw.reshape(total.shape), total, "same_kind")
 
 
 def conv_backward_input(
@@ -235,9 +230,9 @@ def conv_backward_input(
     return dx
 
 
-@recorded
+@planned
 def _scattered(
-    work: Work, algorithm: str, grad: Array, weight: Array, window: Window, groups: int, dx: Array
+    work: Recorder, algorithm: str, grad: Array, weight: Array, window: Window, groups: int, dx: Array
 ) -> None:
     """Into `dx`, by what each pixel of the gradient gives to the pixels it came from."""
     if algorithm == "columns":

@@ -19,8 +19,8 @@ from ...sums import SERIAL
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_first, channels_last
+from .plans import Part, Recorder
 from .products import dtype_of_total
-from .recorded import Part, Work
 
 BLOCK_BYTES = 1 << 21
 TAPS = "rstuv"  # einsum's names of the kernel's axes
@@ -32,7 +32,7 @@ def fits(weight_shape: tuple[int, ...], groups: int, dtype: Any) -> bool:
     return groups > 1 and weight_shape[:2] == (groups, 1) and dtype.itemsize > 2
 
 
-def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
+def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Into `y (N, C, *P)`."""
     into = channels_last(y)
     seen = Seen(x, window, y.shape[2:])
@@ -60,7 +60,9 @@ def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: 
     work.share(task, len(blocks), 2 * y.size)
 
 
-def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
+def weight_grad(
+    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+) -> Array:
     """`dw (C, 1, *R)`: for each tap the products of the gradient with what it met, summed."""
     g, channels = channels_last(grad), x.shape[1]
     seen = Seen(x, window, grad.shape[2:])
@@ -94,7 +96,7 @@ def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...]
     return np.moveaxis(totals[0], -1, 0)[:, None]
 
 
-def input_grad(work: Work, grad: Array, weight: Array, dx: Array, window: Window) -> None:
+def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
     """Into `dx (N, C, *S)`: along an axis of stride s, s convolutions, each of every s-th pixel."""
     for pixels, seen, taps, part in _phases(dx.shape[2:], grad.shape[2:], window):
         into, g = dx[pixels], grad[seen]

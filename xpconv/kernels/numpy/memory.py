@@ -1,21 +1,21 @@
-"""A memory pool: a steady training loop allocates no memory from the system and waits for no page.
+"""A pool of buffers: a steady training loop allocates no memory from the system and waits for no page.
 
-Arrays from `empty` are placed in a few chunks. A block is free again when the last array that uses its memory
-is deleted; adjacent free blocks of a chunk are merged.
+An array from `empty` has a buffer of its own, which is idle again when the last array that uses it is dead.
+Sizes are rounded up to eight steps an octave, and there is a list of idle buffers for each.
+
+Arrays can die at any point, and foreign code can run. So there is no lock, and no Python code runs when
+an array dies. Lists are appended to and popped from by single calls of C, which nothing interrupts.
 """
 
 from __future__ import annotations
 
 import ctypes
 import itertools
-import os
 import sys
-import threading
 import weakref
-from bisect import bisect_left, insort
-from collections import deque
+from contextlib import suppress
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -24,68 +24,32 @@ from ...backend import Array
 
 SMALL = 1 << 12  # below this many bytes malloc is as good
 LINE = 64  # bytes of a cache line: vectors that straddle two are slow
-CHUNK = 1 << 24  # least bytes to ask the system for at once
+STEPS = 3  # 2³ sizes an octave
+SLACK = 1 << 22  # bytes of all buffers beyond the most that arrays used at once
 
 
-class Chunk:
-    """Memory from the system. Its free blocks are listed in `_free`, and here by their start and end."""
+class Lease(weakref.ref[Any]):
+    """An array's use of a buffer; an idle buffer when the array is dead."""
 
-    def __init__(self, size: int) -> None:
-        self.memory = _aligned(size)
-        self.size = size
-        self.number = next(_numbers)
-        self.starts: dict[int, int] = {}  # the sizes of free blocks by their start
-        self.ends: dict[int, int] = {}
-        self.give_back(0, size)
+    __hash__ = object.__hash__  # an array has none
+    __eq__ = object.__eq__
 
-    def take(self, start: int, size: int) -> None:
-        """Use the first `size` bytes of a free place."""
-        room = self._used(start)
-        if room > size:
-            self._free(start + size, room - size)
-
-    def give_back(self, start: int, size: int) -> None:
-        """Free a place, and join it with its neighbours."""
-        if start + size in self.starts:
-            size += self._used(start + size)
-        if start in self.ends:
-            before = self.ends[start]
-            start, size = start - before, size + self._used(start - before)
-        self._free(start, size)
-
-    def unused(self) -> bool:
-        """Whether all of it is free."""
-        return self.starts.get(0) == self.size
-
-    def _free(self, start: int, size: int) -> None:
-        self.starts[start] = self.ends[start + size] = size
-        insort(_free, (size, self.number, start, self))
-
-    def _used(self, start: int) -> int:
-        size = self.starts[start]
-        place = size, self.number, start
-        i = bisect_left(_free, place)
-        if _free[i : i + 1] and _free[i][:3] == place:  # else Ctrl-C came between, and it is lost
-            del _free[i]
-        del self.starts[start], self.ends[start + size]
-        return size
+    buffer: Any = None  # None if Ctrl-C came before it was set
+    number: int  # of the use, in the order of time
 
 
-class Kept(dict[Any, Any]):
-    """A cache of arrays that `free_memory` clears, such as a thread's scratch arrays by name and dtype."""
+class Cache(dict[Any, Any]):
+    """A dict that `free_memory` clears."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]  # one is itself, whatever it holds
-    records: Kept  # of a thread's scratch arrays: what holds views of them
 
 
-_lock = threading.Lock()
-_chunks: list[Chunk] = []
+C = TypeVar("C")
+_leases: set[Lease] = set()  # of all buffers
+_idle: dict[int, list[Lease]] = {}  # by size
 _numbers = itertools.count()
-_free: list[tuple[int, int, int, Chunk]] = []  # free places: size, chunk's number, start, chunk
-_watched: dict[int, tuple[weakref.ref[Any], Chunk, int, int]] = {}  # arrays, and their places
-_gone: deque[weakref.ref[Any]] = deque()  # freed at any point, even while the lock is held
-_local = threading.local()
-_kept: weakref.WeakSet[Kept] = weakref.WeakSet()
+_most_used = 0  # bytes that arrays used at once
+_caches: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -94,12 +58,17 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     size = prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    size = -(-size // LINE) * LINE
-    with _lock:
-        chunk, start = _find(size)
-    array: Array = np.ndarray(shape, dtype, chunk.memory, start)
-    reference = weakref.ref(array, _gone.append)  # no Python of ours, in which Ctrl-C would be lost
-    _watched[id(reference)] = reference, chunk, start, size
+    size = _rounded(max(size, LINE))
+    buffer = _pop(size)
+    if buffer is None:
+        buffer = _larger(size)
+    if buffer is None:
+        _make_room(size)
+        buffer = _aligned(size)
+    array: Array = np.ndarray(shape, dtype, buffer)
+    lease = Lease(array, _idle.setdefault(len(buffer), []).append)
+    lease.buffer, lease.number = buffer, next(_numbers)
+    _leases.add(lease)
     return array
 
 
@@ -171,57 +140,30 @@ def strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array
     return as_strided(x, shape, strides)
 
 
-def scratches() -> Kept:
-    """This thread's scratch arrays."""
-    try:
-        buffers: Kept = _local.scratch
-    except AttributeError:
-        buffers = _local.scratch = kept()
-        buffers.records = kept()
-    return buffers
+def clearable(cache: C) -> C:
+    """The same object, which `free_memory` clears as long as it exists."""
+    _caches[id(cache)] = cache
+    return cache
 
 
-def scratch(
-    name: str, shape: tuple[int, ...], dtype: Any, slot: int = 0, buffers: Kept | None = None
-) -> Array:
-    """This thread's array for `name`, of any content: valid until the thread asks for `name` again.
-
-    A thread that works for another takes one of the other's `buffers`, in a slot of its own.
-    """
-    if buffers is None:
-        buffers = scratches()
-    count = prod(shape)
-    key = name, np.dtype(dtype), slot
-    buffer = buffers.get(key)
-    if buffer is None or buffer.size < count:
-        if buffers.pop(key, None) is not None:
-            buffers.records.clear()  # they hold views of the smaller one
-        buffer = buffers[key] = aligned((count,), dtype)
-    return buffer[:count].reshape(shape)
-
-
-def kept() -> Kept:
-    """An empty one."""
-    buffers = Kept()
-    with _lock:
-        _kept.add(buffers)
-    return buffers
-
-
-def is_placed(x: Any) -> bool:
-    """Whether it is one of `empty`'s, or a view of one: then the next one like it is at the same address."""
-    while isinstance(x, np.ndarray):
-        x = x.base
-    return isinstance(x, ctypes.Array)
+def kept() -> Cache:
+    """An empty dict that `free_memory` clears."""
+    return clearable(Cache())
 
 
 def free_memory() -> None:
     """Give back to the system what no array uses."""
-    with _lock:
-        for buffers in _kept:
-            buffers.clear()
-        _settle()
-        _drop_unused()
+    global _most_used
+    for reference in _caches.valuerefs():
+        cache = reference()
+        if cache is not None:
+            cache.clear()
+    for idle in list(_idle.values()):
+        idle.clear()
+    for lease in list(_leases):
+        if lease() is None:
+            _leases.discard(lease)
+    _most_used = 0
     if _trim is not None:
         _trim(0)
 
@@ -233,41 +175,58 @@ def _find_trim() -> Any:
 
 _trim = _find_trim()
 
-if hasattr(os, "register_at_fork"):  # a fork while another thread holds the lock would leave it held
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
-
 
 def held_bytes() -> int:
     """All that `empty` has from the system."""
-    return sum(chunk.size for chunk in _chunks)
+    return sum(len(lease.buffer) for lease in list(_leases))
 
 
-def _find(size: int) -> tuple[Chunk, int]:
-    """Where `size` bytes go: the smallest free place that holds them, else a new chunk."""
-    _settle()
-    place = bisect_left(_free, (size,))
-    if place < len(_free):
-        _, _, start, chunk = _free[place]
-    else:
-        _drop_unused()  # they are too small
-        chunk, start = Chunk(max(size, CHUNK)), 0
-        _chunks.append(chunk)
-    chunk.take(start, size)
-    return chunk, start
+def _rounded(size: int) -> int:
+    """The next of 2³ sizes an octave."""
+    unit = 1 << (size - 1).bit_length() - 1 - STEPS
+    return -(-size // unit) * unit
 
 
-def _settle() -> None:
-    while _gone:
-        place = _watched.pop(id(_gone.popleft()), None)
-        if place is not None:  # else Ctrl-C came before it was known, and it is lost
-            _, chunk, start, size = place
-            chunk.give_back(start, size)
+def _pop(size: int) -> Any:
+    """An idle buffer of exactly this size, or None."""
+    try:
+        lease = _idle[size].pop()
+    except (KeyError, IndexError):
+        return None
+    _leases.discard(lease)
+    return lease.buffer
 
 
-def _drop_unused() -> None:
-    for chunk in [chunk for chunk in _chunks if chunk.unused()]:
-        chunk.take(0, chunk.size)
-        _chunks.remove(chunk)
+def _larger(size: int) -> Any:
+    """An idle buffer of up to twice the size, or None."""
+    for other in sorted(_idle):
+        if size < other <= 2 * size:
+            buffer = _pop(other)
+            if buffer is not None:
+                return buffer
+    return None
+
+
+def _make_room(size: int) -> None:
+    """Drop idle buffers, the least recently used first, if with `size` bytes more there would be too many."""
+    global _most_used
+    idle: list[Lease] = []
+    used = held = size
+    for lease in list(_leases):
+        held += len(lease.buffer)
+        if lease() is None:
+            idle.append(lease)
+        else:
+            used += len(lease.buffer)
+    _most_used = max(_most_used, used)
+    excess = held - _most_used - SLACK
+    for lease in sorted(idle, key=lambda lease: lease.number):
+        if excess <= 0:
+            break
+        with suppress(KeyError, ValueError):  # taken just now by another thread
+            _idle[len(lease.buffer)].remove(lease)
+            _leases.discard(lease)
+            excess -= len(lease.buffer)
 
 
 def _aligned(size: int) -> Any:

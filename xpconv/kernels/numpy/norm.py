@@ -13,8 +13,8 @@ from ...geometry import Bounds
 from . import memory, threads
 from .blocks import Block, Ending, contiguous, cut
 from .memory import batch_last, channels_last, is_batch_last
+from .plans import Part, Recorder, planned, unplanned
 from .pointwise import masked
-from .recorded import Part, Work, recorded
 
 ALONE_BYTES = 1 << 19
 SHARED_BYTES = 1 << 22  # with two threads at work each call has to be long
@@ -115,29 +115,33 @@ def channel_total(xp: Any, x: Array) -> Array:
     """By matrix products with ones."""
     if narrow(x) or x.size < SMALL:
         return None
-    return _narrow(_channel_sums(x), x)
+    sums = np.empty(x.shape[1])
+    _channel_sums(x, sums)
+    return sums
 
 
-@recorded
-def _channel_sums(work: Work, x: Array) -> Array:
-    """Of rows, as many as a row has elements, in float64."""
+@planned
+def _channel_sums(work: Recorder, x: Array, total: Array) -> None:
+    """Into `total (C,)`, in float64."""
     rows = rows_of(work, "x", x)
     blocks = rows.cut(ROWS)
     sums = work.scratch("sums", (len(blocks), rows.length()), x.dtype)
     work.share(lambda do, i: rows.sums(do, rows.part(blocks[i].rows), sums[i]), len(blocks), x.size)
-    total = work.scratch("total", sums.shape[1:], np.float64)
-    work(np.add.reduce, sums, 0, np.float64, total)
-    return total
+    wide = work.scratch("total", sums.shape[1:], np.float64)
+    work(np.add.reduce, sums, 0, np.float64, wide)
+    work(np.add.reduce, wide.reshape(-1, x.shape[1]), 0, None, total)
 
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array] | None:
+    """Without cancellation where the mean is far from 0."""
+    return None if narrow(x) else unplanned(_centred_statistics, x)
+
+
+def _centred_statistics(work: Recorder, x: Array) -> tuple[Array, Array]:
     """Each block takes its mean out before it squares, while it is in the cache.
 
     The blocks' means and sums of squares are put together by the formula of Chan, Golub and LeVeque (1983).
     """
-    if narrow(x):
-        return None
-    work = Work(record=False)
     rows = rows_of(work, "x", x)
     blocks = rows.cut(ROWS)
     parts: list[Any] = [None] * len(blocks)
@@ -165,7 +169,7 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array] | None:
     return mean, squares / count
 
 
-def _sums(work: Work, a: Rows, b: Rows, before: Callable[[Part, slice], None] | None = None) -> Array:
+def _sums(work: Recorder, a: Rows, b: Rows, before: Callable[[Part, slice], None] | None = None) -> Array:
     """`Σ a` and `Σ a·b` of rows, `(2, …)` in float64; `before` makes some rows of `a`."""
     blocks = a.cut(ROWS)
     sums = work.scratch("sums", (len(blocks), 2, a.length()), a.matrix.dtype)
@@ -203,21 +207,27 @@ def batch_norm(
     if narrow(x) or _far(mean, inv_std):
         return None
     y = _empty_like(x)
-    _scaled(x, _given(mean, inv_std), weight, bias, bounds, y)
+    _scaled(x, _float64(mean), _float64(inv_std), weight, bias, bounds, y)
     return y
 
 
-@recorded
+@planned
 def _scaled(
-    work: Work, x: Array, given: Array, weight: Array | None, bias: Array | None, bounds: Bounds, y: Array
+    work: Recorder,
+    x: Array,
+    mean: Array,
+    inv_std: Array,
+    weight: Array | None,
+    bias: Array | None,
+    bounds: Bounds,
+    y: Array,
 ) -> None:
     """`batch_norm` into `y`."""
-    mean, inv_std = given
     _scale(work, rows_of(work, "x", x), mean, inv_std, weight, bias, bounds, y)
 
 
 def _scale(
-    work: Work,
+    work: Recorder,
     rows: Rows,
     mean: Array,
     inv_std: Array,
@@ -252,21 +262,28 @@ def normalize_batch(
     if narrow(x) or eps <= 0:
         return None
     y = _empty_like(x)
-    found = _normalized(x, weight, bias, eps, bounds, y)
+    found = np.empty((5, x.shape[1]))
+    _normalized(x, weight, bias, eps, bounds, y, found)
     if not found[3, 0]:
         return None
-    mean, var, inv_std = found[:3].copy()
+    mean, var, inv_std = found[:3]
     return y, mean, var, inv_std
 
 
-@recorded
+@planned
 def _normalized(
-    work: Work, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds, y: Array
-) -> Array:
-    """Into `y`; the rows mean, variance, 1/√(variance + eps), and whether that is exact enough."""
+    work: Recorder,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    bounds: Bounds,
+    y: Array,
+    found: Array,
+) -> None:
+    """Into `y` and `found (5, C)`: mean, variance, 1/√(variance + eps), and whether that is exact enough."""
     rows = rows_of(work, "x", x)
     sums = _by_channel(work, _sums(work, rows, rows), x)
-    found = work.scratch("found", (5, x.shape[1]), np.float64)
     mean, var, inv_std, exact, square = found
     work(np.divide, sums, x.size // x.shape[1], found[:2])
     work(np.multiply, mean, mean, square)
@@ -281,7 +298,6 @@ def _normalized(
     work(np.sqrt, inv_std, inv_std)
     work(np.divide, 1.0, inv_std, inv_std)
     _scale(work, rows, mean, inv_std, weight, bias, bounds, y)
-    return found
 
 
 def batch_norm_backward(
@@ -304,33 +320,35 @@ def batch_norm_backward(
         return None
     dx = _empty_like(x)
     y = None if bounds is None else y
-    gradients = _gradients(grad, x, _given(mean, inv_std), weight, from_batch, input_grad, y, bounds, dx)
-    dweight, dbias = gradients.copy()
+    dweight, dbias = np.empty((2, x.shape[1]))
+    mean, inv_std = _float64(mean), _float64(inv_std)
+    _gradients(grad, x, mean, inv_std, weight, from_batch, input_grad, y, bounds, dx, dweight, dbias)
     return dx if input_grad else None, dweight, dbias
 
 
-@recorded
+@planned
 def _gradients(
-    work: Work,
+    work: Recorder,
     grad: Array,
     x: Array,
-    given: Array,
+    mean: Array,
+    inv_std: Array,
     weight: Array | None,
     from_batch: bool,
     input_grad: bool,
     y: Array | None,
     bounds: Bounds,
     dx: Array,
-) -> Array:
-    """The rows `dweight` and `dbias`; with `input_grad`, the input's gradient is written to `dx`."""
+    dweight: Array,
+    dbias: Array,
+) -> None:
+    """Into `dweight`, `dbias` and, with `input_grad`, the input's gradient into `dx`."""
     rows, kept, into = (rows_of(work, name, a, x) for name, a in (("gradient", grad), ("x", x), ("dx", dx)))
     mask = None
     if y is not None and bounds is not None:
         mask = functools.partial(_mask, rows, rows_of(work, "y", y, x), bounds, into)
         rows = into
     sums = _by_channel(work, _sums(work, rows, kept, mask), x)
-    found = work.scratch("found", (2, x.shape[1]), np.float64)
-    (mean, inv_std), (dweight, dbias) = given, found
     work(np.copyto, dbias, sums[0])
     work(np.multiply, mean, dbias, dweight)
     work(np.subtract, sums[1], dweight, dweight)
@@ -345,7 +363,6 @@ def _gradients(
         work(np.subtract, shift, scale, shift)
         work(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
         _input_grad(work, rows, kept, into, factors, from_batch)
-    return found
 
 
 def _mask(
@@ -355,7 +372,7 @@ def _mask(
     masked(do, rows.part(part), seen.part(part), *bounds, into.part(part))
 
 
-def _input_grad(work: Work, rows: Rows, kept: Rows, into: Rows, factors: Array, from_batch: bool) -> None:
+def _input_grad(work: Recorder, rows: Rows, kept: Rows, into: Rows, factors: Array, from_batch: bool) -> None:
     """`a · (grad + b · x + c)`, which may go to where the gradient is."""
     in_place = rows is into
     rows, kept, into = rows.longer(), kept.longer(), into.longer()
@@ -377,7 +394,7 @@ def _input_grad(work: Work, rows: Rows, kept: Rows, into: Rows, factors: Array, 
     work.share(task, len(blocks), rows.matrix.size)
 
 
-def _by_channel(work: Work, sums: Array, x: Array) -> Array:
+def _by_channel(work: Recorder, sums: Array, x: Array) -> Array:
     """Sums of a row's elements `(2, repeat·C)` as sums of channels `(2, C)`."""
     parts = sums.reshape(2, -1, x.shape[1])
     if parts.shape[1] == 1:
@@ -387,11 +404,8 @@ def _by_channel(work: Work, sums: Array, x: Array) -> Array:
     return total
 
 
-def _given(mean: Array, inv_std: Array) -> Array:
-    """Both as rows, at the same address every time."""
-    rows = memory.scratch("given", (2, mean.size), np.float64)
-    rows[0], rows[1] = mean, inv_std
-    return rows
+def _float64(values: Array) -> Array:
+    return np.asarray(values, np.float64)
 
 
 def _far(mean: Array, inv_std: Array) -> bool:

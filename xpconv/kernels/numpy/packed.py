@@ -19,8 +19,8 @@ from ...geometry import Window
 from . import columns
 from .blocks import Ending
 from .memory import channels_first, channels_last
+from .plans import Recorder
 from .products import small_kernels
-from .recorded import Work
 
 
 def pixels(weight_shape: tuple[int, ...], window: Window, output: tuple[int, ...]) -> int:
@@ -39,7 +39,7 @@ def pixels(weight_shape: tuple[int, ...], window: Window, output: tuple[int, ...
     return min((b for b in range(1, 9) if output[-1] % b == 0), key=cost)
 
 
-def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
+def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Into `y (N, K, *P)`, B pixels at once."""
     b = pixels(weight.shape, window, y.shape[2:])
     s, kernel = window.stride[-1], window.kernel[-1]
@@ -52,7 +52,9 @@ def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: 
     columns.conv(work, x, weight, _packed(x, window, b, y), 1, _side(y, b), ending)
 
 
-def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
+def weight_grad(
+    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+) -> Array:
     """`dw (K, C, *R)`."""
     b = pixels(weight_shape, window, grad.shape[2:])
     s = window.stride[-1]

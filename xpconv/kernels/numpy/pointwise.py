@@ -14,7 +14,7 @@ from ...geometry import Bounds
 from ...sums import piece, product
 from . import memory, threads
 from .blocks import Ending
-from .recorded import Part, Work, recorded
+from .plans import Part, Recorder, planned
 
 BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for the interpreter lock
 SHARED_BLOCK = 1 << 18  # what many passes find in the second cache outweighs that
@@ -34,8 +34,8 @@ def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> int:
 
 
 def scratch(xp: Any, name: str, like: Array) -> Array:
-    """The thread's own."""
-    return memory.scratch(name, like.shape, like.dtype)
+    """From the pool of buffers: most likely it is still in the cache."""
+    return memory.empty(like.shape, like.dtype)
 
 
 def flat(x: Array) -> Array | None:
@@ -90,13 +90,13 @@ def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
     return y
 
 
-@recorded
-def _clip(work: Work, x: Array, low: float, high: float, y: Array) -> None:
+@planned
+def _clip(work: Recorder, x: Array, low: float, high: float, y: Array) -> None:
     """Into `y (n,)`."""
     _in_blocks(work, lambda do, part: do(np.clip, x[part], low, high, y[part]), y.size)
 
 
-def _in_blocks(work: Work, task: Callable[[Part, slice], None], size: int) -> None:
+def _in_blocks(work: Recorder, task: Callable[[Part, slice], None], size: int) -> None:
     count = max(threads.share(size), -(-size // BLOCK))
 
     def block(part: Part, i: int) -> None:
@@ -115,8 +115,8 @@ def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None
     return dx
 
 
-@recorded
-def _clip_backward(work: Work, grad: Array, y: Array, low: float, high: float | None, dx: Array) -> None:
+@planned
+def _clip_backward(work: Recorder, grad: Array, y: Array, low: float, high: float | None, dx: Array) -> None:
     """Into `dx (n,)`."""
     _in_blocks(work, lambda do, part: masked(do, grad[part], y[part], low, high, dx[part]), y.size)
 
@@ -146,8 +146,8 @@ def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
     return y
 
 
-@recorded
-def _add(work: Work, x: Array, grad: Array, bounds: Bounds, y: Array) -> None:
+@planned
+def _add(work: Recorder, x: Array, grad: Array, bounds: Bounds, y: Array) -> None:
     """Into `y (n,)`."""
     ending = Ending(bounds=bounds)
 

@@ -17,7 +17,7 @@ from ...sums import SERIAL
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut
 from .memory import channels_last, is_batch_last
-from .recorded import Part, Work, recorded
+from .plans import Part, Recorder, planned
 
 BLOCK_BYTES = 1 << 22
 
@@ -44,12 +44,13 @@ def max_pool(
         _maxima(x, window, bounds, y)
         return y, None
     winner = memory.empty_images(y.shape, "uint8")
-    finite = _winners(x, window, bounds, y, winner)
-    return (y, winner) if finite.all() else None
+    finite = np.empty((), bool)
+    _winners(x, window, bounds, y, winner, finite)
+    return (y, winner) if finite else None
 
 
-@recorded
-def _maxima(work: Work, x: Array, window: Window, bounds: Bounds, y: Array) -> None:
+@planned
+def _maxima(work: Recorder, x: Array, window: Window, bounds: Bounds, y: Array) -> None:
     """Into `y (N, C, *P)`."""
     ending = Ending(bounds=bounds)
     best, output = channels_last(y), y.shape[2:]
@@ -65,16 +66,18 @@ def _maxima(work: Work, x: Array, window: Window, bounds: Bounds, y: Array) -> N
     work.share(task, len(blocks), x.size)
 
 
-@recorded
-def _winners(work: Work, x: Array, window: Window, bounds: Bounds, y: Array, winner: Array) -> Array:
-    """Into `y (N, C, *P)` and `winner`, the number of the tap; whether each block is finite."""
+@planned
+def _winners(
+    work: Recorder, x: Array, window: Window, bounds: Bounds, y: Array, winner: Array, finite: Array
+) -> None:
+    """Into `y (N, C, *P)`, `winner`, the number of the tap, and `finite ()`, whether all maxima are."""
     ending = Ending(bounds=bounds)
     best, who, output = channels_last(y), channels_last(winner), y.shape[2:]
     window, seen = _framed(window, x.shape[2:], output)
     frame = Frame(channels_last(x), window, border=-np.inf)
     taps = window._replace(padding=((0, 0),) * len(seen)).taps(seen, output)
     blocks = _cut(x)
-    finite = work.scratch("finite", (len(blocks),), bool)
+    each = work.scratch("finite", (len(blocks),), bool)
 
     def task(part: Part, i: int) -> None:
         images = blocks[i].images
@@ -91,11 +94,11 @@ def _winners(work: Work, x: Array, window: Window, bounds: Bounds, y: Array, win
             part(np.multiply, better.view("uint8"), np.uint8(t), step)
             part(np.maximum, number, step, out=number)
         part(np.isfinite, top, better)
-        part(np.logical_and.reduce, better.reshape(-1), 0, None, finite[i : i + 1].reshape(()))
+        part(np.logical_and.reduce, better.reshape(-1), 0, None, each[i : i + 1].reshape(()))
         ending.finish(top, part)
 
     work.share(task, len(blocks), x.size)
-    return finite
+    work(np.logical_and.reduce, each, 0, None, finite)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -144,8 +147,8 @@ def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, .
     return dx
 
 
-@recorded
-def _put_back(work: Work, grad: Array, winner: Array, window: Window, dx: Array) -> None:
+@planned
+def _put_back(work: Recorder, grad: Array, winner: Array, window: Window, dx: Array) -> None:
     """Into `dx (N, C, *S)`, each gradient where its winner was."""
     into, g, who = (channels_last(a) for a in (dx, grad, winner))
     taps = window.taps(dx.shape[2:], grad.shape[2:])
@@ -191,8 +194,8 @@ def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Arra
     return y
 
 
-@recorded
-def _sums(work: Work, x: Array, window: Window, y: Array) -> None:
+@planned
+def _sums(work: Recorder, x: Array, window: Window, y: Array) -> None:
     """Into `y (N, C, *P)`."""
     images, total = channels_last(x), channels_last(y)
     taps = window.taps(x.shape[2:], y.shape[2:])
@@ -217,8 +220,8 @@ def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Wi
     return dx
 
 
-@recorded
-def _spread(work: Work, grad: Array, window: Window, dx: Array) -> None:
+@planned
+def _spread(work: Recorder, grad: Array, window: Window, dx: Array) -> None:
     """Into `dx (N, C, *S)`, each gradient to all pixels of its window."""
     into, g = channels_last(dx), channels_last(grad)
     taps = window.taps(dx.shape[2:], grad.shape[2:])

@@ -19,7 +19,7 @@ from ...sums import SERIAL, SERIAL_PRODUCTS
 from . import blas
 
 if TYPE_CHECKING:
-    from .recorded import Do, Part
+    from .plans import Do, Part
 
 SMALL = 10**6
 THIN = 2048  # size of a product up to which the small kernels add long rows one element at a time

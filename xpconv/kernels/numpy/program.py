@@ -27,7 +27,7 @@ from ..exact import is_exact
 from . import calls, depthwise, memory, threads, winograd
 from .blocks import even
 from .memory import channels_first, channels_last, empty_images
-from .recorded import Call
+from .plans import Call
 from .steps import Buffers, Step, Value
 
 CHUNK_BYTES = 1 << 25  # all buffers for a piece of a batch

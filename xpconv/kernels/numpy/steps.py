@@ -16,7 +16,7 @@ from ...geometry import Bounds, Pairs
 from . import memory, threads
 from .blocks import wide
 from .memory import taps_first
-from .recorded import Call, Do
+from .plans import Call, Do
 
 BLOCK_BYTES = 1 << 20  # of what a step needs for a block of rows
 ROW = 8192  # elements of a row with bias

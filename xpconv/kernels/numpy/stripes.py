@@ -28,8 +28,8 @@ from ...geometry import Window
 from . import memory, threads
 from .blocks import Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_last, taps_first
+from .plans import Part, Recorder
 from .products import add_product, dtype_of_total, multiply
-from .recorded import Part, Work
 from .threads import PRODUCTS
 from .winograd import SEEN, TILE, A, B, G
 
@@ -53,7 +53,7 @@ def pixels(channels: int) -> int:
     return 2 if channels <= 16 else 1
 
 
-def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
+def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Into `y (N, K, P, Q)`."""
     k, c = weight.shape[:2]
     stripes = Stripes(x, window, y.shape)
@@ -83,7 +83,9 @@ def conv(work: Work, x: Array, weight: Array, window: Window, y: Array, ending: 
     work.share(task, len(blocks), elements)
 
 
-def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
+def weight_grad(
+    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+) -> Array:
     """`dw (K, C, 3, 3)`: each thread sums over blocks of its own, in a fixed order."""
     k, c = weight_shape[:2]
     stripes = Stripes(x, window, grad.shape)

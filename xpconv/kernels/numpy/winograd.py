@@ -23,8 +23,8 @@ from ...geometry import Pairs, Window
 from . import memory
 from .blocks import Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_last, taps_first
+from .plans import Part, Recorder
 from .products import add_product, dtype_of_total, multiply, multiply_wide
-from .recorded import Part, Work
 from .threads import PRODUCTS
 
 TILE, SEEN = 4, 6
@@ -95,7 +95,7 @@ def transformed(weight: Array, dtype: Any) -> Array:
 
 
 def conv(
-    work: Work, x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirrored: bool = False
+    work: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirrored: bool = False
 ) -> None:
     """Into `y (N, K, P, Q)`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
     dtype = x.dtype
@@ -131,7 +131,9 @@ def conv(
     work.share(task, len(blocks), elements)
 
 
-def weight_grad(work: Work, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window) -> Array:
+def weight_grad(
+    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+) -> Array:
     """`dw (K, C, 3, 3)`."""
     k, c = weight_shape[:2]
     dtype = x.dtype

@@ -1,4 +1,4 @@
-"""Kernels that repeat recorded NumPy calls give the same results as without recording."""
+"""Plans give the same results as the kernels that they were recorded from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from operations import ours
 import xpconv
 from xpconv import BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, ReLU6, Residual, Sequential
 from xpconv.geometry import Window
-from xpconv.kernels.numpy import memory, recorded, threads
+from xpconv.kernels.numpy import memory, plans, threads
 
 
 @pytest.fixture(autouse=True, params=[1, 2])
@@ -30,12 +30,16 @@ def on_threads(request, monkeypatch):
 
 
 @pytest.fixture
-def repeats(monkeypatch):
-    """The records that were repeated, one after the other."""
+def replays(monkeypatch):
+    """The plans that were replayed, one after the other."""
     seen = []
-    repeat = recorded.Record.repeat
-    monkeypatch.setattr(recorded.Record, "repeat", lambda record: [seen.append(record), repeat(record)][1])
+    run = plans.Plan.run
+    monkeypatch.setattr(plans.Plan, "run", lambda plan, args: [seen.append(plan), run(plan, args)][1])
     return seen
+
+
+def all_plans():
+    return [plan for arena in list(plans._idle) for plan in arena.plans.values()]
 
 
 def placed(shape, dtype="float32", layout="last"):
@@ -64,7 +68,7 @@ CASES = {
 
 @pytest.mark.parametrize("layout", ["last", "first", "batch"])
 @pytest.mark.parametrize("case", CASES)
-def test_convolutions(case, layout, repeats, monkeypatch):
+def test_convolutions(case, layout, replays, monkeypatch):
     """All three, at the fourth time, on other numbers than the first: to the bit as if never recorded."""
     shape, weight_shape, window, groups = CASES[case]
     assert ours.conv_algorithm(np, shape, "float32", weight_shape, window, groups) == case.partition(",")[0]
@@ -83,13 +87,13 @@ def test_convolutions(case, layout, repeats, monkeypatch):
         for array in (x, weight, bias, grad):
             array[...] = rng.normal(size=array.shape)
         result = step()
-    assert len(repeats) >= 3
-    monkeypatch.setattr(recorded, "MOST_CALLS", 0)
+    assert len(replays) >= 3
+    monkeypatch.setattr(plans, "MOST_CALLS", 0)
     memory.free_memory()
-    repeats.clear()
+    replays.clear()
     for a, b in zip(result, step(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not repeats
+    assert not replays
 
 
 def network(dropout=0.2):
@@ -119,14 +123,14 @@ def train(model, steps=13):
     return np.array(losses), model.state_dict()
 
 
-def test_training(repeats, monkeypatch):
+def test_training(replays, monkeypatch):
     losses, state = train(network())
-    assert len(repeats) > 40
-    repeats.clear()
-    monkeypatch.setattr(recorded, "MOST_CALLS", 0)
+    assert len(replays) > 40
+    replays.clear()
+    monkeypatch.setattr(plans, "MOST_CALLS", 0)
     memory.free_memory()
     expected, expected_state = train(network())
-    assert not repeats
+    assert not replays
     np.testing.assert_array_equal(losses, expected)
     for name, array in state.items():
         np.testing.assert_array_equal(array, expected_state[name], err_msg=name)
@@ -145,7 +149,7 @@ def test_what_is_the_callers_is_not_kept():
             images[...] = 2
             y = ours.conv(np, images, weight, bias, square(3))
             assert (y == 54).all()
-    assert memory.scratches().records
+    assert all_plans()
     gone = [
         weakref.ref(a.base if isinstance(a.base, np.ndarray) else a) for a in (x, y, outside, weight, bias)
     ]
@@ -154,7 +158,7 @@ def test_what_is_the_callers_is_not_kept():
     assert [reference() for reference in gone] == [None] * 5
     memory.free_memory()
     assert memory.held_bytes() == 0
-    assert not memory.scratches().records
+    assert not all_plans()
 
 
 @pytest.mark.parametrize("layout", ["repeated", "cropped", "flipped", "every other"])
@@ -222,7 +226,7 @@ def test_fewer_threads_between(monkeypatch):
     """Another Python thread may change their number while a kernel has split its work."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 16, 32, 32)).astype("float32")
-    share = recorded.Work.share
+    share = plans.Recorder.share
 
     def changed(work, *args):
         count = threads.get_num_threads()
@@ -231,29 +235,29 @@ def test_fewer_threads_between(monkeypatch):
         threads.set_num_threads(count)
 
     mean, var = ours.statistics(np, x)
-    monkeypatch.setattr(recorded.Work, "share", changed)
+    monkeypatch.setattr(plans.Recorder, "share", changed)
     for result, expected in zip(ours.statistics(np, x), (mean, var), strict=True):
         np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_copy_between_the_calls_is_not_recorded(repeats):
+def test_a_copy_between_the_calls_is_not_recorded(replays):
     """As of `reshape`, which copies where it has to: it would not be made again."""
-    kernel = recorded.recorded(lambda work, x, y: work(np.add, x.reshape(-1), 1, y.reshape(-1)))
+    kernel = plans.planned(lambda work, x, y: work(np.add, x.reshape(-1), 1, y.reshape(-1)))
     x, y = placed((2, 3, 4, 4)), placed((2, 3, 4, 4), layout="first")
     for i in range(5):
         x[...] = i
         kernel(x, y)
         assert (y == i + 1).all()
-    assert not repeats
+    assert not replays
 
 
-def test_an_error_leaves_no_record(repeats):
+def test_an_error_leaves_no_record(replays):
     def fails(work, x, y):
         work(np.add, x, 1, y)
         if x[0, 0, 0, 0] == 1:
             raise ZeroDivisionError
 
-    kernel = recorded.recorded(fails)
+    kernel = plans.planned(fails)
     x, y = placed((2, 3, 4, 4)), placed((2, 3, 4, 4))
     x[...] = 0
     kernel(x, y)
@@ -261,36 +265,36 @@ def test_an_error_leaves_no_record(repeats):
     with pytest.raises(ZeroDivisionError):
         kernel(x, y)
     x[...] = 2
-    for _ in range(3):
+    for _ in range(4):
         kernel(x, y)
         assert (y == 3).all()
-    assert len(repeats) == 2
+    assert len(replays) == 2
 
 
-def test_old_records_make_room(repeats, monkeypatch):
+def test_old_records_make_room(replays, monkeypatch):
     """What is still in use stays: a model too large for all its records keeps some of them."""
-    monkeypatch.setattr(recorded, "MOST_CALLS", 3)
-    kernel = recorded.recorded(add_one)
+    monkeypatch.setattr(plans, "MOST_CALLS", 3)
+    kernel = plans.planned(add_one)
     pairs = [(placed((2, 3, 4, n)), placed((2, 3, 4, n))) for n in range(1, 7)]
     for _ in range(6):
         for x, y in pairs:
             kernel(x, y)
-    assert len(memory.scratches().records) == 3
-    assert len(repeats) == 3 * 4
+    assert len(all_plans()) == 3
+    assert len(replays) == 3 * 4
     for _ in range(4):
         for x, y in pairs[3:]:  # the others are no longer used
             kernel(x, y)
-    assert len(memory.scratches().records) == 3
-    assert len(repeats) == 3 * 4 + 3 * 3
+    assert len(all_plans()) == 3
+    assert len(replays) == 3 * 4 + 3 * 3
 
 
-def test_floating_point_errors_are_the_callers(repeats):
-    kernel = recorded.recorded(lambda work, x, y: work.share(lambda do, i: do(np.log, x[i], y[i]), 2))
+def test_floating_point_errors_are_the_callers(replays):
+    kernel = plans.planned(lambda work, x, y: work.share(lambda do, i: do(np.log, x[i], y[i]), 2))
     x, y = placed((2, 3, 4, 4)), placed((2, 3, 4, 4))
     x[...] = 1
     for _ in range(3):
         kernel(x, y)
-    assert repeats
+    assert replays
     x[...] = 0
     with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
         kernel(x, y)

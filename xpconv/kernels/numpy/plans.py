@@ -1,0 +1,351 @@
+"""Plans: what a kernel did to arrays of certain shapes, done again to others without the Python between.
+
+Python takes a tenth to a half of a kernel's time, and while it runs no other thread has the interpreter lock.
+A plan is the list of the NumPy calls that a kernel made. Their operands are parts of the kernel's arguments,
+given as (argument, offset, shape, strides), scratch arrays, or constants. A replay binds the plan to the next
+arguments, by views that NumPy checks against their memory, and makes the same calls.
+
+The contract of a planned kernel:
+
+- It gets a `Recorder` before its arguments, makes every call on arrays through it, and returns nothing.
+- Results go into arguments or scratch arrays, never into new arrays. A kernel that breaks this has no plan.
+- What it does depends on the arguments' shapes, strides and dtypes, on arguments that are no arrays, and on
+  the number of threads; never on what is in the arrays. A test compares the calls for different contents.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from ...backend import Array
+from . import memory, threads
+
+Call = Callable[[], Any]
+Do = Callable[..., None]
+Values = list[Any]
+
+MOST_CALLS = 50_000  # in the plans of an arena, of some 500 bytes each
+MOST_SEEN = 4096  # signatures without a plan that an arena remembers
+MOST_IDLE = 16  # arenas
+
+_clock = itertools.count()
+
+
+class Arena:
+    """Scratch arrays, and plans that use them. A call of a kernel has an arena for itself.
+
+    So threads share nothing, and a kernel that is called by a signal handler, a destructor or a callback
+    while another runs in the same thread does not overwrite the other's scratch arrays.
+    """
+
+    def __init__(self) -> None:
+        self.buffers: dict[Any, Array] = {}  # by name, dtype and slot
+        self.plans: dict[Any, Plan] = {}
+        self.seen: dict[Any, int] = {}  # when a signature without a plan was last called
+        self.calls = 0  # in all plans
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any, slot: int) -> Array:
+        """An array of any content, valid until the same name and slot are asked for again."""
+        count = math.prod(shape)
+        key = name, np.dtype(dtype), slot
+        buffer = self.buffers.get(key)
+        if buffer is None or buffer.size < count:
+            if buffer is not None:  # plans have views of it
+                self.plans.clear()
+                self.calls = 0
+            buffer = self.buffers[key] = memory.aligned((count,), dtype)
+        return buffer[:count].reshape(shape)
+
+    def run(self, key: Any, kernel: Callable[..., None], args: tuple[Any, ...]) -> None:
+        """Run a kernel; record it at the second call of a signature, if there is room for a plan."""
+        now = next(_clock)
+        plan = self.plans.get(key)
+        if plan is not None:
+            plan.used = now
+            plan.run(args)
+            return
+        before = self.seen.get(key)
+        record = before is not None and self._has_room(before)
+        if len(self.seen) >= MOST_SEEN:
+            self.seen.clear()
+        self.seen[key] = now
+        recorder = Recorder(self, record)
+        aliases = [as_strided(a) if record and isinstance(a, np.ndarray) else a for a in args]
+        threads.one_blas_thread(kernel, recorder, *aliases)
+        plan = recorder.plan(aliases) if record else None
+        if plan is not None:
+            plan.used = now
+            self.plans[key] = plan
+            self.calls += plan.size
+            del self.seen[key]
+
+    def _has_room(self, since: int) -> bool:
+        """Whether there is, if need be after dropping the plans that were not used `since` then.
+
+        Where a model needs more plans than there is room for, some stay in use, whatever the order of calls.
+        """
+        if self.calls >= MOST_CALLS:
+            for key in [key for key, plan in self.plans.items() if plan.used < since]:
+                self.calls -= self.plans.pop(key).size
+        return self.calls < MOST_CALLS
+
+
+_idle: deque[Arena] = memory.clearable(deque(maxlen=MOST_IDLE))  # from its right end
+
+
+def planned(kernel: Callable[..., None]) -> Callable[..., None]:
+    """A kernel that is recorded at the second call of a signature, and from then on replayed."""
+
+    @functools.wraps(kernel)
+    def run(*args: Any) -> None:
+        key = (kernel, threads.get_num_threads(), *map(_signature, args))
+        arena = _take()
+        arena.run(key, kernel, args)
+        _idle.append(arena)  # not after an error: another thread may still be using its arrays
+
+    return run
+
+
+def unplanned(kernel: Callable[..., Any], *args: Any) -> Any:
+    """Run a kernel that keeps no other part of the contract than to give its calls to a `Recorder`."""
+    arena = _take()
+    result = threads.one_blas_thread(kernel, Recorder(arena, record=False), *args)
+    _idle.append(arena)
+    return result
+
+
+def _take() -> Arena:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return Arena()
+
+
+def _signature(value: Any) -> Any:
+    return (value.shape, value.strides, value.dtype) if isinstance(value, np.ndarray) else value
+
+
+class Operation(NamedTuple):
+    """A function, its operands, and the names of the last ones if these are given by keyword."""
+
+    function: Callable[..., Any]
+    operands: tuple[Any, ...]
+    names: tuple[str, ...]
+
+
+class Part:
+    """What one thread does of a kernel: it makes calls, whose results go into one of their operands."""
+
+    def __init__(self, arena: Arena, slot: int, calls: list[Operation] | None) -> None:
+        self.arena, self.slot, self.calls = arena, slot, calls
+
+    def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
+        function(*operands, **options)
+        if self.calls is not None:
+            self.calls.append(Operation(function, (*operands, *options.values()), tuple(options)))
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        """This part's array for `name`, of any content, until `name` is asked for again."""
+        return self.arena.scratch(name, shape, dtype, self.slot)
+
+
+class Recorder(Part):
+    """Makes a kernel's calls: its own, one after the other, and those that threads share."""
+
+    def __init__(self, arena: Arena, record: bool) -> None:
+        super().__init__(arena, 0, [] if record else None)
+        self.sections: list[list[list[Operation]]] = []  # one after the other: the calls of each slot
+
+    def share(self, task: Callable[[Part, int], None], count: int, elements: float = math.inf) -> None:
+        """`task(part, i)` for every i below `count`, on as many threads as so many elements are worth."""
+        slots = max(1, min(threads.share(elements), count))
+        record = self.calls is not None
+        parts = [Part(self.arena, slot, [] if record else None) for slot in range(slots)]
+
+        def run(slot: int) -> None:
+            for i in range(slot * count // slots, (slot + 1) * count // slots):
+                task(parts[slot], i)
+
+        threads.run(run, slots)
+        if record:
+            self._end_section()
+            self.sections.append([part.calls or [] for part in parts])
+
+    def plan(self, args: list[Any]) -> Plan | None:
+        """Of all calls, when they have been made; None if an operand is a new array, or a view of one."""
+        self._end_section()
+        sources: dict[int, Any] = {id(buffer): SCRATCH for buffer in self.arena.buffers.values()}
+        sources |= {id(a): i for i, a in enumerate(args) if isinstance(a, np.ndarray)}
+        try:
+            return Plan(self.sections, args, sources)
+        except NewArrayError:
+            return None
+
+    def _end_section(self) -> None:
+        if self.calls:
+            self.sections.append([self.calls])
+            self.calls = []
+
+
+class NewArrayError(Exception):
+    """A call has an operand that is not there at the next run."""
+
+
+SCRATCH = "scratch"
+CONSTANT = "constant"
+
+
+class View(NamedTuple):
+    """A part of an argument, which becomes a value."""
+
+    value: int
+    argument: int
+    shape: tuple[int, ...]
+    dtype: Any
+    offset: int  # bytes from the argument's first element in memory
+    strides: tuple[int, ...]
+
+
+class Plan:
+    """The calls of a kernel. Their operands are indices into values: constants, scratch arrays, and views."""
+
+    def __init__(
+        self, sections: list[list[list[Operation]]], args: list[Any], sources: dict[int, Any]
+    ) -> None:
+        self.values: Values = []
+        self.views: list[View] = []
+        self.whole: list[tuple[int, int]] = []  # indices of values that are an argument as it is
+        self.memory: dict[int, Callable[[Array], Array]] = {}  # how to get at the arguments that have views
+        self.used = 0
+        known: dict[Any, int] = {}
+
+        def index(value: Any) -> int:
+            key = _identity(value, sources, args)
+            if key not in known:
+                known[key] = len(self.values)
+                self._add(value, key, args)
+            return known[key]
+
+        self.sections = [
+            [
+                [(c.function, _getter([index(value) for value in c.operands]), c.names) for c in calls]
+                for calls in parts
+            ]
+            for parts in sections
+        ]
+        calls = [call for parts in self.sections for calls in parts for call in calls]
+        self.size = len(calls)
+        self.products = any(c[0] is np.matmul for parts in self.sections if len(parts) == 1 for c in parts[0])
+
+    def run(self, args: tuple[Any, ...]) -> None:
+        """Make the calls on the parts of these arguments."""
+        if self.products:
+            threads.one_blas_thread(self._run, args)
+        else:
+            self._run(args)
+
+    def _run(self, args: tuple[Any, ...]) -> None:
+        values = self.values.copy()
+        for index, i in self.whole:
+            values[index] = args[i]
+        buffers = {i: memory_of(args[i]) for i, memory_of in self.memory.items()}
+        for value, i, shape, dtype, offset, strides in self.views:
+            values[value] = np.ndarray(shape, dtype, buffers[i], offset, strides)
+        for parts in self.sections:
+            if len(parts) == 1:
+                _make(parts, values, 0)
+            else:
+                threads.run(functools.partial(_make, parts, values), len(parts))
+
+    def _add(self, value: Any, key: Any, args: list[Any]) -> None:
+        source = key[0]
+        index = len(self.values)
+        if not isinstance(source, int):
+            self.values.append(value)
+            return
+        self.values.append(None)
+        if value is args[source]:
+            self.whole.append((index, source))
+            return
+        if source not in self.memory:
+            self.memory[source] = _memory(args[source])
+        self.views.append(View(index, source, value.shape, value.dtype, key[1], value.strides))
+
+
+def _identity(value: Any, sources: dict[int, Any], args: list[Any]) -> Any:
+    """What tells an operand from others: its source first, then its offset for an argument's part."""
+    if not isinstance(value, np.ndarray):
+        return CONSTANT, id(value)
+    source = _source(value, sources)
+    if source is CONSTANT:
+        return CONSTANT, id(value)
+    start = _address(value)
+    if source is not SCRATCH:
+        start -= _lowest(args[source])
+    return source, start if value.size else 0, value.shape, value.strides, value.dtype
+
+
+def _source(value: Any, sources: dict[int, Any]) -> Any:
+    """The argument's number, `SCRATCH` or `CONSTANT`."""
+    root = value
+    while value is not None:
+        if id(value) in sources:
+            return sources[id(value)]
+        root, value = value, getattr(value, "base", None)
+    if isinstance(root, np.ndarray) and not root.flags.writeable:
+        return CONSTANT
+    raise NewArrayError
+
+
+def _address(x: Array) -> int:
+    """Of its first element."""
+    address: int = x.__array_interface__["data"][0]
+    return address
+
+
+def _lowest(x: Array) -> int:
+    """The address of the element that comes first in memory."""
+    below: int = sum(s * (n - 1) for n, s in zip(x.shape, x.strides, strict=True) if s < 0)
+    return _address(x) + below
+
+
+def _memory(x: Array) -> Callable[[Array], Array]:
+    """How to get from such an array to one that NumPy takes as the buffer of others."""
+    if x.flags.c_contiguous:
+        return lambda x: x
+    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+    if x.transpose(order).flags.c_contiguous:
+        return lambda x: x.transpose(order)
+    upward = tuple([slice(None, None, -1 if s < 0 else 1) for s in x.strides])
+    reach = sum(abs(s) * (n - 1) for n, s in zip(x.shape, x.strides, strict=True))  # with what lies between
+    count, rest = divmod(reach + x.itemsize, x.itemsize)
+    if rest:
+        raise NewArrayError
+    return lambda x: as_strided(x[upward], (count,), (x.itemsize,))
+
+
+def _getter(indices: list[int]) -> Callable[[Values], tuple[Any, ...]]:
+    if len(indices) > 1:
+        return itemgetter(*indices)
+    (index,) = indices
+    return lambda values: (values[index],)
+
+
+def _make(parts: list[list[Any]], values: Values, slot: int) -> None:
+    """The calls of one thread."""
+    for function, operands, names in parts[slot]:
+        if names:
+            given = operands(values)
+            split = len(given) - len(names)
+            function(*given[:split], **dict(zip(names, given[split:], strict=True)))
+        else:
+            function(*operands(values))
