@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from operations import ours, reference
+from operations import TOLERANCE, ours, reference, same
 from reference import philox, uniforms
 
 from xpconv.geometry import Window
@@ -30,26 +30,6 @@ from xpconv.random import Source
 
 xp = double.xp
 pytestmark = pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
-TOLERANCE = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-12}
-
-
-def same(found, expected, tolerance):
-    """Value, dtype and shape; `tolerance` of the largest value."""
-    if isinstance(expected, tuple):
-        for a, b in zip(found, expected, strict=True):
-            same(a, b, tolerance)
-        return
-    if expected is None:
-        assert found is None
-        return
-    found, expected = found.get(), expected.get()
-    assert found.shape == expected.shape
-    assert found.dtype == expected.dtype
-    if expected.dtype.kind != "f":
-        np.testing.assert_array_equal(found, expected)
-        return
-    scale = np.abs(np.where(np.isfinite(expected), expected, 0)).max(initial=0.0)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
 
 
 def windows(draw, least=1):

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from operations import ours, reference
+from operations import TOLERANCE, ours, reference, same
 
 import xpconv
 from xpconv.geometry import Window
 from xpconv.kernels.numpy import batchlast, memory, products, stripes, threads
 from xpconv.kernels.numpy.blocks import Ending
 from xpconv.kernels.numpy.plans import Arena, Recorder
-
-TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 
 
 @pytest.fixture(autouse=True, params=[1, 2])
@@ -29,22 +27,6 @@ def thread_count(request):
     yield request.param
     threads.set_num_threads(before[0])
     threads.WORTH = before[1]
-
-
-def same(found, expected, tolerance=None):
-    """Also of tuples; tolerance of the largest value."""
-    if isinstance(expected, tuple):
-        for a, b in zip(found, expected, strict=True):
-            same(a, b, tolerance)
-        return
-    assert found.shape == expected.shape
-    assert found.dtype == expected.dtype
-    if expected.dtype.kind != "f":
-        np.testing.assert_array_equal(found, expected)
-        return
-    scale = np.abs(expected).max(initial=0.0)
-    tolerance = TOLERANCE[str(expected.dtype)] if tolerance is None else tolerance
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
 
 
 def images(rng, shape, dtype, channels_last):
