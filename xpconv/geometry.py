@@ -24,12 +24,36 @@ class Window(NamedTuple):
     padding: Pairs
     dilation: tuple[int, ...]
 
-    def output_shape(self, spatial: Sequence[int], ceil_mode: bool = False) -> tuple[int, ...]:
-        return _output_shape(self, tuple(spatial), ceil_mode)
+    # Layers ask for these two at every call; a window is a small constant, so it may stay in their caches.
 
-    def taps(self, spatial: Sequence[int], output: Sequence[int]) -> tuple[Tap, ...]:
+    @lru_cache(maxsize=1024)  # noqa: B019
+    def output_shape(self, spatial: tuple[int, ...], ceil_mode: bool = False) -> tuple[int, ...]:
+        """The number of window positions along each axis of images of size `spatial`."""
+        return tuple(
+            output_size(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(spatial, *self, strict=True)
+        )
+
+    @lru_cache(maxsize=1024)  # noqa: B019
+    def taps(self, spatial: tuple[int, ...], output: tuple[int, ...]) -> tuple[Tap, ...]:
         """Every tap of the kernel, in row-major order: `y[tap.out]` sees `x[tap.into]` through it."""
-        return _taps(self, tuple(spatial), tuple(output))
+        axes = []
+        for n, m, k, s, (lo, _), d in zip(spatial, output, *self, strict=True):
+            axis = []
+            for r in range(k):
+                shift = r * d - lo  # h = p*s + shift, which must be in [0, n)
+                first = max(0, -(shift // s))  # smallest p with h >= 0
+                last = min(m - 1, (n - 1 - shift) // s)  # largest p with h < n
+                if first > last:
+                    axis.append((r, slice(0, 0), slice(0, 0)))
+                else:
+                    axis.append(
+                        (r, slice(first, last + 1), slice(first * s + shift, last * s + shift + 1, s))
+                    )
+            axes.append(axis)
+        return tuple(
+            Tap(tuple(a[0] for a in combo), tuple(a[1] for a in combo), tuple(a[2] for a in combo))
+            for combo in product(*axes)
+        )
 
     def overlaps(self) -> int:
         """The largest number of windows that contain the same position."""
@@ -82,32 +106,3 @@ def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> Pairs:
     """Padding that keeps the size at stride 1; if it is odd, the end gets one more, as in PyTorch."""
     totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
     return tuple((t // 2, t - t // 2) for t in totals)
-
-
-@lru_cache(maxsize=1024)
-def _output_shape(window: Window, spatial: tuple[int, ...], ceil_mode: bool) -> tuple[int, ...]:
-    return tuple(
-        output_size(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(spatial, *window, strict=True)
-    )
-
-
-@lru_cache(maxsize=1024)
-def _taps(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> tuple[Tap, ...]:
-    axes = []
-    for n, m, k, s, (lo, _), d in zip(
-        spatial, output, window.kernel, window.stride, window.padding, window.dilation, strict=True
-    ):
-        axis = []
-        for r in range(k):
-            shift = r * d - lo  # h = p*s + shift, which must be in [0, n)
-            first = max(0, -(shift // s))  # smallest p with h >= 0
-            last = min(m - 1, (n - 1 - shift) // s)  # largest p with h < n
-            if first > last:
-                axis.append((r, slice(0, 0), slice(0, 0)))
-            else:
-                axis.append((r, slice(first, last + 1), slice(first * s + shift, last * s + shift + 1, s)))
-        axes.append(axis)
-    return tuple(
-        Tap(tuple(a[0] for a in combo), tuple(a[1] for a in combo), tuple(a[2] for a in combo))
-        for combo in product(*axes)
-    )

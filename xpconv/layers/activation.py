@@ -59,7 +59,7 @@ class ReLU6(InPlace):
         array([0., 2., 6.])
     """
 
-    functions = ops.hardtanh, ops.hardtanh_backward
+    functions = ops.clip, ops.clip_backward
     keeps_output = True
 
     def _values(self) -> tuple[Any, ...]:
@@ -245,7 +245,7 @@ class Hardtanh(InPlace):
         array([-1. ,  0.5,  1. ])
     """
 
-    functions = ops.hardtanh, ops.hardtanh_backward
+    functions = ops.clip, ops.clip_backward
     keeps_output = True
     constants = (("min_val", -1.0), ("max_val", 1.0))
 

@@ -25,6 +25,8 @@ class Checks(Memory):
             if parameter is None:
                 continue
             data = parameter.data if isinstance(parameter, Parameter) else parameter
+            if type(data) is type(x) and data.dtype == x.dtype:
+                continue
             try:
                 home = backend_of(data)
             except BackendError as error:
@@ -41,7 +43,7 @@ class Checks(Memory):
                     f"{name}.forward: x is {x.dtype} but the parameters are {data.dtype}; use "
                     f"x.astype('{data.dtype}') or layer.to(dtype='{x.dtype}')"
                 )
-        if not is_floating(x.dtype):
+        if x.dtype.kind != "f" and not is_floating(x.dtype):
             raise DTypeError(
                 f"{name}.forward: x is {x.dtype}, expected floating point; convert it, e.g. images 0…255 "
                 "with x.astype('float32') / 255"

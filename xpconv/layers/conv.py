@@ -11,7 +11,7 @@ from ..backend import Array, backend_of, get_xp
 from ..errors import ShapeError
 from ..geometry import Bounds, Pairs, Window, same_padding
 from ..ops import conv as ops
-from ..ops.activation import hardtanh_backward
+from ..ops.activation import clip_backward
 from ..ops.channels import channel_sum
 from ..ops.padding import MODES, pad, pad_backward
 from ..parameter import Parameter, learns, new_parameter
@@ -204,7 +204,7 @@ class _Conv(_ConvNd):
             return None
         grad = grad_output if batched else grad_output[None]
         if self._bounds is not None:
-            grad = hardtanh_backward(xp, grad, y, *self._bounds)
+            grad = clip_backward(xp, grad, y, *self._bounds)
         if weight.requires_grad:
             padded = self._pad(xp, images)
             dw = ops.conv_backward_weight(xp, grad, padded, weight.shape, window, groups, self.algorithm)
@@ -235,7 +235,7 @@ class _Conv(_ConvNd):
 
     def _pad(self, xp: Any, images: Array) -> Array:
         """Add a border other than zeros; the convolution itself pads with zeros."""
-        if not any(lo or hi for lo, hi in self._border):
+        if self.padding_mode == "zeros" or not any(lo or hi for lo, hi in self._border):
             return images
         widest = {"reflect": -1, "circular": 0}.get(self.padding_mode)
         for size, border in zip(images.shape[2:], self._border, strict=True):

@@ -1,6 +1,6 @@
 """Pointwise functions of several pieces; the smooth ones are in `smooth.py`.
 
-Each backward is written in the one array that forward keeps: the output `y` (`relu`, `hardtanh`) or the
+Each backward is written in the one array that forward keeps: the output `y` (`relu`, `clip`) or the
 input `x`.
 Where two pieces meet the gradient is PyTorch's.
 """
@@ -62,19 +62,9 @@ def elu_backward(xp: Any, grad: Array, x: Array, alpha: float, scale: float, rat
     return grad * xp.where(x > 0, scale, slope)
 
 
-def hardtanh(xp: Any, x: Array, low: float, high: float) -> Array:
-    """`y = min(max(x, low), high)`."""
-    return clip(xp, x, low, high)
-
-
-def hardtanh_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
-    """`dy/dx` is 1 where `low < x < high`, else 0; of `y` the same can be said."""
-    return clip_backward(xp, grad, y, low, high)
-
-
 def hardsigmoid(xp: Any, x: Array) -> Array:
     """`y = min(max(x + 3, 0), 6) / 6`."""
-    return hardtanh(xp, x + 3, 0, 6) / 6
+    return clip(xp, x + 3, 0, 6) / 6
 
 
 def hardsigmoid_backward(xp: Any, grad: Array, x: Array) -> Array:
@@ -89,7 +79,7 @@ def hardswish(xp: Any, x: Array) -> Array:
 
 def hardswish_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx` is 0 up to -3, 1 from 3 on, and between them `d/dx (x² + 3x)/6 = x/3 + 1/2`."""
-    inner = hardtanh(xp, x, -3, 3)
+    inner = clip(xp, x, -3, 3)
     return grad * xp.where(x <= -3, 0, xp.where(x < 3, inner / 3 + 0.5, 1))
 
 
@@ -100,7 +90,7 @@ def hardshrink(xp: Any, x: Array, lambd: float) -> Array:
 
 def softshrink(xp: Any, x: Array, lambd: float) -> Array:
     """`y = x - min(max(x, -lambd), lambd)`: `lambd` closer to 0, and 0 from there inwards."""
-    return x - hardtanh(xp, x, -lambd, lambd)
+    return x - clip(xp, x, -lambd, lambd)
 
 
 def shrink_backward(xp: Any, grad: Array, x: Array, lambd: float) -> Array:
