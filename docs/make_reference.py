@@ -29,6 +29,7 @@ ROOMS = {
     "xpconv.kernels": "Speed",
     "xpconv.explain": "Speed",
     "xpconv.cuda": "The GPU",
+    "xpconv.data.prefetch": "The GPU",
     "xpconv.testing": "Checks",
     "xpconv.errors": "Errors",
 }
@@ -56,7 +57,8 @@ def public() -> dict[str, dict[str, Any]]:
         for name in getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]:
             thing = getattr(module, name)
             home = getattr(thing, "__module__", "")
-            room = next((t for r, t in ROOMS.items() if home == r or home.startswith(r + ".")), None)
+            rooms = [r for r in ROOMS if f"{home}.".startswith(f"{r}.")]
+            room = ROOMS[max(rooms, key=len)] if rooms else None
             if room and (prefix in ("xpconv", "xpconv.cuda") or home.startswith(prefix)):
                 found[room].setdefault(f"{prefix}.{name}", thing)
     return {title: things for title, things in found.items() if things}

@@ -149,6 +149,14 @@ def asnumpy(obj: Any) -> np.ndarray:
     return owner.asnumpy(obj)
 
 
+def from_tensor(value: Any) -> Any:
+    """A PyTorch tensor as an array on the host, bfloat16 as float32; any other value unchanged."""
+    if not hasattr(value, "detach"):
+        return value
+    value = value.detach().cpu()
+    return asnumpy(value.float() if str(value.dtype) == "torch.bfloat16" else value)
+
+
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The arrays of an npz file, by name; pickled objects are errors."""
     with open(path, "rb") as file:

@@ -1,18 +1,16 @@
-"""What only a GPU has: steps recorded as a CUDA graph, copies beside the work, and TensorFloat-32."""
+"""For GPUs: steps recorded as a CUDA graph, copies while the GPU computes, and the precision of products."""
 
 from __future__ import annotations
 
-import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from .arguments import shown, to_int
-from .arrays import asarray, asnumpy
+from .arrays import asarray
 from .backend import Array, backend_of
+from .data.prefetch import prefetch
 from .errors import BackendError, DTypeError, ShapeError
 from .kernels import graph
 from .kernels.precision import allow_nondeterministic, allow_tf32, nondeterministic_allowed, tf32_allowed
@@ -262,90 +260,3 @@ def _allocator(cuda: Any) -> Callable[[int], Any]:
             raise RuntimeError(f"no memory for {size} bytes in the graph; use a smaller batch") from cause
 
     return allocate
-
-
-def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
-    """Copy batches from the host to the active backend, each while the previous one is being used.
-
-    On a GPU, batches are copied through two pinned buffers on a separate stream. On NumPy, batches are
-    returned as they are. Errors of the source are raised.
-
-    Args:
-        batches: tuples of host arrays, such as `xpconv.data.batches(images, labels, 64)` of NumPy arrays.
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> images, labels = np.zeros((5, 1, 28, 28), "float32"), np.zeros(5, "int64")
-        >>> for x, y in xpconv.cuda.prefetch(xpconv.data.batches(images, labels, 2)):
-        ...     print(x.shape, y.shape)
-        (2, 1, 28, 28) (2,)
-        (2, 1, 28, 28) (2,)
-        (1, 1, 28, 28) (1,)
-    """
-    backend = backend_of()
-    if not hasattr(backend.xp, "cuda"):
-        for batch in _tuples(batches):
-            yield tuple(asarray(x, backend=backend.name) for x in batch)
-        return
-    feed, source = _Feed(backend.xp), _tuples(batches)
-    sent = [feed.send(batch) for batch in itertools.islice(source, 1)]
-    try:
-        while sent:
-            try:
-                sent += [feed.send(batch) for batch in itertools.islice(source, 1)]
-            except BaseException:
-                yield feed.received(*sent.pop(0))  # came before what the source raised
-                raise
-            yield feed.received(*sent.pop(0))
-    finally:  # a loop that is left early: who gets the memory next comes after the copy
-        for batch in sent:
-            feed.received(*batch)
-
-
-def _tuples(batches: Any) -> Iterator[tuple[Any, ...]]:
-    """Each batch as a tuple; a TypeError if it is not a tuple or list."""
-    if not isinstance(batches, Iterable) or getattr(batches, "shape", None) == ():
-        raise TypeError(f"prefetch: batches is {shown(batches)}, expected tuples of arrays, one a batch")
-    for batch in batches:
-        if not isinstance(batch, tuple | list):
-            raise TypeError(f"prefetch: batches gave {shown(batch)}, expected tuples of arrays, one a batch")
-        yield tuple(batch)
-
-
-class _Feed:
-    """Copies to a GPU on a stream of their own, from two pinned buffers in turn."""
-
-    def __init__(self, xp: Any) -> None:
-        self._xp = xp
-        self._stream = xp.cuda.Stream(non_blocking=True)
-        self._slots: list[tuple[Any, list[Any]]] = [(None, []), (None, [])]  # when it was read, its buffers
-
-    def send(self, batch: tuple[Any, ...]) -> tuple[list[Array], Any]:
-        """Begin to copy; the arrays, and the event after which they hold the batch."""
-        done, old = self._slots.pop(0)
-        if done is not None:
-            done.synchronize()  # of two batches ago
-        host = [asnumpy(x) for x in batch]
-        pinned = [self._pinned(x, old[i] if i < len(old) else None) for i, x in enumerate(host)]
-        arrays = [self._xp.empty(x.shape, dtype=x.dtype) for x in host]
-        # Their memory may be what a step has just let go: the copy comes after all that is asked for so far.
-        self._stream.wait_event(self._xp.cuda.get_current_stream().record())
-        for array, (_, view) in zip(arrays, pinned, strict=True):
-            array.set(view, stream=self._stream)
-        done = self._stream.record()
-        self._slots.append((done, pinned))
-        return arrays, done
-
-    def received(self, arrays: list[Array], done: Any) -> tuple[Array, ...]:
-        """The arrays, for the current stream."""
-        self._xp.cuda.get_current_stream().wait_event(done)
-        return tuple(arrays)
-
-    def _pinned(self, x: np.ndarray, old: Any) -> tuple[Any, np.ndarray]:
-        """Pinned memory that holds `x`, and its view: the old one if it is large enough."""
-        memory = old[0] if old is not None and len(old[0]) >= x.nbytes else bytearray()
-        if not memory:
-            memory = memoryview(self._xp.cuda.alloc_pinned_memory(max(1, x.nbytes)))
-        view: np.ndarray = np.frombuffer(memory, x.dtype, x.size).reshape(x.shape)
-        view[...] = x
-        return memory, view

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ..arrays import asarray, asnumpy, read_npz
+from ..arrays import asarray, asnumpy, from_tensor, read_npz
 from ..backend import Array, backend_of
 from ..dtypes import is_floating
 from ..errors import BackendError, DTypeError, ShapeError, StateDictError
@@ -40,7 +40,7 @@ def read_state(where: str, state: Any) -> dict[str, Any]:
                 f"{where}: state has the key {key!r}, expected strings, the names in model.state_dict()"
             )
         try:
-            found[key] = untorched(state[key])
+            found[key] = from_tensor(state[key])
         except (ValueError, TypeError, RuntimeError) as error:  # NumPy's of pickled objects; PyTorch's
             raise StateDictError(f"{where}: {key} cannot be read: {error}") from error
     return found
@@ -78,14 +78,6 @@ def _read_file(where: str, path: str | os.PathLike[str]) -> Mapping[str, Any]:
         raise StateDictError(
             f"{where}: {str(path)!r} cannot be read as {suffix[1:]} file of arrays ({error})"
         ) from error
-
-
-def untorched(value: Any) -> Any:
-    """A PyTorch tensor as an array on the host, bfloat16 as float32; any other value unchanged."""
-    if not hasattr(value, "detach"):
-        return value
-    value = value.detach().cpu()
-    return asnumpy(value.float() if str(value.dtype) == "torch.bfloat16" else value)
 
 
 def compare(

@@ -14,7 +14,7 @@ from ..layers.base import Layer
 from ..parameter import writable
 from ..signatures import public_errors
 from ..sums import widened
-from .state import as_array, misfit
+from .values import as_array, misfit
 
 __all__ = ["ExponentialMovingAverage"]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..arguments import shown, to_bool, to_float
 from ..parameter import Parameter
 from .settings import is_setting, way_to_set
-from .state import NOTED, plain_number
+from .state import NOTED
+from .values import plain_number
 
 BESIDES = frozenset({"params", *NOTED})  # what a group may have besides settings
 FLAGS = ("maximize", "amsgrad", "nesterov", "centered", "decoupled_weight_decay")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
 from ..arguments import shown, to_bool
 from ..arrays import asarray, asnumpy
-from ..backend import Array, backend_of, is_array_type
-from ..dtypes import is_floating
-from ..errors import BackendError, StateDictError
-from ..layers.loading import untorched
+from ..backend import Array
+from ..errors import StateDictError
 from ..parameter import writable
 from .flat import NARROW, Flat
 from .sharing import place
+from .values import as_array, misfit, plain_number
 
 MASTER = "master_param"  # the float32 copy of a float16 or bfloat16 parameter
 SCALARS = ("step", "mu_product")
@@ -326,32 +324,3 @@ def numbered(things: Iterable[Any]) -> list[int]:
     """A number for each thing, equal for equal things."""
     numbers: dict[Any, int] = {}
     return [numbers.setdefault(thing, len(numbers)) for thing in things]
-
-
-def plain_number(value: Any) -> Any:
-    """A setting with 0-d tensors and arrays replaced by Python numbers."""
-    if isinstance(value, tuple | list):
-        return tuple(plain_number(v) for v in value)
-    value = untorched(value)
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
-
-
-def as_array(value: Any) -> Any:
-    """An array of any backend unchanged, a tensor or list as a NumPy array, any other value unchanged."""
-    value = untorched(value)
-    try:
-        backend_of(value)
-    except BackendError:
-        with suppress(TypeError, ValueError):
-            return asnumpy(value)
-    return value
-
-
-def misfit(value: Any, shape: tuple[int, ...], integers: bool = False) -> str:
-    """How an array does not fit, as text for an error; empty if it fits."""
-    dtype = value.dtype if is_array_type(type(value)) else None
-    if dtype is None or dtype.kind in "OUSMm":
-        return f"is {shown(value)}, expected an array of numbers"
-    if not (is_floating(dtype) or (integers and dtype.kind in "iu")):
-        return f"is {dtype}, expected a floating dtype"
-    return "" if tuple(value.shape) == shape else f"has shape {tuple(value.shape)}, expected {shape}"
