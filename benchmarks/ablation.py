@@ -217,7 +217,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         ]
     print(*table(records), sep="\n")
     result = {"date": time.strftime("%Y-%m-%d %H:%M %z"), "machine": machine, "records": records}
-    measure.write(args.out, result)
+    print(f"wrote {measure.write(args.out, result)}", file=sys.stderr)
     return result
 
 

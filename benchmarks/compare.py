@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         "checkouts": {label: str(root) for label, root in roots.items()}, "records": records,
     }  # fmt: skip
     if args.out:
-        measure.write(args.out, result)
+        print(f"wrote {measure.write(args.out, result)}", file=sys.stderr)
     return result
 
 

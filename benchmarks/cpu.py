@@ -248,7 +248,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     if args.chainer_python:
         result["chainer"] = chainer_records(args, result["records"])
     print(report(result, args.verbose))
-    measure.write(args.out, result)
+    print(f"wrote {measure.write(args.out, result)}", file=sys.stderr)
     import chart
 
     for path in chart.draw(args.out):

@@ -72,11 +72,11 @@ def interleaved(
     return samples
 
 
-def write(path: Path, result: dict[str, Any]) -> None:
-    """As JSON, with its folder."""
+def write(path: Path, result: dict[str, Any]) -> Path:
+    """As JSON, with its folder; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    print(f"wrote {path}", file=sys.stderr)
+    return path
 
 
 # --- fresh processes ---------------------------------------------------------------------------------

@@ -235,7 +235,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         "records": [r | {"frames": depths[r["layer"]]} for r in records],
     }
     print(table(result["records"]))
-    measure.write(args.out, result)
+    print(f"wrote {measure.write(args.out, result)}", file=sys.stderr)
     return result
 
 

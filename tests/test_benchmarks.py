@@ -118,7 +118,7 @@ def test_a_rehearsal_never_writes_into_the_results(tmp_path):
     for out in ([], ["--out", str(BENCHMARKS / "results")]):
         done = subprocess.run([*command, *out], capture_output=True, text=True, check=False)
         assert done.returncode == 2
-        assert "wants an --out" in done.stderr
+        assert "needs an --out" in done.stderr
 
 
 def test_two_checkouts_are_measured_in_turn(tmp_path):
@@ -137,3 +137,21 @@ def test_two_checkouts_are_measured_in_turn(tmp_path):
     done = subprocess.run([*command[:2], str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "has no package xpconv" in done.stderr
+
+
+def test_a_part_of_the_gpu_command_has_a_process_and_a_limit(modules, tmp_path, monkeypatch):
+    (tmp_path / "some_parts.py").write_text(
+        "import sys, time\n"
+        "def good(rehearse, n):\n    yield from ({'i': i} for i in range(n))\n"
+        "def dies(rehearse):\n    yield {'i': 0}\n    sys.exit('no more')\n"
+        "def hangs(rehearse):\n    yield {'i': 0}\n    time.sleep(60)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    import gpu_process
+
+    assert list(gpu_process.in_process("some_parts.good", [2], 30)) == [{"i": 0}, {"i": 1}]
+    for part, text in (("dies", "ended with 1: no more"), ("hangs", "over its limit of 2 s")):
+        first, last = gpu_process.in_process(f"some_parts.{part}", [], 2 if part == "hangs" else 30)
+        assert first == {"i": 0}
+        assert last["passed"] is False
+        assert text in last["failure"]
