@@ -132,7 +132,7 @@ def one_by_one(run: Any) -> Any:
 TRICKS = {
     "threads": Trick(f"{ENGINE}.threads:share", always(1)),
     "BLAS at one thread inside kernels": Trick(f"{ENGINE}.blas:set_num_threads", lambda old: None),
-    "plans": Trick(f"{ENGINE}.recorded:_room", always(False)),
+    "plans": Trick(f"{ENGINE}.plans:Arena._has_room", always(False)),
     "buffer pool": Trick(f"{ENGINE}.memory:empty", lambda old: import_module("numpy").empty),
     "blocks that fit the cache": Trick(f"{ENGINE}.blocks:cut", whole),
     "channels last between layers": Trick(f"{OVERRIDES}.conv", channels_first),
