@@ -5,6 +5,7 @@ An override that `CASES` and `CHECKS` do not know fails. `test_kernels.py` and `
 
 from __future__ import annotations
 
+import sys
 from math import prod
 from typing import Any
 
@@ -256,6 +257,19 @@ def test_what_an_override_does_not_handle_the_reference_computes(monkeypatch):
     monkeypatch.setitem(kernels.overrides(np), "clip", lambda *args: calls.append(args))
     np.testing.assert_array_equal(ours.clip(np, np.array([-1.0, 2.0]), 0.0, None), [0, 2])
     assert len(calls) == 1
+
+
+def test_an_operation_adds_one_call_to_its_override(monkeypatch):
+    """It looks the override up in two dictionaries; no function is called for that."""
+    calls = []
+    monkeypatch.setitem(kernels.overrides(np), "clip", lambda xp, x, low, high: x)
+    x = np.zeros(3)
+    sys.setprofile(lambda frame, event, _: calls.append(event))
+    try:
+        ours.clip(np, x, 0.0, None)
+    finally:
+        sys.setprofile(None)
+    assert calls.count("call") == 2
 
 
 def test_no_operation_returns_none():

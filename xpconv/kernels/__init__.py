@@ -1,12 +1,16 @@
 """The seam between the mathematics and the devices: which function computes an operation for an array module.
 
-`ops` has a reference of every operation, in array functions that any module has. `kernels.numpy` and
-`kernels.cupy` override some of them: a function with the reference's name, parameters and annotations, listed
-in the package's `__all__`. An override that does not handle its arguments returns None, and the reference
-computes the result; so no operation returns None.
+`ops` has a reference of every operation, in array functions that any module has; `@overridable` marks those
+that `kernels.numpy` or `kernels.cupy` may override. To add an override:
 
-The signatures are compared when a device's overrides are loaded, that is at its first operation: this costs
-nothing later, needs no second declaration of 30 signatures, and holds for users' array modules as well.
+1. Write a function with the reference's name, parameters and annotations in `kernels/numpy` or
+   `kernels/cupy`. For arguments that it does not handle it returns None (annotate the result `… | None`), and
+   the reference computes the result. So no operation returns None.
+2. Import it in the package's `__init__.py`, and list it in `__all__`.
+3. Give it cases in `tests/test_overrides.py`, which fails for an override that it does not know.
+
+Signatures are compared when a device's overrides are loaded, at its first operation. That costs nothing
+later, and needs no second declaration of each signature, as a Protocol would.
 """
 
 from __future__ import annotations
