@@ -33,7 +33,7 @@ from .random import *
 
 __version__ = "0.1.0"
 
-if not TYPE_CHECKING:  # type checkers go by the imports
+if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [
         name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
     ]

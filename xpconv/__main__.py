@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status is 1 where the environment asks for what cannot be."""
+    """Run the command; the exit status is 1 if an environment variable is invalid or the backend unusable."""
     parser = argparse.ArgumentParser(prog="python -m xpconv", description="CNN layers on NumPy and CuPy.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("info", help="backend, device, versions, threads and BLAS, with advice")
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         facts = collect()
-    except ValueError as error:  # what an environment variable says
+    except ValueError as error:  # an invalid environment variable
         print(f"python -m xpconv: {error}", file=sys.stderr)
         return 1
     print(report(facts))

@@ -40,7 +40,7 @@ def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
 
 
 def to_int(where: str, value: object, minimum: int | None = None) -> int:
-    """`value` as an int, of at least `minimum` if given; `where` is what an error calls it."""
+    """`value` as an int, of at least `minimum` if given; `where` is its name in errors."""
     try:
         result = index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]  # it may fail
     except TypeError:
@@ -141,7 +141,7 @@ def check_room(what: str, shape: Sequence[int], itemsize: int) -> None:
 
 
 def axis_of(where: str, dim: int, shape: tuple[int, ...]) -> int:
-    """The axis `dim` of an array `x`, counted from 0; `where` is the layer that asks."""
+    """The axis `dim` of an array `x` of this shape, counted from 0; errors begin with `where`."""
     if not -len(shape) <= dim < len(shape):
         raise ShapeError(f"{where}: x has shape {shape}, so no axis dim={dim}")
     return dim % len(shape)

@@ -18,7 +18,7 @@ ATTRIBUTES = (
     "squeeze", "std", "strides", "sum", "swapaxes", "take", "tobytes", "tolist", "trace", "transpose", "var",
 )  # fmt: skip
 WRITERS = ("fill", "partition", "put", "sort")  # methods that change the array
-ELSEWHERE = {  # what PyTorch's parameters have under another name
+ELSEWHERE = {  # PyTorch's names of attributes and methods, with the hint to ours
     "add_": "use p += value",
     "backward": "use model.backward(criterion.backward())",
     "clamp": "use p.clip(low, high)",
@@ -62,7 +62,7 @@ def _plain(value: Any) -> Any:
 
 
 def _source(value: Any) -> Any:
-    """What is written to a parameter: no masked array, as its mask would be lost, and no other arithmetic."""
+    """A value to write to a parameter; masked arrays and arrays of other arithmetic are refused."""
     value = _plain(value)
     if hasattr(value, "strides"):
         backend_of(value)
@@ -113,7 +113,7 @@ class ArrayLike:
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """For type checkers only: a real `__getattr__` would slow down each read of `data`."""
+            """For type checkers only: at run time it would slow down each read of `data`."""
 
     def __len__(self) -> int:
         return len(self.data)
@@ -224,7 +224,7 @@ def _writer(name: str) -> Callable[..., None]:
 
 
 def _missing(name: str) -> property:
-    """Not by `__getattr__`, as that would slow each read of `data`."""
+    """A property whose error names ours; `__getattr__` would slow down each read of `data`."""
 
     def missing(self: Any) -> Any:
         kind = type(self).__name__

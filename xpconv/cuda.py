@@ -29,10 +29,10 @@ __all__ = [
 
 
 def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Callable[..., Any]:
-    """`step` as a function that a GPU runs from a recorded graph, without the host's part in every launch.
+    """`step` as a function that a GPU runs from a recorded CUDA graph, without the host's work per kernel.
 
-    A small network's training step is over on the GPU long before the host has asked for it. Recorded, it is
-    one launch: forward, loss, backward and update, or an inference.
+    In a training step of a small network, a GPU mostly waits for the host to launch its kernels. A recorded
+    step is one launch: forward, loss, backward and update, or an inference.
 
         def step(x, y):
             loss = criterion(model(x), y)
@@ -58,8 +58,8 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
     or a new optimizer, which move the parameters to other memory, and after freezing or thawing parameters,
     capture it again.
 
-    On NumPy there is no graph: the same steps run one by one, warm-up included, so that one script gives the
-    same on both.
+    On NumPy there is no graph: the same steps run one by one, warm-up included, so that a script gives the
+    same results on both.
 
     Args:
         step: takes arrays, returns an array, a tuple of them or None.
@@ -99,7 +99,7 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
 
 
 class _Plain:
-    """The steps one by one; checks the inputs."""
+    """A step that runs without a graph, as on NumPy; it checks the inputs."""
 
     def __init__(
         self, backend: Any, step: Callable[..., Any], examples: tuple[Array, ...], warmup: int
@@ -134,7 +134,7 @@ class _Plain:
 
 
 class _Captured(_Plain):
-    """A graph, the stream that it runs on, and the pool that its memory is from."""
+    """A CUDA graph, the stream on which it runs, and the pool that has its memory."""
 
     def _begin(self, warmup: int) -> None:
         from .kernels.cupy.gemm import Products
@@ -147,7 +147,7 @@ class _Captured(_Plain):
         try:
             with self._stream, cuda.using_allocator(self._pool.malloc):
                 self._recording = graph.Recording(Products(self._backend.xp))
-                super()._begin(warmup)  # from the pool too, so that recording finds its memory there
+                super()._begin(warmup)  # from the pool too, which then has the memory for the recording
                 self._stream.synchronize()
                 self._record()
         finally:
@@ -161,9 +161,9 @@ class _Captured(_Plain):
             with calls() as layers:
                 self._outputs = self._step(*self._inputs)
         except BaseException as cause:
-            with suppress(self._backend.xp.cuda.runtime.CUDARuntimeError):  # that the recording is broken
+            with suppress(self._backend.xp.cuda.runtime.CUDARuntimeError):  # the recording has failed
                 self._stream.end_capture()
-            for layer in layers.values():  # what was recorded has not been computed
+            for layer in layers.values():  # recorded operations have computed nothing
                 layer.forget()
                 layer.zero_grad()
             if not isinstance(cause, Exception):
@@ -181,7 +181,7 @@ class _Captured(_Plain):
             p for layer in layers.values() for p in vars(layer).values() if isinstance(p, Parameter)
         ]
         trained = keeping() and any(p.grad is not None for p in parameters)
-        self._seen = [  # arrays of layers: they stay, as the graph knows their addresses
+        self._seen = [  # the graph has the addresses of these arrays, so they must stay
             (layer, owner, name, getattr(owner, name))
             for layer in layers.values()
             for owner, name in _recorded(layer, trained)
@@ -217,7 +217,7 @@ class _Captured(_Plain):
         if sys.is_finalizing():
             return
         pool, recording = (vars(self).get(name) for name in ("_pool", "_recording"))
-        vars(self).clear()  # the graph, and all that it looks at
+        vars(self).clear()  # the graph and the arrays that it uses
         if recording is not None:
             recording.products.close()
             del recording
@@ -241,7 +241,7 @@ _pools: list[Any] = []  # of deleted graphs: a CuPy pool holds its memory until 
 
 
 def _empty_pools() -> None:
-    """Free the memory that no array uses any more."""
+    """Free the memory of deleted graphs that no array uses any more."""
     for pool in _pools[:]:
         pool.free_all_blocks()
         if not pool.total_bytes():
@@ -249,7 +249,7 @@ def _empty_pools() -> None:
 
 
 def _allocator(cuda: Any) -> Callable[[int], Any]:
-    """Memory for a pool, which must not let go of memory that a recording has seen, to have enough."""
+    """The allocator of a pool. If memory runs out in a recording, the pool must not free blocks and retry."""
 
     def allocate(size: int) -> Any:
         try:

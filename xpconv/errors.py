@@ -1,6 +1,6 @@
-"""The errors xpconv raises: every one is also a built-in, so `except ValueError` keeps working.
+"""The errors of xpconv. Each is also a built-in one, so that `except ValueError` catches it.
 
-A message names the layer, the argument, what was expected, what came and, where there is one, the fix.
+A message names the layer, the argument, what was expected, what was given and, if there is one, the fix.
 """
 
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from typing import Any
 
 
 class LayerError(Exception):
-    """What a layer raises; on its way out of a model it learns which layer that was: `(layer 3.body.0)`."""
+    """An error in a layer. Each container that it passes adds to the path in its text: `(layer 3.body.0)`."""
 
     path: str = ""
     source: object = None
 
     def passes(self, layer: object, children: Mapping[str, object]) -> None:
-        """Note that it has come out of `layer`, which has these `children`."""
+        """Add the name of the child from which it comes; called by `layer`, which has these `children`."""
         for name, child in children.items():
             if child is self.source:
                 self.path = ".".join(filter(None, (name, self.path)))
@@ -30,21 +30,21 @@ class ShapeError(LayerError, ValueError):
 
 
 class DTypeError(LayerError, TypeError):
-    """An array's dtype is not the layer's, or not one that the operation can take."""
+    """An array's dtype is not the layer's, or the operation does not support it."""
 
 
 class BackendError(LayerError, TypeError):
-    """Arrays of different array modules meet, or an object belongs to no registered backend."""
+    """Arrays belong to different backends, or an object belongs to none."""
 
 
 class OutOfMemoryError(LayerError, MemoryError):
-    """A layer of a model found no memory.
+    """Memory ran out in a layer of a model.
 
-    What forwards kept is dropped, and the model is usable with a smaller batch. After a backward some
-    parameters have their gradients already: call `zero_grad()` first.
+    What forwards saved is discarded, so the model can be used with a smaller batch. If it was in backward,
+    some parameters already have gradients: call `zero_grad()` first.
     """
 
-    pool: Any = None  # the array module's, to be cleaned as arrays are let go
+    pool: Any = None  # the array module's; its unused memory is freed while the error leaves the model
 
     def passes(self, layer: object, children: Mapping[str, object]) -> None:
         super().passes(layer, children)
@@ -53,11 +53,11 @@ class OutOfMemoryError(LayerError, MemoryError):
 
 
 class BackendUnavailableError(RuntimeError):
-    """The backend asked for cannot be used on this machine."""
+    """The requested backend cannot be used on this machine."""
 
 
 class BackwardError(RuntimeError):
-    """`backward` was called without a `forward` to go back through."""
+    """`backward` was called, but there is no `forward` that it belongs to."""
 
 
 class StateDictError(ValueError):

@@ -1,4 +1,4 @@
-"""What a forward costs, layer by layer."""
+"""The cost of a forward, layer by layer."""
 
 from __future__ import annotations
 

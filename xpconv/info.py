@@ -1,4 +1,4 @@
-"""What `python -m xpconv info` tells: where xpconv runs, how fast its BLAS is, and what to do about it."""
+"""The report of `python -m xpconv info`: backend, device, threads, the speed of BLAS, and advice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import numpy as np
 from .backend import get_backend, use_backend
 from .errors import BackendUnavailableError
 
-AVX2_KERNELS = ("Haswell", "Zen")  # what OpenBLAS calls its kernels for AVX2
+AVX2_KERNELS = ("Haswell", "Zen")  # OpenBLAS's names of its kernels for AVX2
 NO_DEVICE = "none"
 REPEATS = 5  # smallest number of products to time
 SPREAD = 1.25  # largest ratio of the median time to the shortest on a quiet machine
@@ -28,7 +28,7 @@ SHARE = 0.8  # smallest share of the cores' time that this process gets on a qui
 
 
 class Rate(NamedTuple):
-    """A measurement of float32 matrix products, with two signs of whether other work disturbed it."""
+    """The measured rate of float32 matrix products, with two signs of disturbance by other processes."""
 
     gflops: float  # of the fastest product
     spread: float = 1.0  # ratio of the median time to the shortest
@@ -61,7 +61,7 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
     """The facts of this machine and this process; it takes about a second.
 
     Raises:
-        ValueError: an environment variable that xpconv reads makes no sense.
+        ValueError: an environment variable that xpconv reads is invalid.
     """
     from . import __version__
     from .kernels.numpy import threads
@@ -76,7 +76,7 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
         backend = get_backend()
     except BackendUnavailableError as reason:
         error = str(reason)
-    load = _load()  # before there is work of our own
+    load = _load()  # before this process adds to it
     found = _blas()
     versions = {"xpconv": __version__, "Python": platform.python_version(), "NumPy": np.__version__}
     return Facts(
@@ -98,7 +98,7 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
 
 
 def _cpu(cpuinfo: Path) -> tuple[str, bool]:
-    """Its name, and whether it has AVX-512: from Linux; elsewhere the machine's kind."""
+    """The CPU's name and whether it has AVX-512, from Linux; on other systems the machine type."""
     try:
         text = cpuinfo.read_text()
     except OSError:
@@ -110,7 +110,7 @@ def _cpu(cpuinfo: Path) -> tuple[str, bool]:
 
 
 def _cupy() -> tuple[str, str]:
-    """CuPy's version, and its device with the versions of CUDA."""
+    """The versions of CuPy and CUDA, and the device."""
     if find_spec("cupy") is None:
         return "not installed", NO_DEVICE
     names = metadata.packages_distributions().get("cupy", [])
@@ -123,7 +123,7 @@ def _cupy() -> tuple[str, str]:
 
 
 def _cudnn() -> tuple[str, str]:
-    """Its version, and why it cannot be used."""
+    """The version of cuDNN, and why it cannot be used."""
     from .kernels.cupy.cudnn import frontend
 
     try:
@@ -209,7 +209,7 @@ def _sgemm_rate(
 
 
 def report(facts: Facts) -> str:
-    """Plain text: a row a fact, then the advice."""
+    """The facts as text, one a row, and after them the advice."""
     variable = facts.threads_from or "one a core"
     kernels = f", {facts.blas_kernels} kernels" if facts.blas_kernels else ""
     workers = f", {_count(facts.blas_threads, 'thread')}" if facts.blas_threads else ""
@@ -235,7 +235,7 @@ def report(facts: Facts) -> str:
 
 
 def advice(facts: Facts) -> list[str]:
-    """What a user could do, most serious first; nothing where all is well."""
+    """What a user could change, the most serious first; empty if there is nothing."""
     found = []
     if facts.backend_error:
         found.append(f"XPCONV_BACKEND={facts.backend}: {facts.backend_error}")
@@ -271,7 +271,7 @@ def advice(facts: Facts) -> list[str]:
 
 
 def _disturbed(facts: Facts) -> list[str]:
-    """The signs that other processes, or a CPU limit, took the cores while the rate was measured."""
+    """The signs that other processes or a CPU limit took time from the measurement."""
     rate, signs = facts.rate, []
     if rate.spread > SPREAD:
         signs.append(f"half of the products took {rate.spread:.1f} times as long as the fastest, or longer")

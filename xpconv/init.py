@@ -40,7 +40,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def gain(nonlinearity: str, a: float = 0.0) -> float:
-    """What a nonlinearity asks weights to be scaled by; `a` is the slope of `'leaky_relu'`.
+    """The factor on weights before a nonlinearity; `a` is the slope of `'leaky_relu'`.
 
     Raises:
         ValueError: an unknown name.
@@ -57,7 +57,7 @@ def uniform_(parameter: Parameter, low: float = 0.0, high: float = 1.0, rng: RNG
     """Fill from the uniform distribution on `[low, high)`.
 
     Raises:
-        TypeError: `parameter` is no `Parameter`, or an argument no number.
+        TypeError: `parameter` is not a `Parameter`, or an argument is not a number.
         ValueError: `low` above `high`, or numbers that are not finite or beyond the parameter's dtype.
 
     Example:
@@ -78,7 +78,7 @@ def normal_(parameter: Parameter, mean: float = 0.0, std: float = 1.0, rng: RNG 
     """Fill from the normal distribution.
 
     Raises:
-        TypeError: `parameter` is no `Parameter`, or an argument no number.
+        TypeError: `parameter` is not a `Parameter`, or an argument is not a number.
         ValueError: `std` below 0, or numbers that are not finite or beyond the parameter's dtype.
 
     Example:
@@ -112,7 +112,7 @@ def trunc_normal_(
         a, b: the range, `a < b`; numbers, not multiples of `std`. Either may be infinite.
 
     Raises:
-        TypeError: `parameter` is no `Parameter`, or an argument no number.
+        TypeError: `parameter` is not a `Parameter`, or an argument is not a number.
         ValueError: the range is empty, no number can be drawn from it, or an argument is out of range.
 
     Example:
@@ -171,7 +171,7 @@ def constant_(parameter: Parameter, value: float) -> Parameter:
     """Fill with one value, which may be NaN or infinite.
 
     Raises:
-        TypeError: `parameter` is no `Parameter`, or `value` no number.
+        TypeError: `parameter` is not a `Parameter`, or `value` is not a number.
         ValueError: a value beyond the parameter's dtype.
 
     Example:
@@ -238,7 +238,7 @@ def xavier_normal_(parameter: Parameter, gain: float = 1.0, rng: RNG = None) -> 
 
 def _dtype(where: str, parameter: object) -> Any:
     """The dtype of `parameter`; a TypeError if it is not a Parameter."""
-    data = getattr(parameter, "data", None)  # NumPy arrays have this attribute too
+    data = getattr(parameter, "data", None)  # NumPy arrays have an attribute `data` as well
     try:
         backend_of(data if hasattr(parameter, "requires_grad") else None)
     except BackendError:

@@ -1,6 +1,6 @@
 """Random numbers: drawn on the host by NumPy's `Generator`, so that a seed gives the same on every backend.
 
-The exception are the masks of dropout on a GPU, which a generator there draws: see `Source`.
+The exception is dropout on a GPU, whose masks are drawn there: see `Source`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Source:
         generator, counters = checked_state(where, state, self.generator)
         self.generator.bit_generator.state = generator
         for name, counter in list(self.counters.items()):
-            if name in counters:  # in place: a captured step reads it there
+            if name in counters:  # in place, as a captured step reads this array
                 counter[...] = asarray(np.array(counters[name], "uint64"), backend=backend_of(counter).name)
             else:
                 del self.counters[name]

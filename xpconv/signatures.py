@@ -1,4 +1,10 @@
-"""Calls with the wrong arguments: errors that name the class that was called, and its parameters."""
+"""Errors of calls with the wrong arguments: they name the class that was called, and its parameters.
+
+Python begins such an error with the qualified name of the function, as in `_Pool.__init__() got an
+unexpected keyword argument 'kernel'`, where the user called `MaxPool2d`. Therefore the class is removed from
+the qualified names of this package's methods when a class is made, which costs nothing in a call, and errors
+of constructors are replaced by errors that name the class that was called.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +17,19 @@ Kind = TypeVar("Kind", bound=type)
 
 
 def public_errors(cls: Kind) -> Kind:
-    """For `__init_subclass__`: errors of wrong calls of `cls` and its methods name no private base class."""
+    """Let errors of wrong calls of `cls` and its methods name no private class; for `__init_subclass__`.
+
+    Only functions of this package are changed, not those of users' subclasses.
+    """
     for name, function in list(vars(cls).items()):
-        ours = str(getattr(function, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]
-        if isinstance(function, FunctionType) and ours:
-            if name == "backward" and any(hasattr(base, name) for base in cls.__bases__):
-                _allow_none(function)
-            function.__qualname__ = name  # Python's errors begin with it; without the name of a base class
-            overrides = any(name in vars(base) for base in cls.__mro__[1:-1])
-            if name == "__init__" or (name == "__call__" and overrides):
-                setattr(cls, name, _told(function))
+        if not isinstance(function, FunctionType) or not _is_ours(function):
+            continue
+        function.__qualname__ = name
+        if name == "backward" and any(hasattr(base, name) for base in cls.__bases__):
+            _allow_none(function)
+        overrides = any(name in vars(base) for base in cls.__mro__[1:-1])
+        if name == "__init__" or (name == "__call__" and overrides):
+            setattr(cls, name, _named_in_errors(function))
     return cls
 
 
@@ -35,32 +44,36 @@ def call_error(where: str, function: Any, error: BaseException) -> TypeError:
     from inspect import signature
 
     parameters = [p for p in signature(function).parameters.values() if p.name != "self"]
-    taken = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
-    text = str(error).partition("() ")[2]
-    if text.endswith("given"):  # Python counts `self` too
-        text = "too many arguments by position"
-    return TypeError(f"{where}: {text}; it takes ({taken})")
+    expected = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
+    problem = str(error).partition("() ")[2]
+    if problem.endswith("given"):  # Python counts `self` too
+        problem = "too many arguments by position"
+    return TypeError(f"{where}: {problem}; it takes ({expected})")
 
 
-def _told(method: FunctionType) -> Callable[..., Any]:
-    name = method.__name__
+def _is_ours(function: FunctionType) -> bool:
+    return str(function.__module__).partition(".")[0] == __name__.partition(".")[0]
+
+
+def _named_in_errors(method: FunctionType) -> Callable[..., Any]:
+    """`method`, whose call errors name the class through which it was called."""
 
     @functools.wraps(method)
-    def told(self: Any, *args: Any, **options: Any) -> Any:
+    def call(self: Any, *args: Any, **options: Any) -> Any:
         try:
             return method(self, *args, **options)
         except TypeError as error:
-            within = error.__traceback__ is not None and error.__traceback__.tb_next is not None
-            if within or not is_call_error(method, error):
+            inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+            if inside or not is_call_error(method, error):
                 raise
-            called = next(kind for kind in type(self).__mro__ if getattr(kind, name) is told)
+            called = next(kind for kind in type(self).__mro__ if getattr(kind, method.__name__) is call)
             raise call_error(called.__name__, method, error) from None
 
-    return told
+    return call
 
 
 def _allow_none(backward: FunctionType) -> None:
-    """Let `model.backward()` pass None for `grad_output`, so that `recall` raises its own error."""
+    """Let `model.backward()` pass None for `grad_output`: `recall` raises a better error than Python."""
     defaults = backward.__defaults__ or ()
     if backward.__code__.co_argcount - len(defaults) == 2:
         backward.__defaults__ = (None, *defaults)

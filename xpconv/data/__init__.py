@@ -1,4 +1,4 @@
-"""Data to learn from: `load_digits`, `load_mnist`, the file format `load_idx`, and mini-`batches`."""
+"""Data sets and batches: `load_digits`, `load_mnist`, the file format `load_idx`, and mini-`batches`."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ from .batches import *
 from .datasets import *
 from .idx import *
 
-if not TYPE_CHECKING:  # type checkers go by the imports
+if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [
         name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
     ]

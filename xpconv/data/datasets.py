@@ -1,4 +1,4 @@
-"""Ready data sets of digit images, scaled to [0, 1] and made in the active backend."""
+"""Data sets of digit images, scaled to [0, 1], on the active backend."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MNIST_TEST = 10_000  # OpenML has MNIST in one table: the training images, then
 
 
 class Split(NamedTuple):
-    """A data set in two parts: one to learn from, one to judge by.
+    """A data set in two parts: one for training, one for testing.
 
     Attributes:
         x_train: images `(N, C, H, W)`, floating, in [0, 1].
@@ -55,7 +55,7 @@ def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32"
         dtype: floating dtype of the images.
 
     Returns:
-        A `Split` with images `(N, 1, 8, 8)` in [0, 1] and int64 classes 0 to 9, in the active backend.
+        A `Split` with images `(N, 1, 8, 8)` in [0, 1] and int64 classes 0 to 9, on the active backend.
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -96,7 +96,7 @@ def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, dtype: Any = "
         dtype: floating dtype of the images.
 
     Returns:
-        A `Split` with images `(N, 1, H, W)` in [0, 1] and int64 classes, in the active backend; MNIST has
+        A `Split` with images `(N, 1, H, W)` in [0, 1] and int64 classes, on the active backend; MNIST has
         60000 + 10000 images of 28x28 pixels.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The IDX file format, in which MNIST and its relatives come.
+"""The IDX file format, that of MNIST and similar data sets.
 
     00 00 | type code | rank | size of each axis (4 bytes each) | values, last axis fastest
 
@@ -25,7 +25,7 @@ _DTYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "flo
 
 
 def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read an IDX file, plain or gzipped (its first bytes tell which, not its name).
+    """Read an IDX file, plain or gzipped (decided by its first bytes, not by its name).
 
     Args:
         path: the file.

@@ -43,10 +43,10 @@ def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
             try:
                 sent += [feed.send(batch) for batch in itertools.islice(source, 1)]
             except BaseException:
-                yield feed.received(*sent.pop(0))  # came before what the source raised
+                yield feed.received(*sent.pop(0))  # this batch came before the error of the source
                 raise
             yield feed.received(*sent.pop(0))
-    finally:  # a loop that is left early: who gets the memory next comes after the copy
+    finally:  # if the loop ends early, the next user of the memory must wait for the copy
         for batch in sent:
             feed.received(*batch)
 
@@ -62,22 +62,23 @@ def _tuples(batches: Any) -> Iterator[tuple[Any, ...]]:
 
 
 class _Feed:
-    """Copies to a GPU on a stream of their own, from two pinned buffers in turn."""
+    """Copies to a GPU on a separate stream, from two pinned buffers in turn."""
 
     def __init__(self, xp: Any) -> None:
         self._xp = xp
         self._stream = xp.cuda.Stream(non_blocking=True)
-        self._slots: list[tuple[Any, list[Any]]] = [(None, []), (None, [])]  # when it was read, its buffers
+        # Buffers, each with the event after which they may be written again.
+        self._slots: list[tuple[Any, list[Any]]] = [(None, []), (None, [])]
 
     def send(self, batch: tuple[Any, ...]) -> tuple[list[Array], Any]:
-        """Begin to copy; the arrays, and the event after which they hold the batch."""
+        """Begin to copy; returns the arrays and the event after which they hold the batch."""
         done, old = self._slots.pop(0)
         if done is not None:
-            done.synchronize()  # of two batches ago
+            done.synchronize()  # the copy of two batches ago
         host = [asnumpy(x) for x in batch]
         pinned = [self._pinned(x, old[i] if i < len(old) else None) for i, x in enumerate(host)]
         arrays = [self._xp.empty(x.shape, dtype=x.dtype) for x in host]
-        # Their memory may be what a step has just let go: the copy comes after all that is asked for so far.
+        # A step in progress may still read this memory, so the copy waits for all kernels launched so far.
         self._stream.wait_event(self._xp.cuda.get_current_stream().record())
         for array, (_, view) in zip(arrays, pinned, strict=True):
             array.set(view, stream=self._stream)
@@ -86,12 +87,12 @@ class _Feed:
         return arrays, done
 
     def received(self, arrays: list[Array], done: Any) -> tuple[Array, ...]:
-        """The arrays, for the current stream."""
+        """The arrays, after the current stream has been made to wait for the copy."""
         self._xp.cuda.get_current_stream().wait_event(done)
         return tuple(arrays)
 
     def _pinned(self, x: np.ndarray, old: Any) -> tuple[Any, np.ndarray]:
-        """Pinned memory that holds `x`, and its view: the old one if it is large enough."""
+        """Pinned memory with a copy of `x`, and a view of it; reuses `old` if that is large enough."""
         memory = old[0] if old is not None and len(old[0]) >= x.nbytes else bytearray()
         if not memory:
             memory = memoryview(self._xp.cuda.alloc_pinned_memory(max(1, x.nbytes)))

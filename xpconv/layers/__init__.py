@@ -31,7 +31,7 @@ from .smooth import *
 from .softmax import *
 from .unpool import *
 
-if not TYPE_CHECKING:  # type checkers go by the imports
+if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [
         name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
     ]

@@ -23,7 +23,7 @@ from .squeezenet import *
 from .unet import *
 from .vgg import *
 
-if not TYPE_CHECKING:  # type checkers go by the imports
+if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [
         name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
     ]

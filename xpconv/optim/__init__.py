@@ -21,7 +21,7 @@ from .scaler import *
 from .schedule import *
 from .sgd import *
 
-if not TYPE_CHECKING:  # type checkers go by the imports
+if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [
         name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
     ]

@@ -321,7 +321,7 @@ class Optimizer(Groups, State):
         """Scratch memory for `_update`, reused at the next request for `name`, so that it is in the cache."""
         if self.by_element:
             return scratch(self._backend.xp, name, like)
-        return self._backend.xp.empty_like(like)  # as large as the parameters, so it is not kept for reuse
+        return self._backend.xp.empty_like(like)  # as large as the parameters, so it is not reused
 
     def _runs(self, present: Sequence[bool]) -> Iterator[Run]:
         """The runs, as few as possible: usually one per group."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..arguments import shown, to_bool, to_float
 from ..parameter import Parameter
-from .settings import is_setting, way_to_set
+from .settings import is_setting, setting_hint
 from .state import NOTED
 from .values import plain_number
 
@@ -27,7 +27,7 @@ class Groups:
         if is_setting(name) and self._only_in_groups(name):
             kind = type(self).__name__
             raise AttributeError(
-                f"{kind}: as an attribute {name} has no effect; {way_to_set(kind, name, self.defaults)}"
+                f"{kind}: as an attribute {name} has no effect; {setting_hint(kind, name, self.defaults)}"
             )
         super().__setattr__(name, value)
 
@@ -39,7 +39,7 @@ class Groups:
                 return super().__getattribute__(name)
             kind, hint = type(self).__name__, ""
             if is_setting(name) and self._only_in_groups(name):
-                hint = f"; {way_to_set(kind, name, self.defaults)}"
+                hint = f"; {setting_hint(kind, name, self.defaults)}"
             raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def _only_in_groups(self, name: str) -> bool:
@@ -95,7 +95,7 @@ class Groups:
                 if key not in self.defaults and key not in BESIDES:
                     raise ValueError(
                         f"{kind}.step: a group has {key!r}, which has no effect; "
-                        f"{way_to_set(kind, key, self.defaults)}"
+                        f"{setting_hint(kind, key, self.defaults)}"
                     )
             numbers = [group[key] for key in names if key in group]
             betas = group.get("betas", (0.0, 0.0))

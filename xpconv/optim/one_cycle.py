@@ -62,12 +62,7 @@ class OneCycleLR(LRScheduler):
         three_phase: bool = False,
     ) -> None:
         groups = groups_of("OneCycleLR", optimizer)
-        if total_steps is None:
-            if epochs is None or steps_per_epoch is None:
-                raise ValueError("OneCycleLR: give total_steps, or epochs and steps_per_epoch")
-            epochs = to_size("OneCycleLR: epochs", epochs)
-            total_steps = epochs * to_size("OneCycleLR: steps_per_epoch", steps_per_epoch)
-        total_steps = to_size("OneCycleLR: total_steps", total_steps)
+        total_steps = _total_steps(total_steps, epochs, steps_per_epoch)
         base_momentum = to_float("OneCycleLR: base_momentum", base_momentum)
         max_momentum = to_float("OneCycleLR: max_momentum", max_momentum)
         for argument, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
@@ -150,3 +145,13 @@ class OneCycleLR(LRScheduler):
                 return b + (a - b) / 2 * (1 + math.cos(math.pi * part))
             begin = end
         return values[-1]
+
+
+def _total_steps(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
+    """The number of steps, given as such or as epochs and steps per epoch."""
+    if total_steps is None:
+        if epochs is None or steps_per_epoch is None:
+            raise ValueError("OneCycleLR: give total_steps, or epochs and steps_per_epoch")
+        epochs = to_size("OneCycleLR: epochs", epochs)
+        total_steps = epochs * to_size("OneCycleLR: steps_per_epoch", steps_per_epoch)
+    return to_size("OneCycleLR: total_steps", total_steps)

@@ -19,7 +19,7 @@ def is_setting(name: str) -> bool:
     return name in SETTINGS or name in ALSO_CALLED
 
 
-def way_to_set(kind: str, name: str, own: Collection[str]) -> str:
+def setting_hint(kind: str, name: str, own: Collection[str]) -> str:
     """The hint on how to set `name` for an optimizer of class `kind`, whose settings are `own`."""
     known = name if name in own else ALSO_CALLED.get(name)
     if known not in own:

@@ -79,7 +79,7 @@ class SGD(Optimizer):
         return ("momentum_buffer" if group["momentum"] else "",)
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
-        xp, momentum, kept = self._backend.xp, run.group["momentum"], 1 - run.group["dampening"]
+        xp, momentum, share = self._backend.xp, run.group["momentum"], 1 - run.group["dampening"]
         g = self._decayed(p, g, run.group)
         step = self._scratch("step", p)
         if momentum:
@@ -88,7 +88,7 @@ class SGD(Optimizer):
                 m[...] = g
             else:
                 m *= momentum
-                m += g if kept == 1 else xp.multiply(g, kept, out=step)
+                m += g if share == 1 else xp.multiply(g, share, out=step)
             if run.group["nesterov"]:
                 xp.multiply(m, momentum, out=step)
                 m = xp.add(step, g, out=step)
