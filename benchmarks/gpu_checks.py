@@ -231,10 +231,11 @@ def sanitizer(rehearse: bool, limit: float) -> Iterator[Record]:
 
 def memory(rehearse: bool) -> Iterator[Record]:
     """10,000 steps do not change the memory in use; after running out of memory a smaller batch works."""
+    import networks
     import work
 
     xpconv = enter(rehearse)
-    make, shape = work.MODELS["LeNet-5"]
+    make, shape = networks.MODELS["LeNet-5"]
     run = work.xpconv_training(make, (2, *shape)).run
     pool = None if rehearse else xpconv.get_xp().get_default_memory_pool()
     captured = xpconv_run(make, (2, *shape), "training", "float32", True)
@@ -251,9 +252,8 @@ def memory(rehearse: bool) -> Iterator[Record]:
         return
     pool.free_all_blocks()
     pool.set_limit(size=pool.total_bytes() + 2**28)
-    large = work.xpconv_training(
-        make, (2**15, *shape)
-    ).run  # 103 MB of images; the first layer gives six times that
+    # 103 MB of images, of which the first layer makes six times that
+    large = work.xpconv_training(make, (2**15, *shape)).run
     refused = ""
     try:
         large()
@@ -261,8 +261,8 @@ def memory(rehearse: bool) -> Iterator[Record]:
         refused = failure(error)
     del large
     loss = float(work.xpconv_training(make, (2, *shape)).run())
-    told = refused.startswith("OutOfMemoryError") and "Conv2d" in refused
-    yield {"what": "out of memory", "refused": refused, "passed": told and loss == loss}
+    explained = refused.startswith("OutOfMemoryError") and "Conv2d" in refused
+    yield {"what": "out of memory", "refused": refused, "passed": explained and loss == loss}
 
 
 def tests(rehearse: bool, limit: float) -> Iterator[Record]:
@@ -283,11 +283,15 @@ def tests(rehearse: bool, limit: float) -> Iterator[Record]:
     env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     rc, output = program(command, limit, **env, **({} if rehearse else {"XPCONV_REQUIRE_GPU": "1"}))
     counts = {k: int(n) for n, k in re.findall(r"(\d+) (passed|failed|skipped|error)", output[-400:])}
-    wanting = [
+    unavailable = [
         s for s in output.splitlines() if s.startswith("SKIPPED") and re.search("backend 'cupy'|GPU", s)
     ]
-    record = {"status": "over the limit" if rc is None else rc, "counts": counts, "skips for want": wanting}
-    yield record | {"passed": rc == 0 and (rehearse or not wanting), "tail": output[-3000:]}
+    record = {
+        "status": "over the limit" if rc is None else rc,
+        "counts": counts,
+        "skips for want": unavailable,
+    }
+    yield record | {"passed": rc == 0 and (rehearse or not unavailable), "tail": output[-3000:]}
 
 
 def mnist(rehearse: bool, folder: str | None, limit: float) -> Iterator[Record]:

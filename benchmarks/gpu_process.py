@@ -62,7 +62,7 @@ def enter(rehearse: bool) -> Any:
 
 def models(rehearse: bool) -> dict[str, Any]:
     """For each name a function that makes the model, and the image shape; LeNet-5 alone in a rehearsal."""
-    from work import MODELS
+    from networks import MODELS
 
     from xpconv.models import resnet50
 

@@ -20,31 +20,31 @@ TIMED = {  # stage: what is timed, and how PyTorch runs
 WITHOUT_GPU = ("eager", "channels-last")
 
 
-def timed_models(kind: str, hows: list[str], limit: float) -> Iterator[Record]:
+def timed_models(kind: str, modes: list[str], limit: float) -> Iterator[Record]:
     """All models in one process; if it dies, the remaining ones in another."""
     end, names = time.monotonic() + limit, list(WORKS)
     while names:
         at, died = names[0], False
         left = end - time.monotonic()
-        for record in in_process("gpu_times.timing", [kind, names, left - 8, hows], left):
+        for record in in_process("gpu_times.timing", [kind, names, left - 8, modes], left):
             at, died = record.get("work", at), "work" not in record
             yield record
         names = names[names.index(at) + 1 :] if died and end - time.monotonic() > 15 else []
 
 
-def timing(rehearse: bool, kind: str, names: list[str], seconds: float, hows: list[str]) -> Iterator[Record]:
+def timing(rehearse: bool, kind: str, names: list[str], seconds: float, modes: list[str]) -> Iterator[Record]:
     """The rows of the models, float32 first; a contender for which no time is left is recorded as such.
 
-    xpconv, captured and not, against PyTorch's `hows`.
+    xpconv, captured and not, against PyTorch's `modes`.
     """
     end = time.monotonic() + seconds
     enter(rehearse)
     for left, name in zip(range(len(names), 0, -1), names, strict=True):
         now = time.monotonic()
-        yield from timed_rows(rehearse, kind, name, now + (end - now) / left, hows)
+        yield from timed_rows(rehearse, kind, name, now + (end - now) / left, modes)
 
 
-def timed_rows(rehearse: bool, kind: str, name: str, end: float, hows: list[str]) -> Iterator[Record]:
+def timed_rows(rehearse: bool, kind: str, name: str, end: float, modes: list[str]) -> Iterator[Record]:
     """The rows of one model."""
     import measure
 
@@ -62,8 +62,8 @@ def timed_rows(rehearse: bool, kind: str, name: str, end: float, hows: list[str]
             f"xpconv {label}": functools.partial(xpconv_run, make, size, kind, precision, captured)
             for label, captured in (("eager", False), ("captured", True))
         }
-        for how in hows:
-            builds[f"PyTorch {how}"] = functools.partial(torch_run, make, size, kind, precision, how)
+        for mode in modes:
+            builds[f"PyTorch {mode}"] = functools.partial(torch_run, make, size, kind, precision, mode)
         runs, failures = {}, {}
         for label, build in builds.items():
             if time.monotonic() > end:
@@ -124,21 +124,22 @@ def xpconv_run(make: Any, shape: Any, kind: str, precision: str, captured: bool)
     return functools.partial(xpconv.cuda.capture(step, x, y) if captured else step, x, y)
 
 
-def torch_run(make: Any, shape: Any, kind: str, precision: str, how: str) -> Callable[[], Any]:
-    """The same of PyTorch: `how` is 'eager', 'channels-last', 'compile' or 'graphs'."""
+def torch_run(make: Any, shape: Any, kind: str, precision: str, mode: str) -> Callable[[], Any]:
+    """The same of PyTorch: `mode` is 'eager', 'channels-last', 'compile' or 'graphs'."""
+    import networks
     import torch
     import work
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    layout = torch.channels_last if how == "channels-last" else torch.contiguous_format
-    model = work.twin(work.make_model(make)).to(work.DEVICE, memory_format=layout)
+    layout = torch.channels_last if mode == "channels-last" else torch.contiguous_format
+    model = networks.twin(work.make_model(make)).to(work.DEVICE, memory_format=layout)
     x = work.to_torch(work.normal(*shape), layout)
     y = torch.from_numpy(work.labels(shape[0])).to(work.DEVICE)
     half = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(precision)
     cast = functools.partial(
-        torch.autocast, work.DEVICE, half, enabled=half is not None, cache_enabled=how != "graphs"
+        torch.autocast, work.DEVICE, half, enabled=half is not None, cache_enabled=mode != "graphs"
     )
-    forward = torch.compile(model) if how == "compile" else model
+    forward = torch.compile(model) if mode == "compile" else model
     if kind == "inference":
         model.eval()
 
@@ -147,7 +148,7 @@ def torch_run(make: Any, shape: Any, kind: str, precision: str, how: str) -> Cal
                 return forward(x)
     else:
         criterion = torch.nn.CrossEntropyLoss()
-        capturable = how == "graphs"  # only the fused one leaves out a step without asking the host
+        capturable = mode == "graphs"  # only the fused one leaves out a step without asking the host
         optimizer = torch.optim.Adam(
             model.parameters(), lr=1e-3, capturable=capturable, fused=capturable or None
         )
@@ -162,7 +163,7 @@ def torch_run(make: Any, shape: Any, kind: str, precision: str, how: str) -> Cal
             scaler.update()
             return loss
 
-    if how != "graphs":
+    if mode != "graphs":
         return run
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

@@ -15,12 +15,13 @@ import ablation
 import measure
 import numpy as np
 import torch
-from work import MODELS, Work, torch_training, works, xpconv_training
+from networks import MODELS
+from work import Workload, torch_training, works, xpconv_training
 
 import xpconv
 
 
-def selected(section: str, only: str, fused: bool = False) -> list[Work]:
+def selected(section: str, only: str, fused: bool = False) -> list[Workload]:
     """The works of a section that `--only` names."""
     return [w for w in works(fused) if w.section == section and re.search(only, f"{section}: {w.name}")]
 

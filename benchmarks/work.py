@@ -1,4 +1,4 @@
-"""What is measured: models and single convolutions, each for xpconv and for PyTorch with the same weights."""
+"""What is measured: networks and single convolutions, in xpconv and in PyTorch with the same weights."""
 
 from __future__ import annotations
 
@@ -8,24 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from networks import MODELS, twin, vgg_like
 from torch import nn
 
 import xpconv
-from xpconv import (
-    AdaptiveAvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    MaxPool2d,
-    ReLU,
-    ReLU6,
-    Residual,
-    Sequential,
-)
-from xpconv.models import lenet5, mobilenet_v2, resnet18
+from xpconv import Conv2d, Layer
 
 DEVICE = "cpu"  # of PyTorch's side; xpconv's is the active backend
 FORMATS = {"PyTorch": torch.contiguous_format, "PyTorch channels-last": torch.channels_last}
@@ -38,7 +25,7 @@ class Contender(NamedTuple):
     output: Callable[[], np.ndarray]
 
 
-class Work(NamedTuple):
+class Workload(NamedTuple):
     """One row of a section; `size` is what grows in a scaling section."""
 
     section: str
@@ -48,132 +35,32 @@ class Work(NamedTuple):
     size: int = 0
 
 
-# --- models ----------------------------------------------------------------------------------------------
-
-
-def mnist_cnn() -> Layer:
-    """PyTorch's MNIST example."""
-    return Sequential(
-        Conv2d(1, 32, 3), ReLU(), Conv2d(32, 64, 3), ReLU(), MaxPool2d(2), Dropout(0.25),
-        Flatten(), Dense(64 * 12 * 12, 128), ReLU(), Dropout(0.5), Dense(128, 10),
-    )  # fmt: skip
-
-
-def vgg_like(size: int = 32) -> Layer:
-    """Three stages of two 3×3 convolutions, 64 to 256 channels, with BatchNorm."""
-    layers: list[Layer] = []
-    channels = 3
-    for width in (64, 128, 256):
-        for _ in range(2):
-            layers += [Conv2d(channels, width, 3, padding=1, bias=False), BatchNorm2d(width), ReLU()]
-            channels = width
-        layers.append(MaxPool2d(2))
-    return Sequential(*layers, Flatten(), Dense(channels * (size // 8) ** 2, 10))
-
-
-def resnet20() -> Layer:
-    """For CIFAR (He et al., 2016, section 4.2), with 1×1 convolutions as shortcuts where shapes change."""
-
-    def conv(channels: int, out: int, kernel: int, stride: int = 1) -> list[Layer]:
-        return [Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=False), BatchNorm2d(out)]
-
-    layers, channels = [*conv(3, 16, 3), ReLU()], 16
-    for width in (16, 32, 64):
-        for _ in range(3):
-            stride = 1 if width == channels else 2
-            shortcut = None if stride == 1 else Sequential(conv(channels, width, 1, stride))
-            body = [*conv(channels, width, 3, stride), ReLU(), *conv(width, width, 3)]
-            layers += [Residual(body, shortcut=shortcut), ReLU()]
-            channels = width
-    return Sequential(*layers, AdaptiveAvgPool2d(1), Flatten(), Dense(64, 10))
-
-
-MODELS: dict[str, tuple[Callable[[], Layer], tuple[int, int, int]]] = {
-    "LeNet-5": (lenet5, (1, 28, 28)),
-    "MNIST example": (mnist_cnn, (1, 28, 28)),
-    "VGG-like 32×32": (vgg_like, (3, 32, 32)),
-    "ResNet-20": (resnet20, (3, 32, 32)),
-    "MobileNetV2 96×96": (functools.partial(mobilenet_v2, num_classes=10), (3, 96, 96)),
-    "ResNet-18 224×224": (resnet18, (3, 224, 224)),
-}
-
-
-# --- PyTorch's side --------------------------------------------------------------------------------------
-
-
-class TorchResidual(nn.Module):
-    """`xpconv.Residual`."""
-
-    def __init__(self, body: nn.Module, shortcut: nn.Module | None) -> None:
-        super().__init__()
-        self.body, self.shortcut = body, shortcut
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
-
-
-def twin(layer: Layer) -> nn.Module:
-    """PyTorch's module for a layer, with its weights; activations in place, as torchvision has them."""
-    if isinstance(layer, Sequential):
-        return nn.Sequential(*map(twin, layer))
-    if isinstance(layer, Residual):
-        return TorchResidual(twin(layer.body), layer.shortcut and twin(layer.shortcut))
-    if isinstance(layer, ReLU6):
-        return nn.ReLU6(inplace=True)
-    if isinstance(layer, ReLU):
-        return nn.ReLU(inplace=True)
-    if isinstance(layer, Flatten):
-        return nn.Flatten()
-    if isinstance(layer, Dropout):
-        return nn.Dropout(layer.p)
-    if isinstance(layer, AdaptiveAvgPool2d):
-        return nn.AdaptiveAvgPool2d(layer.output_size)
-    if isinstance(layer, MaxPool2d):
-        return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    module: nn.Module
-    bias = getattr(layer, "bias", None) is not None
-    if isinstance(layer, Conv2d):
-        module = nn.Conv2d(
-            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding,
-            layer.dilation, layer.groups, bias,
-        )  # fmt: skip
-    elif isinstance(layer, BatchNorm2d):
-        module = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum)
-    elif isinstance(layer, Dense):
-        module = nn.Linear(layer.in_features, layer.out_features, bias)
-    else:
-        raise TypeError(f"no twin of {layer!r}: add it to benchmarks/work.py")
-    arrays = {name: xpconv.asnumpy(array) for name, array in layer.state_dict().items()}
-    module.load_state_dict({name: torch.from_numpy(np.asarray(a)) for name, a in arrays.items()})
-    return module
-
-
-def to_torch(x: np.ndarray, memory_format: torch.memory_format) -> torch.Tensor:
-    """On the device, in the format."""
-    return torch.from_numpy(x).to(DEVICE).contiguous(memory_format=memory_format)
-
-
 # --- contenders --------------------------------------------------------------------------------------------
 
 
 def make_model(make: Callable[[], Layer]) -> Layer:
-    """The same weights every time."""
+    """A model with the same initial weights at every call."""
     xpconv.manual_seed(0)
     return make()
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    """Float32."""
+    """Random numbers in float32."""
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 def labels(count: int) -> np.ndarray:
-    """Ten classes."""
+    """Random labels of ten classes."""
     return np.random.default_rng(1).integers(0, 10, count)
 
 
+def to_torch(x: np.ndarray, memory_format: torch.memory_format) -> torch.Tensor:
+    """The array as a tensor on PyTorch's device, in a memory format."""
+    return torch.from_numpy(x).to(DEVICE).contiguous(memory_format=memory_format)
+
+
 def prepare_inference(model: Layer) -> Layer:
-    """All that a user does for inference on xpconv's side."""
+    """The model as a user prepares it for inference."""
     return model.eval().fuse()
 
 
@@ -203,7 +90,7 @@ def xpconv_training(make: Callable[[], Layer], shape: tuple[int, ...]) -> Conten
 def torch_training(
     make: Callable[[], Layer], shape: tuple[int, ...], memory_format: torch.memory_format, fused: bool
 ) -> Contender:
-    """The same. `fused` is an option of PyTorch's Adam that it does not take by itself."""
+    """The same in PyTorch. `fused` is an option of its Adam that is off by default."""
     model = twin(make_model(make)).to(DEVICE, memory_format=memory_format)
     x, y = to_torch(normal(*shape), memory_format), torch.from_numpy(labels(shape[0])).to(DEVICE)
     criterion = nn.CrossEntropyLoss()
@@ -240,7 +127,7 @@ def xpconv_inference(make: Callable[[], Layer], shape: tuple[int, ...], fuse: bo
 def torch_inference(
     make: Callable[[], Layer], shape: tuple[int, ...], memory_format: torch.memory_format
 ) -> Contender:
-    """The same, in inference mode."""
+    """The same in PyTorch, in inference mode."""
     model = twin(make_model(make)).to(DEVICE, memory_format=memory_format).eval()
     x = to_torch(normal(*shape), memory_format)
 
@@ -280,7 +167,7 @@ def xpconv_convolution(
 def torch_convolution(
     make: Callable[[], Layer], shape: tuple[int, ...], backward: bool, memory_format: torch.memory_format
 ) -> Contender:
-    """The same."""
+    """The same in PyTorch."""
     layer = twin(make_model(make)).to(DEVICE, memory_format=memory_format)
     x = to_torch(normal(*shape), memory_format).requires_grad_(backward)
 
@@ -289,10 +176,10 @@ def torch_convolution(
             return layer(x)
 
     grad = to_torch(normal(*forward().shape, seed=2), memory_format) if backward else None
-    wanted = [x, *layer.parameters()]
+    inputs = [x, *layer.parameters()]
 
     def both() -> torch.Tensor:
-        return torch.autograd.grad(layer(x), wanted, grad)[0]
+        return torch.autograd.grad(layer(x), inputs, grad)[0]
 
     run = both if backward else forward
     return Contender(run, lambda: run().cpu().numpy())
@@ -318,8 +205,8 @@ CONVOLUTIONS: list[tuple[str, int, int, tuple[int, ...]]] = [
 ]
 
 
-def works(fused: bool = False) -> Iterator[Work]:
-    """All there is to time."""
+def works(fused: bool = False) -> Iterator[Workload]:
+    """All workloads. `fused` is for PyTorch's Adam."""
 
     def contenders(kind: str, make: Callable[[], Layer], shape: tuple[int, ...]) -> dict[str, Any]:
         ours, theirs = {
@@ -333,10 +220,10 @@ def works(fused: bool = False) -> Iterator[Work]:
         }
         return {**all_theirs, "xpconv": functools.partial(ours, make, shape)}
 
-    def model(section: str, name: str, batch: int) -> Work:
+    def model(section: str, name: str, batch: int) -> Workload:
         make, shape = MODELS[name]
         kind = section if section.endswith("inference") else "training"
-        return Work(section, f"{name}, batch {batch}", "", contenders(kind, make, (batch, *shape)), batch)
+        return Workload(section, f"{name}, batch {batch}", "", contenders(kind, make, (batch, *shape)), batch)
 
     steps = [("LeNet-5", 64), ("LeNet-5", 256), ("MNIST example", 64), ("VGG-like 32×32", 64)]
     steps += [("ResNet-20", 64), ("MobileNetV2 96×96", 8)]
@@ -361,7 +248,7 @@ def works(fused: bool = False) -> Iterator[Work]:
                 "xpconv": functools.partial(xpconv_convolution, make, shape, both, False),
                 "xpconv channels-last": functools.partial(xpconv_convolution, make, shape, both, True),
             }
-            yield Work("convolutions", f"{name}, batch {batch}", measure, {**theirs, **ours})
+            yield Workload("convolutions", f"{name}, batch {batch}", measure, {**theirs, **ours})
 
     for name in ("LeNet-5", "MNIST example", "VGG-like 32×32"):
         yield model("threads", name, 64)
@@ -370,4 +257,4 @@ def works(fused: bool = False) -> Iterator[Work]:
             yield model("batch size", name, batch)
     for size in (16, 32, 64, 128):
         stack = contenders("training", functools.partial(vgg_like, size), (8, 3, size, size))
-        yield Work("image size", f"VGG-like, batch 8, {size}×{size}", "", stack, size * size)
+        yield Workload("image size", f"VGG-like, batch 8, {size}×{size}", "", stack, size * size)

@@ -19,7 +19,7 @@ def modules(monkeypatch):
     """`import measure` finds the benchmark's modules."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield
-    for name in ("measure", "cpu", "chart", "work", "jobs"):
+    for name in ("measure", "cpu", "chart", "networks", "work", "jobs", "gpu_process"):
         sys.modules.pop(name, None)
 
 
@@ -62,10 +62,11 @@ def test_one_command_writes_table_json_and_chart(tmp_path):
 
 def test_every_work_computes_the_same_in_all_contenders(modules):
     import jobs
+    import networks
     import work
 
     for name, batch in (("LeNet-5", 2), ("ResNet-20", 2)):
-        make, shape = work.MODELS[name]
+        make, shape = networks.MODELS[name]
         ours = work.xpconv_training(make, (batch, *shape))
         theirs = {
             k: work.torch_training(make, (batch, *shape), f, fused=False) for k, f in work.FORMATS.items()

@@ -1,0 +1,121 @@
+"""The networks that are measured, and PyTorch's twin of a network, with the same weights."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+import xpconv
+from xpconv import (
+    AdaptiveAvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool2d,
+    ReLU,
+    ReLU6,
+    Residual,
+    Sequential,
+)
+from xpconv.models import lenet5, mobilenet_v2, resnet18
+
+
+def mnist_cnn() -> Layer:
+    """PyTorch's MNIST example."""
+    return Sequential(
+        Conv2d(1, 32, 3), ReLU(), Conv2d(32, 64, 3), ReLU(), MaxPool2d(2), Dropout(0.25),
+        Flatten(), Dense(64 * 12 * 12, 128), ReLU(), Dropout(0.5), Dense(128, 10),
+    )  # fmt: skip
+
+
+def vgg_like(size: int = 32) -> Layer:
+    """Three stages of two 3×3 convolutions, 64 to 256 channels, with BatchNorm."""
+    layers: list[Layer] = []
+    channels = 3
+    for width in (64, 128, 256):
+        for _ in range(2):
+            layers += [Conv2d(channels, width, 3, padding=1, bias=False), BatchNorm2d(width), ReLU()]
+            channels = width
+        layers.append(MaxPool2d(2))
+    return Sequential(*layers, Flatten(), Dense(channels * (size // 8) ** 2, 10))
+
+
+def resnet20() -> Layer:
+    """For CIFAR (He et al., 2016, section 4.2), with 1×1 convolutions as shortcuts where shapes change."""
+
+    def conv(channels: int, out: int, kernel: int, stride: int = 1) -> list[Layer]:
+        return [Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=False), BatchNorm2d(out)]
+
+    layers, channels = [*conv(3, 16, 3), ReLU()], 16
+    for width in (16, 32, 64):
+        for _ in range(3):
+            stride = 1 if width == channels else 2
+            shortcut = None if stride == 1 else Sequential(conv(channels, width, 1, stride))
+            body = [*conv(channels, width, 3, stride), ReLU(), *conv(width, width, 3)]
+            layers += [Residual(body, shortcut=shortcut), ReLU()]
+            channels = width
+    return Sequential(*layers, AdaptiveAvgPool2d(1), Flatten(), Dense(64, 10))
+
+
+MODELS: dict[str, tuple[Callable[[], Layer], tuple[int, int, int]]] = {
+    "LeNet-5": (lenet5, (1, 28, 28)),
+    "MNIST example": (mnist_cnn, (1, 28, 28)),
+    "VGG-like 32×32": (vgg_like, (3, 32, 32)),
+    "ResNet-20": (resnet20, (3, 32, 32)),
+    "MobileNetV2 96×96": (functools.partial(mobilenet_v2, num_classes=10), (3, 96, 96)),
+    "ResNet-18 224×224": (resnet18, (3, 224, 224)),
+}
+
+
+class TorchResidual(nn.Module):
+    """`xpconv.Residual`."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
+
+
+def twin(layer: Layer) -> nn.Module:
+    """PyTorch's module for a layer, with its weights; activations in place, as torchvision has them."""
+    if isinstance(layer, Sequential):
+        return nn.Sequential(*map(twin, layer))
+    if isinstance(layer, Residual):
+        return TorchResidual(twin(layer.body), layer.shortcut and twin(layer.shortcut))
+    if isinstance(layer, ReLU6):
+        return nn.ReLU6(inplace=True)
+    if isinstance(layer, ReLU):
+        return nn.ReLU(inplace=True)
+    if isinstance(layer, Flatten):
+        return nn.Flatten()
+    if isinstance(layer, Dropout):
+        return nn.Dropout(layer.p)
+    if isinstance(layer, AdaptiveAvgPool2d):
+        return nn.AdaptiveAvgPool2d(layer.output_size)
+    if isinstance(layer, MaxPool2d):
+        return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    module: nn.Module
+    bias = getattr(layer, "bias", None) is not None
+    if isinstance(layer, Conv2d):
+        module = nn.Conv2d(
+            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding,
+            layer.dilation, layer.groups, bias,
+        )  # fmt: skip
+    elif isinstance(layer, BatchNorm2d):
+        module = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum)
+    elif isinstance(layer, Dense):
+        module = nn.Linear(layer.in_features, layer.out_features, bias)
+    else:
+        raise TypeError(f"no twin of {layer!r}: add it to benchmarks/networks.py")
+    arrays = {name: xpconv.asnumpy(array) for name, array in layer.state_dict().items()}
+    module.load_state_dict({name: torch.from_numpy(np.asarray(a)) for name, a in arrays.items()})
+    return module
