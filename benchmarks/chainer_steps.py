@@ -22,7 +22,7 @@ def lenet5() -> chainer.Chain:
 
 
 def mnist_cnn() -> chainer.Chain:
-    """As `work.mnist_cnn`."""
+    """As `networks.mnist_cnn`."""
     return chainer.Sequential(
         L.Convolution2D(1, 32, 3), F.relu, L.Convolution2D(32, 64, 3), F.relu,
         lambda x: F.max_pooling_2d(x, 2), lambda x: F.dropout(x, 0.25),
@@ -31,7 +31,7 @@ def mnist_cnn() -> chainer.Chain:
 
 
 def vgg_like() -> chainer.Chain:
-    """As `work.vgg_like`."""
+    """As `networks.vgg_like`."""
     layers, channels = [], 3
     for width in (64, 128, 256):
         for _ in range(2):

@@ -36,7 +36,7 @@ LINES = {"xpconv": "#d94801", "PyTorch": "#6baed6", "PyTorch channels-last": "#0
 
 
 def column_of(record: dict[str, Any]) -> str:
-    """The table's column, which is a colour here."""
+    """The column of the table, which has a colour of its own in the chart."""
     return " ".join(filter(None, [record["setting"], record["measure"]]))
 
 

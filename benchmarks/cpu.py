@@ -33,7 +33,7 @@ SCALING = ("batch size", "image size")
 
 
 def blas_settings(coretype: str, before: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Environments to measure in: as it is, and with the kernels that an AVX-512 CPU could run."""
+    """The environments to measure in: the present one, and one that selects AVX-512 kernels."""
     if "OPENBLAS_CORETYPE" in os.environ:
         return {"as set": {}}
     if coretype != "default" and before["avx512"] and before["kernels"] == "Haswell":
@@ -75,7 +75,7 @@ def footprint(repeats: int) -> dict[str, float]:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that is asked for, as what goes into the JSON."""
+    """Measure everything that the arguments ask for; returns what goes into the JSON."""
     seconds, rounds = (0.2, 3) if args.quick else (3.0, 5)
     overview = measure.fresh("jobs.overview", args.only, args.threads, env=measure.threads_env(args.threads))
     before, names = overview
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         result["machines"][setting] = machine
 
         todo = [(section, args.threads) for section in SECTIONS if section not in ("threads", *SCALING)]
-        if not args.quick and setting == list(settings)[-1]:  # the growth is not the BLAS's doing
+        if not args.quick and setting == list(settings)[-1]:  # growth does not depend on the BLAS kernels
             todo += [("threads", threads) for threads in sorted({1, args.threads})]
             todo += [(section, args.threads) for section in SCALING]
         for section, threads in todo:
@@ -153,7 +153,7 @@ def chainer_records(args: argparse.Namespace, records: list[Record]) -> list[dic
 
 
 def family(record: Record) -> str:
-    """The name without its size: what one scaling curve shares."""
+    """The name without the size: the same for all records of a scaling curve."""
     return record["work"].rpartition(", ")[0]
 
 
@@ -161,7 +161,7 @@ def family(record: Record) -> str:
 
 
 def table(section: str, records: list[Record], verbose: bool) -> list[str]:
-    """Works by columns, their geometric mean and the worst."""
+    """The lines of a table: a row for each work, then the geometric mean and the worst ratio."""
     rows: dict[str, dict[str, float]] = {}
     columns: dict[str, None] = {}
     for r in records:
@@ -194,7 +194,7 @@ def table(section: str, records: list[Record], verbose: bool) -> list[str]:
 
 
 def report(result: dict[str, Any], verbose: bool = False) -> str:
-    """What the terminal shows."""
+    """The text for the terminal."""
     lines = ["xpconv / PyTorch, the better of its two memory formats: below 1.00 xpconv takes less", ""]
     for setting, machine in result["machines"].items():
         lines.append(

@@ -13,13 +13,13 @@ from xpconv.kernels.cupy import launch
 
 
 def there() -> set[str]:
-    """The names of all kernels."""
+    """The names of all kernels in the sources."""
     sources = Path(launch.__file__).parent.glob("*.cu")
     return {name for f in sources for name in re.findall(r"__global__ void (\w+)\(", f.read_text())}
 
 
 def watch() -> set[str]:
-    """A set that gets the names of kernels as they are launched, from now on."""
+    """A set to which the name of each kernel is added when it is launched, from now on."""
     launched: set[str] = set()
     find = launch._kernel
 
@@ -32,7 +32,7 @@ def watch() -> set[str]:
 
 
 def layers(x: Any) -> list[tuple[Any, tuple[int, ...]]]:
-    """With the shape of an input; `x` is xpconv."""
+    """Layers, each with the shape of an input; `x` is the package xpconv."""
     return [
         (x.Conv2d(3, 5, 3, 2, 1, rng=0), (2, 3, 9, 8)),
         (x.Conv2d(4, 6, 1, groups=2, rng=0), (2, 4, 5, 5)),
@@ -61,7 +61,7 @@ def layers(x: Any) -> list[tuple[Any, tuple[int, ...]]]:
 
 
 def run(xpconv: Any, dtype: str) -> None:
-    """All of it on the active backend."""
+    """Run all layers, the loss and the optimizers on the active backend."""
     rng = np.random.default_rng(0)
     for layer, shape in layers(xpconv):
         layer.to(dtype=dtype)

@@ -22,7 +22,7 @@ import xpconv
 
 
 def selected(section: str, only: str, fused: bool = False) -> list[Workload]:
-    """The works of a section that `--only` names."""
+    """The workloads of a section that `--only` selects."""
     return [w for w in works(fused) if w.section == section and re.search(only, f"{section}: {w.name}")]
 
 

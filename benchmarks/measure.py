@@ -1,4 +1,4 @@
-"""How it is measured: interleaved medians, fresh processes, peak memory, and what the machine is.
+"""Methods of measuring: interleaved medians, fresh processes, peak memory; and the machine's description.
 
 Only the standard library: nothing here may load NumPy before its environment is set.
 """
@@ -32,7 +32,7 @@ TURN = 0.08  # seconds of timed iterations at a stretch
 
 
 def nothing() -> None:
-    """What a CPU has to wait for."""
+    """Do nothing: a CPU's work is done when a call returns."""
 
 
 def interleaved(
@@ -73,7 +73,7 @@ def interleaved(
 
 
 def write(path: Path, result: dict[str, Any]) -> Path:
-    """As JSON, with its folder; returns the path."""
+    """Write a result as JSON, make its folder if need be, and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return path
@@ -96,7 +96,7 @@ def fresh(
 
 
 def threads_env(threads: int) -> dict[str, str]:
-    """The same number of threads for every library."""
+    """The environment variables that give every library so many threads."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XPCONV_NUM_THREADS")
     return dict.fromkeys(names, str(threads))
 
@@ -150,7 +150,7 @@ def installed_bytes(package: str) -> int:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """CPU, threads, versions, and NumPy's BLAS with the kernels that it picked."""
+    """CPU, threads, versions, and NumPy's BLAS with the kernels that it selected."""
     import numpy as np
     import threadpoolctl
     import torch
@@ -181,7 +181,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def geometric_mean(values: list[float]) -> float:
-    """Of ratios."""
+    """The geometric mean of ratios."""
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
