@@ -233,7 +233,10 @@ def zeros(*shape, dtype="float64"):
 
 ERRORS = {
     "kernel of two": (lambda: xpconv.MaxPool1d((2, 2)), "MaxPool1d: kernel_size is"),
-    "norm 0": (lambda: xpconv.LPPool2d(0, 2), "LPPool2d: norm_type is 0, expected a finite number but 0"),
+    "norm 0": (
+        lambda: xpconv.LPPool2d(0, 2),
+        "LPPool2d: norm_type is 0, expected a finite number other than 0",
+    ),
     "norm inf": (lambda: xpconv.LPPool2d(float("inf"), 2), "LPPool2d: norm_type is inf"),
     "norm None": (lambda: xpconv.LPPool1d(None, 2), "LPPool1d: norm_type is None, expected a number"),
     "unpool kernel": (lambda: xpconv.MaxUnpool2d(0), "MaxUnpool2d: kernel_size is 0, expected at least 1"),

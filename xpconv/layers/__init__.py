@@ -15,6 +15,7 @@ from .dropout import *
 from .embedding import *
 from .fold import *
 from .global_pool import *
+from .group_norm import *
 from .instance_norm import *
 from .layer_norm import *
 from .lazy import *

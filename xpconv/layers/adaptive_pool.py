@@ -23,7 +23,7 @@ Size = int | None | Sequence[int | None]
 
 
 class _AdaptivePool(Layer):
-    """What adaptive pooling layers share: the output size, over `axes` spatial axes."""
+    """Base of the adaptive pooling layers, over `axes` spatial axes."""
 
     axes: ClassVar[int]
 
@@ -89,7 +89,7 @@ class _AdaptiveMaxPool(_AdaptivePool):
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """Means over windows that share out the input, as `torch.nn.AdaptiveAvgPool1d`.
+    """Means over windows that divide the input, as `torch.nn.AdaptiveAvgPool1d`.
 
     `x` `(N, C, L)` or `(C, L)` gives `y` `(N, C, output_size)` or `(C, output_size)`.
 
@@ -106,11 +106,11 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """Means over windows that share out the image, as `torch.nn.AdaptiveAvgPool2d`.
+    """Means over windows that divide the image, as `torch.nn.AdaptiveAvgPool2d`.
 
     Output p of m along an axis of n is the mean of inputs `⌊p n/m⌋` to `⌈(p+1) n/m⌉ - 1`; windows overlap
     where m does not divide n. `x` `(N, C, H, W)` or `(C, H, W)` gives `y` `(N, C, *output_size)` or
-    `(C, *output_size)`. Forward keeps nothing but the shape of `x`.
+    `(C, *output_size)`. Forward saves only the shape of `x`.
 
     Args:
         output_size: an int, or one for each axis; None keeps the input's.
@@ -129,7 +129,7 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    """Means over windows that share out the volume, as `torch.nn.AdaptiveAvgPool3d`.
+    """Means over windows that divide the volume, as `torch.nn.AdaptiveAvgPool3d`.
 
     `x` `(N, C, D, H, W)` or `(C, D, H, W)` gives `y` `(N, C, *output_size)` or `(C, *output_size)`.
 
@@ -146,7 +146,7 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """Maxima over windows that share out the input, as `torch.nn.AdaptiveMaxPool1d`.
+    """Maxima over windows that divide the input, as `torch.nn.AdaptiveMaxPool1d`.
 
     `x` `(N, C, L)` or `(C, L)` gives `y` `(N, C, output_size)` or `(C, output_size)`. Arguments and errors
     as for `AdaptiveMaxPool2d`.
@@ -161,10 +161,10 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """Maxima over windows that share out the image, as `torch.nn.AdaptiveMaxPool2d`.
+    """Maxima over windows that divide the image, as `torch.nn.AdaptiveMaxPool2d`.
 
     Windows as for `AdaptiveAvgPool2d`. `x` `(N, C, H, W)` or `(C, H, W)` gives `y` `(N, C, *output_size)` or
-    `(C, *output_size)`. Of equal values the first in row-major order takes the gradient. Forward keeps the
+    `(C, *output_size)`. Of equal values the first in row-major order takes the gradient. Forward saves the
     indices.
 
     Args:
@@ -186,7 +186,7 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    """Maxima over windows that share out the volume, as `torch.nn.AdaptiveMaxPool3d`.
+    """Maxima over windows that divide the volume, as `torch.nn.AdaptiveMaxPool3d`.
 
     `x` `(N, C, D, H, W)` or `(C, D, H, W)` gives `y` `(N, C, *output_size)` or `(C, *output_size)`. Arguments
     and errors as for `AdaptiveMaxPool2d`.

@@ -15,7 +15,7 @@ __all__ = ["LazyConv1d", "LazyConv2d", "LazyConv3d"]
 
 
 class _LazyConv(Lazy, _Conv):
-    """A convolution without parameters, which becomes a `becomes` with them; see `LazyConv2d`."""
+    """A convolution whose class becomes `becomes` when its first input comes; see `LazyConv2d`."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class LazyConv2d(_LazyConv):
     """A `Conv2d` that takes `in_channels` from its first input, as `torch.nn.LazyConv2d`.
 
     Before its first forward (or `load_state_dict`) it has no parameters, and its state dict is empty;
-    then it becomes a `Conv2d`, class and all. So run one forward before the optimizer is made: until then
+    then its class becomes `Conv2d`. So run one forward before the optimizer is made: until then
     `parameters()` of any model that holds it is a RuntimeError.
 
     Args:

@@ -43,7 +43,7 @@ class _ConvTranspose(_ConvNd):
         name = type(self).__name__
         padding_mode = to_choice(f"{name}: padding_mode", padding_mode, ("zeros",))
         if isinstance(padding, str):
-            raise ValueError(f"{name}: padding is {shown(padding)}, expected numbers; names are for Conv")
+            raise ValueError(f"{name}: padding is {shown(padding)}, expected numbers")
         self._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         pairs = to_pairs(f"{name}: padding", padding, self.axes)
         self.output_padding = to_tuple(f"{name}: output_padding", output_padding, self.axes, 0, or_one=True)
@@ -116,7 +116,7 @@ class _ConvTranspose(_ConvNd):
         if min(size) < 1:
             raise ShapeError(
                 f"{name}.forward: x of {spatial} with padding {self.padding!r} leaves an output of {size}; "
-                "pad less: here padding takes away"
+                "use less padding, which makes this output smaller"
             )
         return size
 
@@ -164,7 +164,7 @@ class ConvTranspose2d(_ConvTranspose):
     `(out_channels, H, W)` with
     `H = (P-1)·stride - top - bottom + dilation·(R-1) + output_padding + 1`. `weight` is
     `(in_channels, out_channels/groups, R, S)`, `bias` `(out_channels,)`; both start uniform on
-    `±1/√(out_channels/groups·R·S)`. Forward keeps `x`. See Dumoulin & Visin, arXiv:1603.07285.
+    `±1/√(out_channels/groups·R·S)`. Forward saves `x`. See Dumoulin & Visin, arXiv:1603.07285.
 
     Args:
         in_channels, out_channels: channels of `x` and `y`.

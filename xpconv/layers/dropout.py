@@ -1,4 +1,4 @@
-"""Layers that drop at random in training."""
+"""Dropout: in training, layers that zero random parts of their input."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Dropout(Layer):
         return grad_output if mask is None else self._scale(grad_output, mask, gain)
 
     def _mask_shape(self, x: Array) -> tuple[int, ...]:
-        """What is drawn for `x`, to broadcast over it."""
+        """The shape of the mask, which broadcasts over `x`."""
         shape: tuple[int, ...] = x.shape
         return shape
 
@@ -49,7 +49,7 @@ class _Dropout(Layer):
         return self._scale(x, mask, self._gain)
 
     def _scale(self, x: Array, mask: Array, gain: float) -> Array:
-        """The layer is linear in `x` for a given mask, so this is forward and backward alike."""
+        """Forward and backward: for a given mask the layer is linear in `x`."""
         y = x * mask
         y *= gain
         return y
@@ -66,7 +66,7 @@ class Dropout(_Dropout):
     """In training, zero each element with probability `p` and scale the rest by `1/(1-p)`.
 
     As `torch.nn.Dropout`; in inference mode (`eval()`) `y` is `x`. The same seed gives the same
-    masks, but others on a GPU, which draws them itself. Forward keeps the mask, one byte an element.
+    masks, but others on a GPU, which draws them itself. Forward saves the mask, one byte an element.
 
     Args:
         p: probability, 0 to 1.
@@ -103,7 +103,7 @@ class Dropout1d(_ChannelDropout):
     """In training, zero each whole channel with probability `p`; as `torch.nn.Dropout1d`.
 
     The rest is scaled by `1/(1-p)` (Tompson et al., 2015). `x` and `y` are `(N, C, L)` or `(C, L)`; each
-    image draws its own channels. In inference mode `y` is `x`. Forward keeps one byte a channel.
+    image draws its own channels. In inference mode `y` is `x`. Forward saves one byte a channel.
 
     Args:
         p: probability, 0 to 1.
@@ -129,7 +129,7 @@ class Dropout2d(_ChannelDropout):
 
     The rest is scaled by `1/(1-p)` (Tompson et al., 2015). `x` and `y` are `(N, C, H, W)`, or `(N, C, L)`:
     three axes are a batch of sequences, as PyTorch takes them (with a warning), not one image. In
-    inference mode `y` is `x`. Forward keeps one byte a channel.
+    inference mode `y` is `x`. Forward saves one byte a channel.
 
     Args:
         p: probability, 0 to 1.
@@ -154,7 +154,7 @@ class Dropout3d(_ChannelDropout):
     """In training, zero each whole channel with probability `p`; as `torch.nn.Dropout3d`.
 
     The rest is scaled by `1/(1-p)` (Tompson et al., 2015). `x` and `y` are `(N, C, D, H, W)` or
-    `(C, D, H, W)`. In inference mode `y` is `x`. Forward keeps one byte a channel.
+    `(C, D, H, W)`. In inference mode `y` is `x`. Forward saves one byte a channel.
 
     Args:
         p: probability, 0 to 1.
@@ -182,7 +182,7 @@ class AlphaDropout(_Dropout):
 
     (Klambauer et al., 2017), at every element of an `x` of any shape: what is dropped becomes `-α`, SELU's
     limit at -∞ (α = 1.7581), before all is rescaled. With `p=1` everything is 0; in inference mode `y`
-    is `x`. Forward keeps one byte an element.
+    is `x`. Forward saves one byte an element.
 
     Args:
         p: probability, 0 to 1.
@@ -203,7 +203,7 @@ class AlphaDropout(_Dropout):
     def _apply(self, x: Array, mask: Array) -> Array:
         y = self._scale(x, mask, self._gain)
         if self.p < 1:
-            # a·α·p where kept, a·α·p - a·α = -a·α·(1-p) where dropped
+            # a·α·p where mask is 1, a·α·p - a·α = -a·α·(1-p) where it is 0
             shift = mask.astype(x.dtype)
             shift *= self._gain * self._alpha
             shift -= self._gain * self._alpha * (1 - self.p)
@@ -220,7 +220,7 @@ class DropPath(_Dropout):
 
     As torchvision's `StochasticDepth(p, mode="row")` and timm's `DropPath` (Huang et al., 2016): last in the
     main path of a residual block, it skips the block for some images of the batch. `x` and `y` are
-    `(N, …)`. In inference mode `y` is `x`. Forward keeps one byte an image.
+    `(N, …)`. In inference mode `y` is `x`. Forward saves one byte an image.
 
     Args:
         p: probability, 0 to 1.

@@ -1,4 +1,4 @@
-"""The table of vectors, one for each index."""
+"""`Embedding`: a learned vector for each index."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Embedding(Layer):
     def forward(self, x: Array) -> Array:
         xp = self._enter(x, self.weight)
         weight = self.weight.data
-        indices = x.reshape(-1).astype("int64")  # a copy, whatever becomes of x before backward
+        indices = x.reshape(-1).astype("int64")  # a copy, as the caller may change x before backward
         if self.max_norm is not None:
             ops.renormalize(xp, indices, weight, self.max_norm, self.norm_type)
         y = ops.embedding(xp, indices, weight).reshape(*x.shape, self.embedding_dim)

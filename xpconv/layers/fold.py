@@ -17,7 +17,7 @@ IntOrTuple = int | tuple[int, ...]
 
 
 class _Windows(Layer):
-    """What `Unfold` and `Fold` share."""
+    """Base of `Unfold` and `Fold`: the window and its checks."""
 
     fixed = ("kernel_size", "dilation", "padding", "stride")
     axes = 2
@@ -49,7 +49,7 @@ class Unfold(_Windows):
 
     `x` `(N, C, H, W)` or `(C, H, W)` gives `y` `(N, C·R·S, P·Q)` or `(C·R·S, P·Q)` with
     `P = ⌊(H + 2·padding - dilation·(R-1) - 1)/stride⌋ + 1`; the groups of axes are in row-major order.
-    Forward keeps nothing but the shape of `x`; backward is `Fold`.
+    Forward saves only the shape of `x`; backward is `Fold`.
 
     Args:
         kernel_size, dilation, padding, stride: an int, or one for each axis.
@@ -103,7 +103,7 @@ class Fold(_Windows):
         y[n, c, h, w] = Σ x[n, (c, r, s), (p, q)]  over h = p·stride - padding + r·dilation, w = …
 
     `x` `(N, C·R·S, P·Q)` or `(C·R·S, P·Q)` gives `y` `(N, C, *output_size)` or `(C, *output_size)`; P and
-    Q as for `Unfold`, of which this is the transpose: where windows overlap, values add up. Forward keeps
+    Q as for `Unfold`, of which this is the transpose: where windows overlap, values add up. Forward saves
     nothing; backward is `Unfold`.
 
     Args:

@@ -26,12 +26,12 @@ __all__ = [
 
 @public_errors
 class _Global:
-    """Makes an adaptive pooling layer one to a single pixel."""
+    """Mixin for adaptive pooling layers: the output is one pixel."""
 
     fixed: ClassVar[tuple[str, ...]] = ("output_size", "return_indices")
 
     def __init__(self) -> None:
-        super().__init__(1)  # type: ignore[call-arg]  # of the layer that comes next
+        super().__init__(1)  # type: ignore[call-arg]  # of the adaptive layer
 
     def extra_repr(self) -> str:
         return ""

@@ -133,7 +133,7 @@ class InstanceNorm2d(_InstanceNorm):
 
     `x` and `y` are `(N, C, H, W)` or `(C, H, W)`. `mean` and `var` (biased) are those of each channel of
     each image, in training and inference alike; with `track_running_stats`, training makes running ones
-    (of the images' means and unbiased variances), which inference uses. Forward keeps one array like `x`.
+    (of the images' means and unbiased variances), which inference uses. Forward saves one array like `x`.
 
     Args:
         num_features: C.

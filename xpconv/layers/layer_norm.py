@@ -1,21 +1,19 @@
-"""Normalisation of each image or vector by itself: layer, group, root mean square and local response."""
+"""Normalisation of vectors over their last axes: layer norm and root mean square norm."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 from ..arguments import is_sequence, shown, to_bool, to_float, to_size
 from ..backend import Array
 from ..errors import ShapeError
 from ..ops import norm as ops
-from ..ops.channels import channel_sum, channelwise
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from ..sums import sum_over
 from .base import Layer, arguments
 
-__all__ = ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
+__all__ = ["LayerNorm", "RMSNorm"]
 
 
 class _TrailingNorm(Layer):
@@ -55,7 +53,7 @@ class _TrailingNorm(Layer):
         return tuple(range(x.ndim - axes, x.ndim))
 
     def _affine(self, x_hat: Array) -> Array:
-        """`x̂ · weight + bias`, so far as there are any."""
+        """`x̂ · weight + bias`, with the parameters that the layer has."""
         y = x_hat if self.weight is None else x_hat * self.weight.data
         if self.bias is not None:
             y += self.bias.data
@@ -80,7 +78,7 @@ class LayerNorm(_TrailingNorm):
 
     `x` and `y` are `(*, *normalized_shape)`; `mean` and `var` (biased) are those of each `normalized_shape`
     by itself, in training and inference alike. `weight` and `bias` are of `normalized_shape`. Forward
-    keeps one array like `x`.
+    saves one array like `x`.
 
     Args:
         normalized_shape: sizes of the axes, or the size of the last one.
@@ -141,7 +139,7 @@ class RMSNorm(_TrailingNorm):
 
         y = x / √(mean(x²) + eps) · weight
 
-    `x` and `y` are `(*, *normalized_shape)`; `weight` is of `normalized_shape`. Forward keeps one array
+    `x` and `y` are `(*, *normalized_shape)`; `weight` is of `normalized_shape`. Forward saves one array
     like `x`.
 
     Args:
@@ -189,152 +187,3 @@ class RMSNorm(_TrailingNorm):
     def extra_repr(self) -> str:
         affine = (self.elementwise_affine, True)
         return arguments(self.normalized_shape, eps=(self.eps, None), elementwise_affine=affine)
-
-
-class GroupNorm(Layer):
-    """Normalisation of groups of channels, as `torch.nn.GroupNorm` (Wu and He, 2018).
-
-        y = (x - mean) / √(var + eps) · weight + bias
-
-    `x` and `y` are `(N, C, *)`; `mean` and `var` (biased) are those of each image's group of
-    `num_channels/num_groups` channels, in training and inference alike. Forward keeps one array like `x`.
-
-    Args:
-        num_groups: into how many the channels are split.
-        num_channels: C.
-        eps: added to the variance.
-        affine: whether to learn `weight` (starts at 1) and `bias` (starts at 0), both `(C,)`.
-        bias: whether there is a `bias` among them.
-        dtype: floating dtype of the parameters, and so of `x`.
-
-    Raises:
-        ValueError: `num_groups` does not divide `num_channels`.
-        ShapeError: (a ValueError) `x` of less than two axes, other channels, or a single value to normalise.
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> xpconv.GroupNorm(2, 4)(np.array([[1, 2, 0, 9]], "float32")).round(3)
-        array([[-1.,  1., -1.,  1.]], dtype=float32)
-    """
-
-    fixed = ("num_groups", "num_channels", "affine", "bias")
-
-    def __init__(
-        self,
-        num_groups: int,
-        num_channels: int,
-        eps: float = 1e-5,
-        affine: bool = True,
-        *,
-        bias: bool = True,
-        dtype: Any = "float32",
-    ) -> None:
-        name = type(self).__name__
-        self.num_groups = to_size(f"{name}: num_groups", num_groups)
-        self.num_channels = to_size(f"{name}: num_channels", num_channels)
-        if self.num_channels % self.num_groups:
-            raise ValueError(
-                f"{name}: num_groups is {num_groups}, which does not divide num_channels = {num_channels}"
-            )
-        self.eps = to_float(f"{name}: eps", eps, finite=True)
-        self.affine = to_bool(f"{name}: affine", affine)
-        self._has_bias = to_bool(f"{name}: bias", bias)
-        dtype = parameter_dtype(name, dtype)
-        self.weight: Parameter | None = None
-        self.bias: Parameter | None = None
-        if self.affine:
-            self.weight = new_parameter(name, "weight", (self.num_channels,), dtype, value=1.0)
-            if bias:
-                self.bias = new_parameter(name, "bias", (self.num_channels,), dtype)
-
-    def forward(self, x: Array) -> Array:
-        xp = self._enter(x, self.weight)
-        if x.ndim < 2 or x.shape[1] != self.num_channels:
-            raise ShapeError(
-                f"GroupNorm.forward: x has shape {x.shape}, expected (N, {self.num_channels}, …): "
-                f"num_channels={self.num_channels}"
-            )
-        if x.size == self.num_groups:
-            raise ShapeError(
-                f"GroupNorm.forward: x has shape {x.shape}: one value a group has no variance; "
-                "use a larger batch, fewer groups or larger images"
-            )
-        groups = x.reshape(x.shape[0], self.num_groups, prod(x.shape[1:]) // self.num_groups)
-        x_hat, _, _, inv_std = ops.normalize(xp, groups, (2,), self.eps)
-        y = x_hat = x_hat.reshape(x.shape)
-        if self.weight is not None:
-            y = x_hat * channelwise(self.weight.data, x.ndim)
-        if self.bias is not None:
-            y += channelwise(self.bias.data, x.ndim)
-        return self.keep(y, xp, x_hat, inv_std)
-
-    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x_hat, inv_std = self.recall(grad_output, input_grad)
-        grad = grad_output
-        if learns(self.weight):
-            self.weight.accumulate(channel_sum(xp, grad * x_hat))
-        if learns(self.bias):
-            self.bias.accumulate(channel_sum(xp, grad))
-        if not input_grad:
-            return None
-        if self.weight is not None:
-            grad = grad * channelwise(self.weight.data, grad.ndim)
-        groups = (*inv_std.shape[:2], prod(grad.shape[1:]) // self.num_groups)
-        dx = ops.normalize_backward(xp, grad.reshape(groups), x_hat.reshape(groups), inv_std, (2,))
-        return dx.reshape(grad.shape)
-
-    def extra_repr(self) -> str:
-        return arguments(
-            self.num_groups,
-            self.num_channels,
-            eps=(self.eps, 1e-5),
-            affine=(self.affine, True),
-            bias=(self._has_bias, True),
-        )
-
-
-class LocalResponseNorm(Layer):
-    """Division by the energy of neighbouring channels, as `torch.nn.LocalResponseNorm` (AlexNet, 2012).
-
-        y_c = x_c / (k + alpha/size · Σ x_i²)^beta,  i from c - ⌊size/2⌋ to c + ⌊(size - 1)/2⌋
-
-    `x` and `y` are `(N, C, *)` with at least one spatial axis; channels beyond the ends count as 0.
-    Forward keeps `x` and one array like it.
-
-    Args:
-        size: how many channels are summed.
-        alpha, beta, k: as in the formula.
-
-    Raises:
-        ValueError: `size` below 1.
-        ShapeError: (a ValueError) `x` has less than three axes.
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> x = np.array([1.0, 2, 3]).reshape(1, 3, 1)
-        >>> xpconv.LocalResponseNorm(2, alpha=2.0, beta=1.0)(x).ravel().round(4)
-        array([0.5   , 0.3333, 0.2143])
-    """
-
-    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
-        name = type(self).__name__
-        self.size = to_size(f"{name}: size", size)
-        self.alpha = to_float(f"{name}: alpha", alpha, finite=True)
-        self.beta = to_float(f"{name}: beta", beta, finite=True)
-        self.k = to_float(f"{name}: k", k, finite=True)
-
-    def forward(self, x: Array) -> Array:
-        xp = self._enter(x)
-        if x.ndim < 3:
-            raise ShapeError(
-                f"LocalResponseNorm.forward: x has shape {x.shape}, expected (N, C, …) with spatial axes"
-            )
-        y, d = ops.response_norm(xp, x, self.size, self.alpha, self.beta, self.k)
-        return self.keep(y, xp, x, d, (self.size, self.alpha, self.beta))
-
-    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x, d, values = self.recall(grad_output, input_grad)
-        return ops.response_norm_backward(xp, grad_output, x, d, *values) if input_grad else None
-
-    def extra_repr(self) -> str:
-        return arguments(self.size, alpha=(self.alpha, 1e-4), beta=(self.beta, 0.75), k=(self.k, 1.0))

@@ -21,7 +21,7 @@ class Dense(Layer):
     """`y = x Wᵀ + b` over the last axis, as `torch.nn.Linear` (and `Linear` is its alias).
 
     `x` `(*, in_features)` gives `y` `(*, out_features)`; `weight` is `(out_features, in_features)`,
-    `bias` `(out_features,)`; both start uniform on `±1/√in_features`. Forward keeps `x`.
+    `bias` `(out_features,)`; both start uniform on `±1/√in_features`. Forward saves `x`.
 
     Args:
         in_features, out_features: sizes of the last axis of `x` and `y`.
@@ -103,7 +103,7 @@ class Bilinear(Layer):
 
     `layer(x1, x2)` with `x1` `(*, in1_features)` and `x2` `(*, in2_features)` gives `(*, out_features)`,
     and `backward` the pair of both gradients. `weight` is `(out_features, in1_features, in2_features)`;
-    it and `bias` start uniform on ±1/√in1_features. Forward keeps both inputs.
+    it and `bias` start uniform on ±1/√in1_features. Forward saves both inputs.
 
     Args:
         in1_features, in2_features, out_features: sizes of the last axes of `x1`, `x2` and `y`.

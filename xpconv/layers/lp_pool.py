@@ -24,7 +24,7 @@ class _LPPool(_Pool):
         self.norm_type = to_float(f"{type(self).__name__}: norm_type", norm_type)
         if not 0 < abs(self.norm_type) < float("inf"):
             raise ValueError(
-                f"{type(self).__name__}: norm_type is {norm_type}, expected a finite number but 0; "
+                f"{type(self).__name__}: norm_type is {norm_type}, expected a finite number other than 0; "
                 f"the limit at ∞ is MaxPool{self.axes}d"
             )
         super().__init__(kernel_size, stride, 0, 1, ceil_mode)
@@ -66,7 +66,7 @@ class LPPool2d(_LPPool):
 
     `q = 1` is sum pooling, and `q → ∞` tends to max pooling. `x` `(N, C, H, W)` or `(C, H, W)` gives `y`
     `(N, C, P, Q)` or `(C, P, Q)`. Where the sum is 0, the gradient is 0. A negative sum has a root only for
-    `q = ±1` and is NaN otherwise, as in PyTorch. Forward keeps `x`, `y` and the sum.
+    `q = ±1` and is NaN otherwise, as in PyTorch. Forward saves `x`, `y` and the sum.
 
     Args:
         norm_type: q, a number but 0.

@@ -35,9 +35,9 @@ class Upsample(Layer):
         y[n, c, i] = Σ_h w[i, h] · x[n, c, h]        along each spatial axis in turn
 
     `x` is `(N, C, *S)`, always batched, as in PyTorch; `y` `(N, C, *size)` or `(N, C, *⌊S·scale_factor⌋)`.
-    An output looks at its nearest input (`'nearest'`, rounded down; `'nearest-exact'`, from the centre of
+    An output reads its nearest input (`'nearest'`, rounded down; `'nearest-exact'`, from the centre of
     the pixel), at 2 inputs an axis (linear), at 4 (cubic, Keys 1981 with a = -0.75), or at the mean of all
-    under it (`'area'`). Forward keeps nothing but the sizes.
+    under it (`'area'`). Forward saves only the sizes.
 
     Args:
         size: of the output: an int, or one for each axis.

@@ -1,4 +1,4 @@
-"""Layers that only look at their input in another shape, or with its elements in another order."""
+"""Layers that change the shape of their input, or the order of its elements."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Identity(Layer):
 
 
 class Folded(Identity):
-    """Where a BatchNorm or ReLU was: `y` is `x`.
+    """The placeholder of a folded BatchNorm or ReLU: `y` is `x`.
 
     A BatchNorm takes as many axes as the layer that it was folded into gives for a batch. All other checks
     are that layer's, so this costs next to nothing.
@@ -59,7 +59,7 @@ class Folded(Identity):
 
 
 class _Reshape(Layer):
-    """A layer whose backward is the input's shape again."""
+    """Base of layers that reshape: backward restores the shape of the input."""
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         (shape,) = self.recall(grad_output, input_grad)
@@ -92,7 +92,7 @@ class Flatten(_Reshape):
         if not 0 <= start <= end < len(shape):
             raise ShapeError(
                 f"Flatten.forward: x has shape {x.shape}, so start_dim={self.start_dim} and "
-                f"end_dim={self.end_dim} name no axes from first to last"
+                f"end_dim={self.end_dim} are not a first and a last axis of it"
             )
         size = prod(shape[start : end + 1])
         return self.keep(x.reshape(*shape[:start], size, *shape[end + 1 :]), x.shape)
@@ -227,7 +227,7 @@ class PixelUnshuffle(Layer):
 
 
 class ChannelShuffle(Layer):
-    """Channels dealt out from groups in turn, as `torch.nn.ChannelShuffle` (Zhang et al., 2018).
+    """Channels taken from the groups in turn, as `torch.nn.ChannelShuffle` (Zhang et al., 2018).
 
         y[n, k·groups + g] = x[n, g·(C/groups) + k]
 

@@ -1,6 +1,6 @@
 """Smooth activations, element by element, and the gated linear unit; stable at any finite `x`.
 
-Forward keeps one array for backward, like `x`: Sigmoid and Tanh their output, the others their input
+Forward saves one array for backward, like `x`: Sigmoid and Tanh their output, the others their input
 (the exact GELU Φ(x) as well, which costs more than all else).
 """
 

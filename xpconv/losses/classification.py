@@ -17,7 +17,7 @@ __all__ = ["CrossEntropyLoss", "DiceLoss", "MultiMarginLoss", "NLLLoss", "Softma
 
 
 class _ClassLoss(Loss):
-    """What losses of class indices share: `weight`, `ignore_index`, and targets spread over the classes."""
+    """Base of losses of class indices: `weight`, `ignore_index`, and one-hot targets."""
 
     def __init__(
         self, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean"
@@ -84,7 +84,9 @@ class _ClassLoss(Loss):
         """`scale` for each sample, with 0 for ignored ones, even if all are ignored and the mean is NaN."""
         if counted is None or self.reduction != "mean":
             return scale
-        if backend_of(counted).name == "numpy" and math.isfinite(scale):  # on a GPU, asking would wait for it
+        if backend_of(counted).name == "numpy" and math.isfinite(
+            scale
+        ):  # on a GPU, the comparison would wait for it
             return scale
         return xp.where(counted, scale, 0).astype(dtype)
 
@@ -199,7 +201,7 @@ class NLLLoss(_ClassLoss):
     """`-w_t x_t` of log-probabilities x (as from `LogSoftmax`), as `torch.nn.NLLLoss`.
 
     `input` is `(N, C)`, `(C,)` or `(N, C, *S)`, `target` holds class indices `(N,)`, `()` or `(N, *S)`;
-    out of range they do as in `SoftmaxCrossEntropyLoss`.
+    indices out of range are treated as in `SoftmaxCrossEntropyLoss`.
 
     Args:
         weight: of each class, `(C,)`.

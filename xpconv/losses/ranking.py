@@ -1,4 +1,4 @@
-"""Losses of several inputs: what should be near what. `backward` gives a gradient for each."""
+"""Losses that compare several inputs; `backward` returns a gradient for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CosineEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss"]
 
 
 class MarginRankingLoss(Loss):
-    """`max(0, -t (x₁ - x₂) + margin)`: t = 1 wants x₁ above x₂, t = -1 below.
+    """`max(0, -t (x₁ - x₂) + margin)`: t = 1 for x₁ above x₂, t = -1 for below.
 
     As `torch.nn.MarginRankingLoss`: `criterion(input1, input2, target)`. The arrays have the same number of
     axes and their shapes broadcast; `target` may hold integers.
@@ -170,7 +170,7 @@ class TripletMarginLoss(Loss):
         swapped = xp.zeros_like(far)
         if self.swap:
             other, d_other = self._distance(xp, positive, negative)
-            # Equal distances share the gradient, as in PyTorch.
+            # Equal distances each take a part of the gradient, as in PyTorch.
             nearer = (0.5 * (d_other <= d_far) + 0.5 * (d_other < d_far)).astype(far.dtype)[..., None]
             swapped, far = nearer * other, (1 - nearer) * far
             d_far = xp.minimum(d_far, d_other)

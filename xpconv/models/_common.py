@@ -1,4 +1,4 @@
-"""What several models share."""
+"""Helpers of the models."""
 
 from __future__ import annotations
 

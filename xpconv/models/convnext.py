@@ -23,7 +23,7 @@ __all__ = ["convnext_tiny"]
 
 
 class _Permute(Layer):
-    """Axes in another order; backward, in the order before."""
+    """A permutation of the axes; backward applies its inverse."""
 
     def __init__(self, *axes: int) -> None:
         self.axes = axes
@@ -57,7 +57,7 @@ class _LayerScale(Layer):
 
 
 class _ScaleFirst(Sequential):
-    """The layer scale acts after the block; in torchvision it is the first of the names."""
+    """A block and after it the layer scale, whose name comes first, as in torchvision."""
 
     def children(self) -> dict[str, Layer]:
         layers = super().children()

@@ -24,7 +24,7 @@ GROWTH, BOTTLENECK = 32, 128
 
 
 def _dense_layer(channels: int) -> Concat:
-    """32 new channels from all there are, beside them."""
+    """Compute 32 channels from all previous ones, and append them."""
     new = Sequential(
         {
             "norm1": BatchNorm2d(channels),

@@ -30,7 +30,7 @@ def _conv(channels: int, out: int, kernel: int, stride: int = 1) -> Sequential:
 
 
 def _inception(channels: int, b1: int, b2: tuple[int, int], b3: tuple[int, int], b4: int) -> Concat:
-    """Four views side by side: 1×1; 1×1 then 3×3, twice; pooled then 1×1."""
+    """Four branches, concatenated: 1×1; 1×1 then 3×3, twice; pooled then 1×1."""
     return Concat(
         {
             "branch1": _conv(channels, b1, 1),

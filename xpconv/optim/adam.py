@@ -1,4 +1,4 @@
-"""Adam and its kin: averages of the gradient and of its square."""
+"""Adam and its variants: averages of the gradient and of its square."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class NAdam(Optimizer):
 class RAdam(Optimizer):
     """Rectified Adam (Liu et al., 2020), as `torch.optim.RAdam`.
 
-    With ρ_∞ = 2/(1 - β₂) - 1 and ρ_t = ρ_∞ - 2 t β₂ᵗ/(1 - β₂ᵗ), the length of the average that v is:
+    With ρ_∞ = 2/(1 - β₂) - 1 and ρ_t = ρ_∞ - 2 t β₂ᵗ/(1 - β₂ᵗ), the effective length of the average v:
     while ρ_t ≤ 5 the step is `lr · m̂` without v; after that Adam's, times
 
         r_t = √((ρ_t - 4)(ρ_t - 2) ρ_∞ / ((ρ_∞ - 4)(ρ_∞ - 2) ρ_t))
