@@ -10,7 +10,6 @@ an array dies. Lists are appended to and popped from by single calls of C, which
 from __future__ import annotations
 
 import ctypes
-import itertools
 import sys
 import weakref
 from contextlib import suppress
@@ -25,7 +24,8 @@ from ...backend import Array
 SMALL = 1 << 12  # below this many bytes malloc is as good
 LINE = 64  # bytes of a cache line: vectors that straddle two are slow
 STEPS = 3  # 2³ sizes an octave
-SLACK = 1 << 22  # bytes of all buffers beyond the most that arrays used at once
+LARGER = 4  # times its size may be the idle buffer that an array gets
+SLACK = 1 << 22  # bytes of all buffers beyond 9/8 of the most that were used at once
 
 
 class Lease(weakref.ref[Any]):
@@ -35,7 +35,6 @@ class Lease(weakref.ref[Any]):
     __eq__ = object.__eq__
 
     buffer: Any = None  # None if Ctrl-C came before it was set
-    number: int  # of the use, in the order of time
 
 
 class Cache(dict[Any, Any]):
@@ -47,8 +46,7 @@ class Cache(dict[Any, Any]):
 C = TypeVar("C")
 _leases: set[Lease] = set()  # of all buffers
 _idle: dict[int, list[Lease]] = {}  # by size
-_numbers = itertools.count()
-_most_used = 0  # bytes that arrays used at once
+_most_used = 0  # bytes of buffers, at once
 _caches: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
@@ -67,7 +65,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
         buffer = _aligned(size)
     array: Array = np.ndarray(shape, dtype, buffer)
     lease = Lease(array, _idle.setdefault(len(buffer), []).append)
-    lease.buffer, lease.number = buffer, next(_numbers)
+    lease.buffer = buffer
     _leases.add(lease)
     return array
 
@@ -198,9 +196,9 @@ def _pop(size: int) -> Any:
 
 
 def _larger(size: int) -> Any:
-    """An idle buffer of up to twice the size, or None."""
+    """The smallest idle buffer of more than this size, up to `LARGER` times as much, or None."""
     for other in sorted(_idle):
-        if size < other <= 2 * size:
+        if size < other <= LARGER * size:
             buffer = _pop(other)
             if buffer is not None:
                 return buffer
@@ -208,7 +206,7 @@ def _larger(size: int) -> Any:
 
 
 def _make_room(size: int) -> None:
-    """Drop idle buffers, the least recently used first, if with `size` bytes more there would be too many."""
+    """Drop idle buffers, the largest first, if with `size` bytes more there would be too many."""
     global _most_used
     idle: list[Lease] = []
     used = held = size
@@ -219,8 +217,8 @@ def _make_room(size: int) -> None:
         else:
             used += len(lease.buffer)
     _most_used = max(_most_used, used)
-    excess = held - _most_used - SLACK
-    for lease in sorted(idle, key=lambda lease: lease.number):
+    excess = held - _most_used * 9 // 8 - SLACK
+    for lease in sorted(idle, key=lambda lease: -len(lease.buffer)):
         if excess <= 0:
             break
         with suppress(KeyError, ValueError):  # taken just now by another thread

@@ -17,7 +17,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import columns
-from .blocks import Ending
+from .blocks import Ending, contiguous
 from .memory import channels_first, channels_last
 from .plans import Recorder
 from .products import small_kernels
@@ -58,6 +58,7 @@ def weight_grad(
     """`dw (K, C, *R)`."""
     b = pixels(weight_shape, window, grad.shape[2:])
     s = window.stride[-1]
+    grad = channels_first(contiguous(work, "packed gradient", channels_last(grad)))
     packed = _packed(x, window, b, grad)
     shape = (b * weight_shape[0], weight_shape[1], *packed.kernel)
     (copies,) = columns.weight_grad(work, _side(grad, b), x, shape, packed, 1)

@@ -24,6 +24,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
@@ -31,11 +32,11 @@ from . import memory, threads
 
 Call = Callable[[], Any]
 Do = Callable[..., None]
-Values = list[Any]
 
-MOST_CALLS = 50_000  # in the plans of an arena, of some 500 bytes each
+MOST_CALLS = 50_000  # in the plans of an arena, of about a kilobyte each
 MOST_SEEN = 4096  # signatures without a plan that an arena remembers
 MOST_IDLE = 16  # arenas
+SCRATCH, CONSTANT = "scratch", "constant"
 
 _clock = itertools.count()
 
@@ -65,8 +66,9 @@ class Arena:
             buffer = self.buffers[key] = memory.aligned((count,), dtype)
         return buffer[:count].reshape(shape)
 
-    def run(self, key: Any, kernel: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def run(self, kernel: Callable[..., None], args: tuple[Any, ...]) -> None:
         """Run a kernel; record it at the second call of a signature, if there is room for a plan."""
+        key = (kernel, threads.get_num_threads(), *map(_signature, args))
         now = next(_clock)
         plan = self.plans.get(key)
         if plan is not None:
@@ -79,9 +81,9 @@ class Arena:
             self.seen.clear()
         self.seen[key] = now
         recorder = Recorder(self, record)
-        aliases = [as_strided(a) if record and isinstance(a, np.ndarray) else a for a in args]
-        threads.one_blas_thread(kernel, recorder, *aliases)
-        plan = recorder.plan(aliases) if record else None
+        given = [as_strided(a) if record and isinstance(a, np.ndarray) else a for a in args]
+        threads.one_blas_thread(kernel, recorder, *given)
+        plan = recorder.plan(given) if record else None
         if plan is not None:
             plan.used = now
             self.plans[key] = plan
@@ -99,7 +101,7 @@ class Arena:
         return self.calls < MOST_CALLS
 
 
-_idle: deque[Arena] = memory.clearable(deque(maxlen=MOST_IDLE))  # from its right end
+_idle: deque[Arena] = memory.clearable(deque(maxlen=MOST_IDLE))  # of the process: the last one is taken first
 
 
 def planned(kernel: Callable[..., None]) -> Callable[..., None]:
@@ -107,27 +109,24 @@ def planned(kernel: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(kernel)
     def run(*args: Any) -> None:
-        key = (kernel, threads.get_num_threads(), *map(_signature, args))
-        arena = _take()
-        arena.run(key, kernel, args)
-        _idle.append(arena)  # not after an error: another thread may still be using its arrays
+        _in_arena(lambda arena: arena.run(kernel, args))
 
     return run
 
 
 def unplanned(kernel: Callable[..., Any], *args: Any) -> Any:
-    """Run a kernel that keeps no other part of the contract than to give its calls to a `Recorder`."""
-    arena = _take()
-    result = threads.one_blas_thread(kernel, Recorder(arena, record=False), *args)
-    _idle.append(arena)
-    return result
+    """Run a kernel that makes its calls through a `Recorder`, but keeps nothing else of the contract."""
+    return _in_arena(lambda arena: threads.one_blas_thread(kernel, Recorder(arena, record=False), *args))
 
 
-def _take() -> Arena:
+def _in_arena(function: Callable[[Arena], Any]) -> Any:
     try:
-        return _idle.pop()
+        arena = _idle.pop()
     except IndexError:
-        return Arena()
+        arena = Arena()
+    result = function(arena)
+    _idle.append(arena)  # not after an exception, which may have left it half changed
+    return result
 
 
 def _signature(value: Any) -> Any:
@@ -145,12 +144,13 @@ class Operation(NamedTuple):
 class Part:
     """What one thread does of a kernel: it makes calls, whose results go into one of their operands."""
 
-    def __init__(self, arena: Arena, slot: int, calls: list[Operation] | None) -> None:
-        self.arena, self.slot, self.calls = arena, slot, calls
+    def __init__(self, arena: Arena, slot: int, record: bool) -> None:
+        self.arena, self.slot, self.record = arena, slot, record
+        self.calls: list[Operation] = []
 
     def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
         function(*operands, **options)
-        if self.calls is not None:
+        if self.record:
             self.calls.append(Operation(function, (*operands, *options.values()), tuple(options)))
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -162,23 +162,22 @@ class Recorder(Part):
     """Makes a kernel's calls: its own, one after the other, and those that threads share."""
 
     def __init__(self, arena: Arena, record: bool) -> None:
-        super().__init__(arena, 0, [] if record else None)
+        super().__init__(arena, 0, record)
         self.sections: list[list[list[Operation]]] = []  # one after the other: the calls of each slot
 
     def share(self, task: Callable[[Part, int], None], count: int, elements: float = math.inf) -> None:
         """`task(part, i)` for every i below `count`, on as many threads as so many elements are worth."""
         slots = max(1, min(threads.share(elements), count))
-        record = self.calls is not None
-        parts = [Part(self.arena, slot, [] if record else None) for slot in range(slots)]
+        parts = [Part(self.arena, slot, self.record) for slot in range(slots)]
 
         def run(slot: int) -> None:
             for i in range(slot * count // slots, (slot + 1) * count // slots):
                 task(parts[slot], i)
 
         threads.run(run, slots)
-        if record:
+        if self.record:
             self._end_section()
-            self.sections.append([part.calls or [] for part in parts])
+            self.sections.append([part.calls for part in parts])
 
     def plan(self, args: list[Any]) -> Plan | None:
         """Of all calls, when they have been made; None if an operand is a new array, or a view of one."""
@@ -187,7 +186,7 @@ class Recorder(Part):
         sources |= {id(a): i for i, a in enumerate(args) if isinstance(a, np.ndarray)}
         try:
             return Plan(self.sections, args, sources)
-        except NewArrayError:
+        except _NewArrayError:
             return None
 
     def _end_section(self) -> None:
@@ -196,23 +195,8 @@ class Recorder(Part):
             self.calls = []
 
 
-class NewArrayError(Exception):
-    """A call has an operand that is not there at the next run."""
-
-
-SCRATCH = "scratch"
-CONSTANT = "constant"
-
-
-class View(NamedTuple):
-    """A part of an argument, which becomes a value."""
-
-    value: int
-    argument: int
-    shape: tuple[int, ...]
-    dtype: Any
-    offset: int  # bytes from the argument's first element in memory
-    strides: tuple[int, ...]
+class _NewArrayError(Exception):
+    pass
 
 
 class Plan:
@@ -221,30 +205,38 @@ class Plan:
     def __init__(
         self, sections: list[list[list[Operation]]], args: list[Any], sources: dict[int, Any]
     ) -> None:
-        self.values: Values = []
-        self.views: list[View] = []
+        self.values: list[Any] = []
         self.whole: list[tuple[int, int]] = []  # indices of values that are an argument as it is
-        self.memory: dict[int, Callable[[Array], Array]] = {}  # how to get at the arguments that have views
+        self.views: list[tuple[Any, ...]] = []  # index, argument, shape, dtype, offset in bytes, strides
+        self.buffers: dict[int, Callable[[Array], Array]] = {}  # from an argument that has views
         self.used = 0
         known: dict[Any, int] = {}
 
         def index(value: Any) -> int:
-            key = _identity(value, sources, args)
+            key = _identity(value, args, sources)
             if key not in known:
                 known[key] = len(self.values)
                 self._add(value, key, args)
             return known[key]
 
-        self.sections = [
-            [
-                [(c.function, _getter([index(value) for value in c.operands]), c.names) for c in calls]
-                for calls in parts
-            ]
-            for parts in sections
-        ]
-        calls = [call for parts in self.sections for calls in parts for call in calls]
-        self.size = len(calls)
-        self.products = any(c[0] is np.matmul for parts in self.sections if len(parts) == 1 for c in parts[0])
+        def compiled(call: Operation) -> tuple[Any, ...]:
+            return call.function, _getter([index(value) for value in call.operands]), call.names
+
+        self.sections = [[[compiled(call) for call in calls] for calls in parts] for parts in sections]
+        self.size = sum(len(calls) for parts in sections for calls in parts)
+        alone = [call for parts in sections if len(parts) == 1 for call in parts[0]]
+        self.products = any(call.function is np.matmul for call in alone)
+
+    def _add(self, value: Any, key: Any, args: list[Any]) -> None:
+        index, source = len(self.values), key[0]
+        self.values.append(value if source in (SCRATCH, CONSTANT) else None)
+        if source in (SCRATCH, CONSTANT):
+            return
+        if value is args[source]:
+            self.whole.append((index, source))
+            return
+        self.buffers.setdefault(source, _buffer(args[source]))
+        self.views.append((index, source, value.shape, value.dtype, key[1], value.strides))
 
     def run(self, args: tuple[Any, ...]) -> None:
         """Make the calls on the parts of these arguments."""
@@ -257,68 +249,49 @@ class Plan:
         values = self.values.copy()
         for index, i in self.whole:
             values[index] = args[i]
-        buffers = {i: memory_of(args[i]) for i, memory_of in self.memory.items()}
-        for value, i, shape, dtype, offset, strides in self.views:
-            values[value] = np.ndarray(shape, dtype, buffers[i], offset, strides)
+        buffers = {i: buffer(args[i]) for i, buffer in self.buffers.items()}
+        for index, i, shape, dtype, offset, strides in self.views:
+            values[index] = np.ndarray(shape, dtype, buffers[i], offset, strides)
         for parts in self.sections:
             if len(parts) == 1:
                 _make(parts, values, 0)
             else:
                 threads.run(functools.partial(_make, parts, values), len(parts))
 
-    def _add(self, value: Any, key: Any, args: list[Any]) -> None:
-        source = key[0]
-        index = len(self.values)
-        if not isinstance(source, int):
-            self.values.append(value)
-            return
-        self.values.append(None)
-        if value is args[source]:
-            self.whole.append((index, source))
-            return
-        if source not in self.memory:
-            self.memory[source] = _memory(args[source])
-        self.views.append(View(index, source, value.shape, value.dtype, key[1], value.strides))
+
+def _make(parts: list[list[Any]], values: list[Any], slot: int) -> None:
+    """The calls of one thread."""
+    for function, operands, names in parts[slot]:
+        given = operands(values)
+        if names:
+            split = len(given) - len(names)
+            function(*given[:split], **dict(zip(names, given[split:], strict=True)))
+        else:
+            function(*given)
 
 
-def _identity(value: Any, sources: dict[int, Any], args: list[Any]) -> Any:
-    """What tells an operand from others: its source first, then its offset for an argument's part."""
-    if not isinstance(value, np.ndarray):
-        return CONSTANT, id(value)
-    source = _source(value, sources)
+def _identity(value: Any, args: list[Any], sources: dict[int, Any]) -> tuple[Any, ...]:
+    """What distinguishes an operand from others: its source first, then its offset if it is an argument's."""
+    source: Any = _source(value, sources) if isinstance(value, np.ndarray) else CONSTANT
     if source is CONSTANT:
-        return CONSTANT, id(value)
-    start = _address(value)
-    if source is not SCRATCH:
-        start -= _lowest(args[source])
+        return source, id(value)
+    start = value.ctypes.data - (0 if source is SCRATCH else byte_bounds(args[source])[0])
     return source, start if value.size else 0, value.shape, value.strides, value.dtype
 
 
-def _source(value: Any, sources: dict[int, Any]) -> Any:
-    """The argument's number, `SCRATCH` or `CONSTANT`."""
-    root = value
-    while value is not None:
-        if id(value) in sources:
-            return sources[id(value)]
-        root, value = value, getattr(value, "base", None)
-    if isinstance(root, np.ndarray) and not root.flags.writeable:
-        return CONSTANT
-    raise NewArrayError
+def _source(array: Any, sources: dict[int, Any]) -> Any:
+    """The number of an argument, `SCRATCH` or `CONSTANT`, by the array that this is a view of."""
+    while id(array) not in sources:
+        base = getattr(array, "base", None)
+        if base is None and isinstance(array, np.ndarray) and not array.flags.writeable:
+            return CONSTANT
+        if base is None:
+            raise _NewArrayError
+        array = base
+    return sources[id(array)]
 
 
-def _address(x: Array) -> int:
-    """Of its first element."""
-    address: int = x.__array_interface__["data"][0]
-    return address
-
-
-def _lowest(x: Array) -> int:
-    """The address of the element that comes first in memory."""
-    below: int = sum(s * (n - 1) for n, s in zip(x.shape, x.strides, strict=True) if s < 0)
-    return _address(x) + below
-
-
-def _memory(x: Array) -> Callable[[Array], Array]:
+def _buffer(x: Array) -> Callable[[Array], Array]:
     """How to get from such an array to one that NumPy takes as the buffer of others."""
     if x.flags.c_contiguous:
         return lambda x: x
@@ -326,26 +299,14 @@ def _memory(x: Array) -> Callable[[Array], Array]:
     if x.transpose(order).flags.c_contiguous:
         return lambda x: x.transpose(order)
     upward = tuple([slice(None, None, -1 if s < 0 else 1) for s in x.strides])
-    reach = sum(abs(s) * (n - 1) for n, s in zip(x.shape, x.strides, strict=True))  # with what lies between
-    count, rest = divmod(reach + x.itemsize, x.itemsize)
-    if rest:
-        raise NewArrayError
-    return lambda x: as_strided(x[upward], (count,), (x.itemsize,))
+    low, high = byte_bounds(x)  # with gaps between
+    if (high - low) % x.itemsize:
+        raise _NewArrayError
+    return lambda x: as_strided(x[upward], ((high - low) // x.itemsize,), (x.itemsize,))
 
 
-def _getter(indices: list[int]) -> Callable[[Values], tuple[Any, ...]]:
+def _getter(indices: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
     if len(indices) > 1:
         return itemgetter(*indices)
     (index,) = indices
     return lambda values: (values[index],)
-
-
-def _make(parts: list[list[Any]], values: Values, slot: int) -> None:
-    """The calls of one thread."""
-    for function, operands, names in parts[slot]:
-        if names:
-            given = operands(values)
-            split = len(given) - len(names)
-            function(*given[:split], **dict(zip(names, given[split:], strict=True)))
-        else:
-            function(*operands(values))
