@@ -11,10 +11,12 @@ from .arraylike import ArrayLike
 from .backend import Array, backend_of, get_xp, plain
 from .dtypes import byte_order_error, check_floating, is_floating
 from .errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
+from .signatures import public_errors
 
 __all__ = ["Parameter"]
 
 
+@public_errors
 class Parameter(ArrayLike):
     """A trainable array and its gradient.
 

@@ -14,17 +14,23 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
+_without_names: set[type] = set()  # classes of this package whose methods' qualified names are changed
 
 
 def public_errors(cls: Kind) -> Kind:
     """Let errors of wrong calls of `cls` and its methods name no private class; for `__init_subclass__`.
 
-    Only functions of this package are changed, not those of users' subclasses.
+    Only methods of this package are changed, its base classes' included, not those of users' subclasses.
     """
+    for kind in cls.__mro__:
+        if kind not in _without_names and _is_ours(kind):
+            _without_names.add(kind)
+            for name, function in vars(kind).items():
+                if isinstance(function, FunctionType) and _is_ours(function):
+                    function.__qualname__ = name
     for name, function in list(vars(cls).items()):
         if not isinstance(function, FunctionType) or not _is_ours(function):
             continue
-        function.__qualname__ = name
         if name == "backward" and any(hasattr(base, name) for base in cls.__bases__):
             _allow_none(function)
         overrides = any(name in vars(base) for base in cls.__mro__[1:-1])
@@ -51,8 +57,9 @@ def call_error(where: str, function: Any, error: BaseException) -> TypeError:
     return TypeError(f"{where}: {problem}; it takes ({expected})")
 
 
-def _is_ours(function: FunctionType) -> bool:
-    return str(function.__module__).partition(".")[0] == __name__.partition(".")[0]
+def _is_ours(thing: Any) -> bool:
+    """Whether a function or class is defined in this package."""
+    return str(thing.__module__).partition(".")[0] == __name__.partition(".")[0]
 
 
 def _named_in_errors(method: FunctionType) -> Callable[..., Any]:

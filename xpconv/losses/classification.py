@@ -84,9 +84,8 @@ class _ClassLoss(Loss):
         """`scale` for each sample, with 0 for ignored ones, even if all are ignored and the mean is NaN."""
         if counted is None or self.reduction != "mean":
             return scale
-        if backend_of(counted).name == "numpy" and math.isfinite(
-            scale
-        ):  # on a GPU, the comparison would wait for it
+        # Not on a GPU, where reading `scale` would wait.
+        if backend_of(counted).name == "numpy" and math.isfinite(scale):
             return scale
         return xp.where(counted, scale, 0).astype(dtype)
 
