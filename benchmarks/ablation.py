@@ -121,8 +121,8 @@ def channels_first(conv: Any) -> Any:
 def one_by_one(run: Any) -> Any:
     """The layers of a fused model called in turn."""
 
-    def call(plans: Any, layers: list[Any], x: Any) -> Any:
-        for layer in layers:
+    def call(inference: Any, container: Any, x: Any) -> Any:
+        for layer in container:
             x = layer(x)
         return x
 
@@ -140,13 +140,16 @@ TRICKS = {
     "own add": Trick(f"{OVERRIDES}.add", always(None)),
     "own batch_norm": Trick(f"{OVERRIDES}.batch_norm", always(None)),
     "own batch_norm_backward": Trick(f"{OVERRIDES}.batch_norm_backward", always(None)),
+    "own affine": Trick(f"{OVERRIDES}.affine", always(None)),
     "own channel_total": Trick(f"{OVERRIDES}.channel_total", always(None)),
     "own clip": Trick(f"{OVERRIDES}.clip", always(None)),
     "own clip_backward": Trick(f"{OVERRIDES}.clip_backward", always(None)),
+    "own global_avg_pool": Trick(f"{OVERRIDES}.global_avg_pool", always(None)),
     "own in_blocks": Trick(f"{OVERRIDES}.in_blocks", always(None)),
     "own matmul": Trick(f"{OVERRIDES}.matmul", always(None)),
     "own max_pool": Trick(f"{OVERRIDES}.max_pool", always(None)),
     "own max_pool_backward": Trick(f"{OVERRIDES}.max_pool_backward", always(None)),
+    "own reshape": Trick(f"{OVERRIDES}.reshape", always(None)),
     "own scratch": Trick(f"{OVERRIDES}.scratch", always(None)),
     "own sum_pool": Trick(f"{OVERRIDES}.sum_pool", always(None)),
     "own sum_pool_backward": Trick(f"{OVERRIDES}.sum_pool_backward", always(None)),
@@ -161,10 +164,8 @@ TRICKS = {
     "ReLU in the pass of the layer before": Trick("xpconv.layers.activation:bounds_of", always(None)),
     "MaxPool before ReLU": Trick("xpconv.layers.pool:_MaxPool._commutes_with_bounds", always(False)),
     "BatchNorm folded": Trick("xpconv.layers.fuse:_fits", always(False)),
-    "weights prepared for inference": Trick(
-        "xpconv.layers.fuse:weight_for_inference", lambda old: lambda xp, weight: weight
-    ),
-    "programs of fused models": Trick("xpconv.layers.plan:Plans.run", one_by_one),
+    "inference plans of fused models": Trick("xpconv.layers.inference:Inference.run", one_by_one),
+    "weights prepared in inference plans": Trick(f"{ENGINE}.recording:is_frozen", always(False)),
 }
 
 

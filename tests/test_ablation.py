@@ -8,14 +8,25 @@ import numpy as np
 import pytest
 
 import xpconv
-from xpconv import AvgPool2d, BatchNorm2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual, Sequential
+from xpconv import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Flatten,
+    MaxPool2d,
+    ReLU,
+    Residual,
+    Sequential,
+)
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 ablation = importlib.import_module("ablation")
 
 
 def nets():
-    """Two small nets, and batches for which every algorithm is chosen by one of their convolutions."""
+    """Small nets, and batches for which every algorithm is chosen by one of their convolutions."""
     xpconv.manual_seed(0)
     few = Sequential(
         Conv2d(1, 6, 5, padding=2), ReLU(), MaxPool2d(2), Conv2d(6, 16, 5), BatchNorm2d(16), ReLU(), MaxPool2d(2),
@@ -27,7 +38,8 @@ def nets():
         Conv2d(64, 64, 3, padding=1, groups=64), ReLU(), Conv2d(64, 8, 7, 2, padding=3),
         Residual(ReLU()), AvgPool2d(2), Flatten(), Dense(8 * 8 * 8, 10),
     )  # fmt: skip
-    return [(few, (64, 1, 28, 28)), (many, (4, 3, 32, 32))]
+    mean = Sequential(Conv2d(3, 8, 3), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(8, 10))
+    return [(few, (64, 1, 28, 28)), (many, (4, 3, 32, 32)), (mean, (2, 3, 9, 9))]
 
 
 def results():

@@ -537,7 +537,7 @@ def test_a_fused_copy_learns_what_is_not_frozen():
     dx, grads = run(fused, x)
     assert (grads["0.weight"] is None, grads["3.weight"] is None) == (True, False)
     with m.no_grad():
-        fused(x)  # programs, whose arrays are read-only
+        fused(x)  # of read-only arrays
     fused[3].bias += 1
     with m.no_grad():
         np.testing.assert_allclose(fused(x), before + 1, rtol=1e-5, atol=1e-5)

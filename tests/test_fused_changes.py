@@ -9,7 +9,7 @@ import pytest
 
 import xpconv
 from xpconv import Conv2d, Dense, Dropout, Flatten, MaxPool2d, Parameter, ReLU, Residual, Sequential
-from xpconv.layers import plan
+from xpconv.layers import inference
 from xpconv.optim import Optimizer
 
 X = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype("float32")
@@ -33,10 +33,10 @@ def run(model, x=X):
 
 
 def layer_by_layer(model, x=X):
-    """What a copy gives that has no programs."""
+    """What a copy gives that has no plans."""
     twin = copy.deepcopy(model)
     for _, layer in twin.named_layers():
-        layer.__dict__.pop("_plans", None)
+        layer.__dict__.pop("_inference", None)
     return run(twin, x)
 
 
@@ -47,8 +47,9 @@ def check(model, x=X):
     return expected
 
 
-def has_programs(model):
-    return any(hasattr(function, "pool") for _, function in model._plans._chain.programs.values())
+def has_prepared(model):
+    """Whether its plans hold what they compute of parameters."""
+    return bool(model._inference._chain.prepared)
 
 
 def train(model, optimizer, count=2):
@@ -75,13 +76,13 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("first", ["optimizer", "inference"])
 def test_fine_tuning(name, first):
-    """Inference, training and inference in turn: as a model does that never had a program."""
+    """Inference, training and inference in turn: as a model does that never had a plan."""
     fused, plain = make(), make()
     for _, layer in plain.named_layers():
-        layer.__dict__.pop("_plans", None)
+        layer.__dict__.pop("_inference", None)
     if first == "inference":
         run(fused)
-        assert has_programs(fused)
+        assert has_prepared(fused)
     optimizers = [OPTIMIZERS[name](m.parameters(), lr=0.01) for m in (fused, plain)]
     before = run(fused)
     for _ in range(2):
@@ -96,7 +97,7 @@ def test_fine_tuning(name, first):
 
 
 def test_a_step_without_a_training_forward_since():
-    """Gradients from before, or set by hand: nothing tells the programs but the parameters themselves."""
+    """Gradients from before, or set by hand: nothing tells the plans but the parameters themselves."""
     fused = make()
     optimizer = xpconv.SGD(fused.parameters(), lr=0.1)
     run(fused)
@@ -106,10 +107,10 @@ def test_a_step_without_a_training_forward_since():
         before = run(fused)
         optimizer.step()
         assert (check(fused) != before).any()
-    again = fused.fuse()  # in memory of its own: with programs
+    again = fused.fuse()  # in memory of its own: with prepared arrays
     run(again)
-    assert has_programs(again)
-    assert not has_programs(fused)
+    assert has_prepared(again)
+    assert not has_prepared(fused)
 
 
 def test_reloading_under_an_optimizer():
@@ -220,20 +221,20 @@ def pickled(pair):
 @pytest.mark.parametrize("copier", [copy.deepcopy, pickled])
 @pytest.mark.parametrize("together", [False, True])
 def test_copies(copier, together):
-    """They run as programs if nothing else has their memory, train, and leave the original as it is."""
+    """They hold prepared arrays if nothing else has their memory, train, and leave the original as it is."""
     fused = make()
     before = run(fused)
     optimizer = xpconv.SGD(fused.parameters(), lr=0.1) if together else None
     twin, its = copier((fused, optimizer))
     np.testing.assert_allclose(run(twin), before, rtol=0, atol=1e-5)
-    assert has_programs(twin) is not together
+    assert has_prepared(twin) is not together
     train(twin, its or xpconv.SGD(twin.parameters(), lr=0.1))
     assert (check(twin) != before).any()
     np.testing.assert_allclose(run(fused), before, rtol=0, atol=1e-5)
 
 
 def test_arrays_in_place_by_hand_are_refused_or_seen():
-    """A view of an optimizer's memory is never read-only; what programs have read is."""
+    """A view of an optimizer's memory is never read-only; the parameters of a fused model are."""
     fused = make()
     run(fused)
     with pytest.raises(ValueError, match="read-only"):
@@ -283,27 +284,24 @@ def test_an_inference_while_a_parameter_is_written():
         fused[0].bias._write(np.ones(5))
 
 
-def test_a_program_reads_the_arrays_that_it_is_up_to_date_with(monkeypatch):
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_plan_reads_the_arrays_that_it_is_up_to_date_with(read_only, monkeypatch):
     """Not those that another thread puts in their place while it is made, and takes away again."""
     fused = make()
-    build = plan.ops.programs
+    plans = inference.ops.plans
 
-    def programs(*arguments):
-        functions = build(*arguments)
-
-        def call(x):
-            own = [p.data for p in fused.parameters()]
-            for parameter, data in zip(fused.parameters(), own, strict=True):
-                parameter.data = data * 0 + 1
-            y = functions(x)
+    def swapped(*arguments):
+        own = [p.data for p in fused.parameters()]
+        for parameter, data in zip(fused.parameters(), own, strict=True):
+            parameter.data = data * 0 + 1
+            parameter.data.flags.writeable = not read_only
+        try:
+            return plans(*arguments)
+        finally:
             for parameter, data in zip(fused.parameters(), own, strict=True):
                 parameter.data = data
-            return y
 
-        call.is_idle = lambda: False
-        return call
-
-    monkeypatch.setattr(plan.ops, "programs", programs)
+    monkeypatch.setattr(inference.ops, "plans", swapped)
     check(fused)
 
 

@@ -38,8 +38,8 @@ def compare_convolutions(x, weight, bias, window, groups, tolerance=None):
     args = window, groups
     y = reference.conv(np, x, weight, bias, *args)
     same(ours.conv(np, x, weight, bias, *args), y, tolerance)
-    arranged = ours.weight_for_inference(np, weight)
-    np.testing.assert_array_equal(arranged, weight)
+    order = (*range(2, weight.ndim), 1, 0)
+    arranged = np.ascontiguousarray(weight.transpose(order)).transpose(np.argsort(order))
     same(ours.conv(np, x, arranged, bias, *args), y, tolerance)
     g = images(np.random.default_rng(9), y.shape, x.dtype, channels_last=True)
     for name, operands in {

@@ -221,7 +221,7 @@ def test_copies_files_and_lazy_layers():
     assert lazy.to(dtype="float64").fuse()(x.astype("float64")).shape == (2, 2)
 
 
-def test_programs_of_fused_models_see_changes():
+def test_plans_of_fused_models_see_changes():
     x = np.linspace(-3, 3, 2 * 3 * 8 * 8, dtype="float32").reshape(2, 3, 8, 8)
     model = Sequential(
         Conv2d(3, 4, 3, rng=0), MaxPool2d(2), Hardtanh(-0.1, 0.1), Flatten(), Dense(36, 4, rng=0)

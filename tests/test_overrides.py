@@ -128,6 +128,11 @@ def cross_entropy_backward_cases(draw):
 POINTWISE = ((4, 5), (2, 4, 6, 5))
 CASES = {
     "add": lambda draw: [(draw(*s), draw(*s), bounds) for s in POINTWISE for bounds in BOUNDS],
+    "affine": lambda draw: [
+        (draw(m, n), draw(k, n), bias)
+        for m, n, k in ((3, 4, 5), (64, 3000, 32), (1, 9000, 70), (40, 20, 300))
+        for bias in (None, draw(k))
+    ],
     "batch_norm": lambda draw: [
         (draw.images(4, 5, 6, 7), weight, bias, *draw.statistics(5), bounds)
         for weight, bias in ((draw(5), draw(5)), (None, None))
@@ -146,17 +151,22 @@ CASES = {
     "follow": lambda draw: [
         (draw(5), draw(5).astype("float64"), momentum, 1.5) for momentum in (0.1, np.array(0.25))
     ],
+    "global_avg_pool": lambda draw: [(draw.images(3, 5, 7, 6),), (draw(2, 4, 9),), (draw(2, 3, 30, 40),)],
     "matmul": lambda draw: [(draw(m, n), draw(k, n).T) for m, n, k in ((3, 4, 5), (64, 3000, 32))],
     "max_pool": max_pool_cases,
     "max_pool_backward": max_pool_backward_cases,
     "normalize_batch": lambda draw: [(draw.images(4, 5, 6, 7), draw(5), draw(5), 1e-5, b) for b in BOUNDS],
     "one_hot": lambda draw: [(draw.rng.integers(-1, 6, (3, 4)), 5, -1, axis, draw.dtype) for axis in (0, 1)],
+    "reshape": lambda draw: [
+        (draw.images(3, 5, 7, 6), (3, 210)),
+        (draw(4, 6), (2, 12)),
+        (draw(4, 6).T, (24,)),
+    ],
     "statistics": lambda draw: [(draw.images(4, 5, 6, 7) + 3,), (draw(40, 3),)],
     "sum_pool": lambda draw: [
         (draw.images(2, 4, 7, 9), window, ceil) for window in (HALVED, STRIDED) for ceil in (0, 1)
     ],
     "sum_pool_backward": sum_pool_backward_cases,
-    "weight_for_inference": lambda draw: [(draw(8, 4, 3, 3),), (draw(8, 1, 3),)],
 }
 
 

@@ -83,11 +83,20 @@ class Parameter(ArrayLike):
             value = to_bool(f"{self._called()}: requires_grad", value)
         super().__setattr__(name, value)
 
+    def __getstate__(self) -> Any:
+        """Copies of read-only arrays are writable, so that it has to be said."""
+        slots = {name: getattr(self, name) for name in self.__slots__}
+        return None, {**slots, "read_only": self._is_read_only()}
+
     def __setstate__(self, state: Any) -> None:
         """Restore a copy or a pickle; those of earlier versions have no `requires_grad`."""
         attributes, slots = state if isinstance(state, tuple) else (state, None)
-        for name, value in {"requires_grad": True, **(attributes or {}), **(slots or {})}.items():
+        values = {"requires_grad": True, **(attributes or {}), **(slots or {})}
+        read_only = values.pop("read_only", False)
+        for name, value in values.items():
             super().__setattr__(name, value)
+        if read_only:
+            self._make_read_only()
         if self.grad is not None:
             super().__setattr__("grad", writable(self.grad))  # further gradients are added in place
 
@@ -212,6 +221,18 @@ class Parameter(ArrayLike):
     def _called(self) -> str:
         return f"Parameter {self.name!r}" if self.name else "Parameter"
 
+    def _is_read_only(self) -> bool:
+        """Whether `_make_read_only` was called, of this array."""
+        return self.data.base is None and not is_writable(self.data)
+
+    def _make_read_only(self) -> None:
+        """Make `data` read-only, if it is a NumPy array that is no view.
+
+        Then nothing can write to it, and inference may hold what depends on it.
+        """
+        if backend_of(self.data).name == "numpy" and self.data.base is None:
+            self.data.flags.writeable = False
+
     def _make_writable(self) -> None:
         """Copy read-only arrays, as a fused model makes them, or memory maps of files."""
         self.data = writable(self.data)
@@ -223,20 +244,14 @@ class Parameter(ArrayLike):
         self._change(lambda data: operator.setitem(data, ..., value))
 
     def _change(self, change: Callable[[Array], Any]) -> None:
-        """Call `change(data)`, which writes to it; if `data` is read-only, as in a fused model, to a copy.
-
-        A fused model in another thread may read the array, and make it read-only, during the write. It would
-        have some old and some new values; but since `data` is then another array, it reads that again.
-        """
+        """Call `change(data)`, which writes to it; if `data` is read-only, as in a fused model, to a copy."""
         data = writable(self.data)
-        try:
-            change(data)
-        except ValueError:
-            if is_writable(data):
-                raise
-            data = writable(data)
-            change(data)
-        self.data = writable(data)
+        change(data)
+        if data is not self.data:
+            read_only = self._is_read_only()
+            self.data = data
+            if read_only:
+                self._make_read_only()
 
     def __repr__(self) -> str:
         owner = backend_of(self.data).name

@@ -284,18 +284,17 @@ class Layer(Modes["Layer"]):
         folded layer, so that all other names and indices stay the same; the state dict loses the entries of
         the folded BatchNorm layers and may gain a bias. The copy may be trained, without batch statistics.
 
-        On NumPy, under `no_grad()`, the copy's `Sequential`s run as programs: the first forward with a new
-        input shape takes longer, as it chooses the algorithms, allocates buffers and brings the weights into
-        the layout that these algorithms need. Unused buffers of at most 512 MB, for all models together, are
-        kept for later calls, and prepared weights (up to five times the parameters) as long as the copy
-        exists; `free_memory()` frees both.
+        On NumPy, under `no_grad()`, the copy's `Sequential`s run as plans: the first forward with a new input
+        shape takes longer, as it chooses the algorithms, allocates buffers and lists the array operations,
+        which later forwards repeat. Unused buffers of at most 512 MB, for all models together, are kept for
+        later calls, and what algorithms need of the weights in another layout or transformed (up to five
+        times the parameters) as long as the copy exists; `free_memory()` frees both.
 
-        Changes of parameters take effect at the next inference: by an optimizer, `load_state_dict`,
+        The arrays of the copy's parameters are read-only, so that a change cannot go unnoticed: writing into
+        `parameter.data` in place is an error of NumPy. Change parameters by an optimizer, `load_state_dict`,
         `average_parameters`, `xpconv.init`, `to`, `parameter[...] = …` or a new array for `parameter.data`.
-        Arrays that programs have read become read-only, so that writing into `parameter.data` in place, which
-        would not be noticed, is an error of NumPy. An optimizer holds the parameters in its own buffers; from
-        then on the copy runs layer by layer under `no_grad()` as well, with the same results. Call `fuse()`
-        again after training.
+        In training mode, under an optimizer and in a new array they are writable, and their transforms are
+        computed at every inference; call `fuse()` again after training.
 
         A BatchNorm is folded if it directly follows `Conv1d`–`3d`, `DepthwiseConv2d`, `SeparableConv2d`,
         `ConvTranspose1d`–`3d` or (on `(N, C)`) `Dense` in a `Sequential`, also a nested one; a ReLU if it

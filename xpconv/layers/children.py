@@ -16,7 +16,7 @@ class Named(Layer):
     """An ordered container of named layers, which can be read, replaced, added and removed by name."""
 
     listed = ("_layers",)
-    _plans: Any = None  # set by `fuse` on a Sequential: runs the layers if nothing is saved for backward
+    _inference: Any = None  # set by `fuse` on a Sequential: runs the layers if nothing is saved for backward
 
     def __init__(self) -> None:
         self._layers: dict[str, Layer] = {}
@@ -132,7 +132,7 @@ class Named(Layer):
 
     def _check_open(self, index: int) -> None:
         """Raise a ValueError if a layer at `index` would separate layers that `fuse` folded."""
-        if self._plans is not None:
+        if self._inference is not None:
             layers = list(self._layers.values())
             check_whole(self, layers[:index])
             check_whole(self, layers[index:])
@@ -248,7 +248,7 @@ class Listed(Named):
         return names[number]
 
     def _set_items(self, items: list[tuple[str, Layer]]) -> None:
-        """Replace all layers, in the same dict, which programs refer to.
+        """Replace all layers, in the same dict, which plans refer to.
 
         Renumber them if all names are numbers.
         """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from ..arguments import named, to_int
 from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..geometry import Bounds
+from ..ops.inference import is_recording
 from ..ops.linear import add
 from .activation import bounds_of
 from .base import Layer, runs_as
@@ -59,20 +61,15 @@ class Sequential(Listed):
     _is_model = True
 
     def forward(self, x: Array) -> Array:
-        if self._plans is not None:
-            if not keeping():
-                y: Array = self._plans.run(list(self._layers.values()), x)
-                return y
-            self._plans.drop()
+        if self._inference is not None and not keeping() and not is_recording():
+            y: Array = self._inference.run(self, x)
+            return y
         start = next_serial()
         steps = Steps(self._steps())
         if not steps:
             self._owner(x)
         for layer, clip in steps:
-            if clip is None:
-                x = layer._pass(x)
-            else:
-                x = clip._run(clip._passed, layer._run(layer._forward, x, bounds_of(clip)))
+            x = _run(layer, clip, x)
         return self.keep(x, start, steps)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
@@ -82,6 +79,10 @@ class Sequential(Listed):
         """
         start, steps = self.recall(grad_output, input_grad)
         return self._back_through(steps, start, grad_output, input_grad)
+
+    def _calls(self) -> list[tuple[Callable[[Array], Array], list[Layer]]]:
+        """What forward calls one after the other, and the layers that each call runs."""
+        return [(partial(_run, *step), [layer for layer in step if layer]) for step in self._steps()]
 
     def _steps(self) -> Iterator[tuple[Layer, Pointwise | None]]:
         """The layers in the order in which they run, each with the ReLU that it computes as well, or None.
@@ -107,6 +108,13 @@ class Sequential(Listed):
                 yield layer, None
         if before is not None:
             yield before, None
+
+
+def _run(layer: Layer, clip: Pointwise | None, x: Array) -> Array:
+    """The output of `layer`, and of the ReLU `clip` that it computes as well, or None."""
+    if clip is None:
+        return layer._pass(x)
+    return clip._run(clip._passed, layer._run(layer._forward, x, bounds_of(clip)))
 
 
 class Parallel(Listed):

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 
-from ..backend import backend_of, get_xp, ignoring_underflow
+from ..backend import backend_of, ignoring_underflow
 from ..ops import norm as ops
-from ..ops.conv import weight_for_inference
 from ..parameter import Parameter, learns
 from .activation import bounds_of
 from .base import Layer, runs_as
@@ -17,9 +16,9 @@ from .containers import Sequential
 from .conv import _Conv, _ConvNd
 from .conv_separable import SeparableConv2d
 from .conv_transpose import _ConvTranspose
+from .inference import Inference
 from .linear import Dense
 from .norm import _BatchNorm
-from .plan import Plans
 from .shape import Folded, Identity
 
 _numbers = count()
@@ -38,10 +37,10 @@ def fuse(model: Layer) -> Layer:
         if runs_as(layer, Sequential) and id(layer) not in inlined:
             _fold_chain(_places(layer, uses, inlined), uses)
     for layer in layers:
-        if runs_as(layer, _Conv):
-            layer.weight.data = weight_for_inference(get_xp(layer.weight.data), layer.weight.data)
         if runs_as(layer, Sequential):
-            layer._plans = Plans()
+            layer._inference = Inference()
+    for _, parameter in fused._named_parameters():
+        parameter._make_read_only()
     return fused.eval()
 
 

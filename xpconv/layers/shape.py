@@ -86,7 +86,7 @@ class Flatten(_Reshape):
         self.end_dim = to_int("Flatten: end_dim", end_dim)
 
     def forward(self, x: Array) -> Array:
-        self._enter(x)
+        xp = self._enter(x)
         shape = x.shape or (1,)  # a single number counts as an axis of one
         start, end = (d + len(shape) if d < 0 else d for d in (self.start_dim, self.end_dim))
         if not 0 <= start <= end < len(shape):
@@ -95,7 +95,7 @@ class Flatten(_Reshape):
                 f"end_dim={self.end_dim} are not a first and a last axis of it"
             )
         size = prod(shape[start : end + 1])
-        return self.keep(x.reshape(*shape[:start], size, *shape[end + 1 :]), x.shape)
+        return self.keep(ops.reshape(xp, x, (*shape[:start], size, *shape[end + 1 :])), x.shape)
 
     def extra_repr(self) -> str:
         return arguments(start_dim=(self.start_dim, 1), end_dim=(self.end_dim, -1))

@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 from ..backend import Array
+from ..kernels import overridable
 from ..sums import widened
 from .constants import constant
 from .linear import matmul, rows
@@ -21,6 +22,16 @@ def adaptive_avg_pool(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
 
     A mean along one axis is a product with a matrix of `1/window` (m × n).
     """
+    return global_avg_pool(xp, x) if set(output) == {1} else _window_means(xp, x, output)
+
+
+@overridable
+def global_avg_pool(xp: Any, x: Array) -> Array:
+    """Means of whole images, `(N, C, 1, …)`."""
+    return _window_means(xp, x, (1,) * (x.ndim - 2))
+
+
+def _window_means(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
     y = widened(x)
     for axis, m in enumerate(output, start=2):
         y = _along(xp, y, _means(y.shape[axis], m), axis, transposed=False)

@@ -133,12 +133,6 @@ def conv_algorithm(
     return "reference"
 
 
-@overridable
-def weight_for_inference(xp: Any, weight: Array) -> Array:
-    """The same values, in the memory order that `conv` needs, so that it makes no copy."""
-    return weight
-
-
 def conv_transpose(
     xp: Any,
     x: Array,

@@ -19,11 +19,18 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     return product(xp, a, b, most) if most else a @ b
 
 
-def linear(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
-    """`y[…, k] = Σ_c x[…, c] · weight[k, c] + bias[k]`."""
-    y = matmul(xp, rows(x), weight.T)
+@overridable
+def affine(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
+    """`linear` of a matrix `x (N, C)`."""
+    y = matmul(xp, x, weight.T)
     if bias is not None:
         y += bias
+    return y
+
+
+def linear(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
+    """`y[…, k] = Σ_c x[…, c] · weight[k, c] + bias[k]`."""
+    y = affine(xp, rows(x), weight, bias)
     return y.reshape(*x.shape[:-1], weight.shape[0])
 
 

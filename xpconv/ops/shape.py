@@ -19,6 +19,12 @@ def copy(x: Array) -> Array:
     return copy_array(get_xp(x), x)
 
 
+@overridable
+def reshape(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
+    """The same elements in row-major order, in another shape."""
+    return x.reshape(shape)
+
+
 def pixel_shuffle(xp: Any, x: Array, r: int) -> Array:
     """`y[…, c, h·r + i, w·r + j] = x[…, c·r² + i·r + j, h, w]`; backward is `pixel_unshuffle`."""
     *lead, c, h, w = x.shape

@@ -1,12 +1,14 @@
 """The operations that are overridden for NumPy arrays, on all cores; each with its reference's name."""
 
-from .conv import conv, conv_algorithm, conv_backward_input, conv_backward_weight, weight_for_inference
+from .conv import conv, conv_algorithm, conv_backward_input, conv_backward_weight
+from .linear import affine, matmul
 from .norm import batch_norm, batch_norm_backward, channel_total, normalize_batch, statistics
-from .pointwise import add, clip, clip_backward, copy_array, in_blocks, matmul, scratch
-from .pool import max_pool, max_pool_backward, sum_pool, sum_pool_backward
+from .pointwise import add, clip, clip_backward, copy_array, in_blocks, reshape, scratch
+from .pool import global_avg_pool, max_pool, max_pool_backward, sum_pool, sum_pool_backward
 
 __all__ = [
     "add",
+    "affine",
     "batch_norm",
     "batch_norm_backward",
     "channel_total",
@@ -17,14 +19,15 @@ __all__ = [
     "conv_backward_input",
     "conv_backward_weight",
     "copy_array",
+    "global_avg_pool",
     "in_blocks",
     "matmul",
     "max_pool",
     "max_pool_backward",
     "normalize_batch",
+    "reshape",
     "scratch",
     "statistics",
     "sum_pool",
     "sum_pool_backward",
-    "weight_for_inference",
 ]

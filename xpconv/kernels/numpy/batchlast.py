@@ -16,8 +16,8 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import ALL, Block, Ending, contiguous, cut, even, shares
-from .memory import batch_last
+from .blocks import ALL, Block, Ending, arranged, contiguous, cut, even, shares
+from .memory import batch_last, in_order
 from .plans import Part, Recorder
 from .products import add_product, dtype_of_total, multiply_wide
 
@@ -44,7 +44,7 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
     k = weight.shape[0]
     columns = Columns(x, window, work)
     into = batch_last(y)
-    w = contiguous(work, "weight", weight).reshape(k, -1)
+    w = arranged(work, weight, in_order).reshape(k, -1)
     if ending.bias is not None:
         ending = ending._replace(bias=ending.bias[:, None])
     blocks = columns.cut()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from . import threads
 
 if TYPE_CHECKING:
     from .plans import Do, Part
+    from .scratch import Scratch
 
 ALL = (slice(None),)
 
@@ -75,13 +77,23 @@ def wide(values: Array, times: int) -> Array:
     return result.reshape(*values.shape[:-1], -1)
 
 
-def contiguous(do: Part, name: str, x: Array) -> Array:
+def contiguous(do: Scratch, name: str, x: Array) -> Array:
     """Itself, or a copy in a scratch array."""
     if x.flags.c_contiguous:
         return x
     copy = do.scratch(name, x.shape, x.dtype)
     do(np.copyto, copy, x)
     return copy
+
+
+def arranged(do: Scratch, weight: Array, order: Callable[[Array], Array]) -> Array:
+    """`order(weight)`, which is a view, in one piece of memory."""
+    view = order(weight)
+    if view.flags.c_contiguous:
+        return view
+    return do.prepared(
+        order.__name__, view.shape, view.dtype, weight, lambda do, out: do(np.copyto, out, order(weight))
+    )
 
 
 class Ending(NamedTuple):
@@ -94,8 +106,11 @@ class Ending(NamedTuple):
         """The same for rows of so many pixels: NumPy's loops like them long."""
         if self.bias is None or pixels == 1:
             return self
-        bias = do.scratch(name, (pixels, self.bias.size), self.bias.dtype)
-        do(np.copyto, bias, self.bias)
+        source = self.bias
+        shape = pixels, source.size
+        bias = do.prepared(
+            name, shape, source.dtype, source, lambda do, out: do(np.copyto, out, source), wide=True
+        )
         return self._replace(bias=bias.reshape(-1))
 
     def finish(self, out: Array, do: Do) -> None:
@@ -154,11 +169,10 @@ class Frame:
         if before is not None and before[0] == key:
             do(np.copyto, before[2], part)
             return before[1]
-        result = do.scratch(self.name, (part.shape[0], *seen.shape, part.shape[-1]), part.dtype)
-        for axis, (a, b) in enumerate(seen.into, start=1):
-            for border in (slice(0, a), slice(b, None)):
-                do(np.copyto, result[ALL * axis + (border,)], self.border)
-        middle = result[ALL + tuple(slice(a, b) for a, b in seen.into)]
+        shape = (part.shape[0], *seen.shape, part.shape[-1])
+        inside = (slice(0, shape[0]), *(slice(a, b) for a, b in seen.into))
+        result = do.framed(self.name, shape, part.dtype, inside, self.border)
+        middle = result[inside]
         do(np.copyto, middle, part)
         self._last[do.slot] = key, result, middle
         return result

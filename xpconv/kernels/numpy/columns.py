@@ -9,7 +9,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import memory
-from .blocks import ALL, Block, Ending, Frame, contiguous, cut, shares
+from .blocks import ALL, Block, Ending, Frame, arranged, contiguous, cut, shares
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, dtype_of_total, in_pieces, multiply
@@ -24,17 +24,17 @@ def conv(
     """Into `y (N, K, *P)`; a product a block."""
     k = weight.shape[0] // groups
     images = channels_last(y)
-    arranged = groups == 1 and taps_first(weight).flags.c_contiguous
-    few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k and not arranged
+    by_taps = groups == 1 and taps_first(weight).flags.c_contiguous
+    few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k and not by_taps
     columns = Columns(x, window, groups, few)
     elements = y.size * columns.length // PRODUCTS
     blocks = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
     row = prod(y.shape[3:])
     in_order = in_pieces(y.size // k // len(blocks), columns.length * k) and not few
-    if arranged or (groups == 1 and in_order):
-        w = contiguous(work, "weight", taps_first(weight)).reshape(1, -1, k)
+    if by_taps or (groups == 1 and in_order):
+        w = arranged(work, weight, taps_first).reshape(1, -1, k)
     else:
-        last = weight if few else contiguous(work, "weight", channels_last(weight))
+        last = weight if few else arranged(work, weight, channels_last)
         w = last.reshape(groups, k, -1).swapaxes(1, 2)
     ending = ending.times(row, work)
 

@@ -24,6 +24,7 @@ from ..exact import is_exact
 from . import batchlast, columns, depthwise, memory, packed, stripes, winograd
 from .blocks import Ending
 from .plans import Recorder, planned
+from .pointwise import not_batch_last
 
 ALGORITHMS: dict[str, Any] = {
     "depthwise": depthwise,
@@ -107,7 +108,7 @@ def conv(
     if chosen == "batch_last":
         y = memory.empty_batch_last(shape, x.dtype)
     else:
-        x, y = memory.not_batch_last(x), memory.empty_images(shape, x.dtype)
+        x, y = not_batch_last(x), memory.empty_images(shape, x.dtype)
     if y.size:
         _conv(chosen, x, weight, bias, window, groups, y, bounds, False)
     return y
@@ -152,12 +153,6 @@ def _conv(
         columns.conv(work, x, weight, window, groups, y, ending)
 
 
-def weight_for_inference(xp: Any, weight: Array) -> Array:
-    """A copy `(*R, C, K)` in the memory order that every algorithm needs."""
-    first = np.ascontiguousarray(memory.taps_first(weight))
-    return first.transpose(first.ndim - 1, first.ndim - 2, *range(first.ndim - 2)).copy(order="K")
-
-
 def conv_backward_weight(
     xp: Any,
     grad: Array,
@@ -174,7 +169,7 @@ def conv_backward_weight(
     if chosen is None:
         return None
     if chosen != "batch_last":
-        grad, x = memory.not_batch_last(grad), memory.not_batch_last(x)
+        grad, x = not_batch_last(grad), not_batch_last(x)
     dw = np.empty(weight_shape, x.dtype)
     _weight_grad(chosen, grad, x, dw, window, groups)
     return dw
@@ -210,7 +205,7 @@ def conv_backward_input(
         dx = memory.empty_batch_last(x_shape, grad.dtype)
         _scattered("batch_last", grad, weight, window, groups, dx)
         return dx
-    grad = memory.not_batch_last(grad)
+    grad = not_batch_last(grad)
     if groups > 1 and weight.shape[1] == 1:
         if chosen is None or exact:
             return None

@@ -38,8 +38,16 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
     seen = Seen(x, window, y.shape[2:])
     w = weight[:, 0].transpose(*range(1, y.ndim - 1), 0)  # (*R, C)
     if seen.merged:
-        row = work.scratch("weight", (*w.shape[:-1], y.shape[-1], w.shape[-1]), w.dtype)
-        work(np.copyto, row, w[..., None, :])
+        shape = (*w.shape[:-1], y.shape[-1], w.shape[-1])
+        narrow = w
+        row = work.prepared(
+            "weight",
+            shape,
+            w.dtype,
+            weight,
+            lambda do, row: do(np.copyto, row, narrow[..., None, :]),
+            wide=True,
+        )
         w = row.reshape(*w.shape[:-1], -1)
         ending = ending.times(y.shape[-1], work)
     blocks = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 2 * y.size)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 import weakref
 from contextlib import suppress
 from math import prod
@@ -44,6 +45,7 @@ class Cache(dict[Any, Any]):
 
 
 C = TypeVar("C")
+_local = threading.local()
 _leases: set[Lease] = set()  # of all buffers
 _idle: dict[int, list[Lease]] = {}  # by size
 _most_used = 0  # bytes of buffers, at once
@@ -52,6 +54,10 @@ _caches: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     """As `numpy.empty`."""
+    now = recorder()
+    if now is not None:
+        array: Array = now.empty(shape, dtype)
+        return array
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
     if size < SMALL:
@@ -63,17 +69,32 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     if buffer is None:
         _make_room(size)
         buffer = _aligned(size)
-    array: Array = np.ndarray(shape, dtype, buffer)
+    array = np.ndarray(shape, dtype, buffer)
     lease = Lease(array, _idle.setdefault(len(buffer), []).append)
     lease.buffer = buffer
     _leases.add(lease)
     return array
 
 
+def recorder() -> Any:
+    """What records this thread's kernels, or None."""
+    return getattr(_local, "recorder", None)
+
+
+def set_recorder(recorder: Any) -> None:
+    _local.recorder = recorder
+
+
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
     """As `numpy.empty`, from the start of a cache line."""
     dtype = np.dtype(dtype)
     return np.ndarray(shape, dtype, _aligned(prod(shape) * dtype.itemsize))
+
+
+def constant(array: Array) -> Array:
+    """A copy that nothing can write to: its memory is a `bytes` object."""
+    copy: Array = np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
+    return copy
 
 
 def channels_last(x: Array) -> Array:
@@ -107,13 +128,9 @@ def is_batch_last(x: Array) -> bool:
     )
 
 
-def not_batch_last(x: Array) -> Array:
-    """`x`, as a channels-last copy if its batch is last."""
-    if not is_batch_last(x):
-        return x
-    y = empty_images(x.shape, x.dtype)
-    y[...] = x
-    return y
+def in_order(weight: Array) -> Array:
+    """Itself."""
+    return weight
 
 
 def taps_first(weight: Array) -> Array:

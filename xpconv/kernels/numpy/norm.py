@@ -415,9 +415,7 @@ def _far(mean: Array, inv_std: Array) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _ones(count: int, dtype: Any) -> Array:
-    ones = np.ones(count, dtype)
-    ones.flags.writeable = False  # a constant
-    return ones
+    return memory.constant(np.ones(count, dtype))
 
 
 def _empty_like(x: Array) -> Array:

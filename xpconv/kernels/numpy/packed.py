@@ -18,9 +18,10 @@ from ...backend import Array
 from ...geometry import Window
 from . import columns
 from .blocks import Ending, contiguous
-from .memory import channels_first, channels_last
+from .memory import channels_first, channels_last, taps_first
 from .plans import Recorder
 from .products import small_kernels
+from .scratch import Scratch
 
 
 def pixels(weight_shape: tuple[int, ...], window: Window, output: tuple[int, ...]) -> int:
@@ -43,12 +44,18 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
     """Into `y (N, K, *P)`, B pixels at once."""
     b = pixels(weight.shape, window, y.shape[2:])
     s, kernel = window.stride[-1], window.kernel[-1]
-    copies = work.scratch("copies", (b, *weight.shape[:-1], (b - 1) * s + kernel), weight.dtype)
-    work(np.copyto, copies, 0)
-    for j in range(b):
-        work(np.copyto, copies[j, ..., j * s : j * s + kernel], weight)
+    k, c, *taps = weight.shape
+
+    def shift(do: Scratch, copies: Array) -> None:
+        do(np.copyto, copies, 0)
+        for j in range(b):
+            do(np.copyto, copies[..., j * s : j * s + kernel, :, j, :], taps_first(weight))
+
+    shape = (*taps[:-1], (b - 1) * s + kernel, c, b, k)
+    copies = work.prepared("copies", shape, weight.dtype, weight, shift)
     ending = ending.times(b, work, "packed bias")
-    weight = copies.reshape(b * weight.shape[0], *copies.shape[2:])
+    copies = copies.reshape(*shape[:-2], b * k)
+    weight = copies.transpose(copies.ndim - 1, copies.ndim - 2, *range(copies.ndim - 2))
     columns.conv(work, x, weight, _packed(x, window, b, y), 1, _side(y, b), ending)
 
 

@@ -29,6 +29,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 from . import memory, threads
+from .scratch import Scratch
 
 Call = Callable[[], Any]
 Do = Callable[..., None]
@@ -109,7 +110,11 @@ def planned(kernel: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(kernel)
     def run(*args: Any) -> None:
-        _in_arena(lambda arena: arena.run(kernel, args))
+        recorder = memory.recorder()
+        if recorder is None:
+            _in_arena(lambda arena: arena.run(kernel, args))
+        else:
+            recorder.run(kernel, *args)
 
     return run
 
@@ -141,7 +146,7 @@ class Operation(NamedTuple):
     names: tuple[str, ...]
 
 
-class Part:
+class Part(Scratch):
     """What one thread does of a kernel: it makes calls, whose results go into one of their operands."""
 
     def __init__(self, arena: Arena, slot: int, record: bool) -> None:
@@ -154,7 +159,6 @@ class Part:
             self.calls.append(Operation(function, (*operands, *options.values()), tuple(options)))
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        """This part's array for `name`, of any content, until `name` is asked for again."""
         return self.arena.scratch(name, shape, dtype, self.slot)
 
 
@@ -283,7 +287,9 @@ def _source(array: Any, sources: dict[int, Any]) -> Any:
     """The number of an argument, `SCRATCH` or `CONSTANT`, by the array that this is a view of."""
     while id(array) not in sources:
         base = getattr(array, "base", None)
-        if base is None and isinstance(array, np.ndarray) and not array.flags.writeable:
+        if base is None and (
+            isinstance(array, bytes) or (isinstance(array, np.ndarray) and not array.flags.writeable)
+        ):
             return CONSTANT
         if base is None:
             raise _NewArrayError

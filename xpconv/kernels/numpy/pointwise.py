@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds
-from ...sums import piece, product
 from . import memory, threads
-from .blocks import Ending
+from .blocks import Ending, cut
 from .plans import Part, Recorder, planned
+from .scratch import Direct, run
 
 BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for the interpreter lock
 SHARED_BLOCK = 1 << 18  # what many passes find in the second cache outweighs that
@@ -75,7 +74,7 @@ def like(x: Array, y: Array) -> Array:
     if x.strides == y.strides:
         return x
     copied = empty_like(y)
-    copied[...] = x
+    run(_copy, x, copied)
     return copied
 
 
@@ -158,27 +157,25 @@ def _add(work: Recorder, x: Array, grad: Array, bounds: Bounds, y: Array) -> Non
     _in_blocks(work, task, y.size)
 
 
-def matmul(xp: Any, a: Array, b: Array) -> Array:
-    """The longer side of the result cut into a piece a thread."""
-    m, n = a.shape[0], b.shape[1]
-    products = m * n * a.shape[1] // threads.PRODUCTS
-    pieces = threads.share(products)
-    # In a product with a vector, OpenBLAS also computes with stale values in its buffer, which may warn.
-    quiet = np.errstate(invalid="ignore") if 1 in (m, n) else nullcontext()
-    most = piece(a, b)
-    if most:
-        with quiet:
-            return threads.one_blas_thread(product, xp, a, b, most)
-    y = memory.empty((m, n), a.dtype)
+def reshape(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
+    """A copy, where there has to be one, on all cores."""
+    if x.flags.c_contiguous:
+        return x.reshape(shape)
+    y = memory.empty(x.shape, x.dtype)
+    run(_copy, x, y)
+    return y.reshape(shape)
 
-    def task(i: int) -> None:
-        if m >= n:
-            rows = slice(i * m // pieces, (i + 1) * m // pieces)
-            np.matmul(a[rows], b, out=y[rows])
-        else:
-            columns = slice(i * n // pieces, (i + 1) * n // pieces)
-            np.matmul(a, b[:, columns], out=y[:, columns])
 
-    with quiet:
-        threads.run(task, pieces)
+def not_batch_last(x: Array) -> Array:
+    """`x`, as a channels-last copy if its batch is last."""
+    if not memory.is_batch_last(x):
+        return x
+    y = memory.empty_images(x.shape, x.dtype)
+    run(_copy, x, y)
     return y
+
+
+def _copy(work: Direct, x: Array, y: Array) -> None:
+    """Into `y`."""
+    blocks = cut(x.shape[0], 1, y[:1].nbytes, y.nbytes, x.size)
+    work.share(lambda do, i: do(np.copyto, y[blocks[i].images], x[blocks[i].images]), len(blocks), x.size)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds, Window
-from ...sums import SERIAL
+from ...sums import SERIAL, SERIAL_PRODUCTS
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut
 from .memory import channels_last, is_batch_last
@@ -183,6 +183,38 @@ def _put_back(work: Recorder, grad: Array, winner: Array, window: Window, dx: Ar
                 part(np.add, target, product[where], target)
 
     work.share(task, len(blocks), dx.size)
+
+
+def global_avg_pool(xp: Any, x: Array) -> Array:
+    """By a product for each image, where there are few pixels and no sum needs more than float32."""
+    count = prod(x.shape[2:])
+    if not 0 < count <= SERIAL_PRODUCTS or x.dtype.itemsize == 2:
+        return None
+    y = memory.empty_images((*x.shape[:2], *(1,) * (x.ndim - 2)), x.dtype)
+    _means(x, y)
+    return y
+
+
+@planned
+def _means(work: Recorder, x: Array, y: Array) -> None:
+    """Into `y (N, C, 1, …)`."""
+    pixels, out = channels_last(x), channels_last(y)
+    count, channels = prod(x.shape[2:]), x.shape[1]
+    blocks = _cut(x)
+    weights = _weights(count, x.dtype)
+
+    def task(do: Part, i: int) -> None:
+        some = contiguous(do, "pixels", pixels[blocks[i].images])
+        into = out[blocks[i].images].reshape(-1, 1, channels)
+        do(np.matmul, weights, some.reshape(-1, count, channels), into)
+
+    work.share(task, len(blocks), x.size)
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(count: int, dtype: Any) -> Array:
+    """Of a mean, as a row."""
+    return memory.constant(np.full((1, count), 1 / count, dtype))
 
 
 def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:

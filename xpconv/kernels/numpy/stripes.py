@@ -30,6 +30,7 @@ from .blocks import Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, dtype_of_total, multiply
+from .scratch import Scratch
 from .threads import PRODUCTS
 from .winograd import SEEN, TILE, A, B, G
 
@@ -58,12 +59,16 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
     k, c = weight.shape[:2]
     stripes = Stripes(x, window, y.shape)
     b, row = stripes.b, y.shape[3] * k
-    u = work.scratch("kernels", (SEEN, 3 * c * k), x.dtype)
-    work(np.matmul, matrix("G", x.dtype), contiguous(work, "weight", taps_first(weight)).reshape(3, -1), u)
-    side = work.scratch("side", (SEEN, b + 2, c, b, k), x.dtype)
-    work(np.copyto, side, 0)
-    for j in range(b):
-        work(np.copyto, side[:, j : j + 3, :, j], u.reshape(SEEN, 3, c, k))
+
+    def transform(do: Scratch, side: Array) -> None:
+        w = contiguous(do, "weight", taps_first(weight)).reshape(3, -1)
+        u = do.scratch("kernels", (SEEN, 3 * c * k), x.dtype)
+        do(np.matmul, matrix("G", x.dtype), w, u)
+        do(np.copyto, side, 0)
+        for j in range(b):
+            do(np.copyto, side[:, j : j + 3, :, j], u.reshape(SEEN, 3, c, k))
+
+    side = work.prepared("side", (SEEN, b + 2, c, b, k), x.dtype, weight, transform)
     side = side.reshape(SEEN, (b + 2) * c, b * k)
     images, back = channels_last(y), matrix("A", x.dtype)
     ending = ending.times(y.shape[3], work)
@@ -223,7 +228,5 @@ def in_runs(do: Part, images: Array) -> Array:
 @functools.lru_cache(maxsize=16)
 def matrix(name: str, dtype: Any, turned: bool = False) -> Array:
     """The matrix `A`, `B` or `G`, for one axis; `turned` it is transposed."""
-    result: Array = {"A": A, "B": B, "G": G}[name].astype(dtype)
-    result = np.ascontiguousarray(result.T) if turned else result
-    result.flags.writeable = False
-    return result
+    one = {"A": A, "B": B, "G": G}[name].astype(dtype)
+    return memory.constant(one.T if turned else one)

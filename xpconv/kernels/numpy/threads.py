@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from _thread import start_new_thread
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -145,6 +147,7 @@ class Pool:
             raise
 
 
+_local = threading.local()
 _pool = Pool(count_from_environment()[0])
 
 
@@ -167,7 +170,18 @@ def _run_alone(task: Task, count: int) -> None:
 
 def share(elements: float = math.inf) -> int:
     """How many threads `run` has for so much work."""
-    return _pool.count if elements >= WORTH else 1
+    return _pool.count if elements >= WORTH and not getattr(_local, "alone", False) else 1
+
+
+@contextmanager
+def alone(one: bool = True) -> Iterator[None]:
+    """Within this block, `share` gives this thread no others: they are busy with the same."""
+    before = getattr(_local, "alone", False)
+    _local.alone = one
+    try:
+        yield
+    finally:
+        _local.alone = before
 
 
 def get_num_threads() -> int:

@@ -25,6 +25,7 @@ from .blocks import Block, Ending, Frame, contiguous, cut, shares
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, dtype_of_total, multiply, multiply_wide
+from .scratch import Scratch
 from .threads import PRODUCTS
 
 TILE, SEEN = 4, 6
@@ -99,15 +100,19 @@ def conv(
 ) -> None:
     """Into `y (N, K, P, Q)`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
     dtype = x.dtype
-    matrix = on_both_axes("G", dtype)
-    if mirrored:
-        matrix, w, (c, k) = matrix[:, ::-1], weight.reshape(-1, 9).T, weight.shape[:2]
-    else:
-        k, c = weight.shape[:2]
-        first = taps_first(weight)
-        w = contiguous(work, "weight", first).reshape(9, -1)
-    u = work.scratch("kernels", (SEEN**2, c, k), dtype)
-    work(np.matmul, matrix, w, u.reshape(SEEN**2, -1))
+    c, k = weight.shape[:2] if mirrored else weight.shape[1::-1]
+
+    def transform(do: Scratch, u: Array) -> None:
+        matrix = on_both_axes("G", dtype)
+        if mirrored:
+            matrix, w = matrix[:, ::-1], weight.reshape(-1, 9).T
+        else:
+            w = contiguous(do, "weight", taps_first(weight)).reshape(9, -1)
+        do(np.matmul, matrix, w, u.reshape(SEEN**2, -1))
+
+    u = work.prepared(
+        "mirrored kernels" if mirrored else "kernels", (SEEN**2, c, k), dtype, weight, transform
+    )
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
     out = on_both_axes("A", dtype)
@@ -230,6 +235,4 @@ def on_both_axes(name: str, dtype: Any, turned: bool = False) -> Array:
     matrix = {"A": A, "B": B, "G": G}[name]
     if turned:
         matrix = matrix.T
-    both: Array = np.kron(matrix, matrix).astype(dtype)
-    both.flags.writeable = False
-    return both
+    return memory.constant(np.kron(matrix, matrix).astype(dtype))

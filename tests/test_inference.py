@@ -28,8 +28,7 @@ from xpconv import (
     Residual,
     Sequential,
 )
-from xpconv.kernels.numpy import program as PROGRAM
-from xpconv.kernels.numpy import steps, threads
+from xpconv.kernels.numpy import columns, depthwise, inference, threads, winograd
 
 
 @pytest.fixture(autouse=True, params=[1, 2])
@@ -53,18 +52,14 @@ def run(model, x):
 
 
 def planned(model):
-    """For how many layers each of the model's programs stands."""
-    chain = model._plans._chain
-    return (
-        []
-        if chain is None
-        else sorted(
-            {(key[0], count) for key, (count, f) in chain.programs.items() if not isinstance(f, xpconv.Layer)}
-        )
+    """The position of the first layer that each of the model's plans runs, and how many calls it stands for."""
+    chain = model._inference._chain
+    return sorted(
+        {(key[0], count) for key, (count, f) in chain.plans.items() if isinstance(f, inference.Plans)}
     )
 
 
-def check(model, x, tolerance=None, programs=None):
+def check(model, x, tolerance=None, plans=None):
     """The fused model's output, twice, is the layers' own."""
     model.eval()
     expected = run(model, x)
@@ -81,8 +76,8 @@ def check(model, x, tolerance=None, programs=None):
     assert first.shape == expected.shape
     tolerance = tolerance or {"float32": 1e-5, "float64": 1e-12}[str(x.dtype)]
     np.testing.assert_allclose(first, expected, rtol=0, atol=tolerance * max(1e-30, np.abs(expected).max()))
-    if programs is not None:
-        assert planned(fused) == programs
+    if plans is not None:
+        assert planned(fused) == ([(0, len(fused._calls()))] if plans == "all" else plans)
     return fused
 
 
@@ -108,10 +103,10 @@ def test_convolutions_drawn(data):
     size = pair(st.integers(6, 11))
     x = normal(draw(st.integers(1, 5)), c, *size, dtype=dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "BLOCK_BYTES", draw(st.sampled_from([1, 3000, 1 << 20])))
-        patch.setattr(PROGRAM, "CHUNK_BYTES", draw(st.sampled_from([1, 1 << 14, 1 << 24])))
-        count = len(model)
-        check(model, x, programs=[(1, count - 1)] if kind == "grouped" else [(0, count)])
+        patch.setattr(columns, "COLUMN_BYTES", draw(st.sampled_from([1, 3000, 1 << 20])))
+        patch.setattr(depthwise, "BLOCK_BYTES", draw(st.sampled_from([1, 3000, 1 << 20])))
+        patch.setattr(inference, "PIECE_BYTES", draw(st.sampled_from([1, 1 << 14, 1 << 24])))
+        check(model, x, plans="all")
 
 
 WINOGRAD = [(1, 9, 10, 1), (2, 16, 16, 1), (3, 7, 7, 1), (2, 12, 9, 0), (1, 3, 2, 1)]
@@ -121,7 +116,7 @@ WINOGRAD = [(1, 9, 10, 1), (2, 16, 16, 1), (3, 7, 7, 1), (2, 12, 9, 0), (1, 3, 2
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("block", [1, 1 << 20])
 def test_winograd(n, h, w, padding, dtype, block, monkeypatch):
-    monkeypatch.setattr(steps, "BLOCK_BYTES", block)
+    monkeypatch.setattr(winograd, "BLOCK_BYTES", block)
     convs = [Conv2d(8, 8, 3, padding=padding, algorithm="winograd", rng=i, bias=i == 0) for i in range(2)]
     for model in (
         Sequential(convs[0], ReLU()),
@@ -146,7 +141,7 @@ def test_pooling_drawn(data):
     )
     after = Conv2d(4, 3, 3, padding=1, rng=1)
     model = Sequential(Conv2d(2, 4, 1, rng=0), pool, *draw(st.sampled_from([[], [ReLU()]])), after)
-    check(model, normal(draw(st.integers(1, 3)), 2, *pair(st.integers(5, 9))), programs=[(0, len(model))])
+    check(model, normal(draw(st.integers(1, 3)), 2, *pair(st.integers(5, 9))), plans="all")
 
 
 def block(c, *body, shortcut=None):
@@ -177,13 +172,13 @@ CHAINS = {
 def test_chains(name, n, dtype):
     xpconv.manual_seed(0)
     model = Sequential(CHAINS[name]()).to(dtype=dtype)
-    check(model, normal(n, 4, 9, 9, dtype=dtype), programs=[(0, len(model))])
+    check(model, normal(n, 4, 9, 9, dtype=dtype), plans="all")
 
 
 def test_channels_last_input_and_rows():
     x = np.ascontiguousarray(normal(2, 9, 8, 4)).transpose(0, 3, 1, 2)
-    check(Sequential(Conv2d(4, 4, 3)), x, programs=[(0, 1)])
-    check(Sequential(Dense(6, 70), ReLU(), Dense(70, 3)), normal(5, 6), programs=[(0, 3)])
+    check(Sequential(Conv2d(4, 4, 3)), x, plans=[(0, 1)])
+    check(Sequential(Dense(6, 70), ReLU(), Dense(70, 3)), normal(5, 6), plans=[(0, 3)])
 
 
 PARTLY = {
@@ -191,12 +186,12 @@ PARTLY = {
     "clipped, then something else": (lambda: [Conv2d(4, 4, 1), Sequential(ReLU(), GELU())], [(0, 1)]),
     "something else in a body": (lambda: [Conv2d(4, 4, 1), Residual(ReLU(), GELU()), Conv2d(4, 4, 1)], [(0, 1), (2, 1)]),
     "Concat": (lambda: [Concat(Conv2d(4, 2, 1), Identity()), Conv2d(6, 2, 1)], [(1, 1)]),
-    "Parallel": (lambda: [Conv2d(4, 4, 1), Parallel(Conv2d(4, 2, 1), Conv2d(4, 2, 1))], [(0, 1)]),
+    "Parallel": (lambda: [Conv2d(4, 4, 1), Parallel(Conv2d(4, 2, 1), Conv2d(4, 2, 1))], [(0, 2)]),
     "padding of another kind": (lambda: [Conv2d(4, 4, 3, padding=1, padding_mode="circular")], []),
     "BatchNorm left": (lambda: [BatchNorm2d(4), Conv2d(4, 4, 1)], [(1, 1)]),
-    "no parameters": (lambda: [ReLU(), MaxPool2d(2)], []),
+    "no parameters": (lambda: [ReLU(), MaxPool2d(2)], [(0, 1)]),
     "a mean of several": (lambda: [Conv2d(4, 4, 1), AdaptiveAvgPool2d(2)], [(0, 1)]),
-    "flattened otherwise": (lambda: [Conv2d(4, 4, 1), Flatten(2)], [(0, 1)]),
+    "flattened otherwise": (lambda: [Conv2d(4, 4, 1), Flatten(2)], [(0, 2)]),
     "float16": (lambda: [Conv2d(4, 4, 1, dtype="float16")], []),
 }  # fmt: skip
 
@@ -204,10 +199,10 @@ PARTLY = {
 @pytest.mark.parametrize("name", PARTLY)
 def test_what_there_is_no_step_for(name):
     xpconv.manual_seed(0)
-    make, programs = PARTLY[name]
+    make, plans = PARTLY[name]
     model = Sequential(make())
     dtype = model.parameters()[0].dtype if model.parameters() else "float32"
-    check(model, normal(2, 4, 8, 8, dtype=dtype), tolerance=1e-5, programs=programs)
+    check(model, normal(2, 4, 8, 8, dtype=dtype), tolerance=1e-5, plans=plans)
 
 
 def make():

@@ -1,0 +1,222 @@
+"""Inference plans: the NumPy calls of a chain of layers, with all their operands, over buffers of their own.
+
+For a small image the NumPy calls of a layer take some tens of microseconds, and choosing them in Python takes
+several times as long. What a chain of layers does depends on the shape of the input alone. So its kernels
+run once with a `Recorder`, which makes their calls and lists them, and from then on a `Plan` makes the calls
+of the list. Arrays that depend on parameters alone are computed at the recording, if the parameters cannot
+change.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from . import memory, threads
+from .blocks import even
+from .memory import channels_first, empty_images
+from .recording import Recorder
+
+PIECE_BYTES = 1 << 25  # all buffers for a piece of a batch
+IDLE_BYTES = 1 << 29  # limit for all idle plans of all models
+CALL_BYTES = 1000  # Python objects of one call with its operands
+FEW = 8  # channels below which images are better copied channel by channel
+NEVER = -inf, -inf
+Key = tuple[int, bool]  # of a plan: the number of images, and whether other threads run the rest of a batch
+
+_clock = itertools.count()
+# Guards the set of plans. Reentrant, as garbage collection may delete plans while it is held.
+_lock = threading.RLock()
+
+
+class Plan:
+    """What a chain of layers does to images of one shape. One thread at a time may run it."""
+
+    def __init__(self, recorder: Recorder, input: Array, output: Array) -> None:
+        self.input, self.output = recorder.bound(input), recorder.bound(output)
+        self.calls = recorder.calls
+        self.elements = recorder.elements
+        self.buffers = sum(size for _, _, size in recorder.memory.values())
+        self.bytes = self.buffers + recorder.constant_bytes + CALL_BYTES * recorder.count
+        self.used = -inf  # the number of the last call that ran it, from `_clock`
+        self.known = False  # whether `Plans` has counted it
+
+    def run(self, x: Array, out: Array) -> None:
+        """From `x (n, …)` into `out`."""
+        np.copyto(self.input, x)
+        for call in self.calls:
+            call()
+        np.copyto(out, self.output)
+
+
+def record(
+    steps: list[Callable[[Array], Array]],
+    x: Array,
+    constants: Iterable[Array],
+    prepared: dict[Any, Array],
+    alone: bool = False,
+) -> tuple[int, Plan | None]:
+    """How many of the first `steps`, one after the other, can be recorded for `x`, and a plan of these.
+
+    A plan that is made `alone` runs in one thread.
+    """
+    recorder = Recorder(constants, prepared)
+    if x.ndim == 4 and x.shape[1] >= FEW:
+        input = channels_first(recorder.empty((x.shape[0], *x.shape[2:], x.shape[1]), x.dtype))
+    else:
+        input = recorder.empty(x.shape, x.dtype)
+    np.copyto(input, x)
+    y, count = input, 0
+    recorder.input = input
+    for step in steps:
+        if not threads.one_blas_thread(_add_step, recorder, step, y, alone):
+            break
+        y, count = recorder.output, count + 1
+    return count, Plan(recorder, input, y) if count else None
+
+
+def _add_step(recorder: Recorder, step: Callable[[Array], Array], x: Array, alone: bool) -> bool:
+    """Record a step, whose output for `x` is `recorder.output` then; False if it cannot be recorded."""
+    count, elements = len(recorder.calls), recorder.elements
+    try:
+        with threads.alone(alone):
+            memory.set_recorder(recorder)
+            try:
+                recorder.output = step(x)
+            finally:
+                memory.set_recorder(None)
+    except (TypeError, ValueError):  # the step raises it again when it is called for the whole batch
+        recorder.output = None
+    if (
+        recorder.owns(recorder.output)
+        and not recorder.foreign
+        and recorder.repeats(recorder.calls[count:], x, recorder.output)
+    ):
+        return True
+    del recorder.calls[count:]
+    recorder.elements = elements
+    return False
+
+
+class Plans:
+    """Plans of one chain for images of one shape; a batch is cut into pieces that fit the cache.
+
+    `one` is a plan for one image, which is kept if there will be calls for one.
+
+    A call takes the plans that it runs out of the pool, so any number of threads may call at once. Idle
+    plans, of all models together, may hold up to `IDLE_BYTES`; `free_memory` drops them.
+    """
+
+    def __init__(
+        self,
+        steps: list[Callable[[Array], Array]],
+        constants: list[Array],
+        prepared: dict[Any, Array],
+        one: Plan,
+        keep: bool,
+    ) -> None:
+        self.steps, self.constants, self.prepared = steps, constants, prepared
+        self.pool: dict[Key, list[Plan]] = memory.kept()
+        self.alive: weakref.WeakSet[Plan] = weakref.WeakSet()  # in the pool or running
+        self.times: dict[Key, tuple[float, float]] = {}  # see `_note`
+        self.output_shape, self.dtype = one.output.shape[1:], one.output.dtype
+        self.elements, self.bytes = one.elements, one.buffers  # for one image
+        with _lock:
+            _all.add(self)
+        if keep:
+            self.pool[1, False] = [one]
+
+    def __call__(self, x: Array) -> Array:
+        """The output for `x (N, …)`, in a new array."""
+        n = x.shape[0]
+        parts = threads.share(self.elements * n) if n > 1 else 1
+        cuts = even(n, min(max(1, PIECE_BYTES // self.bytes), -(-n // parts)), parts)
+        shape = (n, *self.output_shape)
+        out = empty_images(shape, self.dtype) if len(shape) > 2 else np.empty(shape, self.dtype)
+        now = next(_clock)
+
+        def task(i: int) -> None:
+            a, b = cuts[i]
+            key = b - a, parts > 1
+            plan = self._take(key, x[a:b])
+            if plan is None:
+                out[a:b] = self._call(x[a:b])
+                return
+            plan.run(x[a:b], out[a:b])
+            self._give_back(key, plan, now)
+
+        threads.run(task, len(cuts), self.elements * n)
+        return out
+
+    def is_idle(self) -> bool:
+        """Whether the pool is empty, so that nothing is lost if this object is discarded."""
+        return not any(self.pool.values())
+
+    def _call(self, x: Array) -> Array:
+        for step in self.steps:
+            x = step(x)
+        return x
+
+    def _take(self, key: Key, x: Array) -> Plan | None:
+        try:
+            return self.pool[key].pop()
+        except (KeyError, IndexError):
+            count, plan = record(self.steps, x, self.constants, self.prepared, alone=key[1])
+            return plan if count == len(self.steps) else None
+
+    def _give_back(self, key: Key, plan: Plan, now: float) -> None:
+        plan.used = now
+        self.pool.setdefault(key, []).append(plan)
+        if not plan.known:
+            self._admit(key, plan)
+
+    def _admit(self, key: Key, plan: Plan) -> None:
+        """Register a new plan, and drop idle ones so that all fit in `IDLE_BYTES`.
+
+        First to be dropped are plans that were not used since the previous call for this number of images; if
+        that is not enough, the new plan itself. So a model that needs more than the limit still keeps some of
+        its plans, whatever the order of its calls.
+        """
+        times = self.times.get(key, NEVER)
+        before = times[1] if times[1] < plan.used else times[0]
+        with _lock:
+            self.alive.add(plan)
+            everyone = list(_all)
+            excess = sum(p.bytes for some in everyone for p in some.alive) - IDLE_BYTES
+            idle = [(p, some, k) for some in everyone for k, line in list(some.pool.items()) for p in line]
+            for old, owner, its in sorted(idle, key=lambda entry: entry[0].used):
+                if excess <= 0 or old.used >= before:
+                    break
+                excess -= owner._drop(its, old)
+            if excess > 0:
+                excess -= self._drop(key, plan)
+            plan.known = excess <= 0
+
+    def _drop(self, key: Key, plan: Plan) -> int:
+        """Remove `plan` from the pool, unless another thread has taken it; return the freed bytes."""
+        with suppress(ValueError):
+            self.pool.get(key, []).remove(plan)
+            self._note(key, plan.used)
+            return plan.bytes
+        return 0
+
+    def _note(self, key: Key, used: float) -> None:
+        """Record the last use of a dropped plan for a key, and the last use before that."""
+        last = self.times.get(key, NEVER)[1]
+        if used > last:
+            self.times[key] = last, used
+
+
+_all: weakref.WeakSet[Plans] = weakref.WeakSet()
+
+if hasattr(os, "register_at_fork"):  # else the child of a fork while the lock is held could not acquire it
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -1,0 +1,230 @@
+"""The recording of a chain of layers: the NumPy calls of its kernels, and the buffers that they use."""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable
+from functools import partial
+from math import inf, prod
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from . import memory, threads
+from .scratch import Direct, Fill, Scratch
+
+Call = Callable[[], Any]
+
+
+class Recorder(Scratch):
+    """Makes the calls of kernels, and lists them with operands that are views of the plan's buffers.
+
+    Code that is no kernel gives no calls. Where a layer computes with it, an operand or the output is not in
+    a buffer of the plan, or `repeats` finds another output.
+
+    Args:
+        constants: parameters and other arrays that calls may read.
+        prepared: a cache of arrays that depend on parameters alone, shared by all plans of a chain.
+    """
+
+    def __init__(self, constants: Iterable[Array], prepared: dict[Any, Array]) -> None:
+        self.slot = 0
+        self.calls: list[Call] = []
+        self.input = self.output = None
+        self.constants = {id(_owner(array)) for array in constants}  # the owners' ids
+        self.prepared_arrays = prepared
+        self.count = self.constant_bytes = 0  # of all calls, and of prepared arrays of this plan alone
+        self.held: list[Array] = []  # prepared arrays, which the calls hold later
+        self.elements = 0.0  # as `threads.share` counts them
+        self.memory: dict[int, tuple[Any, int, int]] = {}  # by id: memory, its address and size
+        self._free: list[tuple[int, int]] = []  # sizes and ids
+        self._gone: list[weakref.ref[Any]] = []
+        self._alive: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._named: dict[Any, Array] = {}  # scratch arrays of the present kernel
+        self._framed: dict[Any, Array] = {}
+        self.foreign = False  # whether a call had an operand that is neither in a buffer nor a constant
+
+    def run(self, kernel: Callable[..., Any], *arguments: Any) -> Any:
+        """The result of a kernel. Its scratch arrays end with it."""
+        try:
+            return kernel(self, *arguments)
+        finally:
+            self._named.clear()
+
+    def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
+        self._call(self.calls, function, operands, options)
+
+    def _call(
+        self, calls: list[Call], function: Callable[..., Any], operands: Any, options: dict[str, Any]
+    ) -> None:
+        call = partial(
+            function, *map(self.bound, operands), **{name: self.bound(x) for name, x in options.items()}
+        )
+        call()
+        calls.append(call)
+        self.count += 1
+
+    def share(self, task: Callable[[Scratch, int], None], count: int, elements: float = inf) -> None:
+        if elements < inf:
+            self.elements += elements
+        slots = max(1, min(threads.share(elements / 4), count))  # threads that meet often are worth less
+        lanes = [_Lane(self, slot) for slot in range(slots)]
+        for slot, lane in enumerate(lanes):
+            for i in range(slot * count // slots, (slot + 1) * count // slots):
+                task(lane, i)
+        if slots == 1:
+            self.calls += lanes[0].calls
+        else:
+            lists = [lane.calls for lane in lanes]
+            self.calls.append(partial(threads.run, partial(_make, lists), slots))
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any, slot: int = 0) -> Array:
+        key = name, np.dtype(dtype), slot
+        array = self._named.get(key)
+        if array is None or array.size < prod(shape):
+            self._named[key] = array = self.empty((prod(shape),), dtype)
+        return array[: prod(shape)].reshape(shape)
+
+    def holds(self, source: Array) -> bool:
+        return id(_owner(source)) in self.constants and is_frozen(source)
+
+    def prepared(
+        self, name: str, shape: tuple[int, ...], dtype: Any, source: Array, fill: Fill, wide: bool = False
+    ) -> Array:
+        if not self.holds(source):
+            return super().prepared(name, shape, dtype, source, fill, wide)
+        key = name, shape, np.dtype(dtype), id(source)
+        found = self.prepared_arrays.get(key)  # another thread may clear the cache
+        if found is None:
+            found = memory.aligned(shape, dtype)
+            fill(Direct(), found)
+            found.flags.writeable = False
+            if wide:
+                self.constant_bytes += found.nbytes
+            else:
+                self.prepared_arrays[key] = found
+        self.constants.add(id(_owner(found)))
+        self.held.append(found)
+        return found
+
+    def framed(
+        self, name: str, shape: tuple[int, ...], dtype: Any, inside: tuple[slice, ...], border: float,
+        slot: int = 0,
+    ) -> Array:  # fmt: skip
+        key = name, shape, np.dtype(dtype), border, slot, *((part.start, part.stop) for part in inside)
+        found = self._framed.get(key)
+        if found is None:  # of no other use, before or after: the border stays
+            found = self._framed[key] = self.empty(shape, dtype, alone=True)
+            found[...] = border
+        return found
+
+    def empty(self, shape: tuple[int, ...], dtype: Any, alone: bool = False) -> Array:
+        """A new array in a buffer of the plan, which is free again with the array; or `alone` in one."""
+        dtype = np.dtype(dtype)
+        size = max(memory.LINE, -(-prod(shape) * dtype.itemsize // memory.LINE) * memory.LINE)
+        self._settle()
+        place = len(self._free) if alone else bisect_left(self._free, (size,))
+        if place < len(self._free):
+            _, number = self._free.pop(place)
+        else:
+            block = memory.aligned((size,), "uint8")
+            number = id(block.base)
+            self.memory[number] = block.base, _address(block), size
+        array: Array = np.ndarray(shape, dtype, self.memory[number][0])
+        reference = weakref.ref(array, self._gone.append)
+        self._alive[id(reference)] = reference, number
+        return array
+
+    def owns(self, array: Any) -> bool:
+        """Whether `array` is in a buffer of the plan."""
+        return isinstance(array, np.ndarray) and id(_owner(array)) in self.memory
+
+    def bound(self, value: Any) -> Any:
+        """An operand as a call of the plan takes it."""
+        if not isinstance(value, np.ndarray):
+            return value
+        owner = _owner(value)
+        place = self.memory.get(id(owner))
+        if place is not None:
+            start, address, _ = place
+            return np.ndarray(value.shape, value.dtype, start, _address(value) - address, value.strides)
+        if id(owner) in self.constants or isinstance(owner, bytes):
+            return value
+        self.foreign = True
+        return value
+
+    def repeats(self, calls: list[Call], input: Array, output: Array) -> bool:
+        """Whether `calls` compute `output` of `input` again, where all other buffers have other contents.
+
+        And whether nobody has an array in these, as a signal handler may that ran a layer meanwhile.
+        """
+        lasting = {id(_owner(array)) for array in (self.input, input, *self._framed.values())}
+        self._settle()
+        if any(number not in lasting and number != id(_owner(output)) for _, number in self._alive.values()):
+            return False
+        expected = output.tobytes()
+        for number, (block, _, _) in self.memory.items():
+            if number not in lasting:
+                np.frombuffer(block, "uint8")[...] = 255  # NaN, in floats
+        for call in calls:
+            call()
+        return bool(output.tobytes() == expected)
+
+    def _settle(self) -> None:
+        """List the buffers as free whose arrays are gone."""
+        while self._gone:
+            number = self._alive.pop(id(self._gone.pop()))[1]
+            insort(self._free, (self.memory[number][2], number))
+
+
+class _Lane(Scratch):
+    """What one thread does of a kernel."""
+
+    def __init__(self, recorder: Recorder, slot: int) -> None:
+        self.recorder, self.slot = recorder, slot
+        self.calls: list[Call] = []
+
+    def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
+        self.recorder._call(self.calls, function, operands, options)
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        return self.recorder.scratch(name, shape, dtype, self.slot)
+
+    def framed(
+        self, name: str, shape: tuple[int, ...], dtype: Any, inside: tuple[slice, ...], border: float
+    ) -> Array:
+        return self.recorder.framed(name, shape, dtype, inside, border, self.slot)
+
+
+def _make(lists: list[list[Call]], slot: int) -> None:
+    for call in lists[slot]:
+        call()
+
+
+def _address(x: Array) -> int:
+    address: int = x.__array_interface__["data"][0]
+    return address
+
+
+def _owner(value: Any) -> Any:
+    """What has the memory of an array."""
+    while getattr(value, "base", None) is not None:
+        value = value.base
+    return value
+
+
+def is_frozen(array: Array) -> bool:
+    """Whether nobody can write to `array`: it is read-only, and no other array has its memory.
+
+    The parameters of a fused model are, until they are trained. An unpickled array may be a view of its own
+    bytes.
+    """
+    if array.flags.writeable:
+        return False
+    owner = _owner(array)
+    if owner is array:
+        return True
+    owner = owner.obj if isinstance(owner, memoryview) else owner
+    return isinstance(owner, bytes | bytearray) and len(owner) == array.nbytes

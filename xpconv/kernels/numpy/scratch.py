@@ -1,0 +1,78 @@
+"""The arrays that a kernel asks for besides its arguments."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from . import memory, threads
+
+
+class Scratch:
+    """What has scratch arrays, and makes calls with them."""
+
+    def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
+        """Make a call, whose result goes into one of its operands."""
+        raise NotImplementedError
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        """The array for `name`, of any content, until `name` is asked for again."""
+        raise NotImplementedError
+
+    def holds(self, source: Array) -> bool:
+        """Whether what is `prepared` of `source` need not be computed again."""
+        return False
+
+    def prepared(
+        self, name: str, shape: tuple[int, ...], dtype: Any, source: Array, fill: Fill, wide: bool = False
+    ) -> Array:
+        """An array that `fill(do, array)` computes from `source`, a parameter, alone.
+
+        One that is `wide` has the size of a row of the image, so that other images need others.
+        """
+        array = self.scratch(name, shape, dtype)
+        fill(self, array)
+        return array
+
+    def framed(
+        self, name: str, shape: tuple[int, ...], dtype: Any, inside: tuple[slice, ...], border: float
+    ) -> Array:
+        """A scratch array `(n, *S, C)` with the value `border` outside of `inside`, and there any content."""
+        array = self.scratch(name, shape, dtype)
+        for axis, part in enumerate(inside[1:], start=1):
+            for outside in (slice(0, part.start), slice(part.stop, None)):
+                self(np.copyto, array[(slice(None),) * axis + (outside,)], border)
+        return array
+
+
+Fill = Callable[[Scratch, Array], None]
+
+
+class Direct(Scratch):
+    """Makes the calls of a kernel of few calls, for which a plan would take longer."""
+
+    slot = 0
+
+    def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
+        function(*operands, **options)
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        return memory.empty(shape, dtype)
+
+    def share(self, task: Callable[[Scratch, int], None], count: int, elements: float = inf) -> None:
+        """`task(self, i)` for every i below `count`, on as many threads as so many elements are worth."""
+        threads.run(functools.partial(task, self), count, elements)
+
+
+def run(kernel: Callable[..., None], *args: Any) -> None:
+    """Run a kernel without a plan of its own."""
+    recorder = memory.recorder()
+    if recorder is None:
+        kernel(Direct(), *args)
+    else:
+        recorder.run(kernel, *args)

@@ -1,0 +1,51 @@
+"""Inference plans of a chain of layers: see `kernels.numpy.inference`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import kernels
+from ..backend import Array
+from ..kernels.exact import is_exact
+
+Step = Callable[[Array], Array]
+
+
+def prepared_arrays(xp: Any) -> dict[Any, Array] | None:
+    """An empty cache of arrays that depend on parameters alone, for plans; None where there are no plans."""
+    if xp.__name__ != "numpy":
+        return None
+    from ..kernels.numpy import memory
+
+    found: dict[Any, Array] = memory.kept()
+    return found
+
+
+def plans(
+    steps: list[Step], x: Array, constants: list[Array], prepared: dict[Any, Array]
+) -> tuple[int, Step | None]:
+    """How many of the first `steps` can run as plans for images such as `x (N, …)`, and what runs these.
+
+    `constants` are the parameters and other arrays that the steps read.
+    """
+    from ..kernels.numpy import inference
+
+    if x.dtype not in ("float32", "float64"):
+        return 0, None
+    count, one = inference.record(steps, x[:1], constants, prepared)
+    if one is None:
+        return 0, None
+    return count, inference.Plans(steps[:count], constants, prepared, one, len(x) == 1)
+
+
+def is_recording() -> bool:
+    """Whether a plan is being made in this thread."""
+    from ..kernels.numpy import memory
+
+    return memory.recorder() is not None
+
+
+def setting() -> tuple[Any, ...]:
+    """What plans depend on besides shapes."""
+    return is_exact(), kernels.get_num_threads()
