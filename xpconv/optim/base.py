@@ -213,7 +213,7 @@ class Optimizer(Groups, State):
         """
         xp, present = self._backend.xp, self._some_present()
         self._adopt(f"{type(self).__name__}.step", present)
-        flat = self._hand_out(present)
+        flat = self._move_gradients(present)
         for run in self._runs(present):
             grad = flat[run.where]
             grad *= factor.astype(grad.dtype)

@@ -50,13 +50,13 @@ class _Composed(LRScheduler):
         loaded["_schedulers"] = [part._loaded(s) for part, s in zip(self._schedulers, parts, strict=True)]
         return loaded
 
-    def _take(self, loaded: dict[str, Any]) -> None:
+    def _set_loaded(self, loaded: dict[str, Any]) -> None:
         for part, values in zip(self._schedulers, loaded.pop("_schedulers"), strict=True):
-            part._take(values)
-        super()._take(loaded)
+            part._set_loaded(values)
+        super()._set_loaded(loaded)
 
-    def _know_added(self) -> None:
-        """Nothing here; the parts do this."""
+    def _extend_to_added_groups(self) -> None:
+        """Do nothing: each part extends itself."""
 
     def __repr__(self) -> str:
         lines = ["  " + repr(part).replace("\n", "\n  ") + "," for part in self._schedulers]

@@ -192,9 +192,9 @@ class Flat:
                 if here:
                     hold(parameter.grad)
 
-    def _hand_out(self, present: Sequence[bool]) -> Array:
-        """Turn the gradients into views of a buffer, which is new and theirs, and return it."""
-        self._unscaled = None  # its memory may be what the new one gets
+    def _move_gradients(self, present: Sequence[bool]) -> Array:
+        """Move the gradients into a new buffer, of which they become views, and return it."""
+        self._unscaled = None  # so that the new buffer can reuse its memory
         flat = self._backend.xp.empty_like(self._data)
         hold(flat)
         views = self._views(flat)

@@ -31,11 +31,11 @@ class Groups:
             )
         super().__setattr__(name, value)
 
-    if not TYPE_CHECKING:  # which knows better what there is
+    if not TYPE_CHECKING:  # with it, type checkers would accept any name
 
         def __getattr__(self, name: str) -> Any:
-            """Only where there is no such attribute."""
-            if hasattr(type(self), name):  # a property, which failed
+            """Raise the error for a missing attribute, with a hint if it is a setting."""
+            if hasattr(type(self), name):  # a property that raised an AttributeError
                 return super().__getattribute__(name)
             kind, hint = type(self).__name__, ""
             if is_setting(name) and self._only_in_groups(name):
@@ -43,7 +43,7 @@ class Groups:
             raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def _only_in_groups(self, name: str) -> bool:
-        """Whether a setting is no attribute: not so where a user's constructor may have made it one."""
+        """Whether a setting is not also an attribute, which the constructor of a user's class may set."""
         ours = type(self).__init__.__module__.partition(".")[0] == __name__.partition(".")[0]
         return ours and "defaults" in vars(self) and not hasattr(type(self), name)
 
@@ -85,9 +85,9 @@ class Groups:
             group["betas"] = tuple(map(float, betas))
 
     def _check_changed(self) -> None:
-        """Check the settings of groups again that are no Python numbers or flags, as they were changed.
+        """Check settings that were changed: those that are not Python numbers or flags.
 
-        A setting that nothing reads is refused.
+        An unknown setting is an error.
         """
         names, kind = ("lr", *self.not_negative), type(self).__name__
         for group in self.param_groups:

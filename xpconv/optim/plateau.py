@@ -91,7 +91,7 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
-            self._know_added()
+            self._extend_to_added_groups()
             groups = len(self.optimizer.param_groups)
             if groups > len(self.min_lrs):
                 raise ValueError(
@@ -104,7 +104,7 @@ class ReduceLROnPlateau(LRScheduler):
                     group["lr"] = new
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
 
-    def _know_added(self) -> None:
+    def _extend_to_added_groups(self) -> None:
         """Give groups that were added later the `min_lr` of the others, if that is one number."""
         if len(set(self.min_lrs)) == 1:
             self.min_lrs = self.min_lrs[:1] * len(self.optimizer.param_groups)

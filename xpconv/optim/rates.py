@@ -269,12 +269,12 @@ class LambdaLR(LRScheduler):
                 )
         return loaded
 
-    def _take(self, loaded: dict[str, Any]) -> None:
+    def _set_loaded(self, loaded: dict[str, Any]) -> None:
         """Leave functions unchanged, and set the attributes of objects."""
         for function, values in zip(self.lr_lambdas, loaded.pop("lr_lambdas"), strict=True):
             if values is not None:
                 vars(function).update(values)
-        super()._take(loaded)
+        super()._set_loaded(loaded)
 
     def __repr__(self) -> str:
         names = ", ".join(getattr(f, "__name__", repr(f)) for f in self.lr_lambdas)

@@ -79,7 +79,7 @@ class LRScheduler:
             >>> schedule.state_dict()["last_epoch"]
             1
         """
-        self._know_added()
+        self._extend_to_added_groups()
         state = {name: value for name, value in vars(self).items() if name not in ("optimizer", *self._apart)}
         return {**copy.deepcopy(state), "_step_count": self.last_epoch + 1, "_last_lr": self.get_last_lr()}
 
@@ -91,9 +91,9 @@ class LRScheduler:
             ValueError: entries are missing or unknown, as from another schedule, or the number of groups
                 differs. Nothing has changed then.
         """
-        self._take(self._loaded(state))
+        self._set_loaded(self._loaded(state))
 
-    def _take(self, loaded: dict[str, Any]) -> None:
+    def _set_loaded(self, loaded: dict[str, Any]) -> None:
         """Set the attributes that `_loaded` returned."""
         self.__dict__.update(loaded)
 
@@ -104,7 +104,7 @@ class LRScheduler:
             raise TypeError(
                 f"{where}: state is {type(state).__name__}, expected a mapping, as state_dict() returns"
             )
-        self._know_added()
+        self._extend_to_added_groups()
         own = {name: value for name, value in vars(self).items() if name != "optimizer"}
         missing = [name for name in own if name not in state and not name.startswith("_")]
         unknown = [name for name in state if name not in own and name not in TORCH_ONLY]
@@ -116,12 +116,12 @@ class LRScheduler:
 
     def _restart(self) -> None:
         """Start again, at the initial rates."""
-        self._know_added()
+        self._extend_to_added_groups()
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = base
         self._begin()
 
-    def _know_added(self) -> None:
+    def _extend_to_added_groups(self) -> None:
         """Add the initial rates of groups that were added to the optimizer."""
         for group in self.optimizer.param_groups[len(self.base_lrs) :]:
             self.base_lrs.append(float(group.setdefault("initial_lr", group["lr"])))
@@ -132,7 +132,7 @@ class LRScheduler:
         self._apply()
 
     def _apply(self) -> None:
-        self._know_added()
+        self._extend_to_added_groups()
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = self._rate(group["lr"], base, self.last_epoch)
 
