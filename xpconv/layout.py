@@ -21,6 +21,11 @@ def channels_last(xp: Any, x: Array, window: Window) -> Array:
     return padded
 
 
+def in_order(xp: Any, x: Array) -> Array:
+    """`x (N, C, *S)`, or a copy of it, with its channels last in memory."""
+    return xp.moveaxis(xp.ascontiguousarray(xp.moveaxis(x, 1, -1)), -1, 1)
+
+
 def empty_images(xp: Any, shape: tuple[int, ...], dtype: Any, zero: bool = False) -> Array:
     """A new `(N, C, *S)` array whose memory is channels-last."""
     make = xp.zeros if zero else xp.empty

@@ -9,7 +9,7 @@ from typing import Any
 from ..backend import Array
 from ..geometry import Bounds, Window
 from ..kernels import overridable
-from ..layout import channels_last, empty_images, pixel_matrix, weight_matrix
+from ..layout import channels_last, empty_images, in_order, pixel_matrix, weight_matrix
 from ..sums import total
 from .activation import clip
 from .channels import channelwise
@@ -78,6 +78,8 @@ def conv_backward_input(
     """
     if _is_depthwise(weight.shape, groups):
         return _depthwise_backward_input(xp, grad, weight, x_shape, window)
+    if weight.shape[0] == groups > 1:
+        return _one_output_backward_input(xp, grad, weight, x_shape, window)
     c = weight.shape[1]
     dx = empty_images(xp, x_shape, grad.dtype, zero=True)
     w = weight_matrix(xp, weight, groups)
@@ -225,7 +227,7 @@ def group_matmul(xp: Any, a: Array, b: Array) -> Array:
     return xp.matmul(a[0], b[0])[None] if a.shape[0] == 1 else xp.matmul(a, b)
 
 
-# --- depthwise: one input channel per group, too few for a matrix product, so one multiply-add per tap ----
+# --- one channel per group, too few for a matrix product: one multiply-add per tap -----------------------
 
 
 def _is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:
@@ -234,7 +236,7 @@ def _is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:
 
 def _depthwise(xp: Any, x: Array, weight: Array, window: Window, shape: tuple[int, ...]) -> Array:
     y = empty_images(xp, shape, x.dtype, zero=True)
-    x, w, by_group = _split_groups(xp, x, weight, y)
+    x, w, by_group = _split_groups(xp, in_order(xp, x), weight, y)
     for tap in window.taps(x.shape[1:-2], shape[2:]):
         by_group[ALL + tap.out] += x[ALL + tap.into] * w[tap.offset]
     return y
@@ -244,7 +246,7 @@ def _depthwise_backward_weight(
     xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
 ) -> Array:
     dw = xp.zeros(weight_shape, dtype=x.dtype)
-    x, w, grad = _split_groups(xp, x, dw, grad)
+    x, w, grad = _split_groups(xp, in_order(xp, x), dw, in_order(xp, grad))
     axes = tuple(range(x.ndim - 2))
     for tap in window.taps(x.shape[1:-2], grad.shape[1:-2]):
         w[tap.offset] = total(x[ALL + tap.into] * grad[ALL + tap.out], axes)
@@ -255,10 +257,22 @@ def _depthwise_backward_input(
     xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window
 ) -> Array:
     dx = empty_images(xp, x_shape, grad.dtype, zero=True)
-    part, w, grad = _split_groups(xp, dx, weight, grad)
+    part, w, grad = _split_groups(xp, dx, weight, in_order(xp, grad))
     for tap in window.taps(x_shape[2:], grad.shape[1:-2]):
         by_group = grad[ALL + tap.out] * w[tap.offset]
         part[ALL + tap.into] += by_group.sum(axis=-1, keepdims=True)
+    return dx
+
+
+def _one_output_backward_input(
+    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window
+) -> Array:
+    """For groups of one output and several input channels: depthwise, from outputs to inputs."""
+    dx = empty_images(xp, x_shape, grad.dtype, zero=True)
+    weight = weight.reshape(-1, 1, *weight.shape[2:])
+    grad, w, part = _split_groups(xp, in_order(xp, grad), weight, dx)
+    for tap in window.taps(x_shape[2:], grad.shape[1:-2]):
+        part[ALL + tap.into] += grad[ALL + tap.out] * w[tap.offset]
     return dx
 
 

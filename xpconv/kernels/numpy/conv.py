@@ -214,12 +214,13 @@ def conv_backward_input(
         return dx
     mirrored = _mirrored(window, x_shape[2:], grad.shape[2:])
     swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
-    if mirrored is not None:
-        chosen = _choice(grad.shape, grad.dtype, swapped, mirrored, groups, algorithm, exact)
-    if mirrored is None or chosen is None:
+    if mirrored is None:
         dx = memory.empty_images(x_shape, grad.dtype)
         _scattered("columns", grad, weight, window, groups, dx)
         return dx
+    chosen = _choice(grad.shape, grad.dtype, swapped, mirrored, groups, algorithm, exact)
+    if chosen is None:
+        return None
     dx = (memory.empty_batch_last if chosen == "batch_last" else memory.empty_images)(x_shape, grad.dtype)
     _conv(chosen, grad, weight, None, mirrored, groups, dx, None, True)
     return dx
