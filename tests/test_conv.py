@@ -371,7 +371,7 @@ ERRORS = {
     "transpose same": (lambda: xpconv.ConvTranspose2d(4, 4, 3, padding="same"), "expected numbers"),
     "output_padding": (lambda: xpconv.ConvTranspose2d(4, 4, 3, output_padding=1), "expected less than"),
     "transpose groups": (lambda: xpconv.ConvTranspose1d(4, 6, 3, groups=4), "does not divide out_channels = 6"),
-    "nothing left": (lambda: xpconv.ConvTranspose1d(4, 4, 1, padding=3)(X[1].astype("f4")), "pad less"),
+    "nothing left": (lambda: xpconv.ConvTranspose1d(4, 4, 1, padding=3)(X[1].astype("f4")), "use less padding"),
     "multiplier": (lambda: xpconv.DepthwiseConv2d(4, 3, depth_multiplier=0), "^DepthwiseConv2d: depth_mult"),
     "separable": (lambda: xpconv.SeparableConv2d(4, 0, 3), "^SeparableConv2d: out_channels is 0"),
     "unfold": (lambda: xpconv.Unfold(7)(X[2]), r"^Unfold\.forward: .* pad more"),
