@@ -6,8 +6,7 @@ import os
 import pytest
 
 from xpconv.kernels.numpy import cores as module
-from xpconv.kernels.numpy import threads
-from xpconv.kernels.numpy.cores import cores, cpu_limit
+from xpconv.kernels.numpy.cores import cores, count_from_environment, cpu_limit
 
 V2 = "31 23 0:28 {root} {point} rw,nosuid,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "31 23 0:28 {root} {point} rw,nosuid,relatime shared:4 - cgroup cgroup rw,{controllers}"
@@ -156,4 +155,4 @@ def test_cores(monkeypatch, allowed, limit, expected):
     monkeypatch.delenv("XPCONV_NUM_THREADS", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert cores() == expected
-    assert threads.count_from_environment() == (expected, "")
+    assert count_from_environment() == (expected, "")

@@ -15,6 +15,7 @@ import xpconv
 from xpconv.geometry import Window
 from xpconv.kernels.numpy import batchlast, memory, products, stripes, threads
 from xpconv.kernels.numpy.blocks import Ending
+from xpconv.kernels.numpy.cores import count_from_environment
 from xpconv.kernels.numpy.plans import Arena, Recorder
 
 
@@ -679,7 +680,7 @@ def test_a_forked_child_has_threads_of_its_own():
 def test_a_bad_number_of_threads_is_refused(text, monkeypatch):
     monkeypatch.setenv("XPCONV_NUM_THREADS", text)
     with pytest.raises(ValueError, match=f"XPCONV_NUM_THREADS is '{text}', expected a number from 1"):
-        threads.count_from_environment()
+        count_from_environment()
     with pytest.raises(ValueError, match="set_num_threads: count is 0"):
         threads.set_num_threads(0)
     with pytest.raises(TypeError, match=r"set_num_threads: count is 2\.5, expected an int"):
@@ -690,4 +691,4 @@ def test_a_bad_number_of_threads_is_refused(text, monkeypatch):
 def test_openmp_names_the_number_too(text, count, monkeypatch):
     monkeypatch.delenv("XPCONV_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", text)
-    assert threads.count_from_environment() == (count, "OMP_NUM_THREADS")
+    assert count_from_environment() == (count, "OMP_NUM_THREADS")

@@ -154,7 +154,7 @@ def test_errors():
                 else:
                     raise AssertionError
                 try:
-                    threads.one_blas_thread(task.missing)
+                    blas.one_blas_thread(task.missing)
                 except AttributeError:
                     check("after another")
                 step()
@@ -218,6 +218,45 @@ def test_a_fork_within_a_task():
         before = state()
         threads.run(task, 6)
         assert statuses == [0] * 6, statuses
+    """)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_within_a_kernel_that_returns_to_it():
+    """The child has not the worker that was at a part of it: an error, and everything is right afterwards."""
+    run_python("""
+        main = threading.get_ident()
+        both = threading.Barrier(2)
+        pid = None
+
+        def fork(*_):
+            global pid
+            pid = os.fork()
+
+        def task(i):
+            both.wait(10)
+            if threading.get_ident() != main:
+                time.sleep(0.1)
+            elif where == "task":
+                fork()
+            else:  # while the caller waits for the worker
+                signal.signal(signal.SIGALRM, fork)
+                signal.setitimer(signal.ITIMER_REAL, 0.03)
+
+        step()
+        threads.set_num_threads(2)
+        for where in ("task", "wait"):
+            both.reset()
+            try:
+                threads.run(task, 2)
+            except RuntimeError as error:
+                assert pid == 0 and "forked" in str(error)
+                done = []
+                threads.run(done.append, 8)
+                step()
+                os._exit(sorted(done) != list(range(8)))
+            assert pid and os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, where
+            step()
     """)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import xpconv
-from xpconv.kernels.numpy import threads
+from xpconv.kernels.numpy import blas, threads
 
 X = np.random.default_rng(0).normal(size=(8, 3, 24, 24)).astype("float32")
 REFUSALS = ["can't start new thread", "can't create new thread at interpreter shutdown"]
@@ -80,7 +80,7 @@ def test_a_model_runs_on_the_threads_that_there_are(pool, system, allowed, text)
     for ours, theirs in zip(train(), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert len(pool.workers) == allowed
-    assert not threads._callers
+    assert not blas._callers
 
 
 def train_with_all(system):

@@ -64,10 +64,9 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
         ValueError: an environment variable that xpconv reads is invalid.
     """
     from . import __version__
-    from .kernels.numpy import threads
-    from .kernels.numpy.cores import cores
+    from .kernels.numpy.cores import cores, count_from_environment
 
-    count, variable = threads.count_from_environment()
+    count, variable = count_from_environment()
     cpu, avx512 = _cpu(cpuinfo)
     cupy_version, gpu = _cupy()
     cudnn, cudnn_error = _cudnn()

@@ -1,12 +1,17 @@
-"""The OpenBLAS that NumPy's wheels bring; of another BLAS (MKL, Accelerate) nothing is found."""
+"""The number of threads of the OpenBLAS that NumPy's wheels bring.
+
+Of another BLAS (MKL, Accelerate) the functions are None, and its threads are left as they are.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import weakref
 from collections.abc import Callable
 from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,3 +28,56 @@ def _load() -> Callable[[str], Any]:
 
 function = _load()
 get_num_threads, set_num_threads = (function(f"openblas_{verb}_num_threads") for verb in ("get", "set"))
+
+Result = TypeVar("Result")
+
+
+class _Caller:
+    """A call of `one_blas_thread`."""
+
+
+_callers: set[weakref.ref[_Caller]] = set()  # weak, as a second Ctrl-C may cut the end of a call short
+_lowered: dict[object, int] = {}  # the numbers of threads that BLAS had before calls set it to 1
+
+
+def one_blas_thread(function: Callable[..., Result], *args: Any) -> Result:
+    """`function(*args)`, while BLAS computes in the calling thread alone.
+
+    Where several threads are here at once, the last one to leave restores BLAS's number of threads. This is a
+    function and no context manager, as Ctrl-C may come before the first line of an `__exit__`.
+    """
+    if set_num_threads is None:
+        return function(*args)
+    caller = _Caller()
+    try:
+        _callers.add(weakref.ref(caller, _callers.discard))
+        count = get_num_threads()
+        if count > 1:
+            _lowered[object()] = count
+            set_num_threads(1)
+        result = function(*args)
+        _leave(caller)
+        return result
+    except BaseException:
+        _leave(caller)
+        raise
+
+
+def _leave(caller: _Caller) -> None:
+    """Forget the caller; restore BLAS's number of threads if it was the last one."""
+    _callers.discard(weakref.ref(caller))
+    lowered = list(_lowered.items())  # before the test: if it finds no callers, these calls have ended
+    if not _callers:
+        for key, count in lowered:
+            set_num_threads(count)
+            _lowered.pop(key, None)
+
+
+def _after_fork() -> None:
+    """In the child of a fork, which has none of the other threads that were callers."""
+    _callers.clear()
+    _leave(_Caller())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""How many cores this process may use, and how many threads to start with."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ def cores() -> int:
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(allowed, cpu_limit())))
+
+
+def count_from_environment() -> tuple[int, str]:
+    """The number of threads to start with, and the variable that gives it; by default one for each core."""
+    own, openmp = "XPCONV_NUM_THREADS", "OMP_NUM_THREADS"
+    text = os.environ.get(own, "").strip()
+    if text:
+        if not text.isdecimal() or int(text) < 1:
+            raise ValueError(f"environment variable {own} is {text!r}, expected a number from 1")
+        return int(text), own
+    first = os.environ.get(openmp, "").partition(",")[0].strip()  # OpenMP takes a list, one a level
+    return (int(first), openmp) if first.isdecimal() and int(first) else (cores(), "")
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from . import memory, threads
+from . import blas, memory, threads
 from .blocks import even
 from .memory import channels_first, empty_images
 from .recording import Recorder
@@ -78,7 +78,7 @@ def record(
     y, count = input, 0
     recorder.input = input
     for step in steps:
-        if not threads.one_blas_thread(_add_step, recorder, step, y, alone):
+        if not blas.one_blas_thread(_add_step, recorder, step, y, alone):
             break
         y, count = recorder.output, count + 1
     return count, Plan(recorder, input, y) if count else None

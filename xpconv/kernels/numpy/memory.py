@@ -97,6 +97,12 @@ def constant(array: Array) -> Array:
     return copy
 
 
+def address(x: Array) -> int:
+    """Of the first element; `x.ctypes.data` imports a module at its first use, which fails at exit."""
+    start: int = x.__array_interface__["data"][0]
+    return start
+
+
 def channels_last(x: Array) -> Array:
     """`(N, C, *S)` as `(N, *S, C)`; `numpy.moveaxis` takes ten times as long."""
     return x.transpose(0, *range(2, x.ndim), 1)
@@ -250,5 +256,5 @@ def _aligned(size: int) -> Any:
     No array: a view has the innermost array as its base, and so would not hold the one that is watched.
     """
     memory: Any = np.empty(size + LINE, "uint8")
-    start = -memory.ctypes.data % LINE
+    start = -address(memory) % LINE
     return (ctypes.c_char * size).from_buffer(memoryview(memory)[start : start + size])

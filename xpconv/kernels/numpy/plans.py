@@ -28,7 +28,7 @@ from numpy.lib.array_utils import byte_bounds
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
-from . import memory, threads
+from . import blas, memory, threads
 from .scratch import Scratch
 
 Call = Callable[[], Any]
@@ -83,7 +83,7 @@ class Arena:
         self.seen[key] = now
         recorder = Recorder(self, record)
         given = [as_strided(a) if record and isinstance(a, np.ndarray) else a for a in args]
-        threads.one_blas_thread(kernel, recorder, *given)
+        blas.one_blas_thread(kernel, recorder, *given)
         plan = recorder.plan(given) if record else None
         if plan is not None:
             plan.used = now
@@ -121,7 +121,7 @@ def planned(kernel: Callable[..., None]) -> Callable[..., None]:
 
 def unplanned(kernel: Callable[..., Any], *args: Any) -> Any:
     """Run a kernel that makes its calls through a `Recorder`, but keeps nothing else of the contract."""
-    return _in_arena(lambda arena: threads.one_blas_thread(kernel, Recorder(arena, record=False), *args))
+    return _in_arena(lambda arena: blas.one_blas_thread(kernel, Recorder(arena, record=False), *args))
 
 
 def _in_arena(function: Callable[[Arena], Any]) -> Any:
@@ -245,7 +245,7 @@ class Plan:
     def run(self, args: tuple[Any, ...]) -> None:
         """Make the calls on the parts of these arguments."""
         if self.products:
-            threads.one_blas_thread(self._run, args)
+            blas.one_blas_thread(self._run, args)
         else:
             self._run(args)
 
@@ -279,7 +279,7 @@ def _identity(value: Any, args: list[Any], sources: dict[int, Any]) -> tuple[Any
     source: Any = _source(value, sources) if isinstance(value, np.ndarray) else CONSTANT
     if source is CONSTANT:
         return source, id(value)
-    start = value.ctypes.data - (0 if source is SCRATCH else byte_bounds(args[source])[0])
+    start = memory.address(value) - (0 if source is SCRATCH else byte_bounds(args[source])[0])
     return source, start if value.size else 0, value.shape, value.strides, value.dtype
 
 

@@ -1,8 +1,7 @@
 """A thread pool for blocks of arrays, with BLAS at one thread inside.
 
 NumPy's loops and BLAS release the interpreter lock, so threads run at once as long as each call is long:
-give blocks of tens of microseconds at least. Idle threads sleep, and outside a call of `run` or
-`one_blas_thread` nothing in the process is changed.
+give blocks of tens of microseconds at least. Idle threads sleep.
 
 A signal handler, a destructor or a callback may call `run` at any point, also within another call of it, and
 an exception such as `KeyboardInterrupt` may be raised at any point. So there are no locks here: every step
@@ -21,14 +20,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 from ...arguments import shown, to_int
-from . import blas
-from .cores import cores
+from .blas import one_blas_thread
+from .cores import count_from_environment
 
 Task = Callable[[int], None]
-Result = TypeVar("Result")
 
 WORTH = 1 << 20  # elements from which a second thread is worth waking
 MOST = 4096  # largest number of threads
@@ -36,25 +34,13 @@ PRODUCTS = 8  # multiplications in a matrix product that take as long as one ele
 RETRY = 1.0  # seconds after which a thread that could not be started is tried again
 
 
-def count_from_environment() -> tuple[int, str]:
-    """The number of threads to start with, and the variable that gives it; by default one for each core."""
-    own, openmp = "XPCONV_NUM_THREADS", "OMP_NUM_THREADS"
-    text = os.environ.get(own, "").strip()
-    if text:
-        if not text.isdecimal() or int(text) < 1:
-            raise ValueError(f"environment variable {own} is {text!r}, expected a number from 1")
-        return int(text), own
-    first = os.environ.get(openmp, "").partition(",")[0].strip()  # OpenMP takes a list, one a level
-    return (int(first), openmp) if first.isdecimal() and int(first) else (cores(), "")
-
-
 class _Job:
     """The turns `task(0), task(1), …` of a call of `run`, which its caller and workers take one by one."""
 
     def __init__(self, task: Task, count: int) -> None:
-        self.task = task
+        self.task: Any = task
         self.turns = deque(range(count))
-        self.context = copy_context()  # the caller's, which holds its numpy.errstate
+        self.context: Any = copy_context()  # the caller's, which holds its numpy.errstate
         self.workers: list[None] = []  # an entry for every worker that may be in a task
         self.left: SimpleQueue[None] = SimpleQueue()  # an item for every worker that has left
         self.errors: list[BaseException] = []
@@ -62,16 +48,14 @@ class _Job:
     def run(self, helpers: int) -> None:
         """All turns; when it returns or raises, no worker is in a task any more."""
         try:
+            _pool.jobs.add(self)
             for queue in _pool.queues(helpers):
                 queue.put(self)
             self._take_turns()
-            self._wait()
+            self._finish()
         except BaseException:
-            self.turns.clear()
-            self._wait()
+            self._finish()
             raise
-        finally:
-            del self.task  # a worker that is late finds no turn, and keeps no array alive
         if self.errors:
             raise self.errors.pop()
 
@@ -79,7 +63,8 @@ class _Job:
         """What a worker does."""
         self.workers.append(None)  # before it takes a turn: `_wait` sees it in time
         try:
-            self.context.copy().run(self._take_turns)
+            if self.turns:  # else the call may have ended
+                self.context.copy().run(self._take_turns)
         except BaseException as error:  # noqa: BLE001  # raised again in the caller
             self.turns.clear()
             self.errors.append(error)
@@ -94,14 +79,16 @@ class _Job:
                 return
             self.task(turn)
 
-    def _wait(self) -> None:
-        """Until all workers have left, also if Ctrl-C comes meanwhile."""
+    def _finish(self) -> None:
+        """Wait until all workers have left, also if Ctrl-C comes meanwhile; then let go of all arrays."""
         try:
+            self.turns.clear()
             while self.workers:
                 self.left.get()
+            _pool.jobs.discard(self)
+            self.task = self.context = None  # a worker that is late has no use for them
         except BaseException:
-            self.turns.clear()
-            self._wait()
+            self._finish()
             raise
 
 
@@ -118,6 +105,7 @@ class Pool:
     def __init__(self, count: int) -> None:
         self.count = count  # of threads, the caller's among them
         self.workers: dict[int, SimpleQueue[_Job | None]] = {}
+        self.jobs: set[_Job] = set()  # those going on
         self.retry = -math.inf  # after the system refused a thread: time of the next try
 
     def queues(self, count: int) -> list[SimpleQueue[_Job | None]]:
@@ -197,49 +185,19 @@ def set_num_threads(count: int) -> None:
     _pool.count = number
 
 
-_callers: set[object] = set()  # calls of `one_blas_thread` that have not ended
-_lowered: dict[object, int] = {}  # BLAS's number of threads before a call set it to 1
-
-
-def one_blas_thread(function: Callable[..., Result], *args: Any) -> Result:
-    """`function(*args)`, while BLAS computes in the calling thread alone.
-
-    Where several threads are here at once, the last one to leave restores BLAS's number of threads. This is a
-    function and no context manager, as Ctrl-C may come before the first line of an `__exit__`.
-    """
-    if blas.set_num_threads is None:
-        return function(*args)
-    caller = object()
-    try:
-        _callers.add(caller)
-        count = blas.get_num_threads()
-        if count > 1:
-            _lowered[caller] = count
-            blas.set_num_threads(1)
-        result = function(*args)
-        _leave(caller)
-        return result
-    except BaseException:
-        _leave(caller)
-        raise
-
-
-def _leave(caller: object) -> None:
-    """Forget the caller; restore BLAS's number of threads if it was the last one."""
-    _callers.discard(caller)
-    lowered = list(_lowered.items())  # first: none of these calls is going on if there are no callers then
-    if not _callers:
-        for other, count in lowered:
-            blas.set_num_threads(count)
-            _lowered.pop(other, None)
-
-
 def _after_fork() -> None:
-    """In the child of a fork, where there is one thread: it starts workers of its own."""
+    """In the child of a fork, which has no workers: it starts its own.
+
+    If it was forked by a signal handler or the like in the middle of a job, the job cannot be finished.
+    """
     global _pool
+    jobs = list(_pool.jobs)
     _pool = Pool(_pool.count)
-    _callers.clear()
-    _leave(None)
+    for job in jobs:
+        job.errors.append(RuntimeError("a process that was forked within a kernel cannot go on with it"))
+        job.turns.clear()
+        job.workers.clear()
+        job.left.put(None)
 
 
 if hasattr(os, "register_at_fork"):
