@@ -1,6 +1,6 @@
 """What each trick of the NumPy kernels earns: training and inference without it, over the same with it.
 
-python3 benchmarks/ablation.py                                     # every trick; some 20 minutes
+python3 benchmarks/ablation.py                                     # every trick; half an hour
 python3 benchmarks/ablation.py --tricks 'winograd|packed' --only '^training: '
 
 A trick is taken out by replacing one name of the library in a process of its own, which takes turns with one
