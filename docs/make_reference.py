@@ -18,6 +18,7 @@ ROOMS = {
     "xpconv.backend": "The switch",
     "xpconv.arrays": "The switch",
     "xpconv.layers": "Layers",
+    "xpconv.tape": "Layers",
     "xpconv.parameter": "Layers",
     "xpconv.losses": "Losses",
     "xpconv.optim": "Optimizers and schedules",

@@ -125,7 +125,7 @@ def test_is_refused(key, kind):
         with pytest.raises(TypeError, match=conversion_hint) as caught:
             layer(*given)
         assert isinstance(caught.value, xpconv.errors.BackendError | xpconv.errors.DTypeError)
-        assert not layer._stack()
+        assert not layer._finished()
 
 
 MATRIX = every.f(3, 4)
@@ -234,7 +234,7 @@ def test_rank_0(key, form):
         said = str(error)
     if y is None:
         assert re.match(r"\w+(\.forward)?: ", said)  # names the layer
-        assert not layer._stack()
+        assert not layer._finished()
         return
     dx = layer.backward(np.ones(y.shape, y.dtype))
     if isinstance(layer, xpconv.Embedding) or key.startswith(("Softmax", "LogSoftmax", "Softmin")):

@@ -414,8 +414,8 @@ def fusable():
 @pytest.mark.parametrize(
     "edit",
     [
-        "m[0][0] = conv", "m[0][1] = conv", "m[0][2] = relu", "del m[0][0]", "del m[0][1]", "m[0].pop(2)", "del m[0][1:]",
-        "m[0].insert(1, relu)", "m[0].insert(2, relu)", "m[1][0] = conv", "m[1] = conv", "del m[2]", "m[1].append(relu)",
+        "m[0][0] = conv", "m[0][1] = conv", "del m[0][0]", "del m[0][1]", "del m[0][1:]",
+        "m[0].insert(1, relu)", "m[1][0] = conv", "m[1] = conv", "del m[2]", "m[1].append(relu)",
         "m.insert(2, relu)", "m[2] = relu",
     ],
 )  # fmt: skip

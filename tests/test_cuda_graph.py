@@ -182,7 +182,7 @@ def test_replayed_dropout_draws_anew(cuda):
     def step(x):
         dropout.forget()
         dropout(x)
-        masks[:] = [dropout._stack()[-1].saved[0]]
+        masks[:] = [dropout._finished()[-1].entries[-1][1][0]]
 
     fast = xpconv.cuda.capture(step, ones, warmup=1)
     (mask,) = masks

@@ -5,6 +5,7 @@ import pytest
 
 import xpconv
 from xpconv.explain import measure
+from xpconv.tape import arrays_in
 from xpconv.testing import assert_layer_ok
 
 
@@ -16,19 +17,48 @@ def model():
 
 
 def test_costs(backend):
-    """Counted by hand; backward needs x of the convolution, y of ReLU, the winners, and x of Dense."""
+    """Counted by hand; backward needs x of the convolution, winners and y of MaxPool with ReLU, x of Dense."""
     costs = measure(model(), (3, 8, 8), batch=2)
-    assert [cost.output for cost in costs] == [(2, 8, 8, 8), (2, 8, 8, 8), (2, 8, 4, 4), (2, 128), (2, 5)]
+    assert [cost.name for cost in costs] == ["0", "2", "1", "3", "4"]
+    assert [cost.output for cost in costs] == [(2, 8, 8, 8), (2, 8, 4, 4), (2, 8, 4, 4), (2, 128), (2, 5)]
     assert [cost.flops for cost in costs] == [2 * 2 * 512 * 27, 0, 0, 0, 2 * 10 * 128]
     assert [cost.moved for cost in costs] == [
-        4 * (2 * 192 + 1024 + 8 * 28), 4 * 2048, 4 * (1024 + 256), 4 * 512, 4 * (256 + 10 + 129 * 5),
+        4 * (2 * 192 + 1024 + 8 * 28), 4 * (1024 + 256), 0, 4 * 512, 4 * (256 + 10 + 129 * 5),
     ]  # fmt: skip
-    assert costs[0].kept == 4 * 2 * 192
-    assert costs[1].kept == 4 * 1024
-    assert costs[2].kept == 256
+    assert [cost.kept for cost in costs[:3]] == [4 * 2 * 192, 256 + 4 * 256, 0]
     assert all(cost.seconds > 0 for cost in costs)
     assert bool(costs[0].algorithm)
-    assert not costs[1].algorithm
+    assert [cost.algorithm for cost in costs[1:]] == ["", "fused", "", ""]
+
+
+MODELS = {
+    "small": (model, (3, 8, 8)),
+    "resnet": (lambda: xpconv.models.resnet18(num_classes=3), (3, 32, 32)),
+    "densenet": (lambda: xpconv.models.densenet121(num_classes=3), (3, 32, 32)),
+    "squeeze and excite": (lambda: xpconv.models.mobilenet_v3_small(num_classes=3)
+                           if hasattr(xpconv.models, "mobilenet_v3_small") else xpconv.SqueezeExcitation(3, 2), (3, 32, 32)),
+    "clipped sum": (lambda: xpconv.Sequential(xpconv.Residual(xpconv.Conv2d(3, 3, 3, padding=1)), xpconv.ReLU()),
+                    (3, 8, 8)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_kept_is_what_a_forward_keeps(name, backend):
+    """To the byte: the distinct arrays on the tape, without the parameters and buffers."""
+    make, shape = MODELS[name]
+    net = make()
+    x = xpconv.asarray(np.zeros((2, *shape), "float32"))
+
+    def owner(array):
+        while getattr(array, "base", None) is not None and hasattr(array.base, "nbytes"):
+            array = array.base
+        return array
+
+    own = {id(o): o for o in (owner(p.data) for p in net.parameters())}
+    _, tape = net.record(x)
+    saved = {id(o): o for o in [owner(a) for entry in tape.entries for a in arrays_in(entry[1])]}
+    expected = sum(o.nbytes for i, o in saved.items() if i not in own)
+    assert sum(cost.kept for cost in measure(net, shape, batch=2)) == expected
 
 
 def test_the_table_adds_up():
@@ -57,6 +87,7 @@ def test_what_waits_and_what_is_drawn_stay():
     mask = xpconv.Dropout(0.5, rng=1)
     first = mask(x)
     np.testing.assert_array_equal(layers[0](x), first)
+    assert len(layers[0]._finished()) == 1
     with xpconv.no_grad():
         assert measure(layers, (8,), batch=2)[1].kept == 4 * 2 * 8
     np.testing.assert_array_equal(layers[0](x), mask(x))
@@ -67,7 +98,7 @@ def test_shared_layers_and_containers_are_explained():
     shared = xpconv.ReLU()
     block = xpconv.Residual(xpconv.Sequential(xpconv.Conv2d(4, 4, 3, padding=1), shared))
     costs = measure(xpconv.Sequential(block, shared), (4, 5, 5), batch=1)
-    assert [cost.layer.partition("(")[0] for cost in costs] == ["Conv2d", "ReLU", "ReLU"]
+    assert [cost.layer.partition("(")[0] for cost in costs] == ["Conv2d", "ReLU", "Residual", "ReLU"]
 
 
 def test_errors_of_explain():

@@ -78,7 +78,7 @@ def pickled(layer):
 
 
 def pending(layer):
-    return sum(len(part._stack()) for _, part in layer.named_layers())
+    return sum(len(part._finished()) for _, part in layer.named_layers())
 
 
 def patterns(names):

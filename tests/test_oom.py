@@ -56,7 +56,7 @@ def test_it_names_the_layer_and_a_smaller_batch_works(direction, backend):
         "Try a smaller batch, float16, or for inference `with xpconv.no_grad():` (layer 1.body.1)"
     )
     assert [ref() for ref in greedy.held] == [None] * len(greedy.held)  # while the error is still there
-    assert not any(layer._stack() for _, layer in net.named_layers())
+    assert not any(layer._finished() for _, layer in net.named_layers())
     net.zero_grad()
     step(3)
     assert all(p.grad is not None for p in net.parameters())
@@ -84,7 +84,7 @@ def test_a_failure_in_either_path_of_a_residual_has_its_name(place):
     y = net(np.ones((4, 2)))
     with pytest.raises(OutOfMemoryError, match=rf"^Greedy\.backward: .* \(layer 0\.{place}\.0\)$"):
         net.backward(y)
-    assert not any(layer._stack() for _, layer in net.named_layers())
+    assert not any(layer._finished() for _, layer in net.named_layers())
 
 
 def test_numpys_own_error_is_told_too():

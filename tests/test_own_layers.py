@@ -44,7 +44,7 @@ def test_how_forward_ends(said, wrap):
     model = wrap(layer)
     with pytest.raises(TypeError, match="Ends.*" + said):
         model(X)
-    assert not layer._stack()
+    assert not layer._finished()
     if "None" in said:
         with (
             xpconv.no_grad(),

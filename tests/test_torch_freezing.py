@@ -123,7 +123,7 @@ def test_gradients_where_they_exist_and_none_elsewhere(seed):
             assert (mine.grad is None) == (other.grad is None), name
             if mine.grad is not None:
                 np.testing.assert_allclose(mine.grad, other.grad.numpy(), rtol=1e-8, atol=1e-8, err_msg=name)
-        assert not any(layer._stack() for _, layer in ours.named_layers())
+        assert not any(layer._finished() for _, layer in ours.named_layers())
 
 
 @pytest.mark.parametrize("clip", [False, True])

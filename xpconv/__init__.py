@@ -30,6 +30,7 @@ from .losses import *
 from .optim import *
 from .parameter import *
 from .random import *
+from .tape import *
 
 __version__ = "0.1.0"
 

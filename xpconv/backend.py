@@ -287,7 +287,7 @@ def is_array_type(kind: type) -> bool:
     return kind in _owner_of or (hasattr(kind, "strides") and owner_of_type(kind) is not None)
 
 
-def ignore_underflow(xp: Any) -> AbstractContextManager[Any]:
+def ignore_underflow(xp: Any = np) -> AbstractContextManager[Any]:
     """A context in which results too small for their dtype become 0, whatever `numpy.seterr` is set to.
 
     For arithmetic where that 0 is right, such as `exp(-200)` in float32. Only NumPy reports underflow.

@@ -14,8 +14,9 @@ from .arrays import asarray, asnumpy
 from .backend import backend_of
 from .dtypes import is_floating
 from .errors import BackwardError
-from .layers import Layer, no_grad
+from .layers import Layer
 from .parameter import Parameter
+from .tape import no_grad
 
 INPUT_GRAD = "backward(grad_output, input_grad=False) must return None, and set parameter gradients as usual"
 

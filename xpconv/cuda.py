@@ -15,8 +15,8 @@ from .errors import BackendError, DTypeError, ShapeError
 from .kernels import graph
 from .kernels.precision import allow_nondeterministic, allow_tf32, nondeterministic_allowed, tf32_allowed
 from .layers.base import Layer
-from .layers.memory import calls, keeping
 from .parameter import Parameter
+from .tape import observing, saving
 
 __all__ = [
     "allow_nondeterministic",
@@ -157,8 +157,14 @@ class _Captured(_Plain):
         token = graph.recording.set(self._recording)
         self._stream.begin_capture()
         layers: dict[int, Layer] = {}
+
+        def note(layer: Any, forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+            if isinstance(layer, Layer):  # and no loss
+                layers[id(layer)] = layer
+            return forward(*inputs)
+
         try:
-            with calls() as layers:
+            with observing(note):
                 self._outputs = self._step(*self._inputs)
         except BaseException as cause:
             with suppress(self._backend.xp.cuda.runtime.CUDARuntimeError):  # the recording has failed
@@ -180,7 +186,7 @@ class _Captured(_Plain):
         parameters = [
             p for layer in layers.values() for p in vars(layer).values() if isinstance(p, Parameter)
         ]
-        trained = keeping() and any(p.grad is not None for p in parameters)
+        trained = saving() and any(p.grad is not None for p in parameters)
         self._seen = [  # the graph has the addresses of these arrays, so they must stay
             (layer, owner, name, getattr(owner, name))
             for layer in layers.values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextvars import Context
 from math import prod
 from typing import Any, NamedTuple
@@ -14,9 +14,11 @@ from .arrays import asnumpy
 from .backend import Array
 from .errors import ShapeError
 from .layers import Bilinear, Dense, Layer
+from .layers.activation import clips
 from .layers.conv import _Conv
 from .layers.conv_transpose import _ConvTranspose
 from .layers.summary import example_inputs, first_array, table
+from .tape import arrays_in, latest_entry, observing
 
 __all__ = ["explain"]
 
@@ -37,13 +39,15 @@ class Cost(NamedTuple):
 def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
     """A table of what each layer of `model` costs in a forward, from running it on images of zeros.
 
-    - `algorithm`: the algorithm of a convolution, chosen from its shapes (see `Conv2d(algorithm=)`);
+    - `algorithm`: the algorithm of a convolution, chosen from its shapes (see `Conv2d(algorithm=)`); `fused`
+      for a ReLU that runs in the same pass over the data as the layer above it in the table;
     - `MFLOP`: multiplications and additions of convolutions and dense layers, in millions;
     - `MB moved`: the size of inputs, outputs and parameters, each once; 0 if the output is the input itself;
     - `MB kept`: the size of the arrays that the layer saves for backward and that no earlier layer saves;
     - `ms`: the shortest time of three, synchronising with a GPU after each layer, and its share of the total.
 
-    It runs copies of the model, in the model's mode.
+    It runs copies of the model, in the model's mode. The layers are in the order in which they run. Of layers
+    that contain others, those are listed that save arrays themselves, with only those arrays.
 
     Args:
         model: any layer.
@@ -85,7 +89,7 @@ def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
 
 
 def measure(model: Layer, input_shape: Any, batch: int) -> list[Cost]:
-    """The cost of each layer without children, in the order of their calls, for `explain`."""
+    """The cost of each layer, in the order of their calls, for `explain`."""
     inputs = example_inputs("explain: input_shape", model, input_shape, batch)
     runs = []
     for _ in range(3):
@@ -104,44 +108,43 @@ def measure(model: Layer, input_shape: Any, batch: int) -> list[Cost]:
 
 
 def _run(model: Layer, inputs: tuple[Array, ...]) -> list[Cost]:
-    """One forward, in which the `forward` of each layer without children is measured."""
+    """One forward, in which each layer is measured."""
     costs: list[Cost] = []
+    names = {id(layer): name for name, layer in model.named_layers()}
     held = {
         id(a): a for a in (_owner(p.data) for _, p in model.named_parameters())
     }  # alive, so that no id comes again
-    leaves = {id(layer): (name, layer) for name, layer in model.named_layers() if not layer.children()}
 
-    def watch(name: str, layer: Layer) -> None:
-        forward = layer.forward
-
-        def watched(*inputs: Any) -> Any:
-            x, before = first_array(inputs), len(layer._stack())
-            _wait(x)
-            start = time.perf_counter()
-            result = forward(*inputs)
-            y = first_array(result)  # pooling may return indices too
-            _wait(y)
-            seconds = time.perf_counter() - start
-            saved = layer._stack()[-1].saved if len(layer._stack()) > before else ()
-            new = {id(a): a for a in map(_owner, _arrays(saved)) if id(a) not in held}
-            held.update(new)
-            kept = sum(a.nbytes for a in new.values())
-            moved = 0 if y is x else sum(a.nbytes for a in _arrays((inputs, result)))
+    def watch(layer: Layer, forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+        x = first_array(inputs)
+        _wait(x)
+        start = time.perf_counter()
+        result = forward(*inputs)
+        y = first_array(result)  # pooling may return indices too
+        _wait(y)
+        seconds = time.perf_counter() - start
+        new = {id(a): a for a in map(_owner, arrays_in(latest_entry(layer))) if id(a) not in held}
+        held.update(new)
+        kept = sum(a.nbytes for a in new.values())
+        if id(layer) not in names or (layer.children() and not kept):
+            return result
+        shape = () if y is None else tuple(y.shape)
+        cost = Cost(names[id(layer)], repr(layer), shape, "", 0, 0, kept, 0.0)
+        if layer.children():
+            cost = cost._replace(layer=type(layer).__name__)
+        elif y is x and clips(layer):
+            cost = cost._replace(algorithm="fused", seconds=seconds)
+        else:
+            moved = 0 if y is x else sum(a.nbytes for a in arrays_in((inputs, result)))
             moved += sum(p.data.nbytes for p in layer.parameters())
             algorithm = layer.algorithm_for(x) if isinstance(layer, _Conv) else ""
-            flops, shape = (0, ()) if y is None else (_flops(layer, x, y), tuple(y.shape))
-            costs.append(Cost(name, repr(layer), shape, algorithm, flops, moved, kept, seconds))
-            return result
+            flops = 0 if y is None else _flops(layer, x, y)
+            cost = cost._replace(algorithm=algorithm, flops=flops, moved=moved, seconds=seconds)
+        costs.append(cost)
+        return result
 
-        layer.__dict__["forward"] = watched
-
-    try:
-        for name, layer in leaves.values():
-            watch(name, layer)
+    with observing(watch):
         model(*inputs)
-    finally:
-        for _, layer in leaves.values():
-            layer.__dict__.pop("forward", None)
     return costs
 
 
@@ -158,16 +161,6 @@ def _flops(layer: Layer, x: Array, y: Array) -> int:
     if isinstance(layer, _Conv | Dense | Bilinear):
         return 2 * int(y.size) * prod(layer.weight.shape[1:])
     return 0
-
-
-def _arrays(saved: Any) -> Iterator[Array]:
-    if isinstance(saved, dict):
-        saved = list(saved.values())
-    for item in saved if isinstance(saved, tuple | list) else [saved]:
-        if isinstance(item, tuple | list | dict):
-            yield from _arrays(item)
-        elif hasattr(item, "nbytes") and hasattr(item, "shape"):
-            yield item
 
 
 def _owner(array: Array) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import os
+import threading
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
@@ -14,6 +16,10 @@ from .errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
 from .signatures import public_errors
 
 __all__ = ["Parameter"]
+
+update = threading.RLock()  # held while a sum or a statistic that threads share is updated
+if hasattr(os, "register_at_fork"):  # a child must not inherit it from another thread that holds it
+    os.register_at_fork(before=update.acquire, after_in_parent=update.release, after_in_child=update.release)
 
 
 @public_errors
@@ -127,7 +133,7 @@ class Parameter(ArrayLike):
         return self
 
     def accumulate(self, grad: Array) -> None:
-        """Add `grad` to `self.grad`; a frozen parameter ignores it.
+        """Add `grad` to `self.grad`; a frozen parameter ignores it. Several threads may add to one parameter.
 
         To avoid computing a gradient for a frozen parameter, write
         `if self.weight.requires_grad: self.weight.accumulate(…)`.
@@ -149,13 +155,15 @@ class Parameter(ArrayLike):
         """
         if not self.requires_grad:
             return
-        data, total = self.data, self.grad
+        data = self.data
         if type(grad) is not type(data) or grad.shape != data.shape or grad.dtype != data.dtype:
             grad = self._fitting(grad, "the gradient to accumulate")
-        if total is None:
-            _set_grad(self, writable(grad))
-        else:
-            total += grad
+        with update:
+            total = self.grad
+            if total is None:
+                _set_grad(self, writable(grad))
+            else:
+                total += grad
 
     def _fitting(self, grad: Any, what: str) -> Array:
         """`grad`, if it fits `data`; a NumPy scalar, such as a sum returns, as an array."""

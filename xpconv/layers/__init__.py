@@ -21,7 +21,6 @@ from .layer_norm import *
 from .lazy import *
 from .linear import *
 from .lp_pool import *
-from .memory import *
 from .module_list import *
 from .norm import *
 from .padding import *

@@ -6,7 +6,6 @@ are never modified. Forward keeps one array for backward: ReLU its output, the o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ..arguments import to_float, to_size
@@ -49,6 +48,9 @@ class ReLU(InPlace):
     functions = ops.relu, ops.relu_backward
     keeps_output = True
 
+    def _bounds(self) -> Bounds:
+        return 0.0, None
+
 
 class ReLU6(InPlace):
     """`y = min(max(x, 0), 6)`, any shape, as `torch.nn.ReLU6`; the gradient at 0 and at 6 is 0.
@@ -63,6 +65,9 @@ class ReLU6(InPlace):
     keeps_output = True
 
     def _values(self) -> tuple[Any, ...]:
+        return 0.0, 6.0
+
+    def _bounds(self) -> Bounds:
         return 0.0, 6.0
 
 
@@ -249,6 +254,9 @@ class Hardtanh(InPlace):
     keeps_output = True
     constants = (("min_val", -1.0), ("max_val", 1.0))
 
+    def _bounds(self) -> Bounds:
+        return self.min_val, self.max_val
+
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
         name = type(self).__name__
@@ -360,14 +368,6 @@ class Threshold(InPlace):
         self.value = to_float(f"{type(self).__name__}: value", value, nan=True)
 
 
-_BOUNDS: dict[type[Layer], Callable[[Any], Bounds]] = {
-    ReLU: lambda layer: (0.0, None),
-    ReLU6: lambda layer: (0.0, 6.0),
-    Hardtanh: lambda layer: (layer.min_val, layer.max_val),
-}
-
-
-def bounds_of(layer: Layer) -> Bounds:
-    """The values at which a layer cuts off its input; None for one that does anything else."""
-    found = _BOUNDS.get(type(layer))
-    return None if found is None or "forward" in vars(layer) else found(layer)
+def clips(layer: Layer) -> bool:
+    """Whether all that a layer does is to clip its input, to `layer._bounds()`."""
+    return type(layer) in (ReLU, ReLU6, Hardtanh) and not {"forward", "backward"} & vars(layer).keys()

@@ -1,26 +1,27 @@
 """`Layer`, the base of all layers: calls of forward and backward, and errors in them.
 
-The bases of `Layer` are in files of their own: arrays saved for backward (memory.py), checks of inputs
-(checks.py), children and parameters (tree.py), state dicts and moves (state.py), modes and freezing
-(modes.py).
+The bases of `Layer` are in files of their own: the tape (taped.py), checks of inputs (checks.py), children
+and parameters (tree.py), state dicts and moves (state.py), modes and freezing (modes.py).
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from traceback import clear_frames
+from types import MethodType
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
-from ..backend import Array, get_xp, ignoring_underflow, plain
+from ..backend import Array, get_xp
 from ..errors import BackendError, LayerError, OutOfMemoryError
+from ..geometry import Bounds
 from ..parameter import Parameter as Parameter
 from ..parameter import learns as learns
 from ..parameter import new_parameter as new_parameter
 from ..signatures import call_error, is_call_error
-from .memory import at_door, called, is_inside, keeping, next_serial, out_and_in
+from ..tape import current, cut, observer, saving
+from ..taped import is_ours
 from .modes import Modes
 
 __all__ = ["Layer"]
@@ -63,8 +64,7 @@ class Layer(Modes["Layer"]):
     """
 
     _advice = "give the gradient of the loss with respect to the output: model.backward(criterion.backward())"
-    _is_model: ClassVar[bool] = False  # whether it runs layers on its input, of which the first keeps that
-    _is_ours: ClassVar[bool] = True  # whether `forward` and `__call__` are this package's, not a user's
+    _has_backward: ClassVar[bool] = False
 
     def forward(self, x: Array) -> Array:
         """The layer's output for `x`."""
@@ -86,32 +86,29 @@ class Layer(Modes["Layer"]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in ("forward", "backward"):
-            if inspect.isfunction(vars(cls).get(name)):
-                setattr(cls, name, ignoring_underflow(vars(cls)[name]))
-        cls._is_ours = _is_ours(cls.forward) and _is_ours(cls.__call__)
-        inherited = [vars(base)["forward"] for base in cls.__mro__ if "forward" in vars(base)]
-        cls._has_our_forward = any(_is_ours(f) for f in inherited if f is not Layer.forward)
+        cls._has_backward = cls.backward is not Layer.backward
 
-    def __call__(self, *inputs: Any, **named: Any) -> Array:
-        """`forward(x)`. On failure, discard what this call saved and add the layer's path to the error.
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """`forward(x)`. On failure, add the layer's path to the error; nothing is saved.
 
         Arrays saved for backward share no memory with `x` or the output: both may be changed in place.
         Inputs may be passed by the names of `forward` or those of PyTorch: `layer(input=x)`.
         """
         if named:
             inputs = self._in_order(inputs, named)
-        foreign = self._is_foreign()
-        if not foreign:
-            inputs = tuple([plain(x) for x in inputs])
-        elif keeping() and type(self).backward is Layer.backward and "backward" not in vars(self):
-            raise TypeError(
-                f"{type(self).__name__} has no backward(grad_output, input_grad=True), and there is no "
-                "autograd here: write one (see xpconv.Layer for an example), or, for inference alone, call "
-                "the model within `with xpconv.no_grad():`"
-            )
-        copy_first = self._is_model and not foreign
-        return self._run(partial(at_door, self.forward, foreign=foreign, copy_first=copy_first), *inputs)
+        users = self._is_users or "forward" in self.__dict__
+        if users:
+            self._check_backward()
+        tape = current.get()
+        forward = self.forward
+        function = MethodType(forward.raw, self) if "forward" not in self.__dict__ else forward  # type: ignore
+        try:
+            if tape is None or not tape.open:  # not from a user's forward
+                return self._outermost(function, inputs, users)
+            return self._inner(function, inputs, users, tape)
+        except BaseException as error:
+            self._explain(error, inputs)
+            raise
 
     def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         """All inputs in the order of `forward`, including those passed by name, of PyTorch as well."""
@@ -129,73 +126,107 @@ class Layer(Modes["Layer"]):
             f"expected {', '.join(arguments.parameters)}"
         )
 
-    def _pass(self, *inputs: Any) -> Array:
-        """`self(*inputs)` for a layer that contains this one: saved arrays may share memory with its inputs.
-
-        A user's forward gets copies where needed, since its code could change the arrays.
-        """
-        if self._is_foreign():
-            return out_and_in(self, *inputs)
-        return self._run(self.forward if is_inside() else partial(at_door, self.forward), *inputs)
-
-    def _is_foreign(self) -> bool:
-        """Whether its forward is not this package's."""
-        return not self._is_ours or ("forward" in self.__dict__ and not _is_ours(self.__dict__["forward"]))
-
-    def _run(self, forward: Callable[..., Array], *inputs: Any) -> Array:
-        start = next_serial()
-        called(self)
+    def _pass(self, *inputs: Any) -> Any:
+        """`self(*inputs)` as a layer of this package calls the layers in it."""
         try:
-            y = forward(*inputs)
-            if y is None:
-                raise TypeError(
-                    f"{type(self).__name__}.forward returned None, expected the output: end it with "
-                    "`return self.keep(y, …)`"
-                )
-            return y
+            if self._is_users or "forward" in self.__dict__:
+                return self._pass_to_users(inputs)
+            forward = self.forward.raw  # type: ignore[attr-defined]
+            if observer.get() is None:
+                return forward(self, *inputs)
+            return self._observed(MethodType(forward, self), inputs)
         except BaseException as error:
-            self._forget_since(start)
-            if isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):
-                raise self._out_of_memory(error, "forward", *inputs) from error
-            if is_call_error(type(self).forward, error):
-                raise call_error(f"{type(self).__name__}.forward", type(self).forward, error) from None
-            if isinstance(error, LayerError):
-                error.passes(self, {name: layer for name, layer in self.named_layers() if name})
+            self._explain(error, inputs)
             raise
 
-    def _back(self, grad_output: Array | None, input_grad: bool, clip: Layer | None = None) -> Array | None:
-        """`backward` as containers call it, through the activation `clip` first, if that followed.
+    def _pass_to_users(self, inputs: tuple[Any, ...]) -> Any:
+        tape = current.get()
+        self._check_backward()
+        if not is_ours(type(self).__call__):
+            function: Any = self.__call__
+        else:
+            planted = "forward" in self.__dict__
+            function = self.forward if planted else MethodType(self.forward.raw, self)  # type: ignore
+        if tape is None:
+            return self._outermost(function, inputs, True)
+        return self._inner(function, inputs, True, tape)
 
-        If memory runs out, the error names this layer.
-        """
+    def _check_backward(self) -> None:
+        if not self._has_backward and "backward" not in vars(self) and saving():
+            raise TypeError(
+                f"{type(self).__name__} has no backward(grad_output, input_grad=True), and there is no "
+                "autograd here: write one (see xpconv.Layer for an example), or, for inference alone, call "
+                "the model within `with xpconv.no_grad():`"
+            )
+
+    def _pass_clipped(self, x: Array, clip: Layer) -> Array:
+        """`_pass`, of this layer and of the ReLU after it, in one pass over the output."""
+        function = partial(self._clipped, bounds=clip._bounds())
         try:
-            if clip is not None:
-                return self._back_from(clip, grad_output, input_grad)
-            return self.backward(grad_output, input_grad=input_grad)
-        except OutOfMemoryError:
+            y: Array = self._observed(function, (x,))
+            return y if observer.get() is None else clip._observed(lambda y: y, (y,))
+        except BaseException as error:
+            self._explain(error, (x,))
             raise
-        except MemoryError as error:
+
+    def _clipped(self, x: Array, bounds: Bounds) -> Array:
+        """`forward`, with the output clipped to `bounds`; `backward` goes through both."""
+        raise TypeError(f"{type(self).__name__} defines no _clipped(x, bounds)")
+
+    def _explain(self, error: BaseException, inputs: tuple[Any, ...]) -> None:
+        """Add this layer to an error from `forward`, or raise an error that says more."""
+        if isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):
+            raise self._out_of_memory(error, "forward", *inputs) from error
+        if is_call_error(type(self).forward, error):
+            raise call_error(f"{type(self).__name__}.forward", type(self).forward, error) from None
+        if isinstance(error, LayerError):
+            error.passes(self, {name: layer for name, layer in self.named_layers() if name})
+
+    def _back(self, grad_output: Array | None, input_grad: bool) -> Array | None:
+        """`backward` as a layer of this package calls the layers in it."""
+        backward = self.backward
+        try:
+            if self._is_users or not hasattr(backward, "raw"):
+                return self._back_of_users(grad_output, input_grad)
+            return backward.raw(self, grad_output, input_grad)
+        except BaseException as error:
+            self._explain_backward(error, grad_output)
+            raise
+
+    def _explain_backward(self, error: BaseException, grad_output: Any) -> None:
+        if isinstance(error, OutOfMemoryError):
+            error.passes(self, {name: layer for name, layer in self.named_layers() if name})
+        elif isinstance(error, MemoryError):
             raise self._out_of_memory(error, "backward", grad_output) from error
-        except TypeError as error:
-            if is_call_error(type(self).backward, error):
-                raise call_error(f"{type(self).__name__}.backward", type(self).backward, error) from None
-            raise
+        elif is_call_error(type(self).backward, error):
+            raise call_error(f"{type(self).__name__}.backward", type(self).backward, error) from None
 
-    def _takes_bounds(self) -> bool:
-        """Whether this layer has a `_forward(x, bounds)` that computes a ReLU after it as well."""
-        return False
+    def _back_of_users(self, grad_output: Array | None, input_grad: bool) -> Any:
+        planted = "backward" in vars(self)
+        function = self.backward if planted else MethodType(self.backward.raw, self)  # type: ignore
+        tape = current.get()
+        if tape is None:
+            return function(grad_output, input_grad=input_grad)
+        if tape.unchecked:
+            self._check(tape, grad_output, input_grad)
+        return self._run_backward(function, (grad_output,), {"input_grad": input_grad}, True, tape)
 
-    def _commutes_with_bounds(self) -> bool:
-        """Whether a ReLU before this layer may run after it, with the same output and gradients."""
-        return False
+    def _back_through(
+        self, layers: Sequence[Layer], start: int, grad: Array, input_grad: bool
+    ) -> Array | None:
+        """Backward through layers that ran one after the other since the tape had the length `start`.
 
-    def _forward(self, x: Array, bounds: Any) -> Array:
-        """`forward`, with the output clipped to `bounds`."""
-        raise TypeError(f"{type(self).__name__} defines no _forward(x, bounds)")
-
-    def _back_from(self, clip: Layer, grad_output: Array | None, input_grad: bool) -> Array | None:
-        """`backward` through `clip` and this layer."""
-        return self._back(clip._back(grad_output, True), input_grad)
+        Without `input_grad` it stops at the first one with a trainable parameter, and discards what those
+        before it have saved.
+        """
+        last = 0  # the last one whose backward is called
+        if not input_grad:
+            last = next((i for i, layer in enumerate(layers) if layer._learns()), len(layers))
+        passed: Array | None = grad
+        for i in reversed(range(last, len(layers))):
+            passed = layers[i]._back(passed, input_grad or i > last)
+        cut(start)
+        return passed if input_grad else None
 
     def _out_of_memory(self, error: MemoryError, direction: str, *inputs: Any) -> OutOfMemoryError:
         """The error to raise; releases the arrays that the failed call still refers to."""
@@ -211,38 +242,6 @@ class Layer(Modes["Layer"]):
             wrapped.pool = getattr(get_xp(*arrays), "get_default_memory_pool", lambda: None)()
         wrapped.passes(self, {})
         return wrapped
-
-    def _back_through(
-        self, steps: Sequence[tuple[Layer, Layer | None]], start: int, grad: Array, input_grad: bool
-    ) -> Array | None:
-        """Backward through children that ran one after the other since `start`, each with its ReLU or None.
-
-        Without `input_grad` it stops at the first one with a trainable parameter, and discards what those
-        before it have saved.
-        """
-        last = 0  # the last one whose backward is called
-        if not input_grad:
-            last = next((i for i, (layer, _) in enumerate(steps) if layer._learns()), len(steps))
-        passed: Array | None = grad
-        with self._undone_since(start):
-            for i in reversed(range(last, len(steps))):
-                layer, clip = steps[i]
-                passed = layer._back(passed, input_grad or i > last, clip)
-        for step in steps[:last]:
-            for layer in filter(None, step):
-                layer._forget_since(start)
-        return passed if input_grad else None
-
-    @contextmanager
-    def _undone_since(self, start: int) -> Iterator[None]:
-        """For a backward through children: on failure, discard all that they have saved since `start`."""
-        try:
-            yield
-        except BaseException as error:
-            self._forget_since(start)
-            if isinstance(error, OutOfMemoryError):
-                error.passes(self, {name: layer for name, layer in self.named_layers() if name})
-            raise
 
     def summary(self, input_shape: Any = None) -> str:
         """A table of the layers: name, layer, number of parameters; with `input_shape`, output shapes too.
@@ -329,11 +328,6 @@ class Layer(Modes["Layer"]):
     def extra_repr(self) -> str:
         """The constructor's arguments, for `repr` and `summary`; with none, `repr` lists the children."""
         return ""
-
-
-def _is_ours(function: Any) -> bool:
-    """Whether the function is this package's."""
-    return str(getattr(function, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]
 
 
 def runs_as(layer: Layer, kind: type[Kind]) -> TypeGuard[Kind]:

@@ -11,10 +11,10 @@ from ..ops import norm as ops
 from ..parameter import parameter_dtype
 from ..random import RNG, default_rng
 from ..sums import sum_over
+from ..tape import position
 from .activation import ReLU
 from .base import Layer
 from .conv import Conv2d
-from .memory import next_serial
 from .smooth import Sigmoid
 
 __all__ = ["SqueezeExcitation"]
@@ -91,7 +91,7 @@ class SqueezeExcitation(Layer):
     def forward(self, x: Array) -> Array:
         why = f"input_channels={self.input_channels}"
         self._enter_images(x, 2, self.input_channels, why, self.fc1.weight)
-        start = next_serial()
+        start = position()
         scale = ops.mean_over(x, (-2, -1))
         for layer in self._path():
             scale = layer._pass(scale)
@@ -103,11 +103,10 @@ class SqueezeExcitation(Layer):
         dx = grad · s + dmean / (H·W), dmean from ds = Σ_pixels grad · x, back through the path.
         """
         start, x, scale = self.recall(grad_output, input_grad)
-        path = [(layer, None) for layer in self._path()]
         ds: Array = None  # not needed if no gradient is computed from it
         if input_grad or self._learns():
             ds = sum_over(grad_output * x, (-2, -1), keepdims=True)
-        grad = self._back_through(path, start, ds, input_grad)
+        grad = self._back_through(self._path(), start, ds, input_grad)
         if grad is None:
             return None
         dx = grad_output * scale

@@ -8,10 +8,10 @@ from ..backend import Array, Backend, backend_of
 from ..dtypes import byte_order_error, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
 from ..parameter import Parameter
-from .memory import Memory
+from ..taped import Taped
 
 
-class Checks(Memory):
+class Checks(Taped):
     """Base of layers, with the checks of inputs that their `forward` begins with."""
 
     def _enter(self, x: Array, *parameters: Parameter | Array | None, or_narrower: bool = False) -> Any:

@@ -69,6 +69,7 @@ class Named(Layer):
     def __getstate__(self) -> dict[str, Any]:
         """Copy the dict of layers, so that replacing a layer of a shallow copy leaves the original alone."""
         state = super().__getstate__()
+        state.pop("_cached_steps", None)
         return {**state, "_layers": dict(self._layers)} if "_layers" in state else state
 
     def __dir__(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -11,20 +11,21 @@ from ..arguments import named, to_int
 from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..geometry import Bounds
+from ..ops.activation import clip_backward
 from ..ops.inference import is_recording
 from ..ops.linear import add
-from .activation import bounds_of
-from .base import Layer, runs_as
+from ..tape import observer, position, saving
+from .base import Layer
 from .children import Listed
-from .memory import keeping, next_serial
-from .pointwise import Pointwise
+from .fusion import Steps, fused
+from .settings import latest_change
 from .tree import check_whole
 
 __all__ = ["Concat", "Parallel", "Residual", "Sequential"]
 
 
-class Steps(list[tuple[Layer, Pointwise | None]]):
-    """What ran one after the other: of a type in which `keep` looks for no arrays."""
+class Layers(list[Layer]):
+    """Layers that ran: of a type in which the tape looks for no arrays."""
 
 
 class Sequential(Listed):
@@ -37,8 +38,9 @@ class Sequential(Listed):
     by position renumbers the layers if all names are numbers; names from a mapping do not change (PyTorch
     replaces them by numbers). Names of methods and attributes are errors.
 
-    A ReLU followed by a MaxPool runs after it instead, with the same result, as it then has fewer pixels to
-    process and to save. If you call `backward` of single layers, call their `forward` one by one as well.
+    A ReLU runs in the same pass over the data as the layer before it where that can be; followed by a MaxPool
+    it runs after that, with the same result, as it then has fewer pixels to process and to save. If you call
+    `backward` of single layers, call their `forward` one by one as well.
 
     Raises:
         TypeError: something given is not a layer.
@@ -59,17 +61,17 @@ class Sequential(Listed):
     """
 
     _is_model = True
+    _cached_steps: Steps | None = None
 
     def forward(self, x: Array) -> Array:
-        if self._inference is not None and not keeping() and not is_recording():
+        if self._inference is not None and not saving() and not is_recording() and observer.get() is None:
             y: Array = self._inference.run(self, x)
             return y
-        start = next_serial()
-        steps = Steps(self._steps())
-        if not steps:
+        start, steps = position(), self._steps()
+        if not steps.steps:
             self._owner(x)
-        for layer, clip in steps:
-            x = _run(layer, clip, x)
+        for layer, clip in steps.steps:
+            x = layer._pass(x) if clip is None else layer._pass_clipped(x, clip)
         return self.keep(x, start, steps)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
@@ -78,43 +80,26 @@ class Sequential(Listed):
         Without `input_grad` it stops at the first layer that has a trainable parameter.
         """
         start, steps = self.recall(grad_output, input_grad)
-        return self._back_through(steps, start, grad_output, input_grad)
+        return self._back_through(steps.layers, start, grad_output, input_grad)
+
+    def _steps(self) -> Steps:
+        """The layers as they run; made again when they or their settings have changed."""
+        steps = self._cached_steps
+        made_for = *self._layers.values(), latest_change()
+        if steps is None or steps.made_for != made_for:
+            steps = fused(list(self._layers.values()))
+            steps.made_for = made_for
+            vars(self)["_cached_steps"] = steps
+        return steps
 
     def _calls(self) -> list[tuple[Callable[[Array], Array], list[Layer]]]:
         """What forward calls one after the other, and the layers that each call runs."""
-        return [(partial(_run, *step), [layer for layer in step if layer]) for step in self._steps()]
-
-    def _steps(self) -> Iterator[tuple[Layer, Pointwise | None]]:
-        """The layers in the order in which they run, each with the ReLU that it computes as well, or None.
-
-        Both save for backward what they would save alone. A ReLU and a MaxPool after it are swapped first:
-        max(relu(x)) = relu(max(x)), the gradients are the same as well, since only the pixel of the maximum
-        gets one, and the ReLU has fewer pixels to process and to save.
-        """
-        layers = list(self)
-        for i in range(len(layers) - 1):
-            if layers[i + 1]._commutes_with_bounds() and bounds_of(layers[i]) is not None:
-                layers[i : i + 2] = layers[i + 1], layers[i]
-        before: Layer | None = None
-        for layer in layers:
-            if before is not None and isinstance(layer, Pointwise) and bounds_of(layer) is not None:
-                yield before, layer
-                before = None
-                continue
-            if before is not None:
-                yield before, None
-            before = layer if layer._takes_bounds() else None
-            if before is None:
-                yield layer, None
-        if before is not None:
-            yield before, None
-
-
-def _run(layer: Layer, clip: Pointwise | None, x: Array) -> Array:
-    """The output of `layer`, and of the ReLU `clip` that it computes as well, or None."""
-    if clip is None:
-        return layer._pass(x)
-    return clip._run(clip._passed, layer._run(layer._forward, x, bounds_of(clip)))
+        return [
+            (layer._pass, [layer])
+            if clip is None
+            else (partial(layer._pass_clipped, clip=clip), [layer, clip])
+            for layer, clip in self._steps().steps
+        ]
 
 
 class Parallel(Listed):
@@ -136,7 +121,6 @@ class Parallel(Listed):
     _is_model = True
 
     def forward(self, x: Array) -> Array:
-        start = next_serial()
         outputs = self._outputs(x)
         y = outputs[0]
         for name, output in zip(self._layers, outputs, strict=True):
@@ -147,27 +131,24 @@ class Parallel(Listed):
                 )
         for output in outputs[1:]:
             y = add(get_xp(y, output), y, output)
-        return self.keep(y, start, list(self))
+        return self.keep(y, Layers(self))
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        start, branches = self.recall(grad_output, input_grad)
-        return self._gradients(start, branches, [grad_output] * len(branches), input_grad)
+        (branches,) = self.recall(grad_output, input_grad)
+        return self._gradients(branches, [grad_output] * len(branches), input_grad)
 
     def _outputs(self, x: Array) -> list[Array]:
         if not self._layers:
             raise ShapeError(f"{type(self).__name__}.forward: there are no branches; append at least one")
         return [branch._pass(x) for branch in self]
 
-    def _gradients(
-        self, start: int, branches: list[Layer], grads: list[Array], input_grad: bool
-    ) -> Array | None:
+    def _gradients(self, branches: list[Layer], grads: list[Array], input_grad: bool) -> Array | None:
         """Backward through the branches that ran, in reverse order, since they may share layers."""
         total: Array | None = None
-        with self._undone_since(start):
-            for branch, grad in zip(reversed(branches), reversed(grads), strict=True):
-                part = branch._back(grad, input_grad)
-                if input_grad:
-                    total = part if total is None else add(get_xp(total, part), total, part)
+        for branch, grad in zip(reversed(branches), reversed(grads), strict=True):
+            part = branch._back(grad, input_grad)
+            if input_grad:
+                total = part if total is None else add(get_xp(total, part), total, part)
         return total
 
 
@@ -202,7 +183,6 @@ class Concat(Parallel):
         return part
 
     def forward(self, x: Array) -> Array:
-        start = next_serial()
         outputs = self._outputs(x)
         first = outputs[0]
         if not -first.ndim <= self.axis < first.ndim:
@@ -217,14 +197,14 @@ class Concat(Parallel):
                     f"{next(iter(self._layers))} {first.shape}; only axis {axis} may differ"
                 )
         sizes = [output.shape[axis] for output in outputs]
-        return self.keep(get_xp(*outputs).concatenate(outputs, axis=axis), start, list(self), axis, sizes)
+        return self.keep(get_xp(*outputs).concatenate(outputs, axis=axis), Layers(self), axis, sizes)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        start, branches, axis, sizes = self.recall(grad_output, input_grad)
+        branches, axis, sizes = self.recall(grad_output, input_grad)
         parts = [
             (*(slice(None),) * axis, slice(b - n, b)) for n, b in zip(sizes, accumulate(sizes), strict=True)
         ]
-        return self._gradients(start, branches, [grad_output[part] for part in parts], input_grad)
+        return self._gradients(branches, [grad_output[part] for part in parts], input_grad)
 
 
 class Residual(Layer):
@@ -319,13 +299,9 @@ class Residual(Layer):
         return self.body._find(name) if self.names[0] == "" and "body" in vars(self) else None
 
     def forward(self, x: Array) -> Array:
-        return self._forward(x)
+        return self._clipped(x)
 
-    def _takes_bounds(self) -> bool:
-        return runs_as(self, Residual)
-
-    def _forward(self, x: Array, bounds: Bounds = None) -> Array:
-        start = next_serial()
+    def _clipped(self, x: Array, bounds: Bounds = None) -> Array:
         main = self.body._pass(x)
         side = x if self.shortcut is None else self.shortcut._pass(x)
         if main.shape != side.shape:
@@ -334,15 +310,19 @@ class Residual(Layer):
                 f"Residual.forward: the body gives shape {main.shape} but {name} has {side.shape}; "
                 "give a shortcut that ends in the body's shape"
             )
-        return self.keep(add(get_xp(main, side), main, side, bounds), start, self.body, self.shortcut)
+        xp = get_xp(main, side)
+        y = add(xp, main, side, bounds)
+        return self.keep(y, xp, self.body, self.shortcut, None if bounds is None else y, bounds)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        start, body, shortcut = self.recall(grad_output, input_grad)
-        with self._undone_since(start):
-            side: Array | None = grad_output
-            if shortcut is not None:
-                side = shortcut._back(grad_output, input_grad)
-            main = body._back(grad_output, input_grad)
+        xp, body, shortcut, y, bounds = self.recall(grad_output, input_grad)
+        if bounds is not None:
+            grad_output = clip_backward(xp, grad_output, y, *bounds)
+        del y
+        side: Array | None = grad_output
+        if shortcut is not None:
+            side = shortcut._back(grad_output, input_grad)
+        main = body._back(grad_output, input_grad)
         if main is None or side is None or not input_grad:
             return None
-        return add(get_xp(main, side), main, side)
+        return add(xp, main, side)

@@ -16,7 +16,7 @@ from ..ops.channels import channel_sum
 from ..ops.padding import MODES, pad, pad_backward
 from ..parameter import Parameter, learns, new_parameter
 from ..random import RNG, default_rng
-from .base import Layer, arguments, runs_as
+from .base import Layer, arguments
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d"]
 
@@ -99,8 +99,6 @@ class _ConvNd(Layer):
 class _Conv(_ConvNd):
     """Convolution over `axes` spatial axes; `Conv2d` describes it."""
 
-    _bounds: Bounds = None  # of the ReLU that `fuse` put into this layer
-
     def __init__(
         self,
         in_channels: int,
@@ -171,12 +169,9 @@ class _Conv(_ConvNd):
         return same_padding(self.kernel_size, self.dilation)
 
     def forward(self, x: Array) -> Array:
-        return self._forward(x, self._bounds)
+        return self._clipped(x)
 
-    def _takes_bounds(self) -> bool:
-        return self._bounds is None and runs_as(self, _Conv)
-
-    def _forward(self, x: Array, bounds: Bounds) -> Array:
+    def _clipped(self, x: Array, bounds: Bounds = None) -> Array:
         why = f"in_channels={self.in_channels}"
         xp, images, batched = self._enter_images(x, self.axes, self.in_channels, why, self.weight)
         if self._wide:
@@ -194,17 +189,18 @@ class _Conv(_ConvNd):
             )
         bias = None if self.bias is None else self.bias.data
         y = ops.conv(xp, padded, self.weight.data, bias, self._window, self.groups, self.algorithm, bounds)
-        kept = None if self._bounds is None else y
-        return self.keep(y if batched else y[0], xp, images, batched, kept)
+        clipped = None if bounds is None else y
+        return self.keep(y if batched else y[0], xp, images, batched, clipped, bounds)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, images, batched, y = self.recall(grad_output, input_grad)
+        xp, images, batched, y, bounds = self.recall(grad_output, input_grad)
         window, groups, weight = self._window, self.groups, self.weight
         if not (input_grad or weight.requires_grad or learns(self.bias)):
             return None
         grad = grad_output if batched else grad_output[None]
-        if self._bounds is not None:
-            grad = clip_backward(xp, grad, y, *self._bounds)
+        if bounds is not None:
+            grad = clip_backward(xp, grad, y, *bounds)
+        del y
         if weight.requires_grad:
             padded = self._pad(xp, images)
             dw = ops.conv_backward_weight(xp, grad, padded, weight.shape, window, groups, self.algorithm)

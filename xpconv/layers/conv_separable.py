@@ -8,9 +8,9 @@ from ..arguments import named, to_bool, to_size
 from ..backend import Array
 from ..parameter import parameter_dtype
 from ..random import RNG, default_rng
+from ..tape import position
 from .base import Layer, arguments
 from .conv import Conv2d, IntOrTuple, Padding
-from .memory import next_serial
 
 __all__ = ["DepthwiseConv2d", "SeparableConv2d"]
 
@@ -168,13 +168,12 @@ class SeparableConv2d(Layer):
         super().__setattr__(name, value)
 
     def forward(self, x: Array) -> Array:
-        start = next_serial()
+        start = position()
         return self.keep(self.pointwise._pass(self.depthwise._pass(x)), start)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         (start,) = self.recall(grad_output, input_grad)
-        path = [(self.depthwise, None), (self.pointwise, None)]
-        return self._back_through(path, start, grad_output, input_grad)
+        return self._back_through([self.depthwise, self.pointwise], start, grad_output, input_grad)
 
     def extra_repr(self) -> str:
         first, last = self.depthwise, self.pointwise

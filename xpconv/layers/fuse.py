@@ -10,7 +10,6 @@ from itertools import count
 from ..backend import backend_of, ignoring_underflow
 from ..ops import norm as ops
 from ..parameter import Parameter, learns
-from .activation import bounds_of
 from .base import Layer, runs_as
 from .containers import Sequential
 from .conv import _Conv, _ConvNd
@@ -62,10 +61,6 @@ def _fold_chain(places: Iterator[Place], uses: Counter[int]) -> None:
         if before is not None and runs_as(layer, _BatchNorm) and _fits(before, layer):
             _fold(before, layer)
             home._layers[name] = _place_holder(before, layer, _expected(before))
-        elif before is not None and runs_as(before, _Conv) and bounds_of(layer) is not None:
-            before._bounds = bounds_of(layer)
-            home._layers[name] = _place_holder(before, layer)
-            before = None
         else:
             before = _linear(layer, uses)
 
@@ -79,14 +74,11 @@ def _place_holder(into: Layer, layer: Layer, expected: tuple[str, ...] | None = 
 
 
 def _linear(layer: Layer, uses: Counter[int]) -> _ConvNd | Dense | None:
-    """The convolution or dense layer that computes the output of `layer`, if it is used only once; else None.
-
-    None also for a convolution that a ReLU was folded into, as its output is not linear.
-    """
+    """The convolution or dense layer that computes the output of `layer`, if it is used once; else None."""
     if uses[id(layer)] == 1 and runs_as(layer, SeparableConv2d):
         layer = layer.pointwise
     if uses[id(layer)] == 1 and runs_as(layer, _Conv):
-        return layer if layer._bounds is None else None
+        return layer
     if uses[id(layer)] == 1 and runs_as(layer, _ConvTranspose):
         return layer
     return layer if uses[id(layer)] == 1 and runs_as(layer, Dense) else None

@@ -10,7 +10,8 @@ from typing import Any
 from ..backend import Array, backend_of
 from ..errors import BackendError
 from ..ops import inference as ops
-from .base import Layer, Parameter
+from ..parameter import Parameter
+from .base import Layer
 from .children import Named
 from .settings import latest_change
 
@@ -117,7 +118,9 @@ class _Chain:
 
 def _may_record(layer: Layer) -> bool:
     """Whether the layer and those in it are this package's, in inference mode."""
-    return not any(part.training or part._is_foreign() for _, part in layer.named_layers())
+    return not any(
+        part.training or part._is_users or "forward" in vars(part) for _, part in layer.named_layers()
+    )
 
 
 def _is_idle(function: Any) -> bool:

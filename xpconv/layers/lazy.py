@@ -46,7 +46,7 @@ class Lazy(Layer):
     def _first(self, x: Array, size: int) -> Array:
         """The first forward."""
         self._become(size, x.dtype, backend_of(x).name)
-        return type(self).forward(self, x)  # of the new class
+        return self.forward.raw(self, x)  # type: ignore[attr-defined]  # of the new class
 
     def _make(self, size: int, dtype: Any, rng: Any) -> None:
         raise TypeError(f"{type(self).__name__} defines no _make(size, dtype, rng)")

@@ -9,9 +9,8 @@ from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..geometry import Bounds
 from ..ops import norm as ops
-from ..parameter import Parameter, learns, new_parameter, parameter_dtype
-from .activation import bounds_of
-from .base import Layer, arguments, runs_as
+from ..parameter import Parameter, learns, new_parameter, parameter_dtype, update
+from .base import Layer, arguments
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
@@ -90,12 +89,9 @@ class _BatchNorm(ChannelNorm):
     expected: ClassVar[str]
 
     def forward(self, x: Array) -> Array:
-        return self._forward(x)
+        return self._clipped(x)
 
-    def _takes_bounds(self) -> bool:
-        return runs_as(self, _BatchNorm)
-
-    def _forward(self, x: Array, bounds: Bounds = None) -> Array:
+    def _clipped(self, x: Array, bounds: Bounds = None) -> Array:
         xp = self._enter(x, self.weight, self.running_mean, or_narrower=True)
         if x.ndim not in self.ranks or x.shape[1] != self.num_features:
             raise ShapeError(
@@ -118,19 +114,11 @@ class _BatchNorm(ChannelNorm):
             mean, var = self.running_mean.astype("float64"), self.running_var.astype("float64")
             inv_std = ops.inverse_std(xp, var, self.eps)
             y = ops.batch_norm(xp, x, weight, bias, mean, inv_std, bounds)
-        return self.keep(y, xp, x, mean, inv_std, from_batch)
+        clipped = None if bounds is None else y
+        return self.keep(y, xp, x, mean, inv_std, from_batch, clipped, bounds)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        return self._backward(grad_output, input_grad)
-
-    def _back_from(self, clip: Layer, grad_output: Array, input_grad: bool) -> Array | None:
-        _, y, values = clip.recall(grad_output)  # the bounds at its forward; a ReLU saves none
-        return self._backward(grad_output, input_grad, y, values or bounds_of(clip))
-
-    def _backward(
-        self, grad_output: Array, input_grad: bool, y: Array | None = None, bounds: Bounds = None
-    ) -> Array | None:
-        xp, x, mean, inv_std, from_batch = self.recall(grad_output, input_grad)
+        xp, x, mean, inv_std, from_batch, y, bounds = self.recall(grad_output, input_grad)
         weight = None if self.weight is None else self.weight.data
         if not (learns(self.weight) or learns(self.bias)):
             if not input_grad:
@@ -148,12 +136,13 @@ class _BatchNorm(ChannelNorm):
 
     def _track(self, mean: Array, var: Array, count: int) -> None:
         """Exponential with `momentum`, or (None) the plain average of all batches; nothing of nothing."""
-        self.num_batches_tracked += 1
-        momentum: Any = self.momentum
-        if momentum is None:
-            momentum = (1 / self.num_batches_tracked).astype(mean.dtype)
-        if count:
-            self._follow(momentum, mean, var, count)
+        with update:
+            self.num_batches_tracked += 1
+            momentum: Any = self.momentum
+            if momentum is None:
+                momentum = (1 / self.num_batches_tracked).astype(mean.dtype)
+            if count:
+                self._follow(momentum, mean, var, count)
 
 
 class BatchNorm1d(_BatchNorm):

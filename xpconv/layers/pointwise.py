@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..arguments import to_bool
-from ..backend import Array, get_xp
+from ..backend import Array
 from .base import Layer, arguments
 
 
@@ -27,10 +27,6 @@ class Pointwise(Layer):
         values = self._values()
         y = self.functions[0](xp, x, *values)
         return self.keep(y, xp, y if self.keeps_output else x, values)
-
-    def _passed(self, y: Array) -> Array:
-        """What forward does where `y` is its output already: keep it."""
-        return self.keep(y, get_xp(y), y, self._values())
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, kept, values = self.recall(grad_output, input_grad)

@@ -10,8 +10,9 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..geometry import Bounds, Window
 from ..ops import pool as ops
-from .base import Layer, arguments, runs_as
-from .memory import keeping
+from ..ops.activation import clip_backward
+from ..tape import saving
+from .base import Layer, arguments
 
 __all__ = ["AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d"]
 
@@ -89,32 +90,28 @@ class _MaxPool(_Pool):
         self.return_indices = to_bool(f"{type(self).__name__}: return_indices", return_indices)
 
     def forward(self, x: Array) -> Any:
-        return self._forward(x)
+        return self._clipped(x)
 
-    def _takes_bounds(self) -> bool:
-        return runs_as(self, _MaxPool) and not self.return_indices
-
-    def _commutes_with_bounds(self) -> bool:
-        if type(self).backward is not _MaxPool.backward or max(self.dilation) > 1:
-            return False  # with gaps a window may see no input
-        return self._takes_bounds()
-
-    def _forward(self, x: Array, bounds: Bounds = None) -> Any:
+    def _clipped(self, x: Array, bounds: Bounds = None) -> Any:
         xp, images, batched = self._enter_images(x, self.axes)
         self._check_size(images)
-        winners = self.return_indices or keeping()
+        winners = self.return_indices or saving()
         y, winner = ops.max_pool(xp, images, self._window, self.ceil_mode, winners, bounds)
-        y = self.keep(y if batched else y[0], xp, winner, images.shape, batched)
+        clipped = None if bounds is None else y
+        y = self.keep(y if batched else y[0], xp, winner, images.shape, batched, clipped, bounds)
         if not self.return_indices:
             return y
         indices = ops.max_pool_indices(xp, winner, images.shape[2:], self._window)
         return y, indices if batched else indices[0]
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, winner, shape, batched = self.recall(grad_output, input_grad)
+        xp, winner, shape, batched, y, bounds = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = grad_output if batched else grad_output[None]
+        if bounds is not None:
+            grad = clip_backward(xp, grad, y, *bounds)
+        del y
         grad = ops.max_pool_backward(xp, grad, winner, shape, self._window)
         return grad if batched else grad[0]
 

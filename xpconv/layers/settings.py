@@ -26,6 +26,12 @@ def latest_change() -> int:
     return _latest
 
 
+def note_change() -> None:
+    """Let `latest_change` increase."""
+    global _latest
+    _latest = next(_count)
+
+
 class Settings(Checks):
     """The part of `Layer` that checks assignments to settings like the constructor and refuses fixed ones."""
 
@@ -46,8 +52,7 @@ class Settings(Checks):
             raise self._is_fixed(name, new)
         given.pop("bias", None)  # the attribute is a Parameter, not the constructor's flag
         value = getattr(kind(**{**given, name: new}), name)
-        global _latest
-        _latest = next(_count)
+        note_change()
         return value
 
     def _is_fixed(self, name: str, value: Any) -> AttributeError:

@@ -39,12 +39,15 @@ class Softmax(Layer):
         ops.softmax_backward,
     )
     sign: ClassVar[int] = 1
+    images: ClassVar[bool] = False  # whether `x` must be images
 
     def __init__(self, dim: int) -> None:
         self.dim = to_int(f"{type(self).__name__}: dim", dim)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
+        if self.images and x.ndim not in (3, 4):
+            raise ShapeError(f"Softmax2d.forward: x has shape {x.shape}, expected (N, C, H, W) or (C, H, W)")
         shape, x = x.shape, x if x.ndim else x.reshape(1)
         axis = axis_of(f"{type(self).__name__}.forward", self.dim, x.shape)
         y = self.functions[0](xp, x if self.sign > 0 else -x, axis)
@@ -118,15 +121,10 @@ class Softmax2d(Softmax):
     """
 
     fixed = ("dim",)
+    images = True
 
     def __init__(self) -> None:
         super().__init__(-3)
-
-    def forward(self, x: Array) -> Array:
-        self._enter(x)
-        if x.ndim not in (3, 4):
-            raise ShapeError(f"Softmax2d.forward: x has shape {x.shape}, expected (N, C, H, W) or (C, H, W)")
-        return super().forward(x)
 
     def extra_repr(self) -> str:
         return ""

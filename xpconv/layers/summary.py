@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -11,9 +11,9 @@ from ..arguments import check_room, is_sequence, shown, to_size
 from ..backend import Array, backend_of, get_xp, is_array_type
 from ..errors import OutOfMemoryError, ShapeError
 from ..parameter import Parameter
+from ..tape import no_grad, observing
 from .base import Layer
 from .embedding import Embedding
-from .memory import no_grad
 from .unpool import _MaxUnpool
 
 
@@ -155,34 +155,23 @@ def _output_shapes(model: Layer, input_shape: Any) -> dict[int, tuple[int, ...]]
     layers = [layer for _, layer in model.named_layers()]
     shapes: dict[int, tuple[int, ...]] = {}
     modes = [layer.training for layer in layers]
-    own = [vars(layer).get("forward") for layer in layers]
 
-    def watch(layer: Layer) -> None:
-        forward = layer.forward
-
-        def recording(*inputs: Any) -> Any:
-            y = forward(*inputs)
-            found = first_array(y)
-            if found is not None:
-                shapes[id(layer)] = tuple(found.shape)
-            return y
-
-        layer.__dict__["forward"] = recording
+    def note(layer: Layer, forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+        y = forward(*inputs)
+        found = first_array(y)
+        if found is not None:
+            shapes[id(layer)] = tuple(found.shape)
+        return y
 
     try:
         for layer in layers:
-            watch(layer)
-        for layer in layers:
             layer.training = False
-        with no_grad():
+        with no_grad(), observing(note):
             model(*inputs)
     except ShapeError as error:
         hint = f"{whose} is {shown(input_shape)}, that of one image, without the batch axis"
         raise ShapeError(f"{hint}: {error}") from error
     finally:
-        for layer, mode, forward in zip(layers, modes, own, strict=True):
-            layer.__dict__.pop("forward", None)
-            if forward is not None:
-                layer.__dict__["forward"] = forward
+        for layer, mode in zip(layers, modes, strict=True):
             layer.training = mode
     return shapes

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from ..parameter import Parameter
-from .settings import Settings
+from .settings import Settings, note_change
 
 L = TypeVar("L", bound="Tree[Any]")  # `Layer`, a subclass that is defined later
 Self = TypeVar("Self", bound="Tree[Any]")
@@ -127,6 +127,8 @@ class Tree(Settings, Generic[L]):
                 f"{type(self).__name__}: requires_grad is an attribute of parameters; freeze all those of a "
                 "layer with layer.requires_grad_(False)"
             )
+        if name in ("forward", "backward"):
+            note_change()
         old = vars(self).get(name)
         if isinstance(old, PARTS) or isinstance(value, PARTS):
             self._check_part(name, old, value)
@@ -259,7 +261,7 @@ class Tree(Settings, Generic[L]):
         """Raise a TypeError if a layer or parameter is in a list or another plain collection."""
         for layer in self.modules():
             for name, value in vars(layer).items():
-                if isinstance(value, COLLECTIONS) and name not in layer.listed and name != "_kept":
+                if isinstance(value, COLLECTIONS) and name not in layer.listed:
                     check_plain(layer, name, value, PARTS)
 
     def _learns(self) -> bool:
@@ -306,10 +308,9 @@ class Tree(Settings, Generic[L]):
             if hasattr(Tree, name) or inspect.isroutine(defined) or inspect.isdatadescriptor(defined):
                 raise name_taken(self, name)
 
-    def _forget_since(self, serial: int) -> None:
-        super()._forget_since(serial)
-        for child in self.children().values():
-            child._forget_since(serial)
+    def forget(self) -> None:
+        for layer in self.modules():
+            vars(layer).pop("_tapes", None)
 
 
 PARTS = (Tree, Parameter)

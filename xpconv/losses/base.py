@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 
 from ..arguments import brief, to_choice, to_float
 from ..arrays import asarray
-from ..backend import Array, backend_of, conversion_hint, ignore_underflow, plain
+from ..backend import Array, backend_of, conversion_hint, ignore_underflow
 from ..dtypes import byte_order_error, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
-from ..layers.memory import Memory, at_door
 from ..sums import sum_over, widened
+from ..taped import Taped
 
 __all__ = ["Loss"]
 
 
-class Loss(Memory):
+class Loss(Taped):
     """Base of all losses: checks, reduction, and the arrays saved for `backward`.
 
     A loss defines `_forward(xp, *inputs)`, which returns the unreduced losses, the divisor of `'mean'` (on
@@ -40,6 +40,7 @@ class Loss(Memory):
     names: ClassVar[tuple[str, ...]] = ("input", "target")
     integers: ClassVar[str] = ""
     broadcast: ClassVar[tuple[str, ...]] = ()
+    _default_grad = 1.0
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = to_choice(f"{type(self).__name__}: reduction", reduction, self.reductions)
@@ -61,9 +62,7 @@ class Loss(Memory):
 
         Arrays saved for backward share no memory with these: they may be changed in place.
         """
-        return at_door(self._reduced, *map(plain, inputs))
-
-    def _reduced(self, *inputs: Array) -> Array:
+        inputs = self._completed(*inputs)
         xp = self._enter(*inputs)
         dtype, wide = inputs[0].dtype, inputs
         if dtype.itemsize == 2 and all(x.dtype == dtype or not is_floating(x.dtype) for x in inputs):
@@ -104,21 +103,26 @@ class Loss(Memory):
             >>> criterion.backward(1 / 2)
             array([2.])
         """
-        if isinstance(grad_output, Real):
-            self._latest()
-            # NumPy's scalars are converted to Python's, as they would promote the dtype.
+        if isinstance(grad_output, Real):  # NumPy's scalars too, which would promote the dtype
             grad_output = to_float(f"{type(self).__name__}.backward: grad_output", grad_output, nan=True)
-            xp, dtype, scale, saved = self._stack().pop().saved
-        elif str(getattr(grad_output, "dtype", "")) == "float32" and self._latest().dtype.itemsize == 2:
-            like = backend_of(grad_output).xp.zeros_like(grad_output, dtype=self._latest().dtype)
-            xp, dtype, scale, saved = self.recall(like)
-        else:
-            xp, dtype, scale, saved = self.recall(grad_output)
+        xp, dtype, scale, saved = self.recall(grad_output)
         with ignore_underflow(xp):
             grads = self._backward(xp, grad_output * scale, *saved)
             if isinstance(grads, tuple):
                 return tuple(g.astype(dtype, copy=False) for g in grads)
             return grads.astype(dtype, copy=False)
+
+    def _completed(self, *inputs: Any) -> tuple[Any, ...]:
+        """The inputs, with arrays for those that may be given as something else."""
+        return inputs
+
+    def _check_grad(self, grad_output: Any, shape: tuple[int, ...], dtype: Any, kind: type) -> None:
+        if isinstance(grad_output, Real):
+            to_float(f"{type(self).__name__}.backward: grad_output", grad_output, nan=True)
+            return
+        if str(getattr(grad_output, "dtype", "")) == "float32" and dtype.itemsize == 2:
+            dtype = grad_output.dtype
+        super()._check_grad(grad_output, shape, dtype, kind)
 
     def _forward(self, xp: Any, *inputs: Any, **_: Any) -> tuple[Array, Any, tuple[Any, ...]]:
         raise TypeError(f"{type(self).__name__} defines no _forward(xp, input, target)")

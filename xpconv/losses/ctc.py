@@ -64,12 +64,11 @@ class CTCLoss(Loss):
         self.blank = to_int("CTCLoss: blank", blank, 0)
         self.zero_infinity = to_bool("CTCLoss: zero_infinity", zero_infinity)
 
-    def forward(self, *inputs: Any) -> Array:
-        """The loss of `log_probs, targets, input_lengths, target_lengths`, on the device of the first two."""
-        if len(inputs) == len(self.names):
-            self._enter(*inputs[:2], *inputs[:1] * 2)
-            return super().forward(*inputs[:1], *self._padded(*inputs))
-        return super().forward(*inputs)
+    def _completed(self, *inputs: Any) -> tuple[Any, ...]:
+        if len(inputs) != len(self.names):
+            return inputs
+        self._enter(*inputs[:2], *inputs[:1] * 2)
+        return *inputs[:1], *self._padded(*inputs)
 
     def _forward(
         self, xp: Any, log_probs: Array, targets: Array, input_lengths: Array, target_lengths: Array

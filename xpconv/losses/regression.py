@@ -227,13 +227,12 @@ class GaussianNLLLoss(Loss):
         if not self.eps > 0:
             raise ValueError(f"GaussianNLLLoss: eps is {eps}, expected above 0")
 
-    def forward(self, *inputs: Array) -> Array:
-        """The loss; the last of the three inputs, `var`, may be a number."""
-        if len(inputs) == 3 and isinstance(inputs[2], Real):
-            var = to_float("GaussianNLLLoss: var", inputs[2], 0)
-            xp = self._enter(*inputs[:2], inputs[0])
-            return super().forward(*inputs[:2], xp.full(inputs[0].shape, var, dtype=inputs[0].dtype))
-        return super().forward(*inputs)
+    def _completed(self, *inputs: Any) -> tuple[Any, ...]:
+        if len(inputs) != 3 or not isinstance(inputs[2], Real):
+            return inputs
+        var = to_float("GaussianNLLLoss: var", inputs[2], 0)
+        xp = self._enter(*inputs[:2], inputs[0])
+        return *inputs[:2], xp.full(inputs[0].shape, var, dtype=inputs[0].dtype)
 
     def _forward(
         self, xp: Any, input: Array, target: Array, var: Array

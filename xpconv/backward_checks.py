@@ -1,0 +1,93 @@
+"""Checks of `backward`: that its turn has come, and that the gradient fits the output."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+from .arguments import to_bool
+from .backend import backend_of, owner_of_type
+from .errors import BackendError, BackwardError, DTypeError, ShapeError
+from .tape import Tape
+
+
+class BackwardChecks:
+    """The part of `Taped` that checks calls of `backward`."""
+
+    _advice: ClassVar[str] = ""  # the hint in the error if `backward` gets the loss, or nothing
+    _is_users: ClassVar[bool] = False  # whether `forward`, `backward` or `__call__` is a user's
+
+    def _check(self, tape: Tape, grad_output: Any, input_grad: Any) -> None:
+        """Raise an error if the arguments of `backward` do not fit the output of the latest forward."""
+        name, entries = type(self).__name__, tape.entries
+        if not entries or entries[-1][0] is not self:
+            raise self._out_of_order(tape)
+        own = isinstance(entries[-1][1], int) and len(entries) > 1 and entries[-2][0] is self
+        _, _, shape, dtype, kind = entries[-2 if own else -1]
+        if not isinstance(input_grad, bool):
+            to_bool(f"{name}.backward: input_grad", input_grad)
+        if shape is not None:
+            self._check_grad(grad_output, shape, dtype, kind)
+
+    def _check_grad(self, grad_output: Any, shape: tuple[int, ...], dtype: Any, kind: type) -> None:
+        name = type(self).__name__
+        if grad_output is None and self._advice:
+            raise self._no_gradient()
+        try:
+            backend = backend_of(grad_output)
+        except BackendError as error:
+            if self._advice and isinstance(grad_output, Real):
+                raise BackendError(f"{name}.backward: grad_output is a number; {self._advice}") from None
+            raise BackendError(f"{name}.backward: grad_output: {error}") from None
+        expected = backend if type(grad_output) is kind else owner_of_type(kind)
+        if expected is not None and backend is not expected:
+            raise BackendError(
+                f"{name}.backward: grad_output is {backend.name} but the output was {expected.name}; "
+                f"call xpconv.asarray(grad_output, backend={expected.name!r})"
+            )
+        if grad_output.shape != shape:
+            raise ShapeError(
+                f"{name}.backward: grad_output has shape {grad_output.shape}, "
+                f"expected {shape}, the shape of the output"
+                + (f"; {self._advice}" if self._advice and grad_output.shape == () else "")
+            )
+        if grad_output.dtype != dtype:
+            raise DTypeError(
+                f"{name}.backward: grad_output is {grad_output.dtype}, expected {dtype}, the dtype of "
+                f"the output; use grad_output.astype('{dtype}')"
+            )
+
+    def _no_gradient(self) -> BackendError:
+        return BackendError(f"{type(self).__name__}.backward: grad_output is missing or None; {self._advice}")
+
+    def _out_of_order(self, tape: Tape) -> BackwardError:
+        name = type(self).__name__
+        last = ""
+        if tape.entries:
+            last = f"; the latest forward without a backward is that of {_brief(tape.entries[-1][0])}"
+        hint = "; its forward must end with `return self.keep(y, …)`" if self._is_users else ""
+        return BackwardError(
+            f"{name}.backward: there is no forward of {_brief(self)} to go back through"
+            f"{last}{hint}; backward calls the layers in the reverse order of their "
+            "forwards"
+        )
+
+    def _kept_no_array(self, y: Any) -> TypeError:
+        name, kind = type(self).__name__, type(y).__name__
+        if not self._is_users:
+            return TypeError(
+                f"{name}.forward: the output is a {kind}, expected an array to go back from; call "
+                "a layer of several outputs by itself, or within `with xpconv.no_grad():`"
+            )
+        several = "; of several outputs keep the one that backward gets the gradient of: "
+        return TypeError(
+            f"{name}: self.keep got {kind}, expected the output, an array, and after it what backward needs: "
+            "return self.keep(y, …)"
+            + (f"{several}y = self.keep(y, …), then return y, other" if isinstance(y, tuple | list) else "")
+        )
+
+
+def _brief(layer: Any) -> str:
+    """`layer` as text of one line."""
+    text = repr(layer)
+    return text if "\n" not in text else type(layer).__name__

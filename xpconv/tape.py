@@ -1,0 +1,256 @@
+"""The tape: what forwards save for their backwards; and `no_grad`, under which they save nothing.
+
+The outermost call of a layer begins a tape. The last line of every forward, `self.keep(y, *saved)`, appends
+an entry to it; the layers that this forward has called have appended theirs before. Read from its end, the
+tape is the order of backward: the entry of a layer, then those of its children in reverse. The first line of
+every backward, `self.recall(grad_output)`, removes the last entry and checks that it is this layer's. The
+outermost layer holds the finished tapes of its calls, for each thread, last in, first out. So layers have no
+state of a call: a layer may occur twice in a model, and threads may train through one model at the same time.
+
+NumPy and CuPy cannot detect that an array was changed between forward and backward. So that changes do no
+harm, the arrays on a finished tape share no memory with arrays that the caller can reach.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ContextDecorator, contextmanager
+from contextvars import ContextVar, Token
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from typing import Any, TypeVar, overload
+
+from .arguments import shown
+from .backend import Array, backend_of, is_array_type
+from .ops.shape import copy
+
+__all__ = ["no_grad"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Observer = Callable[[Any, Callable[..., Any], tuple[Any, ...]], Any]
+# Layer, what it saved (or, for a user's layer, where its part of the tape begins), and shape, dtype and type
+# of its output.
+Entry = tuple[Any, Any, Any, Any, Any]
+
+_saving: ContextVar[bool] = ContextVar("xpconv_saving", default=True)
+current: ContextVar[Tape | None] = ContextVar("xpconv_tape", default=None)  # of the call that runs
+observer: ContextVar[Observer | None] = ContextVar("xpconv_observer", default=None)
+
+FEW = 32  # up to so many saved arrays are always compared with an output
+LOOK = 4096  # bytes that are copied in the time of one comparison
+
+
+class NoGrad(ContextDecorator):
+    """The result of `no_grad()`: a context manager and decorator, which may be nested in itself."""
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def _recreate_cm(self) -> NoGrad:
+        """A new object for each call of a decorated function, as several threads may call it."""
+        return NoGrad()
+
+    def __enter__(self) -> None:
+        self._tokens.append(_saving.set(False))
+
+    def __exit__(self, *error: object) -> None:
+        _saving.reset(self._tokens.pop())
+
+    def __call__(self, function: Function) -> Function:
+        if not callable(function):
+            raise TypeError(f"no_grad: function is {shown(function)}, expected a function to decorate")
+        if isgeneratorfunction(function) or iscoroutinefunction(function) or isasyncgenfunction(function):
+            raise TypeError(
+                f"no_grad: {shown(function)} is a generator or async, whose body runs later; put `with "
+                "xpconv.no_grad():` around the forward in it"
+            )
+        return super().__call__(function)
+
+
+@overload
+def no_grad() -> NoGrad: ...
+
+
+@overload
+def no_grad(function: Function) -> Function: ...
+
+
+def no_grad(function: Any = None) -> Any:
+    """Within this block a forward saves nothing for a backward.
+
+    Independent of `train()` and `eval()`, as in PyTorch. As a decorator, `@no_grad()` or `@no_grad`, it
+    applies to every call of the function.
+
+    Args:
+        function: the function to decorate; omitted in `with no_grad():` and `@no_grad()`.
+
+    Raises:
+        TypeError: `function` is not a function, or its body runs after the call: a generator, or `async`.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> model = xpconv.Dense(2, 1, rng=0)
+        >>> with xpconv.no_grad():
+        ...     y = model(np.zeros((3, 2), "float32"))
+        >>> y.shape
+        (3, 1)
+        >>> @xpconv.no_grad
+        ... def classify(x):
+        ...     return model(x).argmax(1)
+        >>> classify(np.zeros((3, 2), "float32"))
+        array([0, 0, 0])
+    """
+    return NoGrad() if function is None else NoGrad()(function)
+
+
+def saving() -> bool:
+    """Whether forwards save arrays for backward: outside `no_grad`."""
+    return _saving.get()
+
+
+@contextmanager
+def observing(function: Observer) -> Iterator[None]:
+    """Within this block a layer runs its forward as `function(layer, forward, inputs)`.
+
+    The function returns `forward(*inputs)`, and may look at the layer, its inputs and its output.
+    """
+    token = observer.set(function)
+    try:
+        yield
+    finally:
+        observer.reset(token)
+
+
+def position() -> int:
+    """The number of entries on the tape of the call that runs: where the part of a forward begins."""
+    tape = current.get()
+    return len(tape.entries) if tape is not None else 0
+
+
+def latest_entry(layer: Any) -> tuple[Any, ...]:
+    """What the forward of `layer` that has just ended has saved, within its call."""
+    tape = current.get()
+    last = tape.entries[-1] if tape is not None and tape.entries else (None, ())
+    return last[1] if last[0] is layer and isinstance(last[1], tuple) else ()
+
+
+def cut(start: int) -> None:
+    """Discard the entries after the first `start` ones."""
+    tape = current.get()
+    if tape is not None:
+        del tape.entries[start:]
+
+
+class Tape:
+    """What the forwards of one outermost call have saved, in their order; see `Layer.record`."""
+
+    __slots__ = ("entries", "open", "reachable", "unchecked")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.open = False  # whether the code that runs is a user's, which has the arrays that it passes on
+        self.reachable: list[Array] = []  # arrays that users' layers within this call have
+        self.unchecked = False  # whether the next gradient comes from a user's code
+
+    def __repr__(self) -> str:
+        return f"<Tape of {len(self.entries)} entries>"
+
+    def reach(self, value: Any) -> None:
+        """Note that a user's code has the arrays in `value`."""
+        self.reachable += arrays_in(value)
+
+    def protect(self, start: int, value: Any = ()) -> None:
+        """Replace arrays saved since `start` by copies if they share memory with those in `value`.
+
+        The same for arrays that users' layers have.
+        """
+        reachable = self.reachable + arrays_in(value)
+        if not reachable:
+            return
+        checked: dict[int, tuple[Array, Array]] = {}  # by the id of an array: itself and what to save
+
+        def own(array: Array) -> Array:
+            if id(array) not in checked:
+                checked[id(array)] = array, copy(array) if _shares(array, reachable) else array
+            return checked[id(array)][1]
+
+        for i in range(start, len(self.entries)):
+            layer, saved, *output = self.entries[i]
+            found = _each_array(own, saved)
+            if found is not saved:
+                self.entries[i] = (layer, found, *output)
+
+    def apart(self, value: Any, start: int = 0) -> Any:
+        """`value`, with copies of the arrays that share memory with those saved since `start`."""
+        saved = {id(array): array for entry in self.entries[start:] for array in arrays_in(entry[1])}
+        many = len(saved)
+
+        def copied(array: Array) -> Array:
+            if (many > FEW and array.nbytes < many * LOOK) or _shares(array, saved.values()):
+                return copy(array)
+            return array
+
+        return _each_array(copied, value) if saved else value
+
+
+def _shares(array: Array, others: Iterable[Array]) -> bool:
+    """Whether the memory of `array` overlaps, by its bounds, that of one of `others`."""
+    kind, owner = type(array), backend_of(array)
+    overlaps = owner.xp.may_share_memory
+    owns = array.base is None
+    for other in others:  # any() of a generator takes half as long again
+        if owns and other is not array and other.base is None:
+            continue  # two arrays that own their memory
+        if (type(other) is kind or backend_of(other) is owner) and overlaps(array, other):
+            return True
+    return False
+
+
+def _find_nesting(kind: type) -> int | None:
+    """0 for types of arrays, 1 for those that may hold some (tuple, list, dict), None for all others."""
+    if is_array_type(kind):
+        return 0
+    return 1 if issubclass(kind, tuple) or kind in (list, dict) else None
+
+
+_nesting: Callable[[type], int | None] = functools.lru_cache(maxsize=1024)(_find_nesting)
+
+
+def arrays_in(value: Any) -> list[Array]:
+    """All arrays in `value`."""
+    found = []
+    for item in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else (value,)
+    ):
+        nesting = _nesting(type(item))
+        if nesting == 0:
+            found.append(item)
+        elif nesting:
+            found += arrays_in(item)
+    return found
+
+
+def _each_array(function: Callable[[Array], Array], value: Any) -> Any:
+    """`value` with each array replaced by `function(array)`, also in tuples, lists and dicts.
+
+    If nothing changes, the result is the same object.
+    """
+    kind = type(value)
+    nesting = _nesting(kind)
+    if nesting is None:
+        return value
+    if nesting == 0:
+        return function(value)
+    changed = {}
+    for key, item in value.items() if kind is dict else enumerate(value):
+        nesting = _nesting(type(item))
+        if nesting is not None:
+            part = _each_array(function, item) if nesting else function(item)
+            if part is not item:
+                changed[key] = part
+    if not changed:
+        return value
+    if kind is dict:
+        return {**value, **changed}
+    parts = [changed.get(i, item) for i, item in enumerate(value)]
+    return value._make(parts) if hasattr(value, "_make") else kind(parts)

@@ -1,0 +1,341 @@
+"""`Taped`, the base of layers and losses: calls of forward and backward, and what they put on the tape."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Callable
+from inspect import isfunction, signature
+from types import MethodType
+from typing import Any, ClassVar
+
+from .backend import Array, ignore_underflow, plain
+from .backward_checks import BackwardChecks
+from .errors import BackwardError
+from .ops.shape import copy
+from .signatures import call_error, public_errors
+from .tape import Tape, _each_array, current, observer, saving
+
+MANY_PENDING = 32
+HERE = __name__.partition(".")[0]
+
+
+class _Tapes(threading.local):
+    """The finished tapes of a layer: one list for each thread."""
+
+    def __init__(self) -> None:
+        self.tapes: list[Tape] = []
+
+
+def is_ours(function: Any) -> bool:
+    """Whether the function is this package's, and not a user's."""
+    return str(getattr(function, "__module__", "")).partition(".")[0] == HERE
+
+
+class Taped(BackwardChecks):
+    """Base of layers and losses: `keep` and `recall`, and the calls of `forward` and `backward` around them.
+
+    Each class's `forward` and `backward` are wrapped for calls from a user's code: these begin a tape, or
+    continue that of the user's layer that calls, keep saved arrays apart from those of the caller, and check
+    the gradient. Layers of this package run the functions themselves, which are `forward.raw` and
+    `backward.raw`. So what a signal handler or `__del__` runs within a call has a tape of its own.
+    """
+
+    _default_grad: ClassVar[Any] = None
+    _is_model: ClassVar[bool] = False  # whether it runs layers on its input, of which the first saves that
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        public_errors(cls)
+        for name, wrap in (("forward", _forward_door), ("backward", _backward_door)):
+            if isfunction(vars(cls).get(name)):
+                setattr(cls, name, wrap(vars(cls)[name]))
+        methods = (getattr(cls, name, None) for name in ("forward", "backward", "__call__"))
+        cls._is_users = not all(method is None or is_ours(method) for method in methods)
+
+    def keep(self, y: Array, *saved: Any) -> Array:
+        """Save `saved` for the backward of this output, and return `y`; call it last in `forward`.
+
+        The caller may change the inputs and `y` before backward, so saved arrays that share memory with them
+        are copied, also in tuples, lists and dicts. Arrays in attributes of the layer are not.
+
+        `backward` gets the gradient of one output. A layer may return further ones that need no gradient, as
+        `MaxPool2d` does with `return_indices`: `y = self.keep(y, …)`, then `return y, indices`.
+
+        Args:
+            y: the output.
+            saved: anything that `recall` is to return in `backward`.
+
+        Returns:
+            `y`.
+        """
+        if saving():
+            tape = current.get()
+            try:
+                output = y.shape, y.dtype, type(y)
+            except AttributeError:
+                raise self._kept_no_array(y) from None
+            if tape is not None:
+                tape.entries.append((self, saved, *output))
+            else:  # a function set in place of `forward` was called by itself
+                tape = Tape()
+                tape.entries.append((self, _each_array(copy, saved), *output))
+                self._finish(tape)
+        return y
+
+    def recall(self, grad_output: Array, input_grad: bool = True) -> tuple[Any, ...]:
+        """What the latest forward saved; call it first in `backward`, with the arguments of `backward`.
+
+        Returns:
+            the arguments of `keep` after the output, as a tuple.
+
+        Raises:
+            TypeError: `input_grad` is not True or False.
+            BackwardError: (a RuntimeError) there is no forward without a backward, or the latest such forward
+                is another layer's.
+            ShapeError, DTypeError, BackendError: `grad_output` does not fit the output of that forward.
+        """
+        tape = current.get()
+        if tape is None:  # a function set in place of `backward` was called by itself
+            tape = self._take(grad_output, input_grad)
+        elif tape.unchecked:
+            self._check(tape, grad_output, input_grad)
+            tape.unchecked = False
+        entries = tape.entries
+        if not entries or entries[-1][0] is not self:
+            raise self._out_of_order(tape)
+        saved = entries.pop()[1]
+        if isinstance(saved, int):  # its forward was called as a user's layer, its backward was not
+            saved = entries.pop()[1] if entries and entries[-1][0] is self else ()
+        return saved  # type: ignore[no-any-return]
+
+    def record(self, *inputs: Any) -> tuple[Array, Tape]:
+        """`self(*inputs)` with its tape, which `pullback` takes, for gradients in any order or number.
+
+        Without it, `backward` belongs to the latest forward of this layer in this thread.
+
+        Returns:
+            the output, and the tape: what the forward saved. It is released when you drop it.
+
+        Example:
+            >>> import numpy as np, xpconv
+            >>> layer = xpconv.ReLU()
+            >>> a, tape_a = layer.record(np.array([-1.0, 2.0]))
+            >>> b, tape_b = layer.record(np.array([3.0, -4.0]))
+            >>> layer.pullback(tape_a, np.ones(2)), layer.pullback(tape_b, np.ones(2))
+            (array([0., 1.]), array([1., 0.]))
+        """
+        y = self(*inputs)  # type: ignore[operator]
+        if not saving():
+            raise BackwardError(f"{type(self).__name__}.record: within no_grad() nothing is saved")
+        return y, self._finished().pop()
+
+    def pullback(self, tape: Tape, grad_output: Array, input_grad: bool = True) -> Any:
+        """`backward` of the forward whose tape `record` has returned; a tape may be used again.
+
+        Args:
+            tape: the second value of `record`.
+            grad_output, input_grad: as for `backward`.
+        """
+        if not isinstance(tape, Tape):
+            raise TypeError(
+                f"{type(self).__name__}.pullback: tape is {type(tape).__name__}, expected the second value "
+                "of record: y, tape = model.record(x)"
+            )
+        again = Tape()
+        again.entries = list(tape.entries)
+        finished = self._finished()
+        finished.append(again)
+        try:
+            return self.backward(grad_output, input_grad=input_grad)  # type: ignore[attr-defined]
+        finally:
+            if again in finished:
+                finished.remove(again)
+
+    def forget(self) -> None:
+        """Discard all that forwards have saved for backward, here and in all layers below, for all threads.
+
+        Example:
+            >>> import numpy as np, xpconv
+            >>> layer = xpconv.ReLU()
+            >>> _ = layer(np.ones(3, "float32"))
+            >>> layer.forget()
+        """
+        vars(self).pop("_tapes", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state for copies and pickles: everything except what forwards have saved."""
+        return {name: value for name, value in vars(self).items() if name != "_tapes"}
+
+    # --- calls from a user's code ---------------------------------------------------------------------------
+
+    def _outermost(self, function: Callable[..., Any], inputs: tuple[Any, ...], users: bool) -> Any:
+        """`function(*inputs)`, the forward of this layer, on a new tape, which this layer then holds.
+
+        A model gets copies of its inputs. Its first layer usually saves its input, and this is faster than to
+        copy that afterwards, since the new copy is in the cache.
+        """
+        save = saving()
+        if not users:
+            inputs = tuple([plain(x) for x in inputs])
+            if save and self._is_model:
+                inputs = _each_array(copy, inputs)
+        tape = Tape()
+        tape.open = users
+        token = current.set(tape)
+        try:
+            with ignore_underflow():
+                y = self._observed(function, inputs)
+        finally:
+            current.reset(token)
+        if save:
+            y = self._close(tape, 0, inputs, y, users)
+            self._finish(tape)
+        return y
+
+    def _inner(self, function: Callable[..., Any], inputs: tuple[Any, ...], users: bool, tape: Tape) -> Any:
+        """The same on the tape of the call that this is in, if a user's code is on one side of this call."""
+        save, was_open, start = saving(), tape.open, len(tape.entries)
+        if save and users and not was_open:
+            inputs = tape.apart(inputs)
+        tape.open = users
+        try:
+            y = self._observed(function, inputs)
+        except BaseException:
+            del tape.entries[start:]
+            raise
+        finally:
+            tape.open = was_open
+        return self._close(tape, start, inputs, y, users) if save and (users or was_open) else y
+
+    def _close(self, tape: Tape, start: int, inputs: tuple[Any, ...], y: Any, users: bool) -> Any:
+        """Keep what was saved since `start` apart from the inputs and the output; return the output."""
+        if users:
+            tape.reach((inputs, y))
+            tape.protect(start)
+            shape, dtype = getattr(y, "shape", None), getattr(y, "dtype", None)
+            tape.entries.append((self, start, shape, dtype, type(y)))
+            return y
+        tape.protect(start, () if self._is_model and start == 0 and not tape.reachable else inputs)
+        return tape.apart(y, start)
+
+    def _observed(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+        watch = observer.get()
+        y = function(*inputs) if watch is None else watch(self, function, inputs)
+        if y is None:
+            raise TypeError(
+                f"{type(self).__name__}.forward returned None, expected the output: end it with "
+                "`return self.keep(y, …)`"
+            )
+        return y
+
+    def _finished(self) -> list[Tape]:
+        held: _Tapes | None = vars(self).get("_tapes")
+        if held is None:
+            held = vars(self).setdefault("_tapes", _Tapes())
+        return held.tapes
+
+    def _finish(self, tape: Tape) -> None:
+        finished = self._finished()
+        finished.append(tape)
+        if len(finished) == MANY_PENDING:
+            warnings.warn(
+                f"{type(self).__name__}: {MANY_PENDING} forwards had no backward yet, and what they "
+                "saved takes memory; wrap inference in `with xpconv.no_grad():`, or call forget()",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+    def _take(self, grad_output: Any, input_grad: Any) -> Tape:
+        """The tape of the latest forward, if the arguments of `backward` fit it."""
+        finished = self._finished()
+        if grad_output is None and self._advice:
+            raise self._no_gradient()
+        if not finished:
+            raise BackwardError(
+                f"{type(self).__name__}.backward: there is no forward without a backward; call forward "
+                "before each backward, in the same thread and outside no_grad(). After a forward of a model, "
+                "call backward of the model, not of its layers"
+            )
+        self._check(finished[-1], grad_output, input_grad)
+        return finished.pop()
+
+    def _enter_backward(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any], users: bool
+    ) -> Any:
+        """`function(*args, **named)`, a backward, where a user's code is on one side of this call."""
+        tape = current.get()
+        given = dict(zip(("grad_output", "input_grad"), args, strict=False)) | named
+        grad_output, input_grad = given.get("grad_output", self._default_grad), given.get("input_grad", True)
+        if tape is None or not tape.open:  # not from a user's backward
+            tape = self._take(grad_output, input_grad)
+            token = current.set(tape)
+            try:
+                with ignore_underflow():
+                    return self._run_backward(function, args, named, users, tape)
+            except BaseException as error:
+                self._explain_backward(error, grad_output)
+                raise
+            finally:
+                current.reset(token)
+        self._check(tape, grad_output, input_grad)
+        return self._run_backward(function, args, named, users, tape)
+
+    def _explain_backward(self, error: BaseException, grad_output: Any) -> None:
+        """Raise an error that says more than one from `backward`."""
+
+    def _run_backward(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        named: dict[str, Any],
+        users: bool,
+        tape: Tape,
+    ) -> Any:
+        entries, was_open = tape.entries, tape.open
+        start = None
+        if users and entries and entries[-1][0] is self and isinstance(entries[-1][1], int):
+            start = entries.pop()[1]
+        tape.open, tape.unchecked = users, False
+        try:
+            dx = function(*args, **named)
+        finally:
+            tape.open = was_open
+        if start is not None:
+            del entries[start:]
+        tape.unchecked = users
+        return dx
+
+
+def _forward_door(function: Any) -> Any:
+    users = not is_ours(function)
+
+    @functools.wraps(function)
+    def forward(self: Taped, *inputs: Any, **named: Any) -> Any:
+        tape = current.get()
+        run = functools.partial(function, self, **named) if named else MethodType(function, self)
+        if tape is None or not tape.open:  # not from a user's forward
+            return self._outermost(run, inputs, users)
+        return self._inner(run, inputs, users, tape)
+
+    forward.raw = function  # type: ignore[attr-defined]
+    return forward
+
+
+def _backward_door(function: Any) -> Any:
+    users = not is_ours(function)
+    names = set(signature(function).parameters)
+
+    @functools.wraps(function)
+    def backward(self: Taped, *args: Any, **named: Any) -> Any:
+        if len(args) >= len(names) or named.keys() - names:
+            try:
+                signature(function).bind(self, *args, **named)
+            except TypeError as error:
+                error = TypeError(f"backward() {error}")
+                raise call_error(f"{type(self).__name__}.backward", function, error) from None
+        return self._enter_backward(MethodType(function, self), args, named, users)
+
+    backward.raw = function  # type: ignore[attr-defined]
+    return backward
