@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What CI runs on a machine with an NVIDIA GPU: the same as ci/cpu.sh, where a missing device is a failure, and
 # the example on the device. Needs CuPy installed. Give a folder with MNIST's IDX files to train on them.
-# Without a network, the tests alone: XPCONV_REQUIRE_GPU=1 python3 -m pytest
+# Without a network, the tests alone: XPCONV_REQUIRE_GPU=1 python3 -m pytest -m 'slow or not slow'
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..backend import Array
 from ..kernels import overridable
-from ..sums import widened
+from ..sums import widened, widened_for
 from .constants import constant
 from .linear import matmul, rows
 
@@ -85,9 +85,11 @@ def adaptive_max_pool_backward(xp: Any, grad: Array, indices: Array, spatial: tu
 
     Along an axis the windows that hold h are consecutive, and few: two where m ≤ n.
     """
-    dx = xp.zeros((*grad.shape[:2], *spatial), dtype=grad.dtype)
     here = xp.arange(prod(spatial), dtype="int64").reshape(spatial)
     holders = [_holders(n, m) for n, m in zip(spatial, grad.shape[2:], strict=True)]
+    dtype, grad = grad.dtype, widened_for(grad, prod([len(windows[0]) for windows in holders]))
+    grad, indices = map(xp.ascontiguousarray, (grad, indices))  # else each `take` copies them
+    dx = xp.zeros((*grad.shape[:2], *spatial), dtype=grad.dtype)
     for turn in product(*(range(len(h[0])) for h in holders)):
         won, g = indices, grad
         valid = None
@@ -99,7 +101,7 @@ def adaptive_max_pool_backward(xp: Any, grad: Array, indices: Array, spatial: tu
             holds = holds.reshape(-1, *(1,) * (len(spatial) - 1 - axis))
             valid = holds if valid is None else valid & holds
         dx += xp.where((won == here) & valid, g, 0)
-    return dx
+    return dx.astype(dtype, copy=False)
 
 
 def _bounds(p: int, n: int, m: int) -> tuple[int, int]:
