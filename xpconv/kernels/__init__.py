@@ -89,6 +89,8 @@ def check(name: str, override: Callable[..., Any]) -> None:
 def set_num_threads(count: int) -> None:
     """Use `count` threads for NumPy arrays, instead of `XPCONV_NUM_THREADS`, `OMP_NUM_THREADS` or all cores.
 
+    All cores are those that the process may run on, or fewer if its container limits the CPU time. Idle
+    threads sleep. While a layer computes, NumPy's own OpenBLAS works on one thread.
     Results are the same from run to run; with another number of threads sums may round differently.
 
     Raises:

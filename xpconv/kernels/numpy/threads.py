@@ -61,7 +61,7 @@ class _Job:
 
     def help(self) -> None:
         """What a worker does."""
-        self.workers.append(None)  # before it takes a turn: `_wait` sees it in time
+        self.workers.append(None)  # before it takes a turn, so that `_finish` waits for it
         try:
             if self.turns:  # else the call may have ended
                 self.context.copy().run(self._take_turns)
