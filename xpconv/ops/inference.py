@@ -8,6 +8,7 @@ from typing import Any
 from .. import kernels
 from ..backend import Array
 from ..kernels.exact import is_exact
+from ..kernels.recorders import recorder
 
 Step = Callable[[Array], Array]
 
@@ -41,9 +42,7 @@ def plans(
 
 def is_recording() -> bool:
     """Whether a plan is being made in this thread."""
-    from ..kernels.numpy import memory
-
-    return memory.recorder() is not None
+    return recorder() is not None
 
 
 def setting() -> tuple[Any, ...]:

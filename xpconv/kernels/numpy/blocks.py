@@ -12,13 +12,14 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds, Window
-from . import threads
+from . import memory, threads
 
 if TYPE_CHECKING:
     from .plans import Do, Part
     from .scratch import Scratch
 
 ALL = (slice(None),)
+ROW = 8192  # elements of a row of bounds
 
 
 class Block(NamedTuple):
@@ -117,9 +118,22 @@ class Ending(NamedTuple):
         """In place: pixels, or rows of pixels if the bias is for such."""
         if self.bias is not None:
             do(np.add, out, self.bias, out)
-        if self.bounds is not None:
-            low, high = self.bounds
-            do(np.clip, out, low, np.inf if high is None else high, out)
+        self.clip(out, out, do)
+
+    def clip(self, x: Array, out: Array, do: Do) -> None:
+        """`x` cut off at the bounds."""
+        if self.bounds is None:
+            return
+        low, high = self.bounds
+        if high is None and out.shape[-1] <= ROW:
+            do(np.maximum, x, _row(low, out.shape[-1], out.dtype), out=out)
+        else:
+            do(np.clip, x, low, np.inf if high is None else high, out)
+
+
+@functools.lru_cache(maxsize=1024)
+def _row(value: float, size: int, dtype: Any) -> Array:
+    return memory.constant(np.full(size, value, dtype))
 
 
 class Seen(NamedTuple):

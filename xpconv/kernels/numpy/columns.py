@@ -25,13 +25,14 @@ def conv(
     k = weight.shape[0] // groups
     images = channels_last(y)
     by_taps = groups == 1 and taps_first(weight).flags.c_contiguous
-    few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k and not by_taps
+    free = by_taps or work.holds(weight)  # nothing has to be copied
+    few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k and not free
     columns = Columns(x, window, groups, few)
     elements = y.size * columns.length // PRODUCTS
     blocks = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
     row = prod(y.shape[3:])
     in_order = in_pieces(y.size // k // len(blocks), columns.length * k) and not few
-    if by_taps or (groups == 1 and in_order):
+    if groups == 1 and (free or in_order):
         w = arranged(work, weight, taps_first).reshape(1, -1, k)
     else:
         last = weight if few else arranged(work, weight, channels_last)

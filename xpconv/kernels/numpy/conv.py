@@ -20,6 +20,7 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds, Window
+from .. import recorders
 from ..exact import is_exact
 from . import batchlast, columns, depthwise, memory, packed, stripes, winograd
 from .blocks import Ending
@@ -58,14 +59,15 @@ def _choice(
     groups: int,
     algorithm: str,
     exact: bool,
+    prepared: bool = False,
 ) -> str | None:
-    """The name of an algorithm; None for the reference."""
+    """The name of an algorithm; None for the reference. `prepared` if it need not transform the weight."""
     if groups > 1 and weight_shape[1] == 1:
         return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else None
     free = algorithm == "auto" and not exact
     tiled = ""
     if winograd.possible(dtype, window, groups):
-        tiled = _cheapest(x_shape, weight_shape, window) if free else algorithm
+        tiled = _cheapest(x_shape, weight_shape, window, prepared) if free else algorithm
     if tiled == "winograd":
         return tiled
     if batchlast.pays(x_shape, dtype, weight_shape, window, groups):
@@ -79,12 +81,12 @@ def _choice(
     return "columns"
 
 
-def _cheapest(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> str:
+def _cheapest(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool) -> str:
     """Of `winograd`, `stripes` and `columns`: these also where the others would gain little."""
     shapes = x_shape, weight_shape, window
     costs = {
-        "winograd": winograd.cost(*shapes),
-        "stripes": stripes.cost(*shapes),
+        "winograd": winograd.cost(*shapes, prepared),
+        "stripes": stripes.cost(*shapes, prepared),
         "columns": winograd.direct_cost(*shapes),
     }
     return min(costs, key=costs.__getitem__)
@@ -102,7 +104,9 @@ def conv(
 ) -> Array:
     """By the algorithm that is chosen for these shapes."""
     shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
-    chosen = _choice(x.shape, x.dtype, weight.shape, window, groups, algorithm, is_exact())
+    recorder = recorders.recorder()
+    prepared = recorder is not None and recorder.holds(weight)
+    chosen = _choice(x.shape, x.dtype, weight.shape, window, groups, algorithm, is_exact(), prepared)
     if chosen is None:
         return None
     if chosen == "batch_last":

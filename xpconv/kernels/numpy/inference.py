@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
+from .. import recorders
 from . import blas, memory, threads
 from .blocks import even
 from .memory import channels_first, empty_images
@@ -89,11 +90,11 @@ def _add_step(recorder: Recorder, step: Callable[[Array], Array], x: Array, alon
     count, elements = len(recorder.calls), recorder.elements
     try:
         with threads.alone(alone):
-            memory.set_recorder(recorder)
+            recorders.set_recorder(recorder)
             try:
                 recorder.output = step(x)
             finally:
-                memory.set_recorder(None)
+                recorders.set_recorder(None)
     except (TypeError, ValueError):  # the step raises it again when it is called for the whole batch
         recorder.output = None
     if (

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
 import weakref
 from contextlib import suppress
 from math import prod
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
+from ..recorders import recorder
 
 SMALL = 1 << 12  # below this many bytes malloc is as good
 LINE = 64  # bytes of a cache line: vectors that straddle two are slow
@@ -45,7 +45,6 @@ class Cache(dict[Any, Any]):
 
 
 C = TypeVar("C")
-_local = threading.local()
 _leases: set[Lease] = set()  # of all buffers
 _idle: dict[int, list[Lease]] = {}  # by size
 _most_used = 0  # bytes of buffers, at once
@@ -74,15 +73,6 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     lease.buffer = buffer
     _leases.add(lease)
     return array
-
-
-def recorder() -> Any:
-    """What records this thread's kernels, or None."""
-    return getattr(_local, "recorder", None)
-
-
-def set_recorder(recorder: Any) -> None:
-    _local.recorder = recorder
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:

@@ -28,6 +28,7 @@ from numpy.lib.array_utils import byte_bounds
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
+from .. import recorders
 from . import blas, memory, threads
 from .scratch import Scratch
 
@@ -110,7 +111,7 @@ def planned(kernel: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(kernel)
     def run(*args: Any) -> None:
-        recorder = memory.recorder()
+        recorder = recorders.recorder()
         if recorder is None:
             _in_arena(lambda arena: arena.run(kernel, args))
         else:

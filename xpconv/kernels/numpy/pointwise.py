@@ -79,20 +79,20 @@ def like(x: Array, y: Array) -> Array:
 
 
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
-    """With a bound on either side it is one fast loop."""
+    """In blocks."""
     source = flat(x)
     if source is None:
         return None
     y = empty_like(x)
-    most, into = np.inf if high is None else high, flat(y)
-    _clip(source, low, most, into)
+    _clip(source, low, high, flat(y))
     return y
 
 
 @planned
-def _clip(work: Recorder, x: Array, low: float, high: float, y: Array) -> None:
+def _clip(work: Recorder, x: Array, low: float, high: float | None, y: Array) -> None:
     """Into `y (n,)`."""
-    _in_blocks(work, lambda do, part: do(np.clip, x[part], low, high, y[part]), y.size)
+    ending = Ending(bounds=(low, high))
+    _in_blocks(work, lambda do, part: ending.clip(x[part], y[part], do), y.size)
 
 
 def _in_blocks(work: Recorder, task: Callable[[Part, slice], None], size: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
+from .. import recorders
 from . import memory, threads
 
 
@@ -71,7 +72,7 @@ class Direct(Scratch):
 
 def run(kernel: Callable[..., None], *args: Any) -> None:
     """Run a kernel without a plan of its own."""
-    recorder = memory.recorder()
+    recorder = recorders.recorder()
     if recorder is None:
         kernel(Direct(), *args)
     else:

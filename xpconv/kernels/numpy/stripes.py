@@ -39,14 +39,19 @@ SHARED_BYTES = 1 << 21  # where threads share the work, calls have to be long
 MOST = 32 * 64  # channels of input times those of output, up to which it was the faster way
 
 
-def cost(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> float:
-    """Operations, as `winograd.cost` counts them: products, transforms, kernels, and what a call takes."""
+def cost(
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool = False
+) -> float:
+    """Operations, as `winograd.cost` counts them: products, transforms, kernels, and what a call takes.
+
+    With kernels that are `prepared`, the calls are those of a plan, which take less.
+    """
     k, c = weight_shape[:2]
     if k * c > MOST:
         return inf
     n, (rows, columns) = x_shape[0], window.output_shape(x_shape[2:])
     products = n * -(-rows // TILE) * (columns + 2) * 2 * SEEN * (pixels(k) + 2) * c * k
-    return products + n * rows * columns * (65 * c + 35 * k) + 2000 * c * k + 4e6
+    return products + n * rows * columns * (65 * c + 35 * k) + (1e6 if prepared else 2000 * c * k + 4e6)
 
 
 def pixels(channels: int) -> int:

@@ -56,18 +56,13 @@ def possible(dtype: Any, window: Window, groups: int) -> bool:
     )
 
 
-def pays(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> bool:
-    """Whether it is faster than columns, if the kernels are transformed already."""
-    return cost(x_shape, weight_shape, window, prepared=True) < direct_cost(x_shape, weight_shape, window)
-
-
 def cost(
     x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool = False
 ) -> int:
     """Operations. Measured: a transform's cost is about twice that of a product of many columns."""
     k, c = weight_shape[:2]
     tiles = x_shape[0] * prod(-(-n // TILE) for n in window.output_shape(x_shape[2:]))
-    return tiles * (72 * c * k + 4500 * c + 2500 * k) + (600 if prepared else 4000) * c * k
+    return tiles * (72 * c * k + 4500 * c + 2500 * k) + (500 if prepared else 4000) * c * k
 
 
 def direct_cost(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> float:
