@@ -6,6 +6,8 @@ and parameters (tree.py), state dicts and moves (state.py), modes and freezing (
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,24 +18,18 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 from ..backend import Array, get_xp
 from ..errors import BackendError, LayerError, OutOfMemoryError
 from ..geometry import Bounds
-from ..parameter import Parameter as Parameter
-from ..parameter import learns as learns
-from ..parameter import new_parameter as new_parameter
 from ..signatures import call_error, is_call_error
 from ..tape import current, cut, observer, saving
 from ..taped import is_ours
 from .modes import Modes
+from .summary import summary
 
 __all__ = ["Layer"]
 
 Self = TypeVar("Self", bound="Layer")
 Kind = TypeVar("Kind", bound="Layer")
 
-TORCH_INPUTS = {
-    "input": "x",
-    "input1": "x1",
-    "input2": "x2",
-}  # names of inputs in PyTorch, and ours
+TORCH_INPUTS = {"input": "x", "input1": "x1", "input2": "x2"}  # names of inputs in PyTorch, and ours
 
 
 class Layer(Modes["Layer"]):
@@ -269,8 +265,6 @@ class Layer(Modes["Layer"]):
             total                                15
         """
         self._check_collections()
-        from .summary import summary
-
         return summary(self, input_shape)
 
     def fuse(self: Self) -> Self:
@@ -309,14 +303,21 @@ class Layer(Modes["Layer"]):
             Sequential(
               (0): Conv2d(3, 8, kernel_size=3)
               (1): Folded(BatchNorm2d(8))
-              (2): Folded(ReLU())
+              (2): ReLU()
             )
         """
         self._check_collections()
-        from .fuse import fuse
+        fused = copy.deepcopy(self)
+        fused.zero_grad()
+        uses = Counter(id(child) for _, layer in fused.named_layers() for child in layer.children().values())
+        for _, layer in list(fused.named_layers()):  # from the outside in
+            layer._fuse_children(uses)
+        for _, parameter in fused._named_parameters():
+            parameter._make_read_only()
+        return fused.eval()
 
-        fused: Self = fuse(self)
-        return fused
+    def _fuse_children(self, uses: Counter[int]) -> None:
+        """For `fuse`: fold children into one another; `uses` has the number of uses of each layer, by id."""
 
     def __repr__(self) -> str:
         name, own, children = type(self).__name__, self.extra_repr(), self.children()

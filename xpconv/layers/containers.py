@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
@@ -15,9 +16,11 @@ from ..ops.activation import clip_backward
 from ..ops.inference import is_recording
 from ..ops.linear import add
 from ..tape import observer, position, saving
-from .base import Layer
+from .base import Layer, runs_as
 from .children import Listed
+from .fuse import fold
 from .fusion import Steps, fused
+from .inference import Inference
 from .settings import latest_change
 from .tree import check_whole
 
@@ -91,6 +94,11 @@ class Sequential(Listed):
             steps.made_for = made_for
             vars(self)["_cached_steps"] = steps
         return steps
+
+    def _fuse_children(self, uses: Counter[int]) -> None:
+        if runs_as(self, Sequential):
+            fold(self, Sequential, uses)
+            self._inference = Inference()
 
     def _calls(self) -> list[tuple[Callable[[Array], Array], list[Layer]]]:
         """What forward calls one after the other, and the layers that each call runs."""

@@ -55,6 +55,7 @@ class Embedding(Layer):
         array([0., 1., 1., 1., 2., 0., 0., 0., 0., 1.], dtype=float32)
     """
 
+    _input_dtypes = ("int64",)
     fixed = (
         "num_embeddings",
         "embedding_dim",

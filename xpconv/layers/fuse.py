@@ -1,8 +1,7 @@
-"""`Layer.fuse`: BatchNorm folded into the convolution or dense layer before it, and ReLU after that."""
+"""What `Layer.fuse` folds: a BatchNorm into the convolution or dense layer before it."""
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
@@ -11,44 +10,34 @@ from ..backend import backend_of, ignoring_underflow
 from ..ops import norm as ops
 from ..parameter import Parameter, learns
 from .base import Layer, runs_as
-from .containers import Sequential
+from .children import Named
 from .conv import _Conv, _ConvNd
 from .conv_separable import SeparableConv2d
 from .conv_transpose import _ConvTranspose
-from .inference import Inference
 from .linear import Dense
 from .norm import _BatchNorm
 from .shape import Folded, Identity
 
 _numbers = count()
-Place = tuple[Sequential, str, Layer]  # a Sequential, a name in it, and the layer of that name
+Place = tuple[Named, str, Layer]  # a Sequential, a name in it, and the layer of that name
 
 
 @ignoring_underflow
-def fuse(model: Layer) -> Layer:
-    """See `Layer.fuse`."""
-    fused = copy.deepcopy(model)
-    fused.zero_grad()
-    layers = [layer for _, layer in fused.named_layers()]  # from the outside in
-    uses = Counter(id(child) for layer in layers for child in layer.children().values())
-    inlined: set[int] = set()
-    for layer in layers:
-        if runs_as(layer, Sequential) and id(layer) not in inlined:
-            _fold_chain(_places(layer, uses, inlined), uses)
-    for layer in layers:
-        if runs_as(layer, Sequential):
-            layer._inference = Inference()
-    for _, parameter in fused._named_parameters():
-        parameter._make_read_only()
-    return fused.eval()
+def fold(chain: Named, kind: type[Named], uses: Counter[int]) -> None:
+    """Fold the layers of `chain`, a `Sequential`, and of those in it that are used only there.
+
+    Args:
+        kind: the class `Sequential`, whose module imports this one.
+        uses: how often each layer is used in the whole model, by id.
+    """
+    _fold_chain(_places(chain, kind, uses), uses)
 
 
-def _places(chain: Sequential, uses: Counter[int], inlined: set[int]) -> Iterator[Place]:
+def _places(chain: Named, kind: type[Named], uses: Counter[int]) -> Iterator[Place]:
     """The layers that run one after the other; a Sequential that is also used elsewhere is its own chain."""
     for name, layer in list(chain._layers.items()):
-        if runs_as(layer, Sequential) and uses[id(layer)] == 1:
-            inlined.add(id(layer))
-            yield from _places(layer, uses, inlined)
+        if runs_as(layer, kind) and uses[id(layer)] == 1:
+            yield from _places(layer, kind, uses)
         else:
             yield chain, name, layer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..arguments import to_bool
 from ..parameter import Parameter
@@ -14,6 +14,8 @@ Self = TypeVar("Self", bound="Modes[Any]")
 
 class Modes(State[L]):
     """The part of `Layer` that sets training or inference mode, freezes parameters and clears gradients."""
+
+    _input_dtypes: ClassVar[tuple[str, ...]] = ()  # of the inputs, for `summary`; "" for a floating one
 
     def train(self: Self, mode: bool = True) -> Self:
         """Set training mode here and below: dropout is active, BatchNorm uses the statistics of the batch.

@@ -12,9 +12,9 @@ from ..backend import Array, backend_of, get_xp, is_array_type
 from ..errors import OutOfMemoryError, ShapeError
 from ..parameter import Parameter
 from ..tape import no_grad, observing
-from .base import Layer
-from .embedding import Embedding
-from .unpool import _MaxUnpool
+from .modes import Modes
+
+Layer = Modes[Any]  # the base of `Layer`, whose method calls `summary`
 
 
 class Table(str):
@@ -134,8 +134,7 @@ def _is_int(n: Any) -> bool:
 def _input_dtypes(model: Layer, floating: str) -> Iterator[str]:
     """The dtypes of the inputs of `model`, as far as its first layer determines them."""
     first = next((layer for _, layer in model.named_layers() if not layer.children()), model)
-    yield "int64" if isinstance(first, Embedding) else floating
-    yield "int64" if isinstance(first, _MaxUnpool) else floating
+    yield from (dtype or floating for dtype in first._input_dtypes)
     while True:
         yield floating
 
@@ -148,7 +147,7 @@ def first_array(value: Any) -> Any:
     return value if hasattr(value, "shape") else None
 
 
-def _output_shapes(model: Layer, input_shape: Any) -> dict[int, tuple[int, ...]]:
+def _output_shapes(model: Any, input_shape: Any) -> dict[int, tuple[int, ...]]:
     """The output shape of each layer, by id, from a forward of one image of zeros."""
     whose = f"{type(model).__name__}.summary: input_shape"
     inputs = example_inputs(whose, model, input_shape, 1)

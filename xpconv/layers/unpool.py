@@ -21,6 +21,8 @@ class _MaxUnpool(Layer):
 
     axes: ClassVar[int]
 
+    _input_dtypes = ("", "int64")
+
     def __init__(
         self, kernel_size: IntOrTuple, stride: IntOrTuple | None = None, padding: IntOrTuple = 0
     ) -> None:
