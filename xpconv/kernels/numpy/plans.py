@@ -19,7 +19,7 @@ import functools
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -205,43 +205,57 @@ class _NewArrayError(Exception):
 
 
 class Plan:
-    """The calls of a kernel. Their operands are indices into values: constants, scratch arrays, and views."""
+    """The calls of a kernel. Their operands are indices into values: constants, scratch arrays, and views.
+
+    Views of one shape at equal distances, such as those of a kernel's blocks, are bound at once.
+    """
 
     def __init__(
         self, sections: list[list[list[Operation]]], args: list[Any], sources: dict[int, Any]
     ) -> None:
-        self.values: list[Any] = []
-        self.whole: list[tuple[int, int]] = []  # indices of values that are an argument as it is
-        self.views: list[tuple[Any, ...]] = []  # index, argument, shape, dtype, offset in bytes, strides
-        self.buffers: dict[int, Callable[[Array], Array]] = {}  # from an argument that has views
         self.used = 0
-        known: dict[Any, int] = {}
-
-        def index(value: Any) -> int:
-            key = _identity(value, args, sources)
-            if key not in known:
-                known[key] = len(self.values)
-                self._add(value, key, args)
-            return known[key]
+        self.values: list[Any] = []  # that are the same for all arguments
+        self.whole: list[int] = []  # arguments that are values as they are
+        self.views: list[tuple[Any, ...]] = []  # argument, count, shape, dtype, offset, strides
+        self.buffers: dict[int, Callable[[Array], Array]] = {}  # from an argument that has views
+        calls = [call for parts in sections for calls in parts for call in calls]
+        operands = {_identity(value, args, sources): value for call in calls for value in call.operands}
+        index = self._arrange(operands, args)
 
         def compiled(call: Operation) -> tuple[Any, ...]:
-            return call.function, _getter([index(value) for value in call.operands]), call.names
+            indices = [index[_identity(value, args, sources)] for value in call.operands]
+            return call.function, _getter(indices), call.names
 
         self.sections = [[[compiled(call) for call in calls] for calls in parts] for parts in sections]
-        self.size = sum(len(calls) for parts in sections for calls in parts)
+        self.size = len(calls)
         alone = [call for parts in sections if len(parts) == 1 for call in parts[0]]
         self.products = any(call.function is np.matmul for call in alone)
 
-    def _add(self, value: Any, key: Any, args: list[Any]) -> None:
-        index, source = len(self.values), key[0]
-        self.values.append(value if source in (SCRATCH, CONSTANT) else None)
-        if source in (SCRATCH, CONSTANT):
-            return
-        if value is args[source]:
-            self.whole.append((index, source))
-            return
-        self.buffers.setdefault(source, _buffer(args[source]))
-        self.views.append((index, source, value.shape, value.dtype, key[1], value.strides))
+    def _arrange(self, operands: dict[Any, Any], args: list[Any]) -> dict[Any, int]:
+        """Where each operand is among the values, by what distinguishes it."""
+        fixed, whole = [], []
+        views: dict[Any, list[int]] = {}
+        for key, value in operands.items():
+            kind, offset = key
+            if kind[0] in (SCRATCH, CONSTANT):
+                fixed.append(key)
+            elif value is args[kind[0]]:
+                whole.append(key)
+            else:
+                views.setdefault(kind, []).append(offset)
+        self.values = [operands[key] for key in fixed]
+        self.whole = [kind[0] for kind, _ in whole]
+        order = fixed + whole
+        for kind, offsets in views.items():
+            source, shape, strides, dtype = kind
+            self.buffers.setdefault(source, _buffer(args[source]))
+            for offset, step, count in _runs(sorted(offsets), 1 if shape == () else len(offsets)):
+                order += [(kind, offset + i * step) for i in range(count)]
+                if count > 1:
+                    self.views.append((source, count, (count, *shape), dtype, offset, (step, *strides)))
+                else:
+                    self.views.append((source, 1, shape, dtype, offset, strides))
+        return {key: i for i, key in enumerate(order)}
 
     def run(self, args: tuple[Any, ...]) -> None:
         """Make the calls on the parts of these arguments."""
@@ -252,16 +266,29 @@ class Plan:
 
     def _run(self, args: tuple[Any, ...]) -> None:
         values = self.values.copy()
-        for index, i in self.whole:
-            values[index] = args[i]
+        values += [args[i] for i in self.whole]
         buffers = {i: buffer(args[i]) for i, buffer in self.buffers.items()}
-        for index, i, shape, dtype, offset, strides in self.views:
-            values[index] = np.ndarray(shape, dtype, buffers[i], offset, strides)
+        for i, count, shape, dtype, offset, strides in self.views:
+            view = np.ndarray(shape, dtype, buffers[i], offset, strides)
+            if count > 1:
+                values.extend(view)
+            else:
+                values.append(view)
         for parts in self.sections:
             if len(parts) == 1:
                 _make(parts, values, 0)
             else:
                 threads.run(functools.partial(_make, parts, values), len(parts))
+
+
+def _runs(offsets: list[int], most: int) -> Iterator[tuple[int, int, int]]:
+    """Rising numbers as runs of equal distances, of `most` numbers at most: first, distance, count."""
+    while offsets:
+        count, step = 1, offsets[1] - offsets[0] if len(offsets) > 1 else 0
+        while count < min(most, len(offsets)) and offsets[count] - offsets[count - 1] == step:
+            count += 1
+        yield offsets[0], step, count
+        offsets = offsets[count:]
 
 
 def _make(parts: list[list[Any]], values: list[Any], slot: int) -> None:
@@ -275,13 +302,13 @@ def _make(parts: list[list[Any]], values: list[Any], slot: int) -> None:
             function(*given)
 
 
-def _identity(value: Any, args: list[Any], sources: dict[int, Any]) -> tuple[Any, ...]:
-    """What distinguishes an operand from others: its source first, then its offset if it is an argument's."""
+def _identity(value: Any, args: list[Any], sources: dict[int, Any]) -> tuple[tuple[Any, ...], int]:
+    """What distinguishes an operand from others: its kind, the source first, and its place in the source."""
     source: Any = _source(value, sources) if isinstance(value, np.ndarray) else CONSTANT
     if source is CONSTANT:
-        return source, id(value)
+        return (source,), id(value)
     start = memory.address(value) - (0 if source is SCRATCH else byte_bounds(args[source])[0])
-    return source, start if value.size else 0, value.shape, value.strides, value.dtype
+    return (source, value.shape, value.strides, value.dtype), start if value.size else 0
 
 
 def _source(array: Any, sources: dict[int, Any]) -> Any:
