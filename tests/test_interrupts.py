@@ -341,7 +341,7 @@ def test_at_bytecodes_of_a_step(times):
         place, _ = interrupted_at(network.step, int((i + rng.uniform()) * total / times) + 1)
         network.check(place)
     wait_for_threads(before)
-    assert held_bytes() <= used + 2**23  # less than a hundredth of what 1,000 steps use
+    assert held_bytes() <= used + 2**20  # less than a hundredth of what 1,000 steps use
     del network
     assert held_bytes() == held
 
@@ -376,7 +376,7 @@ def test_signals_in_a_step(on_alarm, times, sender):
     if sender == "thread":
         timer.join()
     wait_for_threads(before)
-    assert held_bytes() <= used + 2**23  # less than a hundredth of what 1,000 steps use
+    assert held_bytes() <= used + 2**20  # less than a hundredth of what 1,000 steps use
     del network
     assert held_bytes() == held
 

@@ -183,12 +183,13 @@ class Taped(BackwardChecks):
                 inputs = _each_array(copy, inputs)
         tape = Tape()
         tape.open = users
-        token = current.set(tape)
+        outside = current.get()
         try:
+            current.set(tape)  # within `try`: an interrupt may come right after it
             with ignore_underflow():
                 y = self._observed(function, inputs)
         finally:
-            current.reset(token)
+            current.set(outside)
         if save:
             y = self._close(tape, 0, inputs, y, users)
             self._finish(tape)
@@ -269,16 +270,17 @@ class Taped(BackwardChecks):
         given = dict(zip(("grad_output", "input_grad"), args, strict=False)) | named
         grad_output, input_grad = given.get("grad_output", self._default_grad), given.get("input_grad", True)
         if tape is None or not tape.open:  # not from a user's backward
+            outside = tape
             tape = self._take(grad_output, input_grad)
-            token = current.set(tape)
             try:
+                current.set(tape)
                 with ignore_underflow():
                     return self._run_backward(function, args, named, users, tape)
             except BaseException as error:
                 self._explain_backward(error, grad_output)
                 raise
             finally:
-                current.reset(token)
+                current.set(outside)
         self._check(tape, grad_output, input_grad)
         return self._run_backward(function, args, named, users, tape)
 

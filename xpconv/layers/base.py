@@ -268,14 +268,14 @@ class Layer(Modes["Layer"]):
         return summary(self, input_shape)
 
     def fuse(self: Self) -> Self:
-        """A copy for inference, with BatchNorm and ReLU folded into the layer before them.
+        """A copy for inference, with each BatchNorm folded into the layer before it.
 
         `BatchNorm(W x + b) = (scale · W) x + (scale · b + shift)`, with the running statistics, computed in
-        float64 and cast back: the output is the same up to rounding. `ReLU`, `ReLU6` and `Hardtanh` become
-        part of the convolution, which clips its output while that is in the cache. The copy is in inference
-        mode and shares no array with this model, which does not change. A placeholder takes the place of each
-        folded layer, so that all other names and indices stay the same; the state dict loses the entries of
-        the folded BatchNorm layers and may gain a bias. The copy may be trained, without batch statistics.
+        float64 and cast back: the output is the same up to rounding. The copy is in inference mode and shares
+        no array with this model, which does not change. A placeholder takes the place of each folded layer,
+        so that all other names and indices stay the same; the state dict loses the entries of the folded
+        BatchNorm layers and may gain a bias. The copy may be trained, without batch statistics. (A ReLU runs
+        in the same pass over the data as the layer before it in every model, with and without `fuse`.)
 
         On NumPy, under `no_grad()`, the copy's `Sequential`s run as plans: the first forward with a new input
         shape takes longer, as it chooses the algorithms, allocates buffers and lists the array operations,
@@ -290,11 +290,10 @@ class Layer(Modes["Layer"]):
         computed at every inference; call `fuse()` again after training.
 
         A BatchNorm is folded if it directly follows `Conv1d`–`3d`, `DepthwiseConv2d`, `SeparableConv2d`,
-        `ConvTranspose1d`–`3d` or (on `(N, C)`) `Dense` in a `Sequential`, also a nested one; a ReLU if it
-        follows such a convolution, but not a transposed one. Not folded are a BatchNorm without running
-        statistics, layers after one that occurs in the model more than once, and subclasses with a forward of
-        their own. Do not fuse a model in which a layer of your own calls the parts of a `Sequential` one by
-        one.
+        `ConvTranspose1d`–`3d` or (on `(N, C)`) `Dense` in a `Sequential`, also a nested one. Not folded are a
+        BatchNorm without running statistics, layers after one that occurs in the model more than once, and
+        subclasses with a forward of their own. Do not fuse a model in which a layer of your own calls the
+        parts of a `Sequential` one by one.
 
         Example:
             >>> import xpconv
