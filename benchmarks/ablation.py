@@ -140,6 +140,7 @@ TRICKS = {
     "own add": Trick(f"{OVERRIDES}.add", always(None)),
     "own batch_norm": Trick(f"{OVERRIDES}.batch_norm", always(None)),
     "own batch_norm_backward": Trick(f"{OVERRIDES}.batch_norm_backward", always(None)),
+    "own batch_norm_by_statistics": Trick(f"{OVERRIDES}.batch_norm_by_statistics", always(None)),
     "own affine": Trick(f"{OVERRIDES}.affine", always(None)),
     "own channel_total": Trick(f"{OVERRIDES}.channel_total", always(None)),
     "own clip": Trick(f"{OVERRIDES}.clip", always(None)),
@@ -164,7 +165,7 @@ TRICKS = {
     "ReLU in the pass of the layer before": Trick("xpconv.layers.fusion:clips", always(False)),
     "MaxPool before ReLU": Trick("xpconv.layers.fusion:_commutes", always(False)),
     "BatchNorm folded": Trick("xpconv.layers.fuse:_fits", always(False)),
-    "inference plans of fused models": Trick("xpconv.layers.inference:Inference.run", one_by_one),
+    "inference plans": Trick("xpconv.layers.inference:Inference.run", one_by_one),
     "weights prepared in inference plans": Trick(f"{ENGINE}.recording:is_frozen", always(False)),
 }
 

@@ -286,7 +286,7 @@ def test_further_layers_of_a_subclass_are_found():
 METHODS = [
     "forward", "backward", "train", "eval", "training", "keep", "recall", "forget", "children", "parameters", "apply",
     "state_dict", "load_state_dict", "to", "fuse", "summary", "buffer_names", "lazy", "zero_grad", "modules",
-    "_layers", "_inference", "_kept", "__call__", "__dict__", "extra_repr", "named_children",
+    "_layers", "_is_fused", "_kept", "__call__", "__dict__", "extra_repr", "named_children",
 ]  # fmt: skip
 OF_LISTS = ["append", "insert", "extend", "pop", "__len__"]
 
@@ -295,7 +295,7 @@ OF_LISTS = ["append", "insert", "extend", "pop", "__len__"]
 def test_a_name_that_is_taken_is_refused(kind):
     model = kind()
     before = list(model.children())
-    names = [n for n in METHODS if not (kind is Own and n in ("_layers", "_inference")) and n != "_kept"]
+    names = [n for n in METHODS if not (kind is Own and n in ("_layers", "_is_fused")) and n != "_kept"]
     names += OF_LISTS if isinstance(model, Sequential) else []
     names += (
         ["axis"]
@@ -305,7 +305,7 @@ def test_a_name_that_is_taken_is_refused(kind):
         else []
     )
     for name in names:
-        if kind is Residual and name in ("_layers", "_inference"):
+        if kind is Residual and name in ("_layers", "_is_fused"):
             continue
         ways = [lambda: setattr(model, name, Tanh())]
         if hasattr(kind, "__setitem__"):
@@ -315,7 +315,7 @@ def test_a_name_that_is_taken_is_refused(kind):
         for way in ways:
             with pytest.raises((ValueError, TypeError), match=re.escape(repr(name))):
                 way()
-        if name not in ("_layers", "_inference", "axis"):
+        if name not in ("_layers", "_is_fused", "axis"):
             with pytest.raises((ValueError, TypeError), match=re.escape(name)):
                 setattr(model, name, xpconv.Parameter(X, name))
     model.train()  # sets an attribute that was the class's

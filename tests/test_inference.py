@@ -61,8 +61,7 @@ def planned(model):
 
 def check(model, x, tolerance=None, plans=None):
     """The fused model's output, twice, is the layers' own."""
-    model.eval()
-    expected = run(model, x)
+    expected = model.eval()(x)  # what a backward may follow has no plan
     fused = model.fuse()
     before = x.copy()
     first = run(fused, x)
@@ -188,7 +187,7 @@ PARTLY = {
     "Concat": (lambda: [Concat(Conv2d(4, 2, 1), Identity()), Conv2d(6, 2, 1)], [(1, 1)]),
     "Parallel": (lambda: [Conv2d(4, 4, 1), Parallel(Conv2d(4, 2, 1), Conv2d(4, 2, 1))], [(0, 2)]),
     "padding of another kind": (lambda: [Conv2d(4, 4, 3, padding=1, padding_mode="circular")], []),
-    "BatchNorm left": (lambda: [BatchNorm2d(4), Conv2d(4, 4, 1)], [(1, 1)]),
+    "BatchNorm left": (lambda: [BatchNorm2d(4), Conv2d(4, 4, 1)], [(0, 2)]),
     "no parameters": (lambda: [ReLU(), MaxPool2d(2)], [(0, 1)]),
     "a mean of several": (lambda: [Conv2d(4, 4, 1), AdaptiveAvgPool2d(2)], [(0, 1)]),
     "flattened otherwise": (lambda: [Conv2d(4, 4, 1), Flatten(2)], [(0, 2)]),
@@ -203,6 +202,43 @@ def test_what_there_is_no_step_for(name):
     model = Sequential(make())
     dtype = model.parameters()[0].dtype if model.parameters() else "float32"
     check(model, normal(2, 4, 8, 8, dtype=dtype), tolerance=1e-5, plans=plans)
+
+
+def test_models_in_inference_mode_have_plans_without_fuse():
+    """Their parameters and statistics are read at every run, in place changes as well."""
+    xpconv.manual_seed(0)
+    model = Sequential(
+        Conv2d(3, 8, 3, padding=1), BatchNorm2d(8), ReLU(), MaxPool2d(2), Conv2d(8, 64, 3, padding=1, bias=False),
+        BatchNorm2d(64), ReLU6(), Conv2d(64, 64, 3, padding=1), AdaptiveAvgPool2d(1), Flatten(), Dense(64, 70),
+    )  # fmt: skip
+    x = normal(2, 3, 16, 16)
+    for layer in (model[1], model[5]):
+        layer.running_mean[...] = normal(*layer.running_mean.shape, seed=1) * 100
+        layer.running_var[...] = np.abs(normal(*layer.running_var.shape, seed=2)) + 1e-3
+
+    def check():
+        expected = model.eval()(x)
+        for _ in range(2):
+            np.testing.assert_allclose(run(model, x), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+        return expected
+
+    before = check()
+    assert planned(model) == [(0, len(model._calls()))]
+    model[0].weight.data[...] *= 2
+    model[1].running_var[...] += 1
+    model[7].weight.data[0] = 3
+    model[10].bias.data += 1
+    assert (check() != before).any()
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        model.train()
+        model.backward(np.ones_like(model(x)))
+        optimizer.step()
+        before = check()
+        assert planned(model) == [(0, len(model._calls()))]
+    model.train()
+    assert (run(model, x) != before).any()  # the batch's statistics
+    check()
 
 
 def make():

@@ -19,6 +19,7 @@ import xpconv
 from xpconv import kernels
 from xpconv.backend import Array
 from xpconv.geometry import Window
+from xpconv.kernels.numpy import inference
 from xpconv.random import Source
 
 SAME = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
@@ -217,7 +218,25 @@ def check_update(xp):
     same(*steps)
 
 
+def check_batch_norm_by_statistics(xp):
+    """In an inference plan; elsewhere the reference computes it."""
+    for dtype, bounds in (("float32", None), ("float64", (0.0, None)), ("float32", (-0.5, 0.75))):
+        draw = Draw(dtype)
+        x, weight, bias, mean = draw.images(2, 9, 6, 7), draw(9), draw(9), draw(9) * 50
+        var = np.abs(draw(9)) + np.asarray(0.1, dtype)
+        for arrays in ((weight, bias, mean, var), (None, None, mean, var)):
+            args = *arrays, 1e-5, bounds
+            step = lambda x, args=args: ours.batch_norm_by_statistics(np, x, *args)
+            constants = [a for a in arrays if a is not None]
+            count, plan = inference.record([step], x, constants, {})
+            assert count == 1
+            y = np.empty(x.shape, dtype)
+            plan.run(x, y)
+            same(y, reference.batch_norm_by_statistics(np, x, *args), 1e-4 if dtype == "float32" else 1e-11)
+
+
 CHECKS = {
+    "batch_norm_by_statistics": check_batch_norm_by_statistics,
     "conv_algorithm": check_conv_algorithm,
     "in_blocks": check_in_blocks,
     "keep_mask": check_keep_mask,

@@ -277,11 +277,11 @@ class Layer(Modes["Layer"]):
         BatchNorm layers and may gain a bias. The copy may be trained, without batch statistics. (A ReLU runs
         in the same pass over the data as the layer before it in every model, with and without `fuse`.)
 
-        On NumPy, under `no_grad()`, the copy's `Sequential`s run as plans: the first forward with a new input
-        shape takes longer, as it chooses the algorithms, allocates buffers and lists the array operations,
-        which later forwards repeat. Unused buffers of at most 512 MB, for all models together, are kept for
-        later calls, and what algorithms need of the weights in another layout or transformed (up to five
-        times the parameters) as long as the copy exists; `free_memory()` frees both.
+        On NumPy, under `no_grad()`, every `Sequential` in inference mode runs as plans: the first forward
+        with a new input shape takes longer, as it chooses the algorithms, allocates buffers and lists the
+        array operations, which later forwards repeat. Unused buffers of at most 512 MB, for all models
+        together, are kept for later calls. The copy's plans also hold what algorithms need of the weights in
+        another layout or transformed (up to five times the parameters); `free_memory()` frees both.
 
         The arrays of the copy's parameters are read-only, so that a change cannot go unnoticed: writing into
         `parameter.data` in place is an error of NumPy. Change parameters by an optimizer, `load_state_dict`,

@@ -16,7 +16,7 @@ class Named(Layer):
     """An ordered container of named layers, which can be read, replaced, added and removed by name."""
 
     listed = ("_layers",)
-    _inference: Any = None  # set by `fuse` on a Sequential: runs the layers if nothing is saved for backward
+    _is_fused = False
 
     def __init__(self) -> None:
         self._layers: dict[str, Layer] = {}
@@ -70,6 +70,7 @@ class Named(Layer):
         """Copy the dict of layers, so that replacing a layer of a shallow copy leaves the original alone."""
         state = super().__getstate__()
         state.pop("_cached_steps", None)
+        state.pop("_inference", None)
         return {**state, "_layers": dict(self._layers)} if "_layers" in state else state
 
     def __dir__(self) -> list[str]:
@@ -133,7 +134,7 @@ class Named(Layer):
 
     def _check_open(self, index: int) -> None:
         """Raise a ValueError if a layer at `index` would separate layers that `fuse` folded."""
-        if self._inference is not None:
+        if self._is_fused:
             layers = list(self._layers.values())
             check_whole(self, layers[:index])
             check_whole(self, layers[index:])

@@ -45,6 +45,10 @@ class Sequential(Listed):
     it runs after that, with the same result, as it then has fewer pixels to process and to save. If you call
     `backward` of single layers, call their `forward` one by one as well.
 
+    In inference mode, under `no_grad()` and on NumPy, the first forward with a new input shape lists the
+    array operations of its layers, and later ones repeat them in buffers of their own, without the Python
+    between (see `fuse`, which makes that faster still).
+
     Raises:
         TypeError: something given is not a layer.
         ValueError: a name has a dot in it, or is that of a method or attribute.
@@ -65,11 +69,13 @@ class Sequential(Listed):
 
     _is_model = True
     _cached_steps: Steps | None = None
+    _inference: Any = None
 
     def forward(self, x: Array) -> Array:
-        if self._inference is not None and not saving() and not is_recording() and observer.get() is None:
-            y: Array = self._inference.run(self, x)
-            return y
+        if self._layers and not (self.training or saving() or is_recording() or observer.get()):
+            if self._inference is None:
+                vars(self)["_inference"] = Inference()
+            return self._inference.run(self, x)
         start, steps = position(), self._steps()
         if not steps.steps:
             self._owner(x)
@@ -98,7 +104,7 @@ class Sequential(Listed):
     def _fuse_children(self, uses: Counter[int]) -> None:
         if runs_as(self, Sequential):
             fold(self, Sequential, uses)
-            self._inference = Inference()
+            self._is_fused = True
 
     def _calls(self) -> list[tuple[Callable[[Array], Array], list[Layer]]]:
         """What forward calls one after the other, and the layers that each call runs."""

@@ -10,6 +10,7 @@ from ..errors import ShapeError
 from ..geometry import Bounds
 from ..ops import norm as ops
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype, update
+from ..tape import saving
 from .base import Layer, arguments
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
@@ -110,6 +111,9 @@ class _BatchNorm(ChannelNorm):
             y, mean, var, inv_std = ops.normalize_batch(xp, x, weight, bias, self.eps, bounds)
             if self.training and self.running_mean is not None:
                 self._track(mean, var, count)
+        elif not saving():
+            statistics = self.running_mean, self.running_var, self.eps
+            return ops.batch_norm_by_statistics(xp, x, weight, bias, *statistics, bounds)
         else:
             mean, var = self.running_mean.astype("float64"), self.running_var.astype("float64")
             inv_std = ops.inverse_std(xp, var, self.eps)

@@ -37,6 +37,22 @@ def batch_norm(
     return y if bounds is None else clip(xp, y, *bounds)
 
 
+@overridable
+def batch_norm_by_statistics(
+    xp: Any,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    mean: Array,
+    var: Array,
+    eps: float,
+    bounds: Bounds = None,
+) -> Array:
+    """`batch_norm` with given variances, of which no backward follows."""
+    inv_std = inverse_std(xp, var.astype("float64"), eps)
+    return batch_norm(xp, x, weight, bias, mean.astype("float64"), inv_std, bounds)
+
+
 def inverse_std(xp: Any, var: Array, eps: float) -> Array:
     """`1/√(var + eps)`."""
     return 1 / xp.sqrt(var + eps)

@@ -2,7 +2,14 @@
 
 from .conv import conv, conv_algorithm, conv_backward_input, conv_backward_weight
 from .linear import affine, matmul
-from .norm import batch_norm, batch_norm_backward, channel_total, normalize_batch, statistics
+from .norm import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_by_statistics,
+    channel_total,
+    normalize_batch,
+    statistics,
+)
 from .pointwise import add, clip, clip_backward, copy_array, in_blocks, reshape, scratch
 from .pool import global_avg_pool, max_pool, max_pool_backward, sum_pool, sum_pool_backward
 
@@ -11,6 +18,7 @@ __all__ = [
     "affine",
     "batch_norm",
     "batch_norm_backward",
+    "batch_norm_by_statistics",
     "channel_total",
     "clip",
     "clip_backward",

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds
+from .. import recorders
 from . import memory, threads
 from .blocks import Block, Ending, contiguous, cut
 from .memory import batch_last, channels_last, is_batch_last
@@ -209,6 +210,63 @@ def batch_norm(
     y = _empty_like(x)
     _scaled(x, _float64(mean), _float64(inv_std), weight, bias, bounds, y)
     return y
+
+
+def batch_norm_by_statistics(
+    xp: Any,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    mean: Array,
+    var: Array,
+    eps: float,
+    bounds: Bounds = None,
+) -> Array | None:
+    """In an inference plan, in calls alone: `(x - mean) · scale + bias`, whatever the mean is."""
+    if narrow(x) or recorders.recorder() is None:
+        return None
+    y = _empty_like(x)
+    _by_statistics(x, weight, bias, mean, var, eps, bounds, y)
+    return y
+
+
+@planned
+def _by_statistics(
+    work: Recorder,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    mean: Array,
+    var: Array,
+    eps: float,
+    bounds: Bounds,
+    y: Array,
+) -> None:
+    """`batch_norm_by_statistics` into `y`."""
+    rounded = work.scratch("rounded", mean.shape, x.dtype)
+    work(np.copyto, rounded, mean, "same_kind")
+    factors = work.scratch("factors", (3, mean.size), np.float64)
+    center, scale, shift = factors
+    work(np.copyto, center, rounded)
+    work(np.add, var, eps, scale)
+    work(np.sqrt, scale, scale)
+    work(np.divide, 1.0 if weight is None else weight, scale, scale)
+    work(np.subtract, center, mean, shift)  # what rounding the mean leaves
+    work(np.multiply, shift, scale, shift)
+    if bias is not None:
+        work(np.add, shift, bias, shift)
+    rows, into = rows_of(work, "x", x).longer(), rows_of(work, "y", y).longer()
+    middle, factor, offset = rows.wide(work, factors)
+    ending = Ending(offset, bounds)
+    blocks = rows.cut()
+
+    def task(do: Part, i: int) -> None:
+        out = into.part(blocks[i].rows)
+        do(np.subtract, rows.part(blocks[i].rows), middle, out)
+        do(np.multiply, out, factor, out)
+        ending.finish(out, do)
+
+    work.share(task, len(blocks), rows.matrix.size)
 
 
 @planned
