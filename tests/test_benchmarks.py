@@ -96,6 +96,7 @@ def test_a_fresh_process_reports_its_own_memory(modules):
     assert 50 * 2**20 < grown < 80 * 2**20
 
 
+@pytest.mark.slow
 def test_the_gpu_command_rehearses_on_the_double_and_says_so(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--rehearse"]
     stages = ["--only", "parity,training,inference,sanitizer,memory"]
@@ -122,6 +123,7 @@ def test_a_rehearsal_never_writes_into_the_results(tmp_path):
         assert "needs an --out" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_checkouts_are_measured_in_turn(tmp_path):
     out, here = tmp_path / "compare.json", BENCHMARKS.parent
     command = [sys.executable, str(BENCHMARKS / "compare.py"), str(here), str(here), "--threads", "1"]

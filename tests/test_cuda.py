@@ -334,7 +334,9 @@ def compile_with_nvrtc(code, options):
     return log.value.decode() or "failed" if failed else ""
 
 
-@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(
+    "dtype", [t if t == "float32" else pytest.param(t, marks=pytest.mark.slow) for t in TYPES]
+)
 @pytest.mark.parametrize("file", FILES)
 def test_nvrtc_compiles(file, dtype):
     """For every architecture, and on the newest with indices of 64 bits; two at a time."""
@@ -349,6 +351,7 @@ def test_nvrtc_compiles(file, dtype):
         assert list(pool.map(log, ["sm_70", "sm_80", "sm_90", "sm_90"], [False] * 3 + [True])) == [""] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_nvcc_compiles(file, tmp_path):
     """With every dtype."""
@@ -389,6 +392,7 @@ def python_with_sanitizers(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_kernel_leaves_its_arrays():
     done = python_with_sanitizers("-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "drawn")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -29,6 +29,9 @@ def run(name, *arguments):
     return importlib.import_module(name).main(list(map(str, arguments)))
 
 
+@pytest.mark.parametrize(
+    "backend", ["numpy", pytest.param("double", marks=pytest.mark.slow), "cupy"], indirect=True
+)
 def test_digits_reach_98_percent_in_the_default_run(backend, capsys):
     accuracy = run("train_mnist")
     printed = capsys.readouterr().out
