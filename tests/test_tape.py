@@ -1,7 +1,9 @@
 """The tape: the order of backward is checked, threads are apart, and nothing is left after an exception."""
 
+import gc
 import signal
 import threading
+import weakref
 
 import every
 import numpy as np
@@ -419,3 +421,62 @@ def test_a_layer_in_a_signal_handler(same_model):
         signal.signal(signal.SIGALRM, before)
     assert ran
     assert not wrong
+
+
+def test_a_dropped_layer_is_gone_at_once():
+    """With what its forwards have saved: nothing waits for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        for make in (net, Pair, lambda: xpconv.Tanh(), lambda: xpconv.Sequential(net(), xpconv.Tanh())):
+            layer = make()
+            layer(X)
+            layer.forward(X)
+            gone = weakref.ref(layer)
+            del layer
+            assert gone() is None
+    finally:
+        gc.enable()
+
+
+class Reuses(xpconv.Layer):
+    """`b(2 a(x) + x)`, with every array changed in place after it was passed on."""
+
+    def __init__(self, a, b, spoils):
+        self.a, self.b, self.spoils = a, b, spoils
+
+    def forward(self, x):
+        h = x.copy()
+        y = self.a(h)
+        if self.spoils:
+            h *= 0
+        z = 2 * y + x
+        if self.spoils:
+            y += 7
+        out = self.b(z)
+        if self.spoils:
+            z *= -3
+        return self.keep(out)
+
+    def backward(self, grad_output, input_grad=True):
+        self.recall(grad_output)
+        grad = self.b.backward(grad_output)
+        return self.a.backward(2 * grad) + grad
+
+
+@pytest.mark.parametrize("wrap", [lambda layer: layer, xpconv.Sequential, lambda layer: residual_of(layer)])
+def test_arrays_that_a_layer_of_ones_own_changes(wrap):
+    """First children that are models, or layers: what they saved is not what the layer's code can reach."""
+    g = RNG.normal(size=(3, 4))
+    for kind in (
+        lambda: xpconv.Sequential(xpconv.Dense(4, 4, rng=0, dtype="float64"), xpconv.Tanh()),
+        lambda: xpconv.Residual(xpconv.Dense(4, 4, rng=0, dtype="float64")),
+        lambda: xpconv.Dense(4, 4, rng=0, dtype="float64"),
+        xpconv.ReLU,
+    ):
+        found = [step(wrap(Reuses(kind(), kind(), spoils)), X, g) for spoils in (False, True)]
+        same(*found)
+
+
+def residual_of(layer):
+    return xpconv.Residual(layer, xpconv.Tanh(), shortcut=xpconv.Dense(4, 4, rng=3, dtype="float64"))

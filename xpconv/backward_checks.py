@@ -20,9 +20,9 @@ class BackwardChecks:
     def _check(self, tape: Tape, grad_output: Any, input_grad: Any) -> None:
         """Raise an error if the arguments of `backward` do not fit the output of the latest forward."""
         name, entries = type(self).__name__, tape.entries
-        if not entries or entries[-1][0] is not self:
+        if not entries or entries[-1][0]() is not self:
             raise self._out_of_order(tape)
-        own = isinstance(entries[-1][1], int) and len(entries) > 1 and entries[-2][0] is self
+        own = isinstance(entries[-1][1], int) and len(entries) > 1 and entries[-2][0]() is self
         _, _, shape, dtype, kind = entries[-2 if own else -1]
         if not isinstance(input_grad, bool):
             to_bool(f"{name}.backward: input_grad", input_grad)
@@ -64,7 +64,7 @@ class BackwardChecks:
         name = type(self).__name__
         last = ""
         if tape.entries:
-            last = f"; the latest forward without a backward is that of {_brief(tape.entries[-1][0])}"
+            last = f"; the latest forward without a backward is that of {_brief(tape.entries[-1][0]())}"
         hint = "; its forward must end with `return self.keep(y, …)`" if self._is_users else ""
         return BackwardError(
             f"{name}.backward: there is no forward of {_brief(self)} to go back through"

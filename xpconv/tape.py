@@ -28,7 +28,7 @@ __all__ = ["no_grad"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Observer = Callable[[Any, Callable[..., Any], tuple[Any, ...]], Any]
-# Layer, what it saved (or, for a user's layer, where its part of the tape begins), and shape, dtype and type
+# Reference to the layer, what it saved (or, for a user's layer, where its part begins), shape, dtype and type
 # of its output.
 Entry = tuple[Any, Any, Any, Any, Any]
 
@@ -130,8 +130,8 @@ def position() -> int:
 def latest_entry(layer: Any) -> tuple[Any, ...]:
     """What the forward of `layer` that has just ended has saved, within its call."""
     tape = current.get()
-    last = tape.entries[-1] if tape is not None and tape.entries else (None, ())
-    return last[1] if last[0] is layer and isinstance(last[1], tuple) else ()
+    last = tape.entries[-1] if tape is not None and tape.entries else (lambda: None, ())
+    return last[1] if last[0]() is layer and isinstance(last[1], tuple) else ()
 
 
 def cut(start: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from inspect import isfunction, signature
 from types import MethodType
 from typing import Any, ClassVar
+from weakref import ref
 
 from .backend import Array, ignore_underflow, plain
 from .backward_checks import BackwardChecks
@@ -77,10 +78,10 @@ class Taped(BackwardChecks):
             except AttributeError:
                 raise self._kept_no_array(y) from None
             if tape is not None:
-                tape.entries.append((self, saved, *output))
+                tape.entries.append((ref(self), saved, *output))
             else:  # a function set in place of `forward` was called by itself
                 tape = Tape()
-                tape.entries.append((self, _each_array(copy, saved), *output))
+                tape.entries.append((ref(self), _each_array(copy, saved), *output))
                 self._finish(tape)
         return y
 
@@ -103,11 +104,11 @@ class Taped(BackwardChecks):
             self._check(tape, grad_output, input_grad)
             tape.unchecked = False
         entries = tape.entries
-        if not entries or entries[-1][0] is not self:
+        if not entries or entries[-1][0]() is not self:
             raise self._out_of_order(tape)
         saved = entries.pop()[1]
         if isinstance(saved, int):  # its forward was called as a user's layer, its backward was not
-            saved = entries.pop()[1] if entries and entries[-1][0] is self else ()
+            saved = entries.pop()[1] if entries and entries[-1][0]() is self else ()
         return saved  # type: ignore[no-any-return]
 
     def record(self, *inputs: Any) -> tuple[Array, Tape]:
@@ -176,22 +177,24 @@ class Taped(BackwardChecks):
         A model gets copies of its inputs. Its first layer usually saves its input, and this is faster than to
         copy that afterwards, since the new copy is in the cache.
         """
-        save = saving()
+        save, watch, reachable = saving(), observer.get(), inputs
         if not users:
-            inputs = tuple([plain(x) for x in inputs])
+            inputs = reachable = tuple([plain(x) for x in inputs])
             if save and self._is_model:
-                inputs = _each_array(copy, inputs)
+                inputs, reachable = _each_array(copy, inputs), ()
         tape = Tape()
         tape.open = users
         outside = current.get()
         try:
             current.set(tape)  # within `try`: an interrupt may come right after it
             with ignore_underflow():
-                y = self._observed(function, inputs)
+                y = function(*inputs) if watch is None else watch(self, function, inputs)
         finally:
             current.set(outside)
+        if y is None:
+            raise self._returned_none()
         if save:
-            y = self._close(tape, 0, inputs, y, users)
+            y = self._close(tape, 0, reachable, y, users)
             self._finish(tape)
         return y
 
@@ -216,20 +219,23 @@ class Taped(BackwardChecks):
             tape.reach((inputs, y))
             tape.protect(start)
             shape, dtype = getattr(y, "shape", None), getattr(y, "dtype", None)
-            tape.entries.append((self, start, shape, dtype, type(y)))
+            tape.entries.append((ref(self), start, shape, dtype, type(y)))
             return y
-        tape.protect(start, () if self._is_model and start == 0 and not tape.reachable else inputs)
+        tape.protect(start, inputs)
         return tape.apart(y, start)
 
     def _observed(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
         watch = observer.get()
         y = function(*inputs) if watch is None else watch(self, function, inputs)
         if y is None:
-            raise TypeError(
-                f"{type(self).__name__}.forward returned None, expected the output: end it with "
-                "`return self.keep(y, …)`"
-            )
+            raise self._returned_none()
         return y
+
+    def _returned_none(self) -> TypeError:
+        return TypeError(
+            f"{type(self).__name__}.forward returned None, expected the output: end it with "
+            "`return self.keep(y, …)`"
+        )
 
     def _finished(self) -> list[Tape]:
         held: _Tapes | None = vars(self).get("_tapes")
@@ -297,7 +303,7 @@ class Taped(BackwardChecks):
     ) -> Any:
         entries, was_open = tape.entries, tape.open
         start = None
-        if users and entries and entries[-1][0] is self and isinstance(entries[-1][1], int):
+        if users and entries and entries[-1][0]() is self and isinstance(entries[-1][1], int):
             start = entries.pop()[1]
         tape.open, tape.unchecked = users, False
         try:
