@@ -27,6 +27,7 @@ from .padding import *
 from .pool import *
 from .resample import *
 from .shape import *
+from .shrink import *
 from .smooth import *
 from .softmax import *
 from .unpool import *

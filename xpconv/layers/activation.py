@@ -17,13 +17,12 @@ from ..ops.channels import channel_sum, channelwise
 from ..parameter import new_parameter
 from ..sums import sum_over
 from .base import Layer, arguments
-from .pointwise import InPlace, Pointwise
+from .pointwise import InPlace
 
 __all__ = [
     "CELU",
     "ELU",
     "SELU",
-    "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -31,8 +30,6 @@ __all__ = [
     "PReLU",
     "ReLU",
     "ReLU6",
-    "Softshrink",
-    "Threshold",
 ]
 
 
@@ -290,82 +287,6 @@ class Hardswish(InPlace):
     """
 
     functions = ops.hardswish, ops.hardswish_backward
-
-
-class Hardshrink(Pointwise):
-    """`y = 0` where `-lambd <= x <= lambd`, else `x`, any shape, as `torch.nn.Hardshrink`.
-
-    The gradient at ±`lambd` is 0.
-
-    Args:
-        lambd: where `x` begins to pass.
-
-    Raises:
-        TypeError: `lambd` is no number.
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> xpconv.Hardshrink()(np.array([-1.0, 0.25, 2.0]))
-        array([-1.,  0.,  2.])
-    """
-
-    functions = ops.hardshrink, ops.shrink_backward
-    constants = (("lambd", 0.5),)
-
-    def __init__(self, lambd: float = 0.5) -> None:
-        self.lambd = to_float(f"{type(self).__name__}: lambd", lambd)
-
-
-class Softshrink(Pointwise):
-    """`y = sign(x) max(|x| - lambd, 0)`, any shape, as `torch.nn.Softshrink`; the gradient at ±`lambd` is 0.
-
-    Args:
-        lambd: by how much; at least 0.
-
-    Raises:
-        TypeError, ValueError: `lambd` is no number, or negative.
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> xpconv.Softshrink()(np.array([-1.0, 0.25, 2.0]))
-        array([-0.5,  0. ,  1.5])
-    """
-
-    functions = ops.softshrink, ops.shrink_backward
-    constants = (("lambd", 0.5),)
-
-    def __init__(self, lambd: float = 0.5) -> None:
-        self.lambd = to_float(f"{type(self).__name__}: lambd", lambd)
-        if not self.lambd >= 0:
-            raise ValueError(f"{type(self).__name__}: lambd is {lambd}, expected at least 0")
-
-
-class Threshold(InPlace):
-    """`y = x` where `x > threshold`, else `value`, any shape, as `torch.nn.Threshold`.
-
-    The gradient at `threshold` is 0.
-
-    Args:
-        threshold: what `x` must pass.
-        value: what stands for the rest.
-        inplace: of no effect.
-
-    Raises:
-        TypeError: one of them is no number.
-
-    Example:
-        >>> import numpy as np, xpconv
-        >>> xpconv.Threshold(0.5, 20.0)(np.array([-1.0, 0.5, 2.0]))
-        array([20., 20.,  2.])
-    """
-
-    functions = ops.threshold, ops.threshold_backward
-    constants = (("threshold", None), ("value", None))
-
-    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
-        super().__init__(inplace)
-        self.threshold = to_float(f"{type(self).__name__}: threshold", threshold)
-        self.value = to_float(f"{type(self).__name__}: value", value, nan=True)
 
 
 def clips(layer: Layer) -> bool:
