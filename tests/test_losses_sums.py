@@ -24,6 +24,7 @@ def relative(a, b):
     return abs(float(a) - float(b)) / abs(float(b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [c_order, f_order, channels_last])
 def test_sums_of_many_elements(order):
     x, t = order((10, 4, 500, 500), 0), c_order((10, 4, 500, 500), 1)
@@ -45,6 +46,7 @@ def test_sums_of_many_elements(order):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "order"), [((2, 5 * 10**6), f_order), ((5 * 10**6, 2), c_order)])
 def test_sums_over_many_rows_or_columns(shape, order):
     """What a vector's length, a row's classes and a shared variance sum up, where NumPy adds one by one."""
