@@ -138,7 +138,6 @@ TRICKS = {
     "channels last between layers": Trick(f"{OVERRIDES}.conv", channels_first),
     # an override that returns None leaves the operation to its reference
     "own add": Trick(f"{OVERRIDES}.add", always(None)),
-    "own batch_norm": Trick(f"{OVERRIDES}.batch_norm", always(None)),
     "own batch_norm_backward": Trick(f"{OVERRIDES}.batch_norm_backward", always(None)),
     "own batch_norm_by_statistics": Trick(f"{OVERRIDES}.batch_norm_by_statistics", always(None)),
     "own affine": Trick(f"{OVERRIDES}.affine", always(None)),

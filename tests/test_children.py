@@ -286,7 +286,7 @@ def test_further_layers_of_a_subclass_are_found():
 METHODS = [
     "forward", "backward", "train", "eval", "training", "keep", "recall", "forget", "children", "parameters", "apply",
     "state_dict", "load_state_dict", "to", "fuse", "summary", "buffer_names", "lazy", "zero_grad", "modules",
-    "_layers", "_is_fused", "_kept", "__call__", "__dict__", "extra_repr", "named_children",
+    "_layers", "_is_fused", "__call__", "__dict__", "extra_repr", "named_children",
 ]  # fmt: skip
 OF_LISTS = ["append", "insert", "extend", "pop", "__len__"]
 
@@ -295,7 +295,7 @@ OF_LISTS = ["append", "insert", "extend", "pop", "__len__"]
 def test_a_name_that_is_taken_is_refused(kind):
     model = kind()
     before = list(model.children())
-    names = [n for n in METHODS if not (kind is Own and n in ("_layers", "_is_fused")) and n != "_kept"]
+    names = [n for n in METHODS if not (kind is Own and n in ("_layers", "_is_fused"))]
     names += OF_LISTS if isinstance(model, Sequential) else []
     names += (
         ["axis"]

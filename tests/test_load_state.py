@@ -297,7 +297,7 @@ def test_lazy_layers_become_others(kind, backend):
             assert not lazy.training
             assert [p.requires_grad for p in lazy.parameters()] == [False] * len(expected.parameters())
             lazy.requires_grad_().train()
-            assert vars(lazy).keys() == vars(expected).keys() | {"training", "_kept"}
+            assert vars(lazy).keys() == vars(expected).keys() | {"training", "_tapes"}
             lazy.load_state_dict(expected.state_dict())
             np.testing.assert_array_equal(xpconv.asnumpy(lazy(x)), xpconv.asnumpy(expected.train()(x)))
             lazy.backward(y)

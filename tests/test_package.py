@@ -37,7 +37,7 @@ ROOMS = [
     "kernels",
     "ops",
     "tape",
-    "backward_checks",
+    "taped_checks",
     "taped",
     "arraylike",
     "parameter",

@@ -480,3 +480,17 @@ def test_arrays_that_a_layer_of_ones_own_changes(wrap):
 
 def residual_of(layer):
     return xpconv.Residual(layer, xpconv.Tanh(), shortcut=xpconv.Dense(4, 4, rng=3, dtype="float64"))
+
+
+@pytest.mark.parametrize("name", every.LOSSES)
+def test_pullback_of_losses(name, backend):
+    options, inputs = every.LOSSES[name]
+    criterion = getattr(xpconv, name)(**options)
+    given = [xpconv.asarray(x.copy()) for x in inputs]
+    loss, tape = criterion.record(*given)
+    criterion(*given[:1], *given[1:])
+    for scale in (1.0, 0.5):
+        criterion.forget()
+        assert np.array_equal(xpconv.asnumpy(criterion(*given)), xpconv.asnumpy(loss))
+        same(arrays(criterion.pullback(tape, scale)), arrays(criterion.backward(scale)))
+    same(arrays(criterion.pullback(tape)), arrays(criterion.pullback(tape, 1.0)))

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 from weakref import ref
 
 from .backend import Array, ignore_underflow, plain
-from .backward_checks import BackwardChecks
 from .errors import BackwardError
 from .ops.shape import copy
 from .signatures import call_error, public_errors
 from .tape import Tape, _each_array, current, observer, saving
+from .taped_checks import TapedChecks
 
 MANY_PENDING = 32
 HERE = __name__.partition(".")[0]
@@ -34,7 +34,7 @@ def is_ours(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).partition(".")[0] == HERE
 
 
-class Taped(BackwardChecks):
+class Taped(TapedChecks):
     """Base of layers and losses: `keep` and `recall`, and the calls of `forward` and `backward` around them.
 
     Each class's `forward` and `backward` are wrapped for calls from a user's code: these begin a tape, or
@@ -117,7 +117,10 @@ class Taped(BackwardChecks):
         Without it, `backward` belongs to the latest forward of this layer in this thread.
 
         Returns:
-            the output, and the tape: what the forward saved. It is released when you drop it.
+            the output, and the tape: what the forward saved, which is freed when you drop the tape.
+
+        Raises:
+            BackwardError: (a RuntimeError) it is called within `no_grad()`.
 
         Example:
             >>> import numpy as np, xpconv
@@ -132,12 +135,16 @@ class Taped(BackwardChecks):
             raise BackwardError(f"{type(self).__name__}.record: within no_grad() nothing is saved")
         return y, self._finished().pop()
 
-    def pullback(self, tape: Tape, grad_output: Array, input_grad: bool = True) -> Any:
+    def pullback(self, tape: Tape, *args: Any, **named: Any) -> Any:
         """`backward` of the forward whose tape `record` has returned; a tape may be used again.
 
         Args:
             tape: the second value of `record`.
-            grad_output, input_grad: as for `backward`.
+            args, named: those of `backward`: the gradient with respect to the output, and `input_grad`.
+
+        Raises:
+            TypeError: `tape` is not a tape.
+            BackwardError: (a RuntimeError) it is the tape of another layer.
         """
         if not isinstance(tape, Tape):
             raise TypeError(
@@ -149,7 +156,7 @@ class Taped(BackwardChecks):
         finished = self._finished()
         finished.append(again)
         try:
-            return self.backward(grad_output, input_grad=input_grad)  # type: ignore[attr-defined]
+            return self.backward(*args, **named)  # type: ignore[attr-defined]
         finally:
             if again in finished:
                 finished.remove(again)
@@ -230,12 +237,6 @@ class Taped(BackwardChecks):
         if y is None:
             raise self._returned_none()
         return y
-
-    def _returned_none(self) -> TypeError:
-        return TypeError(
-            f"{type(self).__name__}.forward returned None, expected the output: end it with "
-            "`return self.keep(y, …)`"
-        )
 
     def _finished(self) -> list[Tape]:
         held: _Tapes | None = vars(self).get("_tapes")

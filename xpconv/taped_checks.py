@@ -1,4 +1,4 @@
-"""Checks of `backward`: that its turn has come, and that the gradient fits the output."""
+"""Checks of what `forward` returns, of the turn of `backward`, and of its gradient."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .errors import BackendError, BackwardError, DTypeError, ShapeError
 from .tape import Tape
 
 
-class BackwardChecks:
-    """The part of `Taped` that checks calls of `backward`."""
+class TapedChecks:
+    """The part of `Taped` that checks what `forward` returns and `backward` gets."""
 
     _advice: ClassVar[str] = ""  # the hint in the error if `backward` gets the loss, or nothing
     _is_users: ClassVar[bool] = False  # whether `forward`, `backward` or `__call__` is a user's
@@ -70,6 +70,12 @@ class BackwardChecks:
             f"{name}.backward: there is no forward of {_brief(self)} to go back through"
             f"{last}{hint}; backward calls the layers in the reverse order of their "
             "forwards"
+        )
+
+    def _returned_none(self) -> TypeError:
+        return TypeError(
+            f"{type(self).__name__}.forward returned None, expected the output: end it with "
+            "`return self.keep(y, …)`"
         )
 
     def _kept_no_array(self, y: Any) -> TypeError:
