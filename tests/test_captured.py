@@ -136,7 +136,7 @@ LAYERS = {  # name: makers, and the shape of x
     "ZeroPad2d": ([lambda: m.ZeroPad2d(1)], IMAGES),
     "ZeroPad3d": ([lambda: m.ZeroPad3d(1)], VOLUMES),
 }  # fmt: skip
-NO_LAYERS = {"Layer", "ModuleDict", "ModuleList", "no_grad"}
+NO_LAYERS = {"Layer", "ModuleDict", "ModuleList"}
 OTHER_INPUTS = {"Bilinear", "Embedding", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"}  # they are below
 RANDOM = {"AlphaDropout", "DropPath", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"}
 CASES = [pytest.param(make, shape, name in RANDOM, id=f"{name}{i or ''}")

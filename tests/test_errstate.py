@@ -92,7 +92,7 @@ LARGE = [
 CASES["Linear"] = CASES["Dense"]
 OTHERS = {  # containers, and what takes more than arrays of floats
     "Concat", "Embedding", "Layer", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "ModuleDict", "ModuleList",
-    "Parallel", "Parameter", "Residual", "Sequential", "no_grad",
+    "Parallel", "Residual", "Sequential",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from test_plans import all_plans
 
 import xpconv
 import xpconv.kernels.numpy as engine
-from xpconv.kernels.numpy import memory, plans, threads
+from xpconv.kernels.numpy import memory, norm, plans, threads
 
 
 @pytest.fixture(autouse=True)
@@ -138,8 +138,24 @@ def run_twice(operation, args):
             operation(np, *args)
 
 
+def by_statistics(xp, x, *args):
+    """The operation has this kernel in inference plans alone."""
+    y = np.empty_like(x)
+    norm._by_statistics(x, *args, y)
+    return y
+
+
 def every_operation():
     """All overridden operations that have planned kernels, with their arguments."""
+    for name, args in every_case():
+        yield getattr(ours, name), args
+    draw = Draw("float32")
+    for bounds in (None, (0.0, None), (-0.5, 0.75)):
+        arrays = draw(9), draw(9), draw(9) * 50, np.abs(draw(9)) + np.float32(0.1)
+        yield by_statistics, (draw.images(2, 9, 6, 7), *arrays, 1e-5, bounds)
+
+
+def every_case():
     for dtype in ("float32", "float64"):
         for name, cases in CASES.items():
             yield from ((name, args) for args in cases(Draw(dtype)))
@@ -155,8 +171,7 @@ def every_operation():
 
 
 def test_what_a_kernel_does_depends_on_shapes_alone(recordings):
-    for name, args in every_operation():
-        operation = getattr(ours, name, None)
+    for operation, args in every_operation():
         for contents in other_contents(args):
             run_twice(operation, same_layout(contents, args))
     assert {key[0] for key in recordings} == planned_kernels()
@@ -217,8 +232,8 @@ def test_values_are_the_same_before_at_and_after_recording(monkeypatch):
     replayed = []
     run = plans.Plan.run
     monkeypatch.setattr(plans.Plan, "run", lambda plan, args: [replayed.append(plan), run(plan, args)][1])
-    for name, args in every_operation():
-        operation, results = getattr(ours, name), []
+    for operation, args in every_operation():
+        results = []
         with np.errstate(all="ignore"):
             for _ in range(4):
                 result = operation(np, *same_layout(args, args))
