@@ -4,6 +4,7 @@ import copy
 import pickle
 import threading
 
+import every
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,6 +30,8 @@ from xpconv import (
     Sequential,
 )
 from xpconv.kernels.numpy import columns, depthwise, inference, threads, winograd
+
+LAYERS = every.all_layers()
 
 
 @pytest.fixture(autouse=True, params=[1, 2])
@@ -387,3 +390,21 @@ def test_several_threads_at_once():
     for thread in started:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("name", [name for name, (_, inputs) in LAYERS.items() if len(inputs) == 1])
+def test_no_plan_depends_on_what_is_in_the_arrays(name):
+    """Not on the first images, or what parameters and statistics were then: no call is lost on zeros."""
+    make, (x,) = LAYERS[name]
+    xpconv.manual_seed(0)
+    layer = make().eval()
+    run(layer, x)  # makes the parameters of lazy layers
+    model = Sequential(copy.deepcopy(layer)).eval()
+    for array in model._state().values():
+        array[...] = 0
+    run(model, np.zeros_like(x))
+    for array, other in zip(model._state().values(), layer._state().values(), strict=True):
+        array[...] = other
+    ours, theirs = (y if isinstance(y, tuple) else (y,) for y in (run(model, x), run(layer, x)))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)

@@ -246,6 +246,40 @@ def test_a_layer_of_ones_own(wrap, backend):
         agree(run(daring, [every.IMAGE], change), expected, 1e-5)  # the order of memory is another
 
 
+class Within(xpconv.Layer):
+    """Changes the input and the output of the layer that it calls, before its own forward ends."""
+
+    def __init__(self, child):
+        self.child = child
+
+    def forward(self, *inputs):
+        inputs = [x.copy() for x in inputs]
+        y, *rest = arrays(self.child(*inputs))
+        first = y.copy()
+        for a in (*inputs, y, *rest):
+            spoil(a)
+        return self.keep(first)
+
+    def backward(self, grad_output, input_grad=True):
+        self.recall(grad_output, input_grad)
+        return self.child.backward(grad_output, input_grad=input_grad)
+
+
+@pytest.mark.parametrize("key", LAYERS)
+def test_within_a_layer_of_ones_own(key, backend):
+    make, inputs = LAYERS[key]
+    single = len(inputs) == 1 and "return_indices" not in key
+    for wrap in (lambda layer: layer, xpconv.Sequential)[: 1 + single]:
+        outcomes = []
+        for outer in (lambda layer: layer, Within):
+            xpconv.manual_seed(0)
+            outcomes.append(
+                run(lambda outer=outer, wrap=wrap: outer(wrap(make())), inputs, lambda x, y: None)
+            )
+        expected, got = outcomes
+        agree(got, [expected[0], *expected[len(expected) - len(got) + 1 :]])
+
+
 class Tripling(xpconv.Layer):
     """Changes its input, which a layer before it has kept as its output."""
 

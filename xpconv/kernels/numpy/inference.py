@@ -75,7 +75,7 @@ def record(
         input = channels_first(recorder.empty((x.shape[0], *x.shape[2:], x.shape[1]), x.dtype))
     else:
         input = recorder.empty(x.shape, x.dtype)
-    np.copyto(input, x)
+    np.copyto(recorder.bound(input), x)
     y, count = input, 0
     recorder.input = input
     for step in steps:

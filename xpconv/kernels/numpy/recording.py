@@ -117,11 +117,15 @@ class Recorder(Scratch):
         found = self._framed.get(key)
         if found is None:  # of no other use, before or after: the border stays
             found = self._framed[key] = self.empty(shape, dtype, alone=True)
-            found[...] = border
+            self.bound(found)[...] = border
         return found
 
     def empty(self, shape: tuple[int, ...], dtype: Any, alone: bool = False) -> Array:
-        """A new array in a buffer of the plan, which is free again with the array; or `alone` in one."""
+        """A new array in a buffer of the plan, which is free again with the array; or `alone` in one.
+
+        It is read-only: only calls write to the buffer, through `bound`. What other code would write to it is
+        in no call.
+        """
         dtype = np.dtype(dtype)
         size = max(memory.LINE, -(-prod(shape) * dtype.itemsize // memory.LINE) * memory.LINE)
         self._settle()
@@ -133,6 +137,7 @@ class Recorder(Scratch):
             number = id(block.base)
             self.memory[number] = block.base, _address(block), size
         array: Array = np.ndarray(shape, dtype, self.memory[number][0])
+        array.flags.writeable = False
         reference = weakref.ref(array, self._gone.append)
         self._alive[id(reference)] = reference, number
         return array
