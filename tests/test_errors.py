@@ -107,7 +107,7 @@ FORWARDS = [
     (lambda: ReLU()(ints(3)), TypeError, "ReLU.forward: x is uint8, expected floating point"),
     (lambda: BatchNorm2d(3)(f32(2, 3)), ValueError, "BatchNorm2d.forward: x has shape (2, 3), expected (N, C, H, W) with C = 3 (num_features)"),
     (lambda: BatchNorm2d(3)(f32(2, 4, 2, 2)), ValueError, "BatchNorm2d.forward: x has shape (2, 4, 2, 2), expected (N, C, H, W) with C = 3"),
-    (lambda: BatchNorm2d(3)(f32(1, 3, 1, 1)), ValueError, "one value a channel has no variance"),
+    (lambda: BatchNorm2d(3)(f32(1, 3, 1, 1)), ValueError, "one value per channel has no variance"),
     (lambda: Flatten(3)(f32(2, 3)), ValueError, "Flatten.forward: x has shape (2, 3), so start_dim=3 and end_dim=-1 are not a first and a last axis"),
     (lambda: Residual(Conv2d(3, 4, 1))(f32(1, 3, 2, 2)), ValueError, "Residual.forward: the body gives shape (1, 4, 2, 2) but x has (1, 3, 2, 2); give a shortcut"),
     (lambda: SoftmaxCrossEntropyLoss()(f32(4, 3), f32(4, 2)), TypeError, "expected integer class indices, or probabilities of input's shape (4, 3)"),

@@ -174,9 +174,7 @@ def test_errors_of_algorithm(arguments, message):
 def test_winograd_is_refused_where_it_is_not(backend):
     conv = xpconv.Conv2d(4, 4, 3, algorithm="winograd", dtype="float16")
     x = xpconv.asarray(np.zeros((1, 4, 6, 6), "float16"))
-    with pytest.raises(
-        ValueError, match=r"Conv2d.forward: algorithm='winograd' is there for float32 and float64"
-    ):
+    with pytest.raises(ValueError, match=r"Conv2d.forward: algorithm='winograd' takes float32 and float64"):
         conv(x)
 
 

@@ -1,7 +1,7 @@
 """Activations of several pieces, element by element; the smooth ones are in `smooth.py`.
 
-`inplace` is taken where PyTorch has it, so that its models need no edit; it has no effect, as inputs
-are never modified. Forward keeps one array for backward: ReLU its output, the others their input.
+`inplace` is accepted where PyTorch has it, so that its models need no edit, but has no effect: inputs
+are never modified. Forward saves one array for backward: ReLU its output, the others their input.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ReLU(InPlace):
     """
 
     functions = ops.relu, ops.relu_backward
-    keeps_output = True
+    saves_output = True
 
     def _bounds(self) -> Bounds:
         return 0.0, None
@@ -59,7 +59,7 @@ class ReLU6(InPlace):
     """
 
     functions = ops.clip, ops.clip_backward
-    keeps_output = True
+    saves_output = True
 
     def _values(self) -> tuple[Any, ...]:
         return 0.0, 6.0
@@ -75,10 +75,10 @@ class LeakyReLU(InPlace):
 
     Args:
         negative_slope: a number.
-        inplace: of no effect.
+        inplace: has no effect.
 
     Raises:
-        TypeError: `negative_slope` is no number.
+        TypeError: `negative_slope` is not a number.
 
     Example:
         >>> import numpy as np, xpconv
@@ -97,7 +97,7 @@ class LeakyReLU(InPlace):
 class PReLU(Layer):
     """`y = x` where `x > 0`, else `weight · x`, with learned `weight`, as `torch.nn.PReLU` (He et al., 2015).
 
-    With `num_parameters=1` `x` has any shape. Otherwise there is one weight a channel, and `x` is
+    With `num_parameters=1` `x` has any shape. Otherwise there is one weight per channel, and `x` is
     `(N, C, *)`. `weight` is `(num_parameters,)`; `y` is like `x`. The gradient at 0 is `weight`'s.
 
     Args:
@@ -106,8 +106,8 @@ class PReLU(Layer):
         dtype: floating dtype of `weight`, and so of `x`.
 
     Raises:
-        TypeError, ValueError: `num_parameters` is no int of at least 1, or `init` no number.
-        ShapeError: (a ValueError) `x` has not `num_parameters` channels.
+        TypeError, ValueError: `num_parameters` is not an int of at least 1, or `init` is not a number.
+        ShapeError: (a ValueError) `x` does not have `num_parameters` channels.
 
     Example:
         >>> import numpy as np, xpconv
@@ -146,7 +146,7 @@ class PReLU(Layer):
         return ops.leaky_relu_backward(xp, grad_output, x, self._slope(x)) if input_grad else None
 
     def _slope(self, x: Array) -> Array:
-        """`weight`, to broadcast over `x`."""
+        """`weight` in a shape that broadcasts over `x`."""
         one = self.num_parameters == 1
         return self.weight.data.reshape((1,) * x.ndim) if one else channelwise(self.weight.data, x.ndim)
 
@@ -161,10 +161,10 @@ class ELU(InPlace):
 
     Args:
         alpha: minus the limit at -∞.
-        inplace: of no effect.
+        inplace: has no effect.
 
     Raises:
-        TypeError: `alpha` is no number.
+        TypeError: `alpha` is not a number.
 
     Example:
         >>> import numpy as np, xpconv
@@ -186,7 +186,7 @@ class ELU(InPlace):
 class SELU(InPlace):
     """`y = scale · ELU(x, alpha)`, any shape, as `torch.nn.SELU` (Klambauer et al., 2017).
 
-    `alpha` 1.6733 and `scale` 1.0507 keep mean 0 and variance 1 from layer to layer.
+    `alpha` 1.6733 and `scale` 1.0507 preserve mean 0 and variance 1 from layer to layer.
 
     Example:
         >>> import numpy as np, xpconv
@@ -207,10 +207,10 @@ class CELU(InPlace):
 
     Args:
         alpha: minus the limit at -∞; not 0.
-        inplace: of no effect.
+        inplace: has no effect.
 
     Raises:
-        TypeError, ValueError: `alpha` is no number, or 0.
+        TypeError, ValueError: `alpha` is not a number, or 0.
 
     Example:
         >>> import numpy as np, xpconv
@@ -232,14 +232,16 @@ class CELU(InPlace):
 
 
 class Hardtanh(InPlace):
-    """`y = min(max(x, min_val), max_val)`, any shape, as `torch.nn.Hardtanh`; the gradient at both ends is 0.
+    """`y = min(max(x, min_val), max_val)`, any shape, as `torch.nn.Hardtanh`.
+
+    The gradient at both bounds is 0.
 
     Args:
-        min_val, max_val: the ends.
-        inplace: of no effect.
+        min_val, max_val: the bounds.
+        inplace: has no effect.
 
     Raises:
-        TypeError, ValueError: an end is no number, or `min_val` not below `max_val`.
+        TypeError, ValueError: a bound is not a number, or `min_val` is not below `max_val`.
 
     Example:
         >>> import numpy as np, xpconv
@@ -248,7 +250,7 @@ class Hardtanh(InPlace):
     """
 
     functions = ops.clip, ops.clip_backward
-    keeps_output = True
+    saves_output = True
     constants = (("min_val", -1.0), ("max_val", 1.0))
 
     def _bounds(self) -> Bounds:
@@ -290,5 +292,5 @@ class Hardswish(InPlace):
 
 
 def clips(layer: Layer) -> bool:
-    """Whether all that a layer does is to clip its input, to `layer._bounds()`."""
+    """Whether a layer only clips its input, to `layer._bounds()`."""
     return type(layer) in (ReLU, ReLU6, Hardtanh) and not {"forward", "backward"} & vars(layer).keys()

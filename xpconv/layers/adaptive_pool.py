@@ -44,7 +44,7 @@ class _AdaptivePool(Layer):
 
 
 class _AdaptiveAvgPool(_AdaptivePool):
-    """Over `axes` spatial axes; `AdaptiveAvgPool2d` describes it."""
+    """Adaptive average pooling over `axes` spatial axes; `AdaptiveAvgPool2d` describes it."""
 
     def forward(self, x: Array) -> Array:
         xp, images, batched = self._enter_images(x, self.axes)
@@ -62,7 +62,7 @@ class _AdaptiveAvgPool(_AdaptivePool):
 
 
 class _AdaptiveMaxPool(_AdaptivePool):
-    """Over `axes` spatial axes; `AdaptiveMaxPool2d` describes it."""
+    """Adaptive max pooling over `axes` spatial axes; `AdaptiveMaxPool2d` describes it."""
 
     def __init__(self, output_size: Size, return_indices: bool = False) -> None:
         super().__init__(output_size)
@@ -94,7 +94,7 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPool):
     `x` `(N, C, L)` or `(C, L)` gives `y` `(N, C, output_size)` or `(C, output_size)`.
 
     Args:
-        output_size: length of the output; None keeps that of the input.
+        output_size: length of the output; None is that of the input.
 
     Example:
         >>> import numpy as np, xpconv
@@ -113,7 +113,7 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
     `(C, *output_size)`. Forward saves only the shape of `x`.
 
     Args:
-        output_size: an int, or one for each axis; None keeps the input's.
+        output_size: an int, or one for each axis; None is the input's.
 
     Raises:
         ValueError: an invalid size.
@@ -134,7 +134,7 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     `x` `(N, C, D, H, W)` or `(C, D, H, W)` gives `y` `(N, C, *output_size)` or `(C, *output_size)`.
 
     Args:
-        output_size: an int, or one for each axis; None keeps the input's.
+        output_size: an int, or one for each axis; None is the input's.
 
     Example:
         >>> import numpy as np, xpconv
@@ -164,11 +164,11 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     """Maxima over windows that divide the image, as `torch.nn.AdaptiveMaxPool2d`.
 
     Windows as for `AdaptiveAvgPool2d`. `x` `(N, C, H, W)` or `(C, H, W)` gives `y` `(N, C, *output_size)` or
-    `(C, *output_size)`. Of equal values the first in row-major order takes the gradient. Forward saves the
+    `(C, *output_size)`. Of equal values the first in row-major order gets the gradient. Forward saves the
     indices.
 
     Args:
-        output_size: an int, or one for each axis; None keeps the input's.
+        output_size: an int, or one for each axis; None is the input's.
         return_indices: return `(y, indices)`: the position of each maximum in its flattened image, int64.
 
     Raises:

@@ -28,12 +28,12 @@ class SqueezeExcitation(Layer):
         y[n, c] = x[n, c] · s[n, c],  s = scale_activation(fc2(activation(fc1(mean of each channel))))
 
     `x` and `y` are `(N, C, H, W)` or `(C, H, W)`; `fc1` and `fc2` are 1×1 convolutions, named so in the
-    state dict. Forward keeps `x` and `s`.
+    state dict. Forward saves `x` and `s`.
 
     Args:
         input_channels: C.
         squeeze_channels: channels between `fc1` and `fc2`.
-        activation, scale_activation: layers, or functions or classes that make them without arguments.
+        activation, scale_activation: layers, or functions or classes that return them without arguments.
         dtype: floating dtype of the parameters, and so of `x`.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
 
@@ -85,7 +85,7 @@ class SqueezeExcitation(Layer):
         return layer
 
     def _path(self) -> tuple[Layer, ...]:
-        """From the means to the scale."""
+        """The layers from the means to the scale, in order."""
         return self.fc1, self.activation, self.fc2, self.scale_activation
 
     def forward(self, x: Array) -> Array:

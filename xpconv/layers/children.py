@@ -54,7 +54,7 @@ class Named(Layer):
             self._add(name, value)
         elif isinstance(value, Layer):
             if name in vars(self) and vars(self)[name] is None:
-                del vars(self)[name]  # a None that stood for no layer
+                del vars(self)[name]  # a None in place of a layer
             self._add(name, value)
         else:
             super().__setattr__(name, value)
@@ -178,14 +178,14 @@ class Listed(Named):
         if isinstance(key, str):
             super().__delitem__(key)
             return
-        gone = list(self._layers)[key] if isinstance(key, slice) else [self._name(key)]
-        check_whole(self, [self._layers[name] for name in gone])
-        self._set_items([(name, layer) for name, layer in self._layers.items() if name not in gone])
+        removed = list(self._layers)[key] if isinstance(key, slice) else [self._name(key)]
+        check_whole(self, [self._layers[name] for name in removed])
+        self._set_items([(name, layer) for name, layer in self._layers.items() if name not in removed])
 
     def pop(self, key: int | str | slice) -> Any:
         """Remove a layer by position or name and return it; a slice returns a container of several layers.
 
-        As with `del model[i]`, numbered layers are renumbered, and layers with other names keep theirs.
+        As with `del model[i]`, numbered layers are renumbered, and layers with other names are not.
         """
         layer = self[key]
         del self[key]
@@ -211,7 +211,7 @@ class Listed(Named):
     def insert(self: Self, index: int, layer: Layer) -> Self:
         """Insert a layer before the one at `index`; returns the container.
 
-        Numbered layers are renumbered; layers with other names keep theirs.
+        Numbered layers are renumbered; layers with other names are not.
         """
         whose = type(self).__name__
         self._check_layer("to insert", layer)
@@ -250,7 +250,7 @@ class Listed(Named):
         return names[number]
 
     def _set_items(self, items: list[tuple[str, Layer]]) -> None:
-        """Replace all layers, in the same dict, which plans refer to.
+        """Replace all layers, in the same dict, which plans hold.
 
         Renumber them if all names are numbers.
         """

@@ -28,11 +28,11 @@ __all__ = ["Concat", "Parallel", "Residual", "Sequential"]
 
 
 class Layers(list[Layer]):
-    """Layers that ran: of a type in which the tape looks for no arrays."""
+    """The layers that ran, in a type that the tape does not search for arrays."""
 
 
 class Sequential(Listed):
-    """One layer after the other, as `torch.nn.Sequential`.
+    """A chain of layers, each applied to the output of the one before, as `torch.nn.Sequential`.
 
     Takes layers, one list of them, or one mapping of names to them; they are called `0`, `1`, … or by
     the mapping's names. Layers are read, replaced and removed by position or name: `model[-1] = layer`,
@@ -41,13 +41,13 @@ class Sequential(Listed):
     by position renumbers the layers if all names are numbers; names from a mapping do not change (PyTorch
     replaces them by numbers). Names of methods and attributes are errors.
 
-    A ReLU runs in the same pass over the data as the layer before it where that can be; followed by a MaxPool
-    it runs after that, with the same result, as it then has fewer pixels to process and to save. If you call
+    Where possible, a ReLU runs in the same pass over the data as the layer before it; if a MaxPool follows it
+    runs after the MaxPool, with the same result but fewer pixels to process and to save. If you call
     `backward` of single layers, call their `forward` one by one as well.
 
-    In inference mode, under `no_grad()` and on NumPy, the first forward with a new input shape lists the
-    array operations of its layers, and later ones repeat them in buffers of their own, without the Python
-    between (see `fuse`, which makes that faster still).
+    In inference mode, under `no_grad()` and on NumPy, the first forward with a new input shape records
+    the array operations of its layers as a plan, and later ones replay the plan, without the Python code in
+    between (see `fuse`, which makes inference faster still).
 
     Raises:
         TypeError: something given is not a layer.
@@ -92,7 +92,7 @@ class Sequential(Listed):
         return self._back_through(steps.layers, start, grad_output, input_grad)
 
     def _steps(self) -> Steps:
-        """The layers as they run; made again when they or their settings have changed."""
+        """The steps of forward; computed again when the layers or their settings have changed."""
         steps = self._cached_steps
         made_for = *self._layers.values(), latest_change()
         if steps is None or steps.made_for != made_for:
@@ -107,7 +107,7 @@ class Sequential(Listed):
             self._is_fused = True
 
     def _calls(self) -> list[tuple[Callable[[Array], Array], list[Layer]]]:
-        """What forward calls one after the other, and the layers that each call runs."""
+        """The functions that forward calls in turn, each with the layers that it runs."""
         return [
             (layer._pass, [layer])
             if clip is None
@@ -230,7 +230,7 @@ class Residual(Layer):
     the identity. A subclass may give the paths other names in the state dict, with `names`.
 
     Args:
-        body: the layers of the main path, one after the other.
+        body: the layers of the main path, in order.
         shortcut: a layer for the other path, e.g. a strided 1×1 convolution; None is the identity.
 
     Raises:

@@ -26,7 +26,7 @@ Padding = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
 
 
 class _ConvNd(Layer):
-    """What convolutions and transposed convolutions share: sizes, groups and parameters."""
+    """Base of convolutions and transposed convolutions: sizes, groups and parameters."""
 
     fixed = (
         "in_channels",
@@ -56,7 +56,7 @@ class _ConvNd(Layer):
         groups: int,
         padding_mode: str,
     ) -> None:
-        """Check and note all arguments but `in_channels`."""
+        """Check and store all arguments except `in_channels`."""
         name = type(self).__name__
         self.out_channels = to_size(f"{name}: out_channels", out_channels)
         self.kernel_size = to_tuple(f"{name}: kernel_size", kernel_size, self.axes, 1)
@@ -184,8 +184,8 @@ class _Conv(_ConvNd):
             )
         if self.algorithm == "winograd" and self.algorithm_for(x) != "winograd":
             raise ValueError(
-                f"{type(self).__name__}.forward: algorithm='winograd' is there for float32 and float64 on "
-                f"numpy, x is {x.dtype} on {backend_of(x).name}; use 'auto'"
+                f"{type(self).__name__}.forward: algorithm='winograd' takes float32 and float64 on numpy, "
+                f"got {x.dtype} on {backend_of(x).name}; use 'auto'"
             )
         bias = None if self.bias is None else self.bias.data
         y = ops.conv(xp, padded, self.weight.data, bias, self._window, self.groups, self.algorithm, bounds)
@@ -216,7 +216,7 @@ class _Conv(_ConvNd):
         return grad if batched else grad[0]
 
     def algorithm_for(self, x: Array) -> str:
-        """The algorithm of a forward of `x`: `'winograd'`, `'stripes'`, `'columns'`, … (see `explain`).
+        """The name of the algorithm of `forward(x)`: `'winograd'`, `'stripes'`, … (see `explain`).
 
         Example:
             >>> import numpy as np, xpconv
@@ -230,7 +230,7 @@ class _Conv(_ConvNd):
         )
 
     def _pad(self, xp: Any, images: Array) -> Array:
-        """Add a border other than zeros; the convolution itself pads with zeros."""
+        """Add a border if `padding_mode` is not zeros; the convolution itself pads with zeros."""
         if self.padding_mode == "zeros" or not any(lo or hi for lo, hi in self._border):
             return images
         widest = {"reflect": -1, "circular": 0}.get(self.padding_mode)
@@ -284,19 +284,19 @@ class Conv2d(_Conv):
     `x` `(N, in_channels, H, W)` or `(in_channels, H, W)` gives `y` `(N, out_channels, P, Q)` or
     `(out_channels, P, Q)` with `P = ⌊(H + top + bottom - dilation·(R-1) - 1)/stride⌋ + 1`. `weight` is
     `(out_channels, in_channels/groups, R, S)`, `bias` `(out_channels,)`; both start uniform on
-    `±1/√fan_in`. Forward keeps `x` for backward, and nothing of im2col.
+    `±1/√fan_in`. Forward saves `x` for backward, but no im2col columns.
 
     Args:
         in_channels, out_channels: channels of `x` and `y`.
         kernel_size, stride, dilation: an int, or one for each axis.
         padding: an int, one for each axis, `((top, bottom), (left, right))`, `'valid'` (none) or `'same'`
-            (keeps the size; stride 1 only; where it is odd the extra one is at the end).
-        groups: splits the channels into groups that do not mix; `groups=in_channels` is depthwise.
-        bias: whether to add one.
+            (`y` has the size of `x`; stride 1 only; an odd total has its extra pixel at the end).
+        groups: number of groups of channels, convolved separately; `groups=in_channels` is depthwise.
+        bias: whether to add a bias.
         padding_mode: `'zeros'`, `'reflect'`, `'replicate'` or `'circular'`.
-        algorithm: `'auto'` takes what is fastest for the shapes (see `explain`); `'direct'` what rounds like
-            the formula, as `set_exact` has it for all; `'winograd'` Winograd's, for 3×3 kernels with stride,
-            dilation and groups 1, in float32 or float64 on NumPy.
+        algorithm: `'auto'` selects the fastest for the shapes (see `explain`); `'direct'` one that rounds
+            like the formula, which `set_exact` selects for all layers; `'winograd'` Winograd's, for 3×3
+            kernels with stride, dilation and groups 1, in float32 or float64 on NumPy.
         dtype: floating dtype of the parameters, and so of `x`.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
 

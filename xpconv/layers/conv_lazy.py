@@ -1,4 +1,4 @@
-"""Convolutions that learn their number of input channels from their first input."""
+"""Convolutions that take their number of input channels from their first input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LazyConv1d", "LazyConv2d", "LazyConv3d"]
 
 
 class _LazyConv(Lazy, _Conv):
-    """A convolution whose class becomes `becomes` when its first input comes; see `LazyConv2d`."""
+    """A convolution whose class changes to `becomes` at its first input; see `LazyConv2d`."""
 
     def __init__(
         self,
@@ -81,14 +81,14 @@ class LazyConv2d(_LazyConv):
     """A `Conv2d` that takes `in_channels` from its first input, as `torch.nn.LazyConv2d`.
 
     Before its first forward (or `load_state_dict`) it has no parameters, and its state dict is empty;
-    then its class becomes `Conv2d`. So run one forward before the optimizer is made: until then
-    `parameters()` of any model that holds it is a RuntimeError.
+    then its class becomes `Conv2d`. So run one forward before creating the optimizer: until then
+    `parameters()` of a model that contains the layer raises RuntimeError.
 
     Args:
-        dtype: of the parameters; None takes that of the first input (or of what is loaded). They are made
-            on the first input's backend.
+        dtype: of the parameters; None takes that of the first input (or of the loaded arrays). They are
+            created on the first input's backend.
 
-    The others are `Conv2d`'s, without `in_channels`; so are shapes and errors.
+    The other arguments, the shapes and the errors are those of `Conv2d`; there is no `in_channels`.
 
     Raises:
         ValueError: an invalid size, stride, group or mode; `groups` does not divide the channels.

@@ -1,4 +1,4 @@
-"""Convolutions that treat space and channels one after the other."""
+"""Depthwise and depthwise separable convolutions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DepthwiseConv2d(Conv2d):
 
         y[n, k, p, q] = bias[k] + Σ_(r,s) x[n, c, p·stride - pad + r·dilation, …] · weight[k, 0, r, s]
 
-    with `k = c·m + j`, j < m, for `m = depth_multiplier` filters a channel. It is
+    with `k = c·m + j`, j < m, for `m = depth_multiplier` filters per channel. It is
     `Conv2d(in_channels, in_channels·m, …, groups=in_channels)`, with its shapes, parameters (`weight` is
     `(in_channels·m, 1, R, S)`) and errors.
 
@@ -87,17 +87,17 @@ class SeparableConv2d(Layer):
         y = pointwise(depthwise(x))
 
     `depthwise` is a `DepthwiseConv2d(in_channels, kernel_size, …, bias=False)`, `pointwise` a
-    `Conv2d(in_channels·depth_multiplier, out_channels, 1)`, with nothing in between: MobileNet's blocks
-    (Howard et al., arXiv:1704.04861), which have batch normalisation and ReLU there, are a `Sequential`
-    of the two. About `1/out_channels + 1/(R·S)` of the multiplications of a `Conv2d`. `x`
+    `Conv2d(in_channels·depth_multiplier, out_channels, 1)`. No layer runs in between; for MobileNet's blocks
+    (Howard et al., arXiv:1704.04861), which have batch normalisation and ReLU there, use a `Sequential`. It
+    takes about `1/out_channels + 1/(R·S)` of the multiplications of a `Conv2d`. `x`
     `(N, in_channels, H, W)` or unbatched gives `y` `(N, out_channels, P, Q)`, sizes as for `Conv2d`. The
     parameters are `depthwise.weight`, `pointwise.weight` and `pointwise.bias`.
 
     Args:
         in_channels, out_channels: channels of `x` and `y`.
-        kernel_size, stride, padding, dilation, padding_mode: of the depthwise part, as for `Conv2d`.
+        kernel_size, stride, padding, dilation, padding_mode: of `depthwise`, as for `Conv2d`.
         depth_multiplier: channels between the two for each input channel.
-        bias: whether the pointwise part has one.
+        bias: whether `pointwise` has a bias.
         dtype, rng: as for `Conv2d`.
 
     Raises:

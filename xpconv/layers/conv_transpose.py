@@ -60,7 +60,7 @@ class _ConvTranspose(_ConvNd):
         return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
 
     def __call__(self, x: Array, output_size: Sequence[int] | None = None) -> Array:
-        """`forward(x, output_size)`."""
+        """Return `forward(x, output_size)`."""
         return super().__call__(x) if output_size is None else super().__call__(x, output_size)
 
     def forward(self, x: Array, output_size: Sequence[int] | None = None) -> Array:
@@ -154,13 +154,13 @@ class ConvTranspose1d(_ConvTranspose):
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """2-D transposed convolution, as `torch.nn.ConvTranspose2d`: what a decoder enlarges images with.
+    """2-D transposed convolution, as `torch.nn.ConvTranspose2d`; decoders enlarge images with it.
 
         y[n, k, h, …] = bias[k] + Σ_c Σ_(p,r : h = p·stride - padding + r·dilation, …)
                                       x[n, c, p, …] · weight[c, k, r, …]
 
-    The transpose (not the inverse) of the `Conv2d` with the same arguments: its input gradient as a
-    forward. `x` `(N, in_channels, P, Q)` or `(in_channels, P, Q)` gives `y` `(N, out_channels, H, W)` or
+    The transpose (not the inverse) of the `Conv2d` with the same arguments: forward computes its input
+    gradient. `x` `(N, in_channels, P, Q)` or `(in_channels, P, Q)` gives `y` `(N, out_channels, H, W)` or
     `(out_channels, H, W)` with
     `H = (P-1)·stride - top - bottom + dilation·(R-1) + output_padding + 1`. `weight` is
     `(in_channels, out_channels/groups, R, S)`, `bias` `(out_channels,)`; both start uniform on
@@ -169,22 +169,22 @@ class ConvTranspose2d(_ConvTranspose):
     Args:
         in_channels, out_channels: channels of `x` and `y`.
         kernel_size, stride, dilation: an int, or one for each axis, of that `Conv2d`.
-        padding: an int, one for each axis, or `((top, bottom), (left, right))`: what is taken off `y`.
-        output_padding: likewise, less than stride or dilation: added to `y`'s size at the end, as
-            several sizes of `Conv2d`'s input give the same output size.
-        groups: splits the channels into groups that do not mix.
-        bias: whether to add one.
+        padding: an int, one for each axis, or `((top, bottom), (left, right))`, removed from `y`.
+        output_padding: an int, or one for each axis, less than stride or dilation: added to the size of `y`
+            at the end, since inputs of several sizes give outputs of one size in `Conv2d`.
+        groups: number of groups of channels, convolved separately.
+        bias: whether to add a bias.
         padding_mode: `'zeros'`.
         dtype: floating dtype of the parameters, and so of `x`.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
 
-    `layer(x, output_size)` names the size of `y` (with or without batch and channels) instead of
+    `layer(x, output_size)` sets the size of `y` (with or without batch and channels) instead of
     `output_padding`.
 
     Raises:
         ValueError: an invalid size, stride, group or mode.
-        ShapeError: (a ValueError) `x` of another rank or number of channels; nothing would be left of
-            `y`; an `output_size` that no `output_padding` gives.
+        ShapeError: (a ValueError) `x` of another rank or number of channels; an empty `y`; an
+            `output_size` that no `output_padding` gives.
         DTypeError, BackendError: (TypeErrors) `x` is not floating, not of the parameters' dtype or backend.
 
     Example:

@@ -65,16 +65,17 @@ class _Dropout(Layer):
 class Dropout(_Dropout):
     """In training, zero each element with probability `p` and scale the rest by `1/(1-p)`.
 
-    As `torch.nn.Dropout`; in inference mode (`eval()`) `y` is `x`. The same seed gives the same
-    masks, but others on a GPU, which draws them itself. Forward saves the mask, one byte an element.
+    As `torch.nn.Dropout`; in inference mode (`eval()`) `y` is `x`. A seed gives the same masks in
+    every run, but others on a GPU, which has a generator of its own. Forward saves the
+    mask, one byte per element.
 
     Args:
         p: probability, 0 to 1.
-        inplace: of no effect, as inputs are never modified.
+        inplace: has no effect, as inputs are never modified.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:
-        ValueError: `p` is no probability.
+        ValueError: `p` is not a probability.
 
     Example:
         >>> import numpy as np, xpconv
@@ -84,7 +85,7 @@ class Dropout(_Dropout):
 
 
 class _ChannelDropout(_Dropout):
-    """Drops whole channels of inputs of certain ranks; the second entry says whether those are batched."""
+    """Dropout of whole channels; `ranks` maps each accepted rank to whether it is batched."""
 
     ranks: ClassVar[dict[int, bool]]
     expected: ClassVar[str]
@@ -94,8 +95,8 @@ class _ChannelDropout(_Dropout):
             raise ShapeError(
                 f"{type(self).__name__}.forward: x has shape {x.shape}, expected {self.expected}"
             )
-        kept = 2 if self.ranks[x.ndim] else 1
-        shape: tuple[int, ...] = x.shape[:kept] + (1,) * (x.ndim - kept)
+        axes = 2 if self.ranks[x.ndim] else 1
+        shape: tuple[int, ...] = x.shape[:axes] + (1,) * (x.ndim - axes)
         return shape
 
 
@@ -103,15 +104,15 @@ class Dropout1d(_ChannelDropout):
     """In training, zero each whole channel with probability `p`; as `torch.nn.Dropout1d`.
 
     The rest is scaled by `1/(1-p)` (Tompson et al., 2015). `x` and `y` are `(N, C, L)` or `(C, L)`; each
-    image draws its own channels. In inference mode `y` is `x`. Forward saves one byte a channel.
+    image draws its own channels. In inference mode `y` is `x`. Forward saves one byte per channel.
 
     Args:
         p: probability, 0 to 1.
-        inplace: of no effect, as inputs are never modified.
+        inplace: has no effect, as inputs are never modified.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:
-        ValueError: `p` is no probability.
+        ValueError: `p` is not a probability.
         ShapeError: (a ValueError) `x` of another rank.
 
     Example:
@@ -129,15 +130,15 @@ class Dropout2d(_ChannelDropout):
 
     The rest is scaled by `1/(1-p)` (Tompson et al., 2015). `x` and `y` are `(N, C, H, W)`, or `(N, C, L)`:
     three axes are a batch of sequences, as PyTorch takes them (with a warning), not one image. In
-    inference mode `y` is `x`. Forward saves one byte a channel.
+    inference mode `y` is `x`. Forward saves one byte per channel.
 
     Args:
         p: probability, 0 to 1.
-        inplace: of no effect, as inputs are never modified.
+        inplace: has no effect, as inputs are never modified.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:
-        ValueError: `p` is no probability.
+        ValueError: `p` is not a probability.
         ShapeError: (a ValueError) `x` of another rank.
 
     Example:
@@ -154,15 +155,15 @@ class Dropout3d(_ChannelDropout):
     """In training, zero each whole channel with probability `p`; as `torch.nn.Dropout3d`.
 
     The rest is scaled by `1/(1-p)` (Tompson et al., 2015). `x` and `y` are `(N, C, D, H, W)` or
-    `(C, D, H, W)`. In inference mode `y` is `x`. Forward saves one byte a channel.
+    `(C, D, H, W)`. In inference mode `y` is `x`. Forward saves one byte per channel.
 
     Args:
         p: probability, 0 to 1.
-        inplace: of no effect, as inputs are never modified.
+        inplace: has no effect, as inputs are never modified.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:
-        ValueError: `p` is no probability.
+        ValueError: `p` is not a probability.
         ShapeError: (a ValueError) `x` of another rank.
 
     Example:
@@ -176,21 +177,21 @@ class Dropout3d(_ChannelDropout):
 
 
 class AlphaDropout(_Dropout):
-    """Dropout that keeps mean 0 and variance 1, for SELU networks; as `torch.nn.AlphaDropout`.
+    """Dropout that preserves mean 0 and variance 1, for SELU networks; as `torch.nn.AlphaDropout`.
 
         y = a · (x · mask - α · (1 - mask)) + b,  a = 1/√((1-p)(1 + p·α²)),  b = a·α·p
 
-    (Klambauer et al., 2017), at every element of an `x` of any shape: what is dropped becomes `-α`, SELU's
-    limit at -∞ (α = 1.7581), before all is rescaled. With `p=1` everything is 0; in inference mode `y`
-    is `x`. Forward saves one byte an element.
+    (Klambauer et al., 2017), at every element of an `x` of any shape: a dropped element becomes `-α`, SELU's
+    limit at -∞ (α = 1.7581), before rescaling. With `p=1` everything is 0; in inference mode `y`
+    is `x`. Forward saves one byte per element.
 
     Args:
         p: probability, 0 to 1.
-        inplace: of no effect, as inputs are never modified.
+        inplace: has no effect, as inputs are never modified.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:
-        ValueError: `p` is no probability.
+        ValueError: `p` is not a probability.
 
     Example:
         >>> import numpy as np, xpconv
@@ -220,14 +221,14 @@ class DropPath(_Dropout):
 
     As torchvision's `StochasticDepth(p, mode="row")` and timm's `DropPath` (Huang et al., 2016): last in the
     main path of a residual block, it skips the block for some images of the batch. `x` and `y` are
-    `(N, …)`. In inference mode `y` is `x`. Forward saves one byte an image.
+    `(N, …)`. In inference mode `y` is `x`. Forward saves one byte per image.
 
     Args:
         p: probability, 0 to 1.
         rng: `numpy.random.Generator` or seed; None takes that of `manual_seed`.
 
     Raises:
-        ValueError: `p` is no probability.
+        ValueError: `p` is not a probability.
         ShapeError: (a ValueError) `x` has no axes.
 
     Example:

@@ -1,4 +1,4 @@
-"""Windows as columns and back, as layers."""
+"""im2col and col2im as layers."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Unfold(_Windows):
 
 
 class Fold(_Windows):
-    """Columns added up to the image whose windows they are (col2im), as `torch.nn.Fold`.
+    """Add up columns as the windows of an image (col2im), as `torch.nn.Fold`.
 
         y[n, c, h, w] = Σ x[n, (c, r, s), (p, q)]  over h = p·stride - padding + r·dilation, w = …
 

@@ -1,10 +1,10 @@
-"""Fusion: what two layers of a `Sequential` do together, in one pass over the data.
+"""Fusion: two layers of a `Sequential` run in one pass over the data.
 
 Training and inference run the same steps:
 
 - A ReLU directly after a layer that can clip its output (it defines `_clipped`) runs within that layer.
 - A ReLU before a MaxPool moves after it: max(relu(x)) = relu(max(x)), with the same gradients, since only the
-  pixel of the maximum gets one; and it then has fewer pixels to process and to save.
+  pixel of the maximum gets one, but with fewer pixels to process and to save.
 - A ReLU after a layer that does nothing, such as a placeholder of `fuse`, moves before it.
 """
 
@@ -25,7 +25,7 @@ class Steps:
 
     def __init__(self, steps: list[Step]) -> None:
         self.steps = steps
-        self.layers = [layer for layer, _ in steps]  # whose backward is called, in the same order
+        self.layers = [layer for layer, _ in steps]  # in the same order; their backwards are called
         self.made_for: object = None  # the layers and their settings
 
 
@@ -50,7 +50,7 @@ def fused(layers: Sequence[Layer]) -> Steps:
 
 
 def _can_clip(layer: Layer) -> bool:
-    """Whether it has a `_clipped` that belongs to its `forward`, and returns nothing but its output."""
+    """Whether the layer defines `_clipped` together with its `forward`, and returns only its output."""
     if layer._is_users or "forward" in vars(layer) or "backward" in vars(layer):
         return False
     owner = next(kind for kind in type(layer).__mro__ if "forward" in vars(kind))
@@ -58,7 +58,7 @@ def _can_clip(layer: Layer) -> bool:
 
 
 def _commutes(layer: Layer) -> bool:
-    """Whether it is a MaxPool each of whose windows has a pixel in it: with gaps a window may have none."""
+    """Whether the layer is a MaxPool without dilation: a dilated window may contain no pixel."""
     return isinstance(layer, _MaxPool) and _can_clip(layer) and max(layer.dilation) == 1
 
 

@@ -1,4 +1,4 @@
-"""Pooling over the whole image: adaptive pooling to one pixel, under its usual name."""
+"""Global pooling over the whole image: adaptive pooling to one pixel."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class GlobalAvgPool1d(_Global, AdaptiveAvgPool1d):
 class GlobalAvgPool2d(_Global, AdaptiveAvgPool2d):
     """Mean over the whole image: `AdaptiveAvgPool2d(1)`. `x` `(N, C, H, W)` gives `y` `(N, C, 1, 1)`.
 
-    As ONNX's GlobalAveragePool; put `Flatten` between it and `Dense`. Lin et al. 2014,
+    As ONNX's GlobalAveragePool; use `Flatten` between it and `Dense`. Lin et al. 2014,
     "Network in Network", https://arxiv.org/abs/1312.4400
 
     Example:

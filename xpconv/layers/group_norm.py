@@ -25,11 +25,11 @@ class GroupNorm(Layer):
     `num_channels/num_groups` channels, in training and inference alike. Forward saves one array like `x`.
 
     Args:
-        num_groups: into how many the channels are split.
+        num_groups: number of groups; divides `num_channels`.
         num_channels: C.
         eps: added to the variance.
         affine: whether to learn `weight` (starts at 1) and `bias` (starts at 0), both `(C,)`.
-        bias: whether there is a `bias` among them.
+        bias: whether to learn `bias` too.
         dtype: floating dtype of the parameters, and so of `x`.
 
     Raises:
@@ -81,7 +81,7 @@ class GroupNorm(Layer):
             )
         if x.size == self.num_groups:
             raise ShapeError(
-                f"GroupNorm.forward: x has shape {x.shape}: one value a group has no variance; "
+                f"GroupNorm.forward: x has shape {x.shape}: one value per group has no variance; "
                 "use a larger batch, fewer groups or larger images"
             )
         groups = x.reshape(x.shape[0], self.num_groups, prod(x.shape[1:]) // self.num_groups)
@@ -127,7 +127,7 @@ class LocalResponseNorm(Layer):
     Forward saves `x` and one array like it.
 
     Args:
-        size: how many channels are summed.
+        size: number of channels in the sum.
         alpha, beta, k: as in the formula.
 
     Raises:

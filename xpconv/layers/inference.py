@@ -1,4 +1,4 @@
-"""What `fuse` gives a `Sequential`: inference as plans, without Python between the array calls."""
+"""Inference of a `Sequential` by plans, without Python code between the array calls."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Step = Callable[[Array], Array]
 
 
 class Inference:
-    """Runs the layers of a Sequential under `no_grad`, as plans, which the first forward of a shape makes.
+    """Runs the layers of a Sequential under `no_grad` by plans, which the first forward of a shape records.
 
-    Plans hold what they compute of read-only parameters alone, as those of a fused model are; other
-    parameters are read at every run. Replacing an array, a setting or a layer makes new plans.
+    Plans store what they compute from read-only parameters only, such as those of a fused model, and read
+    other parameters at every run. Replacing an array, a setting or a layer makes new plans necessary.
     """
 
     def __init__(self) -> None:
         self._chain: _Chain | None = None
 
     def __reduce__(self) -> Any:
-        return Inference, ()  # a copy's layers are others
+        return Inference, ()  # a copy of the container has other layers
 
     def run(self, container: Any, x: Array) -> Array:
         """The output of the container's layers, run one after the other, for `x`."""
@@ -41,7 +41,7 @@ class Inference:
 
 
 class _Chain:
-    """A snapshot of layers, and plans for runs of them; layers that no plan can run are called."""
+    """A snapshot of layers, and plans for sequences of them; layers that no plan can run are called."""
 
     def __init__(self, container: Any) -> None:
         steps = container._calls()
@@ -51,14 +51,14 @@ class _Chain:
         self.attributes = [vars(part) for part in tree]
         containers = [container, *(part for part in tree if isinstance(part, Named))]
         self.lists = [(part._layers, list(part._layers.values())) for part in containers]
-        held: list[tuple[Any, Any, Any]] = [
+        entries: list[tuple[Any, Any, Any]] = [
             (part, name, value)
             for part in tree
             for name, value in vars(part).items()
             if value is None or isinstance(value, Layer | Parameter | bool) or name in part.buffer_names
         ]
-        self.owners, self.names, self.held = ([row[i] for row in held] for i in range(3))
-        self.parameters = [value for value in self.held if isinstance(value, Parameter)]
+        self.owners, self.names, self.values = ([entry[i] for entry in entries] for i in range(3))
+        self.parameters = [value for value in self.values if isinstance(value, Parameter)]
         self.arrays = [p.data for p in self.parameters]
         buffers = [getattr(part, name) for part in tree for name in part.buffer_names]
         self.constants = self.arrays + [array for array in buffers if array is not None]
@@ -72,7 +72,7 @@ class _Chain:
         """Whether these are still the layers, settings and parameters that the plans were made with."""
         return (
             self.change == latest_change()
-            and all(map(is_, map(getattr, self.owners, self.names, repeat(None)), self.held))
+            and all(map(is_, map(getattr, self.owners, self.names, repeat(None)), self.values))
             and all(map(is_, map(attrgetter("data"), self.parameters), self.arrays))
             and all(list(layers.values()) == before for layers, before in self.lists)
             and not any(map(contains, self.attributes, repeat("forward")))
@@ -88,7 +88,7 @@ class _Chain:
         return x
 
     def _from(self, i: int, x: Array) -> tuple[int, Step]:
-        """The number of steps from `i` on that run together, and the function that runs them."""
+        """The number of steps from `i` on that run as one plan, and the function that runs them."""
         shape = getattr(x, "shape", ())
         if len(shape) < 2 or 0 in shape:
             return 1, self.steps[i]
@@ -96,7 +96,7 @@ class _Chain:
         found = self.plans.get(key)
         if found is None:
             if len(self.plans) >= MOST:
-                self.plans = {k: held for k, held in self.plans.items() if not _is_idle(held[1])}
+                self.plans = {k: plan for k, plan in self.plans.items() if not _is_idle(plan[1])}
             found = self.plans[key] = self._plan(i, x)
         return found
 
@@ -124,5 +124,5 @@ def _may_record(layer: Layer) -> bool:
 
 
 def _is_idle(function: Any) -> bool:
-    """Whether `function` is a layer's, or holds no plan."""
+    """Whether `function` is a method of a layer, or its pool holds no plan."""
     return not hasattr(function, "is_idle") or bool(function.is_idle())

@@ -53,12 +53,12 @@ class _InstanceNorm(ChannelNorm):
                 raise ShapeError(problem)
             warnings.warn(f"{problem}; of no effect with affine=False", UserWarning, stacklevel=3)
         images = x if x.ndim == self.axes + 2 else x[None]
-        few = "one pixel an image has no variance; use larger images"
+        few = "one pixel per image has no variance; use larger images"
         y, *saved = self._normalize(xp, images, tuple(range(2, images.ndim)), few)
         return self.keep(y.reshape(x.shape), *saved)
 
     def _normalize(self, xp: Any, x: Array, axes: tuple[int, ...], few: str) -> tuple[Array, ...]:
-        """The output for a batch, and what backward needs; `few` explains why one value is not enough.
+        """The output for a batch, and what backward needs; `few` is the error text for a single value.
 
         The statistics are those over `axes`, or the running ones.
         """
@@ -98,7 +98,7 @@ class _InstanceNorm(ChannelNorm):
         return dx.reshape(grad_output.shape)
 
     def _track(self, mean: Array, var: Array, count: int) -> None:
-        """Exponential with `momentum`; None leaves them as they are, and so does an empty batch."""
+        """Exponential average with `momentum`; None and an empty batch have no effect."""
         if self.momentum is not None and mean.size and count:
             mean, var = (ops.mean_over(values, (0,)).reshape(-1) for values in (mean, var))
             self._follow(self.momentum, mean, var, count)
@@ -114,7 +114,7 @@ class InstanceNorm1d(_InstanceNorm):
         eps, momentum, affine, track_running_stats, bias, dtype: as in `InstanceNorm2d`.
 
     Raises:
-        ShapeError: (a ValueError) `x` of another rank or number of channels, or a single value a channel.
+        ShapeError: (a ValueError) `x` of another rank or number of channels, or a single value per channel.
 
     Example:
         >>> import numpy as np, xpconv
@@ -132,20 +132,20 @@ class InstanceNorm2d(_InstanceNorm):
         y = (x - mean) / √(var + eps) · weight + bias
 
     `x` and `y` are `(N, C, H, W)` or `(C, H, W)`. `mean` and `var` (biased) are those of each channel of
-    each image, in training and inference alike; with `track_running_stats`, training makes running ones
-    (of the images' means and unbiased variances), which inference uses. Forward saves one array like `x`.
+    each image, in training and inference alike; with `track_running_stats`, training averages the images'
+    means and unbiased variances, and inference uses these averages. Forward saves one array like `x`.
 
     Args:
         num_features: C.
         eps: added to the variance.
-        momentum: weight of the new batch in the running statistics; None leaves them as they are.
+        momentum: weight of the new batch in the running statistics; None leaves these unchanged.
         affine: whether to learn `weight` (starts at 1) and `bias` (starts at 0), both `(C,)`.
-        track_running_stats: whether to make running statistics, and use them in inference mode.
+        track_running_stats: whether to update running statistics in training and use them in inference.
         bias: whether there is a `bias` beside `weight`.
         dtype: floating dtype of parameters and buffers, and so of `x`.
 
     Raises:
-        ShapeError: (a ValueError) `x` of another rank, a single value a channel, or other channels than C
+        ShapeError: (a ValueError) `x` of another rank, a single value per channel, or other channels than C
             (only a warning where C is not used).
 
     Example:
@@ -168,7 +168,7 @@ class InstanceNorm3d(_InstanceNorm):
         eps, momentum, affine, track_running_stats, bias, dtype: as in `InstanceNorm2d`.
 
     Raises:
-        ShapeError: (a ValueError) `x` of another rank or number of channels, or a single value a channel.
+        ShapeError: (a ValueError) `x` of another rank or number of channels, or a single value per channel.
 
     Example:
         >>> import numpy as np, xpconv

@@ -42,7 +42,7 @@ class _TrailingNorm(Layer):
                 self.bias = new_parameter(name, "bias", self.normalized_shape, dtype)
 
     def _axes(self, x: Array) -> tuple[int, ...]:
-        """The axes to normalise; an error where `x` does not end in `normalized_shape`."""
+        """The axes to normalise; raises ShapeError if `x` does not end in `normalized_shape`."""
         axes = len(self.normalized_shape)
         if x.shape[max(0, x.ndim - axes) :] != self.normalized_shape:
             sizes = ", ".join(map(str, self.normalized_shape))
@@ -76,15 +76,15 @@ class LayerNorm(_TrailingNorm):
 
         y = (x - mean) / √(var + eps) · weight + bias
 
-    `x` and `y` are `(*, *normalized_shape)`; `mean` and `var` (biased) are those of each `normalized_shape`
-    by itself, in training and inference alike. `weight` and `bias` are of `normalized_shape`. Forward
+    `x` and `y` are `(*, *normalized_shape)`; `mean` and `var` (biased) are taken over these last axes,
+    in training and inference alike. `weight` and `bias` are of `normalized_shape`. Forward
     saves one array like `x`.
 
     Args:
         normalized_shape: sizes of the axes, or the size of the last one.
         eps: added to the variance.
         elementwise_affine: whether to learn `weight` (starts at 1) and `bias` (starts at 0).
-        bias: whether there is a `bias` among them.
+        bias: whether to learn `bias` too.
         dtype: floating dtype of the parameters, and so of `x`.
 
     Raises:

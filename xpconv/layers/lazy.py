@@ -21,13 +21,13 @@ Self = TypeVar("Self", bound="Lazy")
 
 
 class Lazy(Layer):
-    """A layer that makes its parameters in the first forward, and then is a `becomes`; see `LazyConv2d`."""
+    """A layer that creates its parameters in the first forward and becomes a `becomes`; see `LazyConv2d`."""
 
     lazy = True
     becomes: ClassVar[type[Layer]]
 
     def _set_later(self, dtype: Any, rng: RNG = None) -> None:
-        """Check and store the dtype and generator that the parameters will be made with."""
+        """Check and store the dtype and generator that the parameters will be created with."""
         name = type(self).__name__
         if dtype is not None:
             check_floating(name, get_xp(), dtype)
@@ -52,7 +52,7 @@ class Lazy(Layer):
         raise TypeError(f"{type(self).__name__} defines no _make(size, dtype, rng)")
 
     def _size_of(self, name: str, shape: tuple[int, ...]) -> int | None:
-        """The input size by the shape of the array `name` of a state dict.
+        """The input size, from the shape of the array `name` of a state dict.
 
         None if that does not determine it.
         """
@@ -78,7 +78,7 @@ class LazyLinear(Lazy, Dense):
 
     Args:
         out_features: size of the last axis of `y`.
-        bias: whether to add one.
+        bias: whether to add a bias.
         dtype: of the parameters; None takes that of the first input (or of the loaded weight).
         rng: `numpy.random.Generator` or seed for the initial values; None takes the generator that
             `manual_seed` seeds.

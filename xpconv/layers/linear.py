@@ -1,4 +1,4 @@
-"""The fully connected layer."""
+"""Fully connected layers of one input and of two."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Dense(Layer):
 
     Args:
         in_features, out_features: sizes of the last axis of `x` and `y`.
-        bias: whether to add one.
+        bias: whether to add a bias.
         dtype: floating dtype of the parameters, and so of `x`.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
 
@@ -55,7 +55,7 @@ class Dense(Layer):
         self._set_parameters(in_features, dtype, rng)
 
     def _set_options(self, out_features: int, bias: bool) -> None:
-        """Check and note all arguments but the number of inputs."""
+        """Check and store all arguments except `in_features`."""
         name = type(self).__name__
         self.out_features = to_size(f"{name}: out_features", out_features)
         self._has_bias = to_bool(f"{name}: bias", bias)
@@ -102,12 +102,13 @@ class Bilinear(Layer):
     """`y_k = Σ_ij x1_i weight_kij x2_j + bias_k` over the last axes, as `torch.nn.Bilinear`.
 
     `layer(x1, x2)` with `x1` `(*, in1_features)` and `x2` `(*, in2_features)` gives `(*, out_features)`,
-    and `backward` the pair of both gradients. `weight` is `(out_features, in1_features, in2_features)`;
-    it and `bias` start uniform on ±1/√in1_features. Forward saves both inputs.
+    and `backward` returns the pair of their gradients. `weight`
+    `(out_features, in1_features, in2_features)` and `bias` start uniform on ±1/√in1_features. Forward saves
+    both inputs.
 
     Args:
         in1_features, in2_features, out_features: sizes of the last axes of `x1`, `x2` and `y`.
-        bias: whether to add one.
+        bias: whether to add a bias.
         dtype: floating dtype of the parameters, and so of both inputs.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
 

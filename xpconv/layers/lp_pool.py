@@ -1,4 +1,4 @@
-"""Power means over windows."""
+"""Lp pooling: the root of the sum of powers over each window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["LPPool1d", "LPPool2d", "LPPool3d"]
 
 
 class _LPPool(_Pool):
-    """Over `axes` spatial axes; `LPPool2d` describes it."""
+    """Lp pooling over `axes` spatial axes; `LPPool2d` describes it."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class _LPPool(_Pool):
 
 
 class LPPool1d(_LPPool):
-    """Power mean over windows, as `torch.nn.LPPool1d`.
+    """Root of the sum of powers over windows, as `torch.nn.LPPool1d`.
 
     `x` `(N, C, L)` or `(C, L)` gives `y` `(N, C, P)` or `(C, P)`. Arguments and errors as for `LPPool2d`.
 
@@ -62,17 +62,17 @@ class LPPool1d(_LPPool):
 
 
 class LPPool2d(_LPPool):
-    """Power mean over windows without the mean, as `torch.nn.LPPool2d`: `y = (Σ x^q)^(1/q)`.
+    """Root of the sum of powers over windows, as `torch.nn.LPPool2d`: `y = (Σ x^q)^(1/q)`.
 
     `q = 1` is sum pooling, and `q → ∞` tends to max pooling. `x` `(N, C, H, W)` or `(C, H, W)` gives `y`
     `(N, C, P, Q)` or `(C, P, Q)`. Where the sum is 0, the gradient is 0. A negative sum has a root only for
     `q = ±1` and is NaN otherwise, as in PyTorch. Forward saves `x`, `y` and the sum.
 
     Args:
-        norm_type: q, a number but 0.
+        norm_type: q, a finite number other than 0.
         kernel_size: an int, or one for each axis.
         stride: likewise; default the kernel size.
-        ceil_mode: let a last window hang over the end; it counts as if it were full.
+        ceil_mode: whether to add a last window that extends beyond the end; it counts as if it were full.
 
     Raises:
         ValueError: an invalid norm, size or stride.
@@ -89,7 +89,7 @@ class LPPool2d(_LPPool):
 
 
 class LPPool3d(_LPPool):
-    """Power mean over windows, as `torch.nn.LPPool3d`.
+    """Root of the sum of powers over windows, as `torch.nn.LPPool3d`.
 
     `x` `(N, C, D, H, W)` or `(C, D, H, W)` gives `y` `(N, C, O, P, Q)` or `(C, O, P, Q)`. Arguments and
     errors as for `LPPool2d`.

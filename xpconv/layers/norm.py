@@ -1,4 +1,4 @@
-"""Normalisation of each channel over the batch, and what InstanceNorm shares with it."""
+"""Batch normalisation, and the base class that it shares with instance normalisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
 
 class ChannelNorm(Layer):
-    """What BatchNorm and InstanceNorm share: all but the axes over which the statistics are taken."""
+    """Base of BatchNorm and InstanceNorm: everything except the axes of the statistics."""
 
     fixed = ("num_features", "affine", "track_running_stats", "bias")
     buffer_names = ("running_mean", "running_var", "num_batches_tracked")
@@ -42,7 +42,7 @@ class ChannelNorm(Layer):
     def _set_options(
         self, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, bias: bool
     ) -> None:
-        """Check and store all arguments but the sizes."""
+        """Check and store all arguments except the sizes."""
         name = type(self).__name__
         self.eps = to_float(f"{name}: eps", eps, finite=True)
         self.momentum = None if momentum is None else to_float(f"{name}: momentum", momentum, finite=True)
@@ -69,11 +69,11 @@ class ChannelNorm(Layer):
             self.num_batches_tracked = get_xp().zeros((), dtype="int64")
 
     def _track(self, mean: Array, var: Array, count: int) -> None:
-        """Move the running statistics towards new ones, of `count` values each."""
+        """Update the running statistics with new ones, each of `count` values."""
         raise TypeError(f"{type(self).__name__} defines no _track")
 
     def _follow(self, momentum: Any, mean: Array, var: Array, count: int) -> None:
-        """Running statistics: `momentum` of the way to new ones `(C,)`; the variance is the unbiased one."""
+        """`running += momentum · (new - running)` for both statistics `(C,)`, with the unbiased variance."""
         xp = get_xp(mean)
         ops.follow(xp, self.running_mean, mean, momentum)
         ops.follow(xp, self.running_var, var, momentum, count / (count - 1))
@@ -101,7 +101,7 @@ class _BatchNorm(ChannelNorm):
             )
         if self.eps <= 0 and (self.training or self.running_mean is None):
             raise ValueError(f"{type(self).__name__}: eps is {self.eps}, expected above 0 in training")
-        few = "one value a channel has no variance; use a larger batch, or eval() with running statistics"
+        few = "one value per channel has no variance; use a larger batch, or eval() with running statistics"
         from_batch = self.training or self.running_mean is None
         weight, bias = (None if p is None else p.data for p in (self.weight, self.bias))
         if from_batch:
@@ -139,7 +139,7 @@ class _BatchNorm(ChannelNorm):
         return dx
 
     def _track(self, mean: Array, var: Array, count: int) -> None:
-        """Exponential with `momentum`, or (None) the plain average of all batches; nothing of nothing."""
+        """Exponential average with `momentum`; None averages all batches. An empty batch has no effect."""
         with update:
             self.num_batches_tracked += 1
             momentum: Any = self.momentum
@@ -160,7 +160,7 @@ class BatchNorm1d(_BatchNorm):
 
     Raises:
         ShapeError: (a ValueError) `x` of another rank or number of channels, or in training a single
-            value a channel.
+            value per channel.
 
     Example:
         >>> import numpy as np, xpconv
@@ -178,9 +178,9 @@ class BatchNorm2d(_BatchNorm):
 
         y = (x - mean) / √(var + eps) · weight + bias
 
-    `x` and `y` are `(N, C, H, W)`. In training, `mean` and `var` (biased) are each channel's over the
-    batch and the pixels, and the running ones follow, `running_var` with the unbiased variance; in
-    inference mode the running ones are used. Forward keeps one array like `x`.
+    `x` and `y` are `(N, C, H, W)`. In training, `mean` and `var` (biased) are those of each channel over the
+    batch and the pixels, and update the running statistics (`running_var` with the unbiased variance);
+    inference mode uses the running statistics. Forward saves one array like `x`.
 
     Args:
         num_features: C.
@@ -189,12 +189,12 @@ class BatchNorm2d(_BatchNorm):
         affine: whether to learn `weight` (starts at 1) and `bias` (starts at 0), both `(C,)`.
         track_running_stats: False uses the batch's statistics in inference mode too.
         bias: whether there is a `bias` beside `weight`.
-        dtype: floating dtype of parameters and buffers, and so of `x`; with float32 that may be float16 or
-            bfloat16 too, which keeps the running statistics exact in a model of such.
+        dtype: floating dtype of parameters and buffers, and so of `x`; with float32, `x` may also be
+            float16 or bfloat16, so that the statistics of a half-precision model are exact.
 
     Raises:
         ShapeError: (a ValueError) `x` of another rank or number of channels, or in training a single
-            value a channel.
+            value per channel.
 
     Example:
         >>> import numpy as np, xpconv
@@ -218,7 +218,7 @@ class BatchNorm3d(_BatchNorm):
 
     Raises:
         ShapeError: (a ValueError) `x` of another rank or number of channels, or in training a single
-            value a channel.
+            value per channel.
 
     Example:
         >>> import numpy as np, xpconv

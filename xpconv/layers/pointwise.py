@@ -11,26 +11,26 @@ from .base import Layer, arguments
 
 
 class Pointwise(Layer):
-    """`y = f(x)` at every element of an `x` of any shape. Forward keeps one array for backward.
+    """`y = f(x)` at every element of an `x` of any shape. Forward saves one array for backward.
 
-    A subclass gives `functions`: f and its backward, from `ops`, and `constants`: names of the
-    attributes that both take after the arrays, each with its default for `repr`.
-    `keeps_output` says which array that is.
+    A subclass defines `functions`: f and its backward, from `ops`; `constants`: the names of the attributes
+    that both take after the arrays, each with its default for `repr`; and `saves_output`: whether forward
+    saves `y` instead of `x`.
     """
 
     functions: ClassVar[tuple[Callable[..., Array], Callable[..., Array]]]
     constants: ClassVar[tuple[tuple[str, Any], ...]] = ()
-    keeps_output: ClassVar[bool] = False
+    saves_output: ClassVar[bool] = False
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
         values = self._values()
         y = self.functions[0](xp, x, *values)
-        return self.keep(y, xp, y if self.keeps_output else x, values)
+        return self.keep(y, xp, y if self.saves_output else x, values)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, kept, values = self.recall(grad_output, input_grad)
-        return self.functions[1](xp, grad_output, kept, *values) if input_grad else None
+        xp, saved, values = self.recall(grad_output, input_grad)
+        return self.functions[1](xp, grad_output, saved, *values) if input_grad else None
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name, _ in self.constants)
@@ -40,7 +40,7 @@ class Pointwise(Layer):
 
 
 class InPlace(Pointwise):
-    """For those to which PyTorch gives `inplace`: taken so that its models need no edit, and of no effect."""
+    """Base of the activations with an `inplace` argument, accepted as in PyTorch but without effect."""
 
     inplace: bool = False
 

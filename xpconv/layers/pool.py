@@ -1,4 +1,4 @@
-"""Maximum and mean over windows."""
+"""Max and average pooling."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_TAPS = 2**26  # positions in a window; each takes a step in Python
 
 
 class _Pool(Layer):
-    """What pooling layers share: the window, and the checks at the door."""
+    """Base of pooling layers: the window and its checks."""
 
     fixed = ("kernel_size", "stride", "padding", "dilation")
     axes: ClassVar[int]
@@ -75,7 +75,7 @@ class _Pool(Layer):
 
 
 class _MaxPool(_Pool):
-    """Over `axes` spatial axes; `MaxPool2d` describes it."""
+    """Max pooling over `axes` spatial axes; `MaxPool2d` describes it."""
 
     def __init__(
         self,
@@ -139,15 +139,15 @@ class MaxPool2d(_MaxPool):
 
     `x` `(N, C, H, W)` or `(C, H, W)` gives `y` `(N, C, P, Q)` or `(C, P, Q)` with
     `P = ⌊(H + 2·padding - dilation·(R-1) - 1)/stride⌋ + 1` (⌈…⌉ with `ceil_mode`). Of equal values the
-    first in row-major order takes the gradient. Forward keeps one byte an output.
+    first in row-major order gets the gradient. Forward saves one byte per output.
 
     Args:
         kernel_size, dilation: an int, or one for each axis.
         stride: likewise; default the kernel size. Stride 1 gives overlapping windows.
-        padding: likewise, at most half the kernel; padding never is the maximum.
+        padding: likewise, at most half the kernel; a padded pixel is never the maximum.
         return_indices: return `(y, indices)`: the position `h·W + w` of each maximum in its flattened image,
             int64, for `MaxUnpool2d`. `backward` takes the gradient of `y` alone.
-        ceil_mode: let a last window hang over the end.
+        ceil_mode: whether to add a last window that extends beyond the end.
 
     Raises:
         ValueError: an invalid size, stride or padding.
@@ -184,7 +184,7 @@ class MaxPool3d(_MaxPool):
 
 
 class _AvgPool(_Pool):
-    """Over `axes` spatial axes; `AvgPool2d` describes it."""
+    """Average pooling over `axes` spatial axes; `AvgPool2d` describes it."""
 
     def __init__(
         self,
@@ -243,13 +243,13 @@ class AvgPool1d(_AvgPool):
 class AvgPool2d(_AvgPool):
     """Mean over windows, as `torch.nn.AvgPool2d`.
 
-    Shapes as for `MaxPool2d`. Forward keeps nothing but the shape of `x`.
+    Shapes as for `MaxPool2d`. Forward saves only the shape of `x`.
 
     Args:
         kernel_size: an int, or one for each axis.
         stride: likewise; default the kernel size.
         padding: likewise, at most half the kernel; padded with zeros.
-        ceil_mode: let a last window hang over the end.
+        ceil_mode: whether to add a last window that extends beyond the end.
         count_include_pad: whether the zeros of the padding count in the mean.
         divisor_override: divide by this int, which is not 0, instead of by the size of the window.
 

@@ -16,7 +16,7 @@ __all__ = ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"]
 Size = int | Sequence[int]
 Scale = float | tuple[float, ...]
 
-# mode: what it is along one axis, and the ranks of the images that it takes
+# mode: its name along one axis, and the accepted ranks of images
 _MODES = {
     "nearest": ("nearest", (3, 4, 5)),
     "nearest-exact": ("nearest-exact", (3, 4, 5)),
@@ -30,7 +30,7 @@ _EXPECTED = {3: "(N, C, W)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
 
 
 class Upsample(Layer):
-    """Images in another size, larger or smaller, as `torch.nn.Upsample`.
+    """Resize images, as `torch.nn.Upsample`.
 
         y[n, c, i] = Σ_h w[i, h] · x[n, c, h]        along each spatial axis in turn
 
@@ -40,7 +40,7 @@ class Upsample(Layer):
     under it (`'area'`). Forward saves only the sizes.
 
     Args:
-        size: of the output: an int, or one for each axis.
+        size: size of the output: an int, or one for each axis.
         scale_factor: instead of `size`, a positive number, or a tuple with one for each axis.
         mode: `'nearest'`, `'nearest-exact'` or `'area'`, of 1 to 3 axes; `'linear'` of one, `'bilinear'` and
             `'bicubic'` of two, `'trilinear'` of three axes.
@@ -49,8 +49,8 @@ class Upsample(Layer):
         recompute_scale_factor: True takes the coordinates from the output's size, not from `scale_factor`.
 
     Raises:
-        ValueError: both or none of `size` and `scale_factor`, one that cannot be, an unknown mode, or
-            `align_corners` for a mode without.
+        ValueError: both or none of `size` and `scale_factor`, an impossible value, an unknown mode, or
+            `align_corners` for a mode that has none.
         ShapeError: (a ValueError) `x` of a rank that the mode does not take, or an output of no pixels.
 
     Example:

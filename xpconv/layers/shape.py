@@ -16,7 +16,7 @@ __all__ = ["ChannelShuffle", "Flatten", "Identity", "PixelShuffle", "PixelUnshuf
 
 
 class Identity(Layer):
-    """`y` is `x`, as `torch.nn.Identity`: a place holder that takes any arguments and ignores them.
+    """`y` is `x`, as `torch.nn.Identity`: a placeholder that takes any arguments and ignores them.
 
     Example:
         >>> import numpy as np, xpconv
@@ -39,8 +39,8 @@ class Identity(Layer):
 class Folded(Identity):
     """The placeholder of a folded BatchNorm or ReLU: `y` is `x`.
 
-    A BatchNorm takes as many axes as the layer that it was folded into gives for a batch. All other checks
-    are that layer's, so this costs next to nothing.
+    In place of a BatchNorm it checks the number of axes, as the layer that it was folded into also takes
+    unbatched inputs. All other checks are that layer's.
     """
 
     def __init__(self, what: str, expected: tuple[str, ...] | None = None) -> None:
@@ -67,7 +67,7 @@ class _Reshape(Layer):
 
 
 class Flatten(_Reshape):
-    """Axes `start_dim` to `end_dim` as one, in row-major order, as `torch.nn.Flatten`.
+    """Merge the axes `start_dim` to `end_dim`, in row-major order, as `torch.nn.Flatten`.
 
     Args:
         start_dim, end_dim: first and last of the axes; negative ones count from the end.
@@ -87,7 +87,7 @@ class Flatten(_Reshape):
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
-        shape = x.shape or (1,)  # a single number counts as an axis of one
+        shape = x.shape or (1,)  # a 0-d array counts as one axis of size 1
         start, end = (d + len(shape) if d < 0 else d for d in (self.start_dim, self.end_dim))
         if not 0 <= start <= end < len(shape):
             raise ShapeError(
@@ -102,14 +102,14 @@ class Flatten(_Reshape):
 
 
 class Unflatten(_Reshape):
-    """Axis `dim` as several, in row-major order, as `torch.nn.Unflatten`.
+    """Split the axis `dim` into several, in row-major order, as `torch.nn.Unflatten`.
 
     Args:
         dim: the axis; a negative one counts from the end.
-        unflattened_size: tuple of the new sizes; one of them may be -1, for what is left.
+        unflattened_size: tuple of the new sizes; one of them may be -1 and is inferred.
 
     Raises:
-        TypeError: `unflattened_size` is no tuple of ints.
+        TypeError: `unflattened_size` is not a tuple of ints.
         ValueError: it is empty, has more than one -1 or other negative numbers.
         ShapeError: (a ValueError) `x` has no such axis, or its size is not the product.
 
@@ -148,7 +148,7 @@ class Unflatten(_Reshape):
 
 
 class PixelShuffle(Layer):
-    """Channels become pixels, as `torch.nn.PixelShuffle` (Shi et al., 2016).
+    """Move channels into pixels, as `torch.nn.PixelShuffle` (Shi et al., 2016).
 
         y[…, c, h·r + i, w·r + j] = x[…, c·r² + i·r + j, h, w]
 
@@ -189,7 +189,7 @@ class PixelShuffle(Layer):
 
 
 class PixelUnshuffle(Layer):
-    """Pixels become channels, as `torch.nn.PixelUnshuffle`; the inverse of `PixelShuffle`.
+    """Move pixels into channels, as `torch.nn.PixelUnshuffle`; the inverse of `PixelShuffle`.
 
     `x` `(…, C, H·r, W·r)` gives `y` `(…, C·r², H, W)`.
 
@@ -227,14 +227,14 @@ class PixelUnshuffle(Layer):
 
 
 class ChannelShuffle(Layer):
-    """Channels taken from the groups in turn, as `torch.nn.ChannelShuffle` (Zhang et al., 2018).
+    """Interleave the channels of the groups, as `torch.nn.ChannelShuffle` (Zhang et al., 2018).
 
         y[n, k·groups + g] = x[n, g·(C/groups) + k]
 
     `x` and `y` are `(N, C, *S)` with at least one axis in S.
 
     Args:
-        groups: how many; divides C.
+        groups: number of groups; divides C.
 
     Raises:
         ShapeError: (a ValueError) `x` of fewer than three axes, or with channels that groups does not divide.

@@ -15,10 +15,10 @@ class Hardshrink(Pointwise):
     The gradient at ±`lambd` is 0.
 
     Args:
-        lambd: where `x` begins to pass.
+        lambd: the largest `|x|` for which `y` is 0.
 
     Raises:
-        TypeError: `lambd` is no number.
+        TypeError: `lambd` is not a number.
 
     Example:
         >>> import numpy as np, xpconv
@@ -37,10 +37,10 @@ class Softshrink(Pointwise):
     """`y = sign(x) max(|x| - lambd, 0)`, any shape, as `torch.nn.Softshrink`; the gradient at ±`lambd` is 0.
 
     Args:
-        lambd: by how much; at least 0.
+        lambd: the amount that is subtracted; at least 0.
 
     Raises:
-        TypeError, ValueError: `lambd` is no number, or negative.
+        TypeError, ValueError: `lambd` is not a number, or is negative.
 
     Example:
         >>> import numpy as np, xpconv
@@ -63,12 +63,12 @@ class Threshold(InPlace):
     The gradient at `threshold` is 0.
 
     Args:
-        threshold: what `x` must pass.
-        value: what stands for the rest.
-        inplace: of no effect.
+        threshold: the limit above which `y` is `x`.
+        value: the output for all other inputs.
+        inplace: has no effect.
 
     Raises:
-        TypeError: one of them is no number.
+        TypeError: an argument is not a number.
 
     Example:
         >>> import numpy as np, xpconv

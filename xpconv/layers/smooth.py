@@ -1,7 +1,7 @@
 """Smooth activations, element by element, and the gated linear unit; stable at any finite `x`.
 
 Forward saves one array for backward, like `x`: Sigmoid and Tanh their output, the others their input
-(the exact GELU Φ(x) as well, which costs more than all else).
+(the exact GELU also Φ(x), its most expensive part).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Sigmoid(Pointwise):
     """
 
     functions = ops.sigmoid, ops.sigmoid_backward
-    keeps_output = True
+    saves_output = True
 
 
 class Tanh(Pointwise):
@@ -52,7 +52,7 @@ class Tanh(Pointwise):
     """
 
     functions = ops.tanh, ops.tanh_backward
-    keeps_output = True
+    saves_output = True
 
 
 class LogSigmoid(Pointwise):
@@ -74,10 +74,10 @@ class Softplus(Pointwise):
 
     Args:
         beta: steepness; not 0.
-        threshold: from where on `y` is `x`.
+        threshold: limit of `beta x` above which `y` is `x`.
 
     Raises:
-        TypeError, ValueError: one of them is no number, or `beta` 0.
+        TypeError, ValueError: an argument is not a number, or `beta` is 0.
 
     Example:
         >>> import numpy as np, xpconv
@@ -153,7 +153,7 @@ class GELU(Layer):
         approximate: `'none'` or `'tanh'`.
 
     Raises:
-        ValueError: another one.
+        ValueError: any other value.
 
     Example:
         >>> import numpy as np, xpconv
@@ -196,7 +196,7 @@ class GLU(Layer):
         dim: the axis that is halved.
 
     Raises:
-        TypeError: `dim` is no int.
+        TypeError: `dim` is not an int.
         ShapeError: (a ValueError) `x` has no axis `dim`, or an odd number of elements along it.
 
     Example:

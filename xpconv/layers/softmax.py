@@ -1,4 +1,4 @@
-"""Softmax and its relatives: probabilities along one axis. Each keeps its output for backward."""
+"""Softmax and its relatives: probabilities along one axis. Each saves its output for backward."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
 class Softmax(Layer):
     """`y_i = exp(x_i) / Σ_k exp(x_k)` along the axis `dim`, any shape, as `torch.nn.Softmax`.
 
-    The maximum is taken out first, so nothing overflows. A number without axes is its own axis 0.
-    For a loss hand the scores to `SoftmaxCrossEntropyLoss`, without this layer.
+    The maximum is subtracted first, so nothing overflows. A number without axes is its own axis 0.
+    For training, pass the scores to `SoftmaxCrossEntropyLoss` without this layer.
 
     Args:
-        dim: the axis, always to be given (PyTorch's own choice without it is deprecated there).
+        dim: the axis; required, as PyTorch deprecates its default.
 
     Raises:
-        TypeError: `dim` is no int.
+        TypeError: `dim` is not an int.
         ShapeError: (a ValueError) `x` has no axis `dim`.
 
     Example:
@@ -70,10 +70,10 @@ class LogSoftmax(Softmax):
     Finite at any finite `x`. A number without axes is its own axis 0.
 
     Args:
-        dim: the axis, always to be given.
+        dim: the axis; required.
 
     Raises:
-        TypeError: `dim` is no int.
+        TypeError: `dim` is not an int.
         ShapeError: (a ValueError) `x` has no axis `dim`.
 
     Example:
@@ -90,10 +90,10 @@ class Softmin(Softmax):
     """`y_i = exp(-x_i) / Σ_k exp(-x_k)` along the axis `dim`, any shape, as `torch.nn.Softmin`.
 
     Args:
-        dim: the axis, always to be given.
+        dim: the axis; required.
 
     Raises:
-        TypeError: `dim` is no int.
+        TypeError: `dim` is not an int.
         ShapeError: (a ValueError) `x` has no axis `dim`.
 
     Example:

@@ -17,7 +17,7 @@ __all__ = ["MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"]
 
 
 class _MaxUnpool(Layer):
-    """Over `axes` spatial axes; `MaxUnpool2d` describes it."""
+    """Max unpooling over `axes` spatial axes; `MaxUnpool2d` describes it."""
 
     axes: ClassVar[int]
 
@@ -34,10 +34,10 @@ class _MaxUnpool(Layer):
         self.padding = to_tuple(f"{name}: padding", padding, self.axes, 0)
 
     def __call__(self, x: Array, indices: Array, output_size: Sequence[int] | None = None) -> Array:
-        """`forward(x, indices, output_size)`."""
+        """Return `forward(x, indices, output_size)`."""
         return super().__call__(x, indices, output_size)
 
-    def forward(  # type: ignore[override]  # as in PyTorch, it takes what pooling returned
+    def forward(  # type: ignore[override]  # as in PyTorch, it takes both results of pooling
         self, x: Array, indices: Array, output_size: Sequence[int] | None = None
     ) -> Array:
         """The layer's output for `x` and the `indices` that `MaxPool` returned with it."""
@@ -91,7 +91,7 @@ class _MaxUnpool(Layer):
             if min(default) < 1:
                 raise ShapeError(
                     f"{name}.forward: x of {spatial} with padding {self.padding} leaves an output of "
-                    f"{default}; padding takes away"
+                    f"{default}; use less padding"
                 )
             return default
         if not isinstance(given, Sequence):
@@ -118,7 +118,7 @@ class _MaxUnpool(Layer):
 
 
 class MaxUnpool1d(_MaxUnpool):
-    """Put maxima back where they stood, zeros elsewhere, as `torch.nn.MaxUnpool1d`.
+    """Put maxima back at their positions, zeros elsewhere, as `torch.nn.MaxUnpool1d`.
 
     `x` and `indices` `(N, C, P)` or `(C, P)` give `y` `(N, C, L)` or `(C, L)`. Arguments and errors as for
     `MaxUnpool2d`.
@@ -134,24 +134,24 @@ class MaxUnpool1d(_MaxUnpool):
 
 
 class MaxUnpool2d(_MaxUnpool):
-    """Put maxima back where they stood, zeros elsewhere, as `torch.nn.MaxUnpool2d`.
+    """Put maxima back at their positions, zeros elsewhere, as `torch.nn.MaxUnpool2d`.
 
         y[n, c].flat[indices[n, c, p, q]] = x[n, c, p, q]
 
     `x` and `indices` `(N, C, P, Q)` or `(C, P, Q)` give `y` `(N, C, H, W)` or `(C, H, W)` with
-    `H = (P - 1)·stride - 2·padding + kernel`. Where indices are equal the last in row-major order counts
-    (in forward; each takes the gradient), on every backend.
+    `H = (P - 1)·stride - 2·padding + kernel`. Of values with equal indices, forward takes the
+    last in row-major order, on every backend; backward gives each of them the gradient.
 
-    `layer(x, indices, output_size)` names `(H, W)` (with or without batch and channels) where pooling has
-    rounded: less than a stride away from the above.
+    `layer(x, indices, output_size)` sets `(H, W)` (with or without batch and channels), for sizes that
+    pooling rounds; each is less than a stride from the above.
 
     Args:
         kernel_size, padding: of the pooling; an int, or one for each axis.
         stride: likewise; default the kernel size.
 
     Raises:
-        ValueError: an invalid size or stride; on NumPy, an index outside the image (elsewhere it
-            gives NaN, as looking would wait for the device).
+        ValueError: an invalid size or stride; on NumPy, an index outside the image (on a GPU
+            it gives NaN, as a check would synchronise).
         ShapeError: (a ValueError) `x` of another rank, `indices` of another shape, an impossible
             `output_size`.
         DTypeError: (a TypeError) `x` is not floating, or `indices` are not int64.
@@ -169,7 +169,7 @@ class MaxUnpool2d(_MaxUnpool):
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """Put maxima back where they stood, zeros elsewhere, as `torch.nn.MaxUnpool3d`.
+    """Put maxima back at their positions, zeros elsewhere, as `torch.nn.MaxUnpool3d`.
 
     `x` and `indices` `(N, C, O, P, Q)` or `(C, O, P, Q)` give `y` `(N, C, D, H, W)` or `(C, D, H, W)`.
     Arguments and errors as for `MaxUnpool2d`.
