@@ -34,4 +34,8 @@ def instance_of(name):
     sizes |= {f"{kind}3d": {"output_size": 2} for kind in ("AdaptiveAvgPool", "AdaptiveMaxPool")}
     if name.startswith("Upsampl"):
         return kind(scale_factor=2)
-    return kind(**{n: sizes.get(name, {}).get(n, SIZES.get(n)) for n in required})
+    values = SIZES | sizes.get(name, {})
+    unknown = [n for n in required if n not in values]
+    if unknown:
+        raise LookupError(f"{name}: SIZES in tests/instances.py has no value for {', '.join(unknown)}")
+    return kind(**{n: values[n] for n in required})

@@ -31,11 +31,14 @@ def arguments(kind):
 
 
 def make(kind, **more):
-    needed = {
-        name: GOOD[name]
+    needed = [
+        name
         for name, p in arguments(kind).items()
         if (p.default is p.empty or name == "max_val") and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
+    ]
+    unknown = [name for name in needed if name not in GOOD]
+    assert not unknown, f"{kind.__name__}: GOOD in tests/test_arguments.py has no value for {unknown}"
+    needed = {name: GOOD[name] for name in needed}
     if kind is xpconv.Upsample and not {"size", "scale_factor"} & set(more):
         needed["size"] = 2
     return kind(**{**needed, **more})

@@ -124,6 +124,7 @@ def steps(layer, shapes, dtype, times):
 
 
 def made(name, options, dtype):
+    """A layer that needs arguments has a row in CASES, as has one that takes no image."""
     xpconv.manual_seed(0)
     return getattr(xpconv, name)(**options).to(dtype=dtype)
 

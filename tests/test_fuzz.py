@@ -436,6 +436,7 @@ DIFFERS = (
     "algorithm",
     "iter(",
     "range(",
+    "padding=((",  # one pair an axis: ours alone
 )  # NumPy's numbers and arrays: not PyTorch's
 
 
@@ -540,7 +541,7 @@ def test_every_public_callable_is_fuzzed():
     missing = {
         name for place, name in public if callable(getattr(place, name)) and name not in calls | LEFT_OUT
     }
-    assert not missing
+    assert not missing, f"the tables of tests/test_fuzz.py have no row for {missing}"
 
 
 @pytest.mark.parametrize(

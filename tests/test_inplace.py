@@ -70,9 +70,10 @@ def check(make, inputs):
 
 def test_the_sweeps_have_every_public_layer_and_loss():
     known = {row[0] for row in every.LAYERS.values()} | every.made_of_layers()
-    assert not every.names(xpconv.Layer) - known
-    known = set(every.LOSSES)
-    assert not every.names(xpconv.losses.Loss) - known
+    missing = every.names(xpconv.Layer) - known
+    assert not missing, f"LAYERS in tests/every.py has no row for {missing}"
+    missing = every.names(xpconv.losses.Loss) - set(every.LOSSES)
+    assert not missing, f"LOSSES in tests/every.py has no row for {missing}"
 
 
 @pytest.mark.parametrize("key", LAYERS)

@@ -342,10 +342,12 @@ def test_every_public_layer_is_checked(name):
     """By the shared check, and against PyTorch where PyTorch has it: an unchecked layer fails here."""
     tests = texts_of_tests()
     used = {file for file, text in tests.items() if re.search(rf"\b(xpconv|m)\.{name}\b|\"{name}\"", text)}
-    assert any("assert_layer_ok" in tests[file] for file in used)
+    assert any("assert_layer_ok" in tests[file] for file in used), f"no test calls assert_layer_ok for {name}"
     torch = pytest.importorskip("torch")
     if hasattr(torch.nn, name):
-        assert any("from oracle import" in tests[file] for file in used)
+        assert any("from oracle import" in tests[file] for file in used), (
+            f"no test compares {name} with PyTorch"
+        )
 
 
 OTHERS = {*xpconv.losses.__all__, *xpconv.optim.__all__} - {"Loss", "Optimizer", "LRScheduler"}
@@ -369,7 +371,7 @@ def test_reference_page_is_up_to_date(monkeypatch):
     import make_reference
 
     page = (ROOT / "docs" / "reference.md").read_text()
-    assert page == make_reference.reference()
+    assert page == make_reference.reference(), "run python3 docs/make_reference.py"
     for name in xpconv.__all__:
         if not inspect.ismodule(getattr(xpconv, name)):
             assert f"### xpconv.{name}\n" in page

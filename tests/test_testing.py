@@ -31,6 +31,15 @@ def test_the_right_layer_passes():
     assert_layer_ok(Right, X, reference=linear, backends=["numpy", "double"])
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: xpconv.GroupNorm(2, 4), lambda: xpconv.LayerNorm(5), lambda: xpconv.BatchNorm2d(4)]
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_input_may_be_drawn_with_the_same_seed(make, seed):
+    """A `grad_output` that is the input would leave norms no gradient but rounding errors."""
+    assert_layer_ok(make, np.random.default_rng(seed).normal(size=(2, 4, 6, 5)), seed=seed)
+
+
 def test_a_layer_may_freeze_some_of_its_own():
     class Half(Right):
         def __init__(self):
