@@ -1,6 +1,11 @@
 """Something that happens before any bytecode of some files: Ctrl-C, or a signal handler."""
 
+import dis
 import sys
+
+# No signal is handled before these. CPython 3.11 does not release an exception that is being handled there
+# when a trace function raises another.
+ATOMIC = {dis.opmap[name] for name in ("PUSH_EXC_INFO", "POP_EXCEPT") if name in dis.opmap}
 
 
 def at_bytecode(number, action, files, function):
@@ -17,6 +22,8 @@ def at_bytecode(number, action, files, function):
         frame.f_trace_opcodes = True
         if event == "opcode":
             left -= 1
+            if left < 0 and frame.f_code.co_code[frame.f_lasti] in ATOMIC:
+                left = 0
             if left < 0:
                 sys.settrace(None)
                 action()

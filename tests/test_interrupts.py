@@ -29,7 +29,7 @@ def two_threads(monkeypatch):
     """Two threads for however little work, and BLAS at a number of its own, which it has again afterwards."""
     before = blas.get_num_threads and blas.get_num_threads()
     monkeypatch.setattr(threads, "WORTH", 1)
-    monkeypatch.setattr(threads, "_pool", threads.Pool(2))
+    monkeypatch.setattr(threads, "pool", threads.Pool(2))
     if before:
         blas.set_num_threads(BLAS_THREADS)
     running = number_of_threads()
@@ -100,8 +100,8 @@ def number_of_threads():
 
 
 def stop_workers():
-    while threads._pool.workers:
-        threads._pool.workers.popitem()[1].put(None)
+    while threads.pool.workers:
+        threads.pool.workers.popitem()[1].put(None)
 
 
 def wait_for_threads(count):
@@ -303,7 +303,7 @@ def test_several_callers_of_the_pool():
         caller.join(60)
     assert not any(caller.is_alive() for caller in callers)
     assert not failures
-    assert len(threads._pool.workers) == 1
+    assert len(threads.pool.workers) == 1
     check_blas()
 
 

@@ -58,9 +58,9 @@ def recordings(monkeypatch):
     run, plan = plans.Arena.run, plans.Recorder.plan
     current = threading.local()
 
-    def running(arena, kernel, args):
-        current.key = kernel, threads.get_num_threads(), *map(plans._signature, args)
-        run(arena, kernel, args)
+    def running(arena, kernel, args, key):
+        current.key = key
+        run(arena, kernel, args, key)
 
     def recorded(recorder, args):
         result = plan(recorder, args)

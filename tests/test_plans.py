@@ -14,6 +14,7 @@ import xpconv
 from xpconv import BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, ReLU6, Residual, Sequential
 from xpconv.geometry import Window
 from xpconv.kernels.numpy import memory, plans, threads
+from xpconv.kernels.numpy.scratch import Direct
 
 
 @pytest.fixture(autouse=True, params=[1, 2])
@@ -226,7 +227,7 @@ def test_fewer_threads_between(monkeypatch):
     """Another Python thread may change their number while a kernel has split its work."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 16, 32, 32)).astype("float32")
-    share = plans.Recorder.share
+    share = Direct.share
 
     def changed(work, *args):
         count = threads.get_num_threads()
@@ -235,7 +236,7 @@ def test_fewer_threads_between(monkeypatch):
         threads.set_num_threads(count)
 
     mean, var = ours.statistics(np, x)
-    monkeypatch.setattr(plans.Recorder, "share", changed)
+    monkeypatch.setattr(Direct, "share", changed)
     for result, expected in zip(ours.statistics(np, x), (mean, var), strict=True):
         np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
 

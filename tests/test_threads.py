@@ -27,7 +27,7 @@ def pool(monkeypatch):
     """A pool of three without workers yet, for which everything is worth sharing; its clock stands still."""
     pool, clock = threads.Pool(3), Clock()
     pool.clock = clock
-    monkeypatch.setattr(threads, "_pool", pool)
+    monkeypatch.setattr(threads, "pool", pool)
     monkeypatch.setattr(threads, "WORTH", 1)
     monkeypatch.setattr(threads, "time", clock)
     yield pool

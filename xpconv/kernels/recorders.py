@@ -5,14 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-_local = threading.local()
+
+class _ThisThread(threading.local):
+    """Attributes of the thread that reads them."""
+
+    recorder: Any = None  # what records this thread's kernels
 
 
-def recorder() -> Any:
-    """What records this thread's kernels, or None."""
-    return getattr(_local, "recorder", None)
-
-
-def set_recorder(recorder: Any) -> None:
-    """Let `recorder` record this thread's kernels, or None."""
-    _local.recorder = recorder
+this_thread = _ThisThread()

@@ -8,7 +8,7 @@ from typing import Any
 from .. import kernels
 from ..backend import Array
 from ..kernels.exact import is_exact
-from ..kernels.recorders import recorder
+from ..kernels.recorders import this_thread
 
 Step = Callable[[Array], Array]
 
@@ -42,7 +42,7 @@ def plans(
 
 def is_recording() -> bool:
     """Whether a plan is being made in this thread."""
-    return recorder() is not None
+    return this_thread.recorder is not None
 
 
 def setting() -> tuple[Any, ...]:

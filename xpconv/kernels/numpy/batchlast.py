@@ -9,6 +9,7 @@ are brought into this one, and results have it: layers that follow find it, up t
 from __future__ import annotations
 
 from math import prod
+from operator import setitem
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Wi
     def task(part: Part, i: int) -> None:
         some = slice(*channels[i])
         side = w[:, some].reshape(k, -1).T
-        part(np.copyto, into[some], 0)
+        part(setitem, into[some], ..., 0)
         for block in rows:
             values = g[:, block]
             columns = part.scratch("columns", (len(side), *values.shape[1:]), g.dtype)
@@ -121,7 +122,7 @@ def _add_taps(do: Part, columns: Array, into: Array, window: Window) -> None:
     spatial, output = into.shape[1:-1], columns.shape[1 + axes : -1]
     if axes > 1:
         sums = do.scratch("rows", (*columns.shape[:axes], *output[:-1], *into.shape[-2:]), into.dtype)
-        do(np.copyto, sums, 0)
+        do(setitem, sums, ..., 0)
         for j, tap in enumerate(_part(window, slice(-1, None)).taps(spatial[-1:], output[-1:])):
             target = sums[..., tap.into[0], :]
             do(np.add, target, columns[ALL * axes + (j, ..., tap.out[0], slice(None))], target)
@@ -175,7 +176,7 @@ class Columns:
         positions = [b * s for b, s in zip(by_pixel, stride, strict=True)]
         seen = memory.strided(part, shape, (by_channel, *taps, *positions, by_image))
         columns = do.scratch("columns", seen.shape, part.dtype)
-        do(np.copyto, columns, seen)
+        do(setitem, columns, ..., seen)
         return columns.reshape(self.length, -1)
 
 
@@ -185,7 +186,7 @@ def _padded(x: Array, window: Window, do: Part) -> Array:
         return contiguous(do, "images", x)
     sizes = [n + lo + hi for n, (lo, hi) in zip(x.shape[1:-1], window.padding, strict=True)]
     padded = do.scratch("images", (x.shape[0], *sizes, x.shape[-1]), x.dtype)
-    do(np.copyto, padded, 0)
+    do(setitem, padded, ..., 0)
     inside = tuple(slice(lo, lo + n) for n, (lo, _) in zip(x.shape[1:-1], window.padding, strict=True))
-    do(np.copyto, padded[ALL + inside], x)
+    do(setitem, padded[ALL + inside], ..., x)
     return padded

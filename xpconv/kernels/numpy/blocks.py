@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
+from operator import setitem
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from ...geometry import Bounds, Window
 from . import memory, threads
 
 if TYPE_CHECKING:
-    from .plans import Do, Part
+    from .plans import Part
     from .scratch import Scratch
 
 ALL = (slice(None),)
@@ -83,7 +84,7 @@ def contiguous(do: Scratch, name: str, x: Array) -> Array:
     if x.flags.c_contiguous:
         return x
     copy = do.scratch(name, x.shape, x.dtype)
-    do(np.copyto, copy, x)
+    do(setitem, copy, ..., x)
     return copy
 
 
@@ -93,7 +94,7 @@ def arranged(do: Scratch, weight: Array, order: Callable[[Array], Array]) -> Arr
     if view.flags.c_contiguous:
         return view
     return do.prepared(
-        order.__name__, view.shape, view.dtype, weight, lambda do, out: do(np.copyto, out, order(weight))
+        order.__name__, view.shape, view.dtype, weight, lambda do, out: do(setitem, out, ..., order(weight))
     )
 
 
@@ -110,17 +111,17 @@ class Ending(NamedTuple):
         source = self.bias
         shape = pixels, source.size
         bias = do.prepared(
-            name, shape, source.dtype, source, lambda do, out: do(np.copyto, out, source), wide=True
+            name, shape, source.dtype, source, lambda do, out: do(setitem, out, ..., source), wide=True
         )
         return self._replace(bias=bias.reshape(-1))
 
-    def finish(self, out: Array, do: Do) -> None:
+    def finish(self, out: Array, do: Scratch) -> None:
         """In place: pixels, or rows of pixels if the bias is for such."""
         if self.bias is not None:
             do(np.add, out, self.bias, out)
         self.clip(out, out, do)
 
-    def clip(self, x: Array, out: Array, do: Do) -> None:
+    def clip(self, x: Array, out: Array, do: Scratch) -> None:
         """`x` cut off at the bounds."""
         if self.bounds is None:
             return
@@ -181,12 +182,12 @@ class Frame:
         key = part.shape[0], seen
         before = self._last.get(do.slot)
         if before is not None and before[0] == key:
-            do(np.copyto, before[2], part)
+            do(setitem, before[2], ..., part)
             return before[1]
         shape = (part.shape[0], *seen.shape, part.shape[-1])
         inside = (slice(0, shape[0]), *(slice(a, b) for a, b in seen.into))
         result = do.framed(self.name, shape, part.dtype, inside, self.border)
         middle = result[inside]
-        do(np.copyto, middle, part)
+        do(setitem, middle, ..., part)
         self._last[do.slot] = key, result, middle
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from operator import setitem
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def conv(
         else:
             by_group = part.scratch("product", (groups, out.shape[0], k), x.dtype)
             part(np.matmul, col, w, by_group)
-            part(np.copyto, out, by_group.swapaxes(0, 1))
+            part(setitem, out, ..., by_group.swapaxes(0, 1))
         ending.finish(images[block.images, block.rows].reshape(-1, row * y.shape[1]), part)
 
     work.share(task, len(blocks), elements)
@@ -107,7 +108,7 @@ def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Wi
             part(np.matmul, g, w, dcol)
         dcol = np.moveaxis(dcol.reshape(groups, -1, *output, *window.kernel, c), 0, -2)
         target = into[some]
-        part(np.copyto, target, 0)
+        part(setitem, target, ..., 0)
         for tap in taps:
             seen = target[ALL + tap.into]
             part(np.add, seen, dcol[ALL + tap.out + tap.offset], seen)
@@ -148,7 +149,7 @@ class Columns:
             seen = self._windows(part, block.rows.stop - block.rows.start)
             before = part, seen, do.scratch("columns", seen.shape, part.dtype)
             self._last[do.slot] = before
-        do(np.copyto, before[2], before[1])
+        do(setitem, before[2], ..., before[1])
         if self.by_tap:
             return before[2].reshape(1, self.length, -1).swapaxes(1, 2)
         return before[2].reshape(groups, -1, self.length)

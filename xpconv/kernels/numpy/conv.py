@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
+from operator import setitem
 from typing import Any
 
 import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds, Window
-from .. import recorders
 from ..exact import is_exact
+from ..recorders import this_thread
 from . import batchlast, columns, depthwise, memory, packed, stripes, winograd
 from .blocks import Ending
 from .plans import Recorder, planned
@@ -104,7 +105,7 @@ def conv(
 ) -> Array:
     """By the algorithm that is chosen for these shapes."""
     shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
-    recorder = recorders.recorder()
+    recorder = this_thread.recorder
     prepared = recorder is not None and recorder.holds(weight)
     chosen = _choice(x.shape, x.dtype, weight.shape, window, groups, algorithm, is_exact(), prepared)
     if chosen is None:
@@ -145,7 +146,7 @@ def _conv(
         turned = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
         turned = np.flip(np.swapaxes(turned, 1, 2), tuple(range(3, turned.ndim)))
         copy = work.scratch("mirrored", turned.shape, turned.dtype)
-        work(np.copyto, copy, turned)
+        work(setitem, copy, ..., turned)
         weight = copy.reshape(-1, *copy.shape[2:])
     if algorithm == "batch_last":
         batchlast.conv(work, x, weight, window, y, ending)
@@ -188,7 +189,7 @@ def _weight_grad(
         total = columns.weight_grad(work, grad, x, dw.shape, window, groups)
     else:
         total = ALGORITHMS[algorithm].weight_grad(work, grad, x, dw.shape, window)
-    work(np.copyto, dw.reshape(total.shape), total, "same_kind")
+    work(setitem, dw.reshape(total.shape), ..., total)
 
 
 def conv_backward_input(

@@ -9,6 +9,7 @@ import functools
 import itertools
 from collections.abc import Iterator
 from math import prod
+from operator import setitem
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
             shape,
             w.dtype,
             weight,
-            lambda do, row: do(np.copyto, row, narrow[..., None, :]),
+            lambda do, row: do(setitem, row, ..., narrow[..., None, :]),
             wide=True,
         )
         w = row.reshape(*w.shape[:-1], -1)
@@ -85,7 +86,7 @@ def weight_grad(
     def task(do: Part, run: int) -> None:
         dtype = dtype_of_total(x.dtype, max(len(runs[run]), grad.shape[-1]))
         totals[run] = do.scratch(f"total {run}", (*window.kernel, channels), dtype)
-        do(np.copyto, totals[run], 0)
+        do(setitem, totals[run], ..., 0)
         for block in runs[run]:
             out = seen.rows(contiguous(do, "gradient", g[block.images, block.rows]))
             for phase, view in seen.of(block, do):
@@ -111,14 +112,14 @@ def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Wi
         if not into.size:
             continue
         if not g.size or part is None:
-            work(np.copyto, into, 0)
+            work(setitem, into, ..., 0)
         elif max(window.stride) == 1:
             conv(work, g, weight[taps], part, dx, Ending())
         else:
             last = channels_last(into)
             y = channels_first(work.scratch("phase", last.shape, dx.dtype))
             conv(work, g, weight[taps], part, y, Ending())
-            work(np.copyto, into, y)
+            work(setitem, into, ..., y)
 
 
 class Phase(NamedTuple):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from .. import recorders
+from ..recorders import this_thread
 from . import blas, memory, threads
 from .blocks import even
 from .memory import channels_first, empty_images
@@ -90,11 +90,11 @@ def _add_step(recorder: Recorder, step: Callable[[Array], Array], x: Array, alon
     count, elements = len(recorder.calls), recorder.elements
     try:
         with threads.alone(alone):
-            recorders.set_recorder(recorder)
+            this_thread.recorder = recorder
             try:
                 recorder.output = step(x)
             finally:
-                recorders.set_recorder(None)
+                this_thread.recorder = None
     except (TypeError, ValueError):  # the step raises it again when it is called for the whole batch
         recorder.output = None
     if (

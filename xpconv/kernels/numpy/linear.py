@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import setitem
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from ...backend import Array
 from ...sums import SERIAL, piece
 from . import memory, threads
 from .blocks import Ending, arranged
-from .scratch import Direct, Scratch, run
+from .plans import Part, Recorder, planned
+from .products import quiet_matmul
 
 WIDE = 64  # outputs from which a prepared weight is better transposed
 FEW = 32  # and the rows up to which it is
@@ -20,30 +22,31 @@ FEW = 32  # and the rows up to which it is
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """In one kernel, with the sums of long products in float64."""
     y = memory.empty((a.shape[0], b.shape[1]), a.dtype)
-    run(_multiply, a, b, None, False, y)
+    _multiply(a, b, None, False, y)
     return y
 
 
 def affine(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
     """The bias is added while the product is in the cache."""
     y = memory.empty((x.shape[0], weight.shape[0]), x.dtype)
-    run(_multiply, x, weight, bias, True, y)
+    _multiply(x, weight, bias, True, y)
     return y
 
 
-def _multiply(work: Direct, x: Array, weight: Array, bias: Array | None, turned: bool, y: Array) -> None:
+@planned
+def _multiply(work: Recorder, x: Array, weight: Array, bias: Array | None, turned: bool, y: Array) -> None:
     """`x @ weight + bias` into `y`, the longer side of which is cut into a piece a thread."""
     (m, n), length = y.shape, x.shape[1]
     b = weight.T if turned else weight
     if turned and n >= WIDE and m <= FEW and work.holds(weight):
         b = arranged(work, weight, transposed_matrix)
     most = piece(x, b)
-    multiply = _quiet_matmul if 1 in y.shape else np.matmul
+    multiply = quiet_matmul if 1 in y.shape else np.matmul
     products = m * n * length // threads.PRODUCTS
     pieces, size = threads.share(products), max(m, n)
     every = slice(None)
 
-    def task(do: Scratch, i: int) -> None:
+    def task(do: Part, i: int) -> None:
         part = slice(i * size // pieces, (i + 1) * size // pieces)
         rows, columns = (part, every) if m >= n else (every, part)
         out = y[rows, columns]
@@ -58,7 +61,7 @@ def transposed_matrix(weight: Array) -> Array:
     return weight.T
 
 
-def _product(do: Scratch, multiply: Callable[..., Any], a: Array, b: Array, most: int, out: Array) -> None:
+def _product(do: Part, multiply: Callable[..., Any], a: Array, b: Array, most: int, out: Array) -> None:
     """`a @ b` into `out`, `most` products at a time, whose sums are added; 0 for all at once."""
     (m, length), n = a.shape, b.shape[1]
     if not most:
@@ -74,12 +77,6 @@ def _product(do: Scratch, multiply: Callable[..., Any], a: Array, b: Array, most
     if count > SERIAL:
         total = do.scratch("total", (m, n), np.float64)
         do(np.add.reduce, sums, 0, np.float64, total)
-        do(np.copyto, out, total, "same_kind")
+        do(setitem, out, ..., total)
     else:
         do(np.add.reduce, sums, 0, None, out)
-
-
-def _quiet_matmul(a: Array, b: Array, out: Array) -> None:
-    """With a vector, OpenBLAS also computes with stale values in its buffer, which may warn."""
-    with np.errstate(invalid="ignore"):
-        np.matmul(a, b, out)

@@ -10,6 +10,7 @@ an array dies. Lists are appended to and popped from by single calls of C, which
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 import weakref
 from contextlib import suppress
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
-from ..recorders import recorder
+from ..recorders import this_thread
 
 SMALL = 1 << 12  # below this many bytes malloc is as good
 LINE = 64  # bytes of a cache line: vectors that straddle two are slow
@@ -53,9 +54,8 @@ _caches: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     """As `numpy.empty`."""
-    now = recorder()
-    if now is not None:
-        array: Array = now.empty(shape, dtype)
+    if this_thread.recorder is not None:
+        array: Array = this_thread.recorder.empty(shape, dtype)
         return array
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
@@ -136,7 +136,8 @@ def taps_first(weight: Array) -> Array:
 
 def empty_images(shape: tuple[int, ...], dtype: Any) -> Array:
     """A new `(N, C, *S)` array whose memory is channels-last."""
-    return channels_first(empty((shape[0], *shape[2:], shape[1]), dtype))
+    axes = range(1, len(shape) - 1)
+    return empty((shape[0], *shape[2:], shape[1]), dtype).transpose(0, len(shape) - 1, *axes)
 
 
 def empty_batch_last(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -192,6 +193,7 @@ def held_bytes() -> int:
     return sum(len(lease.buffer) for lease in list(_leases))
 
 
+@functools.lru_cache(maxsize=4096)
 def _rounded(size: int) -> int:
     """The next of 2³ sizes an octave."""
     unit = 1 << (size - 1).bit_length() - 1 - STEPS

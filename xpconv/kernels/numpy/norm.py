@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from operator import setitem
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds
-from .. import recorders
+from ..recorders import this_thread
 from . import memory, threads
 from .blocks import Block, Ending, contiguous, cut
 from .memory import batch_last, channels_last, is_batch_last
-from .plans import Part, Recorder, planned, unplanned
+from .plans import Part, Recorder, planned
 from .pointwise import masked
+from .scratch import unplanned
 
 ALONE_BYTES = 1 << 19
 SHARED_BYTES = 1 << 22  # with two threads at work each call has to be long
@@ -53,7 +55,7 @@ class Rows(NamedTuple):
         """Some `(…, C)`, for every pixel of a row, in the dtype of the matrix."""
         *stack, channels = values.shape
         result = do.scratch("wide", (*stack, self.repeat, channels), self.matrix.dtype)
-        do(np.copyto, result, values[..., None, :])
+        do(setitem, result, ..., values[..., None, :])
         return result.reshape(*stack, -1, 1) if self.turned else result.reshape(*stack, -1)
 
     def sums(self, do: Part, part: Array, out: Array) -> None:
@@ -223,14 +225,14 @@ def batch_norm_by_statistics(
     bounds: Bounds = None,
 ) -> Array | None:
     """In an inference plan, in calls alone: `(x - mean) · scale + bias`, whatever the mean is."""
-    if narrow(x) or recorders.recorder() is None:
+    recorder = this_thread.recorder
+    if narrow(x) or recorder is None:
         return None
     y = _empty_like(x)
-    _by_statistics(x, weight, bias, mean, var, eps, bounds, y)
+    recorder.run(_by_statistics, x, weight, bias, mean, var, eps, bounds, y)
     return y
 
 
-@planned
 def _by_statistics(
     work: Recorder,
     x: Array,
@@ -244,10 +246,10 @@ def _by_statistics(
 ) -> None:
     """`batch_norm_by_statistics` into `y`."""
     rounded = work.scratch("rounded", mean.shape, x.dtype)
-    work(np.copyto, rounded, mean, "same_kind")
+    work(setitem, rounded, ..., mean)
     factors = work.scratch("factors", (3, mean.size), np.float64)
     center, scale, shift = factors
-    work(np.copyto, center, rounded)
+    work(setitem, center, ..., rounded)
     work(np.add, var, eps, scale)
     work(np.sqrt, scale, scale)
     work(np.divide, 1.0 if weight is None else weight, scale, scale)
@@ -407,7 +409,7 @@ def _gradients(
         mask = functools.partial(_mask, rows, rows_of(work, "y", y, x), bounds, into)
         rows = into
     sums = _by_channel(work, _sums(work, rows, kept, mask), x)
-    work(np.copyto, dbias, sums[0])
+    work(setitem, dbias, ..., sums[0])
     work(np.multiply, mean, dbias, dweight)
     work(np.subtract, sums[1], dweight, dweight)
     work(np.multiply, dweight, inv_std, dweight)

@@ -12,6 +12,8 @@ copies.
 
 from __future__ import annotations
 
+from operator import setitem
+
 import numpy as np
 
 from ...backend import Array
@@ -47,9 +49,9 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
     k, c, *taps = weight.shape
 
     def shift(do: Scratch, copies: Array) -> None:
-        do(np.copyto, copies, 0)
+        do(setitem, copies, ..., 0)
         for j in range(b):
-            do(np.copyto, copies[..., j * s : j * s + kernel, :, j, :], taps_first(weight))
+            do(setitem, copies[..., j * s : j * s + kernel, :, j, :], ..., taps_first(weight))
 
     shape = (*taps[:-1], (b - 1) * s + kernel, c, b, k)
     copies = work.prepared("copies", shape, weight.dtype, weight, shift)
@@ -70,7 +72,7 @@ def weight_grad(
     shape = (b * weight_shape[0], weight_shape[1], *packed.kernel)
     (copies,) = columns.weight_grad(work, _side(grad, b), x, shape, packed, 1)
     dw = work.scratch("packed", weight_shape, x.dtype)
-    work(np.copyto, dw, 0)
+    work(setitem, dw, ..., 0)
     for j in range(b):
         copy = copies[j * weight_shape[0] : (j + 1) * weight_shape[0]]
         work(np.add, dw, copy[..., j * s : j * s + window.kernel[-1]], dw)

@@ -20,7 +20,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +28,10 @@ from numpy.lib.array_utils import byte_bounds
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
-from .. import recorders
+from ..recorders import this_thread
 from . import blas, memory, threads
+from .products import PRODUCTS
 from .scratch import Scratch
-
-Call = Callable[[], Any]
-Do = Callable[..., None]
 
 MOST_CALLS = 50_000  # in the plans of an arena, of about a kilobyte each
 MOST_SEEN = 4096  # signatures without a plan that an arena remembers
@@ -68,15 +66,9 @@ class Arena:
             buffer = self.buffers[key] = memory.aligned((count,), dtype)
         return buffer[:count].reshape(shape)
 
-    def run(self, kernel: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def run(self, kernel: Callable[..., None], args: tuple[Any, ...], key: Any) -> None:
         """Run a kernel; record it at the second call of a signature, if there is room for a plan."""
-        key = (kernel, threads.get_num_threads(), *map(_signature, args))
         now = next(_clock)
-        plan = self.plans.get(key)
-        if plan is not None:
-            plan.used = now
-            plan.run(args)
-            return
         before = self.seen.get(key)
         record = before is not None and self._has_room(before)
         if len(self.seen) >= MOST_SEEN:
@@ -111,32 +103,29 @@ def planned(kernel: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(kernel)
     def run(*args: Any) -> None:
-        recorder = recorders.recorder()
-        if recorder is None:
-            _in_arena(lambda arena: arena.run(kernel, args))
+        if this_thread.recorder is not None:
+            this_thread.recorder.run(kernel, *args)
+            return
+        signature: list[Any] = [kernel, threads.pool.count]
+        for a in args:
+            signature.append((a.shape, a.strides, a.dtype) if isinstance(a, np.ndarray) else a)
+        key = tuple(signature)
+        try:
+            arena = _idle.pop()
+        except IndexError:
+            arena = Arena()
+        plan = arena.plans.get(key)
+        if plan is None:
+            arena.run(kernel, args, key)
         else:
-            recorder.run(kernel, *args)
+            plan.used = next(_clock)
+            if plan.products:
+                blas.one_blas_thread(plan.run, args)
+            else:
+                plan.run(args)
+        _idle.append(arena)  # not after an exception, which may have left it half changed
 
     return run
-
-
-def unplanned(kernel: Callable[..., Any], *args: Any) -> Any:
-    """Run a kernel that makes its calls through a `Recorder`, but keeps nothing else of the contract."""
-    return _in_arena(lambda arena: blas.one_blas_thread(kernel, Recorder(arena, record=False), *args))
-
-
-def _in_arena(function: Callable[[Arena], Any]) -> Any:
-    try:
-        arena = _idle.pop()
-    except IndexError:
-        arena = Arena()
-    result = function(arena)
-    _idle.append(arena)  # not after an exception, which may have left it half changed
-    return result
-
-
-def _signature(value: Any) -> Any:
-    return (value.shape, value.strides, value.dtype) if isinstance(value, np.ndarray) else value
 
 
 class Operation(NamedTuple):
@@ -172,7 +161,11 @@ class Recorder(Part):
 
     def share(self, task: Callable[[Part, int], None], count: int, elements: float = math.inf) -> None:
         """`task(part, i)` for every i below `count`, on as many threads as so many elements are worth."""
-        slots = max(1, min(threads.share(elements), count))
+        slots = min(threads.share(elements), count)
+        if slots <= 1:
+            for i in range(count):
+                task(self, i)
+            return
         parts = [Part(self.arena, slot, self.record) for slot in range(slots)]
 
         def run(slot: int) -> None:
@@ -217,7 +210,7 @@ class Plan:
         self.values: list[Any] = []  # that are the same for all arguments
         self.whole: list[int] = []  # arguments that are values as they are
         self.views: list[tuple[Any, ...]] = []  # argument, count, shape, dtype, offset, strides
-        self.buffers: dict[int, Callable[[Array], Array]] = {}  # from an argument that has views
+        self.buffers: dict[int, Callable[[Array], Array]] = {}  # of arguments that have views
         calls = [call for parts in sections for calls in parts for call in calls]
         operands = {_identity(value, args, sources): value for call in calls for value in call.operands}
         index = self._arrange(operands, args)
@@ -229,7 +222,7 @@ class Plan:
         self.sections = [[[compiled(call) for call in calls] for calls in parts] for parts in sections]
         self.size = len(calls)
         alone = [call for parts in sections if len(parts) == 1 for call in parts[0]]
-        self.products = any(call.function is np.matmul for call in alone)
+        self.products = any(call.function in PRODUCTS for call in alone)
 
     def _arrange(self, operands: dict[Any, Any], args: list[Any]) -> dict[Any, int]:
         """Where each operand is among the values, by what distinguishes it."""
@@ -248,7 +241,8 @@ class Plan:
         order = fixed + whole
         for kind, offsets in views.items():
             source, shape, strides, dtype = kind
-            self.buffers.setdefault(source, _buffer(args[source]))
+            if not args[source].flags.c_contiguous:
+                self.buffers.setdefault(source, _buffer(args[source]))
             for offset, step, count in _runs(sorted(offsets), 1 if shape == () else len(offsets)):
                 order += [(kind, offset + i * step) for i in range(count)]
                 if count > 1:
@@ -259,15 +253,11 @@ class Plan:
 
     def run(self, args: tuple[Any, ...]) -> None:
         """Make the calls on the parts of these arguments."""
-        if self.products:
-            blas.one_blas_thread(self._run, args)
-        else:
-            self._run(args)
-
-    def _run(self, args: tuple[Any, ...]) -> None:
         values = self.values.copy()
-        values += [args[i] for i in self.whole]
-        buffers = {i: buffer(args[i]) for i, buffer in self.buffers.items()}
+        values.extend(map(args.__getitem__, self.whole))
+        buffers = list(args)
+        for i, buffer in self.buffers.items():
+            buffers[i] = buffer(args[i])
         for i, count, shape, dtype, offset, strides in self.views:
             view = np.ndarray(shape, dtype, buffers[i], offset, strides)
             if count > 1:
@@ -326,12 +316,10 @@ def _source(array: Any, sources: dict[int, Any]) -> Any:
 
 
 def _buffer(x: Array) -> Callable[[Array], Array]:
-    """How to get from such an array to one that NumPy takes as the buffer of others."""
-    if x.flags.c_contiguous:
-        return lambda x: x
+    """How to get from an array with such strides to one that NumPy takes as the buffer of others."""
     order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
     if x.transpose(order).flags.c_contiguous:
-        return lambda x: x.transpose(order)
+        return methodcaller("transpose", order)
     upward = tuple([slice(None, None, -1 if s < 0 else 1) for s in x.strides])
     low, high = byte_bounds(x)  # with gaps between
     if (high - low) % x.itemsize:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from operator import setitem
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from ...geometry import Bounds
 from . import memory, threads
 from .blocks import Ending, cut
 from .plans import Part, Recorder, planned
-from .scratch import Direct, run
 
 BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for the interpreter lock
 SHARED_BLOCK = 1 << 18  # what many passes find in the second cache outweighs that
@@ -74,7 +74,7 @@ def like(x: Array, y: Array) -> Array:
     if x.strides == y.strides:
         return x
     copied = empty_like(y)
-    run(_copy, x, copied)
+    _copy(x, copied)
     return copied
 
 
@@ -131,7 +131,7 @@ def masked(do: Part, grad: Array, y: Array, low: float, high: float | None, out:
     do(np.logical_not, mask, mask)
     bits = f"i{out.dtype.itemsize}"
     out = out.view(bits)
-    do(np.copyto, out, mask)
+    do(setitem, out, ..., mask)
     do(np.multiply, out, grad.view(bits), out)
 
 
@@ -162,7 +162,7 @@ def reshape(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
     if x.flags.c_contiguous:
         return x.reshape(shape)
     y = memory.empty(x.shape, x.dtype)
-    run(_copy, x, y)
+    _copy(x, y)
     return y.reshape(shape)
 
 
@@ -171,11 +171,12 @@ def not_batch_last(x: Array) -> Array:
     if not memory.is_batch_last(x):
         return x
     y = memory.empty_images(x.shape, x.dtype)
-    run(_copy, x, y)
+    _copy(x, y)
     return y
 
 
-def _copy(work: Direct, x: Array, y: Array) -> None:
+@planned
+def _copy(work: Recorder, x: Array, y: Array) -> None:
     """Into `y`."""
     blocks = cut(x.shape[0], 1, y[:1].nbytes, y.nbytes, x.size)
-    work.share(lambda do, i: do(np.copyto, y[blocks[i].images], x[blocks[i].images]), len(blocks), x.size)
+    work.share(lambda do, i: do(setitem, y[blocks[i].images], ..., x[blocks[i].images]), len(blocks), x.size)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from math import prod
+from operator import setitem
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,8 @@ def _winners(
         images = blocks[i].images
         seen = frame.of(Block(images, slice(0, output[0])), part)
         top, number = best[images], who[images]
-        part(np.copyto, top, seen[ALL + taps[0].into])
-        part(np.copyto, number, 0)
+        part(setitem, top, ..., seen[ALL + taps[0].into])
+        part(setitem, number, ..., 0)
         better = part.scratch("mask", number.shape, bool)
         step = part.scratch("step", number.shape, "uint8")
         for t, tap in enumerate(taps[1:], start=1):
@@ -129,7 +130,7 @@ def _maximum(images: Array, window: Window, into: Array, do: Part) -> None:
         ends = [r * d + (into.shape[axis] - 1) * s + 1 for r in range(k)]
         views = [images[ALL * axis + (slice(r * d, end, s),)] for r, end in enumerate(ends)]
         if k == 1:
-            do(np.copyto, top, views[0])
+            do(setitem, top, ..., views[0])
         for i, view in enumerate(views[1:]):
             do(np.maximum, view, top if i else views[0], out=top)
         images = top
@@ -169,7 +170,7 @@ def _put_back(work: Recorder, grad: Array, winner: Array, window: Window, dx: Ar
         some, number = into[images], who[images]
         values = contiguous(part, "values", g[images]).view(bits)
         if not covered:
-            part(np.copyto, some, 0)
+            part(setitem, some, ..., 0)
         mask = part.scratch("mask", number.shape, bool)
         product = part.scratch("product", number.shape, grad.dtype)
         for t, tap in enumerate(taps):
@@ -235,7 +236,7 @@ def _sums(work: Recorder, x: Array, window: Window, y: Array) -> None:
 
     def task(part: Part, i: int) -> None:
         some, out = images[blocks[i].images], total[blocks[i].images]
-        part(np.copyto, out, 0)
+        part(setitem, out, ..., 0)
         for tap in taps:
             target = out[ALL + tap.out]
             part(np.add, target, some[ALL + tap.into], target)
@@ -261,7 +262,7 @@ def _spread(work: Recorder, grad: Array, window: Window, dx: Array) -> None:
 
     def task(part: Part, i: int) -> None:
         some, values = into[blocks[i].images], g[blocks[i].images]
-        part(np.copyto, some, 0)
+        part(setitem, some, ..., 0)
         for tap in taps:
             target = some[ALL + tap.into]
             part(np.add, target, values[ALL + tap.out], target)

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from typing import TYPE_CHECKING, Any
+from operator import setitem
+from typing import Any
 
 import numpy as np
 
 from ...backend import Array
 from ...sums import SERIAL, SERIAL_PRODUCTS
 from . import blas
-
-if TYPE_CHECKING:
-    from .plans import Do, Part
+from .scratch import Scratch
 
 SMALL = 10**6
 THIN = 2048  # size of a product up to which the small kernels add long rows one element at a time
@@ -56,7 +55,7 @@ def in_pieces(rows: int, products: int) -> bool:
     return _pieces(rows, products, FEWEST)[0] > 0
 
 
-def multiply(do: Do, a: Array, b: Array, out: Array) -> None:
+def multiply(do: Scratch, a: Array, b: Array, out: Array) -> None:
     """`out = a @ b` for many rows in `a`, or stacks of such."""
     *stack, rows, length = a.shape
     n = b.shape[-1]
@@ -69,7 +68,7 @@ def multiply(do: Do, a: Array, b: Array, out: Array) -> None:
         do(np.matmul, a[..., end:, :], b, out[..., end:, :])
 
 
-def multiply_wide(do: Do, a: Array, b: Array, out: Array) -> None:
+def multiply_wide(do: Scratch, a: Array, b: Array, out: Array) -> None:
     """`out = a @ b` for many columns in `b`."""
     (m, length), columns = a.shape, b.shape[1]
     count, piece = _pieces(columns, m * length, FEWEST)
@@ -81,7 +80,7 @@ def multiply_wide(do: Do, a: Array, b: Array, out: Array) -> None:
         do(np.matmul, a, b[:, end:], out[:, end:])
 
 
-def add_product(do: Part, a: Array, b: Array, total: Array, first: bool) -> None:
+def add_product(do: Scratch, a: Array, b: Array, total: Array, first: bool) -> None:
     """`total += aᵀ @ b` for many rows in both, or stacks of such; the `first` overwrites it."""
     *stack, rows, m = a.shape
     n = b.shape[-1]
@@ -99,7 +98,7 @@ def add_product(do: Part, a: Array, b: Array, total: Array, first: bool) -> None
         if count > SERIAL and a.dtype == np.float32:
             wide = do.scratch("wide sum", total.shape, np.float64)
             do(np.add.reduce, sums, len(stack), np.float64, wide)
-            do(np.copyto, more, wide, "same_kind")
+            do(setitem, more, ..., wide)
         else:
             do(np.add.reduce, sums, len(stack), None, more)
         if end < rows:
@@ -111,9 +110,18 @@ def add_product(do: Part, a: Array, b: Array, total: Array, first: bool) -> None
     if not first:
         do(np.add, total, more, total)
     elif not direct:
-        do(np.copyto, total, more)
+        do(setitem, total, ..., more)
 
 
 def dtype_of_total(dtype: Any, blocks: int) -> Any:
     """The dtype in which to add up the sums of `blocks` blocks: float64 for many in float32, else `dtype`."""
     return np.float64 if blocks > SERIAL and dtype == np.float32 else dtype
+
+
+def quiet_matmul(a: Array, b: Array, out: Array) -> None:
+    """With a vector, OpenBLAS also computes with stale values in its buffer, which may warn."""
+    with np.errstate(invalid="ignore"):
+        np.matmul(a, b, out)
+
+
+PRODUCTS = np.matmul, quiet_matmul  # the functions that compute with BLAS

@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from math import inf
+from operator import setitem
 from typing import Any
 
-import numpy as np
-
 from ...backend import Array
-from .. import recorders
 from . import memory, threads
 
 
@@ -47,7 +45,7 @@ class Scratch:
         array = self.scratch(name, shape, dtype)
         for axis, part in enumerate(inside[1:], start=1):
             for outside in (slice(0, part.start), slice(part.stop, None)):
-                self(np.copyto, array[(slice(None),) * axis + (outside,)], border)
+                self(setitem, array[(slice(None),) * axis + (outside,)], ..., border)
         return array
 
 
@@ -55,7 +53,7 @@ Fill = Callable[[Scratch, Array], None]
 
 
 class Direct(Scratch):
-    """Makes the calls of a kernel of few calls, for which a plan would take longer."""
+    """Makes the calls of a kernel that has no plan."""
 
     slot = 0
 
@@ -70,10 +68,6 @@ class Direct(Scratch):
         threads.run(functools.partial(task, self), count, elements)
 
 
-def run(kernel: Callable[..., None], *args: Any) -> None:
-    """Run a kernel without a plan of its own."""
-    recorder = recorders.recorder()
-    if recorder is None:
-        kernel(Direct(), *args)
-    else:
-        recorder.run(kernel, *args)
+def unplanned(kernel: Callable[..., Any], *args: Any) -> Any:
+    """The result of a kernel that keeps nothing of the contract of plans, such as arrays that it has made."""
+    return kernel(Direct(), *args)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 from math import inf, prod
+from operator import setitem
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,9 +70,9 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
         w = contiguous(do, "weight", taps_first(weight)).reshape(3, -1)
         u = do.scratch("kernels", (SEEN, 3 * c * k), x.dtype)
         do(np.matmul, matrix("G", x.dtype), w, u)
-        do(np.copyto, side, 0)
+        do(setitem, side, ..., 0)
         for j in range(b):
-            do(np.copyto, side[:, j : j + 3, :, j], u.reshape(SEEN, 3, c, k))
+            do(setitem, side[:, j : j + 3, :, j], ..., u.reshape(SEEN, 3, c, k))
 
     side = work.prepared("side", (SEEN, b + 2, c, b, k), x.dtype, weight, transform)
     side = side.reshape(SEEN, (b + 2) * c, b * k)
@@ -109,7 +110,7 @@ def weight_grad(
         for i, block in enumerate(runs[run]):
             buffers = stripes.transformed(block, do)
             for junk in buffers.junk:
-                do(np.copyto, junk, 0)
+                do(setitem, junk, ..., 0)
             for m, rows in buffers.outputs:
                 values = in_runs(do, images[block.images, rows])
                 values = values.reshape(values.shape[0], m.shape[1], -1, row)
@@ -126,7 +127,7 @@ def weight_grad(
     work(np.add.reduce, totals[0], 0, None, total)
     total = total.reshape(SEEN, b + 2, c, b, k)
     du = work.scratch("kernels", (SEEN, 3, c, k), x.dtype)
-    work(np.copyto, du, total[:, :3, :, 0])
+    work(setitem, du, ..., total[:, :3, :, 0])
     for j in range(1, b):
         work(np.add, du, total[:, j : j + 3, :, j], du)
     dw = work.scratch("sum", (3, 3, c, k), x.dtype)
@@ -185,7 +186,7 @@ class Stripes:
         stripes = block.rows.stop - block.rows.start
         shape, strides = (n, stripes, SEEN, width * c), (by_image, TILE * by_row, by_row, by_number)
         v, beyond, runs = self._scratch(do, "transformed", (n, stripes, width, c), part.dtype, self.b + 2)
-        do(np.copyto, beyond, 0)
+        do(setitem, beyond, ..., 0)
         m, beyond, sums = self._scratch(do, "products", (*v.shape[1:4], self.channels), part.dtype, self.b)
         rows = self.rows(block)
         whole = (rows.stop - rows.start) // TILE
@@ -226,7 +227,7 @@ def in_runs(do: Part, images: Array) -> Array:
     if by_channel == images.itemsize and by_column == images.shape[3] * images.itemsize:
         return images
     copy = do.scratch("values", images.shape, images.dtype)
-    do(np.copyto, copy, images)
+    do(setitem, copy, ..., images)
     return copy
 
 

@@ -48,8 +48,8 @@ class _Job:
     def run(self, helpers: int) -> None:
         """All turns; when it returns or raises, no worker is in a task any more."""
         try:
-            _pool.jobs.add(self)
-            for queue in _pool.queues(helpers):
+            pool.jobs.add(self)
+            for queue in pool.queues(helpers):
                 queue.put(self)
             self._take_turns()
             self._finish()
@@ -85,7 +85,7 @@ class _Job:
             self.turns.clear()
             while self.workers:
                 self.left.get()
-            _pool.jobs.discard(self)
+            pool.jobs.discard(self)
             self.task = self.context = None  # a worker that is late has no use for them
         except BaseException:
             self._finish()
@@ -136,7 +136,7 @@ class Pool:
 
 
 _local = threading.local()
-_pool = Pool(count_from_environment()[0])
+pool = Pool(count_from_environment()[0])
 
 
 def run(task: Task, count: int, elements: float = math.inf) -> None:
@@ -158,7 +158,7 @@ def _run_alone(task: Task, count: int) -> None:
 
 def share(elements: float = math.inf) -> int:
     """How many threads `run` has for so much work."""
-    return _pool.count if elements >= WORTH and not getattr(_local, "alone", False) else 1
+    return pool.count if elements >= WORTH and not getattr(_local, "alone", False) else 1
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def alone(one: bool = True) -> Iterator[None]:
 
 def get_num_threads() -> int:
     """The number of threads that compute with NumPy arrays."""
-    return _pool.count
+    return pool.count
 
 
 def set_num_threads(count: int) -> None:
@@ -182,7 +182,7 @@ def set_num_threads(count: int) -> None:
     number = to_int("set_num_threads: count", count, 1)
     if number > MOST:
         raise ValueError(f"set_num_threads: count is {shown(number)}, expected at most {MOST}")
-    _pool.count = number
+    pool.count = number
 
 
 def _after_fork() -> None:
@@ -190,9 +190,9 @@ def _after_fork() -> None:
 
     If it was forked by a signal handler or the like in the middle of a job, the job cannot be finished.
     """
-    global _pool
-    jobs = list(_pool.jobs)
-    _pool = Pool(_pool.count)
+    global pool
+    jobs = list(pool.jobs)
+    pool = Pool(pool.count)
     for job in jobs:
         job.errors.append(RuntimeError("a process that was forked within a kernel cannot go on with it"))
         job.turns.clear()

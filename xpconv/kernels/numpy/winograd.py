@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 from math import prod
+from operator import setitem
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,7 @@ class Tiles:
             (by_row, by_column, by_image, TILE * by_row, TILE * by_column, by_channel),
         )
         gathered = do.scratch("tiles", seen.shape, part.dtype)
-        do(np.copyto, gathered, seen)
+        do(setitem, gathered, ..., seen)
         v = do.scratch("transformed", (SEEN**2, gathered[0, 0].size), part.dtype)
         multiply_wide(do, self.matrix, gathered.reshape(SEEN**2, -1), v)
         return v.reshape(SEEN**2, -1, part.shape[3])
@@ -209,7 +210,7 @@ class Tiles:
         if first + rows * TILE <= self.output[0] and columns * TILE == self.output[1]:
             seen = images[block.images, first : first + rows * TILE]
             seen = seen.reshape(-1, rows, TILE, columns, TILE, values.shape[5]).transpose(2, 4, 0, 1, 3, 5)
-            do(np.copyto, *((seen, values) if put else (values, seen)))
+            do(setitem, seen if put else values, ..., values if put else seen)
             return
         for i in range(TILE):
             for j in range(TILE):
@@ -217,11 +218,11 @@ class Tiles:
                 pixels = images[block.images, rows, j::TILE]
                 here = values[i, j, :, : pixels.shape[1], : pixels.shape[2]]
                 if put:
-                    do(np.copyto, pixels, here)
+                    do(setitem, pixels, ..., here)
                 else:
-                    do(np.copyto, values[i, j, :, pixels.shape[1] :], 0)
-                    do(np.copyto, values[i, j, :, :, pixels.shape[2] :], 0)
-                    do(np.copyto, here, pixels)
+                    do(setitem, values[i, j, :, pixels.shape[1] :], ..., 0)
+                    do(setitem, values[i, j, :, :, pixels.shape[2] :], ..., 0)
+                    do(setitem, here, ..., pixels)
 
 
 @functools.lru_cache(maxsize=16)
