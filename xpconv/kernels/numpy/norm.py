@@ -225,14 +225,14 @@ def batch_norm_by_statistics(
     bounds: Bounds = None,
 ) -> Array | None:
     """In an inference plan, in calls alone: `(x - mean) · scale + bias`, whatever the mean is."""
-    recorder = this_thread.recorder
-    if narrow(x) or recorder is None:
+    if narrow(x) or this_thread.recorder is None:
         return None
     y = _empty_like(x)
-    recorder.run(_by_statistics, x, weight, bias, mean, var, eps, bounds, y)
+    _by_statistics(x, weight, bias, mean, var, eps, bounds, y)
     return y
 
 
+@planned
 def _by_statistics(
     work: Recorder,
     x: Array,
