@@ -366,3 +366,11 @@ def test_every_optimizer_is_here():
         if isinstance(o := getattr(xpconv, n), type) and issubclass(o, xpconv.Optimizer)
     }
     assert kinds - {"Optimizer"} == set(OPTIMIZERS)
+
+
+def test_how_a_sequential_runs_is_found_again_in_a_copy():
+    """It depends on a number of this process."""
+    model = xpconv.Sequential(xpconv.Dense(2, 2), xpconv.ReLU())
+    model(xpconv.asarray(np.ones((1, 2), "float32")))
+    assert "_cached_steps" in vars(model)
+    assert "_cached_steps" not in vars(pickle.loads(pickle.dumps(model)))  # noqa: S301

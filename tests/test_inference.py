@@ -295,6 +295,64 @@ def test_changes_of_parameters_take_effect_or_are_refused():
         run(fused, X)
 
 
+def unpickled(array):
+    """An array from a pickle whose memory lies elsewhere, and that memory."""
+    memory = []
+    data = pickle.dumps(array, 5, buffer_callback=memory.append)
+    buffers = [bytearray(b.raw()) for b in memory]
+    read_only = [memoryview(b).toreadonly() for b in buffers]
+    whole = np.frombuffer(buffers[0], array.dtype).reshape(array.shape)
+    return pickle.loads(data, buffers=read_only), whole  # noqa: S301
+
+
+def of_bytearray(array):
+    memory = bytearray(array.tobytes())
+    whole = np.frombuffer(memory, array.dtype).reshape(array.shape)
+    return np.frombuffer(memoryview(memory).toreadonly(), array.dtype).reshape(array.shape), whole
+
+
+def locked(array):
+    """A read-only array with an older view that can be written to."""
+    array = array.copy()
+    whole = array[...]
+    array.flags.writeable = False
+    return array, whole
+
+
+def half(array):
+    both = np.stack([array, array])
+    part = both[0]
+    part.flags.writeable = False
+    return part, both
+
+
+@pytest.mark.parametrize("source", [unpickled, of_bytearray, locked, half])
+def test_read_only_arrays_whose_memory_changes(source):
+    """Only where nothing at all can write is what depends on a parameter held."""
+    model = make()
+    fused, memory = model.fuse(), []
+    for p in fused.parameters():
+        p.data, changes = source(p.data)
+        memory.append(changes)
+    same(fused, model)
+    for m in (*memory, *(p.data for p in model.parameters())):
+        m *= 0.5
+    same(fused, model)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_nothing_writes_to_parameters_of_fused_models(protocol):
+    fused = make().fuse()
+    loaded = pickle.loads(pickle.dumps(fused, protocol))  # noqa: S301
+    for model in (fused, copy.deepcopy(fused), loaded):
+        same(model, fused)
+        for p in model.parameters():
+            with pytest.raises(ValueError, match="read-only"):
+                p.data *= 2
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                p.data.flags.writeable = True
+
+
 def test_training_after_inference():
     model, fused = make(), make().fuse()
     run(fused, X)

@@ -231,15 +231,19 @@ class Parameter(ArrayLike):
 
     def _is_read_only(self) -> bool:
         """Whether `_make_read_only` was called, of this array."""
-        return self.data.base is None and not is_writable(self.data)
+        data = self.data  # NumPy's unpickled arrays write to `bytes`
+        return not is_writable(data) and isinstance(data.base, bytes)
 
     def _make_read_only(self) -> None:
-        """Make `data` read-only, if it is a NumPy array that is no view.
+        """Copy `data`, if it is a NumPy array, into a `bytes` object, to which nothing can write.
 
-        Then nothing can write to it, and inference may hold what depends on it.
+        So inference may hold what depends on it. The flag of an array alone could be set again, and older
+        views of its memory be written to.
         """
-        if backend_of(self.data).name == "numpy" and self.data.base is None:
-            self.data.flags.writeable = False
+        data = self.data
+        if backend_of(data).name == "numpy" and not self._is_read_only():
+            data = backend_of(data).xp.ndarray(data.shape, data.dtype, data.tobytes())
+            super().__setattr__("data", data)
 
     def _make_writable(self) -> None:
         """Copy read-only arrays, as a fused model makes them, or memory maps of files."""

@@ -91,6 +91,10 @@ class Sequential(Listed):
         start, steps = self.recall(grad_output, input_grad)
         return self._back_through(steps.layers, start, grad_output, input_grad)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the steps: `latest_change` is another number in the process that loads them."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_cached_steps"}
+
     def _steps(self) -> Steps:
         """The steps of forward; computed again when the layers or their settings have changed."""
         steps = self._cached_steps

@@ -221,15 +221,9 @@ def _owner(value: Any) -> Any:
 
 
 def is_frozen(array: Array) -> bool:
-    """Whether nobody can write to `array`: it is read-only, and no other array has its memory.
+    """Whether nothing can write to `array`: it is read-only, and its memory a `bytes` object.
 
-    The parameters of a fused model are, until they are trained. An unpickled array may be a view of its own
-    bytes.
+    The parameters of a fused model are such arrays until they are trained. NumPy's unpickled ones have
+    `bytes` as well, but are writable.
     """
-    if array.flags.writeable:
-        return False
-    owner = _owner(array)
-    if owner is array:
-        return True
-    owner = owner.obj if isinstance(owner, memoryview) else owner
-    return isinstance(owner, bytes | bytearray) and len(owner) == array.nbytes
+    return not array.flags.writeable and isinstance(_owner(array), bytes)
