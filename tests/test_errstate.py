@@ -1,6 +1,7 @@
 """No layer raises an error for harmless values under `numpy.seterr(all="raise")`, which helps to find NaN."""
 
 import contextvars
+import inspect
 import threading
 
 import numpy as np
@@ -125,6 +126,11 @@ def steps(layer, shapes, dtype, times):
 
 def made(name, options, dtype):
     """A layer that needs arguments has a row in CASES, as has one that takes no image."""
+    needed = [
+        p.name for p in inspect.signature(getattr(xpconv, name)).parameters.values() if p.default is p.empty
+    ]
+    missing = {n for n in needed if n not in ("args", "kwargs")} - options.keys()
+    assert not missing, f"{name}: CASES in tests/test_errstate.py gives no {missing}"
     xpconv.manual_seed(0)
     return getattr(xpconv, name)(**options).to(dtype=dtype)
 
