@@ -471,7 +471,7 @@ def test_a_status_is_an_error():
 
 def test_cupy_is_told_of_tf32_once_it_is_switched(monkeypatch):
     monkeypatch.setattr(precision, "_tf32", None)
-    monkeypatch.setattr(precision, "_told", True)
+    monkeypatch.setattr(precision, "_passed_to_cupy", True)
     told = []
     core = types.SimpleNamespace(set_compute_type=lambda *a: told.append(a))
     xp = types.SimpleNamespace(_core=core, empty=np.empty, matmul=np.matmul)

@@ -8,7 +8,7 @@ from ..arguments import to_bool
 
 _tf32: bool | None = None  # None: not set, so CuPy's own setting is used
 _nondeterministic = False
-_told = True  # whether `_tf32` was passed to CuPy
+_passed_to_cupy = True  # whether `_tf32` was passed to CuPy
 COMPUTE_DEFAULT, COMPUTE_TF32 = 1, 7  # CuPy's constants
 
 
@@ -25,8 +25,8 @@ def allow_tf32(allow: bool = True) -> None:
         True
         >>> xpconv.cuda.allow_tf32(False)
     """
-    global _tf32, _told
-    _tf32, _told = to_bool("allow_tf32: allow", allow), False
+    global _tf32, _passed_to_cupy
+    _tf32, _passed_to_cupy = to_bool("allow_tf32: allow", allow), False
 
 
 def tf32_allowed() -> bool:
@@ -68,9 +68,9 @@ def nondeterministic_allowed() -> bool:
     return _nondeterministic
 
 
-def tell(xp: Any) -> None:
+def pass_to_cupy(xp: Any) -> None:
     """Pass the setting to CuPy before its next product."""
-    global _told
-    if not _told and hasattr(xp, "_core"):
+    global _passed_to_cupy
+    if not _passed_to_cupy and hasattr(xp, "_core"):
         xp._core.set_compute_type("f", COMPUTE_TF32 if _tf32 else COMPUTE_DEFAULT)
-        _told = True
+        _passed_to_cupy = True

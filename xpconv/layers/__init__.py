@@ -1,4 +1,4 @@
-"""State and shapes: every layer checks what comes in, calls `ops`, and saves what backward needs."""
+"""State and shapes: every layer checks its input, calls `ops`, and saves what backward needs."""
 
 from typing import TYPE_CHECKING
 

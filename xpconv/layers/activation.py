@@ -1,4 +1,4 @@
-"""Activations of several pieces, element by element; the smooth ones are in `smooth.py`.
+"""Piecewise activations, element by element; the smooth ones are in `smooth.py`.
 
 `inplace` is accepted where PyTorch has it, so that its models need no edit, but has no effect: inputs
 are never modified. Forward saves one array for backward: ReLU its output, the others their input.

@@ -1,8 +1,7 @@
-"""Pointwise functions of several pieces; the smooth ones are in `smooth.py`.
+"""Piecewise pointwise functions; the smooth ones are in `smooth.py`.
 
-Each backward is written in the one array that forward keeps: the output `y` (`relu`, `clip`) or the
-input `x`.
-Where two pieces meet the gradient is PyTorch's.
+Each backward is a function of the one array that forward saves: the output `y` (`relu`, `clip`) or the input
+`x`. Where two pieces meet, the gradient is PyTorch's.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def leaky_relu_backward(xp: Any, grad: Array, x: Array, slope: float | Array) ->
 
 
 def leaky_relu_backward_slope(xp: Any, grad: Array, x: Array) -> Array:
-    """`dy/dslope` is 0 where `x > 0`, else `x`; unsummed: whoever shares the slope sums."""
+    """`dy/dslope` is 0 where `x > 0`, else `x`; not summed over the elements that share a slope."""
     return xp.where(x > 0, 0, grad * x)
 
 

@@ -1,6 +1,6 @@
 """Pooling to a given output size, in any dimension: one axis after the other, as mean and maximum allow.
 
-Output p of m along an axis of n looks at inputs `⌊p n/m⌋ … ⌈(p+1) n/m⌉ - 1`.
+Output p of m along an axis of n reads inputs `⌊p n/m⌋ … ⌈(p+1) n/m⌉ - 1`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .linear import matmul, rows
 
 
 def adaptive_avg_pool(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
-    """Means over windows that share the image out.
+    """Means over windows that cover the image.
 
     A mean along one axis is a product with a matrix of `1/window` (m × n).
     """
@@ -79,7 +79,7 @@ def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array
 
 
 def adaptive_max_pool_backward(xp: Any, grad: Array, indices: Array, spatial: tuple[int, ...]) -> Array:
-    """Each input gets the gradients of the windows that it won.
+    """Each input gets the gradients of the windows whose maximum it is.
 
     dx[n, c, h] = Σ over windows p that hold h, with indices[n, c, p] = h,  of  grad[n, c, p]
 

@@ -18,7 +18,7 @@ def constant(xp: Any, values: tuple[Any, ...], dtype: str) -> Array:
 
 @lru_cache(maxsize=128)
 def _made(xp: Any, values: tuple[Any, ...], dtype: str, device: int) -> Array:
-    """For all streams, and not from the memory of a graph that is being warmed up, as it may outlive that."""
+    """Created for all streams, and not in the memory pool of a graph in warm-up, which it may outlive."""
     if capturing():
         raise RuntimeError("a table would be copied from the host, but the warm-up did not need it")
     if not hasattr(xp, "get_default_memory_pool"):

@@ -1,4 +1,4 @@
-"""Convolution (cross-correlation, as every deep-learning library means it) in any dimension."""
+"""Convolution (cross-correlation, as in every deep-learning library) in any dimension."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def conv(
     With `bounds` it is then limited to these, which saves a pass over memory for a ReLU that follows.
     Images are channels-last in memory, as then a row of a window is contiguous, and the convolution is one
     matrix product over all pixels. Backward needs `x` and `weight` only: the columns of im2col (as many times
-    `x` as there are taps) are made again, block by block. The gradient of `bias` is the `channel_sum` of
+    `x` as there are taps) are computed again, block by block. The gradient of `bias` is the `channel_sum` of
     that of `y`. `algorithm` is the caller's choice (see `Conv2d`); the reference has only one.
     """
     shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
@@ -106,7 +106,7 @@ def conv_backward_weight(
     groups: int = 1,
     algorithm: str = "auto",
 ) -> Array:
-    """Gradient with respect to `weight`: every image and position used the same one.
+    """Gradient with respect to `weight`, which all images and positions share.
 
         dweight[k, c, r] = Σ_n Σ_p  grad[n, k, p] · x[n, c, p*s - lo + r*d]
 
@@ -174,7 +174,7 @@ def conv_transpose_backward_input(
 def conv_transpose_backward_weight(
     xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int = 1
 ) -> Array:
-    """Gradient with respect to `weight`: that of `conv`, with image and gradient in each other's place.
+    """Gradient with respect to `weight`: that of `conv`, with image and gradient exchanged.
 
     dweight[c, k, r] = Σ_n Σ_p  x[n, c, p] · grad[n, k, p*s - lo + r*d]
     """
@@ -183,9 +183,9 @@ def conv_transpose_backward_weight(
 
 
 def _written(grad: Array, window: Window, positions: tuple[int, ...]) -> tuple[Array, Window]:
-    """The part of `grad` that `positions` of `x` write to, and the window that reads just them from it.
+    """The part of `grad` that `positions` of `x` write to, and the window that reads only these from it.
 
-    They write to `h < reach = (P-1)*s + d*(R-1) + 1 - lo`: beyond it `output_padding` has only the bias.
+    They write to `h < reach = (P-1)*s + d*(R-1) + 1 - lo`: positions beyond hold only the bias.
     """
     part: tuple[slice, ...] = (slice(None), slice(None))
     padding = []
@@ -223,7 +223,7 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
 
 
 def group_matmul(xp: Any, a: Array, b: Array) -> Array:
-    """`a[g] @ b[g]` for every group; a plain 2-D product for one group, as BLAS likes it best."""
+    """`a[g] @ b[g]` for every group; a plain 2-D product for one group, which is faster in BLAS."""
     return xp.matmul(a[0], b[0])[None] if a.shape[0] == 1 else xp.matmul(a, b)
 
 

@@ -1,4 +1,4 @@
-"""What dropout draws."""
+"""The random mask of dropout."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from ..random import Source
 
 @overridable
 def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Array:
-    """A bool array, False with probability `p`: what dropout keeps; drawn on the host."""
+    """A bool array, False with probability `p`, where dropout sets zeros; drawn on the host."""
     return xp.asarray(source.generator.random(shape, dtype="float32") >= p)

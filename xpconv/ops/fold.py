@@ -27,11 +27,11 @@ def unfold(xp: Any, x: Array, window: Window) -> Array:
 
 
 def fold(xp: Any, cols: Array, size: tuple[int, ...], window: Window) -> Array:
-    """Columns `(N, C·taps, positions)` added up where they came from: images `(N, C, *size)`.
+    """Columns `(N, C·taps, positions)` added up at their positions: images `(N, C, *size)`.
 
         y[n, c, h] = Σ_(r,p : h = p*s - lo + r*d)  cols[n, (c, r), p]
 
-    Its gradient is `unfold`: `cols[n, (c, r), p]` went to one place, `h = p*s - lo + r*d` (or to none,
+    Its gradient is `unfold`: `cols[n, (c, r), p]` is added at one position, `h = p*s - lo + r*d` (or to none,
     outside of `y`), so its gradient is `grad[n, c, h]` (or zero).
     """
     n, c = cols.shape[0], cols.shape[1] // prod(window.kernel)

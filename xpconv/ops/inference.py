@@ -14,7 +14,7 @@ Step = Callable[[Array], Array]
 
 
 def prepared_arrays(xp: Any) -> dict[Any, Array] | None:
-    """An empty cache of arrays that depend on parameters alone, for plans; None where there are no plans."""
+    """An empty cache of arrays that depend only on parameters, for plans; None on backends without plans."""
     if xp.__name__ != "numpy":
         return None
     from ..kernels.numpy import memory
@@ -26,7 +26,7 @@ def prepared_arrays(xp: Any) -> dict[Any, Array] | None:
 def plans(
     steps: list[Step], x: Array, constants: list[Array], prepared: dict[Any, Array]
 ) -> tuple[int, Step | None]:
-    """How many of the first `steps` can run as plans for images such as `x (N, …)`, and what runs these.
+    """How many of the first `steps` plans can run for images like `x (N, …)`, and the function that does.
 
     `constants` are the parameters and other arrays that the steps read.
     """
@@ -41,10 +41,10 @@ def plans(
 
 
 def is_recording() -> bool:
-    """Whether a plan is being made in this thread."""
+    """Whether a plan is being recorded in this thread."""
     return this_thread.recorder is not None
 
 
 def setting() -> tuple[Any, ...]:
-    """What plans depend on besides shapes."""
+    """The settings that plans depend on."""
     return is_exact(), kernels.get_num_threads()

@@ -1,4 +1,4 @@
-"""The affine map over the last axis; leading axes are so many rows of one matrix product."""
+"""The affine map over the last axis; leading axes are the rows of one matrix product."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .channels import channel_sum
 
 @overridable
 def matmul(xp: Any, a: Array, b: Array) -> Array:
-    """`a @ b` of two matrices, in pieces whose sums are added in float64 where float32 would be too short."""
+    """`a @ b` of two matrices, in pieces whose sums are added in float64 if float32 is too imprecise."""
     most = piece(a, b)
     return product(xp, a, b, most) if most else a @ b
 
@@ -41,7 +41,7 @@ def linear_backward_input(xp: Any, grad: Array, weight: Array) -> Array:
 
 
 def linear_backward_weight(xp: Any, grad: Array, x: Array) -> Array:
-    """`dweight[k, c] = Σ_… grad[…, k] · x[…, c]`: every row used the same weight."""
+    """`dweight[k, c] = Σ_… grad[…, k] · x[…, c]`, as all rows share the weight."""
     return matmul(xp, rows(grad).T, rows(x))
 
 

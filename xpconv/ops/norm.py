@@ -117,8 +117,8 @@ def batch_norm_backward(
     """Gradients with respect to `x`, `weight` and `bias`, the latter two in float64.
 
     With `x̂ = (x - mean) · inv_std`: `dbias = Σ grad` and `dweight = Σ grad · x̂`. The input acts through `x̂`
-    alone if the statistics are given; those of the batch (of m values a channel) move with it, which takes
-    out the mean and the part along `x̂` (see `normalize_backward`):
+    alone if the statistics are given; those of the batch (of m values per channel) depend on it too, which
+    subtracts the mean and the part along `x̂` (see `normalize_backward`):
 
         dx = weight · inv_std · (grad - dbias/m - x̂ · dweight/m)
 
@@ -166,12 +166,13 @@ def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Arr
 
     The mean is subtracted first, and then the mean of the differences, so that mean and variance are accurate
     even if mean² ≫ variance.
-    Statistics keep their reduced axes; those of float16 are in float32. Backward needs `x̂` and `inv_std`.
+    Statistics have size 1 along the reduced axes; those of float16 are in float32. Backward
+    needs `x̂` and `inv_std`.
     """
     dtype, x = x.dtype, widened(x)
     mean = mean_over(x, axes)
     x_hat = x - mean
-    rest = mean_over(x_hat, axes)  # what rounding left in the mean: much, where mean² ≫ variance
+    rest = mean_over(x_hat, axes)  # the rounding error of the mean: large if mean² ≫ variance
     x_hat -= rest
     mean = mean + rest
     var = mean_over(x_hat * x_hat, axes)
@@ -195,7 +196,7 @@ def normalize_backward(xp: Any, grad: Array, x_hat: Array, inv_std: Array, axes:
 
 
 def mean_over(x: Array, axes: tuple[int, ...]) -> Array:
-    """Mean over `axes`, which keep size 1; 0 if there are no elements."""
+    """Mean over `axes`, which have size 1 in the result; 0 if there are no elements."""
     count = max(1, prod(x.shape[axis] for axis in axes))
     return (total(x, axes, keepdims=True) / count).astype(x.dtype, copy=False)
 
@@ -243,7 +244,7 @@ def response_norm_backward(
 
         dx_i = grad_i · d_i^-beta - 2 alpha beta/size · x_i · Σ_c grad_c · x_c · d_c^(-beta-1)
 
-    and those `c` go from `i - ⌊(size - 1)/2⌋` to `i + ⌊size/2⌋`: the window mirrored.
+    and those `c` range from `i - ⌊(size - 1)/2⌋` to `i + ⌊size/2⌋`: the window mirrored.
     """
     scale = grad * d**-beta  # has the dtype of d
     dx = window_sum(xp, scale * x / d, (size - 1) // 2, size // 2)

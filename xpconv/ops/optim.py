@@ -1,4 +1,4 @@
-"""What optimizers leave to the device. Their formulas stand in `optim`, in array functions."""
+"""The parts of optimizers that depend on the device; their formulas are in `optim`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> int:
 
 @overridable
 def scratch(xp: Any, name: str, like: Array) -> Array:
-    """An array like another, of any content, for such a `task`: valid until it asks for `name` again."""
+    """An uninitialised array like `like` for a `task`, valid until it requests `name` again."""
     return xp.empty_like(like)
 
 
@@ -36,5 +36,5 @@ def update(
     counters: Array,
     skip: Array | None = None,
 ) -> bool:
-    """Do the step of the optimizer called `name` in one launch; False if there is no kernel for it."""
+    """Perform the step of the optimizer `name` in one launch; False if there is no kernel for it."""
     return False

@@ -1,4 +1,4 @@
-"""Padding of the spatial axes, and its adjoint: each border gives its gradient back to its source."""
+"""Padding of the spatial axes, and its adjoint, which adds the gradient of each border to its source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circul
 
 
 def pad(xp: Any, x: Array, padding: Pairs, mode: str) -> Array:
-    """`x (N, C, *S)` with `(lo, hi)` more on each spatial axis, filled as `mode` (torch's name) says."""
+    """`x (N, C, *S)` padded by `(lo, hi)` along each spatial axis; `mode` is PyTorch's name."""
     return xp.pad(x, ((0, 0), (0, 0), *padding), mode=MODES[mode])
 
 
@@ -61,7 +61,7 @@ def pad_or_crop_backward(xp: Any, grad: Array, padding: Pairs, mode: str) -> Arr
 
 
 def pad_constant(xp: Any, x: Array, padding: Pairs, value: float = 0.0) -> Array:
-    """The last axes of `x` with `(lo, hi)` more of `value` on each; a negative number crops."""
+    """`x` padded with `value` by `(lo, hi)` along each of its last axes; a negative number crops."""
     more, less = _parts(padding)
     sizes = x.shape[x.ndim - len(padding) :]
     inside = (..., *(slice(-lo, n + hi) for n, (lo, hi) in zip(sizes, less, strict=True)))
@@ -78,6 +78,6 @@ def pad_constant_backward(xp: Any, grad: Array, padding: Pairs) -> Array:
 
 
 def _parts(padding: Pairs) -> tuple[Pairs, Pairs]:
-    """What is added, and what is (as negative numbers) cropped."""
+    """The numbers that pad, and those that crop (negative)."""
     more = tuple((max(lo, 0), max(hi, 0)) for lo, hi in padding)
     return more, tuple((min(lo, 0), min(hi, 0)) for lo, hi in padding)

@@ -29,7 +29,7 @@ def max_pool(
     """`y[n, c, p] = max over taps r of x[n, c, p*s - lo + r*d]`, and the number of the winning tap.
 
     Padding never wins; NaN does. Among equals the first in row-major order wins. The winner takes one
-    byte an output (four for kernels of 255 taps and more), and is all that backward needs; without
+    byte per output (four for kernels of 255 taps and more), and is all that backward needs; without
     `winners` it is None. With `bounds` the maximum is then limited to these.
     """
     output = window.output_shape(x.shape[2:], ceil_mode)
@@ -66,8 +66,8 @@ def max_pool_indices(xp: Any, winner: Array, spatial: tuple[int, ...], window: W
 def max_unpool(xp: Any, x: Array, indices: Array, size: tuple[int, ...]) -> Array:
     """`y[n, c].flat[indices[n, c, p]] = x[n, c, p]`, zeros elsewhere; of equal indices the last one counts.
 
-    Looked up from the other side instead of scattered, as a scatter with equal indices has no order on a
-    GPU: each position of `y` searches the sorted indices for the last that names it. An index outside
+    Computed by a search instead of a scatter, as a scatter with equal indices has no order on a GPU: each
+    position of `y` searches the sorted indices for the last one equal to it. An index outside
     the image gives NaN.
     """
     pixels, planes = prod(size), x.shape[0] * x.shape[1]
@@ -86,7 +86,7 @@ def max_unpool(xp: Any, x: Array, indices: Array, size: tuple[int, ...]) -> Arra
 
 
 def max_unpool_backward(xp: Any, grad: Array, indices: Array) -> Array:
-    """What each `x` was copied to comes back: `dx[n, c, p] = grad[n, c].flat[indices[n, c, p]]`."""
+    """Each `x` gets the gradient of its position: `dx[n, c, p] = grad[n, c].flat[indices[n, c, p]]`."""
     planes = grad.reshape(*grad.shape[:2], prod(grad.shape[2:]))
     flat = xp.clip(indices, 0, planes.shape[2] - 1).reshape(*indices.shape[:2], prod(indices.shape[2:]))
     return xp.take_along_axis(planes, flat, axis=2).reshape(indices.shape)
@@ -94,7 +94,7 @@ def max_unpool_backward(xp: Any, grad: Array, indices: Array) -> Array:
 
 @overridable
 def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """An output moves with its winner only, so each `x[h]` gets the gradients of the windows it won:
+    """An output depends only on its winner, so each `x[h]` gets the gradients of the windows that it won:
 
         dx[n, c, h] = Σ over (p, r) with p*s - lo + r*d = h and winner[n, c, p] = r  of  grad[n, c, p]
 
@@ -140,7 +140,7 @@ def avg_pool(
 ) -> Array:
     """`y[n, c, p] = Σ_r x[n, c, p*s - lo + r] / size[p]`, zeros outside.
 
-    `size` counts the taps over input and padding (not those that `ceil_mode` lets hang over it), over
+    `size` counts the taps over input and padding (not beyond it, as with `ceil_mode`), over
     the input alone without `count_include_pad`, or is `divisor_override`.
     """
     y = sum_pool(xp, widened(widened_for(x, prod(window.kernel))), window, ceil_mode)
@@ -168,8 +168,8 @@ def avg_pool_backward(
 def lp_pool(xp: Any, x: Array, window: Window, norm_type: float, ceil_mode: bool) -> tuple[Array, Array]:
     """`y[n, c, p] = (Σ_r x[n, c, p*s + r]^q)^(1/q)` with `q = norm_type`, and the sum under the root.
 
-    The sum is the mean times the size of the kernel, as in PyTorch: so a window that `ceil_mode` lets hang
-    over the end counts as if it were full.
+    The sum is the mean times the size of the kernel, as in PyTorch: so a window that extends
+    beyond the end with `ceil_mode` counts as if it were full.
     """
     total = avg_pool(xp, x**norm_type, window, ceil_mode) * prod(window.kernel)
     return total ** (1 / norm_type), total
@@ -198,7 +198,7 @@ def _divide(
     count_include_pad: bool,
     divisor_override: int | None,
 ) -> Array:
-    """Divide in place by the window sizes: they are products of one count an axis."""
+    """Divide in place by the window sizes: they are products of one count per axis."""
     if divisor_override is not None:
         y /= divisor_override
         return y

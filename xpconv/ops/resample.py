@@ -72,9 +72,9 @@ def axis_taps(
 
     Args:
         mode: `'nearest'`, `'nearest-exact'`, `'linear'`, `'cubic'` or `'area'`.
-        scale: outputs an input, where the user gave it; None takes `m / n`.
+        scale: outputs per input, if the user gave it; None takes `m / n`.
         align_corners: whether the centres of the corner pixels meet, not the corners.
-        single: whether indices are to be found in single precision, as PyTorch does for it.
+        single: whether to compute indices in single precision, as PyTorch does.
     """
     rows = _rows(mode, n, m, scale, align_corners, single)
     if n == m and rows == [((i, 1.0),) for i in range(n)]:
@@ -115,7 +115,7 @@ def _rows(mode: str, n: int, m: int, scale: float | None, align_corners: bool, s
 
 
 def _row(first: int, weights: tuple[float, ...] | list[float], n: int) -> Row:
-    """Weights on consecutive inputs; those outside go to the border."""
+    """Weights on consecutive inputs; weights of inputs outside are added to the border's."""
     row: dict[int, float] = {}
     for h, w in enumerate(weights, start=first):
         if w:

@@ -1,6 +1,6 @@
 """Smooth pointwise functions. All exponentials are of numbers at most 0, so nothing overflows.
 
-Each backward is written in the one array that forward keeps: its output `y` (`sigmoid`, `tanh`) or its
+Each backward is a function of the one array that forward saves: its output `y` (`sigmoid`, `tanh`) or its
 input `x`.
 """
 

@@ -10,7 +10,7 @@ from ..sums import sum_over
 
 
 def softmax(xp: Any, x: Array, axis: int) -> Array:
-    """`y_i = exp(x_i) / Σ_k exp(x_k)` along `axis`; the maximum is taken out first, so nothing overflows."""
+    """`y_i = exp(x_i) / Σ_k exp(x_k)` along `axis`; the maximum is subtracted first, so nothing overflows."""
     if not x.size:
         return x
     y = xp.exp(x - x.max(axis=axis, keepdims=True))
@@ -23,7 +23,7 @@ def softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array:
 
 
 def log_softmax(xp: Any, x: Array, axis: int) -> Array:
-    """`y = x - log Σ exp(x)` along `axis`; the maximum is taken out first, so nothing overflows."""
+    """`y = x - log Σ exp(x)` along `axis`; the maximum is subtracted first, so nothing overflows."""
     if not x.size:
         return x
     x = x - x.max(axis=axis, keepdims=True)

@@ -1,4 +1,4 @@
-"""The operations that are overridden for CuPy arrays: those where one launch replaces many."""
+"""The operations that are overridden for CuPy arrays, where one launch replaces many."""
 
 from .conv import conv, conv_algorithm, conv_backward_input, conv_backward_weight
 from .gemm import matmul

@@ -1,4 +1,4 @@
-"""Convolution: by cuDNN, else one matrix product over the columns of a block of images; depthwise our own."""
+"""Convolution by cuDNN, or by a matrix product per block of images (im2col); depthwise by kernels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .gemm import group_matmul
 from .launch import SUMS, geometry, lanes, last, launch, taps
 
 FILE = "conv.cu"
-COLUMN_BYTES = 1 << 28  # of the column buffer: as many images a block as fit, at least one
+COLUMN_BYTES = 1 << 28  # of the column buffer: as many images per block as fit, at least one
 FEW, MANY = 4, 128  # channels
 SMALL = 64  # pixels of an image
-LENGTH = 32  # pixels that a thread works on, one after the other
+LENGTH = 32  # pixels per thread, in sequence
 SUMMANDS = 1 << 22  # partial sums of a depthwise weight's gradient, at most
 
 
@@ -33,7 +33,7 @@ def conv_algorithm(
     groups: int = 1,
     algorithm: str = "auto",
 ) -> str:
-    """Of the forward."""
+    """The algorithm of forward."""
     if _is_depthwise(weight_shape, groups):
         return "depthwise"
     y_shape = (x_shape[0], weight_shape[0], *window.output_shape(x_shape[2:]))
@@ -51,7 +51,7 @@ def conv(
     algorithm: str = "auto",
     bounds: Bounds = None,
 ) -> Array:
-    """With bias and bounds in the same launch, or in one after it."""
+    """Bias and bounds are applied in the same launch, or in one after it."""
     output = window.output_shape(x.shape[2:])
     y = empty_images(xp, (x.shape[0], weight.shape[0], *output), x.dtype)
     low, high = bounds or (0.0, None)
@@ -159,15 +159,15 @@ def _cudnn(
     window: Window,
     algorithm: str,
 ) -> Any:
-    """cuDNN's plan, or None where there is none, or a matrix product is faster.
+    """cuDNN's plan; None if there is none, or a matrix product is faster.
 
     In strict float32, without tensor cores, cuDNN's channels-last convolutions are slower than cuBLAS's
-    products, but for those by Winograd or Fourier transforms (`benchmarks/README.md` has figures).
+    products, except those by Winograd or Fourier transforms (`benchmarks/README.md` has figures).
     """
     if str(dtype) == "float32" and not precision.tf32_allowed():
         if taps(window) == 1 or max(window.stride) > 1:
             return None
-        exact = algorithm == "direct" or is_exact()  # cuDNN's sums over all pixels round more
+        exact = algorithm == "direct" or is_exact()  # in cuDNN, sums over all pixels have larger errors
         small = w[1] >= MANY and prod(y[2:]) <= SMALL
         if (w[1] <= FEW or exact) if output == "w" else small:
             return None
@@ -185,7 +185,7 @@ def blocks(images: int, image_bytes: int) -> Iterator[slice]:
 
 
 def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
-    """As `ops.conv.column_blocks`: views of `x` where a window is one pixel."""
+    """As `ops.conv.column_blocks`: views of `x` if a window is one pixel."""
     c = x.shape[1] // groups
     output = window.output_shape(x.shape[2:])
     if _is_product(window, groups, x.shape, (*x.shape[:2], *output)):
@@ -204,7 +204,7 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
 
 
 def _is_product(window: Window, groups: int, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> bool:
-    """Whether images are their own columns: one tap that sees each pixel once."""
+    """Whether images are their own columns: one tap that reads each pixel once."""
     shifted = any(low for low, _ in window.padding)
     return groups == taps(window) == max(window.stride) == 1 and x_shape[2:] == y_shape[2:] and not shifted
 

@@ -2,7 +2,7 @@
 
 A convolution relates images `x (N, C, *S)`, weights `w (K, C/G, *R)` and outputs `y (N, K, *P)`; cuDNN
 computes any of them from the two others: `y` is the forward, `x` and `w` are the gradients. For each set of
-shapes it is asked once for a plan, which is kept. All memory is channels-last.
+shapes the plan is built once and cached. All memory is channels-last.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .launch import last, name_of
 
 TYPES = {"float16": "HALF", "bfloat16": "BFLOAT16", "float32": "FLOAT"}
 UIDS = {"x": 1, "w": 2, "y": 3}
-ALIGNMENT = 16  # bytes: what cuDNN takes a tensor's address to be a multiple of
+ALIGNMENT = 16  # bytes: the alignment of tensor addresses that cuDNN assumes
 WORKSPACE = 1 << 30  # bytes, at most
 _local = threading.local()
 
 
 class Problem(NamedTuple):
-    """What a plan is for. `output` is the operand that is computed."""
+    """The problem that a plan solves. `output` is the operand that is computed."""
 
     output: str
     dtype: str
@@ -36,21 +36,21 @@ class Problem(NamedTuple):
     w: tuple[int, ...]
     y: tuple[int, ...]
     window: Window
-    exact: bool  # no algorithm that rounds unlike the definition
+    exact: bool  # only algorithms that round like the definition
     tf32: bool
     deterministic: bool
 
 
 @functools.cache
 def frontend() -> Any:
-    """NVIDIA's `cudnn` module, or None where it is not installed or turned off."""
-    wanted = os.environ.get("XPCONV_CUDNN", "")
-    if wanted not in ("", "0", "1"):
+    """NVIDIA's `cudnn` module, or None if it is not installed or turned off."""
+    setting = os.environ.get("XPCONV_CUDNN", "")
+    if setting not in ("", "0", "1"):
         raise ValueError(
-            f"environment variable XPCONV_CUDNN is {wanted!r}, expected 0 (off), 1 (required) or nothing "
+            f"environment variable XPCONV_CUDNN is {setting!r}, expected 0 (off), 1 (required) or nothing "
             "(where it is installed)"
         )
-    if wanted == "0":
+    if setting == "0":
         return None
     try:
         import cudnn
@@ -58,7 +58,7 @@ def frontend() -> Any:
         cudnn.backend_version()
         cudnn.pygraph  # noqa: B018  # later frontends lack it
     except (ImportError, AttributeError, RuntimeError, OSError) as cause:
-        if wanted == "" and isinstance(cause, ModuleNotFoundError) and cause.name == "cudnn":
+        if setting == "" and isinstance(cause, ModuleNotFoundError) and cause.name == "cudnn":
             return None
         raise BackendUnavailableError(
             f"cuDNN cannot be used ({cause}). It takes nvidia-cudnn-frontend>=1.18,<1.27 and the library "
@@ -76,12 +76,12 @@ def find(
     w: tuple[int, ...],
     y: tuple[int, ...],
     window: Window,
-    wanted: str = "auto",
+    algorithm: str = "auto",
 ) -> Any:
-    """A plan for `run`, or None: no cuDNN, or none that it has for this."""
+    """A plan for `run`; None without cuDNN, or if it has no plan for the problem."""
     if not hasattr(xp, "cuda") or frontend() is None:
         return None
-    exact = wanted == "direct" or is_exact()
+    exact = algorithm == "direct" or is_exact()
     problem = Problem(
         output, name_of(dtype), x, w, y, window, exact,
         precision.tf32_allowed(), not precision.nondeterministic_allowed(),
@@ -90,18 +90,18 @@ def find(
 
 
 def _suits(problem: Problem) -> bool:
-    """Whether to ask cuDNN at all."""
+    """Whether cuDNN can solve the problem and is known to do so correctly."""
     output, dtype, x, w, y, window, *_ = problem
     if dtype not in TYPES or len(x) not in (3, 4, 5) or min(*x, *w, *y) < 1:
         return False
     if min(map(min, window.padding)) < 0 or window.output_shape(x[2:]) != y[2:]:
         return False
-    # cuDNN 9.19 reads beyond its operands in some of these: wrong in 11 of 868 drawn
+    # cuDNN 9.19 reads beyond its operands in some of these: 11 of 868 random cases were wrong
     return output != "w" or all(low == high for low, high in window.padding)
 
 
 def run(xp: Any, plan: Any, x: Array, w: Array, y: Array) -> None:
-    """Compute the operand that `plan` is for, an array whose memory is channels-last, from the others."""
+    """Compute the output operand of `plan`, an array whose memory is channels-last, from the others."""
     library = frontend()
     handle = _handle(library, xp.cuda.Device().id)
     library.set_stream(handle=handle, stream=xp.cuda.get_current_stream().ptr)
@@ -111,7 +111,7 @@ def run(xp: Any, plan: Any, x: Array, w: Array, y: Array) -> None:
 
 
 def describe(library: Any, problem: Problem, handle: Any = None) -> Any:
-    """The problem as a graph of cuDNN's, checked by it; this much needs no GPU."""
+    """The problem as a cuDNN graph, which cuDNN has validated; this needs no GPU."""
     kind, single = getattr(library.data_type, TYPES[problem.dtype]), library.data_type.FLOAT
     graph = library.pygraph(
         io_data_type=kind, intermediate_data_type=single, compute_data_type=single, handle=handle
@@ -146,21 +146,21 @@ def describe(library: Any, problem: Problem, handle: Any = None) -> Any:
 
 @functools.cache
 def _plan(library: Any, problem: Problem, device: int) -> Any:
-    """The plan that cuDNN thinks fastest, ready to run; None if it has none."""
+    """The plan that cuDNN's heuristics rank first, ready to run; None if there is none."""
     if not _suits(problem):
         return None
     notes = library.numerical_note
-    refused = []
+    excluded = []
     if problem.dtype == "float32" and not problem.tf32:
-        refused += [notes.TENSOR_CORE, notes.DOWN_CONVERT_INPUTS]
+        excluded += [notes.TENSOR_CORE, notes.DOWN_CONVERT_INPUTS]
     if problem.exact:
-        refused += [notes.WINOGRAD, notes.FFT, notes.REDUCED_PRECISION_REDUCTION]
+        excluded += [notes.WINOGRAD, notes.FFT, notes.REDUCED_PRECISION_REDUCTION]
     if problem.deterministic:
-        refused += [notes.NONDETERMINISTIC]
+        excluded += [notes.NONDETERMINISTIC]
     try:
         graph = describe(library, problem, _handle(library, device))
         graph.create_execution_plans([library.heur_mode.A, library.heur_mode.FALLBACK])
-        graph.deselect_numeric_notes(refused)
+        graph.deselect_numeric_notes(excluded)
         graph.deselect_workspace_greater_than(WORKSPACE)
         graph.check_support()
         graph.build_plans(library.build_plan_policy.HEURISTICS_CHOICE)
@@ -170,7 +170,7 @@ def _plan(library: Any, problem: Problem, device: int) -> Any:
 
 
 def _handle(library: Any, device: int) -> Any:
-    """A handle of this thread's, as two threads must not use one at once."""
+    """This thread's handle, as two threads must not use one at the same time."""
     handles = _local.__dict__.setdefault("handles", {})
     if device not in handles:
         handles[device] = library.create_handle()
@@ -183,11 +183,11 @@ def _aligned(xp: Any, a: Array) -> Array:
 
 
 def _three(shape: tuple[int, ...]) -> list[int]:
-    """The shape with at least two spatial axes, which cuDNN wants."""
+    """The shape with at least two spatial axes, as cuDNN requires."""
     return [*shape[:2], *[1] * (4 - len(shape)), *shape[2:]]
 
 
 def _strides(dim: list[int]) -> list[int]:
-    """Of channels-last memory, in elements."""
+    """The strides of channels-last memory, in elements."""
     channels, spatial = dim[1], dim[2:]
     return [channels * prod(spatial), 1, *(channels * prod(spatial[i + 1 :]) for i in range(len(spatial)))]

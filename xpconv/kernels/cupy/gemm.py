@@ -1,4 +1,4 @@
-"""Matrix products: CuPy's, or while a graph is captured, which CuPy refuses then, cuBLAS's by `ctypes`."""
+"""Matrix products by CuPy; in a graph capture, where CuPy refuses them, by cuBLAS through `ctypes`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     capture = graph.recording.get()
     if capture is not None:
         return capture.products.multiply(a, b, xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype))
-    precision.tell(xp)
+    precision.pass_to_cupy(xp)
     return a @ b
 
 
 def group_matmul(xp: Any, a: Array, b: Array, out: Array | None = None) -> Array:
-    """`a[g] @ b[g]` for every group, into `out` if given; one by one where CuPy has no stacked product."""
-    precision.tell(xp)
+    """`a[g] @ b[g]` for every group, into `out` if given; one by one if CuPy has no stacked product."""
+    precision.pass_to_cupy(xp)
     capture = graph.recording.get()
     if out is None or not out.flags.c_contiguous:
         y = xp.empty((a.shape[0], a.shape[1], b.shape[2]), dtype=a.dtype)
@@ -52,9 +52,9 @@ def group_matmul(xp: Any, a: Array, b: Array, out: Array | None = None) -> Array
 
 
 class Products:
-    """cuBLAS for one capture, made before it, as nothing can be asked of the device in it.
+    """cuBLAS for one capture, created before it, as a capture must not synchronise.
 
-    Handle and workspace are the graph's own, so that two graphs may run at the same time, and live as long.
+    Each graph has a handle and a workspace of its own, so that two graphs may run at the same time.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -63,11 +63,11 @@ class Products:
         _check(self._library.cublasCreate_v2(ctypes.byref(self._handle)), "cublasCreate")
 
     def close(self) -> None:
-        """Give the handle back."""
+        """Destroy the handle."""
         _check(self._library.cublasDestroy_v2(self._handle), "cublasDestroy")
 
     def multiply(self, a: Array, b: Array, y: Array) -> Array:
-        """`y = a @ b`: in cuBLAS's column-major eyes memory is transposed, and `yᵀ = bᵀ aᵀ`."""
+        """`y = a @ b`, computed as `yᵀ = bᵀ aᵀ`, since cuBLAS is column-major."""
         if not y.size or not a.shape[1]:
             y[...] = 0
             return y
@@ -91,7 +91,7 @@ class Products:
 
 
 def _operand(xp: Any, x: Array) -> tuple[Array, int, int]:
-    """A matrix whose rows or columns are contiguous, whether it is the columns, and the step between them."""
+    """A matrix with contiguous rows or columns, 1 if it is the columns, and the step between them."""
     if not x.flags.c_contiguous and x.T.flags.c_contiguous:
         return x, 1, x.shape[0]
     x = xp.ascontiguousarray(x)
@@ -103,7 +103,7 @@ def _library(xp: Any) -> Any:
     """The cuBLAS that CuPy has loaded."""
     name = f"libcublas.so.{xp.cuda.runtime.runtimeGetVersion() // 1000}"
     one = xp.ones((1, 1), dtype="float32")
-    xp.matmul(one, one)  # so that CuPy has found and loaded it, wherever it is
+    xp.matmul(one, one)  # so that CuPy finds and loads it
     try:
         library = ctypes.CDLL(name)
     except OSError as cause:

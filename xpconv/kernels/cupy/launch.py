@@ -1,8 +1,8 @@
-"""CUDA kernels from the `.cu` files beside this one: compiled at their first use, and kept by CuPy on disk.
+"""CUDA kernels from the `.cu` files beside this one: compiled at their first use, and cached by CuPy on disk.
 
-Every kernel is a loop over `size` elements, one owner each, so that no two threads write one place and
-results are the same from run to run. `T` is the arrays' dtype, `SUM` the one to add up in; `INDEX` counts
-elements: 32 bits where they suffice, as divisions are several times faster.
+Every kernel is a loop over `size` elements, each computed by one thread, so that no two threads write to one
+address and results are the same in every run. `T` is the arrays' dtype, `SUM` that of sums; `INDEX` counts
+elements, in 32 bits if they suffice, since divisions are then several times faster.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from ...backend import Array
 from ...geometry import Window
 
-THREADS = 256  # a block
-BLOCKS = 1 << 16  # at most: a thread takes several elements beyond
-LARGEST = (1 << 31) - THREADS * BLOCKS  # element of 32 bits, as a step may go beyond
+THREADS = 256  # per block
+BLOCKS = 1 << 16  # at most; each thread computes several elements if there are more
+LARGEST = (1 << 31) - THREADS * BLOCKS  # number of elements for 32-bit indices, with room for the last step
 TYPES = {  # dtype: its name in CUDA, that of sums, and where it is declared
     "float16": ("__half", "float", "#include <cuda_fp16.h>\n"),
     "bfloat16": ("__nv_bfloat16", "float", "#include <cuda_bf16.h>\n"),
@@ -30,7 +30,7 @@ SUMS = {dtype: "float64" if sums == "double" else "float32" for dtype, (_, sums,
 def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str = "", each: int = 1) -> None:
     """Run kernel `name` of `file`: `arguments` are arrays, ints (`long long` there) and floats (`double`).
 
-    `T` is `dtype`, else that of the first array. With `each` a thread takes so many elements, neighbours.
+    `T` is `dtype`, else that of the first array. Each thread computes `each` neighbouring elements.
     """
     if not size:
         return
@@ -44,11 +44,11 @@ def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str
     kernel((blocks,), (THREADS,), (size, *arguments))
 
 
-name_of = functools.cache(str)  # of a dtype, which NumPy puts together anew each time
+name_of = functools.cache(str)  # of a dtype; NumPy builds the string anew each time
 
 
 def source(file: str, dtype: str, wide: bool) -> tuple[str, tuple[str, ...]]:
-    """What the compiler gets: code, and options. Types are no macros, as CUDA's headers have a `T` too."""
+    """The compiler's code and options. Types are no macros, since CUDA's headers use the name `T` too."""
     here = files(__package__)
     name, sums, include = TYPES[dtype]
     index = "long long" if wide else "int"
@@ -73,13 +73,13 @@ def last(xp: Any, x: Array) -> Array:
 
 
 def lanes(channels: int) -> int:
-    """How many neighbouring channels a thread takes at once: `V` of the kernels that have one."""
+    """How many neighbouring channels a thread computes: the `V` of a kernel."""
     return 1 if channels % 4 else 4
 
 
 @functools.lru_cache(maxsize=1024)
 def geometry(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> tuple[int, ...]:
-    """The `WINDOW` of a kernel, which has three axes always."""
+    """The `WINDOW` arguments of a kernel, always for three axes."""
     low = tuple(lo for lo, _ in window.padding)
     rows = (
         (spatial, 1), (output, 1), (window.kernel, 1), (window.stride, 1), (low, 0), (window.dilation, 1)

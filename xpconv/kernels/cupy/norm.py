@@ -1,4 +1,4 @@
-"""Batch normalisation: sums in two or three launches, each way of the images in one."""
+"""Batch normalisation: sums in two or three launches, then forward or backward in one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .launch import SUMS, lanes, last, launch
 from .pointwise import clip, clip_backward
 
 FILE = "norm.cu"
-THREADS = 1 << 17  # that share the pixels of all channels: enough to fill a GPU
-MERGED = 64  # partial results that one thread merges at most
+THREADS = 1 << 17  # for the pixels of all channels together: enough to fill a GPU
+MERGED = 64  # partial results that one thread merges, at most
 
 
 def channel_total(xp: Any, x: Array) -> Array:
@@ -93,7 +93,7 @@ def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1
 
 
 def _sums(xp: Any, x: Array, y: Array | None = None, mean: Array | None = None) -> Array:
-    """`(1 or 2, C)`: of `x`, and of `x · (y - mean)`."""
+    """Sums `(1 or 2, C)` of `x` and, with `y`, of `x · (y - mean)`."""
     c, kinds = x.shape[1], 1 if y is None else 2
     if not x.size:
         return xp.zeros((kinds, c), dtype="float64")
@@ -105,7 +105,7 @@ def _sums(xp: Any, x: Array, y: Array | None = None, mean: Array | None = None) 
 
 
 def _merged(xp: Any, x: Array, found: Array, most: int) -> Array:
-    """`(kinds, parts, C)` added up to `most` parts at most."""
+    """`(kinds, parts, C)` added up until there are at most `most` parts."""
     while found.shape[1] > most:
         kinds, parts, c = found.shape
         fewer = -(-parts // MERGED)
@@ -116,7 +116,7 @@ def _merged(xp: Any, x: Array, found: Array, most: int) -> Array:
 
 
 def _split(x: Array) -> tuple[int, int, int]:
-    """Pixels, into how many parts they go, and how many channels a thread has."""
+    """The number of pixels, of parts that they are split into, and of channels per thread."""
     channels = max(1, x.shape[1])
     pixels = x.size // channels
     return pixels, max(1, min(pixels, THREADS // channels)), lanes(channels)

@@ -1,4 +1,4 @@
-"""Optimizers: one launch over the flat buffers, after a tiny one where a step depends on its number."""
+"""Optimizers: one launch over the flat buffers, after a tiny one if a step depends on its number."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from ...backend import Array
 from .launch import launch
 
 FILE = "optim.cu"
-COUNTED = ("adam", "nadam", "radam", "sgd", "adagrad", "adamax")  # their step depends on its number
-KERNELS = {"nadam": "adam", "radam": "adam"}  # where it has not the optimizer's name
+COUNTED = (
+    "adam",
+    "nadam",
+    "radam",
+    "sgd",
+    "adagrad",
+    "adamax",
+)  # optimizers whose step depends on its number
+KERNELS = {"nadam": "adam", "radam": "adam"}  # kernels with another name than the optimizer
 COEFFICIENTS = 9  # at most
 
 

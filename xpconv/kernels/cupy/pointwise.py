@@ -1,4 +1,4 @@
-"""Element by element, one launch. Unlike CuPy's own functions these leave channels-last memory as it is."""
+"""Elementwise functions of one launch each. Unlike CuPy's, they preserve channels-last memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
 
 
 def _run(xp: Any, name: str, arrays: tuple[Array, ...], *arguments: Any) -> Array:
-    """A kernel over arrays of one shape, in the last one's order of memory: C or channels-last."""
+    """Run a kernel over arrays of one shape, in the memory order of the last one: C or channels-last."""
     images = arrays[-1].ndim > 2 and not arrays[-1].flags.c_contiguous
     plain = [last(xp, x) if images else xp.ascontiguousarray(x) for x in arrays]
     y = xp.empty(plain[-1].shape, dtype=plain[-1].dtype)

@@ -1,4 +1,4 @@
-"""Pooling, one launch each way."""
+"""Pooling: one launch forward and one backward."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def max_pool(
 
 
 def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """One thread per input, which gathers."""
+    """One thread per input, which gathers the gradients of its windows."""
     dtype, grad = grad.dtype, widened_for(grad, window.overlaps())
     dx = empty_images(xp, x_shape, grad.dtype)
     launch(
@@ -58,7 +58,7 @@ def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Arra
 
 
 def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """One thread per input, which gathers."""
+    """One thread per input, which gathers the gradients of its windows."""
     dx = empty_images(xp, x_shape, grad.dtype)
     launch(
         xp, FILE, "sum_pool_back", dx.size, last(xp, grad), last(xp, dx), x_shape[1],

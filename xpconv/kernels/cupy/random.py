@@ -14,7 +14,7 @@ FILE = "random.cu"
 
 
 def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Array:
-    """Drawn on the device, with a key that the generator gives once."""
+    """Drawn on the device, with a key that is drawn once from the generator."""
     state = source.counters.get(xp.__name__)
     if state is None:
         key = source.pending.pop(xp.__name__, None)

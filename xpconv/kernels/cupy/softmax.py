@@ -10,8 +10,8 @@ from ...sums import sum_over
 from .launch import SUMS, launch
 
 FILE = "softmax.cu"
-CLASSES = 32  # up to so many, one thread has a whole row
-MOST = 4096  # that one thread adds up one by one
+CLASSES = 32  # up to this number, one thread sums a whole row
+MOST = 4096  # classes that one thread sums in sequence, at most
 
 
 def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
@@ -26,7 +26,7 @@ def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype
 
 
 def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array, Array]:
-    """By the sums of parts of a row."""
+    """By partial sums of each row."""
     classes, inner = x.shape[axis], prod(x.shape[axis + 1 :])
     rows = x.shape[:axis] + x.shape[axis + 1 :]
     parts = 1 if classes <= CLASSES else max(min(CLASSES, -(-classes // CLASSES)), classes // MOST)
