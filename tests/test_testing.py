@@ -162,10 +162,10 @@ class KeepsUnderNoGrad(Right):
     def forward(self, x):
         y = super().forward(x)
         if not tape.saving():
-            save, outside = tape._saving.set(True), tape.current.set(None)
+            save, outside = tape.save_mode.set(True), tape.current.set(None)
             self.keep(y, np, x)
             tape.current.reset(outside)
-            tape._saving.reset(save)
+            tape.save_mode.reset(save)
         return y
 
 

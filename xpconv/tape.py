@@ -32,7 +32,7 @@ Observer = Callable[[Any, Callable[..., Any], tuple[Any, ...]], Any]
 # of its output.
 Entry = tuple[Any, Any, Any, Any, Any]
 
-_saving: ContextVar[bool] = ContextVar("xpconv_saving", default=True)
+save_mode: ContextVar[bool] = ContextVar("xpconv_save_mode", default=True)
 current: ContextVar[Tape | None] = ContextVar("xpconv_tape", default=None)  # of the call that runs
 observer: ContextVar[Observer | None] = ContextVar("xpconv_observer", default=None)
 
@@ -51,10 +51,10 @@ class NoGrad(ContextDecorator):
         return NoGrad()
 
     def __enter__(self) -> None:
-        self._tokens.append(_saving.set(False))
+        self._tokens.append(save_mode.set(False))
 
     def __exit__(self, *error: object) -> None:
-        _saving.reset(self._tokens.pop())
+        save_mode.reset(self._tokens.pop())
 
     def __call__(self, function: Function) -> Function:
         if not callable(function):
@@ -105,7 +105,7 @@ def no_grad(function: Any = None) -> Any:
 
 def saving() -> bool:
     """Whether forwards save arrays for backward: outside `no_grad`."""
-    return _saving.get()
+    return save_mode.get()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from .backend import Array, ignore_underflow, plain
 from .errors import BackwardError
 from .ops.shape import copy
 from .signatures import call_error, public_errors
-from .tape import Tape, _each_array, current, observer, saving
+from .tape import Tape, _each_array, current, observer, save_mode
 from .taped_checks import TapedChecks
 
 MANY_PENDING = 32
@@ -71,7 +71,7 @@ class Taped(TapedChecks):
         Returns:
             `y`.
         """
-        if saving():
+        if save_mode.get():
             tape = current.get()
             try:
                 output = y.shape, y.dtype, type(y)
@@ -131,7 +131,7 @@ class Taped(TapedChecks):
             (array([0., 1.]), array([1., 0.]))
         """
         y = self(*inputs)  # type: ignore[operator]
-        if not saving():
+        if not save_mode.get():
             raise BackwardError(f"{type(self).__name__}.record: within no_grad() nothing is saved")
         return y, self._finished().pop()
 
@@ -184,7 +184,7 @@ class Taped(TapedChecks):
         A model gets copies of its inputs. Its first layer usually saves its input, and this is faster than to
         copy that afterwards, since the new copy is in the cache.
         """
-        save, watch, reachable = saving(), observer.get(), inputs
+        save, watch, reachable = save_mode.get(), observer.get(), inputs
         if not users:
             inputs = reachable = tuple([plain(x) for x in inputs])
             if save and self._is_model:
@@ -207,7 +207,7 @@ class Taped(TapedChecks):
 
     def _inner(self, function: Callable[..., Any], inputs: tuple[Any, ...], users: bool, tape: Tape) -> Any:
         """The same on the tape of the call that this is in, if a user's code is on one side of this call."""
-        save, was_open, start = saving(), tape.open, len(tape.entries)
+        save, was_open, start = save_mode.get(), tape.open, len(tape.entries)
         if save and users and not was_open:
             inputs = tape.apart(inputs)
         tape.open = users
