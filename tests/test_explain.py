@@ -31,6 +31,21 @@ def test_costs(backend):
     assert [cost.algorithm for cost in costs[1:]] == ["", "fused", "", ""]
 
 
+class Gate(xpconv.Layer):
+    """`x · tanh(conv(x))`, whose arrays are copied when it ends."""
+
+    def __init__(self):
+        self.conv, self.tanh = xpconv.Conv2d(8, 8, 3, padding=1), xpconv.Tanh()
+
+    def forward(self, x):
+        gate = self.tanh(self.conv(x))
+        return self.keep(x * gate, x, gate)
+
+    def backward(self, grad_output, input_grad=True):
+        x, gate = self.recall(grad_output, input_grad)
+        return self.conv.backward(self.tanh.backward(grad_output * x)) + grad_output * gate
+
+
 MODELS = {
     "small": (model, (3, 8, 8)),
     "resnet": (lambda: xpconv.models.resnet18(num_classes=3), (3, 32, 32)),
@@ -39,6 +54,8 @@ MODELS = {
                            if hasattr(xpconv.models, "mobilenet_v3_small") else xpconv.SqueezeExcitation(3, 2), (3, 32, 32)),
     "clipped sum": (lambda: xpconv.Sequential(xpconv.Residual(xpconv.Conv2d(3, 3, 3, padding=1)), xpconv.ReLU()),
                     (3, 8, 8)),
+    "layers of one's own": (lambda: xpconv.Sequential(xpconv.Conv2d(3, 8, 3), Gate(), xpconv.Tanh(), Gate()), (3, 8, 8)),
+    "one of one's own": (Gate, (8, 6, 6)),
 }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def measure(model: Layer, input_shape: Any, batch: int) -> list[Cost]:
 
 def _run(model: Layer, inputs: tuple[Array, ...]) -> list[Cost]:
     """One forward, in which each layer is measured."""
-    costs: list[Cost] = []
+    costs: list[tuple[int | None, bool, Cost]] = []  # with the place on the tape; whether it has no children
     names = {id(layer): name for name, layer in model.named_layers()}
     held = {
         id(a): a for a in (_owner(p.data) for _, p in model.named_parameters())
@@ -123,13 +123,10 @@ def _run(model: Layer, inputs: tuple[Array, ...]) -> list[Cost]:
         y = first_array(result)  # pooling may return indices too
         _wait(y)
         seconds = time.perf_counter() - start
-        new = {id(a): a for a in map(_owner, arrays_in(latest_entry(layer))) if id(a) not in held}
-        held.update(new)
-        kept = sum(a.nbytes for a in new.values())
-        if id(layer) not in names or (layer.children() and not kept):
+        if id(layer) not in names:
             return result
         shape = () if y is None else tuple(y.shape)
-        cost = Cost(names[id(layer)], repr(layer), shape, "", 0, 0, kept, 0.0)
+        cost = Cost(names[id(layer)], repr(layer), shape, "", 0, 0, 0, 0.0)
         if layer.children():
             cost = cost._replace(layer=type(layer).__name__)
         elif y is x and clips(layer):
@@ -140,12 +137,19 @@ def _run(model: Layer, inputs: tuple[Array, ...]) -> list[Cost]:
             algorithm = layer.algorithm_for(x) if isinstance(layer, _Conv) else ""
             flops = 0 if y is None else _flops(layer, x, y)
             cost = cost._replace(algorithm=algorithm, flops=flops, moved=moved, seconds=seconds)
-        costs.append(cost)
+        costs.append((latest_entry(layer), not layer.children(), cost))
         return result
 
     with observing(watch):
-        model(*inputs)
-    return costs
+        _, tape = model.record(*inputs)  # whole: copies take the place of arrays that users' layers have
+    listed = []
+    for place, leaf, cost in costs:
+        arrays = () if place is None else arrays_in(tape.entries[place][1])
+        new = {id(a): a for a in map(_owner, arrays) if id(a) not in held}
+        held.update(new)
+        if leaf or new:
+            listed.append(cost._replace(kept=sum(a.nbytes for a in new.values())))
+    return listed
 
 
 def _wait(array: Array | None) -> None:
