@@ -19,7 +19,7 @@ import functools
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter, methodcaller
 from typing import Any, NamedTuple
 
@@ -217,7 +217,8 @@ class Plan:
 
         def compiled(call: Operation) -> tuple[Any, ...]:
             indices = [index[_identity(value, args, sources)] for value in call.operands]
-            return call.function, _getter(indices), call.names
+            count = len(indices) - len(call.names)
+            return call.function, _getter(indices[:count]), call.names, _getter(indices[count:])
 
         self.sections = [[[compiled(call) for call in calls] for calls in parts] for parts in sections]
         self.size = len(calls)
@@ -265,10 +266,14 @@ class Plan:
             else:
                 values.append(view)
         for parts in self.sections:
-            if len(parts) == 1:
-                _make(parts, values, 0)
-            else:
+            if len(parts) > 1:
                 threads.run(functools.partial(_make, parts, values), len(parts))
+                continue
+            for function, operands, names, named in parts[0]:  # as in `_make`, without its frame
+                if names:
+                    function(*operands(values), **dict(zip(names, named(values), strict=True)))
+                else:
+                    function(*operands(values))
 
 
 def _runs(offsets: list[int], most: int) -> Iterator[tuple[int, int, int]]:
@@ -283,13 +288,11 @@ def _runs(offsets: list[int], most: int) -> Iterator[tuple[int, int, int]]:
 
 def _make(parts: list[list[Any]], values: list[Any], slot: int) -> None:
     """The calls of one thread."""
-    for function, operands, names in parts[slot]:
-        given = operands(values)
+    for function, operands, names, named in parts[slot]:
         if names:
-            split = len(given) - len(names)
-            function(*given[:split], **dict(zip(names, given[split:], strict=True)))
+            function(*operands(values), **dict(zip(names, named(values), strict=True)))
         else:
-            function(*given)
+            function(*operands(values))
 
 
 def _identity(value: Any, args: list[Any], sources: dict[int, Any]) -> tuple[tuple[Any, ...], int]:
@@ -327,8 +330,7 @@ def _buffer(x: Array) -> Callable[[Array], Array]:
     return lambda x: as_strided(x[upward], ((high - low) // x.itemsize,), (x.itemsize,))
 
 
-def _getter(indices: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
+def _getter(indices: list[int]) -> Callable[[list[Any]], Iterable[Any]]:
     if len(indices) > 1:
         return itemgetter(*indices)
-    (index,) = indices
-    return lambda values: (values[index],)
+    return itemgetter(slice(indices[0], indices[0] + 1)) if indices else itemgetter(slice(0))
