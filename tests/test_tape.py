@@ -494,3 +494,36 @@ def test_pullback_of_losses(name, backend):
         assert np.array_equal(xpconv.asnumpy(criterion(*given)), xpconv.asnumpy(loss))
         same(arrays(criterion.pullback(tape, scale)), arrays(criterion.backward(scale)))
     same(arrays(criterion.pullback(tape)), arrays(criterion.pullback(tape, 1.0)))
+
+
+class OneBuffer(xpconv.Layer):
+    """`sin(x)`, always in the same array."""
+
+    def __init__(self, buffer):
+        self.buffer = buffer
+
+    def forward(self, x):
+        self.buffer[...] = np.sin(x)
+        return self.keep(self.buffer, x)
+
+    def backward(self, grad_output, input_grad=True):
+        (x,) = self.recall(grad_output)
+        return grad_output * np.cos(x) if input_grad else None
+
+
+class Sine(OneBuffer):
+    def forward(self, x):
+        return self.keep(np.sin(x), x)
+
+
+def test_a_layer_that_returns_the_same_array_again():
+    """The layers after it have saved what was in it at their time."""
+    found = []
+    for kind in (Sine, OneBuffer):
+        shared = kind(np.zeros((3, 4)))
+        dense = [xpconv.Dense(4, 4, rng=i, dtype="float64") for i in range(3)]
+        model = xpconv.Sequential(
+            dense[0], shared, dense[1], shared, dense[2], xpconv.Residual(shared), shared
+        )
+        found.append([*step(model, X, np.ones((3, 4)))])
+    same(*found)

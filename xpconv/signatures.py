@@ -17,19 +17,24 @@ Kind = TypeVar("Kind", bound=type)
 _without_names: set[type] = set()  # classes of this package whose methods' qualified names are changed
 
 
+def is_ours(thing: Any) -> bool:
+    """Whether the function or class is this package's, and not a user's."""
+    return str(getattr(thing, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]
+
+
 def public_errors(cls: Kind) -> Kind:
     """Let errors of wrong calls of `cls` and its methods name no private class; for `__init_subclass__`.
 
     Only methods of this package are changed, its base classes' included, not those of users' subclasses.
     """
     for kind in cls.__mro__:
-        if kind not in _without_names and _is_ours(kind):
+        if kind not in _without_names and is_ours(kind):
             _without_names.add(kind)
             for name, function in vars(kind).items():
-                if isinstance(function, FunctionType) and _is_ours(function):
+                if isinstance(function, FunctionType) and is_ours(function):
                     function.__qualname__ = name
     for name, function in list(vars(cls).items()):
-        if not isinstance(function, FunctionType) or not _is_ours(function):
+        if not isinstance(function, FunctionType) or not is_ours(function):
             continue
         if name == "backward" and any(hasattr(base, name) for base in cls.__bases__):
             _allow_none(function)
@@ -55,11 +60,6 @@ def call_error(where: str, function: Any, error: BaseException) -> TypeError:
     if problem.endswith("given"):  # Python counts `self` too
         problem = "too many arguments by position"
     return TypeError(f"{where}: {problem}; it takes ({expected})")
-
-
-def _is_ours(thing: Any) -> bool:
-    """Whether a function or class is defined in this package."""
-    return str(thing.__module__).partition(".")[0] == __name__.partition(".")[0]
 
 
 def _named_in_errors(method: FunctionType) -> Callable[..., Any]:

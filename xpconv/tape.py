@@ -144,12 +144,13 @@ def cut(start: int) -> None:
 class Tape:
     """What the forwards of one outermost call have saved, in their order; see `Layer.record`."""
 
-    __slots__ = ("entries", "open", "reachable", "unchecked")
+    __slots__ = ("entries", "open", "protected", "reachable", "unchecked")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.open = False  # whether the code that runs is a user's, which has the arrays that it passes on
         self.reachable: list[Array] = []  # arrays that users' layers within this call have
+        self.protected = 0  # so many entries share no memory with these arrays
         self.unchecked = False  # whether the next gradient comes from a user's code
 
     def __repr__(self) -> str:

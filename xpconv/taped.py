@@ -14,12 +14,11 @@ from weakref import ref
 from .backend import Array, ignore_underflow, plain
 from .errors import BackwardError
 from .ops.shape import copy
-from .signatures import call_error, public_errors
+from .signatures import call_error, is_ours, public_errors
 from .tape import Tape, _each_array, current, observer, save_mode
 from .taped_checks import TapedChecks
 
 MANY_PENDING = 32
-HERE = __name__.partition(".")[0]
 
 
 class _Tapes(threading.local):
@@ -27,11 +26,6 @@ class _Tapes(threading.local):
 
     def __init__(self) -> None:
         self.tapes: list[Tape] = []
-
-
-def is_ours(function: Any) -> bool:
-    """Whether the function is this package's, and not a user's."""
-    return str(getattr(function, "__module__", "")).partition(".")[0] == HERE
 
 
 class Taped(TapedChecks):
@@ -208,7 +202,9 @@ class Taped(TapedChecks):
     def _inner(self, function: Callable[..., Any], inputs: tuple[Any, ...], users: bool, tape: Tape) -> Any:
         """The same on the tape of the call that this is in, if a user's code is on one side of this call."""
         save, was_open, start = save_mode.get(), tape.open, len(tape.entries)
-        if save and users and not was_open:
+        if save and users and not was_open:  # the user's code may write to arrays that it returned before
+            tape.protect(tape.protected)
+            tape.protected = start
             inputs = tape.apart(inputs)
         tape.open = users
         try:

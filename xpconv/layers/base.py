@@ -18,9 +18,8 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 from ..backend import Array, get_xp
 from ..errors import BackendError, LayerError, OutOfMemoryError
 from ..geometry import Bounds
-from ..signatures import call_error, is_call_error
+from ..signatures import call_error, is_call_error, is_ours
 from ..tape import current, cut, observer, saving
-from ..taped import is_ours
 from .modes import Modes
 from .summary import summary
 
