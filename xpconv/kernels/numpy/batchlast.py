@@ -2,8 +2,8 @@
 
 With few channels the runs of channels-last memory are a few numbers long, and NumPy's loops with them. With
 the batch last a row of all images is one run, whatever the channels: columns are copied by rows, pooling and
-ReLU go along them, and `W (K, C·taps) @ columns (C·taps, pixels·N)` has long rows. Inputs of another layout
-are brought into this one, and results have it: layers that follow find it, up to one of more channels.
+ReLU loop along them, and `W (K, C·taps) @ columns (C·taps, pixels·N)` has long rows. Inputs of another layout
+are copied to this one, and results have it, so that following layers of few channels need no copy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COLUMN_BYTES = 1 << 20
 def pays(
     x_shape: tuple[int, ...], dtype: Any, weight_shape: tuple[int, ...], window: Window, groups: int
 ) -> bool:
-    """Whether there are few channels, and images enough for long runs."""
+    """Whether there are few channels, and enough images for long runs."""
     k, c = weight_shape[:2]
     return (
         groups == 1
@@ -40,12 +40,12 @@ def pays(
     )
 
 
-def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
-    """Into `y (N, K, *P)`, whose batch is last in memory."""
+def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
+    """Write to `y (N, K, *P)`, whose batch is last in memory."""
     k = weight.shape[0]
-    columns = Columns(x, window, work)
+    columns = Columns(x, window, recorder)
     into = batch_last(y)
-    w = arranged(work, weight, in_order).reshape(k, -1)
+    w = arranged(recorder, weight, in_order).reshape(k, -1)
     if ending.bias is not None:
         ending = ending._replace(bias=ending.bias[:, None])
     blocks = columns.cut()
@@ -56,16 +56,16 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
         multiply_wide(part, w, columns.of(rows, part), out)
         ending.finish(out, part)
 
-    work.share(task, len(blocks), columns.elements)
+    recorder.share(task, len(blocks), columns.elements)
 
 
 def weight_grad(
-    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
 ) -> Array:
     """`dw (K, C, *R)`: each thread sums over blocks of its own, in a fixed order."""
     k = weight_shape[0]
-    columns = Columns(x, window, work)
-    g = contiguous(work, "gradient", batch_last(grad))
+    columns = Columns(x, window, recorder)
+    g = contiguous(recorder, "gradient", batch_last(grad))
     runs = shares(columns.cut(), columns.elements)
     totals: list[Array] = [None] * len(runs)
 
@@ -77,9 +77,9 @@ def weight_grad(
             col = columns.of(block.rows, part)
             add_product(part, col.T, g[:, block.rows].reshape(k, -1).T, totals[run], i == 0)
 
-    work.share(task, len(runs), columns.elements)
+    recorder.share(task, len(runs), columns.elements)
     for total in totals[1:]:
-        work(np.add, totals[0], total, totals[0])
+        recorder(np.add, totals[0], total, totals[0])
     return (
         totals[0]
         .reshape(*weight_shape[1:], k)
@@ -87,15 +87,15 @@ def weight_grad(
     )
 
 
-def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
-    """Into `dx (N, C, *S)`, batch last: a product gives columns, which taps add up.
+def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
+    """Write to `dx (N, C, *S)`, batch last: a product gives columns, added up by taps.
 
-    First those of the last axis, for all taps of the others at once: R + S long sums instead of R · S.
+    The taps of the last axis come first, for all taps of the others at once: R + S long sums, not R · S.
     """
     k, c = weight.shape[:2]
     into = batch_last(dx)
-    g = contiguous(work, "gradient", batch_last(grad))
-    w = contiguous(work, "weight", weight).reshape(k, c, -1)
+    g = contiguous(recorder, "gradient", batch_last(grad))
+    w = contiguous(recorder, "weight", weight).reshape(k, c, -1)
     row_bytes = w.shape[2] * g[0, 0].nbytes
     elements = c * g.shape[1] * _worth(row_bytes)
     channels = even(c, max(1, COLUMN_BYTES // (g.shape[1] * row_bytes)), threads.share(elements))
@@ -113,11 +113,11 @@ def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Wi
             columns = columns.reshape(-1, *window.kernel, *values.shape[1:])
             _add_taps(part, columns, into[some], _seen_from(window, block.start))
 
-    work.share(task, len(channels), elements)
+    recorder.share(task, len(channels), elements)
 
 
 def _add_taps(do: Part, columns: Array, into: Array, window: Window) -> None:
-    """Each tap's part of `columns (C, *R, *P, N)` to where `into (C, *S, N)` it belongs."""
+    """Add each tap's part of `columns (C, *R, *P, N)` at its position in `into (C, *S, N)`."""
     axes = len(window.kernel)
     spatial, output = into.shape[1:-1], columns.shape[1 + axes : -1]
     if axes > 1:
@@ -138,7 +138,7 @@ def _part(window: Window, axes: slice) -> Window:
 
 
 def _worth(column_bytes: int) -> int:
-    """As how many elements elsewhere columns count, to make and use."""
+    """The cost of making and using columns, in elements of other kernels."""
     return column_bytes // 8
 
 
@@ -147,7 +147,7 @@ def _count(rows: slice) -> int:
 
 
 def _seen_from(window: Window, first_row: int) -> Window:
-    """The window of which output row 0 is the `first_row` of this one's."""
+    """The window whose output row 0 is output row `first_row` of `window`."""
     (lo, hi), *rest = window.padding
     return window._replace(padding=((lo - first_row * window.stride[0], hi), *rest))
 
@@ -164,7 +164,7 @@ class Columns:
         self.elements = self.output[0] * _worth(self.row_bytes)
 
     def cut(self) -> list[Block]:
-        """Some rows of output each."""
+        """Blocks of some output rows each."""
         return cut(1, self.output[0], self.row_bytes, COLUMN_BYTES, self.elements)
 
     def of(self, rows: slice, do: Part) -> Array:

@@ -1,4 +1,4 @@
-"""Pieces of work that fit a cache, and what they see of padded images."""
+"""Blocks of images that fit a cache, and the parts of padded images that they read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Block(NamedTuple):
 
 
 def cut(images: int, rows: int, row_bytes: int, limit: int, elements: float = math.inf) -> list[Block]:
-    """Blocks of at most `limit` bytes (one row at least), and as many as threads share so much work."""
+    """Blocks of at most `limit` bytes (one row at least), and one or more per thread for `elements`."""
     return _cut(images, rows, row_bytes, limit, threads.share(elements))
 
 
@@ -48,7 +48,7 @@ def _cut(images: int, rows: int, row_bytes: int, limit: int, parts: int) -> list
 
 
 def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
-    """Slices of 0…size, of at most so many; as many for each of the `parts`, if there are enough.
+    """Slices of 0…size of at most `most`; equally many for each of the `parts`, if there are enough.
 
     Those of a part have two lengths at most, the longer ones first.
     """
@@ -64,14 +64,14 @@ def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(ends))
 
 
-def shares(work: list[Block], elements: float = math.inf) -> list[list[Block]]:
-    """The blocks in a run a thread that so much work has, always the same ones: for sums in a fixed order."""
-    count = min(threads.share(elements), len(work))
-    return [work[i * len(work) // count : (i + 1) * len(work) // count] for i in range(count)]
+def shares(blocks: list[Block], elements: float = math.inf) -> list[list[Block]]:
+    """The blocks in one run per thread, always the same ones, so that sums have a fixed order."""
+    count = min(threads.share(elements), len(blocks))
+    return [blocks[i * len(blocks) // count : (i + 1) * len(blocks) // count] for i in range(count)]
 
 
 def wide(values: Array, times: int) -> Array:
-    """As `numpy.tile`, which takes five times as long, along the last axis."""
+    """`values` repeated along the last axis, five times as fast as by `numpy.tile`."""
     if times == 1:
         return values
     result = np.empty((*values.shape[:-1], times, values.shape[-1]), values.dtype)
@@ -80,7 +80,7 @@ def wide(values: Array, times: int) -> Array:
 
 
 def contiguous(do: Scratch, name: str, x: Array) -> Array:
-    """Itself, or a copy in a scratch array."""
+    """`x`, or a contiguous copy of it in a scratch array."""
     if x.flags.c_contiguous:
         return x
     copy = do.scratch(name, x.shape, x.dtype)
@@ -89,7 +89,7 @@ def contiguous(do: Scratch, name: str, x: Array) -> Array:
 
 
 def arranged(do: Scratch, weight: Array, order: Callable[[Array], Array]) -> Array:
-    """`order(weight)`, which is a view, in one piece of memory."""
+    """The view `order(weight)`, or a contiguous copy of it in a prepared array."""
     view = order(weight)
     if view.flags.c_contiguous:
         return view
@@ -99,13 +99,13 @@ def arranged(do: Scratch, weight: Array, order: Callable[[Array], Array]) -> Arr
 
 
 class Ending(NamedTuple):
-    """What is done to a block of a convolution's output while it is in the cache."""
+    """The bias and bounds that are applied to a block of output while it is in the cache."""
 
     bias: Array | None = None
     bounds: Bounds = None
 
     def times(self, pixels: int, do: Part, name: str = "bias") -> Ending:
-        """The same for rows of so many pixels: NumPy's loops like them long."""
+        """The same for rows of several pixels, as NumPy's loops are faster on long rows."""
         if self.bias is None or pixels == 1:
             return self
         source = self.bias
@@ -116,13 +116,13 @@ class Ending(NamedTuple):
         return self._replace(bias=bias.reshape(-1))
 
     def finish(self, out: Array, do: Scratch) -> None:
-        """In place: pixels, or rows of pixels if the bias is for such."""
+        """Add the bias and clip, in place; a row of `out` is a pixel, or as many as the bias is for."""
         if self.bias is not None:
             do(np.add, out, self.bias, out)
         self.clip(out, out, do)
 
     def clip(self, x: Array, out: Array, do: Scratch) -> None:
-        """`x` cut off at the bounds."""
+        """Clip `x` to the bounds, into `out`."""
         if self.bounds is None:
             return
         low, high = self.bounds
@@ -143,7 +143,7 @@ class Seen(NamedTuple):
     inside: tuple[slice, ...]
     into: tuple[tuple[int, int], ...]
     shape: tuple[int, ...]
-    whole: bool  # no border is seen
+    whole: bool  # it reads no border
 
 
 @functools.lru_cache(maxsize=4096)
@@ -164,16 +164,16 @@ def _seen(spatial: tuple[int, ...], window: Window, first_row: int, last_row: in
 
 
 class Frame:
-    """What blocks of output see of the images `x (N, *S, C)`, with the window's border around it."""
+    """The parts of images `x (N, *S, C)` that blocks of output read, with the window's border around them."""
 
     def __init__(self, x: Array, window: Window, border: float = 0.0, name: str = "padded") -> None:
         self.x, self.window, self.border, self.name = x, window, border, name
         self._last: dict[int, tuple[Any, Array, Array]] = {}  # by part: key, scratch array, its inside
 
     def of(self, block: Block, do: Part) -> Array:
-        """A view where no border is seen, else the part's scratch array: valid until the next call.
+        """A view if the block reads no border, else the part's scratch array, valid until the next call.
 
-        The border of the block before is still there if its shape was the same: then it is the same object.
+        If the block before had the same shape, its border is reused: the result is the same object.
         """
         seen = _seen(self.x.shape[1:-1], self.window, block.rows.start, block.rows.stop)
         part = self.x[block.images][seen.inside]

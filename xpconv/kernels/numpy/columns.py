@@ -20,13 +20,13 @@ COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
 def conv(
-    work: Recorder, x: Array, weight: Array, window: Window, groups: int, y: Array, ending: Ending
+    recorder: Recorder, x: Array, weight: Array, window: Window, groups: int, y: Array, ending: Ending
 ) -> None:
-    """Into `y (N, K, *P)`; a product a block."""
+    """Write to `y (N, K, *P)`, with one product per block."""
     k = weight.shape[0] // groups
     images = channels_last(y)
     by_taps = groups == 1 and taps_first(weight).flags.c_contiguous
-    free = by_taps or work.holds(weight)  # nothing has to be copied
+    free = by_taps or recorder.holds(weight)  # the weight needs no copy
     few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k and not free
     columns = Columns(x, window, groups, few)
     elements = y.size * columns.length // PRODUCTS
@@ -34,11 +34,11 @@ def conv(
     row = prod(y.shape[3:])
     in_order = in_pieces(y.size // k // len(blocks), columns.length * k) and not few
     if groups == 1 and (free or in_order):
-        w = arranged(work, weight, taps_first).reshape(1, -1, k)
+        w = arranged(recorder, weight, taps_first).reshape(1, -1, k)
     else:
-        last = weight if few else arranged(work, weight, channels_last)
+        last = weight if few else arranged(recorder, weight, channels_last)
         w = last.reshape(groups, k, -1).swapaxes(1, 2)
-    ending = ending.times(row, work)
+    ending = ending.times(row, recorder)
 
     def task(part: Part, i: int) -> None:
         block = blocks[i]
@@ -52,11 +52,11 @@ def conv(
             part(setitem, out, ..., by_group.swapaxes(0, 1))
         ending.finish(images[block.images, block.rows].reshape(-1, row * y.shape[1]), part)
 
-    work.share(task, len(blocks), elements)
+    recorder.share(task, len(blocks), elements)
 
 
 def weight_grad(
-    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
 ) -> Array:
     """`dw (G, K/G, C/G, *R)`: each thread sums over blocks of its own, in a fixed order."""
     k, c = weight_shape[0] // groups, weight_shape[1]
@@ -76,19 +76,21 @@ def weight_grad(
             sides = (g, col) if columns.pointwise else (col, g)
             add_product(part, *sides, totals[run], i == 0)
 
-    work.share(task, len(runs), elements)
+    recorder.share(task, len(runs), elements)
     for total in totals[1:]:
-        work(np.add, totals[0], total, totals[0])
+        recorder(np.add, totals[0], total, totals[0])
     if columns.pointwise:
         return totals[0].reshape(groups, k, c, *window.kernel)
     dw = totals[0].reshape(groups, *window.kernel, c, k)
     return dw.transpose(0, dw.ndim - 1, dw.ndim - 2, *range(1, dw.ndim - 2))
 
 
-def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Window, groups: int) -> None:
-    """Into `dx (N, C, *S)`: a product gives columns, which are added up a tap at a time, by whole images."""
+def input_grad(
+    recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window, groups: int
+) -> None:
+    """Write to `dx (N, C, *S)`: a product gives columns, added tap by tap, for whole images."""
     c, k = weight.shape[1], weight.shape[0] // groups
-    w = contiguous(work, "weight", channels_last(weight)).reshape(groups, k, -1)
+    w = contiguous(recorder, "weight", channels_last(weight)).reshape(groups, k, -1)
     into = channels_last(dx)
     into = into.reshape(*into.shape[:-1], groups, c)
     images = channels_last(grad)
@@ -113,14 +115,14 @@ def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Wi
             seen = target[ALL + tap.into]
             part(np.add, seen, dcol[ALL + tap.out + tap.offset], seen)
 
-    work.share(task, len(blocks), elements)
+    recorder.share(task, len(blocks), elements)
 
 
 class Columns:
     """im2col of one block at a time, `(groups, pixels, taps·C/groups)`, into the thread's own buffer.
 
-    `few`, for less pixels than output channels, has columns in the order of the weight, `(C, taps)`: slower
-    to copy, but the weight, which is larger, need not be.
+    With `few`, for fewer pixels than output channels, columns are in the order of the weight, `(C, taps)`:
+    they are slower to copy, but the weight, which is larger, needs no copy.
     """
 
     def __init__(self, x: Array, window: Window, groups: int, few: bool = False) -> None:
@@ -136,7 +138,9 @@ class Columns:
         # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
         run = x.shape[1] * window.kernel[-1]
         self.by_tap = few or (groups == 1 and run < 16 and self.output[-1] > run)
-        self._last: dict[int, tuple[Array, Array, Array]] = {}  # by part: what of a frame, windows, columns
+        self._last: dict[
+            int, tuple[Array, Array, Array]
+        ] = {}  # by part: part of a frame, its windows, columns
 
     def of(self, block: Block, do: Part) -> Array:
         x, groups = self.x, self.groups

@@ -83,7 +83,7 @@ def _choice(
 
 
 def _cheapest(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool) -> str:
-    """Of `winograd`, `stripes` and `columns`: these also where the others would gain little."""
+    """The cheapest of `winograd`, `stripes` and `columns`; `columns` also if the others gain little."""
     shapes = x_shape, weight_shape, window
     costs = {
         "winograd": winograd.cost(*shapes, prepared),
@@ -103,7 +103,7 @@ def conv(
     algorithm: str = "auto",
     bounds: Bounds = None,
 ) -> Array:
-    """By the algorithm that is chosen for these shapes."""
+    """Convolution by the algorithm that is chosen for these shapes."""
     shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
     recorder = this_thread.recorder
     prepared = recorder is not None and recorder.holds(weight)
@@ -121,7 +121,7 @@ def conv(
 
 @planned
 def _conv(
-    work: Recorder,
+    recorder: Recorder,
     algorithm: str,
     x: Array,
     weight: Array,
@@ -132,30 +132,30 @@ def _conv(
     bounds: Bounds,
     mirrored: bool,
 ) -> None:
-    """Into `y`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
+    """Write to `y`; if `mirrored`, with flipped kernels whose inputs and outputs are exchanged."""
     ending = Ending(bias, bounds)
     if algorithm == "winograd":
-        winograd.conv(work, x, weight, window, y, ending, mirrored)
+        winograd.conv(recorder, x, weight, window, y, ending, mirrored)
         return
     if algorithm == "depthwise":
-        depthwise.conv(work, x, weight, window, y, ending)
+        depthwise.conv(recorder, x, weight, window, y, ending)
         return
     if mirrored and groups == 1 and weight[0, 0].size == 1:
-        weight = weight.swapaxes(0, 1)  # in memory as products take it
+        weight = weight.swapaxes(0, 1)  # in memory in the order of a product
     elif mirrored:
-        turned = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
-        turned = np.flip(np.swapaxes(turned, 1, 2), tuple(range(3, turned.ndim)))
-        copy = work.scratch("mirrored", turned.shape, turned.dtype)
-        work(setitem, copy, ..., turned)
+        flipped = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
+        flipped = np.flip(np.swapaxes(flipped, 1, 2), tuple(range(3, flipped.ndim)))
+        copy = recorder.scratch("mirrored", flipped.shape, flipped.dtype)
+        recorder(setitem, copy, ..., flipped)
         weight = copy.reshape(-1, *copy.shape[2:])
     if algorithm == "batch_last":
-        batchlast.conv(work, x, weight, window, y, ending)
+        batchlast.conv(recorder, x, weight, window, y, ending)
     elif algorithm == "stripes":
-        stripes.conv(work, x, weight, window, y, ending)
+        stripes.conv(recorder, x, weight, window, y, ending)
     elif algorithm == "packed":
-        packed.conv(work, x, weight, window, y, ending)
+        packed.conv(recorder, x, weight, window, y, ending)
     else:
-        columns.conv(work, x, weight, window, groups, y, ending)
+        columns.conv(recorder, x, weight, window, groups, y, ending)
 
 
 def conv_backward_weight(
@@ -167,7 +167,7 @@ def conv_backward_weight(
     groups: int = 1,
     algorithm: str = "auto",
 ) -> Array:
-    """By the algorithm of the forward."""
+    """The gradient of the weight, by the algorithm of forward."""
     if not grad.size:
         return np.zeros(weight_shape, grad.dtype)
     chosen = _choice(x.shape, x.dtype, weight_shape, window, groups, algorithm, is_exact())
@@ -182,14 +182,14 @@ def conv_backward_weight(
 
 @planned
 def _weight_grad(
-    work: Recorder, algorithm: str, grad: Array, x: Array, dw: Array, window: Window, groups: int
+    recorder: Recorder, algorithm: str, grad: Array, x: Array, dw: Array, window: Window, groups: int
 ) -> None:
-    """Into `dw`."""
+    """Write to `dw`."""
     if algorithm == "columns":
-        total = columns.weight_grad(work, grad, x, dw.shape, window, groups)
+        total = columns.weight_grad(recorder, grad, x, dw.shape, window, groups)
     else:
-        total = ALGORITHMS[algorithm].weight_grad(work, grad, x, dw.shape, window)
-    work(setitem, dw.reshape(total.shape), ..., total)
+        total = ALGORITHMS[algorithm].weight_grad(recorder, grad, x, dw.shape, window)
+    recorder(setitem, dw.reshape(total.shape), ..., total)
 
 
 def conv_backward_input(
@@ -201,7 +201,7 @@ def conv_backward_input(
     groups: int = 1,
     algorithm: str = "auto",
 ) -> Array:
-    """At stride 1 a convolution of the gradient with the mirrored kernel."""
+    """The gradient of the input: at stride 1 a convolution of the gradient with the mirrored kernel."""
     if not grad.size or 0 in x_shape:
         return np.zeros(x_shape, grad.dtype)
     exact = is_exact()
@@ -233,21 +233,21 @@ def conv_backward_input(
 
 @planned
 def _scattered(
-    work: Recorder, algorithm: str, grad: Array, weight: Array, window: Window, groups: int, dx: Array
+    recorder: Recorder, algorithm: str, grad: Array, weight: Array, window: Window, groups: int, dx: Array
 ) -> None:
-    """Into `dx`, by what each pixel of the gradient gives to the pixels it came from."""
+    """Write to `dx`, adding each pixel of the gradient to the pixels that it depends on."""
     if algorithm == "columns":
-        columns.input_grad(work, grad, weight, dx, window, groups)
+        columns.input_grad(recorder, grad, weight, dx, window, groups)
     else:
-        ALGORITHMS[algorithm].input_grad(work, grad, weight, dx, window)
+        ALGORITHMS[algorithm].input_grad(recorder, grad, weight, dx, window)
 
 
 def _mirrored(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:
-    """The window whose convolution with the gradient gives the input's, at stride 1 (or one position)."""
+    """The window of the convolution that gives the input gradient, at stride 1 or one position; or None."""
     padding = []
     for n, m, k, s, (lo, _), d in zip(spatial, output, *window, strict=True):
         reach = d * (k - 1)
-        low, high = reach - lo, n - m + lo  # so that every input position sees all that it went into
+        low, high = reach - lo, n - m + lo  # so that every input position reads all outputs that depend on it
         if (s > 1 and m > 1) or low < 0 or high < 0:
             return None
         padding.append((low, high))

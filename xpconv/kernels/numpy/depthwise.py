@@ -33,15 +33,15 @@ def fits(weight_shape: tuple[int, ...], groups: int, dtype: Any) -> bool:
     return groups > 1 and weight_shape[:2] == (groups, 1) and dtype.itemsize > 2
 
 
-def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
-    """Into `y (N, C, *P)`."""
+def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
+    """Write to `y (N, C, *P)`."""
     into = channels_last(y)
     seen = Seen(x, window, y.shape[2:])
     w = weight[:, 0].transpose(*range(1, y.ndim - 1), 0)  # (*R, C)
     if seen.merged:
         shape = (*w.shape[:-1], y.shape[-1], w.shape[-1])
         narrow = w
-        row = work.prepared(
+        row = recorder.prepared(
             "weight",
             shape,
             w.dtype,
@@ -50,7 +50,7 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
             wide=True,
         )
         w = row.reshape(*w.shape[:-1], -1)
-        ending = ending.times(y.shape[-1], work)
+        ending = ending.times(y.shape[-1], recorder)
     blocks = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 2 * y.size)
     taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
@@ -66,13 +66,13 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
                 do(np.add, total, part, total)
         ending.finish(total, do)
 
-    work.share(task, len(blocks), 2 * y.size)
+    recorder.share(task, len(blocks), 2 * y.size)
 
 
 def weight_grad(
-    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
 ) -> Array:
-    """`dw (C, 1, *R)`: for each tap the products of the gradient with what it met, summed."""
+    """`dw (C, 1, *R)`: for each tap the sum of the products of the gradient with the pixels that it reads."""
     g, channels = channels_last(grad), x.shape[1]
     seen = Seen(x, window, grad.shape[2:])
     row_bytes, along = 2 * g[0, 0].nbytes, prod(grad.shape[3 : grad.ndim - seen.merged])
@@ -99,31 +99,31 @@ def weight_grad(
                 part = totals[run][..., phase, :]
                 do(np.add, part, narrow, part)
 
-    work.share(task, len(runs), grad.size)
+    recorder.share(task, len(runs), grad.size)
     for total in totals[1:]:
-        work(np.add, totals[0], total, totals[0])
+        recorder(np.add, totals[0], total, totals[0])
     return np.moveaxis(totals[0], -1, 0)[:, None]
 
 
-def input_grad(work: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
-    """Into `dx (N, C, *S)`: along an axis of stride s, s convolutions, each of every s-th pixel."""
+def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
+    """Write to `dx (N, C, *S)`: along an axis of stride s by s convolutions, each for every s-th pixel."""
     for pixels, seen, taps, part in _phases(dx.shape[2:], grad.shape[2:], window):
         into, g = dx[pixels], grad[seen]
         if not into.size:
             continue
         if not g.size or part is None:
-            work(setitem, into, ..., 0)
+            recorder(setitem, into, ..., 0)
         elif max(window.stride) == 1:
-            conv(work, g, weight[taps], part, dx, Ending())
+            conv(recorder, g, weight[taps], part, dx, Ending())
         else:
             last = channels_last(into)
-            y = channels_first(work.scratch("phase", last.shape, dx.dtype))
-            conv(work, g, weight[taps], part, y, Ending())
-            work(setitem, into, ..., y)
+            y = channels_first(recorder.scratch("phase", last.shape, dx.dtype))
+            conv(recorder, g, weight[taps], part, y, Ending())
+            recorder(setitem, into, ..., y)
 
 
 class Phase(NamedTuple):
-    """Every s-th pixel along each axis, which of the gradient they see, and how; None if through no tap."""
+    """Every s-th pixel along each axis, the gradients, taps and window they read (None: no taps)."""
 
     pixels: tuple[slice, ...]
     seen: tuple[slice, ...]
@@ -142,10 +142,10 @@ def _phases(spatial: tuple[int, ...], output: tuple[int, ...], window: Window) -
 
 
 def _phases_along(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int) -> list[Any]:
-    """By tap `r` output `p` sees pixel `p·s - lo + r·d`: so `a + s·t` enters `p = t + (a + lo - r·d)/s`.
+    """By tap `r` output `p` reads pixel `p·s - lo + r·d`, and `a + s·t` enters `p = t + (a + lo - r·d)/s`.
 
-    For every `a`: its pixels, the part of the gradient that they see, by which taps (from the last to the
-    first), how many these are, with which padding and dilation.
+    For every `a`: slices of its pixels, of the gradient that they read and of the taps (from the last to the
+    first), the number of taps, the padding and the dilation.
     """
     phases = []
     for a in range(s):
@@ -168,10 +168,10 @@ def _phases_along(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int)
 
 
 class Seen:
-    """What blocks of output see through each tap.
+    """The pixels that blocks of output read through each tap.
 
     If `merged`, a row's pixels and channels are one axis, so that the innermost loop is long. At stride s
-    that takes s frames, with every s-th pixel each: the taps `phase, phase + s, …` see those of one.
+    this takes s frames of every s-th pixel: the taps `phase, phase + s, …` read one of them.
     """
 
     def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
@@ -190,7 +190,7 @@ class Seen:
         return out.reshape(*out.shape[:-2], -1) if self.merged else out
 
     def of(self, block: Block, do: Part) -> Iterator[tuple[slice, Array]]:
-        """Taps of the last axis, and a view `(n, rows, *taps, *P, C)` of what they see."""
+        """Taps of the last axis, and a view `(n, rows, *taps, *P, C)` of the pixels that they read."""
         for taps, frame in self.frames:
             pixels = contiguous(do, "pixels", frame.of(block, do))
             yield taps, self._view(pixels, block.rows.stop - block.rows.start, frame.window)
@@ -212,7 +212,7 @@ class Seen:
 
 @functools.lru_cache(maxsize=1024)
 def _every(size: int, output: int, window: Window, step: int, phase: int) -> tuple[int, Window]:
-    """Of every `step`-th pixel of a padded row, from `phase` on: the first inside, how outputs see them."""
+    """For every `step`-th pixel of a padded row from `phase` on: the first inside, and the window."""
     if step == 1:
         return 0, window
     low = window.padding[-1][0]

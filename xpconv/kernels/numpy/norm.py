@@ -20,54 +20,54 @@ from .pointwise import masked
 from .scratch import unplanned
 
 ALONE_BYTES = 1 << 19
-SHARED_BYTES = 1 << 22  # with two threads at work each call has to be long
-CLOSE = 8  # standard deviations of the mean from 0: rounding grows as much
+SHARED_BYTES = 1 << 22  # with several threads, which need longer calls
+CLOSE = 8  # distance of the mean from 0 in standard deviations, a factor of rounding errors
 SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
-ROWS = 256  # that float32 adds up one by one; their sums are added in float64
+ROWS = 256  # rows that are added in float32; their sums are added in float64
 LANES = 4096  # contiguous products per `einsum`, which adds them in a few vector lanes
-WIDTH = 8192  # elements: rows of several pixels side by side, as NumPy's loops like long rows
-SHORT = 2048  # elements of rows that are summed up: the fewer sums are left, the better
+WIDTH = 8192  # elements of a row of several pixels, as NumPy's loops are faster on long rows
+SHORT = 2048  # elements of a row in sums, each of which leaves a partial sum
 
 
 class Rows(NamedTuple):
     """An `(N, C, *S)` array as rows of `repeat` pixels with all their channels.
 
-    If the batch is last in memory they are a matrix' columns, of one pixel of one image each.
+    If the batch is last in memory, the rows are the columns of the matrix, each one pixel of one image.
     """
 
     matrix: Array
     repeat: int
-    turned: bool = False
+    transposed: bool = False
 
     def longer(self) -> Rows:
-        """The same memory as rows for work element by element."""
-        if self.turned:
+        """The same memory in longer rows, for elementwise calls."""
+        if self.transposed:
             return self
         channels = self.matrix.shape[1] // self.repeat
         repeat = _repeat(self.matrix.size // channels, channels, WIDTH)
         return Rows(self.matrix.reshape(-1, channels * repeat), repeat)
 
     def part(self, rows: slice) -> Array:
-        """Some rows, as they lie in the matrix."""
-        return self.matrix[:, rows] if self.turned else self.matrix[rows]
+        """Some rows, in the layout of the matrix."""
+        return self.matrix[:, rows] if self.transposed else self.matrix[rows]
 
     def wide(self, do: Part, values: Array) -> Array:
-        """Some `(…, C)`, for every pixel of a row, in the dtype of the matrix."""
+        """`values (…, C)` repeated for every pixel of a row, in the dtype of the matrix."""
         *stack, channels = values.shape
         result = do.scratch("wide", (*stack, self.repeat, channels), self.matrix.dtype)
         do(setitem, result, ..., values[..., None, :])
-        return result.reshape(*stack, -1, 1) if self.turned else result.reshape(*stack, -1)
+        return result.reshape(*stack, -1, 1) if self.transposed else result.reshape(*stack, -1)
 
     def sums(self, do: Part, part: Array, out: Array) -> None:
-        """Over the rows of a part, as many as a row has elements."""
-        if self.turned:
+        """Sums over the rows of a part, one for each element of a row."""
+        if self.transposed:
             do(np.add.reduce, part, 1, None, out)
         else:
             do(np.matmul, _ones(part.shape[0], part.dtype), part, out)
 
     def products(self, do: Part, a: Array, b: Array, out: Array) -> None:
         """Sums over the rows of two parts' products."""
-        if not self.turned:
+        if not self.transposed:
             do(np.einsum, "ij,ij->j", a, b, out=out)
             return
         count = a.shape[1] // LANES  # pieces
@@ -82,20 +82,20 @@ class Rows(NamedTuple):
         do(np.add.reduce, parts, 1, None, out)
 
     def length(self) -> int:
-        """Of a sum of rows."""
-        return int(self.matrix.shape[0 if self.turned else 1])
+        """The length of a sum of rows."""
+        return int(self.matrix.shape[0 if self.transposed else 1])
 
     def cut(self, most: int = 0) -> list[Block]:
-        """Blocks for the cache; of at most so many rows."""
-        matrix = self.matrix.T if self.turned else self.matrix
+        """Blocks that fit the cache, of at most `most` rows."""
+        matrix = self.matrix.T if self.transposed else self.matrix
         row = matrix.shape[1] * matrix.itemsize
-        most *= WIDTH // matrix.shape[1] if self.turned else 1
+        most *= WIDTH // matrix.shape[1] if self.transposed else 1
         limit = ALONE_BYTES if threads.share(matrix.size) == 1 else SHARED_BYTES
         return cut(1, matrix.shape[0], row, min(limit, most * row or limit), matrix.size)
 
 
 def narrow(x: Array) -> bool:
-    """Nothing, or floats of two bytes, whose sums need more: left to the reference."""
+    """Whether `x` is left to the reference: empty, or of half precision, whose sums need a wider dtype."""
     return not x.size or x.dtype.itemsize == 2
 
 
@@ -115,7 +115,7 @@ def _repeat(pixels: int, channels: int, width: int) -> int:
 
 
 def channel_total(xp: Any, x: Array) -> Array:
-    """By matrix products with ones."""
+    """Sums by matrix products with ones."""
     if narrow(x) or x.size < SMALL:
         return None
     sums = np.empty(x.shape[1])
@@ -124,28 +124,28 @@ def channel_total(xp: Any, x: Array) -> Array:
 
 
 @planned
-def _channel_sums(work: Recorder, x: Array, total: Array) -> None:
-    """Into `total (C,)`, in float64."""
-    rows = rows_of(work, "x", x)
+def _channel_sums(recorder: Recorder, x: Array, total: Array) -> None:
+    """Write to `total (C,)`, in float64."""
+    rows = rows_of(recorder, "x", x)
     blocks = rows.cut(ROWS)
-    sums = work.scratch("sums", (len(blocks), rows.length()), x.dtype)
-    work.share(lambda do, i: rows.sums(do, rows.part(blocks[i].rows), sums[i]), len(blocks), x.size)
-    wide = work.scratch("total", sums.shape[1:], np.float64)
-    work(np.add.reduce, sums, 0, np.float64, wide)
-    work(np.add.reduce, wide.reshape(-1, x.shape[1]), 0, None, total)
+    sums = recorder.scratch("sums", (len(blocks), rows.length()), x.dtype)
+    recorder.share(lambda do, i: rows.sums(do, rows.part(blocks[i].rows), sums[i]), len(blocks), x.size)
+    wide = recorder.scratch("total", sums.shape[1:], np.float64)
+    recorder(np.add.reduce, sums, 0, np.float64, wide)
+    recorder(np.add.reduce, wide.reshape(-1, x.shape[1]), 0, None, total)
 
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array] | None:
-    """Without cancellation where the mean is far from 0."""
+    """Mean and variance without cancellation, even if the mean is far from 0."""
     return None if narrow(x) else unplanned(_centred_statistics, x)
 
 
-def _centred_statistics(work: Recorder, x: Array) -> tuple[Array, Array]:
-    """Each block takes its mean out before it squares, while it is in the cache.
+def _centred_statistics(recorder: Recorder, x: Array) -> tuple[Array, Array]:
+    """Subtract each block's mean before squaring, while the block is in the cache.
 
-    The blocks' means and sums of squares are put together by the formula of Chan, Golub and LeVeque (1983).
+    The blocks' means and sums of squares are combined by the formula of Chan, Golub and LeVeque (1983).
     """
-    rows = rows_of(work, "x", x)
+    rows = rows_of(recorder, "x", x)
     blocks = rows.cut(ROWS)
     parts: list[Any] = [None] * len(blocks)
 
@@ -158,11 +158,11 @@ def _centred_statistics(work: Recorder, x: Array) -> tuple[Array, Array]:
         rest = do.scratch("centred", block.shape, x.dtype)
         do(np.subtract, block, rows.wide(do, mean), rest)
         rows.sums(do, rest, sums)
-        low = _narrow(sums, x) / count  # what rounding left in the mean
+        low = _narrow(sums, x) / count  # the rounding error of the mean
         rows.products(do, rest, rest, sums)
         parts[i] = count, mean + low, _narrow(sums, x) - count * low**2
 
-    work.share(task, len(blocks), x.size)
+    recorder.share(task, len(blocks), x.size)
     count, mean, squares = parts[0]
     for n, other, more in parts[1:]:
         step = other - mean
@@ -172,10 +172,10 @@ def _centred_statistics(work: Recorder, x: Array) -> tuple[Array, Array]:
     return mean, squares / count
 
 
-def _sums(work: Recorder, a: Rows, b: Rows, before: Callable[[Part, slice], None] | None = None) -> Array:
-    """`Σ a` and `Σ a·b` of rows, `(2, …)` in float64; `before` makes some rows of `a`."""
+def _sums(recorder: Recorder, a: Rows, b: Rows, before: Callable[[Part, slice], None] | None = None) -> Array:
+    """`Σ a` and `Σ a·b` of rows, `(2, …)` in float64; `before` computes some rows of `a` first."""
     blocks = a.cut(ROWS)
-    sums = work.scratch("sums", (len(blocks), 2, a.length()), a.matrix.dtype)
+    sums = recorder.scratch("sums", (len(blocks), 2, a.length()), a.matrix.dtype)
 
     def task(do: Part, i: int) -> None:
         rows = blocks[i].rows
@@ -185,9 +185,9 @@ def _sums(work: Recorder, a: Rows, b: Rows, before: Callable[[Part, slice], None
         a.sums(do, part, sums[i, 0])
         a.products(do, part, b.part(rows), sums[i, 1])
 
-    work.share(task, len(blocks), a.matrix.size)
-    total = work.scratch("total", sums.shape[1:], np.float64)
-    work(np.add.reduce, sums, 0, np.float64, total)
+    recorder.share(task, len(blocks), a.matrix.size)
+    total = recorder.scratch("total", sums.shape[1:], np.float64)
+    recorder(np.add.reduce, sums, 0, np.float64, total)
     return total
 
 
@@ -206,7 +206,7 @@ def batch_norm(
     inv_std: Array,
     bounds: Bounds = None,
 ) -> Array:
-    """As `x · scale + shift`, where the mean is not far from 0."""
+    """As `x · scale + shift`; None if the mean is far from 0."""
     if narrow(x) or _far(mean, inv_std):
         return None
     y = _empty_like(x)
@@ -224,7 +224,7 @@ def batch_norm_by_statistics(
     eps: float,
     bounds: Bounds = None,
 ) -> Array | None:
-    """In an inference plan, in calls alone: `(x - mean) · scale + bias`, whatever the mean is."""
+    """For inference plans, by recorded calls only: `(x - mean) · scale + bias`, for any mean."""
     if narrow(x) or this_thread.recorder is None:
         return None
     y = _empty_like(x)
@@ -234,7 +234,7 @@ def batch_norm_by_statistics(
 
 @planned
 def _by_statistics(
-    work: Recorder,
+    recorder: Recorder,
     x: Array,
     weight: Array | None,
     bias: Array | None,
@@ -245,20 +245,20 @@ def _by_statistics(
     y: Array,
 ) -> None:
     """`batch_norm_by_statistics` into `y`."""
-    rounded = work.scratch("rounded", mean.shape, x.dtype)
-    work(setitem, rounded, ..., mean)
-    factors = work.scratch("factors", (3, mean.size), np.float64)
+    rounded = recorder.scratch("rounded", mean.shape, x.dtype)
+    recorder(setitem, rounded, ..., mean)
+    factors = recorder.scratch("factors", (3, mean.size), np.float64)
     center, scale, shift = factors
-    work(setitem, center, ..., rounded)
-    work(np.add, var, eps, scale)
-    work(np.sqrt, scale, scale)
-    work(np.divide, 1.0 if weight is None else weight, scale, scale)
-    work(np.subtract, center, mean, shift)  # what rounding the mean leaves
-    work(np.multiply, shift, scale, shift)
+    recorder(setitem, center, ..., rounded)
+    recorder(np.add, var, eps, scale)
+    recorder(np.sqrt, scale, scale)
+    recorder(np.divide, 1.0 if weight is None else weight, scale, scale)
+    recorder(np.subtract, center, mean, shift)  # the rounding error of the mean
+    recorder(np.multiply, shift, scale, shift)
     if bias is not None:
-        work(np.add, shift, bias, shift)
-    rows, into = rows_of(work, "x", x).longer(), rows_of(work, "y", y).longer()
-    middle, factor, offset = rows.wide(work, factors)
+        recorder(np.add, shift, bias, shift)
+    rows, into = rows_of(recorder, "x", x).longer(), rows_of(recorder, "y", y).longer()
+    middle, factor, offset = rows.wide(recorder, factors)
     ending = Ending(offset, bounds)
     blocks = rows.cut()
 
@@ -268,12 +268,12 @@ def _by_statistics(
         do(np.multiply, out, factor, out)
         ending.finish(out, do)
 
-    work.share(task, len(blocks), rows.matrix.size)
+    recorder.share(task, len(blocks), rows.matrix.size)
 
 
 @planned
 def _scaled(
-    work: Recorder,
+    recorder: Recorder,
     x: Array,
     mean: Array,
     inv_std: Array,
@@ -283,11 +283,11 @@ def _scaled(
     y: Array,
 ) -> None:
     """`batch_norm` into `y`."""
-    _scale(work, rows_of(work, "x", x), mean, inv_std, weight, bias, bounds, y)
+    _scale(recorder, rows_of(recorder, "x", x), mean, inv_std, weight, bias, bounds, y)
 
 
 def _scale(
-    work: Recorder,
+    recorder: Recorder,
     rows: Rows,
     mean: Array,
     inv_std: Array,
@@ -296,14 +296,14 @@ def _scale(
     bounds: Bounds,
     y: Array,
 ) -> None:
-    """`x · scale + shift` into `y`, then cut off."""
-    factors = work.scratch("factors", (2, mean.size), np.float64)
+    """`x · scale + shift` into `y`, then clip."""
+    factors = recorder.scratch("factors", (2, mean.size), np.float64)
     scale, shift = factors
-    work(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
-    work(np.multiply, mean, scale, shift)
-    work(np.subtract, 0.0 if bias is None else bias, shift, shift)
-    rows, into = rows.longer(), rows_of(work, "y", y).longer()
-    factor, offset = rows.wide(work, factors)
+    recorder(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
+    recorder(np.multiply, mean, scale, shift)
+    recorder(np.subtract, 0.0 if bias is None else bias, shift, shift)
+    rows, into = rows.longer(), rows_of(recorder, "y", y).longer()
+    factor, offset = rows.wide(recorder, factors)
     ending = Ending(offset, bounds)
     blocks = rows.cut()
 
@@ -312,13 +312,13 @@ def _scale(
         do(np.multiply, rows.part(blocks[i].rows), factor, out)
         ending.finish(out, do)
 
-    work.share(task, len(blocks), rows.matrix.size)
+    recorder.share(task, len(blocks), rows.matrix.size)
 
 
 def normalize_batch(
     xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
 ) -> tuple[Array, Array, Array, Array] | None:
-    """In two passes: sums of x and of x², then `x · scale + shift`; where that is exact enough."""
+    """In two passes: sums of x and of x², then `x · scale + shift`; None if that is not exact enough."""
     if narrow(x) or eps <= 0:
         return None
     y = _empty_like(x)
@@ -332,7 +332,7 @@ def normalize_batch(
 
 @planned
 def _normalized(
-    work: Recorder,
+    recorder: Recorder,
     x: Array,
     weight: Array | None,
     bias: Array | None,
@@ -341,23 +341,23 @@ def _normalized(
     y: Array,
     found: Array,
 ) -> None:
-    """Into `y` and `found (5, C)`: mean, variance, 1/√(variance + eps), and whether that is exact enough."""
-    rows = rows_of(work, "x", x)
-    sums = _by_channel(work, _sums(work, rows, rows), x)
+    """Write to `y` and `found (5, C)`: mean, variance, 1/√(variance + eps), and whether they are exact."""
+    rows = rows_of(recorder, "x", x)
+    sums = _by_channel(recorder, _sums(recorder, rows, rows), x)
     mean, var, inv_std, exact, square = found
-    work(np.divide, sums, x.size // x.shape[1], found[:2])
-    work(np.multiply, mean, mean, square)
-    work(np.subtract, var, square, var)
-    work(np.multiply, var, CLOSE**2, inv_std)  # for now
-    work(np.less_equal, square, inv_std, square)
-    work(np.less, var, np.inf, exact)
-    work(np.minimum, square, exact, out=square)
-    work(np.minimum.reduce, square, 0, None, exact[:1].reshape(()))
-    work(np.maximum, var, 0.0, out=inv_std)
-    work(np.add, inv_std, eps, inv_std)
-    work(np.sqrt, inv_std, inv_std)
-    work(np.divide, 1.0, inv_std, inv_std)
-    _scale(work, rows, mean, inv_std, weight, bias, bounds, y)
+    recorder(np.divide, sums, x.size // x.shape[1], found[:2])
+    recorder(np.multiply, mean, mean, square)
+    recorder(np.subtract, var, square, var)
+    recorder(np.multiply, var, CLOSE**2, inv_std)  # until its value is computed below
+    recorder(np.less_equal, square, inv_std, square)
+    recorder(np.less, var, np.inf, exact)
+    recorder(np.minimum, square, exact, out=square)
+    recorder(np.minimum.reduce, square, 0, None, exact[:1].reshape(()))
+    recorder(np.maximum, var, 0.0, out=inv_std)
+    recorder(np.add, inv_std, eps, inv_std)
+    recorder(np.sqrt, inv_std, inv_std)
+    recorder(np.divide, 1.0, inv_std, inv_std)
+    _scale(recorder, rows, mean, inv_std, weight, bias, bounds, y)
 
 
 def batch_norm_backward(
@@ -374,7 +374,7 @@ def batch_norm_backward(
 ) -> tuple[Array | None, Array, Array] | None:
     """In two passes: sums, then `a · (grad + b · x + c)`.
 
-    With `bounds` the first writes what is left of `grad` to where the second will have `dx`.
+    With `bounds` the first pass writes the masked `grad` into `dx`, which the second overwrites.
     """
     if narrow(x) or _far(mean, inv_std):
         return None
@@ -388,7 +388,7 @@ def batch_norm_backward(
 
 @planned
 def _gradients(
-    work: Recorder,
+    recorder: Recorder,
     grad: Array,
     x: Array,
     mean: Array,
@@ -402,41 +402,45 @@ def _gradients(
     dweight: Array,
     dbias: Array,
 ) -> None:
-    """Into `dweight`, `dbias` and, with `input_grad`, the input's gradient into `dx`."""
-    rows, kept, into = (rows_of(work, name, a, x) for name, a in (("gradient", grad), ("x", x), ("dx", dx)))
+    """Write to `dweight`, `dbias` and, with `input_grad`, the input's gradient into `dx`."""
+    rows, inputs, into = (
+        rows_of(recorder, name, a, x) for name, a in (("gradient", grad), ("x", x), ("dx", dx))
+    )
     mask = None
     if y is not None and bounds is not None:
-        mask = functools.partial(_mask, rows, rows_of(work, "y", y, x), bounds, into)
+        mask = functools.partial(_mask, rows, rows_of(recorder, "y", y, x), bounds, into)
         rows = into
-    sums = _by_channel(work, _sums(work, rows, kept, mask), x)
-    work(setitem, dbias, ..., sums[0])
-    work(np.multiply, mean, dbias, dweight)
-    work(np.subtract, sums[1], dweight, dweight)
-    work(np.multiply, dweight, inv_std, dweight)
+    sums = _by_channel(recorder, _sums(recorder, rows, inputs, mask), x)
+    recorder(setitem, dbias, ..., sums[0])
+    recorder(np.multiply, mean, dbias, dweight)
+    recorder(np.subtract, sums[1], dweight, dweight)
+    recorder(np.multiply, dweight, inv_std, dweight)
     if input_grad:
-        factors = work.scratch("factors", (3, x.shape[1]), np.float64)
+        factors = recorder.scratch("factors", (3, x.shape[1]), np.float64)
         scale, slope, shift = factors
-        work(np.multiply, inv_std, dweight, slope)
-        work(np.divide, slope, -(x.size // x.shape[1]), slope)
-        work(np.multiply, mean, slope, scale)
-        work(np.divide, dbias, -(x.size // x.shape[1]), shift)
-        work(np.subtract, shift, scale, shift)
-        work(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
-        _input_grad(work, rows, kept, into, factors, from_batch)
+        recorder(np.multiply, inv_std, dweight, slope)
+        recorder(np.divide, slope, -(x.size // x.shape[1]), slope)
+        recorder(np.multiply, mean, slope, scale)
+        recorder(np.divide, dbias, -(x.size // x.shape[1]), shift)
+        recorder(np.subtract, shift, scale, shift)
+        recorder(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
+        _input_grad(recorder, rows, inputs, into, factors, from_batch)
 
 
 def _mask(
     rows: Rows, seen: Rows, bounds: tuple[float, float | None], into: Rows, do: Part, part: slice
 ) -> None:
-    """Into where the gradient passes: where what was `seen` is within `bounds`."""
+    """Write the gradient to `into` where the output `seen` is within `bounds`, else 0."""
     masked(do, rows.part(part), seen.part(part), *bounds, into.part(part))
 
 
-def _input_grad(work: Recorder, rows: Rows, kept: Rows, into: Rows, factors: Array, from_batch: bool) -> None:
-    """`a · (grad + b · x + c)`, which may go to where the gradient is."""
+def _input_grad(
+    recorder: Recorder, rows: Rows, inputs: Rows, into: Rows, factors: Array, from_batch: bool
+) -> None:
+    """`a · (grad + b · x + c)`, which may overwrite the gradient."""
     in_place = rows is into
-    rows, kept, into = rows.longer(), kept.longer(), into.longer()
-    a, b, c = rows.wide(work, factors)
+    rows, inputs, into = rows.longer(), inputs.longer(), into.longer()
+    a, b, c = rows.wide(recorder, factors)
     blocks = rows.cut()
 
     def task(do: Part, i: int) -> None:
@@ -446,21 +450,21 @@ def _input_grad(work: Recorder, rows: Rows, kept: Rows, into: Rows, factors: Arr
             do(np.multiply, part, a, out)
             return
         rest = do.scratch("rest", out.shape, out.dtype) if in_place else out
-        do(np.multiply, kept.part(block), b, rest)
+        do(np.multiply, inputs.part(block), b, rest)
         do(np.add, rest, c, rest)
         do(np.add, part, rest, out)
         do(np.multiply, out, a, out)
 
-    work.share(task, len(blocks), rows.matrix.size)
+    recorder.share(task, len(blocks), rows.matrix.size)
 
 
-def _by_channel(work: Recorder, sums: Array, x: Array) -> Array:
+def _by_channel(recorder: Recorder, sums: Array, x: Array) -> Array:
     """Sums of a row's elements `(2, repeat·C)` as sums of channels `(2, C)`."""
     parts = sums.reshape(2, -1, x.shape[1])
     if parts.shape[1] == 1:
         return parts[:, 0]
-    total = work.scratch("channels", (2, x.shape[1]), np.float64)
-    work(np.add.reduce, parts, 1, None, total)
+    total = recorder.scratch("channels", (2, x.shape[1]), np.float64)
+    recorder(np.add.reduce, parts, 1, None, total)
     return total
 
 
@@ -469,7 +473,7 @@ def _float64(values: Array) -> Array:
 
 
 def _far(mean: Array, inv_std: Array) -> bool:
-    """Whether the mean is so many deviations from 0 that it has to come out first, or digits are lost."""
+    """Whether the mean is so many deviations from 0 that it must be subtracted first, to lose no digits."""
     return bool((np.abs(mean) * inv_std).max() > CLOSE)
 
 

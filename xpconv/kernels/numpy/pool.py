@@ -1,6 +1,6 @@
 """Pooling by taps, over blocks of images.
 
-Images whose batch is last in memory are, with batch and channels in each other's place, channels-last ones.
+Images with the batch last in memory are channels-last images after exchanging batch and channels.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def max_pool(
     winners: bool = True,
     bounds: Bounds = None,
 ) -> tuple[Array, Array | None] | None:
-    """The winner's number only grows from tap to tap, so it is a maximum as well, of finite images."""
+    """The winner's number only grows from tap to tap, so it is a maximum too, if all maxima are finite."""
     if not x.size or prod(window.kernel) >= 255:
         return None
     if is_batch_last(x):
@@ -51,8 +51,8 @@ def max_pool(
 
 
 @planned
-def _maxima(work: Recorder, x: Array, window: Window, bounds: Bounds, y: Array) -> None:
-    """Into `y (N, C, *P)`."""
+def _maxima(recorder: Recorder, x: Array, window: Window, bounds: Bounds, y: Array) -> None:
+    """Write to `y (N, C, *P)`."""
     ending = Ending(bounds=bounds)
     best, output = channels_last(y), y.shape[2:]
     window, _ = _framed(window, x.shape[2:], output)
@@ -64,21 +64,21 @@ def _maxima(work: Recorder, x: Array, window: Window, bounds: Bounds, y: Array) 
         _maximum(frame.of(Block(images, slice(0, output[0])), part), window, best[images], part)
         ending.finish(best[images], part)
 
-    work.share(task, len(blocks), x.size)
+    recorder.share(task, len(blocks), x.size)
 
 
 @planned
 def _winners(
-    work: Recorder, x: Array, window: Window, bounds: Bounds, y: Array, winner: Array, finite: Array
+    recorder: Recorder, x: Array, window: Window, bounds: Bounds, y: Array, winner: Array, finite: Array
 ) -> None:
-    """Into `y (N, C, *P)`, `winner`, the number of the tap, and `finite ()`, whether all maxima are."""
+    """Write maxima to `y (N, C, *P)`, their taps to `winner`, and whether all are finite to `finite ()`."""
     ending = Ending(bounds=bounds)
     best, who, output = channels_last(y), channels_last(winner), y.shape[2:]
     window, seen = _framed(window, x.shape[2:], output)
     frame = Frame(channels_last(x), window, border=-np.inf)
     taps = window._replace(padding=((0, 0),) * len(seen)).taps(seen, output)
     blocks = _cut(x)
-    each = work.scratch("finite", (len(blocks),), bool)
+    each = recorder.scratch("finite", (len(blocks),), bool)
 
     def task(part: Part, i: int) -> None:
         images = blocks[i].images
@@ -98,15 +98,15 @@ def _winners(
         part(np.logical_and.reduce, better.reshape(-1), 0, None, each[i : i + 1].reshape(()))
         ending.finish(top, part)
 
-    work.share(task, len(blocks), x.size)
-    work(np.logical_and.reduce, each, 0, None, finite)
+    recorder.share(task, len(blocks), x.size)
+    recorder(np.logical_and.reduce, each, 0, None, finite)
 
 
 @functools.lru_cache(maxsize=1024)
 def _framed(
     window: Window, spatial: tuple[int, ...], output: tuple[int, ...]
 ) -> tuple[Window, tuple[int, ...]]:
-    """The window with the padding that its outputs see, and how much they see of each axis."""
+    """The window with the padding that its outputs read, and the length that they read of each axis."""
     seen = tuple(
         (m - 1) * s + d * (k - 1) + 1
         for m, k, s, d in zip(output, window.kernel, window.stride, window.dilation, strict=True)
@@ -137,7 +137,7 @@ def _maximum(images: Array, window: Window, into: Array, do: Part) -> None:
 
 
 def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """Where few windows overlap."""
+    """None if many windows overlap, whose sums need float64."""
     if window.overlaps() > SERIAL:
         return None
     if is_batch_last(winner):
@@ -149,8 +149,8 @@ def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, .
 
 
 @planned
-def _put_back(work: Recorder, grad: Array, winner: Array, window: Window, dx: Array) -> None:
-    """Into `dx (N, C, *S)`, each gradient where its winner was."""
+def _put_back(recorder: Recorder, grad: Array, winner: Array, window: Window, dx: Array) -> None:
+    """Write to `dx (N, C, *S)`, each gradient at the position of its winner."""
     into, g, who = (channels_last(a) for a in (dx, grad, winner))
     taps = window.taps(dx.shape[2:], grad.shape[2:])
     apart = all(
@@ -183,11 +183,11 @@ def _put_back(work: Recorder, grad: Array, winner: Array, window: Window, dx: Ar
                 target = some[ALL + tap.into]
                 part(np.add, target, product[where], target)
 
-    work.share(task, len(blocks), dx.size)
+    recorder.share(task, len(blocks), dx.size)
 
 
 def global_avg_pool(xp: Any, x: Array) -> Array:
-    """By a product for each image, where there are few pixels and no sum needs more than float32."""
+    """By a product for each image; None for many pixels or half precision, whose sums need more digits."""
     count = prod(x.shape[2:])
     if not 0 < count <= SERIAL_PRODUCTS or x.dtype.itemsize == 2:
         return None
@@ -197,8 +197,8 @@ def global_avg_pool(xp: Any, x: Array) -> Array:
 
 
 @planned
-def _means(work: Recorder, x: Array, y: Array) -> None:
-    """Into `y (N, C, 1, …)`."""
+def _means(recorder: Recorder, x: Array, y: Array) -> None:
+    """Write to `y (N, C, 1, …)`."""
     pixels, out = channels_last(x), channels_last(y)
     count, channels = prod(x.shape[2:]), x.shape[1]
     blocks = _cut(x)
@@ -209,12 +209,12 @@ def _means(work: Recorder, x: Array, y: Array) -> None:
         into = out[blocks[i].images].reshape(-1, 1, channels)
         do(np.matmul, weights, some.reshape(-1, count, channels), into)
 
-    work.share(task, len(blocks), x.size)
+    recorder.share(task, len(blocks), x.size)
 
 
 @functools.lru_cache(maxsize=64)
 def _weights(count: int, dtype: Any) -> Array:
-    """Of a mean, as a row."""
+    """The weights of a mean, as a row."""
     return memory.constant(np.full((1, count), 1 / count, dtype))
 
 
@@ -228,8 +228,8 @@ def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Arra
 
 
 @planned
-def _sums(work: Recorder, x: Array, window: Window, y: Array) -> None:
-    """Into `y (N, C, *P)`."""
+def _sums(recorder: Recorder, x: Array, window: Window, y: Array) -> None:
+    """Write to `y (N, C, *P)`."""
     images, total = channels_last(x), channels_last(y)
     taps = window.taps(x.shape[2:], y.shape[2:])
     blocks = _cut(x)
@@ -241,7 +241,7 @@ def _sums(work: Recorder, x: Array, window: Window, y: Array) -> None:
             target = out[ALL + tap.out]
             part(np.add, target, some[ALL + tap.into], target)
 
-    work.share(task, len(blocks), x.size)
+    recorder.share(task, len(blocks), x.size)
 
 
 def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
@@ -254,8 +254,8 @@ def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Wi
 
 
 @planned
-def _spread(work: Recorder, grad: Array, window: Window, dx: Array) -> None:
-    """Into `dx (N, C, *S)`, each gradient to all pixels of its window."""
+def _spread(recorder: Recorder, grad: Array, window: Window, dx: Array) -> None:
+    """Write to `dx (N, C, *S)`, adding each gradient to all pixels of its window."""
     into, g = channels_last(dx), channels_last(grad)
     taps = window.taps(dx.shape[2:], grad.shape[2:])
     blocks = _cut(dx)
@@ -267,7 +267,7 @@ def _spread(work: Recorder, grad: Array, window: Window, dx: Array) -> None:
             target = some[ALL + tap.into]
             part(np.add, target, values[ALL + tap.out], target)
 
-    work.share(task, len(blocks), dx.size)
+    recorder.share(task, len(blocks), dx.size)
 
 
 def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -275,5 +275,5 @@ def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _cut(x: Array) -> list[Block]:
-    """Whole images."""
+    """Blocks of whole images."""
     return cut(x.shape[0], 1, prod(x.shape[1:]) * x.itemsize, BLOCK_BYTES, x.size)

@@ -37,7 +37,7 @@ def small_kernels() -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _pieces(rows: int, products: int, fewest: int) -> tuple[int, int]:
-    """How many pieces, of how many rows with so many products each; none for one product. A rest may stay."""
+    """Number of pieces and their rows, with `products` each; zeros for one product. Some rows may remain."""
     most = SMALL // max(1, products)
     if most < fewest or rows <= most or not small_kernels():
         return 0, 0
@@ -51,7 +51,7 @@ def _pieces(rows: int, products: int, fewest: int) -> tuple[int, int]:
 
 
 def in_pieces(rows: int, products: int) -> bool:
-    """Whether `multiply` cuts so many rows, of so many products each; then `b` has to lie in its order."""
+    """Whether `multiply` cuts so many rows, of so many products each; then `b` has to be contiguous."""
     return _pieces(rows, products, FEWEST)[0] > 0
 
 

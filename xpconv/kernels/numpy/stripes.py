@@ -6,10 +6,10 @@ inputs `X` and the rows `w[r]` of the kernel, with the matrices of `winograd` fo
     V[i] = Σ_h Bᵀ[i, h] X[h],   U[i] = Σ_r G[i, r] w[r],   Y[h] = Σ_i Aᵀ[h, i] M[i]
 
 where `M[i]` is the convolution of `V[i]` with `U[i]` along the width. Transforms are products of a small
-matrix with rows as they lie in memory, and so is this: b+2 neighbouring pixels are one run of (b+2)·C
-numbers, and times a matrix `((b+2)·C, b·K)` that holds b shifted copies of `U[i]` they give the b·K numbers
-of b outputs. BLAS takes runs that do not overlap: every second one (third, for b = 1), then the others.
-The results of a run that extends into the next row are not used.
+matrix with rows as they are in memory. `M` needs no copies either: b+2 neighbouring pixels are one run of
+(b+2)·C numbers, and times a matrix `((b+2)·C, b·K)` that holds b shifted copies of `U[i]` they give the b·K
+numbers of b outputs. BLAS takes runs that do not overlap: every second one (third, for b = 1), then the
+others. The results of a run that extends into the next row are not used.
 
 All is linear in `w`, so its gradient is exact: `dM = A dY`, `dU[i] = V[i]ᵀ dM[i]` summed over the copies,
 `dw = Gᵀ dU`. In float32 rounding is about 3 times that of the definition: 3e-6 of the largest output.
@@ -36,16 +36,16 @@ from .threads import PRODUCTS
 from .winograd import SEEN, TILE, A, B, G
 
 BLOCK_BYTES = 1 << 20
-SHARED_BYTES = 1 << 21  # where threads share the work, calls have to be long
-MOST = 32 * 64  # channels of input times those of output, up to which it was the faster way
+SHARED_BYTES = 1 << 21  # with several threads, which need longer calls
+MOST = 32 * 64  # input channels times output channels, up to which this algorithm is faster
 
 
 def cost(
     x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool = False
 ) -> float:
-    """Operations, as `winograd.cost` counts them: products, transforms, kernels, and what a call takes.
+    """Cost in operations, as in `winograd.cost`: products, transforms, kernels, and overhead of calls.
 
-    With kernels that are `prepared`, the calls are those of a plan, which take less.
+    With `prepared` kernels the calls are those of a plan, which have less overhead.
     """
     k, c = weight_shape[:2]
     if k * c > MOST:
@@ -56,12 +56,12 @@ def cost(
 
 
 def pixels(channels: int) -> int:
-    """b: a product with a matrix of few columns runs at a fraction of the speed."""
+    """b, the pixels of a run: two for few channels, as BLAS is slow for matrices of few columns."""
     return 2 if channels <= 16 else 1
 
 
-def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
-    """Into `y (N, K, P, Q)`."""
+def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
+    """Write to `y (N, K, P, Q)`."""
     k, c = weight.shape[:2]
     stripes = Stripes(x, window, y.shape)
     b, row = stripes.b, y.shape[3] * k
@@ -74,10 +74,10 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
         for j in range(b):
             do(setitem, side[:, j : j + 3, :, j], ..., u.reshape(SEEN, 3, c, k))
 
-    side = work.prepared("side", (SEEN, b + 2, c, b, k), x.dtype, weight, transform)
+    side = recorder.prepared("side", (SEEN, b + 2, c, b, k), x.dtype, weight, transform)
     side = side.reshape(SEEN, (b + 2) * c, b * k)
     images, back = channels_last(y), matrix("A", x.dtype)
-    ending = ending.times(y.shape[3], work)
+    ending = ending.times(y.shape[3], recorder)
     elements = y.size * 4 * c // PRODUCTS
     blocks = stripes.cut(elements)
 
@@ -91,17 +91,17 @@ def conv(work: Recorder, x: Array, weight: Array, window: Window, y: Array, endi
             do(np.matmul, back[: out.shape[2]], m, out)
         ending.finish(images[block.images, stripes.rows(block)].reshape(-1, row), do)
 
-    work.share(task, len(blocks), elements)
+    recorder.share(task, len(blocks), elements)
 
 
 def weight_grad(
-    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
 ) -> Array:
     """`dw (K, C, 3, 3)`: each thread sums over blocks of its own, in a fixed order."""
     k, c = weight_shape[:2]
     stripes = Stripes(x, window, grad.shape)
     b, row = stripes.b, grad.shape[3] * k
-    images, spread = channels_last(grad), matrix("A", x.dtype, turned=True)
+    images, spread = channels_last(grad), matrix("A", x.dtype, transposed=True)
     elements = grad.size * 4 * c // PRODUCTS
     runs = shares(stripes.cut(elements), elements)
     totals: list[Array] = [None] * len(runs)
@@ -120,35 +120,35 @@ def weight_grad(
                 totals[run] = do.scratch(f"total {run}", shape, dtype_of_total(x.dtype, len(runs[run])))
             add_product(do, buffers.runs, buffers.sums, totals[run], i == 0)
 
-    work.share(task, len(runs), elements)
+    recorder.share(task, len(runs), elements)
     for more in totals[1:]:
-        work(np.add, totals[0], more, totals[0])
-    total = work.scratch("side", totals[0].shape[1:], x.dtype)
-    work(np.add.reduce, totals[0], 0, None, total)
+        recorder(np.add, totals[0], more, totals[0])
+    total = recorder.scratch("side", totals[0].shape[1:], x.dtype)
+    recorder(np.add.reduce, totals[0], 0, None, total)
     total = total.reshape(SEEN, b + 2, c, b, k)
-    du = work.scratch("kernels", (SEEN, 3, c, k), x.dtype)
-    work(setitem, du, ..., total[:, :3, :, 0])
+    du = recorder.scratch("kernels", (SEEN, 3, c, k), x.dtype)
+    recorder(setitem, du, ..., total[:, :3, :, 0])
     for j in range(1, b):
-        work(np.add, du, total[:, j : j + 3, :, j], du)
-    dw = work.scratch("sum", (3, 3, c, k), x.dtype)
-    work(np.matmul, matrix("G", x.dtype, turned=True), du.reshape(SEEN, -1), dw.reshape(3, -1))
+        recorder(np.add, du, total[:, j : j + 3, :, j], du)
+    dw = recorder.scratch("sum", (3, 3, c, k), x.dtype)
+    recorder(np.matmul, matrix("G", x.dtype, transposed=True), du.reshape(SEEN, -1), dw.reshape(3, -1))
     return dw.transpose(3, 2, 0, 1)
 
 
 class Buffers(NamedTuple):
     """Views of a part's scratch memory, for blocks of one shape."""
 
-    part: Array  # what of the frame they are for: another object for other rows
+    part: Array  # the part of the frame that they are views of; another object for another shape
     seen: Array  # (n, stripes, 6, width·C): inputs
     v: Array  # as `seen`
     runs: Array  # of V (parts, 6, count, (b+2)·C)
     sums: Array  # of M (parts, 6, count, b·K)
-    outputs: list[tuple[Array, slice]]  # of M (n, stripes, 6, Q·K), and the images' rows that these are for
+    outputs: list[tuple[Array, slice]]  # of M (n, stripes, 6, Q·K), and their rows in the images
     junk: list[Array]  # of M, between the outputs
 
 
 class Stripes:
-    """How stripes of four output rows cover the images, and the six input rows that each sees."""
+    """The stripes of four output rows that cover the images, and the six input rows that each reads."""
 
     def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
         self.images, self.channels, self.height, self.columns = output
@@ -163,16 +163,16 @@ class Stripes:
         self._last: dict[int, Buffers] = {}  # by part
 
     def cut(self, elements: int) -> list[Block]:
-        """Some stripes each."""
+        """Blocks of some stripes each."""
         limit = BLOCK_BYTES if threads.share(elements) == 1 else SHARED_BYTES
         return cut(self.images, self.count, self.row_bytes, limit, elements)
 
     def rows(self, block: Block) -> slice:
-        """The outputs of a block."""
+        """The output rows of a block."""
         return slice(block.rows.start * TILE, min(block.rows.stop * TILE, self.height))
 
     def transformed(self, block: Block, do: Part) -> Buffers:
-        """With `V` of the block in them."""
+        """The buffers of a block, with its `V`."""
         part = in_runs(do, self.frame.of(block, do))
         buffers = self._last.get(do.slot)
         if buffers is None or buffers.part is not part:
@@ -202,9 +202,10 @@ class Stripes:
     def _scratch(
         self, do: Part, name: str, shape: tuple[int, ...], dtype: Any, pixels: int
     ) -> tuple[Array, Array, Array]:
-        """`(6, n, stripes, width, C)`, what lies beyond, and runs `(parts, 6, count, pixels·C)` of both.
+        """Views of a scratch array: `(6, n, stripes, width, C)`, the rest, and runs of both.
 
-        A run starts at each b-th pixel; those of a part do not overlap. All parts have as many.
+        A run of `(parts, 6, count, pixels·C)` starts at each b-th pixel. The runs of a part do not overlap,
+        and all parts have equally many.
         """
         c, size, b = shape[-1], prod(shape), self.b
         parts = -(-(b + 2) // b)
@@ -222,7 +223,7 @@ def of_rows(values: Array) -> Array:
 
 
 def in_runs(do: Part, images: Array) -> Array:
-    """`(n, rows, width, C)` with the rows in one piece each: as they are, or a copy."""
+    """`(n, rows, width, C)` with contiguous rows: a view, or a copy."""
     *_, by_column, by_channel = images.strides
     if by_channel == images.itemsize and by_column == images.shape[3] * images.itemsize:
         return images
@@ -232,7 +233,7 @@ def in_runs(do: Part, images: Array) -> Array:
 
 
 @functools.lru_cache(maxsize=16)
-def matrix(name: str, dtype: Any, turned: bool = False) -> Array:
-    """The matrix `A`, `B` or `G`, for one axis; `turned` it is transposed."""
+def matrix(name: str, dtype: Any, transposed: bool = False) -> Array:
+    """The matrix `A`, `B` or `G`, for one axis; transposed if `transposed`."""
     one = {"A": A, "B": B, "G": G}[name].astype(dtype)
-    return memory.constant(one.T if turned else one)
+    return memory.constant(one.T if transposed else one)

@@ -1,12 +1,13 @@
-"""Winograd's convolution F(4×4, 3×3): 36 products where the definition takes 144.
+"""Winograd's convolution F(4×4, 3×3): 36 multiplications where the definition takes 144.
 
 With the tile matrices B (6×6), G (6×3) and A (6×4) of Lavin and Gray (2016, https://arxiv.org/abs/1509.09308),
 a tile of 4×4 outputs `Y` comes from 6×6 inputs `X` and the kernel `w` by
 
     V = Bᵀ X B,   U = G w Gᵀ,   M[c→k] = Σ_c V[c] ∘ U[c, k],   Y = Aᵀ M A
 
-The sums over channels are 36 matrix products; `Bᵀ·B` is one product with the 36×36 matrix `Bᵀ⊗Bᵀ`, and so
-the others. All is linear in `w`, so its gradient is exact: `dM = A dY Aᵀ`, `dU = Vᵀ dM`, `dw = Gᵀ dU G`.
+The sums over channels are 36 matrix products. `Bᵀ X B` is one product with the 36×36 matrix `Bᵀ⊗Bᵀ`, and
+the other transforms likewise. All is linear in `w`, so its gradient is exact: `dM = A dY Aᵀ`,
+`dU = Vᵀ dM`, `dw = Gᵀ dU G`.
 In float32 rounding is about 30 times that of the definition: 1e-5 of the largest output.
 """
 
@@ -32,7 +33,7 @@ from .threads import PRODUCTS
 TILE, SEEN = 4, 6
 BLOCK_BYTES = 1 << 22
 SUM_BYTES = 1 << 20
-GRAD_BLOCK_BYTES = 1 << 23  # long sums: each adds to 36 matrices (C, K)
+GRAD_BLOCK_BYTES = 1 << 23  # larger, as each block adds to 36 matrices (C, K)
 B = np.array(
     [
         [4, 0, -5, 0, 1, 0],
@@ -48,7 +49,7 @@ A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 
 
 
 def possible(dtype: Any, window: Window, groups: int) -> bool:
-    """Whether this is a convolution of the kind."""
+    """Whether the algorithm can compute this convolution."""
     return (
         window.kernel == (3, 3)
         and window.stride == window.dilation == (1, 1)
@@ -60,23 +61,23 @@ def possible(dtype: Any, window: Window, groups: int) -> bool:
 def cost(
     x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool = False
 ) -> int:
-    """Operations. Measured: a transform's cost is about twice that of a product of many columns."""
+    """Cost in operations; those of a transform take about twice as long as those of a wide product."""
     k, c = weight_shape[:2]
     tiles = x_shape[0] * prod(-(-n // TILE) for n in window.output_shape(x_shape[2:]))
     return tiles * (72 * c * k + 4500 * c + 2500 * k) + (500 if prepared else 4000) * c * k
 
 
 def direct_cost(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> float:
-    """Operations of `columns`, minus the margin by which another algorithm has to be better.
+    """Cost of `columns` in operations, less the margin by which another algorithm has to be better.
 
-    Measured: a product costs as if it had 16 columns more.
+    Measured: a product costs as much as one with 16 more columns.
     """
     k, c = weight_shape[:2]
     return 0.85 * 18 * c * (k + 16) * x_shape[0] * prod(window.output_shape(x_shape[2:]))
 
 
 def padding(spatial: tuple[int, ...], window: Window, output: tuple[int, ...]) -> Pairs:
-    """What the tiles see around an image."""
+    """The padding of an image that the tiles read."""
     return tuple(
         (lo, TILE * -(-m // TILE) + 2 - n - lo)
         for n, m, (lo, _) in zip(spatial, output, window.padding, strict=True)
@@ -84,7 +85,7 @@ def padding(spatial: tuple[int, ...], window: Window, output: tuple[int, ...]) -
 
 
 def transformed(weight: Array, dtype: Any) -> Array:
-    """`U (36, C, K)`."""
+    """The transformed kernels `U (36, C, K)`."""
     k, c = weight.shape[:2]
     w = np.ascontiguousarray(taps_first(weight)).reshape(9, -1)
     u: Array = (on_both_axes("G", dtype) @ w).reshape(SEEN**2, c, k)
@@ -92,9 +93,15 @@ def transformed(weight: Array, dtype: Any) -> Array:
 
 
 def conv(
-    work: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending, mirrored: bool = False
+    recorder: Recorder,
+    x: Array,
+    weight: Array,
+    window: Window,
+    y: Array,
+    ending: Ending,
+    mirrored: bool = False,
 ) -> None:
-    """Into `y (N, K, P, Q)`; `mirrored` turns the kernels round, and takes their inputs for outputs."""
+    """Write to `y (N, K, P, Q)`; if `mirrored`, by flipped kernels with inputs and outputs exchanged."""
     dtype = x.dtype
     c, k = weight.shape[:2] if mirrored else weight.shape[1::-1]
 
@@ -106,13 +113,13 @@ def conv(
             w = contiguous(do, "weight", taps_first(weight)).reshape(9, -1)
         do(np.matmul, matrix, w, u.reshape(SEEN**2, -1))
 
-    u = work.prepared(
+    u = recorder.prepared(
         "mirrored kernels" if mirrored else "kernels", (SEEN**2, c, k), dtype, weight, transform
     )
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
     out = on_both_axes("A", dtype)
-    ending = ending.times(tiles.count[1], work)
+    ending = ending.times(tiles.count[1], recorder)
     elements = y.size * 4 * c // PRODUCTS
     limit = max(BLOCK_BYTES, u.nbytes)
     blocks = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), limit, elements)
@@ -129,27 +136,29 @@ def conv(
         values = values.reshape(TILE, TILE, -1, block.rows.stop - block.rows.start, tiles.count[1], k)
         tiles.each_output(block, into, values, part, put=True)
 
-    work.share(task, len(blocks), elements)
+    recorder.share(task, len(blocks), elements)
 
 
 def weight_grad(
-    work: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
+    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
 ) -> Array:
-    """`dw (K, C, 3, 3)`."""
+    """The gradient of the weight, `dw (K, C, 3, 3)`."""
     k, c = weight_shape[:2]
     dtype = x.dtype
     tiles = Tiles(x, window, grad.shape[2:])
     images = channels_last(grad)
-    spread = on_both_axes("A", dtype, turned=True)
+    spread = on_both_axes("A", dtype, transposed=True)
     elements = grad.size * 4 * c // PRODUCTS
     runs = shares(
         cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements), elements
     )
-    few = max(1, SUM_BYTES // (k * c * dtype.itemsize))  # matrices at once, as what is added takes memory too
+    few = max(
+        1, SUM_BYTES // (k * c * dtype.itemsize)
+    )  # matrices per call, as their products take memory too
     totals: list[Array] = [None] * len(runs)
 
     def task(part: Part, run: int) -> None:
-        name = f"total {run}" if run else "kernels"  # of these there are none now
+        name = f"total {run}" if run else "kernels"  # that scratch array is unused here
         totals[run] = part.scratch(name, (SEEN**2, k, c), dtype_of_total(dtype, len(runs[run])))
         for i, block in enumerate(runs[run]):
             v = tiles.transformed(block, part)
@@ -164,16 +173,16 @@ def weight_grad(
                 some = slice(first, first + few)
                 add_product(part, m[some], v[some], totals[run][some], i == 0)
 
-    work.share(task, len(runs), elements)
+    recorder.share(task, len(runs), elements)
     for total in totals[1:]:
-        work(np.add, totals[0], total, totals[0])
-    dw = work.scratch("sum", (k * c, 9), dtype)
-    work(np.matmul, totals[0].reshape(SEEN**2, -1).T, on_both_axes("G", dtype), dw)
+        recorder(np.add, totals[0], total, totals[0])
+    dw = recorder.scratch("sum", (k * c, 9), dtype)
+    recorder(np.matmul, totals[0].reshape(SEEN**2, -1).T, on_both_axes("G", dtype), dw)
     return dw.reshape(weight_shape)
 
 
 class Tiles:
-    """How 4×4 output tiles cover the images, and the 6×6 inputs that each sees."""
+    """The 4×4 output tiles that cover the images, and the 6×6 inputs that each reads."""
 
     def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
         self.x = channels_last(x)
@@ -184,7 +193,7 @@ class Tiles:
         self.matrix = on_both_axes("B", x.dtype)
 
     def row_bytes(self, channels: int) -> int:
-        """What a row of tiles takes of scratch memory, with so many channels of input and output."""
+        """Bytes of scratch memory for a row of tiles; `channels` are those of input and output together."""
         return int(self.count[1] * 2 * SEEN**2 * channels * self.x.itemsize)
 
     def transformed(self, block: Block, do: Part) -> Array:
@@ -226,9 +235,9 @@ class Tiles:
 
 
 @functools.lru_cache(maxsize=16)
-def on_both_axes(name: str, dtype: Any, turned: bool = False) -> Array:
-    """The matrix `A`, `B` or `G` for both axes of a tile at once; `turned` it is transposed."""
+def on_both_axes(name: str, dtype: Any, transposed: bool = False) -> Array:
+    """The matrix `A`, `B` or `G` for both axes of a tile at once; transposed if `transposed`."""
     matrix = {"A": A, "B": B, "G": G}[name]
-    if turned:
+    if transposed:
         matrix = matrix.T
     return memory.constant(np.kron(matrix, matrix).astype(dtype))
