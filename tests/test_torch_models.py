@@ -228,7 +228,10 @@ def assert_same_pass(ours, twin, rename, x, tolerance):
         close(gradients[rename(parameter)].grad, tensor.grad, parameter)
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = pytest.param("densenet121", marks=pytest.mark.slow)  # `test_twin_float32` has it by default
+
+
+@pytest.mark.parametrize("name", [SLOW, *(name for name in CASES if name != "densenet121")])
 def test_twin(name):
     """In training mode and float64, with the running statistics."""
     ours, twin, rename, shape = pair(name, "float64", training=True)
