@@ -1,5 +1,10 @@
-"""Every test that takes `backend` runs three times: on NumPy, on the strict double, and on CuPy."""
+"""Every test that takes `backend` runs three times: on NumPy, on the strict double, and on CuPy.
 
+All tests together run in several processes, if pytest-xdist is installed and there is no GPU, whose memory is
+measured; `-n 0` runs them in one.
+"""
+
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -13,12 +18,28 @@ import double
 import emulation
 
 import xpconv
+from xpconv.kernels.numpy import blas
+
+MOST_PROCESSES = 4
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if IS_WORKER and blas.set_num_threads is not None:
+    blas.set_num_threads(1)  # its threads spin while they wait, on the cores of the other processes
 
 double.register()
 if emulation.COMPILER:
     double.xp.RawModule = emulation.RawModule
 settings.register_profile("xpconv", deadline=None, derandomize=True)
 settings.load_profile("xpconv")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Set the options of pytest-xdist, unless some tests were chosen by their paths, or `-n` was given."""
+    option = config.option
+    if IS_WORKER or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    if getattr(option, "numprocesses", 0) is None and importlib.util.find_spec("cupy") is None:
+        option.numprocesses, option.maxprocesses, option.dist = "logical", MOST_PROCESSES, "worksteal"
 
 
 def cupy_or_skip() -> None:
