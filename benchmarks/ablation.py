@@ -160,7 +160,7 @@ TRICKS = {
     "algorithm packed": Trick(f"{ENGINE}.packed:pixels", always(1)),
     "input gradient as a convolution": Trick(f"{ENGINE}.conv:_mirrored", always(None)),
     "products in pieces": Trick(f"{ENGINE}.products:_pieces", always((0, 0))),
-    "BatchNorm in long rows": Trick(f"{ENGINE}.norm:_repeat", always(1)),
+    "BatchNorm in long rows": Trick(f"{ENGINE}.channel_sums:_repeat", always(1)),
     "ReLU in the pass of the layer before": Trick("xpconv.layers.fusion:clips", always(False)),
     "MaxPool before ReLU": Trick("xpconv.layers.fusion:_commutes", always(False)),
     "BatchNorm folded": Trick("xpconv.layers.fuse:_fits", always(False)),

@@ -1,14 +1,13 @@
 """The operations that are overridden for NumPy arrays, on all cores; each with its reference's name."""
 
+from .channel_sums import channel_total, statistics
 from .conv import conv, conv_algorithm, conv_backward_input, conv_backward_weight
 from .linear import affine, matmul
 from .norm import (
     batch_norm,
     batch_norm_backward,
     batch_norm_by_statistics,
-    channel_total,
     normalize_batch,
-    statistics,
 )
 from .pointwise import add, clip, clip_backward, copy_array, in_blocks, reshape, scratch
 from .pool import global_avg_pool, max_pool, max_pool_backward, sum_pool, sum_pool_backward
