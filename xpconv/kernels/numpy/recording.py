@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
+from ..recorders import this_thread
 from . import memory, threads
 from .scratch import Direct, Fill, Scratch
 
@@ -99,7 +100,11 @@ class Recorder(Scratch):
         found = self.prepared_arrays.get(key)  # another thread may clear the cache
         if found is None:
             found = memory.aligned(shape, dtype)
-            fill(Direct(), found)
+            this_thread.recorder = None  # the scratch arrays of these calls are not the plan's
+            try:
+                fill(Direct(), found)
+            finally:
+                this_thread.recorder = self
             found.flags.writeable = False
             if wide:
                 self.constant_bytes += found.nbytes
