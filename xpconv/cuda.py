@@ -14,7 +14,7 @@ from .data.prefetch import prefetch
 from .errors import BackendError, DTypeError, ShapeError
 from .kernels import graph
 from .kernels.precision import allow_nondeterministic, allow_tf32, nondeterministic_allowed, tf32_allowed
-from .layers.base import Layer
+from .layers.layer import Layer
 from .parameter import Parameter
 from .tape import observing, saving
 

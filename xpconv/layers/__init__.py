@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from .activation import *
 from .adaptive_pool import *
-from .base import *
 from .blocks import *
 from .containers import *
 from .conv import *
@@ -17,6 +16,7 @@ from .fold import *
 from .global_pool import *
 from .group_norm import *
 from .instance_norm import *
+from .layer import *
 from .layer_norm import *
 from .lazy import *
 from .linear import *

@@ -16,7 +16,7 @@ from ..ops import activation as ops
 from ..ops.channels import channel_sum, channelwise
 from ..parameter import new_parameter
 from ..sums import sum_over
-from .base import Layer, arguments
+from .layer import Layer, arguments
 from .pointwise import InPlace
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ..arguments import check_room, is_sequence, shown, to_bool, to_size
 from ..backend import Array
 from ..ops import adaptive_pool as ops
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = [
     "AdaptiveAvgPool1d",

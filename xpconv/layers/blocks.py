@@ -13,8 +13,8 @@ from ..random import RNG, default_rng
 from ..sums import sum_over
 from ..tape import position
 from .activation import ReLU
-from .base import Layer
 from .conv import Conv2d
+from .layer import Layer
 from .smooth import Sigmoid
 
 __all__ = ["SqueezeExcitation"]

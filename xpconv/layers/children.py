@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from .base import Layer
+from .layer import Layer
 from .tree import check_whole, name_taken
 
 Self = TypeVar("Self", bound="Listed")

@@ -16,11 +16,11 @@ from ..ops.activation import clip_backward
 from ..ops.inference import is_recording
 from ..ops.linear import add
 from ..tape import observer, position, saving
-from .base import Layer, runs_as
 from .children import Listed
 from .fuse import fold
 from .fusion import Steps, fused
 from .inference import Inference
+from .layer import Layer, runs_as
 from .settings import latest_change
 from .tree import check_whole
 

@@ -16,7 +16,7 @@ from ..ops.channels import channel_sum
 from ..ops.padding import MODES, pad, pad_backward
 from ..parameter import Parameter, learns, new_parameter
 from ..random import RNG, default_rng
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d"]
 

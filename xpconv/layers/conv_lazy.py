@@ -7,8 +7,8 @@ from typing import Any
 from ..arguments import to_bool
 from ..backend import Array
 from ..random import RNG
-from .base import arguments
 from .conv import Conv1d, Conv2d, Conv3d, IntOrTuple, Padding, _Conv
+from .layer import arguments
 from .lazy import Lazy
 
 __all__ = ["LazyConv1d", "LazyConv2d", "LazyConv3d"]

@@ -9,8 +9,8 @@ from ..backend import Array
 from ..parameter import parameter_dtype
 from ..random import RNG, default_rng
 from ..tape import position
-from .base import Layer, arguments
 from .conv import Conv2d, IntOrTuple, Padding
+from .layer import Layer, arguments
 
 __all__ = ["DepthwiseConv2d", "SeparableConv2d"]
 

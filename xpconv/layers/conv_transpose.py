@@ -13,8 +13,8 @@ from ..ops import conv as ops
 from ..ops.channels import channel_sum
 from ..parameter import learns
 from ..random import RNG
-from .base import arguments
 from .conv import IntOrTuple, _ConvNd
+from .layer import arguments
 
 __all__ = ["ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 

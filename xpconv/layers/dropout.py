@@ -10,7 +10,7 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..ops.dropout import keep_mask
 from ..random import RNG, Source, default_rng, global_source
-from .base import Layer
+from .layer import Layer
 
 __all__ = ["AlphaDropout", "DropPath", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"]
 

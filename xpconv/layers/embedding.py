@@ -11,7 +11,7 @@ from ..errors import BackendError, DTypeError
 from ..ops import embedding as ops
 from ..parameter import Parameter, new_parameter
 from ..random import RNG, default_rng
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = ["Embedding"]
 

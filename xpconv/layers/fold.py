@@ -9,7 +9,7 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..geometry import Window
 from ..ops import fold as ops
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = ["Fold", "Unfold"]
 

@@ -9,11 +9,11 @@ from itertools import count
 from ..backend import backend_of, ignoring_underflow
 from ..ops import norm as ops
 from ..parameter import Parameter, learns
-from .base import Layer, runs_as
 from .children import Named
 from .conv import _Conv, _ConvNd
 from .conv_separable import SeparableConv2d
 from .conv_transpose import _ConvTranspose
+from .layer import Layer, runs_as
 from .linear import Dense
 from .norm import _BatchNorm
 from .shape import Folded, Identity

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .activation import clips
-from .base import Layer
+from .layer import Layer
 from .pool import _MaxPool
 from .shape import Identity
 

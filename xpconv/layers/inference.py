@@ -11,8 +11,8 @@ from ..backend import Array, backend_of
 from ..errors import BackendError
 from ..ops import inference as ops
 from ..parameter import Parameter
-from .base import Layer
 from .children import Named
+from .layer import Layer
 from .settings import latest_change
 
 MOST = 256  # shapes to remember, besides those with idle plans

@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..ops import norm as ops
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from ..sums import sum_over
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = ["LayerNorm", "RMSNorm"]
 

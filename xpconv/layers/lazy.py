@@ -11,7 +11,7 @@ from ..backend import Array, backend_of, get_xp, use_backend
 from ..dtypes import check_floating, is_floating
 from ..errors import ShapeError
 from ..random import RNG, default_rng
-from .base import Layer, arguments
+from .layer import Layer, arguments
 from .linear import Dense
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, _BatchNorm
 

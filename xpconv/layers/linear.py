@@ -12,7 +12,7 @@ from ..errors import ShapeError
 from ..ops import linear as ops
 from ..parameter import Parameter, learns, new_parameter
 from ..random import RNG, default_rng
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = ["Bilinear", "Dense", "Linear"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..arguments import to_float
 from ..backend import Array
 from ..ops import pool as ops
-from .base import arguments
+from .layer import arguments
 from .pool import IntOrTuple, _Pool
 
 __all__ = ["LPPool1d", "LPPool2d", "LPPool3d"]

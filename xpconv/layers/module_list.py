@@ -6,8 +6,8 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from typing import Any
 
 from ..backend import Array
-from .base import Layer
 from .children import Listed, Named
+from .layer import Layer
 from .tree import check_whole
 
 __all__ = ["ModuleDict", "ModuleList"]

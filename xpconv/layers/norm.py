@@ -11,7 +11,7 @@ from ..geometry import Bounds
 from ..ops import norm as ops
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype, update
 from ..tape import saving
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 

@@ -10,7 +10,7 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..geometry import Pairs
 from ..ops import padding as ops
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = [
     "CircularPad1d", "CircularPad2d", "CircularPad3d", "ConstantPad1d", "ConstantPad2d", "ConstantPad3d",

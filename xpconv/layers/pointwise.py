@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..arguments import to_bool
 from ..backend import Array
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 
 class Pointwise(Layer):

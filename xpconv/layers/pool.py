@@ -12,7 +12,7 @@ from ..geometry import Bounds, Window
 from ..ops import pool as ops
 from ..ops.activation import clip_backward
 from ..tape import saving
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = ["AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d"]
 

@@ -9,7 +9,7 @@ from ..arguments import check_room, is_sequence, shown, to_bool, to_choice, to_f
 from ..backend import Array
 from ..errors import ShapeError
 from ..ops import resample as ops
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"]
 

@@ -10,7 +10,7 @@ from ..arguments import is_sequence, shown, to_int, to_size
 from ..backend import Array
 from ..errors import ShapeError
 from ..ops import shape as ops
-from .base import Layer, arguments
+from .layer import Layer, arguments
 
 __all__ = ["ChannelShuffle", "Flatten", "Identity", "PixelShuffle", "PixelUnshuffle", "Unflatten"]
 

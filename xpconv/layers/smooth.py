@@ -12,7 +12,7 @@ from ..arguments import axis_of, to_choice, to_float, to_int
 from ..backend import Array
 from ..errors import ShapeError
 from ..ops import smooth as ops
-from .base import Layer, arguments
+from .layer import Layer, arguments
 from .pointwise import InPlace, Pointwise
 
 __all__ = [

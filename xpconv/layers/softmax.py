@@ -9,7 +9,7 @@ from ..arguments import axis_of, to_int
 from ..backend import Array
 from ..errors import ShapeError
 from ..ops import softmax as ops
-from .base import Layer
+from .layer import Layer
 
 __all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
 

@@ -10,7 +10,7 @@ from ..arguments import check_room, to_tuple
 from ..backend import Array, backend_of
 from ..errors import BackendError, DTypeError, ShapeError
 from ..ops import pool as ops
-from .base import Layer, arguments
+from .layer import Layer, arguments
 from .pool import IntOrTuple
 
 __all__ = ["MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"]

@@ -10,7 +10,7 @@ from ..arguments import shown, to_float
 from ..arrays import asarray
 from ..backend import Array, backend_of, get_xp, ignore_underflow
 from ..errors import StateDictError
-from ..layers.base import Layer
+from ..layers.layer import Layer
 from ..parameter import writable
 from ..signatures import public_errors
 from ..sums import widened
