@@ -8,6 +8,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "xpconv"
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 TREE = PAGE.partition("```\nxpconv/\n")[2].partition("```")[0]
+CODE = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL))
 SUFFIXES = "py|md|cu|cuh|sh|json"
 
 
@@ -32,6 +33,11 @@ def functions(path):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield prefix + node.name
             waiting += [(f"{prefix}{node.name}.", child) for child in node.body]
+
+
+def has(path, name):
+    """Whether a file assigns or defines the name."""
+    return re.search(rf"^\s*(?:def |class )?{name}\b", path.read_text(), re.MULTILINE)
 
 
 def test_the_list_of_files_is_complete():
@@ -64,10 +70,23 @@ def test_functions_and_tables_that_are_named_exist():
     for file, names in rows:
         missing = set(re.findall(r"`([\w.]+)`", names)) - set(functions(PACKAGE / file))
         assert not missing, f"docs/architecture.md: {file} has no {missing}"
-    tables = re.findall(r"`([A-Z_]+)` (?:in|of) `((?:tests|benchmarks)/\w+\.py)`", PAGE)
-    assert len(tables) > 6
+    tables = re.findall(r"`(\w+)` (?:in|of) `((?:tests|benchmarks)/\w+\.py)`", PAGE)
+    tables += [pair[::-1] for pair in re.findall(r"`((?:tests|benchmarks)/\w+\.py)` \([^)`]*`(\w+)`", PAGE)]
+    assert len(tables) > 12
     for name, file in tables:
-        assert re.search(rf"^{name}\b", (ROOT / file).read_text(), re.MULTILINE), f"{file} has no {name}"
+        assert has(ROOT / file, name), f"docs/architecture.md: {file} has no {name}"
+
+
+def test_functions_of_modules_that_are_named_exist():
+    """As in `memory.empty`, where there is a file memory.py."""
+    checked = 0
+    for module, name in re.findall(rf"\b([a-z_]+)\.(?!(?:{SUFFIXES})\b)(\w+)", " ".join(CODE)):
+        files = [*PACKAGE.rglob(f"{module}.py"), *(ROOT / "benchmarks").glob(f"{module}.py")]
+        checked += bool(files)
+        assert not files or any(has(file, name) for file in files), (
+            f"docs/architecture.md: no {module}.py has {name}"
+        )
+    assert checked > 6
 
 
 def test_the_code_runs():

@@ -108,6 +108,35 @@ def test_all_that_repr_shows_counts_or_is_refused(name):
             setattr(layer, setting, "other")
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_fixed_argument_is_refused(name):
+    """Also one that the layer has passed on, or is going to need, without an attribute of that name."""
+    layer = instance_of(name)
+    kind = type(layer).__name__
+    for setting in {*layer.fixed} & {*inspect.signature(type(layer)).parameters}:
+        with pytest.raises((AttributeError, TypeError), match=f"{kind}: {setting} is (fixed|a Parameter)"):
+            setattr(layer, setting, "other")
+
+
+@pytest.mark.parametrize("kind", [xpconv.LazyConv2d, xpconv.LazyLinear, xpconv.LazyBatchNorm2d])
+def test_what_a_lazy_layer_takes_from_its_input_is_refused(kind):
+    layer = kind() if kind is xpconv.LazyBatchNorm2d else kind(3, 3) if kind is xpconv.LazyConv2d else kind(3)
+    name = layer.becomes.fixed[0]
+    with pytest.raises(AttributeError, match=f"{kind.__name__}: {name} is fixed"):
+        setattr(layer, name, 2)
+    assert layer(np.zeros((2, 4, 5, 6), "float32")).shape[0] == 2
+    assert type(layer) is kind.becomes
+
+
+def test_a_lazy_layer_stays_as_it_is_after_an_error():
+    layer = xpconv.LazyConv2d(4, 3, groups=2, rng=0)
+    shown = repr(layer)
+    with pytest.raises(ValueError, match="groups is 2"):
+        layer(np.zeros((1, 3, 5, 5), "float32"))
+    assert repr(layer) == shown
+    assert layer(np.zeros((1, 6, 5, 5), "float32")).shape == (1, 4, 3, 3)
+
+
 def test_the_error_says_what_to_do():
     model = xpconv.models.resnet18(num_classes=3)
     with pytest.raises(AttributeError) as error:

@@ -35,13 +35,23 @@ class Lazy(Layer):
 
     def _become(self, size: int, dtype: Any, backend: str | None) -> None:
         """Make the parameters, of this dtype unless the constructor got another, and change the class."""
-        dtype = dtype if self._dtype_later is None else self._dtype_later
-        with nullcontext() if backend is None else use_backend(backend):
-            self._make(size, dtype, self._rng_later)
-        for name in ("_dtype_later", "_rng_later", "lazy"):
-            vars(self).pop(name, None)
+        own = vars(self)
+        before = own.copy()
+        later, rng, _ = (own.pop(name, None) for name in ("_dtype_later", "_rng_later", "lazy"))
+        try:
+            with nullcontext() if backend is None else use_backend(backend):
+                self._make(size, dtype if later is None else later, rng)
+        except BaseException:  # such as a size that the groups do not divide
+            own.clear()
+            own.update(before)
+            raise
         self._take_flags()
         self.__class__ = self.becomes  # type: ignore[assignment]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.fixed and name not in vars(self) and "_dtype_later" in vars(self):
+            raise self._is_fixed(name, value)
+        super().__setattr__(name, value)
 
     def _first(self, x: Array, size: int) -> Array:
         """The first forward."""
