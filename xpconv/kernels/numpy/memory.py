@@ -26,7 +26,6 @@ from ..recorders import this_thread
 SMALL = 1 << 12  # below this many bytes malloc is as good
 LINE = 64  # bytes of a cache line: vectors that straddle two are slow
 STEPS = 3  # 2³ sizes an octave
-LARGER = 4  # times its size may be the idle buffer that an array gets
 SLACK = 1 << 22  # bytes of all buffers beyond 9/8 of the most that were used at once
 
 
@@ -63,8 +62,6 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
         return np.empty(shape, dtype)
     size = _rounded(max(size, LINE))
     buffer = _pop(size)
-    if buffer is None:
-        buffer = _larger(size)
     if buffer is None:
         _make_room(size)
         buffer = _aligned(size)
@@ -208,16 +205,6 @@ def _pop(size: int) -> Any:
         return None
     _leases.discard(lease)
     return lease.buffer
-
-
-def _larger(size: int) -> Any:
-    """The smallest idle buffer of more than this size, up to `LARGER` times as much, or None."""
-    for other in sorted(_idle):
-        if size < other <= LARGER * size:
-            buffer = _pop(other)
-            if buffer is not None:
-                return buffer
-    return None
 
 
 def _make_room(size: int) -> None:
