@@ -527,3 +527,32 @@ def test_a_layer_that_returns_the_same_array_again():
         )
         found.append([*step(model, X, np.ones((3, 4)))])
     same(*found)
+
+
+class Recorded(xpconv.Layer):
+    """`body(x) + body(2 x)`, with tapes of its own, which it goes back through in the order of the forwards."""
+
+    def __init__(self, body):
+        self.body = body
+
+    def forward(self, x):
+        (a, first), (b, second) = self.body.record(x), self.body.record(2 * x)
+        return self.keep(a + b, first, second)
+
+    def backward(self, grad_output, input_grad=True):
+        first, second = self.recall(grad_output)
+        grad = self.body.pullback(first, grad_output)
+        return grad + 2 * self.body.pullback(second, grad_output)
+
+
+def test_record_and_pullback_within_a_layer(backend):
+    make = lambda: net().to(xpconv.get_backend())
+    x, g = xpconv.asarray(X), xpconv.asarray(RNG.normal(size=(3, 2)))
+    body = make()
+    a, da, *grads = step(body, x, g)
+    b, db, *others = step(body, 2 * x, g)
+    expected = [a + b, da + 2 * db, *(p + q for p, q in zip(grads, others, strict=True))]
+    for model in (Recorded(make()), xpconv.Sequential(Recorded(make()))):
+        for ours, theirs in zip(step(model, x, g), expected, strict=True):
+            np.testing.assert_allclose(xpconv.asnumpy(ours), xpconv.asnumpy(theirs), rtol=1e-12)
+        assert not any(layer._finished() for layer in model.modules())

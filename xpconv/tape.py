@@ -121,6 +121,17 @@ def observing(function: Observer) -> Iterator[None]:
         observer.reset(token)
 
 
+@contextmanager
+def separate() -> Iterator[None]:
+    """Within this block calls have tapes of their own, also within another call."""
+    outside = current.get()
+    try:
+        current.set(None)
+        yield
+    finally:
+        current.set(outside)
+
+
 def position() -> int:
     """The number of entries on the tape of the call that runs: where the part of a forward begins."""
     tape = current.get()

@@ -15,7 +15,7 @@ from .backend import Array, ignore_underflow, plain
 from .errors import BackwardError
 from .ops.shape import copy
 from .signatures import call_error, is_ours, public_errors
-from .tape import Tape, _each_array, current, observer, save_mode
+from .tape import Tape, _each_array, current, observer, save_mode, separate
 from .taped_checks import TapedChecks
 
 MANY_PENDING = 32
@@ -105,10 +105,11 @@ class Taped(TapedChecks):
             saved = entries.pop()[1] if entries and entries[-1][0]() is self else ()
         return saved  # type: ignore[no-any-return]
 
-    def record(self, *inputs: Any) -> tuple[Array, Tape]:
+    def record(self, *inputs: Any, **named: Any) -> tuple[Array, Tape]:
         """`self(*inputs)` with its tape, which `pullback` takes, for gradients in any order or number.
 
-        Without it, `backward` belongs to the latest forward of this layer in this thread.
+        Without it, `backward` belongs to the latest forward of this layer in this thread. The tape is a
+        separate one within a layer of your own, too.
 
         Returns:
             the output, and the tape: what the forward saved, which is freed when you drop the tape.
@@ -124,9 +125,10 @@ class Taped(TapedChecks):
             >>> layer.pullback(tape_a, np.ones(2)), layer.pullback(tape_b, np.ones(2))
             (array([0., 1.]), array([1., 0.]))
         """
-        y = self(*inputs)  # type: ignore[operator]
         if not save_mode.get():
             raise BackwardError(f"{type(self).__name__}.record: within no_grad() nothing is saved")
+        with separate():
+            y = self(*inputs, **named)  # type: ignore[operator]
         return y, self._finished().pop()
 
     def pullback(self, tape: Tape, *args: Any, **named: Any) -> Any:
@@ -150,7 +152,8 @@ class Taped(TapedChecks):
         finished = self._finished()
         finished.append(again)
         try:
-            return self.backward(*args, **named)  # type: ignore[attr-defined]
+            with separate():
+                return self.backward(*args, **named)  # type: ignore[attr-defined]
         finally:
             if again in finished:
                 finished.remove(again)
