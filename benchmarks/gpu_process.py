@@ -36,7 +36,7 @@ def enter(rehearse: bool) -> Any:
     import xpconv
 
     if rehearse:
-        sys.path.insert(0, str(HERE.parent / "tests"))
+        sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
         import double
         import measure
         import torch

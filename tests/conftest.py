@@ -6,20 +6,16 @@ measured; `-n 0` runs them in one.
 
 import importlib.util
 import os
-import sys
-from pathlib import Path
-
-import pytest
-from hypothesis import settings
-
-sys.path.insert(0, str(Path(__file__).parent))  # the tests' own helpers: double, reference
 
 import double
 import emulation
+import pytest
+from hypothesis import settings
 
 import xpconv
 from xpconv.kernels.numpy import blas
 
+collect_ignore = ["helpers"]  # which the tests import as `double`, `oracle`, …: nothing to collect
 MOST_PROCESSES = 4
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if IS_WORKER and blas.set_num_threads is not None:

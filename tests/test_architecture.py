@@ -70,8 +70,10 @@ def test_functions_and_tables_that_are_named_exist():
     for file, names in rows:
         missing = set(re.findall(r"`([\w.]+)`", names)) - set(functions(PACKAGE / file))
         assert not missing, f"docs/architecture.md: {file} has no {missing}"
-    tables = re.findall(r"`(\w+)` (?:in|of) `((?:tests|benchmarks)/\w+\.py)`", PAGE)
-    tables += [pair[::-1] for pair in re.findall(r"`((?:tests|benchmarks)/\w+\.py)` \([^)`]*`(\w+)`", PAGE)]
+    tables = re.findall(r"`(\w+)` (?:in|of) `((?:tests|benchmarks)/[\w/]+\.py)`", PAGE)
+    tables += [
+        pair[::-1] for pair in re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)` \([^)`]*`(\w+)`", PAGE)
+    ]
     assert len(tables) > 12
     for name, file in tables:
         assert has(ROOT / file, name), f"docs/architecture.md: {file} has no {name}"

@@ -333,8 +333,8 @@ NO_CHECKS = {"test_package.py", "test_errors.py", "test_torch_errors.py"}
 
 
 def texts_of_tests():
-    paths = Path(__file__).parent.glob("test_*.py")
-    return {path.name: path.read_text() for path in paths if path.name not in NO_CHECKS}
+    paths = (ROOT / "tests").rglob("test_*.py")
+    return {path: path.read_text() for path in paths if path.name not in NO_CHECKS}
 
 
 @pytest.mark.parametrize("name", [n for n in LAYERS if n not in ("Layer", "Linear")])

@@ -71,9 +71,9 @@ def check(make, inputs):
 def test_the_sweeps_have_every_public_layer_and_loss():
     known = {row[0] for row in every.LAYERS.values()} | every.made_of_layers()
     missing = every.names(xpconv.Layer) - known
-    assert not missing, f"LAYERS in tests/every.py has no row for {missing}"
+    assert not missing, f"LAYERS in tests/helpers/every.py has no row for {missing}"
     missing = every.names(xpconv.losses.Loss) - set(every.LOSSES)
-    assert not missing, f"LOSSES in tests/every.py has no row for {missing}"
+    assert not missing, f"LOSSES in tests/helpers/every.py has no row for {missing}"
 
 
 @pytest.mark.parametrize("key", LAYERS)

@@ -365,7 +365,7 @@ def test_load_mnist_without_scikit_learn(monkeypatch):
 
 
 def test_load_mnist_the_real_one():
-    beside = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+    beside = Path(__file__).parents[3] / "shared" / "data" / "mnist"
     folder = Path(os.environ.get("XPCONV_MNIST_DIR", beside))
     if not folder.is_dir():
         pytest.skip(f"no MNIST in {folder}; set XPCONV_MNIST_DIR to the folder of its IDX files")
@@ -515,7 +515,7 @@ def test_importing_data_is_light():
     script = f"import sys, xpconv.data; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=True,

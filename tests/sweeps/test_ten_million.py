@@ -96,7 +96,9 @@ TEN_MILLION = {
 
 def test_every_layer_has_a_row():
     odd = TEN_MILLION.keys() ^ LAYERS.keys()
-    assert not odd, f"only one of TEN_MILLION, here, and LAYERS in tests/precision.py has {sorted(odd)}"
+    assert not odd, (
+        f"only one of TEN_MILLION, here, and LAYERS in tests/helpers/precision.py has {sorted(odd)}"
+    )
 
 
 @pytest.mark.slow

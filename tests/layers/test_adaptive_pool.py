@@ -1,4 +1,4 @@
-"""Adaptive average pooling: by plain loops, and (with PyTorch) in tests/test_torch_adaptive_pool.py."""
+"""Adaptive average pooling: by plain loops, and (with PyTorch) in tests/layers/test_torch_adaptive_pool.py."""
 
 import itertools
 

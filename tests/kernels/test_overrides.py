@@ -259,7 +259,7 @@ def test_an_override_equals_its_reference(xp, name, dtype):
     if name in CHECKS:
         CHECKS[name](xp)
         return
-    assert name in CASES, f"CASES in tests/test_overrides.py has no arguments for {name}"
+    assert name in CASES, f"CASES in tests/kernels/test_overrides.py has no arguments for {name}"
     handled = 0
     for case in CASES[name](Draw(dtype)):
         args, again, once_more = (

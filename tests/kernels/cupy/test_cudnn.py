@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cuda import windows
 
 import xpconv
+from tests.kernels.cupy.test_cuda import windows
 from xpconv.errors import BackendUnavailableError
 from xpconv.geometry import Window
 from xpconv.kernels import precision

@@ -541,7 +541,7 @@ def test_every_public_callable_is_fuzzed():
     missing = {
         name for place, name in public if callable(getattr(place, name)) and name not in calls | LEFT_OUT
     }
-    assert not missing, f"the tables of tests/test_fuzz.py have no row for {missing}"
+    assert not missing, f"the tables of tests/sweeps/test_fuzz.py have no row for {missing}"
 
 
 @pytest.mark.parametrize(

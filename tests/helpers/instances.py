@@ -37,5 +37,7 @@ def instance_of(name):
     values = SIZES | sizes.get(name, {})
     unknown = [n for n in required if n not in values]
     if unknown:
-        raise LookupError(f"{name}: SIZES in tests/instances.py has no value for {', '.join(unknown)}")
+        raise LookupError(
+            f"{name}: SIZES in tests/helpers/instances.py has no value for {', '.join(unknown)}"
+        )
     return kind(**{n: values[n] for n in required})

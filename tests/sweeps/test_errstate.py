@@ -130,7 +130,7 @@ def made(name, options, dtype):
         p.name for p in inspect.signature(getattr(xpconv, name)).parameters.values() if p.default is p.empty
     ]
     missing = {n for n in needed if n not in ("args", "kwargs")} - options.keys()
-    assert not missing, f"{name}: CASES in tests/test_errstate.py gives no {missing}"
+    assert not missing, f"{name}: CASES in tests/sweeps/test_errstate.py gives no {missing}"
     xpconv.manual_seed(0)
     return getattr(xpconv, name)(**options).to(dtype=dtype)
 

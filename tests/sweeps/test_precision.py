@@ -90,5 +90,5 @@ def test_every_family_of_layers_that_sums_is_among_them():
     assert not listed & {*others}
     odd = public ^ {*listed, *others}
     assert not odd, (
-        f"tests/precision.py: neither LAYERS nor NOTHING_SUMMED has {odd}, or there is no such layer"
+        f"tests/helpers/precision.py: neither LAYERS nor NOTHING_SUMMED has {odd}, or there is no such layer"
     )

@@ -2,7 +2,7 @@
 
 It is how the kernels' arithmetic and their launchers are tested without a GPU; what a GPU adds stays hidden
 (`cuda/emulation.h` lists it). With XPCONV_SANITIZE=address,undefined it is compiled with these sanitizers, which
-want `LD_PRELOAD` of the former's library; `tests/test_cuda.py` runs itself so.
+want `LD_PRELOAD` of the former's library; `tests/kernels/cupy/test_cuda.py` runs itself so.
 """
 
 import atexit

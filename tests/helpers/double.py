@@ -6,7 +6,7 @@ only if both CuPy 14 (by `cupy_names.json`) and NumPy have it; values are NumPy'
 
     import double; double.register()                # once; then use_backend("double"), model.to("double")
     with double.count_syncs() as counter: ...       # counter.n: how often the CPU waited for the GPU; counter.copies
-    python tests/double.py examples/train.py ...    # run a script, print its host synchronisations
+    python tests/helpers/double.py examples/train.py ...    # run a script, print its host synchronisations
 
 What bites on the way from NumPy to CuPy, and what becomes of it here:
 
@@ -470,7 +470,7 @@ class Module(types.ModuleType):
         elif not isinstance(value, (float, type(None), type(np.s_))):
             value = NotImplemented
         if value is NotImplemented:
-            raise AttributeError(f"{self._name}.{name} is not in NumPy, or not in tests/double.py")
+            raise AttributeError(f"{self._name}.{name} is not in NumPy, or not in tests/helpers/double.py")
         setattr(self, name, value)
         return value
 
@@ -520,7 +520,7 @@ def _parameters(name, function):
 def write_names():
     """Write `cupy_names.json` anew from the CuPy that is installed, for which no GPU is needed."""
     cupy = import_module("cupy")
-    names = {"version": cupy.__version__, "regenerate": "python tests/double.py --names"}
+    names = {"version": cupy.__version__, "regenerate": "python tests/helpers/double.py --names"}
     for part in ("", ".ndarray", ".ufunc", ".linalg", ".random", ".lib.stride_tricks"):
         owner = functools.reduce(getattr, part.split(".")[1:], cupy)
         public = {n: getattr(owner, n) for n in dir(owner) if n[0] != "_" and n not in ("annotations", "np")}
@@ -534,9 +534,11 @@ def main(argv):
     if argv == ["--names"]:
         return write_names()
     if not argv:
-        sys.exit("usage: python tests/double.py SCRIPT [ARGUMENT...]\n       python tests/double.py --names")
+        sys.exit(
+            "usage: python tests/helpers/double.py SCRIPT [ARGUMENT...]\n       python tests/helpers/double.py --names"
+        )
     sys.path[0] = str(Path(argv[0]).resolve().parent)  # as if the script had been started by itself
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
     sys.argv = argv
     register()
     try:

@@ -1,6 +1,6 @@
 """Pooling in one to three dimensions, and back: by plain loops.
 
-2-D windows with all options also in tests/test_layers.py; against PyTorch in tests/test_torch_pool.py.
+2-D windows with all options also in tests/layers/test_layers.py; against PyTorch in tests/layers/test_torch_pool.py.
 """
 
 import itertools

@@ -6,9 +6,9 @@ import double
 import emulation
 import numpy as np
 import pytest
-from conftest import cupy_or_skip
 
 import xpconv
+from tests.conftest import cupy_or_skip
 from xpconv.kernels import graph, overrides
 from xpconv.ops.constants import constant
 
@@ -145,7 +145,7 @@ CASES = [pytest.param(make, shape, name in RANDOM, id=f"{name}{i or ''}")
 
 def test_every_layer_is_here():
     missing = set(xpconv.layers.__all__) ^ (set(LAYERS) | NO_LAYERS | OTHER_INPUTS)
-    assert not missing, f"LAYERS in tests/test_captured.py has no row, or one too many, for {missing}"
+    assert not missing, f"LAYERS in tests/sweeps/test_captured.py has no row, or one too many, for {missing}"
 
 
 def drawn(shape, seed=0):

@@ -387,7 +387,7 @@ def python_with_sanitizers(*arguments):
         [emulation.COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     ).stdout.strip()
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent,
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3],
         env=os.environ | {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "XPCONV_SANITIZE": "address,undefined"},
     )  # fmt: skip
 
@@ -400,7 +400,7 @@ def test_no_kernel_leaves_its_arrays():
 
 
 def test_a_kernel_that_does_is_found():
-    code = "import conftest, double; from xpconv.kernels.cupy.launch import launch; xp = double.xp; y = xp.zeros(99)"
+    code = "import sys; sys.path.insert(0, 'tests/helpers'); import tests.conftest, double; from xpconv.kernels.cupy.launch import launch; xp = double.xp; y = xp.zeros(99)"
     code += "; launch(xp, 'pointwise.cu', 'add', {size}, y, y, y)"
     assert python_with_sanitizers("-c", code.format(size=99)).returncode == 0
     done = python_with_sanitizers("-c", code.format(size=104))

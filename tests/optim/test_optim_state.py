@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_copies import OPTIMIZERS, Training, assert_same
 
 import xpconv
+from tests.test_copies import OPTIMIZERS, Training, assert_same
 from xpconv.errors import StateDictError
 
 KINDS = ["float32", "float16", "groups"]
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 def trained(name, kind, steps=3):
@@ -51,8 +51,8 @@ def test_training_goes_on_from_a_state(name, kind, backend):
 
 RESUME = """
 import pickle, sys
-import conftest  # registers the double
-from test_copies import Training
+import tests.conftest  # registers the double
+from tests.test_copies import Training
 import xpconv
 with open(sys.argv[1], "rb") as file:
     states = pickle.load(file)
@@ -76,7 +76,7 @@ def test_training_goes_on_in_a_new_process(tmp_path, backend):
     trainings = {(name, kind): trained(name, kind) for name in names for kind in kinds}
     file = tmp_path / "states"
     file.write_bytes(pickle.dumps({key: training.state() for key, training in trainings.items()}))
-    paths = f"import sys; sys.path[:0] = {[str(TESTS), str(TESTS.parent)]!r}\n"
+    paths = f"import sys; sys.path[:0] = {[str(ROOT / 'tests' / 'helpers'), str(ROOT)]!r}\n"
     run = subprocess.run(
         [sys.executable, "-c", paths + RESUME, str(file), backend],
         capture_output=True,
