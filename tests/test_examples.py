@@ -21,7 +21,7 @@ def examples(monkeypatch):
     """`import train_mnist` finds the example, and the active backend is numpy again afterwards."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "examples")
     yield
-    for name in ("train_mnist", "plots", "xor"):
+    for name in ("gpu_training", "train_mnist", "plots", "xor"):
         sys.modules.pop(name, None)
 
 
@@ -194,3 +194,11 @@ def test_bad_arguments_of_xor(arguments, capsys):
         run("xor", *arguments)
     assert stopped.value.code == 2
     assert arguments[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "backend", ["numpy", pytest.param("double", marks=pytest.mark.slow), "cupy"], indirect=True
+)
+def test_gpu_script_runs_on_every_backend(backend, capsys):
+    assert run("gpu_training", "--steps", 30) >= 0.95
+    assert f"on {backend} in float32" in capsys.readouterr().out
