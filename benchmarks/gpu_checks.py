@@ -278,7 +278,7 @@ def tests(rehearse: bool, limit: float) -> Iterator[Record]:
         "-q",
         "-rs",
         *(["-p", "xdist.plugin", "-n", str(min(12, os.cpu_count() or 1))] if find_spec("xdist") else []),
-        *(["tests/data/test_data.py"] if rehearse else ["-k", "cupy"]),
+        *(["tests/data/test_data.py"] if rehearse else ["-k", "cupy", "--ignore", "tests/kernels"]),
     ]
     env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     rc, output = program(command, limit, **env, **({} if rehearse else {"XPCONV_REQUIRE_GPU": "1"}))

@@ -10,6 +10,7 @@ import types
 import double
 import numpy as np
 import pytest
+from backends import cupy_or_skip
 
 import xpconv
 from xpconv import backend as switch
@@ -22,6 +23,11 @@ def python(code, **environment):
     env = {k: v for k, v in os.environ.items() if not k.startswith("XPCONV")} | environment
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     return done.stdout.strip() if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+
+
+def test_these_tests_run_on_cupy():
+    """Where this is skipped, so are all that take `backend` on CuPy."""
+    cupy_or_skip()
 
 
 def test_arrays_decide_and_the_default_only_creates():

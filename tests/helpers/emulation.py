@@ -3,9 +3,11 @@
 It is how the kernels' arithmetic and their launchers are tested without a GPU; what a GPU adds stays hidden
 (`cuda/emulation.h` lists it). With XPCONV_SANITIZE=address,undefined it is compiled with these sanitizers, which
 want `LD_PRELOAD` of the former's library; `tests/kernels/cupy/test_cuda.py` runs itself so.
+
+Libraries are cached in `.emulation_cache` of the checkout, for the other processes of the tests and for later runs.
 """
 
-import atexit
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -14,41 +16,58 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent / "cuda"
+CACHE, WEEK = Path(__file__).parents[2] / ".emulation_cache", 7 * 24 * 3600
 COMPILER = shutil.which("g++")
-FLAGS = ["-O2", "-g", "-shared", "-Wl,-Bsymbolic", "-fPIC", "-mf16c", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
+FLAGS = ["-O2", "-shared", "-Wl,-Bsymbolic", "-fPIC", "-mf16c", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
          "-Wno-unknown-pragmas", f"-I{HERE}"]  # fmt: skip
 if os.environ.get("XPCONV_SANITIZE"):
     FLAGS[FLAGS.index("-O2")] = "-O1"  # half the time to compile
-    FLAGS += [f"-fsanitize={os.environ['XPCONV_SANITIZE']}", "-fno-sanitize-recover=all"]
+    FLAGS += ["-g", f"-fsanitize={os.environ['XPCONV_SANITIZE']}", "-fno-sanitize-recover=all"]
 KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(')
 
 
 @functools.cache
-def _folder():
-    folder = tempfile.mkdtemp(prefix="xpconv-emulation-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+def _surroundings():
+    """What a library depends on besides its own source. The first call removes what no test has used for a week."""
+    CACHE.mkdir(exist_ok=True)
+    for library in CACHE.glob("*.so"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if time.time() - library.stat().st_mtime > WEEK:
+                library.unlink()
+    version = subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout
+    return version, FLAGS, [header.read_text() for header in sorted(HERE.iterdir())]
 
 
 @functools.cache
 def _library(code, options):
-    kernels = KERNEL.findall(code)
     entries = "".join(
         f'extern "C" int launch_{name}(unsigned grid, unsigned block, void** arguments, int count) {{'
         f" return launch(&{name}, grid, block, arguments, count); }}\n"
-        for name in kernels
+        for name in KERNEL.findall(code)
     )
-    stem = _folder() / hashlib.sha256(repr((code, options)).encode()).hexdigest()[:16]
-    source = stem.with_suffix(".cpp")
-    source.write_text(f'#include "emulation.h"\n{code}\n{entries}')
-    command = [COMPILER, *options, *FLAGS, str(source), "-o", str(stem.with_suffix(".so"))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
-    return ctypes.CDLL(str(stem.with_suffix(".so")))
+    text = f'#include "emulation.h"\n{code}\n{entries}'
+    key = repr((text, options, _surroundings()))
+    library = CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
+    try:
+        os.utime(library)  # it is in use
+    except FileNotFoundError:
+        _compile(text, options, library)
+    return ctypes.CDLL(str(library))
+
+
+def _compile(text, options, library):
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        source = Path(folder, "kernels.cpp")
+        source.write_text(text)
+        command = [COMPILER, *options, *FLAGS, str(source), "-o", str(source.with_suffix(".so"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+        source.with_suffix(".so").replace(library)
 
 
 class RawModule:

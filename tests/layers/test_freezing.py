@@ -10,10 +10,10 @@ import double
 import emulation
 import numpy as np
 import pytest
+from makers import LAYERS
+from training import OPTIMIZERS
 
 import xpconv
-from tests.sweeps.test_captured import LAYERS
-from tests.test_copies import OPTIMIZERS
 from xpconv import sums
 from xpconv.ops import activation, channels, conv, embedding, linear, norm
 

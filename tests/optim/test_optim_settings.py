@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 import pytest
+from training import OPTIMIZERS
 
 import xpconv
-from tests.test_copies import OPTIMIZERS
 from xpconv.optim.settings import ALSO_CALLED, SETTINGS
 
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)

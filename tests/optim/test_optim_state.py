@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training import OPTIMIZERS, Training, assert_same
 
 import xpconv
-from tests.test_copies import OPTIMIZERS, Training, assert_same
 from xpconv.errors import StateDictError
 
 KINDS = ["float32", "float16", "groups"]
@@ -51,8 +51,8 @@ def test_training_goes_on_from_a_state(name, kind, backend):
 
 RESUME = """
 import pickle, sys
-import tests.conftest  # registers the double
-from tests.test_copies import Training
+import backends  # registers the double
+from training import Training
 import xpconv
 with open(sys.argv[1], "rb") as file:
     states = pickle.load(file)

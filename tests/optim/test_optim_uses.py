@@ -6,9 +6,9 @@ import re
 import double
 import numpy as np
 import pytest
+from training import OPTIMIZERS, Training
 
 import xpconv
-from tests.test_copies import OPTIMIZERS, Training
 from xpconv import Parameter
 from xpconv.errors import DTypeError
 

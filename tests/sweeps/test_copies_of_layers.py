@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from makers import LAYERS, LOSSES, OTHERS, drawn
+from training import COPIES, copied
 
 import xpconv
-from tests.sweeps.test_captured import LAYERS, LOSSES, OTHERS, drawn
-from tests.test_copies import COPIES, copied
 
 
 def inputs_of(name):

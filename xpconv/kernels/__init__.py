@@ -7,7 +7,7 @@ that `kernels.numpy` or `kernels.cupy` may override. To add an override:
    `kernels/cupy`. For arguments that it does not handle it returns None (annotate the result `… | None`), and
    the reference computes the result. So no operation returns None.
 2. Import it in the package's `__init__.py`, and list it in `__all__`.
-3. Give it cases in `tests/kernels/test_overrides.py`, which fails for an override that it does not know.
+3. Give it cases in `tests/helpers/kernel_cases.py`; `tests/kernels/test_overrides.py` fails for one without.
 
 Signatures are compared when a device's overrides are loaded, at its first operation. That costs nothing
 later, and needs no second declaration of each signature, as a Protocol would.

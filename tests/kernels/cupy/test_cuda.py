@@ -19,6 +19,7 @@ import double
 import emulation
 import numpy as np
 import pytest
+from drawing import windows
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from operations import TOLERANCE, ours, reference, same
@@ -30,19 +31,6 @@ from xpconv.random import Source
 
 xp = double.xp
 pytestmark = pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
-
-
-def windows(draw, least=1):
-    """A window in one to three axes, and the size of the images that it slides over."""
-    axes = draw(st.integers(1, 3))
-    each = lambda strategy: tuple(draw(strategy) for _ in range(axes))
-    window = Window(
-        each(st.integers(least, 3)), each(st.integers(1, 3)),
-        each(st.tuples(st.integers(0, 2), st.integers(0, 2))), each(st.integers(1, 2)),
-    )  # fmt: skip
-    spatial = each(st.integers(1, 7))
-    assume(min(window.output_shape(spatial)) > 0)
-    return window, spatial
 
 
 def device(rng, shape, dtype, layout):
@@ -400,7 +388,7 @@ def test_no_kernel_leaves_its_arrays():
 
 
 def test_a_kernel_that_does_is_found():
-    code = "import sys; sys.path.insert(0, 'tests/helpers'); import tests.conftest, double; from xpconv.kernels.cupy.launch import launch; xp = double.xp; y = xp.zeros(99)"
+    code = "import sys; sys.path.insert(0, 'tests/helpers'); import backends, double; from xpconv.kernels.cupy.launch import launch; xp = double.xp; y = xp.zeros(99)"
     code += "; launch(xp, 'pointwise.cu', 'add', {size}, y, y, y)"
     assert python_with_sanitizers("-c", code.format(size=99)).returncode == 0
     done = python_with_sanitizers("-c", code.format(size=104))

@@ -15,11 +15,11 @@ import double
 import emulation
 import numpy as np
 import pytest
+from drawing import windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpconv
-from tests.kernels.cupy.test_cuda import windows
 from xpconv.errors import BackendUnavailableError
 from xpconv.geometry import Window
 from xpconv.kernels import precision

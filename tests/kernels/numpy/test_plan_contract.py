@@ -11,14 +11,12 @@ import tracemalloc
 import numpy as np
 import pytest
 from interrupts import at_bytecode, interrupt
+from kernel_cases import CASES, CONVOLUTIONS, Draw, all_plans
 from numpy.lib.array_utils import byte_bounds
 from operations import ours
 
 import xpconv
 import xpconv.kernels.numpy as engine
-from tests.kernels.numpy.test_plans import CASES as CONVOLUTIONS
-from tests.kernels.numpy.test_plans import all_plans
-from tests.kernels.test_overrides import CASES, Draw
 from xpconv.kernels.numpy import memory, norm, plans, threads
 
 
@@ -175,7 +173,7 @@ def test_what_a_kernel_does_depends_on_shapes_alone(recordings):
         for contents in other_contents(args):
             run_twice(operation, same_layout(contents, args))
     missed = planned_kernels() ^ {key[0] for key in recordings}
-    assert not missed, f"no case in tests/kernels/test_overrides.py or here runs {missed}"
+    assert not missed, f"no case in tests/helpers/kernel_cases.py or here runs {missed}"
     assert max(map(len, recordings.values())) >= 4
     for key, (first, *others) in recordings.items():
         for other in others:

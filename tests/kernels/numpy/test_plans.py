@@ -8,11 +8,11 @@ import weakref
 
 import numpy as np
 import pytest
+from kernel_cases import CONVOLUTIONS, all_plans, square
 from operations import ours
 
 import xpconv
 from xpconv import BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, ReLU6, Residual, Sequential
-from xpconv.geometry import Window
 from xpconv.kernels.numpy import memory, plans, threads
 from xpconv.kernels.numpy.scratch import Direct
 
@@ -39,10 +39,6 @@ def replays(monkeypatch):
     return seen
 
 
-def all_plans():
-    return [plan for arena in list(plans._idle) for plan in arena.plans.values()]
-
-
 def placed(shape, dtype="float32", layout="last"):
     """An array from the memory that is used again."""
     if layout == "batch":
@@ -50,28 +46,11 @@ def placed(shape, dtype="float32", layout="last"):
     return memory.empty(shape, dtype) if layout == "first" else memory.empty_images(shape, dtype)
 
 
-def square(size, stride=1, padding=0, dilation=1):
-    return Window((size,) * 2, (stride,) * 2, ((padding, padding),) * 2, (dilation,) * 2)
-
-
-CASES = {
-    "winograd": ((8, 64, 17, 16), (64, 64, 3, 3), square(3, padding=1), 1),
-    "stripes": ((4, 16, 33, 31), (16, 16, 3, 3), square(3, padding=1), 1),
-    "batch_last": ((32, 6, 12, 12), (16, 6, 5, 5), square(5), 1),
-    "packed": ((4, 3, 47, 48), (8, 3, 5, 5), square(5, padding=2), 1),
-    "columns": ((3, 20, 15, 14), (30, 20, 3, 3), square(3, 2, 1), 1),
-    "columns, 1×1": ((3, 20, 15, 14), (30, 20, 1, 1), square(1), 1),
-    "columns, groups": ((3, 16, 15, 14), (24, 8, 3, 3), square(3, 1, 1, 2), 2),
-    "depthwise": ((3, 20, 15, 14), (20, 1, 3, 3), square(3, padding=1), 20),
-    "depthwise, strided": ((3, 20, 15, 14), (20, 1, 3, 3), square(3, 2, 1), 20),
-}
-
-
 @pytest.mark.parametrize("layout", ["last", "first", "batch"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CONVOLUTIONS)
 def test_convolutions(case, layout, replays, monkeypatch):
     """All three, at the fourth time, on other numbers than the first: to the bit as if never recorded."""
-    shape, weight_shape, window, groups = CASES[case]
+    shape, weight_shape, window, groups = CONVOLUTIONS[case]
     assert ours.conv_algorithm(np, shape, "float32", weight_shape, window, groups) == case.partition(",")[0]
     rng = np.random.default_rng(0)
     x, weight = placed(shape, layout=layout), np.empty(weight_shape, "float32")

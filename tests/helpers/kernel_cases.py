@@ -1,0 +1,171 @@
+"""Arguments for every override, and convolutions that take each algorithm of the NumPy kernels."""
+
+from math import prod
+
+import numpy as np
+from operations import reference
+
+from xpconv.geometry import Window
+from xpconv.kernels.numpy import plans
+
+SAME = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+STRIDED = Window((2, 3), (2, 1), ((0, 1), (1, 0)), (1, 2))
+HALVED = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+BOUNDS = (None, (0.0, None), (-0.5, 0.75))
+
+
+class Draw:
+    """Random arrays of one dtype, images with their channels last in memory."""
+
+    def __init__(self, dtype):
+        self.dtype, self.rng = dtype, np.random.default_rng(0)
+
+    def __call__(self, *shape):
+        return self.rng.normal(size=shape).astype(self.dtype)
+
+    def weight(self, *shape):
+        """So that a convolution's output is near 1."""
+        return self(*shape) / np.asarray(prod(shape[1:]) ** 0.5, self.dtype)
+
+    def images(self, *shape):
+        return np.moveaxis(self(shape[0], *shape[2:], shape[1]), -1, 1)
+
+    def statistics(self, channels):
+        """A mean close to 0, and 1/√variance, in float64."""
+        return self.rng.normal(size=channels) / 10, self.rng.uniform(0.5, 2, channels)
+
+
+def convolutions():
+    """Shapes of x, weight and y, the window, groups."""
+    for n, c, k, size, window, groups in (
+        (2, 3, 8, 9, STRIDED, 1), (2, 6, 4, 9, SAME, 2), (2, 6, 3, 9, SAME, 3), (3, 4, 4, 8, SAME, 4), (2, 2, 4, 7, STRIDED, 2),
+        (4, 64, 64, 16, SAME, 1), (32, 3, 8, 10, SAME, 1), (8, 16, 16, 24, SAME, 1), (16, 1, 6, 28, SAME, 1),
+    ):  # fmt: skip
+        output = window.output_shape((size, size))
+        yield (n, c, size, size), (k, c // groups, *window.kernel), (n, k, *output), window, groups
+
+
+def conv_cases(draw):
+    for x, weight, y, window, groups in convolutions():
+        for bounds in BOUNDS:
+            bias = None if bounds is None else draw(y[1])
+            yield draw.images(*x), draw.weight(*weight), bias, window, groups, "auto", bounds
+
+
+def conv_backward_input_cases(draw):
+    for x, weight, y, window, groups in convolutions():
+        yield draw.images(*y), draw.weight(*weight), x, window, groups, "direct"
+
+
+def conv_backward_weight_cases(draw):
+    for x, weight, y, window, groups in convolutions():
+        yield draw.images(*y), draw.images(*x), weight, window, groups, "direct"
+
+
+def max_pool_cases(draw):
+    for window in (HALVED, STRIDED):
+        for ceil_mode in (False, True):
+            for winners in (False, True):
+                yield from (
+                    (draw.images(2, 4, 7, 9), window, ceil_mode, winners, bounds) for bounds in BOUNDS
+                )
+    special = draw.rng.choice(np.array([-1, 0, 1, np.nan, np.inf, -np.inf], draw.dtype), (2, 4, 7, 9))
+    yield special, HALVED
+
+
+def max_pool_backward_cases(draw):
+    for window in (HALVED, STRIDED, HALVED._replace(kernel=(20, 20), stride=(1, 1))):
+        x = draw.images(2, 4, 24, 23)
+        y, winner = reference.max_pool(np, x, window)
+        yield draw.images(*y.shape), winner, x.shape, window
+
+
+def sum_pool_backward_cases(draw):
+    for window in (HALVED, STRIDED):
+        yield draw.images(2, 4, *window.output_shape((7, 9))), (2, 4, 7, 9), window
+
+
+def batch_norm_backward_cases(draw):
+    x, grad, statistics = draw.images(4, 5, 6, 7), draw.images(4, 5, 6, 7), draw.statistics(5)
+    for weight in (draw(5), None):
+        for from_batch in (True, False):
+            for bounds in BOUNDS:
+                yield grad, x, weight, *statistics, from_batch, True, draw.images(4, 5, 6, 7), bounds
+
+
+def cross_entropy_cases(draw):
+    for axis in (0, 1):
+        target = draw.rng.integers(0, 2, (4, 5)).astype(draw.dtype)
+        yield draw(4, 5), target, axis
+
+
+def cross_entropy_backward_cases(draw):
+    for t, total in ((draw(4, 5), draw(4, 1)),):
+        yield draw(4, 5), t, total, 0.5, 1
+        yield draw(4, 5), t, total, draw(4), 1
+
+
+POINTWISE = ((4, 5), (2, 4, 6, 5))
+CASES = {
+    "add": lambda draw: [(draw(*s), draw(*s), bounds) for s in POINTWISE for bounds in BOUNDS],
+    "affine": lambda draw: [
+        (draw(m, n), draw(k, n), bias)
+        for m, n, k in ((3, 4, 5), (64, 3000, 32), (1, 9000, 70), (40, 20, 300))
+        for bias in (None, draw(k))
+    ],
+    "batch_norm": lambda draw: [
+        (draw.images(4, 5, 6, 7), weight, bias, *draw.statistics(5), bounds)
+        for weight, bias in ((draw(5), draw(5)), (None, None))
+        for bounds in BOUNDS
+    ],
+    "batch_norm_backward": batch_norm_backward_cases,
+    "channel_total": lambda draw: [(draw.images(8, 16, 20, 20),), (draw(4, 5),)],
+    "clip": lambda draw: [(draw(*s), *bounds) for s in POINTWISE for bounds in BOUNDS[1:]],
+    "clip_backward": lambda draw: [(draw(*s), draw(*s), *bounds) for s in POINTWISE for bounds in BOUNDS[1:]],
+    "conv": conv_cases,
+    "conv_backward_input": conv_backward_input_cases,
+    "conv_backward_weight": conv_backward_weight_cases,
+    "copy_array": lambda draw: [(draw.images(2, 3, 4, 5),), (draw(6, 8)[:, ::2],)],
+    "cross_entropy": cross_entropy_cases,
+    "cross_entropy_backward": cross_entropy_backward_cases,
+    "follow": lambda draw: [
+        (draw(5), draw(5).astype("float64"), momentum, 1.5) for momentum in (0.1, np.array(0.25))
+    ],
+    "global_avg_pool": lambda draw: [(draw.images(3, 5, 7, 6),), (draw(2, 4, 9),), (draw(2, 3, 30, 40),)],
+    "matmul": lambda draw: [(draw(m, n), draw(k, n).T) for m, n, k in ((3, 4, 5), (64, 3000, 32))],
+    "max_pool": max_pool_cases,
+    "max_pool_backward": max_pool_backward_cases,
+    "normalize_batch": lambda draw: [(draw.images(4, 5, 6, 7), draw(5), draw(5), 1e-5, b) for b in BOUNDS],
+    "one_hot": lambda draw: [(draw.rng.integers(-1, 6, (3, 4)), 5, -1, axis, draw.dtype) for axis in (0, 1)],
+    "reshape": lambda draw: [
+        (draw.images(3, 5, 7, 6), (3, 210)),
+        (draw(4, 6), (2, 12)),
+        (draw(4, 6).T, (24,)),
+    ],
+    "statistics": lambda draw: [(draw.images(4, 5, 6, 7) + 3,), (draw(40, 3),)],
+    "sum_pool": lambda draw: [
+        (draw.images(2, 4, 7, 9), window, ceil) for window in (HALVED, STRIDED) for ceil in (0, 1)
+    ],
+    "sum_pool_backward": sum_pool_backward_cases,
+}
+
+
+def square(size, stride=1, padding=0, dilation=1):
+    return Window((size,) * 2, (stride,) * 2, ((padding, padding),) * 2, (dilation,) * 2)
+
+
+CONVOLUTIONS = {  # the algorithm: shapes of x and weight, the window, groups
+    "winograd": ((8, 64, 17, 16), (64, 64, 3, 3), square(3, padding=1), 1),
+    "stripes": ((4, 16, 33, 31), (16, 16, 3, 3), square(3, padding=1), 1),
+    "batch_last": ((32, 6, 12, 12), (16, 6, 5, 5), square(5), 1),
+    "packed": ((4, 3, 47, 48), (8, 3, 5, 5), square(5, padding=2), 1),
+    "columns": ((3, 20, 15, 14), (30, 20, 3, 3), square(3, 2, 1), 1),
+    "columns, 1×1": ((3, 20, 15, 14), (30, 20, 1, 1), square(1), 1),
+    "columns, groups": ((3, 16, 15, 14), (24, 8, 3, 3), square(3, 1, 1, 2), 2),
+    "depthwise": ((3, 20, 15, 14), (20, 1, 3, 3), square(3, padding=1), 20),
+    "depthwise, strided": ((3, 20, 15, 14), (20, 1, 3, 3), square(3, 2, 1), 20),
+}
+
+
+def all_plans():
+    return [plan for arena in list(plans._idle) for plan in arena.plans.values()]
