@@ -13,6 +13,7 @@ import xpconv.cuda
 import xpconv.data
 import xpconv.models
 import xpconv.testing
+import xpconv.train
 
 ROOMS = {
     "xpconv.backend": "The switch",
@@ -26,6 +27,7 @@ ROOMS = {
     "xpconv.random": "Random numbers",
     "xpconv.data": "Data",
     "xpconv.models": "Models",
+    "xpconv.train": "Training",
     "xpconv.kernels.precision": "The GPU",
     "xpconv.kernels": "Speed",
     "xpconv.explain": "Speed",
@@ -53,6 +55,7 @@ def public() -> dict[str, dict[str, Any]]:
         ("xpconv.models", xpconv.models),
         ("xpconv.cuda", xpconv.cuda),
         ("xpconv.testing", xpconv.testing),
+        ("xpconv.train", xpconv.train),
         ("xpconv.errors", xpconv.errors),
     ):
         for name in getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]:

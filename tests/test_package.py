@@ -49,6 +49,7 @@ ROOMS = [
     "models",
     "explain",
     "cuda",
+    "train",
     "contract",
     "testing",
     "__init__",

@@ -69,11 +69,12 @@ if TYPE_CHECKING:
     from . import cuda as cuda
     from . import models as models
     from . import testing as testing
+    from . import train as train
 else:
 
     def __getattr__(name):
-        """`xpconv.cuda`, `.models` and `.testing`, imported when asked for: `import xpconv` stays light."""
-        if name in ("cuda", "models", "testing"):
+        """`xpconv.cuda`, `.models`, `.testing` and `.train`: imported when asked for, as they take time."""
+        if name in ("cuda", "models", "testing", "train"):
             return import_module(f"{__name__}.{name}")
         hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

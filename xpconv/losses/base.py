@@ -62,6 +62,25 @@ class Loss(Taped):
 
         Arrays saved for backward share no memory with these: they may be changed in place.
         """
+        return self._reduced(inputs, None)[0]
+
+    def _measured(self, inputs: tuple[Array, ...], weight: Array | None) -> tuple[Array, Any]:
+        """`self(*inputs)` with each sample's loss multiplied by its weight, and the divisor of `'mean'`.
+
+        The divisor is that without weights: the number of elements or samples, or the sum of the classes'
+        weights, an array on the device if it depends on the target.
+        """
+        counts = []
+
+        def forward(*inputs: Array) -> Array:
+            loss, count = self._reduced(inputs, weight)
+            counts.append(count)
+            return loss
+
+        return self._outermost(forward, inputs, False), counts[0]
+
+    def _reduced(self, inputs: tuple[Array, ...], weight: Array | None) -> tuple[Array, Any]:
+        """The loss, and the divisor of `'mean'`; `weight` multiplies the loss of each sample."""
         inputs = self._completed(*inputs)
         xp = self._enter(*inputs)
         dtype, wide = inputs[0].dtype, inputs
@@ -69,16 +88,33 @@ class Loss(Taped):
             wide = tuple([widened(x) if x.dtype == dtype else x for x in inputs])  # else there is an error
         with ignore_underflow(xp):
             loss, count, saved = self._forward(xp, *wide)
+            scale: Any = 1.0  # of each sample's gradient
+            if weight is not None:
+                scale = self._spread(xp, weight, loss)
+                loss = loss * scale
             if self.reduction == "none":
-                return self.keep(loss.astype(dtype, copy=False), xp, dtype, 1.0, saved)
+                return self.keep(loss.astype(dtype, copy=False), xp, dtype, scale, saved), count
             total = sum_over(loss, tuple(range(loss.ndim)))
             if self.reduction == "sum":
-                return self.keep(total.astype(dtype), xp, dtype, 1.0, saved)
+                return self.keep(total.astype(dtype), xp, dtype, scale, saved), count
             if isinstance(count, int):
-                scale = 1 / count if count else math.nan  # as PyTorch: no samples, no mean
+                mean = 1 / count if count else math.nan  # as PyTorch: no samples, no mean
             else:
-                scale = 1 / xp.where(count == 0, math.nan, count)
-            return self.keep((total * scale).astype(dtype), xp, dtype, scale, saved)
+                mean = 1 / xp.where(count == 0, math.nan, count)
+            scale = mean if weight is None else (scale * mean).astype(loss.dtype, copy=False)
+            return self.keep((total * mean).astype(dtype), xp, dtype, scale, saved), count
+
+    def _spread(self, xp: Any, weight: Array, loss: Array) -> Array:
+        """A weight for each sample, or each element of the losses, in the shape and dtype of the losses."""
+        shape, whole = tuple(weight.shape), tuple(loss.shape)
+        if not whole or shape not in (whole, whole[:1]):
+            or_all = f" or {whole}" if len(whole) > 1 else ""
+            raise ShapeError(
+                f"{type(self).__name__}: sample weights have shape {shape}, expected {whole[:1]}{or_all}: "
+                "one for each sample"
+            )
+        spread = weight.reshape(shape + (1,) * (len(whole) - len(shape))).astype(loss.dtype)
+        return xp.ascontiguousarray(xp.broadcast_to(spread, whole))
 
     def backward(self, grad_output: Any = 1.0) -> Any:
         """Gradient with respect to `input`, of its shape and dtype; a tuple for several inputs.

@@ -85,7 +85,7 @@ class _ClassLoss(Loss):
         if counted is None or self.reduction != "mean":
             return scale
         # Not on a GPU, where reading `scale` would wait.
-        if backend_of(counted).name == "numpy" and math.isfinite(scale):
+        if backend_of(counted).name == "numpy" and not getattr(scale, "ndim", 0) and math.isfinite(scale):
             return scale
         return xp.where(counted, scale, 0).astype(dtype)
 

@@ -1,0 +1,92 @@
+"""`evaluate`: the loss and the metrics of a model on a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..backend import Backend
+from ..layers.layer import Layer
+from ..tape import no_grad
+from .meter import Meter
+from .metrics import to_metrics
+from .objective import Objective, backend_of_model, checked_data, checked_model
+from .progress import bar
+from .run import modes_restored
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    model: Layer,
+    loss: Any,
+    data: Iterable[Any],
+    *,
+    metrics: Any = (),
+    inputs: int = 1,
+    sample_weight: bool = False,
+    verbose: bool | None = None,
+) -> dict[str, float]:
+    """The loss and the metrics of a model over all samples of a data set, in inference mode.
+
+    Nothing is saved for backward, and each layer has its own mode again afterwards.
+
+    Args:
+        model: the model.
+        loss: as for `fit`; None for metrics alone.
+        data: iterates over batches `(x, y)`, as for `fit`.
+        metrics, inputs, sample_weight: as for `fit`.
+        verbose: whether to show a progress bar; None shows it on a terminal or in a notebook.
+
+    Returns:
+        the values by name: `{"loss": …, "accuracy": …}`.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong, or there are no batches.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> model = xpconv.Flatten()
+        >>> data = xpconv.data.batches(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), np.array([0, 0, 1]), 2)
+        >>> found = xpconv.train.evaluate(model, xpconv.SoftmaxCrossEntropyLoss(), data, metrics=["accuracy"])
+        >>> {name: round(value, 4) for name, value in found.items()}
+        {'loss': 0.6466, 'accuracy': 0.6667}
+    """
+    where = "evaluate"
+    model = checked_model(where, model)
+    objective = Objective(where, loss, inputs, sample_weight)
+    data = checked_data(where, "data", data)
+    measured = to_metrics(where, metrics, loss)
+    if loss is None and not measured:
+        raise ValueError(f"{where}: loss is None and there are no metrics, so there is nothing to compute")
+    backend = backend_of_model(model)
+    meter = Meter(objective, measured, backend)
+    with modes_restored(model):
+        model.eval()
+        measure(model, meter, bar(where, data, verbose), backend, "data", lambda: False)
+    return meter.values()
+
+
+def measure(
+    model: Layer,
+    meter: Meter,
+    data: Iterable[Any],
+    backend: Backend,
+    source: str,
+    stopped: Callable[[], bool],
+) -> bool:
+    """Add up the batches of `data` in `meter`; False if `stopped()` has become true."""
+    empty = True
+    with no_grad():
+        for batch in data:
+            arrays = meter.objective.checked(batch, backend, source)
+            inputs, targets, weight = meter.objective.split(arrays)
+            meter.add(model(*inputs), targets, weight)
+            empty = False
+            if stopped():
+                return False
+    if empty:
+        raise ValueError(
+            f"{meter.objective.where}: {source} gave no batches; a generator gives its batches only once"
+        )
+    return True

@@ -1,0 +1,150 @@
+"""The loop of `fit`: epochs, batches and validation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import islice
+from typing import Any
+
+from ..backend import Array
+from ..errors import ShapeError
+from .evaluate import measure
+from .meter import Meter
+from .objective import Batch, length_of
+from .progress import Progress
+from .run import INTERRUPTED, Run
+from .step import Graphs
+from .timetable import Timetable
+
+
+class Loop:
+    """The epochs and the batches in them."""
+
+    def __init__(self, run: Run, group: int, timetable: Timetable, progress: Progress) -> None:
+        self.run, self.group, self.timetable, self.progress = run, group, timetable, progress
+        self.size = 0  # the number of arrays in a batch
+        self.graphs = Graphs("fit", self._step, run.model, run.backend)
+        objective = run.meter.objective
+        self.valid_meter = Meter(objective, run.meter.metrics, run.backend)
+        self.early = [c for c in run.callbacks if hasattr(c, "on_batch_begin")]
+        self.late = [c for c in run.callbacks if hasattr(c, "on_batch_end")]
+
+    def run_epochs(self) -> None:
+        """All epochs that are left."""
+        run = self.run
+        run.batches = length_of(run.train)
+        within = run.batch > 0 and len(run.history) < run.epoch  # resumed within an epoch
+        while run.stop is None and (within or run.epoch < run.epochs):
+            start = time.perf_counter()
+            if not within:
+                run.epoch, run.batch = run.epoch + 1, 0
+                run.meter.totals.reset()
+            run.call("on_epoch_begin")
+            if run.stop is None:
+                self._train(within)
+            within = False
+            if run.stop is not None or not self._end_epoch(start):
+                self.end_partial()
+
+    def _train(self, resumed: bool) -> None:
+        """The batches of an epoch."""
+        run = self.run
+        run.model.train()
+        self.graphs.look()
+        waiting: list[Batch] = []
+        with self.progress.epoch(run):
+            for batch in self._source(resumed):
+                waiting.append(self._checked(batch))
+                if len(waiting) == self.group:
+                    self._advance(waiting)
+                    waiting = []
+                    if run.stop is not None:
+                        return
+            if waiting:
+                self._advance(waiting)
+        if not run.batch:
+            again = "; it gave some in epoch 1: does its __iter__ begin again?" if run.epoch > 1 else ""
+            raise ValueError(f"fit: train gave no batches in epoch {run.epoch}{again}")
+
+    def _source(self, resumed: bool) -> Iterator[Any]:
+        run = self.run
+        if not resumed:
+            return iter(run.train)
+        if run.batches is not None and run.batch >= run.batches:
+            return iter(())
+        if "batches" in run.parts():  # it goes on where it was
+            return iter(run.train)
+        return islice(run.train, run.batch, None)
+
+    def _checked(self, batch: Any) -> Batch:
+        run = self.run
+        arrays = run.meter.objective.checked(batch, run.backend, "train")
+        if len(arrays) != self.size:
+            if self.size:
+                raise ShapeError(
+                    f"fit: train gave a batch of {len(arrays)} arrays after batches of {self.size}; expected "
+                    "the same number in all"
+                )
+            self.size = len(arrays)
+        return arrays
+
+    def _step(self, *arrays: Array) -> None:
+        size = self.size
+        self.run.step([arrays[i : i + size] for i in range(0, len(arrays), size)])
+
+    def _advance(self, group: Sequence[Batch]) -> None:
+        """One update, from a group of batches."""
+        run = self.run
+        run.group = group
+        for callback in self.early:
+            callback.on_batch_begin(run)
+        run.lr = run.optimizer.param_groups[0]["lr"]
+        self.graphs(*(array for batch in group for array in batch))
+        run.batch += len(group)
+        run.steps += 1
+        self.timetable.after_step()
+        if run.interrupted and run.stop is None:
+            run.stop = INTERRUPTED
+        for callback in self.late:
+            callback.on_batch_end(run)
+        self.progress.batch(run)
+
+    def _end_epoch(self, start: float) -> bool:
+        """Validation and the row of this epoch; False if it was interrupted."""
+        run = self.run
+        row = {"epoch": run.epoch, "lr": run.lr, **run.values()}
+        run.history.note_modes(run.meter.modes)
+        if run.valid is not None:
+            found = self._validate()
+            if found is None:
+                run.stop = INTERRUPTED
+                return False
+            row.update({f"valid_{name}": value for name, value in found.items()})
+            run.history.note_modes(self.valid_meter.modes, "valid_")
+        seconds = time.perf_counter() - start
+        run.history.append(row, seconds)
+        self.timetable.after_epoch(row)
+        run.logs = {**row, "seconds": seconds}
+        if run.interrupted:
+            run.stop = INTERRUPTED
+        run.call("on_epoch_end")
+        self.progress.row(run)
+        return True
+
+    def _validate(self) -> dict[str, float] | None:
+        run = self.run
+        run.model.eval()
+        self.valid_meter.totals.reset()
+        with nullcontext() if run.ema is None else run.ema.average_parameters():
+            done = measure(
+                run.model, self.valid_meter, run.valid, run.backend, "valid", lambda: run.interrupted
+            )
+        return self.valid_meter.values() if done else None
+
+    def end_partial(self) -> None:
+        """Note the values of an epoch that does not come to its end."""
+        run = self.run
+        if run.batch and len(run.history) < run.epoch:
+            run.history.partial = {"epoch": run.epoch, "batch": run.batch, **run.values()}

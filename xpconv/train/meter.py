@@ -1,0 +1,177 @@
+"""Sums of the loss and the metrics on the device, from which a report computes the values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..arguments import shown
+from ..arrays import asarray, asnumpy
+from ..backend import Array, Backend
+from ..errors import ShapeError, StateDictError
+from .metrics import Metric
+from .objective import Batch, Objective
+
+
+class Totals:
+    """Sums over the batches so far, by name, all in one float64 vector on the device.
+
+    `more` has the names and numbers of sums besides those of the first batch.
+    """
+
+    def __init__(self, more: Mapping[str, int] | None = None) -> None:
+        self.layout: dict[str, list[int]] = {}  # name: the size of each of its sums; 0 for a number
+        self.vector: Array = None
+        self._more = dict(more or {})
+        self._parts: dict[str, list[Array]] = {}
+
+    def add(self, xp: Any, new: Mapping[str, Sequence[Any]]) -> None:
+        """Add the sums of a batch, in place; the first call decides the sizes."""
+        if self.vector is None:
+            self.layout = {name: [_length(part) for part in parts] for name, parts in new.items()}
+            self.layout.update({name: [0] * count for name, count in self._more.items()})
+            self._place(xp.zeros(self._size(), "float64"))
+        for name, parts in new.items():
+            for place, part in zip(self._parts[name], parts, strict=True):
+                xp.add(place, part, out=place)
+
+    def __getitem__(self, name: str) -> list[Array]:
+        """The sums of this name, on the device: views of shape (1,) or (n,)."""
+        return self._parts[name]
+
+    def _size(self) -> int:
+        return sum(n or 1 for sizes in self.layout.values() for n in sizes)
+
+    def _place(self, vector: Array) -> None:
+        self.vector, self._parts = vector, self._views(vector)
+
+    def _views(self, vector: Any) -> dict[str, list[Any]]:
+        """The parts of a vector by name."""
+        found: dict[str, list[Any]] = {}
+        start = 0
+        for name, sizes in self.layout.items():
+            found[name] = []
+            for size in sizes:
+                found[name].append(vector[start : start + (size or 1)])
+                start += size or 1
+        return found
+
+    def reset(self) -> None:
+        """Begin again, in the same memory, whose address a captured step knows."""
+        if self.vector is not None:
+            self.vector[...] = 0.0
+
+    def read(self) -> dict[str, list[Any]]:
+        """The sums by name, as floats and NumPy arrays; the one time that the host waits for the device."""
+        if self.vector is None:
+            return {}
+        views = self._views(asnumpy(self.vector).copy())
+        return {
+            name: [
+                part if size else float(part[0]) for part, size in zip(parts, self.layout[name], strict=True)
+            ]
+            for name, parts in views.items()
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums and their sizes."""
+        vector = None if self.vector is None else asnumpy(self.vector).copy()
+        return {"layout": {name: list(sizes) for name, sizes in self.layout.items()}, "sums": vector}
+
+    def check(self, where: str, state: Any, names: Iterable[str]) -> None:
+        """Raise a StateDictError if the state is not one of sums with these names."""
+        expected = {*names, *self._more}
+        layout = state.get("layout") if isinstance(state, Mapping) else None
+        if not isinstance(layout, Mapping) or "sums" not in state:
+            raise StateDictError(f"{where}: the sums are {shown(state)}, expected those of Totals")
+        vector = state["sums"]
+        size = sum(n or 1 for sizes in layout.values() for n in sizes)
+        if vector is not None and (set(layout) != expected or size != len(vector)):
+            raise StateDictError(
+                f"{where}: the state has sums of {', '.join(map(str, layout))}, expected "
+                f"{', '.join(sorted(expected))}: give the metrics and the clipping of the run that saved it"
+            )
+
+    def load_state_dict(self, state: Mapping[str, Any], backend: str) -> None:
+        """Go on from what `state_dict` returned."""
+        if state["sums"] is None:
+            self.reset()
+            return
+        layout = {str(name): [int(n) for n in sizes] for name, sizes in state["layout"].items()}
+        vector = asarray(asnumpy(state["sums"]).copy(), "float64", backend=backend)
+        if self.vector is not None and layout == self.layout:
+            self.vector[...] = vector
+        else:
+            self.layout = layout
+            self._place(vector)
+
+
+def _length(part: Any) -> int:
+    shape = getattr(part, "shape", ())
+    return int(shape[0]) if shape else 0
+
+
+class Meter:
+    """Adds up the loss and the metrics of batches."""
+
+    def __init__(
+        self, objective: Objective, metrics: Sequence[Metric], backend: Backend, norm: bool = False
+    ) -> None:
+        self.objective, self.metrics = objective, metrics
+        self.totals = Totals({"grad_norm": 2} if norm else None)
+        self.modes: dict[str, str | None] = {metric.name: metric.mode for metric in metrics}
+        self._xp = backend.xp
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the sums."""
+        return ["loss"] * (self.objective.loss is not None) + [metric.name for metric in self.metrics]
+
+    def add(self, output: Any, targets: Batch, weight: Array | None) -> tuple[Any, Any]:
+        """Add the loss and the metrics of a batch; returns the loss and the divisor of its mean."""
+        if not hasattr(output, "shape"):
+            raise TypeError(
+                f"{self.objective.where}: the model returns a {type(output).__name__}, expected one array: "
+                "only the gradient of one goes back"
+            )
+        sums: dict[str, Sequence[Any]] = {}
+        loss, count = None, None
+        if self.objective.loss is not None:
+            loss, count = self.objective(output, targets, weight)
+            sums["loss"] = self._of_loss(loss, count)
+        for metric in self.metrics:
+            sums[metric.name] = metric.sums(output, *targets)
+        self.totals.add(self._xp, sums)
+        return loss, count
+
+    def _of_loss(self, loss: Any, count: Any) -> tuple[Any, Any]:
+        """The sum of the losses of a batch, and the number of them."""
+        if getattr(loss, "shape", ()) != ():
+            raise ShapeError(
+                f"{self.objective.where}: the loss has shape {tuple(loss.shape)}, expected a number: a mean "
+                "or a sum"
+            )
+        total = loss.astype("float64") if hasattr(loss, "astype") else loss
+        if self.objective.reduction == "sum":
+            return total, count
+        if isinstance(count, int):
+            return (total * count, count) if count else (0.0, 0)
+        return self._xp.where(count == 0, 0.0, total * count), count
+
+    def values(self) -> dict[str, float]:
+        """The loss and the metrics of all batches so far; waits for the device."""
+        sums = self.totals.read()
+        found: dict[str, float] = {}
+        for name in ("loss", "grad_norm"):
+            if name in sums:
+                total, count = sums[name]
+                found[name] = total / count if count else float("nan")
+        norm = {"grad_norm": found.pop("grad_norm")} if "grad_norm" in found else {}
+        for metric in self.metrics if sums else ():
+            value = metric.value(*sums[metric.name])
+            if isinstance(value, Mapping):
+                found.update({str(name): float(v) for name, v in value.items()})
+                self.modes.update(dict.fromkeys(map(str, value), metric.mode))
+            else:
+                found[metric.name] = float(value)
+        return {**found, **norm}

@@ -1,0 +1,152 @@
+"""`Run`: all that a training run consists of, which callbacks get, and its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..arguments import shown, to_float, to_int
+from ..backend import Backend
+from ..errors import StateDictError
+from ..layers.layer import Layer
+from .history import History
+from .meter import Meter
+from .objective import Batch
+
+__all__ = ["Run"]
+
+
+class Run:
+    """A training run, as callbacks get it. Those named here may be read; `stop` may be set.
+
+    Attributes:
+        model, optimizer, schedule, scaler, ema, train, valid, callbacks: the arguments of `fit`.
+        history: the `History` so far. In `on_epoch_end` its last row is that of this epoch.
+        epochs: the number of epochs asked for.
+        epoch: the present epoch, from 1.
+        batch: the number of batches of this epoch that were trained on.
+        batches: the number of batches of an epoch, or None if it is not known.
+        steps: the number of updates of the parameters so far, over all epochs.
+        group: the batches of the present step: one, with `accumulate` several.
+        lr: the learning rate of the present step, that of the first group.
+        logs: the latest values: in `on_epoch_end` those of the epoch and its `seconds`.
+        stop: None, or why training is to end after this batch; set it to a text to end it.
+        whole: whether the state is that between two steps, so that it can be saved. It is not if a
+            KeyboardInterrupt ended a step.
+    """
+
+    def __init__(self, model: Layer, backend: Backend, meter: Meter, epochs: int, **parts: Any) -> None:
+        self.model, self.backend, self.meter, self.epochs = model, backend, meter, epochs
+        self.optimizer: Any = parts["optimizer"]
+        self.schedule: Any = parts["schedule"]
+        self.scaler: Any = parts["scaler"]
+        self.ema: Any = parts["ema"]
+        self.train: Any = parts["train"]
+        self.valid: Any = parts["valid"]
+        self.callbacks: Sequence[Any] = parts["callbacks"]
+        self.step: Any = None
+        self.history = History()
+        self.epoch, self.batch, self.steps = 0, 0, 0
+        self.batches: int | None = None
+        self.group: Sequence[Batch] = ()
+        self.lr = float(self.optimizer.param_groups[0]["lr"])
+        self.logs: dict[str, float] = {}
+        self.stop: str | None = None
+        self.interrupted = False  # whether Ctrl-C was pressed
+        self.whole = True
+
+    def values(self) -> dict[str, float]:
+        """The values of this epoch so far; waits for a GPU."""
+        return self.meter.values()
+
+    def call(self, event: str) -> None:
+        """Call a method of all callbacks that have it."""
+        for callback in self.callbacks:
+            method = getattr(callback, event, None)
+            if method is not None:
+                method(self)
+
+    def parts(self) -> dict[str, Any]:
+        """All that changes in training, by name: objects with `state_dict` and `load_state_dict`."""
+        found = {"model": self.model, "optimizer": self.optimizer, "history": self.history}
+        for name in ("schedule", "scaler", "ema"):
+            if getattr(self, name) is not None:
+                found[name] = getattr(self, name)
+        if hasattr(self.train, "state_dict") and hasattr(self.train, "load_state_dict"):
+            found["batches"] = self.train
+        return {**found, "run": _Progress(self)}
+
+
+class _Progress:
+    """The state of a run besides its parts: where it is, the sums of this epoch, the callbacks' states."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, batch, steps, sums and callbacks."""
+        run = self.run
+        return {
+            "epoch": run.epoch,
+            "batch": run.batch,
+            "steps": run.steps,
+            "lr": run.lr,
+            "stop": run.stop if run.stop != INTERRUPTED else None,
+            "totals": run.meter.totals.state_dict(),
+            "callbacks": [
+                {"kind": type(callback).__name__, "state": callback.state_dict()}
+                for callback in run.callbacks
+                if hasattr(callback, "state_dict")
+            ],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned; nothing changes if it does not fit."""
+        run, where = self.run, "fit: resume"
+        names = ("epoch", "batch", "steps", "lr", "stop", "totals", "callbacks")
+        if not isinstance(state, Mapping) or any(name not in state for name in names):
+            raise StateDictError(f"{where}: the run's state is {shown(state)}, expected {', '.join(names)}")
+        epoch, batch, steps = (to_int(f"{where}: {name}", state[name], 0) for name in names[:3])
+        lr = to_float(f"{where}: lr", state["lr"])
+        if state["stop"] is not None and not isinstance(state["stop"], str):
+            raise StateDictError(f"{where}: stop is {shown(state['stop'])}, expected a text or None")
+        run.meter.totals.check(where, state["totals"], run.meter.names)
+        own = [callback for callback in run.callbacks if hasattr(callback, "state_dict")]
+        kinds = [type(callback).__name__ for callback in own]
+        saved = [entry["kind"] for entry in state["callbacks"]]
+        if kinds != saved:
+            raise StateDictError(
+                f"{where}: the run was saved with the callbacks {saved}, but this one has {kinds}; give the "
+                "same"
+            )
+        before = [callback.state_dict() for callback in own]
+        try:
+            for callback, entry in zip(own, state["callbacks"], strict=True):
+                callback.load_state_dict(entry["state"])
+        except BaseException:
+            for callback, entry in zip(own, before, strict=True):
+                callback.load_state_dict(entry)
+            raise
+        run.epoch, run.batch, run.steps, run.lr, run.stop = epoch, batch, steps, lr, state["stop"]
+        run.meter.totals.load_state_dict(state["totals"], run.backend.name)
+
+
+INTERRUPTED = "interrupted"
+
+
+@contextmanager
+def modes_restored(model: Layer) -> Iterator[None]:
+    """After this block each layer has the mode, training or inference, that it had before."""
+    modes = [
+        (layer, layer.training if layer._thawed_mode is None else layer._thawed_mode)
+        for _, layer in model.named_layers()
+    ]
+    try:
+        yield
+    finally:
+        for layer, mode in modes:
+            if layer._thawed_mode is None:
+                layer.training = mode
+            else:  # frozen in inference mode
+                layer._thawed_mode = mode
