@@ -6,10 +6,13 @@ Everything here is built on the loop of the README: forward, loss, backward, ste
 
 from typing import TYPE_CHECKING
 
+from .callbacks import *
 from .evaluate import *
+from .find_lr import *
 from .fit import *
 from .history import *
 from .metrics import *
+from .nan import *
 from .predict import *
 from .run import *
 

@@ -72,8 +72,6 @@ class Loop:
         run = self.run
         if not resumed:
             return iter(run.train)
-        if run.batches is not None and run.batch >= run.batches:
-            return iter(())
         if "batches" in run.parts():  # it goes on where it was
             return iter(run.train)
         return islice(run.train, run.batch, None)

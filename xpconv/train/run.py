@@ -31,6 +31,7 @@ class Run:
         group: the batches of the present step: one, with `accumulate` several.
         lr: the learning rate of the present step, that of the first group.
         logs: the latest values: in `on_epoch_end` those of the epoch and its `seconds`.
+        resumed: whether it goes on from a checkpoint.
         stop: None, or why training is to end after this batch; set it to a text to end it.
         whole: whether the state is that between two steps, so that it can be saved. It is not if a
             KeyboardInterrupt ended a step.
@@ -54,6 +55,7 @@ class Run:
         self.logs: dict[str, float] = {}
         self.stop: str | None = None
         self.interrupted = False  # whether Ctrl-C was pressed
+        self.resumed = False
         self.whole = True
 
     def values(self) -> dict[str, float]:
@@ -75,6 +77,8 @@ class Run:
                 found[name] = getattr(self, name)
         if hasattr(self.train, "state_dict") and hasattr(self.train, "load_state_dict"):
             found["batches"] = self.train
+        if hasattr(self.valid, "state_dict") and hasattr(self.valid, "load_state_dict"):
+            found["valid"] = self.valid
         return {**found, "run": _Progress(self)}
 
 
@@ -129,6 +133,7 @@ class _Progress:
                 callback.load_state_dict(entry)
             raise
         run.epoch, run.batch, run.steps, run.lr, run.stop = epoch, batch, steps, lr, state["stop"]
+        run.resumed = True
         run.meter.totals.load_state_dict(state["totals"], run.backend.name)
 
 

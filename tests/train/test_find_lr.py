@@ -1,0 +1,128 @@
+"""The range test of the learning rate, which leaves everything as it was."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import xpconv
+from xpconv import train
+from xpconv.data import batches
+
+
+def things(seed=0):
+    rng = np.random.default_rng(0)
+    x, y = xpconv.asarray(rng.normal(size=(40, 6)), "float32"), xpconv.asarray(rng.integers(0, 3, 40))
+    model = xpconv.Sequential(
+        xpconv.Dense(6, 8, rng=0),
+        xpconv.BatchNorm1d(8),
+        xpconv.ReLU(),
+        xpconv.Dropout(0.5),
+        xpconv.Dense(8, 3, rng=1),
+    )
+    return model, xpconv.Adam(model.parameters(), lr=0.01), batches(x, y, 10)
+
+
+def test_everything_is_as_before(backend):
+    xpconv.manual_seed(0)
+    loss = xpconv.SoftmaxCrossEntropyLoss()
+    states = []
+    for test in (False, True):
+        xpconv.manual_seed(0)
+        model, optimizer, data = things()
+        train.fit(model, loss, optimizer, data)
+        model[1].requires_grad_(False, eval=True)
+        model[3].eval()
+        modes = [(layer.training, layer._thawed_mode) for layer in model]
+        if test:
+            found = train.find_lr(model, loss, optimizer, data, steps=20, end=10.0)
+            assert [(layer.training, layer._thawed_mode) for layer in model] == modes
+            assert optimizer.lr == 0.01
+            assert len(found.lrs) == len(found.losses) == len(found.smoothed)
+        train.fit(model, loss, optimizer, data)
+        states.append({name: xpconv.asnumpy(a) for name, a in model.state_dict().items()})
+    for name, array in states[0].items():
+        assert (array == states[1][name]).all(), name
+
+
+def test_a_fresh_optimizer_is_fresh_again(backend):
+    model, optimizer, data = things()
+    fresh, other = copy.deepcopy((model, optimizer))
+    train.find_lr(model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, data, steps=5)
+    for one, its in ((model, optimizer), (fresh, other)):
+        xpconv.manual_seed(0)
+        train.fit(one, xpconv.SoftmaxCrossEntropyLoss(), its, data)
+    for name, array in model.state_dict().items():
+        assert (xpconv.asnumpy(array) == xpconv.asnumpy(fresh.state_dict()[name])).all(), name
+
+
+def test_rates_and_an_early_end():
+    """y = w x with loss (w - 1)²: plain descent diverges above lr = 1."""
+    model = xpconv.Dense(1, 1, bias=False, rng=0)
+    model.weight.data[...] = 3.0
+    one = np.ones((1, 1), "float32")
+    found = train.find_lr(
+        model,
+        xpconv.MSELoss(),
+        xpconv.SGD(model.parameters(), lr=1.0),
+        [(one, one)],
+        start=1e-4,
+        end=1e3,
+        steps=50,
+    )
+    np.testing.assert_allclose(np.log10(found.lrs), np.linspace(-4, 3, 50)[: len(found.lrs)], atol=1e-9)
+    assert len(found.lrs) < 50
+    assert found.lrs[-1] > 1
+    assert 0.01 < found.suggestion < 1
+    assert found.losses[0] == pytest.approx(4.0)
+    assert repr(found).startswith(f"LRFinder({len(found.lrs)} rates from 0.0001 to ")
+
+
+def test_groups_keep_their_ratio():
+    model, _, data = things()
+    groups = [{"params": model[0].parameters(), "lr": 0.1}, {"params": model[4].parameters(), "lr": 0.01}]
+    optimizer, seen = xpconv.SGD(groups, lr=1.0), []
+
+    class Loss(xpconv.SoftmaxCrossEntropyLoss):
+        def forward(self, *inputs):
+            seen.append([group["lr"] for group in optimizer.param_groups])
+            return super().forward(*inputs)
+
+    train.find_lr(model, Loss(), optimizer, data, start=1e-3, end=1e-1, steps=3)
+    np.testing.assert_allclose(seen, [[1e-3, 1e-4], [1e-2, 1e-3], [1e-1, 1e-2]])
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.01]
+
+
+def test_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    figure = train.LRFinder([0.1, 0.2, 0.4, 0.8], [2.0, 1.5, 0.5, 3.0]).plot()
+    assert figure.axes[0].get_xscale() == "log"
+    figure.savefig(tmp_path / "lr.png")
+    assert train.LRFinder([0.1, 0.2], [1.0, 2.0]).suggestion is None
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"start": 0.0}, "find_lr: start is 0.0 and end 1.0, expected 0 < start < end"),
+        ({"start": 2.0}, "expected 0 < start < end"),
+        ({"steps": 1}, "find_lr: steps is 1, expected at least 2"),
+        ({"train": []}, "find_lr: train has no batches"),
+        ({"train": iter([])}, "find_lr: train has too few batches"),
+        ({"loss": None}, "find_lr: loss is None"),
+        ({"train": [(np.full((4, 6), np.nan, "float32"), np.zeros(4, int))]}, "the first loss is nan"),
+    ],
+)
+def test_wrong_arguments(options, text):
+    model, optimizer, data = things()
+    before = model[0].weight.data.copy()
+    given = {
+        "model": model,
+        "loss": xpconv.SoftmaxCrossEntropyLoss(),
+        "optimizer": optimizer,
+        "train": data,
+        **options,
+    }
+    with pytest.raises((TypeError, ValueError), match=text):
+        train.find_lr(**given)
+    assert (model[0].weight.data == before).all()
