@@ -61,7 +61,7 @@ class EarlyStopping:
         >>> optimizer = xpconv.SGD(model.parameters(), lr=0.5)  # too much
         >>> history = train.fit(model, xpconv.MSELoss(), optimizer, data, epochs=9, callbacks=[stop])
         >>> len(history), history.stopped
-        (3, 'loss has not improved for 2 epochs; the best is 1.774 in epoch 1')
+        (3, 'loss has not improved for 2 epochs; the best is 3.172 in epoch 1')
     """
 
     def __init__(

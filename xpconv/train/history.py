@@ -38,12 +38,12 @@ class History:
         >>> optimizer = xpconv.SGD(model.parameters(), lr=0.1)
         >>> history = xpconv.train.fit(model, xpconv.MSELoss(), optimizer, data, epochs=3)
         >>> [round(loss, 3) for loss in history["loss"]], history.best("loss")
-        ([1.133, 0.029, 0.001], 3)
+        ([1.84, 0.047, 0.001], 3)
         >>> print(history)
         epoch   lr     loss
-            1  0.1   1.1329
-            2  0.1   0.0290
-            3  0.1  0.0007*
+            1  0.1   1.8398
+            2  0.1   0.0471
+            3  0.1  0.0012*
     """
 
     def __init__(self) -> None:

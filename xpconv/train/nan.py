@@ -40,8 +40,8 @@ class TerminateOnNaN:
 
     Example:
         >>> import warnings, numpy as np, xpconv
-        >>> model = xpconv.Sequential(xpconv.Dense(2, 2, rng=0), xpconv.ReLU(), xpconv.Dense(2, 1, rng=0))
-        >>> model[2].weight.data[...] = 1e38
+        >>> model = xpconv.Sequential(xpconv.Dense(2, 2, rng=0), xpconv.Dense(2, 1, rng=0))
+        >>> model[1].weight.data[...] = 3e38
         >>> data = [(np.full((4, 2), 9, "float32"), np.ones((4, 1), "float32"))]
         >>> optimizer = xpconv.SGD(model.parameters(), lr=0.1)
         >>> with warnings.catch_warnings(), np.errstate(over="ignore"):
@@ -49,7 +49,7 @@ class TerminateOnNaN:
         ...     history = xpconv.train.fit(
         ...         model, xpconv.MSELoss(), optimizer, data, callbacks=[xpconv.train.TerminateOnNaN()])
         >>> print(history.stopped)
-        epoch 1, batch 1: inf in the output of layer 2, Dense(2, 1), whose input is finite
+        epoch 1, batch 1: inf in the output of layer 1, Dense(2, 1), whose input is finite
     """
 
     def __init__(self, every: int | None = None) -> None:
