@@ -170,10 +170,10 @@ def test_inputs_that_cannot_be_checked(x, told):
 
 def test_summary_of_several_inputs(backend):
     lines = xpconv.Bilinear(3, 2, 5, rng=0).summary(((3,), (2,))).splitlines()
-    assert lines[1].split() == ["Bilinear(3,", "2,", "5)", "(1,", "5)", "35"]
+    assert lines[1].split()[:6] == ["Bilinear(3,", "2,", "5)", "(1,", "5)", "35"]
     model = Gate()
     lines = model.summary(((3,), (2,))).splitlines()
-    assert [line.split()[0] for line in lines] == ["name", "dense", "norm", "total"]
+    assert [line.split()[0] for line in lines] == ["name", "dense", "norm", "total", "memory"]
     assert all("(1, 2)" in line for line in lines[1:3])
     assert model.training
     assert "(1, 3, 8, 8)" in xpconv.MaxUnpool2d(2).summary(((3, 4, 4), (3, 4, 4)))
@@ -312,13 +312,15 @@ def test_the_table_of_a_summary():
     assert "<b>" not in html
     cells = Cells(html)
     assert cells.rows == [
-        ["name", "layer", "output", "parameters"],
-        ["<b>", "Odd(<script>alert('&')</script>)", "(1, 40)", "0"],
-        ["fc", "Dense(40, 30)", "(1, 30)", "1,230"],
-        ["total", "", "", "1,230"],
-        ["frozen", "", "", "1,200"],
+        ["name", "layer", "output", "parameters", "MFLOP", "MB saved"],
+        ["<b>", "Odd(<script>alert('&')</script>)", "(1, 40)", "0", "0", "0.00016"],
+        ["fc", "Dense(40, 30)", "(1, 30)", "1,230", "0.0024", "0"],
+        ["total", "", "", "1,230", "0.0024", "0.00016"],
+        ["memory", "", "", "0.00492 MB", "", ""],
+        ["trainable", "", "", "30", "", ""],
+        ["frozen", "", "", "1,200", "", ""],
     ]
-    assert cells.parts == ["thead", "tbody", "tbody", "tfoot", "tfoot"]
+    assert cells.parts == ["thead", "tbody", "tbody", *["tfoot"] * 4]
 
 
 def test_the_table_of_explain():

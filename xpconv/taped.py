@@ -101,7 +101,7 @@ class Taped(TapedChecks):
         if not entries or entries[-1][0]() is not self:
             raise self._out_of_order(tape)
         saved = entries.pop()[1]
-        if isinstance(saved, int):  # its forward was called as a user's layer, its backward was not
+        while isinstance(saved, int):  # marks: its forward was called as a user's layer, or had hooks
             saved = entries.pop()[1] if entries and entries[-1][0]() is self else ()
         return saved  # type: ignore[no-any-return]
 
@@ -170,8 +170,8 @@ class Taped(TapedChecks):
         vars(self).pop("_tapes", None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state for copies and pickles: everything except what forwards have saved."""
-        return {name: value for name, value in vars(self).items() if name != "_tapes"}
+        """The state for copies and pickles: everything except what forwards have saved, and hooks."""
+        return {name: value for name, value in vars(self).items() if name not in ("_tapes", "_hooks")}
 
     # --- calls from a user's code ---------------------------------------------------------------------------
 
@@ -305,6 +305,7 @@ class Taped(TapedChecks):
         start = None
         if users and entries and entries[-1][0]() is self and isinstance(entries[-1][1], int):
             start = entries.pop()[1]
+        function = function if self._hooks is None else self._hooks.around(self, function, tape)
         tape.open, tape.unchecked = users, False
         try:
             dx = function(*args, **named)

@@ -15,6 +15,7 @@ class TapedChecks:
     """The part of `Taped` that checks what `forward` returns and `backward` gets."""
 
     _advice: ClassVar[str] = ""  # the hint in the error if `backward` gets the loss, or nothing
+    _hooks: Any = None  # of a layer that has some: `layers.hooks.Hooks`
     _is_users: ClassVar[bool] = False  # whether `forward`, `backward` or `__call__` is a user's
 
     def _check(self, tape: Tape, grad_output: Any, input_grad: Any) -> None:

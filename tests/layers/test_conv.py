@@ -270,7 +270,7 @@ def test_lazy_conv_loads_a_state_dict_first(backend):
 
 def test_a_summary_makes_lazy_parameters():
     model = xpconv.Sequential(xpconv.LazyConv2d(6, 3), xpconv.LazyConv2d(2, 1))
-    assert "0     Conv2d(4, 6, kernel_size=3)" in model.summary((4, 6, 5))
+    assert "0       Conv2d(4, 6, kernel_size=3)" in model.summary((4, 6, 5))
 
 
 def test_no_optimizer_takes_a_model_with_lazy_layers():
@@ -283,7 +283,7 @@ def test_no_optimizer_takes_a_model_with_lazy_layers():
     assert list(model.to(dtype="float64").eval().train().state_dict()) == ["2.weight", "2.bias"]
     assert "LazyConv2d(6, kernel_size=3)" in model.summary()
     row = model.summary((4, 3, 4)).split("\n")[1]
-    assert row.endswith(" 222")  # counted, as the forward made them
+    assert row.split()[-3] == "222"  # counted, as the forward made them
     x = X[2][:, :, :3, :4]
     optimizer = xpconv.SGD(model.parameters())
     before = model[0].weight.data.copy()

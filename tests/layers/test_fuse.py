@@ -425,9 +425,7 @@ def test_place_holder():
     assert fused[1](x) is x
     assert fused[1].backward(x, input_grad=False) is None
     assert copy.deepcopy(fused)[1].extra_repr() == "BatchNorm2d(2)"
-    assert fused.summary((1, 5, 5)).split("\n")[2].split(None, 2)[1:] == [
-        "Folded(BatchNorm2d(2))", "(1, 2, 3, 3)            0"
-    ]  # fmt: skip
+    assert fused.summary((1, 5, 5)).rows[2][1:] == ("Folded(BatchNorm2d(2))", "(1, 2, 3, 3)", "0", "0", "0")
 
 
 # --- the models --------------------------------------------------------------------------------------

@@ -419,7 +419,7 @@ class Both(xpconv.Layer):
 def test_a_layer_of_ones_own_lists_its_children():
     assert repr(Both()) == "Both(\n  (first): Dense(2, 2)\n  (rest): Sequential(\n    (0): ReLU()\n  )\n)"
     rows = Both().summary().split("\n")
-    assert [row.split()[0] for row in rows] == ["name", "Both()", "first", "rest.0", "total"]
+    assert [row.split()[0] for row in rows] == ["name", "Both()", "first", "rest.0", "total", "memory"]
 
 
 def test_inputs_by_name(backend):

@@ -10,7 +10,7 @@ COUNTS = {
     "lenet5": 61_706, "alexnet": 61_100_840, "squeezenet1_1": 1_235_496, "googlenet": 6_624_904,
     "vgg11": 132_863_336, "vgg13": 133_047_848, "vgg16": 138_357_544, "vgg19": 143_667_240,
     "vgg11_bn": 132_868_840, "vgg13_bn": 133_053_736, "vgg16_bn": 138_365_992, "vgg19_bn": 143_678_248,
-    "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "resnet101": 44_549_160,
+    "resnet20": 272_474, "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "resnet101": 44_549_160,
     "resnet152": 60_192_808, "mobilenet_v2": 3_504_872, "densenet121": 7_978_856,
     "efficientnet_b0": 5_288_548, "convnext_tiny": 28_589_128,
 }  # fmt: skip
@@ -71,10 +71,10 @@ def vgg(plan, batch_norm):
         yield from affine(f"classifier.{i}", *shape)
 
 
-def resnet(counts, bottleneck):
-    yield from conv_norm("conv1", "bn1", 64, 3, 7, 7)
-    before = 64
-    for stage, (count, width) in enumerate(zip(counts, (64, 128, 256, 512), strict=True), start=1):
+def resnet(counts, bottleneck, widths=(64, 128, 256, 512), kernel=7, classes=1000):
+    before = widths[0]
+    yield from conv_norm("conv1", "bn1", before, 3, kernel, kernel)
+    for stage, (count, width) in enumerate(zip(counts, widths, strict=True), start=1):
         for block in range(count):
             at = f"layer{stage}.{block}."
             if bottleneck:
@@ -87,7 +87,7 @@ def resnet(counts, bottleneck):
             if block == 0 and (stage > 1 or bottleneck):
                 yield from conv_norm(f"{at}downsample.0", f"{at}downsample.1", after, before, 1, 1)
             before = after
-    yield from affine("fc", 1000, before)
+    yield from affine("fc", classes, before)
 
 
 def mobilenet_v2():
@@ -210,7 +210,7 @@ PUBLISHED = {
     "convnext_tiny": convnext_tiny(),
     "resnet18": resnet((2, 2, 2, 2), False), "resnet34": resnet((3, 4, 6, 3), False),
     "resnet50": resnet((3, 4, 6, 3), True), "resnet101": resnet((3, 4, 23, 3), True),
-    "resnet152": resnet((3, 8, 36, 3), True),
+    "resnet152": resnet((3, 8, 36, 3), True), "resnet20": resnet((3, 3, 3), False, (16, 32, 64), 3, 10),
 }  # fmt: skip
 for depth, plan in {
     11: "aMbMccMddMddM",
@@ -258,6 +258,7 @@ SIZES = {
     "squeezenet1_1": 32,
     "vgg11_bn": 32,
     "resnet50": 32,
+    "resnet20": 32,
 }
 
 

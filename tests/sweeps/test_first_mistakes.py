@@ -248,7 +248,7 @@ def test_what_pytorchs_modules_have_is_named():
     for name, message in [
         ("register_buffer", "buffer_names"), ("register_parameter", "xpconv.Parameter"), ("add_module", "layer.name = other"),
         ("cuda", "to('cupy')"), ("cpu", "to('numpy')"), ("half", "float16"), ("double", "float64"), ("buffers", "state_dict()"),
-        ("register_forward_hook", "no hooks"),
+        ("register_backward_hook", "register_full_backward_hook"),
     ]:  # fmt: skip
         with pytest.raises(AttributeError, match=re.escape(message)):
             getattr(Dense(3, 2), name)

@@ -293,4 +293,5 @@ class Hardswish(InPlace):
 
 def clips(layer: Layer) -> bool:
     """Whether a layer only clips its input, to `layer._bounds()`."""
-    return type(layer) in (ReLU, ReLU6, Hardtanh) and not {"forward", "backward"} & vars(layer).keys()
+    own = {"forward", "backward", "_hooks"}
+    return type(layer) in (ReLU, ReLU6, Hardtanh) and not own & vars(layer).keys()

@@ -229,6 +229,9 @@ class _Conv(_ConvNd):
             xp, shape, x.dtype, self.weight.shape, self._window, self.groups, self.algorithm
         )
 
+    def _flops(self, x: Array, y: Array) -> int:
+        return 2 * int(y.size) * math.prod(self.weight.shape[1:])
+
     def _pad(self, xp: Any, images: Array) -> Array:
         """Add a border if `padding_mode` is not zeros; the convolution itself pads with zeros."""
         if self.padding_mode == "zeros" or not any(lo or hi for lo, hi in self._border):

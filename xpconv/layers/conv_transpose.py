@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from ..arguments import check_room, shown, to_choice, to_pairs, to_tuple
@@ -87,6 +88,9 @@ class _ConvTranspose(_ConvNd):
             return None
         grad = ops.conv_transpose_backward_input(xp, grad, weight.data, images.shape, window, groups)
         return grad if batched else grad[0]
+
+    def _flops(self, x: Array, y: Array) -> int:
+        return 2 * int(x.size) * prod(self.weight.shape[1:])
 
     def _output_size(
         self, spatial: tuple[int, ...], given: Sequence[int] | None, batched: bool

@@ -6,6 +6,8 @@ Training and inference run the same steps:
 - A ReLU before a MaxPool moves after it: max(relu(x)) = relu(max(x)), with the same gradients, since only the
   pixel of the maximum gets one, but with fewer pixels to process and to save.
 - A ReLU after a layer that does nothing, such as a placeholder of `fuse`, moves before it.
+
+A layer with a hook runs by itself, in its place.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def fused(layers: Sequence[Layer]) -> Steps:
 
 def _can_clip(layer: Layer) -> bool:
     """Whether the layer defines `_clipped` together with its `forward`, and returns only its output."""
-    if layer._is_users or "forward" in vars(layer) or "backward" in vars(layer):
+    if layer._is_users or layer._hooks is not None or {"forward", "backward"} & vars(layer).keys():
         return False
     owner = next(kind for kind in type(layer).__mro__ if "forward" in vars(kind))
     return owner is not Layer and "_clipped" in vars(owner) and not getattr(layer, "return_indices", False)
@@ -63,4 +65,9 @@ def _commutes(layer: Layer) -> bool:
 
 
 def _does_nothing(layer: Layer) -> bool:
-    return isinstance(layer, Identity) and not layer._is_users and "forward" not in vars(layer)
+    return (
+        isinstance(layer, Identity)
+        and not layer._is_users
+        and layer._hooks is None
+        and "forward" not in vars(layer)
+    )

@@ -117,9 +117,10 @@ class _Chain:
 
 
 def _may_record(layer: Layer) -> bool:
-    """Whether the layer and those in it are this package's, in inference mode."""
+    """Whether the layer and those in it are this package's, in inference mode, without hooks."""
     return not any(
-        part.training or part._is_users or "forward" in vars(part) for _, part in layer.named_layers()
+        part.training or part._is_users or part._hooks is not None or "forward" in vars(part)
+        for _, part in layer.named_layers()
     )
 
 

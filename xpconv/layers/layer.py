@@ -1,7 +1,8 @@
 """`Layer`, the base of all layers: calls of forward and backward, and errors in them.
 
 The bases of `Layer` are in files of their own: the tape (taped.py), checks of inputs (checks.py), children
-and parameters (tree.py), state dicts and moves (state.py), modes and freezing (modes.py).
+and parameters (tree.py), state dicts and moves (state.py), modes and freezing (modes.py), hooks (hooked.py),
+`summary` (summary.py).
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from ..errors import BackendError, LayerError, OutOfMemoryError
 from ..geometry import Bounds
 from ..signatures import call_error, is_call_error, is_ours
 from ..tape import current, cut, observer, saving
-from .modes import Modes
-from .summary import summary
+from .summary import Summarized
 
 __all__ = ["Layer"]
 
@@ -31,7 +31,7 @@ Kind = TypeVar("Kind", bound="Layer")
 TORCH_INPUTS = {"input": "x", "input1": "x1", "input2": "x2"}  # names of inputs in PyTorch, and ours
 
 
-class Layer(Modes["Layer"]):
+class Layer(Summarized["Layer"]):
     """Base of all layers. A layer of your own needs `forward` and `backward`:
 
     - `forward(x)` ends with `return self.keep(y, …)`, which saves the other arguments for backward;
@@ -95,8 +95,8 @@ class Layer(Modes["Layer"]):
         if users:
             self._check_backward()
         tape = current.get()
-        forward = self.forward
-        function = MethodType(forward.raw, self) if "forward" not in self.__dict__ else forward  # type: ignore
+        function = self.__dict__.get("forward") or MethodType(self.forward.raw, self)  # type: ignore
+        function = function if self._hooks is None else self._with_hooks(function)
         try:
             if tape is None or not tape.open:  # not from a user's forward
                 return self._outermost(function, inputs, users)
@@ -127,9 +127,9 @@ class Layer(Modes["Layer"]):
             if self._is_users or "forward" in self.__dict__:
                 return self._pass_to_users(inputs)
             forward = self.forward.raw  # type: ignore[attr-defined]
-            if observer.get() is None:
+            if observer.get() is None and self._hooks is None:
                 return forward(self, *inputs)
-            return self._observed(MethodType(forward, self), inputs)
+            return self._observed(self._with_hooks(MethodType(forward, self)), inputs)
         except BaseException as error:
             self._explain(error, inputs)
             raise
@@ -140,8 +140,8 @@ class Layer(Modes["Layer"]):
         if not is_ours(type(self).__call__):
             function: Any = self.__call__
         else:
-            planted = "forward" in self.__dict__
-            function = self.forward if planted else MethodType(self.forward.raw, self)  # type: ignore
+            planted = self.__dict__.get("forward")
+            function = self._with_hooks(planted or MethodType(self.forward.raw, self))  # type: ignore
         if tape is None:
             return self._outermost(function, inputs, True)
         return self._inner(function, inputs, True, tape)
@@ -183,6 +183,8 @@ class Layer(Modes["Layer"]):
         try:
             if self._is_users or not hasattr(backward, "raw"):
                 return self._back_of_users(grad_output, input_grad)
+            if self._hooks is not None:
+                return self._back_with_hooks(backward.raw, grad_output, input_grad)
             return backward.raw(self, grad_output, input_grad)
         except BaseException as error:
             self._explain_backward(error, grad_output)
@@ -237,34 +239,6 @@ class Layer(Modes["Layer"]):
             wrapped.pool = getattr(get_xp(*arrays), "get_default_memory_pool", lambda: None)()
         wrapped.passes(self, {})
         return wrapped
-
-    def summary(self, input_shape: Any = None) -> str:
-        """A table of the layers: name, layer, number of parameters; with `input_shape`, output shapes too.
-
-        Args:
-            input_shape: of one image, without the batch axis; for several inputs a tuple of shapes. An array
-                instead of a shape is used as the input itself. The output shapes are those of a forward of
-                one image of zeros in inference mode (the first of several outputs); a model that begins with
-                an `Embedding` gets integers.
-
-        Returns:
-            text, which a notebook shows as a table.
-
-        Raises:
-            TypeError: `input_shape` is not a tuple of ints or of inputs, or their number is wrong.
-            ValueError: a size is below 0.
-            ShapeError: (a ValueError) the model does not accept an image of that shape.
-
-        Example:
-            >>> import xpconv
-            >>> print(xpconv.Sequential(xpconv.Flatten(), xpconv.Dense(4, 3)).summary((1, 2, 2)))
-            name  layer         output   parameters
-            0     Flatten()     (1, 4)            0
-            1     Dense(4, 3)   (1, 3)           15
-            total                                15
-        """
-        self._check_collections()
-        return summary(self, input_shape)
 
     def fuse(self: Self) -> Self:
         """A copy for inference, with each BatchNorm folded into the layer before it.

@@ -91,6 +91,9 @@ class Dense(Layer):
             self.bias.accumulate(ops.linear_backward_bias(xp, grad_output))
         return ops.linear_backward_input(xp, grad_output, self.weight.data) if input_grad else None
 
+    def _flops(self, x: Array, y: Array) -> int:
+        return 2 * int(y.size) * math.prod(self.weight.shape[1:])
+
     def extra_repr(self) -> str:
         return arguments(self.in_features, self.out_features, bias=(self.bias is not None, True))
 
@@ -172,6 +175,9 @@ class Bilinear(Layer):
         if not input_grad:
             return None
         return ops.bilinear_backward_input(xp, grad_output, x1, x2, self.weight.data)
+
+    def _flops(self, x: Array, y: Array) -> int:
+        return 2 * int(y.size) * math.prod(self.weight.shape[1:])
 
     def extra_repr(self) -> str:
         sizes = (self.in1_features, self.in2_features, self.out_features)

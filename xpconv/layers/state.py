@@ -122,9 +122,12 @@ class State(Tree[L]):
         return self
 
     def _turn_into(self, other: State[L]) -> None:
+        hooks = self._hooks
         self.__class__ = type(other)
         vars(self).clear()
         vars(self).update(vars(other))
+        if hooks is not None:
+            vars(self)["_hooks"] = hooks
 
     def _state(self) -> dict[str, Array]:
         """The arrays of all parameters and buffers by dotted name, in PyTorch's order."""

@@ -1,9 +1,9 @@
-"""The table that `Layer.summary` returns."""
+"""`Layer.summary`, and the tables that it and `explain` return."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -11,10 +11,67 @@ from ..arguments import check_room, is_sequence, shown, to_size
 from ..backend import Array, backend_of, get_xp, is_array_type
 from ..errors import OutOfMemoryError, ShapeError
 from ..parameter import Parameter
-from ..tape import no_grad, observing
+from ..tape import no_grad
+from .costs import Call, measure, millions, twin
+from .hooked import Hooked
+from .hooks import without_hooks
 from .modes import Modes
+from .tree import L
 
-Layer = Modes[Any]  # the base of `Layer`, whose method calls `summary`
+Layer = Modes[Any]  # the base of `Layer`
+WIDTH = 100  # columns of a summary, if the names leave some for the layers
+LEAST = 12  # columns of a layer's arguments that are always shown
+
+
+class Summarized(Hooked[L]):
+    """The part of `Layer` that shows a model as a table."""
+
+    def summary(self, input_shape: Any = None, batch: int = 1) -> str:
+        """A table of the layers: name, layer, number of parameters; with `input_shape`, also what they do.
+
+        - `output`: the shape of the output, the first of several, in the last call of the layer;
+        - `MFLOP`: multiplications and additions of convolutions and dense layers, in millions;
+        - `MB saved`: the size of the arrays that a forward saves for backward, in the mode that the model is
+          in, as `MB kept` of `explain`. It is empty if the model cannot be trained with that batch, as batch
+          normalization of single pixels cannot with one image: then the forward is one of inference.
+
+        The last rows are totals. `memory` is that of the parameters' arrays, without gradients and the state
+        of an optimizer. If some are frozen, `trainable` and `frozen` count them apart.
+
+        Args:
+            input_shape: of one image, without the batch axis; for several inputs a tuple of shapes. An array
+                instead of a shape is used as the input itself. A copy of the model runs, on images of
+                zeros, or on integers if it begins with an `Embedding`. Lazy layers make their parameters.
+            batch: number of images.
+
+        Returns:
+            text of at most 100 columns, for which long layers are cut off (unless the names need more). A
+            notebook shows it as a table, in full.
+
+        Raises:
+            TypeError: `input_shape` is not a tuple of ints or of inputs, or their number is wrong.
+            ValueError: a size is below 0, or `batch` below 1.
+            ShapeError: (a ValueError) the model does not accept an image of that shape.
+
+        Example:
+            >>> import xpconv
+            >>> print(xpconv.Sequential(xpconv.Flatten(), xpconv.Dense(4, 3)).summary((1, 2, 2)))
+            name    layer        output  parameters     MFLOP  MB saved
+            0       Flatten()    (1, 4)           0         0         0
+            1       Dense(4, 3)  (1, 3)          15   2.4e-05   1.6e-05
+            total                                15   2.4e-05   1.6e-05
+            memory                            0 MB
+        """
+        self._check_collections()
+        return summary(self, input_shape, to_size(f"{type(self).__name__}.summary: batch", batch))
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook displays: a model as its summary, any other layer as text."""
+        return self.summary()._repr_html_() if self.children() else None  # type: ignore[attr-defined]
+
+    def _flops(self, x: Array, y: Array) -> int:
+        """Two operations per product of a weight with an input, of convolutions and dense layers; else 0."""
+        return 0
 
 
 class Table(str):
@@ -40,38 +97,65 @@ class Table(str):
         return "\n".join(lines)
 
 
-def table(text: str, rows: Sequence[Sequence[str]], texts: int, sums: int) -> Table:
-    """`text` with the `rows` that a notebook displays instead."""
-    found = Table(text)
-    found.rows, found.texts, found.sums = rows, texts, sums
+def table(
+    rows: Sequence[Sequence[str]], sums: Sequence[Sequence[str]], texts: int, width: int | None = None
+) -> Table:
+    """A table of `rows`, of which the first is the header, and `sums`, with numbers from column `texts` on.
+
+    With a `width`, the second column is cut off where the text would be wider.
+    """
+    lines = [*rows, *sums]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if width is not None:
+        over = sum(widths) + 2 * (len(widths) - 1) - width
+        widths[1] = min(widths[1], max(widths[1] - over, LEAST))
+    text = []
+    for row in lines:
+        cells = [*row]
+        if len(cells[1]) > widths[1]:
+            cells[1] = cells[1][: widths[1] - 1] + "…"
+        sides = [*(str.ljust for _ in row[:texts]), *(str.rjust for _ in row[texts:])]
+        text.append(
+            "  ".join(side(cell, w) for side, cell, w in zip(sides, cells, widths, strict=True)).rstrip()
+        )
+    found = Table("\n".join(text))
+    found.rows, found.texts, found.sums = lines, texts, len(sums)
     return found
 
 
-def summary(model: Layer, input_shape: Any) -> Table:
+def summary(model: Layer, input_shape: Any, batch: int) -> Table:
     """See `Layer.summary`."""
-    shapes = {} if input_shape is None else _output_shapes(model, input_shape)  # first: lazy layers are made
-    own = {
-        id(layer): sum(p.size for p in vars(layer).values() if isinstance(p, Parameter))
-        for _, layer in model.named_layers()
-    }
-    leaves = [(name, layer) for name, layer in model.named_layers() if own[id(layer)] or not layer.children()]
-    rows = [
-        (name, _in_a_line(layer), str(shapes.get(id(layer), "")), own[id(layer)]) for name, layer in leaves
-    ]
-    sums = [("total", sum(p.size for _, p in model.named_parameters()))]
-    frozen = sum(p.size for _, p in model.named_parameters() if not p.requires_grad)
+    saved: bool = False
+    calls: dict[int, list[Call]] = {}
+    if input_shape is not None:
+        found, saved = _calls(model, input_shape, batch)  # first: lazy layers make their parameters
+        for call in found:
+            calls.setdefault(call.number, []).append(call)
+    rows: list[tuple[str, ...]] = [("name", "layer", "output", "parameters", "MFLOP", "MB saved")]
+    for number, (name, layer) in enumerate(model.named_layers()):
+        made = calls.get(number, [])
+        own = sum(p.size for p in vars(layer).values() if isinstance(p, Parameter))
+        flops, kept = sum(call.flops for call in made), sum(call.saved for call in made)
+        if own or kept or not layer.children():
+            output = str(made[-1].output) if made else ""
+            costs = millions(flops) if made else "", millions(kept) if made and saved else ""
+            rows.append((name, _in_a_line(layer), output, f"{own:,}", *costs))
+    sums = _sums(model, [call for made in calls.values() for call in made], saved)
+    if input_shape is None:
+        rows, sums = ([row[:2] + row[3:4] for row in part] for part in (rows, sums))
+    return table(rows, sums, 2 if input_shape is None else 3, WIDTH)
+
+
+def _sums(model: Layer, calls: list[Call], saved: bool) -> list[tuple[str, ...]]:
+    parameters = [p for _, p in model.named_parameters()]
+    total, frozen = (sum(p.size for p in parameters if not (only and p.requires_grad)) for only in (0, 1))
+    flops, kept = millions(sum(call.flops for call in calls)), millions(sum(call.saved for call in calls))
+    memory = millions(sum(p.data.nbytes for p in parameters))
+    counts = [("total", f"{total:,}"), ("memory", f"{memory} MB")]
     if frozen:
-        sums.append(("frozen", frozen))
-    widths = [max(len(str(row[i])) for row in rows) for i in range(3)]
-    widths[0] = max(widths[0], len("total"))
-    header = f"{'name':{widths[0]}} {'layer':{widths[1]}}   {'output':{widths[2]}}   parameters"
-    lines = [header]
-    for name, layer, shape, size in rows:
-        lines.append(f"{name:{widths[0]}} {layer:{widths[1]}}   {shape:{widths[2]}} {size:12,}")
-    lines += [f"{name:{len(header) - 12}}{size:12,}" for name, size in sums]
-    cells = [("name", "layer", "output", "parameters"), *((*row[:3], f"{row[3]:,}") for row in rows)]
-    cells += [(name, "", "", f"{size:,}") for name, size in sums]
-    return table("\n".join(lines), cells, 3, len(sums))
+        counts += [("trainable", f"{total - frozen:,}"), ("frozen", f"{frozen:,}")]
+    ends = [(flops, kept if saved else ""), *[("", "")] * (len(counts) - 1)]
+    return [(name, "", "", count, *end) for (name, count), end in zip(counts, ends, strict=True)]
 
 
 def _in_a_line(layer: Layer) -> str:
@@ -139,38 +223,35 @@ def _input_dtypes(model: Layer, floating: str) -> Iterator[str]:
         yield floating
 
 
-def first_array(value: Any) -> Any:
-    """`value` if it is an array, else the first array in it; None if there is none."""
-    if isinstance(value, tuple | list | dict):
-        parts = value.values() if isinstance(value, dict) else value
-        return next((found for part in parts if (found := first_array(part)) is not None), None)
-    return value if hasattr(value, "shape") else None
-
-
-def _output_shapes(model: Any, input_shape: Any) -> dict[int, tuple[int, ...]]:
-    """The output shape of each layer, by id, from a forward of one image of zeros."""
+def _calls(model: Any, input_shape: Any, batch: int) -> tuple[list[Call], bool]:
+    """The calls in a forward of zeros, and whether it saved what backward needs."""
     whose = f"{type(model).__name__}.summary: input_shape"
-    inputs = example_inputs(whose, model, input_shape, 1)
-    layers = [layer for _, layer in model.named_layers()]
-    shapes: dict[int, tuple[int, ...]] = {}
-    modes = [layer.training for layer in layers]
-
-    def note(layer: Layer, forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
-        y = forward(*inputs)
-        found = first_array(y)
-        if found is not None:
-            shapes[id(layer)] = tuple(found.shape)
-        return y
-
+    inputs = example_inputs(whose, model, input_shape, batch)
     try:
-        for layer in layers:
-            layer.training = False
-        with no_grad(), observing(note):
-            model(*inputs)
+        if any(layer.lazy for layer in model.modules()):
+            _make(model, inputs)
+        try:
+            return measure(model, inputs), True
+        except (
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ):  # no backward, several outputs, or a batch that is too small
+            return measure(twin(model).eval(), inputs, save=False), False
     except ShapeError as error:
         hint = f"{whose} is {shown(input_shape)}, that of one image, without the batch axis"
         raise ShapeError(f"{hint}: {error}") from error
+
+
+def _make(model: Any, inputs: tuple[Array, ...]) -> None:
+    """Let lazy layers make their parameters, by a forward in inference mode."""
+    layers = list(model.modules())
+    modes = [layer.training for layer in layers]
+    try:
+        for layer in layers:
+            layer.training = False
+        with no_grad(), without_hooks():
+            model(*inputs)
     finally:
         for layer, mode in zip(layers, modes, strict=True):
             layer.training = mode
-    return shapes

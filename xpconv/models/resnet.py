@@ -1,4 +1,4 @@
-"""ResNet (He et al., 2016), as torchvision's: strides on the 3×3 convolutions (v1.5)."""
+"""ResNet (He et al., 2016), as torchvision's: strides on the 3×3 convolutions (v1.5). ResNet-20 for CIFAR."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..layers import (
 )
 from ._common import Block, checked
 
-__all__ = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+__all__ = ["resnet18", "resnet20", "resnet34", "resnet50", "resnet101", "resnet152"]
 
 
 def _block(channels: int, width: int, stride: int, bottleneck: bool) -> Sequential:
@@ -37,18 +37,16 @@ def _block(channels: int, width: int, stride: int, bottleneck: bool) -> Sequenti
     return Sequential({"": Block(body, shortcut=shortcut), "relu": ReLU()})
 
 
-def _resnet(blocks: tuple[int, ...], bottleneck: bool, num_classes: int) -> Sequential:
-    model = Sequential(
-        {
-            "conv1": Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
-            "bn1": BatchNorm2d(64),
-            "relu": ReLU(),
-            "maxpool": MaxPool2d(3, stride=2, padding=1),
-        }
-    )
-    channels = 64
+def _resnet(blocks: tuple[int, ...], bottleneck: bool, num_classes: int, small: bool = False) -> Sequential:
+    """Stages of `blocks`, each of twice the width of the one before; `small` for images of 32×32."""
+    channels = first = 16 if small else 64
+    kernel, stride = (3, 1) if small else (7, 2)
+    stem = Conv2d(3, channels, kernel, stride=stride, padding=kernel // 2, bias=False)
+    model = Sequential({"conv1": stem, "bn1": BatchNorm2d(channels), "relu": ReLU()})
+    if not small:
+        model["maxpool"] = MaxPool2d(3, stride=2, padding=1)
     for stage, count in enumerate(blocks):
-        width = 64 * 2**stage
+        width = first * 2**stage
         layers = []
         for i in range(count):
             layers.append(_block(channels, width, 2 if stage and not i else 1, bottleneck))
@@ -61,6 +59,26 @@ def _resnet(blocks: tuple[int, ...], bottleneck: bool, num_classes: int) -> Sequ
         if isinstance(layer, Conv2d):
             init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return model
+
+
+@checked
+def resnet20(num_classes: int = 10) -> Sequential:
+    """The small one for CIFAR (section 4.2 of the paper): 9 blocks of two 3×3 convolutions, images of 32×32.
+
+    It has 16, 32 and 64 channels, and no pooling before the first block. Where the size changes, the shortcut
+    is a 1×1 convolution with BatchNorm, as in the larger models: the paper's option B, with 0.272 M
+    parameters. Option A, which the paper used for CIFAR, pads with zeros and has 0.270 M.
+
+    Example:
+        >>> import numpy as np
+        >>> from xpconv.models import resnet20
+        >>> model = resnet20()
+        >>> model(np.zeros((2, 3, 32, 32), "float32")).shape
+        (2, 10)
+        >>> sum(p.size for p in model.parameters())
+        272474
+    """
+    return _resnet((3, 3, 3), False, num_classes, small=True)
 
 
 @checked
