@@ -364,6 +364,35 @@ def test_a_loop_that_ends_early_waits_for_the_copy_that_is_under_way(cuda):
     assert len(cuda.log) == 4
 
 
+def places(loader, loop):
+    found = []
+    for _ in loop:
+        state = loader.state_dict()
+        found.append((state["epoch"], state["batch"]))
+    return found
+
+
+def test_the_state_of_the_source_does_not_count_the_batch_sent_ahead(cuda):
+    loader = xpconv.data.batches(np.arange(7), 2, shuffle=True, seed=0)
+    assert places(loader, xpconv.cuda.prefetch(loader)) == [(0, 1), (0, 2), (0, 3), (0, 4)]
+    assert places(loader, []) == [] and loader.state_dict()["epoch"] == 1
+    assert places(loader, xpconv.cuda.prefetch(loader)) == [(1, 1), (1, 2), (1, 3), (1, 4)]
+    for last in range(1, 5):  # a loop that is left is an epoch, also at its last batch
+        for number, _ in enumerate(xpconv.cuda.prefetch(loader), 1):
+            if number == last:
+                break
+        state = loader.state_dict()
+        assert (state["epoch"], state["batch"]) == (1 + last, last)
+        rest = xpconv.data.batches(np.arange(7), 2, shuffle=True)
+        rest.load_state_dict(state)
+        assert len(list(rest)) == 4 - last
+    loop = xpconv.cuda.prefetch(loader)
+    next(loop)
+    loader.load_state_dict({**state, "epoch": 50, "batch": 1})
+    next(loop)
+    assert loader.state_dict()["epoch"] == 50 and places(loader, loader)[0] == (50, 2)
+
+
 def test_what_the_source_raises_comes_after_its_batches(backend):
     what_the_source_raises_comes_after_its_batches()
 

@@ -66,3 +66,7 @@ class StateDictError(ValueError):
 
 class DataFileError(ValueError):
     """A data file is truncated, corrupt or does not match its partner."""
+
+
+class BatchError(RuntimeError):
+    """A data set or a transform raised an error, its cause, while a batch was made."""

@@ -1,4 +1,4 @@
-"""Data: what is read is what was written, damage is named, and batches cover every sample once."""
+"""Data: what is read is what was written, and damage is named."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 
 import xpconv
 from xpconv import backend
-from xpconv.data import Split, batches, load_digits, load_idx, load_mnist
-from xpconv.errors import BackendError, BackendUnavailableError, DataFileError, DTypeError, ShapeError
+from xpconv.data import Split, load_digits, load_idx, load_mnist
+from xpconv.errors import BackendUnavailableError, DataFileError, DTypeError
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
@@ -376,135 +376,6 @@ def test_load_mnist_the_real_one():
     assert y_train[:5].tolist() == [5, 0, 4, 1, 9] and y_test[:5].tolist() == [7, 2, 1, 0, 4]
     mean, std = x_train.mean(dtype="f8"), x_train.std(dtype="f8")  # the figures everybody normalises with
     assert (round(float(mean), 4), round(float(std), 4)) == (0.1307, 0.3081)
-
-
-# ---- batches ----
-
-
-def samples(n):
-    """Sample i is [10 i, 10 i + 1] with target i, so that a batch shows where it came from."""
-    y = np.arange(n)
-    return xpconv.asarray(np.stack([10 * y, 10 * y + 1], 1)), xpconv.asarray(y)
-
-
-def epoch(loader):
-    """The targets of each batch, after a look that the inputs belong to them."""
-    parts = [(xpconv.asnumpy(x), xpconv.asnumpy(y)) for x, y in loader]
-    for x, y in parts:
-        np.testing.assert_array_equal(x, np.stack([10 * y, 10 * y + 1], 1))
-    return [y.tolist() for _, y in parts]
-
-
-def test_batches_in_order(place):
-    x, y = samples(7)
-    loader = batches(x, y, 3)
-    assert len(loader) == 3
-    assert epoch(loader) == epoch(loader) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert all(is_in(place, *pair) for pair in loader)
-
-
-def test_batches_in_order_are_views():
-    x, y = samples(7)
-    for x_batch, y_batch in batches(x, y, 3):
-        assert np.shares_memory(x_batch, x) and np.shares_memory(y_batch, y)
-
-
-def test_batches_shuffled_the_same_on_every_backend(place):
-    x, y = samples(7)
-    loader = batches(x, y, 3, True, 5)
-    rng = np.random.default_rng(5)
-    for _ in range(3):
-        order = rng.permutation(7).tolist()
-        assert epoch(loader) == [order[:3], order[3:6], order[6:]]
-    assert all(is_in(place, *pair) for pair in loader)
-
-
-def test_batches_stay_where_the_arrays_are(place):
-    x, y = samples(4)
-    with backend.use_backend("numpy"):  # the active backend is another than that of the arrays
-        assert all(is_in(place, *pair) for pair in batches(x, y, 3, shuffle=True, seed=0))
-
-
-@pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize(("n", "size"), [(1, 1), (6, 1), (6, 3), (7, 3), (8, 3), (7, 7)])
-def test_batches_cover_every_sample_once(n, size, drop_last, shuffle):
-    loader = batches(*samples(n), size, shuffle, 0, drop_last=drop_last)
-    parts = epoch(loader)
-    full, rest = divmod(n, size)
-    assert [len(p) for p in parts] == [size] * full + [rest] * (rest > 0 and not drop_last)
-    assert len(loader) == len(parts)
-    seen = {i for part in parts for i in part}
-    assert len(seen) == sum(map(len, parts)) and seen <= set(range(n))
-
-
-def test_batches_epochs_and_seeds():
-    x, y = samples(50)
-    loader = batches(x, y, 8, shuffle=True, seed=0)
-    first, second = epoch(loader), epoch(loader)
-    assert first != second
-    again = batches(x, y, 8, shuffle=True, seed=0)
-    assert [epoch(again), epoch(again)] == [first, second]
-    assert epoch(batches(x, y, 8, shuffle=True, seed=1)) != first
-    assert epoch(batches(x, y, 8, shuffle=True)) != epoch(batches(x, y, 8, shuffle=True))
-    assert epoch(batches(x, y, 8, shuffle=True, seed=np.random.default_rng(0))) == first
-
-
-def test_batches_leave_the_arrays_alone():
-    x, y = samples(7)
-    before = x.copy(), y.copy()
-    epoch(batches(x, y, 3, shuffle=True, seed=0))
-    np.testing.assert_array_equal(x, before[0])
-    np.testing.assert_array_equal(y, before[1])
-
-
-def test_batches_upload_the_order_once_an_epoch(monkeypatch):
-    module, uploads = sys.modules[batches.__module__], []  # the name xpconv.data.batches is the class
-    upload = module.asarray
-    monkeypatch.setattr(module, "asarray", lambda *a, **k: uploads.append(a) or upload(*a, **k))
-    loader = batches(*samples(9), 2, shuffle=True, seed=0)
-    epoch(loader), epoch(loader)
-    assert len(uploads) == 2
-    epoch(batches(*samples(9), 2))
-    assert len(uploads) == 2
-
-
-@pytest.mark.parametrize("size", [2.0, "2", None, True, np.float64(2)])
-def test_batches_size_of_another_type(size):
-    with pytest.raises(TypeError, match=f"batches: batch_size: expected an int, got {type(size).__name__}"):
-        batches(*samples(4), size)
-
-
-@pytest.mark.parametrize("size", [0, -3, np.int64(0)])
-def test_batches_size_too_small(size):
-    with pytest.raises(ValueError, match=f"batches: batch_size: expected 1 or more, got {size}"):
-        batches(*samples(4), size)
-
-
-def test_batches_numpy_integer_size():
-    assert epoch(batches(*samples(4), np.int64(3))) == [[0, 1, 2], [3]]
-
-
-def test_batches_lengths():
-    with pytest.raises(ShapeError, match=r"batches: x and y: expected equal lengths.*\(4, 2\) and \(3,\)"):
-        batches(samples(4)[0], samples(3)[1], 2)
-    with pytest.raises(ShapeError, match=r"shapes \(\) and \(\)"):
-        batches(np.array(1.0), np.array(1.0), 2)
-    with pytest.raises(ShapeError, match="batches: x and y: expected a length of at least 1, got 0"):
-        batches(*samples(0), 2)
-    with pytest.raises(ShapeError, match="at least batch_size = 5, as drop_last is on, got 4"):
-        batches(*samples(4), 5, drop_last=True)
-
-
-def test_batches_of_no_array_or_of_two_backends(place):
-    x, y = samples(4)
-    with pytest.raises(BackendError, match=r"batches: x and y: .*got builtins.list; .*asarray"):
-        batches([1, 2, 3, 4], y, 2)
-    if place != "numpy":
-        with pytest.raises(
-            BackendError, match=f"batches: x and y: arrays of different backends: {place}, numpy"
-        ):
-            batches(x, xpconv.asnumpy(y), 2)
 
 
 # ---- the door ----

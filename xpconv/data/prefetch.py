@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ import numpy as np
 from ..arguments import shown
 from ..arrays import asarray, asnumpy
 from ..backend import Array, backend_of
+from .batches import Place
+from .batches import batches as Batches
 
 
 def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
     """Copy batches from the host to the active backend, each while the previous one is being used.
 
     On a GPU, batches are copied through two pinned buffers on a separate stream. On NumPy, batches are
-    returned as they are. Errors of the source are raised.
+    returned as they are. Errors of the source are raised. The state of an `xpconv.data.batches` counts the
+    batches that came out here, not the one that is copied in advance.
 
     Args:
         batches: tuples of host arrays, such as `xpconv.data.batches(images, labels, 64)` of NumPy arrays.
@@ -37,18 +41,51 @@ def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
             yield tuple(asarray(x, backend=backend.name) for x in batch)
         return
     feed, source = _Feed(backend.xp), _tuples(batches)
-    sent = [feed.send(batch) for batch in itertools.islice(source, 1)]
+
+    def send() -> list[tuple[Any, Any]]:
+        return [(feed.send(batch), _place(batches)) for batch in itertools.islice(source, 1)]
+
+    sent = send()
     try:
         while sent:
+            error = None
             try:
-                sent += [feed.send(batch) for batch in itertools.islice(source, 1)]
-            except BaseException:
-                yield feed.received(*sent.pop(0))  # this batch came before the error of the source
-                raise
-            yield feed.received(*sent.pop(0))
+                sent += send()
+            except BaseException as raised:  # noqa: BLE001  # raised below: the batch before it comes first
+                error = raised
+            copies, place = sent.pop(0)
+            batch = feed.received(*copies)
+            with _placed(batches, place):
+                yield batch
+            if error is not None:
+                raise error
     finally:  # if the loop ends early, the next user of the memory must wait for the copy
-        for batch in sent:
-            feed.received(*batch)
+        for copies, _ in sent:
+            feed.received(*copies)
+
+
+def _place(batches: Any) -> Place | None:
+    return batches._place if isinstance(batches, Batches) else None
+
+
+@contextmanager
+def _placed(batches: Any, place: Place | None) -> Iterator[None]:
+    """Put the place of the latest loop over `batches` back to `place`, and on again when the block ends.
+
+    An error leaves it there. Nothing changes if another loop has begun, or a state was loaded.
+    """
+    ahead = _place(batches)
+    if (
+        place is None
+        or ahead is None
+        or (ahead.loop is not place.loop and ahead != (place.epoch + 1, 0, None))
+    ):
+        yield
+        return
+    batches._place = place
+    yield
+    if batches._place is place:
+        batches._place = ahead
 
 
 def _tuples(batches: Any) -> Iterator[tuple[Any, ...]]:
