@@ -1,6 +1,6 @@
 """The operations that are overridden for NumPy arrays, on all cores; each with its reference's name."""
 
-from .channel_sums import channel_total, statistics
+from .channel_sums import channel_total
 from .conv import conv, conv_algorithm, conv_backward_input, conv_backward_weight
 from .linear import affine, matmul
 from .norm import (
@@ -34,7 +34,6 @@ __all__ = [
     "normalize_batch",
     "reshape",
     "scratch",
-    "statistics",
     "sum_pool",
     "sum_pool_backward",
 ]

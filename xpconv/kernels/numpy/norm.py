@@ -13,8 +13,7 @@ from ...geometry import Bounds
 from ..recorders import this_thread
 from . import memory
 from .blocks import Ending
-from .channel_sums import Rows, by_channel, narrow, rows_of, sums_of
-from .memory import is_batch_last
+from .channel_sums import Rows, narrow, rows_of, sums_of
 from .plans import Part, Recorder, planned
 from .pointwise import masked
 
@@ -30,11 +29,11 @@ def batch_norm(
     inv_std: Array,
     bounds: Bounds = None,
 ) -> Array:
-    """As `x · scale + shift`; None if the mean is far from 0."""
-    if narrow(x) or _far(mean, inv_std):
+    """As `(x - mean) · scale + shift`."""
+    if narrow(x):
         return None
-    y = _empty_like(x)
-    _scaled(x, _float64(mean), _float64(inv_std), weight, bias, bounds, y)
+    y = memory.empty_images(x.shape, x.dtype)
+    _with_statistics(x, weight, bias, mean, inv_std, bounds, y)
     return y
 
 
@@ -48,92 +47,60 @@ def batch_norm_by_statistics(
     eps: float,
     bounds: Bounds = None,
 ) -> Array | None:
-    """For inference plans, by recorded calls only: `(x - mean) · scale + bias`, for any mean."""
+    """For inference plans, which compute `1/√(var + eps)` anew each time."""
     if narrow(x) or this_thread.recorder is None:
         return None
-    y = _empty_like(x)
-    _by_statistics(x, weight, bias, mean, var, eps, bounds, y)
-    return y
+    inv_std = memory.empty(var.shape, np.float64)
+    _inverse_std(var, eps, inv_std)
+    return batch_norm(xp, x, weight, bias, mean, inv_std, bounds)
 
 
 @planned
-def _by_statistics(
+def _inverse_std(recorder: Recorder, var: Array, eps: float, inv_std: Array) -> None:
+    """`1/√(var + eps)` into `inv_std`."""
+    recorder(np.add, var, eps, inv_std)
+    recorder(np.sqrt, inv_std, inv_std)
+    recorder(np.divide, 1.0, inv_std, inv_std)
+
+
+@planned
+def _with_statistics(
     recorder: Recorder,
     x: Array,
     weight: Array | None,
     bias: Array | None,
-    mean: Array,
-    var: Array,
-    eps: float,
-    bounds: Bounds,
-    y: Array,
-) -> None:
-    """`batch_norm_by_statistics` into `y`."""
-    rounded = recorder.scratch("rounded", mean.shape, x.dtype)
-    recorder(setitem, rounded, ..., mean)
-    factors = recorder.scratch("factors", (3, mean.size), np.float64)
-    center, scale, shift = factors
-    recorder(setitem, center, ..., rounded)
-    recorder(np.add, var, eps, scale)
-    recorder(np.sqrt, scale, scale)
-    recorder(np.divide, 1.0 if weight is None else weight, scale, scale)
-    recorder(np.subtract, center, mean, shift)  # the rounding error of the mean
-    recorder(np.multiply, shift, scale, shift)
-    if bias is not None:
-        recorder(np.add, shift, bias, shift)
-    rows, into = rows_of(recorder, "x", x).longer(), rows_of(recorder, "y", y).longer()
-    middle, factor, offset = rows.wide(recorder, factors)
-    ending = Ending(offset, bounds)
-    blocks = rows.cut()
-
-    def task(do: Part, i: int) -> None:
-        out = into.part(blocks[i].rows)
-        do(np.subtract, rows.part(blocks[i].rows), middle, out)
-        do(np.multiply, out, factor, out)
-        ending.finish(out, do)
-
-    recorder.share(task, len(blocks), rows.matrix.size)
-
-
-@planned
-def _scaled(
-    recorder: Recorder,
-    x: Array,
     mean: Array,
     inv_std: Array,
-    weight: Array | None,
-    bias: Array | None,
     bounds: Bounds,
     y: Array,
 ) -> None:
     """`batch_norm` into `y`."""
-    _scale(recorder, rows_of(recorder, "x", x), mean, inv_std, weight, bias, bounds, y)
-
-
-def _scale(
-    recorder: Recorder,
-    rows: Rows,
-    mean: Array,
-    inv_std: Array,
-    weight: Array | None,
-    bias: Array | None,
-    bounds: Bounds,
-    y: Array,
-) -> None:
-    """`x · scale + shift` into `y`, then clip."""
-    factors = recorder.scratch("factors", (2, mean.size), np.float64)
-    scale, shift = factors
+    factors = recorder.scratch("factors", (3, mean.size), np.float64)
+    scale, shift, center = factors
+    rounded = recorder.scratch("rounded", mean.shape, x.dtype)
+    recorder(setitem, rounded, ..., mean)
+    recorder(setitem, center, ..., rounded)
     recorder(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
-    recorder(np.multiply, mean, scale, shift)
-    recorder(np.subtract, 0.0 if bias is None else bias, shift, shift)
+    recorder(np.subtract, center, mean, shift)  # the rounding error of the mean
+    recorder(np.multiply, shift, scale, shift)
+    if bias is not None:
+        recorder(np.add, shift, bias, shift)
+    _scale(recorder, rows_of(recorder, "x", x), factors, bounds, y)
+
+
+def _scale(recorder: Recorder, rows: Rows, factors: Array, bounds: Bounds, y: Array) -> None:
+    """`x · scale + shift` into `y`, then clip; with a third factor `(x - center) · scale + shift`."""
     rows, into = rows.longer(), rows_of(recorder, "y", y).longer()
-    factor, offset = rows.wide(recorder, factors)
-    ending = Ending(offset, bounds)
+    scale, shift, *center = rows.wide(recorder, factors)
+    ending = Ending(shift, bounds)
     blocks = rows.cut()
 
     def task(do: Part, i: int) -> None:
-        out = into.part(blocks[i].rows)
-        do(np.multiply, rows.part(blocks[i].rows), factor, out)
+        part, out = rows.matrix[blocks[i].rows], into.matrix[blocks[i].rows]
+        if center:
+            do(np.subtract, part, center[0], out)
+            part = out
+        do(np.multiply, part, scale, out)
         ending.finish(out, do)
 
     recorder.share(task, len(blocks), rows.matrix.size)
@@ -145,7 +112,7 @@ def normalize_batch(
     """In two passes: sums of x and of x², then `x · scale + shift`; None if that is not exact enough."""
     if narrow(x) or eps <= 0:
         return None
-    y = _empty_like(x)
+    y = memory.empty_images(x.shape, x.dtype)
     found = np.empty((5, x.shape[1]))
     _normalized(x, weight, bias, eps, bounds, y, found)
     if not found[3, 0]:
@@ -167,9 +134,9 @@ def _normalized(
 ) -> None:
     """Write to `y` and `found (5, C)`: mean, variance, 1/√(variance + eps), and whether they are exact."""
     rows = rows_of(recorder, "x", x)
-    sums = by_channel(recorder, sums_of(recorder, rows, rows), x)
     mean, var, inv_std, exact, square = found
-    recorder(np.divide, sums, x.size // x.shape[1], found[:2])
+    sums_of(recorder, rows, rows, found[:2])
+    recorder(np.divide, found[:2], x.size // x.shape[1], found[:2])
     recorder(np.multiply, mean, mean, square)
     recorder(np.subtract, var, square, var)
     recorder(np.multiply, var, CLOSE**2, inv_std)  # until its value is computed below
@@ -181,7 +148,12 @@ def _normalized(
     recorder(np.add, inv_std, eps, inv_std)
     recorder(np.sqrt, inv_std, inv_std)
     recorder(np.divide, 1.0, inv_std, inv_std)
-    _scale(recorder, rows, mean, inv_std, weight, bias, bounds, y)
+    factors = recorder.scratch("factors", (2, mean.size), np.float64)
+    scale, shift = factors
+    recorder(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
+    recorder(np.multiply, mean, scale, shift)
+    recorder(np.subtract, 0.0 if bias is None else bias, shift, shift)
+    _scale(recorder, rows, factors, bounds, y)
 
 
 def batch_norm_backward(
@@ -198,15 +170,15 @@ def batch_norm_backward(
 ) -> tuple[Array | None, Array, Array] | None:
     """In two passes: sums, then `a · (grad + b · x + c)`.
 
-    With `bounds` the first pass writes the masked `grad` into `dx`, which the second overwrites.
+    With `bounds` the first pass writes the masked `grad` into `dx`, which the second overwrites. None if a mean
+    is so far from 0 that it must be subtracted first, to lose no digits.
     """
-    if narrow(x) or _far(mean, inv_std):
+    if narrow(x) or (np.abs(mean) * inv_std).max() > CLOSE:
         return None
-    dx = _empty_like(x)
+    dx = memory.empty_images(x.shape, x.dtype)
+    dbias, dweight = sums = np.empty((2, x.shape[1]))
     y = None if bounds is None else y
-    dweight, dbias = np.empty((2, x.shape[1]))
-    mean, inv_std = _float64(mean), _float64(inv_std)
-    _gradients(grad, x, mean, inv_std, weight, from_batch, input_grad, y, bounds, dx, dweight, dbias)
+    _gradients(grad, x, weight, mean, inv_std, from_batch, input_grad, y, bounds, dx, sums)
     return dx if input_grad else None, dweight, dbias
 
 
@@ -215,82 +187,64 @@ def _gradients(
     recorder: Recorder,
     grad: Array,
     x: Array,
+    weight: Array | None,
     mean: Array,
     inv_std: Array,
-    weight: Array | None,
     from_batch: bool,
     input_grad: bool,
     y: Array | None,
     bounds: Bounds,
     dx: Array,
-    dweight: Array,
-    dbias: Array,
+    sums: Array,
 ) -> None:
-    """Write to `dweight`, `dbias` and, with `input_grad`, the input's gradient into `dx`."""
-    rows, inputs, into = (
-        rows_of(recorder, name, a, x) for name, a in (("gradient", grad), ("x", x), ("dx", dx))
-    )
-    mask = None
+    """Write the gradients of bias and weight to `sums (2, C)`, and with `input_grad` that of `x` to `dx`."""
+    grads, inputs = rows_of(recorder, "gradient", grad), rows_of(recorder, "x", x)
+    into, mask = rows_of(recorder, "dx", dx), None
     if y is not None and bounds is not None:
-        mask = functools.partial(_mask, rows, rows_of(recorder, "y", y, x), bounds, into)
-        rows = into
-    sums = by_channel(recorder, sums_of(recorder, rows, inputs, mask), x)
-    recorder(setitem, dbias, ..., sums[0])
-    recorder(np.multiply, mean, dbias, dweight)
-    recorder(np.subtract, sums[1], dweight, dweight)
+        mask = functools.partial(_mask, grads, rows_of(recorder, "y", y), bounds, into)
+        grads = into
+    sums_of(recorder, grads, inputs, sums, mask)
+    dbias, dweight = sums
+    factors = recorder.scratch("factors", (3, x.shape[1]), np.float64)
+    scale, slope, shift = factors
+    recorder(np.multiply, mean, dbias, shift)
+    recorder(np.subtract, dweight, shift, dweight)
     recorder(np.multiply, dweight, inv_std, dweight)
     if input_grad:
-        factors = recorder.scratch("factors", (3, x.shape[1]), np.float64)
-        scale, slope, shift = factors
         recorder(np.multiply, inv_std, dweight, slope)
         recorder(np.divide, slope, -(x.size // x.shape[1]), slope)
         recorder(np.multiply, mean, slope, scale)
         recorder(np.divide, dbias, -(x.size // x.shape[1]), shift)
         recorder(np.subtract, shift, scale, shift)
         recorder(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
-        _input_grad(recorder, rows, inputs, into, factors, from_batch)
+        _input_grad(recorder, grads, inputs, into, factors, from_batch)
 
 
 def _mask(
-    rows: Rows, seen: Rows, bounds: tuple[float, float | None], into: Rows, do: Part, part: slice
+    grads: Rows, outputs: Rows, bounds: tuple[float, float | None], into: Rows, do: Part, rows: slice
 ) -> None:
-    """Write the gradient to `into` where the output `seen` is within `bounds`, else 0."""
-    masked(do, rows.part(part), seen.part(part), *bounds, into.part(part))
+    """Write the gradient to `into` where the output is within `bounds`, else 0."""
+    masked(do, grads.matrix[rows], outputs.matrix[rows], *bounds, into.matrix[rows])
 
 
 def _input_grad(
-    recorder: Recorder, rows: Rows, inputs: Rows, into: Rows, factors: Array, from_batch: bool
+    recorder: Recorder, grads: Rows, inputs: Rows, into: Rows, factors: Array, from_batch: bool
 ) -> None:
     """`a · (grad + b · x + c)`, which may overwrite the gradient."""
-    in_place = rows is into
-    rows, inputs, into = rows.longer(), inputs.longer(), into.longer()
-    a, b, c = rows.wide(recorder, factors)
-    blocks = rows.cut()
+    in_place = grads is into
+    grads, inputs, into = grads.longer(), inputs.longer(), into.longer()
+    a, b, c = grads.wide(recorder, factors)
+    blocks = grads.cut()
 
     def task(do: Part, i: int) -> None:
-        block = blocks[i].rows
-        out, part = into.part(block), rows.part(block)
+        grad, x, out = (rows.matrix[blocks[i].rows] for rows in (grads, inputs, into))
         if not from_batch:
-            do(np.multiply, part, a, out)
+            do(np.multiply, grad, a, out)
             return
         rest = do.scratch("rest", out.shape, out.dtype) if in_place else out
-        do(np.multiply, inputs.part(block), b, rest)
+        do(np.multiply, x, b, rest)
         do(np.add, rest, c, rest)
-        do(np.add, part, rest, out)
+        do(np.add, grad, rest, out)
         do(np.multiply, out, a, out)
 
-    recorder.share(task, len(blocks), rows.matrix.size)
-
-
-def _float64(values: Array) -> Array:
-    return np.asarray(values, np.float64)
-
-
-def _far(mean: Array, inv_std: Array) -> bool:
-    """Whether the mean is so many deviations from 0 that it must be subtracted first, to lose no digits."""
-    return bool((np.abs(mean) * inv_std).max() > CLOSE)
-
-
-def _empty_like(x: Array) -> Array:
-    """Images with the batch last in memory, if it is in `x`, else channels-last."""
-    return (memory.empty_batch_last if is_batch_last(x) else memory.empty_images)(x.shape, x.dtype)
+    recorder.share(task, len(blocks), grads.matrix.size)
