@@ -1,7 +1,7 @@
 """What each trick of the NumPy kernels earns: training and inference without it, over the same with it.
 
 python3 benchmarks/ablation.py                                     # every trick; half an hour
-python3 benchmarks/ablation.py --tricks 'winograd|packed' --only '^training: '
+python3 benchmarks/ablation.py --tricks 'winograd|stripes' --only '^training: '
 
 A trick is taken out by replacing one name of the library in a process of its own, which takes turns with one
 that has them all (see `compare.py`). A trick that earns less than 3 % in training and in inference should go.
@@ -157,7 +157,6 @@ TRICKS = {
     "algorithm stripes": Trick(f"{ENGINE}.stripes:cost", always(math.inf)),
     "algorithm winograd": Trick(f"{ENGINE}.winograd:cost", always(math.inf)),
     "algorithm depthwise": Trick(f"{ENGINE}.depthwise:fits", always(False)),
-    "algorithm packed": Trick(f"{ENGINE}.packed:pixels", always(1)),
     "input gradient as a convolution": Trick(f"{ENGINE}.conv:_mirrored", always(None)),
     "products in pieces": Trick(f"{ENGINE}.products:_pieces", always((0, 0))),
     "BatchNorm in long rows": Trick(f"{ENGINE}.channel_sums:_repeat", always(1)),

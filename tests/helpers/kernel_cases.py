@@ -158,7 +158,6 @@ CONVOLUTIONS = {  # the algorithm: shapes of x and weight, the window, groups
     "winograd": ((8, 64, 17, 16), (64, 64, 3, 3), square(3, padding=1), 1),
     "stripes": ((4, 16, 33, 31), (16, 16, 3, 3), square(3, padding=1), 1),
     "batch_last": ((32, 6, 12, 12), (16, 6, 5, 5), square(5), 1),
-    "packed": ((4, 3, 47, 48), (8, 3, 5, 5), square(5, padding=2), 1),
     "columns": ((3, 20, 15, 14), (30, 20, 3, 3), square(3, 2, 1), 1),
     "columns, 1×1": ((3, 20, 15, 14), (30, 20, 1, 1), square(1), 1),
     "columns, groups": ((3, 16, 15, 14), (24, 8, 3, 3), square(3, 1, 1, 2), 2),

@@ -190,7 +190,7 @@ CONVS = {
     "winograd": (lambda: Conv2d(16, 24, 3, padding=1, algorithm="winograd"), (2, 16, 9, 10)),
     "columns": (lambda: Conv2d(8, 6, 3, stride=2, padding=1), (2, 8, 9, 10)),
     "pointwise, no bias": (lambda: Conv2d(8, 6, 1, bias=False), (2, 8, 9, 10)),
-    "packed": (lambda: Conv2d(1, 6, 5), (16, 1, 28, 28)),
+    "few channels": (lambda: Conv2d(1, 6, 5), (16, 1, 28, 28)),
     "depthwise": (lambda: Conv2d(8, 8, 3, padding=1, groups=8), (2, 8, 9, 10)),
     "groups": (lambda: Conv2d(8, 6, 3, groups=2), (2, 8, 9, 10)),
     "circular": (lambda: Conv2d(8, 6, 3, padding=1, padding_mode="circular"), (2, 8, 9, 10)),

@@ -300,7 +300,7 @@ def test_convolutions_with_the_batch_last(data):
         (32, 1, 6, 28, 5, "batch_last"),
         (32, 6, 16, 14, 5, "batch_last"),
         (32, 3, 8, 16, 3, "batch_last"),
-        (16, 1, 6, 28, 5, "packed"),
+        (16, 1, 6, 28, 5, "columns"),
         (32, 8, 32, 14, 3, "stripes"),
         (32, 2, 32, 14, 3, "columns"),
         (32, 64, 64, 16, 3, "winograd"),

@@ -4,7 +4,6 @@
 - `winograd`: for 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
 - `batch_last`: for few input and output channels and many images;
 - `stripes`: Winograd's algorithm along the height only, for 3×3 kernels on fewer channels;
-- `packed`: for few output channels, several pixels at once;
 - `columns`: im2col by blocks, for all other cases.
 
 The reference computes depthwise convolutions of float16 and bfloat16, and of several outputs a channel.
@@ -13,7 +12,6 @@ The reference computes depthwise convolutions of float16 and bfloat16, and of se
 from __future__ import annotations
 
 from functools import lru_cache
-from math import prod
 from operator import setitem
 from typing import Any
 
@@ -23,7 +21,7 @@ from ...backend import Array
 from ...geometry import Bounds, Window
 from ..exact import is_exact
 from ..recorders import this_thread
-from . import batchlast, columns, depthwise, memory, packed, stripes, winograd
+from . import batchlast, columns, depthwise, memory, stripes, winograd
 from .blocks import Ending
 from .plans import Recorder, planned
 from .pointwise import not_batch_last
@@ -33,7 +31,6 @@ ALGORITHMS: dict[str, Any] = {
     "winograd": winograd,
     "batch_last": batchlast,
     "stripes": stripes,
-    "packed": packed,
     "columns": columns,
 }
 
@@ -65,21 +62,15 @@ def _choice(
     """The name of an algorithm; None for the reference. `prepared` if it need not transform the weight."""
     if groups > 1 and weight_shape[1] == 1:
         return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else None
-    free = algorithm == "auto" and not exact
     tiled = ""
     if winograd.possible(dtype, window, groups):
+        free = algorithm == "auto" and not exact
         tiled = _cheapest(x_shape, weight_shape, window, prepared) if free else algorithm
     if tiled == "winograd":
         return tiled
     if batchlast.pays(x_shape, dtype, weight_shape, window, groups):
         return "batch_last"
-    if tiled == "stripes":
-        return tiled
-    output = window.output_shape(x_shape[2:])
-    large = x_shape[0] * weight_shape[0] * prod(output) >= 1 << 15
-    if free and groups == 1 and large and packed.pixels(weight_shape, window, output) > 1:
-        return "packed"
-    return "columns"
+    return "stripes" if tiled == "stripes" else "columns"
 
 
 def _cheapest(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool) -> str:
@@ -152,8 +143,6 @@ def _conv(
         batchlast.conv(recorder, x, weight, window, y, ending)
     elif algorithm == "stripes":
         stripes.conv(recorder, x, weight, window, y, ending)
-    elif algorithm == "packed":
-        packed.conv(recorder, x, weight, window, y, ending)
     else:
         columns.conv(recorder, x, weight, window, groups, y, ending)
 
