@@ -17,10 +17,10 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import ALL, Block, Ending, arranged, contiguous, cut, even, shares
-from .memory import batch_last, in_order
+from .blocks import ALL, Block, Ending, arranged, contiguous, cut, even, sum_of_blocks
+from .memory import batch_first, batch_last, in_order
 from .plans import Part, Recorder
-from .products import add_product, dtype_of_total, multiply_wide
+from .products import add_product, multiply_wide
 
 COLUMN_BYTES = 1 << 20
 
@@ -62,29 +62,17 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
 def weight_grad(
     recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
 ) -> Array:
-    """`dw (K, C, *R)`: each thread sums over blocks of its own, in a fixed order."""
+    """`dw (K, C, *R)`."""
     k = weight_shape[0]
     columns = Columns(x, window, recorder)
     g = contiguous(recorder, "gradient", batch_last(grad))
-    runs = shares(columns.cut(), columns.elements)
-    totals: list[Array] = [None] * len(runs)
 
-    def task(part: Part, run: int) -> None:
-        totals[run] = part.scratch(
-            f"total {run}", (columns.length, k), dtype_of_total(x.dtype, len(runs[run]))
-        )
-        for i, block in enumerate(runs[run]):
-            col = columns.of(block.rows, part)
-            add_product(part, col.T, g[:, block.rows].reshape(k, -1).T, totals[run], i == 0)
+    def add(part: Part, block: Block, total: Array, first: bool) -> None:
+        add_product(part, columns.of(block.rows, part).T, g[:, block.rows].reshape(k, -1).T, total, first)
 
-    recorder.share(task, len(runs), columns.elements)
-    for total in totals[1:]:
-        recorder(np.add, totals[0], total, totals[0])
-    return (
-        totals[0]
-        .reshape(*weight_shape[1:], k)
-        .transpose(len(weight_shape) - 1, *range(len(weight_shape) - 1))
-    )
+    shape = columns.length, k
+    total = sum_of_blocks(recorder, columns.cut(), columns.elements, shape, x.dtype, add)
+    return batch_first(total.reshape(*weight_shape[1:], k))
 
 
 def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:

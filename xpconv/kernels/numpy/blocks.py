@@ -7,17 +7,16 @@ import itertools
 import math
 from collections.abc import Callable
 from operator import setitem
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds, Window
+from ...sums import SERIAL
 from . import memory, threads
-
-if TYPE_CHECKING:
-    from .plans import Part
-    from .scratch import Scratch
+from .plans import Part, Recorder
+from .scratch import Scratch
 
 ALL = (slice(None),)
 ROW = 8192  # elements of a row of bounds
@@ -64,19 +63,36 @@ def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(ends))
 
 
-def shares(blocks: list[Block], elements: float = math.inf) -> list[list[Block]]:
-    """The blocks in one run per thread, always the same ones, so that sums have a fixed order."""
+def sum_of_blocks(
+    recorder: Recorder,
+    blocks: list[Block],
+    elements: float,
+    shape: tuple[int, ...],
+    dtype: Any,
+    add: Callable[[Part, Block, Array, bool], None],
+) -> Array:
+    """A sum over blocks of images: each thread adds up those of a run of its own, in a fixed order.
+
+    `add(part, block, total, first)` adds a block's part to `total`, which it overwrites if it is the `first`.
+    """
     count = min(threads.share(elements), len(blocks))
-    return [blocks[i * len(blocks) // count : (i + 1) * len(blocks) // count] for i in range(count)]
+    totals: list[Array] = [None] * count
+
+    def task(part: Part, run: int) -> None:
+        mine = blocks[run * len(blocks) // count : (run + 1) * len(blocks) // count]
+        totals[run] = part.scratch(f"total {run}", shape, dtype_of_total(dtype, len(mine)))
+        for i, block in enumerate(mine):
+            add(part, block, totals[run], i == 0)
+
+    recorder.share(task, count, elements)
+    for total in totals[1:]:
+        recorder(np.add, totals[0], total, totals[0])
+    return totals[0]
 
 
-def wide(values: Array, times: int) -> Array:
-    """`values` repeated along the last axis, five times as fast as by `numpy.tile`."""
-    if times == 1:
-        return values
-    result = np.empty((*values.shape[:-1], times, values.shape[-1]), values.dtype)
-    result[...] = values[..., None, :]
-    return result.reshape(*values.shape[:-1], -1)
+def dtype_of_total(dtype: Any, blocks: int) -> Any:
+    """The dtype in which to add up the sums of `blocks` blocks: float64 for many in float32, else `dtype`."""
+    return np.float64 if blocks > SERIAL and dtype == np.float32 else dtype
 
 
 def contiguous(do: Scratch, name: str, x: Array) -> Array:
@@ -135,6 +151,19 @@ class Ending(NamedTuple):
 @functools.lru_cache(maxsize=1024)
 def _row(value: float, size: int, dtype: Any) -> Array:
     return memory.constant(np.full(size, value, dtype))
+
+
+def mirror(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window:
+    """The window, at stride 1, by which an input position reads all outputs that depend on it.
+
+    It belongs to flipped kernels. Its padding may be negative.
+    """
+    padding = []
+    for n, m, k, (lo, _), d in zip(
+        spatial, output, window.kernel, window.padding, window.dilation, strict=True
+    ):
+        padding.append((d * (k - 1) - lo, n - m + lo))
+    return window._replace(stride=(1,) * len(padding), padding=tuple(padding))
 
 
 class Seen(NamedTuple):

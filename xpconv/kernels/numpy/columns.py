@@ -10,19 +10,18 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import memory
-from .blocks import ALL, Block, Ending, Frame, arranged, contiguous, cut, shares
+from .blocks import ALL, Block, Ending, Frame, arranged, contiguous, cut, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
-from .products import add_product, dtype_of_total, in_pieces, multiply
+from .products import add_product, in_pieces, multiply
 from .threads import PRODUCTS
 
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
-def conv(
-    recorder: Recorder, x: Array, weight: Array, window: Window, groups: int, y: Array, ending: Ending
-) -> None:
+def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Write to `y (N, K, *P)`, with one product per block."""
+    groups = x.shape[1] // weight.shape[1]
     k = weight.shape[0] // groups
     images = channels_last(y)
     by_taps = groups == 1 and taps_first(weight).flags.c_contiguous
@@ -56,39 +55,33 @@ def conv(
 
 
 def weight_grad(
-    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int
+    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
 ) -> Array:
-    """`dw (G, K/G, C/G, *R)`: each thread sums over blocks of its own, in a fixed order."""
+    """`dw (G, K/G, C/G, *R)`."""
+    groups = x.shape[1] // weight_shape[1]
     k, c = weight_shape[0] // groups, weight_shape[1]
     columns = Columns(x, window, groups)
     elements = grad.size * columns.length // PRODUCTS
-    runs = shares(cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES, elements), elements)
+    blocks = cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
     images = channels_last(grad)
-    totals: list[Array] = [None] * len(runs)
 
-    def task(part: Part, run: int) -> None:
-        shape = (groups, k, c) if columns.pointwise else (groups, columns.length, k)
-        totals[run] = part.scratch(f"total {run}", shape, dtype_of_total(x.dtype, len(runs[run])))
-        for i, block in enumerate(runs[run]):
-            col = columns.of(block, part)
-            g = contiguous(part, "gradient", images[block.images, block.rows])
-            g = g.reshape(-1, groups, k).swapaxes(0, 1)
-            sides = (g, col) if columns.pointwise else (col, g)
-            add_product(part, *sides, totals[run], i == 0)
+    def add(part: Part, block: Block, total: Array, first: bool) -> None:
+        col = columns.of(block, part)
+        g = contiguous(part, "gradient", images[block.images, block.rows])
+        g = g.reshape(-1, groups, k).swapaxes(0, 1)
+        add_product(part, *((g, col) if columns.pointwise else (col, g)), total, first)
 
-    recorder.share(task, len(runs), elements)
-    for total in totals[1:]:
-        recorder(np.add, totals[0], total, totals[0])
+    shape = (groups, k, c) if columns.pointwise else (groups, columns.length, k)
+    total = sum_of_blocks(recorder, blocks, elements, shape, x.dtype, add)
     if columns.pointwise:
-        return totals[0].reshape(groups, k, c, *window.kernel)
-    dw = totals[0].reshape(groups, *window.kernel, c, k)
+        return total.reshape(groups, k, c, *window.kernel)
+    dw = total.reshape(groups, *window.kernel, c, k)
     return dw.transpose(0, dw.ndim - 1, dw.ndim - 2, *range(1, dw.ndim - 2))
 
 
-def input_grad(
-    recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window, groups: int
-) -> None:
+def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
     """Write to `dx (N, C, *S)`: a product gives columns, added tap by tap, for whole images."""
+    groups = dx.shape[1] // weight.shape[1]
     c, k = weight.shape[1], weight.shape[0] // groups
     w = contiguous(recorder, "weight", channels_last(weight)).reshape(groups, k, -1)
     into = channels_last(dx)

@@ -22,7 +22,8 @@ from ...geometry import Bounds, Window
 from ..exact import is_exact
 from ..recorders import this_thread
 from . import batchlast, columns, depthwise, memory, stripes, winograd
-from .blocks import Ending
+from .blocks import Ending, contiguous, mirror
+from .memory import taps_last
 from .plans import Recorder, planned
 from .pointwise import not_batch_last
 
@@ -95,19 +96,25 @@ def conv(
     bounds: Bounds = None,
 ) -> Array:
     """Convolution by the algorithm that is chosen for these shapes."""
-    shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
     recorder = this_thread.recorder
     prepared = recorder is not None and recorder.holds(weight)
     chosen = _choice(x.shape, x.dtype, weight.shape, window, groups, algorithm, is_exact(), prepared)
     if chosen is None:
         return None
-    if chosen == "batch_last":
-        y = memory.empty_batch_last(shape, x.dtype)
-    else:
-        x, y = not_batch_last(x), memory.empty_images(shape, x.dtype)
+    y = _empty(chosen, (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:])), x.dtype)
     if y.size:
-        _conv(chosen, x, weight, bias, window, groups, y, bounds, False)
+        _conv(chosen, _input(chosen, x), weight, bias, window, y, bounds, False)
     return y
+
+
+def _empty(algorithm: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    """A new array with the memory order of the algorithm's results."""
+    return (memory.empty_batch_last if algorithm == "batch_last" else memory.empty_images)(shape, dtype)
+
+
+def _input(algorithm: str, x: Array) -> Array:
+    """`x` in a memory order that the algorithm reads."""
+    return x if algorithm == "batch_last" else not_batch_last(x)
 
 
 @planned
@@ -118,33 +125,22 @@ def _conv(
     weight: Array,
     bias: Array | None,
     window: Window,
-    groups: int,
     y: Array,
     bounds: Bounds,
     mirrored: bool,
 ) -> None:
     """Write to `y`; if `mirrored`, with flipped kernels whose inputs and outputs are exchanged."""
-    ending = Ending(bias, bounds)
-    if algorithm == "winograd":
-        winograd.conv(recorder, x, weight, window, y, ending, mirrored)
-        return
-    if algorithm == "depthwise":
-        depthwise.conv(recorder, x, weight, window, y, ending)
-        return
-    if mirrored and groups == 1 and weight[0, 0].size == 1:
-        weight = weight.swapaxes(0, 1)  # in memory in the order of a product
-    elif mirrored:
-        flipped = weight.reshape(groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *R)
-        flipped = np.flip(np.swapaxes(flipped, 1, 2), tuple(range(3, flipped.ndim)))
-        copy = recorder.scratch("mirrored", flipped.shape, flipped.dtype)
-        recorder(setitem, copy, ..., flipped)
-        weight = copy.reshape(-1, *copy.shape[2:])
-    if algorithm == "batch_last":
-        batchlast.conv(recorder, x, weight, window, y, ending)
-    elif algorithm == "stripes":
-        stripes.conv(recorder, x, weight, window, y, ending)
-    else:
-        columns.conv(recorder, x, weight, window, groups, y, ending)
+    if mirrored:
+        weight = _mirrored(recorder, weight, y.shape[1] // weight.shape[1])
+    ALGORITHMS[algorithm].conv(recorder, x, weight, window, y, Ending(bias, bounds))
+
+
+def _mirrored(recorder: Recorder, weight: Array, groups: int) -> Array:
+    """`weight (K, C/G, *R)` as flipped kernels `(C, K/G, *R)`, whose taps come first in memory."""
+    w = weight.reshape(groups, -1, *weight.shape[1:])
+    taps = range(3, w.ndim)
+    copy = contiguous(recorder, "mirrored", np.flip(w, tuple(taps)).transpose(*taps, 1, 0, 2))
+    return taps_last(copy.reshape(*copy.shape[:-2], -1))
 
 
 def conv_backward_weight(
@@ -162,22 +158,17 @@ def conv_backward_weight(
     chosen = _choice(x.shape, x.dtype, weight_shape, window, groups, algorithm, is_exact())
     if chosen is None:
         return None
-    if chosen != "batch_last":
-        grad, x = not_batch_last(grad), not_batch_last(x)
     dw = np.empty(weight_shape, x.dtype)
-    _weight_grad(chosen, grad, x, dw, window, groups)
+    _weight_grad(chosen, _input(chosen, grad), _input(chosen, x), dw, window)
     return dw
 
 
 @planned
 def _weight_grad(
-    recorder: Recorder, algorithm: str, grad: Array, x: Array, dw: Array, window: Window, groups: int
+    recorder: Recorder, algorithm: str, grad: Array, x: Array, dw: Array, window: Window
 ) -> None:
     """Write to `dw`."""
-    if algorithm == "columns":
-        total = columns.weight_grad(recorder, grad, x, dw.shape, window, groups)
-    else:
-        total = ALGORITHMS[algorithm].weight_grad(recorder, grad, x, dw.shape, window)
+    total = ALGORITHMS[algorithm].weight_grad(recorder, grad, x, dw.shape, window)
     recorder(setitem, dw.reshape(total.shape), ..., total)
 
 
@@ -195,49 +186,36 @@ def conv_backward_input(
         return np.zeros(x_shape, grad.dtype)
     exact = is_exact()
     chosen = _choice(x_shape, grad.dtype, weight.shape, window, groups, algorithm, exact)
-    if chosen == "batch_last":
-        dx = memory.empty_batch_last(x_shape, grad.dtype)
-        _scattered("batch_last", grad, weight, window, groups, dx)
-        return dx
-    grad = not_batch_last(grad)
-    if groups > 1 and weight.shape[1] == 1:
-        if chosen is None or exact:
-            return None
-        dx = memory.empty_images(x_shape, grad.dtype)
-        _scattered("depthwise", grad, weight, window, groups, dx)
-        return dx
-    mirrored = _mirrored(window, x_shape[2:], grad.shape[2:])
-    swapped = (weight.shape[1] * groups, weight.shape[0] // groups, *weight.shape[2:])
-    if mirrored is None:
-        dx = memory.empty_images(x_shape, grad.dtype)
-        _scattered("columns", grad, weight, window, groups, dx)
-        return dx
-    chosen = _choice(grad.shape, grad.dtype, swapped, mirrored, groups, algorithm, exact)
+    around = None
+    if chosen == "depthwise" and exact:
+        return None
+    if chosen not in (None, "batch_last", "depthwise"):
+        around = _mirrored_window(window, x_shape[2:], grad.shape[2:])
+        swapped = (x_shape[1], weight.shape[0] // groups, *weight.shape[2:])
+        chosen = "columns"
+        if around is not None:
+            chosen = _choice(grad.shape, grad.dtype, swapped, around, groups, algorithm, exact)
     if chosen is None:
         return None
-    dx = (memory.empty_batch_last if chosen == "batch_last" else memory.empty_images)(x_shape, grad.dtype)
-    _conv(chosen, grad, weight, None, mirrored, groups, dx, None, True)
+    grad, dx = _input(chosen, grad), _empty(chosen, x_shape, grad.dtype)
+    if around is None:
+        _input_grad(chosen, grad, weight, dx, window)
+    else:
+        _conv(chosen, grad, weight, None, around, dx, None, True)
     return dx
 
 
 @planned
-def _scattered(
-    recorder: Recorder, algorithm: str, grad: Array, weight: Array, window: Window, groups: int, dx: Array
+def _input_grad(
+    recorder: Recorder, algorithm: str, grad: Array, weight: Array, dx: Array, window: Window
 ) -> None:
     """Write to `dx`, adding each pixel of the gradient to the pixels that it depends on."""
-    if algorithm == "columns":
-        columns.input_grad(recorder, grad, weight, dx, window, groups)
-    else:
-        ALGORITHMS[algorithm].input_grad(recorder, grad, weight, dx, window)
+    ALGORITHMS[algorithm].input_grad(recorder, grad, weight, dx, window)
 
 
-def _mirrored(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:
+def _mirrored_window(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:
     """The window of the convolution that gives the input gradient, at stride 1 or one position; or None."""
-    padding = []
-    for n, m, k, s, (lo, _), d in zip(spatial, output, *window, strict=True):
-        reach = d * (k - 1)
-        low, high = reach - lo, n - m + lo  # so that every input position reads all outputs that depend on it
-        if (s > 1 and m > 1) or low < 0 or high < 0:
-            return None
-        padding.append((low, high))
-    return Window(window.kernel, (1,) * len(padding), tuple(padding), window.dilation)
+    if any(s > 1 and m > 1 for s, m in zip(window.stride, output, strict=True)):
+        return None
+    found = mirror(window, spatial, output)
+    return found if min(map(min, found.padding)) >= 0 else None

@@ -18,10 +18,9 @@ from ...backend import Array
 from ...geometry import Window
 from ...sums import SERIAL
 from . import memory
-from .blocks import ALL, Block, Ending, Frame, contiguous, cut, shares
+from .blocks import ALL, Block, Ending, Frame, contiguous, cut, dtype_of_total, sum_of_blocks
 from .memory import channels_first, channels_last
 from .plans import Part, Recorder
-from .products import dtype_of_total
 
 BLOCK_BYTES = 1 << 21
 TAPS = "rstuv"  # einsum's names of the kernel's axes
@@ -78,31 +77,27 @@ def weight_grad(
     row_bytes, along = 2 * g[0, 0].nbytes, prod(grad.shape[3 : grad.ndim - seen.merged])
     most = max(1, SERIAL // along) * row_bytes  # `einsum` adds one element at a time
     blocks = cut(x.shape[0], g.shape[1], row_bytes, min(BLOCK_BYTES, most), grad.size)
-    runs = shares(blocks, grad.size)
-    totals: list[Array] = [None] * len(runs)
     pixels = PIXELS[: len(window.kernel) - seen.merged]
     formula = f"n{pixels}k,n{pixels}k->k"
 
-    def task(do: Part, run: int) -> None:
-        dtype = dtype_of_total(x.dtype, max(len(runs[run]), grad.shape[-1]))
-        totals[run] = do.scratch(f"total {run}", (*window.kernel, channels), dtype)
-        do(setitem, totals[run], ..., 0)
-        for block in runs[run]:
-            out = seen.rows(contiguous(do, "gradient", g[block.images, block.rows]))
-            for phase, view in seen.of(block, do):
-                taps = view.shape[2 : 2 + len(window.kernel)]
-                sums = do.scratch("sums", (*taps, view.shape[-1]), x.dtype)
-                for tap in itertools.product(*map(range, taps)):
-                    do(np.einsum, formula, view[ALL + ALL + tap], out, out=sums[tap])
-                narrow = do.scratch("narrow", (*taps, channels), dtype)
-                do(np.add.reduce, sums.reshape(*taps, -1, channels), len(taps), dtype, narrow)
-                part = totals[run][..., phase, :]
+    def add(do: Part, block: Block, total: Array, first: bool) -> None:
+        out = seen.rows(contiguous(do, "gradient", g[block.images, block.rows]))
+        for phase, view in seen.of(block, do):
+            taps = view.shape[2 : 2 + len(window.kernel)]
+            sums = do.scratch("sums", (*taps, view.shape[-1]), x.dtype)
+            for tap in itertools.product(*map(range, taps)):
+                do(np.einsum, formula, view[ALL + ALL + tap], out, out=sums[tap])
+            narrow = do.scratch("narrow", (*taps, channels), total.dtype)
+            do(np.add.reduce, sums.reshape(*taps, -1, channels), len(taps), total.dtype, narrow)
+            part = total[..., phase, :]
+            if first:
+                do(setitem, part, ..., narrow)
+            else:
                 do(np.add, part, narrow, part)
 
-    recorder.share(task, len(runs), grad.size)
-    for total in totals[1:]:
-        recorder(np.add, totals[0], total, totals[0])
-    return np.moveaxis(totals[0], -1, 0)[:, None]
+    dtype = dtype_of_total(x.dtype, grad.shape[-1])
+    total = sum_of_blocks(recorder, blocks, grad.size, (*window.kernel, channels), dtype, add)
+    return np.moveaxis(total, -1, 0)[:, None]
 
 
 def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:

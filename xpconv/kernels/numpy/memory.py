@@ -131,6 +131,11 @@ def taps_first(weight: Array) -> Array:
     return weight.transpose(*range(2, weight.ndim), 1, 0)
 
 
+def taps_last(weight: Array) -> Array:
+    """`(*R, C, K)` as `(K, C, *R)`."""
+    return weight.transpose(weight.ndim - 1, weight.ndim - 2, *range(weight.ndim - 2))
+
+
 def empty_images(shape: tuple[int, ...], dtype: Any) -> Array:
     """A new `(N, C, *S)` array whose memory is channels-last."""
     axes = range(1, len(shape) - 1)

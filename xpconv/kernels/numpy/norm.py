@@ -170,8 +170,8 @@ def batch_norm_backward(
 ) -> tuple[Array | None, Array, Array] | None:
     """In two passes: sums, then `a · (grad + b · x + c)`.
 
-    With `bounds` the first pass writes the masked `grad` into `dx`, which the second overwrites. None if a mean
-    is so far from 0 that it must be subtracted first, to lose no digits.
+    With `bounds` the first pass writes the masked `grad` into `dx`, which the second overwrites. None if a
+    mean is so far from 0 that it must be subtracted first, to lose no digits.
     """
     if narrow(x) or (np.abs(mean) * inv_std).max() > CLOSE:
         return None

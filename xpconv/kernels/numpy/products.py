@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import functools
 from operator import setitem
-from typing import Any
 
 import numpy as np
 
@@ -111,11 +110,6 @@ def add_product(do: Scratch, a: Array, b: Array, total: Array, first: bool) -> N
         do(np.add, total, more, total)
     elif not direct:
         do(setitem, total, ..., more)
-
-
-def dtype_of_total(dtype: Any, blocks: int) -> Any:
-    """The dtype in which to add up the sums of `blocks` blocks: float64 for many in float32, else `dtype`."""
-    return np.float64 if blocks > SERIAL and dtype == np.float32 else dtype
 
 
 def quiet_matmul(a: Array, b: Array, out: Array) -> None:

@@ -27,10 +27,10 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import Block, Ending, Frame, contiguous, cut, shares
+from .blocks import Block, Ending, Frame, contiguous, cut, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
-from .products import add_product, dtype_of_total, multiply
+from .products import add_product, multiply
 from .scratch import Scratch
 from .threads import PRODUCTS
 from .winograd import SEEN, TILE, A, B, G
@@ -97,34 +97,27 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
 def weight_grad(
     recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
 ) -> Array:
-    """`dw (K, C, 3, 3)`: each thread sums over blocks of its own, in a fixed order."""
+    """`dw (K, C, 3, 3)`."""
     k, c = weight_shape[:2]
     stripes = Stripes(x, window, grad.shape)
     b, row = stripes.b, grad.shape[3] * k
     images, spread = channels_last(grad), matrix("A", x.dtype, transposed=True)
     elements = grad.size * 4 * c // PRODUCTS
-    runs = shares(stripes.cut(elements), elements)
-    totals: list[Array] = [None] * len(runs)
 
-    def task(do: Part, run: int) -> None:
-        for i, block in enumerate(runs[run]):
-            buffers = stripes.transformed(block, do)
-            for junk in buffers.junk:
-                do(setitem, junk, ..., 0)
-            for m, rows in buffers.outputs:
-                values = in_runs(do, images[block.images, rows])
-                values = values.reshape(values.shape[0], m.shape[1], -1, row)
-                do(np.matmul, spread[:, : values.shape[2]], values, m)
-            if i == 0:
-                shape = (*buffers.runs.shape[:2], (b + 2) * c, b * k)
-                totals[run] = do.scratch(f"total {run}", shape, dtype_of_total(x.dtype, len(runs[run])))
-            add_product(do, buffers.runs, buffers.sums, totals[run], i == 0)
+    def add(do: Part, block: Block, total: Array, first: bool) -> None:
+        buffers = stripes.transformed(block, do)
+        for junk in buffers.junk:
+            do(setitem, junk, ..., 0)
+        for m, rows in buffers.outputs:
+            values = in_runs(do, images[block.images, rows])
+            values = values.reshape(values.shape[0], m.shape[1], -1, row)
+            do(np.matmul, spread[:, : values.shape[2]], values, m)
+        add_product(do, buffers.runs, buffers.sums, total, first)
 
-    recorder.share(task, len(runs), elements)
-    for more in totals[1:]:
-        recorder(np.add, totals[0], more, totals[0])
-    total = recorder.scratch("side", totals[0].shape[1:], x.dtype)
-    recorder(np.add.reduce, totals[0], 0, None, total)
+    shape = stripes.parts, SEEN, (b + 2) * c, b * k
+    totals = sum_of_blocks(recorder, stripes.cut(elements), elements, shape, x.dtype, add)
+    total = recorder.scratch("side", totals.shape[1:], x.dtype)
+    recorder(np.add.reduce, totals, 0, None, total)
     total = total.reshape(SEEN, b + 2, c, b, k)
     du = recorder.scratch("kernels", (SEEN, 3, c, k), x.dtype)
     recorder(setitem, du, ..., total[:, :3, :, 0])
@@ -153,6 +146,7 @@ class Stripes:
     def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
         self.images, self.channels, self.height, self.columns = output
         self.b = pixels(self.channels)
+        self.parts = -(-(self.b + 2) // self.b)  # of runs that do not overlap
         self.count = -(-self.height // TILE)
         self.width = -(-(self.columns + 2) // self.b) * self.b  # of a row of inputs
         sizes = zip((TILE * self.count + 2, self.width), x.shape[2:], window.padding, strict=True)
@@ -207,8 +201,7 @@ class Stripes:
         A run of `(parts, 6, count, pixels·C)` starts at each b-th pixel. The runs of a part do not overlap,
         and all parts have equally many.
         """
-        c, size, b = shape[-1], prod(shape), self.b
-        parts = -(-(b + 2) // b)
+        c, size, b, parts = shape[-1], prod(shape), self.b, self.parts
         count = -(-(size // c - 2) // (parts * b))
         rows = do.scratch(name, (SEEN, (count * parts * b + 2) * c), dtype)
         by_i, by_number = rows.strides

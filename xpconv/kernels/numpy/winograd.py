@@ -23,10 +23,10 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Pairs, Window
 from . import memory
-from .blocks import Block, Ending, Frame, contiguous, cut, shares
+from .blocks import Block, Ending, Frame, contiguous, cut, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
-from .products import add_product, dtype_of_total, multiply, multiply_wide
+from .products import add_product, multiply, multiply_wide
 from .scratch import Scratch
 from .threads import PRODUCTS
 
@@ -92,30 +92,16 @@ def transformed(weight: Array, dtype: Any) -> Array:
     return u
 
 
-def conv(
-    recorder: Recorder,
-    x: Array,
-    weight: Array,
-    window: Window,
-    y: Array,
-    ending: Ending,
-    mirrored: bool = False,
-) -> None:
-    """Write to `y (N, K, P, Q)`; if `mirrored`, by flipped kernels with inputs and outputs exchanged."""
+def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
+    """Write to `y (N, K, P, Q)`."""
     dtype = x.dtype
-    c, k = weight.shape[:2] if mirrored else weight.shape[1::-1]
+    k, c = weight.shape[:2]
 
     def transform(do: Scratch, u: Array) -> None:
-        matrix = on_both_axes("G", dtype)
-        if mirrored:
-            matrix, w = matrix[:, ::-1], weight.reshape(-1, 9).T
-        else:
-            w = contiguous(do, "weight", taps_first(weight)).reshape(9, -1)
-        do(np.matmul, matrix, w, u.reshape(SEEN**2, -1))
+        w = contiguous(do, "weight", taps_first(weight)).reshape(9, -1)
+        do(np.matmul, on_both_axes("G", dtype), w, u.reshape(SEEN**2, -1))
 
-    u = recorder.prepared(
-        "mirrored kernels" if mirrored else "kernels", (SEEN**2, c, k), dtype, weight, transform
-    )
+    u = recorder.prepared("kernels", (SEEN**2, c, k), dtype, weight, transform)
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
     out = on_both_axes("A", dtype)
@@ -133,8 +119,7 @@ def conv(
         values = part.scratch("transformed", (TILE**2, count * k), dtype)
         multiply_wide(part, out, m.reshape(SEEN**2, -1), values)
         ending.finish(values.reshape(-1, tiles.count[1] * k), part)
-        values = values.reshape(TILE, TILE, -1, block.rows.stop - block.rows.start, tiles.count[1], k)
-        tiles.each_output(block, into, values, part, put=True)
+        tiles.each_output(block, into, values.reshape(tiles.shape_of(block, k)), part, put=True)
 
     recorder.share(task, len(blocks), elements)
 
@@ -149,35 +134,23 @@ def weight_grad(
     images = channels_last(grad)
     spread = on_both_axes("A", dtype, transposed=True)
     elements = grad.size * 4 * c // PRODUCTS
-    runs = shares(
-        cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements), elements
-    )
-    few = max(
-        1, SUM_BYTES // (k * c * dtype.itemsize)
-    )  # matrices per call, as their products take memory too
-    totals: list[Array] = [None] * len(runs)
+    blocks = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements)
+    few = max(1, SUM_BYTES // (k * c * dtype.itemsize))  # matrices a call, as their products take memory too
 
-    def task(part: Part, run: int) -> None:
-        name = f"total {run}" if run else "kernels"  # that scratch array is unused here
-        totals[run] = part.scratch(name, (SEEN**2, k, c), dtype_of_total(dtype, len(runs[run])))
-        for i, block in enumerate(runs[run]):
-            v = tiles.transformed(block, part)
-            count = v.shape[1]
-            shape = (TILE, TILE, block.images.stop - block.images.start, block.rows.stop - block.rows.start,
-                     tiles.count[1], k)  # fmt: skip
-            values = part.scratch("values", shape, dtype)
-            tiles.each_output(block, images, values, part, put=False)
-            m = part.scratch("tiles", (SEEN**2, count, k), dtype)
-            multiply_wide(part, spread, values.reshape(TILE**2, -1), m.reshape(SEEN**2, -1))
-            for first in range(0, SEEN**2, few):
-                some = slice(first, first + few)
-                add_product(part, m[some], v[some], totals[run][some], i == 0)
+    def add(part: Part, block: Block, total: Array, first: bool) -> None:
+        v = tiles.transformed(block, part)
+        count = v.shape[1]
+        values = part.scratch("values", tiles.shape_of(block, k), dtype)
+        tiles.each_output(block, images, values, part, put=False)
+        m = part.scratch("tiles", (SEEN**2, count, k), dtype)
+        multiply_wide(part, spread, values.reshape(TILE**2, -1), m.reshape(SEEN**2, -1))
+        for start in range(0, SEEN**2, few):
+            some = slice(start, start + few)
+            add_product(part, m[some], v[some], total[some], first)
 
-    recorder.share(task, len(runs), elements)
-    for total in totals[1:]:
-        recorder(np.add, totals[0], total, totals[0])
+    total = sum_of_blocks(recorder, blocks, elements, (SEEN**2, k, c), dtype, add)
     dw = recorder.scratch("sum", (k * c, 9), dtype)
-    recorder(np.matmul, totals[0].reshape(SEEN**2, -1).T, on_both_axes("G", dtype), dw)
+    recorder(np.matmul, total.reshape(SEEN**2, -1).T, on_both_axes("G", dtype), dw)
     return dw.reshape(weight_shape)
 
 
@@ -195,6 +168,11 @@ class Tiles:
     def row_bytes(self, channels: int) -> int:
         """Bytes of scratch memory for a row of tiles; `channels` are those of input and output together."""
         return int(self.count[1] * 2 * SEEN**2 * channels * self.x.itemsize)
+
+    def shape_of(self, block: Block, channels: int) -> tuple[int, ...]:
+        """The shape of a block's outputs, by their places in a tile."""
+        images, rows = (some.stop - some.start for some in block)
+        return TILE, TILE, images, rows, self.count[1], channels
 
     def transformed(self, block: Block, do: Part) -> Array:
         """`V (36, tiles, C)` of a block."""
