@@ -1,14 +1,15 @@
 """Depthwise convolution as sums of products over taps, by `einsum`; matrix products would be too thin.
 
-One call adds all taps to an output row of all channels, which stays in the first-level cache.
+One call adds all taps to an output row of all channels, which stays in the first-level cache. Pixels and
+channels of a row are one axis in memory, so that NumPy's innermost loop is long. For that a convolution of
+stride s is computed as the sum of those at stride 1 of every s-th pixel, with the taps that read these.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
-from math import prod
+from math import gcd, prod
 from operator import setitem
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from ...backend import Array
 from ...geometry import Window
 from ...sums import SERIAL
 from . import memory
-from .blocks import ALL, Block, Ending, Frame, contiguous, cut, dtype_of_total, sum_of_blocks
+from .blocks import ALL, Block, Ending, Frame, contiguous, cut, dtype_of_total, mirror, sum_of_blocks
 from .memory import channels_first, channels_last
 from .plans import Part, Recorder
 
@@ -34,36 +35,55 @@ def fits(weight_shape: tuple[int, ...], groups: int, dtype: Any) -> bool:
 
 def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Write to `y (N, C, *P)`."""
-    into = channels_last(y)
-    seen = Seen(x, window, y.shape[2:])
-    w = weight[:, 0].transpose(*range(1, y.ndim - 1), 0)  # (*R, C)
-    if seen.merged:
-        shape = (*w.shape[:-1], y.shape[-1], w.shape[-1])
-        narrow = w
+    window, x, w, y = _planar(window, x, weight, y)
+    terms = []
+    for i, phase in enumerate(_phases(x.shape[2:], y.shape[2:], window)):
+        part = w[phase.taps]
         row = recorder.prepared(
-            "weight",
-            shape,
-            w.dtype,
-            weight,
-            lambda do, row: do(setitem, row, ..., narrow[..., None, :]),
-            wide=True,
+            f"weight {i}", _row(part, y), w.dtype, weight, functools.partial(_repeat, part), wide=True
         )
-        w = row.reshape(*w.shape[:-1], -1)
-        ending = ending.times(y.shape[-1], recorder)
-    blocks = cut(x.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 2 * y.size)
-    taps, pixels = TAPS[: len(window.kernel)], PIXELS[: len(window.kernel) - seen.merged]
+        terms.append((Seen(x[phase.pixels], phase.window, y.shape[2:], f"padded {i}"), row))
+    _sum(recorder, terms, y, ending)
+
+
+def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
+    """Write to `dx (N, C, *S)`: for every s-th pixel a convolution of the gradient with the mirrored taps."""
+    window, grad, w, dx = _planar(window, grad, weight, dx)
+    phases = _phases(dx.shape[2:], grad.shape[2:], window)
+    if len(phases) < prod(window.stride):  # no tap reads the other pixels
+        recorder(setitem, dx, ..., 0)
+    for phase in phases:
+        into = dx[phase.pixels]
+        if not into.size:
+            continue
+        part = np.flip(w[phase.taps], tuple(range(2, w.ndim)))
+        row = recorder.scratch("weight", _row(part, into), w.dtype)
+        _repeat(part, recorder, row)
+        around = mirror(phase.window, into.shape[2:], grad.shape[2:])
+        y = into
+        if max(window.stride) > 1:
+            y = channels_first(recorder.scratch("phase", channels_last(into).shape, dx.dtype))
+        _sum(recorder, [(Seen(grad, around, y.shape[2:], "padded"), row)], y, Ending())
+        if y is not into:
+            recorder(setitem, into, ..., y)
+
+
+def _sum(recorder: Recorder, terms: list[tuple[Seen, Array]], y: Array, ending: Ending) -> None:
+    """Write to `y` the sum of products of pixels and weights, by `_repeat`, and finish it."""
+    into = channels_last(y)
+    ending = ending.times(y.shape[-1], recorder)
+    blocks = cut(y.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 2 * y.size)
+    taps, pixels = TAPS[: y.ndim - 2], PIXELS[: y.ndim - 3]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
 
     def task(do: Part, i: int) -> None:
-        total = seen.rows(into[blocks[i].images, blocks[i].rows])
-        for phase, view in seen.of(blocks[i], do):
-            if phase.start == 0:
-                do(np.einsum, formula, view, w[..., phase, :], out=total)
-            else:
-                part = do.scratch("part", total.shape, total.dtype)
-                do(np.einsum, formula, view, w[..., phase, :], out=part)
-                do(np.add, total, part, total)
-        ending.finish(total, do)
+        out = _rows(into[blocks[i].images, blocks[i].rows])
+        for j, (seen, row) in enumerate(terms):
+            total = do.scratch("part", out.shape, out.dtype) if j else out
+            do(np.einsum, formula, seen.of(blocks[i], do), row, out=total)
+            if j:
+                do(np.add, out, total, out)
+        ending.finish(out, do)
 
     recorder.share(task, len(blocks), 2 * y.size)
 
@@ -72,152 +92,106 @@ def weight_grad(
     recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
 ) -> Array:
     """`dw (C, 1, *R)`: for each tap the sum of the products of the gradient with the pixels that it reads."""
+    window, grad, x = _planar(window, grad, x)
     g, channels = channels_last(grad), x.shape[1]
-    seen = Seen(x, window, grad.shape[2:])
-    row_bytes, along = 2 * g[0, 0].nbytes, prod(grad.shape[3 : grad.ndim - seen.merged])
-    most = max(1, SERIAL // along) * row_bytes  # `einsum` adds one element at a time
+    phases = _phases(x.shape[2:], grad.shape[2:], window)
+    seen = [Seen(x[p.pixels], p.window, grad.shape[2:], f"padded {i}") for i, p in enumerate(phases)]
+    row_bytes = 2 * g[0, 0].nbytes
+    most = max(1, SERIAL // prod(grad.shape[3:-1])) * row_bytes  # `einsum` adds one element at a time
     blocks = cut(x.shape[0], g.shape[1], row_bytes, min(BLOCK_BYTES, most), grad.size)
-    pixels = PIXELS[: len(window.kernel) - seen.merged]
+    pixels = PIXELS[: grad.ndim - 3]
     formula = f"n{pixels}k,n{pixels}k->k"
+    dtype = dtype_of_total(x.dtype, grad.shape[-1])
 
     def add(do: Part, block: Block, total: Array, first: bool) -> None:
-        out = seen.rows(contiguous(do, "gradient", g[block.images, block.rows]))
-        for phase, view in seen.of(block, do):
-            taps = view.shape[2 : 2 + len(window.kernel)]
-            sums = do.scratch("sums", (*taps, view.shape[-1]), x.dtype)
-            for tap in itertools.product(*map(range, taps)):
+        out = _rows(contiguous(do, "gradient", g[block.images, block.rows]))
+        for phase, pixels in zip(phases, seen, strict=True):
+            view, kernel = pixels.of(block, do), phase.window.kernel
+            sums = do.scratch("sums", (*kernel, out.shape[-1]), x.dtype)
+            for tap in itertools.product(*map(range, kernel)):
                 do(np.einsum, formula, view[ALL + ALL + tap], out, out=sums[tap])
-            narrow = do.scratch("narrow", (*taps, channels), total.dtype)
-            do(np.add.reduce, sums.reshape(*taps, -1, channels), len(taps), total.dtype, narrow)
-            part = total[..., phase, :]
+            narrow = do.scratch("narrow", (*kernel, channels), total.dtype)
+            do(np.add.reduce, sums.reshape(*kernel, -1, channels), len(kernel), total.dtype, narrow)
+            part = total[phase.taps[2:]]
             if first:
                 do(setitem, part, ..., narrow)
             else:
                 do(np.add, part, narrow, part)
 
-    dtype = dtype_of_total(x.dtype, grad.shape[-1])
     total = sum_of_blocks(recorder, blocks, grad.size, (*window.kernel, channels), dtype, add)
-    return np.moveaxis(total, -1, 0)[:, None]
+    return np.moveaxis(total, -1, 0).reshape(weight_shape)
 
 
-def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
-    """Write to `dx (N, C, *S)`: along an axis of stride s by s convolutions, each for every s-th pixel."""
-    for pixels, seen, taps, part in _phases(dx.shape[2:], grad.shape[2:], window):
-        into, g = dx[pixels], grad[seen]
-        if not into.size:
-            continue
-        if not g.size or part is None:
-            recorder(setitem, into, ..., 0)
-        elif max(window.stride) == 1:
-            conv(recorder, g, weight[taps], part, dx, Ending())
-        else:
-            last = channels_last(into)
-            y = channels_first(recorder.scratch("phase", last.shape, dx.dtype))
-            conv(recorder, g, weight[taps], part, y, Ending())
-            recorder(setitem, into, ..., y)
+def _planar(window: Window, *arrays: Array) -> tuple[Any, ...]:
+    """Images of one axis, and their window, with a second axis of one pixel, which makes rows short."""
+    if len(window.kernel) > 1:
+        return window, *arrays
+    one = Window((1,), (1,), ((0, 0),), (1,))
+    return Window(*(a + b for a, b in zip(window, one, strict=True))), *(a[..., None] for a in arrays)
+
+
+def _rows(out: Array) -> Array:
+    """`(n, rows, *P, C)` with the last two axes as one: a view of channels-last memory."""
+    return out.reshape(*out.shape[:-2], -1)
+
+
+def _row(weight: Array, y: Array) -> tuple[int, ...]:
+    """The shape of what `_repeat` makes of a weight for outputs like `y`."""
+    return *weight.shape[2:], y.shape[-1] * y.shape[1]
+
+
+def _repeat(weight: Array, do: Any, row: Array) -> None:
+    """Write the weight `(C, 1, *R)` to `row (*R, W·C)`, once for every pixel of a row."""
+    last = weight[:, 0].transpose(*range(1, weight.ndim - 1), 0)[..., None, :]
+    do(setitem, row.reshape(*row.shape[:-1], -1, weight.shape[0]), ..., last)
 
 
 class Phase(NamedTuple):
-    """Every s-th pixel along each axis, the gradients, taps and window they read (None: no taps)."""
+    """Every s-th pixel along each axis, the taps that read these, and their window, at stride 1."""
 
     pixels: tuple[slice, ...]
-    seen: tuple[slice, ...]
     taps: tuple[slice, ...]
-    window: Window | None
+    window: Window
 
 
 @functools.lru_cache(maxsize=1024)
 def _phases(spatial: tuple[int, ...], output: tuple[int, ...], window: Window) -> list[Phase]:
     phases = []
     for axes in itertools.product(*map(_phases_along, spatial, output, *window)):
-        pixels, seen, taps, kernel, padding, dilation = zip(*axes, strict=True)
-        part = Window(kernel, (1,) * len(kernel), padding, dilation) if all(kernel) else None
-        phases.append(Phase(ALL + ALL + pixels, ALL + ALL + seen, ALL + ALL + taps, part))
+        pixels, taps, kernel, padding, dilation = zip(*axes, strict=True)
+        part = Window(kernel, (1,) * len(kernel), padding, dilation)
+        phases.append(Phase(ALL + ALL + pixels, ALL + ALL + taps, part))
     return phases
 
 
-def _phases_along(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int) -> list[Any]:
-    """By tap `r` output `p` reads pixel `p·s - lo + r·d`, and `a + s·t` enters `p = t + (a + lo - r·d)/s`.
+def _phases_along(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int) -> list[tuple[Any, ...]]:
+    """By tap `r` output `p` reads pixel `p·s - lo + r·d`, so taps `r, r + step, …` read every s-th pixel.
 
-    For every `a`: slices of its pixels, of the gradient that they read and of the taps (from the last to the
-    first), the number of taps, the padding and the dilation.
+    For each such `r`: slices of the pixels and taps, their number, padding and dilation.
     """
     phases = []
-    for a in range(s):
-        shift = a + pads[0]
-        taps = [r for r in reversed(range(k)) if (shift - r * d) % s == 0]
-        first, last = ((shift - r * d) // s for r in (taps[0], taps[-1])) if taps else (0, 0)
-        low, high = -first, last + len(range(a, n, s)) - m
-        step = taps[0] - taps[1] if len(taps) > 1 else 1
-        phases.append(
-            (
-                slice(a, None, s),
-                slice(max(0, -low), m - max(0, -high)),
-                slice(taps[0], taps[-1] - step if taps[-1] >= step else None, -step) if taps else slice(0),
-                len(taps),
-                (max(0, low), max(0, high)),
-                (last - first) // (len(taps) - 1) if len(taps) > 1 else 1,
-            )
-        )
+    common = gcd(s, d)
+    step = s // common
+    for first in range(min(step, k)):
+        low, start = divmod(first * d - pads[0], s)
+        count = len(range(first, k, step))
+        high = m + low + (count - 1) * (d // common) - len(range(start, n, s))
+        phases.append((slice(start, None, s), slice(first, None, step), count, (-low, high), d // common))
     return phases
 
 
 class Seen:
-    """The pixels that blocks of output read through each tap.
+    """The pixels that blocks of output read through each tap, at stride 1."""
 
-    If `merged`, a row's pixels and channels are one axis, so that the innermost loop is long. At stride s
-    this takes s frames of every s-th pixel: the taps `phase, phase + s, …` read one of them.
-    """
+    def __init__(self, x: Array, window: Window, output: tuple[int, ...], name: str) -> None:
+        self.window, self.output = window, output
+        self.frame = Frame(channels_last(x), window, name=name)
 
-    def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
-        images = channels_last(x)
-        self.output = output
-        self.merged = len(window.kernel) > 1 and 1 in (window.stride[-1], window.dilation[-1])
-        step = window.stride[-1] if self.merged else 1
-        self.frames = []
-        for phase in range(min(step, window.kernel[-1])):
-            start, part = _every(images.shape[-2], output[-1], window, step, phase)
-            pixels = images if step == 1 else images[..., start::step, :]
-            self.frames.append((slice(phase, None, step), Frame(pixels, part, name=f"padded {phase}")))
-
-    def rows(self, out: Array) -> Array:
-        """Output `(n, rows, *P, C)`, the last two axes as one if merged: a view of channels-last memory."""
-        return out.reshape(*out.shape[:-2], -1) if self.merged else out
-
-    def of(self, block: Block, do: Part) -> Iterator[tuple[slice, Array]]:
-        """Taps of the last axis, and a view `(n, rows, *taps, *P, C)` of the pixels that they read."""
-        for taps, frame in self.frames:
-            pixels = contiguous(do, "pixels", frame.of(block, do))
-            yield taps, self._view(pixels, block.rows.stop - block.rows.start, frame.window)
-
-    def _view(self, pixels: Array, rows: int, window: Window) -> Array:
+    def of(self, block: Block, do: Part) -> Array:
+        """A view `(n, rows, *R, *P, C)`, its last two axes as one."""
+        pixels = contiguous(do, "pixels", self.frame.of(block, do))
         by_image, *by_pixel, by_channel = pixels.strides
-        positions = [b * s for b, s in zip(by_pixel, window.stride, strict=True)]
-        seen = [b * d for b, d in zip(by_pixel, window.dilation, strict=True)]
-        count, channels = pixels.shape[0], pixels.shape[-1]
-        row = self.output[1:]
-        if self.merged:
-            shape = (count, rows, *window.kernel, *row[:-1], row[-1] * channels)
-            return memory.strided(
-                pixels, shape, (by_image, positions[0], *seen, *positions[1:-1], by_channel)
-            )
-        shape = (count, rows, *window.kernel, *row, channels)
-        return memory.strided(pixels, shape, (by_image, *positions[:1], *seen, *positions[1:], by_channel))
-
-
-@functools.lru_cache(maxsize=1024)
-def _every(size: int, output: int, window: Window, step: int, phase: int) -> tuple[int, Window]:
-    """For every `step`-th pixel of a padded row from `phase` on: the first inside, and the window."""
-    if step == 1:
-        return 0, window
-    low = window.padding[-1][0]
-    start = (phase - low) % step
-    low = (start + low - phase) // step
-    taps = len(range(phase, window.kernel[-1], step))
-    high = output + taps - 1 - low - len(range(start, size, step))
-    return start, Window(
-        (*window.kernel[:-1], taps),
-        (*window.stride[:-1], 1),
-        (*window.padding[:-1], (low, high)),
-        window.dilation,
-    )
+        taps = [b * d for b, d in zip(by_pixel, self.window.dilation, strict=True)]
+        rows, *middle, last = (block.rows.stop - block.rows.start, *self.output[1:])
+        shape = (pixels.shape[0], rows, *self.window.kernel, *middle, last * pixels.shape[-1])
+        return memory.strided(pixels, shape, (by_image, by_pixel[0], *taps, *by_pixel[1:-1], by_channel))
