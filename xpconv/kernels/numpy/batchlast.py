@@ -17,12 +17,14 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import ALL, Block, Ending, arranged, contiguous, cut, even, sum_of_blocks
+from .blocks import ALL, Block, Ending, Frame, arranged, contiguous, cut, even, in_runs, sum_of_blocks
 from .memory import batch_first, batch_last, in_order
 from .plans import Part, Recorder
 from .products import add_product, multiply_wide
 
 COLUMN_BYTES = 1 << 20
+GRAD_BYTES = 1 << 21  # of columns that are added up
+WORTH = 8  # bytes of columns whose making and use take as long as an element elsewhere
 
 
 def pays(
@@ -48,15 +50,13 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     w = arranged(recorder, weight, in_order).reshape(k, -1)
     if ending.bias is not None:
         ending = ending._replace(bias=ending.bias[:, None])
-    blocks = columns.cut()
 
     def task(part: Part, i: int) -> None:
-        rows = blocks[i].rows
-        out = into[:, rows].reshape(k, -1)
-        multiply_wide(part, w, columns.of(rows, part), out)
+        out = into[:, columns.blocks[i].rows].reshape(k, -1)
+        multiply_wide(part, w, columns.of(columns.blocks[i], part), out)
         ending.finish(out, part)
 
-    recorder.share(task, len(blocks), columns.elements)
+    recorder.share(task, len(columns.blocks), columns.elements)
 
 
 def weight_grad(
@@ -68,76 +68,41 @@ def weight_grad(
     g = contiguous(recorder, "gradient", batch_last(grad))
 
     def add(part: Part, block: Block, total: Array, first: bool) -> None:
-        add_product(part, columns.of(block.rows, part).T, g[:, block.rows].reshape(k, -1).T, total, first)
+        add_product(part, columns.of(block, part).T, g[:, block.rows].reshape(k, -1).T, total, first)
 
     shape = columns.length, k
-    total = sum_of_blocks(recorder, columns.cut(), columns.elements, shape, x.dtype, add)
+    total = sum_of_blocks(recorder, columns.blocks, columns.elements, shape, x.dtype, add)
     return batch_first(total.reshape(*weight_shape[1:], k))
 
 
 def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
-    """Write to `dx (N, C, *S)`, batch last: a product gives columns, added up by taps.
-
-    The taps of the last axis come first, for all taps of the others at once: R + S long sums, not R · S.
-    """
+    """Write to `dx (N, C, *S)`, batch last: a product gives columns, added tap by tap."""
     k, c = weight.shape[:2]
     into = batch_last(dx)
     g = contiguous(recorder, "gradient", batch_last(grad))
     w = contiguous(recorder, "weight", weight).reshape(k, c, -1)
     row_bytes = w.shape[2] * g[0, 0].nbytes
-    elements = c * g.shape[1] * _worth(row_bytes)
-    channels = even(c, max(1, COLUMN_BYTES // (g.shape[1] * row_bytes)), threads.share(elements))
-    most = max(b - a for a, b in channels) * row_bytes
-    rows = [block.rows for block in cut(1, g.shape[1], most, COLUMN_BYTES, 0)]
+    elements = c * g.shape[1] * row_bytes // WORTH
+    channels = even(c, max(1, GRAD_BYTES // (g.shape[1] * row_bytes)), threads.share(elements))
+    blocks = cut(1, g.shape[1], max(b - a for a, b in channels) * row_bytes, GRAD_BYTES, 0)
+    (lo, hi), *others = window.padding
 
     def task(part: Part, i: int) -> None:
         some = slice(*channels[i])
         side = w[:, some].reshape(k, -1).T
-        part(setitem, into[some], ..., 0)
-        for block in rows:
-            values = g[:, block]
+        target = into[some]
+        part(setitem, target, ..., 0)
+        for _, rows in blocks:
+            values = g[:, rows]
             columns = part.scratch("columns", (len(side), *values.shape[1:]), g.dtype)
             multiply_wide(part, side, values.reshape(k, -1), columns.reshape(len(side), -1))
-            columns = columns.reshape(-1, *window.kernel, *values.shape[1:])
-            _add_taps(part, columns, into[some], _seen_from(window, block.start))
+            columns = columns.reshape(len(target), -1, *values.shape[1:])
+            seen = window._replace(padding=((lo - rows.start * window.stride[0], hi), *others))
+            for j, tap in enumerate(seen.taps(target.shape[1:-1], values.shape[1:-1])):
+                sums = target[ALL + tap.into]
+                part(np.add, sums, columns[:, j][ALL + tap.out], sums)
 
     recorder.share(task, len(channels), elements)
-
-
-def _add_taps(do: Part, columns: Array, into: Array, window: Window) -> None:
-    """Add each tap's part of `columns (C, *R, *P, N)` at its position in `into (C, *S, N)`."""
-    axes = len(window.kernel)
-    spatial, output = into.shape[1:-1], columns.shape[1 + axes : -1]
-    if axes > 1:
-        sums = do.scratch("rows", (*columns.shape[:axes], *output[:-1], *into.shape[-2:]), into.dtype)
-        do(setitem, sums, ..., 0)
-        for j, tap in enumerate(_part(window, slice(-1, None)).taps(spatial[-1:], output[-1:])):
-            target = sums[..., tap.into[0], :]
-            do(np.add, target, columns[ALL * axes + (j, ..., tap.out[0], slice(None))], target)
-        columns, axes = sums, axes - 1
-    columns = columns.reshape(columns.shape[0], -1, *columns.shape[1 + axes :])
-    for j, tap in enumerate(_part(window, slice(axes)).taps(spatial[:axes], output[:axes])):
-        target, out = into[ALL + tap.into], (slice(None), j, *tap.out)
-        do(np.add, target, columns[out], target)
-
-
-def _part(window: Window, axes: slice) -> Window:
-    return Window(window.kernel[axes], window.stride[axes], window.padding[axes], window.dilation[axes])
-
-
-def _worth(column_bytes: int) -> int:
-    """The cost of making and using columns, in elements of other kernels."""
-    return column_bytes // 8
-
-
-def _count(rows: slice) -> int:
-    return int(rows.stop - rows.start)
-
-
-def _seen_from(window: Window, first_row: int) -> Window:
-    """The window whose output row 0 is output row `first_row` of `window`."""
-    (lo, hi), *rest = window.padding
-    return window._replace(padding=((lo - first_row * window.stride[0], hi), *rest))
 
 
 class Columns:
@@ -146,35 +111,22 @@ class Columns:
     def __init__(self, x: Array, window: Window, do: Part) -> None:
         self.window = window
         self.output = window.output_shape(x.shape[2:])
-        self.images = _padded(batch_last(x), window, do)
+        whole = Block(slice(0, x.shape[1]), slice(0, self.output[0]))
+        self.images = in_runs(do, Frame(batch_last(x), window).of(whole, do))
         self.length = x.shape[1] * prod(window.kernel)
-        self.row_bytes = self.length * prod(self.output[1:]) * x.shape[0] * x.itemsize
-        self.elements = self.output[0] * _worth(self.row_bytes)
+        row_bytes = self.length * prod(self.output[1:]) * x.shape[0] * x.itemsize
+        self.elements = self.output[0] * row_bytes // WORTH
+        self.blocks = cut(1, self.output[0], row_bytes, COLUMN_BYTES, self.elements)  # of output rows
 
-    def cut(self) -> list[Block]:
-        """Blocks of some output rows each."""
-        return cut(1, self.output[0], self.row_bytes, COLUMN_BYTES, self.elements)
-
-    def of(self, rows: slice, do: Part) -> Array:
-        window, stride = self.window, self.window.stride
-        part = self.images[:, rows.start * stride[0] :]
+    def of(self, block: Block, do: Part) -> Array:
+        """The columns of a block."""
+        part = self.images[:, block.rows.start * self.window.stride[0] :]
         by_channel, *by_pixel, by_image = part.strides
-        shape = (part.shape[0], *window.kernel, _count(rows), *self.output[1:], part.shape[-1])
-        taps = [b * d for b, d in zip(by_pixel, window.dilation, strict=True)]
-        positions = [b * s for b, s in zip(by_pixel, stride, strict=True)]
+        rows = block.rows.stop - block.rows.start
+        shape = (part.shape[0], *self.window.kernel, rows, *self.output[1:], part.shape[-1])
+        taps = [b * d for b, d in zip(by_pixel, self.window.dilation, strict=True)]
+        positions = [b * s for b, s in zip(by_pixel, self.window.stride, strict=True)]
         seen = memory.strided(part, shape, (by_channel, *taps, *positions, by_image))
-        columns = do.scratch("columns", seen.shape, part.dtype)
+        columns = do.scratch("columns", shape, part.dtype)
         do(setitem, columns, ..., seen)
         return columns.reshape(self.length, -1)
-
-
-def _padded(x: Array, window: Window, do: Part) -> Array:
-    """`x (C, *S, N)` in that order in memory, with zeros around it."""
-    if not any(lo or hi for lo, hi in window.padding):
-        return contiguous(do, "images", x)
-    sizes = [n + lo + hi for n, (lo, hi) in zip(x.shape[1:-1], window.padding, strict=True)]
-    padded = do.scratch("images", (x.shape[0], *sizes, x.shape[-1]), x.dtype)
-    do(setitem, padded, ..., 0)
-    inside = tuple(slice(lo, lo + n) for n, (lo, _) in zip(x.shape[1:-1], window.padding, strict=True))
-    do(setitem, padded[ALL + inside], ..., x)
-    return padded

@@ -104,6 +104,16 @@ def contiguous(do: Scratch, name: str, x: Array) -> Array:
     return copy
 
 
+def in_runs(do: Scratch, images: Array) -> Array:
+    """Images `(n, …, width, C)` with contiguous rows: a view, or a copy."""
+    *_, by_column, by_channel = images.strides
+    if by_channel == images.itemsize and by_column == images.shape[-1] * images.itemsize:
+        return images
+    copy = do.scratch("values", images.shape, images.dtype)
+    do(setitem, copy, ..., images)
+    return copy
+
+
 def arranged(do: Scratch, weight: Array, order: Callable[[Array], Array]) -> Array:
     """The view `order(weight)`, or a contiguous copy of it in a prepared array."""
     view = order(weight)

@@ -27,7 +27,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import Block, Ending, Frame, contiguous, cut, sum_of_blocks
+from .blocks import Block, Ending, Frame, contiguous, cut, in_runs, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, multiply
@@ -213,16 +213,6 @@ class Stripes:
 def of_rows(values: Array) -> Array:
     """`(6, n, stripes, width, C)` as `(n, stripes, 6, width·C)`."""
     return values.reshape(*values.shape[:3], -1).transpose(1, 2, 0, 3)
-
-
-def in_runs(do: Part, images: Array) -> Array:
-    """`(n, rows, width, C)` with contiguous rows: a view, or a copy."""
-    *_, by_column, by_channel = images.strides
-    if by_channel == images.itemsize and by_column == images.shape[3] * images.itemsize:
-        return images
-    copy = do.scratch("values", images.shape, images.dtype)
-    do(setitem, copy, ..., images)
-    return copy
 
 
 @functools.lru_cache(maxsize=16)
