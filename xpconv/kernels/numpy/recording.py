@@ -14,7 +14,8 @@ import numpy as np
 from ...backend import Array
 from ..recorders import this_thread
 from . import memory, threads
-from .scratch import Direct, Fill, Scratch
+from .plans import Arena, Part
+from .scratch import Fill, Scratch
 
 Call = Callable[[], Any]
 
@@ -102,7 +103,7 @@ class Recorder(Scratch):
             found = memory.aligned(shape, dtype)
             this_thread.recorder = None  # the scratch arrays of these calls are not the plan's
             try:
-                fill(Direct(), found)
+                fill(Part(Arena(), 0, record=False), found)
             finally:
                 this_thread.recorder = self
             found.flags.writeable = False

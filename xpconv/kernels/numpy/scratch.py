@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from math import inf
 from operator import setitem
 from typing import Any
 
 from ...backend import Array
-from . import memory, threads
 
 
 class Scratch:
@@ -50,24 +47,3 @@ class Scratch:
 
 
 Fill = Callable[[Scratch, Array], None]
-
-
-class Direct(Scratch):
-    """Makes the calls of a kernel that has no plan."""
-
-    slot = 0
-
-    def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
-        function(*operands, **options)
-
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        return memory.empty(shape, dtype)
-
-    def share(self, task: Callable[[Scratch, int], None], count: int, elements: float = inf) -> None:
-        """`task(self, i)` for every i below `count`, on as many threads as so many elements are worth."""
-        threads.run(functools.partial(task, self), count, elements)
-
-
-def unplanned(kernel: Callable[..., Any], *args: Any) -> Any:
-    """The result of a kernel that keeps nothing of the contract of plans, such as arrays that it has made."""
-    return kernel(Direct(), *args)
