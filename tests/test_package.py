@@ -35,6 +35,7 @@ ROOMS = [
     "layout",
     "sums",
     "random",
+    "cores",
     "kernels",
     "ops",
     "tape",

@@ -64,7 +64,7 @@ def collect(cpuinfo: Path = Path("/proc/cpuinfo")) -> Facts:
         ValueError: an environment variable that xpconv reads is invalid.
     """
     from . import __version__
-    from .kernels.numpy.cores import cores, count_from_environment
+    from .cores import cores, count_from_environment
 
     count, variable = count_from_environment()
     cpu, avx512 = _cpu(cpuinfo)

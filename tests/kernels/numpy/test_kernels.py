@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from operations import TOLERANCE, ours, reference, same
 
 import xpconv
+from xpconv.cores import count_from_environment
 from xpconv.geometry import Window
 from xpconv.kernels.numpy import batchlast, memory, products, stripes, threads
 from xpconv.kernels.numpy.blocks import Ending
-from xpconv.kernels.numpy.cores import count_from_environment
 from xpconv.kernels.numpy.plans import Arena, Recorder
 
 

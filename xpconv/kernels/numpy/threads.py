@@ -23,8 +23,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from ...arguments import shown, to_int
+from ...cores import count_from_environment
 from .blas import one_blas_thread
-from .cores import count_from_environment
 
 Task = Callable[[int], None]
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from xpconv.kernels.numpy import cores as module
-from xpconv.kernels.numpy.cores import cores, count_from_environment, cpu_limit
+from xpconv import cores as module
+from xpconv.cores import cores, count_from_environment, cpu_limit
 
 V2 = "31 23 0:28 {root} {point} rw,nosuid,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "31 23 0:28 {root} {point} rw,nosuid,relatime shared:4 - cgroup cgroup rw,{controllers}"
