@@ -130,14 +130,14 @@ class Ending(NamedTuple):
     bias: Array | None = None
     bounds: Bounds = None
 
-    def times(self, pixels: int, do: Part, name: str = "bias") -> Ending:
+    def times(self, pixels: int, do: Part) -> Ending:
         """The same for rows of several pixels, as NumPy's loops are faster on long rows."""
         if self.bias is None or pixels == 1:
             return self
         source = self.bias
         shape = pixels, source.size
         bias = do.prepared(
-            name, shape, source.dtype, source, lambda do, out: do(setitem, out, ..., source), wide=True
+            "bias", shape, source.dtype, source, lambda do, out: do(setitem, out, ..., source), wide=True
         )
         return self._replace(bias=bias.reshape(-1))
 
@@ -163,15 +163,21 @@ def _row(value: float, size: int, dtype: Any) -> Array:
     return memory.constant(np.full(size, value, dtype))
 
 
+def fitted(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window:
+    """The window with the upper padding that so many outputs read; it may be negative."""
+    padding = []
+    for n, m, k, s, (lo, _), d in zip(spatial, output, *window, strict=True):
+        padding.append((lo, (m - 1) * s + d * (k - 1) + 1 - n - lo))
+    return window._replace(padding=tuple(padding))
+
+
 def mirror(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window:
     """The window, at stride 1, by which an input position reads all outputs that depend on it.
 
     It belongs to flipped kernels. Its padding may be negative.
     """
     padding = []
-    for n, m, k, (lo, _), d in zip(
-        spatial, output, window.kernel, window.padding, window.dilation, strict=True
-    ):
+    for n, m, k, _, (lo, _), d in zip(spatial, output, *window, strict=True):
         padding.append((d * (k - 1) - lo, n - m + lo))
     return window._replace(stride=(1,) * len(padding), padding=tuple(padding))
 

@@ -131,25 +131,19 @@ class Columns:
         # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
         run = x.shape[1] * window.kernel[-1]
         self.by_tap = few or (groups == 1 and run < 16 and self.output[-1] > run)
-        self._last: dict[
-            int, tuple[Array, Array, Array]
-        ] = {}  # by part: part of a frame, its windows, columns
 
     def of(self, block: Block, do: Part) -> Array:
+        """The columns of a block."""
         x, groups = self.x, self.groups
         if self.pointwise and (groups == 1 or x.flags.c_contiguous):
             flat = contiguous(do, "images", x[block.images, block.rows])
             return flat.reshape(-1, groups, self.channels).swapaxes(0, 1)
-        part = self.frame.of(block, do)
-        before = self._last.get(do.slot)
-        if before is None or before[0] is not part:
-            seen = self._windows(part, block.rows.stop - block.rows.start)
-            before = part, seen, do.scratch("columns", seen.shape, part.dtype)
-            self._last[do.slot] = before
-        do(setitem, before[2], ..., before[1])
+        seen = self._windows(self.frame.of(block, do), block.rows.stop - block.rows.start)
+        columns = do.scratch("columns", seen.shape, x.dtype)
+        do(setitem, columns, ..., seen)
         if self.by_tap:
-            return before[2].reshape(1, self.length, -1).swapaxes(1, 2)
-        return before[2].reshape(groups, -1, self.length)
+            return columns.reshape(1, self.length, -1).swapaxes(1, 2)
+        return columns.reshape(groups, -1, self.length)
 
     def _windows(self, part: Array, rows: int) -> Array:
         """A view: every pixel's window, `(G, n, *P, *R, C/G)`; by tap `(*R, C, n, *P)`, if few `C` first."""

@@ -16,7 +16,7 @@ from ...backend import Array
 from ...geometry import Bounds, Window
 from ...sums import SERIAL, SERIAL_PRODUCTS
 from . import memory
-from .blocks import ALL, Block, Ending, Frame, contiguous, cut
+from .blocks import ALL, Block, Ending, Frame, contiguous, cut, fitted
 from .memory import channels_last, is_batch_last
 from .plans import Part, Recorder, planned
 
@@ -55,7 +55,7 @@ def _maxima(recorder: Recorder, x: Array, window: Window, bounds: Bounds, y: Arr
     """Write to `y (N, C, *P)`."""
     ending = Ending(bounds=bounds)
     best, output = channels_last(y), y.shape[2:]
-    window, _ = _framed(window, x.shape[2:], output)
+    window = fitted(window, x.shape[2:], output)
     frame = Frame(channels_last(x), window, border=-np.inf)
     blocks = _cut(x)
 
@@ -74,8 +74,9 @@ def _winners(
     """Write maxima to `y (N, C, *P)`, their taps to `winner`, and whether all are finite to `finite ()`."""
     ending = Ending(bounds=bounds)
     best, who, output = channels_last(y), channels_last(winner), y.shape[2:]
-    window, seen = _framed(window, x.shape[2:], output)
+    window = fitted(window, x.shape[2:], output)
     frame = Frame(channels_last(x), window, border=-np.inf)
+    seen = tuple(n + lo + hi for n, (lo, hi) in zip(x.shape[2:], window.padding, strict=True))
     taps = window._replace(padding=((0, 0),) * len(seen)).taps(seen, output)
     blocks = _cut(x)
     each = recorder.scratch("finite", (len(blocks),), bool)
@@ -100,21 +101,6 @@ def _winners(
 
     recorder.share(task, len(blocks), x.size)
     recorder(np.logical_and.reduce, each, 0, None, finite)
-
-
-@functools.lru_cache(maxsize=1024)
-def _framed(
-    window: Window, spatial: tuple[int, ...], output: tuple[int, ...]
-) -> tuple[Window, tuple[int, ...]]:
-    """The window with the padding that its outputs read, and the length that they read of each axis."""
-    seen = tuple(
-        (m - 1) * s + d * (k - 1) + 1
-        for m, k, s, d in zip(output, window.kernel, window.stride, window.dilation, strict=True)
-    )
-    padding = tuple(
-        (lo, size - n - lo) for size, n, (lo, _) in zip(seen, spatial, window.padding, strict=True)
-    )
-    return window._replace(padding=padding), seen
 
 
 def _maximum(images: Array, window: Window, into: Array, do: Part) -> None:

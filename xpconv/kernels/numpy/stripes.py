@@ -27,7 +27,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Window
 from . import memory, threads
-from .blocks import Block, Ending, Frame, contiguous, cut, in_runs, sum_of_blocks
+from .blocks import Block, Ending, Frame, contiguous, cut, fitted, in_runs, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, multiply
@@ -149,9 +149,8 @@ class Stripes:
         self.parts = -(-(self.b + 2) // self.b)  # of runs that do not overlap
         self.count = -(-self.height // TILE)
         self.width = -(-(self.columns + 2) // self.b) * self.b  # of a row of inputs
-        sizes = zip((TILE * self.count + 2, self.width), x.shape[2:], window.padding, strict=True)
-        around = tuple((lo, size - n - lo) for size, n, (lo, _) in sizes)
-        self.frame = Frame(channels_last(x), Window((SEEN, self.width), (TILE, 1), around, (1, 1)))
+        stripe = Window((SEEN, self.width), (TILE, 1), window.padding, (1, 1))
+        self.frame = Frame(channels_last(x), fitted(stripe, x.shape[2:], (self.count, 1)))
         self.matrix = matrix("B", x.dtype)
         self.row_bytes = SEEN * self.width * (x.shape[1] + self.channels) * x.itemsize
         self._last: dict[int, Buffers] = {}  # by part

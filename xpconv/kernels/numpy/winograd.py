@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Pairs, Window
+from ...geometry import Window
 from . import memory
-from .blocks import Block, Ending, Frame, contiguous, cut, sum_of_blocks
+from .blocks import Block, Ending, Frame, contiguous, cut, fitted, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, multiply, multiply_wide
@@ -74,22 +74,6 @@ def direct_cost(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window:
     """
     k, c = weight_shape[:2]
     return 0.85 * 18 * c * (k + 16) * x_shape[0] * prod(window.output_shape(x_shape[2:]))
-
-
-def padding(spatial: tuple[int, ...], window: Window, output: tuple[int, ...]) -> Pairs:
-    """The padding of an image that the tiles read."""
-    return tuple(
-        (lo, TILE * -(-m // TILE) + 2 - n - lo)
-        for n, m, (lo, _) in zip(spatial, output, window.padding, strict=True)
-    )
-
-
-def transformed(weight: Array, dtype: Any) -> Array:
-    """The transformed kernels `U (36, C, K)`."""
-    k, c = weight.shape[:2]
-    w = np.ascontiguousarray(taps_first(weight)).reshape(9, -1)
-    u: Array = (on_both_axes("G", dtype) @ w).reshape(SEEN**2, c, k)
-    return u
 
 
 def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
@@ -161,8 +145,8 @@ class Tiles:
         self.x = channels_last(x)
         self.output = output
         self.count = tuple(-(-n // TILE) for n in output)
-        around = padding(x.shape[2:], window, output)
-        self.frame = Frame(self.x, Window((SEEN, SEEN), (TILE, TILE), around, (1, 1)))
+        tile = Window((SEEN, SEEN), (TILE, TILE), window.padding, (1, 1))
+        self.frame = Frame(self.x, fitted(tile, x.shape[2:], self.count))
         self.matrix = on_both_axes("B", x.dtype)
 
     def row_bytes(self, channels: int) -> int:
