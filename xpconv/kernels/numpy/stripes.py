@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 from math import inf, prod
 from operator import setitem
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -83,9 +83,9 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
 
     def task(do: Part, i: int) -> None:
         block = blocks[i]
-        buffers = stripes.transformed(block, do)
-        multiply(do, buffers.runs, side, buffers.sums)
-        for m, rows in buffers.outputs:
+        runs, outputs, _ = stripes.products(block, do)
+        multiply(do, stripes.transformed(block, do), side, runs)
+        for m, rows in outputs:
             out = images[block.images, rows]
             out = out.reshape(out.shape[0], m.shape[1], -1, row)
             do(np.matmul, back[: out.shape[2]], m, out)
@@ -105,14 +105,14 @@ def weight_grad(
     elements = grad.size * 4 * c // PRODUCTS
 
     def add(do: Part, block: Block, total: Array, first: bool) -> None:
-        buffers = stripes.transformed(block, do)
-        for junk in buffers.junk:
+        runs, outputs, others = stripes.products(block, do)
+        for junk in others:
             do(setitem, junk, ..., 0)
-        for m, rows in buffers.outputs:
+        for m, rows in outputs:
             values = in_runs(do, images[block.images, rows])
             values = values.reshape(values.shape[0], m.shape[1], -1, row)
             do(np.matmul, spread[:, : values.shape[2]], values, m)
-        add_product(do, buffers.runs, buffers.sums, total, first)
+        add_product(do, stripes.transformed(block, do), runs, total, first)
 
     shape = stripes.parts, SEEN, (b + 2) * c, b * k
     totals = sum_of_blocks(recorder, stripes.cut(elements), elements, shape, x.dtype, add)
@@ -128,18 +128,6 @@ def weight_grad(
     return dw.transpose(3, 2, 0, 1)
 
 
-class Buffers(NamedTuple):
-    """Views of a part's scratch memory, for blocks of one shape."""
-
-    part: Array  # the part of the frame that they are views of; another object for another shape
-    seen: Array  # (n, stripes, 6, width·C): inputs
-    v: Array  # as `seen`
-    runs: Array  # of V (parts, 6, count, (b+2)·C)
-    sums: Array  # of M (parts, 6, count, b·K)
-    outputs: list[tuple[Array, slice]]  # of M (n, stripes, 6, Q·K), and their rows in the images
-    junk: list[Array]  # of M, between the outputs
-
-
 class Stripes:
     """The stripes of four output rows that cover the images, and the six input rows that each reads."""
 
@@ -153,7 +141,6 @@ class Stripes:
         self.frame = Frame(channels_last(x), fitted(stripe, x.shape[2:], (self.count, 1)))
         self.matrix = matrix("B", x.dtype)
         self.row_bytes = SEEN * self.width * (x.shape[1] + self.channels) * x.itemsize
-        self._last: dict[int, Buffers] = {}  # by part
 
     def cut(self, elements: int) -> list[Block]:
         """Blocks of some stripes each."""
@@ -164,48 +151,45 @@ class Stripes:
         """The output rows of a block."""
         return slice(block.rows.start * TILE, min(block.rows.stop * TILE, self.height))
 
-    def transformed(self, block: Block, do: Part) -> Buffers:
-        """The buffers of a block, with its `V`."""
+    def transformed(self, block: Block, do: Part) -> Array:
+        """Runs of a block's `V (parts, 6, count, (b+2)·C)`."""
         part = in_runs(do, self.frame.of(block, do))
-        buffers = self._last.get(do.slot)
-        if buffers is None or buffers.part is not part:
-            self._last[do.slot] = buffers = self._buffers(part, block, do)
-        do(np.matmul, self.matrix, buffers.seen, buffers.v)
-        return buffers
-
-    def _buffers(self, part: Array, block: Block, do: Part) -> Buffers:
-        n, _, width, c = part.shape
         by_image, by_row, _, by_number = part.strides
-        stripes = block.rows.stop - block.rows.start
-        shape, strides = (n, stripes, SEEN, width * c), (by_image, TILE * by_row, by_row, by_number)
-        v, beyond, runs = self._scratch(do, "transformed", (n, stripes, width, c), part.dtype, self.b + 2)
+        v, beyond, runs = self._scratch(do, "transformed", block, part.shape[3], self.b + 2)
+        into = of_rows(v)
+        seen = memory.strided(part, into.shape, (by_image, TILE * by_row, by_row, by_number))
         do(setitem, beyond, ..., 0)
-        m, beyond, sums = self._scratch(do, "products", (*v.shape[1:4], self.channels), part.dtype, self.b)
+        do(np.matmul, self.matrix, seen, into)
+        return runs
+
+    def products(self, block: Block, do: Part) -> tuple[Array, list[tuple[Array, slice]], list[Array]]:
+        """For a block's `M`: its runs `(parts, 6, count, b·K)`, outputs, and what is between these.
+
+        Outputs are parts `(n, stripes, 6, Q·K)` and their rows in the images: whole stripes, then the rest.
+        """
+        m, beyond, runs = self._scratch(do, "products", block, self.channels, self.b)
         rows = self.rows(block)
         whole = (rows.stop - rows.start) // TILE
         middle = rows.start + whole * TILE
         cuts = (slice(0, whole), slice(rows.start, middle)), (slice(whole, None), slice(middle, rows.stop))
-        outputs = [
-            (of_rows(m[:, :, some, : self.columns]), into) for some, into in cuts if into.stop > into.start
-        ]
-        junk = [m[..., self.columns :, :], beyond]
-        seen = memory.strided(part, shape, strides)
-        return Buffers(part, seen, of_rows(v), runs, sums, outputs, junk)
+        outputs = [(of_rows(m[:, :, s, : self.columns]), into) for s, into in cuts if into.stop > into.start]
+        return runs, outputs, [m[..., self.columns :, :], beyond]
 
     def _scratch(
-        self, do: Part, name: str, shape: tuple[int, ...], dtype: Any, pixels: int
+        self, do: Part, name: str, block: Block, channels: int, pixels: int
     ) -> tuple[Array, Array, Array]:
         """Views of a scratch array: `(6, n, stripes, width, C)`, the rest, and runs of both.
 
         A run of `(parts, 6, count, pixels·C)` starts at each b-th pixel. The runs of a part do not overlap,
         and all parts have equally many.
         """
-        c, size, b, parts = shape[-1], prod(shape), self.b, self.parts
-        count = -(-(size // c - 2) // (parts * b))
-        rows = do.scratch(name, (SEEN, (count * parts * b + 2) * c), dtype)
+        shape = (*(some.stop - some.start for some in block), self.width, channels)
+        size, b, parts = prod(shape), self.b, self.parts
+        count = -(-(size // channels - 2) // (parts * b))
+        rows = do.scratch(name, (SEEN, (count * parts * b + 2) * channels), self.matrix.dtype)
         by_i, by_number = rows.strides
-        steps = b * c * by_number, by_i, parts * b * c * by_number, by_number
-        runs = memory.strided(rows, (parts, SEEN, count, pixels * c), steps)
+        steps = b * channels * by_number, by_i, parts * b * channels * by_number, by_number
+        runs = memory.strided(rows, (parts, SEEN, count, pixels * channels), steps)
         return rows[:, :size].reshape(SEEN, *shape), rows[:, size:], runs
 
 
