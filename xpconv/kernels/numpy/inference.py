@@ -15,7 +15,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,6 @@ PIECE_BYTES = 1 << 25  # all buffers for a piece of a batch
 IDLE_BYTES = 1 << 29  # limit for all idle plans of all models
 CALL_BYTES = 1000  # Python objects of one call with its operands
 FEW = 8  # channels below which images are better copied channel by channel
-NEVER = -inf, -inf
 Key = tuple[int, bool]  # of a plan: the number of images, and whether other threads run the rest of a batch
 
 _clock = itertools.count()
@@ -48,7 +46,7 @@ class Plan:
         self.elements = recorder.elements
         self.buffers = sum(size for _, _, size in recorder.memory.values())
         self.bytes = self.buffers + recorder.constant_bytes + CALL_BYTES * recorder.count
-        self.used = -inf  # the number of the last call that ran it, from `_clock`
+        self.used = -1  # the number of the last call that ran it, from `_clock`
         self.known = False  # whether `Plans` has counted it
 
     def run(self, x: Array, out: Array) -> None:
@@ -128,7 +126,7 @@ class Plans:
         self.steps, self.constants, self.prepared = steps, constants, prepared
         self.pool: dict[Key, list[Plan]] = memory.kept()
         self.alive: weakref.WeakSet[Plan] = weakref.WeakSet()  # in the pool or running
-        self.times: dict[Key, tuple[float, float]] = {}  # see `_note`
+        self.calls: dict[Key, int] = {}  # the last call that used a key, from `_clock`
         self.output_shape, self.dtype = one.output.shape[1:], one.output.dtype
         self.elements, self.bytes = one.elements, one.buffers  # for one image
         with _lock:
@@ -144,6 +142,9 @@ class Plans:
         shape = (n, *self.output_shape)
         out = empty_images(shape, self.dtype) if len(shape) > 2 else np.empty(shape, self.dtype)
         now = next(_clock)
+        keys = {(b - a, parts > 1) for a, b in cuts}
+        before = {key: self.calls.get(key, -1) for key in keys}
+        self.calls.update(dict.fromkeys(keys, now))
 
         def task(i: int) -> None:
             a, b = cuts[i]
@@ -153,7 +154,10 @@ class Plans:
                 out[a:b] = self._call(x[a:b])
                 return
             plan.run(x[a:b], out[a:b])
-            self._give_back(key, plan, now)
+            plan.used = now
+            self.pool.setdefault(key, []).append(plan)
+            if not plan.known:
+                self._admit(key, plan, before[key])
 
         threads.run(task, len(cuts), self.elements * n)
         return out
@@ -174,21 +178,13 @@ class Plans:
             count, plan = record(self.steps, x, self.constants, self.prepared, alone=key[1])
             return plan if count == len(self.steps) else None
 
-    def _give_back(self, key: Key, plan: Plan, now: float) -> None:
-        plan.used = now
-        self.pool.setdefault(key, []).append(plan)
-        if not plan.known:
-            self._admit(key, plan)
-
-    def _admit(self, key: Key, plan: Plan) -> None:
+    def _admit(self, key: Key, plan: Plan, before: int) -> None:
         """Register a new plan, and drop idle ones so that all fit in `IDLE_BYTES`.
 
-        First to be dropped are plans that were not used since the previous call for this number of images; if
-        that is not enough, the new plan itself. So a model that needs more than the limit still keeps some of
-        its plans, whatever the order of its calls.
+        First to be dropped are plans that were not used since `before`, the previous call for this number of
+        images; if that is not enough, the new plan itself. So a model that needs more than the limit still
+        keeps some of its plans, whatever the order of its calls.
         """
-        times = self.times.get(key, NEVER)
-        before = times[1] if times[1] < plan.used else times[0]
         with _lock:
             self.alive.add(plan)
             everyone = list(_all)
@@ -206,15 +202,8 @@ class Plans:
         """Remove `plan` from the pool, unless another thread has taken it; return the freed bytes."""
         with suppress(ValueError):
             self.pool.get(key, []).remove(plan)
-            self._note(key, plan.used)
             return plan.bytes
         return 0
-
-    def _note(self, key: Key, used: float) -> None:
-        """Record the last use of a dropped plan for a key, and the last use before that."""
-        last = self.times.get(key, NEVER)[1]
-        if used > last:
-            self.times[key] = last, used
 
 
 _all: weakref.WeakSet[Plans] = weakref.WeakSet()
