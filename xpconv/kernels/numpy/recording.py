@@ -56,34 +56,35 @@ class Recorder(Scratch):
             self._named.clear()
 
     def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
-        self._call(self.calls, function, operands, options)
-
-    def _call(
-        self, calls: list[Call], function: Callable[..., Any], operands: Any, options: dict[str, Any]
-    ) -> None:
         call = partial(
             function, *map(self.bound, operands), **{name: self.bound(x) for name, x in options.items()}
         )
         call()
-        calls.append(call)
+        self.calls.append(call)
         self.count += 1
 
     def share(self, task: Callable[[Scratch, int], None], count: int, elements: float = inf) -> None:
+        """Make the calls one after the other; a plan makes those of each slot in a thread."""
         if elements < inf:
             self.elements += elements
         slots = max(1, min(threads.share(elements / 4), count))  # threads that meet often are worth less
-        lanes = [_Lane(self, slot) for slot in range(slots)]
-        for slot, lane in enumerate(lanes):
-            for i in range(slot * count // slots, (slot + 1) * count // slots):
-                task(lane, i)
         if slots == 1:
-            self.calls += lanes[0].calls
-        else:
-            lists = [lane.calls for lane in lanes]
-            self.calls.append(partial(threads.run, partial(_make, lists), slots))
+            for i in range(count):
+                task(self, i)
+            return
+        calls, lists = self.calls, []
+        try:
+            for self.slot in range(slots):
+                self.calls = []
+                for i in range(self.slot * count // slots, (self.slot + 1) * count // slots):
+                    task(self, i)
+                lists.append(self.calls)
+        finally:
+            self.calls, self.slot = calls, 0
+        calls.append(partial(threads.run, partial(_make, lists), slots))
 
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any, slot: int = 0) -> Array:
-        key = name, np.dtype(dtype), slot
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        key = name, np.dtype(dtype), self.slot
         array = self._named.get(key)
         if array is None or array.size < prod(shape):
             self._named[key] = array = self.empty((prod(shape),), dtype)
@@ -116,10 +117,9 @@ class Recorder(Scratch):
         return found
 
     def framed(
-        self, name: str, shape: tuple[int, ...], dtype: Any, inside: tuple[slice, ...], border: float,
-        slot: int = 0,
-    ) -> Array:  # fmt: skip
-        key = name, shape, np.dtype(dtype), border, slot, *((part.start, part.stop) for part in inside)
+        self, name: str, shape: tuple[int, ...], dtype: Any, inside: tuple[slice, ...], border: float
+    ) -> Array:
+        key = name, shape, np.dtype(dtype), border, self.slot, *((p.start, p.stop) for p in inside)
         found = self._framed.get(key)
         if found is None:  # of no other use, before or after: the border stays
             found = self._framed[key] = self.empty(shape, dtype, alone=True)
@@ -141,7 +141,7 @@ class Recorder(Scratch):
         else:
             block = memory.aligned((size,), "uint8")
             number = id(block.base)
-            self.memory[number] = block.base, _address(block), size
+            self.memory[number] = block.base, memory.address(block), size
         array: Array = np.ndarray(shape, dtype, self.memory[number][0])
         array.flags.writeable = False
         reference = weakref.ref(array, self._gone.append)
@@ -160,7 +160,7 @@ class Recorder(Scratch):
         place = self.memory.get(id(owner))
         if place is not None:
             start, address, _ = place
-            return np.ndarray(value.shape, value.dtype, start, _address(value) - address, value.strides)
+            return np.ndarray(value.shape, value.dtype, start, memory.address(value) - address, value.strides)
         if id(owner) in self.constants or isinstance(owner, bytes):
             return value
         self.foreign = True
@@ -190,33 +190,9 @@ class Recorder(Scratch):
             insort(self._free, (self.memory[number][2], number))
 
 
-class _Lane(Scratch):
-    """What one thread does of a kernel."""
-
-    def __init__(self, recorder: Recorder, slot: int) -> None:
-        self.recorder, self.slot = recorder, slot
-        self.calls: list[Call] = []
-
-    def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
-        self.recorder._call(self.calls, function, operands, options)
-
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        return self.recorder.scratch(name, shape, dtype, self.slot)
-
-    def framed(
-        self, name: str, shape: tuple[int, ...], dtype: Any, inside: tuple[slice, ...], border: float
-    ) -> Array:
-        return self.recorder.framed(name, shape, dtype, inside, border, self.slot)
-
-
 def _make(lists: list[list[Call]], slot: int) -> None:
     for call in lists[slot]:
         call()
-
-
-def _address(x: Array) -> int:
-    address: int = x.__array_interface__["data"][0]
-    return address
 
 
 def _owner(value: Any) -> Any:
