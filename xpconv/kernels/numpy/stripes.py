@@ -17,10 +17,8 @@ All is linear in `w`, so its gradient is exact: `dM = A dY`, `dU[i] = V[i]ᵀ dM
 
 from __future__ import annotations
 
-import functools
 from math import inf, prod
 from operator import setitem
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +31,7 @@ from .plans import Part, Recorder
 from .products import add_product, multiply
 from .scratch import Scratch
 from .threads import PRODUCTS
-from .winograd import SEEN, TILE, A, B, G
+from .winograd import SEEN, TILE, tile_matrix
 
 BLOCK_BYTES = 1 << 20
 SHARED_BYTES = 1 << 21  # with several threads, which need longer calls
@@ -69,14 +67,14 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     def transform(do: Scratch, side: Array) -> None:
         w = contiguous(do, "weight", taps_first(weight)).reshape(3, -1)
         u = do.scratch("kernels", (SEEN, 3 * c * k), x.dtype)
-        do(np.matmul, matrix("G", x.dtype), w, u)
+        do(np.matmul, tile_matrix("G", 1, x.dtype), w, u)
         do(setitem, side, ..., 0)
         for j in range(b):
             do(setitem, side[:, j : j + 3, :, j], ..., u.reshape(SEEN, 3, c, k))
 
     side = recorder.prepared("side", (SEEN, b + 2, c, b, k), x.dtype, weight, transform)
     side = side.reshape(SEEN, (b + 2) * c, b * k)
-    images, back = channels_last(y), matrix("A", x.dtype)
+    images, back = channels_last(y), tile_matrix("A", 1, x.dtype)
     ending = ending.times(y.shape[3], recorder)
     elements = y.size * 4 * c // PRODUCTS
     blocks = stripes.cut(elements)
@@ -101,7 +99,7 @@ def weight_grad(
     k, c = weight_shape[:2]
     stripes = Stripes(x, window, grad.shape)
     b, row = stripes.b, grad.shape[3] * k
-    images, spread = channels_last(grad), matrix("A", x.dtype, transposed=True)
+    images, spread = channels_last(grad), tile_matrix("A", 1, x.dtype, transposed=True)
     elements = grad.size * 4 * c // PRODUCTS
 
     def add(do: Part, block: Block, total: Array, first: bool) -> None:
@@ -124,7 +122,9 @@ def weight_grad(
     for j in range(1, b):
         recorder(np.add, du, total[:, j : j + 3, :, j], du)
     dw = recorder.scratch("sum", (3, 3, c, k), x.dtype)
-    recorder(np.matmul, matrix("G", x.dtype, transposed=True), du.reshape(SEEN, -1), dw.reshape(3, -1))
+    recorder(
+        np.matmul, tile_matrix("G", 1, x.dtype, transposed=True), du.reshape(SEEN, -1), dw.reshape(3, -1)
+    )
     return dw.transpose(3, 2, 0, 1)
 
 
@@ -139,7 +139,7 @@ class Stripes:
         self.width = -(-(self.columns + 2) // self.b) * self.b  # of a row of inputs
         stripe = Window((SEEN, self.width), (TILE, 1), window.padding, (1, 1))
         self.frame = Frame(channels_last(x), fitted(stripe, x.shape[2:], (self.count, 1)))
-        self.matrix = matrix("B", x.dtype)
+        self.matrix = tile_matrix("B", 1, x.dtype)
         self.row_bytes = SEEN * self.width * (x.shape[1] + self.channels) * x.itemsize
 
     def cut(self, elements: int) -> list[Block]:
@@ -196,10 +196,3 @@ class Stripes:
 def of_rows(values: Array) -> Array:
     """`(6, n, stripes, width, C)` as `(n, stripes, 6, width·C)`."""
     return values.reshape(*values.shape[:3], -1).transpose(1, 2, 0, 3)
-
-
-@functools.lru_cache(maxsize=16)
-def matrix(name: str, dtype: Any, transposed: bool = False) -> Array:
-    """The matrix `A`, `B` or `G`, for one axis; transposed if `transposed`."""
-    one = {"A": A, "B": B, "G": G}[name].astype(dtype)
-    return memory.constant(one.T if transposed else one)

@@ -83,12 +83,12 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
 
     def transform(do: Scratch, u: Array) -> None:
         w = contiguous(do, "weight", taps_first(weight)).reshape(9, -1)
-        do(np.matmul, on_both_axes("G", dtype), w, u.reshape(SEEN**2, -1))
+        do(np.matmul, tile_matrix("G", 2, dtype), w, u.reshape(SEEN**2, -1))
 
     u = recorder.prepared("kernels", (SEEN**2, c, k), dtype, weight, transform)
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
-    out = on_both_axes("A", dtype)
+    out = tile_matrix("A", 2, dtype)
     ending = ending.times(tiles.count[1], recorder)
     elements = y.size * 4 * c // PRODUCTS
     limit = max(BLOCK_BYTES, u.nbytes)
@@ -116,7 +116,7 @@ def weight_grad(
     dtype = x.dtype
     tiles = Tiles(x, window, grad.shape[2:])
     images = channels_last(grad)
-    spread = on_both_axes("A", dtype, transposed=True)
+    spread = tile_matrix("A", 2, dtype, transposed=True)
     elements = grad.size * 4 * c // PRODUCTS
     blocks = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements)
     few = max(1, SUM_BYTES // (k * c * dtype.itemsize))  # matrices a call, as their products take memory too
@@ -134,7 +134,7 @@ def weight_grad(
 
     total = sum_of_blocks(recorder, blocks, elements, (SEEN**2, k, c), dtype, add)
     dw = recorder.scratch("sum", (k * c, 9), dtype)
-    recorder(np.matmul, total.reshape(SEEN**2, -1).T, on_both_axes("G", dtype), dw)
+    recorder(np.matmul, total.reshape(SEEN**2, -1).T, tile_matrix("G", 2, dtype), dw)
     return dw.reshape(weight_shape)
 
 
@@ -147,7 +147,7 @@ class Tiles:
         self.count = tuple(-(-n // TILE) for n in output)
         tile = Window((SEEN, SEEN), (TILE, TILE), window.padding, (1, 1))
         self.frame = Frame(self.x, fitted(tile, x.shape[2:], self.count))
-        self.matrix = on_both_axes("B", x.dtype)
+        self.matrix = tile_matrix("B", 2, x.dtype)
 
     def row_bytes(self, channels: int) -> int:
         """Bytes of scratch memory for a row of tiles; `channels` are those of input and output together."""
@@ -196,10 +196,12 @@ class Tiles:
                     do(setitem, here, ..., pixels)
 
 
-@functools.lru_cache(maxsize=16)
-def on_both_axes(name: str, dtype: Any, transposed: bool = False) -> Array:
-    """The matrix `A`, `B` or `G` for both axes of a tile at once; transposed if `transposed`."""
+@functools.lru_cache(maxsize=32)
+def tile_matrix(name: str, axes: int, dtype: Any, transposed: bool = False) -> Array:
+    """The matrix `A`, `B` or `G` for one axis of a tile, or for both at once; transposed if `transposed`."""
     matrix = {"A": A, "B": B, "G": G}[name]
     if transposed:
         matrix = matrix.T
-    return memory.constant(np.kron(matrix, matrix).astype(dtype))
+    if axes == 2:
+        matrix = np.kron(matrix, matrix)
+    return memory.constant(matrix.astype(dtype))
