@@ -38,11 +38,8 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     window, x, w, y = _planar(window, x, weight, y)
     terms = []
     for i, phase in enumerate(_phases(x.shape[2:], y.shape[2:], window)):
-        part = w[phase.taps]
-        row = recorder.prepared(
-            f"weight {i}", _row(part, y), w.dtype, weight, functools.partial(_repeat, part), wide=True
-        )
-        terms.append((Seen(x[phase.pixels], phase.window, y.shape[2:], f"padded {i}"), row))
+        row = _repeated(recorder, f"weight {i}", w[phase.taps], weight, y)
+        terms.append((Seen(x[phase.pixels], phase.window, f"padded {i}"), row))
     _sum(recorder, terms, y, ending)
 
 
@@ -53,23 +50,31 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
     if len(phases) < prod(window.stride):  # no tap reads the other pixels
         recorder(setitem, dx, ..., 0)
     for phase in phases:
-        into = dx[phase.pixels]
+        y = into = dx[phase.pixels]
         if not into.size:
             continue
-        part = np.flip(w[phase.taps], tuple(range(2, w.ndim)))
-        row = recorder.scratch("weight", _row(part, into), w.dtype)
-        _repeat(part, recorder, row)
-        around = mirror(phase.window, into.shape[2:], grad.shape[2:])
-        y = into
         if max(window.stride) > 1:
             y = channels_first(recorder.scratch("phase", channels_last(into).shape, dx.dtype))
-        _sum(recorder, [(Seen(grad, around, y.shape[2:], "padded"), row)], y, Ending())
+        flipped = np.flip(w[phase.taps], tuple(range(2, w.ndim)))
+        row = _repeated(recorder, "weight", flipped, weight, y)
+        around = mirror(phase.window, into.shape[2:], grad.shape[2:])
+        _sum(recorder, [(Seen(grad, around, "padded"), row)], y, Ending())
         if y is not into:
             recorder(setitem, into, ..., y)
 
 
+def _repeated(recorder: Recorder, name: str, weight: Array, source: Array, y: Array) -> Array:
+    """The weight `(C, 1, *R)`, a view of `source`, as `(*R, W·C)`: once for every pixel of a row of `y`."""
+    last = weight[:, 0].transpose(*range(1, weight.ndim - 1), 0)[..., None, :]
+    shape = (*weight.shape[2:], y.shape[-1], weight.shape[0])
+    row = recorder.prepared(
+        name, shape, weight.dtype, source, lambda do, row: do(setitem, row, ..., last), wide=True
+    )
+    return row.reshape(*weight.shape[2:], -1)
+
+
 def _sum(recorder: Recorder, terms: list[tuple[Seen, Array]], y: Array, ending: Ending) -> None:
-    """Write to `y` the sum of products of pixels and weights, by `_repeat`, and finish it."""
+    """Write to `y` the sum of products of pixels and weights, by `_repeated`, and finish it."""
     into = channels_last(y)
     ending = ending.times(y.shape[-1], recorder)
     blocks = cut(y.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 2 * y.size)
@@ -80,7 +85,7 @@ def _sum(recorder: Recorder, terms: list[tuple[Seen, Array]], y: Array, ending: 
         out = _rows(into[blocks[i].images, blocks[i].rows])
         for j, (seen, row) in enumerate(terms):
             total = do.scratch("part", out.shape, out.dtype) if j else out
-            do(np.einsum, formula, seen.of(blocks[i], do), row, out=total)
+            do(np.einsum, formula, seen.by_tap(blocks[i], do), row, out=total)
             if j:
                 do(np.add, out, total, out)
         ending.finish(out, do)
@@ -95,7 +100,7 @@ def weight_grad(
     window, grad, x = _planar(window, grad, x)
     g, channels = channels_last(grad), x.shape[1]
     phases = _phases(x.shape[2:], grad.shape[2:], window)
-    seen = [Seen(x[p.pixels], p.window, grad.shape[2:], f"padded {i}") for i, p in enumerate(phases)]
+    seen = [Seen(x[p.pixels], p.window, f"padded {i}") for i, p in enumerate(phases)]
     row_bytes = 2 * g[0, 0].nbytes
     most = max(1, SERIAL // prod(grad.shape[3:-1])) * row_bytes  # `einsum` adds one element at a time
     blocks = cut(x.shape[0], g.shape[1], row_bytes, min(BLOCK_BYTES, most), grad.size)
@@ -106,7 +111,7 @@ def weight_grad(
     def add(do: Part, block: Block, total: Array, first: bool) -> None:
         out = _rows(contiguous(do, "gradient", g[block.images, block.rows]))
         for phase, pixels in zip(phases, seen, strict=True):
-            view, kernel = pixels.of(block, do), phase.window.kernel
+            view, kernel = pixels.by_tap(block, do), phase.window.kernel
             sums = do.scratch("sums", (*kernel, out.shape[-1]), x.dtype)
             for tap in itertools.product(*map(range, kernel)):
                 do(np.einsum, formula, view[ALL + ALL + tap], out, out=sums[tap])
@@ -133,17 +138,6 @@ def _planar(window: Window, *arrays: Array) -> tuple[Any, ...]:
 def _rows(out: Array) -> Array:
     """`(n, rows, *P, C)` with the last two axes as one: a view of channels-last memory."""
     return out.reshape(*out.shape[:-2], -1)
-
-
-def _row(weight: Array, y: Array) -> tuple[int, ...]:
-    """The shape of what `_repeat` makes of a weight for outputs like `y`."""
-    return *weight.shape[2:], y.shape[-1] * y.shape[1]
-
-
-def _repeat(weight: Array, do: Any, row: Array) -> None:
-    """Write the weight `(C, 1, *R)` to `row (*R, W·C)`, once for every pixel of a row."""
-    last = weight[:, 0].transpose(*range(1, weight.ndim - 1), 0)[..., None, :]
-    do(setitem, row.reshape(*row.shape[:-1], -1, weight.shape[0]), ..., last)
 
 
 class Phase(NamedTuple):
@@ -180,16 +174,16 @@ def _phases_along(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int)
     return phases
 
 
-class Seen:
+class Seen(Frame):
     """The pixels that blocks of output read through each tap, at stride 1."""
 
-    def __init__(self, x: Array, window: Window, output: tuple[int, ...], name: str) -> None:
-        self.window, self.output = window, output
-        self.frame = Frame(channels_last(x), window, name=name)
+    def __init__(self, x: Array, window: Window, name: str) -> None:
+        super().__init__(channels_last(x), window, name=name)
+        self.output = window.output_shape(x.shape[2:])
 
-    def of(self, block: Block, do: Part) -> Array:
+    def by_tap(self, block: Block, do: Part) -> Array:
         """A view `(n, rows, *R, *P, C)`, its last two axes as one."""
-        pixels = contiguous(do, "pixels", self.frame.of(block, do))
+        pixels = contiguous(do, "pixels", self.of(block, do))
         by_image, *by_pixel, by_channel = pixels.strides
         taps = [b * d for b, d in zip(by_pixel, self.window.dilation, strict=True)]
         rows, *middle, last = (block.rows.stop - block.rows.start, *self.output[1:])
