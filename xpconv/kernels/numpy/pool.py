@@ -41,66 +41,61 @@ def max_pool(
         y, winner = found
         return y.swapaxes(0, 1), None if winner is None else winner.swapaxes(0, 1)
     y = memory.empty_images((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
-    if not winners:
-        _maxima(x, window, bounds, y)
-        return y, None
-    winner = memory.empty_images(y.shape, "uint8")
-    finite = np.empty((), bool)
-    _winners(x, window, bounds, y, winner, finite)
-    return (y, winner) if finite else None
+    winner, finite = None, None
+    if winners:
+        winner, finite = memory.empty_images(y.shape, "uint8"), np.empty((), bool)
+    _maxima(x, window, bounds, y, winner, finite)
+    return None if winners and not finite else (y, winner)
 
 
 @planned
-def _maxima(recorder: Recorder, x: Array, window: Window, bounds: Bounds, y: Array) -> None:
-    """Write to `y (N, C, *P)`."""
-    ending = Ending(bounds=bounds)
-    best, output = channels_last(y), y.shape[2:]
-    window = fitted(window, x.shape[2:], output)
-    frame = Frame(channels_last(x), window, border=-np.inf)
-    blocks = _cut(x)
-
-    def task(part: Part, i: int) -> None:
-        images = blocks[i].images
-        _maximum(frame.of(Block(images, slice(0, output[0])), part), window, best[images], part)
-        ending.finish(best[images], part)
-
-    recorder.share(task, len(blocks), x.size)
-
-
-@planned
-def _winners(
-    recorder: Recorder, x: Array, window: Window, bounds: Bounds, y: Array, winner: Array, finite: Array
+def _maxima(
+    recorder: Recorder,
+    x: Array,
+    window: Window,
+    bounds: Bounds,
+    y: Array,
+    winner: Array | None,
+    finite: Array | None,
 ) -> None:
     """Write maxima to `y (N, C, *P)`, their taps to `winner`, and whether all are finite to `finite ()`."""
     ending = Ending(bounds=bounds)
-    best, who, output = channels_last(y), channels_last(winner), y.shape[2:]
+    best, output = channels_last(y), y.shape[2:]
+    who = None if winner is None else channels_last(winner)
     window = fitted(window, x.shape[2:], output)
     frame = Frame(channels_last(x), window, border=-np.inf)
-    seen = tuple(n + lo + hi for n, (lo, hi) in zip(x.shape[2:], window.padding, strict=True))
-    taps = window._replace(padding=((0, 0),) * len(seen)).taps(seen, output)
     blocks = _cut(x)
     each = recorder.scratch("finite", (len(blocks),), bool)
 
     def task(part: Part, i: int) -> None:
         images = blocks[i].images
-        seen = frame.of(Block(images, slice(0, output[0])), part)
-        top, number = best[images], who[images]
-        part(setitem, top, ..., seen[ALL + taps[0].into])
-        part(setitem, number, ..., 0)
-        better = part.scratch("mask", number.shape, bool)
-        step = part.scratch("step", number.shape, "uint8")
-        for t, tap in enumerate(taps[1:], start=1):
-            value = seen[ALL + tap.into]
-            part(np.greater, value, top, better)
-            part(np.maximum, value, top, out=top)
-            part(np.multiply, better.view("uint8"), np.uint8(t), step)
-            part(np.maximum, number, step, out=number)
-        part(np.isfinite, top, better)
-        part(np.logical_and.reduce, better.reshape(-1), 0, None, each[i : i + 1].reshape(()))
+        seen, top = frame.of(Block(images, slice(0, output[0])), part), best[images]
+        if who is None:
+            _maximum(seen, window, top, part)
+        else:
+            _winners(seen, window, top, who[images], part)
+            better = part.scratch("mask", top.shape, bool)
+            part(np.isfinite, top, better)
+            part(np.logical_and.reduce, better.reshape(-1), 0, None, each[i : i + 1].reshape(()))
         ending.finish(top, part)
 
     recorder.share(task, len(blocks), x.size)
-    recorder(np.logical_and.reduce, each, 0, None, finite)
+    if finite is not None:
+        recorder(np.logical_and.reduce, each, 0, None, finite)
+
+
+def _winners(images: Array, window: Window, into: Array, who: Array, do: Part) -> None:
+    """Maxima of windows on `images (n, *S, C)`, and the number of the tap that each is from."""
+    taps = window._replace(padding=((0, 0),) * len(window.kernel)).taps(images.shape[1:-1], into.shape[1:-1])
+    do(setitem, into, ..., images[ALL + taps[0].into])
+    do(setitem, who, ..., 0)
+    better, step = do.scratch("mask", who.shape, bool), do.scratch("step", who.shape, "uint8")
+    for t, tap in enumerate(taps[1:], start=1):
+        value = images[ALL + tap.into]
+        do(np.greater, value, into, better)
+        do(np.maximum, value, into, out=into)
+        do(np.multiply, better.view("uint8"), np.uint8(t), step)
+        do(np.maximum, who, step, out=who)
 
 
 def _maximum(images: Array, window: Window, into: Array, do: Part) -> None:
