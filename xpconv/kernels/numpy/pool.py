@@ -194,58 +194,6 @@ def _weights(count: int, dtype: Any) -> Array:
     return memory.constant(np.full((1, count), 1 / count, dtype))
 
 
-def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
-    """By blocks of images."""
-    if is_batch_last(x):
-        return sum_pool(xp, x.swapaxes(0, 1), window, ceil_mode).swapaxes(0, 1)
-    y = memory.empty_images((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
-    _sums(x, window, y)
-    return y
-
-
-@planned
-def _sums(recorder: Recorder, x: Array, window: Window, y: Array) -> None:
-    """Write to `y (N, C, *P)`."""
-    images, total = channels_last(x), channels_last(y)
-    taps = window.taps(x.shape[2:], y.shape[2:])
-    blocks = _cut(x)
-
-    def task(part: Part, i: int) -> None:
-        some, out = images[blocks[i].images], total[blocks[i].images]
-        part(setitem, out, ..., 0)
-        for tap in taps:
-            target = out[ALL + tap.out]
-            part(np.add, target, some[ALL + tap.into], target)
-
-    recorder.share(task, len(blocks), x.size)
-
-
-def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """By blocks of images."""
-    if is_batch_last(grad):
-        return sum_pool_backward(xp, grad.swapaxes(0, 1), _swapped(x_shape), window).swapaxes(0, 1)
-    dx = memory.empty_images(x_shape, grad.dtype)
-    _spread(grad, window, dx)
-    return dx
-
-
-@planned
-def _spread(recorder: Recorder, grad: Array, window: Window, dx: Array) -> None:
-    """Write to `dx (N, C, *S)`, adding each gradient to all pixels of its window."""
-    into, g = channels_last(dx), channels_last(grad)
-    taps = window.taps(dx.shape[2:], grad.shape[2:])
-    blocks = _cut(dx)
-
-    def task(part: Part, i: int) -> None:
-        some, values = into[blocks[i].images], g[blocks[i].images]
-        part(setitem, some, ..., 0)
-        for tap in taps:
-            target = some[ALL + tap.into]
-            part(np.add, target, values[ALL + tap.out], target)
-
-    recorder.share(task, len(blocks), dx.size)
-
-
 def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[1], shape[0], *shape[2:])
 
