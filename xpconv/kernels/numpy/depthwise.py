@@ -131,8 +131,9 @@ def _planar(window: Window, *arrays: Array) -> tuple[Any, ...]:
     """Images of one axis, and their window, with a second axis of one pixel, which makes rows short."""
     if len(window.kernel) > 1:
         return window, *arrays
-    one = Window((1,), (1,), ((0, 0),), (1,))
-    return Window(*(a + b for a, b in zip(window, one, strict=True))), *(a[..., None] for a in arrays)
+    kernel, stride, padding, dilation = window
+    window = Window((*kernel, 1), (*stride, 1), (*padding, (0, 0)), (*dilation, 1))
+    return window, *(a[..., None] for a in arrays)
 
 
 def _rows(out: Array) -> Array:

@@ -224,7 +224,7 @@ def _mask(
     grads: Rows, outputs: Rows, bounds: tuple[float, float | None], into: Rows, do: Part, rows: slice
 ) -> None:
     """Write the gradient to `into` where the output is within `bounds`, else 0."""
-    masked(do, grads.matrix[rows], outputs.matrix[rows], *bounds, into.matrix[rows])
+    masked(do, bounds, grads.matrix[rows], outputs.matrix[rows], into.matrix[rows])
 
 
 def _input_grad(

@@ -78,30 +78,31 @@ def like(x: Array, y: Array) -> Array:
     return copied
 
 
+@planned
+def _in_blocks(recorder: Recorder, function: Callable[..., None], bounds: Bounds, *arrays: Array) -> None:
+    """`function(do, bounds, *parts)` on parts of arrays `(n,)` that fit the cache."""
+    size = arrays[0].size
+    count = max(threads.share(size), -(-size // BLOCK))
+
+    def block(do: Part, i: int) -> None:
+        part = slice(i * size // count, (i + 1) * size // count)
+        function(do, bounds, *[array[part] for array in arrays])
+
+    recorder.share(block, count, size)
+
+
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
     """In blocks."""
     source = flat(x)
     if source is None:
         return None
     y = empty_like(x)
-    _clip(source, low, high, flat(y))
+    _in_blocks(_clip, (low, high), source, flat(y))
     return y
 
 
-@planned
-def _clip(work: Recorder, x: Array, low: float, high: float | None, y: Array) -> None:
-    """Into `y (n,)`."""
-    ending = Ending(bounds=(low, high))
-    _in_blocks(work, lambda do, part: ending.clip(x[part], y[part], do), y.size)
-
-
-def _in_blocks(work: Recorder, task: Callable[[Part, slice], None], size: int) -> None:
-    count = max(threads.share(size), -(-size // BLOCK))
-
-    def block(part: Part, i: int) -> None:
-        task(part, slice(i * size // count, (i + 1) * size // count))
-
-    work.share(block, count, size)
+def _clip(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
+    Ending(bounds=bounds).clip(x, y, do)
 
 
 def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
@@ -110,18 +111,13 @@ def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None
     if output is None or y.itemsize > 8:  # no integer is as long
         return None
     dx = empty_like(y)
-    _clip_backward(flat(like(grad, y)), output, low, high, flat(dx))
+    _in_blocks(masked, (low, high), flat(like(grad, y)), output, flat(dx))
     return dx
 
 
-@planned
-def _clip_backward(work: Recorder, grad: Array, y: Array, low: float, high: float | None, dx: Array) -> None:
-    """Into `dx (n,)`."""
-    _in_blocks(work, lambda do, part: masked(do, grad[part], y[part], low, high, dx[part]), y.size)
-
-
-def masked(do: Part, grad: Array, y: Array, low: float, high: float | None, out: Array) -> None:
+def masked(do: Part, bounds: tuple[float, float | None], grad: Array, y: Array, out: Array) -> None:
     """`clip_backward` into `out`; the mask times the gradient's bits, so that 0 · ∞ is 0."""
+    low, high = bounds
     mask = do.scratch("mask", out.shape, bool)
     do(np.less_equal, y, low, mask)
     if high is not None:
@@ -141,20 +137,13 @@ def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
     if other is None or a.dtype != b.dtype:
         return None
     y = empty_like(b)
-    _add(flat(like(a, b)), other, bounds, flat(y))
+    _in_blocks(_add, bounds, flat(like(a, b)), other, flat(y))
     return y
 
 
-@planned
-def _add(work: Recorder, x: Array, grad: Array, bounds: Bounds, y: Array) -> None:
-    """Into `y (n,)`."""
-    ending = Ending(bounds=bounds)
-
-    def task(do: Part, part: slice) -> None:
-        do(np.add, x[part], grad[part], y[part])
-        ending.finish(y[part], do)
-
-    _in_blocks(work, task, y.size)
+def _add(do: Part, bounds: Bounds, a: Array, b: Array, y: Array) -> None:
+    do(np.add, a, b, y)
+    Ending(bounds=bounds).finish(y, do)
 
 
 def reshape(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
