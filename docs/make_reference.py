@@ -27,6 +27,7 @@ ROOMS = {
     "xpconv.random": "Random numbers",
     "xpconv.data": "Data",
     "xpconv.models": "Models",
+    "xpconv.files": "Files",
     "xpconv.train": "Training",
     "xpconv.kernels.precision": "The GPU",
     "xpconv.kernels": "Speed",

@@ -34,11 +34,13 @@ from .tape import *
 
 __version__ = "0.1.0"
 
+_LATER = ("load", "load_model", "save", "save_model")  # from `files`, which is imported when asked for
+
 if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [
         name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
     ]
-    __all__ += ["data", "errors", "init"]
+    __all__ += ["data", "errors", "init", *_LATER]
 
 _ELSEWHERE = {  # what PyTorch has under another name
     "DataLoader": "use xpconv.data.batches(x, y, batch_size, shuffle=True)",
@@ -52,12 +54,10 @@ _ELSEWHERE = {  # what PyTorch has under another name
     "from_numpy": "use xpconv.asarray(array)",
     "functional": "there are no functions; call a layer or loss: xpconv.ReLU()(x)",
     "inference_mode": "use xpconv.no_grad(), and model.eval()",
-    "load": "use model.load_state_dict('weights.npz'), or pickle.load(file)",
     "nn": "layers and losses are here: xpconv.Conv2d, xpconv.MSELoss",
     "ones": "use xpconv.get_xp().ones(shape, dtype='float32')",
     "rand": "use xpconv.asarray(numpy.random.default_rng(seed).random(shape, dtype='float32'))",
     "randn": "use xpconv.asarray(numpy.random.default_rng(seed).standard_normal(shape, dtype='float32'))",
-    "save": "use pickle.dump(model.state_dict(), file), or numpy.savez: see the README",
     "set_grad_enabled": "use xpconv.no_grad()",
     "stack": "use xpconv.get_xp().stack",
     "tensor": "use xpconv.asarray(values, dtype='float32')",
@@ -70,10 +70,16 @@ if TYPE_CHECKING:
     from . import models as models
     from . import testing as testing
     from . import train as train
+    from .files import load as load
+    from .files import load_model as load_model
+    from .files import save as save
+    from .files import save_model as save_model
 else:
 
     def __getattr__(name):
-        """`xpconv.cuda`, `.models`, `.testing` and `.train`: imported when asked for, as they take time."""
+        """`xpconv.cuda`, `.models`, `.testing`, `.train` and what `.files` has: imported when asked for."""
+        if name in _LATER:
+            return getattr(import_module(f"{__name__}.files"), name)
         if name in ("cuda", "models", "testing", "train"):
             return import_module(f"{__name__}.{name}")
         hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""

@@ -14,7 +14,7 @@ from .arguments import is_sequence, shown, to_choice, to_float, to_size
 from .arrays import asarray
 from .backend import Array, backend_of
 from .errors import BackendError, OutOfMemoryError, ShapeError
-from .parameter import Parameter
+from .parameter import Parameter, has_values_later
 from .random import RNG, default_rng
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
@@ -305,6 +305,8 @@ def _normal(where: str, parameter: Parameter, mean: float, std: float, rng: RNG)
 
 def _fill(where: str, parameter: Parameter, draw: Callable[[], Array]) -> Parameter:
     """Fill `parameter` with the result of `draw`, a float64 host array."""
+    if has_values_later():
+        return parameter
     backend = backend_of(parameter.data)
     try:
         drawn = draw()

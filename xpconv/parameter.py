@@ -5,7 +5,10 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import prod
 from typing import Any, TypeGuard
 
 from .arguments import check_room, to_bool
@@ -297,12 +300,38 @@ def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, val
     xp = get_xp()
     dtype = parameter_dtype(layer, dtype)
     check_room(f"{layer}: {name}", shape, dtype.itemsize)
+    left = _left.get()
+    if left is not None:
+        left[0] -= prod(shape) * dtype.itemsize
+        if left[0] < 0:
+            raise ShapeError(f"{layer}: {name} of shape {shape} takes more memory than the file's arrays")
     try:
         return Parameter(xp.full(shape, value, dtype=dtype) if value else xp.zeros(shape, dtype=dtype), name)
     except MemoryError as cause:  # CuPy's own is one too
         raise OutOfMemoryError(
             f"{layer}: no memory for {name} of shape {shape} and {dtype}: {cause}"
         ) from cause
+
+
+_left: ContextVar[list[int] | None] = ContextVar("left", default=None)  # bytes; None without a limit
+
+
+@contextmanager
+def limited_memory(nbytes: int) -> Iterator[None]:
+    """Within this block all new parameters together take at most `nbytes`, and `init` draws no values.
+
+    For models that are built from a file, which has the values, and whose sizes may be anything.
+    """
+    token = _left.set([nbytes])
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+def has_values_later() -> bool:
+    """Whether the values of new parameters will come from a file."""
+    return _left.get() is not None
 
 
 def parameter_dtype(where: str, dtype: Any) -> Any:

@@ -162,6 +162,11 @@ class SeparableConv2d(Layer):
         between = self.depthwise.out_channels
         self.pointwise = Conv2d(between, out_channels, 1, bias=bias, dtype=dtype, rng=rng)
 
+    def get_config(self) -> dict[str, Any]:
+        last = self.pointwise
+        config = {**self.depthwise.get_config(), "bias": last.bias is not None}
+        return {"in_channels": config.pop("in_channels"), "out_channels": last.out_channels, **config}
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.fixed and "pointwise" in vars(self):
             raise self._is_fixed(name, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..arguments import to_bool, to_float
 from ..backend import Array
@@ -25,6 +25,9 @@ class _Dropout(Layer):
             raise ValueError(f"{name}: p is {p}, expected a probability from 0 to 1")
         self.inplace = to_bool(f"{name}: inplace", inplace)
         self._source = None if rng is None else Source(default_rng(rng, name))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rng": None if self._source is None else self._source.generator}
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

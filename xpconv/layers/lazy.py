@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from contextlib import nullcontext
+from inspect import signature
 from typing import Any, ClassVar, TypeVar
 
 from ..backend import Array, backend_of, get_xp, use_backend
@@ -32,6 +33,12 @@ class Lazy(Layer):
         if dtype is not None:
             check_floating(name, get_xp(), dtype)
         self._dtype_later, self._rng_later = dtype, default_rng(rng, name)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        later = self._dtype_later
+        config["dtype"] = None if later is None else str(check_floating("get_config", get_xp(), later))
+        return {**config, "rng": self._rng_later} if "rng" in signature(type(self)).parameters else config
 
     def _become(self, size: int, dtype: Any, backend: str | None) -> None:
         """Make the parameters, of this dtype unless the constructor got another, and change the class."""

@@ -16,6 +16,8 @@ __all__ = ["ModuleDict", "ModuleList"]
 class _Held(Layer):
     """A container that has no forward and backward of its own."""
 
+    _no_config = ("layers",)
+
     def forward(self, *inputs: Any) -> Array:
         name = type(self).__name__
         raise TypeError(

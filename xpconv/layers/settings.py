@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any, ClassVar
 
 from ..arguments import shown
+from ..parameter import Parameter
 from .checks import Checks
 
 # One int means the same int for every axis.
@@ -36,6 +37,38 @@ class Settings(Checks):
     """The part of `Layer` that checks assignments to settings like the constructor and refuses fixed ones."""
 
     fixed: ClassVar[tuple[str, ...]] = ()  # settings that cannot change, as other state depends on them
+
+    _no_config: ClassVar[tuple[str, ...]] = ("dtype", "rng")  # arguments that need not be attributes
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments with which `type(layer)(**config)` makes a layer like this one.
+
+        They are the attributes with the names of the arguments; a layer of your own that has no such
+        attribute for an argument overrides this method. `dtype` and `rng` are left out if there is none, and
+        the layers of a container. `xpconv.save_model` stores the result.
+
+        Raises:
+            TypeError: an argument is no attribute.
+
+        Example:
+            >>> import xpconv
+            >>> xpconv.Dense(3, 2, bias=False).get_config()
+            {'in_features': 3, 'out_features': 2, 'bias': False}
+        """
+        own, config = vars(self), {}
+        for name in _arguments(type(self)):
+            if name == "bias" and isinstance(own.get(name), Parameter):
+                config[name] = True
+            elif name == "bias" and own.get(name) is None and {"bias", "_has_bias"} & own.keys():
+                config[name] = own.get("_has_bias", False)
+            elif name in own:
+                config[name] = own[name]
+            elif name not in self._no_config:
+                raise TypeError(
+                    f"{type(self).__name__}.get_config: the argument {name} is no attribute; store it as "
+                    f"self.{name} in __init__, or define get_config(self)"
+                )
+        return config
 
     def _set_again(self, name: str, old: Any, new: Any) -> Any:
         """The value to store when the attribute `name`, whose value is `old`, is set to `new`."""

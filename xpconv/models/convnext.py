@@ -25,7 +25,7 @@ __all__ = ["convnext_tiny"]
 class _Permute(Layer):
     """A permutation of the axes; backward applies its inverse."""
 
-    def __init__(self, *axes: int) -> None:
+    def __init__(self, axes: tuple[int, ...]) -> None:
         self.axes = axes
 
     def forward(self, x: Array) -> Array:
@@ -42,6 +42,7 @@ class _LayerScale(Layer):
     """One learned factor a channel; its gradient is the channel's sum of `grad · x`."""
 
     def __init__(self, channels: int, value: float) -> None:
+        self.channels, self.value = channels, value
         self.layer_scale = new_parameter("LayerScale", "layer_scale", (channels, 1, 1), "float32", value)
 
     def forward(self, x: Array) -> Array:
@@ -67,7 +68,7 @@ class _ScaleFirst(Sequential):
 def _norm(channels: int) -> Sequential:
     """LayerNorm over the channels of images."""
     return Sequential(
-        {"last": _Permute(0, 2, 3, 1), "": LayerNorm(channels, eps=1e-6), "first": _Permute(0, 3, 1, 2)}
+        {"last": _Permute((0, 2, 3, 1)), "": LayerNorm(channels, eps=1e-6), "first": _Permute((0, 3, 1, 2))}
     )
 
 
@@ -75,12 +76,12 @@ def _block(channels: int, drop: float) -> Block:
     """A 7×7 depthwise convolution, then two dense layers a pixel, with four times the channels between."""
     block = Sequential(
         Conv2d(channels, channels, 7, padding=3, groups=channels),
-        _Permute(0, 2, 3, 1),
+        _Permute((0, 2, 3, 1)),
         LayerNorm(channels, eps=1e-6),
         Dense(channels, 4 * channels),
         GELU(),
         Dense(4 * channels, channels),
-        _Permute(0, 3, 1, 2),
+        _Permute((0, 3, 1, 2)),
     )
     scaled = {"block": block, "": _LayerScale(channels, 1e-6), "stochastic_depth": DropPath(drop)}
     return Block({"": _ScaleFirst(scaled)})

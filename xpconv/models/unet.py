@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from ..arguments import to_size
 from ..backend import Array
 from ..errors import ShapeError
 from ..layers import (
@@ -32,7 +34,9 @@ def _convs(channels: int, out: int) -> Sequential:
 class UNet(Sequential):
     """The model of `unet`: a Sequential that checks height and width."""
 
-    multiple = 1  # height and width must be multiples of it
+    def __init__(self, *layers: Layer | Mapping[str, Layer], multiple: int = 1) -> None:
+        super().__init__(*layers)
+        self.multiple = to_size("UNet: multiple", multiple)  # of which height and width must be multiples
 
     def __call__(self, *inputs: Any, **named: Any) -> Array:
         shape = getattr(inputs[0], "shape", ()) if inputs else ()
@@ -77,6 +81,4 @@ def unet(in_channels: int = 3, num_classes: int = 2, width: int = 64, depth: int
                 "merge": _convs(2 * here, here),
             }
         )
-    model = UNet({"levels": below, "head": Conv2d(width, num_classes, 1)})
-    model.multiple = 2**depth
-    return model
+    return UNet({"levels": below, "head": Conv2d(width, num_classes, 1)}, multiple=2**depth)

@@ -59,13 +59,9 @@ class State(Flat):
         `{"state": {0: {"step": …, …}, …}, "param_groups": [{"lr": …, "params": [0, …]}, …]}`, where
         parameters are numbered through all groups. A parameter that was never updated has no state. The
         arrays are copies, of the parameter's shape or `()`. For float16 and bfloat16 parameters,
-        `master_param` is the float32 copy, if it differs from the parameter. It waits for a GPU. To save it
-        to a file with the model's state:
-
-            with open("training.pkl", "wb") as file:
-                pickle.dump({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
-
-        and to load it into PyTorch's optimizer of the same name, if there is one:
+        `master_param` is the float32 copy, if it differs from the parameter. It waits for a GPU.
+        `xpconv.save(path, model=model, optimizer=optimizer)` saves it to a file with the model's state. To
+        load it into PyTorch's optimizer of the same name, if there is one:
 
             state = optimizer.state_dict()
             for entry in state["state"].values():
