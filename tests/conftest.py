@@ -42,3 +42,11 @@ def backend(request: pytest.FixtureRequest):
         cupy_or_skip()
     with xpconv.use_backend(request.param):
         yield request.param
+
+
+@pytest.fixture(params=["double", "cupy"] if HAS_CUPY or REQUIRES_GPU else ["double"])
+def backends(request: pytest.FixtureRequest):
+    """NumPy and another one, by name: for `assert_layer_ok`, which checks the layer on both and compares them."""
+    if request.param == "cupy":
+        cupy_or_skip()
+    return ["numpy", request.param]

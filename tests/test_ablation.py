@@ -36,10 +36,10 @@ def nets():
         Conv2d(3, 16, 3, padding=1), BatchNorm2d(16), ReLU(), Conv2d(16, 16, 3, padding=1), ReLU(),
         Conv2d(16, 64, 3, padding=1, bias=False), BatchNorm2d(64), ReLU(), Conv2d(64, 64, 3, padding=1), ReLU(),
         Conv2d(64, 64, 3, padding=1, groups=64), ReLU(), Conv2d(64, 8, 7, 2, padding=3),
-        Residual(ReLU()), AvgPool2d(2), Flatten(), Dense(8 * 8 * 8, 10),
+        Residual(ReLU()), AvgPool2d(2), Flatten(), Dense(8 * 5 * 5, 10),
     )  # fmt: skip
     mean = Sequential(Conv2d(3, 8, 3), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(8, 10))
-    return [(few, (64, 1, 28, 28)), (many, (4, 3, 32, 32)), (mean, (2, 3, 9, 9))]
+    return [(few, (32, 1, 28, 28)), (many, (4, 3, 20, 20)), (mean, (2, 3, 9, 9))]
 
 
 def results():

@@ -57,6 +57,7 @@ def test_one_synchronisation_a_report():
     assert counter.n <= reports + 5  # the final scores and labels
 
 
+@pytest.mark.parametrize("backend", ["double", "cupy"], indirect=True)
 def test_the_same_seed_gives_the_same_on_every_backend(backend, capsys):
     arguments = ["--epochs", 2, "--seed", 3]
     with xpconv.use_backend("numpy"):
@@ -164,6 +165,9 @@ def test_a_loss_that_explodes_stops_the_run(capsys):
         run("train_mnist", "--lr", 1e30)
 
 
+@pytest.mark.parametrize(
+    "backend", ["numpy", pytest.param("double", marks=pytest.mark.slow), "cupy"], indirect=True
+)
 def test_xor_is_learned(backend, capsys):
     """Shortened by a larger learning rate."""
     losses = run("xor", "--seed", 10, "--lr", 1.0, "--epochs", 3000)

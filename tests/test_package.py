@@ -1,6 +1,7 @@
 """The house: what imports cost, which way they point, and that what is written down is true."""
 
 import ast
+import functools
 import graphlib
 import importlib
 import inspect
@@ -337,6 +338,7 @@ LAYERS = [
 NO_CHECKS = {"test_package.py", "test_errors.py", "test_torch_errors.py"}
 
 
+@functools.cache
 def texts_of_tests():
     paths = (ROOT / "tests").rglob("test_*.py")
     return {path: path.read_text() for path in paths if path.name not in NO_CHECKS}

@@ -59,9 +59,9 @@ CASES = {
 
 
 @pytest.mark.parametrize(("make", "f"), CASES.values(), ids=CASES.keys())
-def test_pointwise(make, f, backend):
+def test_pointwise(make, f, backends):
     for x in (X, X[0, 0]):
-        assert_layer_ok(make, x, reference=each(f), backends=["numpy", backend])
+        assert_layer_ok(make, x, reference=each(f), backends=backends)
 
 
 @pytest.mark.parametrize("make", [make for make, _ in CASES.values()], ids=CASES.keys())
@@ -92,9 +92,9 @@ def prelu(x, weight):
 
 
 @pytest.mark.parametrize(("count", "x"), [(1, X), (1, X[0, 0]), (4, X), (3, X[0])])
-def test_prelu(count, x, backend):
+def test_prelu(count, x, backends):
     make = lambda: xpconv.PReLU(count, init=0.3)
-    assert_layer_ok(make, x, reference=prelu, backends=["numpy", backend])
+    assert_layer_ok(make, x, reference=prelu, backends=backends)
 
 
 def softmax(x, dim, sign=1):
@@ -107,8 +107,7 @@ def softmax(x, dim, sign=1):
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])
-def test_softmax(dim, backend):
-    backends = ["numpy", backend]
+def test_softmax(dim, backends):
     assert_layer_ok(lambda: xpconv.Softmax(dim), X, reference=lambda x: softmax(x, dim), backends=backends)
     log = lambda x: np.log(softmax(x, dim))
     assert_layer_ok(lambda: xpconv.LogSoftmax(dim), X, reference=log, backends=backends)
@@ -117,17 +116,17 @@ def test_softmax(dim, backend):
 
 
 @pytest.mark.parametrize("x", [X[None], X])
-def test_softmax2d(x, backend):
-    assert_layer_ok(xpconv.Softmax2d, x, reference=lambda x: softmax(x, -3), backends=["numpy", backend])
+def test_softmax2d(x, backends):
+    assert_layer_ok(xpconv.Softmax2d, x, reference=lambda x: softmax(x, -3), backends=backends)
 
 
 @pytest.mark.parametrize("dim", [0, 1, -2])
-def test_glu(dim, backend):
+def test_glu(dim, backends):
     def reference(x):
         a, b = np.split(x, 2, axis=dim)
         return a * each(sigma)(b)
 
-    assert_layer_ok(lambda: xpconv.GLU(dim), X, reference=reference, backends=["numpy", backend])
+    assert_layer_ok(lambda: xpconv.GLU(dim), X, reference=reference, backends=backends)
 
 
 class Halves(xpconv.Layer):
@@ -147,7 +146,7 @@ class Halves(xpconv.Layer):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5)])
-def test_bilinear(bias, shape, backend):
+def test_bilinear(bias, shape, backends):
     def reference(x, **state):
         weight, shift = state["layer.weight"], state.get("layer.bias", np.zeros(4))
         y = np.zeros((*x.shape[:-1], 4))
@@ -159,7 +158,7 @@ def test_bilinear(bias, shape, backend):
         return y
 
     x = np.random.default_rng(5).normal(size=shape)
-    assert_layer_ok(lambda: Halves(bias), x, reference=reference, backends=["numpy", backend])
+    assert_layer_ok(lambda: Halves(bias), x, reference=reference, backends=backends)
 
 
 def test_erf_is_that_of_math():

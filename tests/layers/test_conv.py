@@ -94,7 +94,7 @@ OWN = {
 @pytest.mark.parametrize(
     ("axes", "options"), [(a, o) for a in (1, 3) for o in CONVS + OWN[a] if a == 1 or o != CONVS[2]], ids=str
 )
-def test_conv(axes, options, batched, backend):
+def test_conv(axes, options, batched, backends):
     def make():
         return getattr(xpconv, f"Conv{axes}d")(**{"in_channels": 4, "out_channels": 2, "rng": 0, **options})
 
@@ -102,7 +102,7 @@ def test_conv(axes, options, batched, backend):
         make,
         X[axes] if batched else X[axes][0],
         reference=lambda x, weight, bias=None: conv_naive(x, weight, bias, options),
-        backends=["numpy", backend],
+        backends=backends,
     )
 
 
@@ -130,7 +130,7 @@ UNEVEN = {
     [(a, o) for a in (1, 2) for o in [*TRANSPOSES, UNEVEN[a]]] + [(3, TRANSPOSES[2]), (3, UNEVEN[3])],
     ids=str,
 )
-def test_conv_transpose(axes, options, batched, backend):
+def test_conv_transpose(axes, options, batched, backends):
     def make():
         layer = getattr(xpconv, f"ConvTranspose{axes}d")
         return layer(**{"in_channels": 4, "out_channels": 2, "rng": 0, **options})
@@ -140,7 +140,7 @@ def test_conv_transpose(axes, options, batched, backend):
         make,
         x if batched else x[0],
         reference=lambda x, weight, bias=None: conv_transpose_naive(x, weight, bias, options),
-        backends=["numpy", backend],
+        backends=backends,
     )
 
 
@@ -198,7 +198,7 @@ def depthwise_naive(x, weight, options):
 
 @pytest.mark.parametrize("x", [X[2], X[2][0]], ids=["batched", "unbatched"])
 @pytest.mark.parametrize("options", SEPARABLES, ids=str)
-def test_depthwise_and_separable(options, x, backend):
+def test_depthwise_and_separable(options, x, backends):
     def depthwise(x, weight, bias=0.0):
         return depthwise_naive(x, weight, options) + np.reshape(bias, (-1, 1, 1))
 
@@ -207,7 +207,6 @@ def test_depthwise_and_separable(options, x, backend):
         y = np.einsum("...chw,kc->...khw", between, s["pointwise.weight"][:, :, 0, 0])
         return y + np.reshape(s.get("pointwise.bias", 0.0), (-1, 1, 1))
 
-    backends = ["numpy", backend]
     assert_layer_ok(
         lambda: xpconv.DepthwiseConv2d(4, rng=0, **options), x, reference=depthwise, backends=backends
     )
@@ -216,7 +215,7 @@ def test_depthwise_and_separable(options, x, backend):
 
 
 @pytest.mark.parametrize("name", ["LazyConv1d", "LazyConv2d", "LazyConv3d"])
-def test_lazy_conv(name, backend):
+def test_lazy_conv(name, backends):
     axes = int(name[-2])
     options = dict(kernel_size=2, groups=2, padding=1)
 
@@ -232,7 +231,7 @@ def test_lazy_conv(name, backend):
         make,
         X[axes],
         reference=lambda x, weight, bias: conv_naive(x, weight, bias, options),
-        backends=["numpy", backend],
+        backends=backends,
     )
     layer, like = make("float64"), getattr(xpconv, f"Conv{axes}d")(4, 6, rng=0, dtype="float64", **options)
     assert type(layer) is type(like)
@@ -347,8 +346,7 @@ def fold_naive(x, size, options):
 
 @pytest.mark.parametrize("options", FOLDS, ids=str)
 @pytest.mark.parametrize("x", [X[2], X[2][0], X[2][:0]], ids=["batched", "unbatched", "empty"])
-def test_unfold_and_fold(options, x, backend):
-    backends = ["numpy", backend]
+def test_unfold_and_fold(options, x, backends):
     columns = unfold_naive(x, options)
     assert_layer_ok(
         lambda: xpconv.Unfold(**options), x, reference=lambda x: unfold_naive(x, options), backends=backends

@@ -453,16 +453,22 @@ def make_model(name, dtype):
     return lively(getattr(models, name)(num_classes=10), dtype)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_models(name, monkeypatch):
+LARGE = {"resnet50", "vgg11_bn"}  # whose parts others have
+
+
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in MODELS]
+)
+def test_models(name, dtype, monkeypatch):
     monkeypatch.setattr(models.vgg, "Dense", Small)
     size, left = MODELS[name]
-    for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-5)):
-        model = make_model(name, dtype)
-        wanted = norms(model)
-        if name == "densenet121":
-            stay = [n for n in wanted if n.endswith(("norm1", "norm", "norm5"))]
-            wanted = [n for n in wanted if n not in stay]
-            assert len(stay) == left
-        fused = check(model, normal(2, 3, size, size).astype(dtype), wanted, tolerance)
-        assert len(norms(fused)) == left
+    model = make_model(name, dtype)
+    wanted = norms(model)
+    if name == "densenet121":
+        stay = [n for n in wanted if n.endswith(("norm1", "norm", "norm5"))]
+        wanted = [n for n in wanted if n not in stay]
+        assert len(stay) == left
+    tolerance = {"float64": 1e-12, "float32": 1e-5}[dtype]
+    fused = check(model, normal(2, 3, size, size).astype(dtype), wanted, tolerance)
+    assert len(norms(fused)) == left

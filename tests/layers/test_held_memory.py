@@ -18,9 +18,9 @@ from xpconv.kernels.numpy import inference, memory, threads
 from xpconv.layers.inference import MOST
 
 
-@pytest.fixture(autouse=True, params=[1, 2])
+@pytest.fixture(autouse=True, params=[pytest.param(1, marks=pytest.mark.slow), 2])
 def thread_count(request, monkeypatch):
-    """Everything on one thread, and on two however little there is to do. Garbage is not collected."""
+    """Everything on two threads however little there is to do, and on one. Garbage is not collected."""
     before = threads.get_num_threads()
     threads.set_num_threads(request.param)
     monkeypatch.setattr(threads, "WORTH", 1)

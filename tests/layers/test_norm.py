@@ -73,24 +73,24 @@ def channel_norm_naive(options, batch, running):
 @pytest.mark.parametrize(
     "name", ["BatchNorm1d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"]
 )
-def test_channel_norms(name, options, training, backend):
+def test_channel_norms(name, options, training, backends):
     axes = int(name[-2])
     shapes = [(3, 2, *SPATIAL[axes])] + ([(6, 2)] if name == "BatchNorm1d" else [])
     reference = channel_norm_naive(options, name.startswith("Batch"), not training)
     for shape in shapes:
         assert_layer_ok(
             lambda: with_values(getattr(xpconv, name)(2, **options)), normal(*shape), reference=reference,
-            backends=["numpy", backend], training=training,
+            backends=backends, training=training,
         )  # fmt: skip
 
 
 @pytest.mark.parametrize("options", [{}, {"affine": True, "track_running_stats": True}], ids=str)
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_instance_norm_of_one_image(axes, options, backend):
+def test_instance_norm_of_one_image(axes, options, backends):
     naive = channel_norm_naive(options, False, False)
     assert_layer_ok(
         lambda: with_values(getattr(xpconv, f"InstanceNorm{axes}d")(2, **options)), normal(2, *SPATIAL[axes]),
-        reference=lambda x, **state: naive(x[None], **state)[0], backends=["numpy", backend],
+        reference=lambda x, **state: naive(x[None], **state)[0], backends=backends,
     )  # fmt: skip
 
 
@@ -132,16 +132,16 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("size", "shape", "options"), [*ROWS, (4, (3, 4), {"bias": False})], ids=str)
-def test_layer_norm(size, shape, options, backend):
+def test_layer_norm(size, shape, options, backends):
     axes = (size,) if isinstance(size, int) else tuple(size)
     assert_layer_ok(
-        lambda: with_values(xpconv.LayerNorm(size, **options)), normal(*shape), backends=["numpy", backend],
+        lambda: with_values(xpconv.LayerNorm(size, **options)), normal(*shape), backends=backends,
         reference=rows_naive(axes, lambda v: standardise(v, options.get("eps", 1e-5))),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("size", "shape", "options"), ROWS, ids=str)
-def test_rms_norm(size, shape, options, backend):
+def test_rms_norm(size, shape, options, backends):
     axes = (size,) if isinstance(size, int) else tuple(size)
     eps = options.get("eps", 1e-5)
 
@@ -150,7 +150,7 @@ def test_rms_norm(size, shape, options, backend):
 
     assert_layer_ok(
         lambda: with_values(xpconv.RMSNorm(size, **{"eps": eps, **options})), normal(*shape),
-        reference=rows_naive(axes, one), backends=["numpy", backend],
+        reference=rows_naive(axes, one), backends=backends,
     )  # fmt: skip
 
 
@@ -170,7 +170,7 @@ GROUPS = [
 
 
 @pytest.mark.parametrize(("groups", "shape", "options"), GROUPS, ids=str)
-def test_group_norm(groups, shape, options, backend):
+def test_group_norm(groups, shape, options, backends):
     def reference(x, weight=None, bias=None):
         y, each = np.empty_like(x), x.shape[1] // groups
         for n, g in itertools.product(range(len(x)), range(groups)):
@@ -182,7 +182,7 @@ def test_group_norm(groups, shape, options, backend):
 
     assert_layer_ok(
         lambda: with_values(xpconv.GroupNorm(groups, 4, **options)), normal(*shape), reference=reference,
-        backends=["numpy", backend],
+        backends=backends,
     )  # fmt: skip
 
 
@@ -194,7 +194,7 @@ RESPONSES = [
 
 @pytest.mark.parametrize("shape", [(2, 5, 3), (1, 6, 2, 2), (1, 1, 2, 1, 2)], ids=str)
 @pytest.mark.parametrize(("size", "options"), RESPONSES, ids=str)
-def test_local_response_norm(size, options, shape, backend):
+def test_local_response_norm(size, options, shape, backends):
     o = {"alpha": 1e-4, "beta": 0.75, "k": 1.0, **options}
 
     def reference(x):
@@ -207,7 +207,7 @@ def test_local_response_norm(size, options, shape, backend):
 
     assert_layer_ok(
         lambda: xpconv.LocalResponseNorm(size, **options), normal(*shape), reference=reference,
-        backends=["numpy", backend],
+        backends=backends,
     )  # fmt: skip
 
 
@@ -281,7 +281,7 @@ def test_masks_follow_the_seed_and_never_repeat(name, backend):
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 3, 4), (6, 3, 4), (1, 6, 1, 1)], ids=str)
-def test_squeeze_excitation(shape, backend):
+def test_squeeze_excitation(shape, backends):
     def reference(x, **s):
         images = x if x.ndim == 4 else x[None]
         y = np.empty_like(images)
@@ -295,7 +295,7 @@ def test_squeeze_excitation(shape, backend):
 
     assert_layer_ok(
         lambda: xpconv.SqueezeExcitation(6, 3, rng=0), normal(*shape), reference=reference,
-        backends=["numpy", backend],
+        backends=backends,
     )  # fmt: skip
 
 

@@ -53,37 +53,37 @@ def arguments(kernel, **options):
 
 @pytest.mark.parametrize("options", WINDOWS, ids=str)
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_max_pool(axes, options, backend):
+def test_max_pool(axes, options, backends):
     make = [xpconv.MaxPool1d, xpconv.MaxPool2d, xpconv.MaxPool3d][axes - 1]
     assert_layer_ok(
         lambda: make(**arguments(**options)),
         distinct(*SHAPES[axes]),
         reference=lambda x: pooled(x, lambda v: v.max(-1), **options),
-        backends=["numpy", backend],
+        backends=backends,
     )
 
 
 @pytest.mark.parametrize("options", WINDOWS[:2], ids=str)
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_avg_pool(axes, options, backend):
+def test_avg_pool(axes, options, backends):
     make = [xpconv.AvgPool1d, xpconv.AvgPool2d, xpconv.AvgPool3d][axes - 1]
     assert_layer_ok(
         lambda: make(**arguments(**options)),
         distinct(*SHAPES[axes]),
         reference=lambda x: pooled(x, lambda v: v.sum(-1) / options["kernel"] ** axes, **options),
-        backends=["numpy", backend],
+        backends=backends,
     )
 
 
 @pytest.mark.parametrize("norm", [1, 2, 2.5, -1])
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_lp_pool(axes, norm, backend):
+def test_lp_pool(axes, norm, backends):
     make = [xpconv.LPPool1d, xpconv.LPPool2d, xpconv.LPPool3d][axes - 1]
     assert_layer_ok(
         lambda: make(norm, 2, stride=1),
         distinct(*SHAPES[axes]),
         reference=lambda x: pooled(x, lambda v: (v**norm).sum(-1) ** (1 / norm), kernel=2, stride=1),
-        backends=["numpy", backend],
+        backends=backends,
     )
 
 
@@ -139,7 +139,7 @@ def unpooled(x, indices, size):
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("size", [None, 5])
 @pytest.mark.parametrize("batched", [True, False])
-def test_max_unpool(axes, size, batched, backend):
+def test_max_unpool(axes, size, batched, backends):
     """Distinct indices of a pooling, and a size that pooling has rounded away."""
     make = [xpconv.MaxUnpool1d, xpconv.MaxUnpool2d, xpconv.MaxUnpool3d][axes - 1]
     x = distinct(2, 3, *[2] * axes)
@@ -152,7 +152,7 @@ def test_max_unpool(axes, size, batched, backend):
         lambda: Unpool(make(2), indices, output_size),
         x,
         reference=lambda x: unpooled(x, indices, output_size or (4,) * axes),
-        backends=["numpy", backend],
+        backends=backends,
     )
 
 
@@ -200,12 +200,12 @@ def adaptive(x, reduce, output):
         (lambda: xpconv.GlobalMaxPool3d(), (2, 3, 4, 3, 5), (1, 1, 1)),
     ],
 )
-def test_adaptive_max_pool(make, shape, output, backend):
+def test_adaptive_max_pool(make, shape, output, backends):
     assert_layer_ok(
         make,
         distinct(*shape),
         reference=lambda x: adaptive(x, np.max, output),
-        backends=["numpy", backend],
+        backends=backends,
     )
 
 
@@ -217,13 +217,13 @@ def test_adaptive_max_pool(make, shape, output, backend):
         (lambda: xpconv.GlobalAvgPool3d(), (2, 3, 4, 3, 5)),
     ],
 )
-def test_global_avg_pool(make, shape, backend):
+def test_global_avg_pool(make, shape, backends):
     axes = int(type(make()).__name__[-2])
     assert_layer_ok(
         make,
         distinct(*shape),
         reference=lambda x: x.mean(axis=tuple(range(-axes, 0)), keepdims=True),
-        backends=["numpy", backend],
+        backends=backends,
     )
 
 

@@ -32,7 +32,7 @@ def pairs_of(padding):
 @pytest.mark.parametrize("padding", [(1, 2, 2, 0, 1, 1), (-1, 1, 0, -2, 1, -1), (0,) * 6], ids=str)
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("kind", [*MODES, "CircularPad"])
-def test_border_pads(kind, axes, padding, backend):
+def test_border_pads(kind, axes, padding, backends):
     pairs = pairs_of(padding[: 2 * axes])
 
     def reference(x):
@@ -48,7 +48,7 @@ def test_border_pads(kind, axes, padding, backend):
         return getattr(xpconv, PADS[kind][axes - 1])(padding[: 2 * axes])
 
     for x in (images(axes, 2, 2), images(axes, 2)):
-        assert_layer_ok(make, x, reference=reference, backends=["numpy", backend])
+        assert_layer_ok(make, x, reference=reference, backends=backends)
 
 
 def crop(x, pairs):
@@ -59,7 +59,7 @@ def crop(x, pairs):
 
 @pytest.mark.parametrize("padding", [(1, 2, 2, 0, 1, 1), (-1, 1, 0, -2, 1, -1)], ids=str)
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_constant_pads(axes, padding, backend):
+def test_constant_pads(axes, padding, backends):
     padding = padding[: 2 * axes]
     pairs = pairs_of(padding)
 
@@ -80,7 +80,7 @@ def test_constant_pads(axes, padding, backend):
             (lambda: getattr(xpconv, PADS["ZeroPad"][axes - 1])(padding), 0.0),
             (lambda: getattr(xpconv, PADS["ConstantPad"][axes - 1])(padding, 2.5), 2.5),
         ):
-            assert_layer_ok(make, x, reference=filled(value), backends=["numpy", backend])
+            assert_layer_ok(make, x, reference=filled(value), backends=backends)
 
 
 def upsample_naive(x, sizes, scales, mode, align_corners):
@@ -123,7 +123,7 @@ def upsample_naive(x, sizes, scales, mode, align_corners):
 @pytest.mark.parametrize(
     "options", [{"size": 7}, {"size": 2}, {"scale_factor": 2}, {"scale_factor": 1.6}], ids=str
 )
-def test_upsample(mode, axes, options, backend):
+def test_upsample(mode, axes, options, backends):
     x = images(axes, 2, 2)
     scale = options.get("scale_factor")
     sizes = [options["size"] if scale is None else int(n * scale) for n in x.shape[2:]]
@@ -136,10 +136,10 @@ def test_upsample(mode, axes, options, backend):
         def make(corners=corners):
             return xpconv.Upsample(**options, mode=mode, align_corners=corners)
 
-        assert_layer_ok(make, x, reference=reference, backends=["numpy", backend])
+        assert_layer_ok(make, x, reference=reference, backends=backends)
 
 
-def test_recomputed_scale(backend):
+def test_recomputed_scale(backends):
     x = images(2, 2, 2)
 
     def reference(x):
@@ -148,16 +148,16 @@ def test_recomputed_scale(backend):
     def make():
         return xpconv.Upsample(scale_factor=1.6, mode="bilinear", recompute_scale_factor=True)
 
-    assert_layer_ok(make, x, reference=reference, backends=["numpy", backend])
+    assert_layer_ok(make, x, reference=reference, backends=backends)
 
 
-def test_upsampling_2d(backend):
+def test_upsampling_2d(backends):
     x = images(2, 2, 2)
     for layer, mode, corners in (
         (xpconv.UpsamplingNearest2d, "nearest", False), (xpconv.UpsamplingBilinear2d, "bilinear", True),
     ):  # fmt: skip
         assert_layer_ok(
-            lambda layer=layer: layer((7, 6)), x, backends=["numpy", backend],
+            lambda layer=layer: layer((7, 6)), x, backends=backends,
             reference=lambda x, m=mode, c=corners: upsample_naive(x, (7, 6), (None, None), m, c),
         )  # fmt: skip
 
@@ -191,25 +191,27 @@ def shuffled(x, r):
     return y
 
 
-def test_shuffles(backend):
+def test_shuffles(backends):
     rng = np.random.default_rng(0)
     for shape, r in (((2, 8, 3, 2), 2), ((9, 1, 2), 3), ((2, 1, 4, 2, 2), 2), ((0, 4, 2, 3), 2)):
         x = rng.normal(size=shape)
-        both = ["numpy", backend]
+
         assert_layer_ok(
-            lambda r=r: xpconv.PixelShuffle(r), x, reference=lambda x, r=r: shuffled(x, r), backends=both
+            lambda r=r: xpconv.PixelShuffle(r), x, reference=lambda x, r=r: shuffled(x, r), backends=backends
         )
         y = shuffled(x, r)
-        assert_layer_ok(lambda r=r: xpconv.PixelUnshuffle(r), y, reference=lambda y, x=x: x, backends=both)
+        assert_layer_ok(
+            lambda r=r: xpconv.PixelUnshuffle(r), y, reference=lambda y, x=x: x, backends=backends
+        )
 
     def dealt(x):
         return np.stack([x[:, g * 2 + k] for k in range(2) for g in range(3)], axis=1)
 
     x = rng.normal(size=(2, 6, 3, 2))
-    assert_layer_ok(lambda: xpconv.ChannelShuffle(3), x, reference=dealt, backends=["numpy", backend])
+    assert_layer_ok(lambda: xpconv.ChannelShuffle(3), x, reference=dealt, backends=backends)
 
 
-def test_other_shapes(backend):
+def test_other_shapes(backends):
     x = np.random.default_rng(0).normal(size=(2, 12, 3))
     for make, shape in (
         (lambda: xpconv.Identity(1, b=2), x.shape),
@@ -217,7 +219,7 @@ def test_other_shapes(backend):
         (lambda: xpconv.Unflatten(-2, [3, 4]), (2, 3, 4, 3)),
         (lambda: xpconv.Flatten(1), (2, 36)),
     ):
-        assert_layer_ok(make, x, reference=lambda x, s=shape: x.reshape(s), backends=["numpy", backend])
+        assert_layer_ok(make, x, reference=lambda x, s=shape: x.reshape(s), backends=backends)
 
 
 def test_reprs():

@@ -262,9 +262,10 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "vgg11_bn" else n for n in SIZES]
-)
+LARGE = {"alexnet", "vgg11_bn", "resnet50"}  # in bytes; their layers are those of the others
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in SIZES])
 def test_trains(name):
     """A forward and backward that gives every parameter a finite gradient, none of them zero throughout."""
     xpconv.manual_seed(0)

@@ -228,10 +228,10 @@ def assert_same_pass(ours, twin, rename, x, tolerance):
         close(gradients[rename(parameter)].grad, tensor.grad, parameter)
 
 
-SLOW = pytest.param("densenet121", marks=pytest.mark.slow)  # `test_twin_float32` has it by default
+SLOW = {"densenet121", "resnet18"}  # `test_twin_float32` has them by default
 
 
-@pytest.mark.parametrize("name", [SLOW, *(name for name in CASES if name != "densenet121")])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CASES])
 def test_twin(name):
     """In training mode and float64, with the running statistics."""
     ours, twin, rename, shape = pair(name, "float64", training=True)

@@ -86,8 +86,8 @@ LARGE = [
 ] + [
     ("BatchNorm2d", {"num_features": 2}, (64, 2, 40, 40)),
     ("BatchNorm2d", {"num_features": 8}, (8, 8, 64, 64)),
-    ("ReLU", {}, (8, 8, 200, 200)),
-    ("Sigmoid", {}, (8, 8, 200, 200)),
+    ("ReLU", {}, (1, 8, 400, 400)),
+    ("Sigmoid", {}, (1, 8, 400, 400)),
     ("Dense", {"in_features": 64, "out_features": 64}, (8000, 64)),
 ]  # fmt: skip
 CASES["Linear"] = CASES["Dense"]

@@ -4,6 +4,7 @@ Not on a GPU: the suite with `XPCONV_REQUIRE_GPU=1` is what runs them there.
 """
 
 import ctypes
+import functools
 import itertools
 import os
 import shutil
@@ -322,20 +323,25 @@ def compile_with_nvrtc(code, options):
     return log.value.decode() or "failed" if failed else ""
 
 
-@pytest.mark.parametrize(
-    "dtype", [t if t == "float32" else pytest.param(t, marks=pytest.mark.slow) for t in TYPES]
-)
-@pytest.mark.parametrize("file", FILES)
-def test_nvrtc_compiles(file, dtype):
-    """For every architecture, and on the newest with indices of 64 bits; two at a time."""
+def log_of_nvrtc(file, dtype, architecture, wide=False):
     include = nvrtc_folder("cuda_runtime") / "include"
+    code, options = source(file, dtype, wide)
+    options += (f"--gpu-architecture={architecture}", "-ftz=true", f"-I{include}")
+    return compile_with_nvrtc(code, options)
 
-    def log(architecture, wide=False):
-        code, options = source(file, dtype, wide)
-        options += (f"--gpu-architecture={architecture}", "-ftz=true", f"-I{include}")
-        return compile_with_nvrtc(code, options)
 
+@pytest.mark.parametrize("file", FILES)
+def test_nvrtc_compiles(file):
+    assert log_of_nvrtc(file, "float32", "sm_90") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("file", FILES)
+def test_nvrtc_compiles_all(file, dtype):
+    """For every architecture, and on the newest with indices of 64 bits; two at a time."""
     with ThreadPoolExecutor(2) as pool:
+        log = functools.partial(log_of_nvrtc, file, dtype)
         assert list(pool.map(log, ["sm_70", "sm_80", "sm_90", "sm_90"], [False] * 3 + [True])) == [""] * 4
 
 

@@ -194,7 +194,7 @@ def test_forked_children():
         thread = threading.Thread(target=train)
         thread.start()
         before["Python threads"] = 1  # in the child
-        for _ in range(20):
+        for _ in range(10):
             child()
         stop.set()
         thread.join()
