@@ -158,3 +158,15 @@ def test_a_part_of_the_gpu_command_has_a_process_and_a_limit(modules, tmp_path, 
         assert first == {"i": 0}
         assert last["passed"] is False
         assert text in last["failure"]
+
+
+@pytest.mark.slow
+def test_prefetching_is_measured_for_every_number_of_workers(tmp_path):
+    out = tmp_path / "prefetch.json"
+    command = [sys.executable, str(BENCHMARKS / "prefetch.py"), "--batches", "2", "--rounds", "1"]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    records = json.loads(out.read_text())["records"]
+    names = [f"{name}, workers={n}" for name in ("waits", "computes") for n in (0, 1, 2)]
+    assert [record["name"] for record in records] == names
+    assert all(record["ratio"] > 0 for record in records)

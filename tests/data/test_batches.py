@@ -350,9 +350,12 @@ def test_the_state_is_of_the_latest_loop():
     next(newer)
     list(older)
     assert loader.state_dict()["epoch"] == 1 and loader.state_dict()["batch"] == 1
-    loader.load_state_dict(make().state_dict())
-    list(newer)
+    loader.load_state_dict(make(seed=50).state_dict())
+    rest = arrays(newer)
     assert loader.state_dict()["epoch"] == 0 and loader.state_dict()["batch"] == 0
+    other = make()
+    list(other)
+    assert_same(rest, arrays(other)[1:])
 
 
 def pickled(loader):
@@ -434,6 +437,7 @@ def test_size_too_small(size):
         ((np.ones(3), 2), {"transform": "flip"}, "transform is 'flip', expected a function"),
         ((np.ones(3), 2), {"sampler": [0, 1]}, r"sampler is \[0, 1\], expected BalancedSampler"),
         (({"x": np.ones(3)}, 2), {}, "data is {'x'.*expected arrays, a data set"),
+        (((np.ones(3), np.ones(3)), 2), {}, r"data is \(array.*one by one: batches\(\*data, 64\)"),
         (("text", 2), {}, "data is 'text', expected"),
         ((list, 2), {}, "data is <class 'list'>, expected"),
         ((None, 2), {}, "data is None, expected"),

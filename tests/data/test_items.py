@@ -101,6 +101,9 @@ def test_tensors_of_pytorch_and_pictures():
     (x, y), *_ = batches(Made(lambda i: (torch.full((2,), float(i)), torch.tensor(i))), 3)
     np.testing.assert_array_equal(x, np.float32([[0, 0], [1, 1], [2, 2]]))
     assert x.dtype == np.float32 and y.dtype == np.int64
+    for error in (torch.ones(2, requires_grad=True), torch.ones(2, dtype=torch.bfloat16)):
+        with pytest.raises(DTypeError, match="batches: batch 0 of epoch 0: item 0: "):
+            next(iter(batches([error], 1)))
     image = pytest.importorskip("PIL.Image")
     (x,) = next(iter(batches(Made(lambda i: image.new("RGB", (4, 2), (i, 0, 0))), 3)))
     assert x.shape == (3, 2, 4, 3) and x.dtype == np.uint8 and x[2].max() == 2

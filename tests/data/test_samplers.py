@@ -116,6 +116,13 @@ def test_batches_of_one_group(counts, batch_size, drop_last, backend):
         assert drop_last or len(seen) == len(groups)
 
 
+def test_a_batch_size_beyond_all_integers_of_numpy():
+    groups = [0, 0, 1]
+    assert sorted(map(len, epoch(batches(np.arange(3), 2**70, sampler=GroupedSampler(groups))))) == [1, 2]
+    with pytest.raises(ShapeError, match="as drop_last is on"):
+        batches(np.arange(3), 2**70, sampler=GroupedSampler(groups), drop_last=True)
+
+
 def test_groups_and_samples_are_shuffled():
     groups = np.repeat(np.arange(4), 25)
     loader = batches(np.arange(100), 5, sampler=GroupedSampler(groups), seed=0)

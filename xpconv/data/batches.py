@@ -148,7 +148,8 @@ class batches:  # lower-case, like `range`, as it is used like a function
         loop = object()
         self._place = Place(epoch, first, loop)
         workers = self._workers if self._source.on_host else 0
-        jobs, make = partial(self._jobs, epoch), partial(self._make, epoch)
+        seed = self._seed  # which load_state_dict may change meanwhile
+        jobs, make = partial(self._jobs, seed, epoch), partial(self._make, seed, epoch)
         restartable = not isinstance(self._source, Stream)
         with closing(in_order(jobs, make, first, workers, restartable)) as made:
             for number, batch in made:
@@ -252,19 +253,19 @@ class batches:  # lower-case, like `range`, as it is used like a function
             raise ShapeError(f"batches: {self._source}: expected at least {least}, got {n}")
         return count
 
-    def _jobs(self, epoch: int, first: int) -> Iterator[tuple[int, Any]]:
+    def _jobs(self, seed: int, epoch: int, first: int) -> Iterator[tuple[int, Any]]:
         """The number of each batch from `first`, and what `Source.take` needs for it."""
         if isinstance(self._source, Stream):
             yield from self._source.parts(self._size, self._drop_last, first)
             return
-        order, bounds = self._order(self._source, epoch)
+        order, bounds = self._order(self._source, _generator(seed, epoch))
         for number in range(first, len(bounds) - 1):
             part = slice(bounds[number], bounds[number + 1])
             yield number, part if order is None else order[part]
 
-    def _order(self, source: Source, epoch: int) -> tuple[Array | None, Any]:
+    def _order(self, source: Source, rng: np.random.Generator) -> tuple[Array | None, Any]:
         """The indices of an epoch, None for all in order, and the bounds of the batches in them."""
-        rng, n = _generator(self._seed, epoch), source.length
+        n = source.length
         bounds: Any = range(0, len(self) * self._size + 1, self._size)
         if isinstance(self._sampler, GroupedSampler):
             order, bounds = self._sampler.batches(rng, self._size, self._drop_last)
@@ -276,13 +277,13 @@ class batches:  # lower-case, like `range`, as it is used like a function
             return None, bounds
         return source.indices(order), bounds
 
-    def _make(self, epoch: int, number: int, part: Any) -> Batch:
+    def _make(self, seed: int, epoch: int, number: int, part: Any) -> Batch:
         where = f"batches: batch {number} of epoch {epoch}"
         batch = self._source.take(part, where, writable=self._transform is not None)
         if self._transform is None:
             return batch
         try:
-            result = self._transform(batch, _generator(self._seed, epoch, number))
+            result = self._transform(batch, _generator(seed, epoch, number))
         except MemoryError:
             raise
         except Exception as error:

@@ -141,6 +141,7 @@ class GroupedSampler:
         self, rng: np.random.Generator, batch_size: int, drop_last: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """The indices of an epoch, and bounds: batch k has `indices[bounds[k] : bounds[k + 1]]`."""
+        batch_size = min(batch_size, self.samples + 1)  # as NumPy's ints are bounded
         order, each = self.indices(rng), self._batches_of_groups(batch_size, drop_last)
         group = np.repeat(np.arange(len(each)), each)  # of each batch
         within = np.arange(len(group)) - np.repeat(np.cumsum(each) - each, each)  # its number in the group
@@ -154,8 +155,8 @@ class GroupedSampler:
         return order[places], bounds
 
     def _batches_of_groups(self, batch_size: int, drop_last: bool) -> np.ndarray:
-        counts = self._counts
-        return counts // batch_size if drop_last else -(-counts // batch_size)
+        counts, size = self._counts, min(batch_size, self.samples + 1)  # as NumPy's ints are bounded
+        return counts // size if drop_last else -(-counts // size)
 
 
 def checked_sampler(sampler: Any, samples: int) -> Any:

@@ -12,7 +12,7 @@ from ..arguments import brief, shown
 from ..arrays import asarray, asnumpy
 from ..backend import Array, backend_of, plain
 from ..errors import BackendError, BatchError, DTypeError, ShapeError
-from .mapped import is_mapped, release
+from .mapped import announce, is_mapped, release
 
 Part: TypeAlias = "slice | Array"
 
@@ -44,16 +44,14 @@ class Arrays:
 
     def take(self, part: Part, where: str, writable: bool) -> tuple[Array, ...]:
         """The rows of each array; with `writable` no views."""
-        return tuple(self._rows(array, part, writable) for array in self._arrays)
-
-    def _rows(self, array: Array, part: Part, writable: bool) -> Array:
-        mapped = self.on_host and is_mapped(array)
-        rows = plain(array)[part]
-        if isinstance(part, slice) and (mapped or writable):
-            rows = rows.copy()
-        if mapped:
-            release(array)
-        return rows
+        if self.on_host and not isinstance(part, slice):
+            for array in self._arrays:
+                announce(array, part)
+        rows = [plain(array)[part] for array in self._arrays]
+        if isinstance(part, slice):
+            rows = [row.copy() if writable or is_mapped(row) else row for row in rows]
+        release(self._arrays)
+        return tuple(rows)
 
 
 class Items:
@@ -144,13 +142,14 @@ def source_of(data: Sequence[Any]) -> Source | Stream:
     if len(data) > 1 or isinstance(one, np.ndarray) or hasattr(one, "toarray") or _is_array(one):
         return Arrays(data)
     indexed = hasattr(type(one), "__len__") and hasattr(type(one), "__getitem__")
-    if indexed and not isinstance(one, Mapping | str | bytes):
+    if indexed and not isinstance(one, tuple | Mapping | str | bytes):
         return Items(one)
     if isinstance(one, Iterable) and not indexed:
         return Stream(one)
+    fix = "; give its arrays one by one: batches(*data, 64)" if isinstance(one, tuple) else ""
     raise TypeError(
         f"batches: data is {shown(one)}, expected arrays, a data set with __len__ and __getitem__, or an "
-        "iterable of items"
+        f"iterable of items{fix}"
     )
 
 
@@ -190,8 +189,7 @@ def _stack_one(values: Sequence[Any], indices: Sequence[int], where: str) -> Arr
     except BackendError as cause:
         raise BackendError(f"{where} items: {cause}") from None
     stacked = xp.stack(arrays)
-    if xp is np and is_mapped(first):
-        release(first)
+    release(arrays)
     return stacked
 
 
@@ -204,16 +202,13 @@ def _differ(kind: type[Exception], where: str, what: str, one: Any, other: Any) 
 
 def _to_array(value: Any, where: str) -> Array:
     """An item, or an array of it, as an array of numbers."""
-    try:
-        array = plain(value) if _is_array(value) else None
-        if array is None and (
-            isinstance(value, bool | int | float | complex)
-            or hasattr(value, "__array__")
-            or hasattr(value, "__array_interface__")
-        ):
+    array = plain(value) if _is_array(value) else None
+    number = isinstance(value, bool | int | float | complex)
+    if array is None and (number or hasattr(value, "__array__") or hasattr(value, "__array_interface__")):
+        try:
             array = asnumpy(value)
-    except (TypeError, ValueError, OverflowError) as cause:
-        raise DTypeError(f"{where}: {cause}") from cause
+        except (TypeError, ValueError, RuntimeError) as cause:  # such as that of a tensor with a gradient
+            raise DTypeError(f"{where}: {cause}") from cause
     if array is None or array.dtype.kind in "OUSMm":
         fix = {list: "; give tuple(item) for several arrays, numpy.asarray(item) for one"}.get(
             type(value), ""
