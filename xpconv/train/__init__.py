@@ -7,6 +7,7 @@ Everything here is built on the loop of the README: forward, loss, backward, ste
 from typing import TYPE_CHECKING
 
 from .callbacks import *
+from .checkpoint import *
 from .evaluate import *
 from .find_lr import *
 from .fit import *

@@ -12,6 +12,7 @@ from typing import Any
 from ..arguments import to_size
 from ..layers.layer import Layer
 from ..optim import ExponentialMovingAverage, GradScaler, LRScheduler, Optimizer
+from .checkpoint import load_run
 from .checks import checked_run
 from .history import History
 from .loop import Loop
@@ -124,7 +125,7 @@ def fit(
     timetable = Timetable(where, schedule, schedule_per, monitor, run, group)
     progress = Progress(where, verbose)
     if resume is not None:
-        raise NotImplementedError("fit: resume")
+        load_run(where, resume, run)
     loop = Loop(run, group, timetable, progress)
     with modes_restored(model), progress, _ctrl_c(run):
         try:

@@ -99,7 +99,10 @@ class Loop:
         for callback in self.early:
             callback.on_batch_begin(run)
         run.lr = run.optimizer.param_groups[0]["lr"]
-        self.graphs(*(array for batch in group for array in batch))
+        if self.graphs.on:
+            self.graphs(*(array for batch in group for array in batch))
+        else:
+            run.step(group)
         run.batch += len(group)
         run.steps += 1
         self.timetable.after_step()

@@ -33,7 +33,7 @@ class Totals:
             self._place(xp.zeros(self._size(), "float64"))
         for name, parts in new.items():
             for place, part in zip(self._parts[name], parts, strict=True):
-                xp.add(place, part, out=place)
+                place += part  # a view: in place
 
     def __getitem__(self, name: str) -> list[Array]:
         """The sums of this name, on the device: views of shape (1,) or (n,)."""
@@ -120,7 +120,7 @@ class Meter:
         self.objective, self.metrics = objective, metrics
         self.totals = Totals({"grad_norm": 2} if norm else None)
         self.modes: dict[str, str | None] = {metric.name: metric.mode for metric in metrics}
-        self._xp = backend.xp
+        self._xp, self._on_host = backend.xp, backend.name == "numpy"
 
     @property
     def names(self) -> list[str]:
@@ -151,10 +151,13 @@ class Meter:
                 f"{self.objective.where}: the loss has shape {tuple(loss.shape)}, expected a number: a mean "
                 "or a sum"
             )
-        total = loss.astype("float64") if hasattr(loss, "astype") else loss
+        if not hasattr(loss, "astype") or self._on_host:
+            total, count = float(loss), float(count)
+        else:
+            total = loss.astype("float64")
         if self.objective.reduction == "sum":
             return total, count
-        if isinstance(count, int):
+        if isinstance(count, int | float):
             return (total * count, count) if count else (0.0, 0)
         return self._xp.where(count == 0, 0.0, total * count), count
 

@@ -120,15 +120,17 @@ class Accuracy(_OfClasses):
         self.threshold = None if threshold is None else to_float("Accuracy: threshold", threshold)
 
     def sums(self, output: Array, *targets: Array) -> tuple[Any, ...]:
-        target = targets[0]
+        target, count_nonzero = targets[0], get_xp(output).count_nonzero
         if self.threshold is not None:
             _same_shape(self, output, target)
             hits = (output > self.threshold) == (target > 0.5)
-            return hits.sum(), hits.size
+            return count_nonzero(hits), hits.size
         target = self._targets(output, target)
         counted = target != self.ignore_index
-        hits = (output.argmax(axis=1) == target) & counted
-        return hits.sum(), counted.sum()
+        hits = output.argmax(axis=1) == target
+        if self.ignore_index >= 0:  # else no output is of that class
+            hits &= counted
+        return count_nonzero(hits), count_nonzero(counted)
 
 
 class TopKAccuracy(_OfClasses):

@@ -79,10 +79,10 @@ class Run:
             found["batches"] = self.train
         if hasattr(self.valid, "state_dict") and hasattr(self.valid, "load_state_dict"):
             found["valid"] = self.valid
-        return {**found, "run": _Progress(self)}
+        return {**found, "run": RunState(self)}
 
 
-class _Progress:
+class RunState:
     """The state of a run besides its parts: where it is, the sums of this epoch, the callbacks' states."""
 
     def __init__(self, run: Run) -> None:

@@ -134,7 +134,7 @@ class Graphs:
 
     def __init__(self, where: str, function: Callable[..., None], model: Layer, backend: Backend) -> None:
         self._where, self._function = where, function
-        self._on = hasattr(backend.xp, "cuda")
+        self.on = hasattr(backend.xp, "cuda")  # whether to call this rather than the function itself
         self._graphs: dict[Hashable, Any] = {}  # None after the first call
         self._layers: list[Layer] = []
         self._parameters: list[Any] = []
@@ -143,14 +143,11 @@ class Graphs:
 
     def look(self) -> None:
         """Look at which layers the model has."""
-        if self._on:
+        if self.on:
             self._layers = [layer for _, layer in self._model.named_layers()]
             self._parameters = [p for _, p in self._model._named_parameters()]
 
     def __call__(self, *arrays: Array) -> None:
-        if not self._on:
-            self._function(*arrays)
-            return
         key = (
             tuple((array.shape, str(array.dtype)) for array in arrays),
             tuple(layer.training for layer in self._layers),
@@ -186,7 +183,7 @@ class Graphs:
         except RuntimeError as error:
             if not done:  # the call itself failed
                 raise
-            self._on, self._graphs = False, {}
+            self.on, self._graphs = False, {}
             reason = str(error.__cause__ or error)
             warnings.warn(
                 f"{self._where}: the step runs without a CUDA graph, as it cannot be recorded: {reason}",

@@ -1,0 +1,162 @@
+"""`Checkpoint`: the state of a run on disk, from which `fit(resume=…)` goes on."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..arguments import shown, to_choice, to_float, to_int
+from ..errors import StateDictError
+from ..files import load, save
+from .callbacks import mode_of
+from .run import INTERRUPTED, Run
+
+__all__ = ["Checkpoint"]
+
+BEST = "best.safetensors"
+
+
+class Checkpoint:
+    """Save the run after each epoch, and go on from there with `fit(…, resume=folder)`.
+
+    A file `step-00001200.safetensors` of `xpconv.save` has model, optimizer, schedule, scaler, averages,
+    random state, history, the place in the epoch, and the states of `train` and of the other callbacks. A run
+    that is resumed from it gives the same results, on NumPy bit for bit, as one that was not interrupted. It
+    saves after the other callbacks, and after Ctrl-C too.
+
+    Args:
+        folder: of the files; it is made if necessary.
+        every: a number of steps, to save after so many as well; None saves after epochs only.
+        last: the number of files to keep, the latest ones.
+        best: a value such as `"valid_accuracy"`: the run after the epoch with its best value is saved as
+            `best.safetensors` too, for `xpconv.load(path, model=model)`.
+        mode: of `best`, `'min'` or `'max'`; None takes the one that belongs to the value.
+
+    Raises:
+        ValueError, TypeError: an argument is wrong.
+        FileExistsError: a run begins, but the folder has files of another one.
+
+    Example:
+        >>> import tempfile, numpy as np, xpconv
+        >>> from xpconv import train
+        >>> folder = tempfile.mkdtemp()
+        >>> def run(epochs, resume=None):
+        ...     xpconv.manual_seed(0)
+        ...     model = xpconv.Sequential(xpconv.Dense(2, 8), xpconv.Dropout(0.5), xpconv.Dense(8, 1))
+        ...     optimizer = xpconv.Adam(model.parameters(), lr=0.1)
+        ...     x = np.random.default_rng(0).normal(size=(20, 2)).astype("float32")
+        ...     data = [(x[i : i + 5], x[i : i + 5, :1]) for i in range(0, 20, 5)]
+        ...     callbacks = [train.Checkpoint(folder)] if epochs == 2 or resume else []
+        ...     return train.fit(model, xpconv.MSELoss(), optimizer, data, epochs=epochs, resume=resume,
+        ...                      callbacks=callbacks)
+        >>> _ = run(epochs=2)
+        >>> run(epochs=4, resume=folder)["loss"] == run(epochs=4)["loss"]
+        True
+    """
+
+    after_others = True
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every: int | None = None,
+        last: int = 3,
+        best: str | None = None,
+        mode: str | None = None,
+    ) -> None:
+        where = "Checkpoint"
+        try:
+            self.folder = Path(folder)
+        except TypeError:
+            raise TypeError(f"{where}: folder is {shown(folder)}, expected a path") from None
+        if self.folder.is_file():
+            raise NotADirectoryError(f"{where}: folder is {str(self.folder)!r}, which is a file")
+        self.every = None if every is None else to_int(f"{where}: every", every, 1)
+        self.last = to_int(f"{where}: last", last, 1)
+        if best is not None and not isinstance(best, str):
+            raise TypeError(f"{where}: best is {shown(best)}, expected the name of a value, or None")
+        self.best = best
+        self.mode = None if mode is None else to_choice(f"{where}: mode", mode, ("min", "max"))
+        self._best_value: float | None = None
+
+    def on_fit_begin(self, run: Run) -> None:
+        if self.best is not None:
+            self._sign = 1 if mode_of("Checkpoint: best", run, self.best, self.mode) == "min" else -1
+        self.folder.mkdir(parents=True, exist_ok=True)
+        later = [path for step, path in files_in(self.folder) if step > run.steps]
+        if later or (not run.resumed and (self.folder / BEST).exists()):
+            name, folder = later[-1].name if later else BEST, str(self.folder)
+            raise FileExistsError(
+                f"Checkpoint: folder {folder!r} has {name}, of another run or later than this one; give "
+                f"resume={folder!r}, or another folder"
+            )
+        if not run.resumed:
+            self._best_value = None
+
+    def on_batch_end(self, run: Run) -> None:
+        if (self.every is not None and run.steps % self.every == 0) or run.stop == INTERRUPTED:
+            self._save(run)
+
+    def on_epoch_end(self, run: Run) -> None:
+        better = self._is_best(run)
+        self._save(run)
+        if better:
+            save(self.folder / BEST, **run.parts())
+
+    def _is_best(self, run: Run) -> bool:
+        if self.best is None:
+            return False
+        if self.best not in run.logs:
+            raise ValueError(f"Checkpoint: best is {self.best!r}, expected one of {', '.join(run.logs)}")
+        value = float(run.logs[self.best])
+        if not self._sign * value < (math.inf if self._best_value is None else self._sign * self._best_value):
+            return False
+        self._best_value = value
+        return True
+
+    def _save(self, run: Run) -> None:
+        save(self.folder / f"step-{run.steps:08}.safetensors", **run.parts())
+        for _, path in files_in(self.folder)[: -self.last]:
+            path.unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far."""
+        return {"best": self._best_value}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        if not isinstance(state, Mapping) or set(state) != {"best"}:
+            raise StateDictError(
+                f"Checkpoint.load_state_dict: state is {shown(state)}, expected what state_dict() returns"
+            )
+        best = state["best"]
+        self._best_value = None if best is None else to_float("Checkpoint.load_state_dict: best", best)
+
+
+def files_in(folder: Path) -> list[tuple[int, Path]]:
+    """The checkpoints in a folder and their numbers of steps, the latest last."""
+    found = [(re.fullmatch(r"step-(\d+)\.safetensors", path.name), path) for path in folder.iterdir()]
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def load_run(where: str, resume: Any, run: Run) -> None:
+    """Restore a run from a checkpoint, or the latest in a folder; a folder that has none is no error."""
+    try:
+        path = Path(resume)
+    except TypeError:
+        raise TypeError(f"{where}: resume is {shown(resume)}, expected the path of a checkpoint") from None
+    if path.suffix != ".safetensors":
+        if path.is_file():
+            raise ValueError(f"{where}: resume is {str(path)!r}, expected a folder or a .safetensors file")
+        found = files_in(path) if path.is_dir() else []
+        if not found:
+            return
+        path = found[-1][1]
+    if not path.is_file():
+        raise FileNotFoundError(f"{where}: resume is {str(path)!r}, but there is no such file")
+    load(path, **run.parts())
