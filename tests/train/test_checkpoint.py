@@ -181,7 +181,7 @@ def test_what_does_not_fit_changes_nothing(tmp_path):
             resumed(**options)
     text = tmp_path / "notes.txt"
     text.write_text("no checkpoint")
-    with pytest.raises(ValueError, match="expected a folder or a .safetensors file"):
+    with pytest.raises(ValueError, match=r"expected a folder or a .safetensors file"):
         resumed(resume=text)
 
 
@@ -203,7 +203,7 @@ def test_other_callbacks_and_metrics_than_in_the_run_that_was_saved(tmp_path):
     with pytest.raises(ValueError, match="the state has sums of loss, expected accuracy, loss"):
         go([train.Checkpoint(tmp_path)], metrics="accuracy", resume=tmp_path)
     with pytest.raises(
-        FileExistsError, match="Checkpoint: folder .*step-00000002.safetensors, of another run"
+        FileExistsError, match=r"Checkpoint: folder .*step-00000002.safetensors, of another run"
     ):
         go([train.Checkpoint(tmp_path)])
     with pytest.raises(FileExistsError, match="later than this one"):
