@@ -50,7 +50,7 @@ def run(
     ).to(dtype=dtype)  # fmt: skip
     optimizer = xpconv.Adam(model.parameters(), lr=0.01)
     schedule = xpconv.OneCycleLR(optimizer, 0.05, 100)
-    callbacks = [train.EarlyStopping(patience=2, restore_best=False), *stop]
+    callbacks = [train.EarlyStopping(patience=9, restore_best=False), *stop]
     if folder is not None:
         callbacks.insert(0, train.Checkpoint(folder, every=every, **more))
     if data is None:
