@@ -13,7 +13,7 @@ from ..arguments import shown, to_choice, to_float, to_int
 from ..errors import StateDictError
 from ..files import load, save
 from .callbacks import mode_of
-from .run import INTERRUPTED, Run
+from .run import Run
 
 __all__ = ["Checkpoint"]
 
@@ -99,8 +99,11 @@ class Checkpoint:
             self._best_value = None
 
     def on_batch_end(self, run: Run) -> None:
-        if (self.every is not None and run.steps % self.every == 0) or run.stop == INTERRUPTED:
+        if self.every is not None and run.steps % self.every == 0:
             self._save(run)
+
+    def on_interrupt(self, run: Run) -> None:
+        self._save(run)
 
     def on_epoch_end(self, run: Run) -> None:
         better = self._is_best(run)

@@ -11,11 +11,12 @@ from ..optim import ExponentialMovingAverage, GradScaler, LRScheduler, Optimizer
 from .meter import Meter
 from .metrics import to_metrics
 from .objective import Objective, backend_of_model, checked_data, checked_model, length_of, named
-from .run import Run
+from .run import Run, is_stateful
 from .step import Step
 
 EVENTS = (
-    "on_fit_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end", "on_fit_end",
+    "on_fit_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end", "on_interrupt",
+    "on_fit_end",
 )  # fmt: skip
 KINDS = {"schedule": LRScheduler, "scaler": GradScaler, "ema": ExponentialMovingAverage}
 
@@ -77,7 +78,7 @@ def _check_optimizer(where: str, model: Layer, optimizer: Any) -> None:
 
 def _check_structure(objective: Objective, valid: Any, model: Layer) -> None:
     """Look at the first batch of `valid`, if that changes nothing."""
-    stateful = hasattr(valid, "state_dict") and hasattr(valid, "load_state_dict")
+    stateful = is_stateful(valid)
     if not stateful and not isinstance(valid, list | tuple):
         return
     state = valid.state_dict() if stateful else None

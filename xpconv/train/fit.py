@@ -88,8 +88,8 @@ def fit(
         ema: averages of the model's parameters, updated after each step. Validation uses the averages; at the
             end the model has its own parameters, and `with ema.average_parameters():` the averages.
         callbacks: objects with any of the methods `on_fit_begin(run)`, `on_epoch_begin(run)`,
-            `on_batch_begin(run)` and `on_batch_end(run)` (around each step), `on_epoch_end(run)` and
-            `on_fit_end(run)`; see `Run`.
+            `on_batch_begin(run)` and `on_batch_end(run)` (around each step), `on_epoch_end(run)`,
+            `on_interrupt(run)` (after Ctrl-C) and `on_fit_end(run)`; see `Run`.
         resume: a file that `Checkpoint` wrote, or its folder, to go on from the latest one, or to begin if
             there is none. Everything else must be as in the run that wrote it.
         verbose: True prints a table, with `*` at the best values so far, and on a terminal or in a notebook a

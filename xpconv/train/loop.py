@@ -14,7 +14,7 @@ from .evaluate import measure
 from .meter import Meter
 from .objective import Batch, length_of
 from .progress import Progress
-from .run import INTERRUPTED, Run
+from .run import INTERRUPTED, Run, is_stateful
 from .step import Graphs
 from .timetable import Timetable
 
@@ -28,6 +28,8 @@ class Loop:
         self.graphs = Graphs("fit", self._step, run.model, run.backend)
         objective = run.meter.objective
         self.valid_meter = Meter(objective, run.meter.metrics, run.backend)
+        stateful = is_stateful(run.valid) and run.valid is not run.train
+        self.valid_state = run.valid.state_dict() if stateful else None
         self.early = [c for c in run.callbacks if hasattr(c, "on_batch_begin")]
         self.late = [c for c in run.callbacks if hasattr(c, "on_batch_end")]
 
@@ -39,7 +41,7 @@ class Loop:
         while run.stop is None and (within or run.epoch < run.epochs):
             start = time.perf_counter()
             if not within:
-                run.epoch, run.batch = run.epoch + 1, 0
+                run.epoch, run.batch, run.trained = run.epoch + 1, 0, False
                 run.meter.totals.reset()
             run.call("on_epoch_begin")
             if run.stop is None:
@@ -47,6 +49,8 @@ class Loop:
             within = False
             if run.stop is not None or not self._end_epoch(start):
                 self.end_partial()
+        if run.interrupted:
+            run.call("on_interrupt")
 
     def _train(self, resumed: bool) -> None:
         """The batches of an epoch."""
@@ -62,6 +66,7 @@ class Loop:
                     waiting = []
                     if run.stop is not None:
                         return
+            run.trained = True
             if waiting:
                 self._advance(waiting)
         if not run.batch:
@@ -70,6 +75,8 @@ class Loop:
 
     def _source(self, resumed: bool) -> Iterator[Any]:
         run = self.run
+        if run.trained:
+            return iter(())
         if not resumed:
             return iter(run.train)
         if "batches" in run.parts():  # it goes on where it was
@@ -138,6 +145,8 @@ class Loop:
         run = self.run
         run.model.eval()
         self.valid_meter.totals.reset()
+        if self.valid_state is not None:  # the same order, and random changes, in each epoch
+            run.valid.load_state_dict(self.valid_state)
         with nullcontext() if run.ema is None else run.ema.average_parameters():
             done = measure(
                 run.model, self.valid_meter, run.valid, run.backend, "valid", lambda: run.interrupted

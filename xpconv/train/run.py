@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..arguments import shown, to_float, to_int
+from ..arguments import shown, to_bool, to_float, to_int
 from ..backend import Backend
 from ..errors import StateDictError
 from ..layers.layer import Layer
@@ -49,6 +49,7 @@ class Run:
         self.step: Any = None
         self.history = History()
         self.epoch, self.batch, self.steps = 0, 0, 0
+        self.trained = False  # whether all batches of this epoch were read
         self.batches: int | None = None
         self.group: Sequence[Batch] = ()
         self.lr = float(self.optimizer.param_groups[0]["lr"])
@@ -75,11 +76,14 @@ class Run:
         for name in ("schedule", "scaler", "ema"):
             if getattr(self, name) is not None:
                 found[name] = getattr(self, name)
-        if hasattr(self.train, "state_dict") and hasattr(self.train, "load_state_dict"):
+        if is_stateful(self.train):
             found["batches"] = self.train
-        if hasattr(self.valid, "state_dict") and hasattr(self.valid, "load_state_dict"):
-            found["valid"] = self.valid
         return {**found, "run": RunState(self)}
+
+
+def is_stateful(thing: Any) -> bool:
+    """Whether a thing has a state that can be saved."""
+    return hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict")
 
 
 class RunState:
@@ -95,6 +99,7 @@ class RunState:
             "epoch": run.epoch,
             "batch": run.batch,
             "steps": run.steps,
+            "trained": run.trained,
             "lr": run.lr,
             "stop": run.stop if run.stop != INTERRUPTED else None,
             "totals": run.meter.totals.state_dict(),
@@ -108,11 +113,11 @@ class RunState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned; nothing changes if it does not fit."""
         run, where = self.run, "fit: resume"
-        names = ("epoch", "batch", "steps", "lr", "stop", "totals", "callbacks")
+        names = ("epoch", "batch", "steps", "trained", "lr", "stop", "totals", "callbacks")
         if not isinstance(state, Mapping) or any(name not in state for name in names):
             raise StateDictError(f"{where}: the run's state is {shown(state)}, expected {', '.join(names)}")
         epoch, batch, steps = (to_int(f"{where}: {name}", state[name], 0) for name in names[:3])
-        lr = to_float(f"{where}: lr", state["lr"])
+        trained, lr = to_bool(f"{where}: trained", state["trained"]), to_float(f"{where}: lr", state["lr"])
         if state["stop"] is not None and not isinstance(state["stop"], str):
             raise StateDictError(f"{where}: stop is {shown(state['stop'])}, expected a text or None")
         run.meter.totals.check(where, state["totals"], run.meter.names)
@@ -132,7 +137,8 @@ class RunState:
             for callback, entry in zip(own, before, strict=True):
                 callback.load_state_dict(entry)
             raise
-        run.epoch, run.batch, run.steps, run.lr, run.stop = epoch, batch, steps, lr, state["stop"]
+        run.epoch, run.batch, run.steps, run.trained = epoch, batch, steps, trained
+        run.lr, run.stop = lr, state["stop"]
         run.resumed = True
         run.meter.totals.load_state_dict(state["totals"], run.backend.name)
 
