@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from contextlib import nullcontext
 
 import double
@@ -455,6 +456,8 @@ def test_a_callback_stops_training():
             run.stop = "enough"
 
     assert len(fitted(epochs=3, callbacks=Stop("on_fit_begin"))) == 0
+    asked = type("Asked", (), {"on_epoch_end": lambda self, run: setattr(run, "stop", True)})
+    assert fitted(epochs=3, callbacks=asked()).stopped == "True"
     assert len(fitted(epochs=3, callbacks=Stop("on_epoch_begin"))) == 0
     history = fitted(epochs=3, callbacks=Stop("on_epoch_end"))
     assert (len(history), history.stopped, history.partial, history.interrupted) == (1, "enough", None, False)
@@ -472,6 +475,26 @@ def test_nothing_is_printed_without_a_terminal(capsys):
     assert lines[0].split() == ["epoch", "lr", "loss", "accuracy", "seconds"]
     assert len(lines) == 3
     assert lines[1].split()[2].endswith("*")
+
+
+def test_a_bar_on_a_terminal(capsys, monkeypatch):
+    pytest.importorskip("tqdm")
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    fitted(epochs=2, metrics="accuracy")
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    assert "epoch 1/2" in err
+    assert "5/5" in err
+    assert "accuracy=" in err
+    x, y = drawn(40)
+    train.evaluate(plain(), xpconv.SoftmaxCrossEntropyLoss(), batches(x, y, 8))
+    assert "evaluate" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    fitted(epochs=1)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ImportError, match=r"fit: verbose=True needs tqdm .*xpconv\[train\]"):
+        fitted(epochs=1, verbose=True)
 
 
 # --- wrong arguments --------------------------------------------------------------------------------------
@@ -511,6 +534,7 @@ WRONG = {
     "an empty batch": (dict(train=[(X[:0], Y[:0])]), ValueError, "a batch of no samples"),
     "two inputs of different lengths": (dict(train=[(X, X[:3], Y)], inputs=2), ValueError, r"inputs of shapes \(16, 6\), \(3, 6\)"),
     "batches of different structure": (dict(train=[(X, Y), (X, Y, Y)]), ValueError, "a batch of 3 arrays after batches of 2"),
+    "weights that are not announced": (dict(train=[(X, Y, Y)]), ValueError, r"1 input and 2 targets, but SoftmaxCrossEntropyLoss takes input, target; sample weights need sample_weight=True"),
     "valid without targets": (dict(valid=[(X,)]), ValueError, "valid gave a batch of 1 arrays, expected at least 2"),
     "valid is empty": (dict(valid=[]), ValueError, "valid gave no batches"),
     "labels are floats": (dict(train=[(X, Y.astype("float32"))]), TypeError, "target is float32 of shape .*expected integer class indices"),

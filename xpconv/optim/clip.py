@@ -73,9 +73,18 @@ def clip_grad_norm_(
 def _norm(xp: Any, grads: list[Array], p: float) -> Array:
     """The p-norm of all elements together."""
     if p == math.inf:
-        return xp.stack([xp.abs(g).max() for g in grads]).max()
+        return _listed_on_device(xp, [xp.abs(g).max() for g in grads]).max()
     powers = (xp.abs(widened(g)) ** p for g in grads)
-    return xp.stack([sum_over(power, tuple(range(power.ndim))) for power in powers]).sum() ** (1 / p)
+    sums = [sum_over(power, tuple(range(power.ndim))) for power in powers]
+    return _listed_on_device(xp, sums).sum() ** (1 / p)
+
+
+def _listed_on_device(xp: Any, numbers: list[Array]) -> Array:
+    """0-d arrays as a vector. CuPy's `stack` would copy addresses from the host, which no graph holds."""
+    vector = xp.empty(len(numbers), dtype=max((n.dtype for n in numbers), key=lambda dtype: dtype.itemsize))
+    for i, number in enumerate(numbers):
+        vector[i] = number
+    return vector
 
 
 def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: float) -> None:

@@ -247,7 +247,7 @@ def plot_history(history: History, names: Sequence[str] | None) -> Any:
         names = dict.fromkeys(n.removeprefix("valid_") for n in history.columns if n != "epoch")  # type: ignore
     elif isinstance(names, str):
         names = [names]
-    chosen = list(names or ())
+    chosen = list(dict.fromkeys(name.removeprefix("valid_") for name in names or ()))
     found, axes = figure("History.plot", len(chosen) or 1)
     epochs = [int(row.get("epoch", i + 1)) for i, row in enumerate(history.rows)]
     for ax, name in zip(axes, chosen, strict=False):

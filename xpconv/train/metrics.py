@@ -300,7 +300,8 @@ def to_metrics(where: str, metrics: Any, loss: Any) -> list[Metric]:
     for metric in found:
         if metric.name in taken or metric.name.startswith("valid_"):
             raise ValueError(
-                f"{where}: metrics: the name {metric.name!r} is taken; give another: Accuracy(name='…')"
+                f"{where}: metrics: the name {metric.name!r} is taken; give the metric another name=, or the "
+                "function another __name__"
             )
         taken.add(metric.name)
     return found

@@ -75,7 +75,7 @@ class Objective:
             grad = self.loss.backward(factor)
         return grad[0] if isinstance(grad, tuple) else grad
 
-    def checked(self, batch: Any, backend: Backend, source: str, least: int = 1) -> Batch:
+    def checked(self, batch: Any, backend: Backend, source: str) -> Batch:
         """A batch from the argument `source` as a tuple of arrays on the model's backend, if it is one."""
         if not isinstance(batch, tuple | list):
             kind = f"an array of shape {tuple(batch.shape)}" if hasattr(batch, "shape") else shown(batch)
@@ -83,14 +83,15 @@ class Objective:
                 f"{self.where}: {source} gave {kind}, expected a tuple of arrays for each batch, such as "
                 f"(x, y); for arrays give xpconv.data.batches(x, y, batch_size)"
             )
-        needed = self.inputs + least + self.weighted
+        needed = self.inputs + 1 + self.weighted
         if len(batch) < needed:
-            parts = f"{self.inputs} input{'s' * (self.inputs > 1)}" + ", a target" * least
+            parts = f"{self.inputs} input{'s' * (self.inputs > 1)}" + ", a target"
             parts += ", the sample weights" * self.weighted
             raise ShapeError(
                 f"{self.where}: {source} gave a batch of {len(batch)} arrays, expected at least {needed}: "
                 f"{parts}"
             )
+        self._check_targets(len(batch) - self.inputs - self.weighted, source)
         arrays = []
         for i, array in enumerate(batch):
             if type(array) is not backend.array_type:
@@ -111,6 +112,15 @@ class Objective:
         if sizes == {(0,)}:
             raise ShapeError(f"{self.where}: {source} gave a batch of no samples")
         return tuple(arrays)
+
+    def _check_targets(self, count: int, source: str) -> None:
+        if self.loss is None or not self._ours or count == len(self.loss.names) - 1:
+            return
+        raise ShapeError(
+            f"{self.where}: {source} gave batches of {self.inputs} input{'s' * (self.inputs > 1)} and "
+            f"{count} targets{' besides the weights' * self.weighted}, but {type(self.loss).__name__} takes "
+            f"{', '.join(self.loss.names)}; sample weights need sample_weight=True, several inputs inputs=2"
+        )
 
 
 def checked_model(where: str, model: Any) -> Layer:

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from ..arguments import to_bool
@@ -29,8 +30,8 @@ def shows(where: str, verbose: Any) -> bool:
     return to_bool(f"{where}: verbose", verbose)
 
 
-def new_bar(where: str, verbose: Any, **options: Any) -> Any:
-    """A tqdm bar, if somebody watches; None where there is none, or `verbose` is None and tqdm is missing."""
+def bar_class(where: str, verbose: Any) -> Any:
+    """tqdm's class, if somebody watches; None otherwise, and if `verbose` is None and tqdm is missing."""
     if not shows(where, verbose) or not (in_notebook() or sys.stderr.isatty()):
         return None
     try:
@@ -43,21 +44,20 @@ def new_bar(where: str, verbose: Any, **options: Any) -> Any:
         raise ImportError(
             f'{where}: verbose=True needs tqdm for its progress bar; pip install "xpconv[train]"'
         ) from cause
-    return tqdm(leave=False, dynamic_ncols=True, unit="batch", **options)
+    return partial(tqdm, leave=False, dynamic_ncols=True, unit="batch")
 
 
 def bar(where: str, data: Iterable[Any], verbose: Any) -> Iterable[Any]:
     """`data`, with a bar if somebody watches."""
-    found = new_bar(where, verbose, iterable=data, desc=where)
-    return data if found is None else found
+    found = bar_class(where, verbose)
+    return data if found is None else found(data, desc=where)  # type: ignore[no-any-return]
 
 
 class Progress:
     """Bars and rows of `fit`."""
 
     def __init__(self, where: str, verbose: Any) -> None:
-        self.where, self.verbose = where, verbose
-        self.on = shows(where, verbose)
+        self.on, self.bar_class = shows(where, verbose), bar_class(where, verbose)
         self.bar: Any = None
         self.widths: list[int] = []
 
@@ -70,9 +70,9 @@ class Progress:
     @contextmanager
     def epoch(self, run: Run) -> Iterator[None]:
         """A bar for the batches of an epoch."""
-        if self.on:
+        if self.bar_class is not None:
             title = f"epoch {run.epoch}/{run.epochs}"
-            self.bar = new_bar(self.where, self.verbose, total=run.batches, initial=run.batch, desc=title)
+            self.bar = self.bar_class(total=run.batches, initial=run.batch, desc=title)
         self.shown = run.batch
         try:
             yield
@@ -100,7 +100,7 @@ class Progress:
         cells = [formatted(name, row.get(name)) + "*" * (best.get(name) == last) for name in names[:-1]]
         cells.append(formatted("seconds", run.history.seconds[-1]))
         if len(self.widths) != len(names):
-            self.widths = [max(len(name), 7 if name != "epoch" else 5) for name in names]
+            self.widths = [max(len(name), 8 if name != "epoch" else 5) for name in names]
             print(aligned(names, self.widths))
         print(aligned(cells, self.widths), flush=True)
 

@@ -32,7 +32,7 @@ class Run:
         lr: the learning rate of the present step, that of the first group.
         logs: the latest values: in `on_epoch_end` those of the epoch and its `seconds`.
         resumed: whether it goes on from a checkpoint.
-        stop: None, or why training is to end after this batch; set it to a text to end it.
+        stop: None, or why training is to end after this batch; set it to a text, or True, to end it.
         whole: whether the state is that between two steps, so that it can be saved. It is not if a
             KeyboardInterrupt ended a step.
     """
@@ -54,10 +54,18 @@ class Run:
         self.group: Sequence[Batch] = ()
         self.lr = float(self.optimizer.param_groups[0]["lr"])
         self.logs: dict[str, float] = {}
-        self.stop: str | None = None
+        self._stop: str | None = None
         self.interrupted = False  # whether Ctrl-C was pressed
         self.resumed = False
         self.whole = True
+
+    @property
+    def stop(self) -> str | None:
+        return self._stop
+
+    @stop.setter
+    def stop(self, reason: Any) -> None:
+        self._stop = None if reason is None or reason is False else str(reason)
 
     def values(self) -> dict[str, float]:
         """The values of this epoch so far; waits for a GPU."""
