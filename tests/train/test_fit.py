@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import types
 from contextlib import nullcontext
 
 import double
@@ -478,15 +479,26 @@ def test_nothing_is_printed_without_a_terminal(capsys):
 
 
 def test_a_bar_on_a_terminal(capsys, monkeypatch):
-    pytest.importorskip("tqdm")
+    tqdm = pytest.importorskip("tqdm")
     for stream in (sys.stdout, sys.stderr):
         monkeypatch.setattr(stream, "isatty", lambda: True)
     fitted(epochs=2, metrics="accuracy")
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 3
     assert "epoch 1/2" in err
-    assert "5/5" in err
-    assert "accuracy=" in err
+    bars = []
+
+    class Bar(tqdm.tqdm):
+        def close(self):
+            if not self.disable:
+                bars.append((self.desc, self.n, self.total, self.postfix))
+            super().close()
+
+    monkeypatch.setitem(sys.modules, "tqdm.auto", types.SimpleNamespace(tqdm=Bar))
+    history = fitted(epochs=1, metrics="accuracy", accumulate=2)
+    values = f"loss={history['loss'][0]:.4f}, accuracy={history['accuracy'][0]:.4f}"
+    assert bars == [("epoch 1/1: ", 5, 5, values)]
+    capsys.readouterr()
     x, y = drawn(40)
     train.evaluate(plain(), xpconv.SoftmaxCrossEntropyLoss(), batches(x, y, 8))
     assert "evaluate" in capsys.readouterr().err
@@ -507,6 +519,17 @@ def arguments(**changed):
         model=model, loss=xpconv.SoftmaxCrossEntropyLoss(), optimizer=xpconv.SGD(model.parameters(), lr=0.1)
     )
     return {**given, "train": batches(x, y, 8), **changed}
+
+
+class Anything:
+    """A loss of any number of targets."""
+
+    def __call__(self, output, *targets):
+        self.output = output
+        return output.mean()
+
+    def backward(self, factor=1.0):
+        return 0 * self.output
 
 
 X, Y = (np.asarray(a) for a in drawn(16))
@@ -533,7 +556,7 @@ WRONG = {
     "a list in a batch": (dict(train=[(X, [1, 2])]), TypeError, r"a batch with \[1, 2\] at place 1, expected an array"),
     "an empty batch": (dict(train=[(X[:0], Y[:0])]), ValueError, "a batch of no samples"),
     "two inputs of different lengths": (dict(train=[(X, X[:3], Y)], inputs=2), ValueError, r"inputs of shapes \(16, 6\), \(3, 6\)"),
-    "batches of different structure": (dict(train=[(X, Y), (X, Y, Y)]), ValueError, "a batch of 3 arrays after batches of 2"),
+    "batches of different structure": (dict(train=[(X, Y, X), (X, Y)], loss=Anything()), ValueError, "a batch of 2 arrays after batches of 3"),
     "weights that are not announced": (dict(train=[(X, Y, Y)]), ValueError, r"1 input and 2 targets, but SoftmaxCrossEntropyLoss takes input, target; sample weights need sample_weight=True"),
     "valid without targets": (dict(valid=[(X,)]), ValueError, "valid gave a batch of 1 arrays, expected at least 2"),
     "valid is empty": (dict(valid=[]), ValueError, "valid gave no batches"),
