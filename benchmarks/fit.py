@@ -44,6 +44,7 @@ def contenders(network: str, batch: int, batches: int, metrics: bool) -> dict[st
     xp = xpconv.get_xp()
 
     def parts() -> tuple[Any, Any, Any]:
+        xpconv.manual_seed(0)
         model = make()
         return model, xpconv.SoftmaxCrossEntropyLoss(), xpconv.Adam(model.parameters())
 

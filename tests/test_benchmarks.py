@@ -19,7 +19,7 @@ def modules(monkeypatch):
     """`import measure` finds the benchmark's modules."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield
-    for name in ("measure", "cpu", "chart", "networks", "work", "jobs", "gpu_process"):
+    for name in ("measure", "cpu", "chart", "networks", "work", "jobs", "gpu_process", "fit"):
         sys.modules.pop(name, None)
 
 
@@ -80,6 +80,14 @@ def test_every_work_computes_the_same_in_all_contenders(modules):
             assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-4)
         with pytest.raises(ValueError, match="differs from xpconv"):
             jobs.check_same(name, {"xpconv": ours.output(), "PyTorch": theirs["PyTorch"].output() + 1})
+
+
+def test_fit_and_the_loop_that_it_is_compared_with_compute_the_same(modules):
+    import fit
+
+    both = fit.contenders("LeNet-5", 2, 3, True)
+    row = both["fit"]().rows[0]
+    assert [row["loss"], row["accuracy"]] == pytest.approx(both["loop"](), rel=1e-6)
 
 
 def test_growth_finds_the_steepest_step(modules):

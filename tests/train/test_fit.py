@@ -497,7 +497,7 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm.auto", types.SimpleNamespace(tqdm=Bar))
     history = fitted(epochs=1, metrics="accuracy", accumulate=2)
     values = f"loss={history['loss'][0]:.4f}, accuracy={history['accuracy'][0]:.4f}"
-    assert bars == [("epoch 1/1: ", 5, 5, values)]
+    assert bars == [("epoch 1/1", 5, 5, values)]
     capsys.readouterr()
     x, y = drawn(40)
     train.evaluate(plain(), xpconv.SoftmaxCrossEntropyLoss(), batches(x, y, 8))
