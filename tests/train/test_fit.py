@@ -174,6 +174,46 @@ def test_the_norm_before_clipping_is_in_the_history(backend):
     np.testing.assert_allclose(moved, 0.01, rtol=1e-3)
 
 
+def test_accumulated_weights_are_those_of_one_large_batch(backend):
+    x, y = drawn(dtype="float64")
+    weight = xpconv.asarray(np.random.default_rng(2).uniform(0, 3, 50))
+    models = plain("float64"), plain("float64")
+    for model, size, accumulate in zip(models, (8, 24), (3, 1), strict=True):
+        data = [tuple(a[i : i + size] for a in (x, y, weight)) for i in range(0, 50, size)]
+        train.fit(model, LOSSES["ignored"](), xpconv.SGD(model.parameters(), lr=0.1), data, sample_weight=True,
+                  accumulate=accumulate)  # fmt: skip
+    assert_same(*models, rtol=1e-9, atol=1e-12)
+
+
+def test_ctc(backend):
+    """Its output has the time first, and its targets are of another length."""
+    rng = np.random.default_rng(0)
+
+    class Frames(xpconv.Layer):
+        def __init__(self):
+            self.body = xpconv.Sequential(xpconv.Dense(3, 4, rng=0), xpconv.LogSoftmax(-1))
+
+        def forward(self, x):
+            return self.keep(self.body(x).transpose(1, 0, 2))
+
+        def backward(self, grad_output, input_grad=True):
+            self.recall(grad_output)
+            return self.body.backward(grad_output.transpose(1, 0, 2).copy(), input_grad)
+
+    x = xpconv.asarray(rng.normal(size=(6, 8, 3)), "float32")
+    arrays = [x, *(xpconv.asarray(a) for a in (rng.integers(1, 4, (6, 2)), np.full(6, 8), np.full(6, 2)))]
+    for reduction in ("mean", "sum"):
+        model = Frames()
+        criterion = xpconv.CTCLoss(reduction=reduction)
+        with xpconv.no_grad():
+            loss = float(criterion(model(x), *arrays[1:])) / (6 if reduction == "sum" else 1)
+        data = [tuple(a[i : i + 4] for a in arrays) for i in (0, 4)]
+        found = train.evaluate(model, criterion, data)
+        np.testing.assert_allclose(found["loss"], loss, rtol=1e-6)
+        history = train.fit(model, criterion, xpconv.SGD(model.parameters(), lr=0.1), data, epochs=5)
+        assert history["loss"][-1] < history["loss"][0]
+
+
 # --- weights, inputs, targets -----------------------------------------------------------------------------
 
 

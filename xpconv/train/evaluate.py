@@ -80,8 +80,7 @@ def measure(
     with no_grad():
         for batch in data:
             arrays = meter.objective.checked(batch, backend, source)
-            inputs, targets, weight = meter.objective.split(arrays)
-            meter.add(model(*inputs), targets, weight)
+            meter.add(model(*arrays[: meter.objective.inputs]), arrays)
             empty = False
             if stopped():
                 return False

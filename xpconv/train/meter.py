@@ -127,8 +127,9 @@ class Meter:
         """The names of the sums."""
         return ["loss"] * (self.objective.loss is not None) + [metric.name for metric in self.metrics]
 
-    def add(self, output: Any, targets: Batch, weight: Array | None) -> tuple[Any, Any]:
+    def add(self, output: Any, batch: Batch) -> tuple[Any, Any]:
         """Add the loss and the metrics of a batch; returns the loss and the divisor of its mean."""
+        inputs, targets, weight = self.objective.split(batch)
         if not hasattr(output, "shape"):
             raise TypeError(
                 f"{self.objective.where}: the model returns a {type(output).__name__}, expected one array: "
@@ -137,7 +138,7 @@ class Meter:
         sums: dict[str, Sequence[Any]] = {}
         loss, count = None, None
         if self.objective.loss is not None:
-            loss, count = self.objective(output, targets, weight)
+            loss, count = self.objective(output, targets, weight, len(inputs[0]))
             sums["loss"] = self._of_loss(loss, count)
         for metric in self.metrics:
             sums[metric.name] = metric.sums(output, *targets)

@@ -257,9 +257,9 @@ class _Function(_Mean):
         self.function, self.mode = function, getattr(function, "mode", None)
 
     def sums(self, output: Array, *targets: Array) -> tuple[Any, ...]:
-        result, count = self.function(output, *targets), len(output)
+        result, count = self.function(output, *targets), len(targets[0])
         shape = getattr(result, "shape", ())
-        if shape[:1] == (count,) and shape:
+        if shape and shape[0] in (count, len(output)):
             return result.astype("float64").sum(), result.size
         if shape != () or not (hasattr(result, "dtype") or isinstance(result, int | float)):
             raise ShapeError(

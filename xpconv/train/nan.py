@@ -207,7 +207,7 @@ class _Search:
             output = twin(*inputs)
         if first:
             return first[0]
-        loss, _ = self.objective(output, targets, weight)
+        loss, _ = self.objective(output, targets, weight, len(inputs[0]))
         if not _finite(loss):
             return f"{_kind(loss)} in the loss {self.objective.loss!r} of a finite output"
         if self.run.scaler is not None:

@@ -57,12 +57,12 @@ class Objective:
         end = len(batch) - self.weighted
         return batch[: self.inputs], batch[self.inputs : end], batch[end] if self.weighted else None
 
-    def __call__(self, output: Array, targets: Batch, weight: Array | None) -> tuple[Any, Any]:
+    def __call__(self, output: Array, targets: Batch, weight: Array | None, samples: int) -> tuple[Any, Any]:
         """The loss of a batch, a number on the device, and the divisor of its mean."""
         if self._ours:
             loss, count = self.loss._measured((output, *targets), weight)
-            return loss, len(output) if self.reduction == "sum" else count
-        return self.loss(output, *targets), len(output)
+            return loss, samples if self.reduction == "sum" else count
+        return self.loss(output, *targets), samples
 
     def gradient(self, factor: Any, loss: Any) -> Array:
         """The gradient of the latest loss with respect to the output, times `factor`."""

@@ -59,8 +59,7 @@ class Step:
         self._update()
 
     def _forward(self, batch: Batch) -> tuple[Any, Any]:
-        inputs, targets, weight = self.meter.objective.split(batch)
-        return self.meter.add(self.model(*inputs), targets, weight)
+        return self.meter.add(self.model(*batch[: self.meter.objective.inputs]), batch)
 
     def _backward(self, loss: Any, factor: Any) -> None:
         """Add the gradients of the latest loss, times `factor`."""
