@@ -120,3 +120,22 @@ def test_graphs_of_few_shapes_only(recorder):
     model = xpconv.Dense(4, 3, rng=0)
     train.fit(model, xpconv.SoftmaxCrossEntropyLoss(), xpconv.SGD(model.parameters()), Growing())
     assert len(recorder.recorded) == step.MOST_GRAPHS
+
+
+def test_batches_of_the_host_are_copied_in_advance(recorder, monkeypatch):
+    fed, rng = [], np.random.default_rng(0)
+
+    def prefetch(source):
+        fed.append(source)
+        return iter(source)
+
+    monkeypatch.setattr("xpconv.train.objective.prefetch", prefetch)
+    x, y = rng.normal(size=(40, 4)).astype("float32"), rng.integers(0, 3, 40)
+    model, loss = xpconv.Dense(4, 3, rng=0), xpconv.SoftmaxCrossEntropyLoss()
+    host, device = batches(x, y, 10), batches(xpconv.asarray(x), xpconv.asarray(y), 10)
+    for data in (host, device, list(host)):
+        train.fit(model, loss, xpconv.SGD(model.parameters()), data, data, epochs=2)
+    assert fed == [host] * 4
+    with xpconv.use_backend("numpy"):  # where prefetch would copy to
+        train.fit(model, loss, xpconv.SGD(model.parameters()), host)
+    assert len(fed) == 4

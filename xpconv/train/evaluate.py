@@ -10,7 +10,7 @@ from ..layers.layer import Layer
 from ..tape import no_grad
 from .meter import Meter
 from .metrics import to_metrics
-from .objective import Objective, backend_of_model, checked_data, checked_model
+from .objective import Objective, backend_of_model, checked_data, checked_model, fed
 from .progress import bar
 from .run import modes_restored
 
@@ -78,7 +78,7 @@ def measure(
     """Add up the batches of `data` in `meter`; False if `stopped()` has become true."""
     empty = True
     with no_grad():
-        for batch in data:
+        for batch in fed(data, backend):
             arrays = meter.objective.checked(batch, backend, source)
             meter.add(model(*arrays[: meter.objective.inputs]), arrays)
             empty = False

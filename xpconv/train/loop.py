@@ -12,7 +12,7 @@ from ..backend import Array
 from ..errors import ShapeError
 from .evaluate import measure
 from .meter import Meter
-from .objective import Batch, length_of
+from .objective import Batch, fed, length_of
 from .progress import Progress
 from .run import INTERRUPTED, Run, is_stateful
 from .step import Graphs
@@ -77,11 +77,9 @@ class Loop:
         run = self.run
         if run.trained:
             return iter(())
-        if not resumed:
-            return iter(run.train)
-        if "batches" in run.parts():  # it goes on where it was
-            return iter(run.train)
-        return islice(run.train, run.batch, None)
+        if resumed and not is_stateful(run.train):
+            return islice(run.train, run.batch, None)
+        return iter(fed(run.train, run.backend))  # a resumed one goes on where it was
 
     def _checked(self, batch: Any) -> Batch:
         run = self.run

@@ -8,6 +8,8 @@ from typing import Any
 from ..arguments import shown, to_bool, to_size
 from ..arrays import asarray
 from ..backend import Array, Backend, backend_of
+from ..data.batches import batches
+from ..data.prefetch import prefetch
 from ..errors import BackendError, ShapeError
 from ..layers.layer import Layer
 from ..losses import Loss
@@ -170,6 +172,12 @@ def checked_data(where: str, source: str, data: Any, epochs: int = 1) -> Any:
             f"{epochs} epochs; give xpconv.data.batches, a list, or an object whose __iter__ begins again"
         )
     return data
+
+
+def fed(data: Iterable[Any], backend: Backend) -> Iterable[Any]:
+    """`data`; from the host to a GPU, each batch is copied during the step before."""
+    on_gpu = hasattr(backend.xp, "cuda") and backend_of() is backend
+    return prefetch(data) if on_gpu and isinstance(data, batches) and data._source.on_host else data
 
 
 def length_of(data: Any) -> int | None:
