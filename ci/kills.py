@@ -2,9 +2,10 @@
 
 python3 ci/kills.py --kills 50
 
-Each run trains a small network with dropout, shuffling, random changes of the images, a schedule and averages,
-and saves a checkpoint after every step. It gets a SIGKILL after a random time, and a new process goes on, until it
-is finished. Then its last checkpoint must have the same bytes as that of the run that was not killed.
+Each run trains a small network with dropout, shuffling, random changes of the images, a schedule and
+averages, and saves a checkpoint after every step. It gets a SIGKILL after a random time, and a new process
+goes on, until it is finished. Then its last checkpoint must have the same bytes as that of the run that was
+not killed.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ def train(folder: Path, workers: int) -> None:
     optimizer = xpconv.Adam(model.parameters(), lr=0.01)
     print("begin", flush=True)
     xpconv.train.fit(
-        model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, data, xpconv.data.batches(x, y, 100), epochs=EPOCHS,
-        metrics=["accuracy"], schedule=xpconv.OneCycleLR(optimizer, 0.01, EPOCHS * STEPS), resume=folder,
-        ema=xpconv.ExponentialMovingAverage(model, 0.9),
+        model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, data, xpconv.data.batches(x, y, 100),
+        epochs=EPOCHS, metrics=["accuracy"], ema=xpconv.ExponentialMovingAverage(model, 0.9),
+        schedule=xpconv.OneCycleLR(optimizer, 0.01, EPOCHS * STEPS), resume=folder,
         callbacks=[xpconv.train.Checkpoint(folder, every=1, best="valid_loss"), xpconv.train.EarlyStopping()],
     )  # fmt: skip
 
