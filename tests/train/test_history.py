@@ -90,8 +90,8 @@ def test_curves(tmp_path):
     pytest.importorskip("matplotlib")
     found = history().plot()
     shown = [ax for ax in found.axes if ax.get_visible()]
-    assert [ax.get_title() for ax in shown] == ["lr", "loss", "accuracy", "other"]
-    assert [line.get_label() for line in shown[2].get_legend_handles_labels()[0]] == [
+    assert [ax.get_title() for ax in shown] == ["loss", "accuracy", "other", "lr"]
+    assert [line.get_label() for line in shown[1].get_legend_handles_labels()[0]] == [
         "training",
         "validation",
     ]

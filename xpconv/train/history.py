@@ -244,10 +244,11 @@ def plot_history(history: History, names: Sequence[str] | None) -> Any:
     if not history.rows:
         raise ValueError("History.plot: there are no epochs yet")
     if names is None:
-        names = dict.fromkeys(n.removeprefix("valid_") for n in history.columns if n != "epoch")  # type: ignore
-    elif isinstance(names, str):
-        names = [names]
-    chosen = list(dict.fromkeys(name.removeprefix("valid_") for name in names or ()))
+        names = sorted(
+            (n for n in history.columns if n != "epoch"), key=lambda name: name in ("lr", "grad_norm")
+        )
+    chosen = [names] if isinstance(names, str) else list(names)
+    chosen = list(dict.fromkeys(name.removeprefix("valid_") for name in chosen))
     found, axes = figure("History.plot", len(chosen) or 1)
     epochs = [int(row.get("epoch", i + 1)) for i, row in enumerate(history.rows)]
     for ax, name in zip(axes, chosen, strict=False):
