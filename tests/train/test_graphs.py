@@ -16,7 +16,7 @@ class Recorder:
     """In place of `xpconv.cuda.capture`: runs the step, and notes what it was asked for."""
 
     def __init__(self):
-        self.recorded, self.launched, self.fault = [], 0, None
+        self.recorded, self.launched, self.fault, self.stale = [], 0, None, []
 
     def __call__(self, function, *examples, warmup):
         for _ in range(warmup):
@@ -26,6 +26,8 @@ class Recorder:
         self.recorded.append(tuple(a.shape for a in examples))
 
         def replay(*inputs):
+            if self.stale:
+                raise RuntimeError(self.stale.pop())
             self.launched += 1
             function(*inputs)
 
@@ -108,6 +110,19 @@ def test_modes_freezing_and_settings_that_change_are_recorded_again(recorder):
     run(n=40, callbacks=[Change()])
     assert recorder.recorded == [((10, 4), (10,))] * 3
     assert recorder.launched == 6
+
+
+def test_a_recording_of_other_arrays_is_made_again(recorder):
+    rows, _ = run(n=40, epochs=1)
+    assert (recorder.launched, len(recorder.recorded)) == (2, 1)
+    recorder.stale = ["capture: parameter weight of Dense is another array than in the recording"]
+    assert (
+        run(n=40, epochs=1)[0] == rows
+    )  # two steps run, the second recorded, the third is stale, the fourth runs
+    assert (recorder.launched, len(recorder.recorded)) == (2, 2)
+    recorder.stale = ["broken"]
+    with pytest.raises(RuntimeError, match=r"^broken$"):
+        run(n=40, epochs=1)
 
 
 def test_graphs_of_few_shapes_only(recorder):

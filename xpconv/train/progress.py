@@ -50,7 +50,7 @@ def bar_class(where: str, verbose: Any) -> Any:
 def bar(where: str, data: Iterable[Any], verbose: Any) -> Iterable[Any]:
     """`data`, with a bar if somebody watches."""
     found = bar_class(where, verbose)
-    return data if found is None else found(data, desc=where)  # type: ignore[no-any-return]
+    return data if found is None else found(data, desc=where)
 
 
 class Progress:
