@@ -176,6 +176,7 @@ def test_what_does_not_fit_changes_nothing(tmp_path):
         ({}, ValueError, "model"),
         ({"resume": tmp_path / "step-00000099.safetensors"}, FileNotFoundError, "resume is .*no such file"),
         ({"resume": 3}, TypeError, "fit: resume is 3, expected the path of a checkpoint"),
+        ({"resume": ""}, TypeError, "fit: resume is '', expected the path of a checkpoint"),
     ):
         with pytest.raises(error, match=text):
             resumed(**options)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import types
 from contextlib import nullcontext
 
@@ -486,6 +487,14 @@ def test_a_second_ctrl_c_raises():
         )
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert not model._finished()
+
+
+def test_in_another_thread():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(fitted(epochs=2)))
+    thread.start()
+    thread.join()
+    assert found[0].rows == fitted(epochs=2).rows
 
 
 def test_a_callback_stops_training():

@@ -146,10 +146,9 @@ class _Logger:
     """Base of logs with a row for each epoch. A resumed run goes on in the file of the run before."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        try:
-            self.path = Path(path)
-        except TypeError:
-            raise TypeError(f"{type(self).__name__}: path is {shown(path)}, expected a path") from None
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+            raise TypeError(f"{type(self).__name__}: path is {shown(path)}, expected a path")
+        self.path = Path(path)
 
     def on_fit_begin(self, run: Run) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -261,10 +260,9 @@ class TensorBoard:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        try:
-            self.folder = os.fspath(folder)
-        except TypeError:
-            raise TypeError(f"TensorBoard: folder is {shown(folder)}, expected a path") from None
+        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+            raise TypeError(f"TensorBoard: folder is {shown(folder)}, expected a path")
+        self.folder = os.fspath(folder)
         self._make = _summary_writer()
 
     def on_fit_begin(self, run: Run) -> None:

@@ -70,10 +70,9 @@ class Checkpoint:
         mode: str | None = None,
     ) -> None:
         where = "Checkpoint"
-        try:
-            self.folder = Path(folder)
-        except TypeError:
-            raise TypeError(f"{where}: folder is {shown(folder)}, expected a path") from None
+        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+            raise TypeError(f"{where}: folder is {shown(folder)}, expected a path")
+        self.folder = Path(folder)
         if self.folder.is_file():
             raise NotADirectoryError(f"{where}: folder is {str(self.folder)!r}, which is a file")
         self.every = None if every is None else to_int(f"{where}: every", every, 1)
@@ -149,10 +148,9 @@ def files_in(folder: Path) -> list[tuple[int, Path]]:
 
 def load_run(where: str, resume: Any, run: Run) -> None:
     """Restore a run from a checkpoint, or the latest in a folder; a folder that has none is no error."""
-    try:
-        path = Path(resume)
-    except TypeError:
-        raise TypeError(f"{where}: resume is {shown(resume)}, expected the path of a checkpoint") from None
+    if not isinstance(resume, str | os.PathLike) or not os.fspath(resume):
+        raise TypeError(f"{where}: resume is {shown(resume)}, expected the path of a checkpoint")
+    path = Path(resume)
     if path.suffix != ".safetensors":
         if path.is_file():
             raise ValueError(f"{where}: resume is {str(path)!r}, expected a folder or a .safetensors file")
