@@ -73,7 +73,7 @@ def recordings(monkeypatch):
 
 def described(recorder, args):
     """All calls, with what distinguishes their operands from others."""
-    sources = {id(b): (key, byte_bounds(b)[0]) for key, b in recorder.arena.buffers.items()}
+    sources = {id(b): (key, byte_bounds(b)[0]) for key, b in recorder.arena.memory.blocks.items()}
     sources |= {id(a): (i, byte_bounds(a)[0]) for i, a in enumerate(args) if isinstance(a, np.ndarray)}
 
     def operand(value):
@@ -505,6 +505,30 @@ def test_a_call_takes_about_a_kilobyte():
     assert size < 1200 * plan.size
 
 
+def test_an_arena_has_room_for_one_kernel_at_a_time():
+    """Not for the scratch arrays of all; and two arrays of a kernel share no memory."""
+
+    def kernel(do, names, size, y):
+        arrays = [do.scratch(name, (size,), "float64") for name in names]
+        for i, array in enumerate(arrays):
+            do(np.copyto, array, i)
+        larger = do.scratch(names[0], (2 * size,), "float64")  # of the same name: the first one is no more
+        do(np.copyto, larger, 9)
+        for array in arrays[1:]:
+            do(np.add, y, array, y)
+
+    kernel = plans.planned(kernel)
+    for names, size in (("ab", 1000), ("cde", 500), ("f", 2000), ("ab", 1000)):
+        for _ in range(4):
+            y = np.zeros(size)
+            kernel(names, size, y)
+            assert (y == sum(range(len(names)))).all()
+    (arena,) = plans._idle
+    (block,) = arena.memory.blocks.values()
+    assert block.size < 8 * 6000 + 4 * memory.LINE
+    assert len(arena.plans) == 2  # since the block has grown
+
+
 def test_signatures_and_arenas_are_bounded(monkeypatch):
     monkeypatch.setattr(plans, "MOST_SEEN", 20)
     kernel = plans.planned(halves)
@@ -534,7 +558,7 @@ def test_a_larger_scratch_array_discards_the_plans_of_the_smaller():
         kernel(x, y)
         np.testing.assert_array_equal(x, y)
     (arena,) = plans._idle
-    (buffer,) = arena.buffers.values()
-    assert buffer.size == 9
+    (block,) = arena.memory.blocks.values()
+    assert 9 * 8 <= block.size < 9 * 8 + memory.LINE
     assert arena.calls == 4
     assert len(arena.plans) == 2

@@ -31,7 +31,7 @@ from ...backend import Array
 from ..recorders import this_thread
 from . import blas, memory, threads
 from .products import PRODUCTS
-from .scratch import Scratch
+from .scratch import Blocks, Scratch
 
 MOST_CALLS = 50_000  # in the plans of an arena, of about a kilobyte each
 MOST_SEEN = 4096  # signatures without a plan that an arena remembers
@@ -49,22 +49,10 @@ class Arena:
     """
 
     def __init__(self) -> None:
-        self.buffers: dict[Any, Array] = {}  # by name, dtype and slot
+        self.memory = Blocks()
         self.plans: dict[Any, Plan] = {}
         self.seen: dict[Any, int] = {}  # when a signature without a plan was last called
         self.calls = 0  # in all plans
-
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any, slot: int) -> Array:
-        """An array of any content, valid until the same name and slot are asked for again."""
-        count = math.prod(shape)
-        key = name, np.dtype(dtype), slot
-        buffer = self.buffers.get(key)
-        if buffer is None or buffer.size < count:
-            if buffer is not None:  # plans have views of it
-                self.plans.clear()
-                self.calls = 0
-            buffer = self.buffers[key] = memory.aligned((count,), dtype)
-        return buffer[:count].reshape(shape)
 
     def run(self, kernel: Callable[..., None], args: tuple[Any, ...], key: Any) -> None:
         """Run a kernel; record it at the second call of a signature, if there is room for a plan."""
@@ -77,7 +65,11 @@ class Arena:
         recorder = Recorder(self, record)
         given = [as_strided(a) if record and isinstance(a, np.ndarray) else a for a in args]
         blas.one_blas_thread(kernel, recorder, *given)
-        plan = recorder.plan(given) if record else None
+        grown = self.memory.grow()
+        if grown:  # plans have views of the smaller blocks
+            self.plans.clear()
+            self.calls = 0
+        plan = recorder.plan(given) if record and not grown else None
         if plan is not None:
             plan.used = now
             self.plans[key] = plan
@@ -149,7 +141,7 @@ class Part(Scratch):
             self.calls.append(Operation(function, (*operands, *options.values()), tuple(options)))
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-        return self.arena.scratch(name, shape, dtype, self.slot)
+        return self.arena.memory.scratch(name, shape, dtype, self.slot)
 
 
 class Recorder(Part):
@@ -180,7 +172,7 @@ class Recorder(Part):
     def plan(self, args: list[Any]) -> Plan | None:
         """Of all calls, when they have been made; None if an operand is a new array, or a view of one."""
         self._end_section()
-        sources: dict[int, Any] = {id(buffer): SCRATCH for buffer in self.arena.buffers.values()}
+        sources: dict[int, Any] = {id(block): SCRATCH for block in self.arena.memory.blocks.values()}
         sources |= {id(a): i for i, a in enumerate(args) if isinstance(a, np.ndarray)}
         try:
             return Plan(self.sections, args, sources)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from operator import setitem
 from typing import Any
 
+import numpy as np
+
 from ...backend import Array
+from . import memory
 
 
 class Scratch:
@@ -47,3 +51,41 @@ class Scratch:
 
 
 Fill = Callable[[Scratch, Array], None]
+
+
+class Blocks:
+    """Memory for the scratch arrays of one kernel at a time: a block of bytes for each slot."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, Array] = {}  # by slot
+        self.named: dict[Any, Array] = {}  # the present kernel's arrays, by name, dtype and slot
+        self.ends: dict[int, int] = {}  # of these arrays in the blocks, if there were room
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any, slot: int) -> Array:
+        """An array of any content, valid until the same name and slot are asked for again."""
+        dtype = np.dtype(dtype)
+        size = prod(shape) * dtype.itemsize
+        key = name, dtype, slot
+        part = self.named.get(key)
+        if part is None or part.size < size:
+            part = self.named[key] = self._place(size, slot)
+        return np.ndarray(shape, dtype, part)
+
+    def _place(self, size: int, slot: int) -> Array:
+        """The next bytes of a block, or, until `grow`, an array of its own where that is full."""
+        start = self.ends.get(slot, 0)
+        self.ends[slot] = start + -(-size // memory.LINE) * memory.LINE
+        block = self.blocks.get(slot)
+        if block is None or block.size < start + size:
+            return memory.aligned((size,), "uint8")
+        return block[start : start + size]
+
+    def grow(self) -> bool:
+        """After a kernel: make the blocks as large as it needs; True if they were not."""
+        small = {k: end for k, end in self.ends.items() if k not in self.blocks or self.blocks[k].size < end}
+        self.named.clear()
+        self.ends.clear()
+        for slot, end in small.items():
+            self.blocks.pop(slot, None)
+            self.blocks[slot] = memory.aligned((end,), "uint8")
+        return bool(small)
