@@ -1,7 +1,10 @@
 """A pool of buffers: a steady training loop allocates no memory from the system and waits for no page.
 
 An array from `empty` has a buffer of its own, which is idle again when the last array that uses it is dead.
-Sizes are rounded up to eight steps an octave, and there is a list of idle buffers for each.
+Sizes are rounded up to eight steps an octave, and there is a list of idle buffers for each. An array takes an
+idle buffer of its size, or else the smallest one of up to twice the size, since activations shrink from stage
+to stage. A buffer that is dropped is missing at the next step of training: idle ones are dropped only if all
+together are more than twice of what arrays needed at once.
 
 Arrays can die at any point, and foreign code can run. So there is no lock, and no Python code runs when
 an array dies. Lists are appended to and popped from by single calls of C, which nothing interrupts.
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import mmap
 import sys
 import weakref
 from contextlib import suppress
@@ -26,7 +30,9 @@ from ..recorders import this_thread
 SMALL = 1 << 12  # below this many bytes malloc is as good
 LINE = 64  # bytes of a cache line: vectors that straddle two are slow
 STEPS = 3  # 2³ sizes an octave
-SLACK = 1 << 22  # bytes of all buffers beyond 9/8 of the most that were used at once
+LARGE = 1 << 20  # bytes from which memory is the system's, not `malloc`'s
+LARGER = 2  # times its size may be the idle buffer that an array gets
+SLACK = 1 << 22  # bytes of all buffers beyond twice the most that were used at once
 
 
 class Lease(weakref.ref[Any]):
@@ -36,6 +42,7 @@ class Lease(weakref.ref[Any]):
     __eq__ = object.__eq__
 
     buffer: Any = None  # None if Ctrl-C came before it was set
+    size = 0  # bytes of the buffer that the array needs
 
 
 class Cache(dict[Any, Any]):
@@ -47,7 +54,9 @@ class Cache(dict[Any, Any]):
 C = TypeVar("C")
 _leases: set[Lease] = set()  # of all buffers
 _idle: dict[int, list[Lease]] = {}  # by size
-_most_used = 0  # bytes of buffers, at once
+_most_used = 0  # bytes that arrays needed at once
+# A forked child writes to pages of its own.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _caches: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
@@ -67,7 +76,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
         buffer = _aligned(size)
     array = np.ndarray(shape, dtype, buffer)
     lease = Lease(array, _idle.setdefault(len(buffer), []).append)
-    lease.buffer = buffer
+    lease.buffer, lease.size = buffer, size
     _leases.add(lease)
     return array
 
@@ -203,13 +212,17 @@ def _rounded(size: int) -> int:
 
 
 def _pop(size: int) -> Any:
-    """An idle buffer of exactly this size, or None."""
-    try:
-        lease = _idle[size].pop()
-    except (KeyError, IndexError):
-        return None
-    _leases.discard(lease)
-    return lease.buffer
+    """The smallest idle buffer of this size or more, up to `LARGER` times as much; or None."""
+    most = LARGER * size
+    while size <= most:
+        try:
+            lease = _idle[size].pop()
+        except (KeyError, IndexError):
+            size = _rounded(size + 1)
+        else:
+            _leases.discard(lease)
+            return lease.buffer
+    return None
 
 
 def _make_room(size: int) -> None:
@@ -222,9 +235,9 @@ def _make_room(size: int) -> None:
         if lease() is None:
             idle.append(lease)
         else:
-            used += len(lease.buffer)
+            used += lease.size
     _most_used = max(_most_used, used)
-    excess = held - _most_used * 9 // 8 - SLACK
+    excess = held - 2 * _most_used - SLACK
     for lease in sorted(idle, key=lambda lease: -len(lease.buffer)):
         if excess <= 0:
             break
@@ -235,10 +248,22 @@ def _make_room(size: int) -> None:
 
 
 def _aligned(size: int) -> Any:
-    """Memory from NumPy (which asks for large pages), starting at a cache line.
+    """Memory that starts at a cache line; if it is large, from the system, to which it returns at once.
 
-    No array: a view has the innermost array as its base, and so would not hold the one that is watched.
+    In `malloc`'s heap, buffers of many sizes that come and go leave gaps between those that stay. The memory
+    is no array: a view has the innermost array as its base, and so would not hold the one that is watched.
     """
+    if size >= LARGE:
+        with suppress(OSError, OverflowError):  # NumPy raises a better error
+            return _pages(size)
     memory: Any = np.empty(size + LINE, "uint8")
     start = -address(memory) % LINE
     return (ctypes.c_char * size).from_buffer(memoryview(memory)[start : start + size])
+
+
+def _pages(size: int) -> mmap.mmap:
+    pages = mmap.mmap(-1, size, **_PRIVATE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # the system has no large pages
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
