@@ -67,7 +67,7 @@ class Recorder(Scratch):
         """Make the calls one after the other; a plan makes those of each slot in a thread."""
         if elements < inf:
             self.elements += elements
-        slots = max(1, min(threads.share(elements / 4), count))  # threads that meet often are worth less
+        slots = max(1, min(threads.share(elements), count))
         if slots == 1:
             for i in range(count):
                 task(self, i)

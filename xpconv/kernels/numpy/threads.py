@@ -158,18 +158,18 @@ def _run_alone(task: Task, count: int) -> None:
 
 def share(elements: float = math.inf) -> int:
     """How many threads `run` has for so much work."""
-    return pool.count if elements >= WORTH and not getattr(_local, "alone", False) else 1
+    return pool.count if elements >= WORTH * getattr(_local, "times", 1) else 1
 
 
 @contextmanager
-def alone(one: bool = True) -> Iterator[None]:
-    """Within this block, `share` gives this thread no others: they are busy with the same."""
-    before = getattr(_local, "alone", False)
-    _local.alone = one
+def scarce(times: float) -> Iterator[None]:
+    """Within this block, `share` gives this thread others only for `times` the work; for `inf` never."""
+    before = getattr(_local, "times", 1)
+    _local.times = times
     try:
         yield
     finally:
-        _local.alone = before
+        _local.times = before
 
 
 def get_num_threads() -> int:
