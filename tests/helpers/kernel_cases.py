@@ -40,6 +40,7 @@ def convolutions():
     for n, c, k, size, window, groups in (
         (2, 3, 8, 9, STRIDED, 1), (2, 6, 4, 9, SAME, 2), (2, 6, 3, 9, SAME, 3), (3, 4, 4, 8, SAME, 4), (2, 2, 4, 7, STRIDED, 2),
         (4, 64, 64, 16, SAME, 1), (32, 3, 8, 10, SAME, 1), (8, 16, 16, 24, SAME, 1), (16, 1, 6, 28, SAME, 1),
+        (1, 8, 64, 4, SAME, 1),
     ):  # fmt: skip
         output = window.output_shape((size, size))
         yield (n, c, size, size), (k, c // groups, *window.kernel), (n, k, *output), window, groups

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Window
-from . import memory
+from . import memory, threads
 from .blocks import ALL, Block, Ending, Frame, arranged, contiguous, cut, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
@@ -23,20 +23,21 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     """Write to `y (N, K, *P)`, with one product per block."""
     groups = x.shape[1] // weight.shape[1]
     k = weight.shape[0] // groups
-    images = channels_last(y)
     by_taps = groups == 1 and taps_first(weight).flags.c_contiguous
     free = by_taps or recorder.holds(weight)  # the weight needs no copy
-    few = groups == 1 and prod(window.kernel) > 1 and y.size < k * k and not free
-    columns = Columns(x, window, groups, few)
+    if groups == 1 and prod(window.kernel) > 1 and y.size < k * k and not free:
+        _of_few_pixels(recorder, x, weight, window, y, ending)
+        return
+    images = channels_last(y)
+    columns = Columns(x, window, groups)
     elements = y.size * columns.length // PRODUCTS
     blocks = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
     row = prod(y.shape[3:])
-    in_order = in_pieces(y.size // k // len(blocks), columns.length * k) and not few
+    in_order = in_pieces(y.size // k // len(blocks), columns.length * k)
     if groups == 1 and (free or in_order):
         w = arranged(recorder, weight, taps_first).reshape(1, -1, k)
     else:
-        last = weight if few else arranged(recorder, weight, channels_last)
-        w = last.reshape(groups, k, -1).swapaxes(1, 2)
+        w = arranged(recorder, weight, channels_last).reshape(groups, k, -1).swapaxes(1, 2)
     ending = ending.times(row, recorder)
 
     def task(part: Part, i: int) -> None:
@@ -52,6 +53,33 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
         ending.finish(images[block.images, block.rows].reshape(-1, row * y.shape[1]), part)
 
     recorder.share(task, len(blocks), elements)
+
+
+def _of_few_pixels(
+    recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending
+) -> None:
+    """For fewer pixels than output channels: `weight @ columns`, cut by output channels.
+
+    Columns are in the order of the weight: they are slower to copy, but the weight, which is larger, needs
+    no copy, and each thread reads a part of it.
+    """
+    k = weight.shape[0]
+    columns = Columns(x, window, 1, few=True)
+    w = contiguous(recorder, "weight", weight).reshape(k, -1)
+    col = columns.of(Block(slice(0, x.shape[0]), slice(0, y.shape[2])), recorder)[0].T
+    out = channels_last(y).reshape(-1, k).T
+    elements = y.size * columns.length // PRODUCTS
+    pieces = threads.share(elements)
+
+    def task(part: Part, i: int) -> None:
+        some = slice(i * k // pieces, (i + 1) * k // pieces)
+        product = part.scratch("product", (some.stop - some.start, col.shape[1]), x.dtype)
+        part(np.matmul, w[some], col, product)
+        bias = None if ending.bias is None else ending.bias[some, None]
+        ending._replace(bias=bias).finish(product, part)
+        part(setitem, out[some], ..., product)
+
+    recorder.share(task, pieces, elements)
 
 
 def weight_grad(
@@ -114,8 +142,7 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
 class Columns:
     """im2col of one block at a time, `(groups, pixels, taps·C/groups)`, into the thread's own buffer.
 
-    With `few`, for fewer pixels than output channels, columns are in the order of the weight, `(C, taps)`:
-    they are slower to copy, but the weight, which is larger, needs no copy.
+    With `few` columns are in the order of the weight, `(C, taps)`.
     """
 
     def __init__(self, x: Array, window: Window, groups: int, few: bool = False) -> None:
