@@ -11,6 +11,7 @@ from typing import Any
 import xpconv
 import xpconv.cuda
 import xpconv.data
+import xpconv.data.transforms
 import xpconv.models
 import xpconv.testing
 import xpconv.train
@@ -26,6 +27,7 @@ ROOMS = {
     "xpconv.init": "Initial values",
     "xpconv.random": "Random numbers",
     "xpconv.data": "Data",
+    "xpconv.data.transforms": "Transforms of images",
     "xpconv.models": "Models",
     "xpconv.files": "Files",
     "xpconv.train": "Training",
@@ -53,6 +55,7 @@ def public() -> dict[str, dict[str, Any]]:
         ("xpconv", xpconv),
         ("xpconv.init", xpconv.init),
         ("xpconv.data", xpconv.data),
+        ("xpconv.data.transforms", xpconv.data.transforms),
         ("xpconv.models", xpconv.models),
         ("xpconv.cuda", xpconv.cuda),
         ("xpconv.testing", xpconv.testing),

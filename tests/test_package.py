@@ -24,6 +24,9 @@ HOST = {
     "backend.py", "arrays.py", "random.py", "contract.py", "testing.py", "info.py", "data/idx.py", "data/datasets.py", "data/batches.py", "data/prefetch.py",
     "data/sources.py", "data/samplers.py", "data/mapped.py",
     "files/architecture.py", "files/container.py", "files/encoding.py", "files/rebuild.py",
+    "data/cifar.py", "data/folder.py", "data/mnist.py", "data/splits.py", "data/statistics.py",
+    "data/transforms/affine.py", "data/transforms/color.py", "data/transforms/compose.py", "data/transforms/crops.py",
+    "data/transforms/erase.py", "data/transforms/mix.py", "data/transforms/sizes.py",
 }  # fmt: skip
 # The rooms from the ground up. A file imports from its own room and from those before it.
 ROOMS = [
@@ -182,7 +185,11 @@ def test_modules_are_imported_by_statements():
     for path in SOURCES:
         called = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
         if called & {"import_module", "importlib", "__import__"}:
-            assert path.relative_to(ROOT / "xpconv").as_posix() in ("__init__.py", "data/datasets.py")
+            assert path.relative_to(ROOT / "xpconv").as_posix() in (
+                "__init__.py",
+                "data/__init__.py",
+                "data/datasets.py",
+            )
 
 
 @pytest.mark.parametrize(
@@ -252,8 +259,9 @@ def test_every_public_name_stands_in_the_all_of_its_module_alone():
         imported = {name.rpartition(".")[2] for name in imports(path)}  # xpconv.cuda gathers some
         assert len(names) == len(set(names))
         assert set(names) <= defined | imported
-    for room in ("layers", "losses", "optim", "data", "models", "files"):
-        names = [n for path, found in homes.items() if path.parent.name == room for n in found]
+    for room in ("layers", "losses", "optim", "data", "data.transforms", "models", "files"):
+        folder = ROOT.joinpath("xpconv", *room.split("."))
+        names = [n for path, found in homes.items() if path.parent == folder for n in found]
         package = importlib.import_module(f"xpconv.{room}")
         assert sorted(names) == sorted(package.__all__)
         if room in ("layers", "losses", "optim", "files"):
@@ -262,7 +270,7 @@ def test_every_public_name_stands_in_the_all_of_its_module_alone():
     assert all(hasattr(xpconv, name) for name in xpconv.__all__)
 
 
-@pytest.mark.parametrize("package", ["xpconv", "xpconv.layers", "xpconv.models"])
+@pytest.mark.parametrize("package", ["xpconv", "xpconv.layers", "xpconv.data.transforms", "xpconv.models"])
 def test_star_imports_bring_the_public_names(package):
     names = {}
     exec(f"from {package} import *", names)  # noqa: S102

@@ -9,14 +9,21 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
 
 import xpconv
 from xpconv import backend
-from xpconv.data import Split, load_digits, load_idx, load_mnist
+from xpconv.data import (
+    Split,
+    load_cifar10,
+    load_cifar100,
+    load_digits,
+    load_fashion_mnist,
+    load_idx,
+    load_mnist,
+)
 from xpconv.errors import BackendUnavailableError, DataFileError, DTypeError
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
@@ -216,8 +223,8 @@ def test_load_digits_without_scikit_learn(monkeypatch):
     assert isinstance(caught.value.__cause__, ImportError)
 
 
-@pytest.mark.parametrize("load", [load_digits, load_mnist])
-@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool", "complex64"])
+@pytest.mark.parametrize("load", [load_digits, load_mnist, load_fashion_mnist, load_cifar10, load_cifar100])
+@pytest.mark.parametrize("dtype", ["int64", "bool", "complex64"])
 def test_datasets_refuse_a_dtype_that_cannot_hold_fractions(load, dtype):
     with pytest.raises(DTypeError, match=f"{load.__name__}: dtype: expected a floating dtype.*got {dtype}"):
         load(dtype=dtype)
@@ -315,53 +322,6 @@ def test_load_mnist_names_the_mismatch(mnist_dir, write, fault):
         write(content, name)
     with pytest.raises(DataFileError, match=message):
         load_mnist(mnist_dir)
-
-
-def test_load_mnist_from_openml(monkeypatch):
-    datasets = pytest.importorskip("sklearn.datasets")
-    n, asked = 10_002, []
-    x = np.zeros((n, 784))
-    x[:, 0], x[:, 27], x[:, 28] = np.arange(n) % 256, 51, 255
-    y = np.array([str(i % 10) for i in range(n)], dtype=object)  # OpenML's labels are text
-
-    def fetch_openml(name, **options):
-        asked.append((name, options["version"], options["as_frame"]))
-        return x, y
-
-    monkeypatch.setattr(datasets, "fetch_openml", fetch_openml)
-    x_train, y_train, x_test, y_test = load_mnist()
-    assert asked == [("mnist_784", 1, False)]
-    assert x_train.shape == (2, 1, 28, 28) and x_test.shape == (
-        10_000,
-        1,
-        28,
-        28,
-    )  # the last 10000 are the test
-    assert y_train.tolist() == [0, 1] and y_test.tolist() == [i % 10 for i in range(2, n)]
-    assert x_train.dtype == np.float32 and y_train.dtype == np.int64
-    corner = np.concatenate([x_train, x_test])[:, 0, 0, 0]
-    np.testing.assert_array_equal(corner, (np.arange(n) % 256).astype("f4") / np.float32(255))
-    np.testing.assert_array_equal(x_test[:, 0, 0, 27], np.float32(0.2))  # end of the first row
-    np.testing.assert_array_equal(x_test[:, 0, 1, 0], 1)  # start of the second
-
-
-@pytest.mark.parametrize("cause", [URLError("no route"), TimeoutError("slow"), ValueError("md5 checksum")])
-def test_load_mnist_without_network(monkeypatch, cause):
-    datasets = pytest.importorskip("sklearn.datasets")
-
-    def fetch_openml(*_, **__):
-        raise cause
-
-    monkeypatch.setattr(datasets, "fetch_openml", fetch_openml)
-    with pytest.raises(OSError, match=r"load_mnist: could not fetch .*data_dir=\.\.\.") as caught:
-        load_mnist()
-    assert caught.value.__cause__ is cause and str(cause) in str(caught.value)
-
-
-def test_load_mnist_without_scikit_learn(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r'load_mnist: .*pip install "xpconv\[examples\]"'):
-        load_mnist()
 
 
 def test_load_mnist_the_real_one():

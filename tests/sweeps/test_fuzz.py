@@ -186,7 +186,7 @@ def optimizers():
 
 # --- functions ------------------------------------------------------------------------------------------------
 
-PAIR = dict(x="np.ones((5, 2), 'float32')", y="np.arange(5)", batch_size="2")
+PAIR = {"": "np.ones((5, 2), 'float32'), np.arange(5)", "batch_size": "2"}
 MODEL = "m = xpconv.Sequential(xpconv.Dense(4, 3), xpconv.ReLU()); y = m(np.ones((2, 4), 'float32'))"
 NEVER_GOOD = [
     "0",
@@ -243,16 +243,23 @@ def functions():
         "repr(made), [b for b in made]",
     )
     yield Target("load_idx", "xpconv.data.load_idx", dict(path="'no/such'"), [], [], "", "made")
+    for name in ("load_mnist", "load_fashion_mnist", "load_cifar10", "load_cifar100"):
+        optional = ["dtype", *(["label_mode"] if name == "load_cifar100" else [])]
+        folder = dict(data_dir="'no/such'")
+        yield Target(name, f"xpconv.data.{name}", folder, optional, [], "", "made", NO_FETCH)
+    folder = dict(path="'no/such'")
+    yield Target("image_folder", "xpconv.data.image_folder", folder, [], [], "", "made")
+    halves = {"": "np.arange(8)"}
     yield Target(
-        "load_mnist",
-        "xpconv.data.load_mnist",
-        dict(data_dir="'no/such'"),
-        ["dtype"],
+        "train_test_split",
+        "xpconv.data.train_test_split",
+        halves,
+        ["test_size", "seed", "stratify"],
         [],
         "",
         "made",
-        NO_FETCH,
     )
+    yield Target("channel_mean_std", "xpconv.data.channel_mean_std", dict(images=RGB), [], [], "", "made")
     yield Target("load_digits", "xpconv.data.load_digits", {}, options(data.load_digits, {}), [], "", "made")
     for name in xpconv.models.__all__:
         function = getattr(xpconv.models, name)
@@ -310,12 +317,38 @@ def functions():
         (xpconv.set_num_threads, dict(count="1"), "made"), (xpconv.manual_seed, dict(seed="0"), "made"),
         (xpconv.explain, dict(model="xpconv.Dense(4, 2)", input_shape="(4,)"), "made"),
         (xpconv.register_backend, dict(name="'fuzz'", module="np", array_type="type('A', (np.ndarray,), {})", asnumpy="np.asarray"), "made"),
-        (xpconv.one_hot, dict(target="np.array([0, 2])"), "made"), (xpconv.get_rng_state, {}, "made"), (xpconv.set_rng_state, dict(state="xpconv.get_rng_state()"), "made"),
+        (xpconv.one_hot, dict(target="np.array([0, 2])"), "made"), (xpconv.from_one_hot, dict(rows="np.eye(3)"), "made"),
+        (xpconv.get_rng_state, {}, "made"), (xpconv.set_rng_state, dict(state="xpconv.get_rng_state()"), "made"),
         (xpconv.Parameter, dict(data=ROWS), "repr(made)"),
     ):  # fmt: skip
         name = function.__name__
         others = {"explain": ("Dense.forward",)}.get(name, ("unknown backend",))
         yield Target((name, *others), f"xpconv.{name}", needs, options(function, needs), [], "", after)
+
+
+RGB = "np.ones((2, 3, 6, 6), 'float32')"
+TRANSFORMS = {
+    **{name: {} for name in ("RandomHorizontalFlip", "RandomVerticalFlip", "ColorJitter", "Grayscale", "RandomErasing")},
+    **{name: dict(size="4") for name in ("RandomCrop", "CenterCrop", "Resize", "RandomResizedCrop", "Cutout")},
+    **{name: dict(degrees="10") for name in ("RandomRotation", "RandomAffine")},
+    **{name: dict(num_classes="4") for name in ("MixUp", "CutMix")},
+    "Pad": dict(padding="1"), "Normalize": dict(mean="0.5", std="0.5"), "ToDtype": dict(dtype="'float32'"),
+    "Compose": dict(transforms="[]"), "RandomApply": dict(transforms="[]"),
+}  # fmt: skip
+
+
+def transforms():
+    for name, needs in TRANSFORMS.items():
+        kind = getattr(xpconv.data.transforms, name)
+        batch = "made(({inputs}, np.array([0, 1])), rng=0)" if "Mix" in name else "made({inputs}, rng=0)"
+        yield Target(
+            name,
+            f"xpconv.data.transforms.{name}",
+            needs,
+            options(kind, needs),
+            [RGB],
+            after=f"repr(made), {batch}",
+        )
 
 
 def methods():
@@ -424,6 +457,7 @@ GROUPS = {
     "losses": (losses, 30),
     "optimizers": (optimizers, 30),
     "functions": (functions, 25),
+    "transforms": (transforms, 25),
     "methods": (methods, 60),
 }
 DIFFERS = (
@@ -530,7 +564,7 @@ def test_enough_calls_are_drawn():
 
 
 def test_every_public_callable_is_fuzzed():
-    places = [xpconv, xpconv.data, xpconv.optim, xpconv.models, xpconv.cuda]
+    places = [xpconv, xpconv.data, xpconv.data.transforms, xpconv.optim, xpconv.models, xpconv.cuda]
     public = {(place, name) for place in places for name in place.__all__}
     public |= {
         (xpconv.testing, n)

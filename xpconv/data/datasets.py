@@ -1,12 +1,10 @@
-"""Data sets of digit images, scaled to [0, 1], on the active backend."""
+"""Data sets in two parts, on the active backend; the digits that scikit-learn contains."""
 
 from __future__ import annotations
 
 import math
-import os
 from importlib import import_module
 from numbers import Integral
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,20 +13,18 @@ from ..arguments import brief, shown, to_float, to_int
 from ..arrays import asarray
 from ..backend import Array
 from ..dtypes import is_floating, to_dtype
-from ..errors import DataFileError, DTypeError
-from .idx import load_idx, to_path
+from ..errors import DTypeError
 
-__all__ = ["Split", "load_digits", "load_mnist"]
+__all__ = ["Split", "load_digits"]
 
 _DIGITS = 1797  # number of images in scikit-learn's data set
-_MNIST_TEST = 10_000  # OpenML has MNIST in one table: the training images, then these
 
 
 class Split(NamedTuple):
     """A data set in two parts: one for training, one for testing.
 
     Attributes:
-        x_train: images `(N, C, H, W)`, floating, in [0, 1].
+        x_train: images `(N, C, H, W)`, floating in [0, 1], or uint8 from 0 to 255.
         y_train: their classes `(N,)`, int64.
         x_test: further images `(M, C, H, W)`.
         y_test: their classes `(M,)`.
@@ -72,7 +68,7 @@ def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32"
         >>> x_train.shape, y_train.shape, x_test.shape, y_test.shape
         ((1437, 1, 8, 8), (1437,), (360, 1, 8, 8), (360,))
     """
-    dtype = _floating("load_digits", dtype)
+    dtype = to_pixel_dtype("load_digits", dtype, eight_bit=False)
     test_size = _test_size(test_size)
     seed = to_int("load_digits: seed", seed, 0)
     if seed >= 2**32:
@@ -82,116 +78,30 @@ def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32"
     x_train, x_test, y_train, y_test = split(
         digits.images, digits.target, test_size=test_size, random_state=seed, stratify=digits.target
     )
-    return _make_split(x_train, y_train, x_test, y_test, white=16, dtype=dtype)
+    return make_split(x_train[:, None], y_train, x_test[:, None], y_test, white=16, dtype=dtype)
 
 
-def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, dtype: Any = "float32") -> Split:
-    """Load MNIST, or a relative in the same files (Fashion-MNIST, KMNIST), from a folder or OpenML.
-
-    Args:
-        data_dir: folder with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
-            `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each plain or as `.gz`; names with a
-            dot (`train-images.idx3-ubyte`) are found too. Default: scikit-learn fetches `mnist_784` from
-            OpenML, once, into its cache (`~/scikit_learn_data`).
-        dtype: floating dtype of the images.
-
-    Returns:
-        A `Split` with images `(N, 1, H, W)` in [0, 1] and int64 classes, on the active backend; MNIST has
-        60000 + 10000 images of 28x28 pixels.
-
-    Raises:
-        FileNotFoundError: one of the four files is missing.
-        DataFileError: (a ValueError) a file is damaged, or does not match its partner.
-        ImportError: without `data_dir`, scikit-learn is not installed.
-        OSError: without `data_dir`, OpenML could not be reached.
-        DTypeError: (a TypeError) `dtype` is not floating.
-
-    Source:
-        Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits",
-        http://yann.lecun.com/exdb/mnist/.
-
-    Example:
-        >>> from xpconv.data import load_mnist
-        >>> load_mnist("data/mnist").x_train.shape  # doctest: +SKIP
-        (60000, 1, 28, 28)
-    """
-    dtype = _floating("load_mnist", dtype)
-    if data_dir is None:
-        return _fetch_mnist(dtype)
-    folder = to_path("load_mnist: data_dir", data_dir)
-    x_train, y_train = _read_pair(folder, "train")
-    x_test, y_test = _read_pair(folder, "t10k")
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise DataFileError(
-            f"load_mnist: {folder}: expected training and test images of one size, got "
-            f"{x_train.shape[1:]} and {x_test.shape[1:]}; take all four files from one data set"
-        )
-    return _make_split(x_train, y_train, x_test, y_test, white=255, dtype=dtype)
-
-
-def _read_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images `(N, H, W)` and labels `(N,)` of one part, both uint8."""
-    images_path, labels_path = _find(folder, f"{part}-images", 3), _find(folder, f"{part}-labels", 1)
-    images, labels = load_idx(images_path), load_idx(labels_path)
-    for path, array, rank in (images_path, images, 3), (labels_path, labels, 1):
-        if array.ndim != rank or array.dtype != np.uint8:
-            raise DataFileError(
-                f"load_mnist: {path}: expected uint8 values on {rank} axes, got {array.dtype} of shape "
-                f"{array.shape}; check that the file bears its own name"
-            )
-    if len(images) != len(labels):
-        raise DataFileError(
-            f"load_mnist: expected one label for each image, got {len(images)} images in {images_path} and "
-            f"{len(labels)} labels in {labels_path}; take both files from one data set"
-        )
-    return images, labels
-
-
-def _find(folder: Path, stem: str, rank: int) -> Path:
-    names = [f"{stem}{sep}idx{rank}-ubyte{end}" for end in ("", ".gz") for sep in "-."]
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(
-        f"load_mnist: data_dir {folder} has none of {', '.join(names)}; "
-        "put the file there, or leave data_dir out to fetch MNIST from OpenML"
-    )
-
-
-def _fetch_mnist(dtype: np.dtype) -> Split:
-    fetch = _sklearn("load_mnist", "datasets").fetch_openml
-    try:  # the other parser would need pandas
-        x, y = fetch("mnist_784", version=1, as_frame=False, return_X_y=True, parser="liac-arff")
-    except Exception as cause:  # any error is chained below
-        raise OSError(
-            f"load_mnist: could not fetch 'mnist_784' from OpenML ({type(cause).__name__}: {cause}). Check "
-            "the network, or download the four IDX files and pass their folder: load_mnist(data_dir=...)"
-        ) from cause
-    x = x.reshape(-1, 28, 28)
-    n = len(x) - _MNIST_TEST
-    return _make_split(x[:n], y[:n], x[n:], y[n:], white=255, dtype=dtype)
-
-
-def _make_split(
+def make_split(
     x_train: np.ndarray,
     y_train: np.ndarray,
     x_test: np.ndarray,
     y_test: np.ndarray,
     *,
-    white: int,
+    white: int = 255,
     dtype: np.dtype,
 ) -> Split:
-    """Bring host images `(N, H, W)`, 0 to `white`, and labels (numbers or their text) to the backend."""
+    """Bring host images `(N, C, H, W)`, 0 to `white`, and class indices to the active backend."""
+    x_train, x_test = (scaled(x, white, dtype) for x in (x_train, x_test))
+    y_train, y_test = (y.astype(np.int64) for y in (y_train, y_test))
+    return Split(*map(asarray, (x_train, y_train, x_test, y_test)))
 
-    def pixels(images: np.ndarray) -> Array:
-        x = images[:, np.newaxis].astype(dtype)
+
+def scaled(images: np.ndarray, white: int, dtype: np.dtype) -> np.ndarray:
+    """Images 0 to `white` in a floating dtype as 0 to 1; unchanged for uint8."""
+    x = images.astype(dtype)
+    if dtype != "uint8":
         x /= white
-        return asarray(x)
-
-    def classes(labels: np.ndarray) -> Array:
-        return asarray(labels.astype(np.int64))
-
-    return Split(pixels(x_train), classes(y_train), pixels(x_test), classes(y_test))
+    return x
 
 
 def _test_size(value: object) -> float:
@@ -211,12 +121,13 @@ def _test_size(value: object) -> float:
     return size
 
 
-def _floating(where: str, dtype: Any) -> np.dtype:
+def to_pixel_dtype(where: str, dtype: Any, *, eight_bit: bool = True) -> np.dtype:
+    """A floating dtype, for pixels from 0 to 1, or, with `eight_bit`, uint8 for pixels as they are stored."""
     found: np.dtype = to_dtype(where, np, "float32" if dtype is None else dtype).newbyteorder("=")
-    if not is_floating(found):
+    if not is_floating(found) and not (eight_bit and found == "uint8"):
         raise DTypeError(
-            f"{where}: dtype: expected a floating dtype, as pixels are scaled to [0, 1], got {found}; "
-            "try 'float32'"
+            f"{where}: dtype: expected a floating dtype, as pixels are scaled to [0, 1]"
+            f"{', or uint8' if eight_bit else ''}, got {found}; try 'float32'"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""One-hot encoding of class indices."""
+"""One-hot encoding of class indices, and back."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 from ..arguments import check_room, shown, to_size
 from ..backend import Array, backend_of
 from ..dtypes import is_floating
-from ..errors import BackendError, DTypeError
+from ..errors import BackendError, DTypeError, ShapeError
 
-__all__ = ["one_hot"]
+__all__ = ["from_one_hot", "one_hot"]
 
 
 def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Array:
@@ -63,3 +63,40 @@ def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Ar
     check_room("one_hot: the target as rows", (*target.shape, count), kind.itemsize)
     rows = target[..., None] == backend.xp.arange(count)
     return rows.astype(kind)
+
+
+def from_one_hot(rows: Array) -> Array:
+    """Class indices of one-hot rows, `(…, num_classes)` to `(…)`: the reverse of `one_hot`.
+
+    Args:
+        rows: an array of 0 and 1 of any real dtype, with one 1 in each row.
+
+    Returns:
+        int64 indices. Of probabilities, take the likeliest classes by `rows.argmax(-1)` instead.
+
+    Raises:
+        ShapeError: (a ValueError) `rows` has no last axis of classes.
+        DTypeError, BackendError: (TypeErrors) `rows` is not an array of real numbers.
+        ValueError: a row does not have one 1 and else 0. On a GPU this is not checked.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> xpconv.from_one_hot(np.array([[0, 0, 1], [1, 0, 0]]))
+        array([2, 0])
+    """
+    try:
+        backend = backend_of(rows)
+    except BackendError as error:
+        raise BackendError(f"from_one_hot: rows: {error}") from None
+    if rows.dtype.kind not in "iub" and not is_floating(rows.dtype):
+        raise DTypeError(f"from_one_hot: rows are {rows.dtype}, expected real numbers")
+    if not rows.shape or rows.shape[-1] == 0:
+        raise ShapeError(f"from_one_hot: rows have shape {rows.shape}, expected (…, num_classes)")
+    if backend.name == "numpy":
+        wrong = (((rows == 0) | (rows == 1)).all(-1) & ((rows == 1).sum(-1) == 1)) == 0
+        if wrong.any():
+            raise ValueError(
+                f"from_one_hot: a row is {shown(rows[wrong][0].tolist())}, expected one 1 and else 0; of "
+                "probabilities take rows.argmax(-1)"
+            )
+    return rows.argmax(-1).astype("int64")
