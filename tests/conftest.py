@@ -7,6 +7,7 @@ measured; `-n 0` runs them in one.
 import importlib.util
 import os
 
+import effort
 import pytest
 from backends import REQUIRES_GPU, cupy_or_skip
 from hypothesis import settings
@@ -33,6 +34,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         return
     if getattr(option, "numprocesses", 0) is None and not HAS_CUPY:
         option.numprocesses, option.maxprocesses, option.dist = "logical", MOST_PROCESSES, "worksteal"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    effort.thorough = config.option.markexpr != "not slow"
 
 
 @pytest.fixture(params=["numpy", "double", "cupy"] if HAS_CUPY or REQUIRES_GPU else ["numpy", "double"])

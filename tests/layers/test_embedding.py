@@ -5,6 +5,7 @@ import math
 import double
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,7 +70,7 @@ def test_contract(indices, options, backends):
     assert_layer_ok(lambda: Shifted(indices, **options), x, reference=reference, backends=backends)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_gradient_sums_over_repeated_indices(data):
     size = data.draw(st.integers(1, 6))

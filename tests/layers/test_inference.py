@@ -7,6 +7,7 @@ import threading
 import every
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,7 +84,7 @@ def check(model, x, tolerance=None, plans=None):
     return fused
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(data=st.data())
 def test_convolutions_drawn(data):
     draw = data.draw
@@ -131,7 +132,7 @@ def test_winograd(n, h, w, padding, dtype, block, monkeypatch):
         )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_pooling_drawn(data):
     draw = data.draw

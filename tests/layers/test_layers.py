@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import batch_norm_naive, conv_naive, pool_naive, uniforms
@@ -74,7 +75,7 @@ def test_conv2d(options, x, backends):
     assert_layer_ok(make, x, reference=conv_reference(options), backends=backends)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_conv2d_drawn(data):
     draw = data.draw

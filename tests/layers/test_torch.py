@@ -1,5 +1,6 @@
 """Every layer against its namesake in PyTorch: output, every gradient, state, and what they refuse."""
 
+import effort
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -49,7 +50,7 @@ def test_conv2d_over_all_options():
             print(f"Conv2d(4, {options}) on {shape} as {layout.__name__}")
             raise
         count += 1
-    assert count > 200
+    assert count > (200 if effort.thorough else 40)
 
 
 @st.composite
@@ -80,7 +81,7 @@ def convolutions(draw):
     return options, (*leading, options["in_channels"], *size), draw(st.sampled_from([np.asarray, *LAYOUTS]))
 
 
-@settings(max_examples=250)
+@settings(max_examples=effort.examples(250))
 @given(drawn=convolutions())
 def test_conv2d_drawn(drawn):
     options, shape, layout = drawn
@@ -155,7 +156,7 @@ def test_avg_pool2d_over_all_options():
         pool_check("AvgPool2d", options, normal(*shape), layout=layout)
 
 
-@settings(max_examples=200)
+@settings(max_examples=effort.examples(200))
 @given(data=st.data(), name=st.sampled_from(["MaxPool2d", "AvgPool2d"]))
 def test_pools_drawn(data, name):
     draw = data.draw
@@ -186,7 +187,7 @@ def test_pools_of_an_empty_batch(name, options):
 # --- dense, pointwise, flatten -----------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(max_examples=effort.examples(60))
 @given(data=st.data())
 def test_dense_drawn(data):
     draw = data.draw
@@ -204,7 +205,7 @@ POINTWISE = ["ReLU", "Sigmoid", "Tanh"]
 
 
 @pytest.mark.parametrize("name", POINTWISE)
-@settings(max_examples=30)
+@settings(max_examples=effort.examples(30))
 @given(
     shape=st.lists(st.integers(0, 4), min_size=1, max_size=5), layout=st.sampled_from([np.asarray, *LAYOUTS])
 )
@@ -262,7 +263,7 @@ def test_batch_norm2d_over_all_options():
                 raise
 
 
-@settings(max_examples=60)
+@settings(max_examples=effort.examples(60))
 @given(
     shape=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(1, 5)),
     training=st.booleans(),

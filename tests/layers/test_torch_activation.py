@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import LAYOUTS, assert_same, check, contiguous, covering, nn, normal, numpy_state, torch
@@ -162,7 +163,7 @@ def test_glu_along_every_axis(shape):
     check(lambda m: m.GLU(), np.array([[1e4, -1e4, 1e4, -1e4]]))
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(
     name=st.sampled_from([*SOFT, "GLU"]),
     shape=st.lists(st.integers(1, 4).map(lambda n: 2 * n), min_size=1, max_size=4),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import LAYOUTS, assert_same, check, contiguous, covering, nn, normal, numpy_state, torch
@@ -107,14 +108,14 @@ def convolutions(draw, transpose):
     return name, options, (*lead, options["in_channels"], *size)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(drawn=convolutions(False), layout=st.sampled_from([np.asarray, *LAYOUTS]))
 def test_conv_drawn(drawn, layout):
     name, options, shape = drawn
     check(lambda m: getattr(m, name)(**options), normal(*shape), layout=layout)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(drawn=convolutions(True), layout=st.sampled_from([np.asarray, *LAYOUTS]))
 def test_conv_transpose_drawn(drawn, layout):
     name, options, shape = drawn

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import LAYOUTS, assert_same, contiguous, covering, nn, normal, numpy_state, torch
@@ -47,7 +48,7 @@ def test_options(options, training):
     compare([[0, 4, 2, 4], [3, 4, 0, 4]], training=training, **options)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     shape=st.lists(st.integers(0, 5), max_size=3),
     size=st.integers(1, 6),

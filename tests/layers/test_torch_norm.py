@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from oracle import LAYOUTS, assert_same, check, contiguous, covering, nn, normal, torch
@@ -75,7 +76,7 @@ def test_instance_norm_over_all_options(axes, leading):
         )  # fmt: skip
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data(), kind=st.sampled_from(["BatchNorm", "InstanceNorm"]), axes=st.integers(1, 3))
 def test_channel_norms_drawn(data, kind, axes):
     draw = data.draw
@@ -163,7 +164,7 @@ def test_rms_norm_over_all_options(training):
         compare(lambda m, o=o: m.RMSNorm(**o), x, o, training=training, layout=layout)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data(), name=st.sampled_from(["LayerNorm", "RMSNorm"]))
 def test_trailing_norms_drawn(data, name):
     shape = tuple(data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=5)))
@@ -194,7 +195,7 @@ def test_group_norm_of_vectors():
     check(lambda m: m.GroupNorm(2, 8), normal(3, 8))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_group_norm_drawn(data):
     groups, each, n = (data.draw(st.integers(1, 4)) for _ in range(3))

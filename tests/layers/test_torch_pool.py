@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import LAYOUTS, assert_same, channels_last, check, contiguous, covering, nn, normal, torch
@@ -145,7 +146,7 @@ def test_adaptive_max_pool_of_nan():
     compare("AdaptiveMaxPool2d", {"output_size": 2}, x)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_adaptive_max_pool_drawn(data):
     draw = data.draw

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import LAYOUTS, check, contiguous, covering, nn, normal, torch
@@ -41,7 +42,7 @@ def test_pads_over_all_options(kind, axes):
               layout=layout)  # fmt: skip
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(data=st.data())
 def test_pads_drawn(data):
     draw = data.draw
@@ -91,7 +92,7 @@ def test_upsample_over_all_options(mode, axes):
         named(options, lambda m, options=options: m.Upsample(**options), x, layout=o["layout"])
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(data=st.data())
 def test_upsample_drawn(data):
     """By size, and by factor but where that leaves a size as it is or doubles it: see below."""

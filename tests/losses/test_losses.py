@@ -7,6 +7,7 @@ import re
 import double
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -193,7 +194,7 @@ def test_gradient_by_finite_differences(loss, reduction, backend):
     np.testing.assert_allclose(grad, numeric, rtol=1e-7, atol=1e-9)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data(), loss=st.sampled_from(list(NAIVE)))
 def test_losses_drawn(data, loss):
     draw = data.draw

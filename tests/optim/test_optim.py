@@ -7,6 +7,7 @@ from itertools import pairwise
 import double
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -257,7 +258,7 @@ def test_momentum_that_starts_late_starts_with_the_gradient(backend):
         compare(parameters, naives, f"step {step}:")
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data(), name=st.sampled_from(list(SETTINGS)), backend=st.sampled_from(["numpy", "double"]))
 def test_steps_drawn(data, name, backend):
     """Any shapes, groups, absences and changes of lr."""

@@ -467,13 +467,12 @@ def test_norms_of_zero_divide_nothing(name, eps):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-@pytest.mark.parametrize("grad", [1.0, 0.1, -3e-3])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_centered_rmsprop_takes_no_root_of_a_negative(dtype, grad, momentum, backend):
+def test_centered_rmsprop_takes_no_root_of_a_negative(dtype, momentum, backend):
     """Constant gradients, whose variance is 0: rounding made it negative, and NaN of all."""
-    p = parameter(np.zeros(3), dtype)
+    p = parameter(np.zeros(9), dtype)
     optimizer = xpconv.RMSprop([p], lr=1e-9, centered=True, momentum=momentum, eps=0.0)
-    g = array(np.array([grad, grad * 1.3, grad * 0.7]), dtype)
+    g = array(np.outer([1.0, 0.1, -3e-3], [1.0, 1.3, 0.7]).ravel(), dtype)
     for _ in range(600 if backend == "double" else 2500):
         p.grad = g
         optimizer.step()

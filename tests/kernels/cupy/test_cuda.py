@@ -21,6 +21,7 @@ import emulation
 import numpy as np
 import pytest
 from drawing import windows
+from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from operations import TOLERANCE, ours, reference, same
@@ -45,7 +46,7 @@ def device(rng, shape, dtype, layout):
     return xp.moveaxis(memory, -1, 1)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_convolutions_drawn(data):
     draw = data.draw
@@ -95,7 +96,7 @@ def test_depthwise_four_channels_at_once_drawn(channels, dtype, layout):
             same(getattr(ours, name)(xp, *operands, window, channels), expected, tolerance)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_pools_drawn(data):
     draw = data.draw
@@ -130,7 +131,7 @@ def test_pools_drawn(data):
     )  # fmt: skip
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_pointwise_drawn(data):
     draw = data.draw
@@ -146,7 +147,7 @@ def test_pointwise_drawn(data):
         same(ours.clip_backward(xp, y, x, *bounds), reference.clip_backward(xp, y, x, *bounds), 0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_batch_norms_drawn(data):
     draw = data.draw
@@ -196,7 +197,7 @@ def test_batch_norms_drawn(data):
                 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_cross_entropies_drawn(data):
     draw = data.draw
@@ -237,7 +238,7 @@ def test_cross_entropies_drawn(data):
             same(ours.cross_entropy_backward(xp, p, t, total, scale, axis), expected, TOLERANCE[dtype])
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_pointwise_ones_drawn(data):
     draw = data.draw

@@ -16,6 +16,7 @@ import emulation
 import numpy as np
 import pytest
 from drawing import windows
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -226,7 +227,7 @@ def same_results(build, x, tolerance):
 
 
 @needs_compiler
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_layers_drawn(data):
     draw = data.draw

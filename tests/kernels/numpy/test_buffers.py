@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupts import at_bytecode, interrupt
@@ -52,7 +53,7 @@ def test_a_view_keeps_its_memory():
     assert memory.empty((1000, 100), "float32").ctypes.data == address
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.tuples(st.integers(1 << 16, 1 << 20), st.booleans(), st.integers(0, 99)), max_size=40))
 def test_no_two_arrays_share_memory(orders):
     """Arrays come and go in any order; each keeps what was written into it."""
@@ -118,7 +119,7 @@ def test_a_small_output_pins_its_own_buffer_only():
     assert y.shape == (1, 32, 64, 64)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(st.tuples(st.integers(1 << 12, 1 << 24), st.integers(0, 5)), max_size=60))
 def test_idle_buffers_are_bounded(orders):
     """By what arrays used at once, and what they may use of larger buffers."""

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from operations import TOLERANCE, ours, reference, same
@@ -60,7 +61,7 @@ def compare_convolutions(x, weight, bias, window, groups, tolerance=None):
         same(getattr(ours, name)(np, *operands, *args), expected, tolerance)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data())
 def test_convolutions_drawn(data):
     draw = data.draw
@@ -87,7 +88,7 @@ def test_convolutions_drawn(data):
     compare_convolutions(x, weight, bias, window, groups)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(data=st.data())
 def test_products_in_pieces(data):
     """Operands as convolutions have them: rows apart, or columns in place of rows; stacks; a rest after the pieces."""
@@ -219,7 +220,7 @@ def test_stripes(n, c, k, spatial, padding, dtype, tolerance):
     compare_convolutions(x, weight, rng.normal(size=k).astype(dtype), window, 1, tolerance)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data())
 def test_stripes_drawn(data):
     """Of whatever layout; edges that cut stripes and runs; blocks of one stripe, some, and many."""
@@ -263,7 +264,7 @@ def batch_last(x):
     return memory.batch_first(np.ascontiguousarray(memory.batch_last(x)))
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(data=st.data())
 def test_convolutions_with_the_batch_last(data):
     """Of whatever layout the operands are; in blocks of one row, too."""
@@ -350,7 +351,7 @@ def test_the_batch_stays_last():
         assert memory.is_batch_last(array)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(data=st.data())
 def test_pools_drawn(data):
     draw = data.draw
