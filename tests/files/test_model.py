@@ -62,7 +62,7 @@ def trained(model, inputs, steps=2):
         for p in model.parameters():
             found.append(p.grad)
             if p.grad is not None:
-                p -= 0.1 * p.grad
+                p -= 0.001 * p.grad
         model.zero_grad()
     return [None if x is None else xpconv.asnumpy(x) for x in [*found, *model.state_dict().values()]]
 

@@ -234,3 +234,16 @@ def test_only_what_is_exactly_a_relu_joins():
         assert y.min() >= 1
     norm = Doubled(3).eval()
     np.testing.assert_array_equal(Sequential(norm, ReLU())(-x), norm(-x))
+
+
+def test_a_nameless_child_has_its_own_attributes():
+    """As the blocks of ResNets: `training` of the outer container is not that of the block in it."""
+    block = xpconv.Residual(xpconv.Dense(2, 2))
+    model = xpconv.Sequential({"": xpconv.Sequential({"": block}), "relu": xpconv.ReLU()})
+    for mode in (False, True, False, True):
+        assert {layer.training for layer in model.train(mode).modules()} == {mode}
+    block.note, model.note = 1, 2
+    assert (block.note, model.note) == (1, 2)
+    assert model.body is block.body
+    model.body = xpconv.Tanh()
+    assert isinstance(block.body, xpconv.Tanh)

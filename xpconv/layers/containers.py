@@ -312,9 +312,10 @@ class Residual(Layer):
 
     def _find(self, name: str) -> tuple[Layer, Any] | None:
         attribute = self._attribute(name)
-        if attribute in vars(self):
+        if attribute in ("body", "shortcut") and attribute in vars(self):
             return self, vars(self)[attribute]
-        return self.body._find(name) if self.names[0] == "" and "body" in vars(self) else None
+        nameless = self.names[0] == "" and "body" in vars(self)
+        return super()._find(name) or (self.body._find(name) if nameless else None)
 
     def forward(self, x: Array) -> Array:
         return self._clipped(x)
