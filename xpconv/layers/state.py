@@ -24,7 +24,8 @@ class State(Tree[L]):
     def state_dict(self) -> dict[str, Array]:
         """All parameters and buffers by dotted name: PyTorch's names, shapes and order.
 
-        The arrays are copies, which further training does not change. To save them to a file:
+        The arrays are copies, which further training does not change. `xpconv.save_model(model, path)` saves
+        them with the architecture, and `xpconv.save` a training run. To save them alone to a file:
 
             state = {name: xpconv.asnumpy(array) for name, array in model.state_dict().items()}
             np.savez("weights.npz", **state)
@@ -44,7 +45,7 @@ class State(Tree[L]):
 
         Args:
             state: mapping of names to arrays, as from `state_dict()`, of any backend or PyTorch's tensors;
-                or the path of a file that ends in `.npz` or `.safetensors`
+                or the path of a file that ends in `.npz` or `.safetensors`, also of `save_model`
                 (`pip install "xpconv[safetensors]"`). As in PyTorch, BatchNorm's `num_batches_tracked` may
                 be missing; the model's then stays unchanged.
             strict: False loads the names that both have and ignores the others. The shapes must match in
