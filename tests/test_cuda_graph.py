@@ -213,6 +213,16 @@ def test_a_failed_capture_says_why_and_leaves_all_usable(cuda):
     assert Cublas.alive == 0
 
 
+def test_a_layer_with_hooks_is_not_recorded(cuda):
+    """A replay would not call them."""
+    model, x = xpconv.Sequential(xpconv.ReLU()), xpconv.asarray(np.ones((1, 2), "float32"))
+    model.register_forward_hook(lambda layer, inputs, y: None)
+    with pytest.raises(
+        RuntimeError, match="Sequential has hooks, which a replay would not call; remove them"
+    ):
+        xpconv.cuda.capture(model, x)
+
+
 @needs_compiler
 def test_a_failed_recording_leaves_no_gradients_that_were_not_computed(cuda):
     model = xpconv.Sequential(xpconv.Dense(2, 2, rng=0), xpconv.ReLU())

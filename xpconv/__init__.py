@@ -67,7 +67,9 @@ _ELSEWHERE = {  # what PyTorch has under another name
 
 if TYPE_CHECKING:
     from . import cuda as cuda
+    from . import inspection as inspection
     from . import models as models
+    from . import plot as plot
     from . import testing as testing
     from . import train as train
     from .files import load as load
@@ -77,10 +79,10 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        """`xpconv.cuda`, `.models`, `.testing`, `.train` and what `.files` has: imported when asked for."""
+        """`xpconv.cuda`, `.models` and others, and what `.files` has: imported when asked for."""
         if name in _LATER:
             return getattr(import_module(f"{__name__}.files"), name)
-        if name in ("cuda", "models", "testing", "train"):
+        if name in ("cuda", "inspection", "models", "plot", "testing", "train"):
             return import_module(f"{__name__}.{name}")
         hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

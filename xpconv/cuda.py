@@ -161,6 +161,10 @@ class _Captured(_Plain):
         def note(layer: Any, forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
             if isinstance(layer, Layer):  # and no loss
                 layers[id(layer)] = layer
+                if layer._hooks is not None:
+                    raise TypeError(
+                        f"{type(layer).__name__} has hooks, which a replay would not call; remove them"
+                    )
             return forward(*inputs)
 
         try:

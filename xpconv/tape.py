@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ContextDecorator, contextmanager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar, Token, copy_context
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, TypeVar, overload
 
@@ -106,6 +106,13 @@ def no_grad(function: Any = None) -> Any:
 def saving() -> bool:
     """Whether forwards save arrays for backward: outside `no_grad`."""
     return save_mode.get()
+
+
+def run_saving(save: bool, function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)`, whose forwards save arrays for backward or not, also within `no_grad`."""
+    context = copy_context()
+    context.run(save_mode.set, save)
+    return context.run(function, *args)
 
 
 @contextmanager

@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from contextvars import copy_context
 from typing import Any, NamedTuple, TypeVar
 
 from ..arrays import asnumpy
 from ..backend import Array
 from ..parameter import Parameter
-from ..tape import arrays_in, latest_entry, observing, save_mode
+from ..tape import arrays_in, latest_entry, observing, run_saving
 from .modes import Modes
 
 Layer = Modes[Any]  # the base of `Layer`
@@ -52,9 +51,8 @@ def measure(model: Any, inputs: tuple[Array, ...], save: bool = True) -> list[Ca
         save: whether the forward saves what backward needs, also within `no_grad`. Each array counts for the
             first layer that saves it.
     """
-    context = copy_context()
-    context.run(save_mode.set, save)
-    return context.run(_run, twin(model), inputs, save)
+    calls: list[Call] = run_saving(save, _run, twin(model), inputs, save)
+    return calls
 
 
 def _run(model: Any, inputs: tuple[Array, ...], save: bool) -> list[Call]:

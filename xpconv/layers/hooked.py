@@ -60,7 +60,8 @@ class Hooked(Modes[L]):
         The layer can be anywhere in a model, and the hook gets exactly its output: a layer with a hook is not
         fused with others. Hooks are called by `layer(x)`, in the thread that calls it, not by
         `layer.forward(x)`, `summary` and `explain`. An error in a hook ends the forward.
-        Copies, pickles, `fuse()` and state dicts do not contain hooks. A CUDA graph does not call them.
+        Copies, pickles, `fuse()` and state dicts do not contain hooks. A model with hooks cannot be
+        captured as a CUDA graph.
 
         Args:
             hook: a function.
