@@ -205,10 +205,7 @@ def main(argv: list[str] | None = None) -> float:
     print(f"\ntest accuracy {1 - wrong / len(labels):.2%}: {wrong} of {len(labels):,} wrong")
 
     if args.out:
-        images = xpconv.asnumpy(data.x_test)
-        for path in plots.draw(
-            args.out, history, xpconv.asnumpy(model[0].weight.data), images, labels, scores
-        ):
+        for path in plots.draw(args.out, history, model[0], data.x_test, labels, scores):
             print(f"drew {path}")
     return 1 - wrong / len(labels)
 
