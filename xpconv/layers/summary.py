@@ -55,12 +55,13 @@ class Summarized(Hooked[L]):
 
         Example:
             >>> import xpconv
-            >>> print(xpconv.Sequential(xpconv.Flatten(), xpconv.Dense(4, 3)).summary((1, 2, 2)))
-            name    layer        output  parameters     MFLOP  MB saved
-            0       Flatten()    (1, 4)           0         0         0
-            1       Dense(4, 3)  (1, 3)          15   2.4e-05   1.6e-05
-            total                                15   2.4e-05   1.6e-05
-            memory                            0 MB
+            >>> model = xpconv.Sequential(xpconv.Flatten(), xpconv.Dense(784, 500))
+            >>> print(model.summary((1, 28, 28), batch=100))
+            name    layer            output      parameters  MFLOP  MB saved
+            0       Flatten()        (100, 784)           0      0         0
+            1       Dense(784, 500)  (100, 500)     392,500   78.4     0.314
+            total                                   392,500   78.4     0.314
+            memory                                  1.57 MB
         """
         self._check_collections()
         return summary(self, input_shape, to_size(f"{type(self).__name__}.summary: batch", batch))
