@@ -126,6 +126,7 @@ def test_ones_own_functions(backend):
 
 WRONG = {
     "accuracy of one column": (np.zeros(4), np.zeros(4, int), "accuracy", r"Accuracy: output has shape \(4,\)"),
+    "accuracy of a single class": (np.zeros((4, 1)), np.zeros((4, 1), int), "accuracy", "with a single class; .* give threshold=0"),
     "accuracy of a regression": (np.zeros((4, 2)), np.zeros(4), "accuracy", "target is float64, expected integer class"),
     "other shape": (np.zeros((4, 2)), np.zeros((4, 3), int), "accuracy", r"expected \(4,\) \(class indices\) or \(4, 2\)"),
     "broadcast": (np.zeros((4, 1)), np.zeros(4), "mae", r"target has shape \(4,\), expected \(4, 1\)"),

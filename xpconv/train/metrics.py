@@ -9,7 +9,7 @@ from typing import Any
 from ..arguments import shown, to_bool, to_float, to_int, to_size
 from ..backend import Array, get_xp
 from ..errors import DTypeError, ShapeError
-from ..losses import BCELoss, BCEWithLogitsLoss, FocalLoss
+from ..losses import BCELoss, BCEWithLogitsLoss, FocalLoss, MultiLabelSoftMarginLoss
 from ..sums import sum_over, widened
 
 __all__ = ["Accuracy", "IoU", "MeanAbsoluteError", "MeanSquaredError", "Metric", "TopKAccuracy"]
@@ -79,6 +79,11 @@ class _OfClasses(_Mean):
         if output.ndim < 2:
             raise ShapeError(
                 f"{type(self).__name__}: output has shape {output.shape}, expected (N, C, …): scores"
+            )
+        if output.shape[1] == 1:
+            raise ShapeError(
+                f"{type(self).__name__}: output has shape {output.shape}, with a single class; for outputs "
+                "that mean 0 or 1 give threshold=0 (logits) or 0.5 (probabilities)"
             )
         if target.shape == output.shape:  # one-hot, or probabilities
             return target.argmax(axis=1)
@@ -286,7 +291,9 @@ _NAMED: dict[str, Callable[..., Metric]] = {
     "mean_squared_error": MeanSquaredError,
 }
 # Losses of outputs that are compared with 0 or 1 one by one, and the outputs that mean 1.
-_THRESHOLDS: dict[type, float] = {BCEWithLogitsLoss: 0.0, FocalLoss: 0.0, BCELoss: 0.5}
+_THRESHOLDS: dict[type, float] = {
+    BCEWithLogitsLoss: 0.0, FocalLoss: 0.0, MultiLabelSoftMarginLoss: 0.0, BCELoss: 0.5,
+}  # fmt: skip
 
 
 def to_metrics(where: str, metrics: Any, loss: Any) -> list[Metric]:
