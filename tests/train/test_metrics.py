@@ -157,6 +157,13 @@ def test_evaluate_restores_modes_and_needs_something_to_compute():
         train.evaluate(model, model, batches(x, y, 2))
 
 
+def test_values_too_small_for_float32():
+    """Whatever `numpy.seterr` is set to, as in layers."""
+    output = np.full((4, 2), 1e-30, "float32")
+    with np.errstate(all="raise"):
+        assert measured(output, np.zeros((4, 2), "float32"), ["mse", "mae"])["mse"] == 0
+
+
 def test_sums_stay_exact_over_many_samples():
     """In float64: a million batches of float32 losses would lose digits."""
     meter_sum = train.evaluate(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..arguments import shown
 from ..arrays import asarray, asnumpy
-from ..backend import Array, Backend
+from ..backend import Array, Backend, ignore_underflow
 from ..errors import ShapeError, StateDictError
 from .metrics import Metric
 from .objective import Batch, Objective
@@ -140,8 +140,10 @@ class Meter:
         if self.objective.loss is not None:
             loss, count = self.objective(output, targets, weight, len(inputs[0]))
             sums["loss"] = self._of_loss(loss, count)
-        for metric in self.metrics:
-            sums[metric.name] = metric.sums(output, *targets)
+        if self.metrics:
+            with ignore_underflow(self._xp):
+                for metric in self.metrics:
+                    sums[metric.name] = metric.sums(output, *targets)
         self.totals.add(self._xp, sums)
         return loss, count
 
