@@ -35,6 +35,8 @@ OTHERS = {
     "ExponentialMovingAverage": lambda: xpconv.ExponentialMovingAverage(xpconv.Dense(2, 2)),
     "GradScaler": xpconv.GradScaler,
     "batches": lambda: xpconv.data.batches(np.ones((4, 2)), np.ones(4), 2),
+    "BalancedSampler": lambda: xpconv.data.BalancedSampler([0, 1]),
+    "GroupedSampler": lambda: xpconv.data.GroupedSampler([0, 1]),
     "unet": lambda: xpconv.models.unet(1, 2, depth=1, width=2),
 }
 CLASSES = {
@@ -53,7 +55,7 @@ CLASSES = {
     **{name: lambda name=name: getattr(xpconv, name)(*SCHEDULES[name]()) for name in SCHEDULES},
     **OTHERS,
 }
-PUBLIC = {*xpconv.__all__, "batches"}
+PUBLIC = {*xpconv.__all__, "batches", "BalancedSampler", "GroupedSampler"}
 
 
 def test_every_public_class_is_here():
