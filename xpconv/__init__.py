@@ -49,6 +49,7 @@ _ELSEWHERE = {  # what PyTorch has under another name
     "autocast": "use model.to(dtype='float16') and xpconv.GradScaler",
     "cat": "use xpconv.get_xp().concatenate, or the layer xpconv.Concat",
     "compile": "models run as they are; for inference use model.fuse()",
+    "datasets": "use xpconv.data: load_mnist, load_cifar10, image_folder",
     "device": "use xpconv.set_backend('cupy'), or model.to('cupy')",
     "enable_grad": "leave the block of xpconv.no_grad()",
     "evaluate": "use xpconv.train.evaluate(model, loss, batches)",
@@ -65,6 +66,7 @@ _ELSEWHERE = {  # what PyTorch has under another name
     "stack": "use xpconv.get_xp().stack",
     "tensor": "use xpconv.asarray(values, dtype='float32')",
     "utils": "use xpconv.data.batches, xpconv.clip_grad_norm_",
+    "transforms": "use xpconv.data.transforms",
     "zeros": "use xpconv.get_xp().zeros(shape, dtype='float32')",
 }
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xpconv
-from xpconv.data import batches, image_folder, train_test_split
+from xpconv.data import batches, channel_mean_std, image_folder, train_test_split
 from xpconv.errors import DataFileError, DTypeError, ShapeError
 
 Image = pytest.importorskip("PIL.Image")
@@ -65,6 +65,9 @@ def test_order_classes_and_items(folder):
         found[5]
     with pytest.raises(TypeError, match="image_folder: index is 'x', expected an int"):
         found["x"]
+    for bad in ([7], [True], [0.5], np.zeros((2, 2), bool)):
+        with pytest.raises(IndexError, match="image_folder: index: "):
+            found[bad]
     assert repr(found) == f"image_folder({str(folder)!r}, 5 images of (3, 6, 8), classes cat, dog)"
     assert [target for _, target in found] == [0, 0, 1, 1, 1]  # iterates
 
@@ -101,6 +104,23 @@ def test_several_threads(folder):
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda i: found[i][0], list(range(5)) * 20))
     np.testing.assert_array_equal(together, alone)
+
+
+def test_statistics(folder):
+    found = image_folder(folder)
+    for a, b in zip(channel_mean_std(found), channel_mean_std(found.load()[0]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_large_photos(tmp_path):
+    """They are decoded at a lower resolution, which does not show."""
+    y, x = np.mgrid[:600, :900]
+    pixels = np.stack([x * 255 // 899, y * 255 // 599, (x + y) % 256 // 128 * 255], -1).astype("uint8")
+    for name in ("a/1.jpg", "a/2.png"):
+        save(tmp_path / name, pixels)
+    x, _ = image_folder(tmp_path, size=(40, 60)).load()
+    np.testing.assert_allclose(x[0], x[1], atol=0.12)
+    assert abs(x[0] - x[1]).mean() < 0.01
 
 
 def test_parts(folder):

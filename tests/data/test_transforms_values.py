@@ -271,6 +271,14 @@ def test_colours_stay_in_range(backend, dtype):
         Grayscale()(images(c=4))
 
 
+def test_colours_of_images_that_are_not_from_0_to_1():
+    with pytest.raises(
+        ValueError, match=r"ColorJitter: images have values up to 255, expected 0 to 1; divide by 255"
+    ):
+        ColorJitter(0.1)(images() * 255 / images().max())
+    ColorJitter(0.1)(images() * 1.2 - 0.1)  # as bicubic interpolation makes them
+
+
 def test_no_colour_change_is_none(backend):
     x = images(dtype="uint8")
     np.testing.assert_array_equal(run(ColorJitter(), x), x)

@@ -42,7 +42,7 @@ def fetch(where: str, file: RemoteFile, folder: Path) -> Path:
     problems = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _exclusively(folder / f"{file.name}.part") as part:
+        with _locked(folder / f"{file.name}.part") as part:
             if target.exists():  # another process has fetched it meanwhile
                 os.unlink(part.name)
                 return target
@@ -50,7 +50,7 @@ def fetch(where: str, file: RemoteFile, folder: Path) -> Path:
             if part.seek(0, os.SEEK_END) and _sha256(part) == file.sha256:  # all but its name is there
                 urls = []
             for url in urls:
-                problem = _arrive(url, part, file)
+                problem = _complete(url, part, file)
                 if problem is None:
                     break
                 problems.append(f"{url}: {problem}")
@@ -69,7 +69,7 @@ def fetch(where: str, file: RemoteFile, folder: Path) -> Path:
     )
 
 
-def _arrive(url: str, part: IO[bytes], file: RemoteFile) -> str | None:
+def _complete(url: str, part: IO[bytes], file: RemoteFile) -> str | None:
     """Complete `part` from `url`; what prevented that, or None."""
     from http.client import HTTPException  # here, as these make `import xpconv` slower
     from urllib.error import HTTPError
@@ -146,7 +146,7 @@ def _sha256(part: IO[bytes]) -> str:
 
 
 @contextmanager
-def _exclusively(path: Path) -> Iterator[IO[bytes]]:
+def _locked(path: Path) -> Iterator[IO[bytes]]:
     """The file open for appending, by one process at a time where the system has `fcntl`."""
     try:
         import fcntl

@@ -90,7 +90,7 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         dtype: Any = "float32",
         on_error: str = "raise",
     ) -> None:
-        self.path = to_path("image_folder: path", path)
+        self.path = to_path("image_folder: path", path).expanduser()
         self.size = None if size is None else to_tuple("image_folder: size", size, 2, 1)
         self.mode = to_choice("image_folder: mode", mode, ("RGB", "L"))
         self.dtype = to_pixel_dtype("image_folder", dtype)
@@ -127,7 +127,10 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         "the folder."""
         if isinstance(index, slice) or is_sequence(index) or getattr(index, "shape", ()) != ():
             part = copy.copy(self)
-            numbers = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
+            try:
+                numbers = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
+            except IndexError as error:
+                raise IndexError(f"image_folder: index: {error}") from None
             part.paths, part.targets = [self.paths[i] for i in numbers], self.targets[numbers]
             return part
         i = to_int("image_folder: index", index)
@@ -254,6 +257,8 @@ def _pixels(path: Path, mode: str, size: tuple[int, ...] | None) -> np.ndarray:
     from PIL import Image, ImageOps
 
     with Image.open(path) as file:
+        if size is not None:  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, if that is twice the new one
+            file.draft(None, (2 * max(size), 2 * max(size)))
         image = ImageOps.exif_transpose(file)
         if image.mode.startswith("I;16"):  # 16 bits, of which Pillow would clip all above 255
             image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))

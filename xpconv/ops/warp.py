@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
+from ..layout import in_order
 
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
@@ -77,17 +78,23 @@ def affine(xp: Any, x: Array, matrix: Array, interpolation: str, fill: Array) ->
         rows, rows_inside = _inside(xp, xp.rint(row).astype("int64"), h, "constant")
         columns, columns_inside = _inside(xp, xp.rint(column).astype("int64"), w, "constant")
         return xp.where((rows_inside & columns_inside)[:, None], read(xp, x, rows, columns), fill)
-    first_row, first_column = xp.floor(row), xp.floor(column)
-    y, covered = 0, 0  # the weighted sum, and the sum of its weights
-    for d in (0, 1):
-        rows, rows_inside = _inside(xp, first_row.astype("int64") + d, h, "constant")
-        for e in (0, 1):
-            columns, columns_inside = _inside(xp, first_column.astype("int64") + e, w, "constant")
-            weight = (1 - abs(row - first_row - d)) * (1 - abs(column - first_column - e))
-            weight = (weight * (rows_inside & columns_inside)).astype(x.dtype)[:, None]
-            y += weight * read(xp, x, rows, columns)
-            covered += weight
+    x = in_order(xp, x)  # as `read` takes it, once for all four
+    y: Any = 0  # the weighted sum
+    covered: Any = 0  # the sum of its weights
+    for rows, row_weight in _around(xp, row, h, x.dtype):
+        for columns, column_weight in _around(xp, column, w, x.dtype):
+            weight = (row_weight * column_weight)[:, None]
+            term = read(xp, x, rows, columns)
+            term *= weight
+            y, covered = y + term, covered + weight
     return y + (1 - covered) * fill
+
+
+def _around(xp: Any, p: Array, n: int, dtype: Any) -> list[tuple[Array, Array]]:
+    """The two pixels around the places `p` of an axis of `n`, each with its weight: 0 if it is outside."""
+    first = xp.floor(p)
+    pixels = [_inside(xp, first.astype("int64") + d, n, "constant") for d in (0, 1)]
+    return [(at, ((1 - abs(p - first - d)) * inside).astype(dtype)) for d, (at, inside) in enumerate(pixels)]
 
 
 def resize(

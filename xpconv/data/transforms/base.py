@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ...arguments import is_sequence
 from ...arrays import asarray
-from ...backend import Array, Backend, backend_of
+from ...backend import Array, Backend, backend_of, ignore_underflow, plain
 from ...dtypes import byte_order_error, is_floating
 from ...errors import BackendError, DTypeError, ShapeError
 from ...random import RNG, default_rng
@@ -53,7 +53,8 @@ class Transform:
         single = arrays[0].ndim == 3
         self._check(images)
         draws = [asarray(d, backend=backend.name) for d in self._draw(generator, images.shape)]
-        results = self._all(backend, (images, *arrays[1:]), single, draws)
+        with ignore_underflow(backend.xp):
+            results = self._all(backend, (images, *arrays[1:]), single, draws)
         results = (results[0][0] if single else results[0], *results[1:])
         return results if isinstance(batch, tuple) else results[0]  # type: ignore[return-value]
 
@@ -131,6 +132,7 @@ def check_images(where: str, x: Any) -> tuple[Backend, Array]:
         )
     if not x.dtype.isnative:
         raise byte_order_error(f"{where}: the images' dtype", x)
+    x = plain(x)  # such as a memmap, whose results would be memmaps
     return backend, x if x.ndim == 4 else x[None]
 
 
@@ -142,6 +144,7 @@ def check_mask(where: str, backend: Backend, mask: Any, images: Array, single: b
         raise BackendError(f"{where}: {error}") from None
     if owner is not backend:
         raise BackendError(f"{where} is on {owner.name} but the images are on {backend.name}")
+    mask = plain(mask)
     n, _, h, w = images.shape
     batch = () if single else (n,)
     if mask.shape[-2:] != (h, w) or mask.shape[:-2] not in (batch, (*batch, *mask.shape[-3:-2])):

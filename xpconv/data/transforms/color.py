@@ -31,6 +31,11 @@ class ColorJitter(Transform):
         hue: range of what is added to the hue, within -0.5 to 0.5, where 1 is the whole circle; `d` means
             `(-d, d)`.
 
+    Raises:
+        ShapeError: (a ValueError) the images have neither 1 nor 3 channels.
+        ValueError: floating images have values above 2, so they are not from 0 to 1; on a GPU this is not
+            checked.
+
     Example:
         >>> import numpy as np
         >>> from xpconv.data.transforms import ColorJitter
@@ -53,7 +58,13 @@ class ColorJitter(Transform):
         self.hue = to_range(f"{where}: hue", hue, around=0, lowest=-0.5, highest=0.5)
 
     def _check(self, images: Array) -> None:
-        check_channels(type(self).__name__, images)
+        where = type(self).__name__
+        check_channels(where, images)
+        if images.dtype != "uint8" and isinstance(images, np.ndarray) and images.size and images.max() > 2:
+            raise ValueError(  # which a GPU would have to be waited for
+                f"{where}: images have values up to {float(images.max()):g}, expected 0 to 1; divide by 255, "
+                "and put Normalize after this transform"
+            )
 
     def _active(self) -> list[int]:
         """Which of the four change anything."""

@@ -25,6 +25,12 @@ Function = Callable[[Any, Any], Any]
 class Compose:
     """Apply transforms one after the other, as torchvision's `Compose`.
 
+    This and all transforms are called as `transform(batch, rng)`, as `batches(…, transform=…)` does.
+    `batch` is images `(N, C, H, W)`, or one `(C, H, W)`, uint8 or floating in [0, 1]; or a tuple that
+    begins with them, such as images and labels. Something of the same kind is returned, and nothing in
+    `batch` is modified. `rng` is a `numpy.random.Generator`, or the seed of one; by default the generator
+    of `manual_seed`.
+
     Args:
         transforms: a sequence of transforms, or of functions `f(batch, rng)` of your own, which draw from
             the `numpy.random.Generator` `rng`.

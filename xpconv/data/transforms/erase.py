@@ -10,7 +10,7 @@ from ...backend import Array, Backend
 from ...errors import DTypeError
 from .base import Transform, filling
 from .checks import Values, to_image_size, to_positive_range, to_probability, to_range, to_values
-from .sizes import draw_sizes, first
+from .sizes import draw_sizes, first_fit
 
 __all__ = ["Cutout", "RandomErasing"]
 
@@ -71,7 +71,7 @@ class RandomErasing(Transform):
         n, _, h, w = shape
         chosen = rng.random(n) < self.p
         width, height = draw_sizes(rng, n, (h, w), self.scale, self.ratio)
-        height, width, found = first((height < h) & (width < w), height, width)
+        height, width, found = first_fit((height < h) & (width < w), height, width)
         places = rng.random((2, n))
         top = np.floor(places[0] * (h - height + 1)).astype(int)
         left = np.floor(places[1] * (w - width + 1)).astype(int)

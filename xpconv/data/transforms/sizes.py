@@ -120,7 +120,7 @@ class RandomResizedCrop(_Resize):
         n, _, h, w = shape
         height, width = draw_sizes(rng, n, (h, w), self.scale, self.ratio)
         fits = (height > 0) & (height <= h) & (width > 0) & (width <= w)
-        height, width, found = first(fits, height, width)
+        height, width, found = first_fit(fits, height, width)
         narrow, wide = self.ratio  # of what is taken if nothing fitted: the largest central part
         whole_width = w if w / h <= wide else max(round(h * wide), 1)
         whole_height = h if w / h >= narrow else max(round(w / narrow), 1)
@@ -140,7 +140,7 @@ def draw_sizes(
     return np.rint(np.sqrt(area / shape)).astype(int), np.rint(np.sqrt(area * shape)).astype(int)
 
 
-def first(
+def first_fit(
     fits: np.ndarray, height: np.ndarray, width: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Height and width of the first try that fits, 0 where there is none, and where there is one."""
