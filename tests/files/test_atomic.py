@@ -25,6 +25,7 @@ def names(folder):
 def test_an_error_leaves_the_old_file(function, error, tmp_path, monkeypatch):
     path = tmp_path / "x"
     xpconv.save(path, n=1)
+    path.chmod(0o600)
 
     def fail(*_):
         raise error

@@ -451,3 +451,59 @@ def test_a_class_that_does_not_store_its_arguments_as_they_are(tmp_path):
 
     with pytest.raises(DataFileError, match=r"made with .*2.*, it has .*4.*; a class of your own must store"):
         again(Doubles(1), tmp_path, classes={"Doubles": Doubles})
+
+
+class Fixed(xpconv.Layer):
+    """Its arguments are arrays, also one array twice."""
+
+    def __init__(self, mean, std, classes=()):
+        self.mean, self.std, self.classes = mean, std, classes
+
+    def forward(self, x):
+        return self.keep((x - self.mean) / self.std)
+
+    def backward(self, grad_output, input_grad=True):
+        self.recall(grad_output)
+        return grad_output / self.std if input_grad else None
+
+
+class Backbone(xpconv.Layer):
+    """Makes a layer that is replaced."""
+
+    def __init__(self, size):
+        self.size = size
+        self.inner = xpconv.Dense(2, size)
+
+    def forward(self, x):
+        return self.keep(self.inner(x))
+
+    def backward(self, grad_output, input_grad=True):
+        self.recall(grad_output)
+        return self.inner.backward(grad_output, input_grad)
+
+
+def test_arrays_as_arguments(tmp_path):
+    mean = np.ones(4, "float32")
+    model = xpconv.Sequential(Fixed(mean, mean, ["a"]), xpconv.Dense(4, 2))
+    other = again(model, tmp_path, classes={"Fixed": Fixed})
+    assert_trains_alike(model, other, (f(3, 4),))
+    assert type(other[0].mean) is np.ndarray
+
+
+def test_large_layers_that_a_constructor_makes_and_that_are_replaced(tmp_path):
+    model = Backbone(10_000_000)
+    model.inner = xpconv.Dense(2, 3)
+    assert_alike(model, again(model, tmp_path, classes={"Backbone": Backbone}))
+
+
+def test_attributes_that_would_hide_those_of_the_class(tmp_path):
+    model = xpconv.Residual(xpconv.ReLU())
+    model.names = ("a", "b")
+    with pytest.raises(ValueError, match="names is an attribute of the class"):
+        xpconv.save_model(model, tmp_path / "m")
+
+
+def test_hooks_are_not_saved(tmp_path):
+    model = xpconv.Sequential(xpconv.Dense(2, 2))
+    model[0].register_forward_hook(lambda *_: None)
+    assert again(model, tmp_path)[0]._hooks is None

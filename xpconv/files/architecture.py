@@ -21,6 +21,7 @@ from ..models.convnext import _LayerScale, _Permute, _ScaleFirst
 from ..models.unet import UNet
 from ..parameter import Parameter
 from ..random import global_source
+from ..signatures import is_ours
 from .encoding import Encoder
 
 DEEPEST = 200  # levels of layers
@@ -76,7 +77,7 @@ class Description:
             "generators": {name: self._generator(where, value) for name, value in generators.items()},
             "children": below,
             **self._parameters(layer, number),
-            "attributes": self._attributes(layer, number, config),
+            "attributes": self._attributes(where, layer, number, config),
             "flags": [layer.training, layer._thawed_mode, vars(layer).get("_frozen_later", False)],
         }
         if isinstance(layer, _Dropout) and layer._source is not None:
@@ -121,13 +122,17 @@ class Description:
             "tied": {name: place for name, place in places.items() if place != [number, name]},
         }
 
-    def _attributes(self, layer: Layer, number: int, config: dict[str, Any]) -> dict[str, Any]:
+    def _attributes(self, where: str, layer: Layer, number: int, config: dict[str, Any]) -> dict[str, Any]:
         """Further public attributes with plain values, such as names of classes."""
         found = {}
         for name, value in vars(layer).items():
             if name.startswith("_") or name in (*config, *layer.buffer_names, "training", "lazy"):
                 continue
             if not isinstance(value, Parameter | Layer) and _is_plain(value):
+                if is_reserved(layer, name):
+                    raise ValueError(
+                        f"{where}: {name} is an attribute of the class; call that of the layer otherwise"
+                    )
                 found[name] = self._encoder.encode(f"layers.{number}.{name}", value)
         return found
 
@@ -160,6 +165,12 @@ class Description:
 def held(layer: Layer) -> dict[str, Layer]:
     """The layers directly in this one, by name, in the order in which a container runs them."""
     return dict(layer._layers) if isinstance(layer, Named) else layer.children()
+
+
+def is_reserved(layer: Layer, name: str) -> bool:
+    """Whether a class of the package has an attribute of this name, which a file must not hide."""
+    home = next((kind for kind in type(layer).__mro__ if name in vars(kind)), None)
+    return home is not None and is_ours(home)
 
 
 def _is_plain(value: Any) -> bool:

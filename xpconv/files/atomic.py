@@ -55,7 +55,7 @@ def write_atomically(path: str, parts: Iterable[bytes | memoryview]) -> None:
     try:
         with open(descriptor, "wb") as file:
             if os.path.exists(path) and fcntl is not None:
-                os.fchmod(descriptor, os.stat(path).st_mode & 0o777)
+                _copy_mode(path, descriptor)
             for part in parts:
                 file.write(part)
             file.flush()
@@ -84,6 +84,13 @@ def remove_leftovers(folder: str) -> None:
                 os.close(descriptor)
             if fcntl is None:
                 os.remove(path)
+
+
+def _copy_mode(path: str, descriptor: int) -> None:
+    """Give an open file the mode bits of the file at `path`."""
+    mode, own = (status.st_mode & 0o777 for status in (os.stat(path), os.fstat(descriptor)))
+    if mode != own:
+        os.fchmod(descriptor, mode)
 
 
 def _create(folder: str) -> tuple[str, int]:

@@ -23,8 +23,8 @@ def save_model(model: Layer, path: str | os.PathLike[str]) -> None:
 
     All layers and models of xpconv are restored by `load_model` as they are: arguments, shared layers and
     parameters, dtypes, frozen parameters, training or inference mode, generators of dropout layers, and
-    attributes with plain values, such as `model.classes = ["cat", "dog"]`. Not saved are gradients, functions
-    and what forwards have saved for backward.
+    attributes with plain values, such as `model.classes = ["cat", "dog"]`. Not saved are gradients, hooks,
+    other attributes, and what forwards have saved for backward.
 
     A layer of a class of your own is stored by the name of the class, with the constructor's arguments that
     its `get_config` returns, by default the attributes with their names.

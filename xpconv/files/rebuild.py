@@ -22,11 +22,12 @@ from ..layers.tree import join
 from ..parameter import Parameter, limited_memory
 from ..random import get_rng_state, global_source, set_rng_state
 from ..signatures import is_ours
-from .architecture import CLASSES, DEEPEST, FLAGS, GENERATORS, held
+from .architecture import CLASSES, DEEPEST, FLAGS, GENERATORS, held, is_reserved
 from .encoding import Decoder, Encoder
 
 MOST_PATHS = 1_000_000  # from the model to its layers, of which each may occur more than once
 SPARE = 2**26  # bytes
+SPARE_OF_OWN = 2**32  # with classes of the caller's, which may make layers that are replaced
 KEYS = {
     "class": str, "own": str, "arguments": dict, "given": dict, "generators": dict, "children": dict,
     "parameters": dict, "tied": dict, "attributes": dict, "flags": list, "counters": dict,
@@ -43,7 +44,8 @@ def rebuild(
     """The model that a file describes, with its arrays on the active backend; `where` begins the errors."""
     random = get_rng_state()
     try:
-        with limited_memory(4 * sum(array.nbytes for array in arrays.values()) + SPARE):
+        spare = SPARE_OF_OWN if classes else SPARE
+        with limited_memory(4 * sum(array.nbytes for array in arrays.values()) + spare):
             model = _Builder(where, content, arrays, classes).model()
     finally:
         set_rng_state(random)  # which constructors of a user's may have drawn from
@@ -189,12 +191,9 @@ class _Builder:
     def _set_attributes(self, layer: Layer, attributes: Mapping[str, Any]) -> None:
         for name, encoded in attributes.items():
             value, now = self._decoder.decode(encoded), vars(layer).get(name, layer)
-            home = next((kind for kind in type(layer).__mro__ if name in vars(kind)), None)
-            hidden = name.startswith("_") or name in ("training", "lazy", *layer.buffer_names)
-            if hidden or (home is not None and is_ours(home)):
-                if repr(now) != repr(value):
-                    raise ValueError(f"{name!r} is not an attribute that a file sets")
-            elif not isinstance(now, Parameter):
+            if name.startswith("_") or name in layer.buffer_names or is_reserved(layer, name):
+                raise ValueError(f"{name!r} is not an attribute that a file sets")
+            if not isinstance(now, Parameter):
                 setattr(layer, name, value)
             elif value is not None:  # None in place of a parameter is set by `_fill`
                 raise ValueError(f"{name!r} is {shown(value)}, expected a parameter")
