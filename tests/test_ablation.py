@@ -39,7 +39,7 @@ def nets():
         Residual(ReLU()), AvgPool2d(2), Flatten(), Dense(8 * 5 * 5, 10),
     )  # fmt: skip
     mean = Sequential(Conv2d(3, 8, 3), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(8, 10))
-    return [(few, (32, 1, 28, 28)), (many, (4, 3, 20, 20)), (mean, (2, 3, 9, 9))]
+    return [(few, (32, 1, 28, 28)), (many, (2, 3, 20, 20)), (mean, (2, 3, 9, 9))]
 
 
 def results():

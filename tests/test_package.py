@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -93,10 +94,15 @@ def test_import_is_light(tmp_path):
     assert min(float(run[0]) for run in runs) <= 0.05
 
 
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
 def imports(path, root=ROOT):
     """The names that a file imports, inside functions and under TYPE_CHECKING too: `xpconv.ops.conv`, …"""
     package = path.relative_to(root).parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -186,7 +192,7 @@ def test_known_violations_exist():
 def test_modules_are_imported_by_statements():
     """`import_module` and `__import__` only where the name of the module is not the package's, or lazy."""
     for path in SOURCES:
-        called = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        called = {node.id for node in ast.walk(parsed(path)) if isinstance(node, ast.Name)}
         if called & {"import_module", "importlib", "__import__"}:
             assert path.relative_to(ROOT / "xpconv").as_posix() in (
                 "__init__.py",
@@ -242,7 +248,7 @@ def test_a_planted_arrow_upward_is_found(file, target):
 
 def literal_names(path):
     """The `__all__` of a module, if it is written out."""
-    for node in ast.parse(path.read_text()).body:
+    for node in parsed(path).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return ast.literal_eval(node.value)
     return []
@@ -254,7 +260,7 @@ def test_every_public_name_stands_in_the_all_of_its_module_alone():
     for path, names in homes.items():
         defined = {
             name
-            for node in ast.parse(path.read_text()).body
+            for node in parsed(path).body
             for name in (
                 [node.name] if hasattr(node, "name") else map(ast.unparse, getattr(node, "targets", []))
             )
@@ -324,7 +330,7 @@ def test_files_and_functions_are_short():
         text = path.read_text()
         name = path.relative_to(ROOT / "xpconv").as_posix()
         assert len(text.splitlines()) <= 350 or name in LONG, f"{name}: split it"
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef):
                 doc = node.body[0] if ast.get_docstring(node) else None
                 lines = node.end_lineno - node.lineno + 1 - (doc.end_lineno - doc.lineno + 1 if doc else 0)
@@ -333,7 +339,7 @@ def test_files_and_functions_are_short():
 
 def test_library_has_no_assert_and_no_pickle():
     for path in SOURCES:
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         assert not [node for node in ast.walk(tree) if isinstance(node, ast.Assert)], path
         assert not {m.split(".")[0] for m in imports(path)} & {"pickle", "shelve", "dill"}, path
 
@@ -349,23 +355,32 @@ LAYERS = [
 NO_CHECKS = {"test_package.py", "test_errors.py", "test_torch_errors.py"}
 
 
+class FileOfTests(NamedTuple):
+    """What a file of tests has."""
+
+    checks_layers: bool
+    compares_with_torch: bool
+    names: set[str]  # `xpconv.Dense`, `m.Dense`, `"Dense"`
+
+
 @functools.cache
-def texts_of_tests():
-    paths = (ROOT / "tests").rglob("test_*.py")
-    return {path: path.read_text() for path in paths if path.name not in NO_CHECKS}
+def all_tests():
+    texts = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py") if path.name not in NO_CHECKS]
+    names = [set(re.findall(r'\b(?:xpconv|m)\.\w+|"\w+"', text)) for text in texts]
+    return [
+        FileOfTests("assert_layer_ok" in t, "from oracle import" in t, n)
+        for t, n in zip(texts, names, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", [n for n in LAYERS if n not in ("Layer", "Linear")])
 def test_every_public_layer_is_checked(name):
     """By the shared check, and against PyTorch where PyTorch has it: an unchecked layer fails here."""
-    tests = texts_of_tests()
-    used = {file for file, text in tests.items() if re.search(rf"\b(xpconv|m)\.{name}\b|\"{name}\"", text)}
-    assert any("assert_layer_ok" in tests[file] for file in used), f"no test calls assert_layer_ok for {name}"
+    used = [test for test in all_tests() if test.names & {f"xpconv.{name}", f"m.{name}", f'"{name}"'}]
+    assert any(test.checks_layers for test in used), f"no test calls assert_layer_ok for {name}"
     torch = pytest.importorskip("torch")
     if hasattr(torch.nn, name):
-        assert any("from oracle import" in tests[file] for file in used), (
-            f"no test compares {name} with PyTorch"
-        )
+        assert any(test.compares_with_torch for test in used), f"no test compares {name} with PyTorch"
 
 
 OTHERS = {*xpconv.losses.__all__, *xpconv.optim.__all__} - {"Loss", "Optimizer", "LRScheduler"}
@@ -374,13 +389,12 @@ OTHERS = {*xpconv.losses.__all__, *xpconv.optim.__all__} - {"Loss", "Optimizer",
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_every_public_loss_and_optimizer_is_checked(name):
     """And every schedule, and what else `xpconv.optim` holds: against PyTorch where PyTorch has it."""
-    tests = texts_of_tests()
-    used = {file for file, text in tests.items() if re.search(rf"\bxpconv\.{name}\b|\"{name}\"", text)}
+    used = [test for test in all_tests() if test.names & {f"xpconv.{name}", f'"{name}"'}]
     assert used
     torch = pytest.importorskip("torch")
     for home in (torch.nn, torch.nn.utils, torch.optim, torch.optim.lr_scheduler):
         if hasattr(home, name):
-            assert any("from oracle import" in tests[file] for file in used)
+            assert any(test.compares_with_torch for test in used)
 
 
 def test_reference_page_is_up_to_date(monkeypatch):
