@@ -244,8 +244,8 @@ class Taped(TapedChecks):
         return held.tapes
 
     def _finish(self, tape: Tape) -> None:
-        finished = self._finished()
-        finished.append(tape)
+        tape.reachable = []  # what is saved shares no memory with these any more
+        (finished := self._finished()).append(tape)
         if len(finished) == MANY_PENDING:
             warnings.warn(
                 f"{type(self).__name__}: {MANY_PENDING} forwards had no backward yet, and what they "

@@ -82,6 +82,9 @@ def step(model, inputs, input_grad=True):
 # --- every layer -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "backend", ["numpy", pytest.param("double", marks=pytest.mark.slow), "cupy"], indirect=True
+)
 @pytest.mark.parametrize("key", LAYERS)
 def test_every_layer_shows_its_own_arrays(backend, key):
     """Alone and before a ReLU; the arrays stay as they were when the hook got them."""
@@ -341,6 +344,30 @@ def test_hooks_may_write_to_the_arrays_of_forward(key):
             same(host([dx, *[p.grad for p in whole.parameters()]]), expected, 2e-6)
         whole.zero_grad()
         inputs = on("numpy", tuple(before))
+
+
+def test_the_tape_holds_nothing_for_the_hooks_alone():
+    """The output of the convolution is not needed for backward: it is gone when the hook has dropped it."""
+    model, seen = Sequential(Conv2d(3, 4, 3, rng=0), ReLU(), Conv2d(4, 4, 1, rng=1)), []
+    model[0].register_forward_hook(lambda layer, inputs, y: seen.append(weakref.ref(y)))
+    y = model(X)
+    assert seen[0]() is None
+    model.backward(y)
+
+
+def test_an_interrupt_in_a_hook_leaves_nothing():
+    model, twin = net(), net()
+
+    def stopped(layer, *arrays):
+        raise KeyboardInterrupt
+
+    for method in ("register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"):
+        with getattr(model[3].body[0], method)(stopped), pytest.raises(KeyboardInterrupt):
+            step(model, [X])
+        assert not any(part._finished() for part in model.modules())
+    model.load_state_dict(twin.state_dict())
+    model.zero_grad()
+    same(step(model, [X]), step(twin, [X]))
 
 
 def test_gradients_are_read_only():
@@ -611,3 +638,59 @@ def test_omitted_options_are_no_inputs():
     same(host(layer(X)), host(xpconv.ConvTranspose2d(3, 2, 2, 2, rng=0)(X * 2)), 1e-6)
     layer.backward(layer(X), input_grad=False)
     assert seen == [1, 1, 1]
+
+
+class Calls(ReLU):
+    """With a `__call__` of a user, and a backward that is the library's."""
+
+    def __call__(self, x):
+        return super().__call__(x)
+
+
+class Forward(ReLU):
+    def forward(self, x):
+        return super().forward(x)
+
+
+class Both(xpconv.Layer):
+    def forward(self, x):
+        return self.keep(x * x, x)
+
+    def backward(self, grad_output, input_grad=True):
+        (x,) = self.recall(grad_output, input_grad)
+        return 2 * x * grad_output if input_grad else None
+
+
+def planted():
+    layer = ReLU()
+    layer.forward = lambda x: ReLU.forward.raw(layer, x)
+    return layer
+
+
+@pytest.mark.parametrize("make", [Calls, Forward, Both, planted])
+@pytest.mark.parametrize("removed", [False, True])
+def test_layers_of_which_a_part_is_a_users(make, removed):
+    """Alone, in a model, and in a layer of one's own, each hook is called once; the gradients are right."""
+
+    class Outer(xpconv.Layer):
+        def __init__(self, inner):
+            self.inner = inner
+
+        def forward(self, x):
+            return self.keep(self.inner(x))
+
+        def backward(self, grad_output, input_grad=True):
+            self.recall(grad_output, input_grad)
+            return self.inner.backward(grad_output, input_grad=input_grad)
+
+    for whole in (lambda inner: inner, lambda inner: Sequential(xpconv.Tanh(), inner, xpconv.Tanh()), Outer):
+        inner, seen = make(), []
+        model, twin = whole(inner), whole(make())
+        inner.register_forward_hook(lambda layer, inputs, y, seen=seen: seen.append("forward"))
+        handle = inner.register_full_backward_hook(lambda layer, gi, go, seen=seen: seen.append("backward"))
+        for _ in range(2):
+            y = model(X)
+            if removed:
+                handle.remove()
+            same(host([y, model.backward(y)]), host([twin(X), twin.backward(y)]))
+        assert seen == (["forward"] * 2 if removed else ["forward", "backward"] * 2)

@@ -86,7 +86,6 @@ def texts(figure):
 def test_no_text_overlaps_or_is_cut_off(name):
     """In the figure that is made: all text is within it, and apart from all other text."""
     figure = DRAW[name]()
-    assert len(figure._repr_png_()) > 1000
     width, height = figure.get_size_inches() * figure.dpi
     found = texts(figure)
     titles = [t for t, box in found if t]

@@ -95,9 +95,12 @@ class Hooks:
     def around(self, layer: Any, function: Callable[..., Any], tape: Tape | None) -> Callable[..., Any]:
         """`function`, the backward of `layer`, and the hooks after it if its forward has left a mark."""
         entries = [] if tape is None else tape.entries
-        if not (entries and isinstance(entries[-1][1], Mark) and entries[-1][0]() is layer):
+        place = len(entries) - 1
+        while place >= 0 and type(entries[place][1]) is int and entries[place][0]() is layer:
+            place -= 1  # the mark of a user's `forward` or `__call__`
+        if place < 0 or not isinstance(entries[place][1], Mark) or entries[place][0]() is not layer:
             return function
-        mark = entries.pop()[1]
+        mark = entries.pop(place)[1]
 
         def backward(*args: Any, **named: Any) -> Any:
             grad_output = args[0] if args else named.get("grad_output")
