@@ -9,7 +9,7 @@ import pytest
 import xpconv
 from xpconv import train
 from xpconv.data import batches
-from xpconv.train import step
+from xpconv.train import graphs
 
 
 class Recorder:
@@ -17,11 +17,13 @@ class Recorder:
 
     def __init__(self):
         self.recorded, self.launched, self.fault, self.stale = [], 0, None, []
+        self.before_fault = lambda: None
 
     def __call__(self, function, *examples, warmup):
         for _ in range(warmup):
             function(*examples)
         if self.fault is not None:
+            self.before_fault()
             raise RuntimeError("capture: step failed while it was recorded (…)") from self.fault
         self.recorded.append(tuple(a.shape for a in examples))
 
@@ -37,7 +39,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch):
     found = Recorder()
-    monkeypatch.setattr(step.cuda, "capture", found)
+    monkeypatch.setattr(graphs.cuda, "capture", found)
     monkeypatch.setitem(vars(double.xp), "cuda", types.SimpleNamespace())
     with xpconv.use_backend("double"):
         yield found
@@ -84,6 +86,43 @@ def test_it_says_once_why_it_cannot_be(recorder):
     assert len(found) == 1
     recorder.fault = None
     assert rows == run()[0]
+
+
+def test_a_scaler_goes_on_after_a_recording_that_ended_within_a_step(recorder):
+    recorder.fault = RuntimeError("LARS cannot be captured")
+    scaler, optimizers = xpconv.GradScaler(4.0), []
+    recorder.before_fault = lambda: scaler._unscaled.append((optimizers[0], scaler._found))
+
+    class Note:
+        def on_fit_begin(self, run):
+            optimizers.append(run.optimizer)
+
+    with pytest.warns(RuntimeWarning, match="LARS cannot be captured"):
+        assert len(run([Note()], scaler=scaler, clip_grad_norm=1.0)[0]) == 3
+
+
+def test_layers_with_hooks_run_in_every_step(recorder):
+    seen = []
+
+    class Hook:
+        def on_epoch_begin(self, run):
+            if run.epoch == 2:
+                run.model[0].register_forward_hook(lambda layer, inputs, output: seen.append(len(output)))
+
+    with pytest.warns(RuntimeWarning, match="without a CUDA graph, as Dense has hooks") as found:
+        run([Hook()], n=40)
+    assert len(found) == 1
+    assert seen == [10] * 8
+    assert recorder.launched == 2
+
+
+def test_a_changed_loss_is_recorded_again(recorder):
+    class Change:
+        def on_epoch_begin(self, run):
+            run.loss.label_smoothing = 0.1 * (run.epoch > 2)
+
+    run([Change()], n=40)
+    assert recorder.recorded == [((10, 4), (10,))] * 2
 
 
 def test_an_error_of_the_step_itself_is_its_own(recorder):
@@ -134,7 +173,7 @@ def test_graphs_of_few_shapes_only(recorder):
 
     model = xpconv.Dense(4, 3, rng=0)
     train.fit(model, xpconv.SoftmaxCrossEntropyLoss(), xpconv.SGD(model.parameters()), Growing())
-    assert len(recorder.recorded) == step.MOST_GRAPHS
+    assert len(recorder.recorded) == graphs.MOST_GRAPHS
 
 
 def test_batches_of_the_host_are_copied_in_advance(recorder, monkeypatch):

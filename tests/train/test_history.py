@@ -96,6 +96,7 @@ def test_curves(tmp_path):
         "validation",
     ]
     found.savefig(tmp_path / "curves.png")
+    assert found._repr_png_().startswith(b"\x89PNG")
     assert len(history().plot("accuracy").axes) == 1
     with pytest.raises(KeyError, match="History has no 'lss'"):
         history().plot(["lss"])

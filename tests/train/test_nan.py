@@ -176,6 +176,21 @@ def test_accumulation_clipping_and_a_scaler(backend):
     assert history.stopped is None
 
 
+def test_a_model_with_hooks(backend):
+    """A hook that makes a NaN belongs to its layer."""
+    model = net()
+    model[0].register_full_backward_hook(lambda layer, grad_input, grad_output: None)
+    model[2].register_forward_hook(lambda layer, inputs, output: output * np.float32(np.nan))
+    assert stopped(model, data()).stopped == (
+        "epoch 1, batch 1: NaN in the output of layer 2, Dense(4, 2), whose input is finite"
+    )
+    model = xpconv.Sequential(xpconv.Dense(2, 2, rng=0), Poison(backward=np.nan), *net())
+    model[1].register_full_backward_hook(lambda layer, grad_input, grad_output: None)
+    assert stopped(model, poisoned(data(), 0)).stopped == (
+        "epoch 1, batch 1: NaN in the input's gradient in the backward of layer 1, Poison()"
+    )
+
+
 def test_without_a_nan_it_changes_nothing(backend):
     models = net(xpconv.Dropout(0.5, rng=0)), net(xpconv.Dropout(0.5, rng=0))
     states = [

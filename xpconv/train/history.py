@@ -228,12 +228,12 @@ def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 def figure(where: str, pictures: int) -> tuple[Any, list[Any]]:
     """A matplotlib figure, without a window, and its axes side by side."""
     try:
-        from matplotlib.figure import Figure
+        from ..plot.figures import Picture
     except ImportError as cause:
         raise ImportError(f'{where}: matplotlib is missing; pip install "xpconv[train]"') from cause
-    found = Figure(figsize=(5.0 * min(pictures, 3), 3.6 * math.ceil(pictures / 3)), layout="constrained")
-    axes = found.subplots(math.ceil(pictures / 3), min(pictures, 3), squeeze=False)
-    flat = [ax for row in axes for ax in row]
+    rows, columns = math.ceil(pictures / 3), min(pictures, 3)
+    found = Picture(figsize=(5.0 * columns, 3.6 * rows), layout="constrained")
+    flat = [ax for row in found.subplots(rows, columns, squeeze=False) for ax in row]
     for ax in flat[pictures:]:
         ax.set_visible(False)
     return found, flat[:pictures]

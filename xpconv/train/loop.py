@@ -11,11 +11,11 @@ from typing import Any
 from ..backend import Array
 from ..errors import ShapeError
 from .evaluate import measure
+from .graphs import Graphs
 from .meter import Meter
 from .objective import Batch, fed, length_of
 from .progress import Progress
 from .run import INTERRUPTED, Run, is_stateful
-from .step import Graphs
 from .timetable import Timetable
 
 
@@ -25,7 +25,7 @@ class Loop:
     def __init__(self, run: Run, group: int, timetable: Timetable, progress: Progress) -> None:
         self.run, self.group, self.timetable, self.progress = run, group, timetable, progress
         self.size = 0  # the number of arrays in a batch
-        self.graphs = Graphs("fit", self._step, run.model, run.backend)
+        self.graphs = Graphs("fit", run, self._step)
         objective = run.meter.objective
         self.valid_meter = Meter(objective, run.meter.metrics, run.backend)
         stateful = is_stateful(run.valid) and run.valid is not run.train

@@ -13,6 +13,7 @@ from ..arrays import asnumpy
 from ..backend import Array, get_xp
 from ..dtypes import is_floating
 from ..layers.layer import Layer
+from ..layers.settings import note_change
 from ..parameter import Parameter
 from ..random import Source, global_source
 from ..tape import arrays_in, observing
@@ -155,6 +156,12 @@ class _Search:
             _set_random_state(self.before.random)
             twin = copy.deepcopy(self.run.model)
             twin.zero_grad()
+            for (_, layer), (_, other) in zip(
+                self.run.model.named_layers(), twin.named_layers(), strict=True
+            ):
+                if layer._hooks is not None:  # a copy has none, but they may change values
+                    vars(other)["_hooks"] = layer._hooks
+            note_change()
             self.names = {id(layer): (name, layer) for name, layer in twin.named_layers()}
             for batch in self.before.group:
                 found = self._in_step(twin, batch)

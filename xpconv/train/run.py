@@ -21,7 +21,7 @@ class Run:
     """A training run, as callbacks get it. Those named here may be read; `stop` may be set.
 
     Attributes:
-        model, optimizer, schedule, scaler, ema, train, valid, callbacks: the arguments of `fit`.
+        model, loss, optimizer, schedule, scaler, ema, train, valid, callbacks: the arguments of `fit`.
         history: the `History` so far. In `on_epoch_end` its last row is that of this epoch.
         epochs: the number of epochs asked for.
         epoch: the present epoch, from 1.
@@ -39,6 +39,7 @@ class Run:
 
     def __init__(self, model: Layer, backend: Backend, meter: Meter, epochs: int, **parts: Any) -> None:
         self.model, self.backend, self.meter, self.epochs = model, backend, meter, epochs
+        self.loss = meter.objective.loss
         self.optimizer: Any = parts["optimizer"]
         self.schedule: Any = parts["schedule"]
         self.scaler: Any = parts["scaler"]

@@ -1,20 +1,15 @@
-"""A training step, from a group of batches to one update, and its recording as a CUDA graph."""
+"""A training step, from a group of batches to one update."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from .. import cuda
 from ..backend import Array, Backend
 from ..layers.layer import Layer
-from ..layers.settings import latest_change
 from ..optim import ExponentialMovingAverage, GradScaler, Optimizer, clip_grad_norm_
 from .meter import Meter
 from .objective import Batch
-
-MOST_GRAPHS = 4  # each has memory of its own
 
 
 class Step:
@@ -122,70 +117,3 @@ class Step:
         for parameter in self._parameters() if self.scaler is None else ():
             if parameter.grad is not None:
                 xp.logical_or(failed, ~xp.isfinite(parameter.grad).all(), out=failed)
-
-
-class Graphs:
-    """A function of arrays that returns nothing, recorded as a CUDA graph where the shapes repeat.
-
-    The first call with certain shapes runs as it is, the second is recorded after it has run, the later ones
-    are launches of the recording. On other backends than CuPy all run as they are.
-    """
-
-    def __init__(self, where: str, function: Callable[..., None], model: Layer, backend: Backend) -> None:
-        self._where, self._function = where, function
-        self.on = hasattr(backend.xp, "cuda")  # whether to call this rather than the function itself
-        self._graphs: dict[Hashable, Any] = {}  # None after the first call
-        self._layers: list[Layer] = []
-        self._parameters: list[Any] = []
-        self._model = model
-        self.look()
-
-    def look(self) -> None:
-        """Look at which layers the model has."""
-        if self.on:
-            self._layers = [layer for _, layer in self._model.named_layers()]
-            self._parameters = [p for _, p in self._model._named_parameters()]
-
-    def __call__(self, *arrays: Array) -> None:
-        key = (
-            tuple((array.shape, str(array.dtype)) for array in arrays),
-            tuple(layer.training for layer in self._layers),
-            tuple(parameter.requires_grad for parameter in self._parameters),
-            latest_change(),
-        )
-        graph = self._graphs.get(key)
-        if graph is not None:
-            try:
-                graph(*arrays)
-            except RuntimeError as error:  # the arrays of the model are others: nothing has run yet
-                if not str(error).startswith("capture: "):
-                    raise
-                del self._graphs[key]
-                self._function(*arrays)
-        elif key in self._graphs:
-            self._record(key, arrays)
-        else:
-            if len(self._graphs) < MOST_GRAPHS:
-                self._graphs[key] = None
-            self._function(*arrays)
-
-    def _record(self, key: Hashable, arrays: Sequence[Array]) -> None:
-        """One real call, then the recording."""
-        done = []
-
-        def once(*inputs: Array) -> None:
-            self._function(*inputs)
-            done.append(True)
-
-        try:
-            self._graphs[key] = cuda.capture(once, *arrays, warmup=1)
-        except RuntimeError as error:
-            if not done:  # the call itself failed
-                raise
-            self.on, self._graphs = False, {}
-            reason = str(error.__cause__ or error)
-            warnings.warn(
-                f"{self._where}: the step runs without a CUDA graph, as it cannot be recorded: {reason}",
-                RuntimeWarning,
-                stacklevel=4,
-            )
