@@ -24,7 +24,7 @@ from xpconv import (
     Residual,
     Sequential,
 )
-from xpconv.models import lenet5, mobilenet_v2, resnet18, resnet20
+from xpconv.models import lenet5, mobilenet_v2, resnet18
 
 
 def mnist_cnn() -> Layer:
@@ -45,6 +45,23 @@ def vgg_like(size: int = 32) -> Layer:
             channels = width
         layers.append(MaxPool2d(2))
     return Sequential(*layers, Flatten(), Dense(channels * (size // 8) ** 2, 10))
+
+
+def resnet20() -> Layer:
+    """As `xpconv.models.resnet20`, which older checkouts lack that `compare.py` measures."""
+
+    def conv(channels: int, out: int, kernel: int, stride: int = 1) -> list[Layer]:
+        return [Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=False), BatchNorm2d(out)]
+
+    layers, channels = [*conv(3, 16, 3), ReLU()], 16
+    for width in (16, 32, 64):
+        for _ in range(3):
+            stride = 1 if width == channels else 2
+            shortcut = None if stride == 1 else Sequential(conv(channels, width, 1, stride))
+            body = [*conv(channels, width, 3, stride), ReLU(), *conv(width, width, 3)]
+            layers += [Residual(body, shortcut=shortcut), ReLU()]
+            channels = width
+    return Sequential(*layers, AdaptiveAvgPool2d(1), Flatten(), Dense(64, 10))
 
 
 MODELS: dict[str, tuple[Callable[[], Layer], tuple[int, int, int]]] = {
