@@ -103,18 +103,15 @@ def conv(
         return None
     y = _empty(chosen, (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:])), x.dtype)
     if y.size:
-        _conv(chosen, _input(chosen, x), weight, bias, window, y, bounds, False)
+        if chosen != "batch_last":
+            x = not_batch_last(x)
+        _conv(chosen, x, weight, bias, window, y, bounds, False)
     return y
 
 
 def _empty(algorithm: str, shape: tuple[int, ...], dtype: Any) -> Array:
     """A new array with the memory order of the algorithm's results."""
     return (memory.empty_batch_last if algorithm == "batch_last" else memory.empty_images)(shape, dtype)
-
-
-def _input(algorithm: str, x: Array) -> Array:
-    """`x` in a memory order that the algorithm reads."""
-    return x if algorithm == "batch_last" else not_batch_last(x)
 
 
 @planned
@@ -158,8 +155,10 @@ def conv_backward_weight(
     chosen = _choice(x.shape, x.dtype, weight_shape, window, groups, algorithm, is_exact())
     if chosen is None:
         return None
+    if chosen != "batch_last":
+        grad, x = not_batch_last(grad), not_batch_last(x)
     dw = np.empty(weight_shape, x.dtype)
-    _weight_grad(chosen, _input(chosen, grad), _input(chosen, x), dw, window)
+    _weight_grad(chosen, grad, x, dw, window)
     return dw
 
 
@@ -197,7 +196,9 @@ def conv_backward_input(
             chosen = _choice(grad.shape, grad.dtype, swapped, around, groups, algorithm, exact)
     if chosen is None:
         return None
-    grad, dx = _input(chosen, grad), _empty(chosen, x_shape, grad.dtype)
+    if chosen != "batch_last":
+        grad = not_batch_last(grad)
+    dx = _empty(chosen, x_shape, grad.dtype)
     if around is None:
         _input_grad(chosen, grad, weight, dx, window)
     else:
@@ -213,6 +214,7 @@ def _input_grad(
     ALGORITHMS[algorithm].input_grad(recorder, grad, weight, dx, window)
 
 
+@lru_cache(maxsize=1024)
 def _mirrored_window(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:
     """The window of the convolution that gives the input gradient, at stride 1 or one position; or None."""
     if any(s > 1 and m > 1 for s, m in zip(window.stride, output, strict=True)):
