@@ -9,6 +9,7 @@ import pytest
 import xpconv
 from xpconv import train
 from xpconv.data import batches
+from xpconv.train import checkpoint
 
 pytest.importorskip("safetensors")
 
@@ -137,6 +138,24 @@ def test_the_last_files_and_the_best(tmp_path):
     assert len(best["history"]["rows"]) == history.best("valid_loss")
     run(tmp_path, last=1, best="valid_loss", every=None, resume=tmp_path, epochs=5)
     assert sorted(path.name for path in tmp_path.iterdir())[1:] == ["step-00000015.safetensors"]
+
+
+def test_a_process_that_ends_before_the_best_is_saved(tmp_path, monkeypatch):
+    """Resumed, it saves the same file."""
+    run(tmp_path / "whole", best="valid_loss", every=None)
+
+    def dies(path, **things):
+        if path.name == "best.safetensors":
+            raise SystemExit
+        xpconv.save(path, **things)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", dies)
+        with pytest.raises(SystemExit):
+            run(tmp_path / "b", best="valid_loss", every=None)
+    run(tmp_path / "b", best="valid_loss", every=None, resume=tmp_path / "b")
+    for name in ("best.safetensors", "step-00000012.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_a_checkpoint_is_that_of_the_state_after_the_other_callbacks(tmp_path):

@@ -82,6 +82,7 @@ class Checkpoint:
         self.best = best
         self.mode = None if mode is None else to_choice(f"{where}: mode", mode, ("min", "max"))
         self._best_value: float | None = None
+        self._best_steps: int | None = None
 
     def on_fit_begin(self, run: Run) -> None:
         if self.best is not None:
@@ -95,7 +96,9 @@ class Checkpoint:
                 f"resume={folder!r}, or another folder"
             )
         if not run.resumed:
-            self._best_value = None
+            self._best_value = self._best_steps = None
+        elif run.steps == self._best_steps:  # the process may have ended after the checkpoint and before this
+            save(self.folder / BEST, **run.parts())
 
     def on_batch_end(self, run: Run) -> None:
         if self.every is not None and run.steps % self.every == 0:
@@ -118,7 +121,7 @@ class Checkpoint:
         value = float(run.logs[self.best])
         if not self._sign * value < (math.inf if self._best_value is None else self._sign * self._best_value):
             return False
-        self._best_value = value
+        self._best_value, self._best_steps = value, run.steps
         return True
 
     def _save(self, run: Run) -> None:
@@ -127,17 +130,19 @@ class Checkpoint:
             path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value so far."""
-        return {"best": self._best_value}
+        """The best value so far, and after how many steps it was reached."""
+        return {"best": self._best_value, "steps": self._best_steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        if not isinstance(state, Mapping) or set(state) != {"best"}:
+        if not isinstance(state, Mapping) or set(state) != {"best", "steps"}:
             raise StateDictError(
                 f"Checkpoint.load_state_dict: state is {shown(state)}, expected what state_dict() returns"
             )
-        best = state["best"]
-        self._best_value = None if best is None else to_float("Checkpoint.load_state_dict: best", best)
+        where, best, steps = "Checkpoint.load_state_dict", state["best"], state["steps"]
+        value = None if best is None else to_float(f"{where}: best", best)
+        self._best_steps = None if steps is None else to_int(f"{where}: steps", steps, 0)
+        self._best_value = value
 
 
 def files_in(folder: Path) -> list[tuple[int, Path]]:
