@@ -12,7 +12,9 @@ import xpconv
 import xpconv.cuda
 import xpconv.data
 import xpconv.data.transforms
+import xpconv.inspection
 import xpconv.models
+import xpconv.plot
 import xpconv.testing
 import xpconv.train
 
@@ -31,6 +33,8 @@ ROOMS = {
     "xpconv.models": "Models",
     "xpconv.files": "Files",
     "xpconv.train": "Training",
+    "xpconv.inspection": "Looking inside",
+    "xpconv.plot": "Looking inside",
     "xpconv.kernels.precision": "The GPU",
     "xpconv.kernels": "Speed",
     "xpconv.explain": "Speed",
@@ -60,6 +64,8 @@ def public() -> dict[str, dict[str, Any]]:
         ("xpconv.cuda", xpconv.cuda),
         ("xpconv.testing", xpconv.testing),
         ("xpconv.train", xpconv.train),
+        ("xpconv.inspection", xpconv.inspection),
+        ("xpconv.plot", xpconv.plot),
         ("xpconv.errors", xpconv.errors),
     ):
         for name in getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]:
