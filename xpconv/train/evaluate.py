@@ -10,7 +10,7 @@ from ..layers.layer import Layer
 from ..tape import no_grad
 from .meter import Meter
 from .metrics import to_metrics
-from .objective import Objective, backend_of_model, checked_data, checked_model, fed
+from .objective import Objective, backend_of_model, checked_data, checked_model, fed, length_of
 from .progress import bar
 from .run import modes_restored
 
@@ -63,7 +63,8 @@ def evaluate(
     meter = Meter(objective, measured, backend)
     with modes_restored(model):
         model.eval()
-        measure(model, meter, bar(where, data, verbose), backend, "data", lambda: False)
+        shown = bar(where, fed(data, backend), length_of(data), verbose)
+        measure(model, meter, shown, backend, "data", lambda: False)
     return meter.values()
 
 
@@ -78,7 +79,7 @@ def measure(
     """Add up the batches of `data` in `meter`; False if `stopped()` has become true."""
     empty = True
     with no_grad():
-        for batch in fed(data, backend):
+        for batch in data:
             arrays = meter.objective.checked(batch, backend, source)
             meter.add(model(*arrays[: meter.objective.inputs]), arrays)
             empty = False

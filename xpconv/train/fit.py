@@ -57,7 +57,9 @@ def fit(
     `reduction='sum'` the loss in the history is that per sample.
 
     On a GPU, a step whose shapes repeat is recorded as a CUDA graph (`xpconv.cuda.capture`), with the same
-    results; a warning says why if it cannot be. Arrays on the host are copied to the model's device.
+    results; a warning says why if it cannot be. Other Python code in layers, losses and metrics of your own,
+    such as a counter, runs only in the recording. Arrays on the host are copied to the model's device, those
+    of `xpconv.data.batches` during the step before.
 
     Ctrl-C ends training after the present batch, and `fit` returns what has been reached
     (`history.interrupted`); a second Ctrl-C raises KeyboardInterrupt at once.

@@ -147,7 +147,12 @@ class Loop:
             run.valid.load_state_dict(self.valid_state)
         with nullcontext() if run.ema is None else run.ema.average_parameters():
             done = measure(
-                run.model, self.valid_meter, run.valid, run.backend, "valid", lambda: run.interrupted
+                run.model,
+                self.valid_meter,
+                fed(run.valid, run.backend),
+                run.backend,
+                "valid",
+                lambda: run.interrupted,
             )
         return self.valid_meter.values() if done else None
 

@@ -47,10 +47,10 @@ def bar_class(where: str, verbose: Any) -> Any:
     return partial(tqdm, leave=False, dynamic_ncols=True, unit="batch")
 
 
-def bar(where: str, data: Iterable[Any], verbose: Any) -> Iterable[Any]:
-    """`data`, with a bar if somebody watches."""
+def bar(where: str, data: Iterable[Any], total: int | None, verbose: Any) -> Iterable[Any]:
+    """`data`, with a bar if somebody watches; `total` is the number of batches, if it is known."""
     found = bar_class(where, verbose)
-    return data if found is None else found(data, desc=where)
+    return data if found is None else found(data, total=total, desc=where)
 
 
 class Progress:
