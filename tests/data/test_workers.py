@@ -148,6 +148,13 @@ def test_threads_end_after_an_error_that_somebody_holds():
     assert threads() == [] and caught.value.__cause__ is not None
 
 
+def test_no_more_threads_than_batches():
+    loop = iter(batches(X, 20, workers=10**9))
+    next(loop)
+    assert len(threads()) <= 2
+    assert len(list(loop)) == 1
+
+
 def test_two_loops_at_once():
     one, other = loader(2), loader(0)
     pairs = [(a[0].tolist(), b[0].tolist()) for a, b in zip(one, one, strict=True)]

@@ -148,6 +148,8 @@ class batches:  # lower-case, like `range`, as it is used like a function
         loop = object()
         self._place = Place(epoch, first, loop)
         workers = self._workers if self._source.on_host else 0
+        if self._count is not None:
+            workers = min(workers, self._count - first)
         seed = self._seed  # which load_state_dict may change meanwhile
         jobs, make = partial(self._jobs, seed, epoch), partial(self._make, seed, epoch)
         restartable = not isinstance(self._source, Stream)
