@@ -19,7 +19,7 @@ A model and its training, whole:
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import data, errors, init
+from . import errors, init
 from .arrays import *
 from .backend import *
 from .explain import *
@@ -72,6 +72,7 @@ _ELSEWHERE = {  # what PyTorch has under another name
 
 if TYPE_CHECKING:
     from . import cuda as cuda
+    from . import data as data
     from . import inspection as inspection
     from . import models as models
     from . import plot as plot
@@ -84,10 +85,10 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        """`xpconv.cuda`, `.models` and others, and what `.files` has: imported when asked for."""
+        """`xpconv.data`, `.models` and others, and what `.files` has: imported when asked for."""
         if name in _LATER:
             return getattr(import_module(f"{__name__}.files"), name)
-        if name in ("cuda", "inspection", "models", "plot", "testing", "train"):
+        if name in ("cuda", "data", "inspection", "models", "plot", "testing", "train"):
             return import_module(f"{__name__}.{name}")
         hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

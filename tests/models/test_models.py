@@ -7,7 +7,7 @@ import xpconv
 from xpconv import init, models
 
 COUNTS = {
-    "lenet5": 61_706, "alexnet": 61_100_840, "squeezenet1_1": 1_235_496, "googlenet": 6_624_904,
+    "lenet5": 61_706, "small_cnn": 94_762, "alexnet": 61_100_840, "squeezenet1_1": 1_235_496, "googlenet": 6_624_904,
     "vgg11": 132_863_336, "vgg13": 133_047_848, "vgg16": 138_357_544, "vgg19": 143_667_240,
     "vgg11_bn": 132_868_840, "vgg13_bn": 133_053_736, "vgg16_bn": 138_365_992, "vgg19_bn": 143_678_248,
     "resnet20": 272_474, "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "resnet101": 44_549_160,
@@ -246,7 +246,8 @@ def test_number_of_parameters_names_and_shapes(name, no_draws):
 
 def test_every_model_is_here():
     assert sorted([*COUNTS, "unet"]) == sorted(models.__all__)
-    assert sorted([*PUBLISHED, "lenet5", "unet"]) == sorted(models.__all__)  # those two have no namesake
+    own = ["lenet5", "small_cnn", "unet"]  # which torchvision does not have
+    assert sorted([*PUBLISHED, *own]) == sorted(models.__all__)
 
 
 SIZES = {
@@ -259,6 +260,7 @@ SIZES = {
     "vgg11_bn": 32,
     "resnet50": 32,
     "resnet20": 32,
+    "small_cnn": 9,
 }
 
 
@@ -281,3 +283,16 @@ def test_trains(name):
         assert np.isfinite(parameter.grad).all(), key
         if not key.endswith("bias"):  # before a BatchNorm a bias has none
             assert parameter.grad.any(), key
+
+
+@pytest.mark.parametrize(
+    ("size", "pools", "channels"),
+    [(1, 0, 64), (8, 1, 64), (28, 3, 128), (32, 3, 128), (64, 3, 128), (224, 5, 256)],
+)
+def test_small_cnn_fits_images_of_any_size(size, pools, channels):
+    """Stages of twice the channels until an image has fewer than 6 pixels a side, and two at least."""
+    model = models.small_cnn(num_classes=4, in_channels=2, size=size)
+    assert sum(isinstance(layer, xpconv.MaxPool2d) for layer in model) == pools
+    assert model[-1].weight.shape == (4, channels)
+    with xpconv.no_grad():
+        assert model.eval()(np.zeros((3, 2, size, size + 3), "float32")).shape == (3, 4)

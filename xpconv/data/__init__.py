@@ -8,6 +8,7 @@ from .cifar import *
 from .datasets import *
 from .folder import *
 from .idx import *
+from .image_files import *
 from .mnist import *
 from .samplers import *
 from .splits import *

@@ -19,6 +19,7 @@ from .googlenet import *
 from .lenet import *
 from .mobilenet import *
 from .resnet import *
+from .small import *
 from .squeezenet import *
 from .unet import *
 from .vgg import *

@@ -1,0 +1,43 @@
+"""The command line: `xpconv train`, `predict`, `evaluate` and `info`, also as `python -m xpconv`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from .options import parse
+
+__all__ = ["main"]
+
+FAILED, INTERRUPTED = 1, 130  # exit statuses, besides 0 and argparse's 2
+REMEDIES = {  # in errors of the library: what the command line has in place of an argument
+    "give size=": "give --size",
+    "give on_error='skip'": "train with --skip-damaged",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. The exit status is 0, or 1 if it failed, 2 for wrong arguments and 130 after Ctrl-C."""
+    from ..errors import BatchError, LayerError
+
+    options = parse(arguments)
+    try:
+        if options.backend:
+            from ..backend import set_backend
+
+            set_backend(options.backend)
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return FAILED
+    except KeyboardInterrupt:
+        print("\nxpconv: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError, BatchError, LayerError) as error:
+        text = str(error.__cause__ if isinstance(error, BatchError) and error.__cause__ else error)
+        for argument, option in REMEDIES.items():
+            text = text.replace(argument, option)
+        print(f"xpconv: {text}", file=sys.stderr)
+        return FAILED
+    return status

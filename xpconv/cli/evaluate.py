@@ -1,0 +1,111 @@
+"""`xpconv evaluate`: how well a model does on images by class."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import asnumpy
+from ..data import batches
+from ..errors import DataFileError
+from ..files import load_model
+from ..layers.layer import Layer
+from ..train import predict as outputs_of
+from .images import NAMED, ImageInfo, open_images, whole_folder
+
+
+class Scores(NamedTuple):
+    """Scores of images before softmax, and their true classes."""
+
+    scores: np.ndarray
+    targets: np.ndarray
+    classes: tuple[str, ...]
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """The softmax of the scores."""
+        return softmax(self.scores)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each image."""
+        best: np.ndarray = self.scores.argmax(axis=1)
+        return best
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images with the right class."""
+        return float((self.predicted == self.targets).mean())
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy."""
+        right = self.probabilities[np.arange(len(self.targets)), self.targets]
+        return float(-np.log(np.maximum(right, np.finfo("float64").tiny)).mean())
+
+    def confusion(self) -> np.ndarray:
+        """How many images of each class (row) were taken for each class (column)."""
+        count = len(self.classes)
+        pairs = self.targets * count + self.predicted
+        counts: np.ndarray = np.bincount(pairs, minlength=count * count).reshape(count, count)
+        return counts
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities, in float64."""
+    powers = np.exp(scores.astype("float64") - scores.max(axis=1, keepdims=True))
+    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def score(model: Layer, data: Any, targets: np.ndarray, classes: tuple[str, ...]) -> Scores:
+    """The model's scores of all images."""
+    return Scores(asnumpy(outputs_of(model, data)), targets, classes)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Run the command."""
+    model = load_model(options.model)
+    info = ImageInfo.of(model, options.model)
+    if options.data in NAMED:
+        images = open_images(
+            options.data, data_dir=options.data_dir, size=None, gray=False, valid=0.2, seed=0, skip=False
+        )
+        source, targets, classes = images.valid, images.valid_targets, images.classes
+        shape = images.shape
+    else:
+        folder = whole_folder(options.data, info)
+        source, targets, classes, shape = (folder,), folder.targets, folder.classes, info.shape
+    if not set(classes) <= set(info.classes) or shape != info.shape:
+        raise DataFileError(
+            f"{options.data} has images {shape} of the classes {', '.join(classes[:8])}, but "
+            f"{options.model} knows images {info.shape} of {', '.join(info.classes[:8])}"
+        )
+    index = np.array([info.classes.index(name) for name in classes])
+    data = batches(*source, batch_size=options.batch_size, transform=info.normalize, workers=options.workers)
+    found = score(model, data, index[targets], info.classes)
+    if options.json:
+        print(json.dumps({
+            "images": len(targets), "accuracy": found.accuracy, "loss": found.loss,
+            "classes": list(info.classes), "confusion": found.confusion().tolist(),
+        }))  # fmt: skip
+        return 0
+    print(f"{len(targets):,} images, accuracy {found.accuracy:.2%}, loss {found.loss:.4f}\n")
+    print(*per_class(found), sep="\n")
+    return 0
+
+
+def per_class(found: Scores) -> list[str]:
+    """A row for each class: images, share of right ones, and what it is most often taken for."""
+    width = max(len("class"), *map(len, found.classes))
+    rows = [f"{'class'.ljust(width)}  images  right    most often taken for"]
+    for name, row, own in zip(found.classes, found.confusion(), range(len(found.classes)), strict=True):
+        wrong = row.copy()
+        wrong[own] = 0
+        other = f"{found.classes[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
+        share = f"{row[own] / row.sum():.1%}" if row.sum() else "-"
+        rows.append(f"{name.ljust(width)}  {row.sum():6,}  {share:>6}   {other}".rstrip())
+    return rows

@@ -1,0 +1,164 @@
+"""The arguments of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+EPILOG = """examples:
+  xpconv train photos --size 64 --out run     # photos/cat/1.jpg, … → a model and a report in run
+  xpconv predict run/model.safetensors new.jpg
+  xpconv evaluate run/model.safetensors other_photos
+  xpconv train mnist --data-dir DIR --out run --resume
+"""
+RAW = argparse.RawDescriptionHelpFormatter
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; `run` is the function of the command."""
+    name = "python -m xpconv" if sys.argv[0].endswith("__main__.py") else "xpconv"
+    parser = argparse.ArgumentParser(
+        prog=name, description="CNNs on NumPy and CuPy.", epilog=EPILOG, formatter_class=RAW
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    add_train(_command(commands, "train", "train a model on images, and write it with a report", TRAIN))
+    predict = _command(commands, "predict", "classify image files", PREDICT)
+    predict.add_argument("model", metavar="MODEL", help="a file that `xpconv train` wrote")
+    predict.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
+    predict.add_argument(
+        "--top", type=_at_least(1), default=1, metavar="N", help="classes for each image (default: 1)"
+    )
+    predict.add_argument("--csv", metavar="FILE", help="write a CSV file with the probability of every class")
+    _common(predict, batch=True)
+    evaluate = _command(commands, "evaluate", "measure a model on images by class", EVALUATE)
+    evaluate.add_argument("model", metavar="MODEL", help="a file that `xpconv train` wrote")
+    evaluate.add_argument(
+        "data", metavar="DATA", help="a folder of images by class, or a data set by name: its test part"
+    )
+    evaluate.add_argument("--data-dir", metavar="DIR", help="folder with the files of a data set by name")
+    _common(evaluate, batch=True)
+    info = _command(commands, "info", "backend, devices, versions, threads, BLAS; or a model's layers", INFO)
+    info.add_argument("model", metavar="MODEL", nargs="?", help="a model file to describe")
+    _common(info)
+    options = parser.parse_args(arguments)
+    if options.command == "train" and options.resume and not options.out:
+        parser.error("--resume needs --out, the folder of the run")
+    return options
+
+
+TRAIN = """examples:
+  xpconv train digits                                    # scikit-learn's 8×8 digits, in seconds
+  xpconv train photos --size 64 --epochs 30 --out run    # with a folder of images for each class
+  xpconv train cifar10 --model resnet20 --epochs 100 --out run
+  xpconv train photos --size 64 --epochs 30 --out run --resume    # after Ctrl-C or a crash
+"""
+PREDICT = """examples:
+  xpconv predict run/model.safetensors cat.jpg dog.jpg
+  xpconv predict run/model.safetensors folder --csv predictions.csv
+  xpconv predict run/model.safetensors cat.jpg --top 3 --json
+"""
+EVALUATE = """example:
+  xpconv evaluate run/model.safetensors photos --json
+"""
+INFO = """examples:
+  xpconv info
+  xpconv info run/model.safetensors
+"""
+
+
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `xpconv train`."""
+    parser.add_argument(
+        "data", metavar="DATA",
+        help="a folder with a folder of images for each class (or with train/ and valid/ of such), or "
+        "digits, mnist, fashion-mnist, cifar10 or cifar100",
+    )  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", help="folder for model, report, log and checkpoints")
+    parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in --out")
+    parser.add_argument(
+        "--model", default="small_cnn", metavar="NAME",
+        help="a function of xpconv.models, such as resnet20, or a model file (default: small_cnn)",
+    )  # fmt: skip
+    parser.add_argument("--data-dir", metavar="DIR", help="folder with the files of a data set by name")
+    parser.add_argument(
+        "--size", type=_at_least(8), metavar="N", help="height and width of a folder's images"
+    )
+    parser.add_argument("--gray", action="store_true", help="read a folder's images in shades of gray")
+    parser.add_argument("--skip-damaged", action="store_true", help="leave out damaged images")
+    parser.add_argument(
+        "--valid", type=_share, default=0.2, metavar="SHARE",
+        help="share of a folder's images to validate with (default: 0.2)",
+    )  # fmt: skip
+    parser.add_argument("--epochs", type=_at_least(1), default=10, metavar="N", help="default: 10")
+    parser.add_argument("--lr", type=_positive, default=3e-3, help="largest rate of Adam (default: 0.003)")
+    parser.add_argument("--no-augment", action="store_true", help="no random crops and flips")
+    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="default: 0")
+    _common(parser, batch=True)
+
+
+def _command(commands: Any, name: str, text: str, epilog: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=epilog, formatter_class=RAW
+    )
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run the command; only what it needs is imported."""
+    if options.command == "train":
+        from .train import train as command
+    elif options.command == "predict":
+        from .predict import predict as command
+    elif options.command == "evaluate":
+        from .evaluate import evaluate as command
+    else:
+        from .info import info as command
+    return command(options)
+
+
+def _common(parser: argparse.ArgumentParser, batch: bool = False) -> None:
+    if batch:
+        parser.add_argument("--batch-size", type=_at_least(1), default=64, metavar="N", help="default: 64")
+        parser.add_argument(
+            "--workers",
+            type=_at_least(0),
+            default=2,
+            metavar="N",
+            help="threads that read images (default: 2)",
+        )
+    parser.add_argument("--backend", metavar="NAME", help="numpy, cupy or auto (default: XPCONV_BACKEND)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _at_least(floor: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+        if value < floor:
+            raise argparse.ArgumentTypeError(f"expected at least {floor}, got {value}")
+        return value
+
+    return number
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _positive(text)
+    if not value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return value

@@ -1,0 +1,72 @@
+"""`xpconv predict`: classes of image files."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..arrays import asnumpy
+from ..data import batches, read_image
+from ..files import load_model
+from ..train import predict as outputs_of
+from .evaluate import softmax
+from .images import ImageInfo, files_of
+
+
+class Files:
+    """A data set of image files."""
+
+    def __init__(self, paths: list[Path], info: ImageInfo) -> None:
+        self.paths, self.info = paths, info
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        image: np.ndarray = read_image(self.paths[i], self.info.shape[1:], mode=self.info.mode)
+        return image
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Run the command."""
+    model = load_model(options.model)
+    info = ImageInfo.of(model, options.model)
+    paths = list(files_of(options.images))
+    data = batches(
+        Files(paths, info), batch_size=options.batch_size, transform=info.normalize, workers=options.workers
+    )
+    probabilities = softmax(asnumpy(outputs_of(model, data)))
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : options.top]
+    if options.csv:
+        _write_csv(options.csv, paths, info.classes, probabilities)
+    if options.json:
+        rows: list[dict[str, Any]] = [
+            {
+                "file": str(path),
+                "predictions": [{"class": info.classes[k], "probability": float(p[k])} for k in best],
+            }
+            for path, best, p in zip(paths, order, probabilities, strict=True)
+        ]
+        print(json.dumps(rows))
+        return 0
+    width = max(len("file"), *(len(str(path)) for path in paths))
+    print(f"{'file'.ljust(width)}  class")
+    for path, best, p in zip(paths, order, probabilities, strict=True):
+        print(f"{str(path).ljust(width)}  {', '.join(f'{info.classes[k]} {p[k]:.1%}' for k in best)}")
+    if options.csv:
+        print(f"wrote {options.csv}")
+    return 0
+
+
+def _write_csv(path: str, files: list[Path], classes: tuple[str, ...], probabilities: np.ndarray) -> None:
+    """File, class, and the probability of every class."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "class", *classes])
+        for name, p in zip(files, probabilities, strict=True):
+            writer.writerow([name, classes[p.argmax()], *(f"{value:.6g}" for value in p)])

@@ -1,0 +1,176 @@
+"""The report of `xpconv train`: one HTML file that needs nothing else, for any screen and for paper."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import plot
+from ..backend import get_backend
+from ..layers import Conv1d, Conv2d, Conv3d
+from ..layers.layer import Layer
+from ..train import History
+from .evaluate import Scores
+
+SHOWN = 24  # images at most
+
+STYLE = """
+:root { color-scheme: light; --ink: #1d2126; --soft: #5c6570; --line: #d9dde2; --accent: #b3202a; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 60rem; color: var(--ink); background: #fff;
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .25rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; }
+p { margin: .4rem 0; } .soft { color: var(--soft); }
+.facts { display: flex; flex-wrap: wrap; gap: .5rem 2rem; margin: 1.2rem 0; padding: 0; list-style: none; }
+.facts b { display: block; font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.row { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { margin: 0; } img { max-width: 100%; height: auto; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .7rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+td.best { font-weight: 600; color: var(--accent); }
+pre { overflow-x: auto; font-size: .8rem; line-height: 1.35; }
+@media print { body { max-width: none; padding: 0; font-size: 11pt; } .wide, pre { overflow: visible; }
+  pre { white-space: pre-wrap; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
+"""
+
+
+def write_report(
+    path: Path, settings: Mapping[str, Any], model: Layer, history: History, scores: Scores,
+    images: Callable[[list[int]], np.ndarray],
+) -> None:  # fmt: skip
+    """Write it.
+
+    Args:
+        path: of the file.
+        settings: of the run, by name.
+        model: the trained model.
+        history: of its training.
+        scores: of the validation images.
+        images: the validation images with these indices, `(n, C, H, W)` in [0, 1].
+    """
+    wrong = np.flatnonzero(scores.predicted != scores.targets)
+    surest = wrong[np.argsort(-scores.probabilities.max(axis=1)[wrong], kind="stable")][:SHOWN]
+    title = f"{settings['model']} on {settings['data']}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p class=soft>trained with xpconv on {time.strftime('%Y-%m-%d %H:%M')}"
+        f"{', interrupted' if history.interrupted else ''}</p>",
+        _facts(model, history, scores),
+        "<h2>Learning curves</h2>", _curves(history),
+        "<h2>Epochs</h2>", f"<div class=wide>{history._repr_html_()}</div>",
+        "<h2>Confusion</h2><p>Rows are the true classes, columns the predictions.</p>",
+        _confusion(scores), f"<div class=wide>{_classes(scores)}</div>",
+        "<h2>Most confident mistakes</h2>", _mistakes(images, scores, surest, len(wrong)),
+        "<h2>Kernels of the first convolution</h2>", _kernels(model),
+        "<h2>Settings</h2>", f"<div class=wide>{_table(['setting', 'value'], _settings(settings))}</div>",
+        "<h2>Layers</h2>", f"<pre>{escape(str(model.summary()))}</pre>",
+    ]  # fmt: skip
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _facts(model: Layer, history: History, scores: Scores) -> str:
+    facts = {
+        "validation accuracy": f"{scores.accuracy:.2%}",
+        "validation loss": f"{scores.loss:.4f}",
+        "validation images": f"{len(scores.targets):,}",
+        "epochs": str(len(history)),
+        "parameters": f"{sum(p.size for p in model.parameters()):,}",
+    }
+    return (
+        f"<ul class=facts>{''.join(f'<li><b>{value}</b>{name}</li>' for name, value in facts.items())}</ul>"
+    )
+
+
+def _curves(history: History) -> str:
+    if not len(history):
+        return "<p>Training was interrupted in its first epoch.</p>"
+    pictures = [_figure(history.plot([name]), f"{name} by epoch") for name in ("loss", "accuracy")]
+    return f"<div class=row>{''.join(pictures)}</div>"
+
+
+def _confusion(scores: Scores) -> str:
+    figure = plot.confusion_matrix(scores.targets, scores.predicted, list(scores.classes))
+    return _figure(figure, "Confusion matrix")
+
+
+def _classes(scores: Scores) -> str:
+    """For each class its images, recall and precision."""
+    confusion = scores.confusion()
+    rows = []
+    for k, name in enumerate(scores.classes):
+        own, true, said = confusion[k, k], confusion[k].sum(), confusion[:, k].sum()
+        rows.append(
+            [name, f"{true:,}", f"{own / true:.1%}" if true else "–", f"{own / said:.1%}" if said else "–"]
+        )
+    return _table(["class", "images", "recall", "precision"], rows)
+
+
+def _mistakes(
+    images: Callable[[list[int]], np.ndarray], scores: Scores, surest: np.ndarray, wrong: int
+) -> str:
+    if not wrong:
+        return f"<p>None: all {len(scores.targets):,} validation images are classified correctly.</p>"
+    figure = plot.mistakes(
+        images(surest.tolist()), scores.targets[surest], scores.scores[surest], list(scores.classes), SHOWN
+    )
+    figure.axes[0].set_title("", loc="left")  # which counts the mistakes among these images
+    some = f"The surest {len(surest)} of" if len(surest) < wrong else "All"
+    text = f"<p>{some} {wrong:,}: the true class, the predicted one, and its probability.</p>"
+    return text + _figure(figure, "Images with true and predicted classes")
+
+
+def _kernels(model: Layer) -> str:
+    conv = next((m for m in model.modules() if isinstance(m, Conv1d | Conv2d | Conv3d)), None)
+    if conv is None:
+        return "<p>The model has no convolution.</p>"
+    return "<p>Red is positive, blue negative, white is 0.</p>" + _figure(plot.kernels(conv), "Kernels")
+
+
+def _settings(settings: Mapping[str, Any]) -> list[list[str]]:
+    import platform
+
+    from .. import __version__
+
+    found = [
+        [name.replace("_", "-"), "–" if value is None else str(value)] for name, value in settings.items()
+    ]
+    versions = {
+        "xpconv": __version__, "NumPy": np.__version__, "Python": platform.python_version(),
+        "backend": get_backend(),
+    }  # fmt: skip
+    return found + [list(pair) for pair in versions.items()]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    def line(cells: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f"<table><thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+def _figure(figure: Any, text: str) -> str:
+    """A picture within the page, at twice the resolution of a plain screen."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160)
+    width = round(figure.get_size_inches()[0] * 80)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    image = f'<img width="{width}" alt="{escape(text)}" src="data:image/png;base64,{data}">'
+    return f"<figure class=wide>{image}</figure>"
