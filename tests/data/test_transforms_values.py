@@ -123,6 +123,8 @@ def test_fill(backend, make):
             match=f"{name}: fill is {fill}.*, expected integers from 0 to 255, as the array is uint8",
         ):
             make(fill=fill)(x)
+    with pytest.raises(ValueError, match=rf"{name}: fill is 1e\+30, expected numbers that float16 can hold"):
+        make(fill=1e30)(images(dtype="float16"))
     with pytest.raises(ValueError, match=f"{name}: mask_fill is 300.0, expected integers from 0 to 255"):
         make(masks=1, mask_fill=300)((x, x), 0)
     _, mask = make(masks=1, mask_fill=255)((xpconv.asarray(x), xpconv.asarray(x[:, 0] // 2)), 0)
@@ -225,6 +227,15 @@ def test_affine_draws_within_its_limits():
     move = np.einsum("nij,nj->ni", linear, centre - matrix[:, :, 2]) - centre
     np.testing.assert_allclose(move, np.rint(move), atol=1e-9)
     assert np.abs(np.rint(move)).max(0).tolist() == [6, 4]
+
+
+def test_affine_maps_at_the_limits(backend):
+    x = images()
+    for scale in (1e-6, 1e6):
+        found = run(RandomAffine(0, scale=(scale, scale), interpolation="bilinear", center=(1e6, -1e6)), x)
+        assert np.isfinite(found).all()
+    assert np.isfinite(run(RandomErasing(1, ratio=(1e-6, 1e6)), x)).all()
+    assert np.isfinite(run(RandomResizedCrop(4, ratio=(1e-6, 1e6)), x)).all()
 
 
 def test_an_affine_map_of_nothing_is_the_image(backend):
@@ -497,6 +508,16 @@ def test_random_apply(backend):
         RandomApply([Resize(3)])(batch, 0)
     with pytest.raises(ShapeError, match="RandomApply: array 1 of the batch went from int64"):
         RandomApply([MixUp(num_classes=400)])(batch, 0)
+    for wrong, message in [
+        (lambda batch, rng: batch[0], "expected a tuple of 3 arrays"),
+        (lambda batch, rng: batch[:2], "expected a tuple of 3 arrays"),
+        (
+            lambda batch, rng: (batch[0], None, batch[2]),
+            "transforms gave None for array 1, expected an array",
+        ),
+    ]:
+        with pytest.raises(TypeError, match=f"RandomApply: .*{message}"):
+            RandomApply([wrong])(batch, 0)
 
 
 # --- settings ----------------------------------------------------------------------------------------
@@ -532,6 +553,10 @@ SETTINGS = [
     (lambda: RandomRotation(-5), ValueError, "RandomRotation: degrees is -5, expected at least 0"),
     (lambda: RandomRotation((1, 2, 3)), ValueError, "RandomRotation: degrees is (1, 2, 3), expected a number or a pair"),
     (lambda: RandomRotation((5, 2)), ValueError, "RandomRotation: degrees is (5, 2), expected min <= max"),
+    (lambda: RandomRotation(1e7), ValueError, "RandomRotation: degrees is 10000000.0, expected min <= max between -1e+06 and 1e+06"),
+    (lambda: RandomRotation(5, center=(0, 1e9)), ValueError, "RandomRotation: center is (0, 1000000000.0), expected pixels within 1e6"),
+    (lambda: RandomAffine(5, scale=(1e-300, 1)), ValueError, "RandomAffine: scale is (1e-300, 1), expected numbers above 0, from 1e-6 to 1e6"),
+    (lambda: RandomErasing(ratio=(1, 1e300)), ValueError, "RandomErasing: ratio is (1, 1e+300), expected numbers above 0, from 1e-6"),
     (lambda: RandomRotation(5, "bicubic"), ValueError, "RandomRotation: interpolation is 'bicubic', expected 'nearest' or 'bilinear'"),
     (lambda: RandomRotation(5, center=3), ValueError, "RandomRotation: center is 3, expected a pair (x, y)"),
     (lambda: RandomAffine(5, 0.1), ValueError, "RandomAffine: translate is 0.1, expected a pair (x, y) of shares"),

@@ -64,7 +64,7 @@ def train_test_split(
 
 
 def _length(where: str, array: Any) -> int:
-    if isinstance(array, list | tuple | str) or not hasattr(array, "__getitem__"):
+    if isinstance(array, list | tuple | str | dict) or not hasattr(array, "__getitem__"):
         raise TypeError(f"{where} is {shown(array)}, expected an array or a data set; use numpy.asarray(…)")
     if getattr(array, "shape", None) == ():
         raise ShapeError(f"{where} has shape (), expected at least one axis")

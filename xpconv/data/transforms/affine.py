@@ -10,7 +10,7 @@ from ...arguments import is_sequence, shown, to_choice, to_float
 from ...backend import Array
 from ...ops.warp import affine
 from .base import Geometric, in_float
-from .checks import to_positive_range, to_range, to_values
+from .checks import LARGEST, to_positive_range, to_range, to_values
 
 __all__ = ["RandomAffine", "RandomRotation"]
 
@@ -28,6 +28,10 @@ class _Affine(Geometric):
             if not is_sequence(center) or len(center) != 2:
                 raise ValueError(f"{where}: center is {shown(center)}, expected a pair (x, y) of pixels")
             self.center = tuple(to_float(f"{where}: center", c, finite=True) for c in center)
+            if max(map(abs, self.center)) > LARGEST:
+                raise ValueError(
+                    f"{where}: center is {shown(center)}, expected pixels within 1e6 of the image"
+                )
         self._set_masks(masks)
 
     def _move(self, xp: Any, x: Array, fill: Array, interpolation: str, *draws: Array) -> Array:
@@ -88,7 +92,9 @@ class RandomRotation(_Affine):
         masks: int | tuple[int, ...] = (),
         mask_fill: float = 0,
     ) -> None:
-        self.degrees = to_range(f"{type(self).__name__}: degrees", degrees, around=0)
+        self.degrees = to_range(
+            f"{type(self).__name__}: degrees", degrees, around=0, lowest=-LARGEST, highest=LARGEST
+        )
         self._set(interpolation, fill, center, masks, mask_fill)
 
     def _draw(self, rng: Any, shape: tuple[int, int, int, int]) -> tuple[Any, ...]:
@@ -130,7 +136,7 @@ class RandomAffine(_Affine):
         mask_fill: float = 0,
     ) -> None:
         where = type(self).__name__
-        self.degrees = to_range(f"{where}: degrees", degrees, around=0)
+        self.degrees = to_range(f"{where}: degrees", degrees, around=0, lowest=-LARGEST, highest=LARGEST)
         self.translate: tuple[float, ...] | None = None
         if translate is not None:
             if not is_sequence(translate) or len(translate) != 2:

@@ -169,6 +169,8 @@ def filling(where: str, backend: Backend, x: Array, values: Values) -> Array:
                 f"{where} is {values}, expected integers from {low} to {high}, as the array is {x.dtype}"
             )
         numbers = tuple(int(v) for v in numbers)
+    elif x.dtype.kind == "f" and max(map(abs, numbers)) > float(backend.xp.finfo(x.dtype).max):
+        raise ValueError(f"{where} is {values}, expected numbers that {x.dtype} can hold")
     return asarray(list(numbers), x.dtype, backend=backend.name).reshape(1, -1, 1, 1)
 
 

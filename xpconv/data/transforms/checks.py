@@ -6,6 +6,7 @@ from typing import Any
 
 from ...arguments import is_sequence, shown, to_float, to_int, to_size, to_tuple
 
+LARGEST = 1e6  # of an angle, a factor or a place: beyond it, coordinates would lose their digits
 Values = float | tuple[float, ...]
 
 
@@ -48,8 +49,8 @@ def to_range(
 
 def to_positive_range(where: str, value: object) -> tuple[float, float]:
     low, high = to_range(where, value)
-    if low <= 0:
-        raise ValueError(f"{where} is {shown(value)}, expected numbers above 0")
+    if low < 1 / LARGEST or high > LARGEST:
+        raise ValueError(f"{where} is {shown(value)}, expected numbers above 0, from 1e-6 to 1e6")
     return low, high
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...arguments import is_sequence, shown
 from ...arrays import asarray
+from ...backend import is_array_type
 from ...errors import ShapeError
 from ...random import RNG, default_rng
 from ...signatures import public_errors
@@ -103,10 +104,15 @@ class RandomApply(Compose):
             return super().__call__(batch, generator)
         index = asarray(chosen, backend=backend.name)
         part = tuple(a[index] for a in arrays)
+        changed = super().__call__(part, generator)
+        if not isinstance(changed, tuple) or len(changed) != len(part):
+            raise TypeError(
+                f"{name}: transforms gave {shown(changed)}, expected a tuple of {len(part)} arrays"
+            )
         results = []
-        for k, (whole, old, new) in enumerate(
-            zip(arrays, part, super().__call__(part, generator), strict=True)
-        ):
+        for k, (whole, old, new) in enumerate(zip(arrays, part, changed, strict=True)):
+            if not is_array_type(type(new)):
+                raise TypeError(f"{name}: transforms gave {shown(new)} for array {k}, expected an array")
             if new.shape != old.shape or new.dtype != old.dtype:
                 raise ShapeError(
                     f"{name}: array {k} of the batch went from {old.dtype} {old.shape} to {new.dtype} "
