@@ -4,15 +4,18 @@ All tests together run in several processes, if pytest-xdist is installed and th
 measured; `-n 0` runs them in one.
 """
 
+import gc
 import importlib.util
 import os
 
 import effort
+import numpy as np
 import pytest
 from backends import REQUIRES_GPU, cupy_or_skip
 from hypothesis import settings
 
 import xpconv
+from xpconv import init
 from xpconv.kernels.numpy import blas
 
 collect_ignore = ["helpers"]  # which the tests import as `double`, `oracle`, …: nothing to collect
@@ -40,6 +43,17 @@ def pytest_configure(config: pytest.Config) -> None:
     effort.thorough = config.option.markexpr != "not slow"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """The garbage collector leaves out the many objects that pytest makes of the tests, now and later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 @pytest.fixture(params=["numpy", "double", "cupy"] if HAS_CUPY or REQUIRES_GPU else ["numpy", "double"])
 def backend(request: pytest.FixtureRequest):
     """The name of the backend that is active during the test."""
@@ -55,3 +69,19 @@ def backends(request: pytest.FixtureRequest):
     if request.param == "cupy":
         cupy_or_skip()
     return ["numpy", request.param]
+
+
+class Zeros:
+    """A generator of random numbers that are all 0."""
+
+    def uniform(self, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
+        return np.broadcast_to(0.0, shape)
+
+    normal = uniform
+
+
+@pytest.fixture
+def no_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of new layers stay zero, which makes large models at no cost: memory that nobody touches has none."""
+    monkeypatch.setattr(init, "_fill", lambda where, parameter, draw: parameter)
+    monkeypatch.setattr(init, "default_rng", lambda rng, where: Zeros())

@@ -60,7 +60,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_what_is_kept_is_what_a_forward_keeps(name, backend):
+def test_what_is_kept_is_what_a_forward_keeps(name, backend, no_draws):
     """To the byte: the distinct arrays on the tape, without the parameters and buffers."""
     make, shape = MODELS[name]
     net = make()

@@ -161,7 +161,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_last_layer_of_every_model(name):
+def test_the_last_layer_of_every_model(name, no_draws):
     path, new = MODELS[name]
     if name in ("alexnet", "vgg11"):  # 200 MB and more; that they are Sequentials all the same is enough
         model = Sequential({"features": ReLU(), "classifier": Sequential(*[ReLU() for _ in range(7)])})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xpconv
-from xpconv import init, models
+from xpconv import models
 
 COUNTS = {
     "lenet5": 61_706, "small_cnn": 94_762, "alexnet": 61_100_840, "squeezenet1_1": 1_235_496, "googlenet": 6_624_904,
@@ -220,20 +220,6 @@ for depth, plan in {
 }.items():
     PUBLISHED |= {f"vgg{depth}": vgg(plan, False), f"vgg{depth}_bn": vgg(plan, True)}
 PUBLISHED = {name: list(pairs) for name, pairs in PUBLISHED.items()}
-
-
-@pytest.fixture
-def no_draws(monkeypatch):
-    """Leave weights at zero: memory that nobody touches costs nothing."""
-    monkeypatch.setattr(init, "_fill", lambda where, parameter, draw: parameter)
-    monkeypatch.setattr(init, "default_rng", lambda rng, where: Zeros())
-
-
-class Zeros:
-    def uniform(self, low, high, shape):
-        return np.broadcast_to(0.0, shape)
-
-    normal = uniform
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -28,7 +28,11 @@ def test_total_over_any_axes_in_any_layout(shape, backend):
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("shape", [(10**7,), (10**6, 10), (10, 10**6), (2, 10**6, 5)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [(10**7,), (2, 10**6, 5), *(pytest.param(s, marks=pytest.mark.slow) for s in ((10**6, 10), (10, 10**6)))],
+    ids=str,
+)
 def test_total_of_ten_million(shape, order):
     x = np.full(shape, 0.1, "float32", order)
     x.ravel("K")[::3] = 0.2
