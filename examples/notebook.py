@@ -1,7 +1,7 @@
 """The notebook that xpconv grew from, cell by cell, on xpconv: the same numbers without the loops.
 
 python3 examples/notebook.py                    # every cell but the one that loads MNIST
-python3 examples/notebook.py --mnist            # MNIST from OpenML
+python3 examples/notebook.py --mnist            # MNIST, downloaded
 python3 examples/notebook.py --mnist DIR        # or from the folder with its IDX files
 
 The notebook defined `Conv2d`, `Relu`, `Dense`, `Pooling`, `Flatten`, `Model` and `SoftmaxCrossEntropyLoss`

@@ -151,7 +151,7 @@ def main(argv: list[str] | None = None) -> float:
         "--data", choices=["digits", "mnist"], default="digits", help="default: digits, no download"
     )
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="folder of MNIST's IDX files; without it, OpenML's copy"
+        "--data-dir", metavar="DIR", help="folder of MNIST's IDX files; by default they are downloaded"
     )
     parser.add_argument(
         "--backend", metavar="NAME", help="numpy, cupy or auto; default: XPCONV_BACKEND, else numpy"

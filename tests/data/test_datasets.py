@@ -1,8 +1,10 @@
 """MNIST, Fashion-MNIST and CIFAR from files of one's own, and from a server on this machine."""
 
+import copy
 import gzip
 import hashlib
 import io
+import pickle
 import re
 import struct
 import tarfile
@@ -61,7 +63,8 @@ def contents(files):
 
 
 TEN_TAR = tar("cifar-10-batches-bin", {"readme.html": b"<html>", **contents(TEN), "batches.meta.txt": b"cat"})
-HUNDRED_TAR = tar("cifar-100-binary", contents(HUNDRED))
+NAMES = {"fine_label_names.txt": b"apple\naquarium_fish\n", "coarse_label_names.txt": b"fish\nfruit\n\n"}
+HUNDRED_TAR = tar("cifar-100-binary", {**contents(HUNDRED), **NAMES})
 
 
 def put(folder, files):
@@ -133,6 +136,23 @@ def one_link():
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(info)
     return raw.getvalue()
+
+
+def test_names_of_classes(tmp_path):
+    put(tmp_path, {"cifar-10-binary.tar.gz": TEN_TAR, "cifar-100-binary.tar.gz": HUNDRED_TAR, **GRAY_FILES})
+    ten = load_cifar10(tmp_path)
+    assert ten.classes[3] == "cat" and len(ten.classes) == 10
+    assert load_cifar100(tmp_path).classes == ("apple", "aquarium_fish")
+    assert load_cifar100(tmp_path, label_mode="coarse").classes == ("fish", "fruit")
+    put(tmp_path, contents(HUNDRED))
+    assert load_cifar100(tmp_path).classes is None
+    assert load_fashion_mnist(tmp_path).classes[9] == "Ankle boot"
+    assert load_mnist(tmp_path).classes is None  # it may be another set in the same files
+    with pytest.raises(TypeError, match=r"^Split.__new__\(\) missing 4 required"):
+        Split()
+    for twin in (copy.copy(ten), pickle.loads(pickle.dumps(ten))):  # noqa: S301
+        assert type(twin) is Split and twin.classes == ten.classes
+        np.testing.assert_array_equal(twin.y_test, ten.y_test)
 
 
 WITHOUT = tar("cifar-100-binary", {"train.bin": HUNDRED["train.bin"][0]})

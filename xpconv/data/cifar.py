@@ -29,6 +29,7 @@ CIFAR10 = RemoteFile(
 CIFAR100 = RemoteFile(
     "cifar-100-binary.tar.gz", "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec", SOURCES
 )
+OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PIXELS = 3 * 32 * 32
 LARGEST = 1 << 30  # bytes of a file in an archive: more than any of them has
 
@@ -47,8 +48,8 @@ def load_cifar10(
         dtype: a floating dtype for pixels from 0 to 1, or uint8 for 0 to 255.
 
     Returns:
-        A `Split` with images `(N, 3, 32, 32)` and int64 classes, on the active backend. The classes are
-        airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.
+        A `Split` with images `(N, 3, 32, 32)` and int64 classes, on the active backend; the names of the
+        classes (airplane, automobile, …) are in `classes`.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -71,7 +72,7 @@ def load_cifar10(
     raw = _read(where, folder, "cifar-10-batches-bin", names, CIFAR10, download)
     *train, test = (_records(where, name, content, (10,)) for name, content in raw)
     images, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
-    return make_split(images, labels[:, 0], test[0], test[1][:, 0], dtype=dtype)
+    return make_split(images, labels[:, 0], test[0], test[1][:, 0], dtype=dtype, classes=OBJECTS)
 
 
 def load_cifar100(
@@ -91,7 +92,7 @@ def load_cifar100(
         download, dtype: as in `load_cifar10`.
 
     Returns, Raises, Source:
-        as `load_cifar10`.
+        as `load_cifar10`. `classes` is None if the files with the names are missing.
 
     Example:
         >>> from xpconv.data import load_cifar100
@@ -101,9 +102,11 @@ def load_cifar100(
     where, dtype = "load_cifar100", to_pixel_dtype("load_cifar100", dtype)
     column = int(to_choice(f"{where}: label_mode", label_mode, ("fine", "coarse")) == "fine")
     folder, download = to_folder(where, "cifar100", data_dir, download)
-    raw = _read(where, folder, "cifar-100-binary", ["train.bin", "test.bin"], CIFAR100, download)
+    names, labels = ["train.bin", "test.bin"], f"{label_mode}_label_names.txt"
+    *raw, (_, text) = _read(where, folder, "cifar-100-binary", names, CIFAR100, download, labels)
     train, test = (_records(where, name, content, (20, 100)) for name, content in raw)
-    return make_split(train[0], train[1][:, column], test[0], test[1][:, column], dtype=dtype)
+    x, y, classes = train[0], train[1][:, column], tuple(text.decode("latin-1").split()) or None
+    return make_split(x, y, test[0], test[1][:, column], dtype=dtype, classes=classes)
 
 
 def _records(
@@ -127,14 +130,15 @@ def _records(
 
 
 def _read(
-    where: str, folder: Path, inner: str, names: list[str], file: RemoteFile, download: bool
+    where: str, folder: Path, inner: str, names: list[str], file: RemoteFile, download: bool, *more: str
 ) -> list[tuple[str, bytes]]:
-    """Path and content of each of the files `names`: unpacked ones, else those in the archive."""
+    """Path and content of each of the files: unpacked, or in the archive. Those in `more` may be missing."""
     for place in (folder, folder / inner):
         paths = [place / name for name in names]
         there = [path for path in paths if path.is_file()]
         if len(there) == len(paths):
-            return [(str(path), path.read_bytes()) for path in paths]
+            paths += [place / name for name in more]
+            return [(str(path), path.read_bytes() if path.is_file() else b"") for path in paths]
         if there:
             missing = next(path.name for path in paths if path not in there)
             raise FileNotFoundError(
@@ -142,9 +146,9 @@ def _read(
             )
     archive = folder / file.name
     if archive.is_file():
-        return _unpacked(where, archive, inner, names)
+        return _unpacked(where, archive, inner, names, *more)
     if download:
-        return _unpacked(where, fetch(where, file, folder), inner, names)
+        return _unpacked(where, fetch(where, file, folder), inner, names, *more)
     pickled = "; its Python version, which is pickled, is not read" if any(folder.glob("cifar*py*")) else ""
     raise FileNotFoundError(
         f"{where}: data_dir {folder} has neither {file.name} nor {', '.join(names)}{pickled}; put the "
@@ -153,7 +157,7 @@ def _read(
     )
 
 
-def _unpacked(where: str, path: Path, inner: str, names: list[str]) -> list[tuple[str, bytes]]:
+def _unpacked(where: str, path: Path, inner: str, names: list[str], *more: str) -> list[tuple[str, bytes]]:
     """The files of an archive; none of it is written to the disk."""
     import tarfile  # here, as it makes `import xpconv` slower
 
@@ -162,7 +166,7 @@ def _unpacked(where: str, path: Path, inner: str, names: list[str]) -> list[tupl
         with tarfile.open(path, "r:*") as archive:
             for member in archive:
                 name = member.name.removeprefix("./").removeprefix(f"{inner}/")
-                if name in names and member.isfile() and member.size <= LARGEST:
+                if name in (*names, *more) and member.isfile() and member.size <= LARGEST:
                     content = archive.extractfile(member)
                     found[name] = b"" if content is None else content.read()
             while archive.fileobj is not None and archive.fileobj.read(1 << 20):
@@ -174,4 +178,4 @@ def _unpacked(where: str, path: Path, inner: str, names: list[str]) -> list[tupl
     missing = [name for name in names if name not in found]
     if missing:
         raise DataFileError(f"{where}: {path}: expected {inner}/{missing[0]} in the archive, which it lacks")
-    return [(f"{path}: {name}", found[name]) for name in names]
+    return [(f"{path}: {name}", found.get(name, b"")) for name in (*names, *more)]

@@ -20,20 +20,20 @@ __all__ = ["Split", "load_digits"]
 _DIGITS = 1797  # number of images in scikit-learn's data set
 
 
-class Split(NamedTuple):
-    """A data set in two parts: one for training, one for testing.
+class Split(
+    NamedTuple("Split", [("x_train", Array), ("y_train", Array), ("x_test", Array), ("y_test", Array)])
+):
+    """A data set in two parts: one for training, one for testing. It is a tuple of these four arrays.
 
     Attributes:
         x_train: images `(N, C, H, W)`, floating in [0, 1], or uint8 from 0 to 255.
         y_train: their classes `(N,)`, int64.
         x_test: further images `(M, C, H, W)`.
         y_test: their classes `(M,)`.
+        classes: the names of the classes, by index, if the data set has names; else None.
     """
 
-    x_train: Array
-    y_train: Array
-    x_test: Array
-    y_test: Array
+    classes: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         """The shapes and dtypes, without the pixels."""
@@ -78,7 +78,9 @@ def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32"
     x_train, x_test, y_train, y_test = split(
         digits.images, digits.target, test_size=test_size, random_state=seed, stratify=digits.target
     )
-    return make_split(x_train[:, None], y_train, x_test[:, None], y_test, white=16, dtype=dtype)
+    return make_split(
+        x_train[:, None], y_train, x_test[:, None], y_test, white=16, dtype=dtype, classes=tuple("0123456789")
+    )
 
 
 def make_split(
@@ -89,11 +91,14 @@ def make_split(
     *,
     white: int = 255,
     dtype: np.dtype,
+    classes: tuple[str, ...] | None = None,
 ) -> Split:
     """Bring host images `(N, C, H, W)`, 0 to `white`, and class indices to the active backend."""
     x_train, x_test = (scaled(x, white, dtype) for x in (x_train, x_test))
     y_train, y_test = (y.astype(np.int64) for y in (y_train, y_test))
-    return Split(*map(asarray, (x_train, y_train, x_test, y_test)))
+    split = Split(*map(asarray, (x_train, y_train, x_test, y_test)))
+    split.classes = classes
+    return split
 
 
 def scaled(images: np.ndarray, white: int, dtype: np.dtype) -> np.ndarray:

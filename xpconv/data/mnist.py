@@ -26,6 +26,9 @@ MNIST = (
         "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
     ),
 )
+CLOTHES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"
+)  # fmt: skip
 FASHION = (
     (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
@@ -89,8 +92,7 @@ def load_fashion_mnist(
         dtype: a floating dtype for pixels from 0 to 1, or uint8 for 0 to 255.
 
     Returns, Raises:
-        as `load_mnist`. The classes are T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker,
-        bag, ankle boot.
+        as `load_mnist`; the names of the classes are in `classes`.
 
     Source:
         H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
@@ -101,7 +103,9 @@ def load_fashion_mnist(
         >>> load_fashion_mnist("data/fashion").x_train.shape  # doctest: +SKIP
         (60000, 1, 28, 28)
     """
-    return _load("load_fashion_mnist", "fashion-mnist", *FASHION, data_dir, download, dtype)
+    split = _load("load_fashion_mnist", "fashion-mnist", *FASHION, data_dir, download, dtype)
+    split.classes = CLOTHES
+    return split
 
 
 def to_folder(where: str, name: str, data_dir: Any, download: Any) -> tuple[Path, bool]:
