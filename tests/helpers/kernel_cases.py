@@ -126,7 +126,6 @@ CASES = {
     "conv": conv_cases,
     "conv_backward_input": conv_backward_input_cases,
     "conv_backward_weight": conv_backward_weight_cases,
-    "copy_array": lambda draw: [(draw.images(2, 3, 4, 5),), (draw(6, 8)[:, ::2],)],
     "cross_entropy": cross_entropy_cases,
     "cross_entropy_backward": cross_entropy_backward_cases,
     "follow": lambda draw: [

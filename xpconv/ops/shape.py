@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array, get_xp
+from ..backend import Array
 from ..kernels import overridable
 
 
-@overridable
-def copy_array(xp: Any, x: Array) -> Array:
+def copy(x: Array) -> Array:
     """A copy of `x` with the same memory order."""
     return x.copy(order="K")
-
-
-def copy(x: Array) -> Array:
-    """`copy_array` for an array of any module."""
-    return copy_array(get_xp(x), x)
 
 
 @overridable

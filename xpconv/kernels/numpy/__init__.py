@@ -9,7 +9,7 @@ from .norm import (
     batch_norm_by_statistics,
     normalize_batch,
 )
-from .pointwise import add, clip, clip_backward, copy_array, in_blocks, reshape, scratch
+from .pointwise import add, clip, clip_backward, in_blocks, reshape, scratch
 from .pool import global_avg_pool, max_pool, max_pool_backward
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "conv_algorithm",
     "conv_backward_input",
     "conv_backward_weight",
-    "copy_array",
     "global_avg_pool",
     "in_blocks",
     "matmul",

@@ -54,13 +54,6 @@ def empty_like(x: Array) -> Array:
     return memory.empty(tuple([shape[axis] for axis in order]), x.dtype).transpose(back)
 
 
-def copy_array(xp: Any, x: Array) -> Array:
-    """With the same memory order, and no gaps."""
-    y = empty_like(x)
-    y[...] = x
-    return y
-
-
 @functools.lru_cache(maxsize=1024)
 def _order(strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Axes from the one with the longest steps to the shortest, and the way back."""
