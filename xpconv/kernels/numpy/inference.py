@@ -127,7 +127,7 @@ class Plans:
         self.steps, self.constants, self.prepared = steps, constants, prepared
         self.pool: dict[Key, list[Plan]] = memory.kept()
         self.alive: weakref.WeakSet[Plan] = weakref.WeakSet()  # in the pool or running
-        self.calls: dict[Key, int] = {}  # the last call that used a key, from `_clock`
+        self.missed: dict[Key, int] = {}  # the last call, from `_clock`, that made a plan
         self.output_shape, self.dtype = one.output.shape[1:], one.output.dtype
         self.elements, self.bytes = one.elements, one.buffers  # for one image
         with _lock:
@@ -142,10 +142,7 @@ class Plans:
         cuts = even(n, min(max(1, PIECE_BYTES // self.bytes), -(-n // parts)), parts)
         shape = (n, *self.output_shape)
         out = empty_images(shape, self.dtype) if len(shape) > 2 else np.empty(shape, self.dtype)
-        now = next(_clock)
-        keys = {(b - a, parts > 1) for a, b in cuts}
-        before = {key: self.calls.get(key, -1) for key in keys}
-        self.calls.update(dict.fromkeys(keys, now))
+        now, missed = next(_clock), self.missed.copy()
 
         def task(i: int) -> None:
             a, b = cuts[i]
@@ -158,7 +155,8 @@ class Plans:
             plan.used = now
             self.pool.setdefault(key, []).append(plan)
             if not plan.known:
-                self._admit(key, plan, before[key])
+                self.missed[key] = now
+                self._admit(key, plan, missed.get(key, -1))
 
         threads.run(task, len(cuts), self.elements * n)
         return out
@@ -182,8 +180,8 @@ class Plans:
     def _admit(self, key: Key, plan: Plan, before: int) -> None:
         """Register a new plan, and drop idle ones so that all fit in `IDLE_BYTES`.
 
-        First to be dropped are plans that were not used since `before`, the previous call for this number of
-        images; if that is not enough, the new plan itself. So a model that needs more than the limit still
+        First to be dropped are plans that were not used since `before`, the previous call that needed such a
+        plan; if that is not enough, the new plan itself. So a model that needs more than the limit still
         keeps some of its plans, whatever the order of its calls.
         """
         with _lock:
