@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
+Shape = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 Bounds = tuple[float, float | None] | None  # of values that `clip` limits; None as the upper one is no limit
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Window
+from ...geometry import Shape, Window
 from . import memory, threads
 from .blocks import ALL, Block, Ending, Frame, arranged, contiguous, cut, even, in_runs, sum_of_blocks
 from .memory import batch_first, batch_last, in_order
@@ -27,9 +27,7 @@ GRAD_BYTES = 1 << 21  # of columns that are added up
 WORTH = 8  # bytes of columns whose making and use take as long as an element elsewhere
 
 
-def pays(
-    x_shape: tuple[int, ...], dtype: Any, weight_shape: tuple[int, ...], window: Window, groups: int
-) -> bool:
+def pays(x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window, groups: int) -> bool:
     """Whether there are few channels, and enough images for long runs."""
     k, c = weight_shape[:2]
     return (
@@ -59,9 +57,7 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     recorder.share(task, len(columns.blocks), columns.elements)
 
 
-def weight_grad(
-    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
-) -> Array:
+def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
     """`dw (K, C, *R)`."""
     k = weight_shape[0]
     columns = Columns(x, window, recorder)

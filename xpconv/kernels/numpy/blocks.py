@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Bounds, Window
+from ...geometry import Bounds, Shape, Window
 from ...sums import SERIAL
 from . import memory, threads
 from .plans import Part, Recorder
@@ -67,7 +67,7 @@ def sum_of_blocks(
     recorder: Recorder,
     blocks: list[Block],
     elements: float,
-    shape: tuple[int, ...],
+    shape: Shape,
     dtype: Any,
     add: Callable[[Part, Block, Array, bool], None],
 ) -> Array:
@@ -163,7 +163,7 @@ def _row(value: float, size: int, dtype: Any) -> Array:
     return memory.constant(np.full(size, value, dtype))
 
 
-def fitted(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window:
+def fitted(window: Window, spatial: Shape, output: Shape) -> Window:
     """The window with the upper padding that so many outputs read; it may be negative."""
     padding = []
     for n, m, k, s, (lo, _), d in zip(spatial, output, *window, strict=True):
@@ -171,7 +171,7 @@ def fitted(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) ->
     return window._replace(padding=tuple(padding))
 
 
-def mirror(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window:
+def mirror(window: Window, spatial: Shape, output: Shape) -> Window:
     """The window, at stride 1, by which an input position reads all outputs that depend on it.
 
     It belongs to flipped kernels. Its padding may be negative.
@@ -187,12 +187,12 @@ class Seen(NamedTuple):
 
     inside: tuple[slice, ...]
     into: tuple[tuple[int, int], ...]
-    shape: tuple[int, ...]
+    shape: Shape
     whole: bool  # it reads no border
 
 
 @functools.lru_cache(maxsize=4096)
-def _seen(spatial: tuple[int, ...], window: Window, first_row: int, last_row: int) -> Seen:
+def _seen(spatial: Shape, window: Window, first_row: int, last_row: int) -> Seen:
     inside, into, shape = [], [], []
     for axis, (n, k, s, (lo, hi), d) in enumerate(zip(spatial, *window, strict=True)):
         start, stop = -lo, n + hi

@@ -8,7 +8,7 @@ from operator import setitem
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Window
+from ...geometry import Shape, Window
 from . import memory, threads
 from .blocks import ALL, Block, Ending, Frame, arranged, contiguous, cut, sum_of_blocks
 from .memory import channels_last, taps_first
@@ -82,9 +82,7 @@ def _of_few_pixels(
     recorder.share(task, pieces, elements)
 
 
-def weight_grad(
-    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
-) -> Array:
+def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
     """`dw (G, K/G, C/G, *R)`."""
     groups = x.shape[1] // weight_shape[1]
     k, c = weight_shape[0] // groups, weight_shape[1]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Bounds, Window
+from ...geometry import Bounds, Shape, Window
 from ..exact import is_exact
 from ..recorders import this_thread
 from . import batchlast, columns, depthwise, memory, stripes, winograd
@@ -51,9 +51,9 @@ def conv_algorithm(
 
 @lru_cache(maxsize=1024)
 def _choice(
-    x_shape: tuple[int, ...],
+    x_shape: Shape,
     dtype: Any,
-    weight_shape: tuple[int, ...],
+    weight_shape: Shape,
     window: Window,
     groups: int,
     algorithm: str,
@@ -74,7 +74,7 @@ def _choice(
     return "stripes" if tiled == "stripes" else "columns"
 
 
-def _cheapest(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool) -> str:
+def _cheapest(x_shape: Shape, weight_shape: Shape, window: Window, prepared: bool) -> str:
     """The cheapest of `winograd`, `stripes` and `columns`; `columns` also if the others gain little."""
     shapes = x_shape, weight_shape, window
     costs = {
@@ -109,7 +109,7 @@ def conv(
     return y
 
 
-def _empty(algorithm: str, shape: tuple[int, ...], dtype: Any) -> Array:
+def _empty(algorithm: str, shape: Shape, dtype: Any) -> Array:
     """A new array with the memory order of the algorithm's results."""
     return (memory.empty_batch_last if algorithm == "batch_last" else memory.empty_images)(shape, dtype)
 
@@ -215,7 +215,7 @@ def _input_grad(
 
 
 @lru_cache(maxsize=1024)
-def _mirrored_window(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Window | None:
+def _mirrored_window(window: Window, spatial: Shape, output: Shape) -> Window | None:
     """The window of the convolution that gives the input gradient, at stride 1 or one position; or None."""
     if any(s > 1 and m > 1 for s, m in zip(window.stride, output, strict=True)):
         return None

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Window
+from ...geometry import Shape, Window
 from ...sums import SERIAL
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, dtype_of_total, mirror, sum_of_blocks
@@ -28,7 +28,7 @@ TAPS = "rstuv"  # einsum's names of the kernel's axes
 PIXELS = "hwxyz"  # and of the image's
 
 
-def fits(weight_shape: tuple[int, ...], groups: int, dtype: Any) -> bool:
+def fits(weight_shape: Shape, groups: int, dtype: Any) -> bool:
     """Whether every channel has a kernel of its own, and sums need no wider dtype."""
     return groups > 1 and weight_shape[:2] == (groups, 1) and dtype.itemsize > 2
 
@@ -93,9 +93,7 @@ def _sum(recorder: Recorder, terms: list[tuple[Seen, Array]], y: Array, ending: 
     recorder.share(task, len(blocks), 2 * y.size)
 
 
-def weight_grad(
-    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
-) -> Array:
+def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
     """`dw (C, 1, *R)`: for each tap the sum of the products of the gradient with the pixels that it reads."""
     window, grad, x = _planar(window, grad, x)
     g, channels = channels_last(grad), x.shape[1]
@@ -150,7 +148,7 @@ class Phase(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def _phases(spatial: tuple[int, ...], output: tuple[int, ...], window: Window) -> list[Phase]:
+def _phases(spatial: Shape, output: Shape, window: Window) -> list[Phase]:
     phases = []
     for axes in itertools.product(*map(_phases_along, spatial, output, *window)):
         pixels, taps, kernel, padding, dilation = zip(*axes, strict=True)

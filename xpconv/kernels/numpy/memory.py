@@ -25,6 +25,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
+from ...geometry import Shape
 from ..recorders import this_thread
 
 SMALL = 1 << 12  # below this many bytes malloc is as good
@@ -60,7 +61,7 @@ _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MA
 _caches: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> Array:
+def empty(shape: Shape, dtype: Any) -> Array:
     """As `numpy.empty`."""
     if this_thread.recorder is not None:
         array: Array = this_thread.recorder.empty(shape, dtype)
@@ -81,7 +82,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     return array
 
 
-def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+def aligned(shape: Shape, dtype: Any) -> Array:
     """As `numpy.empty`, from the start of a cache line."""
     dtype = np.dtype(dtype)
     return np.ndarray(shape, dtype, _aligned(prod(shape) * dtype.itemsize))
@@ -145,18 +146,18 @@ def taps_last(weight: Array) -> Array:
     return weight.transpose(weight.ndim - 1, weight.ndim - 2, *range(weight.ndim - 2))
 
 
-def empty_images(shape: tuple[int, ...], dtype: Any) -> Array:
+def empty_images(shape: Shape, dtype: Any) -> Array:
     """A new `(N, C, *S)` array whose memory is channels-last."""
     axes = range(1, len(shape) - 1)
     return empty((shape[0], *shape[2:], shape[1]), dtype).transpose(0, len(shape) - 1, *axes)
 
 
-def empty_batch_last(shape: tuple[int, ...], dtype: Any) -> Array:
+def empty_batch_last(shape: Shape, dtype: Any) -> Array:
     """A new `(N, C, *S)` array that is `(C, *S, N)` in memory."""
     return batch_first(empty((*shape[1:], shape[0]), dtype))
 
 
-def strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+def strided(x: Array, shape: Shape, strides: Shape) -> Array:
     """As NumPy's `as_strided`, which takes five times as long."""
     if x.flags.c_contiguous:
         return np.ndarray(shape, x.dtype, x, 0, strides)

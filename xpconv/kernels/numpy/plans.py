@@ -28,6 +28,7 @@ from numpy.lib.array_utils import byte_bounds
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
+from ...geometry import Shape
 from ..recorders import this_thread
 from . import blas, memory, threads
 from .products import PRODUCTS
@@ -140,7 +141,7 @@ class Part(Scratch):
         if self.record:
             self.calls.append(Operation(function, (*operands, *options.values()), tuple(options)))
 
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    def scratch(self, name: str, shape: Shape, dtype: Any) -> Array:
         return self.arena.memory.scratch(name, shape, dtype, self.slot)
 
 

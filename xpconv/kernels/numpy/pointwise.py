@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Bounds
+from ...geometry import Bounds, Shape
 from . import memory, threads
 from .blocks import Ending, cut
 from .plans import Part, Recorder, planned
@@ -55,7 +55,7 @@ def empty_like(x: Array) -> Array:
 
 
 @functools.lru_cache(maxsize=1024)
-def _order(strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _order(strides: Shape) -> tuple[Shape, Shape]:
     """Axes from the one with the longest steps to the shortest, and the way back."""
     axes = range(len(strides))
     order = tuple(sorted(axes, key=lambda axis: -abs(strides[axis])))

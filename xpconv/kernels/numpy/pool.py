@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Bounds, Window
+from ...geometry import Bounds, Shape, Window
 from ...sums import SERIAL, SERIAL_PRODUCTS
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, fitted
@@ -194,7 +194,7 @@ def _weights(count: int, dtype: Any) -> Array:
     return memory.constant(np.full((1, count), 1 / count, dtype))
 
 
-def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _swapped(shape: Shape) -> Shape:
     return (shape[1], shape[0], *shape[2:])
 
 

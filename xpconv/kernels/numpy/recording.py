@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
+from ...geometry import Shape
 from ..recorders import this_thread
 from . import memory, threads
 from .plans import Arena, Part
@@ -83,7 +84,7 @@ class Recorder(Scratch):
             self.calls, self.slot = calls, 0
         calls.append(partial(threads.run, partial(_make, lists), slots))
 
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    def scratch(self, name: str, shape: Shape, dtype: Any) -> Array:
         key = name, np.dtype(dtype), self.slot
         array = self._named.get(key)
         if array is None or array.size < prod(shape):
@@ -94,7 +95,7 @@ class Recorder(Scratch):
         return id(_owner(source)) in self.constants and is_frozen(source)
 
     def prepared(
-        self, name: str, shape: tuple[int, ...], dtype: Any, source: Array, fill: Fill, wide: bool = False
+        self, name: str, shape: Shape, dtype: Any, source: Array, fill: Fill, wide: bool = False
     ) -> Array:
         if not self.holds(source):
             return super().prepared(name, shape, dtype, source, fill, wide)
@@ -116,9 +117,7 @@ class Recorder(Scratch):
         self.held.append(found)
         return found
 
-    def framed(
-        self, name: str, shape: tuple[int, ...], dtype: Any, inside: tuple[slice, ...], border: float
-    ) -> Array:
+    def framed(self, name: str, shape: Shape, dtype: Any, inside: tuple[slice, ...], border: float) -> Array:
         key = name, shape, np.dtype(dtype), border, self.slot, *((p.start, p.stop) for p in inside)
         found = self._framed.get(key)
         if found is None:  # of no other use, before or after: the border stays
@@ -126,7 +125,7 @@ class Recorder(Scratch):
             self.bound(found)[...] = border
         return found
 
-    def empty(self, shape: tuple[int, ...], dtype: Any, alone: bool = False) -> Array:
+    def empty(self, shape: Shape, dtype: Any, alone: bool = False) -> Array:
         """A new array in a buffer of the plan, which is free again with the array; or `alone` in one.
 
         It is read-only: only calls write to the buffer, through `bound`. What other code would write to it is

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
+from ...geometry import Shape
 from . import memory
 
 
@@ -20,7 +21,7 @@ class Scratch:
         """Make a call, whose result goes into one of its operands."""
         raise NotImplementedError
 
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    def scratch(self, name: str, shape: Shape, dtype: Any) -> Array:
         """The array for `name`, of any content, until `name` is asked for again."""
         raise NotImplementedError
 
@@ -29,7 +30,7 @@ class Scratch:
         return False
 
     def prepared(
-        self, name: str, shape: tuple[int, ...], dtype: Any, source: Array, fill: Fill, wide: bool = False
+        self, name: str, shape: Shape, dtype: Any, source: Array, fill: Fill, wide: bool = False
     ) -> Array:
         """An array that `fill(do, array)` computes from `source`, a parameter, alone.
 
@@ -39,9 +40,7 @@ class Scratch:
         fill(self, array)
         return array
 
-    def framed(
-        self, name: str, shape: tuple[int, ...], dtype: Any, inside: tuple[slice, ...], border: float
-    ) -> Array:
+    def framed(self, name: str, shape: Shape, dtype: Any, inside: tuple[slice, ...], border: float) -> Array:
         """A scratch array `(n, *S, C)` with the value `border` outside of `inside`, and there any content."""
         array = self.scratch(name, shape, dtype)
         for axis, part in enumerate(inside[1:], start=1):
@@ -61,7 +60,7 @@ class Blocks:
         self.named: dict[Any, Array] = {}  # the present kernel's arrays, by name, dtype and slot
         self.ends: dict[int, int] = {}  # of these arrays in the blocks, if there were room
 
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any, slot: int) -> Array:
+    def scratch(self, name: str, shape: Shape, dtype: Any, slot: int) -> Array:
         """An array of any content, valid until the same name and slot are asked for again."""
         dtype = np.dtype(dtype)
         size = prod(shape) * dtype.itemsize

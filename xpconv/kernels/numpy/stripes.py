@@ -23,7 +23,7 @@ from operator import setitem
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Window
+from ...geometry import Shape, Window
 from . import memory, threads
 from .blocks import Block, Ending, Frame, contiguous, cut, fitted, in_runs, sum_of_blocks
 from .memory import channels_last, taps_first
@@ -38,9 +38,7 @@ SHARED_BYTES = 1 << 21  # with several threads, which need longer calls
 MOST = 32 * 64  # input channels times output channels, up to which this algorithm is faster
 
 
-def cost(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool = False
-) -> float:
+def cost(x_shape: Shape, weight_shape: Shape, window: Window, prepared: bool = False) -> float:
     """Cost in operations, as in `winograd.cost`: products, transforms, kernels, and overhead of calls.
 
     With `prepared` kernels the calls are those of a plan, which have less overhead.
@@ -92,9 +90,7 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     recorder.share(task, len(blocks), elements)
 
 
-def weight_grad(
-    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
-) -> Array:
+def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
     """`dw (K, C, 3, 3)`."""
     k, c = weight_shape[:2]
     stripes = Stripes(x, window, grad.shape)
@@ -131,7 +127,7 @@ def weight_grad(
 class Stripes:
     """The stripes of four output rows that cover the images, and the six input rows that each reads."""
 
-    def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
+    def __init__(self, x: Array, window: Window, output: Shape) -> None:
         self.images, self.channels, self.height, self.columns = output
         self.b = pixels(self.channels)
         self.parts = -(-(self.b + 2) // self.b)  # of runs that do not overlap

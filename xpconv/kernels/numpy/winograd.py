@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Window
+from ...geometry import Shape, Window
 from . import memory
 from .blocks import Block, Ending, Frame, contiguous, cut, fitted, sum_of_blocks
 from .memory import channels_last, taps_first
@@ -58,16 +58,14 @@ def possible(dtype: Any, window: Window, groups: int) -> bool:
     )
 
 
-def cost(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, prepared: bool = False
-) -> int:
+def cost(x_shape: Shape, weight_shape: Shape, window: Window, prepared: bool = False) -> int:
     """Cost in operations; those of a transform take about twice as long as those of a wide product."""
     k, c = weight_shape[:2]
     tiles = x_shape[0] * prod(-(-n // TILE) for n in window.output_shape(x_shape[2:]))
     return tiles * (72 * c * k + 4500 * c + 2500 * k) + (500 if prepared else 4000) * c * k
 
 
-def direct_cost(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window) -> float:
+def direct_cost(x_shape: Shape, weight_shape: Shape, window: Window) -> float:
     """Cost of `columns` in operations, less the margin by which another algorithm has to be better.
 
     Measured: a product costs as much as one with 16 more columns.
@@ -108,9 +106,7 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     recorder.share(task, len(blocks), elements)
 
 
-def weight_grad(
-    recorder: Recorder, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window
-) -> Array:
+def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
     """The gradient of the weight, `dw (K, C, 3, 3)`."""
     k, c = weight_shape[:2]
     dtype = x.dtype
@@ -141,7 +137,7 @@ def weight_grad(
 class Tiles:
     """The 4×4 output tiles that cover the images, and the 6×6 inputs that each reads."""
 
-    def __init__(self, x: Array, window: Window, output: tuple[int, ...]) -> None:
+    def __init__(self, x: Array, window: Window, output: Shape) -> None:
         self.x = channels_last(x)
         self.output = output
         self.count = tuple(-(-n // TILE) for n in output)
@@ -153,7 +149,7 @@ class Tiles:
         """Bytes of scratch memory for a row of tiles; `channels` are those of input and output together."""
         return int(self.count[1] * 2 * SEEN**2 * channels * self.x.itemsize)
 
-    def shape_of(self, block: Block, channels: int) -> tuple[int, ...]:
+    def shape_of(self, block: Block, channels: int) -> Shape:
         """The shape of a block's outputs, by their places in a tile."""
         images, rows = (some.stop - some.start for some in block)
         return TILE, TILE, images, rows, self.count[1], channels
