@@ -156,7 +156,7 @@ TRICKS = {
     "algorithm winograd": Trick(f"{ENGINE}.winograd:cost", always(math.inf)),
     "algorithm depthwise": Trick(f"{ENGINE}.depthwise:fits", always(False)),
     "input gradient as a convolution": Trick(f"{ENGINE}.conv:_mirrored_window", always(None)),
-    "products in pieces": Trick(f"{ENGINE}.products:_pieces", always((0, 0))),
+    "products in pieces": Trick(f"{ENGINE}.products:_piece", always(0)),
     "BatchNorm in long rows": Trick(f"{ENGINE}.channel_sums:_repeat", always(1)),
     "ReLU in the pass of the layer before": Trick("xpconv.layers.fusion:clips", always(False)),
     "MaxPool before ReLU": Trick("xpconv.layers.fusion:_commutes", always(False)),

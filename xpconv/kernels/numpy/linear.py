@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from operator import setitem
 from typing import Any
 
 import numpy as np
 
 from ...backend import Array
-from ...sums import SERIAL, piece
+from ...sums import piece
 from . import memory, threads
 from .blocks import Ending, arranged
 from .plans import Part, Recorder, planned
-from .products import quiet_matmul
+from .products import long_product, quiet_matmul
 
 WIDE = 64  # outputs from which a prepared weight is better transposed
 FEW = 32  # and the rows up to which it is
@@ -50,7 +48,7 @@ def _multiply(work: Recorder, x: Array, weight: Array, bias: Array | None, turne
         part = slice(i * size // pieces, (i + 1) * size // pieces)
         rows, columns = (part, every) if m >= n else (every, part)
         out = y[rows, columns]
-        _product(do, multiply, x[rows], b[:, columns], most, out)
+        long_product(do, x[rows], b[:, columns], most, out, multiply)
         Ending(None if bias is None else bias[columns]).finish(out, do)
 
     work.share(task, pieces, products)
@@ -59,24 +57,3 @@ def _multiply(work: Recorder, x: Array, weight: Array, bias: Array | None, turne
 def transposed_matrix(weight: Array) -> Array:
     """`(K, C)` as `(C, K)`."""
     return weight.T
-
-
-def _product(do: Part, multiply: Callable[..., Any], a: Array, b: Array, most: int, out: Array) -> None:
-    """`a @ b` into `out`, `most` products at a time, whose sums are added; 0 for all at once."""
-    (m, length), n = a.shape, b.shape[1]
-    if not most:
-        do(multiply, a, b, out)
-        return
-    count, rest = divmod(length, most)
-    end = count * most
-    sums = do.scratch("sums", (count + bool(rest), m, n), a.dtype)
-    parts = a[:, :end].reshape(m, count, most).swapaxes(0, 1), b[:end].reshape(count, most, n)
-    do(multiply, *parts, sums[:count])
-    if rest:
-        do(multiply, a[:, end:], b[end:], sums[count])
-    if count > SERIAL:
-        total = do.scratch("total", (m, n), np.float64)
-        do(np.add.reduce, sums, 0, np.float64, total)
-        do(setitem, out, ..., total)
-    else:
-        do(np.add.reduce, sums, 0, None, out)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from operator import setitem
 
 import numpy as np
@@ -35,30 +36,30 @@ def small_kernels() -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _pieces(rows: int, products: int, fewest: int) -> tuple[int, int]:
-    """Number of pieces and their rows, with `products` each; zeros for one product. Some rows may remain."""
+def _piece(rows: int, products: int, fewest: int) -> int:
+    """The rows of a piece, with `products` each; 0 for one product."""
     most = SMALL // max(1, products)
     if most < fewest or rows <= most or not small_kernels():
-        return 0, 0
+        return 0
     count = -(-rows // most)
     for more in range(count, 2 * count):
         if rows % (16 * more) == 0 and rows // more >= fewest:
-            return more, rows // more
+            return rows // more
     piece = rows // count
-    piece -= piece % 16 if piece > 64 else 0
-    return rows // piece, piece
+    return piece - (piece % 16 if piece > 64 else 0)
 
 
 def in_pieces(rows: int, products: int) -> bool:
     """Whether `multiply` cuts so many rows, of so many products each; then `b` has to be contiguous."""
-    return _pieces(rows, products, FEWEST)[0] > 0
+    return _piece(rows, products, FEWEST) > 0
 
 
 def multiply(do: Scratch, a: Array, b: Array, out: Array) -> None:
     """`out = a @ b` for many rows in `a`, or stacks of such."""
     *stack, rows, length = a.shape
     n = b.shape[-1]
-    count, piece = _pieces(rows, length * n, FEWEST)
+    piece = _piece(rows, length * n, FEWEST)
+    count = rows // piece if piece else 0
     end = count * piece
     if count:
         parts = a[..., :end, :].reshape(*stack, count, piece, length)
@@ -70,7 +71,8 @@ def multiply(do: Scratch, a: Array, b: Array, out: Array) -> None:
 def multiply_wide(do: Scratch, a: Array, b: Array, out: Array) -> None:
     """`out = a @ b` for many columns in `b`."""
     (m, length), columns = a.shape, b.shape[1]
-    count, piece = _pieces(columns, m * length, FEWEST)
+    piece = _piece(columns, m * length, FEWEST)
+    count = columns // piece if piece else 0
     end = count * piece
     if count:
         parts = b[:, :end].reshape(length, count, piece).swapaxes(0, 1)
@@ -81,35 +83,40 @@ def multiply_wide(do: Scratch, a: Array, b: Array, out: Array) -> None:
 
 def add_product(do: Scratch, a: Array, b: Array, total: Array, first: bool) -> None:
     """`total += aᵀ @ b` for many rows in both, or stacks of such; the `first` overwrites it."""
-    *stack, rows, m = a.shape
-    n = b.shape[-1]
-    if m * n <= THIN and rows > SERIAL_PRODUCTS:
-        count, piece = rows // SERIAL_PRODUCTS, SERIAL_PRODUCTS
-    else:
-        count, piece = _pieces(rows, m * n, FEWEST_TO_SUM)
-    end = count * piece
+    rows, m = a.shape[-2:]
+    products = m * b.shape[-1]
+    thin = products <= THIN and rows > SERIAL_PRODUCTS
+    piece = SERIAL_PRODUCTS if thin else _piece(rows, products, FEWEST_TO_SUM)
     direct = first and total.dtype == a.dtype
     more = total if direct else do.scratch("sum", total.shape, a.dtype)
-    if count:
-        parts = a[..., :end, :].reshape(*stack, count, piece, m).swapaxes(-1, -2)
-        sums = do.scratch("sums", (*stack, count, m, n), a.dtype)
-        do(np.matmul, parts, b[..., :end, :].reshape(*stack, count, piece, n), sums)
-        if count > SERIAL and a.dtype == np.float32:
-            wide = do.scratch("wide sum", total.shape, np.float64)
-            do(np.add.reduce, sums, len(stack), np.float64, wide)
-            do(setitem, more, ..., wide)
-        else:
-            do(np.add.reduce, sums, len(stack), None, more)
-        if end < rows:
-            rest = do.scratch("rest", total.shape, a.dtype)
-            do(np.matmul, a[..., end:, :].swapaxes(-1, -2), b[..., end:, :], rest)
-            do(np.add, more, rest, more)
-    else:
-        do(np.matmul, a.swapaxes(-1, -2), b, more)
+    long_product(do, a.swapaxes(-1, -2), b, piece, more)
     if not first:
         do(np.add, total, more, total)
     elif not direct:
         do(setitem, total, ..., more)
+
+
+def long_product(
+    do: Scratch, a: Array, b: Array, piece: int, out: Array, multiply: Callable[..., None] = np.matmul
+) -> None:
+    """`out = a @ b`, or stacks of such: sums of `piece` products each are added; 0 for all at once."""
+    *stack, m, length = a.shape
+    count, rest = divmod(length, piece) if piece else (0, length)
+    if not count:
+        do(multiply, a, b, out)
+        return
+    end, n = length - rest, b.shape[-1]
+    sums = do.scratch("sums", (*stack, count + bool(rest), m, n), a.dtype)
+    parts = a[..., :end].reshape(*stack, m, count, piece).swapaxes(-2, -3)
+    do(multiply, parts, b[..., :end, :].reshape(*stack, count, piece, n), sums[..., :count, :, :])
+    if rest:
+        do(multiply, a[..., end:], b[..., end:, :], sums[..., count, :, :])
+    if count > SERIAL and a.dtype == np.float32:
+        wide = do.scratch("wide sum", out.shape, np.float64)
+        do(np.add.reduce, sums, len(stack), np.float64, wide)
+        do(setitem, out, ..., wide)
+    else:
+        do(np.add.reduce, sums, len(stack), None, out)
 
 
 def quiet_matmul(a: Array, b: Array, out: Array) -> None:
