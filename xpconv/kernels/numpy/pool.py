@@ -175,17 +175,10 @@ def global_avg_pool(xp: Any, x: Array) -> Array:
 @planned
 def _means(recorder: Recorder, x: Array, y: Array) -> None:
     """Write to `y (N, C, 1, …)`."""
-    pixels, out = channels_last(x), channels_last(y)
-    count, channels = prod(x.shape[2:]), x.shape[1]
-    blocks = _cut(x)
-    weights = _weights(count, x.dtype)
-
-    def task(do: Part, i: int) -> None:
-        some = contiguous(do, "pixels", pixels[blocks[i].images])
-        into = out[blocks[i].images].reshape(-1, 1, channels)
-        do(np.matmul, weights, some.reshape(-1, count, channels), into)
-
-    recorder.share(task, len(blocks), x.size)
+    pixels = contiguous(recorder, "pixels", channels_last(x)).reshape(x.shape[0], -1, x.shape[1])
+    recorder(
+        np.matmul, _weights(pixels.shape[1], x.dtype), pixels, channels_last(y).reshape(-1, 1, x.shape[1])
+    )
 
 
 @functools.lru_cache(maxsize=64)
