@@ -39,7 +39,7 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     terms = []
     for i, phase in enumerate(_phases(x.shape[2:], y.shape[2:], window)):
         row = _repeated(recorder, f"weight {i}", w[phase.taps], weight, y)
-        terms.append((Seen(x[phase.pixels], phase.window, f"padded {i}"), row))
+        terms.append((Windows(x[phase.pixels], phase.window, f"padded {i}"), row))
     _sum(recorder, terms, y, ending)
 
 
@@ -58,7 +58,7 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
         flipped = np.flip(w[phase.taps], tuple(range(2, w.ndim)))
         row = _repeated(recorder, "weight", flipped, weight, y)
         around = mirror(phase.window, into.shape[2:], grad.shape[2:])
-        _sum(recorder, [(Seen(grad, around, "padded"), row)], y, Ending())
+        _sum(recorder, [(Windows(grad, around, "padded"), row)], y, Ending())
         if y is not into:
             recorder(setitem, into, ..., y)
 
@@ -73,7 +73,7 @@ def _repeated(recorder: Recorder, name: str, weight: Array, source: Array, y: Ar
     return row.reshape(*weight.shape[2:], -1)
 
 
-def _sum(recorder: Recorder, terms: list[tuple[Seen, Array]], y: Array, ending: Ending) -> None:
+def _sum(recorder: Recorder, terms: list[tuple[Windows, Array]], y: Array, ending: Ending) -> None:
     """Write to `y` the sum of products of pixels and weights, by `_repeated`, and finish it."""
     into = channels_last(y)
     ending = ending.times(y.shape[-1], recorder)
@@ -98,7 +98,7 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
     window, grad, x = _planar(window, grad, x)
     g, channels = channels_last(grad), x.shape[1]
     phases = _phases(x.shape[2:], grad.shape[2:], window)
-    seen = [Seen(x[p.pixels], p.window, f"padded {i}") for i, p in enumerate(phases)]
+    seen = [Windows(x[p.pixels], p.window, f"padded {i}") for i, p in enumerate(phases)]
     row_bytes = 2 * g[0, 0].nbytes
     most = max(1, SERIAL // prod(grad.shape[3:-1])) * row_bytes  # `einsum` adds one element at a time
     blocks = cut(x.shape[0], g.shape[1], row_bytes, min(BLOCK_BYTES, most), grad.size)
@@ -173,7 +173,7 @@ def _phases_along(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int)
     return phases
 
 
-class Seen(Frame):
+class Windows(Frame):
     """The pixels that blocks of output read through each tap, at stride 1."""
 
     def __init__(self, x: Array, window: Window, name: str) -> None:
