@@ -69,16 +69,8 @@ def multiply(do: Scratch, a: Array, b: Array, out: Array) -> None:
 
 
 def multiply_wide(do: Scratch, a: Array, b: Array, out: Array) -> None:
-    """`out = a @ b` for many columns in `b`."""
-    (m, length), columns = a.shape, b.shape[1]
-    piece = _piece(columns, m * length, FEWEST)
-    count = columns // piece if piece else 0
-    end = count * piece
-    if count:
-        parts = b[:, :end].reshape(length, count, piece).swapaxes(0, 1)
-        do(np.matmul, a, parts, out[:, :end].reshape(m, count, piece).swapaxes(0, 1))
-    if end < columns:
-        do(np.matmul, a, b[:, end:], out[:, end:])
+    """`out = a @ b` for many columns in `b`, or stacks of such."""
+    multiply(do, b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2))
 
 
 def add_product(do: Scratch, a: Array, b: Array, total: Array, first: bool) -> None:
