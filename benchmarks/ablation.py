@@ -139,12 +139,12 @@ TRICKS = {
     # an override that returns None leaves the operation to its reference
     "own add": Trick(f"{OVERRIDES}.add", always(None)),
     "own batch_norm_backward": Trick(f"{OVERRIDES}.batch_norm_backward", always(None)),
-    "own batch_norm_by_statistics": Trick(f"{OVERRIDES}.batch_norm_by_statistics", always(None)),
     "own affine": Trick(f"{OVERRIDES}.affine", always(None)),
     "own channel_total": Trick(f"{OVERRIDES}.channel_total", always(None)),
     "own clip": Trick(f"{OVERRIDES}.clip", always(None)),
     "own clip_backward": Trick(f"{OVERRIDES}.clip_backward", always(None)),
     "own global_avg_pool": Trick(f"{OVERRIDES}.global_avg_pool", always(None)),
+    "own inverse_std": Trick(f"{OVERRIDES}.inverse_std", always(None)),
     "own in_blocks": Trick(f"{OVERRIDES}.in_blocks", always(None)),
     "own matmul": Trick(f"{OVERRIDES}.matmul", always(None)),
     "own max_pool": Trick(f"{OVERRIDES}.max_pool", always(None)),

@@ -77,27 +77,28 @@ def check_update(xp):
     same(*steps)
 
 
-def check_batch_norm_by_statistics(xp):
-    """In an inference plan; elsewhere the reference computes it."""
+def check_inverse_std(xp):
+    """In an inference plan, with `batch_norm`; elsewhere the reference computes it."""
     for dtype, bounds in (("float32", None), ("float64", (0.0, None)), ("float32", (-0.5, 0.75))):
         draw = Draw(dtype)
         x, weight, bias, mean = draw.images(2, 9, 6, 7), draw(9), draw(9), draw(9) * 50
         var = np.abs(draw(9)) + np.asarray(0.1, dtype)
-        for arrays in ((weight, bias, mean, var), (None, None, mean, var)):
-            args = *arrays, 1e-5, bounds
-            step = lambda x, args=args: ours.batch_norm_by_statistics(np, x, *args)
-            constants = [a for a in arrays if a is not None]
-            count, plan = inference.record([step], x, constants, {})
+        for scale, shift in ((weight, bias), (None, None)):
+
+            def step(x, m=ours, scale=scale, shift=shift, mean=mean, var=var, bounds=bounds):
+                return m.batch_norm(np, x, scale, shift, mean, m.inverse_std(np, var, 1e-5), bounds)
+
+            count, plan = inference.record([step], x, [weight, bias, mean, var], {})
             assert count == 1
             y = np.empty(x.shape, dtype)
             plan.run(x, y)
-            same(y, reference.batch_norm_by_statistics(np, x, *args), 1e-4 if dtype == "float32" else 1e-11)
+            same(y, step(x, reference), 1e-4 if dtype == "float32" else 1e-11)
 
 
 CHECKS = {
-    "batch_norm_by_statistics": check_batch_norm_by_statistics,
     "conv_algorithm": check_conv_algorithm,
     "in_blocks": check_in_blocks,
+    "inverse_std": check_inverse_std,
     "keep_mask": check_keep_mask,
     "scratch": check_scratch,
     "update": check_update,

@@ -111,12 +111,9 @@ class _BatchNorm(ChannelNorm):
             y, mean, var, inv_std = ops.normalize_batch(xp, x, weight, bias, self.eps, bounds)
             if self.training and self.running_mean is not None:
                 self._track(mean, var, count)
-        elif not saving():
-            statistics = self.running_mean, self.running_var, self.eps
-            return ops.batch_norm_by_statistics(xp, x, weight, bias, *statistics, bounds)
         else:
-            mean, var = self.running_mean.astype("float64"), self.running_var.astype("float64")
-            inv_std = ops.inverse_std(xp, var, self.eps)
+            mean = self.running_mean.astype("float64") if saving() else self.running_mean
+            inv_std = ops.inverse_std(xp, self.running_var, self.eps)
             y = ops.batch_norm(xp, x, weight, bias, mean, inv_std, bounds)
         clipped = None if bounds is None else y
         return self.keep(y, xp, x, mean, inv_std, from_batch, clipped, bounds)

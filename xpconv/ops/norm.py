@@ -26,7 +26,7 @@ def batch_norm(
     """`y = (x - mean) · inv_std · weight + bias` for `(N, C, *S)`, with `inv_std = 1/√(var + eps)`.
 
     With `bounds` it is then limited to these, which saves a pass over memory for a ReLU that follows.
-    Backward needs `x`, `mean` and `inv_std`, statistics `(C,)` in float64.
+    Backward needs `x`, `mean` and `inv_std`, statistics `(C,)` in float64 (`mean` here in any dtype).
     """
     y, error = _centred(x, mean)
     scale = inv_std if weight is None else inv_std * weight
@@ -38,24 +38,9 @@ def batch_norm(
 
 
 @overridable
-def batch_norm_by_statistics(
-    xp: Any,
-    x: Array,
-    weight: Array | None,
-    bias: Array | None,
-    mean: Array,
-    var: Array,
-    eps: float,
-    bounds: Bounds = None,
-) -> Array:
-    """`batch_norm` with given variances, of which no backward follows."""
-    inv_std = inverse_std(xp, var.astype("float64"), eps)
-    return batch_norm(xp, x, weight, bias, mean.astype("float64"), inv_std, bounds)
-
-
 def inverse_std(xp: Any, var: Array, eps: float) -> Array:
-    """`1/√(var + eps)`."""
-    return 1 / xp.sqrt(var + eps)
+    """`1/√(var + eps)`, in float64."""
+    return 1 / xp.sqrt(var.astype("float64", copy=False) + eps)
 
 
 @overridable

@@ -6,7 +6,7 @@ from .linear import affine, matmul
 from .norm import (
     batch_norm,
     batch_norm_backward,
-    batch_norm_by_statistics,
+    inverse_std,
     normalize_batch,
 )
 from .pointwise import add, clip, clip_backward, in_blocks, reshape, scratch
@@ -17,7 +17,6 @@ __all__ = [
     "affine",
     "batch_norm",
     "batch_norm_backward",
-    "batch_norm_by_statistics",
     "channel_total",
     "clip",
     "clip_backward",
@@ -27,6 +26,7 @@ __all__ = [
     "conv_backward_weight",
     "global_avg_pool",
     "in_blocks",
+    "inverse_std",
     "matmul",
     "max_pool",
     "max_pool_backward",

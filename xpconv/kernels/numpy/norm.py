@@ -37,27 +37,18 @@ def batch_norm(
     return y
 
 
-def batch_norm_by_statistics(
-    xp: Any,
-    x: Array,
-    weight: Array | None,
-    bias: Array | None,
-    mean: Array,
-    var: Array,
-    eps: float,
-    bounds: Bounds = None,
-) -> Array | None:
-    """For inference plans, which compute `1/√(var + eps)` anew each time."""
-    if narrow(x) or this_thread.recorder is None:
+def inverse_std(xp: Any, var: Array, eps: float) -> Array | None:
+    """For inference plans, which compute it anew each time."""
+    if this_thread.recorder is None:
         return None
     inv_std = memory.empty(var.shape, np.float64)
     _inverse_std(var, eps, inv_std)
-    return batch_norm(xp, x, weight, bias, mean, inv_std, bounds)
+    return inv_std
 
 
 @planned
 def _inverse_std(recorder: Recorder, var: Array, eps: float, inv_std: Array) -> None:
-    """`1/√(var + eps)` into `inv_std`."""
+    """Write to `inv_std`."""
     recorder(np.add, var, eps, inv_std)
     recorder(np.sqrt, inv_std, inv_std)
     recorder(np.divide, 1.0, inv_std, inv_std)
