@@ -261,8 +261,12 @@ class Plan:
         for parts in self.sections:
             if len(parts) > 1:
                 threads.run(functools.partial(_make, parts, values), len(parts))
-            else:
-                _make(parts, values, 0)
+                continue
+            for function, operands, names, named in parts[0]:  # as in `_make`, without its frame
+                if names:
+                    function(*operands(values), **dict(zip(names, named(values), strict=True)))
+                else:
+                    function(*operands(values))
 
 
 def _runs(offsets: list[int], most: int) -> Iterator[tuple[int, int, int]]:
