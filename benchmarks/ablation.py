@@ -151,6 +151,8 @@ TRICKS = {
     "own max_pool_backward": Trick(f"{OVERRIDES}.max_pool_backward", always(None)),
     "own reshape": Trick(f"{OVERRIDES}.reshape", always(None)),
     "own scratch": Trick(f"{OVERRIDES}.scratch", always(None)),
+    "own sum_pool": Trick(f"{OVERRIDES}.sum_pool", always(None)),
+    "own sum_pool_backward": Trick(f"{OVERRIDES}.sum_pool_backward", always(None)),
     "algorithm batch_last": Trick(f"{ENGINE}.batchlast:pays", always(False)),
     "algorithm stripes": Trick(f"{ENGINE}.stripes:cost", always(math.inf)),
     "algorithm winograd": Trick(f"{ENGINE}.winograd:cost", always(math.inf)),

@@ -23,7 +23,7 @@ BOUNDS = {  # row of python_cost.py: calls of forward, backward, forward under n
     "GroupNorm": (65, 55, 50, 0),
     "LayerNorm": (65, 50, 50, 0),
     "MaxPool2d": (55, 25, 35, 0),
-    "AvgPool2d": (55, 40, 50, 0),
+    "AvgPool2d": (55, 35, 45, 0),
     "AdaptiveAvgPool2d": (45, 95, 40, 15),
     "ReLU": (55, 30, 35, 0),
     "ReLU6": (60, 25, 35, 0),

@@ -10,7 +10,7 @@ from .norm import (
     normalize_batch,
 )
 from .pointwise import add, clip, clip_backward, in_blocks, reshape, scratch
-from .pool import global_avg_pool, max_pool, max_pool_backward
+from .pool import global_avg_pool, max_pool, max_pool_backward, sum_pool, sum_pool_backward
 
 __all__ = [
     "add",
@@ -33,4 +33,6 @@ __all__ = [
     "normalize_batch",
     "reshape",
     "scratch",
+    "sum_pool",
+    "sum_pool_backward",
 ]

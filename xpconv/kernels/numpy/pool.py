@@ -187,6 +187,42 @@ def _weights(count: int, dtype: Any) -> Array:
     return memory.constant(np.full((1, count), 1 / count, dtype))
 
 
+def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
+    """By blocks of images."""
+    if is_batch_last(x):
+        return sum_pool(xp, x.swapaxes(0, 1), window, ceil_mode).swapaxes(0, 1)
+    y = memory.empty_images((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
+    _add_taps(x, window, y, False)
+    return y
+
+
+def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """By blocks of images."""
+    if is_batch_last(grad):
+        return sum_pool_backward(xp, grad.swapaxes(0, 1), _swapped(x_shape), window).swapaxes(0, 1)
+    dx = memory.empty_images(x_shape, grad.dtype)
+    _add_taps(grad, window, dx, True)
+    return dx
+
+
+@planned
+def _add_taps(recorder: Recorder, x: Array, window: Window, y: Array, back: bool) -> None:
+    """Write to `y` the sum over taps of what `x` has of each: windows, or if `back` their gradients."""
+    source, total = channels_last(x), channels_last(y)
+    taps = window.taps(y.shape[2:], x.shape[2:]) if back else window.taps(x.shape[2:], y.shape[2:])
+    blocks = _cut(y if back else x)
+
+    def task(part: Part, i: int) -> None:
+        some, out = source[blocks[i].images], total[blocks[i].images]
+        part(setitem, out, ..., 0)
+        for _, *places in taps:
+            to, of = reversed(places) if back else places
+            target = out[ALL + to]
+            part(np.add, target, some[ALL + of], target)
+
+    recorder.share(task, len(blocks), max(x.size, y.size))
+
+
 def _swapped(shape: Shape) -> Shape:
     return (shape[1], shape[0], *shape[2:])
 
