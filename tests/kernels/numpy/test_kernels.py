@@ -331,7 +331,7 @@ def test_convolutions_of_images_with_the_batch_last(n, c, k, size, kernel, way, 
 
 
 def test_the_batch_stays_last():
-    """Through ReLU and MaxPool, and on the way back."""
+    """Through ReLU, pooling and BatchNorm, and on the way back."""
     x, g = (batch_last(np.random.default_rng(i).normal(size=(32, 3, 8, 8))) for i in range(2))
     assert memory.is_batch_last(x)
     assert not any(
@@ -341,10 +341,15 @@ def test_the_batch_stays_last():
     )
     window = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
     y, winner = ours.max_pool(np, x, window)
+    mean, var = ours.statistics(np, x)
+    given = mean, 1 / np.sqrt(var + 1e-5)
+    z = ours.batch_norm(np, x, None, None, *given, (0.0, None))
     for array in (
         ours.conv(np, x, np.ones((4, 3, 3, 3)), None, window._replace(kernel=(3, 3))),
         ours.clip(np, x, 0.0, None), ours.clip_backward(np, np.ascontiguousarray(g), x, 0.0, None),
         ours.add(np, g, x), y, winner, ours.max_pool_backward(np, y, winner, x.shape, window),
+        ours.sum_pool(np, x, window), ours.sum_pool_backward(np, y, x.shape, window), z,
+        ours.batch_norm_backward(np, np.ascontiguousarray(g), x, None, *given, True, True, z, (0.0, None))[0],
     ):  # fmt: skip
         assert memory.is_batch_last(array)
 
@@ -388,6 +393,11 @@ def test_pools_drawn(data):
         ours.max_pool_backward(np, g, winner, x.shape, window),
         reference.max_pool_backward(np, g, winner, x.shape, window), 1e-3 if dtype == "float16" else None,
     )  # fmt: skip
+    if dtype != "float16":
+        x = turned(images(rng, x.shape, dtype, draw(st.booleans())))
+        same(ours.sum_pool(np, x, window, ceil_mode), reference.sum_pool(np, x, window, ceil_mode))
+        args = g, x.shape, window
+        same(ours.sum_pool_backward(np, *args), reference.sum_pool_backward(np, *args))
 
 
 @pytest.mark.parametrize("centre", [2.0, 50.0])

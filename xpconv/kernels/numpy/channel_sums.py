@@ -12,25 +12,36 @@ import numpy as np
 from ...backend import Array
 from . import memory, threads
 from .blocks import Block, contiguous, cut
-from .memory import channels_last, is_batch_last
+from .memory import batch_last, channels_last, is_batch_last
 from .plans import Part, Recorder, planned
 
 ALONE_BYTES = 1 << 19
 SHARED_BYTES = 1 << 22  # with several threads, which need longer calls
 SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
 ROWS = 256  # rows that are added in float32; their sums are added in float64
+LANES = 1 << 12  # contiguous numbers that are added so, in a few vector lanes
 WIDTH = 8192  # elements of a row of several pixels, as NumPy's loops are faster on long rows
 SHORT = 2048  # elements of a row in sums, each of which leaves a partial sum
 
 
 class Rows(NamedTuple):
-    """An `(N, C, *S)` array as rows of `repeat` pixels with all their channels."""
+    """An `(N, C, *S)` array as rows of `repeat` pixels with all their channels.
+
+    If the batch is last in memory, the rows are the columns of the matrix, each one pixel of one image.
+    """
 
     matrix: Array
     repeat: int
+    transposed: bool = False
+
+    def part(self, rows: slice) -> Array:
+        """Some rows, in the layout of the matrix."""
+        return self.matrix[:, rows] if self.transposed else self.matrix[rows]
 
     def longer(self) -> Rows:
         """The same memory in longer rows, for elementwise calls."""
+        if self.transposed:
+            return self
         return _rows(self.matrix, self.matrix.shape[1] // self.repeat, WIDTH)
 
     def wide(self, do: Part, values: Array) -> Array:
@@ -38,13 +49,15 @@ class Rows(NamedTuple):
         *stack, channels = values.shape
         result = do.scratch("wide", (*stack, self.repeat, channels), self.matrix.dtype)
         do(setitem, result, ..., values[..., None, :])
-        return result.reshape(*stack, -1)
+        return result.reshape(*stack, -1, 1) if self.transposed else result.reshape(*stack, -1)
 
-    def cut(self, most: int = 0) -> list[Block]:
-        """Blocks that fit the cache, of at most `most` rows."""
-        row = self.matrix.shape[1] * self.matrix.itemsize
+    def cut(self, sums: bool = False) -> list[Block]:
+        """Blocks that fit the cache, and for `sums` of no more rows than float32 can add."""
+        rows, row = self.matrix.shape[::-1] if self.transposed else self.matrix.shape
         limit = ALONE_BYTES if threads.share(self.matrix.size) == 1 else SHARED_BYTES
-        return cut(1, self.matrix.shape[0], row, min(limit, most * row or limit), self.matrix.size)
+        if sums:
+            limit = min(limit, (LANES if self.transposed else ROWS) * row * self.matrix.itemsize)
+        return cut(1, rows, row * self.matrix.itemsize, limit, self.matrix.size)
 
 
 def narrow(x: Array) -> bool:
@@ -52,8 +65,10 @@ def narrow(x: Array) -> bool:
     return not x.size or x.dtype.itemsize == 2
 
 
-def rows_of(do: Part, name: str, x: Array) -> Rows:
-    """A view of channels-last memory, else a copy called `name`."""
+def rows_of(do: Part, name: str, x: Array, like: Array) -> Rows:
+    """A view where memory is as that of `like`, channels-last or batch-last, else a copy called `name`."""
+    if is_batch_last(like):
+        return Rows(contiguous(do, name, batch_last(x)).reshape(x.shape[1], -1), 1, True)
     return _rows(contiguous(do, name, channels_last(x)), x.shape[1], SHORT)
 
 
@@ -79,7 +94,7 @@ def channel_total(xp: Any, x: Array) -> Array:
 @planned
 def _channel_total(recorder: Recorder, x: Array, total: Array) -> None:
     """Write to `total (1, C)`, in float64."""
-    sums_of(recorder, rows_of(recorder, "x", x), None, total)
+    sums_of(recorder, rows_of(recorder, "x", x, x), None, total)
 
 
 def sums_of(
@@ -93,17 +108,21 @@ def sums_of(
 
     `before` computes some rows of `a` first.
     """
-    blocks = a.cut(ROWS)
-    sums = recorder.scratch("sums", (len(blocks), len(total), a.matrix.shape[1]), a.matrix.dtype)
+    blocks = a.cut(sums=True)
+    length = a.matrix.shape[0 if a.transposed else 1]
+    sums = recorder.scratch("sums", (len(blocks), len(total), length), a.matrix.dtype)
 
     def task(do: Part, i: int) -> None:
         rows = blocks[i].rows
         if before is not None:
             before(do, rows)
-        part = a.matrix[rows]
-        do(np.matmul, _ones(part.shape[0], part.dtype), part, sums[i, 0])
+        part = a.part(rows)
+        if a.transposed:
+            do(np.add.reduce, part, 1, None, sums[i, 0])
+        else:
+            do(np.matmul, _ones(part.shape[0], part.dtype), part, sums[i, 0])
         if b is not None:
-            do(np.einsum, "ij,ij->j", part, b.matrix[rows], out=sums[i, 1])
+            do(np.einsum, f"ij,ij->{'i' if a.transposed else 'j'}", part, b.part(rows), out=sums[i, 1])
 
     recorder.share(task, len(blocks), a.matrix.size)
     wide = recorder.scratch("wide sums", sums.shape[1:], np.float64)

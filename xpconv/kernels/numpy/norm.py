@@ -14,6 +14,7 @@ from ..recorders import this_thread
 from . import memory
 from .blocks import Ending
 from .channel_sums import Rows, narrow, rows_of, sums_of
+from .memory import is_batch_last
 from .plans import Part, Recorder, planned
 from .pointwise import masked
 
@@ -32,7 +33,7 @@ def batch_norm(
     """As `(x - mean) · scale + shift`."""
     if narrow(x):
         return None
-    y = memory.empty_images(x.shape, x.dtype)
+    y = _empty_like(x)
     _with_statistics(x, weight, bias, mean, inv_std, bounds, y)
     return y
 
@@ -76,18 +77,18 @@ def _with_statistics(
     recorder(np.multiply, shift, scale, shift)
     if bias is not None:
         recorder(np.add, shift, bias, shift)
-    _scale(recorder, rows_of(recorder, "x", x), factors, bounds, y)
+    _scale(recorder, rows_of(recorder, "x", x, x), factors, bounds, y)
 
 
 def _scale(recorder: Recorder, rows: Rows, factors: Array, bounds: Bounds, y: Array) -> None:
     """`x · scale + shift` into `y`, then clip; with a third factor `(x - center) · scale + shift`."""
-    rows, into = rows.longer(), rows_of(recorder, "y", y).longer()
+    rows, into = rows.longer(), rows_of(recorder, "y", y, y).longer()
     scale, shift, *center = rows.wide(recorder, factors)
     ending = Ending(shift, bounds)
     blocks = rows.cut()
 
     def task(do: Part, i: int) -> None:
-        part, out = rows.matrix[blocks[i].rows], into.matrix[blocks[i].rows]
+        part, out = rows.part(blocks[i].rows), into.part(blocks[i].rows)
         if center:
             do(np.subtract, part, center[0], out)
             part = out
@@ -103,7 +104,7 @@ def normalize_batch(
     """In two passes: sums of x and of x², then `x · scale + shift`; None if that is not exact enough."""
     if narrow(x) or eps <= 0:
         return None
-    y = memory.empty_images(x.shape, x.dtype)
+    y = _empty_like(x)
     found = np.empty((5, x.shape[1]))
     _normalized(x, weight, bias, eps, bounds, y, found)
     if not found[3, 0]:
@@ -124,7 +125,7 @@ def _normalized(
     found: Array,
 ) -> None:
     """Write to `y` and `found (5, C)`: mean, variance, 1/√(variance + eps), and whether they are exact."""
-    rows = rows_of(recorder, "x", x)
+    rows = rows_of(recorder, "x", x, x)
     mean, var, inv_std, exact, square = found
     sums_of(recorder, rows, rows, found[:2])
     recorder(np.divide, found[:2], x.size // x.shape[1], found[:2])
@@ -166,7 +167,7 @@ def batch_norm_backward(
     """
     if narrow(x) or (np.abs(mean) * inv_std).max() > CLOSE:
         return None
-    dx = memory.empty_images(x.shape, x.dtype)
+    dx = _empty_like(x)
     dbias, dweight = sums = np.empty((2, x.shape[1]))
     y = None if bounds is None else y
     _gradients(grad, x, weight, mean, inv_std, from_batch, input_grad, y, bounds, dx, sums)
@@ -189,10 +190,10 @@ def _gradients(
     sums: Array,
 ) -> None:
     """Write the gradients of bias and weight to `sums (2, C)`, and with `input_grad` that of `x` to `dx`."""
-    grads, inputs = rows_of(recorder, "gradient", grad), rows_of(recorder, "x", x)
-    into, mask = rows_of(recorder, "dx", dx), None
+    grads, inputs = rows_of(recorder, "gradient", grad, x), rows_of(recorder, "x", x, x)
+    into, mask = rows_of(recorder, "dx", dx, x), None
     if y is not None and bounds is not None:
-        mask = functools.partial(_mask, grads, rows_of(recorder, "y", y), bounds, into)
+        mask = functools.partial(_mask, grads, rows_of(recorder, "y", y, x), bounds, into)
         grads = into
     sums_of(recorder, grads, inputs, sums, mask)
     dbias, dweight = sums
@@ -215,7 +216,7 @@ def _mask(
     grads: Rows, outputs: Rows, bounds: tuple[float, float | None], into: Rows, do: Part, rows: slice
 ) -> None:
     """Write the gradient to `into` where the output is within `bounds`, else 0."""
-    masked(do, bounds, grads.matrix[rows], outputs.matrix[rows], into.matrix[rows])
+    masked(do, bounds, grads.part(rows), outputs.part(rows), into.part(rows))
 
 
 def _input_grad(
@@ -228,7 +229,7 @@ def _input_grad(
     blocks = grads.cut()
 
     def task(do: Part, i: int) -> None:
-        grad, x, out = (rows.matrix[blocks[i].rows] for rows in (grads, inputs, into))
+        grad, x, out = (rows.part(blocks[i].rows) for rows in (grads, inputs, into))
         if not from_batch:
             do(np.multiply, grad, a, out)
             return
@@ -239,3 +240,8 @@ def _input_grad(
         do(np.multiply, out, a, out)
 
     recorder.share(task, len(blocks), grads.matrix.size)
+
+
+def _empty_like(x: Array) -> Array:
+    """Images with the batch last in memory, if it is in `x`, else channels-last."""
+    return (memory.empty_batch_last if is_batch_last(x) else memory.empty_images)(x.shape, x.dtype)
