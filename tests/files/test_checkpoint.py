@@ -116,6 +116,17 @@ def test_nothing_but_the_random_state(tmp_path):
     assert xpconv.load(tmp_path / "x") == {}
 
 
+def test_a_state_dict_from_a_checkpoint_says_what_to_do(tmp_path):
+    model = xpconv.Dense(3, 2)
+    xpconv.save(
+        tmp_path / "x.safetensors", net=model, optimizer=xpconv.Adam(model.parameters()), x=np.ones(2)
+    )
+    with pytest.raises(
+        StateDictError, match=r"more than the model.*'net\.'.*xpconv\.load\(path, net=model\)"
+    ):
+        model.load_state_dict(tmp_path / "x.safetensors")
+
+
 def test_equal_runs_give_equal_files(tmp_path):
     for name in "ab":
         xpconv.manual_seed(0)
@@ -258,8 +269,11 @@ def test_wrong_calls(tmp_path):
         for wrong in (None, 3, b"x", "", "a\0b"):
             with pytest.raises(TypeError, match=rf"^{call.__name__}: path is "):
                 call(wrong)
-    with pytest.raises(TypeError, match="positional"):
-        xpconv.save(path, model)
+        for arguments in ((path, model), (model.state_dict(), path), (path, model, 3)):
+            with pytest.raises(
+                TypeError, match=rf"^{call.__name__}: got . arguments by position; the path comes"
+            ):
+                call(*arguments)
     with pytest.raises(TypeError, match=r"^save: model.0 is .* its own name"):
         xpconv.save(path, model=[model])
     with pytest.raises(TypeError, match=r"^save: model is "):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from ..arguments import shown
 from ..errors import DataFileError, StateDictError
@@ -20,7 +21,27 @@ from .encoding import Decoder, Encoder
 
 __all__ = ["load", "save"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+def named_things(function: Callable[P, R]) -> Callable[P, R]:
+    """Let an error say how to call `function(path, **things)`, which is not how PyTorch's are called."""
+
+    @wraps(function)
+    def call(*args: P.args, **things: P.kwargs) -> R:
+        name = function.__name__
+        if len(args) > 1:
+            raise TypeError(
+                f"{name}: got {len(args)} arguments by position; the path comes first, and each thing has a "
+                f"name: xpconv.{name}('run.safetensors', model=model, optimizer=optimizer)"
+            )
+        return function(*args, **things)
+
+    return call
+
+
+@named_things
 def save(path: str | os.PathLike[str], **things: Any) -> None:
     """Save a training run to one file: models, optimizers, other objects, values, and the random state.
 
@@ -68,6 +89,7 @@ def save(path: str | os.PathLike[str], **things: Any) -> None:
     write("save", path, "checkpoint", {"things": entries, "random": random}, encoder.arrays)
 
 
+@named_things
 def load(path: str | os.PathLike[str], **things: Any) -> dict[str, Any]:
     """Restore objects from a file of `save`; returns everything else that it holds.
 
