@@ -16,6 +16,14 @@ from xpconv import train
 from xpconv.data import batches
 
 
+@pytest.fixture(autouse=True)
+def usual_ctrl_c():
+    """Also where the tests run in the background, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def drawn(n=50, features=6, classes=3, seed=0, dtype="float32"):
     rng = np.random.default_rng(seed)
     return xpconv.asarray(rng.normal(size=(n, features)), dtype), xpconv.asarray(rng.integers(0, classes, n))
