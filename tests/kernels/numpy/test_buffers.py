@@ -278,3 +278,17 @@ def test_a_forked_child_has_the_pool():
         memory.free_memory()
         os._exit(0 if memory.held_bytes() == 0 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_writes_to_its_own_memory():
+    for size in (SIZE, 2 * memory.LARGE):
+        array = memory.empty((size,), "uint8")
+        array[...] = 1
+        child = os.fork()
+        if child == 0:
+            array[...] = 2
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert (array == 1).all()
