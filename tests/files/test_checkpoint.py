@@ -125,6 +125,8 @@ def test_a_state_dict_from_a_checkpoint_says_what_to_do(tmp_path):
         StateDictError, match=r"more than the model.*'net\.'.*xpconv\.load\(path, net=model\)"
     ):
         model.load_state_dict(tmp_path / "x.safetensors")
+    with pytest.raises(StateDictError, match=r"^ReLU.load_state_dict: unexpected"):
+        xpconv.ReLU().load_state_dict(tmp_path / "x.safetensors")
 
 
 def test_equal_runs_give_equal_files(tmp_path):

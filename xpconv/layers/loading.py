@@ -133,7 +133,7 @@ def _diagnosis(own: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     for key in sorted(inside, key=lambda k: (not _share(own, inside[k]), k not in INSIDE)):
         if key in INSIDE or _share(own, inside[key]):
             return f"this is a checkpoint of more than the model; the weights seem to be in state[{key!r}]"
-    for first in dict.fromkeys(name.partition(".")[0] for name in state):
+    for first in dict.fromkeys(name.partition(".")[0] for name in state) if own else ():
         if all(f"{first}.{name}" in state for name in own) and any(not k.startswith(first) for k in state):
             return (
                 f"this is a checkpoint of more than the model, whose names begin with '{first}.'; a file of "
