@@ -1,8 +1,12 @@
-"""Train a CNN on handwritten digits.
+"""Train a CNN on handwritten digits with `xpconv.train.fit`; `plain_loop.py` is the same written out.
 
-python3 examples/train_mnist.py                                        # scikit-learn's 8×8 digits
-python3 examples/train_mnist.py --data mnist --data-dir DIR --out out  # MNIST's IDX files, pictures in out/
-XPCONV_BACKEND=cupy python3 examples/train_mnist.py --data mnist       # the same on the GPU
+python3 examples/train_mnist.py                                         # scikit-learn's 8×8 digits
+python3 examples/train_mnist.py --data mnist --data-dir DIR --out out   # MNIST's IDX files
+XPCONV_BACKEND=cupy python3 examples/train_mnist.py --data mnist        # the same on the GPU
+
+With --out it writes the model, which reads your own images (white on black), and pictures:
+
+python3 -m xpconv predict out/model.safetensors digit.png
 """
 
 from __future__ import annotations
@@ -10,29 +14,11 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import time
 from pathlib import Path
-from typing import NamedTuple
 
 import xpconv
-from xpconv import BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sequential
-
-try:
-    from tqdm import tqdm
-except ImportError:
-    sys.exit('tqdm is missing: python3 -m pip install "xpconv[examples]"')
-
-REPORTS = 20  # an epoch: each reads the device once
-
-
-class Epoch(NamedTuple):
-    """One row of the table."""
-
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    seconds: float
+from xpconv import BatchNorm2d, Conv2d, Dense, Dropout, Flatten, LambdaLR, MaxPool2d, ReLU, Sequential, train
+from xpconv.data import batches
 
 
 def make_model(size: int) -> Sequential:
@@ -51,95 +37,30 @@ def one_cycle(progress: float) -> float:
     return progress / 0.1 if progress < 0.1 else (1 + math.cos(math.pi * (progress - 0.1) / 0.9)) / 2
 
 
-def make_step(model, criterion, optimizer, data, batch_size):
-    """A function of a batch that trains on it; it returns the loss and the number of hits."""
-
-    def step(x, y):
-        scores = model(x)
-        loss = criterion(scores, y)
-        optimizer.zero_grad()
-        model.backward(criterion.backward(), input_grad=False)
-        optimizer.step()
-        return loss, (scores.argmax(axis=1) == y).sum()
-
-    if xpconv.get_backend() != "cupy" or len(data.x_train) < batch_size:
-        return step
-    # On a GPU a step is recorded once, and is one launch from then on: to ask for a small network's step
-    # takes longer than to do it. It warms up with one step of Adam, at a learning rate of 0.
-    optimizer.lr, lr = 0.0, optimizer.lr
-    model.train()
-    fast = xpconv.cuda.capture(step, data.x_train[:batch_size], data.y_train[:batch_size], warmup=1)
-    optimizer.lr = lr
-    return lambda x, y: fast(x, y) if len(y) == batch_size else step(x, y)  # the last batch may be smaller
+def needs_matplotlib() -> None:
+    """An error before the training rather than after it."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ImportError('matplotlib is missing: python3 -m pip install "xpconv[examples]"') from None
 
 
-def train_epoch(model, step, optimizer, batches, lr, epoch, epochs) -> tuple[float, float]:
-    """One pass over the data; mean loss and accuracy of the model as it was at each batch."""
-    xp = xpconv.get_xp()
-    total = xp.zeros(2, dtype="float64")  # loss and hits so far: they stay on the device between reports
-    seen, loss, accuracy = 0, math.nan, math.nan
-    model.train()
-    with tqdm(
-        batches,
-        desc=f"epoch {epoch + 1}/{epochs}",
-        unit="batch",
-        leave=False,
-        dynamic_ncols=True,
-        disable=None,
-    ) as bar:
-        for i, (x, y) in enumerate(bar):
-            optimizer.param_groups[0]["lr"] = lr * one_cycle((epoch + i / len(batches)) / epochs)
-            batch_loss, hits = step(x, y)
-            seen += len(y)
-            total += xp.stack([batch_loss * len(y), hits])
-            if (i + 1) % math.ceil(len(batches) / REPORTS) == 0 or i + 1 == len(batches):
-                loss, accuracy = xpconv.asnumpy(total) / seen  # the one time that we wait for the device
-                if not math.isfinite(loss):
-                    sys.exit(f"The loss is {loss}: try a smaller --lr than {lr}.")
-                bar.set_postfix(loss=f"{loss:.4f}", accuracy=f"{accuracy:.2%}")
-    return float(loss), float(accuracy)
+def draw(folder: Path, history, model, images, labels, scores) -> None:
+    """Write the pictures, and say what to see in them."""
+    from xpconv import plot
 
-
-def predict(model, x):
-    """Scores of all images, in inference mode, by batches."""
-    model.eval()
-    with xpconv.no_grad():
-        return xpconv.get_xp(x).concatenate([model(x[i : i + 500]) for i in range(0, len(x), 500)])
-
-
-def train(model, data, *, epochs, batch_size, lr, seed) -> list[Epoch]:
-    """Train on `data.x_train`, print a row an epoch, and return the rows."""
-    criterion = xpconv.SoftmaxCrossEntropyLoss()
-    optimizer = xpconv.Adam(model.parameters(), lr=lr)
-    batches = xpconv.data.batches(data.x_train, data.y_train, batch_size, shuffle=True, seed=seed)
-    step = make_step(model, criterion, optimizer, data, batch_size)
-    history = []
-    print("epoch   train loss   accuracy   test loss   accuracy   seconds")
-    for epoch in range(epochs):
-        start = time.perf_counter()
-        try:
-            train_loss, train_accuracy = train_epoch(model, step, optimizer, batches, lr, epoch, epochs)
-        except KeyboardInterrupt:
-            print(f"stopped in epoch {epoch + 1}: below is what was learned by then")
-            break
-        scores = predict(model, data.x_test)
-        xp = xpconv.get_xp(scores)
-        with xpconv.no_grad():
-            test_loss = criterion(scores, data.y_test)
-        hits = (scores.argmax(axis=1) == data.y_test).mean()
-        test_loss, test_accuracy = map(float, xpconv.asnumpy(xp.stack([test_loss.astype("float64"), hits])))
-        row = Epoch(train_loss, train_accuracy, test_loss, test_accuracy, time.perf_counter() - start)
-        print("{:5d} {:12.4f} {:10.2%} {:11.4f} {:10.2%} {:9.1f}".format(epoch + 1, *row))
-        history.append(row)
-    return history
-
-
-def print_confusion(confusion) -> None:
-    """Rows: what the images show. Columns: what the model says. Zeros are dots, to let mistakes stand out."""
-    print("\nconfusion (rows: true, columns: predicted)")
-    print("     " + "".join(f"{c:6d}" for c in range(10)))
-    for c, row in enumerate(confusion):
-        print(f"{c:5d}" + "".join(f"{n or '·':>6}" for n in row))
+    pictures = {
+        "curves.png": (history.plot(["loss", "accuracy"]), "loss and accuracy; a star marks the best epoch"),
+        "kernels.png": (
+            plot.kernels(model[0]),
+            "the first kernels: red and blue side by side make an edge detector, one colour alone a blur",
+        ),
+        "mistakes.png": (plot.mistakes(images, labels, scores), "the surest mistakes: would you have known?"),
+        "confusion.png": (plot.confusion_matrix(labels, scores, 10), "which digits are taken for which"),
+    }
+    for name, (figure, text) in pictures.items():
+        figure.savefig(folder / name, dpi=150)
+        print(f"drew {folder / name}: {text}")
 
 
 def main(argv: list[str] | None = None) -> float:
@@ -162,7 +83,7 @@ def main(argv: list[str] | None = None) -> float:
     parser.add_argument(
         "--seed", type=int, default=0, help="of weights, batches and dropout (default: %(default)s)"
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="folder to draw pictures into")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the model and pictures")
     args = parser.parse_args(argv)
     for name, floor in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("seed", 0)):
         value = getattr(args, name)
@@ -173,10 +94,9 @@ def main(argv: list[str] | None = None) -> float:
     try:
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
-            import plots  # here, as it had better fail before the training than after it
+            needs_matplotlib()
         if args.backend:
             xpconv.set_backend(args.backend)
-        backend = xpconv.get_backend()
         if args.data == "mnist":
             data = xpconv.data.load_mnist(args.data_dir)
         else:
@@ -185,28 +105,37 @@ def main(argv: list[str] | None = None) -> float:
         parser.error(str(error))
 
     xpconv.manual_seed(args.seed)
+    default_epochs, default_size = {"digits": (20, 32), "mnist": (5, 100)}[args.data]
+    epochs, batch_size = args.epochs or default_epochs, args.batch_size or default_size
     model = make_model(data.x_train.shape[-1])
-    print(f"{len(data.x_train):,} images to learn from, {len(data.x_test):,} to test on, backend {backend}\n")
-    print(model.summary(data.x_train.shape[1:]), end="\n\n")
-    defaults = {"digits": (20, 32), "mnist": (5, 100)}[args.data]
-    history = train(
-        model,
-        data,
-        epochs=args.epochs or defaults[0],
-        batch_size=args.batch_size or defaults[1],
-        lr=args.lr,
-        seed=args.seed,
-    )
+    print(f"{len(data.x_train):,} images to learn from, {len(data.x_test):,} to test on, ", end="")
+    print(f"backend {xpconv.get_backend()}\n\n{model.summary(data.x_train.shape[1:])}\n")
 
-    scores, labels = xpconv.asnumpy(predict(model, data.x_test)), xpconv.asnumpy(data.y_test)
-    said = scores.argmax(axis=1)
-    print_confusion([[int(((labels == t) & (said == p)).sum()) for p in range(10)] for t in range(10)])
-    wrong = int((said != labels).sum())
+    training = batches(data.x_train, data.y_train, batch_size, shuffle=True, seed=args.seed)
+    test = batches(data.x_test, data.y_test, 500)
+    criterion, optimizer = xpconv.SoftmaxCrossEntropyLoss(), xpconv.Adam(model.parameters(), lr=args.lr)
+    steps = epochs * len(training)
+    schedule = LambdaLR(optimizer, lambda step: one_cycle(step / steps))
+    history = train.fit(
+        model, criterion, optimizer, training, test, epochs=epochs, metrics=["accuracy"],
+        schedule=schedule, schedule_per="step", callbacks=[train.TerminateOnNaN()], verbose=True,
+    )  # fmt: skip
+
+    if history.stopped and not history.interrupted:
+        sys.exit(f"{history.stopped}; try a smaller --lr than {args.lr}")
+
+    images, labels = xpconv.asnumpy(data.x_test), xpconv.asnumpy(data.y_test)
+    scores = xpconv.asnumpy(train.predict(model, test))
+    wrong = int((scores.argmax(axis=1) != labels).sum())
     print(f"\ntest accuracy {1 - wrong / len(labels):.2%}: {wrong} of {len(labels):,} wrong")
-
     if args.out:
-        for path in plots.draw(args.out, history, model[0], data.x_test, labels, scores):
-            print(f"drew {path}")
+        model.image_info = {  # what `xpconv predict` gives the model
+            "classes": list("0123456789"), "shape": list(images.shape[1:]), "mean": [0.0], "std": [1.0],
+        }  # fmt: skip
+        xpconv.save_model(model.eval(), args.out / "model.safetensors")
+        print(f"wrote {args.out / 'model.safetensors'}")
+        if len(history):
+            draw(args.out, history, model, images, labels, scores)
     return 1 - wrong / len(labels)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib
+import re
 import struct
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import double
 import numpy as np
 import pytest
+import xpconv.cli
 
 import xpconv
 
-for needed in ("sklearn", "matplotlib", "tqdm"):
+for needed in ("PIL", "matplotlib", "safetensors", "sklearn", "tqdm"):
     pytest.importorskip(needed, reason='pip install "xpconv[examples]"')
 
 
@@ -21,7 +23,16 @@ def examples(monkeypatch):
     """`import train_mnist` finds the example, and the active backend is numpy again afterwards."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "examples")
     yield
-    for name in ("gpu_training", "train_mnist", "plots", "xor"):
+    for name in (
+        "cifar10",
+        "fine_tuning",
+        "gpu_training",
+        "plain_loop",
+        "segmentation",
+        "signals",
+        "train_mnist",
+        "xor",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -38,6 +49,24 @@ def test_digits_reach_98_percent_in_the_default_run(backend, capsys):
     assert accuracy >= 0.98
     assert f"backend {backend}" in printed
     assert f"test accuracy {accuracy:.2%}: {round(360 * (1 - accuracy))} of 360 wrong" in printed
+    rows = [line.split() for line in printed.splitlines() if re.match(r" *\d+ +\S+ +\d", line)]
+    assert [int(row[0]) for row in rows if len(row) == 7] == list(range(1, 21))
+
+
+def test_fit_and_the_plain_loop_learn_the_same():
+    """The same model, order, dropout and rates: their test images are right and wrong alike."""
+    assert run("train_mnist", "--epochs", 2, "--seed", 5) == run("plain_loop", "--epochs", 2, "--seed", 5)
+
+
+@pytest.mark.parametrize(
+    "backend", ["numpy", pytest.param("double", marks=pytest.mark.slow), "cupy"], indirect=True
+)
+def test_plain_loop_reaches_98_percent(backend, capsys):
+    accuracy = run("plain_loop")
+    printed = capsys.readouterr().out
+    assert accuracy >= 0.98
+    assert f"backend {backend}" in printed
+    assert f"test accuracy {accuracy:.2%}: {round(360 * (1 - accuracy))} of 360 wrong" in printed
     rows = [line.split() for line in printed.splitlines() if line[:5].strip().isdigit() and "%" in line]
     assert [int(row[0]) for row in rows] == list(range(1, 21))
     assert float(rows[0][1]) > 1
@@ -49,10 +78,10 @@ def test_digits_reach_98_percent_in_the_default_run(backend, capsys):
 
 
 def test_one_synchronisation_a_report():
-    train_mnist = importlib.import_module("train_mnist")
+    plain_loop = importlib.import_module("plain_loop")
     with xpconv.use_backend("double"), double.count_syncs() as counter:
-        train_mnist.main(["--epochs", "2", "--batch-size", "8"])
-    reports = 2 * (train_mnist.REPORTS + 1)  # and one for the test images
+        plain_loop.main(["--epochs", "2", "--batch-size", "8"])
+    reports = 2 * (plain_loop.REPORTS + 1)  # and one for the test images
     assert 4 * reports < 180 * 2  # far more batches than reports
     assert counter.n <= reports + 5  # the final scores and labels
 
@@ -82,21 +111,31 @@ def mnist_folder(tmp_path):
     return tmp_path
 
 
-def test_mnist_files_and_pictures(mnist_folder, capsys):
+def test_mnist_files_model_and_pictures(mnist_folder, capsys):
+    """The model in the file reads an image: `xpconv predict` gets what the example saw."""
+    from PIL import Image
+
     out = mnist_folder / "a" / "pictures"
     options = ["--epochs", 3, "--batch-size", 20, "--out", out]
     assert run("train_mnist", "--data", "mnist", "--data-dir", mnist_folder, *options) >= 0.9
     drawn = sorted(path.name for path in out.iterdir())
-    assert drawn == ["confusion.png", "curves.png", "kernels.png", "mistakes.png"]
+    assert drawn == ["confusion.png", "curves.png", "kernels.png", "mistakes.png", "model.safetensors"]
+    printed = capsys.readouterr().out
     import matplotlib.image
 
-    for name in drawn:
+    for name in drawn[:-1]:
         picture = matplotlib.image.imread(out / name)
         assert min(picture.shape[:2]) > 150
         assert picture.std() > 0.05
-        assert f"drew {out / name}" in capsys.readouterr().out or name != drawn[0]
+        assert f"drew {out / name}" in printed
+    pixels = np.full((28, 28), 30, "uint8")
+    pixels[2 * 7 + 4] = 255
+    Image.fromarray(pixels).save(out / "seven.png")
+    assert xpconv.cli.main(["predict", str(out / "model.safetensors"), str(out / "seven.png")]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[1] == "7"
 
 
+@pytest.mark.parametrize("name", ["train_mnist", "plain_loop"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -105,51 +144,43 @@ def test_mnist_files_and_pictures(mnist_folder, capsys):
         (["--batch-size", "-3"], "--batch-size is -3, expected at least 1"),
         (["--lr", "nan"], "--lr is nan, expected at least 0"),
         (["--seed", "-1"], "--seed is -1, expected at least 0"),
-        (["--out", __file__], "File exists"),
         (["--data-dir", "x"], "--data-dir goes with --data mnist"),
         (["--data", "mnist", "--data-dir", "nowhere"], "nowhere"),
     ],
 )
-def test_bad_arguments(arguments, message, capsys):
+def test_bad_arguments(name, arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:
-        run("train_mnist", *arguments)
+        run(name, *arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
 
 
+def test_an_existing_file_is_no_folder(capsys):
+    with pytest.raises(SystemExit):
+        run("train_mnist", "--out", __file__)
+    assert "File exists" in capsys.readouterr().err
+
+
 def test_ctrl_c_keeps_what_was_learned(monkeypatch, capsys):
-    train_mnist = importlib.import_module("train_mnist")
-    train_epoch, epochs = train_mnist.train_epoch, iter(range(3))
+    plain_loop = importlib.import_module("plain_loop")
+    train_epoch, epochs = plain_loop.train_epoch, iter(range(3))
 
     def interrupted(*arguments):
         if next(epochs) == 2:
             raise KeyboardInterrupt
         return train_epoch(*arguments)
 
-    monkeypatch.setattr(train_mnist, "train_epoch", interrupted)
-    accuracy = run("train_mnist", "--epochs", 5)
+    monkeypatch.setattr(plain_loop, "train_epoch", interrupted)
+    accuracy = run("plain_loop", "--epochs", 5)
     assert accuracy > 0.5
     printed = capsys.readouterr().out
     assert "stopped in epoch 3" in printed
     assert f"test accuracy {accuracy:.2%}" in printed
 
 
-def test_ctrl_c_in_the_first_epoch(monkeypatch, tmp_path):
-    def interrupted(*arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(importlib.import_module("train_mnist"), "train_epoch", interrupted)
-    run("train_mnist", "--out", tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "confusion.png",
-        "kernels.png",
-        "mistakes.png",
-    ]
-
-
-@pytest.mark.parametrize("missing", ["matplotlib", "sklearn", "tqdm"])
+@pytest.mark.parametrize("missing", ["matplotlib", "sklearn"])
 def test_a_missing_package_is_named_before_any_training(missing, monkeypatch, tmp_path, capsys):
-    for name in [n for n in sys.modules if n.split(".")[0] in (missing, "plots")]:
+    for name in [n for n in sys.modules if n.split(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(SystemExit) as stopped:
@@ -161,6 +192,12 @@ def test_a_loss_that_explodes_stops_the_run(capsys):
     with (
         np.errstate(all="ignore"),
         pytest.raises(SystemExit, match=r"The loss is (nan|inf): try a smaller --lr"),
+    ):
+        run("plain_loop", "--lr", 1e30)
+    with (
+        np.errstate(all="ignore"),
+        pytest.warns(RuntimeWarning),
+        pytest.raises(SystemExit, match=r"epoch 1, batch \d+: .*layer.*; try a smaller --lr than 1e\+30"),
     ):
         run("train_mnist", "--lr", 1e30)
 
@@ -206,3 +243,42 @@ def test_bad_arguments_of_xor(arguments, capsys):
 def test_gpu_script_runs_on_every_backend(backend, capsys):
     assert run("gpu_training", "--steps", 30) >= 0.95
     assert f"on {backend} in float32" in capsys.readouterr().out
+
+
+def test_signals_are_told_apart(capsys):
+    accuracy = run("signals", "--signals", 1000, "--epochs", 3)
+    assert accuracy >= 0.8
+    assert f"test accuracy {accuracy:.1%}" in capsys.readouterr().out
+
+
+def test_segmentation_in_short(tmp_path, capsys):
+    iou = run("segmentation", "--images", 64, "--epochs", 2, "--size", 32, "--out", tmp_path)
+    assert 0.2 < iou < 1
+    printed = capsys.readouterr().out
+    assert f"mean IoU {iou:.3f}" in printed
+    assert (tmp_path / "segmentation.png").stat().st_size > 10_000
+
+
+def test_fine_tuning_beats_random_weights(capsys):
+    pytest.importorskip("torch", reason="pip install torch")
+    tuned, fresh = run("fine_tuning")
+    assert tuned > fresh + 0.03
+    difference = float(re.search(r"PyTorch's scores: (\S+)", capsys.readouterr().out)[1])
+    assert difference < 1e-4
+
+
+def test_cifar10_resumes(tmp_path):
+    """From the checkpoint of the first of two epochs it reaches the same result."""
+    rng = np.random.default_rng(0)
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        labels = rng.integers(0, 10, (8, 1), dtype="u1")
+        pixels = (rng.integers(0, 40, (8, 3072)) + 20 * labels).astype("u1")
+        np.hstack([labels, pixels]).tofile(tmp_path / name)
+    arguments = ["--data-dir", tmp_path, "--batch-size", 8, "--epochs", 2, "--checkpoints", tmp_path / "run"]
+    first = run("cifar10", *arguments)
+    checkpoints = sorted((tmp_path / "run").glob("step-*"))
+    assert [path.stem for path in checkpoints] == ["step-00000005", "step-00000010"]
+    before = checkpoints[1].read_bytes()
+    checkpoints[1].unlink()
+    assert run("cifar10", *arguments) == first
+    assert checkpoints[1].read_bytes() == before
