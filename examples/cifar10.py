@@ -15,7 +15,7 @@ import argparse
 import xpconv
 from xpconv import train
 from xpconv.data import batches, channel_mean_std, load_cifar10
-from xpconv.data.transforms import Compose, RandomCrop, RandomHorizontalFlip
+from xpconv.data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip
 from xpconv.models import resnet20
 
 
@@ -34,8 +34,8 @@ def main(argv: list[str] | None = None) -> float:
     args = parser.parse_args(argv)
 
     cifar = load_cifar10(args.data_dir)
-    mean, std = channel_mean_std(cifar.x_train)
-    x_train, x_test = ((x - mean[:, None, None]) / std[:, None, None] for x in (cifar.x_train, cifar.x_test))
+    normalize = Normalize(*channel_mean_std(cifar.x_train))
+    x_train, x_test = normalize(cifar.x_train), normalize(cifar.x_test)
     data = batches(
         x_train, cifar.y_train, batch_size=args.batch_size, shuffle=True, seed=args.seed,
         transform=Compose([RandomCrop(32, padding=4), RandomHorizontalFlip()]), workers=1,
@@ -45,18 +45,13 @@ def main(argv: list[str] | None = None) -> float:
     model = resnet20(num_classes=10)
     optimizer = xpconv.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     schedule = xpconv.MultiStepLR(optimizer, [args.epochs // 2, args.epochs * 3 // 4], gamma=0.1)
+    criterion, test = xpconv.SoftmaxCrossEntropyLoss(), batches(x_test, cifar.y_test, batch_size=500)
     checkpoints = [train.Checkpoint(args.checkpoints)] if args.checkpoints else []
     train.fit(
-        model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, data,
-        valid=batches(x_test, cifar.y_test, batch_size=500), epochs=args.epochs, metrics=["accuracy"],
+        model, criterion, optimizer, data, test, epochs=args.epochs, metrics=["accuracy"],
         schedule=schedule, callbacks=checkpoints, resume=args.checkpoints,
     )  # fmt: skip
-    result = train.evaluate(
-        model,
-        xpconv.SoftmaxCrossEntropyLoss(),
-        batches(x_test, cifar.y_test, batch_size=500),
-        metrics=["accuracy"],
-    )
+    result = train.evaluate(model, criterion, test, metrics=["accuracy"])
     print(f"test accuracy {result['accuracy']:.2%}")
     return result["accuracy"]
 

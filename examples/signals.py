@@ -54,11 +54,12 @@ def main(argv: list[str] | None = None) -> float:
         Conv1d(32, 64, 5, padding=2), BatchNorm1d(64), ReLU(), GlobalAvgPool1d(),
         Flatten(), Dense(64, len(KINDS)),
     )  # fmt: skip
-    criterion, optimizer = xpconv.SoftmaxCrossEntropyLoss(), xpconv.Adam(model.parameters(), lr=3e-3)
-    valid = batches(x_test, y_test, 250)
+    criterion, optimizer = xpconv.SoftmaxCrossEntropyLoss(), xpconv.Adam(model.parameters())
+    data = batches(x, y, 64, shuffle=True, seed=args.seed)
+    schedule = xpconv.OneCycleLR(optimizer, max_lr=1e-2, epochs=args.epochs, steps_per_epoch=len(data))
     train.fit(
-        model, criterion, optimizer, batches(x, y, 64, shuffle=True, seed=args.seed), valid,
-        epochs=args.epochs, metrics=["accuracy"],
+        model, criterion, optimizer, data, valid=batches(x_test, y_test, 250), epochs=args.epochs,
+        metrics=["accuracy"], schedule=schedule, schedule_per="step",
     )  # fmt: skip
 
     predicted = xpconv.asnumpy(train.predict(model, x_test, batch_size=250)).argmax(axis=1)

@@ -10,9 +10,10 @@ from pathlib import Path
 import double
 import numpy as np
 import pytest
-import xpconv.cli
 
 import xpconv
+import xpconv.cli
+from xpconv import Sequential
 
 for needed in ("PIL", "matplotlib", "safetensors", "sklearn", "tqdm"):
     pytest.importorskip(needed, reason='pip install "xpconv[examples]"')
@@ -30,6 +31,7 @@ def examples(monkeypatch):
         "plain_loop",
         "segmentation",
         "signals",
+        "tour",
         "train_mnist",
         "xor",
     ):
@@ -77,12 +79,14 @@ def test_plain_loop_reaches_98_percent(backend, capsys):
     assert counts.trace() == round(360 * accuracy)
 
 
-def test_one_synchronisation_a_report():
+def test_one_synchronisation_a_report(monkeypatch):
     plain_loop = importlib.import_module("plain_loop")
+    monkeypatch.setattr(plain_loop, "REPORTS", 3)
+    monkeypatch.setattr(Sequential, "summary", lambda *_: "")  # measures each layer, before the training
     with xpconv.use_backend("double"), double.count_syncs() as counter:
-        plain_loop.main(["--epochs", "2", "--batch-size", "8"])
-    reports = 2 * (plain_loop.REPORTS + 1)  # and one for the test images
-    assert 4 * reports < 180 * 2  # far more batches than reports
+        plain_loop.main(["--epochs", "1"])
+    reports = plain_loop.REPORTS + 1  # and one for the test images
+    assert 4 * reports < 45  # far more batches than reports
     assert counter.n <= reports + 5  # the final scores and labels
 
 
@@ -246,9 +250,14 @@ def test_gpu_script_runs_on_every_backend(backend, capsys):
 
 
 def test_signals_are_told_apart(capsys):
-    accuracy = run("signals", "--signals", 1000, "--epochs", 3)
+    accuracy = run("signals", "--signals", 2000, "--epochs", 5)
     assert accuracy >= 0.8
     assert f"test accuracy {accuracy:.1%}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_segmentation_reaches_an_iou_of_90_percent():
+    assert run("segmentation") >= 0.9
 
 
 def test_segmentation_in_short(tmp_path, capsys):
@@ -257,6 +266,24 @@ def test_segmentation_in_short(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f"mean IoU {iou:.3f}" in printed
     assert (tmp_path / "segmentation.png").stat().st_size > 10_000
+
+
+def test_the_tour_shows_how_gradients_vanish(tmp_path, capsys):
+    """With ReLUs the network learns, and each picture is drawn; with sigmoids it does not."""
+    assert run("tour", "--epochs", 4, "--out", tmp_path) > 0.85
+    printed = capsys.readouterr().out
+    assert printed.count("not vanished, and conv1 learns") == 2
+    pictures = sorted(path.name for path in tmp_path.iterdir())
+    assert pictures == [
+        "grad_cam.png", "gradients_after.png", "gradients_before.png", "kernels.png", "maps_act1.png",
+        "maps_act3.png",
+    ]  # fmt: skip
+    for name in pictures:
+        assert f"drew {tmp_path / name}: " in printed
+    assert run("tour", "--epochs", 1, "--activation", "sigmoid") < 0.2
+    printed = capsys.readouterr().out
+    assert printed.count("vanished, and conv1 hardly learns") == 2
+    assert "not vanished" not in printed
 
 
 def test_fine_tuning_beats_random_weights(capsys):
