@@ -83,7 +83,7 @@ def test_calls_of_layers_name_the_public_class(name):
 
 @pytest.mark.parametrize("name", sorted(xpconv.losses.__all__))
 def test_calls_of_losses_name_the_public_class(name):
-    if name in ("Loss", "one_hot"):
+    if name in ("Loss", "one_hot", "from_one_hot"):
         return
     criterion = getattr(xpconv, name)()
     for call in (lambda: criterion(), lambda: criterion(*[X] * 9), lambda: criterion.backward(1, 2, 3)):

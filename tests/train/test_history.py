@@ -87,8 +87,9 @@ def test_state():
 
 
 def test_curves(tmp_path):
-    pytest.importorskip("matplotlib")
-    found = history().plot()
+    mpl = pytest.importorskip("matplotlib")
+    with mpl.rc_context({"axes.titlelocation": "center"}):  # whatever was imported before
+        found = history().plot()
     shown = [ax for ax in found.axes if ax.get_visible()]
     assert [ax.get_title() for ax in shown] == ["loss", "accuracy", "other", "lr"]
     assert [line.get_label() for line in shown[1].get_legend_handles_labels()[0]] == [

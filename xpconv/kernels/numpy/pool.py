@@ -163,9 +163,9 @@ def _put_back(recorder: Recorder, grad: Array, winner: Array, window: Window, dx
 
 
 def global_avg_pool(xp: Any, x: Array) -> Array:
-    """By a product for each image; None for many pixels or half precision, whose sums need more digits."""
-    count = prod(x.shape[2:])
-    if not 0 < count <= SERIAL_PRODUCTS or x.dtype.itemsize == 2:
+    """By a product for each image; None for many pixels or half precision, whose sums need more digits,
+    and for no pixels."""
+    if not x.size or prod(x.shape[2:]) > SERIAL_PRODUCTS or x.dtype.itemsize == 2:
         return None
     y = memory.empty_images((*x.shape[:2], *(1,) * (x.ndim - 2)), x.dtype)
     _means(x, y)
