@@ -276,8 +276,8 @@ def test_confusion():
     ("true", "taken", "classes", "error", "message"),
     [
         ([0, 1], [0], None, ShapeError, "y_true has 2 labels, y_pred 1"),
-        ([0, 5], [0, 1], 3, ValueError, "a label is 5, expected 0 to 2"),
-        ([0, -1], [0, 1], None, ValueError, "a label is -1"),
+        ([0, 5], [0, 1], 3, ValueError, "y_true has the class 5, expected those of 3 classes"),
+        ([0, -1], [0, 1], None, ValueError, "y_true has the class -1"),
         ([0.0, 1.0], [0, 1], None, DTypeError, "y_true is float64, expected whole numbers"),
         (np.eye(2), [0, 1], None, ShapeError, r"y_true has shape \(2, 2\)"),
         (["cat"], [0], None, TypeError, "y_true is"),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from .arguments import is_sequence, shown, to_int, to_size
+from .arguments import check_room, is_sequence, shown, to_int, to_size
 from .arrays import asarray, asnumpy
 from .backend import Array, backend_of, get_xp
 from .errors import BackendError, DTypeError, ShapeError
@@ -190,9 +190,7 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | Sequence[str] | No
                [0, 1, 1],
                [0, 0, 1]])
     """
-    true, predicted = (
-        _on_host("confusion_matrix", n, y) for n, y in (("y_true", y_true), ("y_pred", y_pred))
-    )
+    true, predicted = (on_host("confusion_matrix", n, y) for n, y in (("y_true", y_true), ("y_pred", y_pred)))
     width = predicted.shape[1] if predicted.ndim == 2 else 0
     if width:
         predicted = predicted.argmax(axis=1)
@@ -205,26 +203,37 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | Sequence[str] | No
             raise DTypeError(f"confusion_matrix: {name} is {y.dtype}, expected whole numbers of classes")
     if len(true) != len(predicted):
         raise ShapeError(f"confusion_matrix: y_true has {len(true)} labels, y_pred {len(predicted)}")
-    found = [int(n) for y in (true, predicted) if y.size for n in (y.min(), y.max())]
+    found = {
+        name: (int(y.min()), int(y.max())) for name, y in (("y_true", true), ("y_pred", predicted)) if y.size
+    }
+    largest = max((high for _, high in found.values()), default=-1)
     if classes is None:
-        count = max([width, *(n + 1 for n in found)])
+        count = max(width, largest + 1)
     elif is_sequence(classes):
         count = len(classes)
     else:
         count = to_size("confusion_matrix: classes", classes)
-    bad = [n for n in found if not 0 <= n < count]
-    if bad:
-        raise ValueError(f"confusion_matrix: a label is {bad[0]}, expected 0 to {count - 1}")
+    for name, ends in found.items():
+        for label in ends:
+            if not 0 <= label < count:
+                raise ValueError(
+                    f"confusion_matrix: {name} has the class {label}, expected those of {count} classes, "
+                    "from 0"
+                )
+    check_room("confusion_matrix: counts", (count, count), 8)
     pairs = true.astype("int64") * count + predicted.astype("int64")
     return get_xp(pairs).bincount(pairs, minlength=count * count).reshape(count, count)
 
 
-def _on_host(where: str, name: str, value: Any) -> Any:
-    """A list, or an array of any backend, as a NumPy array."""
+def on_host(where: str, name: str, value: Any) -> Any:
+    """A list, or an array of any backend, as a NumPy array of real numbers."""
     try:
-        return asarray(value, backend="numpy")
+        array = asarray(value, backend="numpy")
     except (BackendError, DTypeError, ShapeError) as error:
         raise type(error)(f"{where}: {name} is {shown(value)}: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"{where}: {name} is of {array.dtype}, expected real numbers")
+    return array
 
 
 def _check_model(where: str, model: Any) -> None:
@@ -280,7 +289,7 @@ def _towards(where: str, y: Array, target: Any) -> Array:
     if target is None:
         chosen = y.argmax(axis=1)  # of each pixel, too, if they have scores
     elif hasattr(target, "shape") or is_sequence(target):
-        numbers = _on_host(where, "target", target)
+        numbers = on_host(where, "target", target)
         if numbers.dtype.kind not in "iu":
             raise DTypeError(f"{where}: target is {numbers.dtype}, expected whole numbers of classes")
         if numbers.shape != (count,):

@@ -48,3 +48,14 @@ def test_errors(tmp_path):
     with pytest.raises(TypeError, match="path"):
         read_image(3)
     assert xpconv.data.read_image is read_image
+
+
+def test_errors_name_the_function(tmp_path):
+    file = tmp_path / "text.png"
+    file.write_text("text")
+    with pytest.raises(DataFileError, match=r"^read_image: 1 file .* remove or replace it$"):
+        read_image(file)
+    with pytest.raises(FileNotFoundError, match=r"^image_files: there is no folder"):
+        image_files(tmp_path / "none")
+    with pytest.raises(NotADirectoryError, match=r"^image_files: .* is a file"):
+        image_files(file)

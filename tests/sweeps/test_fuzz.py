@@ -11,7 +11,7 @@ import warnings
 from typing import NamedTuple
 
 import pytest
-from fuzzing import HEADER, NEAR, VALUES, WRONG_ARRAYS, bounded, namespace, run
+from fuzzing import HEADER, NEAR, SCALARS, VALUES, WRONG_ARRAYS, bounded, namespace, run
 
 import xpconv
 from xpconv import backend as switch
@@ -376,6 +376,97 @@ def methods():
     yield from methods_of_training()
 
 
+# --- files, images and training -------------------------------------------------------------------------------
+
+SAVED = "xpconv.save('run.safetensors', model=xpconv.Dense(2, 2), epoch=3)"
+SAVED_MODEL = "xpconv.save_model(xpconv.Dense(2, 2), 'model.safetensors')"
+PICTURE = "import PIL.Image; PIL.Image.new('RGB', (6, 4)).save('image.png')"
+
+
+def files():
+    """The current folder is a temporary one: strings are paths there."""
+    path, model = dict(path="'run.safetensors'"), "xpconv.Dense(2, 2)"
+    yield Target("save", "xpconv.save", path | dict(model=model, value="3"), [], [], "", "made")
+    yield Target("load", "xpconv.load", path | dict(model=model), ["other"], [], SAVED, "made")
+    path = dict(path="'model.safetensors'")
+    yield Target("save_model", "xpconv.save_model", dict(model=model) | path, [], [], "", "made")
+    yield Target("load_model", "xpconv.load_model", path, ["classes"], [], SAVED_MODEL, "made")
+    optional = ["size", "mode", "dtype"]
+    yield Target(
+        "read_image", "xpconv.data.read_image", dict(path="'image.png'"), optional, [], PICTURE, "made"
+    )
+    yield Target("image_files", "xpconv.data.image_files", dict(path="'.'"), [], [], PICTURE, "made")
+    epoch = "[b for b in xpconv.data.batches(np.ones((4, 2)), 2, sampler=made)]"
+    for name, argument in (("BalancedSampler", "labels"), ("GroupedSampler", "groups")):
+        needs = {argument: "np.array([0, 1, 1, 0])"}
+        optional = options(getattr(xpconv.data, name), needs)
+        yield Target(
+            (name, "sampler"), f"xpconv.data.{name}", needs, optional, [], "", f"repr(made), {epoch}"
+        )
+
+
+STUDENT = (
+    "m = xpconv.Sequential(xpconv.Dense(4, 3)); o = xpconv.SGD(m.parameters(), lr=0.1); l = xpconv.CrossEntropyLoss(); "
+    "x = np.ones((4, 4), 'float32'); y = np.array([0, 1, 2, 0]); b = xpconv.data.batches(x, y, 2)"
+)
+RUN = "xpconv.train.fit(m, l, o, b, verbose=False, "
+COUNTS = [v for v in (*NEVER_GOOD, *SCALARS) if v not in ("10**12", "2**63")]  # so many epochs would be right
+CNN = (
+    "c = xpconv.Conv2d(3, 2, 3, padding=1); m = xpconv.Sequential(c, xpconv.GlobalAvgPool2d(), xpconv.Flatten()); "
+    "x = np.ones((2, 3, 6, 6), 'float32'); m.backward(np.ones_like(m(x)))"
+)
+
+
+def training():
+    train, within = xpconv.train, ("Dense.forward", "CrossEntropyLoss")
+    parts = dict(model="m", loss="l")
+    for function, needs, count in (
+        (train.fit, parts | dict(optimizer="o", train="b"), "epochs"), (train.find_lr, parts | dict(optimizer="o", train="b"), "steps"),
+        (train.evaluate, parts | dict(data="b"), ""), (train.predict, dict(model="m", data="x"), ""),
+    ):  # fmt: skip
+        name = function.__name__
+        optional = [o for o in options(function, needs) if o != count]
+        after = "list(made)" if name == "predict" else "made"  # a generator computes then
+        few = needs | {"find_lr": dict(steps="3")}.get(name, {})
+        yield Target((name, *within), f"xpconv.train.{name}", few, optional, [], STUDENT, after)
+        if count:
+            yield Target(
+                (name, *within), f"xpconv.train.{name}", needs | {count: "2"}, [], [], STUDENT, "made", COUNTS
+            )
+    for name in ("Accuracy", "IoU", "MeanAbsoluteError", "MeanSquaredError", "TopKAccuracy"):
+        optional = options(getattr(train, name), {})
+        data = "b" if name in ("Accuracy", "IoU", "TopKAccuracy") else "[(x, x[:, :3])]"
+        after = (
+            f"xpconv.train.evaluate(m, {'l' if data == 'b' else 'xpconv.MSELoss()'}, {data}, metrics=made)"
+        )
+        yield Target((name, *within), f"xpconv.train.{name}", {}, optional, [], STUDENT, after)
+    for name, needs in (
+        ("CSVLogger", dict(path="'log.csv'")), ("JSONLogger", dict(path="'log.jsonl'")), ("Checkpoint", dict(folder="'run'")),
+        ("EarlyStopping", {}), ("TerminateOnNaN", {}),
+    ):  # fmt: skip
+        optional = options(getattr(train, name), needs)
+        yield Target(
+            (name, "fit"), f"xpconv.train.{name}", needs, optional, [], STUDENT, f"{RUN}callbacks=[made])"
+        )
+
+
+def pictures():
+    truth = dict(y_true="np.array([0, 1])", y_pred="np.array([1, 1])")
+    maps = {"model": "m", "x": IMAGES[2].replace("4", "3")}
+    for place in ("inspection", "plot"):
+        room = getattr(xpconv, place)
+        for name in room.__all__:
+            function = getattr(room, name)
+            needs = {
+                "confusion_matrix": truth, "gradients": dict(model="m"), "gradient_norms": dict(model="m"), "kernels": dict(layer="c"),
+                "feature_maps": maps | dict(layer="c"), "grad_cam": maps | dict(layer="c"), "saliency": maps,
+                "mistakes": dict(x="x", y_true="np.array([0, 1])", scores="np.eye(2)[::-1]"),
+            }[name]  # fmt: skip
+            optional = options(function, needs)
+            names = (name, "Conv2d.forward", "Sequential.forward")
+            yield Target(names, f"xpconv.{place}.{name}", needs, optional, [], CNN, "made")
+
+
 TRAINING = (
     "p = xpconv.Parameter(np.ones((2, 2), 'float32')); p.grad = np.ones((2, 2), 'float32'); o = xpconv.Adam([p], lr=0.1); "
     "g = xpconv.GradScaler(); e = xpconv.ExponentialMovingAverage(xpconv.Dense(2, 2)); r = xpconv.ReduceLROnPlateau(o); "
@@ -399,14 +490,22 @@ def methods_of_training():
 LEFT_OUT = {
     "Layer", "Loss", "Optimizer", "LRScheduler",  # bases: without a meaning of their own
     "free_memory", "get_backend", "get_num_threads", "is_exact", "no_grad", "tf32_allowed", "nondeterministic_allowed",  # take nothing
-    "Split", "Result",  # tuples
+    "Split", "Result", "LRFinder",  # results
+    "Metric", "Run", "History", "TensorBoard",  # a base, what fit makes, and what needs another library
 }  # fmt: skip
 
 
 # --- drawing --------------------------------------------------------------------------------------------------
 
 
-CALLBACKS = {"make", "reference", "lr_lambda", "step"}  # whose own errors come back as they are
+CALLBACKS = {
+    "make",
+    "reference",
+    "lr_lambda",
+    "step",
+    "loss",
+    "metrics",
+}  # whose own errors come back as they are
 CALLABLE = {"int", "len", "xpconv.ReLU", "xpconv.ReLU()"}
 
 
@@ -445,6 +544,8 @@ def named_in(target, wrong):
         "missing",
         "data_dir",
         "by name",
+        "sampler",
+        "file",
     )
     options = [w.removesuffix("s") for w in wrong if w]  # a milestone of the milestones
     return [target.name, (*options, *later)] if options and "" not in wrong else [target.name]
@@ -459,6 +560,9 @@ GROUPS = {
     "functions": (functions, 25),
     "transforms": (transforms, 25),
     "methods": (methods, 60),
+    "files": (files, 25),
+    "training": (training, 25),
+    "pictures": (pictures, 15),
 }
 DIFFERS = (
     "np.",
@@ -475,8 +579,9 @@ DIFFERS = (
 
 
 @pytest.fixture
-def settings():
-    """Calls that are accepted may change them."""
+def settings(monkeypatch, tmp_path):
+    """Calls that are accepted may change them, and write files."""
+    monkeypatch.chdir(tmp_path)
     threads, exact, backends, default = (
         xpconv.get_num_threads(),
         xpconv.is_exact(),
@@ -565,6 +670,7 @@ def test_enough_calls_are_drawn():
 
 def test_every_public_callable_is_fuzzed():
     places = [xpconv, xpconv.data, xpconv.data.transforms, xpconv.optim, xpconv.models, xpconv.cuda]
+    places += [xpconv.train, xpconv.inspection, xpconv.plot]
     public = {(place, name) for place in places for name in place.__all__}
     public |= {
         (xpconv.testing, n)

@@ -95,7 +95,7 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         self.mode = to_choice("image_folder: mode", mode, ("RGB", "L"))
         self.dtype = to_pixel_dtype("image_folder", dtype)
         on_error = to_choice("image_folder: on_error", on_error, ("raise", "skip"))
-        _pillow()
+        check_pillow("image_folder")
         found = _scan(self.path)
         self.classes = tuple(found)
         self.paths = [path for paths in found.values() for path in paths]
@@ -105,7 +105,7 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         looks = list(_in_threads(_attempt(look), self.paths))
         damaged = {p: e for p, e in zip(self.paths, looks, strict=True) if isinstance(e, Exception)}
         if damaged and on_error == "raise":
-            raise _damage(damaged)
+            raise damage("image_folder", damaged, ", or give on_error='skip'")
         self._leave_out(damaged)
         if self.size is None:
             self.size = self._common_size([s for s in looks if not isinstance(s, Exception)])
@@ -155,22 +155,22 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         results = list(_in_threads(_attempt(read), range(len(self))))
         damaged = {p: e for p, e in zip(self.paths, results, strict=True) if isinstance(e, Exception)}
         if damaged:
-            raise _damage(damaged)
+            raise damage("image_folder", damaged, ", or give on_error='skip'")
         return asarray(x), asarray(self.targets)
 
     def _read(self, path: Path) -> np.ndarray:
         """The image `(C, H, W)` of a file."""
         try:
-            pixels = _pixels(path, self.mode, self.size)
+            pixels = pixels_of(path, self.mode, self.size)
         except Exception as cause:  # Pillow raises many; they are chained
-            raise _damage({path: cause}) from cause
+            raise damage("image_folder", {path: cause}) from cause
         pixels = np.moveaxis(pixels.reshape(*pixels.shape[:2], -1), -1, 0)
         if pixels.shape != self.shape:
             raise ShapeError(f"image_folder: {path}: expected an image of {self.shape}, got {pixels.shape}")
         return scaled(np.ascontiguousarray(pixels), 255, self.dtype)
 
     def _size_as_read(self, path: Path) -> tuple[int, ...]:
-        return _pixels(path, self.mode, self.size).shape[:2]
+        return pixels_of(path, self.mode, self.size).shape[:2]
 
     def _leave_out(self, damaged: dict[Path, Exception]) -> None:
         sound = np.array([path not in damaged for path in self.paths], bool)
@@ -195,21 +195,25 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         return tuple(sizes[0])
 
 
-def _pillow() -> None:
+def check_pillow(where: str) -> None:
     try:
         import PIL  # noqa: F401
     except ImportError as cause:
         raise ImportError(
-            'image_folder: Pillow cannot be imported; install it with `pip install "xpconv[train]"`'
+            f'{where}: Pillow cannot be imported; install it with `pip install "xpconv[train]"`'
         ) from cause
+
+
+def check_folder(where: str, path: Path, expected: str) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"{where}: there is no folder {path}; check the path")
+    if not path.is_dir():
+        raise NotADirectoryError(f"{where}: {path} is a file; give {expected}")
 
 
 def _scan(path: Path) -> dict[str, list[Path]]:
     """The image files of each class, both sorted by name."""
-    if not path.exists():
-        raise FileNotFoundError(f"image_folder: there is no folder {path}; check the path")
-    if not path.is_dir():
-        raise NotADirectoryError(f"image_folder: {path} is a file; give the folder of the classes' folders")
+    check_folder("image_folder", path, "the folder of the classes' folders")
     names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name[0] != ".")
     if not names:
         raise DataFileError(
@@ -217,7 +221,7 @@ def _scan(path: Path) -> dict[str, list[Path]]:
             "own there, "
             "such as cat/1.jpg"
         )
-    found = {name: sorted(_images(path / name)) for name in names}
+    found = {name: sorted(images_in(path / name)) for name in names}
     for name, files in found.items():
         if not files:
             raise DataFileError(
@@ -228,7 +232,7 @@ def _scan(path: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def images_in(folder: Path) -> Iterator[Path]:
     """The image files within a folder, each once, though links may lead in a circle."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
@@ -252,7 +256,7 @@ def _size_of(path: Path) -> tuple[int, ...]:
         return tuple(size)
 
 
-def _pixels(path: Path, mode: str, size: tuple[int, ...] | None) -> np.ndarray:
+def pixels_of(path: Path, mode: str, size: tuple[int, ...] | None) -> np.ndarray:
     """The image `(H, W)` or `(H, W, 3)`, uint8."""
     from PIL import Image, ImageOps
 
@@ -291,7 +295,7 @@ def _in_threads(function: Callable[[Any], T], values: Any) -> Iterator[T]:
         yield from pool.map(function, values)
 
 
-def _damage(damaged: dict[Path, Exception]) -> DataFileError:
+def damage(where: str, damaged: dict[Path, Exception], hint: str = "") -> DataFileError:
     """The error that names the files, and what is the matter with each."""
     lines = [f"{path} ({_reason(error)})" for path, error in list(damaged.items())[:NAMED]]
     more = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
@@ -301,7 +305,8 @@ def _damage(damaged: dict[Path, Exception]) -> DataFileError:
         else f"{len(damaged)} files are not intact images"
     )
     return DataFileError(
-        f"image_folder: {what}: {', '.join(lines)}{more}; remove or replace them, or give on_error='skip'"
+        f"{where}: {what}: {', '.join(lines)}{more}; remove or replace {'them' if len(damaged) > 1 else 'it'}"
+        f"{hint}"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arguments import to_choice, to_tuple
 from .datasets import scaled, to_pixel_dtype
-from .folder import _damage, _images, _pillow, _pixels
+from .folder import check_folder, check_pillow, damage, images_in, pixels_of
 from .idx import to_path
 
 __all__ = ["image_files", "read_image"]
@@ -47,19 +47,22 @@ def read_image(
     both = None if size is None else to_tuple("read_image: size", size, 2, 1)
     mode = to_choice("read_image: mode", mode, ("RGB", "L"))
     dtype = to_pixel_dtype("read_image", dtype)
-    _pillow()
+    check_pillow("read_image")
     if not file.exists():
         raise FileNotFoundError(f"read_image: there is no file {file}; check the path")
     try:
-        pixels = _pixels(file, mode, both)
+        pixels = pixels_of(file, mode, both)
     except Exception as cause:  # Pillow raises many; they are chained
-        raise _damage({file: cause}) from cause
+        raise damage("read_image", {file: cause}) from cause
     pixels = np.moveaxis(pixels.reshape(*pixels.shape[:2], -1), -1, 0)
     return scaled(np.ascontiguousarray(pixels), 255, dtype)
 
 
 def image_files(path: str | os.PathLike[str]) -> list[Path]:
     """The image files in a folder and in the folders within, by suffix, sorted; hidden ones are ignored.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: `path` is not a folder.
 
     Example:
         >>> import tempfile
@@ -71,4 +74,6 @@ def image_files(path: str | os.PathLike[str]) -> list[Path]:
         >>> [file.name for file in image_files(folder)]
         ['a.jpg', 'b.png']
     """
-    return sorted(_images(to_path("image_files: path", path)))
+    folder = to_path("image_files: path", path)
+    check_folder("image_files", folder, "a folder; read_image reads a file")
+    return sorted(images_in(folder))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import shown, to_int
+from ..arguments import shown, to_size
 from ..arrays import asnumpy
 from ..errors import DTypeError, ShapeError
 
@@ -52,7 +52,7 @@ class BalancedSampler:
         if labels.dtype.kind not in "biuUS":
             raise DTypeError(f"{where}: labels is of {labels.dtype}, expected classes: ints, bools or text")
         self.samples = len(labels)
-        self._size = self.samples if size is None else to_int(f"{where}: size", size, 1)
+        self._size = self.samples if size is None else to_size(f"{where}: size", size)
         inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)[1:]
         self._members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
 

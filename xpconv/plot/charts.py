@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import inspection
-from ..arguments import is_sequence, to_size
+from ..arguments import brief, is_sequence, named, to_size
 from ..arrays import asarray
 from ..backend import backend_of
 from ..errors import ShapeError
@@ -47,7 +47,8 @@ def gradients(model: Layer, ax: Any = None) -> Figure:
         >>> _ = model.backward(np.ones_like(y))
         >>> figure = xpconv.plot.gradients(model)
     """
-    norms = inspection.gradient_norms(model)
+    with named("gradients", "gradient_norms"):
+        norms = inspection.gradient_norms(model)
     names = [name or type(model).__name__ for name in norms]
     values = np.array(list(norms.values()))
     shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
@@ -163,13 +164,16 @@ def mistakes(
         >>> figure = xpconv.plot.mistakes(x, [0, 1], scores)
     """
     most = to_size("mistakes: most", most)
-    values = host(scores)
+    if len(getattr(x, "shape", ())) != 4:
+        raise ShapeError(f"mistakes: x is {brief(x)}, expected an array of images (N, C, H, W)")
+    values = host(inspection.on_host("mistakes", "scores", scores))
     if values.ndim != 2 or len(values) != len(x):
         raise ShapeError(
             f"mistakes: scores has shape {values.shape} for {len(x)} images, expected (N, classes)"
         )
-    inspection.confusion_matrix(y_true, values, classes)  # checks them
-    true = host(y_true).astype(int)
+    with named("mistakes", "confusion_matrix"):
+        inspection.confusion_matrix(y_true, values, classes)  # checks them
+    true = inspection.on_host("mistakes", "y_true", y_true).astype(int)
     p = np.exp(values - values.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     taken = p.argmax(axis=1)

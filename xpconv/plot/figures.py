@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import asarray
-from ..errors import ShapeError
+from ..errors import DTypeError, ShapeError
 
 try:
     from matplotlib.figure import Figure as Figure
@@ -168,6 +168,8 @@ def pictures(where: str, x: Any) -> Any:
     found = asarray(x, backend="numpy")
     if found.ndim != 4 or 0 in found.shape[1:]:
         raise ShapeError(f"{where}: x has shape {found.shape}, expected images (N, C, H, W)")
+    if found.dtype.kind not in "biuf":
+        raise DTypeError(f"{where}: x is of {found.dtype}, expected real numbers")
     whole = found.dtype.kind in "iub"
     found = np.moveaxis(host(found), 1, 3)
     if found.shape[3] != 3:

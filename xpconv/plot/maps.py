@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import inspection
-from ..arguments import shown, to_int
+from ..arguments import is_sequence, shown, to_int
 from ..arrays import asnumpy
 from ..errors import ShapeError
 from ..layers import Layer, Upsample
@@ -198,7 +198,7 @@ def _first(where: str, x: Any, target: Any) -> tuple[Any, Any]:
     if not hasattr(x, "shape") or len(x.shape) != 4:
         found = f"has shape {tuple(x.shape)}" if hasattr(x, "shape") else f"is {shown(x)}"
         raise ShapeError(f"{where}: x {found}, expected a batch of images (N, C, H, W)")
-    if hasattr(target, "__len__") and not isinstance(target, str):
+    if is_sequence(target) or getattr(target, "shape", ()) != ():
         if len(target) != len(x):
             raise ShapeError(f"{where}: there are {len(target)} targets for {len(x)} images")
         target = target[:IMAGES]

@@ -149,7 +149,9 @@ class TopKAccuracy(_OfClasses):
 
     def __init__(self, k: int = 5, ignore_index: int = -100, name: str = "") -> None:
         self.k = to_size("TopKAccuracy: k", k)
-        super().__init__(ignore_index, name or f"top{self.k}_accuracy")
+        super().__init__(ignore_index, name)
+        if not name:
+            self.name = f"top{self.k}_accuracy"
 
     def sums(self, output: Array, *targets: Array) -> tuple[Any, ...]:
         xp = get_xp(output)

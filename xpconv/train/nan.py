@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..arguments import to_int
+from ..arguments import to_size
 from ..arrays import asnumpy
 from ..backend import Array, get_xp
 from ..dtypes import is_floating
@@ -54,7 +54,7 @@ class TerminateOnNaN:
     """
 
     def __init__(self, every: int | None = None) -> None:
-        self.every = None if every is None else to_int("TerminateOnNaN: every", every, 1)
+        self.every = None if every is None else to_size("TerminateOnNaN: every", every)
 
     def on_fit_begin(self, run: Run) -> None:
         run.step.watch()
