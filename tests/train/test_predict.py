@@ -6,6 +6,7 @@ import pytest
 import xpconv
 from xpconv import train
 from xpconv.data import batches
+from xpconv.errors import ShapeError
 
 
 def net():
@@ -112,3 +113,25 @@ def test_wrong_arguments(data, options, text):
         train.predict(net(), data, **options)
     with pytest.raises(TypeError, match="predict: model is the class Dense"):
         train.predict(xpconv.Dense, data)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9])
+def test_outputs_with_other_numbers_of_rows(backend, rows):
+    class Other(xpconv.Layer):
+        def forward(self, x):
+            return x.sum() if rows == 0 else xpconv.asarray(np.ones((rows, 2), "float32"))
+
+    x = drawn(12)
+    with pytest.raises(ShapeError, match=r"predict: the model returns an output of shape \(.*for 4 samples"):
+        train.predict(Other(), x, batch_size=4)
+    if rows:
+        assert train.predict(Other(), [x[:4], x[4:8]]).shape == (2 * rows, 2)
+
+
+def test_several_outputs_have_a_row_for_each_sample(backend):
+    class Two(xpconv.Layer):
+        def forward(self, x):
+            return x, x[:1]
+
+    with pytest.raises(ShapeError, match=r"output of shape \(1, 3\) for 4 samples"):
+        train.predict(Two(), drawn(12), batch_size=4)

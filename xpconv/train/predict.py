@@ -38,7 +38,8 @@ def predict(
         generator of such.
 
     Raises:
-        TypeError, ValueError: an argument is wrong, the inputs' lengths differ, or there are no batches.
+        TypeError, ValueError: an argument is wrong, the inputs' lengths differ, there are no batches, or an
+            output has not one row for each sample of an array.
 
     Example:
         >>> import numpy as np, xpconv
@@ -57,13 +58,21 @@ def predict(
         parts, count = _given(where, data, inputs, backend), None
     else:
         parts, count = _cut(arrays, size, backend), len(arrays[0])
-    outputs = (_forward(model, part) for part in parts)
+    outputs = (_forward(model, part, arrays is not None) for part in parts)
     return outputs if to_bool(f"{where}: generator", generator) else _together(outputs, count, backend.xp)
 
 
-def _forward(model: Layer, inputs: tuple[Array, ...]) -> Any:
+def _forward(model: Layer, inputs: tuple[Array, ...], checked: bool) -> Any:
     with modes_restored(model), no_grad():
-        return model.eval()(*inputs)
+        found = model.eval()(*inputs)
+    for output in found if isinstance(found, tuple) else (found,):
+        shape = tuple(getattr(output, "shape", ()))
+        if not shape or (checked and shape[0] != len(inputs[0])):
+            raise ShapeError(
+                f"predict: the model returns an output of shape {shape} for {len(inputs[0])} samples, "
+                "expected a row for each; for other numbers of rows give batches"
+            )
+    return found
 
 
 def _arrays(where: str, data: Any) -> tuple[Any, ...] | None:
