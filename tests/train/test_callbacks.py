@@ -203,3 +203,30 @@ def test_tensorboard(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match="TensorBoard: neither tensorboardX nor PyTorch's tensorboard"):
         train.TensorBoard(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [train.CSVLogger, train.JSONLogger])
+def test_a_run_that_cannot_begin_leaves_the_log_of_the_one_before(tmp_path, kind):
+    class Refuse:
+        def on_fit_begin(self, run):
+            raise FileExistsError("of another run")
+
+    log = kind(tmp_path / "log")
+    run([1.0, 2.0], log)
+    before = log.path.read_text()
+    with pytest.raises(FileExistsError):
+        run([1.0], log, Refuse())
+    assert log.path.read_text() == before
+    run([1.0], log)
+    assert len(log.path.read_text()) < len(before)
+
+
+def test_a_damaged_state_of_early_stopping_changes_nothing():
+    stop = train.EarlyStopping()
+    before = stop.state_dict()
+    for name in ("weights", "averages"):
+        with pytest.raises(
+            ValueError, match=f"EarlyStopping.load_state_dict: {name} is 'a', expected a dict"
+        ):
+            stop.load_state_dict({**before, "best": 1.0, name: "a"})
+        assert stop.state_dict() == before

@@ -138,12 +138,20 @@ class EarlyStopping:
             )
         best = None if state["best"] is None else to_float("EarlyStopping: best", state["best"], nan=True)
         epoch, wait = (to_int(f"EarlyStopping: {name}", state[name], 0) for name in ("epoch", "wait"))
+        for name in ("weights", "averages"):
+            if not isinstance(state[name], Mapping | None):
+                raise StateDictError(
+                    f"EarlyStopping.load_state_dict: {name} is {shown(state[name])}, expected a dict or None"
+                )
         self.best, self.epoch, self._wait = best, epoch, wait
         self._weights, self._averages = state["weights"], state["averages"]
 
 
 class _Logger:
-    """Base of logs with a row for each epoch. A resumed run goes on in the file of the run before."""
+    """Base of logs with a row for each epoch. A resumed run goes on in the file of the run before.
+
+    The file changes at the end of the first epoch, so that a run that cannot begin does not erase it.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
@@ -152,11 +160,13 @@ class _Logger:
 
     def on_fit_begin(self, run: Run) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        rows = self._read() if run.resumed and self.path.exists() else []
-        done = len(run.history)
-        self._write([row for row in rows if int(row.get("epoch") or 0) <= done])
+        self._begun, self._done = False, len(run.history)
 
     def on_epoch_end(self, run: Run) -> None:
+        if not self._begun:
+            rows = self._read() if run.resumed and self.path.exists() else []
+            self._write([row for row in rows if int(row.get("epoch") or 0) <= self._done])
+            self._begun = True
         row = {name: value if math.isfinite(value) else None for name, value in run.logs.items()}
         self._append(row)
 
