@@ -170,3 +170,12 @@ def test_sums_stay_exact_over_many_samples():
         Given(), None, [(np.full((1, 1), 0.1, "float32"), np.zeros((1, 1), "float32"))] * 20000, metrics="mae"
     )
     assert meter_sum["mae"] == pytest.approx(np.float32(0.1), rel=1e-12)
+
+
+def test_ignore_index_with_a_threshold(backend):
+    output = xpconv.asarray(np.array([[1.0], [-1.0], [-1.0], [1.0]]))
+    target = xpconv.asarray(np.array([[1.0], [0.0], [255.0], [255.0]]))
+    metric = train.Accuracy(threshold=0, ignore_index=255)
+    assert [float(s) for s in metric.sums(output, target)] == [2.0, 2.0]
+    (confusion,) = train.IoU(threshold=0, ignore_index=255).sums(output, target)
+    assert xpconv.asnumpy(confusion).tolist() == [1, 0, 0, 1]

@@ -9,7 +9,7 @@ from ..arguments import shown
 from ..arrays import asarray, asnumpy
 from ..backend import Array, Backend, ignore_underflow
 from ..errors import ShapeError, StateDictError
-from .metrics import Metric
+from .metrics import TAKEN, Metric
 from .objective import Batch, Objective
 
 
@@ -111,6 +111,16 @@ def _length(part: Any) -> int:
     return int(shape[0]) if shape else 0
 
 
+def _check_new(metric: Metric, value: Mapping[str, float], taken: set[str]) -> None:
+    """Raise an error if a metric returns values under names of others."""
+    twice = [str(name) for name in value if str(name) in taken or str(name).startswith("valid_")]
+    if twice:
+        raise ValueError(
+            f"metric {metric.name}: value() returned {', '.join(map(repr, twice))}, expected names that no "
+            "other value in the history has; begin them with the name of the metric"
+        )
+
+
 class Meter:
     """Adds up the loss and the metrics of batches."""
 
@@ -176,6 +186,7 @@ class Meter:
         for metric in self.metrics if sums else ():
             value = metric.value(*sums[metric.name])
             if isinstance(value, Mapping):
+                _check_new(metric, value, {*found, *norm, *TAKEN})
                 found.update({str(name): float(v) for name, v in value.items()})
                 self.modes.update(dict.fromkeys(map(str, value), metric.mode))
             else:

@@ -128,8 +128,9 @@ class Accuracy(_OfClasses):
         target, count_nonzero = targets[0], get_xp(output).count_nonzero
         if self.threshold is not None:
             _same_shape(self, output, target)
-            hits = (output > self.threshold) == (target > 0.5)
-            return count_nonzero(hits), hits.size
+            counted = target != self.ignore_index
+            hits = ((output > self.threshold) == (target > 0.5)) & counted
+            return count_nonzero(hits), count_nonzero(counted)
         target = self._targets(output, target)
         counted = target != self.ignore_index
         hits = output.argmax(axis=1) == target
@@ -232,12 +233,13 @@ class IoU(_OfClasses):
         xp, target = get_xp(output), targets[0]
         if self.threshold is not None:
             _same_shape(self, output, target)
-            classes = 2
+            classes, counted = 2, target != self.ignore_index
             predicted, target = (output > self.threshold).astype("int64"), (target > 0.5).astype("int64")
         else:
             target = self._targets(output, target).astype("int64", copy=False)
             classes, predicted = self.classes or output.shape[1], output.argmax(axis=1)
-        valid = (target >= 0) & (target < classes) & (predicted < classes) & (target != self.ignore_index)
+            counted = target != self.ignore_index
+        valid = (target >= 0) & (target < classes) & (predicted < classes) & counted
         cells = xp.where(valid, target * classes + predicted, classes * classes)
         counts = xp.zeros(classes * classes + 1, dtype="int64")
         xp.add.at(counts, cells.reshape(-1), 1)
@@ -284,6 +286,7 @@ def _same_shape(metric: Metric, output: Array, target: Array) -> None:
         )
 
 
+TAKEN = ("loss", "epoch", "lr", "seconds", "grad_norm", "batch")  # names of other values in a history
 _NAMED: dict[str, Callable[..., Metric]] = {
     "accuracy": Accuracy,
     "iou": IoU,
@@ -305,7 +308,7 @@ def to_metrics(where: str, metrics: Any, loss: Any) -> list[Metric]:
     if not isinstance(metrics, Iterable) or isinstance(metrics, Mapping):
         raise TypeError(f"{where}: metrics is {shown(metrics)}, expected a list of names and functions")
     found = [_to_metric(where, metric, loss) for metric in metrics]
-    taken = {"loss", "epoch", "lr", "seconds", "grad_norm"}
+    taken = set(TAKEN)
     for metric in found:
         if metric.name in taken or metric.name.startswith("valid_"):
             raise ValueError(
