@@ -181,3 +181,12 @@ def test_values_that_contain_themselves_or_are_too_deep(tmp_path):
 def test_wrong_encodings_are_errors(text):
     with pytest.raises(DataFileError, match=r"^load: 'f'"):
         Decoder("load: 'f'", {"a": np.arange(3)}).decode([json.loads(text)])
+
+
+def test_an_int_that_json_does_not_hold(tmp_path):
+    path = tmp_path / "a.safetensors"
+    xpconv.save(path, n=2**8000)
+    assert xpconv.load(path) == {"n": 2**8000}
+    with pytest.raises(ValueError, match="save: n is an int of 16,001 bits, expected at most 8,192"):
+        xpconv.save(path, n=2**16000)
+    assert xpconv.load(path) == {"n": 2**8000}

@@ -20,6 +20,7 @@ from ..errors import BackendError, DataFileError
 from ..parameter import Parameter
 
 DEEPEST = 64  # levels of nesting
+LONGEST_INT = 8192  # bits; Python's JSON refuses integers of more than 4300 digits
 PLAIN = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64", "bfloat16",
@@ -52,6 +53,11 @@ class Encoder:
         if isinstance(value, str):
             return str.__str__(value)
         if isinstance(value, int):
+            if value.bit_length() > LONGEST_INT:
+                raise ValueError(
+                    f"{self._where}: {name} is an int of {value.bit_length():,} bits, expected at most "
+                    f"{LONGEST_INT:,}; save it as text, such as hex(value)"
+                )
             return int(value)
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else {"$float": str(float(value))}
