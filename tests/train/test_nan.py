@@ -220,3 +220,34 @@ def test_on_a_gpu_it_looks_every_twenty_steps_and_waits_not_between(monkeypatch)
         callbacks = [train.TerminateOnNaN(), Count()]
         before(model, data(45), callbacks=callbacks)
         assert [i for i, n in enumerate(counts) if n and i > 1] == [19, 39]
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_with_a_scaler_no_update_of_a_loss_that_is_infinite_where_gradients_are_finite(backend, clip):
+    model = xpconv.Dense(3, 1, rng=0)
+    model.weight.data[...] = 1e19
+    x = xpconv.asarray(np.ones((4, 3)), "float32")
+    with np.errstate(over="ignore"), pytest.warns(RuntimeWarning, match="stopped"):
+        history = train.fit(
+            model, xpconv.MSELoss(), xpconv.SGD(model.parameters(), lr=0.1), [(x, x[:, :1])],
+            scaler=xpconv.GradScaler(2.0), clip_grad_norm=clip, callbacks=train.TerminateOnNaN(),
+        )  # fmt: skip
+    assert history.stopped == "epoch 1, batch 1: inf in the loss MSELoss() of a finite output"
+    assert (xpconv.asnumpy(model.weight.data) == np.float32(1e19)).all()
+
+
+def test_no_checkpoint_has_statistics_of_a_step_that_failed(tmp_path):
+    pytest.importorskip("safetensors")
+    model, parts = net(), data()
+    bad = parts[2][0] * np.float32(np.nan)
+    parts[2] = (bad, parts[2][1])
+    with pytest.warns(RuntimeWarning, match="epoch 1, batch 3"):
+        train.fit(
+            model, xpconv.MSELoss(), xpconv.SGD(model.parameters(), lr=0.1), parts,
+            callbacks=[train.TerminateOnNaN(every=5), train.Checkpoint(tmp_path, every=1)],
+        )  # fmt: skip
+    saved = sorted(tmp_path.iterdir())
+    assert [path.name[:13] for path in saved] == ["step-00000001", "step-00000002"]
+    for path in saved:
+        xpconv.load(path, model=model)
+        assert all(np.isfinite(array).all() for array in model.state_dict().values())

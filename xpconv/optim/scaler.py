@@ -149,6 +149,10 @@ class GradScaler:
         with ignore_underflow(xp):
             self.scale[...] = xp.maximum(self.scale * factor, float(xp.finfo("float32").tiny))
         self._good[...] = xp.where(self._found | (good >= interval), 0, good)
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget what has happened since `update`: also a step that an error has ended."""
         self._found[...] = False
         self._unscaled.clear()
         self._stepped.clear()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import shown, to_choice, to_float, to_int
+from ..arrays import asnumpy
 from ..errors import StateDictError
 from ..files import load, save
 from .callbacks import mode_of
@@ -125,6 +126,8 @@ class Checkpoint:
         return True
 
     def _save(self, run: Run) -> None:
+        if run.step.failed is not None and asnumpy(run.step.failed):
+            return  # after the first NaN that `TerminateOnNaN` is to find, statistics may have some
         save(self.folder / f"step-{run.steps:08}.safetensors", **run.parts())
         for _, path in files_in(self.folder)[: -self.last]:
             path.unlink(missing_ok=True)

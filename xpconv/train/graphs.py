@@ -88,7 +88,7 @@ class Graphs:
             if not done:  # the call itself failed
                 raise
             if scaler is not None:  # the recording may have ended between two of its calls
-                scaler._unscaled, scaler._stepped = [], []
+                scaler._reset()
             self._give_up(f"it cannot be recorded: {error.__cause__ or error}")
 
     def _give_up(self, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from ..backend import Array, Backend
@@ -39,11 +40,16 @@ class Step:
             self.failed = self._xp.zeros((), dtype=bool)
 
     def __call__(self, group: Sequence[Batch]) -> None:
-        if self.scaler is None or not hasattr(self._xp, "errstate"):
+        if self.scaler is None:
             self._run(group)
             return
-        with self._xp.errstate(over="ignore", invalid="ignore"):  # it skips steps that overflow
-            self._run(group)
+        quiet = self._xp.errstate(over="ignore", invalid="ignore") if hasattr(self._xp, "errstate") else None
+        try:
+            with quiet or nullcontext():  # it skips steps that overflow
+                self._run(group)
+        except BaseException:
+            self.scaler._reset()  # so that another training can begin
+            raise
 
     def _run(self, group: Sequence[Batch]) -> None:
         self.optimizer.zero_grad()
@@ -93,15 +99,17 @@ class Step:
 
     def _update(self) -> None:
         xp, optimizer, scaler = self._xp, self.optimizer, self.scaler
+        if scaler is not None:
+            scaler.unscale_(optimizer)
         if self.clip is not None:
-            if scaler is not None:
-                scaler.unscale_(optimizer)
             norm = clip_grad_norm_(self._parameters(), self.clip)
             finite = xp.isfinite(norm)  # a scaler skips steps that overflow
             self.meter.totals.add(xp, {"grad_norm": (xp.where(finite, norm, 0.0), finite)})
         if self.failed is not None:
             self._note_failure(self.failed)
         if scaler is not None:
+            if self.failed is not None:
+                scaler._found_in(optimizer)[...] |= self.failed  # no update of a loss that is not finite
             scaler.step(optimizer)
             scaler.update()
         else:
