@@ -200,7 +200,7 @@ def test_what_does_not_fit_changes_nothing(tmp_path):
             assert (model.weight.data == before).all()
 
     for options, error, text in (
-        ({}, ValueError, "model"),
+        ({}, ValueError, "schedule is of class OneCycleLR, but schedule given is None"),
         ({"resume": tmp_path / "step-00000099.safetensors"}, FileNotFoundError, "resume is .*no such file"),
         ({"resume": 3}, TypeError, "fit: resume is 3, expected the path of a checkpoint"),
         ({"resume": ""}, TypeError, "fit: resume is '', expected the path of a checkpoint"),
@@ -253,3 +253,26 @@ def test_other_callbacks_and_metrics_than_in_the_run_that_was_saved(tmp_path):
 def test_wrong_arguments(make, text, tmp_path):
     with pytest.raises((TypeError, ValueError, OSError), match=text):
         make(tmp_path)
+
+
+def test_a_part_that_is_left_out_is_an_error(tmp_path):
+    def fit(resume=None, **names):
+        model = xpconv.Dense(5, 3, rng=0)
+        optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+        parts = {
+            "schedule": xpconv.StepLR(optimizer, 1),
+            "scaler": xpconv.GradScaler(4.0),
+            "ema": xpconv.ExponentialMovingAverage(model),
+        }
+        x, y = np.ones((4, 5), "float32"), np.zeros(4, int)
+        data = [(x, y)] if "batches" in names else batches(x, y, 4)
+        callbacks = train.Checkpoint(tmp_path / "-".join(names))
+        train.fit(
+            model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, data, callbacks=callbacks, resume=resume,
+            **{name: part for name, part in parts.items() if name not in names},
+        )  # fmt: skip
+
+    fit()
+    for name in ("schedule", "scaler", "ema", "batches"):
+        with pytest.raises(ValueError, match=f"{name} is of class .*, but {name} given is None"):
+            fit(tmp_path, **{name: None})

@@ -126,3 +126,11 @@ def test_wrong_arguments(options, text):
     with pytest.raises((TypeError, ValueError), match=text):
         train.find_lr(**given)
     assert (model[0].weight.data == before).all()
+
+
+def test_data_begin_with_a_whole_epoch_after_a_loop_that_was_left():
+    x = xpconv.asarray(np.ones((12, 2)), "float32")
+    data, model = xpconv.data.batches(x, x, 4), xpconv.Dense(2, 2, rng=0)
+    next(iter(data))
+    train.find_lr(model, xpconv.MSELoss(), xpconv.SGD(model.parameters(), lr=0.1), data, steps=5)
+    assert len(list(data)) == 3

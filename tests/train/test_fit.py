@@ -666,3 +666,110 @@ def test_no_epochs_change_nothing():
     history = train.fit(**given)
     assert (len(history), str(history)) == (0, "no epochs")
     assert all((before[name] == array).all() for name, array in state(given["model"]).items())
+
+
+# --- loops that were left before their end ------------------------------------------------------------------
+
+
+def test_validation_covers_all_batches_after_a_look_at_the_first(backend):
+    x, y = drawn(20)
+    model, loss = plain(), xpconv.SoftmaxCrossEntropyLoss()
+    valid = batches(x, y, 5)
+    next(iter(valid))
+    optimizer = xpconv.SGD(model.parameters(), lr=0.0)
+    history = train.fit(model, loss, optimizer, batches(x, y, 20), valid, epochs=2)
+    assert history["valid_loss"] == [train.evaluate(model, loss, batches(x, y, 5))["loss"]] * 2
+
+
+def test_training_covers_all_batches_after_a_look_at_the_first():
+    x, y = drawn(20)
+    model, data = plain(), batches(x, y, 5)
+    next(iter(data))
+    seen = []
+    count = types.SimpleNamespace(on_batch_end=lambda run: seen.append(run.batch))
+    optimizer = xpconv.SGD(model.parameters(), lr=0.0)
+    train.fit(model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, data, data, epochs=2, callbacks=count)
+    assert seen == [1, 2, 3, 4] * 2
+
+
+def test_validation_on_the_training_data_does_not_change_their_order():
+    x, y = drawn(20)
+    orders = []
+
+    def order(data, valid):
+        model, found = plain(), []
+        note = types.SimpleNamespace(on_batch_end=lambda run: found.append(xpconv.asnumpy(run.group[0][1])))
+        optimizer = xpconv.SGD(model.parameters(), lr=0.0)
+        train.fit(model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, data, valid, epochs=2, callbacks=note)
+        orders.append(np.concatenate(found))
+
+    data = batches(x, y, 5, shuffle=True, seed=0)
+    order(data, data)
+    order(batches(x, y, 5, shuffle=True, seed=0), None)
+    assert (orders[0] == orders[1]).all()
+
+
+# --- after errors -------------------------------------------------------------------------------------------
+
+
+def test_a_scaler_can_be_used_again_after_an_error(backend, monkeypatch):
+    model, scaler = plain(), xpconv.GradScaler(4.0)
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+
+    def fit():
+        return train.fit(
+            model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, [drawn(4)], scaler=scaler, clip_grad_norm=1.0
+        )
+
+    def failing(*args):
+        raise RuntimeError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optimizer, "step", failing)
+        with pytest.raises(RuntimeError, match="no memory"):
+            fit()
+    assert len(fit()) == 1
+    assert float(scaler.scale) == 4.0
+
+
+def test_a_used_one_cycle_schedule_is_an_error_at_the_start():
+    model = plain()
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+    schedule = xpconv.OneCycleLR(optimizer, 1.0, 2)
+
+    def fit():
+        return train.fit(
+            model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, [drawn(4)], epochs=2, schedule=schedule
+        )
+
+    fit()
+    before = state(model)
+    with pytest.raises(
+        ValueError, match="total_steps=2 and has made 2, but 2 epochs have 2 steps; give a new"
+    ):
+        fit()
+    assert all((before[name] == array).all() for name, array in state(model).items())
+
+
+def test_names_of_values_that_a_metric_returns():
+    class Several(train.Metric):
+        def sums(self, output, *targets):
+            return (len(output),)
+
+        def value(self, count):
+            return {self.name: 1.0} if self.name == "loss_too" else {"a": 1.0}
+
+    def fit(metric, **options):
+        model = plain()
+        optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+        if options:
+            options["schedule"] = xpconv.ReduceLROnPlateau(optimizer)
+        loss = xpconv.SoftmaxCrossEntropyLoss()
+        return train.fit(model, loss, optimizer, [drawn(4)], metrics=metric, **options)
+
+    assert fit(Several())["a"] == [1.0]
+    with pytest.raises(ValueError, match="monitor is 'several', expected one of epoch, lr, loss, a"):
+        fit(Several(), monitor="several")
+    Several.value = lambda self, count: {"loss": 0.0, "lr": 1.0}
+    with pytest.raises(ValueError, match=r"metric several: value\(\) returned 'loss', 'lr', expected names"):
+        fit(Several())

@@ -11,7 +11,7 @@ from ..optim import ExponentialMovingAverage, GradScaler, LRScheduler, Optimizer
 from .meter import Meter
 from .metrics import to_metrics
 from .objective import Objective, backend_of_model, checked_data, checked_model, length_of, named
-from .run import Run, is_stateful
+from .run import Run, is_stateful, place_restored
 from .step import Step
 
 EVENTS = (
@@ -78,17 +78,12 @@ def _check_optimizer(where: str, model: Layer, optimizer: Any) -> None:
 
 def _check_structure(objective: Objective, valid: Any, model: Layer) -> None:
     """Look at the first batch of `valid`, if that changes nothing."""
-    stateful = is_stateful(valid)
-    if not stateful and not isinstance(valid, list | tuple):
+    if not is_stateful(valid) and not isinstance(valid, list | tuple):
         return
-    state = valid.state_dict() if stateful else None
-    try:
+    with place_restored(valid):
         for batch in valid:
             objective.checked(batch, backend_of_model(model), "valid")
             break
-    finally:
-        if stateful:
-            valid.load_state_dict(state)
 
 
 def _checked_callbacks(where: str, callbacks: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from ..optim import Optimizer
 from ..random import get_rng_state, set_rng_state
 from .checks import checked_run
 from .history import figure
-from .run import Run, modes_restored
+from .run import Run, modes_restored, place_restored
 
 __all__ = ["LRFinder", "find_lr"]
 
@@ -118,15 +118,13 @@ def find_lr(
         sample_weight=sample_weight, schedule=None, clip_grad_norm=clip_grad_norm, scaler=scaler, ema=None,
         callbacks=(),
     )  # fmt: skip
-    things = [
-        part for name, part in run.parts().items() if name in ("model", "optimizer", "scaler", "batches")
-    ]
+    things = [thing for thing in (model, optimizer, scaler) if thing is not None]
     states = [copy.deepcopy(thing.state_dict()) for thing in things]
     random = get_rng_state(model)
     rates = [group["lr"] for group in optimizer.param_groups]
     grads = [(parameter, parameter.grad) for parameter in model.parameters()]
     try:
-        with modes_restored(model):
+        with modes_restored(model), place_restored(train):
             return _test(run, start, end, steps, rates)
     finally:
         model.forget()

@@ -124,7 +124,7 @@ def fit(
         scaler=scaler, ema=ema, callbacks=callbacks,
     )  # fmt: skip
     group = to_size(f"{where}: accumulate", accumulate)
-    timetable = Timetable(where, schedule, schedule_per, monitor, run, group)
+    timetable = Timetable(where, schedule, schedule_per, monitor, run, group, resume is not None)
     progress = Progress(where, verbose)
     if resume is not None:
         load_run(where, resume, run)

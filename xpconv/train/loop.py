@@ -9,13 +9,14 @@ from itertools import islice
 from typing import Any
 
 from ..backend import Array
+from ..data.batches import batches
 from ..errors import ShapeError
 from .evaluate import measure
 from .graphs import Graphs
 from .meter import Meter
 from .objective import Batch, fed, length_of
 from .progress import Progress
-from .run import INTERRUPTED, Run, is_stateful
+from .run import INTERRUPTED, Run, is_stateful, place_restored
 from .timetable import Timetable
 
 
@@ -30,6 +31,8 @@ class Loop:
         self.valid_meter = Meter(objective, run.meter.metrics, run.backend)
         stateful = is_stateful(run.valid) and run.valid is not run.train
         self.valid_state = run.valid.state_dict() if stateful else None
+        if isinstance(run.valid, batches) and self.valid_state is not None:
+            self.valid_state["batch"] = 0  # all batches, also after a loop that was left before its end
         self.early = [c for c in run.callbacks if hasattr(c, "on_batch_begin")]
         self.late = [c for c in run.callbacks if hasattr(c, "on_batch_end")]
 
@@ -145,7 +148,11 @@ class Loop:
         self.valid_meter.totals.reset()
         if self.valid_state is not None:  # the same order, and random changes, in each epoch
             run.valid.load_state_dict(self.valid_state)
-        with nullcontext() if run.ema is None else run.ema.average_parameters():
+        shared = run.valid is run.train  # the next epoch of training begins where it would without this one
+        with (
+            place_restored(run.train) if shared else nullcontext(),
+            nullcontext() if run.ema is None else run.ema.average_parameters(),
+        ):
             done = measure(
                 run.model,
                 self.valid_meter,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..arguments import shown, to_bool, to_float, to_int
 from ..backend import Backend
+from ..data.batches import batches
 from ..errors import StateDictError
 from ..layers.layer import Layer
 from .history import History
@@ -80,14 +81,20 @@ class Run:
                 method(self)
 
     def parts(self) -> dict[str, Any]:
-        """All that changes in training, by name: objects with `state_dict` and `load_state_dict`."""
-        found = {"model": self.model, "optimizer": self.optimizer, "history": self.history}
-        for name in ("schedule", "scaler", "ema"):
-            if getattr(self, name) is not None:
-                found[name] = getattr(self, name)
-        if is_stateful(self.train):
-            found["batches"] = self.train
-        return {**found, "run": RunState(self)}
+        """All that changes in training, by name: objects with `state_dict` and `load_state_dict`.
+
+        None stands for what this run does not have, so that a run that has it does not go on from its files.
+        """
+        return {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "history": self.history,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+            "ema": self.ema,
+            "batches": self.train if is_stateful(self.train) else None,
+            "run": RunState(self),
+        }
 
 
 def is_stateful(thing: Any) -> bool:
@@ -153,6 +160,24 @@ class RunState:
 
 
 INTERRUPTED = "interrupted"
+
+
+@contextmanager
+def place_restored(data: Any) -> Iterator[None]:
+    """After this block the next loop over `data` begins where it would have begun before."""
+    if isinstance(data, batches):  # whose state does not say that a loop was left before its end
+        place = data._place
+        try:
+            yield
+        finally:
+            data._place = place
+        return
+    state = data.state_dict() if is_stateful(data) else None
+    try:
+        yield
+    finally:
+        if state is not None:
+            data.load_state_dict(state)
 
 
 @contextmanager

@@ -14,7 +14,9 @@ from .run import Run
 class Timetable:
     """When the schedule makes a step."""
 
-    def __init__(self, where: str, schedule: Any, per: Any, monitor: Any, run: Run, group: int) -> None:
+    def __init__(
+        self, where: str, schedule: Any, per: Any, monitor: Any, run: Run, group: int, resumes: bool = False
+    ) -> None:
         self.schedule = schedule
         if schedule is None:
             for name, value in (("schedule_per", per), ("monitor", monitor)):
@@ -38,10 +40,12 @@ class Timetable:
         batches = length_of(run.train)
         if isinstance(schedule, OneCycleLR) and batches is not None:
             needed = run.epochs * (math.ceil(batches / group) if self.per == "step" else 1)
-            if needed > schedule.total_steps:
+            done = 0 if resumes else schedule.last_epoch
+            if done + needed > schedule.total_steps:
+                made = f" and has made {done}" * (done > 0)
                 raise ValueError(
-                    f"{where}: OneCycleLR has total_steps={schedule.total_steps}, but {run.epochs} epochs "
-                    f"have {needed} steps; give total_steps={needed}"
+                    f"{where}: OneCycleLR has total_steps={schedule.total_steps}{made}, but {run.epochs} "
+                    f"epochs have {needed} steps; give {'a new one ' * (done > 0)}total_steps={needed}"
                 )
 
     def after_step(self) -> None:
@@ -54,6 +58,8 @@ class Timetable:
         if self.schedule is None or self.per == "step":
             return
         if self.plateau:
+            if self.monitor not in row:
+                raise ValueError(f"fit: monitor is {self.monitor!r}, expected one of {', '.join(row)}")
             self.schedule.step(row[self.monitor])
         else:
             self.schedule.step()
