@@ -108,8 +108,9 @@ class Step:
         if self.failed is not None:
             self._note_failure(self.failed)
         if scaler is not None:
-            if self.failed is not None:
-                scaler._found_in(optimizer)[...] |= self.failed  # no update of a loss that is not finite
+            overflow = scaler._found_in(optimizer)
+            if self.failed is not None and overflow is not None:
+                overflow |= self.failed  # no update of a loss that is not finite
             scaler.step(optimizer)
             scaler.update()
         else:
