@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from ..arguments import to_size
 from ..arrays import asnumpy
@@ -257,14 +257,14 @@ def _plant(layer: Layer, called: str, first: list[str]) -> None:
 def _finite(value: Any) -> bool:
     """Whether all numbers in arrays, or in tuples of them, are finite."""
     arrays = arrays_in(value)
-    if not arrays and isinstance(value, float | np.floating):
-        return bool(np.isfinite(value))
+    if not arrays and isinstance(value, Real):  # a number, also one of NumPy's
+        return math.isfinite(value)
     return all(bool(get_xp(a).isfinite(a).all()) for a in arrays if is_floating(a.dtype))
 
 
 def _kind(value: Any) -> str:
     """`NaN` if there is one, else `inf`."""
     arrays = [array for array in arrays_in(value) if is_floating(array.dtype)]
-    if isinstance(value, float | np.floating) and not arrays:
+    if isinstance(value, Real) and not arrays:
         return "NaN" if value != value else "inf"
     return "NaN" if any(bool(get_xp(array).isnan(array).any()) for array in arrays) else "inf"
