@@ -275,7 +275,7 @@ def test_a_class_of_damaged_files_only(damaged):
     (damaged / "fish").mkdir()
     (damaged / "fish" / "1.png").write_text("hello")
     with pytest.raises(
-        DataFileError, match="fish has no sound image; put images there, or remove the folder"
+        DataFileError, match="fish has no intact image; put images there, or remove the folder"
     ):
         image_folder(damaged, on_error="skip")
 

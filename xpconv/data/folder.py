@@ -17,14 +17,11 @@ from ..backend import Array
 from ..errors import DataFileError, ShapeError
 from .datasets import scaled, to_pixel_dtype
 from .idx import to_path
+from .image_files import SUFFIXES, damaged_error, images_within, need_pillow, read_pixels, size_in_header
 
 __all__ = ["image_folder"]
 
-SUFFIXES = frozenset(
-    [".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"]
-)
-NAMED = 10  # files that an error names
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap width and height
+FIX = "remove or replace {}, or give on_error='skip'"  # of damaged files
 
 T = TypeVar("T")
 
@@ -95,17 +92,17 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         self.mode = to_choice("image_folder: mode", mode, ("RGB", "L"))
         self.dtype = to_pixel_dtype("image_folder", dtype)
         on_error = to_choice("image_folder: on_error", on_error, ("raise", "skip"))
-        check_pillow("image_folder")
+        need_pillow("image_folder")
         found = _scan(self.path)
         self.classes = tuple(found)
         self.paths = [path for paths in found.values() for path in paths]
         self.targets = np.repeat(np.arange(len(found)), [len(paths) for paths in found.values()])
         self.skipped: list[Path] = []
-        look = _size_of if on_error == "raise" else self._size_as_read
+        look = size_in_header if on_error == "raise" else self._size_as_read
         looks = list(_in_threads(_attempt(look), self.paths))
         damaged = {p: e for p, e in zip(self.paths, looks, strict=True) if isinstance(e, Exception)}
         if damaged and on_error == "raise":
-            raise damage("image_folder", damaged, ", or give on_error='skip'")
+            raise damaged_error("image_folder", damaged, FIX)
         self._leave_out(damaged)
         if self.size is None:
             self.size = self._common_size([s for s in looks if not isinstance(s, Exception)])
@@ -123,8 +120,8 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         return (len(self.mode), *(self.size or ()))
 
     def __getitem__(self, index: Any) -> Any:
-        """The image and the class index of item `index`; for a slice or an index array, a part of "
-        "the folder."""
+        """The image and the class index of item `index`; for a slice or an index array, that part of the
+        folder."""
         if isinstance(index, slice) or is_sequence(index) or getattr(index, "shape", ()) != ():
             part = copy.copy(self)
             try:
@@ -155,22 +152,23 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         results = list(_in_threads(_attempt(read), range(len(self))))
         damaged = {p: e for p, e in zip(self.paths, results, strict=True) if isinstance(e, Exception)}
         if damaged:
-            raise damage("image_folder", damaged, ", or give on_error='skip'")
+            raise damaged_error("image_folder", damaged, FIX)
         return asarray(x), asarray(self.targets)
 
     def _read(self, path: Path) -> np.ndarray:
         """The image `(C, H, W)` of a file."""
         try:
-            pixels = pixels_of(path, self.mode, self.size)
+            pixels = read_pixels(path, self.mode, self.size)
+        except MemoryError:
+            raise
         except Exception as cause:  # Pillow raises many; they are chained
-            raise damage("image_folder", {path: cause}) from cause
-        pixels = np.moveaxis(pixels.reshape(*pixels.shape[:2], -1), -1, 0)
+            raise damaged_error("image_folder", {path: cause}, FIX) from cause
         if pixels.shape != self.shape:
             raise ShapeError(f"image_folder: {path}: expected an image of {self.shape}, got {pixels.shape}")
-        return scaled(np.ascontiguousarray(pixels), 255, self.dtype)
+        return scaled(pixels, 255, self.dtype)
 
     def _size_as_read(self, path: Path) -> tuple[int, ...]:
-        return pixels_of(path, self.mode, self.size).shape[:2]
+        return read_pixels(path, self.mode, self.size).shape[1:]
 
     def _leave_out(self, damaged: dict[Path, Exception]) -> None:
         sound = np.array([path not in damaged for path in self.paths], bool)
@@ -179,9 +177,8 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         empty = sorted(set(range(len(self.classes))) - set(self.targets.tolist()))
         if empty:
             raise DataFileError(
-                f"image_folder: {self.path / self.classes[empty[0]]} has no sound image; put images "
-                "there, or "
-                "remove the folder"
+                f"image_folder: {self.path / self.classes[empty[0]]} has no intact image; put images "
+                "there, or remove the folder"
             )
 
     def _common_size(self, sizes: list[Any]) -> tuple[int, ...]:
@@ -195,25 +192,12 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         return tuple(sizes[0])
 
 
-def check_pillow(where: str) -> None:
-    try:
-        import PIL  # noqa: F401
-    except ImportError as cause:
-        raise ImportError(
-            f'{where}: Pillow cannot be imported; install it with `pip install "xpconv[train]"`'
-        ) from cause
-
-
-def check_folder(where: str, path: Path, expected: str) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"{where}: there is no folder {path}; check the path")
-    if not path.is_dir():
-        raise NotADirectoryError(f"{where}: {path} is a file; give {expected}")
-
-
 def _scan(path: Path) -> dict[str, list[Path]]:
     """The image files of each class, both sorted by name."""
-    check_folder("image_folder", path, "the folder of the classes' folders")
+    if not path.exists():
+        raise FileNotFoundError(f"image_folder: there is no folder {path}; check the path")
+    if not path.is_dir():
+        raise NotADirectoryError(f"image_folder: {path} is a file; give the folder of the classes' folders")
     names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name[0] != ".")
     if not names:
         raise DataFileError(
@@ -221,59 +205,14 @@ def _scan(path: Path) -> dict[str, list[Path]]:
             "own there, "
             "such as cat/1.jpg"
         )
-    found = {name: sorted(images_in(path / name)) for name in names}
+    found = {name: sorted(images_within(path / name)) for name in names}
     for name, files in found.items():
         if not files:
             raise DataFileError(
                 f"image_folder: {path / name} has no images ({', '.join(sorted(SUFFIXES))}); put some "
-                "there, or "
-                "remove the folder"
+                "there, or remove the folder"
             )
     return found
-
-
-def images_in(folder: Path) -> Iterator[Path]:
-    """The image files within a folder, each once, though links may lead in a circle."""
-    seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        state = os.stat(parent)
-        if (state.st_dev, state.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        for name in files:
-            if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield Path(parent, name)
-
-
-def _size_of(path: Path) -> tuple[int, ...]:
-    """Height and width by the file's header."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        size = image.size if image.getexif().get(ORIENTATION) in TURNED else image.size[::-1]
-        return tuple(size)
-
-
-def pixels_of(path: Path, mode: str, size: tuple[int, ...] | None) -> np.ndarray:
-    """The image `(H, W)` or `(H, W, 3)`, uint8."""
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as file:
-        if size is not None:  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, if that is twice the new one
-            file.draft(None, (2 * max(size), 2 * max(size)))
-        image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I;16"):  # 16 bits, of which Pillow would clip all above 255
-            image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
-        if image.mode in ("I", "F"):
-            raise ValueError(f"its pixels have 32 bits (Pillow's mode {image.mode}); store it with 8 bits")
-        if image.mode in ("P", "PA") and "transparency" in image.info:
-            image = image.convert("RGBA")
-        image = image.convert(mode)
-        if size is not None:
-            image = ImageOps.fit(image, (size[1], size[0]))
-        return np.asarray(image)
 
 
 def _attempt(function: Callable[[Any], T]) -> Callable[[Any], T | Exception]:
@@ -293,27 +232,3 @@ def _attempt(function: Callable[[Any], T]) -> Callable[[Any], T | Exception]:
 def _in_threads(function: Callable[[Any], T], values: Any) -> Iterator[T]:
     with ThreadPoolExecutor() as pool:  # Pillow decodes without Python's lock
         yield from pool.map(function, values)
-
-
-def damage(where: str, damaged: dict[Path, Exception], hint: str = "") -> DataFileError:
-    """The error that names the files, and what is the matter with each."""
-    lines = [f"{path} ({_reason(error)})" for path, error in list(damaged.items())[:NAMED]]
-    more = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
-    what = (
-        "1 file is not an intact image"
-        if len(damaged) == 1
-        else f"{len(damaged)} files are not intact images"
-    )
-    return DataFileError(
-        f"{where}: {what}: {', '.join(lines)}{more}; remove or replace {'them' if len(damaged) > 1 else 'it'}"
-        f"{hint}"
-    )
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, DataFileError) and error.__cause__ is not None:
-        error = error.__cause__  # type: ignore[assignment]
-    text = " ".join(str(error).split())[:160]
-    return (
-        "not an image" if type(error).__name__ == "UnidentifiedImageError" else text or type(error).__name__
-    )
