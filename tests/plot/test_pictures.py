@@ -1,5 +1,6 @@
 """Pictures: what is in them, that nothing overlaps or is cut off, and that matplotlib's state stays."""
 
+import io
 import subprocess
 import sys
 
@@ -316,3 +317,14 @@ def test_mistakes_are_ordered_by_probability():
 def test_errors(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
+
+
+def test_names_of_classes_are_text_and_no_formulas():
+    """A dollar sign in a name begins no formula, which could not be drawn."""
+    names = ["$1_{$", "x^2 $y$"]
+    x, scores = np.zeros((2, 1, 8, 8), "float32"), np.array([[2.0, 0.0], [0.0, 1.0]])
+    for figure in (
+        plot.confusion_matrix([1, 0, 0], [0, 1, 1], names),
+        plot.mistakes(x, [1, 0], scores, names),
+    ):
+        figure.savefig(io.BytesIO(), format="png")

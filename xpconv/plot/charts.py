@@ -63,7 +63,7 @@ def gradients(model: Layer, ax: Any = None) -> Figure:
     ax.set_xscale("log")
     ax.set_xlim(bottom, max(high * 1.5, bottom * 12))  # with two powers of ten, which are written
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_yticks(places, names, fontsize=SMALL)
+    ax.set_yticks(places, names, fontsize=SMALL, parse_math=False)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=SMALL)
@@ -114,8 +114,8 @@ def confusion_matrix(
     places = range(0, count, step)
     written = [names[i] for i in places]
     long = max(map(len, map(str, written))) > 3
-    ax.set_xticks(places, written, rotation=90 if long else 0, fontsize=SMALL)
-    ax.set_yticks(places, written, fontsize=SMALL)
+    ax.set_xticks(places, written, rotation=90 if long else 0, fontsize=SMALL, parse_math=False)
+    ax.set_yticks(places, written, fontsize=SMALL, parse_math=False)
     ax.tick_params(length=0)
     if count <= 40:
         lines = np.arange(count - 1) + 0.5

@@ -109,7 +109,16 @@ class Tiles:
         for i, text in enumerate(self.texts):
             top, left = self.corner(i)
             middle = left + (self.wide - 1) / 2
-            ax.text(middle, top - 1, text, fontsize=SMALL, ha="center", va="bottom", linespacing=1.1)
+            ax.text(
+                middle,
+                top - 1,
+                text,
+                fontsize=SMALL,
+                ha="center",
+                va="bottom",
+                linespacing=1.1,
+                parse_math=False,
+            )
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[:].set_visible(False)
@@ -135,7 +144,7 @@ def _inches(texts: Sequence[str]) -> float:
 def title(ax: Any, text: str) -> None:
     """Above the axes, at the left, in as many lines as it needs."""
     inches = ax.get_window_extent().width / ax.figure.dpi
-    ax.set_title(fill(text, max(16, int(11 * inches))), loc="left", fontsize=10)
+    ax.set_title(fill(text, max(16, int(11 * inches))), loc="left", fontsize=10, parse_math=False)
 
 
 def scale(ax: Any, image: Any, label: str) -> None:
