@@ -279,7 +279,7 @@ def test_damaged_images_are_left_out_on_request(tmp_path, capsys):
     write_photos(tmp_path / "set", 6)
     (tmp_path / "set" / "zebra" / "broken.png").write_bytes(b"\x89PNG no more")
     arguments = ["train", tmp_path / "set", "--size", "16", "--epochs", "1"]
-    assert "train with --skip-damaged" in failing(capsys, *arguments)
+    assert "give --skip-damaged" in failing(capsys, *arguments)
     assert main([*map(str, arguments), "--skip-damaged"]) == 0
     assert "1 damaged file left out" in capsys.readouterr().out
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from .options import parse
 
@@ -12,7 +14,7 @@ __all__ = ["main"]
 FAILED, INTERRUPTED = 1, 130  # exit statuses, besides 0 and argparse's 2
 REMEDIES = {  # in errors of the library: what the command line has in place of an argument
     "give size=": "give --size",
-    "give on_error='skip'": "train with --skip-damaged",
+    "give on_error='skip'": "give --skip-damaged",
 }
 
 
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe has seen enough
-        sys.stderr.close()
+        _discard_output()
         return FAILED
     except KeyboardInterrupt:
         print("\nxpconv: interrupted", file=sys.stderr)
@@ -41,3 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"xpconv: {text}", file=sys.stderr)
         return FAILED
     return status
+
+
+def _discard_output() -> None:
+    """Let the interpreter write the rest of standard output nowhere, so that its exit raises no error."""
+    with open(os.devnull, "wb") as nowhere, suppress(OSError):  # a stream without a file descriptor
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,16 @@ from ..errors import DataFileError
 from ..files import load_model
 from ..layers.layer import Layer
 from ..train import predict as outputs_of
-from .images import NAMED, ImageInfo, open_images, whole_folder
+from .images import (
+    NAMED,
+    SHARE,
+    ImageInfo,
+    check_data_options,
+    left_out,
+    open_images,
+    printable,
+    whole_folder,
+)
 
 
 class Scores(NamedTuple):
@@ -66,19 +76,40 @@ def score(model: Layer, data: Any, targets: np.ndarray, classes: tuple[str, ...]
     return Scores(asnumpy(outputs_of(model, data)), targets, classes)
 
 
+def finite_or_none(value: float) -> float | None:
+    """`value`, or None, which JSON has, for NaN and infinity, which it has not."""
+    return value if math.isfinite(value) else None
+
+
+def check_scores(scores: np.ndarray, path: str) -> None:
+    """An error if there is a NaN, for which no class would be right.
+
+    Raises:
+        DataFileError: (a ValueError) that.
+    """
+    bad = int(np.isnan(scores).any(axis=1).sum())
+    if bad:
+        raise DataFileError(
+            f"{path}: the model's scores of {bad} of {len(scores)} images are NaN; train it again, with a "
+            "lower --lr"
+        )
+
+
 def evaluate(options: argparse.Namespace) -> int:
     """Run the command."""
+    check_data_options(options)
     model = load_model(options.model)
     info = ImageInfo.of(model, options.model)
     if options.data in NAMED:
         images = open_images(
-            options.data, data_dir=options.data_dir, size=None, gray=False, valid=0.2, seed=0, skip=False
+            options.data, data_dir=options.data_dir, size=None, gray=False, valid=SHARE, seed=0, skip=False
         )
         source, targets, classes = images.valid, images.valid_targets, images.classes
-        shape = images.shape
+        shape, skipped = images.shape, 0
     else:
-        folder = whole_folder(options.data, info)
+        folder = whole_folder(options.data, info, options.skip_damaged)
         source, targets, classes, shape = (folder,), folder.targets, folder.classes, info.shape
+        skipped = len(folder.skipped)
     if not set(classes) <= set(info.classes) or shape != info.shape:
         raise DataFileError(
             f"{options.data} has images {shape} of the classes {', '.join(classes[:8])}, but "
@@ -87,25 +118,30 @@ def evaluate(options: argparse.Namespace) -> int:
     index = np.array([info.classes.index(name) for name in classes])
     data = batches(*source, batch_size=options.batch_size, transform=info.normalize, workers=options.workers)
     found = score(model, data, index[targets], info.classes)
+    check_scores(found.scores, options.model)
     if options.json:
         print(json.dumps({
-            "images": len(targets), "accuracy": found.accuracy, "loss": found.loss,
-            "classes": list(info.classes), "confusion": found.confusion().tolist(),
+            "images": len(targets), "skipped": skipped, "accuracy": found.accuracy,
+            "loss": finite_or_none(found.loss), "classes": list(info.classes),
+            "confusion": found.confusion().tolist(),
         }))  # fmt: skip
         return 0
-    print(f"{len(targets):,} images, accuracy {found.accuracy:.2%}, loss {found.loss:.4f}\n")
+    print(
+        f"{len(targets):,} images{left_out(skipped)}, accuracy {found.accuracy:.2%}, loss {found.loss:.4f}\n"
+    )
     print(*per_class(found), sep="\n")
     return 0
 
 
 def per_class(found: Scores) -> list[str]:
     """A row for each class: images, share of right ones, and what it is most often taken for."""
-    width = max(len("class"), *map(len, found.classes))
+    names = list(map(printable, found.classes))
+    width = max(len("class"), *map(len, names))
     rows = [f"{'class'.ljust(width)}  images  right    most often taken for"]
-    for name, row, own in zip(found.classes, found.confusion(), range(len(found.classes)), strict=True):
+    for name, row, own in zip(names, found.confusion(), range(len(names)), strict=True):
         wrong = row.copy()
         wrong[own] = 0
-        other = f"{found.classes[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
+        other = f"{names[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
         share = f"{row[own] / row.sum():.1%}" if row.sum() else "-"
         rows.append(f"{name.ljust(width)}  {row.sum():6,}  {share:>6}   {other}".rstrip())
     return rows

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import argparse
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,30 +17,16 @@ from ..data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFl
 from ..errors import DataFileError
 from ..layers.layer import Layer
 
-DIGITS = tuple("0123456789")
-FASHION = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-NAMED: dict[str, Callable[..., Any]] = {
-    "digits": lambda data_dir, seed: data.load_digits(seed=seed),
-    "mnist": lambda data_dir, seed: data.load_mnist(data_dir),
-    "fashion-mnist": lambda data_dir, seed: data.load_fashion_mnist(data_dir),
-    "cifar10": lambda data_dir, seed: data.load_cifar10(data_dir),
-    "cifar100": lambda data_dir, seed: data.load_cifar100(data_dir),
+NAMED: dict[str, Callable[[str | None], data.Split]] = {
+    "digits": lambda data_dir: data.load_digits(),  # one test part, whatever the seed of training
+    "mnist": data.load_mnist,
+    "fashion-mnist": data.load_fashion_mnist,
+    "cifar10": data.load_cifar10,
+    "cifar100": data.load_cifar100,
 }
-TRAIN, VALID = (
-    ("train", "training"),
-    ("valid", "val", "validation", "test"),
-)  # folders that are parts of a set
+TRAIN = "train", "training"  # folders that are parts of a set
+VALID = "valid", "val", "validation", "test"
+SHARE = 0.2  # of a folder's images, to validate with
 
 
 class ImageInfo(NamedTuple):
@@ -95,6 +84,32 @@ class Images(NamedTuple):
         return self.shape[0] == 3
 
 
+def check_data_options(options: argparse.Namespace) -> None:
+    """An error if the data are of a kind to which one of the options does not apply.
+
+    Raises:
+        DataFileError: (a ValueError) that, or there is no such folder.
+    """
+    name = options.data
+    given = [
+        f"--{option.replace('_', '-')}"
+        for option in ("data_dir", "size", "gray", "skip_damaged", "valid")
+        if getattr(options, option, None) not in (None, False)
+    ]
+    if name in NAMED:
+        wrong = [option for option in given if option != "--data-dir" or name == "digits"]
+        hint = f"; for a folder of that name give {os.path.join('.', name)}" if os.path.isdir(name) else ""
+        kind = f"the data set {name}{hint}"
+    elif not Path(name).is_dir():
+        raise _no_data(name)
+    elif "--valid" in given and all(_parts(Path(name))):
+        wrong, kind = ["--valid"], f"{name}, which has a folder of images to validate with"
+    else:
+        wrong, kind = [option for option in given if option == "--data-dir"], f"{name}, a folder of images"
+    if wrong:
+        raise DataFileError(f"{wrong[0]} does not apply to {kind}; leave it out")
+
+
 def open_images(
     name: str, *, data_dir: str | None, size: int | None, gray: bool, valid: float, seed: int, skip: bool
 ) -> Images:
@@ -104,20 +119,19 @@ def open_images(
     (or `val`, `test`); of others a share `valid` of each class is set aside.
     """
     if name in NAMED:
-        return _named(name, data_dir, seed)
+        return _named(name, data_dir)
     path = Path(name)
-    if not path.is_dir():
-        raise _no_data(name)
     options: dict[str, Any] = {
         "size": size, "mode": "L" if gray else "RGB", "on_error": "skip" if skip else "raise"
     }  # fmt: skip
-    parts = [_first_folder(path, names) for names in (TRAIN, VALID)]
+    parts = _parts(path)
     if parts[0] and parts[1]:
         train, held = (data.image_folder(part, **options) for part in parts if part)
         if train.classes != held.classes:
+            other = sorted(set(train.classes) ^ set(held.classes))
             raise DataFileError(
-                f"{path}: the classes of {parts[0].name} are {', '.join(train.classes)}, but those of "
-                f"{parts[1].name} are {', '.join(held.classes)}; they must be the same"
+                f"{path}: only one of {parts[0].name} and {parts[1].name} has {_some(other)}; expected the "
+                "same classes in both"
             )
         if train.shape != held.shape:
             raise DataFileError(
@@ -127,14 +141,67 @@ def open_images(
         skipped = len(train.skipped) + len(held.skipped)
     else:
         folder = data.image_folder(path, **options)
+        _check_split(path, folder, valid)
         train, held = data.train_test_split(folder, test_size=valid, seed=seed, stratify=folder.targets)
         skipped = len(folder.skipped)
+    _check_classes(path, train.classes)
     shape = (train.shape[0], train.shape[1], train.shape[2])
     return Images(train.classes, shape, (train,), train.targets, (held,), held.targets, skipped)
 
 
-def _first_folder(path: Path, names: tuple[str, ...]) -> Path | None:
-    return next((path / name for name in names if (path / name).is_dir()), None)
+def _parts(path: Path) -> list[Path | None]:
+    """The folders within for training and for validation, None for one that is missing."""
+    return [next((path / name for name in names if (path / name).is_dir()), None) for names in (TRAIN, VALID)]
+
+
+def _check_classes(path: Path, classes: tuple[str, ...]) -> None:
+    """An error if there is nothing to tell apart, or a name cannot be written to a file."""
+    if len(classes) < 2:
+        raise DataFileError(
+            f"{path}: there is one class only, {classes[0]}, expected 2 or more: a folder of images for each "
+            "(or train/ and valid/ of such folders)"
+        )
+    for name in classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataFileError(
+                f"{path}: the class {printable(name)} has a name that is not UTF-8; rename the folder"
+            ) from None
+
+
+def _check_split(path: Path, folder: Any, valid: float) -> None:
+    """An error if one of the two parts would lack a class."""
+    _check_classes(path, folder.classes)
+    counts = np.bincount(folder.targets)
+    if counts.min() < 2:
+        raise DataFileError(
+            f"{path}: the class {folder.classes[counts.argmin()]} has one image only, expected 2 or "
+            "more: one to train on, one to validate; add images, or give folders train/ and valid/"
+        )
+    n, count = len(folder), len(folder.classes)
+    held = math.ceil(valid * n)
+    if not count <= held <= n - count:
+        raise DataFileError(
+            f"{path}: --valid {valid:g} sets {held} of {n} images aside, expected {count} to {n - count}, so "
+            f"that both parts have each of the {count} classes; give --valid between {count / n:.2g} and "
+            f"{1 - count / n:.2g}, or more images"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of the names."""
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+
+
+def left_out(count: int) -> str:
+    """What is printed about damaged files behind the number of images."""
+    return f", {count} damaged file{'s' * (count > 1)} left out" if count else ""
+
+
+def printable(text: str) -> str:
+    """`text` on one line: control characters, and bytes of a file name that are no text, are escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _no_data(name: str) -> DataFileError:
@@ -143,11 +210,10 @@ def _no_data(name: str) -> DataFileError:
     )
 
 
-def _named(name: str, data_dir: str | None, seed: int) -> Images:
-    split = NAMED[name](data_dir, seed)
+def _named(name: str, data_dir: str | None) -> Images:
+    split = NAMED[name](data_dir)
     targets = asnumpy(split.y_train), asnumpy(split.y_test)
-    names = {"fashion-mnist": FASHION, "digits": DIGITS, "mnist": DIGITS}.get(name)
-    classes = names or tuple(getattr(split, "classes", None) or map(str, range(int(targets[0].max()) + 1)))
+    classes = split.classes or tuple(map(str, range(int(targets[0].max()) + 1)))
     shape = tuple(split.x_train.shape[1:])
     train, valid = (split.x_train, split.y_train), (split.x_test, split.y_test)
     return Images(classes, shape, train, targets[0], valid, targets[1], 0)
@@ -163,15 +229,9 @@ def training_transform(images: Images, info: ImageInfo, augment: bool) -> Compos
     return Compose([crop, *flips, info.normalize])
 
 
-def whole_folder(name: str, info: ImageInfo) -> Any:
-    """The folder of images by class, as a model expects them.
-
-    Raises:
-        DataFileError: there is no such folder.
-    """
-    if not Path(name).is_dir():
-        raise _no_data(name)
-    return data.image_folder(name, info.shape[1:], mode=info.mode)
+def whole_folder(name: str, info: ImageInfo, skip: bool) -> Any:
+    """The folder of images by class, as a model expects them."""
+    return data.image_folder(name, info.shape[1:], mode=info.mode, on_error="skip" if skip else "raise")
 
 
 def files_of(paths: list[str]) -> Iterator[Path]:
@@ -183,7 +243,7 @@ def files_of(paths: list[str]) -> Iterator[Path]:
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            found = sorted(data.image_files(path))
+            found = data.image_files(path)
             if not found:
                 raise FileNotFoundError(f"{path} has no image files")
             yield from found

@@ -39,6 +39,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "data", metavar="DATA", help="a folder of images by class, or a data set by name: its test part"
     )
     evaluate.add_argument("--data-dir", metavar="DIR", help="folder with the files of a data set by name")
+    evaluate.add_argument("--skip-damaged", action="store_true", help="leave out damaged images of a folder")
     _common(evaluate, batch=True)
     info = _command(commands, "info", "backend, devices, versions, threads, BLAS; or a model's layers", INFO)
     info.add_argument("model", metavar="MODEL", nargs="?", help="a model file to describe")
@@ -74,23 +75,24 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", metavar="DATA",
         help="a folder with a folder of images for each class (or with train/ and valid/ of such), or "
-        "digits, mnist, fashion-mnist, cifar10 or cifar100",
+        "digits, mnist, fashion-mnist, cifar10 or cifar100 (a folder of such a name: ./digits)",
     )  # fmt: skip
     parser.add_argument("--out", metavar="DIR", help="folder for model, report, log and checkpoints")
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in --out")
     parser.add_argument(
         "--model", default="small_cnn", metavar="NAME",
-        help="a function of xpconv.models, such as resnet20, or a model file (default: small_cnn)",
+        help="a function of xpconv.models, such as resnet20, or a file that `xpconv train` wrote "
+        "(default: small_cnn)",
     )  # fmt: skip
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the files of a data set by name")
     parser.add_argument(
         "--size", type=_at_least(8), metavar="N", help="height and width of a folder's images"
     )
     parser.add_argument("--gray", action="store_true", help="read a folder's images in shades of gray")
-    parser.add_argument("--skip-damaged", action="store_true", help="leave out damaged images")
+    parser.add_argument("--skip-damaged", action="store_true", help="leave out damaged images of a folder")
     parser.add_argument(
-        "--valid", type=_share, default=0.2, metavar="SHARE",
-        help="share of a folder's images to validate with (default: 0.2)",
+        "--valid", type=_share, metavar="SHARE",
+        help="share of a folder's images to validate with, where it has no part for that (default: 0.2)",
     )  # fmt: skip
     parser.add_argument("--epochs", type=_at_least(1), default=10, metavar="N", help="default: 10")
     parser.add_argument("--lr", type=_positive, default=3e-3, help="largest rate of Adam (default: 0.003)")

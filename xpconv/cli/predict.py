@@ -14,8 +14,8 @@ from ..arrays import asnumpy
 from ..data import batches, read_image
 from ..files import load_model
 from ..train import predict as outputs_of
-from .evaluate import softmax
-from .images import ImageInfo, files_of
+from .evaluate import check_scores, softmax
+from .images import ImageInfo, files_of, printable
 
 
 class Files:
@@ -40,7 +40,9 @@ def predict(options: argparse.Namespace) -> int:
     data = batches(
         Files(paths, info), batch_size=options.batch_size, transform=info.normalize, workers=options.workers
     )
-    probabilities = softmax(asnumpy(outputs_of(model, data)))
+    scores = asnumpy(outputs_of(model, data))
+    check_scores(scores, options.model)
+    probabilities = softmax(scores)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : options.top]
     if options.csv:
         _write_csv(options.csv, paths, info.classes, probabilities)
@@ -54,10 +56,12 @@ def predict(options: argparse.Namespace) -> int:
         ]
         print(json.dumps(rows))
         return 0
-    width = max(len("file"), *(len(str(path)) for path in paths))
+    names = [printable(str(path)) for path in paths]
+    width = max(len("file"), *map(len, names))
     print(f"{'file'.ljust(width)}  class")
-    for path, best, p in zip(paths, order, probabilities, strict=True):
-        print(f"{str(path).ljust(width)}  {', '.join(f'{info.classes[k]} {p[k]:.1%}' for k in best)}")
+    for name, best, p in zip(names, order, probabilities, strict=True):
+        texts = (f"{printable(info.classes[k])} {p[k]:.1%}" for k in best)
+        print(f"{name.ljust(width)}  {', '.join(texts)}")
     if options.csv:
         print(f"wrote {options.csv}")
     return 0
@@ -65,7 +69,7 @@ def predict(options: argparse.Namespace) -> int:
 
 def _write_csv(path: str, files: list[Path], classes: tuple[str, ...], probabilities: np.ndarray) -> None:
     """File, class, and the probability of every class."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "class", *classes])
         for name, p in zip(files, probabilities, strict=True):

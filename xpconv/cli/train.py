@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +17,57 @@ from ..arrays import asnumpy
 from ..data import batches, channel_mean_std
 from ..errors import DataFileError, ShapeError
 from ..files import load_model, save_model
+from ..files.atomic import write_atomically
 from ..layers.layer import Layer
 from ..losses import SoftmaxCrossEntropyLoss
 from ..optim import Adam, OneCycleLR
 from ..random import manual_seed
 from ..tape import no_grad
-from ..train import Checkpoint, CSVLogger, History, fit
-from .evaluate import Scores, score
-from .images import ImageInfo, Images, open_images, training_transform
+from ..train import Checkpoint, CSVLogger, History, TerminateOnNaN, fit
+from .evaluate import Scores, finite_or_none, score
+from .images import SHARE, ImageInfo, Images, check_data_options, left_out, open_images, training_transform
 from .report import write_report
 
-SETTINGS = ("data", "model", "size", "gray", "valid", "lr", "epochs", "batch_size", "no_augment", "seed")
+SETTINGS = (
+    "data", "model", "size", "gray", "skip_damaged", "valid", "lr", "epochs", "batch_size", "no_augment",
+    "seed",
+)  # fmt: skip
+WRITTEN = "checkpoints", "log.csv", "model.safetensors", "report.html"
 
 
 def train(options: argparse.Namespace) -> int:
     """Run the command."""
+    check_data_options(options)
     out = Path(options.out) if options.out else None
     settings = {name: getattr(options, name) for name in SETTINGS}
+    earlier: dict[str, Any] = {}
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        _check_settings(out / "settings.json", settings, options.resume)
+        earlier = _earlier_run(out, options.resume)
+        _check_same(out, earlier, settings)
     images = open_images(
         options.data, data_dir=options.data_dir, size=options.size, gray=options.gray,
-        valid=options.valid, seed=options.seed, skip=options.skip_damaged,
+        valid=options.valid or SHARE, seed=options.seed, skip=options.skip_damaged,
     )  # fmt: skip
+    data = {
+        "classes": list(images.classes), "images": [len(images.train_targets), len(images.valid_targets)]
+    }  # fmt: skip
+    if out:
+        _check_same(out, earlier, data)
     manual_seed(options.seed)
     model, info = make_model(options.model, images)
     say = (lambda text: None) if options.json else print
-    count = images.skipped
-    skipped = f", {count} damaged file{'s' * (count > 1)} left out" if count else ""
     say(
         f"{len(images.train_targets):,} images {images.shape} of {len(images.classes)} classes to train on, "
-        f"{len(images.valid_targets):,} to validate{skipped}\n{options.model}: "
+        f"{len(images.valid_targets):,} to validate{left_out(images.skipped)}\n{options.model}: "
         f"{sum(p.size for p in model.parameters()):,} parameters"
     )
     if out:
-        (out / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
+        text = json.dumps({**settings, **data}, indent=1) + "\n"
+        write_atomically(str(out / "settings.json"), [text.encode()])
     history, scores = run(model, info, images, options, out)
     result: dict[str, Any] = {
-        "epochs": len(history), "interrupted": history.interrupted, "loss": scores.loss,
+        "epochs": len(history), "interrupted": history.interrupted, "loss": finite_or_none(scores.loss),
         "accuracy": scores.accuracy,
     }  # fmt: skip
     say(f"accuracy on the {len(scores.targets):,} validation images: {scores.accuracy:.2%}")
@@ -68,6 +81,10 @@ def train(options: argparse.Namespace) -> int:
         say(f"to use the model: xpconv predict {files['model']} IMAGE")
     if options.json:
         print(json.dumps(result))
+    if history.stopped and not history.interrupted:
+        more = " and another --out" if out else ""
+        print(f"xpconv: training stopped in {history.stopped}; give a lower --lr{more}", file=sys.stderr)
+        return 1
     if history.interrupted:
         more = "; the same command with --resume goes on" if out else ""
         print(f"xpconv: interrupted after {len(history)} of {options.epochs} epochs{more}", file=sys.stderr)
@@ -88,13 +105,15 @@ def run(
     )
     optimizer = Adam(model.parameters(), lr=options.lr)
     schedule = OneCycleLR(optimizer, options.lr, total_steps=len(data) * options.epochs)
-    callbacks = [CSVLogger(out / "log.csv"), Checkpoint(out / "checkpoints")] if out else []
+    files = [CSVLogger(out / "log.csv"), Checkpoint(out / "checkpoints")] if out else []
     loss = SoftmaxCrossEntropyLoss()
-    history = fit(
-        model, loss, optimizer, data, valid, epochs=options.epochs, metrics=["accuracy"], schedule=schedule,
-        callbacks=callbacks, resume=out / "checkpoints" if out and options.resume else None,
-        verbose=not options.json,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "fit: stopped in", RuntimeWarning)  # `train` says so
+        history = fit(
+            model, loss, optimizer, data, valid, epochs=options.epochs, metrics=["accuracy"],
+            schedule=schedule, callbacks=[TerminateOnNaN(), *files],
+            resume=out / "checkpoints" if out and options.resume else None, verbose=not options.json,
+        )  # fmt: skip
     return history, score(model, valid, images.valid_targets, images.classes)
 
 
@@ -105,7 +124,8 @@ def make_model(name: str, images: Images) -> tuple[Layer, ImageInfo]:
         DataFileError: there is no such model, or that of the file has other classes or images.
         ShapeError: (a ValueError) the model does not take such images.
     """
-    if os.path.exists(name):
+    known = sorted(models.__dict__["__all__"])
+    if name not in known and os.path.exists(name):
         model = load_model(name)
         info = ImageInfo.of(model, name)
         if (info.classes, info.shape) != (images.classes, images.shape):
@@ -115,7 +135,6 @@ def make_model(name: str, images: Images) -> tuple[Layer, ImageInfo]:
                 f"{', '.join(images.classes[:5])}, …"
             )
         return model, info
-    known = sorted(models.__dict__["__all__"])
     if name not in known:
         raise DataFileError(
             f"--model is {name!r}: there is no such file, and the models by name are {', '.join(known)}"
@@ -153,19 +172,47 @@ def _check_model(name: str, model: Layer, info: ImageInfo) -> None:
     model.train()
 
 
-def _check_settings(path: Path, settings: dict[str, Any], resume: bool) -> None:
-    """An error if a run goes on with other settings, or would replace another run."""
+def _earlier_run(out: Path, resume: bool) -> dict[str, Any]:
+    """The settings of the run in `out` that goes on; empty if a new one begins.
+
+    A run that ended before its first checkpoint counts for nothing.
+
+    Raises:
+        DataFileError: (a ValueError) files there would be replaced, or are damaged.
+    """
+    path = out / "settings.json"
+    there = [name for name in WRITTEN if (out / name).exists()]
     if not path.exists():
+        if there:
+            raise DataFileError(f"{out} has {there[0]}, but no settings.json of a run; give another --out")
+        return {}
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        earlier = None
+    if not isinstance(earlier, dict) or not {"data", "model", "seed"} <= set(earlier):
+        raise DataFileError(f"{path} is damaged, or not of a run of xpconv; give another --out")
+    if any((out / "checkpoints").glob("step-*.safetensors")):
+        if resume:
+            return earlier
+        raise DataFileError(f"{out} has a run already: add --resume to go on with it, or give another --out")
+    if "model.safetensors" in there:
+        raise DataFileError(f"{out} has a model, but no checkpoints to go on from; give another --out")
+    return {}
+
+
+def _check_same(out: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
+    """An error if a run would go on with other settings or data."""
+    other = [name for name in now if name in earlier and earlier[name] != now[name]]
+    if not other:
         return
-    if not resume:
-        raise DataFileError(
-            f"{path.parent} has a run already: add --resume to go on with it, or give another --out"
-        )
-    before = json.loads(path.read_text())
-    other = [name for name in settings if before.get(name) != settings[name]]
-    if other:
-        texts = [f"--{name.replace('_', '-')} {before.get(name)} (now {settings[name]})" for name in other]
-        raise DataFileError(f"{path.parent} was begun with {', '.join(texts)}; resume with the same")
+    if other[0] in SETTINGS:
+        texts = [f"--{name.replace('_', '-')} {earlier[name]} (now {now[name]})" for name in other]
+        raise DataFileError(f"{out} was begun with {', '.join(texts)}; resume with the same")
+    raise DataFileError(
+        f"{out} was begun with other data: its {other[0]} were {earlier[other[0]]!s:.200}, now they are "
+        f"{now[other[0]]!s:.200}; restore the data, or give another --out"
+    )
 
 
 def _images_of(images: Images, scores: Scores) -> Any:

@@ -1,0 +1,239 @@
+"""The command line with data, names and folders that are not as expected."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpconv
+from xpconv.cli import main
+
+for needed in ("PIL", "matplotlib", "safetensors", "tqdm"):
+    pytest.importorskip(needed, reason='pip install "xpconv[train]"')
+
+from PIL import Image
+
+pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # of names in letters that the font lacks
+ROOT = Path(__file__).parents[2]
+
+
+def write_images(folder, classes=("a", "b"), count=6, side=16):
+    """Noise, for each class `count` files."""
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (side, side, 3), dtype="uint8")
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def run(*arguments):
+    return main(list(map(str, arguments)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with images, and a run on them in `out`."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_images(folder / "photos")
+    assert run("train", folder / "photos", "--epochs", 1, "--out", folder / "out", "--json") == 0
+    return folder
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """A copy of that, which may be changed, with the settings of a run on it."""
+    folder = shutil.copytree(trained, tmp_path / "copy")
+    settings = json.loads((folder / "out" / "settings.json").read_text())
+    settings["data"] = str(folder / "photos")
+    (folder / "out" / "settings.json").write_text(json.dumps(settings))
+    return folder
+
+
+def failing(capsys, *arguments, status=1):
+    """The error of a command that fails before it prints a result."""
+    assert run(*arguments) == status
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("xpconv: ")
+    return printed.err
+
+
+def test_too_few_classes_or_images(tmp_path, capsys):
+    one = write_images(tmp_path / "one", ["cat"])
+    assert "one class only, cat" in failing(capsys, "train", one)
+    assert "one class only, train" in failing(capsys, "train", write_images(tmp_path / "t" / "train").parent)
+    single = write_images(tmp_path / "single", ["cat", "dog"], 1)
+    assert "class cat has one image only" in failing(capsys, "train", single)
+    two = write_images(tmp_path / "two")
+    text = failing(capsys, "train", two, "--valid", "0.01")
+    assert "--valid 0.01 sets 1 of 12 images aside, expected 2 to 10" in text
+    assert "stratify" not in text
+    assert "between 0.17 and 0.83" in failing(capsys, "train", two, "--valid", "0.99")
+
+
+def test_parts_with_other_classes(tmp_path, capsys):
+    many = [f"c{i:03}" for i in range(200)]
+    for part, classes in (("train", [*many, "z"]), ("valid", many)):
+        for name in classes:
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / part / name / "1.png")
+    text = failing(capsys, "train", tmp_path)
+    assert "only one of train and valid has z" in text
+    assert len(text) < 300
+
+
+def test_options_that_do_not_apply(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for option in ("--gray", "--size=16", "--valid=0.2", "--skip-damaged", "--data-dir=x"):
+        text = failing(capsys, "train", "digits", option)
+        assert text == f"xpconv: {option.split('=')[0]} does not apply to the data set digits; leave it out\n"
+    (tmp_path / "digits").mkdir()
+    assert "give ./digits" in failing(capsys, "train", "digits", "--gray")
+    photos = write_images(tmp_path / "photos")
+    assert "--data-dir does not apply" in failing(capsys, "train", photos, "--data-dir", "x")
+    write_images(tmp_path / "parts" / "train")
+    write_images(tmp_path / "parts" / "test")
+    assert "--valid does not apply" in failing(capsys, "train", "parts", "--valid", "0.2")
+
+
+def test_a_folder_with_the_name_of_a_model(tmp_path, monkeypatch):
+    """`--model small_cnn --out small_cnn` makes such a folder; the name still means the model."""
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "photos")
+    (tmp_path / "small_cnn").mkdir()
+    assert run("train", "photos", "--epochs", "1", "--model", "small_cnn", "--json") == 0
+
+
+def test_names_of_classes_are_text(tmp_path, capsys):
+    """Formulas, HTML, commas, quotes, lines and letters of other scripts."""
+    names = ["$1_{$", 'a,"b"\nc', "<b>&amp;", "x^2 $y$", "猫"]
+    photos = write_images(tmp_path / "photos", names)
+    out = tmp_path / "out"
+    assert run("train", photos, "--epochs", 1, "--out", out, "--json") == 0
+    json.loads(capsys.readouterr().out)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;&amp;amp;" in page
+    assert "<b>&amp;" not in page
+    model = out / "model.safetensors"
+    assert run("predict", model, photos, "--csv", tmp_path / "p.csv", "--top", 5) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 30 + 1
+    assert r'a,"b"\nc' in lines[1]
+    with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["file", "class", *sorted(names)]
+    assert {len(row) for row in rows} == {7}
+    assert run("evaluate", model, photos) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 1 + 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in UTF-8 or UTF-16 only")
+def test_names_that_are_no_text(copied, tmp_path, capsys):
+    photos, out = copied / "photos", copied / "out"
+    odd = os.fsdecode(b"\xff.png")
+    os.rename(photos / "a" / "0.png", photos / "a" / odd)
+    table = tmp_path / "p.csv"
+    assert run("predict", out / "model.safetensors", photos / "a" / odd, "--csv", table) == 0
+    assert r"\udcff.png" in capsys.readouterr().out
+    assert r"\udcff.png" in table.read_text(encoding="utf-8")
+    os.rename(photos / "a", photos / os.fsdecode(b"\xfe"))
+    assert "not UTF-8; rename the folder" in failing(capsys, "train", photos)
+
+
+def test_a_loss_that_is_not_a_number(tmp_path, capsys):
+    """The model keeps its parameters from before, and the exit status says that the run failed."""
+    photos, out = write_images(tmp_path / "photos"), tmp_path / "out"
+    with np.errstate(all="ignore"):
+        assert run("train", photos, "--epochs", 30, "--lr", "1e30", "--out", out, "--json") == 1
+    printed = capsys.readouterr()
+    result = json.loads(printed.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert result["epochs"] < 30
+    assert "give a lower --lr" in printed.err
+    state = xpconv.load_model(out / "model.safetensors").state_dict()
+    assert all(np.isfinite(array).all() for array in state.values())
+
+
+def test_scores_that_are_not_numbers(copied, tmp_path, capsys):
+    photos, out = copied / "photos", copied / "out"
+    model = xpconv.load_model(out / "model.safetensors")
+    next(iter(model.parameters())).data[...] = np.nan
+    path = tmp_path / "nan.safetensors"
+    xpconv.save_model(model, path)
+    for command in ("predict", "evaluate"):
+        assert "scores of 12 of 12 images are NaN" in failing(capsys, command, path, photos)
+
+
+def test_digits_have_one_test_part():
+    """Whatever the seed of training, `evaluate` shows no image that the model was trained on."""
+    pytest.importorskip("sklearn")
+    from xpconv.cli.images import open_images
+
+    options = {"data_dir": None, "size": None, "gray": False, "valid": 0.2, "skip": False}
+    first, second = (open_images("digits", seed=seed, **options) for seed in (0, 5))
+    np.testing.assert_array_equal(first.valid[0], second.valid[0])
+
+
+def test_damaged_images_in_evaluate(copied, capsys):
+    photos, out = copied / "photos", copied / "out"
+    (photos / "a" / "broken.png").write_text("no image")
+    model = out / "model.safetensors"
+    assert "give --skip-damaged" in failing(capsys, "evaluate", model, photos)
+    assert run("evaluate", model, photos, "--skip-damaged") == 0
+    assert "12 images, 1 damaged file left out, accuracy" in capsys.readouterr().out
+    assert "--" not in failing(capsys, "predict", model, photos)
+
+
+def test_out_has_other_files(tmp_path, capsys):
+    """Nothing is replaced that is not of a run, and a run without a checkpoint is none."""
+    photos, out = write_images(tmp_path / "photos"), tmp_path / "out"
+    command = ["train", photos, "--epochs", 1, "--out", out, "--json"]
+    out.mkdir()
+    for name in ("log.csv", "model.safetensors"):
+        (out / name).write_text("precious")
+        assert f"has {name}, but no settings.json" in failing(capsys, *command)
+        assert (out / name).read_text() == "precious"
+        (out / name).unlink()
+    for text in ("", '{"da', "[]", '{"editor": 1}'):
+        (out / "settings.json").write_text(text)
+        assert "damaged, or not of a run" in failing(capsys, *command, "--resume")
+        assert (out / "settings.json").read_text() == text
+    (out / "settings.json").write_text(json.dumps({"data": "x", "model": "y", "seed": 3}))
+    assert run(*command) == 0  # that run was never begun
+    assert json.loads((out / "settings.json").read_text())["classes"] == ["a", "b"]
+    capsys.readouterr()
+    assert "has a run already" in failing(capsys, *command)
+    for path in (out / "checkpoints").iterdir():
+        path.unlink()
+    assert "no checkpoints to go on from" in failing(capsys, *command, "--resume")
+
+
+def test_other_data_do_not_resume(copied, capsys):
+    photos, out = copied / "photos", copied / "out"
+    command = ["train", photos, "--epochs", 1, "--out", out, "--json"]
+    (photos / "a").rename(photos / "c")
+    assert "its classes were ['a', 'b'], now they are ['b', 'c']" in failing(capsys, *command, "--resume")
+    (photos / "c").rename(photos / "a")
+    (photos / "a" / "0.png").unlink()
+    assert "its images were" in failing(capsys, *command, "--resume")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of Unix")
+def test_a_reader_that_stops(trained):
+    """As with `| head`: no traceback, and a status of its own."""
+    read, write = os.pipe()
+    os.close(read)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "xpconv", "info", str(trained / "out" / "model.safetensors")], stdout=write, stderr=subprocess.PIPE, text=True, env=env,
+        timeout=100,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
