@@ -452,7 +452,7 @@ def test_ctrl_c_ends_with_what_has_been_reached(how):
     ended = []
 
     class Press:
-        def on_batch_end(self, run):
+        def on_batch_begin(self, run):
             if run.steps == 8:
                 if how == "exception":
                     raise KeyboardInterrupt
@@ -773,3 +773,24 @@ def test_names_of_values_that_a_metric_returns():
     Several.value = lambda self, count: {"loss": 0.0, "lr": 1.0}
     with pytest.raises(ValueError, match=r"metric several: value\(\) returned 'loss', 'lr', expected names"):
         fit(Several())
+
+
+@pytest.mark.parametrize(
+    ("event", "epochs", "batch"),
+    [("on_fit_begin", 0, None), ("on_epoch_begin", 0, 1), ("on_batch_end", 0, 1), ("on_epoch_end", 1, None)],
+)
+def test_ctrl_c_during_a_callback_begins_no_other_batch(event, epochs, batch):
+    def interrupt(run):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):  # the handler runs between two bytecodes
+            pass
+
+    x, y = drawn(20)
+    model = plain()
+    history = train.fit(
+        model, xpconv.SoftmaxCrossEntropyLoss(), xpconv.SGD(model.parameters(), lr=0.1), batches(x, y, 5),
+        epochs=3, callbacks=types.SimpleNamespace(**{event: interrupt}),
+    )  # fmt: skip
+    assert history.interrupted and history.stopped == "interrupted"
+    assert len(history) == epochs
+    assert (history.partial or {"batch": None})["batch"] == batch

@@ -42,6 +42,9 @@ class Loop:
         run.batches = length_of(run.train)
         within = run.batch > 0 and len(run.history) < run.epoch  # resumed within an epoch
         while run.stop is None and (within or run.epoch < run.epochs):
+            if run.interrupted:  # after an epoch
+                run.stop = INTERRUPTED
+                break
             start = time.perf_counter()
             if not within:
                 run.epoch, run.batch, run.trained = run.epoch + 1, 0, False
@@ -114,10 +117,10 @@ class Loop:
         run.batch += len(group)
         run.steps += 1
         self.timetable.after_step()
-        if run.interrupted and run.stop is None:
-            run.stop = INTERRUPTED
         for callback in self.late:
             callback.on_batch_end(run)
+        if run.interrupted and run.stop is None:
+            run.stop = INTERRUPTED
         self.progress.batch(run)
 
     def _end_epoch(self, start: float) -> bool:
