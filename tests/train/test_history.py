@@ -103,3 +103,18 @@ def test_curves(tmp_path):
         history().plot(["lss"])
     with pytest.raises(ValueError, match=r"History.plot: there are no epochs yet"):
         History().plot()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"rows": [{"epoch": 1, "loss": 0.5}], "modes": {"loss": 5}},
+        {"rows": [{"epoch": float("nan"), "loss": 0.5}], "modes": {}},
+    ],
+)
+def test_a_damaged_state_changes_nothing(state):
+    history = History()
+    history.append({"epoch": 1, "loss": 1.0})
+    with pytest.raises(ValueError, match=r"History.load_state_dict: state is .*expected what state_dict"):
+        history.load_state_dict(state)
+    assert history["loss"] == [1.0]

@@ -179,3 +179,28 @@ def test_ignore_index_with_a_threshold(backend):
     assert [float(s) for s in metric.sums(output, target)] == [2.0, 2.0]
     (confusion,) = train.IoU(threshold=0, ignore_index=255).sums(output, target)
     assert xpconv.asnumpy(confusion).tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("sums", "said"),
+    [
+        (
+            lambda output: output.sum(),
+            r"metric mine: sums\(\) returned .*, expected a tuple of numbers and 1-d",
+        ),
+        (lambda output: (output,), r"metric mine: sums\(\) returned .*, expected a tuple of numbers and 1-d"),
+        (lambda output: (output[:, 0],), r"parts of lengths \[1\] \(0: a number\) after \[3\]"),
+        (lambda output: (1,) * len(output), r"parts of lengths \[0\] \(0: a number\) after \[0, 0, 0\]"),
+    ],
+)
+def test_sums_of_a_wrong_kind(backend, sums, said):
+    class Mine(train.Metric):
+        def sums(self, output, *targets):
+            return sums(output)
+
+        def value(self, *parts):
+            return 0.0
+
+    x, y = xpconv.asarray(np.ones((4, 2))), xpconv.asarray(np.zeros(4, int))
+    with pytest.raises(ValueError, match=said):
+        train.evaluate(xpconv.Flatten(), None, batches(x, y, 3), metrics=[Mine()])

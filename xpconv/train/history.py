@@ -198,6 +198,8 @@ class History:
         right = isinstance(rows, list | tuple) and isinstance(modes, Mapping)
         for row in rows or () if right else ():
             right = right and isinstance(row, Mapping) and all(isinstance(v, Real) for v in row.values())
+            right = right and math.isfinite(row.get("epoch", 1))
+        right = right and all(mode in (None, "min", "max") for mode in modes.values())
         if not right:
             raise StateDictError(
                 f"History.load_state_dict: state is {shown(state)}, expected what state_dict() returns"

@@ -28,10 +28,16 @@ class Totals:
     def add(self, xp: Any, new: Mapping[str, Sequence[Any]]) -> None:
         """Add the sums of a batch, in place; the first call decides the sizes."""
         if self.vector is None:
-            self.layout = {name: [_length(part) for part in parts] for name, parts in new.items()}
+            self.layout = {name: _lengths(name, parts) for name, parts in new.items()}
             self.layout.update({name: [0] * count for name, count in self._more.items()})
             self._place(xp.zeros(self._size(), "float64"))
         for name, parts in new.items():
+            lengths = _lengths(name, parts)
+            if lengths != self.layout[name]:
+                raise ShapeError(
+                    f"metric {name}: sums() returned parts of lengths {lengths} (0: a number) after "
+                    f"{self.layout[name]}, expected the same for every batch"
+                )
             for place, part in zip(self._parts[name], parts, strict=True):
                 place += part  # a view: in place
 
@@ -106,9 +112,14 @@ class Totals:
             self._place(vector)
 
 
-def _length(part: Any) -> int:
-    shape = getattr(part, "shape", ())
-    return int(shape[0]) if shape else 0
+def _lengths(name: str, parts: Any) -> list[int]:
+    """The length of each sum, 0 for a number."""
+    shapes = [getattr(part, "shape", ()) for part in parts] if isinstance(parts, tuple | list) else None
+    if shapes is None or any(len(shape) > 1 for shape in shapes):
+        raise ShapeError(
+            f"metric {name}: sums() returned {shown(parts)}, expected a tuple of numbers and 1-d arrays"
+        )
+    return [int(shape[0]) if shape else 0 for shape in shapes]
 
 
 def _check_new(metric: Metric, value: Mapping[str, float], taken: set[str]) -> None:
