@@ -37,14 +37,6 @@ def one_cycle(progress: float) -> float:
     return progress / 0.1 if progress < 0.1 else (1 + math.cos(math.pi * (progress - 0.1) / 0.9)) / 2
 
 
-def needs_matplotlib() -> None:
-    """An error before the training rather than after it."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ImportError('matplotlib is missing: python3 -m pip install "xpconv[examples]"') from None
-
-
 def draw(folder: Path, history, model, images, labels, scores) -> None:
     """Write the pictures, and say what to see in them."""
     from xpconv import plot
@@ -63,28 +55,24 @@ def draw(folder: Path, history, model, images, labels, scores) -> None:
         print(f"drew {folder / name}: {text}")
 
 
-def main(argv: list[str] | None = None) -> float:
-    """Run the example; returns the test accuracy."""
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """The arguments of this example, and of plain_loop.py."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--data", choices=["digits", "mnist"], default="digits", help="default: digits, no download"
-    )
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="folder of MNIST's IDX files; by default they are downloaded"
-    )
-    parser.add_argument(
-        "--backend", metavar="NAME", help="numpy, cupy or auto; default: XPCONV_BACKEND, else numpy"
-    )
-    parser.add_argument("--epochs", type=int, help="default: 20 for digits, 5 for mnist")
-    parser.add_argument("--batch-size", type=int, help="default: 32 for digits, 100 for mnist")
-    parser.add_argument("--lr", type=float, default=3e-3, help="largest learning rate (default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of weights, batches and dropout (default: %(default)s)"
-    )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the model and pictures")
-    args = parser.parse_args(argv)
+    add = parser.add_argument
+    add("--data", choices=["digits", "mnist"], default="digits", help="default: digits, no download")
+    add("--data-dir", metavar="DIR", help="folder of MNIST's IDX files; without it, OpenML's copy")
+    add("--backend", metavar="NAME", help="numpy, cupy or auto; default: XPCONV_BACKEND, else numpy")
+    add("--epochs", type=int, help="default: 20 for digits, 5 for mnist")
+    add("--batch-size", type=int, help="default: 32 for digits, 100 for mnist")
+    add("--lr", type=float, default=3e-3, help="largest learning rate (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of weights, batches and dropout (default: %(default)s)")
+    return parser
+
+
+def prepare(parser: argparse.ArgumentParser, args: argparse.Namespace):
+    """Check the arguments and fill in defaults; returns the data and the model, and prints what they are."""
     for name, floor in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("seed", 0)):
         value = getattr(args, name)
         if value is not None and not value >= floor:
@@ -92,9 +80,6 @@ def main(argv: list[str] | None = None) -> float:
     if args.data == "digits" and args.data_dir:
         parser.error("--data-dir goes with --data mnist")
     try:
-        if args.out:
-            args.out.mkdir(parents=True, exist_ok=True)
-            needs_matplotlib()
         if args.backend:
             xpconv.set_backend(args.backend)
         if args.data == "mnist":
@@ -103,21 +88,37 @@ def main(argv: list[str] | None = None) -> float:
             data = xpconv.data.load_digits(seed=args.seed)
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         parser.error(str(error))
-
+    epochs, batch_size = {"digits": (20, 32), "mnist": (5, 100)}[args.data]
+    args.epochs, args.batch_size = args.epochs or epochs, args.batch_size or batch_size
     xpconv.manual_seed(args.seed)
-    default_epochs, default_size = {"digits": (20, 32), "mnist": (5, 100)}[args.data]
-    epochs, batch_size = args.epochs or default_epochs, args.batch_size or default_size
     model = make_model(data.x_train.shape[-1])
     print(f"{len(data.x_train):,} images to learn from, {len(data.x_test):,} to test on, ", end="")
     print(f"backend {xpconv.get_backend()}\n\n{model.summary(data.x_train.shape[1:])}\n")
+    return data, model
 
-    training = batches(data.x_train, data.y_train, batch_size, shuffle=True, seed=args.seed)
+
+def main(argv: list[str] | None = None) -> float:
+    """Run the example; returns the test accuracy."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the model and pictures")
+    args = parser.parse_args(argv)
+    if args.out:
+        try:
+            args.out.mkdir(parents=True, exist_ok=True)
+            import matplotlib  # noqa: F401  an error before the training rather than after it
+        except OSError as error:
+            parser.error(str(error))
+        except ImportError:
+            parser.error('matplotlib is missing: python3 -m pip install "xpconv[examples]"')
+    data, model = prepare(parser, args)
+
+    training = batches(data.x_train, data.y_train, args.batch_size, shuffle=True, seed=args.seed)
     test = batches(data.x_test, data.y_test, 500)
     criterion, optimizer = xpconv.SoftmaxCrossEntropyLoss(), xpconv.Adam(model.parameters(), lr=args.lr)
-    steps = epochs * len(training)
+    steps = args.epochs * len(training)
     schedule = LambdaLR(optimizer, lambda step: one_cycle(step / steps))
     history = train.fit(
-        model, criterion, optimizer, training, test, epochs=epochs, metrics=["accuracy"],
+        model, criterion, optimizer, training, test, epochs=args.epochs, metrics=["accuracy"],
         schedule=schedule, schedule_per="step", callbacks=[train.TerminateOnNaN()], verbose=True,
     )  # fmt: skip
 
