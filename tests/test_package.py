@@ -101,6 +101,13 @@ def parsed(path):
     return ast.parse(path.read_text())
 
 
+def test_dir_lists_what_is_imported_later():
+    """So that it can be completed by the Tab key."""
+    assert {"Conv2d", "data", "load", "save_model", "train"} <= set(dir(xpconv))
+    for name in dir(xpconv):
+        assert hasattr(xpconv, name)
+
+
 def imports(path, root=ROOT):
     """The names that a file imports, inside functions and under TYPE_CHECKING too: `xpconv.ops.conv`, …"""
     package = path.relative_to(root).parts[:-1]

@@ -34,6 +34,7 @@ from .tape import *
 
 __version__ = "0.1.0"
 
+_ROOMS = ("cuda", "data", "inspection", "models", "plot", "testing", "train")  # imported when asked for
 _LATER = ("load", "load_model", "save", "save_model")  # from `files`, which is imported when asked for
 
 if not TYPE_CHECKING:  # type checkers read the star imports
@@ -88,7 +89,10 @@ else:
         """`xpconv.data`, `.models` and others, and what `.files` has: imported when asked for."""
         if name in _LATER:
             return getattr(import_module(f"{__name__}.files"), name)
-        if name in ("cuda", "data", "inspection", "models", "plot", "testing", "train"):
+        if name in _ROOMS:
             return import_module(f"{__name__}.{name}")
         hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
+    def __dir__():
+        return sorted({*globals(), *_ROOMS, *_LATER})
