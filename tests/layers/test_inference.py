@@ -467,3 +467,47 @@ def test_no_plan_depends_on_what_is_in_the_arrays(name):
     ours, theirs = (y if isinstance(y, tuple) else (y,) for y in (run(model, x), run(layer, x)))
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
+FIRST_AXIS = {  # layers that take one image, or whose first axis is not the batch
+    "Conv1d of one signal": (lambda: xpconv.Conv1d(1, 3, 3), (1, 8)),
+    "Conv2d of one gray image": (lambda: xpconv.Conv2d(1, 8, 3), (1, 8, 8)),
+    "Conv3d of one gray image": (lambda: xpconv.Conv3d(1, 2, 2), (1, 4, 4, 4)),
+    "SeparableConv2d of one gray image": (lambda: xpconv.SeparableConv2d(1, 3, 3), (1, 6, 6)),
+    "ConvTranspose2d of one gray image": (lambda: xpconv.ConvTranspose2d(1, 2, 2), (1, 4, 4)),
+    "Conv2d with one channel in and out": (lambda: xpconv.Conv2d(1, 1, 3), (1, 8, 8)),
+    "Flatten of all axes": (lambda: xpconv.Flatten(0), (3, 4, 4)),
+    "Unflatten of the first axis": (lambda: xpconv.Unflatten(0, (2, 2)), (4, 3)),
+    "Softmax over the first axis": (lambda: xpconv.Softmax(dim=0), (3, 4)),
+    "Softmax2d of one image": (lambda: xpconv.Softmax2d(), (3, 4, 4)),
+    "GLU over the first axis": (lambda: xpconv.GLU(dim=0), (4, 4)),
+    "PixelShuffle of one image": (lambda: xpconv.PixelShuffle(2), (4, 3, 3)),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [*FIRST_AXIS, *(name for name, (_, inputs) in LAYERS.items() if len(inputs) == 1)]
+)
+@pytest.mark.filterwarnings("ignore:.*of no effect with affine=False")
+def test_first_axis_that_is_no_batch(name):
+    """One image, one channel of it, two of them as a batch: what the layer returns or raises, twice."""
+    make, given = FIRST_AXIS[name] if name in FIRST_AXIS else LAYERS[name]
+    x = np.random.default_rng(0).normal(size=given).astype("float32") if name in FIRST_AXIS else given[0]
+    xpconv.manual_seed(0)
+    layer = make().eval()
+    run(layer, x)  # makes the parameters of lazy layers
+    model = Sequential(layer).eval()
+    for part in (x, x[:1], x[0], x[0][:1] if x.ndim > 1 else x, np.concatenate([x, x])):
+        try:
+            expected = run(layer, part)
+        except (TypeError, ValueError) as error:
+            for _ in range(2):
+                with pytest.raises(type(error)):
+                    run(model, part)
+            continue
+        for _ in range(2):
+            found = run(model, part)
+            pairs = zip(found, expected, strict=True) if isinstance(expected, tuple) else [(found, expected)]
+            for a, b in pairs:
+                assert a.shape == b.shape
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)

@@ -158,3 +158,25 @@ def test_a_model_in_a_notebook_is_its_summary():
     lazy = Sequential(xpconv.LazyLinear(3))
     assert "LazyLinear(3)" in lazy._repr_html_()
     assert lazy[0].lazy
+
+
+def test_shapes_are_those_of_the_layers_whatever_runs_within_another():
+    """A ReLU before a MaxPool runs after it; its own output is larger."""
+    model = Sequential(
+        Conv2d(1, 6, 3), ReLU(), MaxPool2d(2), Conv2d(6, 4, 3), MaxPool2d(2), ReLU(), Flatten()
+    )
+    outputs = {}
+    handles = [
+        layer.register_forward_hook(lambda layer, inputs, y, name=name: outputs.update({name: str(y.shape)}))
+        for name, layer in model.named_layers()
+        if name
+    ]
+    with xpconv.no_grad():
+        model.eval()(np.zeros((1, 1, 14, 14), "float32"))
+    for handle in handles:
+        handle.remove()
+    for table in (model.summary((1, 14, 14)), xpconv.explain(model, (1, 14, 14), batch=1)):
+        rows = [line.split() for line in str(table).splitlines()]
+        assert [row[0] for row in rows[1:8]] == list(outputs)
+        for row, shape in zip(rows[1:8], outputs.values(), strict=True):
+            assert shape in " ".join(row)

@@ -57,6 +57,7 @@ def measure(model: Any, inputs: tuple[Array, ...], save: bool = True) -> list[Ca
 
 def _run(model: Any, inputs: tuple[Array, ...], save: bool) -> list[Call]:
     calls: list[tuple[int | None, Call]] = []  # with the place on the tape
+    shapes: list[tuple[int, ...]] = []  # of their inputs
     names = {id(layer): (i, name) for i, (name, layer) in enumerate(model.named_layers())}
     held = {
         id(a): a for a in (_owner(p.data) for _, p in model.named_parameters())
@@ -83,7 +84,13 @@ def _run(model: Any, inputs: tuple[Array, ...], save: bool) -> list[Call]:
             )
             if y is not x:
                 call = call._replace(moved=call.moved + sum(a.nbytes for a in arrays_in((inputs, result))))
-        calls.append((latest_entry(layer), call))
+        before = calls[-1][1] if calls else None
+        if before and call.same and call.number < before.number and hasattr(before.layer, "return_indices"):
+            # a ReLU that runs within the MaxPool after it
+            calls.insert(len(calls) - 1, (latest_entry(layer), call._replace(output=shapes[-1])))
+        else:
+            calls.append((latest_entry(layer), call))
+            shapes.append(() if x is None else tuple(x.shape))
         return result
 
     with observing(watch):

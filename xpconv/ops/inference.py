@@ -35,9 +35,20 @@ def plans(
     if x.dtype not in ("float32", "float64"):
         return 0, None
     count, one = inference.record(steps, x[:1], constants, prepared)
-    if one is None:
+    if one is None or not _is_batch(steps[:count], x, one.output.shape):
         return 0, None
     return count, inference.Plans(steps[:count], constants, prepared, one, len(x) == 1)
+
+
+def _is_batch(steps: list[Step], x: Array, shape: tuple[int, ...]) -> bool:
+    """Whether the first axis is the batch, not the channels of one image: two images give two outputs."""
+    y = x[[0, 0]]
+    try:
+        for step in steps:
+            y = step(y)
+    except (TypeError, ValueError, Warning):  # the steps raise it again if it is true of `x`
+        return False
+    return bool(shape[0] == 1 and y.shape == (2, *shape[1:]))
 
 
 def is_recording() -> bool:
