@@ -331,3 +331,23 @@ def test_values_are_json_in_the_metadata(tmp_path):
         "checkpoint", 1, xpconv.__version__, np.__version__
     )  # fmt: skip
     assert about["content"]["things"] == {"epoch": {"value": 3}}
+
+
+def test_an_object_that_cannot_be_put_back_does_not_keep_the_others_from_it(tmp_path):
+    class Broken:
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            raise ValueError("broken")
+
+    path = tmp_path / "run.safetensors"
+    data = xpconv.data.batches(np.arange(12.0), 2)
+    xpconv.save(path, data=xpconv.data.batches(np.arange(12.0), 2), last=Broken())
+    next(iter(data))
+    xpconv.manual_seed(3)
+    random = xpconv.get_rng_state()
+    with pytest.raises(ValueError, match="broken"):
+        xpconv.load(path, data=data, last=Broken())
+    assert len(list(data)) == 6
+    assert xpconv.get_rng_state() == random

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from ..arguments import shown
+from ..data.batches import batches
 from ..errors import DataFileError, StateDictError
 from ..layers import Layer
 from ..layers.lazy import Lazy
@@ -192,8 +194,9 @@ def _restore(where: str, things: dict[str, Any], states: dict[str, Any], random:
             name = "random state"
             set_rng_state(random)
     except BaseException as error:
-        for undo in back:
-            undo()
+        with ExitStack() as stack:  # calls all, also if one fails
+            for undo in back:
+                stack.callback(undo)
         if isinstance(error, ValueError | TypeError | LookupError | AttributeError | RuntimeError):
             raise StateDictError(
                 f"{where}: {name} does not fit what was saved; nothing was loaded: {error}"
@@ -204,6 +207,13 @@ def _restore(where: str, things: dict[str, Any], states: dict[str, Any], random:
 def _way_back(thing: Any) -> Callable[[], None]:
     """A function that restores the present state of `thing`."""
     state = thing.state_dict()
+    if isinstance(thing, batches):  # whose state does not say that a loop was left before its end
+        before = thing._seed, thing._place
+
+        def back() -> None:
+            thing._seed, thing._place = before
+
+        return back
     if not is_ours(type(thing)):
         state = copy.deepcopy(state)
     if not isinstance(thing, Layer):
