@@ -237,3 +237,35 @@ def test_a_reader_that_stops(trained):
     )  # fmt: skip
     os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_paths_that_cannot_be(trained, capsys):
+    """Errors come before the work, and name the option."""
+    photos, model = trained / "photos", trained / "out" / "model.safetensors"
+    image = photos / "a" / "0.png"
+    for out in (image, image / "deeper"):
+        assert f"--out {out} is a file" in failing(capsys, "train", photos, "--out", out)
+    for table in (photos, photos / "none" / "p.csv"):
+        assert f"--csv {table} is a folder, or in none" in failing(
+            capsys, "predict", model, image, "--csv", table
+        )
+    for option in ("--out", "--data-dir"):
+        with pytest.raises(SystemExit):
+            run("train", photos, option, "")
+        assert f"argument {option}: expected a path" in capsys.readouterr().err
+
+
+def test_a_last_batch_of_one_image(tmp_path, capsys):
+    """BatchNorm has no variance of one value; such a batch is left out, in each epoch with another image."""
+    photos = write_images(tmp_path / "photos", count=8, side=8)
+    command = ["train", photos, "--valid", "0.4", "--epochs", 1, "--batch-size", 4, "--json"]
+    assert run(*command, "--model", "resnet18") == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 1
+
+
+def test_evaluate_a_folder_of_parts(trained, tmp_path, capsys):
+    for part in ("train", "valid"):
+        shutil.copytree(trained / "photos", tmp_path / part)
+    model = trained / "out" / "model.safetensors"
+    assert "train/ and valid/, one of the two" in failing(capsys, "evaluate", model, tmp_path)
+    assert run("evaluate", model, tmp_path / "valid") == 0

@@ -23,6 +23,7 @@ from .images import (
     left_out,
     open_images,
     printable,
+    some,
     whole_folder,
 )
 
@@ -112,8 +113,9 @@ def evaluate(options: argparse.Namespace) -> int:
         skipped = len(folder.skipped)
     if not set(classes) <= set(info.classes) or shape != info.shape:
         raise DataFileError(
-            f"{options.data} has images {shape} of the classes {', '.join(classes[:8])}, but "
-            f"{options.model} knows images {info.shape} of {', '.join(info.classes[:8])}"
+            f"{options.data} has images {shape} of the classes {some(classes)}, but {options.model} knows "
+            f"images {info.shape} of {some(info.classes)}; give images of these (of a folder with train/ and "
+            "valid/, one of the two)"
         )
     index = np.array([info.classes.index(name) for name in classes])
     data = batches(*source, batch_size=options.batch_size, transform=info.normalize, workers=options.workers)

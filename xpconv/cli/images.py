@@ -130,7 +130,7 @@ def open_images(
         if train.classes != held.classes:
             other = sorted(set(train.classes) ^ set(held.classes))
             raise DataFileError(
-                f"{path}: only one of {parts[0].name} and {parts[1].name} has {_some(other)}; expected the "
+                f"{path}: only one of {parts[0].name} and {parts[1].name} has {some(other)}; expected the "
                 "same classes in both"
             )
         if train.shape != held.shape:
@@ -189,7 +189,7 @@ def _check_split(path: Path, folder: Any, valid: float) -> None:
         )
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
     """The first of the names."""
     return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
 

@@ -31,14 +31,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     predict.add_argument(
         "--top", type=_at_least(1), default=1, metavar="N", help="classes for each image (default: 1)"
     )
-    predict.add_argument("--csv", metavar="FILE", help="write a CSV file with the probability of every class")
+    predict.add_argument(
+        "--csv", type=_path, metavar="FILE", help="write a CSV file with the probability of every class"
+    )
     _common(predict, batch=True)
     evaluate = _command(commands, "evaluate", "measure a model on images by class", EVALUATE)
     evaluate.add_argument("model", metavar="MODEL", help="a file that `xpconv train` wrote")
     evaluate.add_argument(
         "data", metavar="DATA", help="a folder of images by class, or a data set by name: its test part"
     )
-    evaluate.add_argument("--data-dir", metavar="DIR", help="folder with the files of a data set by name")
+    evaluate.add_argument(
+        "--data-dir", type=_path, metavar="DIR", help="folder with the files of a data set by name"
+    )
     evaluate.add_argument("--skip-damaged", action="store_true", help="leave out damaged images of a folder")
     _common(evaluate, batch=True)
     info = _command(commands, "info", "backend, devices, versions, threads, BLAS; or a model's layers", INFO)
@@ -77,14 +81,18 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         help="a folder with a folder of images for each class (or with train/ and valid/ of such), or "
         "digits, mnist, fashion-mnist, cifar10 or cifar100 (a folder of such a name: ./digits)",
     )  # fmt: skip
-    parser.add_argument("--out", metavar="DIR", help="folder for model, report, log and checkpoints")
+    parser.add_argument(
+        "--out", type=_path, metavar="DIR", help="folder for model, report, log and checkpoints"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in --out")
     parser.add_argument(
         "--model", default="small_cnn", metavar="NAME",
         help="a function of xpconv.models, such as resnet20, or a file that `xpconv train` wrote "
         "(default: small_cnn)",
     )  # fmt: skip
-    parser.add_argument("--data-dir", metavar="DIR", help="folder with the files of a data set by name")
+    parser.add_argument(
+        "--data-dir", type=_path, metavar="DIR", help="folder with the files of a data set by name"
+    )
     parser.add_argument(
         "--size", type=_at_least(8), metavar="N", help="height and width of a folder's images"
     )
@@ -147,6 +155,12 @@ def _at_least(floor: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got ''")
+    return text
 
 
 def _positive(text: str) -> float:

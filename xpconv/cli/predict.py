@@ -34,6 +34,8 @@ class Files:
 
 def predict(options: argparse.Namespace) -> int:
     """Run the command."""
+    if options.csv and (Path(options.csv).is_dir() or not Path(options.csv).parent.is_dir()):
+        raise FileNotFoundError(f"--csv {options.csv} is a folder, or in none; give a file in a folder")
     model = load_model(options.model)
     info = ImageInfo.of(model, options.model)
     paths = list(files_of(options.images))

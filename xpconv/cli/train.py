@@ -42,7 +42,10 @@ def train(options: argparse.Namespace) -> int:
     settings = {name: getattr(options, name) for name in SETTINGS}
     earlier: dict[str, Any] = {}
     if out:
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise DataFileError(f"--out {out} is a file, or is in one; give a folder") from None
         earlier = _earlier_run(out, options.resume)
         _check_same(out, earlier, settings)
     images = open_images(
@@ -96,8 +99,10 @@ def run(
     model: Layer, info: ImageInfo, images: Images, options: argparse.Namespace, out: Path | None
 ) -> tuple[History, Scores]:
     """Train; the history, and the scores of the validation images."""
+    count, size = len(images.train_targets), options.batch_size
     data = batches(
-        *images.train, batch_size=options.batch_size, shuffle=True, seed=options.seed,
+        *images.train, batch_size=size, shuffle=True, seed=options.seed,
+        drop_last=count % size == 1 < count and size > 1,  # BatchNorm may need more than one image
         transform=training_transform(images, info, not options.no_augment), workers=options.workers,
     )  # fmt: skip
     valid = batches(
