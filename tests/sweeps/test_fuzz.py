@@ -4,6 +4,7 @@ Only errors of the library's own come back, which name the callable and the argu
 gigabytes, or is accepted that PyTorch refuses. The calls are drawn from a fixed seed.
 """
 
+import importlib
 import importlib.util
 import inspect
 import random
@@ -582,6 +583,9 @@ DIFFERS = (
 def settings(monkeypatch, tmp_path):
     """Calls that are accepted may change them, and write files."""
     monkeypatch.chdir(tmp_path)
+    for library in ("matplotlib.figure", "PIL.Image", "safetensors.numpy", "sklearn.datasets"):
+        if importlib.util.find_spec(library.partition(".")[0]):
+            importlib.import_module(library)  # takes seconds on a busy machine, which are not those of a call
     threads, exact, backends, default = (
         xpconv.get_num_threads(),
         xpconv.is_exact(),
