@@ -275,6 +275,31 @@ def test_wrong_arguments_exit_with_2(arguments, capsys, monkeypatch):
     assert "usage: xpconv" in capsys.readouterr().err
 
 
+def test_predictions_without_damaged_images(run, photos, tmp_path, capsys):
+    """They are named on standard error; the rows of the others are as without them."""
+    folder = tmp_path / "mixed"
+    shutil.copytree(photos / "zebra", folder)
+    (folder / "00.png").write_bytes(b"\x89PNG no more")
+    (folder / "5x.jpg").write_text("no image")
+    model = str(run / "model.safetensors")
+    assert "--skip-damaged" in failing(capsys, "predict", model, folder)
+    assert main(["predict", model, str(folder), "--skip-damaged", "--json", "--batch-size", "4"]) == 0
+    found = capsys.readouterr()
+    assert "00.png" in found.err
+    assert "5x.jpg" in found.err
+    assert main(["predict", model, str(photos / "zebra"), "--json", "--batch-size", "4"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    rows = json.loads(found.out)
+    assert [Path(row["file"]).name for row in rows] == [Path(row["file"]).name for row in expected]
+    for row, other in zip(rows, expected, strict=True):
+        assert row["predictions"][0]["class"] == other["predictions"][0]["class"]
+        assert row["predictions"][0]["probability"] == pytest.approx(
+            other["predictions"][0]["probability"], 1e-4
+        )
+    assert main(["predict", model, str(folder / "00.png"), "--skip-damaged"]) == 1
+    assert "none of the files is an intact image" in capsys.readouterr().err
+
+
 def test_damaged_images_are_left_out_on_request(tmp_path, capsys):
     write_photos(tmp_path / "set", 6)
     (tmp_path / "set" / "zebra" / "broken.png").write_bytes(b"\x89PNG no more")

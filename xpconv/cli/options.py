@@ -31,6 +31,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     predict.add_argument(
         "--top", type=_at_least(1), default=1, metavar="N", help="classes for each image (default: 1)"
     )
+    predict.add_argument("--skip-damaged", action="store_true", help="leave out damaged images")
     predict.add_argument(
         "--csv", type=_path, metavar="FILE", help="write a CSV file with the probability of every class"
     )

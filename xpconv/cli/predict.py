@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..arrays import asnumpy
 from ..data import batches, read_image
+from ..errors import DataFileError
 from ..files import load_model
 from ..train import predict as outputs_of
 from .evaluate import check_scores, softmax
@@ -19,16 +21,24 @@ from .images import ImageInfo, files_of, printable
 
 
 class Files:
-    """A data set of image files."""
+    """A data set of image files. With `skip`, a damaged one gives a black image, and is in `damaged`."""
 
-    def __init__(self, paths: list[Path], info: ImageInfo) -> None:
-        self.paths, self.info = paths, info
+    def __init__(self, paths: list[Path], info: ImageInfo, skip: bool) -> None:
+        self.paths, self.info, self.skip = paths, info, skip
+        self.damaged: dict[int, DataFileError] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        image: np.ndarray = read_image(self.paths[i], self.info.shape[1:], mode=self.info.mode)
+        image: np.ndarray
+        try:
+            image = read_image(self.paths[i], self.info.shape[1:], mode=self.info.mode)
+        except DataFileError as error:
+            if not self.skip:
+                raise DataFileError(f"{error}, or give --skip-damaged to leave it out") from error
+            self.damaged[i] = error
+            image = np.zeros(self.info.shape, "float32")
         return image
 
 
@@ -38,11 +48,15 @@ def predict(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"--csv {options.csv} is a folder, or in none; give a file in a folder")
     model = load_model(options.model)
     info = ImageInfo.of(model, options.model)
-    paths = list(files_of(options.images))
-    data = batches(
-        Files(paths, info), batch_size=options.batch_size, transform=info.normalize, workers=options.workers
-    )
+    files = Files(list(files_of(options.images)), info, options.skip_damaged)
+    data = batches(files, batch_size=options.batch_size, transform=info.normalize, workers=options.workers)
     scores = asnumpy(outputs_of(model, data))
+    for i in sorted(files.damaged):
+        print(f"xpconv: {files.damaged[i]}", file=sys.stderr)
+    sound = [i for i in range(len(files)) if i not in files.damaged]
+    if not sound:
+        raise DataFileError("none of the files is an intact image")
+    paths, scores = [files.paths[i] for i in sound], scores[sound]
     check_scores(scores, options.model)
     probabilities = softmax(scores)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : options.top]

@@ -140,7 +140,8 @@ def _kernels(model: Layer) -> str:
     conv = next((m for m in model.modules() if isinstance(m, Conv1d | Conv2d | Conv3d)), None)
     if conv is None:
         return "<p>The model has no convolution.</p>"
-    return "<p>Red is positive, blue negative, white is 0.</p>" + _figure(plot.kernels(conv), "Kernels")
+    text = "" if conv.in_channels == 3 else "<p>Red is positive, blue negative, white is 0.</p>"
+    return text + _figure(plot.kernels(conv), "Kernels")
 
 
 def _settings(settings: Mapping[str, Any]) -> list[list[str]]:

@@ -82,6 +82,8 @@ def train(options: argparse.Namespace) -> int:
         result.update({name: str(path) for name, path in files.items()})
         say(f"wrote {files['model']} and {files['report']}")
         say(f"to use the model: xpconv predict {files['model']} IMAGE")
+    else:
+        say("nothing was saved: give --out DIR for a model and a report")
     if options.json:
         print(json.dumps(result))
     if history.stopped and not history.interrupted:
