@@ -276,3 +276,18 @@ def test_a_part_that_is_left_out_is_an_error(tmp_path):
     for name in ("schedule", "scaler", "ema", "batches"):
         with pytest.raises(ValueError, match=f"{name} is of class .*, but {name} given is None"):
             fit(tmp_path, **{name: None})
+
+
+def test_a_damaged_checkpoint_names_the_one_before(tmp_path):
+    """Without the damaged file the run goes on, and ends as it would have."""
+    whole = run()
+    with pytest.raises(RuntimeError, match="crash"):
+        run(tmp_path, stop=[Stop(5)])
+    *_, before, last = sorted(tmp_path.glob("step-*"))
+    last.write_bytes(last.read_bytes()[:300])
+    with pytest.raises(
+        xpconv.errors.DataFileError, match=f"damaged.*to go on from {before.name}.*remove this file"
+    ):
+        run(tmp_path, resume=tmp_path)
+    last.unlink()
+    assert_equal(run(tmp_path, resume=tmp_path), whole)

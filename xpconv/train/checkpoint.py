@@ -11,7 +11,7 @@ from typing import Any
 
 from ..arguments import shown, to_choice, to_float, to_int
 from ..arrays import asnumpy
-from ..errors import StateDictError
+from ..errors import DataFileError, StateDictError
 from ..files import load, save
 from .callbacks import mode_of
 from .run import Run
@@ -168,4 +168,9 @@ def load_run(where: str, resume: Any, run: Run) -> None:
         path = found[-1][1]
     if not path.is_file():
         raise FileNotFoundError(f"{where}: resume is {str(path)!r}, but there is no such file")
-    load(path, **run.parts())
+    try:
+        load(path, **run.parts())
+    except DataFileError as error:
+        earlier = [other.name for _, other in files_in(path.parent) if other < path]
+        hint = f"; to go on from {earlier[-1]} instead, remove this file" if earlier else ""
+        raise DataFileError(f"{where}: {error}{hint}") from error
