@@ -43,17 +43,20 @@ def plans(
 def _is_batch(steps: list[Step], x: Array, shape: tuple[int, ...]) -> bool:
     """Whether the first axis is the batch, not the channels of one image: two images give two outputs."""
     y = x[[0, 0]]
+    this_thread.tries = True
     try:
         for step in steps:
             y = step(y)
     except (TypeError, ValueError, Warning):  # the steps raise it again if it is true of `x`
         return False
+    finally:
+        this_thread.tries = False
     return bool(shape[0] == 1 and y.shape == (2, *shape[1:]))
 
 
 def is_recording() -> bool:
-    """Whether a plan is being recorded in this thread."""
-    return this_thread.recorder is not None
+    """Whether a plan is being recorded, or its steps are tried, in this thread."""
+    return this_thread.recorder is not None or this_thread.tries
 
 
 def setting() -> tuple[Any, ...]:
