@@ -14,7 +14,7 @@ import math
 import sys
 import time
 
-from train_mnist import make_parser, one_cycle, prepare
+from train_mnist import make_parser, make_transform, one_cycle, prepare
 
 import xpconv
 
@@ -62,7 +62,10 @@ def train(model, data, *, epochs, batch_size, lr, seed) -> None:
     """Train on `data.x_train`, and print a row for each epoch."""
     criterion = xpconv.SoftmaxCrossEntropyLoss()
     optimizer = xpconv.Adam(model.parameters(), lr=lr)
-    batches = xpconv.data.batches(data.x_train, data.y_train, batch_size, shuffle=True, seed=seed)
+    batches = xpconv.data.batches(
+        data.x_train, data.y_train, batch_size, shuffle=True, seed=seed,
+        transform=make_transform(data.x_train.shape[-1]),
+    )  # fmt: skip
     print("epoch   train loss   accuracy   test loss   accuracy   seconds")
     for epoch in range(epochs):
         start = time.perf_counter()
