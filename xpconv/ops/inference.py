@@ -43,14 +43,14 @@ def plans(
 def _is_batch(steps: list[Step], x: Array, shape: tuple[int, ...]) -> bool:
     """Whether the first axis is the batch, not the channels of one image: two images give two outputs."""
     y = x[[0, 0]]
-    this_thread.tries = True
+    before, this_thread.tries = this_thread.tries, True  # a signal handler may run layers meanwhile
     try:
         for step in steps:
             y = step(y)
     except (TypeError, ValueError, Warning):  # the steps raise it again if it is true of `x`
         return False
     finally:
-        this_thread.tries = False
+        this_thread.tries = before
     return bool(shape[0] == 1 and y.shape == (2, *shape[1:]))
 
 
