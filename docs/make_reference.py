@@ -14,6 +14,7 @@ import xpconv.data
 import xpconv.data.transforms
 import xpconv.inspection
 import xpconv.models
+import xpconv.onnx
 import xpconv.plot
 import xpconv.testing
 import xpconv.train
@@ -32,6 +33,7 @@ ROOMS = {
     "xpconv.data.transforms": "Transforms of images",
     "xpconv.models": "Models",
     "xpconv.files": "Files",
+    "xpconv.onnx": "ONNX",
     "xpconv.train": "Training",
     "xpconv.inspection": "Looking inside",
     "xpconv.plot": "Looking inside",
@@ -63,6 +65,7 @@ def public() -> dict[str, dict[str, Any]]:
         ("xpconv.models", xpconv.models),
         ("xpconv.cuda", xpconv.cuda),
         ("xpconv.testing", xpconv.testing),
+        ("xpconv.onnx", xpconv.onnx),
         ("xpconv.train", xpconv.train),
         ("xpconv.inspection", xpconv.inspection),
         ("xpconv.plot", xpconv.plot),

@@ -60,6 +60,7 @@ ROOMS = [
     "files",
     "explain",
     "inspection",
+    "onnx",
     "plot",
     "cuda",
     "train",
@@ -82,7 +83,7 @@ def test_import_is_light(tmp_path):
     """At most 0.05 s of CPU time over NumPy's own import, and nothing heavy comes along."""
     code = (
         "import time, numpy, sys; start = time.process_time(); import xpconv; print(time.process_time() - start);"
-        "print([m for m in ('cupy', 'scipy', 'sklearn', 'matplotlib', 'tqdm', 'torch') if m in sys.modules])"
+        "print([m for m in ('cupy', 'scipy', 'sklearn', 'matplotlib', 'tqdm', 'torch', 'onnx') if m in sys.modules])"
     )
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     env["PYTHONPYCACHEPREFIX"] = str(tmp_path)

@@ -34,7 +34,16 @@ from .tape import *
 
 __version__ = "0.1.0"
 
-_ROOMS = ("cuda", "data", "inspection", "models", "plot", "testing", "train")  # imported when asked for
+_ROOMS = (
+    "cuda",
+    "data",
+    "inspection",
+    "models",
+    "onnx",
+    "plot",
+    "testing",
+    "train",
+)  # imported when asked for
 _LATER = ("load", "load_model", "save", "save_model")  # from `files`, which is imported when asked for
 
 if not TYPE_CHECKING:  # type checkers read the star imports
@@ -76,6 +85,7 @@ if TYPE_CHECKING:
     from . import data as data
     from . import inspection as inspection
     from . import models as models
+    from . import onnx as onnx
     from . import plot as plot
     from . import testing as testing
     from . import train as train

@@ -1,0 +1,10 @@
+"""ONNX: models written to `.onnx` files. Needs onnx: `pip install "xpconv[onnx]"`."""
+
+from typing import TYPE_CHECKING
+
+from . import library as library  # first: it says what to install
+
+if not TYPE_CHECKING:  # type checkers read the star imports
+    __all__ = [
+        name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
+    ]

@@ -1,0 +1,10 @@
+"""The library `onnx`, imported here alone, so that one error says what to install."""
+
+try:
+    import onnx as onnx
+    from onnx import checker as checker
+    from onnx import defs as defs
+    from onnx import helper as helper
+    from onnx import numpy_helper as numpy_helper
+except ImportError as cause:
+    raise ImportError('xpconv.onnx: onnx is missing; pip install "xpconv[onnx]"') from cause
