@@ -120,9 +120,9 @@ def get_num_threads() -> int:
         >>> xpconv.get_num_threads() >= 1
         True
     """
-    from .numpy import threads
+    from .numpy.threads import get_num_threads  # a name of a module, not of a package, which takes 1 µs more
 
-    return threads.get_num_threads()
+    return get_num_threads()
 
 
 def free_memory() -> None:
