@@ -24,12 +24,12 @@ from xpconv.data.transforms import RandomCrop
 
 def make_model(size: int) -> Sequential:
     """Two convolutions and two dense layers, for images of `size` × `size`."""
-    pool = 2 if size >= 16 else 1
+    pool, width = (2, 32) if size >= 16 else (1, 16)
     side = ((size // pool) - 2) // 2
     return Sequential(
-        Conv2d(1, 16, 5, padding=2, bias=False), MaxPool2d(pool), BatchNorm2d(16), ReLU(),
-        Conv2d(16, 32, 3, bias=False), MaxPool2d(2), BatchNorm2d(32), ReLU(),
-        Flatten(), Dropout(0.25), Dense(32 * side * side, 128), ReLU(), Dense(128, 10),
+        Conv2d(1, width, 5, padding=2, bias=False), MaxPool2d(pool), BatchNorm2d(width), ReLU(),
+        Conv2d(width, 2 * width, 3, bias=False), MaxPool2d(2), BatchNorm2d(2 * width), ReLU(),
+        Flatten(), Dropout(0.25), Dense(2 * width * side * side, 128), ReLU(), Dense(128, 10),
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--data", choices=["digits", "mnist"], default="digits", help="default: digits, no download")
     add("--data-dir", metavar="DIR", help="folder of MNIST's IDX files; without it, OpenML's copy")
     add("--backend", metavar="NAME", help="numpy, cupy or auto; default: XPCONV_BACKEND, else numpy")
-    add("--epochs", type=int, help="default: 20 for digits, 6 for mnist")
+    add("--epochs", type=int, help="default: 20 for digits, 5 for mnist")
     add("--batch-size", type=int, help="default: 32 for digits, 100 for mnist")
     add("--lr", type=float, default=3e-3, help="largest learning rate (default: %(default)s)")
     add("--seed", type=int, default=0, help="of weights, batches and dropout (default: %(default)s)")
@@ -90,7 +90,7 @@ def prepare(parser: argparse.ArgumentParser, args: argparse.Namespace):
             data = xpconv.data.load_digits(seed=args.seed)
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         parser.error(str(error))
-    epochs, batch_size = {"digits": (20, 32), "mnist": (6, 100)}[args.data]
+    epochs, batch_size = {"digits": (20, 32), "mnist": (5, 100)}[args.data]
     args.epochs, args.batch_size = args.epochs or epochs, args.batch_size or batch_size
     xpconv.manual_seed(args.seed)
     model = make_model(data.x_train.shape[-1])
