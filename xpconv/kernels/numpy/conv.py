@@ -6,7 +6,8 @@
 - `stripes`: Winograd's algorithm along the height only, for 3×3 kernels on fewer channels;
 - `columns`: im2col by blocks, for all other cases.
 
-The reference computes depthwise convolutions of float16 and bfloat16, and of several outputs a channel.
+float16 and bfloat16 are computed in float32 (`half.py`). The reference computes depthwise convolutions of
+several outputs a channel.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..exact import is_exact
 from ..recorders import this_thread
 from . import batchlast, columns, depthwise, memory, stripes, winograd
 from .blocks import Ending, contiguous, mirror
+from .half import HALF, in_float32
 from .memory import taps_last
 from .plans import Recorder, planned
 from .pointwise import not_batch_last
@@ -46,7 +48,8 @@ def conv_algorithm(
     algorithm: str = "auto",
 ) -> str | None:
     """One of the names above. The rules count operations and are derived from benchmarks."""
-    return _choice(x_shape, np.dtype(dtype), weight_shape, window, groups, algorithm, is_exact())
+    dtype = np.dtype(np.float32 if np.dtype(dtype).itemsize == HALF else dtype)
+    return _choice(x_shape, dtype, weight_shape, window, groups, algorithm, is_exact())
 
 
 @lru_cache(maxsize=1024)
@@ -96,6 +99,8 @@ def conv(
     bounds: Bounds = None,
 ) -> Array:
     """Convolution by the algorithm that is chosen for these shapes."""
+    if x.dtype.itemsize == HALF:
+        return in_float32(conv, xp, x, weight, bias, window, groups, algorithm, bounds)
     recorder = this_thread.recorder
     prepared = recorder is not None and recorder.holds(weight)
     chosen = _choice(x.shape, x.dtype, weight.shape, window, groups, algorithm, is_exact(), prepared)
@@ -150,6 +155,8 @@ def conv_backward_weight(
     algorithm: str = "auto",
 ) -> Array:
     """The gradient of the weight, by the algorithm of forward."""
+    if x.dtype.itemsize == HALF:
+        return in_float32(conv_backward_weight, xp, grad, x, weight_shape, window, groups, algorithm)
     if not grad.size:
         return np.zeros(weight_shape, grad.dtype)
     chosen = _choice(x.shape, x.dtype, weight_shape, window, groups, algorithm, is_exact())
@@ -181,6 +188,8 @@ def conv_backward_input(
     algorithm: str = "auto",
 ) -> Array:
     """The gradient of the input: at stride 1 a convolution of the gradient with the mirrored kernel."""
+    if grad.dtype.itemsize == HALF:
+        return in_float32(conv_backward_input, xp, grad, weight, x_shape, window, groups, algorithm)
     if not grad.size or 0 in x_shape:
         return np.zeros(x_shape, grad.dtype)
     exact = is_exact()

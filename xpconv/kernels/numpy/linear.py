@@ -10,6 +10,7 @@ from ...backend import Array
 from ...sums import piece
 from . import memory, threads
 from .blocks import Ending, arranged
+from .half import HALF, in_float32
 from .plans import Part, Recorder, planned
 from .products import long_product, quiet_matmul
 
@@ -19,6 +20,8 @@ FEW = 32  # and the rows up to which it is
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """In one kernel, with the sums of long products in float64."""
+    if a.dtype.itemsize == HALF:
+        return in_float32(matmul, xp, a, b)
     y = memory.empty((a.shape[0], b.shape[1]), a.dtype)
     _multiply(a, b, None, False, y)
     return y
@@ -26,6 +29,8 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
 
 def affine(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
     """The bias is added while the product is in the cache."""
+    if x.dtype.itemsize == HALF:
+        return in_float32(affine, xp, x, weight, bias)
     y = memory.empty((x.shape[0], weight.shape[0]), x.dtype)
     _multiply(x, weight, bias, True, y)
     return y
