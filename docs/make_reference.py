@@ -45,7 +45,8 @@ ROOMS = {
     "xpconv.testing": "Checks",
     "xpconv.errors": "Errors",
 }
-SECTIONS = ("Args", "Returns", "Yields", "Raises", "Attributes", "Source")
+LISTS = ("Args", "Raises", "Attributes")  # sections of entries `name: text`
+SECTIONS = (*LISTS, "Returns", "Yields", "Source")
 
 
 class Plain(str):
@@ -118,17 +119,19 @@ def markdown(doc: str) -> str:
     lines: list[str] = []
     section = ""
     for line in doc.splitlines():
-        heading = re.fullmatch(r"(\w+):", line)
-        if heading and heading[1] in (*SECTIONS, "Example"):
+        heading = re.fullmatch(r"(\w+(?:, \w+)*):", line)
+        if heading and set(heading[1].split(", ")) <= {*SECTIONS, "Example"}:
+            lines += ["```", ""] if section == "Example" else []
             section = heading[1]
             lines += [f"**{section}**", ""] if section != "Example" else ["```python"]
         elif section == "Example":
             lines.append(line.removeprefix("    "))
-        elif section and re.match(r"    [\w*, ]+(\(.*\))?: ", line):
-            name, rest = line.strip().split(": ", 1)
-            lines.append(f"- `{name}`: {rest}")
-        elif section and line.strip():
-            lines.append("  " + line.strip())
+        elif section in LISTS and (entry := re.fullmatch(r" {4}(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)", line)):
+            lines.append(f"- `{entry[1]}`: {entry[2]}")
+        elif section in LISTS and line.startswith(8 * " "):  # the text of an entry, with its own lists
+            lines.append("  " + line[8:])
+        elif section:
+            lines.append(line.removeprefix("    "))
         else:
             lines.append(line)
     return "\n".join([*lines, "```"] if section == "Example" else lines).strip()

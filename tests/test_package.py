@@ -462,6 +462,60 @@ def test_signatures_on_the_reference_page(monkeypatch):
     assert "#### xpconv.Layer.recall\n" in page
 
 
+def test_lists_of_docstrings_on_the_reference_page(monkeypatch):
+    """Entries, their further lines and lists within them; colons in running text make no entries."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import make_reference
+
+    doc = """Do it.
+
+    Args:
+        x, *more: arrays, which may be mapped
+            (`np.load(path)`): only rows are read. One of:
+
+            - a first, which is
+              long: very.
+            - a second.
+        y: another.
+
+        Both are read: once.
+
+    Yields:
+        Pairs of arrays: `(x, y)`. They are on
+        the backend: views.
+
+    Returns, Raises:
+        as others: the same.
+
+    Example:
+        >>> 1
+        1
+
+    Source:
+        A book: the best.
+    """
+    assert make_reference.markdown(inspect.cleandoc(doc)).splitlines() == [
+        "Do it.", "",
+        "**Args**", "",
+        "- `x, *more`: arrays, which may be mapped", "  (`np.load(path)`): only rows are read. One of:", "",
+        "  - a first, which is", "    long: very.", "  - a second.",
+        "- `y`: another.", "",
+        "Both are read: once.", "",
+        "**Yields**", "",
+        "Pairs of arrays: `(x, y)`. They are on", "the backend: views.", "",
+        "**Returns, Raises**", "",
+        "as others: the same.", "",
+        "```python", ">>> 1", "1", "", "```", "",
+        "**Source**", "",
+        "A book: the best.",
+    ]  # fmt: skip
+    section = ""
+    for line in make_reference.reference().splitlines():  # of real docstrings
+        section = line if line.startswith(("**", "#")) else section
+        if section in ("**Args**", "**Raises**", "**Attributes**"):
+            assert not re.match(r"- `[^`]*[^`\w*, ][^`]*`: |- `\w+ \w+", line), line
+
+
 def test_methods_on_the_reference_page():
     """Each once: at the class that all others have it from, and where one is described anew."""
     page = (ROOT / "docs" / "reference.md").read_text()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import os
+import pickle
 import re
 import struct
 import subprocess
@@ -181,6 +183,21 @@ def test_repr_of_a_split_is_short():
         "y_test=int64 (2,))"
     )
     assert repr(Split(1, [2], None, "x")) == "Split(x_train=1, y_train=[2], x_test=None, y_test='x')"
+
+
+def test_a_split_with_other_arrays_keeps_its_classes():
+    split = load_digits()
+    half = split._replace(x_train=split.x_train[:9], y_train=split.y_train[:9])
+    assert type(half) is Split
+    assert (half.classes, len(half.x_train), half.x_test is split.x_test) == (split.classes, 9, True)
+    assert split._replace(classes=("a", "b")).classes == ("a", "b")
+    assert split.classes == tuple("0123456789")
+    for other in (copy.copy(half), copy.deepcopy(half), pickle.loads(pickle.dumps(half))):  # noqa: S301
+        assert (type(other), other.classes) == (Split, half.classes)
+    if sys.version_info >= (3, 13):
+        assert copy.replace(half, y_test=split.y_test[:5]).classes == half.classes
+    with pytest.raises(ValueError, match="nothing"):
+        split._replace(nothing=1)
 
 
 def test_load_digits_values(place):

@@ -92,3 +92,27 @@ def test_with_normalize(backend):
 def test_what_has_no_channels(given, error, message):
     with pytest.raises(error, match=message):
         channel_mean_std(given)
+
+
+def test_batches_keep_their_place():
+    """Their order afterwards, and that of a loop that is going on, are what they would have been."""
+    x = images(20)
+
+    def epochs(look):
+        loader, seen = batches(x, np.arange(20), 6, shuffle=True, seed=3), []
+        for k in range(3):
+            if look == "before":
+                np.testing.assert_allclose(channel_mean_std(loader), channel_mean_std(x), rtol=1e-12)
+            for n, (_, y) in enumerate(loader):
+                if look == "within" and n == 1:
+                    np.testing.assert_allclose(channel_mean_std(loader), channel_mean_std(x), rtol=1e-12)
+                seen.append(y.tolist())
+                if k == 0 and n == 2:
+                    state = loader.state_dict()
+        resumed = batches(x, np.arange(20), 6, shuffle=True)
+        resumed.load_state_dict(state)
+        if look == "before":  # all images count, not the rest of an epoch alone
+            np.testing.assert_allclose(channel_mean_std(resumed), channel_mean_std(x), rtol=1e-12)
+        return seen, [y.tolist() for _, y in resumed]
+
+    assert epochs("before") == epochs("within") == epochs(None)

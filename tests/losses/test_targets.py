@@ -1,6 +1,9 @@
 """Class indices from one-hot rows."""
 
+import os
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,3 +55,26 @@ def test_nothing_waits_for_the_device():
         with double.count_syncs() as counter:
             xpconv.from_one_hot(rows)
         assert counter.n == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory in use from /proc")
+def test_rows_of_many_classes_take_memory_for_their_ones():
+    """Of a billion classes, only the pages with a 1 are written; a label out of range is found before."""
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    target, before = np.array([[7, 10**9 - 1]], "int32"), resident()
+    with pytest.raises(ValueError, match="target holds class 10, expected 0 to 9"):
+        xpconv.one_hot(target + 3, 10)
+    rows = xpconv.one_hot(target, 10**9, dtype="uint8")
+    assert rows.shape == (1, 2, 10**9)
+    assert rows[0, [0, 0, 1, 1], [6, 7, 0, -1]].tolist() == [0, 1, 0, 1]
+    assert resident() - before < 1e8
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint64", "int64"])
+def test_labels_of_a_small_dtype_and_many_classes(backend, dtype):
+    target = np.array([0, 100, 3], dtype)
+    rows = xpconv.asnumpy(xpconv.one_hot(xpconv.asarray(target), 1000, dtype="float32"))
+    np.testing.assert_array_equal(rows, np.eye(1000, dtype="float32")[target.astype(int)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
@@ -161,6 +162,12 @@ class batches:  # lower-case, like `range`, as it is used like a function
                 del batch  # while the next one is made, it belongs to the caller alone
         if self._place.loop is loop:
             self._place = Place(epoch + 1, 0)
+
+    def _rewound(self) -> batches:
+        """The same batches from the first epoch on, whose loops leave the place of this object as it is."""
+        other = copy.copy(self)
+        other._place = Place(0, 0)
+        return other
 
     def state_dict(self) -> dict[str, Any]:
         """The seed, the number of the epoch, and how many of its batches the latest loop has handed out.

@@ -35,6 +35,15 @@ class Split(
 
     classes: tuple[str, ...] | None = None
 
+    def _replace(self, **changes: Any) -> Split:
+        """A copy with other arrays or other `classes`, by name."""
+        classes = changes.pop("classes", self.classes)
+        split: Split = super()._replace(**changes)
+        split.classes = classes
+        return split
+
+    __replace__ = _replace  # what `copy.replace` calls
+
     def __repr__(self) -> str:
         """The shapes and dtypes, without the pixels."""
         parts = zip(self._fields, self, strict=True)

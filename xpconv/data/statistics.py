@@ -12,6 +12,7 @@ from ..arrays import asnumpy
 from ..backend import Array, is_array_type, plain
 from ..dtypes import is_floating
 from ..errors import DTypeError, ShapeError
+from .batches import batches
 
 __all__ = ["channel_mean_std"]
 
@@ -25,7 +26,8 @@ def channel_mean_std(images: Any) -> tuple[np.ndarray, np.ndarray]:
         images: images `(N, C, H, W)` on either backend, also mapped from a file; or a data set or an
             iterable, whose items are images `(C, H, W)` or batches of them, or tuples that begin with such,
             as an `image_folder`, `batches(…)` or a generator. uint8 images count as x / 255, as
-            `ToDtype("float32", scale=True)` makes them.
+            `ToDtype("float32", scale=True)` makes them. Of `batches(…)` one whole epoch is read, and their
+            own next epoch stays what it would have been.
 
     Returns:
         The means and the deviations (over all pixels, not estimates for more), NumPy arrays `(C,)`.
@@ -74,6 +76,8 @@ def _blocks(images: Any) -> Iterator[Array]:
         for start in range(0, len(x), step):
             yield x[start : start + step]
         return
+    if isinstance(images, batches):
+        images = images._rewound()
     data_set = hasattr(images, "__len__") and hasattr(images, "__getitem__")
     if isinstance(images, str | dict) or not (data_set or hasattr(images, "__iter__")):
         raise TypeError(

@@ -99,7 +99,7 @@ class Optimizer(Groups, State):
 
         Args:
             param_group: `{"params": …, "lr": …}`, as for the constructor; other settings are as in
-            `defaults`.
+                `defaults`.
 
         Raises:
             ValueError, TypeError: as from the constructor; nothing has changed then.
