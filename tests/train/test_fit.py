@@ -515,7 +515,7 @@ def test_a_callback_stops_training():
 
     assert len(fitted(epochs=3, callbacks=Stop("on_fit_begin"))) == 0
     asked = type("Asked", (), {"on_epoch_end": lambda self, run: setattr(run, "stop", True)})
-    assert fitted(epochs=3, callbacks=asked()).stopped == "True"
+    assert fitted(epochs=3, callbacks=asked()).stopped == "a callback set run.stop"
     assert len(fitted(epochs=3, callbacks=Stop("on_epoch_begin"))) == 0
     history = fitted(epochs=3, callbacks=Stop("on_epoch_end"))
     assert (len(history), history.stopped, history.partial, history.interrupted) == (1, "enough", None, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from typing import Any
 
 from ..arguments import shown, to_bool, to_choice, to_float, to_int
 from ..errors import StateDictError
+from ..files.atomic import write_atomically
 from .run import Run
 
 __all__ = ["CSVLogger", "EarlyStopping", "JSONLogger", "TensorBoard"]
@@ -39,7 +41,8 @@ class EarlyStopping:
     """Stop when a value has not improved for some epochs; the model then has the weights of the best epoch.
 
     It has them at the end of every training, also after all epochs or Ctrl-C, and so have the averages of
-    `ema`. The optimizer keeps its state.
+    `ema`. The optimizer keeps its state. A run that it has stopped has ended: resumed, it returns at once,
+    unless `patience` is larger now.
 
     Args:
         monitor: the value, such as `"valid_accuracy"`; None takes `valid_loss`, without validation `loss`.
@@ -80,6 +83,7 @@ class EarlyStopping:
         self.min_delta = to_float(f"{where}: min_delta", min_delta, 0)
         self.mode = None if mode is None else to_choice(f"{where}: mode", mode, ("min", "max"))
         self.restore_best = to_bool(f"{where}: restore_best", restore_best)
+        self._name = monitor
         self._begin()
 
     def _begin(self) -> None:
@@ -88,12 +92,17 @@ class EarlyStopping:
         self._wait = 0
         self._weights: dict[str, Any] | None = None
         self._averages: dict[str, Any] | None = None
+        self._loaded: str | None = None  # the value that a loaded state is of
 
     def on_fit_begin(self, run: Run) -> None:
         self._name = self.monitor or ("loss" if run.valid is None else "valid_loss")
         self._sign = 1 if mode_of("EarlyStopping: monitor", run, self._name, self.mode) == "min" else -1
-        if not run.resumed:
+        if not run.resumed or self._loaded != self._name:
             self._begin()
+        if not self.restore_best:
+            self._weights = self._averages = None
+        self._loaded = None
+        self._stop(run)
 
     def on_epoch_end(self, run: Run) -> None:
         if self._name not in run.logs:
@@ -108,6 +117,9 @@ class EarlyStopping:
             self._averages = run.ema.state_dict() if self.restore_best and run.ema is not None else None
             return
         self._wait += 1
+        self._stop(run)
+
+    def _stop(self, run: Run) -> None:
         if self._wait >= max(self.patience, 1) and run.stop is None:
             most = "" if self.best is None else f"; the best is {self.best:.4g} in epoch {self.epoch}"
             times = f"{self._wait} epoch{'s' * (self._wait > 1)}"
@@ -122,6 +134,7 @@ class EarlyStopping:
     def state_dict(self) -> dict[str, Any]:
         """The best value, its epoch and weights, and the number of epochs since."""
         return {
+            "monitor": self._name,
             "best": self.best,
             "epoch": self.epoch,
             "wait": self._wait,
@@ -131,8 +144,8 @@ class EarlyStopping:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        names = ("best", "epoch", "wait", "weights", "averages")
-        if not isinstance(state, Mapping) or set(state) != set(names):
+        names = {"monitor", "best", "epoch", "wait", "weights", "averages"}
+        if not isinstance(state, Mapping) or set(state) != names:
             raise StateDictError(
                 f"EarlyStopping.load_state_dict: state is {shown(state)}, expected what state_dict() returns"
             )
@@ -145,6 +158,7 @@ class EarlyStopping:
                 )
         self.best, self.epoch, self._wait = best, epoch, wait
         self._weights, self._averages = state["weights"], state["averages"]
+        self._loaded = state["monitor"]
 
 
 class _Logger:
@@ -163,12 +177,13 @@ class _Logger:
         self._begun, self._done = False, len(run.history)
 
     def on_epoch_end(self, run: Run) -> None:
-        if not self._begun:
-            rows = self._read() if run.resumed and self.path.exists() else []
-            self._write([row for row in rows if int(row.get("epoch") or 0) <= self._done])
-            self._begun = True
         row = {name: value if math.isfinite(value) else None for name, value in run.logs.items()}
-        self._append(row)
+        if self._begun:
+            self._append(row)
+            return
+        rows = self._read() if run.resumed and self.path.exists() else []
+        self._write([*(row for row in rows if int(row.get("epoch") or 0) <= self._done), row])
+        self._begun = True
 
     def _read(self) -> list[dict[str, Any]]:
         raise TypeError(f"{type(self).__name__} defines no _read()")
@@ -216,7 +231,7 @@ class JSONLogger(_Logger):
         return rows
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_atomically(str(self.path), ["".join(json.dumps(row) + "\n" for row in rows).encode()])
 
     def _append(self, row: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
@@ -243,14 +258,14 @@ class CSVLogger(_Logger):
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         self._names = list(dict.fromkeys(name for row in rows for name in row))
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._names, restval="")
-            if rows:
-                writer.writeheader()
-                writer.writerows(rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(str(self.path), [text.getvalue().encode()])
 
     def _append(self, row: dict[str, Any]) -> None:
-        if not self._names or set(row) - set(self._names):
+        if set(row) - set(self._names):
             self._write([*self._read(), row])
             return
         with self.path.open("a", newline="", encoding="utf-8") as file:
@@ -274,6 +289,7 @@ class TensorBoard:
             raise TypeError(f"TensorBoard: folder is {shown(folder)}, expected a path")
         self.folder = os.fspath(folder)
         self._make = _summary_writer()
+        self._writer: Any = None
 
     def on_fit_begin(self, run: Run) -> None:
         self._writer = self._make(self.folder, purge_step=len(run.history) + 1)
@@ -287,7 +303,15 @@ class TensorBoard:
         self._writer.flush()
 
     def on_fit_end(self, run: Run) -> None:
-        self._writer.close()
+        self._close()
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 def _summary_writer() -> Any:

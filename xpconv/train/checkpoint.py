@@ -27,7 +27,7 @@ class Checkpoint:
     A file `step-00001200.safetensors` of `xpconv.save` has model, optimizer, schedule, scaler, averages,
     random state, history, the place in the epoch, and the states of `train` and of the other callbacks. A run
     that is resumed from it gives the same results, on NumPy bit for bit, as one that was not interrupted. It
-    saves after the other callbacks, and after Ctrl-C too.
+    saves after the other callbacks, and where Ctrl-C or `run.stop` ends training within an epoch too.
 
     Args:
         folder: of the files; it is made if necessary.
@@ -84,6 +84,7 @@ class Checkpoint:
         self.mode = None if mode is None else to_choice(f"{where}: mode", mode, ("min", "max"))
         self._best_value: float | None = None
         self._best_steps: int | None = None
+        self._loaded: str | None = None  # the value that a loaded state is of
 
     def on_fit_begin(self, run: Run) -> None:
         if self.best is not None:
@@ -92,11 +93,12 @@ class Checkpoint:
         later = [path for step, path in files_in(self.folder) if step > run.steps]
         if later or (not run.resumed and (self.folder / BEST).exists()):
             name, folder = later[-1].name if later else BEST, str(self.folder)
+            resume = folder if later else str(self.folder / BEST)
             raise FileExistsError(
                 f"Checkpoint: folder {folder!r} has {name}, of another run or later than this one; give "
-                f"resume={folder!r}, or another folder"
+                f"resume={resume!r}, or another folder"
             )
-        if not run.resumed:
+        if not run.resumed or self._loaded != self.best:
             self._best_value = self._best_steps = None
         elif run.steps == self._best_steps:  # the process may have ended after the checkpoint and before this
             save(self.folder / BEST, **run.parts())
@@ -134,18 +136,18 @@ class Checkpoint:
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far, and after how many steps it was reached."""
-        return {"best": self._best_value, "steps": self._best_steps}
+        return {"monitor": self.best, "best": self._best_value, "steps": self._best_steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        if not isinstance(state, Mapping) or set(state) != {"best", "steps"}:
+        if not isinstance(state, Mapping) or set(state) != {"monitor", "best", "steps"}:
             raise StateDictError(
                 f"Checkpoint.load_state_dict: state is {shown(state)}, expected what state_dict() returns"
             )
         where, best, steps = "Checkpoint.load_state_dict", state["best"], state["steps"]
         value = None if best is None else to_float(f"{where}: best", best)
         self._best_steps = None if steps is None else to_int(f"{where}: steps", steps, 0)
-        self._best_value = value
+        self._best_value, self._loaded = value, state["monitor"]
 
 
 def files_in(folder: Path) -> list[tuple[int, Path]]:
@@ -154,23 +156,68 @@ def files_in(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def load_run(where: str, resume: Any, run: Run) -> None:
-    """Restore a run from a checkpoint, or the latest in a folder; a folder that has none is no error."""
+def load_run(where: str, resume: Any, run: Run) -> str:
+    """Restore a run from a checkpoint, or the latest in a folder; returns what there is to say.
+
+    A folder without checkpoints, or that is not there, is no error if a `Checkpoint` of this run writes to
+    it: then a new run begins.
+    """
     if not isinstance(resume, str | os.PathLike) or not os.fspath(resume):
         raise TypeError(f"{where}: resume is {shown(resume)}, expected the path of a checkpoint")
     path = Path(resume)
+    named = f"{where}: resume is {str(path)!r}"
     if path.suffix != ".safetensors":
         if path.is_file():
-            raise ValueError(f"{where}: resume is {str(path)!r}, expected a folder or a .safetensors file")
+            raise ValueError(f"{named}, expected a folder or a .safetensors file")
         found = files_in(path) if path.is_dir() else []
         if not found:
-            return
+            _check_begins(named, path, run)
+            return f"{where}: no checkpoint in {str(path)!r} yet; a new run begins"
         path = found[-1][1]
     if not path.is_file():
-        raise FileNotFoundError(f"{where}: resume is {str(path)!r}, but there is no such file")
+        raise FileNotFoundError(
+            f"{named}, but there is no such file (from {os.getcwd()!r}){_others(path.parent)}"
+        )
     try:
         load(path, **run.parts())
     except DataFileError as error:
         earlier = [other.name for _, other in files_in(path.parent) if other < path]
         hint = f"; to go on from {earlier[-1]} instead, remove this file" if earlier else ""
         raise DataFileError(f"{where}: {error}{hint}") from error
+    except StateDictError as error:
+        cause = str(error.__cause__)
+        if cause.startswith(f"{where}: "):
+            text = f"{str(path)!r}: {cause.removeprefix(f'{where}: ')}"
+        else:
+            text = (
+                f"{str(error).removeprefix('load: ')}; expected a file of Checkpoint, and the model, "
+                "optimizer, schedule, scaler, ema and kind of train that its run had"
+            )
+        raise StateDictError(f"{where}: resume: {text}") from error
+    run.history.note_modes(run.meter.modes)
+    if run.valid is not None:
+        run.history.note_modes(run.meter.modes, "valid_")
+    place = f"batch {run.batch} of epoch {run.epoch}" if run.within else f"epoch {run.epoch}"
+    return f"{where}: goes on from {str(path)!r}, after {place}"
+
+
+def _check_begins(named: str, path: Path, run: Run) -> None:
+    """Raise an error if there is nothing to go on from, and no `Checkpoint` that will write there."""
+    folders = [callback.folder for callback in run.callbacks if isinstance(callback, Checkpoint)]
+    if path.resolve() in [folder.resolve() for folder in folders]:
+        return
+    if path.is_dir():
+        problem: type[OSError | ValueError] = ValueError
+        text = f"a folder without step-….safetensors{_others(path)}"
+    else:
+        problem, text = FileNotFoundError, f"but there is no such folder (from {os.getcwd()!r})"
+    fix = f"callbacks=[Checkpoint({str(path)!r})], which writes there"
+    if folders:
+        fix += f", or resume={str(folders[0])!r}, as the Checkpoint has"
+    raise problem(f"{named}, {text}; to begin a new run where there is none, give {fix}")
+
+
+def _others(folder: Path) -> str:
+    """The text for checkpoints that are in a folder, or in folders of it."""
+    paths = [*folder.glob("*.safetensors"), *folder.glob("*/*.safetensors")] if folder.is_dir() else []
+    return f"; there is {str(sorted(paths)[-1])!r}" if paths else ""

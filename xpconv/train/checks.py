@@ -16,7 +16,7 @@ from .step import Step
 
 EVENTS = (
     "on_fit_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end", "on_interrupt",
-    "on_fit_end",
+    "on_exception", "on_fit_end",
 )  # fmt: skip
 KINDS = {"schedule": LRScheduler, "scaler": GradScaler, "ema": ExponentialMovingAverage}
 

@@ -91,9 +91,15 @@ def fit(
             end the model has its own parameters, and `with ema.average_parameters():` the averages.
         callbacks: objects with any of the methods `on_fit_begin(run)`, `on_epoch_begin(run)`,
             `on_batch_begin(run)` and `on_batch_end(run)` (around each step), `on_epoch_end(run)`,
-            `on_interrupt(run)` (after Ctrl-C) and `on_fit_end(run)`; see `Run`.
-        resume: a file that `Checkpoint` wrote, or its folder, to go on from the latest one, or to begin if
-            there is none. Everything else must be as in the run that wrote it.
+            `on_interrupt(run)` (Ctrl-C or `run.stop` ended training within an epoch), `on_fit_end(run)`, and
+            in its place `on_exception(run, error)` if there is an error; see `Run`.
+        resume: a file that `Checkpoint` wrote, or its folder, to go on from the latest one. In the folder of
+            a `Checkpoint` in `callbacks` a new run begins if there is none, so that one command begins and
+            goes on. Everything else is to be as in the run that wrote it, with these exceptions: `epochs`
+            may be larger. If `schedule` has other settings, such as `total_steps`, it is set to where it
+            would be after as many steps. Callbacks may be added and left out, and at the end of an epoch also
+            metrics and clipping. The learning rate without a schedule, and the other settings of the
+            optimizer, are those in the file.
         verbose: True prints a table, with `*` at the best values so far, and on a terminal or in a notebook a
             progress bar; False prints nothing; None is True on a terminal or in a notebook, else False.
 
@@ -127,9 +133,9 @@ def fit(
     timetable = Timetable(where, schedule, schedule_per, monitor, run, group, resume is not None)
     progress = Progress(where, verbose)
     if resume is not None:
-        load_run(where, resume, run)
+        progress.say(load_run(where, resume, run))
     loop = Loop(run, group, timetable, progress)
-    with modes_restored(model), progress, _ctrl_c(run):
+    with modes_restored(model), progress, _ctrl_c(run), run.closing():
         try:
             run.call("on_fit_begin")
             loop.run_epochs()

@@ -40,7 +40,7 @@ class Loop:
         """All epochs that are left."""
         run = self.run
         run.batches = length_of(run.train)
-        within = run.batch > 0 and len(run.history) < run.epoch  # resumed within an epoch
+        within = run.within  # resumed there
         while run.stop is None and (within or run.epoch < run.epochs):
             if run.interrupted:  # after an epoch
                 run.stop = INTERRUPTED
@@ -55,7 +55,7 @@ class Loop:
             within = False
             if run.stop is not None or not self._end_epoch(start):
                 self.end_partial()
-        if run.interrupted:
+        if run.interrupted or run.within:
             run.call("on_interrupt")
 
     def _train(self, resumed: bool) -> None:
@@ -169,5 +169,5 @@ class Loop:
     def end_partial(self) -> None:
         """Note the values of an epoch that does not come to its end."""
         run = self.run
-        if run.batch and len(run.history) < run.epoch:
+        if run.batch and run.within:
             run.history.partial = {"epoch": run.epoch, "batch": run.batch, **run.values()}

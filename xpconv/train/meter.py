@@ -84,19 +84,28 @@ class Totals:
         vector = None if self.vector is None else asnumpy(self.vector).copy()
         return {"layout": {name: list(sizes) for name, sizes in self.layout.items()}, "sums": vector}
 
-    def check(self, where: str, state: Any, names: Iterable[str]) -> None:
-        """Raise a StateDictError if the state is not one of sums with these names."""
+    def fits(self, where: str, state: Any, names: Iterable[str], epoch: int | None) -> bool:
+        """Whether the state is one of sums with these names; within an epoch an error if it is not."""
         expected = {*names, *self._more}
         layout = state.get("layout") if isinstance(state, Mapping) else None
         if not isinstance(layout, Mapping) or "sums" not in state:
             raise StateDictError(f"{where}: the sums are {shown(state)}, expected those of Totals")
         vector = state["sums"]
         size = sum(n or 1 for sizes in layout.values() for n in sizes)
-        if vector is not None and (set(layout) != expected or size != len(vector)):
+        if vector is None:
+            return True
+        if set(layout) != expected:
+            if epoch is None:
+                return False
+            here, there = (", ".join(sorted(map(str, some))) or "none" for some in (expected, layout))
             raise StateDictError(
-                f"{where}: the state has sums of {', '.join(map(str, layout))}, expected "
-                f"{', '.join(sorted(expected))}: give the metrics and the clipping of the run that saved it"
+                f"{where}: it was saved within epoch {epoch}, with the values {there}; this run has {here}"
+                "; give the metrics and clip_grad_norm of that run until the epoch ends, or resume from the "
+                "end of an epoch"
             )
+        if size != len(vector):
+            raise StateDictError(f"{where}: there are {len(vector)} sums, expected {size}")
+        return True
 
     def load_state_dict(self, state: Mapping[str, Any], backend: str) -> None:
         """Go on from what `state_dict` returned."""

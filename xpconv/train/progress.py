@@ -104,11 +104,15 @@ class Progress:
             print(aligned(names, self.widths))
         print(aligned(cells, self.widths), flush=True)
 
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if self.on:
+            print(text, flush=True)
+
     def end(self, run: Run) -> None:
         """Say why training ended early."""
-        if self.on:
-            for note in run.history._notes():
-                print(note, flush=True)
+        for note in run.history._notes():
+            self.say(note)
 
     def _close(self) -> None:
         if self.bar is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,7 +34,8 @@ class Run:
         lr: the learning rate of the present step, that of the first group.
         logs: the latest values: in `on_epoch_end` those of the epoch and its `seconds`.
         resumed: whether it goes on from a checkpoint.
-        stop: None, or why training is to end after this batch; set it to a text, or True, to end it.
+        stop: None, or why training is to end after this batch; set it to a text, or True, to end it. It is
+            not saved: a resumed run goes on, unless a callback stops it again, as `EarlyStopping` does.
         whole: whether the state is that between two steps, so that it can be saved. It is not if a
             KeyboardInterrupt ended a step.
     """
@@ -57,6 +59,7 @@ class Run:
         self.lr = float(self.optimizer.param_groups[0]["lr"])
         self.logs: dict[str, float] = {}
         self._stop: str | None = None
+        self.on_load: Callable[[int, int], None] = lambda epochs, batch: None  # called with a saved place
         self.interrupted = False  # whether Ctrl-C was pressed
         self.resumed = False
         self.whole = True
@@ -67,7 +70,14 @@ class Run:
 
     @stop.setter
     def stop(self, reason: Any) -> None:
+        if reason is True:
+            reason = "a callback set run.stop"
         self._stop = None if reason is None or reason is False else str(reason)
+
+    @property
+    def within(self) -> bool:
+        """Whether the present epoch has begun and not ended."""
+        return len(self.history) < self.epoch
 
     def values(self) -> dict[str, float]:
         """The values of this epoch so far; waits for a GPU."""
@@ -79,6 +89,20 @@ class Run:
             method = getattr(callback, event, None)
             if method is not None:
                 method(self)
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """If this block raises an error, all callbacks with `on_exception` get it."""
+        try:
+            yield
+        except BaseException as error:
+            for callback in self.callbacks:
+                try:
+                    getattr(callback, "on_exception", lambda run, error: None)(self, error)
+                except Exception as other:  # noqa: BLE001  # the first error is the one to see
+                    place = f"{type(callback).__name__}.on_exception"
+                    warnings.warn(f"fit: {place} raised {other!r}", RuntimeWarning, stacklevel=2)
+            raise
 
     def parts(self) -> dict[str, Any]:
         """All that changes in training, by name: objects with `state_dict` and `load_state_dict`.
@@ -117,46 +141,68 @@ class RunState:
             "steps": run.steps,
             "trained": run.trained,
             "lr": run.lr,
-            "stop": run.stop if run.stop != INTERRUPTED else None,
             "totals": run.meter.totals.state_dict(),
             "callbacks": [
                 {"kind": type(callback).__name__, "state": callback.state_dict()}
                 for callback in run.callbacks
-                if hasattr(callback, "state_dict")
+                if is_stateful(callback)
             ],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned; nothing changes if it does not fit."""
-        run, where = self.run, "fit: resume"
-        names = ("epoch", "batch", "steps", "trained", "lr", "stop", "totals", "callbacks")
+        run, where = self.run, "fit"
+        names = ("epoch", "batch", "steps", "trained", "lr", "totals", "callbacks")
         if not isinstance(state, Mapping) or any(name not in state for name in names):
             raise StateDictError(f"{where}: the run's state is {shown(state)}, expected {', '.join(names)}")
         epoch, batch, steps = (to_int(f"{where}: {name}", state[name], 0) for name in names[:3])
         trained, lr = to_bool(f"{where}: trained", state["trained"]), to_float(f"{where}: lr", state["lr"])
-        if state["stop"] is not None and not isinstance(state["stop"], str):
-            raise StateDictError(f"{where}: stop is {shown(state['stop'])}, expected a text or None")
-        run.meter.totals.check(where, state["totals"], run.meter.names)
-        own = [callback for callback in run.callbacks if hasattr(callback, "state_dict")]
-        kinds = [type(callback).__name__ for callback in own]
-        saved = [entry["kind"] for entry in state["callbacks"]]
-        if kinds != saved:
-            raise StateDictError(
-                f"{where}: the run was saved with the callbacks {saved}, but this one has {kinds}; give the "
-                "same"
-            )
-        before = [callback.state_dict() for callback in own]
+        within = len(run.history) < epoch  # the history is loaded already
+        fits = run.meter.totals.fits(where, state["totals"], run.meter.names, epoch if within else None)
+        pairs = _paired(where, run.callbacks, state["callbacks"])
+        before = [callback.state_dict() for callback, _ in pairs]
         try:
-            for callback, entry in zip(own, state["callbacks"], strict=True):
-                callback.load_state_dict(entry["state"])
+            for callback, saved in pairs:
+                callback.load_state_dict(saved)
+            run.on_load(len(run.history), batch if within else 0)
         except BaseException:
-            for callback, entry in zip(own, before, strict=True):
-                callback.load_state_dict(entry)
+            for (callback, _), saved in zip(pairs, before, strict=True):
+                callback.load_state_dict(saved)
             raise
-        run.epoch, run.batch, run.steps, run.trained = epoch, batch, steps, trained
-        run.lr, run.stop = lr, state["stop"]
+        run.epoch, run.batch, run.steps, run.trained, run.lr = epoch, batch, steps, trained, lr
         run.resumed = True
-        run.meter.totals.load_state_dict(state["totals"], run.backend.name)
+        if fits:
+            run.meter.totals.load_state_dict(state["totals"], run.backend.name)
+        else:
+            run.meter.totals.reset()
+
+
+def _paired(where: str, callbacks: Sequence[Any], entries: Any) -> list[tuple[Any, Any]]:
+    """The callbacks that have a saved state, and that state: of each kind the first has the first, and so on.
+
+    A callback that was not saved begins anew, and the state of one that is not given is left out.
+    """
+    if not isinstance(entries, list | tuple) or not all(
+        isinstance(entry, Mapping) and isinstance(entry.get("kind"), str) and "state" in entry
+        for entry in entries
+    ):
+        raise StateDictError(
+            f"{where}: the callbacks' states are {shown(entries)}, expected kinds and states"
+        )
+    own: dict[str, list[Any]] = {}
+    for callback in callbacks:
+        if is_stateful(callback):
+            own.setdefault(type(callback).__name__, []).append(callback)
+    pairs = []
+    for kind, given in own.items():
+        saved = [entry["state"] for entry in entries if entry["kind"] == kind]
+        if saved and len(saved) != len(given):
+            raise StateDictError(
+                f"{where}: it was saved with {len(saved)} callbacks of class {kind}, and this run has "
+                f"{len(given)}, so it is not known which is which; give all in the same order, or none"
+            )
+        pairs += list(zip(given, saved, strict=False))
+    return pairs
 
 
 INTERRUPTED = "interrupted"

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import shown, to_choice
 from ..optim import OneCycleLR, ReduceLROnPlateau
+from ..signatures import is_ours
 from .objective import length_of
 from .run import Run
+
+PROGRESS = (  # what is in the state of a schedule besides its settings
+    "last_epoch", "base_lrs", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter",
+)  # fmt: skip
 
 
 class Timetable:
@@ -17,7 +23,7 @@ class Timetable:
     def __init__(
         self, where: str, schedule: Any, per: Any, monitor: Any, run: Run, group: int, resumes: bool = False
     ) -> None:
-        self.schedule = schedule
+        self.where, self.schedule, self.run, self.group = where, schedule, run, group
         if schedule is None:
             for name, value in (("schedule_per", per), ("monitor", monitor)):
                 if value is not None:
@@ -37,16 +43,59 @@ class Timetable:
                 raise ValueError(
                     f"{where}: ReduceLROnPlateau takes a value per epoch; leave schedule_per out"
                 )
-        batches = length_of(run.train)
-        if isinstance(schedule, OneCycleLR) and batches is not None:
-            needed = run.epochs * (math.ceil(batches / group) if self.per == "step" else 1)
-            done = 0 if resumes else schedule.last_epoch
-            if done + needed > schedule.total_steps:
-                made = f" and has made {done}" * (done > 0)
-                raise ValueError(
-                    f"{where}: OneCycleLR has total_steps={schedule.total_steps}{made}, but {run.epochs} "
-                    f"epochs have {needed} steps; give {'a new one ' * (done > 0)}total_steps={needed}"
-                )
+        if resumes:
+            self.given = schedule.state_dict()
+            run.on_load = self._resume
+        self._check_length(0 if resumes else schedule.last_epoch)
+
+    def _check_length(self, done: int, epochs: int = 0, batch: int = 0) -> None:
+        """Raise an error if a OneCycleLR that has made `done` steps has not enough for the rest.
+
+        So many epochs have ended, and of the present one so many batches are done.
+        """
+        schedule, batches, group = self.schedule, length_of(self.run.train), self.group
+        if not isinstance(schedule, OneCycleLR) or batches is None or self.run.epochs <= epochs:
+            return
+        needed = self.run.epochs - epochs
+        if self.per == "step":
+            needed = (needed - 1) * math.ceil(batches / group) + math.ceil((batches - batch) / group)
+        if done + needed > schedule.total_steps:
+            made = f" and has made {done}" * (done > 0)
+            rest = (
+                f"the rest of {self.run.epochs} epochs has"
+                if epochs or batch
+                else f"{self.run.epochs} epochs have"
+            )
+            fix = (
+                f"total_steps={done + needed}"
+                if epochs or batch
+                else f"{'a new one ' * (done > 0)}total_steps={needed}"
+            )
+            raise ValueError(
+                f"{self.where}: OneCycleLR has total_steps={schedule.total_steps}{made}, but {rest} {needed} "
+                f"steps; give {fix}"
+            )
+
+    def _resume(self, epochs: int, batch: int) -> None:
+        """Called when the schedule of a saved run is loaded: if the given one has other settings, they count.
+
+        It is then set to where it would be after as many steps.
+        """
+        schedule, given = self.schedule, self.given
+        saved = schedule.state_dict()
+        if epochs >= self.run.epochs:
+            return
+        done = saved["last_epoch"]
+        if is_ours(type(schedule)) and _settings(saved) != _settings(given):
+            if self.plateau:  # it depends on values, which are not there any more
+                schedule.load_state_dict({**given, **{k: v for k, v in saved.items() if k in PROGRESS}})
+                return
+            schedule.load_state_dict(given)
+            self._check_length(done, epochs, batch)
+            schedule._restart()
+            for _ in range(done):
+                schedule.step()
+        self._check_length(done, epochs, batch)
 
     def after_step(self) -> None:
         """Called after each update."""
@@ -63,6 +112,13 @@ class Timetable:
             self.schedule.step(row[self.monitor])
         else:
             self.schedule.step()
+
+
+def _settings(state: Any) -> Any:
+    """A state of a schedule without its progress."""
+    if isinstance(state, Mapping):
+        return {str(name): _settings(value) for name, value in state.items() if name not in PROGRESS}
+    return [_settings(value) for value in state] if isinstance(state, list | tuple) else state
 
 
 def _checked_monitor(where: str, schedule: ReduceLROnPlateau, monitor: Any, run: Run) -> str:
