@@ -79,6 +79,10 @@ class TapedChecks:
             "`return self.keep(y, …)`"
         )
 
+    def _outputs_of(self, y: Any) -> tuple[Any, Any, type]:
+        """Shape, dtype and type of an output that is not an array; an error for all layers but `Graph`."""
+        raise self._kept_no_array(y) from None
+
     def _kept_no_array(self, y: Any) -> TypeError:
         name, kind = type(self).__name__, type(y).__name__
         if not self._is_users:

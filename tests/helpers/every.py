@@ -165,6 +165,15 @@ MODELS = {
         m.Residual(m.GroupNorm(2, 4), m.Conv2d(4, 4, 1, rng=0), shortcut=m.Conv2d(4, 4, 1, rng=1)), m.ReLU()
     ),
     "Sequential(Residual())": lambda m: m.Sequential(m.Residual(), m.LayerNorm((6, 6))),
+    "Graph": lambda m: m.Graph(
+        {
+            "conv": (m.Conv2d(4, 4, 3, padding=1, rng=0), "x"),
+            "relu": (m.ReLU(), "conv"),
+            "product": (m.Bilinear(6, 6, 5, rng=0), "relu", "x"),
+        },
+        "x",
+        "product",
+    ),
     "nested": lambda m: m.Sequential(
         m.Sequential(m.InstanceNorm2d(4)), m.Sequential(m.Dropout(0.0)), m.Sequential(m.ReLU6())
     ),
@@ -175,6 +184,7 @@ def made_of_layers():
     """Public classes of layers that take layers, which `MODELS` has."""
     return {
         "Concat",
+        "Graph",
         "Parallel",
         "Residual",
         "Sequential",

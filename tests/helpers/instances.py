@@ -28,6 +28,7 @@ def instance_of(name):
     ]
     sizes = {
         "LazyLinear": {},
+        "Graph": {"nodes": {"relu": (xpconv.ReLU(), "x")}, "inputs": "x", "outputs": "relu"},
         "AdaptiveAvgPool1d": {"output_size": 2},
         "AdaptiveMaxPool1d": {"output_size": 2},
     }

@@ -58,6 +58,10 @@ LAYERS = {  # name: makers, and the shape of x
     "GlobalMaxPool1d": ([lambda: m.GlobalMaxPool1d()], SEQUENCES),
     "GlobalMaxPool2d": ([lambda: m.GlobalMaxPool2d()], IMAGES),
     "GlobalMaxPool3d": ([lambda: m.GlobalMaxPool3d()], VOLUMES),
+    "Graph": (
+        [lambda: m.Graph({"a": (m.Dense(12, 5, rng=0), "x"), "y": (m.Bilinear(5, 12, 5, rng=1), "a", "x")}, "x", "y")],
+        ROWS,
+    ),
     "GroupNorm": ([lambda: m.GroupNorm(2, 4)], IMAGES),
     "Hardshrink": ([lambda: m.Hardshrink()], ROWS),
     "Hardsigmoid": ([lambda: m.Hardsigmoid()], ROWS),

@@ -191,7 +191,7 @@ NOTHING_SUMMED = {
     "one window, so an input gets one gradient": "GlobalMaxPool",
     "each output is one element of the input": "MaxUnpool",
     "another name of a layer with a row": "Linear UpsamplingNearest UpsamplingBilinear",
-    "layers of layers": "Sequential Parallel Concat Residual ModuleDict ModuleList Layer",
+    "layers of layers": "Sequential Parallel Concat Residual Graph ModuleDict ModuleList Layer",
 }
 
 

@@ -92,7 +92,7 @@ LARGE = [
 ]  # fmt: skip
 CASES["Linear"] = CASES["Dense"]
 OTHERS = {  # containers, and what takes more than arrays of floats
-    "Concat", "Embedding", "Layer", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "ModuleDict", "ModuleList",
+    "Concat", "Embedding", "Graph", "Layer", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "ModuleDict", "ModuleList",
     "Parallel", "Residual", "Sequential",
 }  # fmt: skip
 
@@ -279,6 +279,12 @@ OTHERS = {  # what the sweep above leaves out: of integers, of several inputs, m
     "Residual": lambda: (xpconv.Residual(xpconv.Dense(4, 4, rng=0), xpconv.SiLU()), None),
     "Parallel": lambda: (xpconv.Parallel(xpconv.Softmax(1), xpconv.Softplus()), None),
     "Concat": lambda: (xpconv.Concat(xpconv.Tanh(), xpconv.GELU()), None),
+    "Graph": lambda: (
+        xpconv.Graph(
+            {"a": (xpconv.Sigmoid(), "x"), "y": (xpconv.Bilinear(4, 4, 4, rng=0), "a", "x")}, "x", "y"
+        ),
+        None,
+    ),
 }
 
 

@@ -110,6 +110,8 @@ def layers():
     for name in ("Sequential", "Parallel", "Concat", "Residual"):
         more = {"Concat": ["axis"], "Residual": ["shortcut"]}.get(name, [])
         yield Target((name, "ReLU.forward"), f"xpconv.{name}", {"": "xpconv.ReLU()"}, more, [IMAGE])
+    graph = dict(nodes="{'a': (xpconv.ReLU(), 'x')}", inputs="'x'", outputs="'a'")
+    yield Target(("Graph", "ReLU.forward"), "xpconv.Graph", graph, options(xpconv.Graph, graph), [IMAGE])
 
 
 # --- losses ----------------------------------------------------------------------------------------------

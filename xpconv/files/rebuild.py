@@ -18,7 +18,7 @@ from ..errors import DataFileError
 from ..layers import Layer
 from ..layers.children import Named
 from ..layers.dropout import _Dropout
-from ..layers.tree import join
+from ..layers.tree import array_name
 from ..parameter import Parameter, limited_memory
 from ..random import get_rng_state, global_source, set_rng_state
 from ..signatures import is_ours
@@ -238,10 +238,10 @@ class _Builder:
                 setattr(layer, name, None)
             for name, requires_grad in parameters.items():
                 if name not in tied:
-                    self._set_parameter(layer, name, join(prefix, name))
+                    self._set_parameter(layer, name, array_name(prefix, name))
                 vars(layer)[name].requires_grad = requires_grad
             for name in layer.buffer_names:
-                self._set_buffer(layer, name, join(prefix, name))
+                self._set_buffer(layer, name, array_name(prefix, name))
         except FAULTS as error:
             raise self._fault(i, error) from error
 

@@ -14,6 +14,7 @@ from .dropout import *
 from .embedding import *
 from .fold import *
 from .global_pool import *
+from .graph import *
 from .group_norm import *
 from .instance_norm import *
 from .layer import *

@@ -80,7 +80,7 @@ class Sequential(Listed):
         if not steps.steps:
             self._owner(x)
         for layer, clip in steps.steps:
-            x = layer._pass(x) if clip is None else layer._pass_clipped(x, clip)
+            x = layer._pass(x) if clip is None else layer._pass_clipped(x, clip=clip)
         return self.keep(x, start, steps)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:

@@ -30,14 +30,21 @@ def fold(chain: Named, kind: type[Named], uses: Counter[int]) -> None:
         kind: the class `Sequential`, whose module imports this one.
         uses: how often each layer is used in the whole model, by id.
     """
-    _fold_chain(_places(chain, kind, uses), uses)
+    _fold_chain(_places(chain, list(chain._layers), kind, uses), uses)
 
 
-def _places(chain: Named, kind: type[Named], uses: Counter[int]) -> Iterator[Place]:
+@ignoring_underflow
+def fold_nodes(graph: Named, names: list[str], kind: type[Named], uses: Counter[int]) -> None:
+    """The same for nodes of a graph that run one after the other."""
+    _fold_chain(_places(graph, names, kind, uses), uses)
+
+
+def _places(chain: Named, names: list[str], kind: type[Named], uses: Counter[int]) -> Iterator[Place]:
     """The layers that run one after the other; a Sequential that is also used elsewhere is its own chain."""
-    for name, layer in list(chain._layers.items()):
+    for name in names:
+        layer = chain._layers[name]
         if runs_as(layer, kind) and uses[id(layer)] == 1:
-            yield from _places(layer, kind, uses)
+            yield from _places(layer, list(layer._layers), kind, uses)
         else:
             yield chain, name, layer
 

@@ -118,7 +118,8 @@ class Hooks:
             hook = self.back.get(number)
             if hook is None:  # removed since
                 continue
-            result = _call(hook, layer, tuple(map(_read_only, grads)), (_read_only(grad_output),))
+            given = grad_output if isinstance(grad_output, tuple | list) else (grad_output,)
+            result = _call(hook, layer, tuple(map(_read_only, grads)), tuple(map(_read_only, given)))
             if result is not None:
                 new = tuple(result) if isinstance(result, tuple | list) else (result,)
                 grads = tuple(map(_own, _fitting(layer, "backward hook", hook, new, grads)))

@@ -156,14 +156,14 @@ class Layer(Summarized["Layer"]):
                 "the model within `with xpconv.no_grad():`"
             )
 
-    def _pass_clipped(self, x: Array, clip: Layer) -> Array:
+    def _pass_clipped(self, *inputs: Array, clip: Layer) -> Array:
         """`_pass`, of this layer and of the ReLU after it, in one pass over the output."""
         function = partial(self._clipped, bounds=clip._bounds())
         try:
-            y: Array = self._observed(function, (x,))
+            y: Array = self._observed(function, inputs)
             return y if observer.get() is None else clip._observed(lambda y: y, (y,))
         except BaseException as error:
-            self._explain(error, (x,))
+            self._explain(error, inputs)
             raise
 
     def _clipped(self, x: Array, bounds: Bounds) -> Array:

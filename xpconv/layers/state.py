@@ -13,7 +13,7 @@ from ..dtypes import check_floating, is_floating, to_dtype
 from ..errors import DTypeError, StateDictError
 from ..parameter import Parameter, writable
 from .loading import LoadResult, compare, read_state
-from .tree import L, Tree, join
+from .tree import L, Tree, array_name
 
 Self = TypeVar("Self", bound="State[Any]")
 
@@ -81,7 +81,7 @@ class State(Tree[L]):
                 layer._turn_into(made.pop(id(layer)))
         for prefix, layer in self._walk(""):
             for attribute, parameter in vars(layer).items():
-                key = join(prefix, attribute)
+                key = array_name(prefix, attribute)
                 if isinstance(parameter, Parameter) and key in new:
                     parameter._write(new.pop(key))
         for _, layer in self.named_layers():
@@ -203,7 +203,7 @@ def _arrays(walk: Iterable[tuple[str, L]]) -> dict[str, Array]:
         own = {name: value.data for name, value in vars(layer).items() if isinstance(value, Parameter)}
         own |= {name: getattr(layer, name) for name in layer.buffer_names}
         for name, array in own.items():
-            key = join(prefix, name)
+            key = array_name(prefix, name)
             if array is not None and state.setdefault(key, array) is not array:
                 raise StateDictError(f"two arrays are called {key!r}; give one of the layers another name")
     return state

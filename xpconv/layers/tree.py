@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections import ChainMap, UserDict, UserList, deque
-from collections.abc import Callable, Collection, Iterator, ValuesView
+from collections.abc import Callable, Collection, Iterator, Mapping, ValuesView
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -107,6 +107,24 @@ def check_whole(holder: Any, layers: list[Any]) -> None:
 def join(*names: str) -> str:
     """The names joined by dots; empty names are left out."""
     return ".".join(filter(None, names))
+
+
+class Renamed(str):
+    """A path to a layer, some arrays of which have other names in the state dict."""
+
+    names: Mapping[str, str]  # whole names, by attribute
+
+    def __new__(cls, path: str, names: Mapping[str, str]) -> Renamed:
+        self = super().__new__(cls, path)
+        self.names = names
+        return self
+
+
+def array_name(path: str, attribute: str) -> str:
+    """The name in the state dict of the parameter or buffer `attribute` of the layer at `path`."""
+    if isinstance(path, Renamed) and attribute in path.names:
+        return path.names[attribute]
+    return join(path, attribute)
 
 
 class Tree(Settings, Generic[L]):
@@ -231,7 +249,7 @@ class Tree(Settings, Generic[L]):
             for name, value in vars(layer).items():
                 if isinstance(value, Parameter) and id(value) not in seen:
                     seen.add(id(value))
-                    yield join(prefix, name), value
+                    yield array_name(prefix, name), value
 
     def parameters(self) -> list[Parameter]:
         """All parameters, each once, for an optimizer.

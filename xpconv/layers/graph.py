@@ -1,0 +1,329 @@
+"""`Graph`: layers that form a directed acyclic graph, with any number of inputs and outputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..arguments import shown
+from ..backend import Array
+from ..errors import BackendError, DTypeError, ShapeError
+from ..ops.inference import is_recording
+from ..tape import cut, observer, position, saving
+from .children import Named
+from .containers import Sequential
+from .fuse import fold_nodes
+from .graph_checks import as_names, check_count, check_new, checked_aliases, checked_nodes, order_of
+from .graph_steps import Block, GraphSteps, chains, graph_steps
+from .inference import Inference
+from .layer import Layer, runs_as
+from .settings import latest_change, note_change
+from .tree import Renamed, check_whole, join
+
+__all__ = ["Graph"]
+
+
+class Graph(Named):
+    """Layers as the nodes of a directed acyclic graph, with any number of inputs and outputs.
+
+    Each node has a name, a layer, and the names of what the layer gets: inputs of the graph or other nodes.
+    The order of the nodes is free. A layer may stand in several nodes, which share its parameters, and a
+    value may go to several nodes, whose gradients are added. Nodes that no output depends on do not run.
+
+    `graph(a, b)` takes the inputs in their order or by name. Several outputs are a tuple, and `backward`
+    takes a tuple of gradients, one for each output or None in place of zeros. It returns the gradient with
+    respect to the input, or a tuple with one for each input (None for integers).
+
+    Layers are read and replaced by name, as in a `Sequential` with names: `graph["fc"] = Dense(512, 7)`.
+    `add` and `del graph[name]` change the nodes, and `graph.outputs = "pool"` what the graph returns. As in a
+    `Sequential`, a ReLU runs in the pass of the layer before it, `fuse()` folds each BatchNorm whose layer
+    before it gives to nothing else, and inference runs as plans.
+
+    Args:
+        nodes: mapping of names to `(layer, *names of its inputs)`. The layer may be None and be set later.
+        inputs: names of the graph's inputs; one may be given as a string.
+        outputs: names of the nodes (or inputs) that it returns; one may be given as a string.
+        names: other names in the state dict, by the usual ones: `{"conv.weight": "stem/kernel"}`.
+
+    Raises:
+        ValueError: names are unknown or occur twice, contain dots or are those of methods, or the nodes form
+            a cycle.
+        TypeError: a node is not a tuple of a layer and names.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> from xpconv import Bilinear, Dense, Graph, ReLU
+        >>> graph = Graph(
+        ...     {
+        ...         "left": (Dense(4, 8), "a"),
+        ...         "relu": (ReLU(), "left"),
+        ...         "right": (Dense(3, 6), "b"),
+        ...         "both": (Bilinear(8, 6, 2), "relu", "right"),
+        ...     },
+        ...     inputs=["a", "b"],
+        ...     outputs=["both", "relu"],
+        ... )
+        >>> scores, features = graph(np.ones((5, 4), "float32"), np.ones((5, 3), "float32"))
+        >>> scores.shape, features.shape
+        ((5, 2), (5, 8))
+        >>> da, db = graph.backward((np.ones_like(scores), None))
+        >>> da.shape, db.shape
+        ((5, 4), (5, 3))
+        >>> graph["both"] = Bilinear(8, 6, 7)
+    """
+
+    _is_model = True
+    _cached_steps: GraphSteps | None = None
+    _inference: Any = None
+
+    def __init__(
+        self,
+        nodes: Mapping[str, Sequence[Any]],
+        inputs: str | Sequence[str],
+        outputs: str | Sequence[str],
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self._inputs = as_names("Graph: inputs", inputs)
+        self._outputs = as_names("Graph: outputs", outputs)
+        self._names = checked_aliases(names)
+        self._wiring, layers = checked_nodes(nodes)
+        taken: set[str] = set()
+        for name in (*self._inputs, *self._wiring):
+            check_new("Graph", name, taken)
+            taken.add(name)
+        order_of("Graph", self._wiring, self._inputs, (*self._wiring, *self._outputs))
+        for name, layer in layers.items():
+            self._check_name(name)
+            if layer is not None:
+                self._check_layer(name, layer)
+                self._layers[name] = layer
+
+    # --- nodes -------------------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs, in the order of the arguments of `forward`."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what `forward` returns; may be set: `graph.outputs = "pool"`."""
+        return self._outputs
+
+    @outputs.setter
+    def outputs(self, names: str | Sequence[str]) -> None:
+        new = as_names("Graph: outputs", names)
+        order_of("Graph", self._wiring, self._inputs, new)
+        self._check_readable(new)
+        self._outputs = new
+        note_change()
+
+    @property
+    def nodes(self) -> dict[str, tuple[str, ...]]:
+        """For each node, the names of what its layer gets."""
+        return dict(self._wiring)
+
+    def add(self, name: str, layer: Layer, *inputs: str) -> Graph:
+        """Add a node; returns the graph.
+
+        Args:
+            name: of the node; not one that there is.
+            layer: its layer.
+            inputs: names of what the layer gets.
+
+        Raises:
+            ValueError: the name is taken, or an input unknown.
+            TypeError: `layer` is not a layer.
+
+        Example:
+            >>> from xpconv import Dense, Flatten, Graph
+            >>> graph = Graph({"flat": (Flatten(), "x")}, inputs="x", outputs="flat")
+            >>> graph.add("fc", Dense(12, 3), "flat").outputs = "fc"
+            >>> graph.nodes
+            {'flat': ('x',), 'fc': ('flat',)}
+        """
+        sources = as_names("Graph.add: inputs", inputs, True)
+        check_new("Graph.add", name, (*self._inputs, *self._wiring))
+        self._check_layer(name, layer)
+        self._check_name(name)
+        order_of("Graph.add", {**self._wiring, name: sources}, self._inputs, (name,))
+        self._check_readable(sources)
+        self._wiring[name] = sources
+        self._layers[name] = layer
+        note_change()
+        return self
+
+    def __delitem__(self, key: Any) -> None:
+        if key not in self._wiring:
+            super().__delitem__(key)
+            return
+        users = [name for name, sources in self._wiring.items() if key in sources]
+        if users or key in self._outputs:
+            what = f"node {users[0]!r} takes it" if users else "it is an output"
+            raise ValueError(f"Graph: node {key!r} cannot be removed, as {what}; change that first")
+        check_whole(self, [self._layers[key]] if key in self._layers else [])
+        self._layers.pop(key, None)
+        del self._wiring[key]
+        note_change()
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._layers or any(layer is item for layer in self._layers.values())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._wiring)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {**state, "_wiring": dict(self._wiring)} if "_wiring" in state else state
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, with None in place of the layers."""
+        return {
+            "nodes": {name: (None, *sources) for name, sources in self._wiring.items()},
+            "inputs": self._inputs,
+            "outputs": self._outputs,
+            "names": self._names or None,
+        }
+
+    def _add(self, name: str, layer: object) -> None:
+        if name in vars(self).get("_wiring", {}) and name not in self._layers:
+            self._check_layer(name, layer)
+            self._layers[name] = layer  # type: ignore[assignment]  # checked
+        elif name in vars(self).get("_layers", ()):
+            super()._add(name, layer)
+        else:
+            self._check_layer(name, layer)
+            raise ValueError(
+                f"Graph: there is no node {shown(name)}; to add one, say what it takes: "
+                f"graph.add({shown(name)}, layer, input)"
+            )
+
+    def _check_readable(self, names: Sequence[str]) -> None:
+        """Raise a ValueError if a node here was folded, by `fuse`, into the one that computes its output."""
+        for name in names:
+            if name in self._layers and any(part._carries for part in self._layers[name].modules()):
+                check_whole(self, [self._layers[name]])
+
+    def _walk(self, prefix: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+        if not self._names:
+            yield from super()._walk(prefix, above)
+            return
+        aliases: dict[str, dict[str, str]] = {}
+        for usual, name in self._names.items():
+            path, _, attribute = join(prefix, usual).rpartition(".")
+            aliases.setdefault(path, {})[attribute] = join(prefix, name)
+        for path, layer in super()._walk(prefix, above):
+            yield (Renamed(path, aliases[path]) if path in aliases else path), layer
+
+    # --- forward and backward ------------------------------------------------------------------------------
+
+    def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        rest = self._inputs[len(inputs) :]
+        if set(named) != set(rest) or len(inputs) + len(named) != len(self._inputs):
+            raise TypeError(
+                f"Graph: got {len(inputs)} inputs by position and {', '.join(named)} by name, expected "
+                f"{', '.join(self._inputs)}"
+            )
+        return (*inputs, *(named[name] for name in rest))
+
+    def forward(self, *inputs: Array) -> Any:
+        """The outputs: an array, or a tuple if there are several."""
+        check_count("Graph.forward", inputs, self._inputs, "inputs")
+        if not (self.training or saving() or is_recording() or observer.get()):
+            if self._inference is None:
+                vars(self)["_inference"] = Inference()
+            return self._inference.run(self, inputs[0] if len(inputs) == 1 else inputs)
+        start, steps = position(), self._steps()
+        for name, x in zip(self._inputs, inputs, strict=True):
+            self._owner(x, name)
+        outputs, passed = steps.run(inputs)
+        return self.keep(outputs, start, steps, passed)
+
+    def backward(self, grad_output: Any, input_grad: bool = True) -> Any:
+        """The chain rule, from the last node to the first; gradients of a value that goes to several add up.
+
+        Args:
+            grad_output: gradient with respect to the output; of several, a tuple, in which None stands for
+                zeros.
+            input_grad: as for other layers.
+
+        Returns:
+            the gradient with respect to the input; of several, a tuple, with None for integers.
+        """
+        start, steps, passed = self.recall(grad_output, input_grad)
+        grads = steps.back(passed, grad_output, input_grad)
+        cut(start)
+        if not input_grad:
+            return None
+        found = tuple(map(_or_zeros, grads, passed.floating, passed.inputs))
+        return found if len(found) > 1 else found[0]
+
+    def _outputs_of(self, y: Any) -> tuple[Any, Any, type]:
+        if not isinstance(y, tuple):
+            return super()._outputs_of(y)
+        return tuple([(part.shape, part.dtype, type(part)) for part in y]), None, tuple
+
+    def _check_grad(self, grad_output: Any, shape: Any, dtype: Any, kind: type) -> None:
+        """As for one output; of several outputs, each gradient that is not None."""
+        if kind is not tuple:
+            super()._check_grad(grad_output, shape, dtype, kind)
+            return
+        if grad_output is None:
+            raise self._no_gradient()
+        if not isinstance(grad_output, tuple | list):
+            raise TypeError(
+                f"Graph.backward: grad_output is {shown(grad_output)}, expected a tuple of gradients, one "
+                f"for each output: {', '.join(self._outputs)}"
+            )
+        check_count("Graph.backward", grad_output, self._outputs, "gradients")
+        for name, grad, like in zip(self._outputs, grad_output, shape, strict=True):
+            if grad is not None:
+                try:
+                    super()._check_grad(grad, *like)
+                except (ShapeError, DTypeError, BackendError) as error:
+                    raise type(error)(f"{error} (output {name!r})") from None
+
+    # --- steps ---------------------------------------------------------------------------------------------
+
+    def _steps(self) -> GraphSteps:
+        """The steps of forward; computed again when the nodes, the layers or their settings have changed."""
+        steps = self._cached_steps
+        made_for = *self._layers.values(), latest_change()
+        if steps is None or steps.made_for != made_for:
+            steps = graph_steps(self._wiring, self._layers, self._inputs, self._outputs, self._order())
+            steps.made_for = made_for
+            vars(self)["_cached_steps"] = steps
+        return steps
+
+    def _order(self) -> list[str]:
+        return order_of("Graph", self._wiring, self._inputs, self._outputs)
+
+    def _calls(self) -> list[tuple[Block, list[Layer]]]:
+        """The functions that inference calls in turn, each with the layers that it runs."""
+        return [
+            (block, [part for step in block.steps for part in (step.layer, step.clip) if part is not None])
+            for block in self._steps().blocks()
+        ]
+
+    def _fuse_children(self, uses: Counter[int]) -> None:
+        if runs_as(self, Graph):
+            for chain in chains(self._wiring, self._order(), self._outputs):
+                fold_nodes(self, [name for name in chain if name in self._layers], Sequential, uses)
+            self._is_fused = True
+
+    def __repr__(self) -> str:
+        lines = [f"  inputs: {', '.join(self._inputs)}"]
+        for name, sources in self._wiring.items():
+            layer = repr(self._layers.get(name)).replace("\n", "\n  ")
+            lines.append(f"  ({name}): {layer} of {', '.join(sources) or 'nothing'}")
+        lines.append(f"  outputs: {', '.join(self._outputs)}")
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+def _or_zeros(grad: Array | None, floating: bool, like: tuple[Any, ...]) -> Array | None:
+    """The gradient of an input; zeros if no output depends on it, None for integers."""
+    xp, shape, dtype = like
+    zeros: Array | None = xp.zeros(shape, dtype) if grad is None and floating else grad
+    return zeros

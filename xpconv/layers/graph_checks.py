@@ -1,0 +1,110 @@
+"""Checks of the nodes of a `Graph`, and the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..arguments import is_sequence, shown
+
+Wiring = dict[str, tuple[str, ...]]  # for each node the names of what its layer gets
+
+
+def as_names(what: str, names: Any, none: bool = False) -> tuple[str, ...]:
+    """One name or a sequence of them, as a tuple; `none` allows an empty one."""
+    if isinstance(names, str):
+        names = (names,)
+    if not is_sequence(names) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{what} is {shown(names)}, expected names: strings")
+    if not (names or none):
+        raise ValueError(f"{what} is empty, expected at least one name")
+    return tuple(names)
+
+
+def checked_nodes(nodes: Any) -> tuple[Wiring, dict[str, Any]]:
+    """The inputs and the layer of each node."""
+    if not isinstance(nodes, Mapping):
+        raise TypeError(
+            f"Graph: nodes is {shown(nodes)}, expected a mapping of names to (layer, *names of its inputs)"
+        )
+    wiring, layers = {}, {}
+    for name, node in nodes.items():
+        if not is_sequence(node) or isinstance(node, str) or not node:
+            raise TypeError(
+                f"Graph: node {shown(name)} is {shown(node)}, expected a tuple of its layer and of the names "
+                "of what the layer gets: (layer, 'x')"
+            )
+        layers[name], wiring[name] = node[0], as_names(f"Graph: node {shown(name)}: inputs", node[1:], True)
+    return wiring, layers
+
+
+def check_new(where: str, name: Any, taken: Container[str]) -> None:
+    """Raise an error if `name` cannot be that of another node or input."""
+    if not isinstance(name, str):
+        raise TypeError(f"{where}: a name is {shown(name)}, expected a string")
+    if not name or "." in name:
+        raise ValueError(
+            f"{where}: a name is {name!r}, expected one without dots, since dots join the names in the state "
+            "dict"
+        )
+    if name in taken:
+        raise ValueError(f"{where}: there are two inputs or nodes called {name!r}")
+
+
+def order_of(where: str, wiring: Wiring, inputs: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """The nodes that `wanted` depend on, each after those that it takes, one branch after the other.
+
+    A node that takes nothing comes directly before the first that takes it.
+
+    Raises:
+        ValueError: a name is unknown, or nodes form a cycle.
+    """
+    done = dict.fromkeys(inputs, True)  # False while the nodes that one takes are on the stack
+    order = []
+    for root in wanted:
+        stack: list[str] = [root]
+        users: dict[str, str] = {}
+        while stack:
+            name = stack[-1]
+            if name in done:
+                stack.pop()
+                if not done[name]:
+                    done[name] = True
+                    order.append(name)
+                continue
+            if name not in wiring:
+                raise _unknown(where, name, users.get(name), done, wiring)
+            done[name] = False
+            for source in reversed(wiring[name]):
+                if done.get(source) is False:
+                    opened = [n for n in stack if done.get(n) is False]
+                    cycle = opened[opened.index(source) :]
+                    raise ValueError(f"{where}: the nodes form a cycle: {' → '.join([*cycle, source])}")
+                if source not in done:
+                    users[source] = name
+                    stack.append(source)
+    return order
+
+
+def _unknown(where: str, name: str, user: str | None, done: Mapping[str, bool], wiring: Wiring) -> ValueError:
+    known = list(dict.fromkeys([*(n for n in done if n not in wiring), *wiring]))
+    some = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+    what = f"node {user!r} takes {name!r}" if user is not None else f"an output is {name!r}"
+    return ValueError(f"{where}: {what}, which is neither an input nor a node; there are: {some}")
+
+
+def checked_aliases(names: Any) -> dict[str, str]:
+    """Other names in the state dict, by the usual ones."""
+    if names is None:
+        return {}
+    if not isinstance(names, Mapping) or not all(isinstance(s, str) for item in names.items() for s in item):
+        raise TypeError(f"Graph: names is {shown(names)}, expected a mapping of strings to strings")
+    if len(set(names.values())) < len(names):
+        raise ValueError("Graph: names gives one name to two arrays")
+    return dict(names)
+
+
+def check_count(where: str, given: Sequence[Any], expected: Sequence[str], what: str) -> None:
+    """Raise a TypeError if there is not one value for each name."""
+    if len(given) != len(expected):
+        raise TypeError(f"{where}: got {len(given)} {what}, expected {len(expected)}: {', '.join(expected)}")

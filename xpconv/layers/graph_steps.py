@@ -1,0 +1,202 @@
+"""How a `Graph` runs: its steps, in which values have numbers, and what is computed in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..backend import Array, get_xp
+from ..dtypes import is_floating
+from ..ops.linear import add
+from ..tape import cut, position
+from .fusion import fused
+from .graph_checks import Wiring
+from .layer import Layer
+
+
+class Step(NamedTuple):
+    """One layer, perhaps with the ReLU that runs within it."""
+
+    layer: Layer
+    clip: Layer | None
+    name: str  # of the node
+    sources: tuple[int, ...]  # the numbers of what it takes
+    target: int  # and of its output
+    drop: tuple[int, ...]  # of what no later step takes
+
+    def run(self, values: list[Any]) -> None:
+        """Compute the value `target`, and drop those that no later step takes."""
+        inputs = [values[i] for i in self.sources]
+        if self.clip is None:
+            y = self.layer._pass(*inputs)
+        else:
+            y = self.layer._pass_clipped(*inputs, clip=self.clip)
+        if not hasattr(y, "shape"):
+            raise TypeError(
+                f"Graph.forward: node {self.name!r}, {type(self.layer).__name__}, returned "
+                f"{type(y).__name__}, expected one array"
+            )
+        values[self.target] = y
+        for i in self.drop:
+            values[i] = None
+
+    def parts(self, found: Any, below: bool) -> Sequence[Array | None]:
+        """The gradients of what it takes, one for each, from what the layer's backward has returned."""
+        if not below:
+            return (None,) * len(self.sources)
+        parts = found if isinstance(found, tuple | list) else (found,)
+        if len(parts) != len(self.sources):
+            raise TypeError(
+                f"Graph.backward: node {self.name!r}, {type(self.layer).__name__}, returned {len(parts)} "
+                f"gradients, expected {len(self.sources)}, one for each input"
+            )
+        return parts
+
+
+@dataclass(slots=True)
+class Passed:
+    """What a forward leaves for `GraphSteps.back`, in a type that the tape does not search for arrays."""
+
+    starts: list[int]  # where on the tape the entries of each step begin, and those of the last one end
+    floating: list[bool]  # for each value, whether it may have a gradient
+    inputs: list[tuple[Any, tuple[int, ...], Any]]  # of each input: the array module, shape and dtype
+
+
+class Block(NamedTuple):
+    """Steps between two places at which a single value is all that later steps take."""
+
+    steps: list[Step]
+    source: int | None  # the number of that value; None stands for all inputs
+    target: int | None  # of that which comes out; None stands for all outputs
+    plan: GraphSteps
+
+    def __call__(self, x: Any) -> Any:
+        values: list[Any] = [None] * self.plan.count
+        if self.source is not None:
+            values[self.source] = x
+        else:
+            values[: self.plan.inputs] = (x,) if self.plan.inputs == 1 else x
+        del x
+        for step in self.steps:
+            step.run(values)
+        return self.plan.outputs_of(values) if self.target is None else values[self.target]
+
+
+class GraphSteps:
+    """The steps of a graph, in the order in which they run. The first numbers of values are the inputs'."""
+
+    def __init__(self, steps: list[Step], inputs: int, outputs: tuple[int, ...], count: int) -> None:
+        self.steps, self.inputs, self.outputs, self.count = steps, inputs, outputs, count
+        self.made_for: object = None  # the layers and their settings
+
+    def run(self, inputs: Sequence[Array]) -> tuple[Any, Passed]:
+        """The output, or a tuple of several, and what `back` needs."""
+        values: list[Any] = [*inputs, *[None] * (self.count - self.inputs)]
+        floating = [value is not None and is_floating(value.dtype) for value in values]
+        starts = []
+        for step in self.steps:
+            starts.append(position())
+            step.run(values)
+            floating[step.target] = is_floating(values[step.target].dtype)
+        like = [(get_xp(x), x.shape, x.dtype) for x in inputs]
+        return self.outputs_of(values), Passed([*starts, position()], floating, like)
+
+    def back(self, passed: Passed, grad_output: Any, input_grad: bool) -> list[Array | None]:
+        """The gradients of the inputs; those of parameters are added to the parameters'."""
+        grads: list[Array | None] = [None] * self.count
+        needed = [input_grad and floating for floating in passed.floating[: self.inputs]]
+        needed += [False] * len(self.steps)
+        for step in self.steps:
+            below = any(needed[i] for i in step.sources)
+            needed[step.target] = passed.floating[step.target] and (below or step.layer._learns())
+        given = grad_output if len(self.outputs) > 1 else (grad_output,)
+        for i, part in zip(self.outputs, given, strict=True):
+            _collect(grads, i, part)
+        for number in reversed(range(len(self.steps))):
+            step = self.steps[number]
+            grad, grads[step.target] = grads[step.target], None
+            if grad is None or not needed[step.target]:
+                continue
+            cut(passed.starts[number + 1])  # discards what later steps have saved that got no gradient
+            below = any(needed[i] for i in step.sources)
+            parts = step.parts(step.layer._back(grad, below), below)
+            del grad
+            for i, part in zip(step.sources, parts, strict=True):
+                if needed[i]:
+                    _collect(grads, i, part)
+        return grads[: self.inputs]
+
+    def outputs_of(self, values: list[Any]) -> Any:
+        """The output, or a tuple of several."""
+        found = tuple([values[i] for i in self.outputs])
+        return found[0] if len(found) == 1 else found
+
+    def blocks(self) -> Iterator[Block]:
+        """The steps in pieces, through each of which a single value passes on."""
+        last = {i: len(self.steps) for i in self.outputs}
+        for number, step in enumerate(self.steps):
+            for i in step.sources:
+                last[i] = max(number, last.get(i, number))
+        source, begin, open_values = None, 0, set(range(self.inputs)) & last.keys()
+        for number, step in enumerate(self.steps[:-1]):
+            open_values.add(step.target)
+            open_values = {i for i in open_values if last[i] > number}
+            if open_values == {step.target}:
+                yield Block(self.steps[begin : number + 1], source, step.target, self)
+                source, begin = step.target, number + 1
+        yield Block(self.steps[begin:], source, None, self)
+
+
+def _collect(grads: list[Array | None], i: int, part: Array | None) -> None:
+    """Add a part of the gradient of value `i`."""
+    if part is not None:
+        total = grads[i]
+        grads[i] = part if total is None else add(get_xp(total, part), total, part)
+
+
+def chains(wiring: Wiring, order: list[str], outputs: Sequence[str]) -> list[list[str]]:
+    """The nodes of `order` in chains, in which each gives its output to the next one and to nothing else."""
+    uses = dict.fromkeys(outputs, 2)  # an output is a use besides that by the next node
+    for name in order:
+        for source in wiring[name]:
+            uses[source] = uses.get(source, 0) + 1
+    found: list[list[str]] = []
+    for name in order:
+        if found and wiring[name] == (found[-1][-1],) and uses[found[-1][-1]] == 1:
+            found[-1].append(name)
+        else:
+            found.append([name])
+    return found
+
+
+def graph_steps(
+    wiring: Wiring,
+    layers: dict[str, Layer],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    order: list[str],
+) -> GraphSteps:
+    """The steps of the nodes in `order`; those of a chain are fused as a `Sequential` fuses its layers."""
+    missing = [name for name in order if name not in layers]
+    if missing:
+        raise TypeError(
+            f"Graph.forward: node {missing[0]!r} has no layer; set it: graph[{missing[0]!r}] = layer"
+        )
+    numbers = {name: i for i, name in enumerate(inputs)}
+    count, found = len(inputs), []
+    for chain in chains(wiring, order, outputs):
+        sources = tuple(numbers[name] for name in wiring[chain[0]])
+        steps = fused([layers[name] for name in chain]).steps
+        names = {id(layers[name]): name for name in chain}
+        for layer, clip in steps:
+            found.append(Step(layer, clip, names[id(layer)], sources, count, ()))
+            sources, count = (count,), count + 1
+        numbers[chain[-1]] = count - 1
+    targets = tuple(numbers[name] for name in outputs)
+    seen = set(targets)
+    for i in reversed(range(len(found))):  # from the end: the first step that takes a value drops it
+        drop = tuple(dict.fromkeys(n for n in found[i].sources if n not in seen))
+        seen.update(drop)
+        found[i] = found[i]._replace(drop=drop)
+    return GraphSteps(found, len(inputs), targets, count)
