@@ -7,6 +7,7 @@ measured; `-n 0` runs them in one.
 import gc
 import importlib.util
 import os
+import signal
 
 import effort
 import numpy as np
@@ -41,6 +42,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     effort.thorough = config.option.markexpr != "not slow"
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job; some tests send Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # to themselves, or to processes they start
 
 
 @pytest.hookimpl(wrapper=True)

@@ -241,3 +241,7 @@ LOSSES = {
     "CTCLoss": ({}, (np.stack([LOG_P] * 4), 1 + classes(C - 1, N, 2), np.full(N, 4), np.array([2, 1, 0, 2, 1]))),
 }  # fmt: skip
 LOSSES["SoftmaxCrossEntropyLoss"] = LOSSES["CrossEntropyLoss"]  # its other name
+
+for *_, inputs in (*LAYERS.values(), *LOSSES.values()):
+    for array in inputs:
+        array.flags.writeable = False  # all tests share them

@@ -325,7 +325,7 @@ def spoil(layer, inputs, y):
 def test_hooks_may_write_to_the_arrays_of_forward(key):
     """The gradients are those of the forward as it was computed, and the layers after it get what was written."""
     make, inputs = LAYERS[key]
-    inputs = on("numpy", inputs)
+    inputs = on("numpy", tuple(x.copy() for x in inputs))
     layer, twin = make(), make()
     y = twin(*inputs)
     first = y[0] if isinstance(y, tuple) else y

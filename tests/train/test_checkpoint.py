@@ -14,14 +14,6 @@ from xpconv.train import checkpoint
 pytest.importorskip("safetensors")
 
 
-@pytest.fixture(autouse=True)
-def usual_ctrl_c():
-    """Also where the tests run in the background, with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 class Stop:
     """Ends the run after so many steps: as a crash, or as Ctrl-C does."""
 

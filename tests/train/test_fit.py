@@ -16,14 +16,6 @@ from xpconv import train
 from xpconv.data import batches
 
 
-@pytest.fixture(autouse=True)
-def usual_ctrl_c():
-    """Also where the tests run in the background, with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def drawn(n=50, features=6, classes=3, seed=0, dtype="float32"):
     rng = np.random.default_rng(seed)
     return xpconv.asarray(rng.normal(size=(n, features)), dtype), xpconv.asarray(rng.integers(0, classes, n))
@@ -495,6 +487,23 @@ def test_a_second_ctrl_c_raises():
         )
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert not model._finished()
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it():
+    """As a shell has its background jobs do."""
+
+    class Press:
+        def on_batch_begin(self, run):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        history = fitted(epochs=2, callbacks=Press())
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not history.interrupted
+    assert history["epoch"] == [1, 2]
 
 
 def test_in_another_thread():
