@@ -28,7 +28,8 @@ HOST = {
     "files/architecture.py", "files/container.py", "files/encoding.py", "files/rebuild.py",
     "data/cifar.py", "data/folder.py", "data/image_files.py", "data/mnist.py", "data/splits.py", "data/statistics.py",
     "data/transforms/affine.py", "data/transforms/color.py", "data/transforms/compose.py", "data/transforms/crops.py",
-    "onnx/node.py",
+    "onnx/builder.py", "onnx/export.py", "onnx/node.py", "onnx/rules/linear.py", "onnx/rules/norm.py",
+    "onnx/rules/pool.py", "onnx/rules/resize.py",
     "cli/evaluate.py", "cli/images.py", "cli/predict.py", "cli/report.py", "cli/train.py",
     "data/transforms/erase.py", "data/transforms/mix.py", "data/transforms/sizes.py",
 }  # fmt: skip

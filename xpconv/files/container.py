@@ -31,7 +31,7 @@ def write(where: str, path: str, kind: str, content: Any, arrays: dict[str, np.n
 
     check_target(where, path)
     save = _safetensors(where).numpy.save
-    about = {"sha256": ZEROS, "kind": kind, "format": FORMAT, **_versions(), "content": content}
+    about = {"sha256": ZEROS, "kind": kind, "format": FORMAT, **versions(), "content": content}
     text = json.dumps(about, separators=(",", ":"), allow_nan=False)
     if len(json.dumps(text)) + sum(len(name) + 200 for name in arrays) > LONGEST:
         raise ValueError(
@@ -89,7 +89,8 @@ def _safetensors(where: str) -> Any:
     return safetensors
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of this library and of NumPy, which files name."""
     own = sys.modules[__name__.partition(".")[0]]
     return {"xpconv": str(vars(own)["__version__"]), "numpy": np.__version__}
 

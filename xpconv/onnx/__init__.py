@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from . import library as library  # first: it says what to install
+from .builder import *
+from .export import *
 
 if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [

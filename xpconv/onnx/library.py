@@ -6,5 +6,6 @@ try:
     from onnx import defs as defs
     from onnx import helper as helper
     from onnx import numpy_helper as numpy_helper
+    from onnx import shape_inference as shape_inference
 except ImportError as cause:
     raise ImportError('xpconv.onnx: onnx is missing; pip install "xpconv[onnx]"') from cause

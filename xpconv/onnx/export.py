@@ -1,0 +1,303 @@
+"""`export`: a model as an `.onnx` file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arguments import is_sequence, shown, to_bool, to_int
+from ..backend import Array, get_xp
+from ..errors import ShapeError
+from ..files.atomic import check_target, to_path, write_atomically
+from ..files.container import versions
+from ..layers.costs import twin
+from ..layers.graph import Graph
+from ..layers.hooks import without_hooks
+from ..layers.layer import Layer
+from ..layers.module_list import ModuleDict, ModuleList
+from ..layers.summary import example_inputs
+from ..layers.tree import join
+from ..tape import no_grad, observing
+from .builder import Builder, Size, Tensor
+from .library import checker, defs, helper, numpy_helper, onnx, shape_inference
+from .rules import refusal, rule_of
+
+__all__ = ["export"]
+
+OLDEST, DEFAULT = 13, 17  # opsets
+BATCH = "batch"  # the name of the free size of the first axis
+LARGEST = 2**31 - 2**20  # bytes of a file; protobuf takes no message of 2 GiB
+ALIGNED = 4096  # bytes, of the offset of an array in a file that is mapped
+APART = 1024  # bytes of an array that goes to the file beside a large model
+
+
+def export(
+    model: Layer,
+    path: str | os.PathLike[str],
+    input_shape: Any,
+    opset: int = DEFAULT,
+    dynamic_batch: bool = True,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    *,
+    fold_batchnorm: bool = False,
+) -> None:
+    """Write a model as an `.onnx` file, which onnxruntime, browsers, phones and other frameworks run.
+
+    The file computes what the model computes in inference, in the dtype of its parameters. Its initializers
+    have the names of the state dict. It has passed ONNX's checker before it is written; after a crash the old
+    file or the new one is there. A model of more than 2 GB has its arrays in a second file beside it,
+    `path` with `.data` at its end, which belongs to it.
+
+    A class of layers of your own says by `to_onnx` what it is in ONNX: see `Builder`.
+
+    Args:
+        model: in inference mode.
+        path: of the file.
+        input_shape: of one image, without the batch axis; for several inputs a tuple of shapes. An array
+            instead of a shape gives shape and dtype, with the batch axis, as in `summary`.
+        opset: version of ONNX's operators, from 13 to the newest that the installed `onnx` knows. Newer
+            ones have operators for more layers (17 LayerNorm, 18 Mish, 20 GELU, 21 GroupNorm); in older ones
+            such a layer is several nodes. Older runtimes read older opsets.
+        dynamic_batch: whether the file takes batches of any size; False fixes the size, to 1 or that of the
+            arrays in `input_shape`.
+        input_names, output_names: None gives those of a `Graph`, of other models `input` and `output`, or
+            `input_0`, `input_1`, … if there are several.
+        fold_batchnorm: whether to fold each BatchNorm into the layer before it, as `model.fuse()` does.
+
+    Raises:
+        ValueError: the model is in training mode; it has layers that ONNX has no form for, all of which are
+            named with their paths; an argument is wrong.
+        TypeError: an argument has the wrong type.
+        ShapeError: (a ValueError) the model does not take images of `input_shape`.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import os, tempfile, xpconv
+        >>> model = xpconv.models.resnet20().eval()
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
+        >>> xpconv.onnx.export(model, path, (3, 32, 32))
+    """
+    if not isinstance(model, Layer):
+        raise TypeError(f"onnx.export: model is {shown(model)}, expected a Layer")
+    path = to_path("onnx.export", path)
+    opset = _to_opset(opset)
+    dynamic_batch = to_bool("onnx.export: dynamic_batch", dynamic_batch)
+    fold_batchnorm = to_bool("onnx.export: fold_batchnorm", fold_batchnorm)
+    check_target("onnx.export", path)
+    _check_mode(model)
+    _check_layers(model)
+    inputs, outputs = _examples(model, input_shape, dynamic_batch)
+    own = isinstance(model, Graph) and not set(model.inputs) & set(model.outputs)
+    ins = _names("input", model.inputs if own and input_names is None else input_names, len(inputs))
+    outs = _names("output", model.outputs if own and output_names is None else output_names, len(outputs))
+    if both := set(ins) & set(outs):
+        raise ValueError(f"onnx.export: {min(both)!r} is the name of an input and of an output")
+    proto = _graph(model.fuse() if fold_batchnorm else model, opset, inputs, dynamic_batch, ins, outs)
+    _check_file(proto)
+    _check_outputs(proto, outputs)
+    _write(path, proto)
+
+
+def _to_opset(value: Any) -> int:
+    opset = to_int("onnx.export: opset", value)
+    newest = defs.onnx_opset_version()
+    if not OLDEST <= opset <= newest:
+        hint = "; a newer one needs a newer `onnx`" if opset > newest else ""
+        raise ValueError(f"onnx.export: opset is {opset}, expected {OLDEST} to {newest}{hint}")
+    return opset
+
+
+def _check_mode(model: Layer) -> None:
+    training = [name for name, layer in model.named_layers() if layer.training]
+    if training:
+        where = "the model" if not training[0] else f"layer {training[0]}"
+        raise ValueError(
+            f"onnx.export: {where} is in training mode, and a file is for inference; call model.eval() first"
+        )
+
+
+def _check_layers(model: Layer) -> None:
+    """One error for all layers that cannot be written."""
+    refused = list(_refused(model, ""))
+    if refused:
+        raise ValueError("onnx.export: ONNX has no form for this model:\n" + "\n".join(refused))
+
+
+def _refused(layer: Layer, path: str) -> Iterator[str]:
+    why = refusal(layer)
+    if why is not None:
+        yield f"  {path or 'the model'}, {type(layer).__name__}: {why}"
+    elif any("to_onnx" in vars(kind) for kind in type(layer).__mro__):
+        return  # it says what becomes of its children
+    for name, child in layer.named_children():
+        if not isinstance(child, ModuleList | ModuleDict):
+            yield from _refused(child, join(path, name))
+
+
+def _examples(model: Layer, input_shape: Any, dynamic_batch: bool) -> tuple[tuple[Array, ...], list[Array]]:
+    """Inputs, and what the model gives for them: of zeros, with another batch if that is to be free."""
+    inputs = example_inputs("onnx.export: input_shape", model, input_shape, 1)
+    probes = tuple(
+        get_xp(x).zeros(_more(x.shape) if dynamic_batch else x.shape, dtype=x.dtype) for x in inputs
+    )
+    try:
+        with no_grad(), without_hooks(), np.errstate(all="ignore"), observing(_run):
+            result = twin(model)(*probes)
+    except ShapeError as error:
+        hint = "one image, without the batch axis" if is_sequence(input_shape) else "a batch"
+        free = "; if its first axis is no batch, give dynamic_batch=False" if dynamic_batch else ""
+        text = f"onnx.export: input_shape is {shown(input_shape)}, that of {hint}{free}"
+        raise ShapeError(f"{text}: {error}") from error
+    return inputs, list(result) if isinstance(result, tuple | list) else [result]
+
+
+def _run(layer: Any, forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+    """An observer, for which layers run one by one: no plan of inference is made for the probe."""
+    return forward(*inputs)
+
+
+def _more(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0] + 1, *shape[1:]) if shape else shape
+
+
+def _names(kind: str, given: Any, count: int) -> list[str]:
+    """The names of the inputs or outputs."""
+    if given is None:
+        return [kind] if count == 1 else [f"{kind}_{i}" for i in range(count)]
+    names = list(given) if is_sequence(given) else None
+    if names is None or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f"onnx.export: {kind}_names is {shown(given)}, expected a list of names")
+    if len(names) != count or len(set(names)) != count:
+        raise ValueError(
+            f"onnx.export: {kind}_names is {shown(given)}, expected {count} different: the model has {count}"
+        )
+    return names
+
+
+def _graph(
+    model: Layer,
+    opset: int,
+    inputs: Sequence[Array],
+    dynamic_batch: bool,
+    input_names: list[str],
+    output_names: list[str],
+) -> Any:
+    """The model as ONNX's message."""
+    state = model._state()
+    if taken := set(state) & {*input_names, *output_names}:
+        raise ValueError(
+            f"onnx.export: {min(taken)!r} is the name of an array in the state dict; give another"
+        )
+    names: dict[int, str] = {}
+    for name, array in state.items():
+        names.setdefault(id(array), name)
+    paths = {id(layer): name for name, layer in reversed(list(model.named_layers()))}
+    builder = Builder(opset, names, paths, _rule)
+    builder.reserve([*state, *input_names, *output_names])
+    tensors = []
+    for name, x in zip(input_names, inputs, strict=True):
+        free = dynamic_batch and x.ndim > 0
+        shape: list[Size] = [BATCH, *x.shape[1:]] if free else list(x.shape)
+        tensors.append(builder.input(name, shape, str(x.dtype)))
+    result = builder.layer(model, *tensors)
+    results = list(result) if isinstance(result, tuple | list) else [result]
+    outputs = _named_outputs(builder, results, output_names, {*input_names, *names.values()})
+    graph = helper.make_graph(
+        builder.nodes,
+        type(model).__name__,
+        [helper.make_value_info(name, builder.type_of(name)) for name in input_names],
+        [helper.make_value_info(name, builder.type_of(tensor.name)) for name, tensor in outputs],
+        [numpy_helper.from_array(np.ascontiguousarray(w.array), w.name) for w in builder.weights.values()],
+    )
+    imports = [helper.make_opsetid("", opset)]
+    version = helper.find_min_ir_version_for(imports)
+    return helper.make_model(
+        graph,
+        opset_imports=imports,
+        ir_version=version,
+        producer_name="xpconv",
+        producer_version=versions()["xpconv"],
+    )
+
+
+def _rule(layer: Layer) -> Any:
+    why = refusal(layer)
+    if why is not None:
+        raise ValueError(f"onnx.export: ONNX has no form for {type(layer).__name__}: {why}")
+    rule = rule_of(layer)
+    return lambda builder, *inputs: rule(builder, layer, *inputs)  # type: ignore[misc]  # it is not refused
+
+
+def _named_outputs(
+    builder: Builder, tensors: list[Tensor], names: list[str], fixed: set[str]
+) -> list[tuple[str, Tensor]]:
+    """The outputs under their names; an input, a weight or an output that came before gets an Identity."""
+    new: dict[str, str] = {}
+    found = []
+    for name, tensor in zip(names, tensors, strict=True):
+        if tensor.name in fixed or tensor.name in new:
+            tensor = builder.node("Identity", tensor)
+        new[tensor.name] = name
+        found.append((name, tensor))
+    for node in builder.nodes:
+        for field in (node.input, node.output):
+            field[:] = [new.get(name, name) for name in field]
+    return found
+
+
+def _check_file(proto: Any) -> None:
+    """ONNX's checker with full inference of shapes; the arrays are inputs here, so that none is copied."""
+    graph = proto.graph
+    arrays = [helper.make_tensor_value_info(a.name, a.data_type, a.dims) for a in graph.initializer]
+    light = helper.make_graph(graph.node, graph.name, [*graph.input, *arrays], graph.output)
+    model = helper.make_model(light, opset_imports=proto.opset_import, ir_version=proto.ir_version)
+    try:
+        checker.check_model(model, full_check=True)
+    except (checker.ValidationError, shape_inference.InferenceError) as cause:
+        raise ValueError(f"onnx.export: a to_onnx makes what ONNX's checker refuses: {cause}") from cause
+
+
+def _check_outputs(proto: Any, outputs: list[Array]) -> None:
+    """Raise an error if the file would give other shapes or dtypes than the model, as a wrong `to_onnx`."""
+    for value, y in zip(proto.graph.output, outputs, strict=True):
+        kind = value.type.tensor_type
+        shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
+        dtype = str(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        same = len(shape) == y.ndim and all(n in (None, m) for n, m in zip(shape, y.shape, strict=True))
+        if not same or dtype != str(y.dtype):
+            raise ValueError(
+                f"onnx.export: {value.name} would be {dtype} of shape {shape}, but the model gives {y.dtype} "
+                f"of {list(y.shape)}; a to_onnx does not give what the forward of its class gives"
+            )
+
+
+def _write(path: str, proto: Any) -> None:
+    """Check a model and write it; if it is too large for one file, its arrays into a second one, first."""
+    name = os.path.basename(path)
+    large = sum(len(array.raw_data) for array in proto.graph.initializer) > LARGEST
+    parts = list(_move_out(proto, f"{name}.data")) if large else []
+    if large:
+        write_atomically(f"{path}.data", parts)
+    write_atomically(path, [proto.SerializeToString()])
+
+
+def _move_out(proto: Any, file: str) -> Iterator[bytes]:
+    """Let the large arrays stand in `file`, from which ONNX maps them; yields its content."""
+    offset = 0
+    for array in proto.graph.initializer:
+        if len(array.raw_data) < APART:
+            continue
+        content = array.raw_data
+        padding = -offset % ALIGNED
+        offset += padding
+        array.ClearField("raw_data")
+        array.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", file), ("offset", offset), ("length", len(content))):
+            array.external_data.add(key=key, value=str(value))
+        offset += len(content)
+        yield b"\0" * padding
+        yield content
