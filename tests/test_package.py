@@ -30,6 +30,9 @@ HOST = {
     "data/transforms/affine.py", "data/transforms/color.py", "data/transforms/compose.py", "data/transforms/crops.py",
     "onnx/builder.py", "onnx/export.py", "onnx/node.py", "onnx/rules/linear.py", "onnx/rules/norm.py",
     "onnx/rules/pool.py", "onnx/rules/resize.py",
+    "layers/operators/operator.py", "layers/operators/shapes.py", "layers/operators/indexing.py",
+    "onnx/operators/common.py", "onnx/operators/arithmetic.py", "onnx/operators/activations.py",
+    "onnx/operators/shapes.py",
     "cli/evaluate.py", "cli/images.py", "cli/predict.py", "cli/report.py", "cli/train.py",
     "data/transforms/erase.py", "data/transforms/mix.py", "data/transforms/sizes.py",
 }  # fmt: skip

@@ -266,7 +266,7 @@ def _spread(array: np.ndarray) -> Any:
 
 def _reversed(array: np.ndarray) -> Any:
     """The same values, in memory with the axes in reverse order."""
-    return asarray(np.ascontiguousarray(array.T)).T
+    return asarray(np.array(array.T, order="C")).T
 
 
 def _refuses_backward(layer: Layer, grad: Any, what: str) -> None:

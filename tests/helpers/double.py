@@ -168,6 +168,8 @@ def _function(name, function, parameters):
         out = kwargs.get("out")
         options = {k: _argument(k, v) for k, v in kwargs.items()} if kwargs else kwargs
         value = function(*map(_argument, itertools.chain(named, rest), args), **options)
+        if args and type(args[0]) is ndarray and value is args[0]._a:
+            return args[0]  # such as astype(…, copy=False)
         return _wrap(value) if out is None else out
 
     return call

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import layers as public
 from ..arguments import shown
-from ..layers import Layer
+from ..layers import Layer, operators
 from ..layers.children import Named
 from ..layers.dropout import _Dropout
 from ..layers.shape import Folded
@@ -27,9 +27,10 @@ from .encoding import Encoder
 DEEPEST = 200  # levels of layers
 FLAGS = [True, None, False]  # training, the mode after thawing, whether a lazy layer is frozen
 GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+OWN = (Block, UNet, _LayerScale, _Permute, _ScaleFirst)
 CLASSES: dict[str, type[Layer]] = {
     kind.__name__: kind
-    for kind in [*vars(public).values(), Block, UNet, _LayerScale, _Permute, _ScaleFirst]
+    for kind in (*vars(public).values(), *vars(operators).values(), *OWN)
     if isinstance(kind, type) and issubclass(kind, Layer) and kind is not Layer
 }
 

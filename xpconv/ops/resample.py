@@ -79,6 +79,11 @@ def axis_taps(
     rows = _rows(mode, n, m, scale, align_corners, single)
     if n == m and rows == [((i, 1.0),) for i in range(n)]:
         return None
+    return both_taps(rows, n)
+
+
+def both_taps(rows: list[Row], n: int) -> tuple[Taps, Taps]:
+    """How outputs read `n` inputs, from the `rows` of these outputs, and the transposed."""
     columns: list[dict[int, float]] = [{} for _ in range(n)]
     for i, row in enumerate(rows):
         for h, w in row:

@@ -1,0 +1,230 @@
+"""Parts of an array, and borders around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from ...dtypes import is_floating
+from ...errors import ShapeError
+from ...ops.embedding import embedding_backward
+from ...ops.padding import pad_constant, pad_constant_backward, pad_or_crop, pad_or_crop_backward
+from .operator import Operator, to_axes, to_axis, to_numbers, unbroadcast
+
+Result = tuple[Any, tuple[Any, ...]]
+NAMES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+
+
+class Slice(Operator):
+    """`x[…, start:end:step, …]` along some axes; what lies outside is cut off, as by Python.
+
+    Args:
+        starts, ends: an int for each axis that is cut.
+        axes, steps: likewise; None are the first axes, and steps of 1.
+        inputs: the names of those of the four that are inputs.
+    """
+
+    settings = ("starts", "ends", "axes", "steps")
+
+    def __init__(
+        self,
+        starts: Sequence[int] = (),
+        ends: Sequence[int] = (),
+        axes: Sequence[int] | None = None,
+        steps: Sequence[int] | None = None,
+        inputs: Sequence[str] = (),
+    ) -> None:
+        self.starts, self.ends, self.inputs = tuple(starts), tuple(ends), tuple(inputs)
+        self.axes, self.steps = to_numbers(axes), to_numbers(steps)
+
+    def _compute(
+        self,
+        xp: Any,
+        x: Array,
+        starts: Sequence[int],
+        ends: Sequence[int],
+        axes: Sequence[int] | None,
+        steps: Sequence[int] | None,
+    ) -> Result:
+        axes = to_axes("Slice.forward", range(len(starts)) if axes is None else axes, x.ndim)
+        steps = (1,) * len(starts) if steps is None else steps
+        if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+            raise ShapeError(
+                f"Slice.forward: starts {tuple(starts)}, ends {tuple(ends)}, axes {axes} and steps "
+                f"{tuple(steps)} do not fit each other"
+            )
+        where = [slice(None)] * x.ndim
+        for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+            where[axis] = _slice(x.shape[axis], start, end, step)
+        return x[tuple(where)], (tuple(where), x.shape)
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
+        where, shape = saved
+        dx = xp.zeros(shape, dtype=grad.dtype)
+        dx[where] = grad
+        return (dx,)
+
+
+def _slice(n: int, start: int, end: int, step: int) -> slice:
+    """Of `n` elements; a number beyond either end counts as that end."""
+    start, end = (i + n if i < 0 else i for i in (start, end))
+    if step > 0:
+        return slice(min(max(start, 0), n), min(max(end, 0), n), step)
+    start, end = min(max(start, -1), n - 1), min(max(end, -1), n - 1)
+    if start <= end:
+        return slice(0, 0)
+    return slice(start, None if end < 0 else end, step)
+
+
+class SplitPart(Operator):
+    """One of the parts that an axis is cut into.
+
+    Args:
+        index: number of the part.
+        axis: the axis.
+        parts: the number of parts, which have equal sizes except for the last; None takes `sizes`.
+        sizes: those of all parts.
+        inputs: `("sizes",)` if they are an input.
+    """
+
+    settings = ("sizes",)
+
+    def __init__(
+        self,
+        index: int,
+        axis: int = 0,
+        parts: int | None = None,
+        sizes: Sequence[int] = (),
+        inputs: Sequence[str] = (),
+    ) -> None:
+        self.index, self.axis, self.parts = index, axis, parts
+        self.sizes, self.inputs = tuple(sizes), tuple(inputs)
+
+    def _compute(self, xp: Any, x: Array, sizes: Sequence[int]) -> Result:
+        axis = to_axis("SplitPart.forward", self.axis, x.ndim)
+        n = x.shape[axis]
+        if self.parts is not None:
+            size = -(-n // self.parts)
+            start, end = min(n, self.index * size), min(n, (self.index + 1) * size)
+        else:
+            if sum(sizes) != n or min(sizes, default=0) < 0 or self.index >= len(sizes):
+                raise ShapeError(
+                    f"SplitPart.forward: axis {axis} of {x.shape} cannot be split into {tuple(sizes)}"
+                )
+            start, end = sum(sizes[: self.index]), sum(sizes[: self.index + 1])
+        where = (*(slice(None),) * axis, slice(start, end))
+        return x[where], (where, x.shape)
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
+        where, shape = saved
+        dx = xp.zeros(shape, dtype=grad.dtype)
+        dx[where] = grad
+        return (dx,)
+
+
+class Gather(Operator):
+    """`x` at the positions in the second input along an axis; negative ones count from the end.
+
+    On a GPU, a position outside gives NaN (0 of integers); on the CPU it is an error. The gradients of equal
+    positions are added without a scatter, so in the same order on every run.
+    """
+
+    def __init__(self, axis: int = 0) -> None:
+        self.axis = axis
+
+    def _compute(self, xp: Any, x: Array, indices: Array) -> Result:
+        axis = to_axis("Gather.forward", self.axis, x.ndim)
+        n = x.shape[axis]
+        valid = (indices >= -n) & (indices < n)
+        indices = xp.where(indices < 0, indices + n, indices)
+        if xp is np:
+            if not valid.all():
+                raise ShapeError(
+                    f"Gather.forward: x has shape {x.shape}, which lacks positions along axis {axis}"
+                )
+            y = x.take(indices, axis=axis)
+        else:
+            y = x.take(xp.where(valid, indices, 0), axis=axis)
+            mask = valid.reshape((*valid.shape, *(1,) * (x.ndim - axis - 1)))
+            y = xp.where(mask, y, xp.nan if is_floating(x.dtype) else 0).astype(x.dtype, copy=False)
+        return y, (indices, axis, x.shape)
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array | None, ...]:
+        indices, axis, shape = saved
+        taken = tuple(range(axis, axis + indices.ndim))
+        front = xp.moveaxis(grad, taken, tuple(range(indices.ndim)))
+        rest = front.shape[indices.ndim :]
+        rows = front.reshape(indices.size, -1 if indices.size else 0)
+        flat = indices.reshape(-1).astype("int64")
+        if not indices.size:
+            return xp.zeros(shape, dtype=grad.dtype), None
+        summed = embedding_backward(xp, rows, flat, shape[axis], None, False)
+        return xp.moveaxis(summed.reshape(shape[axis], *rest), 0, axis), None
+
+
+class Pad(Operator):
+    """`x` with borders; negative numbers crop. A second input is the value of the border, with a gradient.
+
+    Args:
+        mode: `'constant'`, `'reflect'`, `'edge'` or `'wrap'`.
+        pads: the numbers before the axes, then those after.
+        axes: the axes; None are all.
+        value: of a constant border, if there is no such input.
+        inputs: names of `pads` and `axes`, if they are inputs.
+    """
+
+    settings = ("pads", "axes")
+
+    def __init__(
+        self,
+        mode: str = "constant",
+        pads: Sequence[int] = (),
+        axes: Sequence[int] | None = None,
+        value: Any = 0,
+        inputs: Sequence[str] = (),
+    ) -> None:
+        self.mode, self.value, self.inputs = mode, value, tuple(inputs)
+        self.pads, self.axes = tuple(pads), to_numbers(axes)
+
+    def _compute(
+        self, xp: Any, x: Array, value: Array = None, *, pads: Sequence[int], axes: Sequence[int] | None
+    ) -> Result:
+        axes = to_axes("Pad.forward", range(x.ndim) if axes is None else axes, x.ndim)
+        if len(pads) != 2 * len(axes):
+            raise ShapeError(f"Pad.forward: pads are {pads}, expected {2 * len(axes)} for the axes {axes}")
+        padding = [(0, 0)] * x.ndim
+        for axis, low, high in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
+            padding[axis] = (low, high)
+        pairs = tuple(padding)
+        self._check_sizes(x.shape, pairs)
+        if self.mode != "constant":
+            return pad_or_crop(xp, x[None, None], pairs, NAMES[self.mode])[0, 0], (pairs,)
+        if value is None:
+            return pad_constant(xp, x, pairs, self.value), (pairs,)
+        inside = pad_constant(xp, xp.ones(x.shape, dtype=bool), pairs)
+        y = xp.where(inside, pad_constant(xp, x, pairs), value.reshape(()).astype(x.dtype, copy=False))
+        return y, (pairs, inside, value.shape)
+
+    def _check_sizes(self, shape: tuple[int, ...], padding: tuple[tuple[int, int], ...]) -> None:
+        spare = {"reflect": -1, "wrap": 0}
+        for n, pair in zip(shape, padding, strict=True):
+            cropped = n + sum(min(i, 0) for i in pair)
+            source = cropped if self.mode == "wrap" else n
+            beyond = self.mode in spare and max(pair) > max(0, source + spare[self.mode])
+            if cropped < 0 or beyond or (self.mode == "edge" and not n and max(pair) > 0):
+                raise ShapeError(
+                    f"Pad.forward: x has shape {shape}, too small for {padding} and mode {self.mode!r}"
+                )
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array, ...]:
+        pairs, *rest = saved
+        if self.mode != "constant":
+            return (pad_or_crop_backward(xp, grad[None, None], pairs, NAMES[self.mode])[0, 0],)
+        dx = pad_constant_backward(xp, grad, pairs)
+        if not rest:
+            return (dx,)
+        inside, shape = rest
+        return dx, unbroadcast(xp.where(inside, 0, grad), (1,) * grad.ndim).reshape(shape)

@@ -1,0 +1,124 @@
+"""Comparisons, booleans, conversions and positions: what has no gradient, but for `Cast`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from ...backend import Array
+from ...dtypes import to_dtype
+from .operator import Operator, to_axis
+
+Result = tuple[Any, tuple[Any, ...]]
+
+
+class _Comparison(Operator):
+    """A function of two arrays that gives booleans."""
+
+    f: ClassVar[Callable[..., Any]]
+
+    def _compute(self, xp: Any, a: Array, b: Array) -> Result:
+        return type(self).f(a, b), ()
+
+
+class Equal(_Comparison):
+    """`a == b`."""
+
+    f = operator.eq
+
+
+class Greater(_Comparison):
+    """`a > b`."""
+
+    f = operator.gt
+
+
+class GreaterOrEqual(_Comparison):
+    """`a >= b`."""
+
+    f = operator.ge
+
+
+class Less(_Comparison):
+    """`a < b`."""
+
+    f = operator.lt
+
+
+class LessOrEqual(_Comparison):
+    """`a <= b`."""
+
+    f = operator.le
+
+
+class And(_Comparison):
+    """`a and b` of booleans."""
+
+    f = operator.and_
+
+
+class Or(_Comparison):
+    """`a or b` of booleans."""
+
+    f = operator.or_
+
+
+class Xor(_Comparison):
+    """Whether one of two booleans is true, and not both."""
+
+    f = operator.xor
+
+
+class Cast(Operator):
+    """`x` in another dtype. Between floating dtypes the gradient is cast back."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def _compute(self, xp: Any, x: Array) -> Result:
+        return x.astype(to_dtype("Cast", xp, self.target)), ()
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array | None]:
+        return (grad,)
+
+
+class OnesLike(Operator):
+    """1 (or True) for each element of `x`, in another dtype."""
+
+    def __init__(self, target: str = "bool") -> None:
+        self.target = target
+
+    def _compute(self, xp: Any, x: Array) -> Result:
+        return xp.ones(x.shape, dtype=self.target), ()
+
+
+class ArgMax(Operator):
+    """The position of the largest element along an axis, int64; of equal ones the first, or the last.
+
+    Args:
+        axis: the axis.
+        keepdims: whether it remains, with size 1.
+        select_last_index: whether the last of equal elements counts.
+    """
+
+    _choose: ClassVar[str] = "argmax"
+
+    def __init__(self, axis: int = 0, keepdims: bool = True, select_last_index: bool = False) -> None:
+        self.axis, self.keepdims, self.select_last_index = axis, keepdims, select_last_index
+
+    def _compute(self, xp: Any, x: Array) -> Result:
+        axis = to_axis(type(self).__name__, self.axis, x.ndim)
+        n = x.shape[axis] if x.ndim else 1
+        if self.select_last_index:
+            x = xp.flip(x, axis)
+        y = getattr(xp, self._choose)(x, axis=axis).astype("int64")
+        if self.select_last_index:
+            y = n - 1 - y
+        return (xp.expand_dims(y, axis) if self.keepdims else y), ()
+
+
+class ArgMin(ArgMax):
+    """The position of the smallest element along an axis, as `ArgMax`."""
+
+    _choose = "argmin"

@@ -1,0 +1,85 @@
+"""Resize and Upsample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor
+
+from ...layers import operators as layers
+from ..node import Node, Result, Value, operator
+from .common import settings
+
+MODES = ("nearest", "linear", "cubic")
+COORDINATES = (
+    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+    "tf_crop_and_resize", "tf_half_pixel_for_nn",
+)  # fmt: skip
+NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+POLICIES = ("stretch", "not_larger", "not_smaller")
+
+
+@operator("Resize")
+def resize(node: Node) -> Result:
+    mode = _choice(node, "mode", "nearest", MODES)
+    if node.opset < 11:
+        arguments, values = settings(node, {"scales": 1})
+        return _layer(node, values, mode=mode, coordinates="asymmetric", nearest_mode="floor", **arguments)
+    options = {
+        "mode": mode,
+        "coordinates": _choice(node, "coordinate_transformation_mode", "half_pixel", COORDINATES),
+        "nearest_mode": _choice(node, "nearest_mode", "round_prefer_floor", NEAREST),
+        "cubic_coeff_a": node.number("cubic_coeff_a", -0.75),
+        "exclude_outside": bool(node.integer("exclude_outside", 0)),
+        "extrapolation_value": node.number("extrapolation_value", 0.0),
+        "antialias": bool(node.integer("antialias", 0)),
+        "axes": node.integers("axes", None),
+        "policy": _choice(node, "keep_aspect_ratio_policy", "stretch", POLICIES),
+    }
+    if options["antialias"] and mode == "nearest":
+        raise node.refused("attribute antialias is 1 with mode nearest")
+    places = {"roi": 1, "scales": 2, "sizes": 3}
+    if options["coordinates"] != "tf_crop_and_resize":
+        del places["roi"]
+    arguments, values = settings(node, places)
+    return _layer(node, values, **options, **arguments)
+
+
+@operator("Upsample")
+def upsample(node: Node) -> Result:
+    mode = _choice(node, "mode", "nearest", MODES[:2])
+    if node.opset < 9:
+        scales = node.numbers("scales", ())
+        return _layer(node, [], mode=mode, coordinates="asymmetric", nearest_mode="floor", scales=scales)
+    arguments, values = settings(node, {"scales": 1})
+    return _layer(node, values, mode=mode, coordinates="asymmetric", nearest_mode="floor", **arguments)
+
+
+def _layer(node: Node, values: Sequence[Value], **arguments: object) -> Result:
+    layer = layers.Resize(**arguments)  # type: ignore[arg-type]
+    x = node.input(0)
+    if not (layer.scales or layer.sizes or {"scales", "sizes"} & set(layer.inputs)):
+        raise node.refused("there are neither scales nor sizes")
+    if layer.scales and layer.sizes:
+        raise node.refused("there are both scales and sizes")
+    if min(layer.scales or (1,)) <= 0:
+        raise node.refused(f"scales are {layer.scales}, expected above 0")
+    _check_size(node, x, layer)
+    return layer, [x, *values]
+
+
+def _check_size(node: Node, x: Value, layer: layers.Resize) -> None:
+    """Refuse an output that is too large, as far as the file says."""
+    if layer.sizes:
+        node.check_size([int(n) for n in layer.sizes])
+    elif layer.scales:
+        known = [1] * len(layer.scales) if x.shape is None or layer.axes else [n or 1 for n in x.shape]
+        node.check_size([floor(n * scale) for n, scale in zip(known, layer.scales, strict=False)])
+
+
+def _choice(node: Node, name: str, default: str, choices: Sequence[str]) -> str:
+    value: str = node.text(name, default)
+    if value == "bilinear":  # as the standard called it once
+        value = "linear"
+    if value not in choices:
+        raise node.refused(f"attribute {name} is {value!r}, expected one of {', '.join(choices)}")
+    return value
