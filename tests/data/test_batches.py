@@ -254,7 +254,7 @@ def test_a_transform_may_return_other_arrays(backend):
 def test_a_transform_that_returns_no_arrays(result, workers):
     loader = batches(*samples(4), 2, transform=lambda batch, rng: result, workers=workers)
     with pytest.raises(
-        TypeError, match=r"batches: batch 0 of epoch 0: transform returned .*, expected arrays"
+        TypeError, match=r"batches: batch 1 of epoch 1: transform returned .*, expected arrays"
     ):
         next(iter(loader))
 
@@ -267,7 +267,7 @@ def test_an_error_in_a_transform_comes_in_the_place_of_its_batch(workers):
         return batch
 
     loader, seen = batches(*samples(12), 2, transform=fails, workers=workers), []
-    with pytest.raises(BatchError, match="batches: batch 3 of epoch 0: transform: KeyError: 'six'") as caught:
+    with pytest.raises(BatchError, match="batches: batch 4 of epoch 1: transform: KeyError: 'six'") as caught:
         seen.extend(y.tolist() for _, y in loader)
     assert seen == [[0, 1], [2, 3], [4, 5]]
     assert isinstance(caught.value.__cause__, KeyError)

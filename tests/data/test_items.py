@@ -102,7 +102,7 @@ def test_tensors_of_pytorch_and_pictures():
     np.testing.assert_array_equal(x, np.float32([[0, 0], [1, 1], [2, 2]]))
     assert x.dtype == np.float32 and y.dtype == np.int64
     for error in (torch.ones(2, requires_grad=True), torch.ones(2, dtype=torch.bfloat16)):
-        with pytest.raises(DTypeError, match="batches: batch 0 of epoch 0: item 0: "):
+        with pytest.raises(DTypeError, match="batches: batch 1 of epoch 1: item 0: "):
             next(iter(batches([error], 1)))
     image = pytest.importorskip("PIL.Image")
     (x,) = next(iter(batches(Made(lambda i: image.new("RGB", (4, 2), (i, 0, 0))), 3)))
@@ -229,7 +229,7 @@ BAD = {
 def test_items_that_cannot_be_stacked(name, kind, workers):
     item, error, message = BAD[name]
     loader, seen = batches(kind(item), 3, workers=workers), []
-    with pytest.raises(error, match=rf"^batches: batch 1 of epoch 0: {message}"):
+    with pytest.raises(error, match=rf"^batches: batch 2 of epoch 1: {message}"):
         seen.extend(loader)
     assert len(seen) == 1
 
@@ -244,7 +244,7 @@ def test_the_indices_in_errors_are_those_of_the_data_set():
 
 def test_items_of_two_backends():
     mixed = Made(lambda i: xpconv.asarray(np.ones(2), backend="double") if i == 2 else np.ones(2))
-    with pytest.raises(BackendError, match=r"batches: batch 0 of epoch 0: items: .*numpy, numpy, double"):
+    with pytest.raises(BackendError, match=r"batches: batch 1 of epoch 1: items: .*numpy, numpy, double"):
         list(batches(mixed, 3))
 
 
@@ -264,7 +264,7 @@ def test_an_error_of_the_data_comes_in_the_place_of_its_batch(kind, error, worke
     name, seen = type(error).__name__, []
     loader = batches(kind(item), 2, workers=workers)
     with pytest.raises(
-        BatchError, match=rf"^batches: batch 2( of epoch 0)?: item 5 of .*: {name}: "
+        BatchError, match=rf"^batches: batch 3( of epoch 1)?: item 5 of .*: {name}: "
     ) as caught:
         seen += [x.tolist() for (x,) in loader]
     assert caught.value.__cause__ is error

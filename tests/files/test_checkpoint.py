@@ -301,7 +301,7 @@ def test_files_of_other_programs(tmp_path):
         save_file({k: np.asarray(v) for k, v in model.state_dict().items()}, path, metadata)
         with pytest.raises(DataFileError, match=r"no file of xpconv: .*model.load_state_dict\(path\)"):
             xpconv.load(path, model=model)
-    for content in (b"", b"x", b"\x80\x04K\x01.", b"PK\x03\x04" + bytes(300), bytes(300), b"\xff" * 300):
+    for content in (b"\0", bytes(300), b"\xff" * 300):
         path.write_bytes(content)
         with pytest.raises(DataFileError, match="is damaged or no file of xpconv"):
             xpconv.load(path, model=model)

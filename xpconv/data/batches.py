@@ -287,7 +287,7 @@ class batches:  # lower-case, like `range`, as it is used like a function
         return source.indices(order), bounds
 
     def _make(self, seed: int, epoch: int, number: int, part: Any) -> Batch:
-        where = f"batches: batch {number} of epoch {epoch}"
+        where = f"batches: batch {number + 1} of epoch {epoch + 1}"  # from 1, as in the errors of `fit`
         batch = self._source.take(part, where, writable=self._transform is not None)
         if self._transform is None:
             return batch

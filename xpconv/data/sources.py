@@ -122,7 +122,7 @@ class Stream:
             raise
         except Exception as error:
             raise BatchError(
-                f"batches: batch {i // size}: item {i} of {self}: {type(error).__name__}: {error}"
+                f"batches: batch {i // size + 1}: item {i} of {self}: {type(error).__name__}: {error}"
             ) from error
 
     def take(self, part: list[tuple[int, Any]], where: str, writable: bool) -> tuple[Array, ...]:

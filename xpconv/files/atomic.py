@@ -25,6 +25,8 @@ def to_path(where: str, path: object) -> str:
             hint = f"; the path comes first: xpconv.{where}('run.safetensors', model=model)"
             if where == "save_model":
                 hint = ": xpconv.save_model(model, 'model.safetensors')"
+            elif where == "load_model":
+                hint = "; it makes a new model: model = xpconv.load_model('model.safetensors')"
         raise TypeError(f"{where}: path is {type(path).__name__} {path!r:.100}, expected a path{hint}")
     return text
 

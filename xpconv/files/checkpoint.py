@@ -65,6 +65,7 @@ def save(path: str | os.PathLike[str], **things: Any) -> None:
 
     Raises:
         TypeError: a value is of another kind; the message says where in `things` it is.
+        ValueError: the path ends as files of another kind do, such as `.pt`.
         OSError: the file cannot be written. `path` is unchanged then.
 
     Example:

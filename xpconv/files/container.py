@@ -23,6 +23,33 @@ FIRST = rb'"{\"sha256\":\"'
 PLACE = 8 + len(START) + len(FIRST)  # of the checksum in the file
 LONGEST = 100_000_000  # bytes of a header, which safetensors accepts
 CALLS = {"checkpoint": "xpconv.load(path)", "model": "xpconv.load_model(path)"}
+WRITERS = {"checkpoint": "xpconv.save", "model": "xpconv.save_model"}
+IMAGE = "; are the model and the image swapped?"
+STARTS = {  # the first bytes of other files, what they are, and a hint
+    b"\xff\xd8\xff": ("a JPEG image", IMAGE),
+    b"\x89PNG\r\n\x1a\n": ("a PNG image", IMAGE),
+    b"GIF8": ("a GIF image", IMAGE),
+    b"BM": ("a BMP image", IMAGE),
+    b"II*\0": ("a TIFF image", IMAGE),
+    b"MM\0*": ("a TIFF image", IMAGE),
+    b"RIFF": ("a WebP image or another RIFF file", IMAGE),
+    b"\x93NUMPY": ("an array of NumPy (.npy)", ""),
+    b"\x89HDF\r\n\x1a\n": ("an HDF5 file, as Keras writes", ""),
+    b"\x1f\x8b": ("compressed by gzip", ""),
+    b"%PDF": ("a PDF document", ""),
+    b"GGUF": ("a GGUF file", ""),
+}
+FOREIGN = {  # endings by which other programs expect another content
+    **dict.fromkeys((".pt", ".pth", ".bin"), "PyTorch's"),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), "a pickle's"),
+    **dict.fromkeys((".h5", ".hdf5", ".keras"), "Keras'"),
+    **dict.fromkeys((".npy", ".npz"), "NumPy's"),
+    **dict.fromkeys((".zip", ".gz", ".tar", ".tgz"), "an archive's"),
+    **dict.fromkeys((".json", ".csv", ".txt", ".html"), "a text's"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg"), "an image's"),
+    ".onnx": "ONNX's",
+    ".gguf": "GGUF's",
+}
 
 
 def write(where: str, path: str, kind: str, content: Any, arrays: dict[str, np.ndarray]) -> None:
@@ -30,6 +57,7 @@ def write(where: str, path: str, kind: str, content: Any, arrays: dict[str, np.n
     from hashlib import sha256
 
     check_target(where, path)
+    _check_ending(where, path)
     save = _safetensors(where).numpy.save
     about = {"sha256": ZEROS, "kind": kind, "format": FORMAT, **versions(), "content": content}
     text = json.dumps(about, separators=(",", ":"), allow_nan=False)
@@ -58,7 +86,7 @@ def read(where: str, path: str, kind: str) -> tuple[dict[str, Any], dict[str, np
     library = _safetensors(where)
     named = f"{where}: {path!r}"
     data = _bytes(where, path)
-    text = _metadata(named, data)
+    text = _metadata(named, data, kind)
     with memoryview(data) as view:
         checksum = sha256(view[:PLACE])
         checksum.update(ZEROS.encode())
@@ -105,20 +133,51 @@ def _bytes(where: str, path: str) -> bytes:
         return file.read()
 
 
-def _metadata(named: str, data: bytes) -> str:
+def _check_ending(where: str, path: str) -> None:
+    """Raise an error if the name of a file says that it is of another kind."""
+    ending = os.path.splitext(path)[1].lower()
+    if ending in FOREIGN:
+        right = os.path.splitext(path)[0] + ".safetensors"
+        raise ValueError(
+            f"{where}: path is {path!r}, but {ending} is {FOREIGN[ending]} ending, and the file is one of "
+            f"safetensors; give {right!r}"
+        )
+
+
+def _looks_like(data: bytes) -> tuple[str, str]:
+    """What a file is, as far as its first bytes say, and a hint; else two empty strings."""
+    if not data:
+        return "empty", ""
+    if data.startswith(b"PK\x03\x04"):
+        if b".npy" in data[:100]:
+            return "an archive of NumPy (.npz)", "; model.load_state_dict(path) loads weights"
+        if b"/data.pkl" in data[:200] or b"/.format_version" in data[:200]:
+            return "a file of PyTorch", "; model.load_state_dict(torch.load(path)) loads weights"
+        return "a ZIP archive", ""
+    for start, found in STARTS.items():
+        if data.startswith(start):
+            return found
+    if data[:1] == b"\x80" and data[1:2] in b"\2\3\4\5" and data[-1:] == b".":
+        return "a pickle", ", which xpconv does not read"
+    text = data[:200].decode(errors="replace").rstrip("\ufffd")  # the last character may be cut
+    fine = text and all(c.isprintable() or c in "\t\n\r" for c in text) and "\ufffd" not in text
+    return ("text" if fine else ""), ""
+
+
+def _metadata(named: str, data: bytes, kind: str) -> str:
     """The text of the metadata."""
     size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or not 2 <= size <= min(len(data) - 8, LONGEST):
-        raise DataFileError(
-            f"{named} is damaged or no file of xpconv: it has {len(data):,} bytes, and the header "
-            f"{size:,}" + (" according to its first 8" if len(data) >= 8 else "")
-        )
-    header = data[8 : 8 + size]
+    header = data[8 : 8 + size] if 2 <= size <= min(len(data) - 8, LONGEST) else b""
     if not header.startswith(START + FIRST):
-        hint = ""
+        looks, hint = _looks_like(data)
+        if looks:
+            raise DataFileError(f"{named} is {looks}{hint}; expected a file of {WRITERS[kind]}")
+        problem = f"it has {len(data):,} bytes, and the header {size:,} according to its first 8"
+        if header:
+            problem = "its header is another one"
         if header.startswith(b"{"):
-            hint = "; weights that other programs have saved are loaded by model.load_state_dict(path)"
-        raise DataFileError(f"{named} is damaged or no file of xpconv: its header is another one{hint}")
+            problem += "; weights that other programs have saved are loaded by model.load_state_dict(path)"
+        raise DataFileError(f"{named} is damaged or no file of xpconv: {problem}")
     try:
         text, _ = json.JSONDecoder().raw_decode(header.decode(), len(START))
     except (ValueError, RecursionError) as error:

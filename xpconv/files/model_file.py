@@ -32,9 +32,13 @@ def save_model(model: Layer, path: str | os.PathLike[str]) -> None:
     The arrays in the safetensors file have the names of the state dict: `model.load_state_dict(path)` and
     other programs read it. It is written as `save` does, with a checksum.
 
+    Args:
+        model: the model.
+        path: of the file, by custom with the ending `.safetensors`; an existing one is replaced.
+
     Raises:
         TypeError: `model` is not a layer, or an argument of a layer cannot be stored in JSON.
-        ValueError: the model is from `fuse()`.
+        ValueError: the model is from `fuse()`, or the path ends as files of another kind do, such as `.pt`.
         OSError: the file cannot be written. `path` is unchanged then.
 
     Example:
@@ -51,6 +55,8 @@ def save_model(model: Layer, path: str | os.PathLike[str]) -> None:
     """
     if not isinstance(model, Layer):
         hint = "; the model comes first: xpconv.save_model(model, path)" if isinstance(path, Layer) else ""
+        if isinstance(model, Mapping):
+            hint = "; a state dict has the weights alone: safetensors.numpy.save_file writes it"
         raise TypeError(f"save_model: model is {shown(model)}, expected a Layer{hint}")
     path = to_path("save_model", path)
     encoder = Encoder("save_model")
