@@ -35,6 +35,14 @@ def f32(*shape):
         (1, (64, 8, 9, 1), "8 channels, expected 1 (in_channels=1); channels come before H, W: give numpy.moveaxis(x, -1, -3)"),
         (3, (8, 9, 3), "8 channels, expected 3 (in_channels=3); channels come before H, W: give numpy.moveaxis(x, -1, -3)"),
         (3, (2, 4, 8, 9), "4 channels, expected 3 (in_channels=3)"),
+        (1, (2, 3, 8, 9), "3 channels, expected 1 (in_channels=1); for colours make the layer with 3 channels, or give gray images"),
+        (1, (3, 8, 9), "or give gray images; this is one image (3, H, W): for a batch of gray ones give x[:, None]"),
+        (1, (4, 8, 9), "4 channels, or give gray images; this is one image (4, H, W): for a batch of gray ones give x[:, None]"),
+        (1, (8, 9, 3), "; for colours make the layer with 3 channels, and give numpy.moveaxis(x, -1, -3)"),
+        (1, (2, 8, 9, 4), "; for colours make the layer with 4 channels, and give numpy.moveaxis(x, -1, -3)"),
+        (1, (8, 9, 1), "; channels come before H, W: give numpy.moveaxis(x, -1, -3)"),
+        (3, (1, 8, 9), "so 1 channel, expected 3 (in_channels=3); gray images are repeated for three channels: give x.repeat(3, axis=-3)"),
+        (3, (2, 1, 8, 9), "1 channel, expected 3 (in_channels=3); gray images are repeated for three channels: give x.repeat(3, axis=-3)"),
     ],
 )  # fmt: skip
 def test_images_in_another_order(channels, shape, message):

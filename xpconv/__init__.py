@@ -63,6 +63,18 @@ _ELSEWHERE = {  # what PyTorch has under another name
     "device": "use xpconv.set_backend('cupy'), or model.to('cupy')",
     "enable_grad": "leave the block of xpconv.no_grad()",
     "evaluate": "use xpconv.train.evaluate(model, loss, batches)",
+    **dict.fromkeys(
+        ("Checkpoint", "EarlyStopping", "callbacks"), "use xpconv.train.EarlyStopping and others"
+    ),
+    **dict.fromkeys(("accuracy", "metrics"), "give metrics=['accuracy'] to xpconv.train.fit or evaluate"),
+    "loss": "losses are here: xpconv.MSELoss",
+    "Dataset": "any object with __len__ and __getitem__ is a data set for xpconv.data.batches",
+    "lr_scheduler": "schedules are here: xpconv.StepLR",
+    "Model": "use xpconv.Sequential, or derive from xpconv.Layer",
+    "relu": "call a layer: xpconv.ReLU()(x)",
+    "softmax": "call a layer: xpconv.Softmax()(x)",
+    "summary": "use model.summary(input_shape)",
+    "load_state_dict": "use model.load_state_dict(state)",
     "fit": "use xpconv.train.fit(model, loss, optimizer, batches, epochs=…)",
     "from_numpy": "use xpconv.asarray(array)",
     "functional": "there are no functions; call a layer or loss: xpconv.ReLU()(x)",

@@ -9,11 +9,14 @@ of constructors are replaced by errors that name the class that was called.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
+P = ParamSpec("P")
+R = TypeVar("R")
 _without_names: set[type] = set()  # classes of this package whose methods' qualified names are changed
 
 
@@ -50,16 +53,43 @@ def is_call_error(function: Any, error: BaseException) -> bool:
     return isinstance(error, TypeError) and name is not None and str(error).startswith(f"{name}() ")
 
 
-def call_error(where: str, function: Any, error: BaseException) -> TypeError:
+def hinted(where: str, hints: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let errors of wrong calls of a function, called `where`, list its parameters.
+
+    `hints` has names that other libraries give to parameters, and what to use here instead.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **options: P.kwargs) -> R:
+            try:
+                return function(*args, **options)
+            except TypeError as error:
+                inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+                if inside or not is_call_error(function, error):
+                    raise
+                raise call_error(where, function, error, hints) from None
+
+        return call
+
+    return decorate
+
+
+def call_error(
+    where: str, function: Any, error: BaseException, hints: Mapping[str, str] | None = None
+) -> TypeError:
     """The error to raise instead; it begins with `where`, the name of the class or method."""
     from inspect import signature
 
-    parameters = [p for p in signature(function).parameters.values() if p.name != "self"]
-    expected = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
+    found = signature(function)
+    parameters = [p.replace(annotation=p.empty) for p in found.parameters.values() if p.name != "self"]
+    expected = found.replace(parameters=parameters, return_annotation=found.empty)
     problem = str(error).partition("() ")[2]
     if problem.endswith("given"):  # Python counts `self` too
         problem = "too many arguments by position"
-    return TypeError(f"{where}: {problem}; it takes ({expected})")
+    name = re.search(r"argument '(\w+)'", problem)
+    hint = (hints or {}).get(name[1]) if name else None
+    return TypeError(f"{where}: {problem}; {f'{hint}; ' if hint else ''}it takes {expected}")
 
 
 def _named_in_errors(method: FunctionType) -> Callable[..., Any]:

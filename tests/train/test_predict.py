@@ -103,7 +103,11 @@ def test_modes_are_restored_after_errors():
         ((np.zeros((3, 3)), np.zeros((4, 3))), {}, r"shapes \(3, 3\), \(4, 3\), expected equal lengths"),
         ([], {}, "data gave no batches"),
         ([3], {}, "data gave 3, expected an array"),
-        ([np.zeros((2, 3), "float32")], {"inputs": 2}, "a tuple that begins with 2 inputs"),
+        (
+            [np.zeros((2, 3), "float32")],
+            {"inputs": 2},
+            r"inputs is 2, so the model gets 2 inputs, but \w+.forward takes \(x\)",
+        ),
         (np.zeros((3, 3), "float32"), {"batch_size": 0}, "predict: batch_size is 0"),
         (np.zeros((3, 3), "float32"), {"generator": 1}, "predict: generator is 1"),
     ],

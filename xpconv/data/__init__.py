@@ -19,6 +19,19 @@ if not TYPE_CHECKING:  # type checkers read the star imports
         name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
     ]
 
+_ELSEWHERE = {  # what PyTorch and torchvision have under another name
+    "DataLoader": "use batches(x, y, 64, shuffle=True), or batches(data_set, 64)",
+    "TensorDataset": "give the arrays to batches(x, y, 64)",
+    **dict.fromkeys(("Dataset", "IterableDataset"), "any object with __len__ and __getitem__ is a data set"),
+    "Subset": "index the arrays: x[indices]",
+    "random_split": "use train_test_split",
+    "MNIST": "use load_mnist()",
+    "FashionMNIST": "use load_fashion_mnist()",
+    "CIFAR10": "use load_cifar10()",
+    "CIFAR100": "use load_cifar100()",
+    "ImageFolder": "use image_folder(path)",
+}
+
 if TYPE_CHECKING:
     from . import transforms as transforms
 else:
@@ -27,4 +40,5 @@ else:
         """`xpconv.data.transforms`, imported when asked for."""
         if name == "transforms":
             return import_module(f"{__name__}.transforms")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

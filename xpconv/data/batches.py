@@ -14,6 +14,7 @@ from ..arguments import brief, shown, to_bool, to_int
 from ..backend import Array
 from ..errors import BatchError, ShapeError, StateDictError
 from ..random import default_rng
+from ..signatures import hinted
 from .samplers import GroupedSampler, checked_indices, checked_sampler
 from .sources import Source, Stream, source_of
 from .workers import in_order
@@ -21,6 +22,22 @@ from .workers import in_order
 __all__ = ["batches"]
 
 Batch = tuple[Array, ...]
+THREADS = "leave it out: the workers are threads, without settings of their own"
+ELSEWHERE = {  # arguments of PyTorch's DataLoader and others, and what to use here instead
+    "num_workers": "give workers=, a number of threads",
+    "pin_memory": "leave it out; xpconv.cuda.prefetch(batches) copies to a GPU in advance",
+    "collate_fn": "items of a data set are stacked; give transform=function(batch, rng) for other changes",
+    "batch_sampler": "give sampler=, and batch_size",
+    "generator": "give seed=, an int or a numpy.random.Generator",
+    "random_state": "give seed=",
+    "rng": "give seed=",
+    "bs": "give batch_size=",
+    "worker_init_fn": THREADS,
+    "persistent_workers": THREADS,
+    "prefetch_factor": THREADS,
+    "multiprocessing_context": THREADS,
+    "timeout": THREADS,
+}
 
 
 class Place(NamedTuple):
@@ -101,6 +118,7 @@ class batches:  # lower-case, like `range`, as it is used like a function
         (1, 2)
     """
 
+    @hinted("batches", ELSEWHERE)
     def __init__(
         self,
         *data: Any,

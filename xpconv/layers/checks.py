@@ -90,8 +90,9 @@ class Checks(Taped):
             )
         batched = x.ndim == axes + 2
         if channels is not None and x.shape[-axes - 1] != channels:
+            given = x.shape[-axes - 1]
             raise ShapeError(
-                f"{name}.forward: x has shape {x.shape}, so {x.shape[-axes - 1]} channels, "
+                f"{name}.forward: x has shape {x.shape}, so {given} channel{'s' * (given != 1)}, "
                 f"expected {channels} ({why}){self._meant(x, batched, channels, spatial)}"
             )
         if 0 in x.shape[-axes - 1 :]:
@@ -99,12 +100,21 @@ class Checks(Taped):
         return (x if batched else x[None]), batched
 
     def _meant(self, x: Array, batched: bool, channels: int, spatial: str) -> str:
-        """The hint in an error for images in another layout."""
+        """The hint in an error for images in another layout, or of other colours."""
+        last, given = x.shape[-1], x.shape[-1 - len(spatial.split(", "))]
+        if last == channels:
+            return f"; channels come before {spatial}: give numpy.moveaxis(x, -1, {-x.ndim + batched})"
+        flat = spatial == "H, W"
+        if flat and channels == 3 and given == 1:
+            return "; gray images are repeated for three channels: give x.repeat(3, axis=-3)"
+        if flat and channels == 1 and last in (3, 4) and given > 4:
+            return f"; for colours make the layer with {last} channels, and give numpy.moveaxis(x, -1, -3)"
+        several = ""
         if not batched and channels == 1:
             one, many = {"L": ("sequence", "ones of one channel"), "H, W": ("image", "gray ones")}.get(
                 spatial, ("volume", "ones of one channel")
             )
-            return f"; this is one {one} ({x.shape[0]}, {spatial}): for a batch of {many} give x[:, None]"
-        if x.shape[-1] == channels:
-            return f"; channels come before {spatial}: give numpy.moveaxis(x, -1, {-x.ndim + batched})"
-        return ""
+            several = f"; this is one {one} ({given}, {spatial}): for a batch of {many} give x[:, None]"
+        if flat and channels == 1 and given in (3, 4):
+            return f"; for colours make the layer with {given} channels, or give gray images{several}"
+        return several

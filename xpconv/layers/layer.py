@@ -174,8 +174,9 @@ class Layer(Summarized["Layer"]):
         """Add this layer to an error from `forward`, or raise an error that says more."""
         if isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):
             raise self._out_of_memory(error, "forward", *inputs) from error
-        if is_call_error(type(self).forward, error):
-            raise call_error(f"{type(self).__name__}.forward", type(self).forward, error) from None
+        forward = type(self).forward
+        if is_call_error(forward, error) or is_call_error(forward.raw, error):  # type: ignore[attr-defined]
+            raise call_error(f"{type(self).__name__}.forward", forward, error) from None
         if isinstance(error, LayerError):
             error.passes(self, {name: layer for name, layer in self.named_layers() if name})
 

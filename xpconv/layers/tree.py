@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from ..parameter import Parameter
+from .elsewhere import ELSEWHERE
 from .settings import Settings, note_change
 
 L = TypeVar("L", bound="Tree[Any]")  # `Layer`, a subclass that is defined later
@@ -19,23 +20,6 @@ Self = TypeVar("Self", bound="Tree[Any]")
 
 MAPPINGS = (dict, UserDict, ChainMap, MappingProxyType)
 COLLECTIONS = (list, tuple, set, frozenset, deque, UserList, ValuesView, *MAPPINGS)
-
-ELSEWHERE = {  # attributes of PyTorch's modules, and what to use here instead
-    "add_module": "assign the layer: model[name] = layer, or layer.name = other",
-    "register_module": "assign the layer: model[name] = layer, or layer.name = other",
-    "register_parameter": "assign the parameter: self.name = xpconv.Parameter(array, 'name')",
-    "register_buffer": "assign the array, and list its name in the class: buffer_names = ('name',)",
-    "register_backward_hook": "use layer.register_full_backward_hook(hook)",
-    "register_full_backward_pre_hook": "use layer.register_full_backward_hook(hook)",
-    "buffers": "state_dict() has the buffers, by name",
-    "named_buffers": "state_dict() has the buffers, by name",
-    "cuda": "use layer.to('cupy')",
-    "cpu": "use layer.to('numpy')",
-    "float": "use layer.to(dtype='float32')",
-    "double": "use layer.to(dtype='float64')",
-    "half": "use layer.to(dtype='float16')",
-    "bfloat16": "use layer.to(dtype='bfloat16')",
-}
 
 
 def check_plain(layer: Any, name: str, value: Collection[Any], parts: tuple[type, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from inspect import signature
 from numbers import Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..arguments import brief, to_choice, to_float
 from ..arrays import asarray
@@ -16,6 +16,14 @@ from ..sums import sum_over, widened
 from ..taped import Taped
 
 __all__ = ["Loss"]
+
+NO_STATE = "leave it out: a loss has no parameters, and computes where its input is"
+ELSEWHERE = {  # attributes of PyTorch's losses, and what to use here instead
+    **dict.fromkeys(("to", "cuda", "cpu", "float", "double", "half", "train", "eval"), NO_STATE),
+    **dict.fromkeys(("parameters", "state_dict", "load_state_dict", "zero_grad"), NO_STATE),
+    "item": "the loss object returns the loss, a number: loss = criterion(output, target)",
+    "step": "use optimizer.step()",
+}
 
 
 class Loss(Taped):
@@ -44,6 +52,15 @@ class Loss(Taped):
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = to_choice(f"{type(self).__name__}: reduction", reduction, self.reductions)
+
+    if not TYPE_CHECKING:  # with it, type checkers would accept any name
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise the error for a missing attribute, with a hint if PyTorch's losses have it."""
+            if hasattr(type(self), name):  # a property that raised an AttributeError
+                return super().__getattribute__(name)
+            kind, hint = type(self).__name__, f"; {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __call__(self, *inputs: Any, **named: Any) -> Array:
         """`forward(*inputs)`, of which the last may be given by name: `criterion(x, target=t)`."""

@@ -13,6 +13,15 @@ from .state import NOTED
 from .values import plain_number
 
 BESIDES = frozenset({"params", *NOTED})  # what a group may have besides settings
+ELSEWHERE = {  # attributes of other libraries' optimizers, and what to use here instead
+    "state": "state_dict() has the state",
+    "minimize": "call model.backward(criterion.backward()), then optimizer.step()",
+    "apply_gradients": "gradients are in parameter.grad; call optimizer.step()",
+    "backward": "call model.backward(criterion.backward())",
+    "clip_grad_norm": "use xpconv.clip_grad_norm_(model.parameters(), max_norm)",
+    **dict.fromkeys(("params", "parameters"), 'use optimizer.param_groups[0]["params"]'),
+    **dict.fromkeys(("get_lr", "get_last_lr"), "use optimizer.lr"),
+}
 FLAGS = ("maximize", "amsgrad", "nesterov", "centered", "decoupled_weight_decay")
 
 
@@ -40,6 +49,8 @@ class Groups:
             kind, hint = type(self).__name__, ""
             if is_setting(name) and self._only_in_groups(name):
                 hint = f"; {setting_hint(kind, name, self.defaults)}"
+            elif name in ELSEWHERE:
+                hint = f"; {ELSEWHERE[name]}"
             raise AttributeError(f"{kind!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def _only_in_groups(self, name: str) -> bool:

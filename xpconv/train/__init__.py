@@ -21,3 +21,19 @@ if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [
         name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
     ]
+
+    _ELSEWHERE = {  # what Keras and Lightning have under another name
+        "ModelCheckpoint": "use Checkpoint(folder)",
+        "Trainer": "use fit(model, loss, optimizer, batches, epochs=…)",
+        "Callback": "any object with a method such as on_epoch_end(run) is a callback",
+        "TensorBoardLogger": "use TensorBoard(folder)",
+        "LearningRateMonitor": "the history has the learning rate: history['lr']",
+        "LearningRateScheduler": "give schedule=xpconv.LambdaLR(optimizer, function) to fit",
+        "ReduceLROnPlateau": "give schedule=xpconv.ReduceLROnPlateau(optimizer) to fit",
+        "TerminateOnNan": "use TerminateOnNaN()",
+        "lr_find": "use find_lr(model, loss, optimizer, batches)",
+    }
+
+    def __getattr__(name):
+        hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

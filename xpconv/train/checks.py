@@ -9,8 +9,16 @@ from ..arguments import shown, to_float, to_int
 from ..layers.layer import Layer
 from ..optim import ExponentialMovingAverage, GradScaler, LRScheduler, Optimizer
 from .meter import Meter
-from .metrics import to_metrics
-from .objective import Objective, backend_of_model, checked_data, checked_model, length_of, named
+from .metric_names import to_metrics
+from .objective import (
+    Objective,
+    backend_of_model,
+    check_inputs,
+    checked_data,
+    checked_model,
+    length_of,
+    named,
+)
 from .run import Run, is_stateful, place_restored
 from .step import Step
 
@@ -27,6 +35,7 @@ def checked_run(where: str, model: Any, loss: Any, optimizer: Any, **given: Any)
     if loss is None:
         raise TypeError(f"{where}: loss is None, expected a loss such as xpconv.SoftmaxCrossEntropyLoss()")
     objective = Objective(where, loss, given["inputs"], given["sample_weight"])
+    check_inputs(where, model, objective.inputs, f"inputs is {objective.inputs}")
     _check_optimizer(where, model, optimizer)
     epochs = to_int(f"{where}: epochs", given["epochs"], 0)
     train, valid = checked_data(where, "train", given["train"], epochs), given["valid"]

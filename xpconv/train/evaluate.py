@@ -7,16 +7,18 @@ from typing import Any
 
 from ..backend import Backend
 from ..layers.layer import Layer
+from ..signatures import hinted
 from ..tape import no_grad
 from .meter import Meter
-from .metrics import to_metrics
-from .objective import Objective, backend_of_model, checked_data, checked_model, fed, length_of
+from .metric_names import to_metrics
+from .objective import Objective, backend_of_model, check_inputs, checked_data, checked_model, fed, length_of
 from .progress import bar
 from .run import modes_restored
 
 __all__ = ["evaluate"]
 
 
+@hinted("evaluate", {"batch_size": "it is an argument of xpconv.data.batches"})
 def evaluate(
     model: Layer,
     loss: Any,
@@ -55,6 +57,7 @@ def evaluate(
     where = "evaluate"
     model = checked_model(where, model)
     objective = Objective(where, loss, inputs, sample_weight)
+    check_inputs(where, model, objective.inputs, f"inputs is {objective.inputs}")
     data = checked_data(where, "data", data)
     measured = to_metrics(where, metrics, loss)
     if loss is None and not measured:

@@ -11,6 +11,7 @@ from ..arguments import to_float, to_size
 from ..layers.layer import Layer
 from ..optim import Optimizer
 from ..random import get_rng_state, set_rng_state
+from ..signatures import hinted
 from .checks import checked_run
 from .history import figure
 from .run import Run, modes_restored, place_restored
@@ -64,6 +65,10 @@ class LRFinder:
         )
 
 
+@hinted(
+    "find_lr",
+    {"epochs": "give steps=", "num_iter": "give steps=", "start_lr": "give start=", "end_lr": "give end="},
+)
 def find_lr(
     model: Layer,
     loss: Any,

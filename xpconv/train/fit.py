@@ -12,6 +12,7 @@ from typing import Any
 from ..arguments import to_size
 from ..layers.layer import Layer
 from ..optim import ExponentialMovingAverage, GradScaler, LRScheduler, Optimizer
+from ..signatures import hinted
 from .checkpoint import load_run
 from .checks import checked_run
 from .history import History
@@ -22,7 +23,29 @@ from .timetable import Timetable
 
 __all__ = ["fit"]
 
+VALID = "give valid=xpconv.data.batches(x, y, 500)"
+OF_BATCHES = "it is an argument of xpconv.data.batches, which train is made by"
+ELSEWHERE = {  # arguments of other libraries' functions of this kind, and what to use here instead
+    **dict.fromkeys(("validation_data", "valid_data", "val_data", "val", "eval_set"), VALID),
+    **dict.fromkeys(("batch_size", "shuffle", "workers", "transform", "seed", "drop_last"), OF_BATCHES),
+    **dict.fromkeys(("x", "y", "X", "data"), "give train=xpconv.data.batches(x, y, 64)"),
+    **dict.fromkeys(("lr", "learning_rate"), "it is an argument of the optimizer, such as xpconv.Adam"),
+    **dict.fromkeys(("scheduler", "lr_scheduler"), "give schedule="),
+    **dict.fromkeys(("max_epochs", "num_epochs", "n_epochs"), "give epochs="),
+    **dict.fromkeys(("criterion", "loss_fn"), "give loss="),
+    **dict.fromkeys(("gradient_clip_val", "max_grad_norm", "clip"), "give clip_grad_norm="),
+    **dict.fromkeys(
+        ("early_stopping", "patience"), "give callbacks=[xpconv.train.EarlyStopping(patience=3)]"
+    ),
+    "validation_split": "give valid=; xpconv.data.train_test_split splits arrays",
+    "class_weight": "it is an argument of the loss, weight=",
+    "gradient_accumulation_steps": "give accumulate=",
+    "initial_epoch": "give resume=, the folder of a Checkpoint",
+    "device": "use model.to('cupy')",
+}
 
+
+@hinted("fit", ELSEWHERE)
 def fit(
     model: Layer,
     loss: Any,

@@ -9,7 +9,8 @@ from ..arguments import shown
 from ..arrays import asarray, asnumpy
 from ..backend import Array, Backend, ignore_underflow
 from ..errors import ShapeError, StateDictError
-from .metrics import TAKEN, Metric
+from .metric_names import TAKEN, is_real
+from .metrics import Metric
 from .objective import Batch, Objective
 
 
@@ -124,11 +125,21 @@ class Totals:
 def _lengths(name: str, parts: Any) -> list[int]:
     """The length of each sum, 0 for a number."""
     shapes = [getattr(part, "shape", ()) for part in parts] if isinstance(parts, tuple | list) else None
-    if shapes is None or any(len(shape) > 1 for shape in shapes):
+    if shapes is None or any(len(shape) > 1 for shape in shapes) or not all(map(is_real, parts)):
         raise ShapeError(
             f"metric {name}: sums() returned {shown(parts)}, expected a tuple of numbers and 1-d arrays"
         )
     return [int(shape[0]) if shape else 0 for shape in shapes]
+
+
+def _number(name: str, value: Any) -> float:
+    """A value of a metric."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"metric {name}: value() returned {shown(value)}, expected a number, or a dict of numbers"
+        ) from None
 
 
 def _check_new(metric: Metric, value: Mapping[str, float], taken: set[str]) -> None:
@@ -184,6 +195,10 @@ class Meter:
                 f"{self.objective.where}: the loss has shape {tuple(loss.shape)}, expected a number: a mean "
                 "or a sum"
             )
+        if not is_real(loss):
+            raise TypeError(
+                f"{self.objective.where}: the loss returned {shown(loss)}, expected a number: a mean or a sum"
+            )
         if not hasattr(loss, "astype") or self._on_host:
             total, count = float(loss), float(count)
         else:
@@ -207,8 +222,8 @@ class Meter:
             value = metric.value(*sums[metric.name])
             if isinstance(value, Mapping):
                 _check_new(metric, value, {*found, *norm, *TAKEN})
-                found.update({str(name): float(v) for name, v in value.items()})
+                found.update({str(name): _number(metric.name, v) for name, v in value.items()})
                 self.modes.update(dict.fromkeys(map(str, value), metric.mode))
             else:
-                found[metric.name] = float(value)
+                found[metric.name] = _number(metric.name, value)
         return {**found, **norm}

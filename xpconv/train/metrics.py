@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..arguments import shown, to_bool, to_float, to_int, to_size
 from ..backend import Array, get_xp
 from ..errors import DTypeError, ShapeError
-from ..losses import BCELoss, BCEWithLogitsLoss, FocalLoss, MultiLabelSoftMarginLoss
 from ..sums import sum_over, widened
 
 __all__ = ["Accuracy", "IoU", "MeanAbsoluteError", "MeanSquaredError", "Metric", "TopKAccuracy"]
@@ -258,86 +256,9 @@ class IoU(_OfClasses):
         return {self.name: mean, **{f"{self.name}_{i}": value for i, value in enumerate(each)}}
 
 
-class _Function(_Mean):
-    """A user's function of the output and the targets."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(getattr(function, "__name__", type(function).__name__).strip("<>"))
-        self.function, self.mode = function, getattr(function, "mode", None)
-
-    def sums(self, output: Array, *targets: Array) -> tuple[Any, ...]:
-        result, count = self.function(output, *targets), len(targets[0])
-        shape = getattr(result, "shape", ())
-        if shape and shape[0] in (count, len(output)):
-            return result.astype("float64").sum(), result.size
-        if shape != () or not (hasattr(result, "dtype") or isinstance(result, int | float)):
-            raise ShapeError(
-                f"metric {self.name} returned {shown(result)}, expected a mean, or an array with a number "
-                f"for each of the {count} samples"
-            )
-        return result * count, count
-
-
 def _same_shape(metric: Metric, output: Array, target: Array) -> None:
     if output.shape != target.shape:
         raise ShapeError(
             f"{type(metric).__name__}: target has shape {target.shape}, expected {output.shape}, that of "
             "output"
         )
-
-
-TAKEN = ("loss", "epoch", "lr", "seconds", "grad_norm", "batch")  # names of other values in a history
-_NAMED: dict[str, Callable[..., Metric]] = {
-    "accuracy": Accuracy,
-    "iou": IoU,
-    "mae": MeanAbsoluteError,
-    "mean_absolute_error": MeanAbsoluteError,
-    "mse": MeanSquaredError,
-    "mean_squared_error": MeanSquaredError,
-}
-# Losses of outputs that are compared with 0 or 1 one by one, and the outputs that mean 1.
-_THRESHOLDS: dict[type, float] = {
-    BCEWithLogitsLoss: 0.0, FocalLoss: 0.0, MultiLabelSoftMarginLoss: 0.0, BCELoss: 0.5,
-}  # fmt: skip
-
-
-def to_metrics(where: str, metrics: Any, loss: Any) -> list[Metric]:
-    """`metrics`, names, functions and `Metric`s, as a list of `Metric`s with different names."""
-    if isinstance(metrics, str | Metric) or callable(metrics):
-        metrics = (metrics,)
-    if not isinstance(metrics, Iterable) or isinstance(metrics, Mapping):
-        raise TypeError(f"{where}: metrics is {shown(metrics)}, expected a list of names and functions")
-    found = [_to_metric(where, metric, loss) for metric in metrics]
-    taken = set(TAKEN)
-    for metric in found:
-        if metric.name in taken or metric.name.startswith("valid_"):
-            raise ValueError(
-                f"{where}: metrics: the name {metric.name!r} is taken; give the metric another name=, or the "
-                "function another __name__"
-            )
-        taken.add(metric.name)
-    return found
-
-
-def _to_metric(where: str, metric: Any, loss: Any) -> Metric:
-    if isinstance(metric, Metric):
-        return metric
-    if isinstance(metric, str):
-        ignored = {"ignore_index": loss.ignore_index} if hasattr(loss, "ignore_index") else {}
-        limit = next((t for kind, t in _THRESHOLDS.items() if isinstance(loss, kind)), None)
-        top = re.fullmatch(r"top([1-9]\d*)_accuracy", metric)
-        if top:
-            return TopKAccuracy(int(top[1]), **ignored)
-        if metric in ("accuracy", "iou"):
-            return _NAMED[metric](threshold=limit, **ignored, name=metric)
-        if metric in _NAMED:
-            return _NAMED[metric](name=metric)
-        raise ValueError(
-            f"{where}: metrics: there is no metric {metric!r}; there are {', '.join(_NAMED)}, "
-            "top5_accuracy (any number), Metrics of xpconv.train, and functions f(output, target)"
-        )
-    if isinstance(metric, type):
-        raise TypeError(f"{where}: metrics has the class {metric.__name__}; give {metric.__name__}()")
-    if callable(metric):
-        return _Function(metric)
-    raise TypeError(f"{where}: metrics has {shown(metric)}, expected a name, a function or a Metric")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from inspect import signature
 from typing import Any
 
 from ..arguments import shown, to_bool, to_size
@@ -132,6 +133,19 @@ def checked_model(where: str, model: Any) -> Layer:
     if not isinstance(model, Layer):
         raise TypeError(f"{where}: model is {named(model)}, expected a Layer; the model comes first")
     return model
+
+
+def check_inputs(where: str, model: Layer, count: int, given: str) -> None:
+    """Raise an error if the model's forward does not take so many inputs; `given` says where from."""
+    parameters = signature(model.forward)
+    try:
+        parameters.bind(*[None] * count)
+    except TypeError:
+        takes = ", ".join(parameters.parameters)
+        raise TypeError(
+            f"{where}: {given}, so the model gets {count} input{'s' * (count > 1)}, but "
+            f"{type(model).__name__}.forward takes ({takes})"
+        ) from None
 
 
 def named(thing: Any) -> str:

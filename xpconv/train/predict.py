@@ -10,13 +10,15 @@ from ..arrays import asarray
 from ..backend import Array, Backend
 from ..errors import ShapeError
 from ..layers.layer import Layer
+from ..signatures import hinted
 from ..tape import no_grad
-from .objective import backend_of_model, checked_model
+from .objective import backend_of_model, check_inputs, checked_model
 from .run import modes_restored
 
 __all__ = ["predict"]
 
 
+@hinted("predict", {"verbose": "leave it out: predict prints nothing", "workers": "give xpconv.data.batches"})
 def predict(
     model: Layer, data: Any, *, batch_size: int = 128, inputs: int = 1, generator: bool = False
 ) -> Any:
@@ -55,8 +57,15 @@ def predict(
     backend = backend_of_model(model)
     arrays = _arrays(where, data)
     if arrays is None:
+        check_inputs(where, model, inputs, f"inputs is {inputs}")
         parts, count = _given(where, data, inputs, backend), None
     else:
+        given = "data is an array"
+        if isinstance(data, tuple):
+            given = f"data is a tuple of {len(arrays)} arrays (the inputs alone, without targets)"
+        if inputs not in (1, len(arrays)):
+            raise ValueError(f"{where}: inputs is {inputs}, but {given}; give a tuple of {inputs} arrays")
+        check_inputs(where, model, len(arrays), given)
         parts, count = _cut(arrays, size, backend), len(arrays[0])
     outputs = (_forward(model, part, arrays is not None) for part in parts)
     return outputs if to_bool(f"{where}: generator", generator) else _together(outputs, count, backend.xp)
@@ -67,10 +76,17 @@ def _forward(model: Layer, inputs: tuple[Array, ...], checked: bool) -> Any:
         found = model.eval()(*inputs)
     for output in found if isinstance(found, tuple) else (found,):
         shape = tuple(getattr(output, "shape", ()))
-        if not shape or (checked and shape[0] != len(inputs[0])):
+        rows = len(inputs[0])
+        if not shape or (checked and shape[0] != rows):
             raise ShapeError(
-                f"predict: the model returns an output of shape {shape} for {len(inputs[0])} samples, "
+                f"predict: the model returns an output of shape {shape} for {rows} samples, "
                 "expected a row for each; for other numbers of rows give batches"
+            )
+        if len(shape) == 1 and shape[0] != rows:
+            raise ShapeError(
+                f"predict: the model returns an output of shape {shape} for a batch of shape "
+                f"{tuple(inputs[0].shape)}, expected at least 2 axes; is it one sample? Of samples give one "
+                "array: numpy.stack(samples)"
             )
     return found
 

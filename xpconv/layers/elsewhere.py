@@ -1,0 +1,40 @@
+"""Attributes that other libraries' models have, for the errors of missing attributes."""
+
+ELSEWHERE = {  # what to use here instead; first of PyTorch
+    "add_module": "assign the layer: model[name] = layer, or layer.name = other",
+    "register_module": "assign the layer: model[name] = layer, or layer.name = other",
+    "register_parameter": "assign the parameter: self.name = xpconv.Parameter(array, 'name')",
+    "register_buffer": "assign the array, and list its name in the class: buffer_names = ('name',)",
+    "register_backward_hook": "use layer.register_full_backward_hook(hook)",
+    "register_full_backward_pre_hook": "use layer.register_full_backward_hook(hook)",
+    "buffers": "state_dict() has the buffers, by name",
+    "named_buffers": "state_dict() has the buffers, by name",
+    "cuda": "use layer.to('cupy')",
+    "cpu": "use layer.to('numpy')",
+    "float": "use layer.to(dtype='float32')",
+    "double": "use layer.to(dtype='float64')",
+    "half": "use layer.to(dtype='float16')",
+    "bfloat16": "use layer.to(dtype='bfloat16')",
+    "device": "xpconv.get_xp(parameter.data) is the module of a parameter's device",
+    "dtype": "each parameter has its own: parameter.dtype",
+    "step": "use optimizer.step()",
+    # of Keras and scikit-learn
+    **dict.fromkeys(
+        ("fit", "compile", "fit_generator", "train_on_batch"),
+        "use xpconv.train.fit(model, loss, optimizer, xpconv.data.batches(x, y, 64), epochs=…)",
+    ),
+    **dict.fromkeys(
+        ("evaluate", "score"), "use xpconv.train.evaluate(model, loss, xpconv.data.batches(x, y, 64))"
+    ),
+    **dict.fromkeys(("predict", "predict_proba"), "use xpconv.train.predict(model, x)"),
+    "save": "use xpconv.save_model(model, 'model.safetensors')",
+    "load": "use xpconv.load_model('model.safetensors')",
+    **dict.fromkeys(("save_weights", "get_weights", "weights"), "state_dict() has the weights, by name"),
+    **dict.fromkeys(("load_weights", "set_weights"), "use load_state_dict(state)"),
+    "layers": "use children() or modules()",
+    "get_layer": "use model[name]",
+    "add": "use model.append(layer)",
+    "trainable": "use layer.requires_grad_(False) to freeze",
+    **dict.fromkeys(("trainable_variables", "trainable_weights"), "use parameters()"),
+    "count_params": "use summary(input_shape), or sum(p.size for p in model.parameters())",
+}
