@@ -16,6 +16,7 @@ import xpconv.inspection
 import xpconv.models
 import xpconv.onnx
 import xpconv.plot
+import xpconv.sklearn
 import xpconv.testing
 import xpconv.train
 
@@ -35,6 +36,7 @@ ROOMS = {
     "xpconv.files": "Files",
     "xpconv.onnx": "ONNX",
     "xpconv.train": "Training",
+    "xpconv.sklearn": "scikit-learn",
     "xpconv.inspection": "Looking inside",
     "xpconv.plot": "Looking inside",
     "xpconv.kernels.precision": "The GPU",
@@ -68,6 +70,7 @@ def public() -> dict[str, dict[str, Any]]:
         ("xpconv.testing", xpconv.testing),
         ("xpconv.onnx", xpconv.onnx),
         ("xpconv.train", xpconv.train),
+        ("xpconv.sklearn", xpconv.sklearn),
         ("xpconv.inspection", xpconv.inspection),
         ("xpconv.plot", xpconv.plot),
         ("xpconv.errors", xpconv.errors),
@@ -100,7 +103,8 @@ def methods(name: str, kind: type) -> list[str]:
     page = []
     above = [base for base in kind.__mro__[1:] if base in documented()]
     for method, function in inspect.getmembers(kind, inspect.isfunction):
-        if method.startswith("_") or not function.__doc__:
+        ours = str(function.__module__).startswith("xpconv")  # not what scikit-learn's bases have
+        if method.startswith("_") or not function.__doc__ or not ours:
             continue
         if not any(getattr(base, method, None) is function for base in above):
             page += [f"#### {name}.{method}", "", "```python", f"{method}{signature(function)}", "```", ""]

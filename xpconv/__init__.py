@@ -41,6 +41,7 @@ _ROOMS = (
     "models",
     "onnx",
     "plot",
+    "sklearn",
     "testing",
     "train",
 )  # imported when asked for
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from . import models as models
     from . import onnx as onnx
     from . import plot as plot
+    from . import sklearn as sklearn
     from . import testing as testing
     from . import train as train
     from .files import load as load

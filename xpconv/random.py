@@ -6,7 +6,9 @@ The exception is dropout on a GPU, whose masks are drawn there: see `Source`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,6 +40,10 @@ class Source:
         generator = copy.deepcopy(self.generator.bit_generator.state)
         return {"generator": generator, "counters": {**copy.deepcopy(self.pending), **counters}}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which have the counters as numbers: they open without a device as well."""
+        return {"generator": self.generator, "counters": {}, "pending": self.state()["counters"]}
+
     def set_state(self, where: str, state: Mapping[str, Any]) -> None:
         """Continue from what `state` returned; errors begin with `where`."""
         generator, counters = checked_state(where, state, self.generator)
@@ -51,6 +57,7 @@ class Source:
 
 
 _global: Source | None = None  # made at the first use, as numpy.random is slow to import
+_own: ContextVar[Source | None] = ContextVar("xpconv_random", default=None)  # that of `drawing_from`
 
 
 def manual_seed(seed: int) -> None:
@@ -65,7 +72,24 @@ def manual_seed(seed: int) -> None:
         True
     """
     global _global
-    _global = Source(np.random.default_rng(to_int("manual_seed: seed", seed, 0)))
+    source = Source(np.random.default_rng(to_int("manual_seed: seed", seed, 0)))
+    if _own.get() is None:
+        _global = source
+    else:
+        _own.set(source)
+
+
+@contextmanager
+def drawing_from(generator: np.random.Generator) -> Iterator[None]:
+    """Within this block, in this thread or task only, `generator` takes the place of that of `manual_seed`.
+
+    A `manual_seed` within the block ends with it, too.
+    """
+    token = _own.set(Source(generator))
+    try:
+        yield
+    finally:
+        _own.reset(token)
 
 
 def get_rng_state(model: Any = None) -> dict[str, Any]:
@@ -188,8 +212,11 @@ def default_rng(rng: RNG = None, where: str = "", name: str = "rng") -> np.rando
 
 
 def global_source() -> Source:
-    """The source that `manual_seed` seeds."""
+    """The source that `manual_seed` seeds, or that of `drawing_from`."""
     global _global
+    own = _own.get()
+    if own is not None:
+        return own
     if _global is None:
         _global = Source(np.random.default_rng())
     return _global

@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
@@ -123,6 +124,13 @@ def get_num_threads() -> int:
     from .numpy.threads import get_num_threads  # a name of a module, not of a package, which takes 1 µs more
 
     return get_num_threads()
+
+
+def dividing_for(count: int) -> AbstractContextManager[None]:
+    """A context in which this thread divides its work as for `count` threads, whatever number there is."""
+    from .numpy import threads
+
+    return threads.divided_for(count)
 
 
 def free_memory() -> None:

@@ -99,7 +99,7 @@ def planned(kernel: Callable[..., None]) -> Callable[..., None]:
         if this_thread.recorder is not None:
             this_thread.recorder.run(kernel, *args)
             return
-        signature: list[Any] = [kernel, threads.pool.count]
+        signature: list[Any] = [kernel, threads.local.count or threads.pool.count]
         for a in args:
             signature.append((a.shape, a.strides, a.dtype) if isinstance(a, np.ndarray) else a)
         key = tuple(signature)

@@ -135,7 +135,14 @@ class Pool:
             raise
 
 
-_local = threading.local()
+class Local(threading.local):
+    """What `scarce` and `divided_for` have set for this thread."""
+
+    times: float = 1
+    count = 0  # 0: that of the pool
+
+
+local = Local()
 pool = Pool(count_from_environment()[0])
 
 
@@ -144,7 +151,7 @@ def run(task: Task, count: int, elements: float = math.inf) -> None:
 
     In any order; the first error is raised. A worker that is busy with another call does not help.
     """
-    helpers = min(count, share(elements)) - 1
+    helpers = min(count, share(elements), pool.count) - 1
     if helpers > 0:
         one_blas_thread(_Job(task, count).run, helpers)
     else:
@@ -158,23 +165,37 @@ def _run_alone(task: Task, count: int) -> None:
 
 def share(elements: float = math.inf) -> int:
     """How many threads `run` has for so much work."""
-    return pool.count if elements >= WORTH * getattr(_local, "times", 1) else 1
+    return (local.count or pool.count) if elements >= WORTH * local.times else 1
 
 
 @contextmanager
 def scarce(times: float) -> Iterator[None]:
     """Within this block, `share` gives this thread others only for `times` the work; for `inf` never."""
-    before = getattr(_local, "times", 1)
-    _local.times = times
+    before = local.times
+    local.times = times
     try:
         yield
     finally:
-        _local.times = before
+        local.times = before
+
+
+@contextmanager
+def divided_for(count: int) -> Iterator[None]:
+    """Within this block, this thread divides work as for `count` threads, whatever number there is.
+
+    Sums are then rounded alike in processes with different numbers of threads.
+    """
+    before = local.count
+    local.count = count
+    try:
+        yield
+    finally:
+        local.count = before
 
 
 def get_num_threads() -> int:
-    """The number of threads that compute with NumPy arrays."""
-    return pool.count
+    """The number of threads that work with NumPy arrays is divided for."""
+    return local.count or pool.count
 
 
 def set_num_threads(count: int) -> None:

@@ -1,0 +1,82 @@
+"""`ConvBase`: parameters such as `model__width`, copies and pickles of all estimators."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sklearn.base import BaseEstimator
+
+from .state import attributes_on_host, on_host
+
+BUILT = ("model", "loss", "optimizer", "schedule")  # what is built with parameters of its own
+
+
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def explicit(init: Init) -> Init:
+    """A constructor whose signature lacks `**nested`, which scikit-learn would take for a parameter."""
+    whole = inspect.signature(init)
+    named = [p for p in whole.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    init.__signature__ = whole.replace(parameters=named)  # type: ignore[attr-defined]
+    return init
+
+
+class ConvBase(BaseEstimator):
+    """Base of the estimators. The function given as `model` gets the parameter `model__width` as `width`."""
+
+    callbacks: Any = None
+
+    def _set_nested(self, nested: dict[str, Any]) -> None:
+        """The last line of each constructor."""
+        for name in nested:
+            if not is_nested(name) or name.partition("__")[0] not in self._get_param_names():
+                raise TypeError(
+                    f"{type(self).__name__}.__init__() got an unexpected keyword argument {name!r}"
+                )
+        self.__dict__.update(nested)
+
+    def _of(self, prefix: str) -> dict[str, Any]:
+        """The parameters of one of `BUILT`, by their own names."""
+        start = f"{prefix}__"
+        return {
+            name.removeprefix(start): value for name, value in vars(self).items() if name.startswith(start)
+        }
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters by name, those such as `model__width` included."""
+        nested = {name: value for name, value in vars(self).items() if is_nested(name)}
+        return {**super().get_params(deep), **nested}
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters by name, also such as `model__width`, which the function given as `model` gets."""
+        super().set_params(**{name: value for name, value in params.items() if not self._is_own(name)})
+        self.__dict__.update({name: value for name, value in params.items() if self._is_own(name)})
+        return self
+
+    def _is_own(self, name: str) -> bool:
+        """Whether it is a parameter such as `model__width`, and `model` no estimator that has it."""
+        return is_nested(name) and not hasattr(getattr(self, name.partition("__")[0], self), "get_params")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state for pickles, with NumPy arrays: one made on a GPU opens on a machine without."""
+        state = {name: on_host(value) for name, value in super().__getstate__().items()}
+        if isinstance(self.callbacks, list | tuple):
+            kept = [attributes_on_host(c) if hasattr(c, "__dict__") else c for c in self.callbacks]
+            state["callbacks"] = type(self.callbacks)(kept)
+        return state
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy whose arrays stay where they are."""
+        other = object.__new__(type(self))
+        other.__dict__.update(copy.deepcopy(vars(self), memo))
+        return other
+
+
+def is_nested(name: str) -> bool:
+    """Whether it is the name of a parameter of one of `BUILT`."""
+    prefix, _, own = name.partition("__")
+    return prefix in BUILT and bool(own)

@@ -1,0 +1,222 @@
+"""`ConvClassifier`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from ..layers import Layer
+from .base import explicit
+from .building import default_model
+from .estimator import ConvEstimator
+from .targets import SEVERAL, Labels, as_column
+
+__all__ = ["ConvClassifier"]
+
+
+def _gives_probabilities(estimator: Any) -> bool:
+    """Whether the loss makes scores that are logarithms of probabilities."""
+    loss = estimator.loss
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    if "margin" in name.lower().replace("_", "") and "soft" not in name.lower():
+        raise AttributeError(
+            f"{type(estimator).__name__}: loss is {name}, whose scores are not those of probabilities"
+        )
+    return True
+
+
+class ConvClassifier(ClassifierMixin, ConvEstimator):
+    """A convolutional network that classifies images, signals or tables, as a scikit-learn estimator.
+
+    X is a table `(N, features)`, or images `(N, H, W)` or `(N, C, H, W)`, of integers or floats; y has any
+    labels: `(N,)`; `(N, outputs)` for several labels of each sample; or indicators of 0 and 1 `(N, labels)`.
+
+    Args:
+        model: the network: a function `model(input_shape, n_outputs, **parameters)` that returns a `Layer`,
+            where `input_shape` is that of a sample; or a `Layer`, of which a copy is trained, from the
+            weights that it has. It returns scores `(N, n_outputs)`, without a softmax: one for each class, of
+            several outputs all classes one output after the other, or one for each indicator. None takes
+            `xpconv.models.small_cnn` for images and two hidden dense layers for tables, which have no
+            neighbouring pixels; before them each channel or feature is standardised by its mean and deviation
+            in the data of the first `fit`.
+        input_shape: the shape of a sample, `(H, W)` or `(C, H, W)`, for images in the rows of a table.
+        loss: its name (`"SoftmaxCrossEntropyLoss"`, or `"cross_entropy"`), class, or a loss. None takes
+            cross-entropy, for indicators binary cross-entropy of logits. Of several outputs, the losses' mean
+            counts.
+        optimizer: its name (`"adam"`, `"SGD"`), class, or a function of `(params, lr=…)`.
+        learning_rate: that of the optimizer.
+        schedule: of the learning rate: its name (`"CosineAnnealingLR"`, `"OneCycleLR"`), class, or a function
+            of the optimizer; None leaves the rate as it is. `T_max`, `max_lr` and `total_steps` follow from
+            the training.
+        batch_size: samples in a batch. So that BatchNorm has no batch of one sample, it may grow by a few.
+        max_epochs: passes over the data in `fit`.
+        callbacks: of `xpconv.train.fit`. They are used as they are, not copied.
+        early_stopping: whether to hold out some samples, stop when their loss has not improved for some
+            epochs, and take the weights of the best epoch.
+        validation_fraction: the part of the samples that is held out.
+        n_iter_no_change: the number of epochs without improvement.
+        class_weight: `"balanced"`, a dict of factors by class, or for several outputs a list of dicts.
+        warm_start: whether `fit` goes on from the fitted model.
+        random_state: a seed, a `RandomState`, or None, of initial weights, dropout, order and held-out
+            samples. The same seed gives the same model, with any `n_jobs`.
+        verbose: whether to print a table of the epochs.
+        backend: `"numpy"`, `"cupy"` or `"auto"`; None takes the active one.
+        dtype: `"float32"` or `"float64"`.
+        **nested: parameters of the model, loss, optimizer and schedule: `model__width=64`,
+            `optimizer__weight_decay=1e-4`. The default model has `width` and `dropout`.
+
+    Attributes:
+        classes_: the labels; for several outputs a list of arrays, for indicators the columns' numbers.
+        model_: the trained `Layer`, in inference mode; it takes samples as floats.
+        history_: the `History` of all epochs; `loss_curve_` has its losses and `n_iter_` their number.
+        input_shape_, n_outputs_: the shape of a sample, and the number of scores.
+        n_features_in_, feature_names_in_: the number of values of a sample; their names if X was a DataFrame.
+
+    Raises:
+        ValueError, TypeError: (in `fit`) an argument is wrong; or the loss becomes infinite or NaN.
+        ShapeError: (a ValueError) `input_shape` does not fit X, or the model does not return `(N,
+            n_outputs)`.
+        NotFittedError: (a ValueError) `predict` before `fit`.
+
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> from xpconv.sklearn import ConvClassifier
+        >>> digits = load_digits(n_class=3)
+        >>> X, y = digits.images, digits.target
+        >>> classifier = ConvClassifier(max_epochs=3, random_state=0).fit(X[:400], y[:400])
+        >>> bool(classifier.score(X[400:], y[400:]) > 0.95)
+        True
+    """
+
+    _meaning = "score"
+    classes_: Any
+
+    @explicit
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        input_shape: Any = None,
+        loss: Any = None,
+        optimizer: Any = "adam",
+        learning_rate: float = 0.001,
+        schedule: Any = None,
+        batch_size: int = 32,
+        max_epochs: int = 20,
+        callbacks: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        class_weight: Any = None,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: Any = False,
+        backend: str | None = None,
+        dtype: Any = "float32",
+        **nested: Any,
+    ) -> None:
+        self.model = model
+        self.input_shape = input_shape
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.callbacks = callbacks
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.backend = backend
+        self.dtype = dtype
+        self._set_nested(nested)
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
+        """One pass over X and y. The first call begins a model, unless there was a `fit`.
+
+        Args:
+            X, y, sample_weight: as for `fit`.
+            classes: all labels that any call will have: required in the first one, except for indicators. For
+                several outputs a list of arrays.
+
+        Returns:
+            the estimator.
+        """
+        return self._learn_once(X, y, sample_weight, classes=classes)
+
+    def _encoded(
+        self, y: Any, weight: Any, goes_on: bool, partial: bool, classes: Any = None
+    ) -> tuple[Labels, np.ndarray, Any]:
+        where = type(self).__name__
+        y = as_column(y.toarray() if hasattr(y, "toarray") else y)
+        if partial and isinstance(self.class_weight, str):
+            raise ValueError(
+                f"{where}: class_weight={self.class_weight!r} needs all of y, which partial_fit does not "
+                "have; give a "
+                "dict"
+            )
+        labels = self._coder if goes_on else Labels.of(where, y, classes, partial)
+        if goes_on and classes is not None:
+            labels.check_same(where, Labels.of(where, y, classes))
+        target = labels.encode(where, y)
+        if self.class_weight is not None:
+            factors = compute_sample_weight(self.class_weight, y)
+            weight = factors if weight is None else weight * factors
+        if not goes_on:
+            self.classes_ = labels.public
+        return labels, target, weight
+
+    def _default_model(self, X: np.ndarray, coder: Labels, weight: Any) -> Layer:
+        return default_model(type(self).__name__, X, coder.n_outputs, weight, self._of("model"))
+
+    def _part(self, model: Layer, coder: Labels) -> Layer:
+        return model
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """The scores of the classes, `(N, n_outputs)`; of two classes their difference, `(N,)`."""
+        scores = self._outputs(X)
+        if self._coder.sizes == [2]:
+            return scores[:, 1] - scores[:, 0]
+        return scores
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities of the classes, `(N, classes)`.
+
+        For several outputs a list of such, for indicators `(N, labels)`.
+        """
+        scores = self._outputs(X).astype("float64", copy=False)
+        return self._coder.probabilities(scores)
+
+    @available_if(_gives_probabilities)
+    def predict_log_proba(self, X: Any) -> Any:
+        """Logarithms of `predict_proba`, also of probabilities that are too small for a float."""
+        scores = self._outputs(X).astype("float64", copy=False)
+        return self._coder.log_probabilities(scores)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The likeliest labels, in the form of y."""
+        scores = self._outputs(X)
+        return self._coder.decode(scores)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy: the part of the samples of which all labels are right."""
+        check_is_fitted(self)
+        if self._coder.kind != SEVERAL:
+            return float(super().score(X, y, sample_weight))
+        right = (self.predict(X) == np.asarray(y)).all(axis=1)
+        return float(np.average(right, weights=sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,157 @@
+"""X as tables, images and batches; sample weights; what differs between versions of scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_sample_weight
+
+from ..arguments import is_sequence, shown, to_size
+from ..arrays import asnumpy
+from ..backend import Array, is_array_type
+from ..data import batches
+from ..errors import ShapeError
+
+try:
+    from sklearn.utils.validation import validate_data
+except ImportError:  # scikit-learn 1.5
+
+    def validate_data(estimator: Any, *args: Any, **options: Any) -> Any:
+        """X, or X and y, checked; notes or compares the number and names of the features."""
+        return estimator._validate_data(*args, **options)
+
+
+Shape = tuple[int, ...]
+NARROW = ("uint8", "int8", "uint16", "int16", "bool")  # left as they are; each batch is converted
+
+
+def checked_x(estimator: BaseEstimator, X: Any, dtype: str, reset: bool, **options: Any) -> Any:
+    """X as a table `(N, features)` that scikit-learn has checked, and the shape of a sample in X if it has
+    more axes.
+
+    With `y` among the options: the table, y and the shape.
+    """
+    table, shape = _table(X)
+    kinds = [np.dtype(dtype), *map(np.dtype, NARROW)]
+    checked = validate_data(estimator, table, reset=reset, dtype=kinds, **options)
+    return (*checked, shape) if isinstance(checked, tuple) else (checked, shape)
+
+
+def _table(X: Any) -> tuple[Any, Shape | None]:
+    """X with one axis for the features, and the shape of a sample before that; None if it was a table."""
+    if is_array_type(type(X)) and not isinstance(X, np.ndarray):  # on a GPU
+        X = asnumpy(X)
+    shape = getattr(X, "shape", None)
+    if isinstance(X, list | tuple):
+        try:
+            array = np.asarray(X)
+        except ValueError:  # lists of unequal lengths, of which scikit-learn says more
+            return X, None
+        X, shape = (array, array.shape) if array.ndim > 2 else (X, None)
+    if not isinstance(X, np.ndarray) or shape is None or len(shape) <= 2:
+        return X, None
+    return X.reshape(shape[0], prod(shape[1:])), tuple(shape[1:])
+
+
+def dtype_name(where: str, dtype: Any) -> str:
+    """`dtype` as the name of a dtype that models are trained in."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = ""
+    if dtype is None or name not in ("float32", "float64"):
+        raise ValueError(f"{where}: dtype is {shown(dtype)}, expected 'float32' or 'float64'")
+    return name
+
+
+def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) -> Shape:
+    """The shape of a sample for the model: `(features,)`, `(C, H, W)`, or `(C, …)` with more axes."""
+    if given is None:
+        if sample is None:
+            return (features,)
+        if len(sample) == 3 and sample[-1] in (1, 3, 4) and sample[0] > 4:
+            raise ShapeError(
+                f"{where}: X has shape (N, {', '.join(map(str, sample))}), which looks like images with "
+                "their "
+                "channels last, but channels come first; give X.transpose(0, 3, 1, 2), or "
+                f"input_shape={sample} if it is right as it is"
+            )
+        return sample if len(sample) > 2 else (1, *sample)
+    sizes = given if is_sequence(given) else (given,)
+    shape = tuple(to_size(f"{where}: input_shape", size) for size in sizes)
+    if not shape:
+        raise ValueError(f"{where}: input_shape is {shown(given)}, expected (H, W) or (C, H, W)")
+    if prod(shape) != features:
+        raise ShapeError(
+            f"{where}: input_shape is {shape}, which has {prod(shape)} values, but a sample of X has "
+            f"{features}"
+        )
+    shape = (1, *shape) if len(shape) == 2 else shape
+    check_sample(where, sample, shape)
+    return shape
+
+
+def check_sample(where: str, sample: Shape | None, shape: Shape) -> None:
+    """Raise a ShapeError if samples of X have axes, and others than the model's input."""
+    if sample is None or sample == shape or (1, *sample) == shape:
+        return
+    last = len(sample) == 3 and (sample[2], *sample[:2]) == shape
+    fix = "; channels come first: give X.transpose(0, 3, 1, 2)" if last else ""
+    raise ShapeError(f"{where}: X has samples of shape {sample}, expected {shape}{fix}")
+
+
+def sample_weights(where: str, given: Any, X: Array) -> np.ndarray | None:
+    """The weights of the samples in float64, or None if none are given."""
+    if given is None:
+        return None
+    weight: np.ndarray = _check_sample_weight(given, X, dtype=np.float64)
+    if (weight < 0).any():
+        raise ValueError(f"{where}: sample_weight has negative values, the least is {weight.min()}")
+    if not weight.any():
+        raise ValueError(f"{where}: sample_weight is 0 for all samples, so there is nothing to learn from")
+    return weight
+
+
+class Cast:
+    """A transform of `batches`: inputs, and targets and weights that are floats, get the model's dtype."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+    def __call__(self, batch: Sequence[Array], rng: Any) -> tuple[Array, ...]:
+        x, *others = batch
+        floats = (a.astype(self.dtype, copy=False) if a.dtype.kind == "f" else a for a in others)
+        return x.astype(self.dtype, copy=False), *floats
+
+
+def in_batches(arrays: Sequence[Array], size: int, dtype: str, seed: int | None = None) -> batches:
+    """Mini-batches of `(x, target, …)`: in order, or with a seed shuffled.
+
+    BatchNorm cannot learn from one sample. If one would be left over, all batches are a little larger.
+    """
+    count = len(arrays[0])
+    if seed is not None and size > 1:
+        while count > size and count % size == 1:
+            size += 1
+    return batches(*arrays, batch_size=size, shuffle=seed is not None, seed=seed or 0, transform=Cast(dtype))
+
+
+ROWS = 16  # with a multiple of it, a product of matrices rounds each row alike, wherever it stands
+
+
+class CastTable(Cast):
+    """Also adds rows of zeros, so that the outputs for a sample do not depend on the others in any digit."""
+
+    def __call__(self, batch: Sequence[Array], rng: Any) -> tuple[Array, ...]:
+        (x,) = super().__call__(batch, rng)
+        return (np.pad(x, ((0, -len(x) % ROWS), (0, 0))),)
+
+
+def for_inference(images: np.ndarray, size: int, dtype: str) -> batches:
+    """Batches of inputs alone. After those of tables there may be rows to be left out."""
+    transform = CastTable(dtype) if images.ndim == 2 else Cast(dtype)
+    return batches(images, batch_size=-(-size // ROWS) * ROWS, transform=transform)

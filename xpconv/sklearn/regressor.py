@@ -1,0 +1,158 @@
+"""`ConvRegressor`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+
+from ..arrays import asarray
+from ..errors import ShapeError
+from ..layers import BatchNorm1d, Layer, Sequential
+from ..losses import L1Loss, Loss, MSELoss
+from .base import explicit
+from .building import TINY, default_model, loss_from, moments
+from .estimator import ConvEstimator
+from .targets import as_column
+
+__all__ = ["ConvRegressor"]
+
+
+class Values:
+    """Targets that are numbers, in columns; with `scale`, the network learns `(y - mean) / scale`."""
+
+    stratified, metrics = False, ()
+
+    def __init__(self, columns: int, flat: bool, mean: Any = None, scale: Any = None) -> None:
+        self.n_outputs, self.flat, self.mean, self.scale = columns, flat, mean, scale
+
+    def target(self, y: np.ndarray, axes: int) -> np.ndarray:
+        """`y` in the shape of the model's output."""
+        y = y if self.scale is None else (y - self.mean) / self.scale
+        return y if axes == 2 else y[:, 0]
+
+    def default_loss(self) -> Loss:
+        """The mean squared error."""
+        return MSELoss()
+
+    def joint(self, loss: Loss) -> Loss:
+        """The loss of all outputs."""
+        return loss
+
+
+class ConvRegressor(RegressorMixin, ConvEstimator):
+    """A convolutional network that predicts numbers from images, signals or tables, as a scikit-learn
+    estimator.
+
+    X is as for `ConvClassifier`; y is `(N,)` or, for several numbers, `(N, outputs)`.
+
+    Args:
+        model: as for `ConvClassifier`; it returns `(N, n_outputs)`. None takes the same networks. With the
+            losses MSE and L1 these learn y standardised by its mean and deviation, and a last layer scales
+            the outputs back. A model of your own learns y as it is: scale it if need be, as by
+            `TransformedTargetRegressor`.
+        loss: its name (`"mse"`, `"l1"`, `"HuberLoss"`), class, or a loss; None takes the mean squared error.
+        others: as for `ConvClassifier`, which alone has `class_weight`.
+
+    Attributes:
+        n_iter_, loss_curve_, history_, model_: as of `ConvClassifier`, like the other attributes. Where y
+            is standardised, so are the losses: 1 is that of the mean of y.
+
+    Raises:
+        ValueError, TypeError, ShapeError, NotFittedError: as `ConvClassifier`.
+
+    Example:
+        >>> import numpy as np
+        >>> from xpconv.sklearn import ConvRegressor
+        >>> images = np.random.default_rng(0).random((300, 8, 8))
+        >>> brightness = 100 * images.mean(axis=(1, 2))
+        >>> regressor = ConvRegressor(random_state=0).fit(images[:200], brightness[:200])
+        >>> bool(regressor.score(images[200:], brightness[200:]) > 0.8)
+        True
+    """
+
+    _y_checks = {"multi_output": True, "y_numeric": True}  # noqa: RUF012
+
+    @explicit
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        input_shape: Any = None,
+        loss: Any = None,
+        optimizer: Any = "adam",
+        learning_rate: float = 0.001,
+        schedule: Any = None,
+        batch_size: int = 32,
+        max_epochs: int = 20,
+        callbacks: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: Any = False,
+        backend: str | None = None,
+        dtype: Any = "float32",
+        **nested: Any,
+    ) -> None:
+        self.model = model
+        self.input_shape = input_shape
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.callbacks = callbacks
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.backend = backend
+        self.dtype = dtype
+        self._set_nested(nested)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """One pass over X and y; the arguments are those of `fit`. Returns the estimator."""
+        return self._learn_once(X, y, sample_weight)
+
+    def _encoded(self, y: Any, weight: Any, goes_on: bool, partial: bool) -> tuple[Values, np.ndarray, Any]:
+        where = type(self).__name__
+        y = as_column(y.toarray() if hasattr(y, "toarray") else y)
+        flat, columns = y.ndim == 1, y.astype("float64").reshape(len(y), -1)
+        if goes_on:
+            coder = self._coder
+            if (coder.flat, coder.n_outputs) != (flat, columns.shape[1]):
+                expected = "(N,)" if coder.flat else f"(N, {coder.n_outputs})"
+                raise ShapeError(f"{where}: y has shape {y.shape}, expected {expected}, as in the first fit")
+            return coder, columns, weight
+        mean = scale = None
+        if self.model is None:
+            loss = loss_from(where, self.loss, self._of("loss"), MSELoss)
+            if type(loss) in (MSELoss, L1Loss):
+                mean, variance = moments(columns, weight)
+                scale = np.sqrt(variance)
+        return Values(columns.shape[1], flat, mean, scale), columns, weight
+
+    def _default_model(self, X: np.ndarray, coder: Values, weight: Any) -> Layer:
+        model = default_model(type(self).__name__, X, coder.n_outputs, weight, self._of("model"))
+        if coder.scale is None:
+            return model
+        rescale: Any = BatchNorm1d(coder.n_outputs, eps=TINY).requires_grad_(False, eval=True)
+        rescale.weight.data[...] = asarray(coder.scale, "float32")
+        rescale.bias.data[...] = asarray(coder.mean, "float32")
+        return Sequential({**dict(model.named_children()), "rescale": rescale})
+
+    def _part(self, model: Any, coder: Values) -> Layer:
+        """Without the last layer, which scales the outputs back."""
+        part: Layer = model if coder.scale is None else model[:-1]
+        return part
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The outputs of the model, in the form of y."""
+        outputs = self._outputs(X).astype("float64", copy=False)
+        return outputs[:, 0] if self._coder.flat else outputs

@@ -1,0 +1,179 @@
+"""y of a classifier as targets of a loss, and scores of a model as classes and probabilities."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+from ..arguments import shown
+from ..backend import Array
+from ..errors import ShapeError
+from ..losses import BCEWithLogitsLoss, Loss, SoftmaxCrossEntropyLoss
+
+SINGLE, SEVERAL, INDICATOR = "one label", "several labels", "label indicators"
+
+
+class Labels:
+    """The classes of each output, and the conversions between them and what a model computes.
+
+    `kind` is SINGLE for y of shape `(N,)`, SEVERAL for one label in each column, and INDICATOR for columns of
+    0 and 1, of which each says whether a sample has that label.
+    """
+
+    def __init__(self, kind: str, classes: Sequence[np.ndarray]) -> None:
+        self.kind, self.classes = kind, list(classes)
+        self.sizes = [1 if kind == INDICATOR else len(c) for c in self.classes]
+        self.n_outputs = sum(self.sizes)
+
+    @classmethod
+    def of(cls, where: str, y: np.ndarray, classes: Any = None, needed: bool = False) -> Labels:
+        """Those of `y`, or for `partial_fit` the `classes` given by the user, which may be `needed`."""
+        check_classification_targets(y)
+        columns = [y] if y.ndim == 1 else list(y.T)
+        if classes is None:
+            kind = SINGLE if y.ndim == 1 else SEVERAL
+            kind = INDICATOR if type_of_target(y) == "multilabel-indicator" else kind
+            if needed and kind != INDICATOR:
+                raise ValueError(f"{where}: classes must be passed on the first call to partial_fit")
+            return cls(
+                kind, [np.array([0, 1]) if kind == INDICATOR else np.unique(column) for column in columns]
+            )
+        listed = isinstance(classes, list | tuple) and all(np.ndim(c) == 1 for c in classes)
+        if y.ndim == 1:
+            return cls(SINGLE, [np.unique(np.asarray(classes))])
+        if not listed and type_of_target(y) == "multilabel-indicator" and len(classes) == len(columns):
+            return cls(INDICATOR, [np.array([0, 1])] * len(columns))
+        if not listed or len(classes) != len(columns):
+            raise ValueError(
+                f"{where}: classes is {shown(classes)}, expected a list of {len(columns)} arrays, one for "
+                "each "
+                "column of y"
+            )
+        return cls(SEVERAL, [np.unique(np.asarray(c)) for c in classes])
+
+    def check_same(self, where: str, other: Labels) -> None:
+        """Raise an error if `other`, from the `classes` of a later call, has other classes."""
+        pairs = zip(self.classes, other.classes, strict=False)
+        if len(self.classes) != len(other.classes) or not all(np.array_equal(a, b) for a, b in pairs):
+            raise ValueError(
+                f"{where}: classes is {shown(other.public)}, but in the first call it was "
+                f"{shown(self.public)}"
+            )
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """What the history has besides the losses."""
+        return ("accuracy",) if self.kind == SINGLE and self.n_outputs > 1 else ()
+
+    @property
+    def stratified(self) -> bool:
+        """Whether held-out samples are to have the same parts of all classes."""
+        return self.kind == SINGLE
+
+    @property
+    def public(self) -> Any:
+        """`classes_`: an array; a list of arrays for several labels; the columns' numbers for indicators."""
+        if self.kind == INDICATOR:
+            return np.arange(len(self.classes))
+        return self.classes[0] if self.kind == SINGLE else self.classes
+
+    def encode(self, where: str, y: np.ndarray) -> np.ndarray:
+        """Indices of classes `(N,)` or `(N, labels)`, or indicators as float32 `(N, labels)`."""
+        columns = [y] if y.ndim == 1 else list(y.T)
+        if (y.ndim == 1) != (self.kind == SINGLE) or len(columns) != len(self.classes):
+            expected = "(N,)" if self.kind == SINGLE else f"(N, {len(self.classes)})"
+            raise ShapeError(f"{where}: y has shape {y.shape}, expected {expected}, as in the first fit")
+        found = []
+        for column, classes in zip(columns, self.classes, strict=True):
+            unknown = np.setdiff1d(column, classes)
+            if len(unknown):
+                raise ValueError(
+                    f"{where}: y has classes that are not in classes_, {shown(unknown)}; classes_ is "
+                    f"{classes}"
+                )
+            found.append(np.searchsorted(classes, column))
+        if self.kind == INDICATOR:
+            return np.stack(found, axis=1).astype("float32")
+        return found[0] if self.kind == SINGLE else np.stack(found, axis=1)
+
+    def target(self, encoded: np.ndarray, axes: int) -> np.ndarray:
+        """What the loss gets."""
+        return encoded
+
+    def joint(self, loss: Loss) -> Loss:
+        """The loss of all outputs, from that of one."""
+        return SeveralLosses(loss, self.sizes) if self.kind == SEVERAL else loss
+
+    def parts(self, scores: np.ndarray) -> list[np.ndarray]:
+        """The scores of each output."""
+        ends = np.cumsum([0, *self.sizes])
+        return [scores[:, a:b] for a, b in pairwise(ends)]
+
+    def decode(self, scores: np.ndarray) -> np.ndarray:
+        """The likeliest labels, in the form of y."""
+        if self.kind == INDICATOR:
+            return (scores > 0).astype(int)
+        parts = zip(self.classes, self.parts(scores), strict=True)
+        found = [classes[part.argmax(axis=1)] for classes, part in parts]
+        return found[0] if self.kind == SINGLE else np.stack(found, axis=1)
+
+    def probabilities(self, scores: np.ndarray) -> Any:
+        """`(N, classes)`; a list of such for several labels; `(N, labels)` for indicators."""
+        found = self.log_probabilities(scores)
+        return [np.exp(part) for part in found] if self.kind == SEVERAL else np.exp(found)
+
+    def log_probabilities(self, scores: np.ndarray) -> Any:
+        """The logarithms of `probabilities`."""
+        if self.kind == INDICATOR:
+            return -np.logaddexp(0, -scores)
+        found = [log_softmax(part) for part in self.parts(scores)]
+        return found[0] if self.kind == SINGLE else found
+
+    def default_loss(self) -> Loss:
+        """Binary cross-entropy for indicators, else cross-entropy."""
+        return BCEWithLogitsLoss() if self.kind == INDICATOR else SoftmaxCrossEntropyLoss()
+
+
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    """Along the last axis."""
+    scores = scores - scores.max(axis=-1, keepdims=True)
+    return scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+
+
+def as_column(y: np.ndarray) -> np.ndarray:
+    """`y`, from `(N, 1)` with scikit-learn's warning as `(N,)`."""
+    if y.ndim != 2 or y.shape[1] != 1:
+        return y
+    text = (
+        "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+        "(n_samples, ), for example using ravel()."
+    )
+    warnings.warn(text, DataConversionWarning, stacklevel=2)
+    return y[:, 0]
+
+
+class SeveralLosses(Loss):
+    """The mean of one loss over several outputs: `input` `(N, C₁ + C₂ + …)`, `target` `(N, outputs)`."""
+
+    def __init__(self, loss: Loss, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.loss, self.sizes = loss, list(sizes)
+
+    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
+        total: Any = 0.0
+        saved, start = [], 0
+        for i, size in enumerate(self.sizes):
+            losses, _, kept = self.loss._forward(xp, input[:, start : start + size], target[:, i])
+            total, start = total + losses / len(self.sizes), start + size
+            saved.append(kept)
+        return total, len(input), tuple(saved)
+
+    def _backward(self, xp: Any, scale: Any, *saved: Any) -> Any:
+        grads = [self.loss._backward(xp, scale / len(self.sizes), *kept) for kept in saved]
+        return xp.concatenate(grads, axis=1)

@@ -1,0 +1,120 @@
+"""One training of an estimator's model by `xpconv.train.fit`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import train
+from ..backend import backend_of, use_backend
+from ..cores import cores
+from ..kernels import dividing_for
+from ..layers import Layer
+from ..random import drawing_from
+from .building import loss_from, optimizer_from, schedule_from
+from .inputs import in_batches
+from .state import on_host
+
+Arrays = Sequence[np.ndarray]
+
+
+@contextmanager
+def computing(backend: str, rng: np.random.Generator) -> Iterator[None]:
+    """Within this block, in this thread only: the backend, and random numbers from `rng`.
+
+    Sums are rounded alike for any number of threads, as in the worker processes of joblib.
+    """
+    with use_backend(backend), drawing_from(rng), dividing_for(cores()):
+        yield
+
+
+def backend_name(model: Layer) -> str:
+    """Where the model is."""
+    return backend_of(*model._state().values()).name
+
+
+class Plan(NamedTuple):
+    """What there is to do."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    dtype: str
+    early_stopping: bool
+
+
+class Finite:
+    """A callback that ends a training whose loss is not finite by an error."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def on_epoch_end(self, run: Any) -> None:
+        if not math.isfinite(run.logs["loss"]):
+            raise ValueError(
+                f"{self.where}: the loss is {run.logs['loss']} in epoch {run.epoch}; give a smaller "
+                "learning_rate, or "
+                "scale X (and y), as by StandardScaler in a Pipeline"
+            )
+
+
+def trained(
+    estimator: Any,
+    plan: Plan,
+    model: Layer,
+    coder: Any,
+    arrays: Arrays,
+    held: Arrays | None,
+    seed: int,
+    past: Any,
+) -> tuple[train.History, Any]:
+    """Train `model` on `arrays`: inputs, targets, and perhaps weights; `held` are those for validation.
+
+    Args:
+        past: the state that an earlier training returned, to go on with its optimizer and schedule; or None.
+
+    Returns:
+        the history, and the state of the optimizer and the schedule.
+    """
+    where = type(estimator).__name__
+    loss = coder.joint(loss_from(where, estimator.loss, estimator._of("loss"), coder.default_loss))
+    optimizer = optimizer_from(
+        where, estimator.optimizer, estimator._of("optimizer"), model, plan.learning_rate
+    )
+    batches = in_batches(arrays, plan.batch_size, plan.dtype, seed)
+    valid = None if held is None else in_batches(held, max(plan.batch_size, 128), plan.dtype)
+    given = estimator._of("schedule")
+    schedule = schedule_from(where, estimator.schedule, given, optimizer, estimator.max_epochs, len(batches))
+    if past is not None:
+        optimizer.load_state_dict(past[0])
+        if schedule is not None:
+            schedule.load_state_dict(past[1])
+    callbacks = [Finite(where), *_listed(estimator.callbacks)]
+    if held is not None:
+        callbacks.append(train.EarlyStopping(patience=estimator.n_iter_no_change))
+    history = train.fit(
+        model, loss, optimizer, batches, valid,
+        epochs=plan.epochs, metrics=coder.metrics, sample_weight=len(arrays) > 2, schedule=schedule,
+        callbacks=callbacks, verbose=bool(estimator.verbose),
+    )  # fmt: skip
+    model.zero_grad()
+    return history, (on_host(optimizer.state_dict()), None if schedule is None else schedule.state_dict())
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    """The callbacks that a user gave, as a list; `fit` checks them."""
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+
+
+def append(history: train.History, new: train.History) -> None:
+    """Add the epochs of a further training."""
+    for row, seconds in zip(new.rows, new.seconds, strict=True):
+        history.append({**row, "epoch": len(history) + 1}, seconds)
+    history.note_modes(new.modes)
+    history.stopped, history.interrupted, history.partial = new.stopped, new.interrupted, new.partial
