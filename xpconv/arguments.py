@@ -12,6 +12,7 @@ from math import isinf, isnan, prod
 from numbers import Real
 from operator import index
 from typing import Any, TypeGuard
+from unicodedata import combining, east_asian_width
 
 from .errors import ShapeError
 from .geometry import Pairs
@@ -130,6 +131,11 @@ def named(outer: str, inner: str) -> Iterator[None]:
         if not message.startswith(f"{inner}: "):
             raise
         raise type(error)(outer + message.removeprefix(inner)) from None
+
+
+def text_width(text: str) -> int:
+    """How many letters of usual width are as wide: those of Chinese, Japanese and Korean count twice."""
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def check_room(what: str, shape: Sequence[int], itemsize: int) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,6 @@ for needed in ("PIL", "matplotlib", "safetensors", "tqdm"):
 
 from PIL import Image
 
-pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # of names in letters that the font lacks
 ROOT = Path(__file__).parents[2]
 
 
@@ -114,7 +114,7 @@ def test_a_folder_with_the_name_of_a_model(tmp_path, monkeypatch):
 
 def test_names_of_classes_are_text(tmp_path, capsys):
     """Formulas, HTML, commas, quotes, lines and letters of other scripts."""
-    names = ["$1_{$", 'a,"b"\nc', "<b>&amp;", "x^2 $y$", "猫"]
+    names = ["$1_{$", 'a,"b"\nc', "<b>&amp;", "x^2 $y$", "猫", "कुत्ता"]
     photos = write_images(tmp_path / "photos", names)
     out = tmp_path / "out"
     assert run("train", photos, "--epochs", 1, "--out", out, "--json") == 0
@@ -122,17 +122,18 @@ def test_names_of_classes_are_text(tmp_path, capsys):
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "&lt;b&gt;&amp;amp;" in page
     assert "<b>&amp;" not in page
+    assert page.count("猫") >= 4  # in the matrix, in the table and below images
     model = out / "model.safetensors"
-    assert run("predict", model, photos, "--csv", tmp_path / "p.csv", "--top", 5) == 0
+    assert run("predict", model, photos, "--csv", tmp_path / "p.csv", "--top", 6) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 30 + 1
+    assert len(lines) == 1 + 36 + 1
     assert r'a,"b"\nc' in lines[1]
     with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["file", "class", *sorted(names)]
-    assert {len(row) for row in rows} == {7}
+    assert {len(row) for row in rows} == {8}
     assert run("evaluate", model, photos) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2 + 1 + 5
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 1 + 6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in UTF-8 or UTF-16 only")
@@ -268,3 +269,176 @@ def test_evaluate_a_folder_of_parts(trained, tmp_path, capsys):
     model = trained / "out" / "model.safetensors"
     assert "train/ and valid/, one of the two" in failing(capsys, "evaluate", model, tmp_path)
     assert run("evaluate", model, tmp_path / "valid") == 0
+
+
+def test_a_run_goes_on_with_its_settings_and_for_longer(tmp_path, capsys):
+    """What is not given is as it was; more epochs are trained; fewer than are done is an error."""
+    photos, out = write_images(tmp_path / "photos"), tmp_path / "out"
+    first = [
+        "--size",
+        12,
+        "--gray",
+        "--epochs",
+        2,
+        "--batch-size",
+        4,
+        "--lr",
+        0.01,
+        "--seed",
+        3,
+        "--no-augment",
+    ]
+    assert run("train", photos, "--out", out, *first, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 2
+    resume = ["train", photos, "--out", out, "--resume", "--json"]
+    assert run(*resume, "--epochs", 5) == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 5
+    settings = json.loads((out / "settings.json").read_text())
+    assert [settings[name] for name in ("size", "gray", "epochs", "batch_size", "lr", "seed", "no_augment")] == [
+        12, True, 5, 4, 0.01, 3, True
+    ]  # fmt: skip
+    rows = list(csv.DictReader((out / "log.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5"]
+    rates = [float(row["lr"]) for row in rows]
+    assert rates[2] > 2 * rates[1]  # the rate is that of a run of five epochs from there on
+    assert rates[4] < rates[3] < rates[2]
+    model = (out / "model.safetensors").read_bytes()
+    assert run(*resume) == 0  # nothing is left to do
+    assert json.loads(capsys.readouterr().out)["epochs"] == 5
+    assert (out / "model.safetensors").read_bytes() == model
+    assert "has a run of 5 epochs; give --epochs 5 or more" in failing(capsys, *resume, "--epochs", 4)
+    assert "--size 12 (now 16), --no-augment" not in failing(capsys, *resume, "--size", 16)
+    assert f"DATA {photos} (now digits)" in failing(capsys, "train", "digits", *resume[2:])
+    assert json.loads((out / "settings.json").read_text()) == settings
+
+
+def test_options_that_were_not_given_before(copied, capsys):
+    command = ["train", copied / "photos", "--out", copied / "out", "--resume"]
+    assert "--gray not given (now True)" in failing(capsys, *command, "--gray")
+
+
+def test_few_images_make_enough_steps(tmp_path, capsys):
+    """By default; who asks for less is told so."""
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("dark", "light")):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(80 * k, 176 + 80 * k, (16, 16, 3), dtype="uint8")
+            Image.fromarray(pixels).save(tmp_path / "few" / name / f"{i}.png")
+    assert run("train", tmp_path / "few") == 0
+    printed = capsys.readouterr()
+    assert "batches of 8, 100 epochs" in printed.out
+    assert "accuracy on the 4 validation images: 100.00%" in printed.out
+    assert printed.err == ""
+    assert run("train", tmp_path / "few", "--epochs", 1, "--batch-size", 64, "--json") == 0
+    assert "the model learns in 1 step only, 1 an epoch; give more --epochs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "expected"),
+    [
+        (1, {}, (8, 200)), (16, {}, (8, 100)), (159, {}, (8, 10)), (160, {}, (16, 20)), (320, {}, (32, 20)),
+        (639, {}, (32, 10)), (640, {}, (64, 20)), (1437, {}, (64, 10)), (60000, {}, (64, 10)),
+        (16, {"batch_size": 64}, (64, 200)), (16, {"epochs": 100}, (8, 100)), (640, {"batch_size": 4}, (4, 10)),
+    ],
+)  # fmt: skip
+def test_default_lengths(count, given, expected, capsys):
+    from argparse import Namespace
+
+    from xpconv.cli.train import _set_lengths
+
+    options = Namespace(**{"batch_size": None, "epochs": None, **given})
+    _set_lengths(options, count)
+    assert (options.batch_size, options.epochs) == expected
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("moment", ["score", "save_model", "write_report"])
+def test_a_second_ctrl_c(tmp_path, capsys, monkeypatch, moment):
+    """While the model is measured or written: the run can go on, and the message says so."""
+    import xpconv.cli.train as module
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    photos, out = write_images(tmp_path / "photos"), tmp_path / "out"
+    command = ["train", photos, "--epochs", 1, "--out", out]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, moment, interrupted)
+        assert run(*command) == 130
+        assert "xpconv: interrupted; the same command with --resume goes on\n" in capsys.readouterr().err
+    assert run(*command, "--resume") == 0
+    assert (out / "report.html").exists()
+    capsys.readouterr()
+    monkeypatch.setattr(module, "open_images", interrupted)  # before there is anything to go on with
+    assert run("train", photos, "--out", tmp_path / "other") == 130
+    assert capsys.readouterr().err == "\nxpconv: interrupted\n"
+    assert run("train", photos) == 130
+
+
+def test_arguments_in_another_order(trained, tmp_path, capsys, monkeypatch):
+    photos, model = trained / "photos", trained / "out" / "model.safetensors"
+    image = photos / "a" / "0.png"
+    for command in (
+        ["predict", image, model],
+        ["predict", photos, image, model],
+        ["evaluate", photos, model],
+    ):
+        assert f"MODEL is {command[1]}, but {model} looks like one: give the model first" in failing(
+            capsys, *command
+        )
+    assert f"a folder; give {model}" in failing(capsys, "predict", trained / "out", image)
+    assert "a folder; give a .safetensors file" in failing(capsys, "info", photos)
+    assert "that is a file; give a folder of images" in failing(capsys, "train", image)
+    assert f"load_model: {str(image)!r}" in failing(capsys, "predict", image, image)
+
+
+def test_the_report_names_files_and_settings(trained, tmp_path):
+    page = (trained / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<b>9</b>training images" in page
+    text = re.sub("<[^>]*>", " ", page)
+    for setting in ("size  16 × 16, as they are", "valid  0.2", "batch-size  8", "gray  no"):
+        assert setting in text
+    assert "–  " not in text.split("Settings")[1]
+    names = re.findall(r"<small>([^<]*)</small>", page)
+    model = trained / "out" / "model.safetensors"
+    assert len(names) == len(set(names)) == page.count("<figcaption>") >= 1
+    assert all((trained / "photos" / name).is_file() for name in names)
+    assert model.is_file()
+    write_images(tmp_path / "parts" / "train")
+    write_images(tmp_path / "parts" / "val")
+    assert run("train", tmp_path / "parts", "--epochs", 1, "--out", tmp_path / "out", "--json") == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<td>images of their own</td>" in page
+    names = re.findall(r"<small>([^<]*)</small>", page)
+    assert names and all(name.startswith("val/") for name in names)
+
+
+def test_mistakes_of_the_report_are_those_of_the_model(tmp_path):
+    """Its files are the ones that `predict` classifies otherwise than their folders."""
+    photos, out = write_images(tmp_path / "photos", count=30), tmp_path / "out"
+    assert run("train", photos, "--epochs", 1, "--valid", 0.5, "--out", out, "--json") == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    found = re.findall(r"<b>(\w)</b> ([\d.]+)%, is (\w)<br><small>([^<]*)</small>", page)
+    assert len(found) >= 5
+    table = tmp_path / "p.csv"
+    assert run("predict", out / "model.safetensors", photos, "--csv", table) == 0
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    for said, share, true, name in found:
+        row = rows[str(photos / name)]
+        assert (row["class"], Path(name).parent.name) == (said, true)
+        assert said != true
+        assert abs(100 * float(row[said]) - float(share)) < 0.06
+    shares = [float(share) for _, share, _, _ in found]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_tables_with_wide_letters_are_aligned(trained, tmp_path, capsys):
+    from xpconv.cli.evaluate import Scores, per_class
+
+    scores = np.eye(3)[[0, 1, 2, 0]]
+    rows = per_class(Scores(scores, np.array([0, 1, 2, 1]), ("猫と犬", "e\u0301", "dog")))
+    assert [row[: row.index("100") if "100" in row else -1] for row in rows[1:2]] == ["猫と犬       1  "]
+    assert rows[2].startswith("e\u0301            2   50.0%   猫と犬 (1)")
+    assert rows[3].startswith("dog          1  100.0%")

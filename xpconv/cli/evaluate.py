@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import text_width
 from ..arrays import asnumpy
 from ..data import batches
 from ..errors import DataFileError
-from ..files import load_model
 from ..layers.layer import Layer
 from ..train import predict as outputs_of
 from .images import (
@@ -22,6 +22,8 @@ from .images import (
     check_data_options,
     left_out,
     open_images,
+    open_model,
+    padded,
     printable,
     some,
     whole_folder,
@@ -98,8 +100,8 @@ def check_scores(scores: np.ndarray, path: str) -> None:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Run the command."""
+    model = open_model(options.model, [options.data])
     check_data_options(options)
-    model = load_model(options.model)
     info = ImageInfo.of(model, options.model)
     if options.data in NAMED:
         images = open_images(
@@ -138,12 +140,12 @@ def evaluate(options: argparse.Namespace) -> int:
 def per_class(found: Scores) -> list[str]:
     """A row for each class: images, share of right ones, and what it is most often taken for."""
     names = list(map(printable, found.classes))
-    width = max(len("class"), *map(len, names))
+    width = max(len("class"), *map(text_width, names))
     rows = [f"{'class'.ljust(width)}  images  right    most often taken for"]
     for name, row, own in zip(names, found.confusion(), range(len(names)), strict=True):
         wrong = row.copy()
         wrong[own] = 0
         other = f"{names[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
         share = f"{row[own] / row.sum():.1%}" if row.sum() else "-"
-        rows.append(f"{name.ljust(width)}  {row.sum():6,}  {share:>6}   {other}".rstrip())
+        rows.append(f"{padded(name, width)}  {row.sum():6,}  {share:>6}   {other}".rstrip())
     return rows

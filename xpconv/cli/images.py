@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import data
+from ..arguments import text_width
 from ..arrays import asnumpy
 from ..data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip
 from ..errors import DataFileError
+from ..files import load_model
 from ..layers.layer import Layer
 
 NAMED: dict[str, Callable[[str | None], data.Split]] = {
@@ -26,6 +28,7 @@ NAMED: dict[str, Callable[[str | None], data.Split]] = {
 }
 TRAIN = "train", "training"  # folders that are parts of a set
 VALID = "valid", "val", "validation", "test"
+SUFFIX = ".safetensors"  # of models
 SHARE = 0.2  # of a folder's images, to validate with
 
 
@@ -77,11 +80,47 @@ class Images(NamedTuple):
     valid: tuple[Any, ...]
     valid_targets: np.ndarray
     skipped: int
+    folder: Path | None = None  # that they come from
+    divided: bool = False  # whether the two parts were one
 
     @property
     def may_flip(self) -> bool:
         """Whether a mirrored image has the same class: not so for digits and letters, which are gray."""
         return self.shape[0] == 3
+
+    def validation(self, indices: list[int]) -> np.ndarray:
+        """The validation images with these indices, `(n, C, H, W)` in [0, 1]."""
+        if self.folder is None:
+            return np.asarray(asnumpy(self.valid[0])[indices])
+        return np.stack([self.valid[0][i][0] for i in indices])
+
+    def names(self, indices: list[int]) -> list[str]:
+        """Their files, from the folder on, or their numbers in the test part of a data set by name."""
+        if self.folder is None:
+            return [f"test image {i}" for i in indices]
+        return [str(self.valid[0].paths[i].relative_to(self.folder)) for i in indices]
+
+
+def option_of(setting: str) -> str:
+    """What an option is called, by the name of its value."""
+    return f"--{setting.replace('_', '-')}"
+
+
+def open_model(path: str, others: Sequence[str] = ()) -> Layer:
+    """The model in a file; `others` are the arguments after it.
+
+    Raises:
+        DataFileError: (a ValueError) the file is damaged or no model, or one of the others is the model.
+        FileNotFoundError, IsADirectoryError: `path` is no file.
+    """
+    other = next((name for name in others if name.endswith(SUFFIX) and os.path.isfile(name)), None)
+    if other and not path.endswith(SUFFIX):
+        raise DataFileError(f"MODEL is {path}, but {other} looks like one: give the model first")
+    if os.path.isdir(path):
+        inner = os.path.join(path, f"model{SUFFIX}")
+        fix = f"give {inner}" if os.path.exists(inner) else f"give a {SUFFIX} file"
+        raise IsADirectoryError(f"MODEL is {path}, a folder; {fix}")
+    return load_model(path)
 
 
 def check_data_options(options: argparse.Namespace) -> None:
@@ -92,7 +131,7 @@ def check_data_options(options: argparse.Namespace) -> None:
     """
     name = options.data
     given = [
-        f"--{option.replace('_', '-')}"
+        option_of(option)
         for option in ("data_dir", "size", "gray", "skip_damaged", "valid")
         if getattr(options, option, None) not in (None, False)
     ]
@@ -146,7 +185,10 @@ def open_images(
         skipped = len(folder.skipped)
     _check_classes(path, train.classes)
     shape = (train.shape[0], train.shape[1], train.shape[2])
-    return Images(train.classes, shape, (train,), train.targets, (held,), held.targets, skipped)
+    return Images(
+        train.classes, shape, (train,), train.targets, (held,), held.targets, skipped,
+        path.expanduser(), not all(parts),
+    )  # fmt: skip
 
 
 def _parts(path: Path) -> list[Path | None]:
@@ -205,9 +247,15 @@ def printable(text: str) -> str:
 
 
 def _no_data(name: str) -> DataFileError:
+    found = "that is a file" if os.path.exists(name) else "there is no such folder"
     return DataFileError(
-        f"DATA is {name!r}: there is no such folder, and the data sets by name are {', '.join(NAMED)}"
+        f"DATA is {name!r}: {found}; give a folder of images by class, or one of {', '.join(NAMED)}"
     )
+
+
+def padded(text: str, width: int) -> str:
+    """`text` and blanks, as wide as so many letters on a terminal."""
+    return text + " " * (width - text_width(text))
 
 
 def _named(name: str, data_dir: str | None) -> Images:

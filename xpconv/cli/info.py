@@ -21,10 +21,9 @@ def info(options: argparse.Namespace) -> int:
 
 
 def _model(options: argparse.Namespace) -> int:
-    from ..files import load_model
-    from .images import ImageInfo
+    from .images import ImageInfo, open_model, printable
 
-    model = load_model(options.model)
+    model = open_model(options.model)
     found = ImageInfo.of(model, options.model) if hasattr(model, "image_info") else None
     if options.json:
         size = sum(p.size for p in model.parameters())
@@ -32,5 +31,6 @@ def _model(options: argparse.Namespace) -> int:
         return 0
     print(model.summary(found.shape if found else None))
     if found:
-        print(f"\nimages {found.shape}, {len(found.classes)} classes: {', '.join(found.classes)}")
+        names = ", ".join(map(printable, found.classes))
+        print(f"\nimages {found.shape}, {len(found.classes)} classes: {names}")
     return 0

@@ -35,7 +35,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     predict.add_argument(
         "--csv", type=_path, metavar="FILE", help="write a CSV file with the probability of every class"
     )
-    _common(predict, batch=True)
+    _common(predict, 64)
     evaluate = _command(commands, "evaluate", "measure a model on images by class", EVALUATE)
     evaluate.add_argument("model", metavar="MODEL", help="a file that `xpconv train` wrote")
     evaluate.add_argument(
@@ -45,10 +45,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--data-dir", type=_path, metavar="DIR", help="folder with the files of a data set by name"
     )
     evaluate.add_argument("--skip-damaged", action="store_true", help="leave out damaged images of a folder")
-    _common(evaluate, batch=True)
+    _common(evaluate, 64)
     info = _command(commands, "info", "backend, devices, versions, threads, BLAS; or a model's layers", INFO)
     info.add_argument("model", metavar="MODEL", nargs="?", help="a model file to describe")
-    _common(info)
+    _common(info, batch=False)
     options = parser.parse_args(arguments)
     if options.command == "train" and options.resume and not options.out:
         parser.error("--resume needs --out, the folder of the run")
@@ -59,7 +59,8 @@ TRAIN = """examples:
   xpconv train digits                                    # scikit-learn's 8×8 digits, in seconds
   xpconv train photos --size 64 --epochs 30 --out run    # with a folder of images for each class
   xpconv train cifar10 --model resnet20 --epochs 100 --out run
-  xpconv train photos --size 64 --epochs 30 --out run --resume    # after Ctrl-C or a crash
+  xpconv train photos --out run --resume                 # after Ctrl-C or a crash, with the same settings
+  xpconv train photos --out run --resume --epochs 60     # on with a finished run
 """
 PREDICT = """examples:
   xpconv predict run/model.safetensors cat.jpg dog.jpg
@@ -85,9 +86,12 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=_path, metavar="DIR", help="folder for model, report, log and checkpoints"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in --out")
     parser.add_argument(
-        "--model", default="small_cnn", metavar="NAME",
+        "--resume", action="store_true",
+        help="go on from the latest checkpoint in --out, with the settings of that run; --epochs may be more",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model", metavar="NAME",
         help="a function of xpconv.models, such as resnet20, or a file that `xpconv train` wrote "
         "(default: small_cnn)",
     )  # fmt: skip
@@ -97,17 +101,23 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=_at_least(8), metavar="N", help="height and width of a folder's images"
     )
-    parser.add_argument("--gray", action="store_true", help="read a folder's images in shades of gray")
-    parser.add_argument("--skip-damaged", action="store_true", help="leave out damaged images of a folder")
+    parser.add_argument(
+        "--gray", action="store_true", default=None, help="read a folder's images in shades of gray"
+    )
+    parser.add_argument(
+        "--skip-damaged", action="store_true", default=None, help="leave out damaged images of a folder"
+    )
     parser.add_argument(
         "--valid", type=_share, metavar="SHARE",
         help="share of a folder's images to validate with, where it has no part for that (default: 0.2)",
     )  # fmt: skip
-    parser.add_argument("--epochs", type=_at_least(1), default=10, metavar="N", help="default: 10")
-    parser.add_argument("--lr", type=_positive, default=3e-3, help="largest rate of Adam (default: 0.003)")
-    parser.add_argument("--no-augment", action="store_true", help="no random crops and flips")
-    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="default: 0")
-    _common(parser, batch=True)
+    parser.add_argument(
+        "--epochs", type=_at_least(1), metavar="N", help="default: 10, and more for few images: 200 steps"
+    )
+    parser.add_argument("--lr", type=_positive, help="largest rate of Adam (default: 0.003)")
+    parser.add_argument("--no-augment", action="store_true", default=None, help="no random crops and flips")
+    parser.add_argument("--seed", type=_at_least(0), metavar="N", help="default: 0")
+    _common(parser, None, "64, and down to 8 for few images")
 
 
 def _command(commands: Any, name: str, text: str, epilog: str) -> argparse.ArgumentParser:
@@ -131,9 +141,13 @@ def _run(options: argparse.Namespace) -> int:
     return command(options)
 
 
-def _common(parser: argparse.ArgumentParser, batch: bool = False) -> None:
+def _common(
+    parser: argparse.ArgumentParser, size: int | None = None, text: str = "64", *, batch: bool = True
+) -> None:
     if batch:
-        parser.add_argument("--batch-size", type=_at_least(1), default=64, metavar="N", help="default: 64")
+        parser.add_argument(
+            "--batch-size", type=_at_least(1), default=size, metavar="N", help=f"default: {text}"
+        )
         parser.add_argument(
             "--workers",
             type=_at_least(0),

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import text_width
 from ..arrays import asnumpy
 from ..data import batches, read_image
 from ..errors import DataFileError
-from ..files import load_model
 from ..train import predict as outputs_of
 from .evaluate import check_scores, softmax
-from .images import ImageInfo, files_of, printable
+from .images import ImageInfo, files_of, open_model, padded, printable
 
 
 class Files:
@@ -46,7 +46,7 @@ def predict(options: argparse.Namespace) -> int:
     """Run the command."""
     if options.csv and (Path(options.csv).is_dir() or not Path(options.csv).parent.is_dir()):
         raise FileNotFoundError(f"--csv {options.csv} is a folder, or in none; give a file in a folder")
-    model = load_model(options.model)
+    model = open_model(options.model, options.images)
     info = ImageInfo.of(model, options.model)
     files = Files(list(files_of(options.images)), info, options.skip_damaged)
     data = batches(files, batch_size=options.batch_size, transform=info.normalize, workers=options.workers)
@@ -73,11 +73,11 @@ def predict(options: argparse.Namespace) -> int:
         print(json.dumps(rows))
         return 0
     names = [printable(str(path)) for path in paths]
-    width = max(len("file"), *map(len, names))
+    width = max(len("file"), *map(text_width, names))
     print(f"{'file'.ljust(width)}  class")
     for name, best, p in zip(names, order, probabilities, strict=True):
         texts = (f"{printable(info.classes[k])} {p[k]:.1%}" for k in best)
-        print(f"{name.ljust(width)}  {', '.join(texts)}")
+        print(f"{padded(name, width)}  {', '.join(texts)}")
     if options.csv:
         print(f"wrote {options.csv}")
     return 0

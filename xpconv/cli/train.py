@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -13,33 +15,60 @@ from typing import Any
 import numpy as np
 
 from .. import models
-from ..arrays import asnumpy
 from ..data import batches, channel_mean_std
 from ..errors import DataFileError, ShapeError
 from ..files import load_model, save_model
 from ..files.atomic import write_atomically
 from ..layers.layer import Layer
 from ..losses import SoftmaxCrossEntropyLoss
-from ..optim import Adam, OneCycleLR
+from ..optim import Adam, LambdaLR
 from ..random import manual_seed
 from ..tape import no_grad
 from ..train import Checkpoint, CSVLogger, History, TerminateOnNaN, fit
 from .evaluate import Scores, finite_or_none, score
-from .images import SHARE, ImageInfo, Images, check_data_options, left_out, open_images, training_transform
+from .images import (
+    SHARE,
+    ImageInfo,
+    Images,
+    check_data_options,
+    left_out,
+    open_images,
+    option_of,
+    training_transform,
+)  # fmt: skip
 from .report import write_report
 
 SETTINGS = (
     "data", "model", "size", "gray", "skip_damaged", "valid", "lr", "epochs", "batch_size", "no_augment",
     "seed",
 )  # fmt: skip
+DEFAULTS = {
+    "model": "small_cnn",
+    "gray": False,
+    "skip_damaged": False,
+    "lr": 3e-3,
+    "no_augment": False,
+    "seed": 0,
+}
 WRITTEN = "checkpoints", "log.csv", "model.safetensors", "report.html"
+STEPS = 200  # by default, at least
+FEW = 50  # of which the user is warned
+GOES_ON = "; the same command with --resume goes on"
 
 
 def train(options: argparse.Namespace) -> int:
     """Run the command."""
-    check_data_options(options)
+    try:
+        return _train(options)
+    except KeyboardInterrupt:
+        if not (options.out and _checkpoints(Path(options.out))):
+            raise
+        print(f"\nxpconv: interrupted{GOES_ON}", file=sys.stderr)
+        return 130
+
+
+def _train(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else None
-    settings = {name: getattr(options, name) for name in SETTINGS}
     earlier: dict[str, Any] = {}
     if out:
         try:
@@ -47,7 +76,11 @@ def train(options: argparse.Namespace) -> int:
         except (FileExistsError, NotADirectoryError):
             raise DataFileError(f"--out {out} is a file, or is in one; give a folder") from None
         earlier = _earlier_run(out, options.resume)
-        _check_same(out, earlier, settings)
+        _go_on(options, out, earlier)
+    check_data_options(options)
+    for name, value in DEFAULTS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     images = open_images(
         options.data, data_dir=options.data_dir, size=options.size, gray=options.gray,
         valid=options.valid or SHARE, seed=options.seed, skip=options.skip_damaged,
@@ -56,15 +89,18 @@ def train(options: argparse.Namespace) -> int:
         "classes": list(images.classes), "images": [len(images.train_targets), len(images.valid_targets)]
     }  # fmt: skip
     if out:
-        _check_same(out, earlier, data)
+        _check_same_data(out, earlier, data)
+    _set_lengths(options, len(images.train_targets), _checkpoints(out) if out else 0)
     manual_seed(options.seed)
     model, info = make_model(options.model, images)
     say = (lambda text: None) if options.json else print
     say(
         f"{len(images.train_targets):,} images {images.shape} of {len(images.classes)} classes to train on, "
         f"{len(images.valid_targets):,} to validate{left_out(images.skipped)}\n{options.model}: "
-        f"{sum(p.size for p in model.parameters()):,} parameters"
+        f"{sum(p.size for p in model.parameters()):,} parameters, batches of {options.batch_size}, "
+        f"{_counted(options.epochs, 'epoch')}"
     )
+    settings = {name: getattr(options, name) for name in SETTINGS}
     if out:
         text = json.dumps({**settings, **data}, indent=1) + "\n"
         write_atomically(str(out / "settings.json"), [text.encode()])
@@ -78,23 +114,70 @@ def train(options: argparse.Namespace) -> int:
         info.attach(model)
         files = {"model": out / "model.safetensors", "report": out / "report.html"}
         save_model(model.eval(), files["model"])
-        write_report(files["report"], settings, model, history, scores, _images_of(images, scores))
+        write_report(files["report"], _shown(settings, images), model, history, scores, images)
         result.update({name: str(path) for name, path in files.items()})
         say(f"wrote {files['model']} and {files['report']}")
-        say(f"to use the model: xpconv predict {files['model']} IMAGE")
+        say(f"to use the model: xpconv predict {shlex.quote(str(files['model']))} IMAGE")
     else:
         say("nothing was saved: give --out DIR for a model and a report")
     if options.json:
         print(json.dumps(result))
+    return _status(options, history)
+
+
+def _status(options: argparse.Namespace, history: History) -> int:
+    """The exit status; says on standard error why a run ended early."""
     if history.stopped and not history.interrupted:
-        more = " and another --out" if out else ""
+        more = " and another --out" if options.out else ""
         print(f"xpconv: training stopped in {history.stopped}; give a lower --lr{more}", file=sys.stderr)
         return 1
     if history.interrupted:
-        more = "; the same command with --resume goes on" if out else ""
-        print(f"xpconv: interrupted after {len(history)} of {options.epochs} epochs{more}", file=sys.stderr)
+        after = f"{len(history)} of {_counted(options.epochs, 'epoch')}"
+        print(f"xpconv: interrupted after {after}{GOES_ON if options.out else ''}", file=sys.stderr)
         return 130
     return 0
+
+
+def _set_lengths(options: argparse.Namespace, count: int, done: int = 0) -> None:
+    """Batch size and number of epochs, where they are not given, so that few images make enough steps too.
+
+    Raises:
+        DataFileError: (a ValueError) more steps have been `done` before.
+    """
+    if options.batch_size is None:
+        options.batch_size = next((size for size in (64, 32, 16) if count >= 10 * size), 8)
+    size = options.batch_size
+    steps = count // size if _drops_last(count, size) else -(-count // size)
+    if options.epochs is None:
+        options.epochs = max(10, -(-STEPS // steps))
+    if steps * options.epochs < done:
+        epochs = -(-done // steps)
+        raise DataFileError(f"{options.out} has a run of {epochs} epochs; give --epochs {epochs} or more")
+    if steps * options.epochs < FEW:
+        print(
+            f"xpconv: the model learns in {_counted(steps * options.epochs, 'step')} only, {steps} an epoch; "
+            "give more --epochs, or a smaller --batch-size",
+            file=sys.stderr,
+        )
+
+
+def _drops_last(count: int, size: int) -> bool:
+    """Whether the last batch of an epoch has one image, of which some BatchNorm has no variance."""
+    return count % size == 1 < count and size > 1
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'s' * (count != 1)}"
+
+
+def _shown(settings: dict[str, Any], images: Images) -> dict[str, Any]:
+    """The settings as the report shows them: with what stands for those that were not given."""
+    height, width = images.shape[1:]
+    return {
+        **settings,
+        "size": settings["size"] or f"{height} × {width}, as they are",
+        "valid": (settings["valid"] or SHARE) if images.divided else "images of their own",
+    }
 
 
 def run(
@@ -104,24 +187,32 @@ def run(
     count, size = len(images.train_targets), options.batch_size
     data = batches(
         *images.train, batch_size=size, shuffle=True, seed=options.seed,
-        drop_last=count % size == 1 < count and size > 1,  # BatchNorm may need more than one image
+        drop_last=_drops_last(count, size),
         transform=training_transform(images, info, not options.no_augment), workers=options.workers,
     )  # fmt: skip
     valid = batches(
         *images.valid, batch_size=options.batch_size, transform=info.normalize, workers=options.workers
     )
+    total = len(data) * options.epochs
     optimizer = Adam(model.parameters(), lr=options.lr)
-    schedule = OneCycleLR(optimizer, options.lr, total_steps=len(data) * options.epochs)
+    schedule = LambdaLR(optimizer, lambda step: one_cycle(step / total))
     files = [CSVLogger(out / "log.csv"), Checkpoint(out / "checkpoints")] if out else []
     loss = SoftmaxCrossEntropyLoss()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "fit: stopped in", RuntimeWarning)  # `train` says so
         history = fit(
             model, loss, optimizer, data, valid, epochs=options.epochs, metrics=["accuracy"],
-            schedule=schedule, callbacks=[TerminateOnNaN(), *files],
+            schedule=schedule, schedule_per="step", callbacks=[TerminateOnNaN(), *files],
             resume=out / "checkpoints" if out and options.resume else None, verbose=not options.json,
         )  # fmt: skip
     return history, score(model, valid, images.valid_targets, images.classes)
+
+
+def one_cycle(progress: float) -> float:
+    """The share of the largest rate: up from 0.04 in the first 0.3 of the run, then down to 0, by cosines."""
+    if progress < 0.3:
+        return 1 - 0.96 * (1 + math.cos(math.pi * progress / 0.3)) / 2
+    return (1 + math.cos(math.pi * (progress - 0.3) / 0.7)) / 2
 
 
 def make_model(name: str, images: Images) -> tuple[Layer, ImageInfo]:
@@ -199,7 +290,7 @@ def _earlier_run(out: Path, resume: bool) -> dict[str, Any]:
         earlier = None
     if not isinstance(earlier, dict) or not {"data", "model", "seed"} <= set(earlier):
         raise DataFileError(f"{path} is damaged, or not of a run of xpconv; give another --out")
-    if any((out / "checkpoints").glob("step-*.safetensors")):
+    if _checkpoints(out):
         if resume:
             return earlier
         raise DataFileError(f"{out} has a run already: add --resume to go on with it, or give another --out")
@@ -208,27 +299,41 @@ def _earlier_run(out: Path, resume: bool) -> dict[str, Any]:
     return {}
 
 
-def _check_same(out: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
-    """An error if a run would go on with other settings or data."""
-    other = [name for name in now if name in earlier and earlier[name] != now[name]]
-    if not other:
-        return
-    if other[0] in SETTINGS:
-        texts = [f"--{name.replace('_', '-')} {earlier[name]} (now {now[name]})" for name in other]
+def _checkpoints(out: Path) -> int:
+    """The number of steps of the latest checkpoint; 0 if there is none."""
+    names = (path.stem.removeprefix("step-") for path in (out / "checkpoints").glob("step-*.safetensors"))
+    return max((int(number) for number in names if number.isdecimal()), default=0)
+
+
+def _go_on(options: argparse.Namespace, out: Path, earlier: dict[str, Any]) -> None:
+    """Take over the settings of a run that goes on.
+
+    Raises:
+        DataFileError: (a ValueError) other ones are given than it was begun with; only `epochs` may differ.
+    """
+    known = [name for name in SETTINGS if name in earlier]
+    given = {name: getattr(options, name) for name in known if getattr(options, name) is not None}
+    other = [name for name in given if name != "epochs" and given[name] != earlier[name]]
+    if other:
+        texts = [
+            f"{'DATA' if name == 'data' else option_of(name)} {_or_none(earlier[name])} (now {given[name]})"
+            for name in other
+        ]
         raise DataFileError(f"{out} was begun with {', '.join(texts)}; resume with the same")
-    raise DataFileError(
-        f"{out} was begun with other data: its {other[0]} were {earlier[other[0]]!s:.200}, now they are "
-        f"{now[other[0]]!s:.200}; restore the data, or give another --out"
-    )
+    for name in known:
+        if name not in given:
+            setattr(options, name, earlier[name])
 
 
-def _images_of(images: Images, scores: Scores) -> Any:
-    """The validation images that the report shows, by index."""
-    source = images.valid
+def _or_none(value: Any) -> Any:
+    return "not given" if value in (None, False) else value
 
-    def get(indices: list[int]) -> np.ndarray:
-        if len(source) == 1:
-            return np.stack([source[0][i][0] for i in indices])
-        return asnumpy(source[0])[indices]
 
-    return get
+def _check_same_data(out: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
+    """An error if a run would go on with other data."""
+    other = [name for name in now if name in earlier and earlier[name] != now[name]]
+    if other:
+        raise DataFileError(
+            f"{out} was begun with other data: its {other[0]} were {earlier[other[0]]!s:.200}, now they are "
+            f"{now[other[0]]!s:.200}; restore the data, or give another --out"
+        )

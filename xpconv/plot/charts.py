@@ -8,12 +8,25 @@ from typing import Any
 import numpy as np
 
 from .. import inspection
-from ..arguments import brief, is_sequence, named, to_size
+from ..arguments import brief, is_sequence, named, text_width, to_size
 from ..arrays import asarray
 from ..backend import backend_of
 from ..errors import ShapeError
 from ..layers import Layer
-from .figures import SMALL, WIDTH, Figure, NullFormatter, Tiles, axes, columns_for, host, pictures, title
+from .figures import (
+    SMALL,
+    WIDTH,
+    Figure,
+    NullFormatter,
+    Tiles,
+    axes,
+    columns_for,
+    host,
+    inches,
+    pictures,
+    title,
+)
+from .fonts import legible
 
 __all__ = ["confusion_matrix", "gradients", "mistakes"]
 
@@ -49,7 +62,7 @@ def gradients(model: Layer, ax: Any = None) -> Figure:
     """
     with named("gradients", "gradient_norms"):
         norms = inspection.gradient_norms(model)
-    names = [name or type(model).__name__ for name in norms]
+    names, fonts = legible([name or type(model).__name__ for name in norms])
     values = np.array(list(norms.values()))
     shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
     ax = axes("gradients", ax, (WIDTH, min(0.9 + BAR * len(names), TALLEST)))
@@ -63,7 +76,7 @@ def gradients(model: Layer, ax: Any = None) -> Figure:
     ax.set_xscale("log")
     ax.set_xlim(bottom, max(high * 1.5, bottom * 12))  # with two powers of ten, which are written
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_yticks(places, names, fontsize=SMALL, parse_math=False)
+    ax.set_yticks(places, names, fontsize=SMALL, parse_math=False, fontfamily=fonts)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=SMALL)
@@ -99,10 +112,13 @@ def confusion_matrix(
     count = len(counts)
     if not count:
         raise ShapeError("confusion_matrix: there are no labels and no classes")
-    names = list(classes) if is_sequence(classes) else [str(i) for i in range(count)]
+    names, fonts = legible(classes if is_sequence(classes) else range(count))
     wrong = counts * (1 - np.eye(count, dtype=int))
-    side = min(max(3.2, 1.2 + 0.4 * count), 9.0)
-    ax = axes("confusion_matrix", ax, (side, side))
+    step = -(-count // 40)
+    places = range(0, count, step)
+    written = [shortened(names[i]) for i in places]
+    side, turned = min(max(2.8, 0.8 + 0.4 * count), 8.6), max(map(text_width, written)) > 3
+    ax = axes("confusion_matrix", ax, (side + inches(written), side + turned * inches(written)))
     darkest = 1.3 * max(4, wrong.max())
     ax.imshow(wrong, cmap="Greys", vmin=0, vmax=darkest)
     if count <= WRITTEN:
@@ -110,12 +126,9 @@ def confusion_matrix(
         for i, j in zip(*np.nonzero(counts), strict=True):
             colour = "0.5" if i == j else "w" if wrong[i, j] > 0.6 * darkest else "k"
             ax.text(j, i, counts[i, j], ha="center", va="center", fontsize=size, color=colour)
-    step = -(-count // 40)
-    places = range(0, count, step)
-    written = [names[i] for i in places]
-    long = max(map(len, map(str, written))) > 3
-    ax.set_xticks(places, written, rotation=90 if long else 0, fontsize=SMALL, parse_math=False)
-    ax.set_yticks(places, written, fontsize=SMALL, parse_math=False)
+    options = {"fontsize": SMALL, "parse_math": False, "fontfamily": fonts}
+    ax.set_xticks(places, written, rotation=90 if turned else 0, **options)
+    ax.set_yticks(places, written, **options)
     ax.tick_params(length=0)
     if count <= 40:
         lines = np.arange(count - 1) + 0.5
@@ -124,11 +137,16 @@ def confusion_matrix(
     ax.spines[:].set_visible(False)
     ax.set_xlabel("predicted")
     ax.set_ylabel("true")
-    title(ax, _most_confused(wrong, names))
+    title(ax, most_confused(wrong, names))
     return ax.figure  # type: ignore[no-any-return]
 
 
-def _most_confused(wrong: Any, names: Sequence[str]) -> str:
+def shortened(name: str) -> str:
+    return name if text_width(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def most_confused(wrong: Any, names: Sequence[str]) -> str:
+    """In words; `wrong` has the counts without their diagonal."""
     if wrong.max() == 0:
         return "No class is taken for another"
     if wrong.max() == 1:
@@ -179,11 +197,11 @@ def mistakes(
     taken = p.argmax(axis=1)
     wrong = np.flatnonzero(taken != true)
     first = wrong[np.argsort(-p[wrong, taken[wrong]], kind="stable")][:most]
-    names = list(classes) if classes is not None else [str(i) for i in range(values.shape[1])]
-    true_names, others = ([str(names[c])[:LONGEST] for c in of[first]] for of in (true, taken))
+    names, _ = legible(range(values.shape[1]) if classes is None else classes)
+    true_names, others = ([shortened(names[c]) for c in of[first]] for of in (true, taken))
     sure = [f"{p[i, taken[i]]:.0%} sure" for i in first]
     texts = [f"{a}, not {b}\n{c}" for a, b, c in zip(true_names, others, sure, strict=True)]
-    if max(map(len, true_names + others), default=0) > SHORT:
+    if max(map(text_width, true_names + others), default=0) > SHORT:
         texts = [text.replace(", not", "\nnot") for text in texts]
     chosen = x[asarray(first, backend=backend_of(x).name)] if len(first) else x[:1]
     images = pictures("mistakes", chosen)

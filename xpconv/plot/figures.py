@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from textwrap import fill
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
+from ..arguments import text_width
 from ..arrays import asarray
 from ..errors import DTypeError, ShapeError
 
 try:
     from matplotlib.figure import Figure as Figure
     from matplotlib.ticker import NullFormatter as NullFormatter
+
+    from .fonts import legible
 except ImportError as cause:
     raise ImportError('xpconv.plot: matplotlib is missing; pip install "xpconv[train]"') from cause
 
@@ -69,18 +72,22 @@ class Tiles:
         gap = round(0.1 * max(self.high, self.wide))
         if columns is None:
             columns = _columns(count, (count * 1.7 * (self.high + gap) / (self.wide + gap)) ** 0.5)
-        self.texts, self.columns = texts, min(max(columns, 1), max(count, 1))
+        self.texts = ["\n".join(legible(text.split("\n"))[0]) for text in texts]
+        self.fonts = legible("".join(texts).split("\n"))[1]
+        self.columns = min(max(columns, 1), max(count, 1))
         self.rows = max(1, -(-count // self.columns))
         self.right = self.wide + gap
         self.full = self.columns * self.right - gap
         lines = max((text.count("\n") + 1 for text in texts), default=0)
-        side = max(side, _inches(texts) * max(1.0, self.high / self.wide))
+        side = max(side, inches(texts) * max(1.0, self.high / self.wide))
         need = lines * 1.6 * SMALL / 72  # inches
         inch = max(
             max(self.high, self.wide) / side,
             self.full / (WIDTH - bar),
             self.rows * (self.high + gap) / (HEIGHT - self.rows * need),
         )
+        if texts:  # which have one size: rather a higher figure than texts that overlap
+            inch = min(inch, max(self.right / inches(texts), self.full / (WIDTH - bar)))
         self.above = round(need * inch)
         self.down = self.high + max(gap, self.above)
         self.size = max(NARROW, self.full / inch + bar), self.rows * self.down / inch + 0.4
@@ -118,6 +125,7 @@ class Tiles:
                 va="bottom",
                 linespacing=1.1,
                 parse_math=False,
+                fontfamily=self.fonts,
             )
         ax.set_xticks([])
         ax.set_yticks([])
@@ -133,18 +141,22 @@ def _columns(count: int, about: float) -> int:
 
 def columns_for(texts: Sequence[str], most: int) -> int:
     """How many tiles with such texts have room in a row of a new figure."""
-    return max(1, min(most, int(WIDTH / (_inches(texts) * 1.1 + 0.05))))
+    return max(1, min(most, int(WIDTH / (inches(texts) * 1.1 + 0.05))))
 
 
-def _inches(texts: Sequence[str]) -> float:
+def inches(texts: Sequence[str]) -> float:
     """About the width of the longest line."""
-    return 0.066 * max((len(line) for text in texts for line in text.split("\n")), default=0)
+    return 0.07 * max((text_width(line) for text in texts for line in text.split("\n")), default=0)
 
 
 def title(ax: Any, text: str) -> None:
     """Above the axes, at the left, in as many lines as it needs."""
-    inches = ax.get_window_extent().width / ax.figure.dpi
-    ax.set_title(fill(text, max(16, int(11 * inches))), loc="left", fontsize=10, parse_math=False)
+    room = ax.get_window_extent().width
+    if isinstance(ax.figure, Picture):  # to its right edge, once the layout is known
+        ax.figure.draw_without_rendering()
+        room = ax.figure.bbox.width - ax.get_window_extent().x0
+    lines, fonts = legible(wrap(text, max(16, int(11 * room / ax.figure.dpi))))
+    ax.set_title("\n".join(lines), loc="left", fontsize=10, parse_math=False, fontfamily=fonts)
 
 
 def scale(ax: Any, image: Any, label: str) -> None:
