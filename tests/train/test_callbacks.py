@@ -199,6 +199,10 @@ def test_tensorboard(tmp_path, monkeypatch):
     assert [call[0] for call in calls[1:-1]] == ["lr", "loss/train", "loss/valid"]
     assert calls[3] == ("loss/valid", 0.25, 1)
     assert calls[-1] == "closed"
+    fails = types.SimpleNamespace(on_epoch_end=lambda run: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run([0.25], train.TensorBoard(tmp_path), fails)
+    assert calls[-1] == "closed" and calls.count("closed") == 2
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match="TensorBoard: neither tensorboardX nor PyTorch's tensorboard"):

@@ -61,18 +61,17 @@ class StopAt:
 
 
 @pytest.mark.parametrize(
-    ("steps", "event", "saved"),
+    ("steps", "event", "saved", "every"),
     [
-        (1, "on_batch_end", 1),
-        (5, "on_batch_end", 5),
-        (5, "on_batch_begin", 6),
-        (8, "on_batch_end", 8),
-        (4, "on_epoch_begin", 4),
-        (0, "on_epoch_begin", 0),
-        (8, "on_epoch_end", 8),
+        (1, "on_batch_end", 1, 1),
+        (5, "on_batch_end", 5, None),
+        (5, "on_batch_begin", 6, None),
+        (8, "on_batch_end", 8, None),
+        (4, "on_epoch_begin", 4, 2),
+        (0, "on_epoch_begin", 0, None),
+        (8, "on_epoch_end", 8, None),
     ],
 )
-@pytest.mark.parametrize("every", [None, 1])
 def test_a_run_that_a_callback_stopped_is_saved_there_and_goes_on(
     steps, event, saved, every, tmp_path, backend
 ):
@@ -217,9 +216,10 @@ SCHEDULES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("stop", [None, 5])
-def test_a_run_is_made_longer_with_a_longer_schedule(name, stop, tmp_path, backend):
+@pytest.mark.parametrize(
+    ("name", "stop"), [*((name, None) for name in SCHEDULES), ("one cycle", 5), ("cosine", 5)]
+)
+def test_a_run_is_made_longer_with_a_longer_schedule(name, stop, tmp_path):
     make, short = SCHEDULES[name], 3
     callbacks = [] if stop is None else [StopAt(stop)]
     go(tmp_path, short, schedule=make(short), callbacks=callbacks)
@@ -333,3 +333,46 @@ def test_a_log_is_rewritten_atomically(kind, tmp_path, monkeypatch):
     assert len(text.splitlines()) == (3 if kind is train.JSONLogger else 4)
     if kind is train.JSONLogger:
         assert [json.loads(line)["epoch"] for line in text.splitlines()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", [train.JSONLogger, train.CSVLogger])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00\x01", b"a,b\n1,2\n", b"epoch,loss\nx,y\n", b'{"epoch": [1]}\n[3]\n{"epo']
+)
+def test_a_damaged_log_does_not_end_a_run(kind, content, tmp_path):
+    """What cannot be read of it is left out."""
+    path = tmp_path / "log"
+    go(tmp_path / "run", 1)
+    path.write_bytes(content)
+    go(epochs=3, resume=tmp_path / "run", callbacks=[kind(path)])
+    lines = path.read_text().splitlines()
+    assert len(lines) == (2 if kind is train.JSONLogger else 3)
+
+
+@pytest.mark.parametrize("kind", [train.JSONLogger, train.CSVLogger])
+def test_a_log_that_cannot_be_written_is_an_error_at_the_start(kind, tmp_path):
+    model = xpconv.Dense(2, 1, rng=0)
+    before, optimizer = model.weight.data.copy(), xpconv.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(
+        IsADirectoryError, match=f"{kind.__name__}: path is .*, a folder, expected that of a file"
+    ):
+        train.fit(
+            model,
+            xpconv.MSELoss(),
+            optimizer,
+            [(np.ones((2, 2), "float32"),) * 2],
+            callbacks=[kind(tmp_path)],
+        )
+    assert (model.weight.data == before).all()
+
+
+def test_a_forged_number_of_steps_ends_at_once(tmp_path):
+    class Forge:
+        def on_epoch_end(self, run):
+            run.schedule.last_epoch = 10**15
+
+    go(tmp_path, 1, schedule=SCHEDULES["cosine"](3), callbacks=[Forge()])
+    with pytest.raises(
+        ValueError, match=f"schedule has other settings, and {10**15} steps, too many to repeat"
+    ):
+        go(resume=tmp_path, schedule=SCHEDULES["cosine"](4))

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..arguments import shown, to_bool, to_choice, to_float, to_int
 from ..errors import StateDictError
-from ..files.atomic import write_atomically
+from ..files.atomic import check_target, write_atomically
 from .run import Run
 
 __all__ = ["CSVLogger", "EarlyStopping", "JSONLogger", "TensorBoard"]
@@ -174,16 +174,20 @@ class _Logger:
 
     def on_fit_begin(self, run: Run) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._begun, self._done = False, len(run.history)
+        check_target(type(self).__name__, str(self.path))
+        rows = self._read() if run.resumed and self.path.exists() else []
+        done = len(run.history)
+        self._before: list[dict[str, Any]] | None = [
+            row for row in rows if str(row.get("epoch")).isdecimal() and int(row["epoch"]) <= done
+        ]
 
     def on_epoch_end(self, run: Run) -> None:
         row = {name: value if math.isfinite(value) else None for name, value in run.logs.items()}
-        if self._begun:
+        if self._before is None:
             self._append(row)
-            return
-        rows = self._read() if run.resumed and self.path.exists() else []
-        self._write([*(row for row in rows if int(row.get("epoch") or 0) <= self._done), row])
-        self._begun = True
+        else:
+            self._write([*self._before, row])
+            self._before = None
 
     def _read(self) -> list[dict[str, Any]]:
         raise TypeError(f"{type(self).__name__} defines no _read()")
@@ -222,7 +226,7 @@ class JSONLogger(_Logger):
 
     def _read(self) -> list[dict[str, Any]]:
         rows = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
             except ValueError:  # cut short when the run before was killed
@@ -252,9 +256,8 @@ class CSVLogger(_Logger):
     """
 
     def _read(self) -> list[dict[str, Any]]:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return [row for row in rows if (row.get("epoch") or "").isdecimal() and None not in row.values()]
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
+            return [row for row in csv.DictReader(file) if None not in row.values()]
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         self._names = list(dict.fromkeys(name for row in rows for name in row))

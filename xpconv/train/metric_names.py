@@ -87,7 +87,7 @@ def to_metrics(where: str, metrics: Any, loss: Any) -> list[Metric]:
         if metric.name in taken or metric.name.startswith("valid_"):
             raise ValueError(
                 f"{where}: metrics: the name {metric.name!r} is taken; give the metric another name=, or the "
-                "function another __name__"
+                "function another __name__, by def in place of lambda"
             )
         taken.add(metric.name)
     return found

@@ -33,7 +33,8 @@ class TerminateOnNaN:
     The step is not made: the model keeps the parameters and running statistics that it had before. That batch
     then runs again, on a copy of the model and with the same random numbers, layer by layer.
     `history.stopped` and a RuntimeWarning say which layer, in forward or backward, was the first; or that a
-    parameter, an input or a target had a NaN before.
+    parameter, an input or a target had a NaN before. `Checkpoint` saves nothing after it, so that a resumed
+    run goes on from before, and stops there again if nothing is changed.
 
     With a `GradScaler`, whose large scale may overflow gradients at any time, only the loss is looked at.
 

@@ -15,6 +15,7 @@ from .run import Run
 PROGRESS = (  # what is in the state of a schedule besides its settings
     "last_epoch", "base_lrs", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter",
 )  # fmt: skip
+MOST = 10_000_000  # steps of a schedule that are repeated, in some seconds
 
 
 class Timetable:
@@ -86,12 +87,16 @@ class Timetable:
         if epochs >= self.run.epochs:
             return
         done = saved["last_epoch"]
-        if is_ours(type(schedule)) and _settings(saved) != _settings(given):
+        if is_ours(type(schedule)) and repr(_settings(saved)) != repr(_settings(given)):
             if self.plateau:  # it depends on values, which are not there any more
                 schedule.load_state_dict({**given, **{k: v for k, v in saved.items() if k in PROGRESS}})
                 return
             schedule.load_state_dict(given)
             self._check_length(done, epochs, batch)
+            if done > MOST:
+                raise ValueError(
+                    f"{self.where}: schedule has other settings, and {done} steps, too many to repeat"
+                )
             schedule._restart()
             for _ in range(done):
                 schedule.step()
