@@ -88,7 +88,9 @@ class Builder:
     _data: dict[str, Any] = field(default_factory=dict)  # of small constants
     _taken: set[str] = field(default_factory=set)
 
-    def node(self, op: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+    def node(
+        self, op: str, *inputs: Any, outputs: int = 1, like: Sequence[Size] | None = None, **attributes: Any
+    ) -> Any:
         """Append a node of ONNX's operator `op`.
 
         Args:
@@ -97,6 +99,7 @@ class Builder:
                 its name in the state dict), or a constant: an array, a number, which gets the dtype of the
                 first tensor, a list of ints, or None for an input that is left out.
             outputs: how many of its outputs the node gives.
+            like: their shape, where ONNX infers none.
             attributes: those of the operator; None leaves one out.
 
         Returns:
@@ -113,7 +116,7 @@ class Builder:
         given = {name: value for name, value in attributes.items() if value is not None}
         results = [self._new_name(join(self.path, f"{op}_output")) for _ in range(outputs)]
         node = helper.make_node(op, names, results, name=self._new_name(join(self.path, op)), **given)
-        types = self._infer(node)
+        types = self._infer(node, like)
         self.nodes.append(node)
         tensors = tuple(self._declare(name, types[name]) for name in results)
         return tensors if outputs > 1 else tensors[0]
@@ -235,7 +238,7 @@ class Builder:
             )
             raise self.refused(f"ONNX has no operator {op} in opset {self.opset}{'; ' * bool(hint)}{hint}")
 
-    def _infer(self, node: Any) -> Mapping[str, Any]:
+    def _infer(self, node: Any, like: Sequence[Size] | None) -> Mapping[str, Any]:
         """The types of what a node gives, by ONNX's inference over a graph of that node alone."""
         known = {name: self._types[name] for name in node.input if name}
         values = [helper.make_value_info(name, kind) for name, kind in known.items()]
@@ -250,6 +253,8 @@ class Builder:
             raise self.refused(f"{node.op_type} does not take {shapes}: {cause}") from cause
         types = {value.name: value.type for value in inferred.graph.output}
         for i, name in enumerate(node.output):
+            if not types[name].tensor_type.HasField("shape") and like is not None:
+                types[name] = helper.make_tensor_type_proto(types[name].tensor_type.elem_type, like)
             if not types[name].tensor_type.HasField("shape"):
                 raise self.refused(f"ONNX infers no shape of output {i} of {node.op_type}")
         return types

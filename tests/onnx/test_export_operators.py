@@ -1,0 +1,57 @@
+"""Operators as ONNX: onnxruntime gives what they give, in the oldest opset that has their forms and in new ones."""
+
+import numpy as np
+import pytest
+from operator_cases import CASES
+
+import xpconv
+from xpconv.layers import operators as ops
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+LEFT_OUT = {  # and those whose settings are inputs: `test_sizes_that_are_inputs`
+    "BatchNormalization, training": "refused",
+    "LRN": "onnxruntime has no even sizes",
+    **{name: "settings" for name in CASES if getattr(CASES[name][0](), "inputs", ())},
+}
+NEWEST = min(25, onnx.defs.onnx_opset_version())
+LEAST = {"Pad, wrap": 19, "LayerNormalization": 17, "LayerNormalization, no bias": 17}
+IMAGES = np.linspace(-2, 3, 2 * 4 * 5 * 6, dtype="float32").reshape(2, 4, 5, 6) ** 2
+WEIGHT, BIAS = np.linspace(-1, 1, 6 * 2 * 3 * 2, dtype="float32").reshape(6, 2, 3, 2), np.ones(6, "float32")
+TRANSPOSED = np.linspace(-1, 1, 4 * 3 * 3 * 2, dtype="float32").reshape(4, 3, 3, 2)
+SAME = {"auto_pad": "SAME_UPPER", "stride": (2, 2)}
+WINDOWS = {
+    "Conv": (lambda: ops.Conv(groups=2, pads=(1, 0, 2, 1), dilation=(1, 2)), (IMAGES, WEIGHT, BIAS)),
+    "Conv, same": (lambda: ops.Conv(groups=2, **SAME), (IMAGES, WEIGHT)),
+    "ConvTranspose": (lambda: ops.ConvTranspose(groups=2, output_shape=(10, 11), stride=(2, 2)), (IMAGES, TRANSPOSED, BIAS)),
+    "ConvTranspose, pads": (lambda: ops.ConvTranspose(pads=(1, 0, 2, 1), stride=(2, 3)), (IMAGES, TRANSPOSED)),
+    "MaxPool": (lambda: ops.MaxPool((3, 2), (2, 2), (1, 0, 2, 1), (1, 2), ceil_mode=True), (IMAGES,)),
+    "MaxPool, positions": (lambda: ops.MaxPool((3, 2), indices=True, column_major=True), (IMAGES,)),
+    "AveragePool": (lambda: ops.AveragePool((3, 2), (2, 2), (1, 0, 1, 1), count_include_pad=True), (IMAGES,)),
+    "AveragePool, same": (lambda: ops.AveragePool((3, 2), **SAME), (IMAGES,)),
+    "LpPool": (lambda: ops.LpPool((3, 2), (2, 2), p=3), (IMAGES,)),
+    "Resize": (lambda: ops.Resize("cubic", scales=(1, 1, 2, 0.5)), (IMAGES,)),
+    "Resize, sizes": (lambda: ops.Resize("linear", "align_corners", sizes=(2, 4, 9, 3)), (IMAGES,)),
+    "Resize, crop": (
+        lambda: ops.Resize("linear", "tf_crop_and_resize", sizes=(2, 4, 4, 4), roi=(0, 0, 0.25, 0.5, 1, 1, 1, 1.5)), (IMAGES,),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*WINDOWS, *(name for name in CASES if name not in LEFT_OUT)])
+@pytest.mark.parametrize("opset", [13, NEWEST])
+def test_export(name, opset, tmp_path):
+    make, inputs = WINDOWS[name] if name in WINDOWS else CASES[name][:2]
+    inputs = tuple(x.astype("float32") if x.dtype == "float64" else x for x in inputs)
+    if name == "Where":
+        inputs = inputs[0].astype(bool), *inputs[1:]
+    layer = make().eval()
+    opset = max(opset, LEAST.get(name, 13))
+    path = tmp_path / "model.onnx"
+    xpconv.onnx.export(layer, path, inputs, opset=opset, dynamic_batch=False)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    feeds = dict(zip([i.name for i in session.get_inputs()], inputs, strict=True))
+    (y,) = session.run(None, feeds)
+    expected = layer(*inputs)
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, rtol=2e-5, atol=1e-6)
