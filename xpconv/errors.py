@@ -68,5 +68,9 @@ class DataFileError(ValueError):
     """A data file is truncated, corrupt or does not match its partner."""
 
 
+class OperatorError(ValueError):
+    """A model of an ONNX file has operators that xpconv cannot compute."""
+
+
 class BatchError(RuntimeError):
     """A data set or a transform raised an error, its cause, while a batch was made."""

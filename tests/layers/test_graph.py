@@ -339,7 +339,7 @@ WRONG = {
     "no layer": (lambda: Graph({"a": (ReLU, "x")}, "x", "a"), "make an instance"),
     "no names": (lambda: Graph({"a": (ReLU(), ReLU())}, "x", "a"), "expected names"),
     "number": (lambda: Graph({"a": (ReLU(), "x")}, 3, "a"), "inputs is 3, expected names"),
-    "aliases": (lambda: residual(names={"conv.weight": "a", "fc.weight": "a"}), "one name to two"),
+    "aliases": (lambda: residual(names={"conv.weight": "a", "fc.weight": "a"}).state_dict(), "two arrays"),
     "alias": (lambda: residual(names=["a"]), "names is .*expected a mapping"),
     "added twice": (lambda: residual().add("fc", ReLU(), "x"), "two inputs or nodes called 'fc'"),
     "added unknown": (lambda: residual().add("new", ReLU(), "y"), "takes 'y'"),

@@ -14,6 +14,7 @@ from .. import layers as public
 from ..arguments import shown
 from ..layers import Layer, operators
 from ..layers.children import Named
+from ..layers.constant import Constant, HostConstant, Weight
 from ..layers.dropout import _Dropout
 from ..layers.shape import Folded
 from ..models._common import Block
@@ -27,7 +28,7 @@ from .encoding import Encoder
 DEEPEST = 200  # levels of layers
 FLAGS = [True, None, False]  # training, the mode after thawing, whether a lazy layer is frozen
 GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
-OWN = (Block, UNet, _LayerScale, _Permute, _ScaleFirst)
+OWN = (Block, UNet, _LayerScale, _Permute, _ScaleFirst, Constant, HostConstant, Weight)
 CLASSES: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (*vars(public).values(), *vars(operators).values(), *OWN)

@@ -99,8 +99,6 @@ def checked_aliases(names: Any) -> dict[str, str]:
         return {}
     if not isinstance(names, Mapping) or not all(isinstance(s, str) for item in names.items() for s in item):
         raise TypeError(f"Graph: names is {shown(names)}, expected a mapping of strings to strings")
-    if len(set(names.values())) < len(names):
-        raise ValueError("Graph: names gives one name to two arrays")
     return dict(names)
 
 

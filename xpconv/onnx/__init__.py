@@ -1,10 +1,11 @@
-"""ONNX: models written to `.onnx` files. Needs onnx: `pip install "xpconv[onnx]"`."""
+"""ONNX: models written to and read from `.onnx` files. Needs onnx: `pip install "xpconv[onnx]"`."""
 
 from typing import TYPE_CHECKING
 
 from . import library as library  # first: it says what to install
 from .builder import *
 from .export import *
+from .load import *
 
 if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [

@@ -129,6 +129,7 @@ class Node:
     attributes: dict[str, Any]  # by name: int, float, str, bytes, tuple of these, or NumPy array
     read: set[str] = field(default_factory=set)
     assigned: list[Assigned] = field(default_factory=list)
+    limit: int = MOST_BYTES  # of an output whose size is data of the file
 
     def __str__(self) -> str:
         return f"{self.name or self.outputs[0].name!r} ({self.op})"
@@ -238,8 +239,8 @@ class Node:
         """Refuse an output of this shape if it is negative, or larger than any that the reader makes."""
         if any(n < 0 for n in shape):
             raise self.refused(f"the output has shape {tuple(shape)}")
-        if prod(map(int, shape)) * np.dtype(dtype).itemsize > MOST_BYTES:
-            raise self.refused(f"the output has shape {tuple(shape)}, more than {MOST_BYTES:,} bytes")
+        if prod(map(int, shape)) * np.dtype(dtype).itemsize > self.limit:
+            raise self.refused(f"the output has shape {tuple(shape)}, more than {self.limit:,} bytes")
 
     def refused(self, why: str) -> Refused:
         """The exception to raise for a node that xpconv cannot compute."""

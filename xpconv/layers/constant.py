@@ -1,0 +1,60 @@
+"""Nodes of a `Graph` that take nothing and give an array of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array, get_xp
+from ..parameter import new_parameter
+from .layer import Layer
+
+
+class _Source(Layer):
+    """Base: forward takes nothing, and so backward gives nothing."""
+
+    value: Any
+
+    def forward(self) -> Array:  # type: ignore[override]  # no input
+        return self.keep(self.value)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> None:
+        self.recall(grad_output, input_grad)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.value.shape)}"
+
+
+class Weight(_Source):
+    """A parameter as a value: `value`, of the given shape and dtype."""
+
+    def __init__(self, shape: Sequence[int], dtype: Any = "float32") -> None:
+        self.shape = tuple(shape)
+        self.value = new_parameter("Weight", "value", self.shape, dtype)
+
+    def forward(self) -> Array:  # type: ignore[override]  # no input
+        return self.keep(self.value.data)
+
+    def backward(self, grad_output: Array, input_grad: bool = True) -> None:
+        self.recall(grad_output, input_grad)
+        self.value.accumulate(grad_output)
+
+
+class Constant(_Source):
+    """A buffer as a value, which moves with the model and is not trained."""
+
+    buffer_names = ("value",)
+
+    def __init__(self, shape: Sequence[int], dtype: str = "float32") -> None:
+        self.shape, self.dtype = tuple(shape), dtype
+        self.value = get_xp().zeros(self.shape, self.dtype)
+
+
+class HostConstant(_Source):
+    """An array that stays on the host, such as sizes of a shape."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = np.array(value)
+        self.value.flags.writeable = False

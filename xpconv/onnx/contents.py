@@ -1,0 +1,149 @@
+"""An ONNX file as it is read: its nodes in the order in which they run, and what is known of its values."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataFileError
+from ..layers.graph_checks import order_of
+from .library import defs, helper, onnx, shape_inference
+from .node import Value
+from .tensors import Stored, Tensors
+
+OLDEST = 7  # opset
+OWN = ("", "ai.onnx")  # the names of ONNX's own domain
+INFERRED = 1024  # elements of an initializer up to which shape inference sees its values
+
+
+class Model:
+    """A file's graph, checked as a whole; of the arrays, only shapes and dtypes have been looked at.
+
+    Attributes:
+        where: the beginning of errors.
+        opset: the version of ONNX's own operators.
+        nodes: the `NodeProto`s that the outputs depend on, each after those that it depends on.
+        inputs, outputs: names.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.where = f"xpconv.onnx.load: {path!r}"
+        proto = self._parsed(path)
+        graph = proto.graph
+        self.tensors = Tensors(self.where, os.path.dirname(os.path.abspath(path)))
+        self.opset = self._opset(proto)
+        self.stored: dict[str, Stored] = {}
+        if graph.sparse_initializer or proto.functions:
+            what = "functions of its own" if proto.functions else "sparse initializers"
+            raise DataFileError(f"{self.where} has {what}, which xpconv does not read")
+        for tensor in graph.initializer:
+            if tensor.name in self.stored:
+                raise DataFileError(f"{self.where} has two initializers called {tensor.name!r}")
+            self.stored[tensor.name] = self.tensors.stored(tensor, f"initializer {tensor.name!r}")
+        self.inputs = [value.name for value in graph.input if value.name not in self.stored]
+        self.outputs = [value.name for value in graph.output]
+        if not self.outputs or not self.inputs:
+            raise DataFileError(f"{self.where} has no {'inputs' if self.outputs else 'outputs'}")
+        self.nodes = self._ordered(graph)
+        self.values = self._known(proto)
+
+    def _parsed(self, path: str) -> Any:
+        try:
+            proto = onnx.load_model(path, format="protobuf", load_external_data=False)
+        except OSError:
+            raise
+        except Exception as error:  # protobuf's, of a class that depends on its version
+            raise DataFileError(f"{self.where} is not an ONNX file: {error}") from error
+        if not (proto.ir_version and proto.graph.output):
+            raise DataFileError(f"{self.where} is not an ONNX file: it has no graph")
+        return proto
+
+    def _opset(self, proto: Any) -> int:
+        versions = [entry.version for entry in proto.opset_import if entry.domain in OWN]
+        newest: int = defs.onnx_opset_version()
+        if len(set(versions)) != 1:
+            raise DataFileError(
+                f"{self.where} has {len(versions)} versions of ONNX's operators, expected one"
+            )
+        if not OLDEST <= versions[0] <= newest:
+            hint = "; onnx.version_converter.convert_version(model, 13) makes a newer one"
+            raise DataFileError(
+                f"{self.where} is of opset {versions[0]}, expected {OLDEST} to {newest}"
+                + (hint if versions[0] < OLDEST else ", the newest that the installed onnx has")
+            )
+        return int(versions[0])
+
+    def _ordered(self, graph: Any) -> list[Any]:
+        wiring: dict[str, tuple[str, ...]] = {}
+        makers: dict[str, int] = {}
+        known = {"", *self.inputs, *self.stored}
+        in_order = True
+        for number, node in enumerate(graph.node):
+            sources = tuple(name for name in node.input if name)
+            in_order = in_order and known.issuperset(sources)
+            for name in filter(None, node.output):
+                if name in known:
+                    raise DataFileError(f"{self.where} has two values called {name!r}")
+                known.add(name)
+                wiring[name], makers[name] = sources, number
+        try:
+            order = order_of(self.where, wiring, [*self.inputs, *self.stored], self.outputs)
+        except ValueError as error:
+            raise DataFileError(str(error)) from None
+        numbers = list(dict.fromkeys(makers[name] for name in order))
+        return [graph.node[i] for i in (sorted(numbers) if in_order else numbers)]
+
+    def _known(self, proto: Any) -> dict[str, Value]:
+        """What the file and ONNX's shape inference say of its values; what they do not say is unknown."""
+        declared = {info.name: info.type for info in (*proto.graph.input, *proto.graph.output)}
+        for name in self.inputs:
+            if declared[name].WhichOneof("value") not in (None, "tensor_type"):
+                kind = declared[name].WhichOneof("value").removesuffix("_type")
+                raise DataFileError(f"{self.where}: input {name!r} is a {kind}, expected an array")
+        known = {name: _value(name, type) for name, type in declared.items()}
+        for info in (*proto.graph.value_info, *_inferred(proto, self.stored)):
+            new = _value(info.name, info.type)
+            old = known.get(info.name, new)
+            known[info.name] = Value(
+                info.name, shape=new.shape if old.shape is None else old.shape, dtype=new.dtype or old.dtype
+            )
+        for name, stored in self.stored.items():
+            known[name] = Value(name, shape=stored.shape, dtype=stored.dtype, initializer=True)
+        return known
+
+    def array(self, name: str) -> np.ndarray:
+        """The array of an initializer."""
+        return self.tensors.read(self.stored[name], f"initializer {name!r}")
+
+
+def _inferred(proto: Any, stored: dict[str, Stored]) -> Any:
+    """What ONNX's shape inference says, which gets no large arrays."""
+    model = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
+    model.graph.name = "graph"
+    model.graph.node.extend(proto.graph.node)
+    model.graph.output.extend(proto.graph.output)
+    model.graph.value_info.extend(proto.graph.value_info)
+    model.graph.input.extend(info for info in proto.graph.input if info.name not in stored)
+    for name, (tensor, shape, _) in stored.items():
+        model.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, shape))
+        if np.prod(shape, dtype=object) <= INFERRED and tensor.data_location != onnx.TensorProto.EXTERNAL:
+            model.graph.initializer.append(tensor)
+    try:
+        found = shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
+    except (shape_inference.InferenceError, RuntimeError, ValueError):
+        return ()  # of a faulty file: the functions of operators, or the layers, say what is wrong
+    return (*found.graph.value_info, *found.graph.output)
+
+
+def _value(name: str, type: Any) -> Value:
+    tensor = type.tensor_type
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type else None
+    except (KeyError, TypeError):
+        dtype = None
+    shape = None
+    if tensor.HasField("shape"):
+        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
+    return Value(name, shape=shape, dtype=dtype)

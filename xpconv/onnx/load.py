@@ -1,0 +1,57 @@
+"""`load`: an ONNX file as a `Graph`."""
+
+from __future__ import annotations
+
+import os
+
+from ..arguments import shown
+from ..layers.graph import Graph
+from .contents import Model
+from .loader import Loader
+
+__all__ = ["load"]
+
+
+def load(path: str | os.PathLike[str]) -> Graph:
+    """The model in an ONNX file, as a `Graph` in inference mode, on the active backend.
+
+    It computes what the file says, and trains: `graph.train()`, `graph.backward(grad)`, `graph.fuse()` and
+    all else are those of a `Graph`. Its nodes have the names of the file's values (with `_` for dots), and
+    its state dict those of the initializers; the weights of layers are parameters, and the statistics of a
+    BatchNormalization buffers. A weight that the file stores transposed is in our order.
+
+    What depends on constants alone is computed once. Sizes that depend on the input, as where a Reshape takes
+    the Shape of a batch, are computed on the host in each forward. Opsets from 7 on, arrays of all floating
+    types and of integers, and external data in the model's folder are read.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        the graph; `graph.inputs` and `graph.outputs` are the names of its inputs and outputs.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataFileError: (a ValueError) it is no ONNX file, or damaged: names without a value, cycles, sizes
+            that do not fit their data, external data out of the model's folder.
+        OperatorError: (a ValueError) it has nodes that xpconv cannot compute; the text names all of them.
+
+    Example:
+        >>> import numpy as np, tempfile, xpconv.onnx
+        >>> from onnx import TensorProto, helper, save
+        >>> x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])
+        >>> y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])
+        >>> relu = helper.make_node("Relu", ["x"], ["y"])
+        >>> model = helper.make_model(helper.make_graph([relu], "model", [x], [y]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(model, f"{folder}/model.onnx")
+        ...     graph = xpconv.onnx.load(f"{folder}/model.onnx")
+        >>> graph(np.array([[-1.0, 0, 2]], "float32"))
+        array([[0., 0., 2.]], dtype=float32)
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"xpconv.onnx.load: path is {shown(path)}, expected the path of an ONNX file")
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise FileNotFoundError(f"xpconv.onnx.load: there is no file {name!r} (from {os.getcwd()!r})")
+    return Loader(Model(name)).graph()

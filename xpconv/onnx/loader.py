@@ -1,0 +1,218 @@
+"""`Loader`: the `Graph` of an ONNX file, made node by node by the functions of `operators`."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..backend import get_backend, use_backend
+from ..errors import DataFileError, OperatorError
+from ..layers.constant import Constant, HostConstant, Weight
+from ..layers.graph import Graph
+from ..layers.layer import Layer
+from ..layers.tree import join
+from ..parameter import Parameter, limited_memory
+from ..tape import no_grad, separate
+from . import operators as operators  # they register themselves
+from .contents import OWN, Model
+from .library import onnx
+from .node import OPERATORS, Assigned, Node, Operator, Output, Refused, Value, attribute_value, is_float
+
+SMALL = 64  # elements of integers that are copied to a device once; the same array of more at each use
+SPARE = 2**26  # bytes of constants that a file may compute, besides twice its arrays
+FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
+GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+SHAPES = ("Shape", "Size")  # operators that give integers of the host for any array
+RESERVED = {*vars(Graph({"a": (None, "x")}, "x", "a"))}  # attributes that no node can be called
+
+
+class Loader:
+    """Makes the graph of a `Model`; `graph` is called once."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.values = model, model.values
+        self.layers: dict[str, tuple[Layer, list[Value]]] = {}  # by the name of the output
+        self.assigned: list[Assigned] = []
+        self.refusals: list[str] = []
+        self.unknown: set[str] = set()  # outputs of refused nodes, and of those that depend on them
+        self.uses = {name for node in model.nodes for name in node.input} | set(model.outputs)
+        stored = sum(prod(item.shape) * item.dtype.itemsize for item in model.stored.values())
+        self.limit = SPARE + 2 * stored
+
+    def graph(self) -> Graph:
+        """The graph, in inference mode, on the active backend.
+
+        Raises:
+            OperatorError: there are nodes that xpconv cannot compute.
+        """
+        backend = get_backend()
+        for name in self.model.stored:
+            if name in self.uses:
+                self._set(self.values[name], self.model.array(name))
+        with use_backend("numpy"), limited_memory(2 * self.limit), no_grad(), separate():
+            for proto in self.model.nodes:
+                self._add(proto)
+            if self.refusals:
+                lines = "".join(f"\n- {line}" for line in dict.fromkeys(self.refusals))
+                raise OperatorError(f"{self.model.where} has nodes that xpconv cannot compute:{lines}")
+            graph = self._made()
+        return graph.to(backend).eval()
+
+    # --- nodes ---------------------------------------------------------------------------------------------
+
+    def _add(self, proto: Any) -> None:
+        """Compute what a node gives, or note its layers."""
+        inputs = [self._value(name) if name else None for name in proto.input]
+        node = Node(
+            proto.op_type, proto.name, proto.domain, self.model.opset, inputs,
+            [self._value(name) for name in proto.output],
+            [bool(name) and name in self.uses for name in proto.output], {}, limit=self.limit,
+        )  # fmt: skip
+        follows = bool(self.unknown.intersection(proto.input))
+        known = False  # whether the operator is; other errors may come from a refused node before
+        try:
+            function = self._function(node, proto)
+            known = True
+            for output, value in zip(self._outputs(node, function), node.outputs, strict=True):
+                if isinstance(output, np.ndarray):
+                    self._set(value, output)
+                elif output is not None:
+                    self._note(node, value, *output)
+        except (Refused, DataFileError) as error:
+            if not (known and follows):
+                self.refusals.append(f"{node}: {error}")
+            self.unknown.update(filter(None, proto.output))
+            return
+        if follows:
+            self.unknown.update(filter(None, proto.output))
+        kept = {id(part) for value in node.outputs for part in self._parts(value)}
+        self.assigned += [item for item in node.assigned if id(item.layer) in kept]
+
+    def _value(self, name: str) -> Value:
+        return self.values.setdefault(name, Value(name))
+
+    def _parts(self, value: Value) -> list[Layer]:
+        return list(self.layers[value.name][0].modules()) if value.name in self.layers else []
+
+    def _function(self, node: Node, proto: Any) -> Operator:
+        """The function of the node's operator, which gets its attributes."""
+        function = OPERATORS.get(node.op) if node.domain in OWN else None
+        if function is None:
+            domain = f" of the domain {node.domain!r}" if node.domain not in OWN else ""
+            raise node.refused(f"the operator{domain} is unknown")
+        for attribute in proto.attribute:
+            if attribute.type in GRAPHS or attribute.ref_attr_name:
+                raise node.refused(f"attribute {attribute.name} is a graph of its own")
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                self.model.tensors.stored(attribute.t, f"attribute {attribute.name}")
+        try:
+            node.attributes = {a.name: attribute_value(a) for a in proto.attribute}
+        except FAULTS as error:
+            raise node.refused(str(error)) from error
+        return function
+
+    def _outputs(self, node: Node, function: Operator) -> list[Output | None]:
+        """What the operator's function gives for each output; None for those that are not used."""
+        try:
+            found = function(node)
+        except Refused:
+            raise
+        except FAULTS as error:
+            raise node.refused(str(error)) from error
+        if node.unread():
+            raise node.refused(f"attribute {', '.join(node.unread())} is unknown")
+        outputs = found if isinstance(found, list) else [found]
+        outputs = [*outputs, *[None] * len(node.outputs)][: len(node.outputs)]
+        for i, used in enumerate(node.used):
+            if used and outputs[i] is None:
+                raise node.refused(f"output {i}, {node.outputs[i].name!r}, is not computed")
+        return [output if used else None for output, used in zip(outputs, node.used, strict=True)]
+
+    def _note(self, node: Node, value: Value, layer: Layer, values: Any) -> None:
+        """Note the layer of an output, or run it if all that it takes is constant."""
+        arrays = [given.array for given in values]
+        if all(array is not None for array in arrays):
+            sizes = [n for n in value.shape or () if n is not None]
+            node.check_size(sizes, value.dtype or "float32")
+            try:
+                with np.errstate(all="ignore"):
+                    self._set(value, np.asarray(layer.eval()(*arrays)))
+            except FAULTS as error:
+                raise node.refused(str(error)) from error
+            return
+        value.on_host = node.op in SHAPES or all(v.on_host or v.array is not None for v in values)
+        self.layers[value.name] = layer, list(values)
+
+    def _set(self, value: Value, array: np.ndarray) -> None:
+        """Let a value be constant."""
+        array.flags.writeable = False
+        value.array, value.shape, value.dtype = array, array.shape, array.dtype
+        value.on_host = not is_float(array)
+
+    # --- the graph -----------------------------------------------------------------------------------------
+
+    def _made(self) -> Graph:
+        self.names: dict[tuple[str, str], str] = {}  # in the graph, by a value's name and where it is
+        self.taken = set(RESERVED)
+        self.nodes: dict[str, tuple[Any, ...]] = {}
+        inputs = [self._name(name) for name in self.model.inputs]
+        for value, (layer, values) in self.layers.items():
+            device = any(v.array is None and not v.on_host for v in values)
+            sources = [self._source(v, device) for v in values]
+            self.nodes[self._name(value)] = layer, *sources
+        outputs = [self._source(self.values[name], True) for name in self.model.outputs]
+        graph = Graph(self.nodes, inputs, outputs)
+        graph._names = self._aliases(graph)
+        return graph
+
+    def _name(self, name: str, where: str = "") -> str:
+        """The name in the graph of a value: that in the file, as far as it can be a layer's."""
+        if (name, where) not in self.names:
+            new = name.replace(".", "_")
+            while hasattr(Graph, new) or new in self.taken:
+                new += "_"
+            self.taken.add(new)
+            self.names[name, where] = new
+        return self.names[name, where]
+
+    def _source(self, value: Value, device: bool) -> str:
+        """The name of a node, or an input, that gives this value; `device`: to a layer that runs there."""
+        array = value.array
+        if array is None:
+            return self._name(value.name)
+        device = device and (is_float(array) or array.size > SMALL)
+        where = "device" if device else "host"
+        name = self._name(value.name, where)
+        if name not in self.nodes:
+            layer: Layer
+            if not device:
+                layer = HostConstant(array)
+            elif value.trainable:
+                layer = Weight(array.shape, array.dtype.name)
+                layer.value.data = np.array(array)
+            else:
+                layer = Constant(array.shape, array.dtype.name)
+                layer.value = np.array(array)
+            self.nodes[name] = (layer,)
+            if device:
+                self.assigned.append(Assigned(layer, "value", value, ""))
+        return name
+
+    def _aliases(self, graph: Graph) -> dict[str, str]:
+        """The names in the state dict, which are the file's; weights of one name are one parameter."""
+        paths = {id(layer): path for path, layer in graph.named_layers()}
+        shared: dict[tuple[str, str], Parameter] = {}
+        owners: dict[str, Any] = {}  # the parameter or array of each name
+        aliases = {}
+        for item in self.assigned:
+            own, name = getattr(item.layer, item.attribute), item.value.name
+            if isinstance(own, Parameter):
+                first = shared.setdefault((name, item.form), own)
+                if first is not own and first.shape == own.shape:
+                    setattr(item.layer, item.attribute, own := first)
+            if owners.setdefault(name, own) is not own:  # the same numbers in another form, or for a buffer
+                owners[name := f"{name}.{item.form or len(owners)}"] = own
+            aliases[join(paths[id(item.layer)], item.attribute)] = name
+        return aliases
