@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from xpconv.data.transforms import (
     RandomVerticalFlip,
     Resize,
     ToDtype,
+    base,
 )
 from xpconv.errors import BackendError, DTypeError, ShapeError
 
@@ -221,6 +223,38 @@ def test_nothing_waits_for_the_device(transform):
         with double.count_syncs() as counter:
             transform(batch, 0)
         assert counter.n == 0
+
+
+@pytest.mark.parametrize("transform", MASKED, ids=repr)
+@pytest.mark.parametrize("block", [1, 2 * 3 * 7 * 6])
+def test_by_blocks_of_images(backend, monkeypatch, transform, block):
+    """One image, or two, at a time: the same images and masks, in the same memory order."""
+    batch = put(images()), put(images(c=1, dtype="uint8"))
+    whole = transform(batch, 3)
+    for name in ("BLOCK", "DEVICE_BLOCK"):
+        monkeypatch.setattr(base, name, block)
+    for found, expected in zip(transform(batch, 3), whole, strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(host(found), host(expected), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        RandomCrop(256, padding=4), RandomResizedCrop(256), Resize((256, 128), "bicubic"), RandomRotation(20),
+        RandomAffine(10, (0.1, 0.1), interpolation="bilinear"), RandomHorizontalFlip(),
+    ],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_memory_of_large_images(transform, dtype):
+    """Besides the result, that of a few images of the batch."""
+    x = np.zeros((64, 3, 256, 256), dtype)
+    tracemalloc.start()
+    y = transform(x, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < y.nbytes + 8 * 4 * base.BLOCK
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float32"])

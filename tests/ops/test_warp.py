@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import xpconv
+from xpconv.ops import warp
 from xpconv.ops.warp import INTERPOLATIONS, PADDING_MODES, affine, resize, window
 
 
@@ -80,11 +81,16 @@ def test_affine_agrees_with_pytorch(backend, interpolation):
 BOXES = np.array([[0, 0, 11, 8], [2, 1, 5, 6], [10, 7, 1, 1], [0, 3, 11, 2]])
 
 
+@pytest.mark.parametrize("dense", [0, warp.DENSE, 1000], ids=["rows", "either", "matrix"])
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize("size", [(5, 4), (11, 8), (17, 13), (1, 20), (3, 2)], ids=str)
-def test_resize_of_boxes_agrees_with_pytorch_on_each_crop(backend, size, interpolation, antialias):
+def test_resize_of_boxes_agrees_with_pytorch_on_each_crop(
+    backend, monkeypatch, size, interpolation, antialias, dense
+):
+    """Both by the rows that a sum has and by a matrix."""
     torch = pytest.importorskip("torch")
+    monkeypatch.setattr(warp, "DENSE", dense)
     x = images(4, 3, 11, 8)
     found = resize(xpconv.get_xp(), *put(x, BOXES), size, interpolation, antialias)
     assert found.shape == (4, 3, *size)
@@ -104,6 +110,22 @@ def test_resize_treats_both_axes_alike(backend, size, interpolation):
     turned = put(x.swapaxes(2, 3), BOXES[:, [1, 0, 3, 2]])
     other = resize(xpconv.get_xp(), *turned, size[::-1], interpolation, True)
     np.testing.assert_allclose(xpconv.asnumpy(found), xpconv.asnumpy(other).swapaxes(2, 3), atol=1e-12)
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("size", [(30, 300), (330, 20)], ids=str)
+def test_resize_of_large_images(size, interpolation, antialias):
+    """Of which few rows or columns are read for a pixel, or nearly all."""
+    torch = pytest.importorskip("torch")
+    x, boxes = images(2, 2, 310, 290), np.array([[0, 0, 310, 290], [3, 100, 300, 17]])
+    found = resize(np, x, boxes, size, interpolation, antialias)
+    assert found.dtype == "float64"
+    smooth = {"antialias": antialias, "align_corners": False} if interpolation[:2] == "bi" else {}
+    for n, (top, left, height, width) in enumerate(boxes):
+        crop = torch.from_numpy(x[n : n + 1, :, top : top + height, left : left + width])
+        expected = torch.nn.functional.interpolate(crop, size, mode=interpolation, **smooth)
+        np.testing.assert_allclose(found[n : n + 1], expected.numpy(), atol=1e-12)
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)

@@ -7,12 +7,13 @@ of the same device, one row for each image, or a single row for all.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..backend import Array
-from ..layout import in_order
 
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
+DENSE = 16  # a product with a matrix of mostly zeros is faster for images of fewer rows, for each in a sum
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
 
 
@@ -25,7 +26,13 @@ def read(xp: Any, x: Array, rows: Array, columns: Array) -> Array:
 
 
 def window(
-    xp: Any, x: Array, top: Array, left: Array, size: tuple[int, int], mode: str, fill: Array
+    xp: Any,
+    x: Array,
+    top: Array,
+    left: Array,
+    size: tuple[int, int],
+    mode: str,
+    fill: Array,
 ) -> Array:
     """`y[n, :, i, j] = x[n, :, top[n] + i, left[n] + j]`, a crop, with a border where it leaves the image.
 
@@ -73,32 +80,68 @@ def affine(xp: Any, x: Array, matrix: Array, interpolation: str, fill: Array) ->
     h, w = x.shape[2:]
     i, j = xp.arange(h)[:, None], xp.arange(w)[None, :]
     m = matrix[:, :, :, None, None]
-    column, row = (m[:, k, 0] * j + m[:, k, 1] * i + m[:, k, 2] for k in (0, 1))
+    column, row = (m[:, k, 0] * j + (m[:, k, 1] * i + m[:, k, 2]) for k in (0, 1))
     if interpolation == "nearest":
-        rows, rows_inside = _inside(xp, xp.rint(row).astype("int64"), h, "constant")
-        columns, columns_inside = _inside(xp, xp.rint(column).astype("int64"), w, "constant")
-        return xp.where((rows_inside & columns_inside)[:, None], read(xp, x, rows, columns), fill)
-    x = in_order(xp, x)  # as `read` takes it, once for all four
-    y: Any = 0  # the weighted sum
-    covered: Any = 0  # the sum of its weights
-    for rows, row_weight in _around(xp, row, h, x.dtype):
-        for columns, column_weight in _around(xp, column, w, x.dtype):
-            weight = (row_weight * column_weight)[:, None]
-            term = read(xp, x, rows, columns)
-            term *= weight
-            y, covered = y + term, covered + weight
-    return y + (1 - covered) * fill
+        pixels, base = _bordered(xp, x, xp.rint(row), xp.rint(column), fill, 1)
+        return _as_images(xp, pixels.take(base, axis=0), x.shape)
+    (row, down), (column, right) = (_corner(xp, p, n, x.dtype) for p, n in ((row, h), (column, w)))
+    pixels, base = _bordered(xp, x, row, column, fill, 2)
+    upper, lower = (
+        _between(xp, pixels[k:].take(base, axis=0), pixels[k + 1 :].take(base, axis=0), right)
+        for k in (0, w + 3)
+    )
+    return _as_images(xp, _between(xp, upper, lower, down), x.shape)
 
 
-def _around(xp: Any, p: Array, n: int, dtype: Any) -> list[tuple[Array, Array]]:
-    """The two pixels around the places `p` of an axis of `n`, each with its weight: 0 if it is outside."""
+def _corner(xp: Any, p: Array, n: int, dtype: Any) -> tuple[Array, Array]:
+    """The pixels of an axis of `n` just before the places `p`, and how far the places are from them.
+
+    Places beyond the next pixel outside are moved to it: there everything is `fill`.
+    """
+    p = p.clip(-1, n)
     first = xp.floor(p)
-    pixels = [_inside(xp, first.astype("int64") + d, n, "constant") for d in (0, 1)]
-    return [(at, ((1 - abs(p - first - d)) * inside).astype(dtype)) for d, (at, inside) in enumerate(pixels)]
+    p -= first
+    return first, p.astype(dtype).reshape(-1, 1)
+
+
+def _between(xp: Any, a: Array, b: Array, share: Array) -> Array:
+    """`a + share * (b - a)`, in `b`."""
+    b -= a
+    b *= share
+    b += a
+    return b
+
+
+def _bordered(xp: Any, x: Array, row: Array, column: Array, fill: Array, after: int) -> tuple[Array, Array]:
+    """The pixels `(…, C)` of the images with a border of `fill`, and where in them each place is.
+
+    The border has a pixel before each axis and `after` pixels behind it, so that what lies outside needs no
+    case of its own.
+    """
+    n, c, h, w = x.shape
+    high, wide = h + 1 + after, w + 1 + after
+    pixels = xp.empty((n, high, wide, c), x.dtype)
+    pixels[...] = fill.reshape(-1)
+    pixels[:, 1 : h + 1, 1 : w + 1] = xp.moveaxis(x, 1, -1)
+    base = (row.clip(-1, h) + 1) * wide
+    base += column.clip(-1, w) + 1
+    base += xp.arange(n).reshape(n, 1, 1) * (high * wide)
+    return pixels.reshape(-1, c), base.astype("int64").reshape(-1)
+
+
+def _as_images(xp: Any, pixels: Array, shape: tuple[int, ...]) -> Array:
+    """Pixels `(N·H·W, C)` as `(N, C, H, W)`, whose channels are last in memory."""
+    n, c, h, w = shape
+    return xp.moveaxis(pixels.reshape(n, h, w, c), -1, 1)
 
 
 def resize(
-    xp: Any, x: Array, boxes: Array, size: tuple[int, int], interpolation: str, antialias: bool
+    xp: Any,
+    x: Array,
+    boxes: Array,
+    size: tuple[int, int],
+    interpolation: str,
+    antialias: bool,
 ) -> Array:
     """The box `(top, left, height, width)` of each image, scaled to `size` as PyTorch's `interpolate` does.
 
@@ -119,38 +162,65 @@ def resize(
             for start, length, _, m in axes
         )
         return read(xp, x, rows[:, :, None], columns[:, None, :])
-    kernel, taps = (_linear, range(2)) if interpolation == "bilinear" else (_cubic, range(-1, 3))
-    left, right = (
-        _antialiased(xp, *axis, kernel, len(taps) / 2)
-        if antialias
-        else _interpolated(xp, *axis, kernel, taps)
-        for axis in axes
-    )
-    left, right = left.astype(x.dtype)[:, None], right.astype(x.dtype)[:, None]
-    return xp.matmul(xp.matmul(left, xp.ascontiguousarray(x)), right.swapaxes(-1, -2))
+    weigh = _antialiased if antialias else _interpolated
+    y = _along_rows(xp, xp.ascontiguousarray(x), *weigh(xp, *axes[0], interpolation))
+    y = _along_rows(xp, xp.ascontiguousarray(y.swapaxes(2, 3)), *weigh(xp, *axes[1], interpolation))
+    return xp.ascontiguousarray(y.swapaxes(2, 3))
 
 
-def _antialiased(xp: Any, start: Array, length: Array, n: int, m: int, kernel: Any, reach: float) -> Array:
-    """`(N, m, n)`: weights of the pixels of the box, by a kernel around each output that covers it."""
+def _along_rows(xp: Any, x: Array, rows: Array | None, weights: Array) -> Array:
+    """`y[n, :, i] = Σ_k weights[n, i, k] · x[n, :, rows[n, i, k]]`, or of all rows; `N` of both may be 1."""
+    n, c, h, w = x.shape
+    weights = weights.astype(x.dtype)
+    if rows is None:
+        return xp.matmul(weights[:, None], x)
+    flat, planes = x.reshape(n * c * h, w), xp.arange(n * c).reshape(n, c, 1) * h
+    y: Any = None
+    for k in range(rows.shape[2]):
+        term = flat.take(planes + rows[:, None, :, k], axis=0)
+        term *= weights[:, None, :, k, None]
+        if y is None:
+            y = term
+        else:
+            y += term
+    return y
+
+
+def _antialiased(
+    xp: Any, start: Array, length: Array, n: int, m: int, interpolation: str
+) -> tuple[Array | None, Array]:
+    """Rows `(N, m, k)` and weights of the pixels of the box that a kernel around each output covers."""
+    kernel, reach = (_linear, 1) if interpolation == "bilinear" else (_cubic, 2)
     scale = length[:, None, None] / m
     wide = xp.maximum(scale, 1.0)
     centre = (xp.arange(m)[:, None] + 0.5) * scale
-    j = xp.arange(n) - start[:, None, None]
+    taps = math.ceil(2 * reach * max(n / m, 1.0)) + 1  # for a box of the whole image
+    dense = taps * DENSE > n
+    j = xp.arange(n) - start[:, None, None] if dense else xp.floor(centre - reach * wide) + xp.arange(taps)
     away = (j + 0.5 - centre) / wide
-    weights = kernel(xp, away, -0.5) * ((j >= 0) & (j < length[:, None, None]) & (abs(away) < reach))
-    return weights / weights.sum(axis=-1, keepdims=True)
+    inside = (j >= 0) & (j < length[:, None, None]) & (abs(away) < reach)
+    weights = kernel(xp, away, -0.5) * inside
+    weights = weights / weights.sum(axis=-1, keepdims=True)
+    return None if dense else _rows(j, start, length), weights
 
 
-def _interpolated(xp: Any, start: Array, length: Array, n: int, m: int, kernel: Any, taps: Any) -> Array:
-    """`(N, m, n)`: weights of the pixels around each output; outside the box, its border counts."""
+def _interpolated(
+    xp: Any, start: Array, length: Array, n: int, m: int, interpolation: str
+) -> tuple[Array | None, Array]:
+    """The same of the pixels next to each output; outside the box, its border counts."""
+    kernel, taps = (_linear, range(2)) if interpolation == "bilinear" else (_cubic, range(-1, 3))
     centre = (xp.arange(m)[:, None] + 0.5) * (length[:, None, None] / m) - 0.5
-    first = xp.floor(centre)
-    j = xp.arange(n) - start[:, None, None]
-    last = length[:, None, None] - 1
-    return sum(
-        kernel(xp, first + d - centre, -0.75) * (j == xp.minimum(xp.maximum(first + d, 0), last))
-        for d in taps
-    )
+    j = xp.floor(centre) + xp.arange(taps.start, taps.stop)
+    rows, weights = _rows(j, start, length), kernel(xp, j - centre, -0.75)
+    if len(taps) * DENSE <= n:
+        return rows, weights
+    places = xp.arange(n)
+    return None, sum((rows[..., k, None] == places) * weights[..., k, None] for k in range(len(taps)))
+
+
+def _rows(j: Array, start: Array, length: Array) -> Array:
+    """Rows `j` of a box, as rows of the image; outside the box, that of its border."""
+    return start[:, None, None] + j.clip(0, length[:, None, None] - 1).astype("int64")
 
 
 def _linear(xp: Any, t: Array, a: float) -> Array:

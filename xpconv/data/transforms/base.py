@@ -17,6 +17,7 @@ from ...sums import widened
 from .checks import Values, to_masks
 
 T = TypeVar("T")
+BLOCK, DEVICE_BLOCK = 1 << 20, 1 << 26  # values of images at a time, on the host and on a device
 
 
 class Transform:
@@ -95,12 +96,31 @@ class Geometric(Transform):
                 raise ShapeError(f"{where}: masks is {self.masks}, but the batch has {len(arrays)} arrays")
             mask = check_mask(f"{where}: mask {k} of the batch", backend, arrays[k], arrays[0], single)
             fill = filling(f"{where}: mask_fill", backend, mask, self.mask_fill)
-            mask = self._move(backend.xp, mask, fill, "nearest", *draws)
+            mask = self._in_blocks(backend, mask, fill, "nearest", draws)
             mask = mask[0] if single else mask
             results[k] = mask if mask.ndim == arrays[k].ndim else mask[..., 0, :, :]
         fill = filling(f"{where}: fill", backend, arrays[0], self.fill)
-        results[0] = self._move(backend.xp, arrays[0], fill, self.interpolation, *draws)
+        results[0] = self._in_blocks(backend, arrays[0], fill, self.interpolation, draws)
         return results
+
+    def _in_blocks(
+        self, backend: Backend, x: Array, fill: Array, interpolation: str, draws: list[Array]
+    ) -> Array:
+        """`_move` for some images at a time, so that what it allocates stays small."""
+        xp = backend.xp
+        count = max(1, (BLOCK if backend.name == "numpy" else DEVICE_BLOCK) // max(1, x[:1].size))
+        if len(x) <= count:
+            return self._move(xp, x, fill, interpolation, *draws)
+        y: Any = None
+        for start in range(0, len(x), count):
+            some = slice(start, start + count)
+            part = self._move(
+                xp, x[some], fill, interpolation, *(d if len(d) < len(x) else d[some] for d in draws)
+            )
+            if y is None:
+                y = xp.empty_like(part, shape=(len(x), *part.shape[1:]))
+            y[some] = part
+        return y
 
     def _move(self, xp: Any, x: Array, fill: Array, interpolation: str, *draws: Array) -> Array:
         raise NotImplementedError
