@@ -29,6 +29,7 @@ def public_errors(cls: Kind) -> Kind:
     """Let errors of wrong calls of `cls` and its methods name no private class; for `__init_subclass__`.
 
     Only methods of this package are changed, its base classes' included, not those of users' subclasses.
+    A class may have hints for wrong names of the constructor's arguments in `elsewhere`, as for `hinted`.
     """
     for kind in cls.__mro__:
         if kind not in _without_names and is_ours(kind):
@@ -104,7 +105,8 @@ def _named_in_errors(method: FunctionType) -> Callable[..., Any]:
             if inside or not is_call_error(method, error):
                 raise
             called = next(kind for kind in type(self).__mro__ if getattr(kind, method.__name__) is call)
-            raise call_error(called.__name__, method, error) from None
+            hints = getattr(called, "elsewhere", None)
+            raise call_error(called.__name__, method, error, hints) from None
 
     return call
 

@@ -600,6 +600,7 @@ class Anything:
 
 X, Y = (np.asarray(a) for a in drawn(16))
 ADAM = xpconv.Adam(plain().parameters())
+TWO = Two()
 WRONG = {
     "model is an optimizer": (dict(model=ADAM), TypeError, "fit: model is of type Adam, expected a Layer; the model comes first"),
     "model is a class": (dict(model=xpconv.Dense), TypeError, r"model is the class Dense; give Dense\("),
@@ -621,7 +622,7 @@ WRONG = {
     "no weight": (dict(train=[(X, Y)], sample_weight=True), ValueError, "expected at least 3: 1 input, a target, the sample weights"),
     "a list in a batch": (dict(train=[(X, [1, 2])]), TypeError, r"a batch with \[1, 2\] at place 1, expected an array"),
     "an empty batch": (dict(train=[(X[:0], Y[:0])]), ValueError, "a batch of no samples"),
-    "two inputs of different lengths": (dict(train=[(X, X[:3], Y)], inputs=2), ValueError, r"inputs of shapes \(16, 6\), \(3, 6\)"),
+    "two inputs of different lengths": (dict(model=TWO, optimizer=xpconv.SGD(TWO.parameters()), train=[(X, X[:3], Y)], inputs=2), ValueError, r"inputs of shapes \(16, 6\), \(3, 6\)"),
     "batches of different structure": (dict(train=[(X, Y, X), (X, Y)], loss=Anything()), ValueError, "a batch of 2 arrays after batches of 3"),
     "weights that are not announced": (dict(train=[(X, Y, Y)]), ValueError, r"1 input and 2 targets, but SoftmaxCrossEntropyLoss takes input, target; sample weights need sample_weight=True"),
     "valid without targets": (dict(valid=[(X,)]), ValueError, "valid gave a batch of 1 arrays, expected at least 2"),
@@ -637,7 +638,7 @@ WRONG = {
     "accumulate 0": (dict(accumulate=0), ValueError, "fit: accumulate is 0"),
     "a negative norm": (dict(clip_grad_norm=-1), ValueError, "fit: clip_grad_norm is -1"),
     "callback's class": (dict(callbacks=[train.Run]), TypeError, r"callbacks has the class Run; give Run\("),
-    "no callback": (dict(callbacks=[3]), TypeError, "callbacks has 3, expected an object with one of the methods on_fit_begin"),
+    "no callback": (dict(callbacks=[3]), TypeError, "callbacks has 3, expected an object with some of the methods on_fit_begin"),
     "a schedule of another optimizer": (dict(schedule=xpconv.StepLR(ADAM, 1)), ValueError, "schedule is that of another optimizer"),
     "a schedule's class": (dict(schedule=xpconv.StepLR), TypeError, "schedule is .*expected a LRScheduler"),
     "averages of another model": (dict(ema=xpconv.ExponentialMovingAverage(plain())), ValueError, "ema has the averages of another model"),

@@ -44,6 +44,14 @@ CALLS = {
     "arrays to evaluate": (lambda: train.evaluate(net(), xpconv.MSELoss(), X, Y), r"^evaluate: too many arguments by position; it takes \(model, loss, data, \*"),
     "no loss": (lambda: train.evaluate(net(), batches(X, Y, 5)), "^evaluate: missing .*'data'; it takes"),
     "verbose": (lambda: train.predict(net(), X, verbose=0), "^predict: .*'verbose'; leave it out"),
+    "restore_best_weights": (lambda: train.EarlyStopping(restore_best_weights=True), "^EarlyStopping: .*; give restore_best=; it takes"),
+    "save_best_only": (lambda: train.Checkpoint("x", save_best_only=True), "^Checkpoint: .*; give best= with the name of a value; it takes .folder, "),
+    "no path": (lambda: train.CSVLogger(), "^CSVLogger: missing 1 required .*it takes .path"),
+    "append": (lambda: train.JSONLogger("x", append=True), "^JSONLogger: .*; leave it out: a resumed run goes on in the file"),
+    "log_dir": (lambda: train.TensorBoard(log_dir="x"), "^TensorBoard: .*; give folder="),
+    "every": (lambda: train.TerminateOnNaN(steps=3), "^TerminateOnNaN: .*'steps'; it takes"),
+    "top": (lambda: train.TopKAccuracy(n=3), "^TopKAccuracy: .*'n'; it takes"),
+    "mae": (lambda: train.MeanAbsoluteError(axis=3), "^MeanAbsoluteError: .*'axis'; it takes"),
     "num_iter": (lambda: train.find_lr(net(), None, None, None, num_iter=3), "^find_lr: .*give steps="),
 }  # fmt: skip
 
@@ -242,3 +250,13 @@ def test_predict_on_a_list_of_samples(backend):
     assert train.predict(net(), [x[:7], x[7:]]).shape == (20, 3)
     flat = xpconv.Sequential(xpconv.Flatten(0))
     assert train.predict(flat, [x[:1].reshape(5, 1), x[:2].reshape(10, 1)]).shape == (15,)
+
+
+def test_methods_of_callbacks_that_are_never_called():
+    for name in ("on_train_begin", "on_epoch_ended", "on_train_batch_end"):
+        callback = type("Own", (), {name: lambda self, run: None, "on_fit_end": lambda self, run: None})()
+        with pytest.raises(
+            TypeError,
+            match=f"fit: callbacks has .* with {name}, which fit does not call, expected .*on_fit_begin",
+        ):
+            fit(callbacks=[callback])

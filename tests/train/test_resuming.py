@@ -376,3 +376,30 @@ def test_a_forged_number_of_steps_ends_at_once(tmp_path):
         ValueError, match=f"schedule has other settings, and {10**15} steps, too many to repeat"
     ):
         go(resume=tmp_path, schedule=SCHEDULES["cosine"](4))
+
+
+def test_what_is_printed_of_another_learning_rate(tmp_path, capsys):
+    go(tmp_path, 1)
+
+    class Halve:
+        def on_fit_begin(self, run):
+            run.optimizer.lr /= 2
+
+    history, _ = go(epochs=2, resume=tmp_path, verbose=True, callbacks=[Halve()])
+    assert history["lr"] == [0.01, 0.005]
+    assert capsys.readouterr().out.startswith(
+        f"fit: goes on from '{tmp_path}/step-00000004.safetensors', after epoch 1\n"
+    )
+    model = xpconv.Sequential(xpconv.Dense(5, 8), xpconv.ReLU(), xpconv.Dropout(0.5), xpconv.Dense(8, 3))
+    optimizer, loss = xpconv.Adam(model.parameters(), lr=0.5), xpconv.SoftmaxCrossEntropyLoss()
+    data = batches(np.ones((20, 5), "float32"), np.zeros(20, int), 5)
+    train.fit(model, loss, optimizer, data, epochs=2, resume=tmp_path, verbose=True)
+    said = "after epoch 1, with its learning rate 0.01 (and not 0.5; set run.optimizer.lr in a callback)\n"
+    assert said in capsys.readouterr().out
+
+
+def test_a_folder_with_the_name_of_a_file():
+    with pytest.raises(
+        ValueError, match=r"Checkpoint: folder is 'model.safetensors', expected the name of a folder"
+    ):
+        train.Checkpoint("model.safetensors")

@@ -9,11 +9,12 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import shown, to_bool, to_choice, to_float, to_int
 from ..errors import StateDictError
 from ..files.atomic import check_target, write_atomically
+from ..signatures import public_errors
 from .run import Run
 
 __all__ = ["CSVLogger", "EarlyStopping", "JSONLogger", "TensorBoard"]
@@ -37,6 +38,7 @@ def mode_of(where: str, run: Run, name: Any, mode: str | None) -> str:
     return found
 
 
+@public_errors
 class EarlyStopping:
     """Stop when a value has not improved for some epochs; the model then has the weights of the best epoch.
 
@@ -66,6 +68,8 @@ class EarlyStopping:
         >>> len(history), history.stopped
         (3, 'loss has not improved for 2 epochs; the best is 3.172 in epoch 1')
     """
+
+    elsewhere: ClassVar[Mapping[str, str]] = {"restore_best_weights": "give restore_best="}
 
     def __init__(
         self,
@@ -161,11 +165,17 @@ class EarlyStopping:
         self._loaded = state["monitor"]
 
 
+@public_errors
 class _Logger:
     """Base of logs with a row for each epoch. A resumed run goes on in the file of the run before.
 
     The file changes at the end of the first epoch, so that a run that cannot begin does not erase it.
     """
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "append": "leave it out: a resumed run goes on in the file of the run before",
+        "filename": "give path=",
+    }
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
@@ -275,6 +285,7 @@ class CSVLogger(_Logger):
             csv.DictWriter(file, self._names, restval="").writerow(row)
 
 
+@public_errors
 class TensorBoard:
     """Curves for TensorBoard: `loss/train` and `loss/valid`, the same for each metric, and `lr`.
 
@@ -286,6 +297,8 @@ class TensorBoard:
     Raises:
         ImportError: neither is installed.
     """
+
+    elsewhere: ClassVar[Mapping[str, str]] = {"log_dir": "give folder=", "logdir": "give folder="}
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):

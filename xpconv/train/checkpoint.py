@@ -7,12 +7,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import shown, to_choice, to_float, to_int
 from ..arrays import asnumpy
 from ..errors import DataFileError, StateDictError
 from ..files import load, save
+from ..signatures import public_errors
 from .callbacks import mode_of
 from .run import Run
 
@@ -21,6 +22,7 @@ __all__ = ["Checkpoint"]
 BEST = "best.safetensors"
 
 
+@public_errors
 class Checkpoint:
     """Save the run after each epoch, and go on from there with `fit(…, resume=folder)`.
 
@@ -60,6 +62,12 @@ class Checkpoint:
     """
 
     after_others = True
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("save_best_only", "monitor"), "give best= with the name of a value"),
+        **dict.fromkeys(("save_freq", "save_every", "every_n_train_steps"), "give every=, a number of steps"),
+        **dict.fromkeys(("save_top_k", "keep", "max_to_keep"), "give last=, a number of files"),
+        **dict.fromkeys(("filepath", "path", "dirpath"), "give folder="),
+    }
 
     def __init__(
         self,
@@ -74,6 +82,11 @@ class Checkpoint:
         if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
             raise TypeError(f"{where}: folder is {shown(folder)}, expected a path")
         self.folder = Path(folder)
+        if self.folder.suffix == ".safetensors":
+            raise ValueError(
+                f"{where}: folder is {str(self.folder)!r}, expected the name of a folder for several files; "
+                "xpconv.save_model writes one model"
+            )
         if self.folder.is_file():
             raise NotADirectoryError(f"{where}: folder is {str(self.folder)!r}, which is a file")
         self.every = None if every is None else to_int(f"{where}: every", every, 1)
@@ -178,12 +191,13 @@ def load_run(where: str, resume: Any, run: Run) -> str:
         raise FileNotFoundError(
             f"{named}, but there is no such file (from {os.getcwd()!r}){_others(path.parent)}"
         )
+    given = run.optimizer.param_groups[0]["lr"]
     try:
         load(path, **run.parts())
     except DataFileError as error:
         earlier = [other.name for _, other in files_in(path.parent) if other < path]
         hint = f"; to go on from {earlier[-1]} instead, remove this file" if earlier else ""
-        raise DataFileError(f"{where}: {error}{hint}") from error
+        raise DataFileError(f"{where}: resume: {str(error).removeprefix('load: ')}{hint}") from error
     except StateDictError as error:
         cause = str(error.__cause__)
         if cause.startswith(f"{where}: "):
@@ -191,14 +205,18 @@ def load_run(where: str, resume: Any, run: Run) -> str:
         else:
             text = (
                 f"{str(error).removeprefix('load: ')}; expected a file of Checkpoint, and the model, "
-                "optimizer, schedule, scaler, ema and kind of train that its run had"
+                "optimizer, schedule, scaler, ema and kind of train (batches) that its run had"
             )
         raise StateDictError(f"{where}: resume: {text}") from error
     run.history.note_modes(run.meter.modes)
     if run.valid is not None:
         run.history.note_modes(run.meter.modes, "valid_")
     place = f"batch {run.batch} of epoch {run.epoch}" if run.within else f"epoch {run.epoch}"
-    return f"{where}: goes on from {str(path)!r}, after {place}"
+    text = f"{where}: goes on from {str(path)!r}, after {place}"
+    lr = run.optimizer.param_groups[0]["lr"]
+    if run.schedule is None and lr != given:
+        text += f", with its learning rate {lr:.3g} (and not {given:.3g}; set run.optimizer.lr in a callback)"
+    return text
 
 
 def _check_begins(named: str, path: Path, run: Run) -> None:

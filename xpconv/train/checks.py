@@ -106,9 +106,12 @@ def _checked_callbacks(where: str, callbacks: Any) -> list[Any]:
         if isinstance(callback, type):
             name = callback.__name__
             raise TypeError(f"{where}: callbacks has the class {name}; give {name}(…)")
-        if not any(hasattr(callback, event) for event in EVENTS):
+        events = [name for name in dir(callback) if name.startswith("on_")]
+        if not events or not set(events) <= set(EVENTS):
+            unknown = ", ".join(name for name in events if name not in EVENTS)
+            has = f" with {unknown}, which fit does not call" if unknown else ""
             raise TypeError(
-                f"{where}: callbacks has {shown(callback)}, expected an object with one of the methods "
+                f"{where}: callbacks has {shown(callback)}{has}, expected an object with some of the methods "
                 f"{', '.join(EVENTS)}"
             )
     return sorted(found, key=lambda callback: bool(getattr(callback, "after_others", False)))

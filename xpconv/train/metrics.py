@@ -8,11 +8,13 @@ from typing import Any
 from ..arguments import shown, to_bool, to_float, to_int, to_size
 from ..backend import Array, get_xp
 from ..errors import DTypeError, ShapeError
+from ..signatures import public_errors
 from ..sums import sum_over, widened
 
 __all__ = ["Accuracy", "IoU", "MeanAbsoluteError", "MeanSquaredError", "Metric", "TopKAccuracy"]
 
 
+@public_errors
 class Metric:
     """Base of metrics. One of your own defines `sums` and `value`.
 
@@ -37,6 +39,10 @@ class Metric:
     """
 
     mode: str | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        public_errors(cls)
 
     def __init__(self, name: str = "") -> None:
         if not isinstance(name, str):

@@ -18,6 +18,7 @@ from ..layers.layer import Layer
 from ..layers.settings import note_change
 from ..parameter import Parameter
 from ..random import Source, global_source
+from ..signatures import public_errors
 from ..tape import arrays_in, observing
 from .objective import Batch
 from .run import Run
@@ -27,6 +28,7 @@ __all__ = ["TerminateOnNaN"]
 ON_DEVICE = 20  # steps between two looks at a GPU, each of which waits for it
 
 
+@public_errors
 class TerminateOnNaN:
     """Stop when the loss or a gradient becomes NaN or infinite, and name the layer where it began.
 
