@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +66,7 @@ class ImageInfo(NamedTuple):
         if not isinstance(found, dict) or sorted(found) != sorted(cls._fields):
             raise DataFileError(
                 f"{path}: the model has no image_info, the classes, shape, mean and deviation of its images; "
-                "give a file that `xpconv train` wrote"
+                "give a file that `xpconv train` wrote, or that `xpconv export` made of one"
             )
         return cls(*(tuple(found[name]) for name in cls._fields))
 
@@ -120,7 +121,22 @@ def open_model(path: str, others: Sequence[str] = ()) -> Layer:
         inner = os.path.join(path, f"model{SUFFIX}")
         fix = f"give {inner}" if os.path.exists(inner) else f"give a {SUFFIX} file"
         raise IsADirectoryError(f"MODEL is {path}, a folder; {fix}")
-    return load_model(path)
+    return load_model(path) if not path.endswith(".onnx") else _open_onnx(path)
+
+
+def _open_onnx(path: str) -> Layer:
+    """The model in an ONNX file, with the `image_info` that `xpconv export` put there."""
+    from ..onnx import load
+    from ..onnx.export import metadata_of
+
+    model = load(path)
+    text = metadata_of(path).get("image_info")
+    if text is not None:
+        try:
+            model.image_info = json.loads(text)
+        except ValueError as error:
+            raise DataFileError(f"{path}: the metadata image_info are no JSON: {error}") from error
+    return model
 
 
 def check_data_options(options: argparse.Namespace) -> None:

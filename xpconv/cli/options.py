@@ -12,6 +12,7 @@ EPILOG = """examples:
   xpconv train photos --size 64 --out run     # photos/cat/1.jpg, … → a model and a report in run
   xpconv predict run/model.safetensors new.jpg
   xpconv evaluate run/model.safetensors other_photos
+  xpconv export run/model.safetensors model.onnx
   xpconv train mnist --data-dir DIR --out run --resume
 """
 RAW = argparse.RawDescriptionHelpFormatter
@@ -46,6 +47,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     evaluate.add_argument("--skip-damaged", action="store_true", help="leave out damaged images of a folder")
     _common(evaluate, 64)
+    export = _command(commands, "export", "write a model as an ONNX file", EXPORT)
+    export.add_argument("model", metavar="MODEL", help="a model file")
+    export.add_argument("out", metavar="OUT", help="the file to write, which ends with .onnx")
+    export.add_argument(
+        "--shape", type=_shape, metavar="C,H,W",
+        help="shape of an image; for a model that `xpconv train` did not write",
+    )  # fmt: skip
+    export.add_argument(
+        "--opset", type=_at_least(1), metavar="N", help="version of ONNX's operators (default: 17)"
+    )
+    export.add_argument(
+        "--fold-batchnorm", action="store_true", help="fold each BatchNorm into the layer before it"
+    )
+    _common(export, batch=False)
     info = _command(commands, "info", "backend, devices, versions, threads, BLAS; or a model's layers", INFO)
     info.add_argument("model", metavar="MODEL", nargs="?", help="a model file to describe")
     _common(info, batch=False)
@@ -69,6 +84,10 @@ PREDICT = """examples:
 """
 EVALUATE = """example:
   xpconv evaluate run/model.safetensors photos --json
+"""
+EXPORT = """examples:
+  xpconv export run/model.safetensors model.onnx
+  xpconv export weights.safetensors model.onnx --shape 3,224,224 --fold-batchnorm
 """
 INFO = """examples:
   xpconv info
@@ -136,6 +155,8 @@ def _run(options: argparse.Namespace) -> int:
         from .predict import predict as command
     elif options.command == "evaluate":
         from .evaluate import evaluate as command
+    elif options.command == "export":
+        from .export import export as command
     else:
         from .info import info as command
     return command(options)
@@ -170,6 +191,13 @@ def _at_least(floor: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.split(",")
+    if not all(size.isascii() and size.strip().isdigit() for size in sizes):
+        raise argparse.ArgumentTypeError(f"expected sizes such as 3,224,224, got {text!r}")
+    return tuple(map(int, sizes))
 
 
 def _path(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ def export(
     output_names: Sequence[str] | None = None,
     *,
     fold_batchnorm: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a model as an `.onnx` file, which onnxruntime, browsers, phones and other frameworks run.
 
@@ -67,6 +68,7 @@ def export(
         input_names, output_names: None gives those of a `Graph`, of other models `input` and `output`, or
             `input_0`, `input_1`, … if there are several.
         fold_batchnorm: whether to fold each BatchNorm into the layer before it, as `model.fuse()` does.
+        metadata: texts by name, such as the classes, which runtimes can read from the file.
 
     Raises:
         ValueError: the model is in training mode; it has layers that ONNX has no form for, all of which are
@@ -87,6 +89,7 @@ def export(
     opset = _to_opset(opset)
     dynamic_batch = to_bool("onnx.export: dynamic_batch", dynamic_batch)
     fold_batchnorm = to_bool("onnx.export: fold_batchnorm", fold_batchnorm)
+    texts = _texts(metadata)
     check_target("onnx.export", path)
     _check_mode(model)
     _check_layers(model)
@@ -99,7 +102,20 @@ def export(
     proto = _graph(model.fuse() if fold_batchnorm else model, opset, inputs, dynamic_batch, ins, outs)
     _check_file(proto)
     _check_outputs(proto, outputs)
+    helper.set_model_props(proto, texts)
     _write(path, proto)
+
+
+def metadata_of(path: str) -> dict[str, str]:
+    """The metadata of a file."""
+    return {p.key: p.value for p in onnx.load_model(path, load_external_data=False).metadata_props}
+
+
+def _texts(metadata: Any) -> dict[str, str]:
+    texts = {} if metadata is None else metadata
+    if not isinstance(texts, Mapping) or not all(isinstance(t, str) for pair in texts.items() for t in pair):
+        raise TypeError(f"onnx.export: metadata is {shown(metadata)}, expected a mapping of texts to texts")
+    return dict(texts)
 
 
 def _to_opset(value: Any) -> int:
