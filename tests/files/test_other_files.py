@@ -31,21 +31,23 @@ def torch_file(legacy=False):
     return written(lambda file: torch.save(state, file, _use_new_zipfile_serialization=not legacy))
 
 
+IMAGES = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WebP")
+SWAPPED = r"{} image.*, expected a file of xpconv.save\w*; are the model and the image swapped\?"
 KINDS = {
-    "nothing": (lambda: b"", "is empty; expected a file of xpconv.save"),
-    "npy": (lambda: written(lambda f: np.save(f, np.ones(3))), r"is an array of NumPy \(.npy\); expected"),
-    "npz": (lambda: written(lambda f: np.savez(f, x=np.ones(3))), r"is an archive of NumPy \(.npz\); model.load_state_dict\(path\) loads weights; exp"),
-    "pickle": (lambda: pickle.dumps({"a": 3}), "is a pickle, which xpconv does not read; expected"),
-    "gzip": (lambda: gzip.compress(b"abc"), "is compressed by gzip; expected"),
-    "zip": (lambda: b"PK\x03\x04" + bytes(300), "is a ZIP archive; expected"),
-    "pdf": (lambda: b"%PDF-1.7\n%\xc4\xe5\xf2", "is a PDF document; expected"),
-    "hdf5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "is an HDF5 file, as Keras writes; expected"),
-    "text": (lambda: "größer\n".encode() * 9, "is text; expected"),
-    "short text": (lambda: b"x", "is text; expected"),
-    "json": (lambda: b'{"classes": [1, 2]}', "is text; expected"),
-    "torch": (torch_file, r"is a file of PyTorch; model.load_state_dict\(torch.load\(path\)\) loads weights; expected"),
+    "nothing": (lambda: b"", "is empty, expected a file of xpconv.save"),
+    "npy": (lambda: written(lambda f: np.save(f, np.ones(3))), r"is an array of NumPy \(.npy\), expected"),
+    "npz": (lambda: written(lambda f: np.savez(f, x=np.ones(3))), r"is an archive of NumPy \(.npz\), expected .*; model.load_state_dict\(path\) loads weights"),
+    "pickle": (lambda: pickle.dumps({"a": 3}), "is a pickle, expected .*; xpconv reads none"),
+    "gzip": (lambda: gzip.compress(b"abc"), "is compressed by gzip, expected"),
+    "zip": (lambda: b"PK\x03\x04" + bytes(300), "is a ZIP archive, expected"),
+    "pdf": (lambda: b"%PDF-1.7\n%\xc4\xe5\xf2", "is a PDF document, expected"),
+    "hdf5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "is an HDF5 file, as Keras writes, expected"),
+    "text": (lambda: "größer\n".encode() * 9, "is text, expected"),
+    "short text": (lambda: b"x", "is text, expected"),
+    "json": (lambda: b'{"classes": [1, 2]}', "is text, expected"),
+    "torch": (torch_file, r"is a file of PyTorch, expected .*; model.load_state_dict\(torch.load\(path\)\) loads weights"),
     "old torch": (lambda: torch_file(True), "damaged or no file of xpconv|is a pickle"),
-    **{kind: (lambda kind=kind: image(kind), rf"is a {kind} image.*; are the model and the image swapped\?; expected") for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WebP")},
+    **{kind: (lambda kind=kind: image(kind), SWAPPED.format(kind)) for kind in IMAGES},
 }  # fmt: skip
 
 

@@ -130,6 +130,13 @@ class RaisesShapeError:
         raise xpconv.errors.ShapeError("its own")
 
 
+class Tensor:
+    shape, dtype = (), "float32"
+
+    def __repr__(self):
+        return "a tensor"
+
+
 def of(*results):
     return lambda output, target: results[0]
 
@@ -143,6 +150,7 @@ METRICS = {
     "complex scalar": (of(np.complex64(1j)), r"returned np.complex64\(1j\)"),
     "texts": (of(np.array(["a"] * 5)), "returned array"),
     "objects": (of(np.array([None] * 5)), r"returned array\(\[None"),
+    "another library's": (of(Tensor()), "metric lambda returned a tensor"),
     "another length": (of(np.zeros(7)), "returned array"),
     "nothing for each": (of(np.zeros((5, 0))), "returned array"),
     "one argument": (lambda output: 1.0, "metric lambda: .*takes 1 positional argument.*; it is called with output and targets: float32 .5, 3., int64 .5,"),

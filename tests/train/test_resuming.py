@@ -84,7 +84,11 @@ def test_a_run_that_a_callback_stopped_is_saved_there_and_goes_on(
     assert_equal(resumed, whole)
 
 
-def test_a_reason_is_kept_in_the_history(tmp_path):
+def test_a_reason_is_kept_in_the_history():
+    for reason in (None, False, 0, "", np.False_, np.array(False)):
+        assert go(epochs=1, callbacks=[StopAt(1, reason=reason)])[0].stopped is None
+    for reason in (True, 1, np.True_):
+        assert go(callbacks=[StopAt(1, reason=reason)])[0].stopped == "a callback set run.stop"
     assert go(callbacks=[StopAt(1, reason="no time left")])[0].stopped == "no time left"
 
 

@@ -158,7 +158,7 @@ def _looks_like(data: bytes) -> tuple[str, str]:
         if data.startswith(start):
             return found
     if data[:1] == b"\x80" and data[1:2] in b"\2\3\4\5" and data[-1:] == b".":
-        return "a pickle", ", which xpconv does not read"
+        return "a pickle", "; xpconv reads none"
     text = data[:200].decode(errors="replace").rstrip("\ufffd")  # the last character may be cut
     fine = text and all(c.isprintable() or c in "\t\n\r" for c in text) and "\ufffd" not in text
     return ("text" if fine else ""), ""
@@ -171,7 +171,7 @@ def _metadata(named: str, data: bytes, kind: str) -> str:
     if not header.startswith(START + FIRST):
         looks, hint = _looks_like(data)
         if looks:
-            raise DataFileError(f"{named} is {looks}{hint}; expected a file of {WRITERS[kind]}")
+            raise DataFileError(f"{named} is {looks}, expected a file of {WRITERS[kind]}{hint}")
         problem = f"it has {len(data):,} bytes, and the header {size:,} according to its first 8"
         if header:
             problem = "its header is another one"

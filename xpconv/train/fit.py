@@ -132,6 +132,7 @@ def fit(
     Raises:
         TypeError, ValueError: an argument is wrong; nothing has changed then, except for a batch that does
             not fit the model or the loss.
+        FileNotFoundError: there is nothing at `resume`.
 
     Example:
         >>> import xpconv

@@ -38,8 +38,10 @@ _THRESHOLDS: dict[type, float] = {
 
 def is_real(value: Any) -> bool:
     """Whether a number or an array is real, and not complex, a text or an object."""
-    dtype = getattr(value, "dtype", None)
-    return isinstance(value, Real) if dtype is None else dtype.kind in "iub" or is_floating(dtype)
+    dtype: Any = getattr(value, "dtype", None)
+    if not hasattr(dtype, "kind"):  # also arrays of other libraries
+        return isinstance(value, Real)
+    return dtype.kind in "iub" or is_floating(dtype)
 
 
 class Function(Metric):

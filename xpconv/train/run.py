@@ -70,9 +70,9 @@ class Run:
 
     @stop.setter
     def stop(self, reason: Any) -> None:
-        if reason is True:
-            reason = "a callback set run.stop"
-        self._stop = None if reason is None or reason is False else str(reason)
+        if not isinstance(reason, str):
+            reason = "a callback set run.stop" if reason else None
+        self._stop = reason or None
 
     @property
     def within(self) -> bool:
