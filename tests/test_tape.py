@@ -410,8 +410,9 @@ def test_a_layer_in_a_signal_handler(same_model):
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        for delay in np.random.default_rng(0).uniform(1e-5, 5e-4, 300):
-            signal.setitimer(signal.ITIMER_REAL, delay)
+        rng = np.random.default_rng(0)
+        while len(ran) < 100:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 5e-4))
             y = model(X)
             dx = model.backward(g)
             if not (np.array_equal(y, expected[0]) and np.array_equal(dx, expected[1])):
@@ -419,7 +420,6 @@ def test_a_layer_in_a_signal_handler(same_model):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert ran
     assert not wrong
 
 

@@ -199,7 +199,14 @@ def test_at_every_bytecode_of_the_pool(fresh):
 @needs_timer
 def test_several_in_a_row(on_alarm):
     """The impatient press Ctrl-C again while the first one waits for the worker."""
-    on_alarm(interrupt)
+
+    def interrupt_the_pool(number, frame):
+        while frame is not None and frame.f_code.co_filename != threads.__file__:
+            frame = frame.f_back
+        if frame is not None:  # no alarm ends the test itself
+            raise KeyboardInterrupt
+
+    on_alarm(interrupt_the_pool)
     working, both = [], threading.Barrier(2)
 
     def task(i):
@@ -264,7 +271,7 @@ def test_a_signal_handler_that_uses_the_pool(on_alarm):
 
     on_alarm(handler)
     rng = np.random.default_rng(0)
-    for _ in range(300):
+    while len(calls) < 100:
         counts = np.zeros(6, int)
 
         def task(i, counts=counts):
@@ -275,7 +282,6 @@ def test_a_signal_handler_that_uses_the_pool(on_alarm):
         threads.run(task, 6)
         assert (counts == 1).all()
     signal.setitimer(signal.ITIMER_REAL, 0)
-    assert len(calls) > 50
     assert all(calls)
     check_blas()
 

@@ -459,15 +459,15 @@ def test_signal_handlers_that_run_layers():
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        for delay in np.linspace(1e-5, 3e-3, 100):
-            signal.setitimer(signal.ITIMER_REAL, delay)
+        rng = np.random.default_rng(0)
+        while len(calls) < 40:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 3e-3))
             result = step(model, X[0])
             wrong.extend("step" for a, b in zip(result, expected, strict=True) if not np.array_equal(a, b))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert not wrong
-    assert len(calls) > 20
 
 
 def test_an_exception_discards_the_arena():

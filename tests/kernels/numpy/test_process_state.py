@@ -226,17 +226,19 @@ def test_a_fork_within_a_kernel_that_returns_to_it():
     """The child has not the worker that was at a part of it: an error, and everything is right afterwards."""
     run_python("""
         main = threading.get_ident()
-        both = threading.Barrier(2)
+        both, forked = threading.Barrier(2), threading.Event()
         pid = None
 
         def fork(*_):
             global pid
             pid = os.fork()
+            if pid:
+                forked.set()
 
         def task(i):
             both.wait(10)
             if threading.get_ident() != main:
-                time.sleep(0.1)
+                forked.wait(10)
             elif where == "task":
                 fork()
             else:  # while the caller waits for the worker
@@ -247,6 +249,7 @@ def test_a_fork_within_a_kernel_that_returns_to_it():
         threads.set_num_threads(2)
         for where in ("task", "wait"):
             both.reset()
+            forked.clear()
             try:
                 threads.run(task, 2)
             except RuntimeError as error:
