@@ -90,9 +90,10 @@ KNOWN_VIOLATIONS: dict[tuple[str, str], str] = {}
 
 
 def test_import_is_light(tmp_path):
-    """At most 0.05 s of CPU time over NumPy's own import, and nothing heavy comes along."""
+    """It takes at most 0.7 of the CPU time of NumPy's own import, half on an idle machine; nothing heavy comes along."""
     code = (
-        "import time, numpy, sys; start = time.process_time(); import xpconv; print(time.process_time() - start);"
+        "import time, sys; start = time.process_time(); import numpy; middle = time.process_time(); import xpconv;"
+        "print((time.process_time() - middle) / (middle - start));"
         "print([m for m in ('cupy', 'scipy', 'sklearn', 'matplotlib', 'tqdm', 'torch', 'onnx') if m in sys.modules])"
     )
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
@@ -101,10 +102,10 @@ def test_import_is_light(tmp_path):
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
         ).stdout.split("\n")
-        for _ in range(6)
+        for _ in range(4)  # the first one compiles
     ]
     assert {run[1] for run in runs} == {"[]"}
-    assert min(float(run[0]) for run in runs) <= 0.05
+    assert min(float(run[0]) for run in runs) <= 0.7
 
 
 @functools.cache

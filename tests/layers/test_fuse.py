@@ -453,7 +453,7 @@ def make_model(name, dtype):
     return lively(getattr(models, name)(num_classes=10), dtype)
 
 
-LARGE = {"resnet50", "vgg11_bn"}  # whose parts others have
+LARGE = {"densenet121", "efficientnet_b0", "googlenet", "resnet50", "vgg11_bn"}  # whose parts others have
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])

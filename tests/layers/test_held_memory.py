@@ -143,8 +143,8 @@ def test_the_count_is_that_of_python():
 
 def test_many_sizes_stay_within_the_bound(limit):
     model = make()
-    sizes = [(h, w) for h in range(20, 32) for w in range(20, 33)]
-    assert len(sizes) > 150
+    sizes = [(h, w) for h in range(20, 32, 2) for w in range(20, 33)]
+    assert len(sizes) > 70
     largest = 0
     for _ in range(2):
         for h, w in sizes:
@@ -160,7 +160,7 @@ def test_many_sizes_stay_within_the_bound(limit):
 def test_many_batch_sizes_and_models_stay_within_the_bound(limit):
     models = [make() for _ in range(4)]
     for model in models:
-        for n in range(1, 30):
+        for n in range(1, 30, 2):
             run(model, images(n, 24, 20))
             assert held_bytes() <= limit
 
@@ -210,7 +210,7 @@ def test_what_recurs_is_kept_and_what_is_no_longer_used_makes_room(limit, monkey
 
 def test_several_threads_stay_within_the_bound(limit):
     models = [make() for _ in range(3)]
-    xs = [images(2, h, 24) for h in range(20, 40)]
+    xs = [images(2, h, 24) for h in range(20, 40, 2)]
     expected = [run(models[0], x) for x in xs]
     wrong = []
 

@@ -228,7 +228,7 @@ def assert_same_pass(ours, twin, rename, x, tolerance):
         close(gradients[rename(parameter)].grad, tensor.grad, parameter)
 
 
-SLOW = {"densenet121", "resnet18"}  # `test_twin_float32` has them by default
+SLOW = {"densenet121", "mobilenet_v2", "resnet18"}  # `test_twin_float32` has them by default
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CASES])

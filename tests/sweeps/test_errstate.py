@@ -133,7 +133,7 @@ def made(name, options, dtype):
     return getattr(xpconv, name)(**options).to(dtype=dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow), "float16"])
 @pytest.mark.parametrize(("name", "options", "shapes"), list(every()))
 def test_every_layer(name, options, shapes, dtype):
     no_error(name, options, shapes, dtype)

@@ -394,6 +394,7 @@ def test_no_kernel_leaves_its_arrays():
     assert " passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_kernel_that_does_is_found():
     code = "import sys; sys.path.insert(0, 'tests/helpers'); import backends, double; from xpconv.kernels.cupy.launch import launch; xp = double.xp; y = xp.zeros(99)"
     code += "; launch(xp, 'pointwise.cu', 'add', {size}, y, y, y)"
