@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, ValuesView
+from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -20,6 +21,7 @@ Self = TypeVar("Self", bound="Tree[Any]")
 
 MAPPINGS = (dict, UserDict, ChainMap, MappingProxyType)
 COLLECTIONS = (list, tuple, set, frozenset, deque, UserList, ValuesView, *MAPPINGS)
+_is_one: Callable[[type, tuple[type, ...]], bool] = cache(issubclass)  # which takes long for abstract classes
 
 
 def check_plain(layer: Any, name: str, value: Collection[Any], parts: tuple[type, ...]) -> None:
@@ -34,6 +36,12 @@ def check_plain(layer: Any, name: str, value: Collection[Any], parts: tuple[type
             )
 
 
+@cache
+def _some(types: frozenset[type], parts: tuple[type, ...]) -> bool:
+    """Whether one of the `types` is a collection or one of `parts`."""
+    return any(issubclass(kind, parts + COLLECTIONS) for kind in types)
+
+
 def _search(value: Collection[Any], parts: tuple[type, ...]) -> Iterator[tuple[str, Any]]:
     """Yield the place and value of each of `parts` and each collection in `value`, at any depth.
 
@@ -45,23 +53,23 @@ def _search(value: Collection[Any], parts: tuple[type, ...]) -> Iterator[tuple[s
         place, held = waiting.pop()
         for entry, part in _relevant(held, parts):
             yield place + entry, part
-            if isinstance(part, COLLECTIONS) and id(part) not in entered:
+            if _is_one(type(part), COLLECTIONS) and id(part) not in entered:
                 entered.add(id(part))
                 waiting.append((place + entry, part))
 
 
 def _relevant(held: Any, parts: tuple[type, ...]) -> Iterator[tuple[str, Any]]:
     """Yield the `parts` and collections directly in `held`, with their places; cheap for lists of numbers."""
-    values = held.values() if isinstance(held, MAPPINGS) else held
-    kinds = parts + COLLECTIONS
-    if any(issubclass(kind, kinds) for kind in set(map(type, values))):
-        keys = held if isinstance(held, MAPPINGS) else range(len(held))
+    is_mapping = _is_one(type(held), MAPPINGS)
+    values = held.values() if is_mapping else held
+    if _some(frozenset(map(type, values)), parts):
+        keys = held if is_mapping else range(len(held))
         for key, part in zip(keys, values, strict=True):
-            if isinstance(part, kinds):
+            if isinstance(part, parts + COLLECTIONS):
                 yield ("" if isinstance(held, set | frozenset | ValuesView) else f"[{key!r}]"), part
-    if isinstance(held, MAPPINGS) and any(issubclass(kind, kinds) for kind in set(map(type, held))):
+    if is_mapping and _some(frozenset(map(type, held)), parts):
         for key in held:
-            if isinstance(key, kinds):
+            if isinstance(key, parts + COLLECTIONS):
                 yield ".keys()", key
 
 
@@ -263,7 +271,7 @@ class Tree(Settings, Generic[L]):
         """Raise a TypeError if a layer or parameter is in a list or another plain collection."""
         for layer in self.modules():
             for name, value in vars(layer).items():
-                if isinstance(value, COLLECTIONS) and name not in layer.listed:
+                if _is_one(type(value), COLLECTIONS) and value and name not in layer.listed:
                     check_plain(layer, name, value, PARTS)
 
     def _learns(self) -> bool:
