@@ -29,6 +29,7 @@ def examples(monkeypatch):
         "cifar10",
         "fine_tuning",
         "gpu_training",
+        "grid_search",
         "plain_loop",
         "segmentation",
         "signals",
@@ -265,6 +266,15 @@ def test_bad_arguments_of_xor(arguments, capsys):
 def test_gpu_script_runs_on_every_backend(backend, capsys):
     assert run("gpu_training", "--steps", 20) >= 0.9
     assert f"on {backend} in float32" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_grid_search_of_scikit_learn(capsys):
+    accuracy = run("grid_search")
+    printed = capsys.readouterr().out
+    assert accuracy >= 0.97
+    assert printed.count("in cross-validation with") == 4
+    assert f"test accuracy {accuracy:.2%} with" in printed
 
 
 def test_signals_are_told_apart(capsys):

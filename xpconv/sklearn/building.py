@@ -142,6 +142,8 @@ def optimizer_from(where: str, given: Any, nested: dict[str, Any], model: Layer,
             "class"
         )
     maker = _maker(f"{where}: optimizer", given, optim, Optimizer)
+    if not list(model.parameters()):
+        raise ValueError(f"{where}: the model has no parameters, so there is nothing to learn")
     optimizer = called(f"{where}: optimizer", maker, {"lr": lr, **nested}, model.parameters())
     if not isinstance(optimizer, Optimizer):
         raise TypeError(

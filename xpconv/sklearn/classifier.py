@@ -194,13 +194,13 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
 
         For several outputs a list of such, for indicators `(N, labels)`.
         """
-        scores = self._outputs(X).astype("float64", copy=False)
+        scores = self._outputs(X)
         return self._coder.probabilities(scores)
 
     @available_if(_gives_probabilities)
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithms of `predict_proba`, also of probabilities that are too small for a float."""
-        scores = self._outputs(X).astype("float64", copy=False)
+        scores = self._outputs(X)
         return self._coder.log_probabilities(scores)
 
     def predict(self, X: Any) -> np.ndarray:

@@ -153,7 +153,7 @@ class ConvEstimator(ConvBase):
         return [array[first] for array in arrays], [array[second] for array in arrays]
 
     def _outputs(self, X: Any) -> np.ndarray:
-        """What the model computes for X: `(N, n_outputs)`."""
+        """What the model computes for X, in float64: `(N, n_outputs)`."""
         check_is_fitted(self)
         where = type(self).__name__
         table, sample = checked_x(self, X, self._dtype, False)
@@ -162,7 +162,7 @@ class ConvEstimator(ConvBase):
         size = max(to_size(f"{where}: batch_size", self.batch_size), 128)
         with dividing_for(cores()):
             outputs = asnumpy(train.predict(self.model_, for_inference(images, size, self._dtype)))
-        return outputs.reshape(len(outputs), -1)[: len(images)]
+        return outputs.reshape(len(outputs), -1)[: len(images)].astype("float64", copy=False)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

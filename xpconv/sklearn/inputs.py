@@ -37,7 +37,8 @@ def checked_x(estimator: BaseEstimator, X: Any, dtype: str, reset: bool, **optio
     """
     table, shape = _table(X)
     kinds = [np.dtype(dtype), *map(np.dtype, NARROW)]
-    checked = validate_data(estimator, table, reset=reset, dtype=kinds, **options)
+    with np.errstate(over="ignore"):  # what is too large for the dtype is an error of scikit-learn
+        checked = validate_data(estimator, table, reset=reset, dtype=kinds, **options)
     return (*checked, shape) if isinstance(checked, tuple) else (checked, shape)
 
 

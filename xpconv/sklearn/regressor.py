@@ -154,5 +154,5 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The outputs of the model, in the form of y."""
-        outputs = self._outputs(X).astype("float64", copy=False)
+        outputs = self._outputs(X)
         return outputs[:, 0] if self._coder.flat else outputs

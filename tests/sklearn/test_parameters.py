@@ -1,0 +1,252 @@
+"""Parameters: models, losses, optimizers and schedules by name, class and function; nested ones; wrong ones."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
+
+from sklearn.base import clone
+
+import xpconv
+from xpconv import train
+from xpconv.errors import ShapeError
+from xpconv.sklearn import ConvClassifier, ConvRegressor, ConvTransformer
+
+RNG = np.random.default_rng(0)
+X = RNG.random((24, 6, 6))
+Y = np.arange(24) % 3
+ONE = {"max_epochs": 1, "random_state": 0}
+
+
+def plain(input_shape, n_outputs, width=3, slope=0.1):
+    channels = input_shape[0]
+    return xpconv.Sequential(
+        xpconv.Conv2d(channels, width, 3),
+        xpconv.LeakyReLU(slope),
+        xpconv.Flatten(),
+        xpconv.Dense(width * 16, n_outputs),
+    )
+
+
+# --- nested ---------------------------------------------------------------------------------------------
+
+
+def test_nested_parameters_reach_what_is_built():
+    classifier = ConvClassifier(plain, model__width=5, optimizer="sgd", optimizer__momentum=0.9, **ONE)
+    assert classifier.get_params()["model__width"] == 5
+    assert classifier.get_params(deep=False)["optimizer__momentum"] == 0.9
+    assert classifier.fit(X, Y).model_[0].out_channels == 5
+    other = clone(classifier).set_params(model__width=2, model__slope=0.5, learning_rate=0.1)
+    assert (other.fit(X, Y).model_[0].out_channels, other.model_[1].negative_slope) == (2, 0.5)
+    assert classifier.model__width == 5
+    assert "model__width=5" in repr(classifier)
+    assert "model__width" in classifier._repr_html_()
+    default = ConvClassifier(model__width=4, model__dropout=0.0, **ONE).fit(X, Y)
+    assert default.model_.network[0].out_channels == 4
+
+
+def test_unknown_parameters():
+    for kind in (ConvClassifier, ConvRegressor, ConvTransformer):
+        with pytest.raises(
+            TypeError, match=rf"{kind.__name__}.__init__\(\) got an unexpected keyword argument 'widht'"
+        ):
+            kind(widht=3)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'callbacks__x'"):
+            kind(callbacks__x=3)
+        with pytest.raises(ValueError, match="Invalid parameter 'widht' for estimator"):
+            kind().set_params(widht=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'loss__x'"):
+        ConvTransformer(loss__x=3)
+    with pytest.raises(
+        TypeError,
+        match=r"ConvClassifier: model: plain\(input_shape, n_outputs, width=3, slope=0\.1\) cannot .*'widht'",
+    ):
+        ConvClassifier(plain, model__widht=3).fit(X, Y)
+    with pytest.raises(TypeError, match=r"optimizer: Adam\(.*momentum"):
+        ConvClassifier(optimizer__momentum=0.9).fit(X, Y)
+    with pytest.raises(ValueError, match="there is schedule__gamma, but schedule is None"):
+        ConvClassifier(schedule__gamma=0.9).fit(X, Y)
+
+
+# --- models ---------------------------------------------------------------------------------------------
+
+
+def test_a_layer_is_trained_as_a_copy():
+    layer = plain((1, 6, 6), 3).eval()
+    start = layer.state_dict()
+    classifier = ConvClassifier(layer, **ONE).fit(X, Y)
+    for name, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, start[name])
+    assert classifier.model_ is not layer
+    assert classifier.model is layer
+    assert not layer.training
+    still = ConvClassifier(layer, learning_rate=0.0, **ONE).fit(X, Y)
+    np.testing.assert_array_equal(still.decision_function(X), layer(X[:, None].astype("float32")))
+    layer[0].requires_grad_(False)
+    frozen = ConvClassifier(layer, **ONE).fit(X, Y)
+    np.testing.assert_array_equal(frozen.model_[0].weight.data, start["0.weight"])
+    assert (frozen.model_[3].weight.data != start["3.weight"]).any()
+
+
+def test_dtypes():
+    for dtype in ("float64", np.float64, np.dtype("float64"), float):
+        classifier = ConvClassifier(plain, dtype=dtype, **ONE).fit(X, Y)
+        assert {str(p.dtype) for p in classifier.model_.parameters()} == {"float64"}
+    single = ConvClassifier(plain, **ONE).fit(X, Y)
+    np.testing.assert_allclose(
+        single.decision_function(X), classifier.decision_function(X), rtol=1e-3, atol=1e-4
+    )
+    again = ConvClassifier(classifier.model_, **ONE).fit(X, Y)
+    assert {str(p.dtype) for p in again.model_.parameters()} == {"float32"}
+
+
+def test_lazy_layers():
+    def lazy(input_shape, n_outputs):
+        return xpconv.Sequential(
+            xpconv.LazyConv2d(3, 3), xpconv.ReLU(), xpconv.Flatten(), xpconv.LazyLinear(n_outputs)
+        )
+
+    first, again = (ConvClassifier(lazy, dtype="float64", **ONE).fit(X, Y) for _ in range(2))
+    np.testing.assert_array_equal(first.decision_function(X), again.decision_function(X))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (3, r"ConvClassifier: model is 3, expected a Layer, a function of \(input_shape, n_outputs\)"),
+        (lambda input_shape, n_outputs: 3, "returned 3, expected a Layer"),
+        (lambda shape: None, "cannot be called with 2 arguments and no parameters"),
+        (xpconv.Flatten(), r"the model returns an output of shape \(2, 36\) for x of shape \(2, 1, 6, 6\), "
+         r"expected \(2, 3\): 3 scores for each sample; a function model\(input_shape, n_outputs\) gets n_outputs=3"),
+        (xpconv.Conv2d(1, 3, 3), r"an output of shape \(2, 3, 4, 4\)"),
+        (xpconv.Conv2d(2, 3, 3), "in_channels"),
+        (xpconv.MaxPool2d(2, return_indices=True), "returns several outputs"),
+        (lambda input_shape, n_outputs: xpconv.Sequential(xpconv.AvgPool2d((6, 2)), xpconv.Flatten()), "the model has no parameters"),
+    ],
+)  # fmt: skip
+def test_wrong_models(model, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        ConvClassifier(model).fit(X, Y)
+    with pytest.raises(ValueError, match="takes no parameters, but there is model__width; give a function"):
+        ConvClassifier(plain((1, 6, 6), 3), model__width=3).fit(X, Y)
+
+
+def test_a_regressors_model_with_other_outputs():
+    with pytest.raises(
+        ShapeError, match=r"returns an output of shape \(2, 3\) .*expected \(2, 1\): 1 values for"
+    ):
+        ConvRegressor(plain((1, 6, 6), 3)).fit(X, Y)
+
+
+# --- losses, optimizers, schedules ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "loss", ["cross_entropy", "SoftmaxCrossEntropyLoss", "multi_margin", xpconv.MultiMarginLoss, xpconv.CrossEntropyLoss(label_smoothing=0.1)]
+)  # fmt: skip
+def test_losses(loss):
+    classifier = ConvClassifier(plain, loss=loss, **ONE).fit(X, Y)
+    assert classifier.predict(X).shape == (24,)
+    assert hasattr(classifier, "predict_proba") == ("argin" not in str(loss))
+    pair = ConvClassifier(plain, loss=loss, **ONE).fit(X, np.column_stack([Y, Y % 2]))
+    assert pair.predict(X).shape == (24, 2)
+    if not hasattr(classifier, "predict_proba"):
+        with pytest.raises(AttributeError, match="predict_proba"):
+            classifier.predict_proba(X)
+
+
+def test_log_probabilities_as_outputs():
+    def logarithms(input_shape, n_outputs):
+        return xpconv.Sequential(plain(input_shape, n_outputs), xpconv.LogSoftmax(dim=1))
+
+    classifier = ConvClassifier(logarithms, loss="nll", **ONE).fit(X, Y)
+    np.testing.assert_allclose(classifier.predict_log_proba(X), classifier.decision_function(X), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["adam", "SGD", "rmsprop", xpconv.AdamW, lambda params, lr: xpconv.SGD(params, lr=lr)]
+)
+def test_optimizers(optimizer):
+    assert ConvClassifier(plain, optimizer=optimizer, **ONE).fit(X, Y).n_iter_ == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "settings", "rates"),
+    [
+        (None, {}, [0.1, 0.1, 0.1, 0.1]),
+        ("step_lr", {"step_size": 2}, [0.1, 0.1, 0.01, 0.01]),
+        ("StepLR", {"step_size": 1, "gamma": 0.5}, [0.1, 0.05, 0.025, 0.0125]),
+        ("exponential", {"gamma": 0.5}, [0.1, 0.05, 0.025, 0.0125]),
+        ("CosineAnnealingLR", {}, [0.1, 0.0853553, 0.05, 0.0146447]),
+        (xpconv.CosineAnnealingLR, {"T_max": 2}, [0.1, 0.05, 0.0, 0.05]),
+        (lambda optimizer: xpconv.StepLR(optimizer, 1), {}, [0.1, 0.01, 0.001, 0.0001]),
+        ("ReduceLROnPlateau", {"patience": 0, "threshold": 10.0}, [0.1, 0.01, 0.001, 0.0001]),
+    ],
+)
+def test_schedules(schedule, settings, rates):
+    nested = {f"schedule__{name}": value for name, value in settings.items()}
+    classifier = ConvClassifier(
+        plain, optimizer="sgd", schedule=schedule, learning_rate=0.1, max_epochs=4, random_state=0, **nested
+    ).fit(X, Y)
+    np.testing.assert_allclose(classifier.history_["lr"], rates, rtol=1e-4, atol=1e-8)
+
+
+def test_one_cycle_has_the_length_of_the_training():
+    seen = []
+
+    class Look:
+        def on_batch_begin(self, run):
+            seen.append(run.optimizer.lr)
+
+    settings = {"schedule": "OneCycleLR", "learning_rate": 0.1, "max_epochs": 5, "batch_size": 8}
+    ConvClassifier(plain, callbacks=Look(), **settings).fit(X, Y)
+    assert len(seen) == 15
+    assert max(seen) == pytest.approx(0.1, rel=0.05)
+    assert seen[-1] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "huberr"}, "ConvClassifier: loss is 'huberr', expected one of HuberLoss"),
+        ({"loss": 3}, "loss is 3, expected the name or the class of a Loss, such as"),
+        ({"loss": lambda: 3}, "returned 3, expected a loss of xpconv"),
+        ({"loss": "mse"}, r"MSELoss: target has shape|MSELoss: target is"),
+        ({"loss": xpconv.CrossEntropyLoss(), "loss__reduction": "sum"}, "loss is SoftmaxCrossEntropyLoss"),
+        ({"optimizer": "adm"}, "optimizer is 'adm', expected one of .*Adam"),
+        ({"optimizer": xpconv.SGD([xpconv.Parameter(np.ones(2))], lr=1)}, r"optimizer is SGD\(…\), which has parameters"),
+        ({"optimizer": lambda params, lr: None}, "returned None, expected an Optimizer"),
+        ({"schedule": "cosine"}, "schedule is 'cosine', expected one of .*CosineAnnealing"),
+        ({"schedule": lambda optimizer: 1}, "returned 1, expected an LRScheduler"),
+        ({"schedule": "StepLR"}, "StepLR.*step_size"),
+        ({"batch_size": 0}, "ConvClassifier: batch_size is 0, expected at least 1"),
+        ({"batch_size": "auto"}, "batch_size is 'auto', expected an int"),
+        ({"max_epochs": 0}, "max_epochs is 0, expected at least 1"),
+        ({"learning_rate": -1}, "learning_rate is -1, expected at least 0"),
+        ({"learning_rate": "constant"}, "learning_rate is 'constant', expected a number"),
+        ({"dtype": "float16"}, "dtype is 'float16', expected 'float32' or 'float64'"),
+        ({"dtype": None}, "dtype is None, expected 'float32' or 'float64'"),
+        ({"validation_fraction": 1.0}, "validation_fraction is 1.0, expected more than 0 and less than 1"),
+        ({"n_iter_no_change": 0}, "n_iter_no_change is 0, expected at least 1"),
+        ({"early_stopping": "yes"}, "early_stopping is 'yes', expected True or False"),
+        ({"warm_start": 3}, "warm_start is 3, expected True or False"),
+        ({"callbacks": [3]}, "callbacks has 3, expected an object"),
+        ({"callbacks": 3}, "callbacks has 3, expected an object"),
+        ({"random_state": "x"}, "'x' cannot be used to seed"),
+        ({"class_weight": "balance"}, "class_weight"),
+        ({"backend": 3}, "backend.* is 3, expected a name"),
+    ],
+)  # fmt: skip
+def test_wrong_settings(settings, message):
+    classifier = ConvClassifier(**settings)  # scikit-learn wants no error here
+    with pytest.raises((TypeError, ValueError), match=message):
+        classifier.fit(X, Y)
+    assert not hasattr(classifier, "model_")
+
+
+def test_callbacks_are_those_given():
+    stop = train.EarlyStopping("loss", patience=1, min_delta=100)
+    classifier = ConvClassifier(plain, callbacks=[stop], max_epochs=9, random_state=0).fit(X, Y)
+    assert classifier.n_iter_ == 2
+    assert stop.epoch == 1
+    assert clone(classifier).callbacks[0] is not stop
