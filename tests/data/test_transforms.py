@@ -350,3 +350,10 @@ def test_what_needs_floating_images_says_how(transform):
     with pytest.raises(DTypeError, match=message):
         transform((images(dtype="uint8"), np.zeros(5, int)), 0)
     Compose([ToDtype("float32", scale=True), transform])((images(dtype="uint8"), np.zeros(5, int)), 0)
+
+
+def test_one_gray_image_gets_the_advice_for_one(backend):
+    flip = transforms.RandomHorizontalFlip(1.0)
+    for shape, said in (((8, 9), r"one gray image is x\[None\]$"), ((1, 2, 3, 8, 9), r"for one image$")):
+        with pytest.raises(ValueError, match=said):
+            flip(xpconv.asarray(np.zeros(shape, "float32")))

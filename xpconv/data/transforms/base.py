@@ -141,9 +141,10 @@ def check_images(where: str, x: Any) -> tuple[Backend, Array]:
         hint = "; give a batch as a tuple" if is_sequence(x) else ""
         raise BackendError(f"{where}: images: {error}{hint}") from None
     if x.ndim not in (3, 4) or 0 in x.shape[-3:]:
+        hint = "; one gray image is x[None]" if x.ndim == 2 else ""
         raise ShapeError(
             f"{where}: images have shape {tuple(x.shape)}, expected (N, C, H, W), or (C, H, W) for one "
-            "image; for gray images without channels give x[:, None]"
+            f"image{hint}"
         )
     if x.dtype != "uint8" and not is_floating(x.dtype):
         raise DTypeError(
