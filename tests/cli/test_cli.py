@@ -154,8 +154,14 @@ def browser():
 @pytest.mark.slow
 @pytest.mark.skipif(browser() is None, reason="there is no chromium: apt-get install chromium")
 @pytest.mark.parametrize("width", [500, 1200])
-def test_report_in_a_browser(run, width, tmp_path):
+@pytest.mark.parametrize("mistakes", [False, True])
+def test_report_in_a_browser(run, photos, width, mistakes, tmp_path):
     """No error in the console, all pictures there, and nothing wider than the window."""
+    least = 3
+    if mistakes:
+        run, least = tmp_path / "unsure", 8
+        options = ["--size", "16", "--epochs", "1", "--lr", "1e-6", "--valid", "0.8", "--out", str(run)]
+        assert main(["train", str(photos), *options]) == 0
     probe = """<script>addEventListener("load", () => {
       const images = [...document.images], page = document.documentElement;
       document.title = JSON.stringify({broken: images.filter(i => !i.naturalWidth).length, images: images.length,
@@ -172,7 +178,7 @@ def test_report_in_a_browser(run, width, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert ":CONSOLE" not in done.stderr
     found = json.loads(re.search("<title>(.*?)</title>", done.stdout)[1].replace("&quot;", '"'))
-    assert found["images"] >= 4
+    assert found["images"] >= least
     assert found == {"broken": 0, "images": found["images"], "wide": 0, "sections": 7}
 
 

@@ -243,7 +243,7 @@ def test_paths_that_cannot_be(trained, capsys):
     """Errors come before the work, and name the option."""
     photos, model = trained / "photos", trained / "out" / "model.safetensors"
     image = photos / "a" / "0.png"
-    for out in (image, image / "deeper"):
+    for out in (model, model / "deeper"):
         assert f"--out {out} is a file" in failing(capsys, "train", photos, "--out", out)
     for table in (photos, photos / "none" / "p.csv"):
         assert f"--csv {table} is a folder, or in none" in failing(
@@ -442,3 +442,30 @@ def test_tables_with_wide_letters_are_aligned(trained, tmp_path, capsys):
     assert [row[: row.index("100") if "100" in row else -1] for row in rows[1:2]] == ["猫と犬       1  "]
     assert rows[2].startswith("e\u0301            2   50.0%   猫と犬 (1)")
     assert rows[3].startswith("dog          1  100.0%")
+
+
+def test_out_within_the_images(tmp_path, capsys):
+    """It would be taken for a class; no folder is made."""
+    photos = write_images(tmp_path / "photos")
+    for out in (photos, photos / "run", photos / "a" / "run"):
+        assert f"--out {out} is in {photos}" in failing(capsys, "train", photos, "--out", out)
+    assert sorted(path.name for path in photos.iterdir()) == ["a", "b"]
+
+
+def test_the_same_folder_by_another_name(copied, capsys, monkeypatch):
+    """As a shell completes it."""
+    monkeypatch.chdir(copied)
+    for name in ("photos/", "./photos", copied / "out" / ".." / "photos"):
+        assert run("train", name, "--out", "out", "--resume", "--json") == 0
+
+
+def test_output_in_few_letters(trained, tmp_path):
+    """A terminal or a pipe without the letters of a name gets escapes."""
+    photos, out = write_images(tmp_path / "photos", ["猫", "лиса"]), tmp_path / "out"
+    assert run("train", photos, "--epochs", 1, "--out", out, "--json") == 0
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "xpconv", "predict", str(out / "model.safetensors"), str(photos)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 13
+    assert re.search(r"\\u732b/0\.png +\\u", done.stdout)

@@ -118,3 +118,17 @@ def test_a_damaged_state_changes_nothing(state):
     with pytest.raises(ValueError, match=r"History.load_state_dict: state is .*expected what state_dict"):
         history.load_state_dict(state)
     assert history["loss"] == [1.0]
+
+
+def test_pictures_of_one_epoch_and_of_metrics_with_any_name(tmp_path):
+    """The only tick is a whole epoch; no name is a formula, or of letters that the font lacks."""
+    pytest.importorskip("matplotlib")
+    found = History()
+    found.append({"epoch": 7, "loss": 1.0, "$x_$": 2.0, "猫": 3.0})
+    figure = found.plot()
+    figure.savefig(tmp_path / "a.png")
+    assert len(figure.axes) == 3
+    for ax in figure.axes:
+        low, high = ax.get_xlim()
+        ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+        assert 7 in ticks and all(tick == int(tick) for tick in ticks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. The exit status is 0, or 1 if it failed, 2 for wrong arguments and 130 after Ctrl-C."""
     from ..errors import BatchError, LayerError
 
+    for stream in (sys.stdout, sys.stderr):  # letters that a terminal or a pipe has not are escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = parse(arguments)
     try:
         if options.backend:

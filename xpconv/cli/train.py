@@ -33,15 +33,11 @@ from .images import (
     check_data_options,
     left_out,
     open_images,
-    option_of,
     training_transform,
 )  # fmt: skip
 from .report import write_report
+from .resume import SETTINGS, check_same_data, earlier_run, latest_step, make_folder, take_over
 
-SETTINGS = (
-    "data", "model", "size", "gray", "skip_damaged", "valid", "lr", "epochs", "batch_size", "no_augment",
-    "seed",
-)  # fmt: skip
 DEFAULTS = {
     "model": "small_cnn",
     "gray": False,
@@ -50,7 +46,6 @@ DEFAULTS = {
     "no_augment": False,
     "seed": 0,
 }
-WRITTEN = "checkpoints", "log.csv", "model.safetensors", "report.html"
 STEPS = 200  # by default, at least
 FEW = 50  # of which the user is warned
 GOES_ON = "; the same command with --resume goes on"
@@ -61,7 +56,7 @@ def train(options: argparse.Namespace) -> int:
     try:
         return _train(options)
     except KeyboardInterrupt:
-        if not (options.out and _checkpoints(Path(options.out))):
+        if not (options.out and latest_step(Path(options.out))):
             raise
         print(f"\nxpconv: interrupted{GOES_ON}", file=sys.stderr)
         return 130
@@ -71,12 +66,9 @@ def _train(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else None
     earlier: dict[str, Any] = {}
     if out:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise DataFileError(f"--out {out} is a file, or is in one; give a folder") from None
-        earlier = _earlier_run(out, options.resume)
-        _go_on(options, out, earlier)
+        make_folder(out, options.data)
+        earlier = earlier_run(out, options.resume)
+        take_over(options, out, earlier)
     check_data_options(options)
     for name, value in DEFAULTS.items():
         if getattr(options, name) is None:
@@ -89,8 +81,8 @@ def _train(options: argparse.Namespace) -> int:
         "classes": list(images.classes), "images": [len(images.train_targets), len(images.valid_targets)]
     }  # fmt: skip
     if out:
-        _check_same_data(out, earlier, data)
-    _set_lengths(options, len(images.train_targets), _checkpoints(out) if out else 0)
+        check_same_data(out, earlier, data)
+    _set_lengths(options, len(images.train_targets), latest_step(out) if out else 0)
     manual_seed(options.seed)
     model, info = make_model(options.model, images)
     say = (lambda text: None) if options.json else print
@@ -268,72 +260,3 @@ def _check_model(name: str, model: Layer, info: ImageInfo) -> None:
             f"expected {(1, len(info.classes))}"
         )
     model.train()
-
-
-def _earlier_run(out: Path, resume: bool) -> dict[str, Any]:
-    """The settings of the run in `out` that goes on; empty if a new one begins.
-
-    A run that ended before its first checkpoint counts for nothing.
-
-    Raises:
-        DataFileError: (a ValueError) files there would be replaced, or are damaged.
-    """
-    path = out / "settings.json"
-    there = [name for name in WRITTEN if (out / name).exists()]
-    if not path.exists():
-        if there:
-            raise DataFileError(f"{out} has {there[0]}, but no settings.json of a run; give another --out")
-        return {}
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        earlier = None
-    if not isinstance(earlier, dict) or not {"data", "model", "seed"} <= set(earlier):
-        raise DataFileError(f"{path} is damaged, or not of a run of xpconv; give another --out")
-    if _checkpoints(out):
-        if resume:
-            return earlier
-        raise DataFileError(f"{out} has a run already: add --resume to go on with it, or give another --out")
-    if "model.safetensors" in there:
-        raise DataFileError(f"{out} has a model, but no checkpoints to go on from; give another --out")
-    return {}
-
-
-def _checkpoints(out: Path) -> int:
-    """The number of steps of the latest checkpoint; 0 if there is none."""
-    names = (path.stem.removeprefix("step-") for path in (out / "checkpoints").glob("step-*.safetensors"))
-    return max((int(number) for number in names if number.isdecimal()), default=0)
-
-
-def _go_on(options: argparse.Namespace, out: Path, earlier: dict[str, Any]) -> None:
-    """Take over the settings of a run that goes on.
-
-    Raises:
-        DataFileError: (a ValueError) other ones are given than it was begun with; only `epochs` may differ.
-    """
-    known = [name for name in SETTINGS if name in earlier]
-    given = {name: getattr(options, name) for name in known if getattr(options, name) is not None}
-    other = [name for name in given if name != "epochs" and given[name] != earlier[name]]
-    if other:
-        texts = [
-            f"{'DATA' if name == 'data' else option_of(name)} {_or_none(earlier[name])} (now {given[name]})"
-            for name in other
-        ]
-        raise DataFileError(f"{out} was begun with {', '.join(texts)}; resume with the same")
-    for name in known:
-        if name not in given:
-            setattr(options, name, earlier[name])
-
-
-def _or_none(value: Any) -> Any:
-    return "not given" if value in (None, False) else value
-
-
-def _check_same_data(out: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
-    """An error if a run would go on with other data."""
-    other = [name for name in now if name in earlier and earlier[name] != now[name]]
-    if other:
-        raise DataFileError(
-            f"{out} was begun with other data: its {other[0]} were {earlier[other[0]]!s:.200}, now they are "
-            f"{now[other[0]]!s:.200}; restore the data, or give another --out"
-        )

@@ -252,6 +252,8 @@ def plot_history(history: History, names: Sequence[str] | None) -> Any:
     chosen = [names] if isinstance(names, str) else list(names)
     chosen = list(dict.fromkeys(name.removeprefix("valid_") for name in chosen))
     found, axes = figure("History.plot", len(chosen) or 1)
+    from ..plot.fonts import legible
+
     epochs = [int(row.get("epoch", i + 1)) for i, row in enumerate(history.rows)]
     for ax, name in zip(axes, chosen, strict=False):
         present = [n for n in (name, f"valid_{name}") if n in history]
@@ -263,8 +265,12 @@ def plot_history(history: History, names: Sequence[str] | None) -> Any:
             best = history._best_rows().get(column)
             if best is not None:
                 ax.plot(epochs[best], history[column][best], "*", color=line.get_color(), markersize=12)
-        ax.set(title=name, xlabel="epoch")
+        (title,), fonts = legible([name])
+        ax.set_title(title, fontfamily=fonts, parse_math=False)
+        ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
+        if len(epochs) == 1:
+            ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
         ax.grid(alpha=0.3)
         if len(present) > 1:
             ax.legend()
