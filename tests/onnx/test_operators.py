@@ -190,18 +190,31 @@ CASES = {
     "LayerNormalization": case("LayerNormalization", (17,), {"x": ROWS, "s": draw(4, 5), "b": draw(4, 5)}, {"axis": 1}),
     "GroupNormalization 21": case("GroupNormalization", (21,), {"x": X, "s": draw(4), "b": draw(4)}, {"num_groups": 2}),
 }  # fmt: skip
-PARAMETERS = [(name, opset) for name, row in CASES.items() for opset in row[1]]
+PARAMETERS = [
+    pytest.param(name, opset, first, id=f"{name} {opset} {'inputs' if first > 1 else 'constants'}")
+    for name, row in CASES.items()
+    for opset in row[1]
+    for first in sorted({1, len(row[2])})
+]
 
 
-@pytest.mark.parametrize(("name", "opset"), PARAMETERS)
-@pytest.mark.parametrize("first", [1, 99], ids=["constants", "inputs"])
+@pytest.mark.parametrize(("name", "opset", "first"), PARAMETERS)
 def test_against_onnxruntime(name, opset, first, tmp_path):
-    """All inputs but the first are constants, or none is."""
+    """The first so many inputs are inputs of the model, the others constants."""
+    check(name, opset, first, tmp_path)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_backends(name, backend, tmp_path):
+    """With all inputs on the device, and with constants."""
+    for first in sorted({1, len(CASES[name][2])}):
+        check(name, CASES[name][1][-1], first, tmp_path)
+
+
+def check(name, opset, first, folder):
     op, _, inputs, attributes, outputs, order = CASES[name]
     names = list(inputs)
-    if first == 99 and len(names) == 1:
-        pytest.skip("there is one input")
     arrays = {k: np.asarray(v) for k, v in inputs.items()}
     given, constants = {k: arrays[k] for k in names[:first]}, {k: arrays[k] for k in names[first:]}
     made = model([(op, order, " ".join(outputs), attributes)], opset, given, constants, outputs)
-    compare(tmp_path / "model.onnx", made, given)
+    compare(folder / "model.onnx", made, given)
