@@ -7,6 +7,9 @@ from typing import Any
 
 from ...backend import Array
 from ...dtypes import is_floating
+from ...geometry import Bounds
+from ...ops.activation import clip, clip_backward
+from ...ops.linear import add
 from .operator import Operator, unbroadcast
 
 Result = tuple[Any, tuple[Any, ...]]
@@ -14,13 +17,26 @@ Gradients = tuple[Array | None, ...]
 
 
 class Add(Operator):
-    """`a + b`."""
+    """`a + b`, which a ReLU after it may limit in the same pass."""
 
-    def _compute(self, xp: Any, a: Array, b: Array) -> Result:
-        return a + b, (a.shape, b.shape)
+    def forward(self, *inputs: Array) -> Array:
+        return self._clipped(*inputs)
+
+    def _clipped(self, *inputs: Array, bounds: Bounds = None) -> Array:
+        xp, arrays = self._operands(inputs)
+        y, saved = self._computed(xp, arrays, {"bounds": bounds})
+        return self._kept(y, xp, inputs, saved)
+
+    def _compute(self, xp: Any, a: Array, b: Array, *, bounds: Bounds = None) -> Result:
+        if a.shape == b.shape and a.ndim and is_floating(a.dtype):
+            y = add(xp, a, b, bounds)
+        else:
+            y = a + b if bounds is None else clip(xp, xp.asarray(a + b), *bounds)
+        return y, (a.shape, b.shape, None if bounds is None else y, bounds)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> Gradients:
-        a, b = saved
+        a, b, y, bounds = saved
+        grad = grad if bounds is None else clip_backward(xp, grad, y, *bounds)
         return unbroadcast(grad, a), unbroadcast(grad, b)
 
 

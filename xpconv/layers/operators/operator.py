@@ -11,7 +11,7 @@ import numpy as np
 from ...arrays import asnumpy
 from ...backend import Array, Backend
 from ...dtypes import is_floating
-from ...errors import BackendError, DTypeError, ShapeError
+from ...errors import BackendError, DTypeError, LayerError, ShapeError
 from ...ops.constants import constant
 from ...sums import sum_over
 from ..layer import Layer, arguments
@@ -38,7 +38,29 @@ class Operator(Layer):
         numbers = {name: getattr(self, name) for name in self.settings}
         for name, x in zip(self.inputs, inputs[first:], strict=True):
             numbers[name] = read_numbers(f"{type(self).__name__}.forward: {name}", x)
-        y, saved = self._compute(xp, *arrays, **numbers)
+        y, saved = self._computed(xp, arrays, numbers)
+        return self._kept(y, xp, inputs, saved)
+
+    def _computed(self, xp: Any, arrays: Sequence[Array], settings: dict[str, Any]) -> tuple[Any, Any]:
+        """`_compute`, with errors that name the layer."""
+        try:
+            return self._compute(xp, *arrays, **settings)
+        except LayerError:
+            raise
+        except ValueError as cause:  # NumPy's and CuPy's
+            shapes = ", ".join(str(x.shape) for x in arrays)
+            raise ShapeError(f"{type(self).__name__}.forward: inputs of shape {shapes}: {cause}") from cause
+        except TypeError as cause:
+            if "_compute()" not in str(cause):
+                raise
+            taken = list(inspect.signature(self._compute).parameters.values())[1:]
+            names = [p.name for p in taken if p.kind is not p.KEYWORD_ONLY and p.name not in self.settings]
+            raise TypeError(
+                f"{type(self).__name__}.forward: got {len(arrays)} arrays, expected {', '.join(names)}"
+            ) from None
+
+    def _kept(self, y: Any, xp: Any, inputs: Sequence[Array], saved: tuple[Any, ...]) -> Array:
+        """The last line of a forward."""
         if isinstance(y, np.generic):  # as functions of NumPy return for arrays without axes
             y = np.asarray(y)
         return self.keep(y, xp, tuple([x.dtype for x in inputs]), saved)

@@ -1,0 +1,126 @@
+"""Operators in a `Graph`: in one pass with a ReLU, on the host beside a device, and with wrong inputs."""
+
+import double
+import numpy as np
+import pytest
+
+import xpconv
+from xpconv import Conv2d, Graph, ReLU, no_grad
+from xpconv.layers import operators as ops
+
+RNG = np.random.default_rng(2)
+X = RNG.normal(size=(2, 4, 5, 5)).astype("float32")
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 5, 5), (4, 1, 1)])
+def test_add_with_relu(shape, backend):
+    graph = Graph({"sum": (ops.Add(), "a", "b"), "relu": (ReLU(), "sum")}, ["a", "b"], "relu")
+    a, b = xpconv.asarray(X), xpconv.asarray(RNG.normal(size=shape).astype("float32"))
+    y = graph(a, b)
+    assert len(graph._steps().steps) == 1
+    np.testing.assert_array_equal(xpconv.asnumpy(y), np.maximum(X + xpconv.asnumpy(b), 0))
+    da, db = graph.backward(xpconv.asarray(X))
+    grad = np.where(xpconv.asnumpy(y) > 0, X, 0)
+    np.testing.assert_allclose(xpconv.asnumpy(da), grad)
+    rest = grad if shape == X.shape else grad.sum((0, 2, 3)).reshape(shape)
+    np.testing.assert_allclose(xpconv.asnumpy(db), rest, rtol=1e-5, atol=1e-6)
+
+
+def sized():
+    """`(N, C, H, W)` to `(N, C H W)`, with sizes computed on the host."""
+    return Graph(
+        {
+            "conv": (Conv2d(4, 6, 3, rng=0), "x"),
+            "shape": (ops.Shape(), "conv"),
+            "batch": (ops.Slice((0,), (1,)), "shape"),
+            "rest": (ops.Slice((1,), (4,)), "shape"),
+            "flat": (ops.ReduceSum(keepdims=True), "one"),
+            "one": (ops.Sub(), "rest", "rest"),
+            "minus": (ops.Sub(), "flat", "batch"),
+            "less": (ops.Sub(), "minus", "flat"),
+            "size": (ops.Div(), "less", "batch"),
+            "sizes": (ops.Concatenate(0), "batch", "size"),
+            "y": (ops.Reshape(inputs=("shape",)), "conv", "sizes"),
+        },
+        "x",
+        "y",
+    )
+
+
+def test_sizes_of_the_host_do_not_wait_for_a_device():
+    graph = sized()
+    expected = graph(X)
+    grad = graph.backward(expected)
+    with xpconv.use_backend("double"):
+        graph = sized().to("double")
+        x = xpconv.asarray(X)
+        graph.backward(graph(x))
+        with double.count_syncs() as counter:
+            y = graph(x)
+            dx = graph.backward(y)
+        assert (counter.n, counter.copies) == (0, 0)
+    np.testing.assert_allclose(xpconv.asnumpy(y), expected, rtol=1e-5)
+    np.testing.assert_allclose(xpconv.asnumpy(dx), grad, rtol=1e-4, atol=1e-5)
+
+
+def test_host_arrays_meet_those_of_a_device():
+    with xpconv.use_backend("double"):
+        x = xpconv.asarray(X)
+        for layer, other in (
+            (ops.Gather(1), np.array([2, 0])),
+            (ops.Mul(), np.full((5,), 2, "float32")),
+            (ops.Pow(), np.array(2)),
+            (ops.Clip(bounds=("low",)), np.array(0.5, "float32")),
+        ):
+            y = layer(x, other)
+            assert type(y) is type(x)
+            assert layer.backward(y)[0].shape == x.shape
+        with no_grad(), double.count_syncs() as counter:
+            ops.Gather(1)(x, np.array([2, 0]))
+        assert counter.copies == 0  # as the same positions are there
+
+
+WRONG = {
+    "shapes": (ops.MatMul(), (X, X[:, :, :3]), "MatMul.forward: shapes"),
+    "product": (ops.Gemm(), (X[0, 0], X[0, 0, :3]), "Gemm.forward: shapes"),
+    "size": (ops.Reshape((3, -1)), (X[:1, :1, :2, :5],), "Reshape.forward: x has shape"),
+    "zero": (ops.Reshape((1, 2, 0)), (X[0, 0],), "copies no size"),
+    "axis": (ops.ReduceSum((4,)), (X,), "axis 4 is none of an array of 4 axes"),
+    "twice": (ops.ReduceSum((0, -4)), (X,), "name an axis twice"),
+    "squeeze": (ops.Squeeze((0,)), (X,), "not all of size 1"),
+    "order": (ops.Transpose((0, 1)), (X,), "expected 2 axes"),
+    "expand": (ops.Expand((3,)), (X,), "which does not fit"),
+    "concatenate": (ops.Concatenate(0), (X, X[:, :2]), "differ along other axes than 0"),
+    "step": (ops.Slice((0,), (1,), steps=(0,)), (X,), "do not fit each other"),
+    "split": (ops.SplitPart(0, sizes=(1, 3)), (X,), "cannot be split into"),
+    "position": (ops.Gather(), (X, np.array([5])), "lacks positions along axis 0"),
+    "pads": (ops.Pad(pads=(1, 2)), (X,), "expected 8 for the axes"),
+    "reflection": (ops.Pad("reflect", (5, 0), (2,)), (X,), "too small for"),
+    "crop": (ops.Pad(pads=(-3, -3), axes=(2,)), (X,), "too small for"),
+    "channels": (ops.Conv(), (X, X[:, :3]), "which do not fit"),
+    "rank": (ops.MaxPool((2,)), (X,), "expected 1 spatial axes"),
+    "window": (ops.AveragePool((7, 7)), (X,), "smaller than the kernel"),
+    "strides": (ops.Conv((2,)), (X, X), "1 strides"),
+    "transposed": (ops.ConvTranspose(pads=(9, 9, 9, 9)), (X, X[0, :, None]), "too small for padding"),
+    "groups": (ops.GroupNormalization(3), (X, X[0, :, 0, 0], X[0, :, 0, 0]), "3 groups"),
+    "scale": (ops.BatchNormalization(), (X, *[X[0, :3, 0, 0]] * 4), "a parameter"),
+    "sizes": (ops.Resize(scales=(2, 2)), (X,), "does not fit sizes"),
+    "integers": (ops.Resize("linear", scales=(1, 1, 2, 2)), (X.astype("int64"),), "expected floating point"),
+    "blocks": (ops.DepthToSpace(3), (X,), "C a multiple of 9"),
+    "depth": (ops.SpaceToDepth(2), (X,), "multiples of 2"),
+    "numbers": (ops.Reshape(inputs=("shape",)), (X, X), "expected numbers of shape"),
+    "no input": (ops.Sum(), (), "expected at least one input"),
+    "dtypes": (ops.Add(), (X, X.astype("float64")), "float32 and float64, expected one dtype"),
+    "broadcast": (ops.Mul(), (X, X[:, :3]), "Mul.forward: inputs of shape"),
+    "one input": (ops.Mul(), (X,), "Mul.forward: got 1 arrays, expected a, b"),
+    "three inputs": (ops.Add(), (X, X, X), "Add.forward: got 3 arrays, expected a, b$"),
+    "no pads": (ops.Pad(inputs=("pads",)), (X,), "expected at least one input"),
+    "array": (ops.Add(), (X, 3.0), "Add.forward: input 1"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_inputs(name):
+    layer, inputs, text = WRONG[name]
+    with pytest.raises((ValueError, TypeError), match=text):
+        layer(*inputs)
