@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+unset PYTHONDONTWRITEBYTECODE  # or each process that a test starts compiles the package again
 tests=$(grep -m1 'python3 -m pytest$' README.md)
 echo "README: $tests"
 bash -c "$tests -m 'slow or not slow'"

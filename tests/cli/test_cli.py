@@ -221,7 +221,7 @@ def test_parts_of_a_folder(tmp_path, capsys):
 
 def test_named_data_gray_and_a_model_file(tmp_path, capsys, photos):
     out = tmp_path / "digits"
-    assert main(["train", "digits", "--epochs", "2", "--out", str(out), "--json"]) == 0
+    assert main(["train", "digits", "--epochs", "1", "--out", str(out), "--json"]) == 0
     assert main(["evaluate", str(out / "model.safetensors"), "digits"]) == 0
     printed = capsys.readouterr().out
     assert "360 images, accuracy" in printed

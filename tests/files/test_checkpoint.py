@@ -27,7 +27,9 @@ def steps(training, number):
     return training
 
 
-@pytest.mark.parametrize("kind", ["float32", "float16", "groups"])
+@pytest.mark.parametrize(
+    "kind", ["float32", *(pytest.param(k, marks=pytest.mark.slow) for k in ("float16", "groups"))]
+)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_goes_on_to_the_bit(name, kind, backend, tmp_path):
     ours = steps(Training(name, kind), 3)

@@ -177,7 +177,7 @@ def test_the_last_layer_of_every_model(name, no_draws):
     assert any(layer is new for layer in model.modules())
 
 
-def test_layers_of_a_model_by_torchvisions_names():
+def test_layers_of_a_model_by_torchvisions_names(no_draws):
     model = xpconv.models.resnet18(10)
     assert model.layer1[0].conv1 is model.layer1[0][0].body["conv1"]
     assert model.layer1[0].downsample is None

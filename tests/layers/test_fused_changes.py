@@ -319,7 +319,7 @@ def test_reloading_while_another_thread_serves():
     server = threading.Thread(target=serve)
     server.start()
     try:
-        for i in range(100):
+        for i in range(50):
             fused.load_state_dict(states[i % 2])
             wanted = expected[i % 2]
             np.testing.assert_allclose(run(fused), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())

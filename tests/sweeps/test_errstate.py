@@ -1,6 +1,7 @@
 """No layer raises an error for harmless values under `numpy.seterr(all="raise")`, which helps to find NaN."""
 
 import contextvars
+import functools
 import inspect
 import threading
 
@@ -81,9 +82,10 @@ for axes, shape in IMAGES.items():
     }
 LARGE = [
     ("Conv2d", {"in_channels": c, "out_channels": k, "kernel_size": r, "padding": r // 2}, (n, c, s, s))
-    for r in (1, 3, 5)
+    for r in (1, 3)
     for c, k, s, n in ((64, 64, 16, 1), (3, 16, 24, 4), (1, 8, 28, 64), (2, 2, 28, 64))
 ] + [
+    ("Conv2d", {"in_channels": 1, "out_channels": 8, "kernel_size": 5, "padding": 2}, (64, 1, 28, 28)),
     ("BatchNorm2d", {"num_features": 2}, (64, 2, 40, 40)),
     ("BatchNorm2d", {"num_features": 8}, (8, 8, 64, 64)),
     ("ReLU", {}, (1, 8, 400, 400)),
@@ -104,6 +106,11 @@ def every():
 
 
 def harmless(shape, seed, dtype):
+    return _harmless(shape, seed, dtype).copy()
+
+
+@functools.lru_cache(4)
+def _harmless(shape, seed, dtype):
     order = np.random.default_rng(seed).permutation(int(np.prod(shape))) % len(VALUES)
     largest = 50 if dtype == "float16" else np.inf
     with np.errstate(under="ignore"):
