@@ -145,6 +145,12 @@ def test_names_that_are_no_text(copied, tmp_path, capsys):
     assert run("predict", out / "model.safetensors", photos / "a" / odd, "--csv", table) == 0
     assert r"\udcff.png" in capsys.readouterr().out
     assert r"\udcff.png" in table.read_text(encoding="utf-8")
+    whole, odd_out = os.fsdecode(b"\xfd"), copied / os.fsdecode(b"\xfc")
+    os.rename(photos, copied / whole)
+    assert run("train", copied / whole, "--epochs", 1, "--out", odd_out) == 0
+    assert r"\udcfd" in (odd_out / "report.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    os.rename(copied / whole, photos)
     os.rename(photos / "a", photos / os.fsdecode(b"\xfe"))
     assert "not UTF-8; rename the folder" in failing(capsys, "train", photos)
 
@@ -450,6 +456,12 @@ def test_out_within_the_images(tmp_path, capsys):
     for out in (photos, photos / "run", photos / "a" / "run"):
         assert f"--out {out} is in {photos}" in failing(capsys, "train", photos, "--out", out)
     assert sorted(path.name for path in photos.iterdir()) == ["a", "b"]
+    for part in ("train", "valid"):
+        write_images(tmp_path / "parts" / part)
+    command = ["train", tmp_path / "parts", "--epochs", 1, "--json", "--out"]
+    inside = tmp_path / "parts" / "valid" / "run"
+    assert f"--out {inside} is in {inside.parent}" in failing(capsys, *command, inside)
+    assert run(*command, tmp_path / "parts" / "run") == 0  # no class is looked for there
 
 
 def test_the_same_folder_by_another_name(copied, capsys, monkeypatch):

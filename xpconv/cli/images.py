@@ -212,6 +212,12 @@ def _parts(path: Path) -> list[Path | None]:
     return [next((path / name for name in names if (path / name).is_dir()), None) for names in (TRAIN, VALID)]
 
 
+def folders_of(path: Path) -> list[Path]:
+    """The folders whose folders are the classes: that itself, or its two parts."""
+    parts = [part for part in _parts(path) if part is not None]
+    return parts if len(parts) == 2 else [path]
+
+
 def _check_classes(path: Path, classes: tuple[str, ...]) -> None:
     """An error if there is nothing to tell apart, or a name cannot be written to a file."""
     if len(classes) < 2:

@@ -101,7 +101,7 @@ def write_report(
         f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
         f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
-    write_atomically(str(path), [page.encode()])
+    write_atomically(str(path), [page.encode(errors="backslashreplace")])
 
 
 def _facts(model: Layer, history: History, scores: Scores, images: Images) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import models
 from ..errors import DataFileError
-from .images import NAMED, option_of
+from .images import NAMED, folders_of, option_of
 
 SETTINGS = (
     "data", "model", "size", "gray", "skip_damaged", "valid", "lr", "epochs", "batch_size", "no_augment",
@@ -25,8 +25,10 @@ def make_folder(out: Path, data: str) -> None:
     Raises:
         DataFileError: (a ValueError) it is a file, or among the images.
     """
-    if data not in NAMED and Path(data).resolve() in (out.resolve(), *out.resolve().parents):
-        raise DataFileError(f"--out {out} is in {data}, whose folders are classes; give one elsewhere")
+    around = (out.resolve(), *out.resolve().parents)
+    for images in [] if data in NAMED else folders_of(Path(data)):
+        if images.resolve() in around:
+            raise DataFileError(f"--out {out} is in {images}, whose folders are classes; give one elsewhere")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
