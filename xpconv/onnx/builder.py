@@ -86,6 +86,7 @@ class Builder:
     path: str = ""  # of the layer that is written now
     _types: dict[str, Any] = field(default_factory=dict)  # of all tensors, as ONNX writes them
     _data: dict[str, Any] = field(default_factory=dict)  # of small constants
+    _results: dict[str, str] = field(default_factory=dict)  # what layers give: the path of the innermost one
     _taken: set[str] = field(default_factory=set)
 
     def node(
@@ -159,6 +160,8 @@ class Builder:
         """Append the nodes of a layer that this one calls; gives what its forward gives."""
         with self._inside(layer):
             result = self.rules(layer)(self, *inputs)
+            if self.path and isinstance(result, Tensor) and all(result.name != x.name for x in inputs):
+                self._results.setdefault(result.name, self.path)
             if not all(isinstance(y, Tensor) for y in (result if isinstance(result, tuple) else (result,))):
                 raise self.refused(f"to_onnx gives {shown(result)}, expected a tensor, or a tuple of them")
             return result
@@ -207,6 +210,11 @@ class Builder:
         """An input of the graph."""
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return self._declare(name, helper.make_tensor_type_proto(kind, shape))
+
+    def results(self) -> dict[str, str]:
+        """New names for what layers give: their paths."""
+        made = {name for node in self.nodes for name in node.output}
+        return {name: self._new_name(path) for name, path in self._results.items() if name in made}
 
     def type_of(self, name: str) -> Any:
         """ONNX's type of a tensor."""

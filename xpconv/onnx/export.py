@@ -259,6 +259,7 @@ def _named_outputs(
             tensor = builder.node("Identity", tensor)
         new[tensor.name] = name
         found.append((name, tensor))
+    new = {**builder.results(), **new}
     for node in builder.nodes:
         for field in (node.input, node.output):
             field[:] = [new.get(name, name) for name in field]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays import asnumpy
 from ...layers.blocks import SqueezeExcitation
+from ...layers.constant import Constant, HostConstant, Weight
 from ...layers.containers import Concat, Parallel, Residual, Sequential
 from ...layers.conv_separable import SeparableConv2d
 from ...layers.graph import Graph
@@ -64,6 +66,18 @@ def graph(b: Builder, layer: Graph, *inputs: Tensor) -> Any:
         values[name] = b.layer(layer[name], *(values[source] for source in nodes[name]))
     outputs = tuple(values[name] for name in layer.outputs)
     return outputs if len(outputs) > 1 else outputs[0]
+
+
+@rule(Weight)
+def weight(b: Builder, layer: Weight) -> Any:
+    """An initializer."""
+    return b.parameter(layer.value)
+
+
+@rule(Constant, HostConstant)
+def constant(b: Builder, layer: Any) -> Any:
+    """A node `Constant`, which is not trained."""
+    return b.constant(asnumpy(layer.value))
 
 
 @rule(SeparableConv2d)

@@ -1,0 +1,56 @@
+"""Export, onnxruntime, load, a step of training, export again: for every model of `xpconv.models`."""
+
+import numpy as np
+import onnxed
+import pytest
+from exported_models import SHAPES, each_model, made
+
+import xpconv
+
+
+def trained(model, x):
+    """The gradients of a step, in inference mode, so that both models have the same statistics; and the step."""
+    y = model(x)
+    model.backward(np.linspace(-1, 1, y.size, dtype=y.dtype).reshape(y.shape), input_grad=False)
+    grads = {name: p.grad.copy() for name, p in model.named_parameters()}
+    largest = max(np.abs(grad).max() for grad in grads.values())
+    xpconv.SGD(model.parameters(), lr=1e-3 / largest).step()
+    return grads
+
+
+@pytest.mark.parametrize("name", each_model())
+def test_every_model(name, tmp_path):
+    model, shape = made(name).eval(), SHAPES.get(name, (3, 64, 64))
+    first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
+    xpconv.onnx.export(model, first, shape)
+    x = np.random.default_rng(1).normal(size=(2, *shape)).astype("float32")
+    graph = xpconv.onnx.load(first)
+    onnxed.same(onnxed.inferred(graph, x), onnxed.run(first, x))
+
+    ours, theirs = trained(model, x), trained(graph, x)
+    assert ours.keys() == theirs.keys()
+    for key, grad in ours.items():
+        assert np.abs(theirs[key] - grad).max() <= 1e-3 * np.abs(grad).max() + 1e-7, key
+
+    xpconv.onnx.export(graph, second, shape)
+    onnxed.same(onnxed.inferred(graph, x), onnxed.run(second, x))
+    onnxed.same(onnxed.inferred(model, x), onnxed.run(second, x), 1e-4)
+    names = [{a.name for a in onnxed.onnx.load(file).graph.initializer} for file in (first, second)]
+    assert names[0] == names[1]
+
+
+def test_nodes_have_the_names_of_layers(tmp_path):
+    model = xpconv.models.small_cnn(num_classes=3).eval()
+    xpconv.onnx.export(model, tmp_path / "m.onnx", (3, 16, 16))
+    graph = xpconv.onnx.load(tmp_path / "m.onnx")
+    assert list(graph.nodes)[:3] == ["0", "1", "2"]
+    assert (graph.inputs, graph.outputs) == (("input",), ("output",))
+    nested = xpconv.Sequential(
+        {
+            "stem": xpconv.Sequential({"conv": xpconv.Conv2d(3, 4, 3)}),
+            "act": xpconv.ReLU(),
+            "twice": xpconv.ReLU(),
+        }
+    )
+    xpconv.onnx.export(nested.eval(), tmp_path / "m.onnx", (3, 16, 16))
+    assert list(xpconv.onnx.load(tmp_path / "m.onnx").nodes) == ["stem_conv", "act", "output"]
