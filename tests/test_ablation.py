@@ -12,14 +12,18 @@ from xpconv import (
     AdaptiveAvgPool2d,
     AvgPool2d,
     BatchNorm2d,
+    Concat,
     Conv2d,
     Dense,
     Flatten,
+    Hardswish,
     MaxPool2d,
     ReLU,
     Residual,
     Sequential,
+    SiLU,
 )
+from xpconv.layers.operators import HardSigmoid
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 ablation = importlib.import_module("ablation")
@@ -39,7 +43,11 @@ def nets():
         Residual(ReLU()), AvgPool2d(2), Flatten(), Dense(8 * 5 * 5, 10),
     )  # fmt: skip
     mean = Sequential(Conv2d(3, 8, 3), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(8, 10))
-    return [(few, (32, 1, 28, 28)), (many, (2, 3, 20, 20)), (mean, (2, 3, 9, 9))]
+    smooth = Sequential(
+        Concat(Conv2d(3, 8, 3), Conv2d(3, 8, 3)), SiLU(), Conv2d(16, 8, 1), Hardswish(), HardSigmoid(0.3),
+        AdaptiveAvgPool2d(1), Flatten(), Dense(8, 10),
+    )  # fmt: skip
+    return [(few, (32, 1, 28, 28)), (many, (2, 3, 20, 20)), (mean, (2, 3, 9, 9)), (smooth, (2, 3, 9, 9))]
 
 
 def results():

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ def modules(monkeypatch):
     """`import measure` finds the benchmark's modules."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield
-    for name in ("measure", "cpu", "chart", "networks", "work", "jobs", "gpu_process", "fit"):
+    for name in ("measure", "cpu", "chart", "networks", "work", "jobs", "gpu_process", "fit", "onnx_models"):
         sys.modules.pop(name, None)
 
 
@@ -100,6 +101,34 @@ def test_fit_and_the_loop_that_it_is_compared_with_compute_the_same(modules):
     both = fit.contenders("LeNet-5", 2, 3, True)
     row = both["fit"]().rows[0]
     assert [row["loss"], row["accuracy"]] == pytest.approx(both["loop"](), rel=1e-6)
+
+
+def test_onnx_files_and_the_runtime_compute_the_same(modules, tmp_path, monkeypatch):
+    for needed in ("onnx", "onnxruntime"):
+        pytest.importorskip(needed)
+    import onnx_models
+
+    monkeypatch.setattr("os.environ", dict(os.environ))  # which `main` changes
+    result = onnx_models.main(
+        [
+            *(
+                "--models",
+                "squeezenet1_1",
+                "--batches",
+                "1",
+                "--seconds",
+                "0",
+                "--rounds",
+                "1",
+                "--threads",
+                "1",
+            ),
+            *("--out", str(tmp_path / "onnx.json")),
+        ]
+    )
+    (record,) = json.loads((tmp_path / "onnx.json").read_text())["records"]
+    assert record == result["records"][0]
+    assert set(record["seconds"]) == {"graph", "model", "onnxruntime"}
 
 
 def test_growth_finds_the_steepest_step(modules):

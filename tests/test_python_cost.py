@@ -28,7 +28,7 @@ BOUNDS = {  # row of python_cost.py: calls of forward, backward, forward under n
     "ReLU": (55, 30, 35, 0),
     "ReLU6": (60, 25, 35, 0),
     "GELU": (55, 20, 30, 0),
-    "SiLU": (50, 20, 30, 0),
+    "SiLU": (60, 25, 45, 0),
     "Softmax": (50, 25, 30, 0),
     "Dropout": (40, 20, 30, 0),
     "Flatten": (35, 15, 30, 0),

@@ -114,6 +114,23 @@ CASES = {
         for m, n, k in ((3, 4, 5), (64, 3000, 32), (1, 9000, 70), (40, 20, 300))
         for bias in (None, draw(k))
     ],
+    "arithmetic": lambda draw: (
+        [
+            (function, draw.images(*a), draw.images(*b))
+            for function in ("add", "subtract", "multiply", "divide")
+            for a, b in (
+                ((2, 4, 6, 5),) * 2,
+                ((2, 4, 6, 5), (2, 4, 1, 1)),
+                ((1, 4, 1, 1), (2, 4, 6, 5)),
+                ((2, 4, 1, 5), (2, 4, 6, 1)),
+            )
+        ]
+        + [
+            ("add", draw.images(2, 4, 6, 5), draw(2, 4, 6, 5)),
+            ("multiply", draw(3, 4), draw(4)),
+            ("divide", draw(1)[0:1].reshape(()), draw(3, 4)),
+        ]
+    ),
     "batch_norm": lambda draw: [
         (draw.images(4, 5, 6, 7), weight, bias, *draw.statistics(5), bounds)
         for weight, bias in ((draw(5), draw(5)), (None, None))
@@ -121,6 +138,22 @@ CASES = {
     ],
     "batch_norm_backward": batch_norm_backward_cases,
     "channel_total": lambda draw: [(draw.images(8, 16, 20, 20),), (draw(4, 5),)],
+    "clipped_line": lambda draw: (
+        [(draw(*s), 0.25, 0.5) for s in POINTWISE] + [(draw.images(2, 3, 4, 5), -1.5, 0.0)]
+    ),
+    "concatenate": lambda draw: (
+        [
+            (
+                axis,
+                *(
+                    draw.images(*(n + extra * (i == axis) for i, n in enumerate((2, 4, 6, 5))))
+                    for extra in range(3)
+                ),
+            )
+            for axis in range(4)
+        ]
+        + [(1, draw(3, 4), draw(3, 2)), (0, draw(3), draw(2))]
+    ),
     "clip": lambda draw: [(draw(*s), *bounds) for s in POINTWISE for bounds in BOUNDS[1:]],
     "clip_backward": lambda draw: [(draw(*s), draw(*s), *bounds) for s in POINTWISE for bounds in BOUNDS[1:]],
     "conv": conv_cases,
@@ -132,6 +165,7 @@ CASES = {
         (draw(5), draw(5).astype("float64"), momentum, 1.5) for momentum in (0.1, np.array(0.25))
     ],
     "global_avg_pool": lambda draw: [(draw.images(3, 5, 7, 6),), (draw(2, 4, 9),), (draw(2, 3, 30, 40),)],
+    "hardsigmoid": lambda draw: [(4 * draw(*s),) for s in POINTWISE] + [(draw.images(2, 3, 4, 5),)],
     "matmul": lambda draw: [(draw(m, n), draw(k, n).T) for m, n, k in ((3, 4, 5), (64, 3000, 32))],
     "max_pool": max_pool_cases,
     "max_pool_backward": max_pool_backward_cases,
@@ -142,6 +176,7 @@ CASES = {
         (draw(4, 6), (2, 12)),
         (draw(4, 6).T, (24,)),
     ],
+    "sigmoid": lambda draw: [(40 * draw(*s),) for s in POINTWISE] + [(draw.images(2, 3, 4, 5),)],
     "statistics": lambda draw: [(draw.images(4, 5, 6, 7) + 3,), (draw(40, 3),)],
     "sum_pool": lambda draw: [
         (draw.images(2, 4, 7, 9), window, ceil) for window in (HALVED, STRIDED) for ceil in (0, 1)

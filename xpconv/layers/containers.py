@@ -15,6 +15,7 @@ from ..geometry import Bounds
 from ..ops.activation import clip_backward
 from ..ops.inference import is_recording
 from ..ops.linear import add
+from ..ops.shape import concatenate
 from ..tape import observer, position, saving
 from .children import Listed
 from .fuse import fold
@@ -215,7 +216,7 @@ class Concat(Parallel):
                     f"{next(iter(self._layers))} {first.shape}; only axis {axis} may differ"
                 )
         sizes = [output.shape[axis] for output in outputs]
-        return self.keep(get_xp(*outputs).concatenate(outputs, axis=axis), Layers(self), axis, sizes)
+        return self.keep(concatenate(get_xp(*outputs), axis, *outputs), Layers(self), axis, sizes)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         branches, axis, sizes = self.recall(grad_output, input_grad)

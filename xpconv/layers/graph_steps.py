@@ -133,19 +133,29 @@ class GraphSteps:
         return found[0] if len(found) == 1 else found
 
     def blocks(self) -> Iterator[Block]:
-        """The steps in pieces, through each of which a single value passes on."""
-        last = {i: len(self.steps) for i in self.outputs}
-        for number, step in enumerate(self.steps):
+        """The steps in pieces, through each of which a single value passes on.
+
+        Steps that take nothing, which give constants, run in each piece that takes their value.
+        """
+        constants = {step.target: step for step in self.steps if not step.sources}
+        steps = [step for step in self.steps if step.sources]
+        last = {i: len(steps) for i in self.outputs}
+        for number, step in enumerate(steps):
             for i in step.sources:
                 last[i] = max(number, last.get(i, number))
         source, begin, open_values = None, 0, set(range(self.inputs)) & last.keys()
-        for number, step in enumerate(self.steps[:-1]):
+        for number, step in enumerate(steps):
             open_values.add(step.target)
             open_values = {i for i in open_values if last[i] > number}
-            if open_values == {step.target}:
-                yield Block(self.steps[begin : number + 1], source, step.target, self)
+            end = number == len(steps) - 1
+            if end or (open_values == {step.target} and not constants.keys() & set(self.outputs)):
+                piece = steps[begin : number + 1]
+                taken = {i for part in piece for i in part.sources} | set(self.outputs if end else ())
+                given = [constants[i] for i in sorted(taken & constants.keys())]
+                yield Block([*given, *piece], source, None if end else step.target, self)
                 source, begin = step.target, number + 1
-        yield Block(self.steps[begin:], source, None, self)
+        if not steps:
+            yield Block(self.steps, None, None, self)
 
 
 def _collect(grads: list[Array | None], i: int, part: Array | None) -> None:

@@ -13,6 +13,13 @@ from ..kernels import overridable
 
 
 @overridable
+def arithmetic(xp: Any, function: str, a: Array, b: Array) -> Array:
+    """`add`, `subtract`, `multiply` or `divide` of two arrays, which are broadcast."""
+    y: Array = getattr(xp, function)(a, b)
+    return y
+
+
+@overridable
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
     """`y = min(max(x, low), high)`, without `high` the maximum alone; NaN stays NaN."""
     y = xp.maximum(x, low)
@@ -61,9 +68,16 @@ def elu_backward(xp: Any, grad: Array, x: Array, alpha: float, scale: float, rat
     return grad * xp.where(x > 0, scale, slope)
 
 
+@overridable
 def hardsigmoid(xp: Any, x: Array) -> Array:
     """`y = min(max(x + 3, 0), 6) / 6`."""
     return clip(xp, x + 3, 0, 6) / 6
+
+
+@overridable
+def clipped_line(xp: Any, x: Array, slope: float, offset: float) -> Array:
+    """`y = min(max(slope x + offset, 0), 1)`."""
+    return clip(xp, x * slope + offset, 0, 1)
 
 
 def hardsigmoid_backward(xp: Any, grad: Array, x: Array) -> Array:
@@ -73,7 +87,7 @@ def hardsigmoid_backward(xp: Any, grad: Array, x: Array) -> Array:
 
 def hardswish(xp: Any, x: Array) -> Array:
     """`y = x min(max(x + 3, 0), 6) / 6`."""
-    return x * hardsigmoid(xp, x)
+    return arithmetic(xp, "multiply", x, hardsigmoid(xp, x))
 
 
 def hardswish_backward(xp: Any, grad: Array, x: Array) -> Array:

@@ -19,6 +19,13 @@ def reshape(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 
 
+@overridable
+def concatenate(xp: Any, axis: int, *arrays: Array) -> Array:
+    """The arrays one after the other along `axis`, which counts from 0; backward takes the parts."""
+    y: Array = xp.concatenate(arrays, axis=axis)
+    return y
+
+
 def pixel_shuffle(xp: Any, x: Array, r: int) -> Array:
     """`y[…, c, h·r + i, w·r + j] = x[…, c·r² + i·r + j, h, w]`; backward is `pixel_unshuffle`."""
     *lead, c, h, w = x.shape

@@ -10,10 +10,13 @@ import math
 from typing import Any
 
 from ..backend import Array
+from ..kernels import overridable
 from ..sums import widened
+from .activation import arithmetic
 from .special import erf
 
 
+@overridable
 def sigmoid(xp: Any, x: Array) -> Array:
     """`y = 1 / (1 + exp(-x))`, from `z = exp(-|x|)`, which cannot overflow: 1/(1+z), or z/(1+z) for x < 0."""
     z = xp.exp(-xp.abs(x))
@@ -62,7 +65,7 @@ def softplus_backward(xp: Any, grad: Array, x: Array, beta: float, threshold: fl
 
 def silu(xp: Any, x: Array) -> Array:
     """`y = x σ(x)`."""
-    return x * sigmoid(xp, x)
+    return arithmetic(xp, "multiply", x, sigmoid(xp, x))
 
 
 def silu_backward(xp: Any, grad: Array, x: Array) -> Array:

@@ -9,22 +9,38 @@ from .norm import (
     inverse_std,
     normalize_batch,
 )
-from .pointwise import add, clip, clip_backward, in_blocks, reshape, scratch
+from .pointwise import (
+    add,
+    arithmetic,
+    clip,
+    clip_backward,
+    clipped_line,
+    concatenate,
+    hardsigmoid,
+    in_blocks,
+    reshape,
+    scratch,
+    sigmoid,
+)
 from .pool import global_avg_pool, max_pool, max_pool_backward, sum_pool, sum_pool_backward
 
 __all__ = [
     "add",
     "affine",
+    "arithmetic",
     "batch_norm",
     "batch_norm_backward",
     "channel_total",
     "clip",
     "clip_backward",
+    "clipped_line",
+    "concatenate",
     "conv",
     "conv_algorithm",
     "conv_backward_input",
     "conv_backward_weight",
     "global_avg_pool",
+    "hardsigmoid",
     "in_blocks",
     "inverse_std",
     "matmul",
@@ -33,6 +49,7 @@ __all__ = [
     "normalize_batch",
     "reshape",
     "scratch",
+    "sigmoid",
     "sum_pool",
     "sum_pool_backward",
 ]

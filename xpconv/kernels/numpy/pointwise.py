@@ -139,6 +139,131 @@ def _add(do: Part, bounds: Bounds, a: Array, b: Array, y: Array) -> None:
     Ending(bounds=bounds).finish(y, do)
 
 
+def arithmetic(xp: Any, function: str, a: Array, b: Array) -> Array:
+    """Floats of one dtype, with the memory order of the larger one, which has the shape of the output."""
+    whole = a if a.size >= b.size else b
+    if a.dtype != b.dtype or a.dtype.kind != "f" or not (a.size and b.size and whole.ndim):
+        return None
+    if a.shape == b.shape:
+        if flat(whole) is None:
+            return None
+        y = empty_like(whole)
+        other = like(b if whole is a else a, whole)
+        _in_blocks(ARITHMETIC[function], None, *map(flat, (a, other, y) if whole is a else (other, b, y)))
+        return y
+    if np.broadcast_shapes(a.shape, b.shape) != whole.shape or (flat(whole) is None):
+        return None
+    y = empty_like(whole)
+    _broadcast(
+        function,
+        a.reshape((1,) * (y.ndim - a.ndim) + a.shape),
+        b.reshape((1,) * (y.ndim - b.ndim) + b.shape),
+        y,
+    )
+    return y
+
+
+def _arithmetic(function: str, do: Part, bounds: Bounds, a: Array, b: Array, y: Array) -> None:
+    do(getattr(np, function), a, b, y)
+
+
+# one object for each function, as plans are found by it
+ARITHMETIC = {
+    name: functools.partial(_arithmetic, name) for name in ("add", "subtract", "multiply", "divide")
+}
+
+
+@planned
+def _broadcast(recorder: Recorder, function: str, a: Array, b: Array, y: Array) -> None:
+    """Into `y`, by blocks of its first axis."""
+    blocks = cut(y.shape[0], 1, y[:1].nbytes, y.nbytes, y.size)
+
+    def block(do: Part, i: int) -> None:
+        part = blocks[i].images
+        operands = [x if x.shape[0] == 1 else x[part] for x in (a, b)]
+        do(getattr(np, function), *operands, y[part])
+
+    recorder.share(block, len(blocks), y.size)
+
+
+def concatenate(xp: Any, axis: int, *arrays: Array) -> Array:
+    """Images with their channels last in memory, on all cores."""
+    first = arrays[0]
+    if axis == 0 or first.ndim < 2 or any(x.dtype != first.dtype or not x.size for x in arrays):
+        return None
+    size = sum([x.shape[axis] for x in arrays])
+    shape = (*first.shape[:axis], size, *first.shape[axis + 1 :])
+    y = memory.empty_images(shape, first.dtype) if len(shape) > 2 else memory.empty(shape, first.dtype)
+    _concatenate(axis, y, *arrays)
+    return y
+
+
+@planned
+def _concatenate(recorder: Recorder, axis: int, y: Array, *arrays: Array) -> None:
+    """Into `y`."""
+    blocks = cut(y.shape[0], 1, y[:1].nbytes, y.nbytes, y.size)
+    before = (slice(None),) * (axis - 1)
+
+    def block(do: Part, i: int) -> None:
+        part, start = blocks[i].images, 0
+        for x in arrays:
+            end = start + x.shape[axis]
+            place = (part, *before, slice(start, end))
+            do(setitem, y[place], ..., x[part])
+            start = end
+
+    recorder.share(block, len(blocks), y.size)
+
+
+def sigmoid(xp: Any, x: Array) -> Array:
+    """In blocks."""
+    return _of_one(_sigmoid, x)
+
+
+def _sigmoid(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
+    z, mask = do.scratch("z", x.shape, x.dtype), do.scratch("mask", x.shape, bool)
+    do(np.abs, x, z)
+    do(np.negative, z, z)
+    do(np.exp, z, z)
+    do(np.add, z, 1, y)
+    do(np.less, x, 0, mask)
+    do(np.logical_not, mask, mask)
+    do(np.copyto, z, 1, where=mask)
+    do(np.divide, z, y, y)
+
+
+def hardsigmoid(xp: Any, x: Array) -> Array:
+    """In blocks."""
+    return _of_one(_hardsigmoid, x)
+
+
+def _hardsigmoid(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
+    do(np.add, x, 3, y)
+    Ending(bounds=(0.0, 6.0)).finish(y, do)
+    do(np.divide, y, 6, y)
+
+
+def clipped_line(xp: Any, x: Array, slope: float, offset: float) -> Array:
+    """In blocks."""
+    return _of_one(_clipped_line, x, (slope, offset))
+
+
+def _clipped_line(do: Part, line: tuple[float, float], x: Array, y: Array) -> None:
+    do(np.multiply, x, line[0], y)
+    do(np.add, y, line[1], y)
+    Ending(bounds=(0.0, 1.0)).finish(y, do)
+
+
+def _of_one(function: Callable[..., None], x: Array, numbers: Any = None) -> Array | None:
+    """`function` of all elements, which are floats, in blocks."""
+    source = flat(x) if x.dtype.kind == "f" and x.size else None
+    if source is None:
+        return None
+    y = empty_like(x)
+    _in_blocks(function, numbers, source, flat(y))
+    return y
+
+
 def reshape(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
     """A copy, where there has to be one, on all cores."""
     if x.flags.c_contiguous:

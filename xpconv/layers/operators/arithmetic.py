@@ -8,7 +8,7 @@ from typing import Any
 from ...backend import Array
 from ...dtypes import is_floating
 from ...geometry import Bounds
-from ...ops.activation import clip, clip_backward
+from ...ops.activation import arithmetic, clip, clip_backward
 from ...ops.linear import add
 from .operator import Operator, unbroadcast
 
@@ -31,7 +31,8 @@ class Add(Operator):
         if a.shape == b.shape and a.ndim and is_floating(a.dtype):
             y = add(xp, a, b, bounds)
         else:
-            y = a + b if bounds is None else clip(xp, xp.asarray(a + b), *bounds)
+            y = arithmetic(xp, "add", a, b)
+            y = y if bounds is None else clip(xp, xp.asarray(y), *bounds)
         return y, (a.shape, b.shape, None if bounds is None else y, bounds)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> Gradients:
@@ -44,7 +45,7 @@ class Sub(Operator):
     """`a - b`."""
 
     def _compute(self, xp: Any, a: Array, b: Array) -> Result:
-        return a - b, (a.shape, b.shape)
+        return arithmetic(xp, "subtract", a, b), (a.shape, b.shape)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> Gradients:
         a, b = saved
@@ -55,7 +56,7 @@ class Mul(Operator):
     """`a · b`, with gradients `b` and `a`."""
 
     def _compute(self, xp: Any, a: Array, b: Array) -> Result:
-        return a * b, (a, b)
+        return arithmetic(xp, "multiply", a, b), (a, b)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> Gradients:
         a, b = saved
@@ -71,7 +72,7 @@ class Div(Operator):
             if a.dtype.kind == "i":
                 quotient = quotient + ((quotient * b != a) & ((a < 0) != (b < 0)))
             return quotient.astype(a.dtype), (a, b)
-        return a / b, (a, b)
+        return arithmetic(xp, "divide", a, b), (a, b)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> Gradients:
         a, b = saved

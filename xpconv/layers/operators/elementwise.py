@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ...backend import Array
-from ...ops.activation import elu, elu_backward
+from ...ops.activation import clipped_line, elu, elu_backward
 from ...ops.special import erf
 from ..pointwise import Pointwise
 from .operator import Operator
@@ -147,7 +147,7 @@ class HardSigmoid(Operator):
         self.alpha, self.beta = alpha, beta
 
     def _compute(self, xp: Any, x: Array) -> Result:
-        y = xp.minimum(xp.maximum(x * self.alpha + self.beta, 0), 1)
+        y = clipped_line(xp, x, self.alpha, self.beta)
         return y, (y,)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:

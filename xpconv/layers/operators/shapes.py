@@ -12,7 +12,7 @@ import numpy as np
 from ...arrays import asnumpy
 from ...backend import Array
 from ...errors import DTypeError, ShapeError
-from ...ops.shape import reshape
+from ...ops.shape import concatenate, reshape
 from .operator import Operator, read_numbers, to_axes, to_axis, to_numbers, unbroadcast
 
 Result = tuple[Any, tuple[Any, ...]]
@@ -162,7 +162,7 @@ class Concatenate(Operator):
         if any(shape != rest[0] for shape in rest):
             shapes = ", ".join(str(x.shape) for x in inputs)
             raise ShapeError(f"Concatenate.forward: shapes {shapes} differ along other axes than {axis}")
-        return xp.concatenate(inputs, axis=axis), (axis, tuple([x.shape[axis] for x in inputs]))
+        return concatenate(xp, axis, *inputs), (axis, tuple([x.shape[axis] for x in inputs]))
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array, ...]:
         axis, sizes = saved
