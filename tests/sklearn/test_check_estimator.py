@@ -58,6 +58,6 @@ def test_check_estimator_with_the_defaults(estimator, check):
 
 
 @pytest.mark.slow
-@checks(backend="double", max_epochs=6, learning_rate=0.005)
+@checks(backend="double", max_epochs=3, learning_rate=0.01)
 def test_check_estimator_on_the_double(estimator, check):
     run(estimator, check)

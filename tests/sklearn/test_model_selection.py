@@ -141,12 +141,8 @@ def test_html():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("x", "shape"), [(DIGITS.images, None), (DIGITS.data, (8, 8))])
-def test_defaults_on_digits(x, shape):
-    assert (
-        cross_val_score(ConvClassifier(input_shape=shape, random_state=0), x, DIGITS.target, cv=3).mean()
-        >= 0.97
-    )
+def test_defaults_on_digits():
+    assert cross_val_score(ConvClassifier(random_state=0), DIGITS.images, DIGITS.target, cv=3).mean() >= 0.97
 
 
 @pytest.mark.slow

@@ -234,7 +234,10 @@ def test_one_cycle_has_the_length_of_the_training():
         ({"callbacks": 3}, "callbacks has 3, expected an object"),
         ({"random_state": "x"}, "'x' cannot be used to seed"),
         ({"class_weight": "balance"}, "class_weight"),
-        ({"backend": 3}, "backend.* is 3, expected a name"),
+        ({"backend": 3}, "ConvClassifier: backend is 3, expected a name"),
+        ({"backend": "gpu"}, "ConvClassifier: backend: unknown backend 'gpu'.*is called 'cupy' here"),
+        ({"verbose": "no"}, "verbose is 'no', expected True or False"),
+        ({"dtype": np}, "dtype is .*, expected 'float32' or 'float64'"),
     ],
 )  # fmt: skip
 def test_wrong_settings(settings, message):

@@ -18,6 +18,8 @@ import xpconv
 from xpconv import backend as switch
 from xpconv import init
 
+HAS_SCIKIT_LEARN = importlib.util.find_spec("sklearn") is not None
+
 SEED = 14
 IMAGES = {
     1: "np.ones((2, 4, 6), 'float32')",
@@ -556,7 +558,30 @@ def named_in(target, wrong):
 
 # --- the tests ------------------------------------------------------------------------------------------------
 
+
+def estimators():
+    """Settings that scikit-learn does not check, and that are no functions of a user."""
+    x = "np.arange(384.0).reshape(6, 8, 8)"
+    theirs = (
+        "random_state",
+        "class_weight",
+        "callbacks",
+        "model",
+        "loss",
+        "optimizer",
+        "schedule",
+        "max_epochs",
+    )
+    for name in ("ConvClassifier", "ConvRegressor", "ConvTransformer"):
+        kind = getattr(xpconv.sklearn, name)
+        optional = [option for option in options(kind, {}) if option not in theirs]
+        needs = {} if name == "ConvTransformer" else {"max_epochs": "1"}
+        after = f"made.fit({x}, np.arange(6) % 2); made.{'transform' if name == 'ConvTransformer' else 'predict'}({x})"
+        yield Target((name, "batches"), f"xpconv.sklearn.{name}", needs, optional, [], "", after)
+
+
 GROUPS = {
+    "estimators": (estimators if HAS_SCIKIT_LEARN else list, 15),
     "layers": (layers, 30),
     "losses": (losses, 30),
     "optimizers": (optimizers, 30),
@@ -677,6 +702,7 @@ def test_enough_calls_are_drawn():
 def test_every_public_callable_is_fuzzed():
     places = [xpconv, xpconv.data, xpconv.data.transforms, xpconv.optim, xpconv.models, xpconv.cuda]
     places += [xpconv.train, xpconv.inspection, xpconv.plot]
+    places += [xpconv.sklearn] if HAS_SCIKIT_LEARN else []
     public = {(place, name) for place in places for name in place.__all__}
     public |= {
         (xpconv.testing, n)

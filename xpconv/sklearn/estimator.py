@@ -73,6 +73,7 @@ class ConvEstimator(ConvBase):
             to_float(f"{where}: learning_rate", self.learning_rate, 0),
             dtype_name(where, self.dtype),
             to_bool(f"{where}: early_stopping", self.early_stopping),
+            _is_verbose(where, self.verbose),
         )
 
     def _learn_once(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> Any:
@@ -111,7 +112,7 @@ class ConvEstimator(ConvBase):
             rng = copy.deepcopy(self._rng)
         else:
             rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        with computing(get_backend() if self.backend is None else self.backend, rng):
+        with computing(where, self.backend, rng):
             if goes_on:
                 model, axes = self.model_.to(get_backend(), dtype=plan.dtype), self._axes
             else:
@@ -174,6 +175,13 @@ class ConvEstimator(ConvBase):
 
         def _more_tags(self) -> dict[str, Any]:
             return {"multioutput": True, "multilabel": is_classifier(self), "requires_y": True}
+
+
+def _is_verbose(where: str, verbose: Any) -> bool:
+    """True, False, or one of scikit-learn's levels from 0."""
+    if isinstance(verbose, int) and not isinstance(verbose, bool):
+        return to_int(f"{where}: verbose", verbose, 0) > 0
+    return to_bool(f"{where}: verbose", verbose)
 
 
 def weighted(images: np.ndarray, target: np.ndarray, weight: np.ndarray) -> list[np.ndarray]:

@@ -62,7 +62,7 @@ def dtype_name(where: str, dtype: Any) -> str:
     """`dtype` as the name of a dtype that models are trained in."""
     try:
         name = np.dtype(dtype).name
-    except TypeError:
+    except (TypeError, ValueError):
         name = ""
     if dtype is None or name not in ("float32", "float64"):
         raise ValueError(f"{where}: dtype is {shown(dtype)}, expected 'float32' or 'float64'")

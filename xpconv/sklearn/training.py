@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import train
-from ..backend import backend_of, use_backend
+from ..backend import active_backend, backend_of, find_backend, use_backend
 from ..cores import cores
 from ..kernels import dividing_for
 from ..layers import Layer
@@ -23,12 +23,16 @@ Arrays = Sequence[np.ndarray]
 
 
 @contextmanager
-def computing(backend: str, rng: np.random.Generator) -> Iterator[None]:
-    """Within this block, in this thread only: the backend, and random numbers from `rng`.
+def computing(where: str, backend: str | None, rng: np.random.Generator) -> Iterator[None]:
+    """Within this block, in this thread only: the backend, None for the active one, and numbers from `rng`.
 
     Sums are rounded alike for any number of threads, as in the worker processes of joblib.
     """
-    with use_backend(backend), drawing_from(rng), dividing_for(cores()):
+    try:
+        name = active_backend().name if backend is None else find_backend(backend, f"{where}: backend").name
+    except ValueError as error:
+        raise ValueError(f"{where}: backend: {error}") from None
+    with use_backend(name), drawing_from(rng), dividing_for(cores()):
         yield
 
 
@@ -45,6 +49,7 @@ class Plan(NamedTuple):
     learning_rate: float
     dtype: str
     early_stopping: bool
+    verbose: bool
 
 
 class Finite:
@@ -99,7 +104,7 @@ def trained(
     history = train.fit(
         model, loss, optimizer, batches, valid,
         epochs=plan.epochs, metrics=coder.metrics, sample_weight=len(arrays) > 2, schedule=schedule,
-        callbacks=callbacks, verbose=bool(estimator.verbose),
+        callbacks=callbacks, verbose=plan.verbose,
     )  # fmt: skip
     model.zero_grad()
     return history, (on_host(optimizer.state_dict()), None if schedule is None else schedule.state_dict())

@@ -136,7 +136,7 @@ class ConvTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ConvBas
     def _built(self, X: np.ndarray, weight: Any, dtype: str) -> Layer:
         where, nested = type(self).__name__, self._of("model")
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        with computing(get_backend() if self.backend is None else self.backend, rng):
+        with computing(where, self.backend, rng):
             if self.model is None:
                 model: Layer = default_model(where, X, 1, weight, nested)
             else:
