@@ -13,7 +13,9 @@ import xpconv
 joblib = pytest.importorskip("joblib")  # which scikit-learn brings
 
 
-@pytest.mark.parametrize("kind", ["float32", "float16", "groups"])
+@pytest.mark.parametrize(
+    "kind", ["float32", *(pytest.param(k, marks=pytest.mark.slow) for k in ("float16", "groups"))]
+)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_goes_on_in_a_copy(name, kind, backend, tmp_path):
     """Of all in one object; gradients that wait for their step come along."""

@@ -202,7 +202,7 @@ CONVS = {
 
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("conv", CONVS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_activation_after_a_convolution(conv, clip, dtype, backend):
     """One layer, the same output and gradients; to rounding, as the weight lies in memory in another order."""
     if conv == "winograd" and xpconv.get_xp().__name__ != "numpy":

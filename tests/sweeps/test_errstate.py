@@ -188,7 +188,9 @@ def trained(optimizer):
         return np.array(losses), model.eval().fuse()(x)
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "LAMB", "LARS"])
+@pytest.mark.parametrize(
+    "optimizer", ["Adam", "LARS", *(pytest.param(o, marks=pytest.mark.slow) for o in ("SGD", "LAMB"))]
+)
 def test_training_and_inference_on_all_threads(optimizer):
     with np.errstate(all="warn", under="ignore"):
         expected = trained(optimizer)
