@@ -276,3 +276,27 @@ def test_a_pickle_opens_in_another_process(tmp_path):
         check=True,
     )
     assert run.stdout.strip() == f"double {estimator.predict(X).tolist()}"
+
+
+def test_the_network_by_itself_in_files(tmp_path):
+    """With the standardisation of X and y, as it is in layers."""
+    pytest.importorskip("safetensors", reason='pip install "xpconv[train]"')
+    for estimator in (ConvClassifier(**FAST).fit(X, Y), ConvRegressor(**FAST).fit(X, 100.0 * Y)):
+        x = X[:, None].astype("float32")
+        expected = (estimator.predict if estimator.n_outputs_ == 1 else estimator.decision_function)(X)
+        xpconv.save_model(estimator.model_, tmp_path / "model.safetensors")
+        loaded = xpconv.load_model(tmp_path / "model.safetensors").eval()
+        np.testing.assert_allclose(loaded(x).reshape(expected.shape), expected, rtol=1e-5, atol=1e-5)
+        fused = estimator.model_.fuse()
+        np.testing.assert_allclose(fused(x).reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_network_by_itself_as_onnx(tmp_path):
+    pytest.importorskip("onnx", reason='pip install "xpconv[onnx]"')
+    runtime = pytest.importorskip("onnxruntime", reason="pip install onnxruntime")
+    classifier = ConvClassifier(**FAST).fit(X, Y)
+    path = str(tmp_path / "model.onnx")
+    xpconv.onnx.export(classifier.model_, path, classifier.input_shape_)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (scores,) = session.run(None, {session.get_inputs()[0].name: X[:, None].astype("float32")})
+    np.testing.assert_allclose(scores, classifier.decision_function(X), rtol=1e-4, atol=1e-5)

@@ -22,7 +22,7 @@ from ..optim import LRScheduler, Optimizer
 from ..train import predict
 from .inputs import Shape
 
-TINY = 1e-24  # a variance of float32 numbers below which a feature counts as constant
+TINY = 1e-30  # a deviation of float32 numbers below which a feature counts as constant
 
 
 def table_model(input_shape: Shape, n_outputs: int, width: int = 128, dropout: float = 0.2) -> Sequential:
@@ -58,14 +58,14 @@ def default_model(
         )
     build = table_model if len(shape) == 1 else image_model
     network: Sequential = called(f"{where}: model", build, nested, shape, n_outputs)
-    norm = (BatchNorm1d if len(shape) == 1 else BatchNorm2d)(shape[0], eps=TINY, affine=False)
-    mean, var = moments(X, weight)
-    norm.running_mean[...], norm.running_var[...] = asarray(mean, "float32"), asarray(var, "float32")
+    norm: Any = (BatchNorm1d if len(shape) == 1 else BatchNorm2d)(shape[0])  # with running_var 1
+    mean, scale = moments(X, weight)
+    norm.running_mean[...], norm.weight.data[...] = asarray(mean, "float32"), asarray(1 / scale, "float32")
     return Sequential({"standardize": norm.requires_grad_(False, eval=True), "network": network})
 
 
 def moments(X: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and variance of each feature or channel, in float64; a constant gets the variance 1."""
+    """The mean and deviation of each feature or channel, in float64; a constant gets the deviation 1."""
     axes = tuple(range(2, X.ndim))
     first = X.mean(axis=axes, dtype="float64") if axes else X.astype("float64", copy=False)
     mean = np.average(first, axis=0, weights=weight)
@@ -77,7 +77,8 @@ def moments(X: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.nd
         var += (squares if weight is None else squares * weight[start : start + 1024, None]).sum(
             axis=0
         ) / total
-    return mean, np.where(var <= np.maximum(TINY, 1e-12 * mean * mean), 1.0, var)
+    scale = np.sqrt(var)
+    return mean, np.where(scale <= np.maximum(TINY, 1e-6 * abs(mean)), 1.0, scale)
 
 
 def model_from(where: str, given: Any, nested: dict[str, Any], shape: Shape, n_outputs: int) -> Layer:

@@ -12,7 +12,7 @@ from ..errors import ShapeError
 from ..layers import BatchNorm1d, Layer, Sequential
 from ..losses import L1Loss, Loss, MSELoss
 from .base import explicit
-from .building import TINY, default_model, loss_from, moments
+from .building import default_model, loss_from, moments
 from .estimator import ConvEstimator
 from .targets import as_column
 
@@ -134,15 +134,14 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
         if self.model is None:
             loss = loss_from(where, self.loss, self._of("loss"), MSELoss)
             if type(loss) in (MSELoss, L1Loss):
-                mean, variance = moments(columns, weight)
-                scale = np.sqrt(variance)
+                mean, scale = moments(columns, weight)
         return Values(columns.shape[1], flat, mean, scale), columns, weight
 
     def _default_model(self, X: np.ndarray, coder: Values, weight: Any) -> Layer:
         model = default_model(type(self).__name__, X, coder.n_outputs, weight, self._of("model"))
         if coder.scale is None:
             return model
-        rescale: Any = BatchNorm1d(coder.n_outputs, eps=TINY).requires_grad_(False, eval=True)
+        rescale: Any = BatchNorm1d(coder.n_outputs).requires_grad_(False, eval=True)
         rescale.weight.data[...] = asarray(coder.scale, "float32")
         rescale.bias.data[...] = asarray(coder.mean, "float32")
         return Sequential({**dict(model.named_children()), "rescale": rescale})
