@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -308,6 +309,42 @@ HOSTILE = {
         "input 'x' is a sequence, expected an array",
     ),
 }  # fmt: skip
+
+
+ONE, MANY = np.ones(1, "float32"), np.array([10**6, 10**6])
+COLUMN = np.ones((20_000, 1), "float32")
+BOMBS = {  # nodes from constants to `h`, and these constants
+    "sum": ([("Add", ["a", "b"], ["h"], {})], {"a": COLUMN, "b": COLUMN.T}),
+    "product": ([("MatMul", ["a", "b"], ["h"], {})], {"a": COLUMN, "b": COLUMN.T}),
+    "shape": ([("ConstantOfShape", ["a"], ["h"], {})], {"a": MANY}),
+    "overflow": ([("ConstantOfShape", ["a"], ["h"], {})], {"a": np.array([2**62, 4])}),
+    "expand": ([("Expand", ["a", "b"], ["h"], {})], {"a": ONE, "b": MANY}),
+    "range": ([("Range", ["a", "b", "c"], ["h"], {})], dict(zip("abc", map(np.int64, (0, 10**12, 1)), strict=True))),
+    "pad": ([("Pad", ["a", "b"], ["h"], {})], {"a": COLUMN, "b": np.array([0, 10**6] * 2)}),
+    "gather": ([("Gather", ["a", "b"], ["h"], {})], {"a": np.ones((2, 10**5), "float32"), "b": np.zeros(10**5, "int64")}),
+    "double": (
+        [("Concat", [f"a{i}"] * 2, [f"a{i + 1}"], {"axis": 0}) for i in range(40)] + [("Identity", ["a40"], ["h"], {})],
+        {"a0": ONE},
+    ),
+    "many": (
+        [("Expand", ["a", "b"], [f"a{i}"], {}) for i in range(40)] + [("Sum", [f"a{i}" for i in range(40)], ["h"], {})],
+        {"a": ONE, "b": np.array([1000, 1000])},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_constants_that_would_take_more_memory_than_the_file_explains(name, tmp_path):
+    nodes, arrays = BOMBS[name]
+    proto = model([*nodes, ("Shape", ["h"], ["n"], {}), ("Cast", ["h"], ["f"], {"to": FLOAT}), ("ReduceSum", ["f"], ["s"], {"keepdims": 0}),
+                   ("Add", ["x", "s"], ["y"], {})], initializers=[tensor(n, a) for n, a in arrays.items()])  # fmt: skip
+    tracemalloc.start()
+    try:
+        with pytest.raises(xpconv.errors.OperatorError, match=r"more than [\d,]+ bytes"):
+            load(proto, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -131,7 +131,7 @@ def _inferred(proto: Any, stored: dict[str, Stored]) -> Any:
         if np.prod(shape, dtype=object) <= INFERRED and tensor.data_location != onnx.TensorProto.EXTERNAL:
             model.graph.initializer.append(tensor)
     try:
-        found = shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
+        found = shape_inference.infer_shapes(model)  # without data: its arrays may be of any size
     except (shape_inference.InferenceError, RuntimeError, ValueError):
         return ()  # of a faulty file: the functions of operators, or the layers, say what is wrong
     return (*found.graph.value_info, *found.graph.output)

@@ -138,9 +138,10 @@ class Loader:
             node.check_size(sizes, value.dtype or "float32")
             try:
                 with np.errstate(all="ignore"):
-                    self._set(value, np.asarray(layer.eval()(*arrays)))
+                    self._set(value, np.array(layer.eval()(*arrays)))
             except FAULTS as error:
                 raise node.refused(str(error)) from error
+            self.limit -= value.array.nbytes if value.array is not None else 0  # of all together
             return
         value.on_host = node.op in SHAPES or all(v.on_host or v.array is not None for v in values)
         self.layers[value.name] = layer, list(values)
