@@ -46,6 +46,7 @@ class Recorder(Scratch):
         self._gone: list[weakref.ref[Any]] = []
         self._alive: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._named: dict[Any, Array] = {}  # scratch arrays of the present kernel
+        self._outgrown: list[Array] = []  # those that were too small for a later use
         self._framed: dict[Any, Array] = {}
         self.foreign = False  # whether a call had an operand that is neither in a buffer nor a constant
 
@@ -55,6 +56,7 @@ class Recorder(Scratch):
             return kernel(self, *arguments)
         finally:
             self._named.clear()
+            self._outgrown.clear()
 
     def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
         call = partial(
@@ -88,6 +90,8 @@ class Recorder(Scratch):
         key = name, np.dtype(dtype), self.slot
         array = self._named.get(key)
         if array is None or array.size < prod(shape):
+            if array is not None:  # another slot, which runs meanwhile, must not get it
+                self._outgrown.append(array)
             self._named[key] = array = self.empty((prod(shape),), dtype)
         return array[: prod(shape)].reshape(shape)
 
