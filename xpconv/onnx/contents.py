@@ -120,6 +120,8 @@ class Model:
 
 def _inferred(proto: Any, stored: dict[str, Stored]) -> Any:
     """What ONNX's shape inference says, which gets no large arrays."""
+    if any(map(_aborts, proto.graph.node)):
+        return ()
     model = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
     model.graph.name = "graph"
     model.graph.node.extend(proto.graph.node)
@@ -135,6 +137,14 @@ def _inferred(proto: Any, stored: dict[str, Stored]) -> Any:
     except (shape_inference.InferenceError, RuntimeError, ValueError):
         return ()  # of a faulty file: the functions of operators, or the layers, say what is wrong
     return (*found.graph.value_info, *found.graph.output)
+
+
+def _aborts(node: Any) -> bool:
+    """Whether ONNX's inference would end the process: at a Split with other outputs than it says."""
+    if node.op_type != "Split":
+        return False
+    counts = [attribute.i for attribute in node.attribute if attribute.name == "num_outputs"]
+    return any(count != len(node.output) for count in counts)
 
 
 def _value(name: str, type: Any) -> Value:

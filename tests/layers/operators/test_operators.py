@@ -102,6 +102,7 @@ WRONG = {
     "window": (ops.AveragePool((7, 7)), (X,), "smaller than the kernel"),
     "strides": (ops.Conv((2,)), (X, X), "1 strides"),
     "transposed": (ops.ConvTranspose(pads=(9, 9, 9, 9)), (X, X[0, :, None]), "too small for padding"),
+    "larger": (ops.ConvTranspose(output_shape=(10, 10)), (X, X[0, :, None]), "whose output is at most"),
     "groups": (ops.GroupNormalization(3), (X, X[0, :, 0, 0], X[0, :, 0, 0]), "3 groups"),
     "scale": (ops.BatchNormalization(), (X, *[X[0, :3, 0, 0]] * 4), "a parameter"),
     "sizes": (ops.Resize(scales=(2, 2)), (X,), "does not fit sizes"),

@@ -69,11 +69,11 @@ class Slice(Operator):
 
 
 def _slice(n: int, start: int, end: int, step: int) -> slice:
-    """Of `n` elements; a number beyond either end counts as that end."""
+    """Of `n` elements; a number beyond either end counts as that end, a start as the element there."""
     start, end = (i + n if i < 0 else i for i in (start, end))
     if step > 0:
         return slice(min(max(start, 0), n), min(max(end, 0), n), step)
-    start, end = min(max(start, -1), n - 1), min(max(end, -1), n - 1)
+    start, end = min(max(start, 0), n - 1), min(max(end, -1), n - 1)
     if start <= end:
         return slice(0, 0)
     return slice(start, None if end < 0 else end, step)

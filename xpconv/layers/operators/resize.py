@@ -81,10 +81,8 @@ class Resize(Operator):
         roi = roi or (0.0,) * len(axes) + (1.0,) * len(axes)
         spatial = [x.shape[axis] for axis in axes]
         scales, sizes = self._sizes(spatial, scales, sizes)
-        if (
-            not len(axes) == len(scales) == len(sizes) == len(roi) // 2
-            or 0 in spatial
-            or min(sizes, default=1) < 0
+        if not len(axes) == len(scales) == len(sizes) == len(roi) // 2 or any(
+            m < 0 or (m > 0 and n == 0) for n, m in zip(spatial, sizes, strict=True)
         ):
             raise ShapeError(
                 f"Resize.forward: x has shape {x.shape}, which does not fit sizes {tuple(sizes)}"
@@ -134,6 +132,8 @@ def axis_sampling(
     sampling: Sampling, n: int, m: int, scale: float, roi: tuple[float, float]
 ) -> tuple[tuple[Taps, Taps] | None, tuple[bool, ...]]:
     """How `m` outputs read `n` inputs along an axis, and which of them lie outside; None where `y` is `x`."""
+    if not n:
+        return None, ()
     centres = [_centre(sampling.coordinates, i, n, m, scale, roi) for i in range(m)]
     crops = sampling.coordinates == "tf_crop_and_resize"
     outside = tuple([crops and not 0 <= c <= n - 1 for c in centres])

@@ -178,6 +178,14 @@ class ConvTranspose(Windowed):
             wanted = [n - low - high for n, (low, high) in zip(full, pairs, strict=True)]
         else:
             pairs = tuple([self._halves(max(0, n - m)) for n, m in zip(full, wanted, strict=True)])
+            # An output_shape may say what output_padding would. Of SAME, runtimes make different sizes.
+            room = [0] * axes if self.output_shape is None else [s - 1 for s in stride]
+            most = tuple([n + more for n, more in zip(full, room, strict=True)])
+            if any(m > n for n, m in zip(most, wanted, strict=True)):
+                raise ShapeError(
+                    f"ConvTranspose.forward: x has shape {x.shape}, whose output is at most {most}, "
+                    f"not {tuple(wanted)}"
+                )
         if min(wanted) < 1:
             raise ShapeError(f"ConvTranspose.forward: x has shape {x.shape}, too small for padding {pairs}")
         return tuple(wanted), Window(tuple(kernel), stride, pairs, dilation)

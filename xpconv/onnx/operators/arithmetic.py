@@ -8,7 +8,7 @@ from ...layers import Dense, Identity
 from ...layers import operators as layers
 from ...layers.layer import Layer
 from ..node import Node, Result, Value, operator
-from .common import DTYPES, dtype_of, given, is_floating
+from .common import DTYPES, dtype_of, flag, given, is_floating
 
 BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 LOGIC = ("And", "Or", "Xor")
@@ -82,7 +82,7 @@ def matmul(node: Node) -> Result:
 @operator("Gemm")
 def gemm(node: Node) -> Result:
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
-    trans_a, trans_b = bool(node.integer("transA", 0)), bool(node.integer("transB", 0))
+    trans_a, trans_b = flag(node, "transA", False), flag(node, "transB", False)
     a, b, c = node.input(0), node.input(1), node.optional(2)
     layer = None if trans_a or alpha != 1 or (beta != 1 and c is not None) else _dense(node, b, c, trans_b)
     if layer is not None:

@@ -53,6 +53,14 @@ def settings(node: Node, places: Mapping[str, int]) -> tuple[dict[str, Any], lis
     return arguments, list(named.values())
 
 
+def flag(node: Node, name: str, default: bool) -> bool:
+    """An attribute that is 0 or 1; others are refused, as runtimes do not agree on them."""
+    value: int = node.integer(name, int(default))
+    if value not in (0, 1):
+        raise node.refused(f"attribute {name} is {value}, expected 0 or 1")
+    return bool(value)
+
+
 def dtype_of(node: Node, number: int) -> str:
     """The name of the dtype with this number in ONNX; refused if xpconv has no such arrays."""
     try:

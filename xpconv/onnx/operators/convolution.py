@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import layers as public
+from ...arguments import LARGEST
 from ...geometry import same_padding
 from ...layers import operators as layers
 from ...layers.layer import Layer
@@ -31,10 +32,15 @@ def window(node: Node) -> dict[str, Any]:
     if len(lengths) > 1 or len(found["pads"] or ()) % 2:
         raise node.refused("kernel_shape, strides, pads and dilations are for different numbers of axes")
     for name in ("kernel_size", "stride", "dilation"):
-        if found[name] is not None and min(found[name], default=1) < 1:
-            raise node.refused(f"{name} is {found[name]}, expected at least 1")
-    if min(found["pads"] or (0,)) < 0:
-        raise node.refused(f"pads are {found['pads']}, expected at least 0")
+        if not all(1 <= n <= LARGEST for n in found[name] or ()):
+            raise node.refused(f"{name} is {found[name]}, expected 1 to {LARGEST}")
+    pads = found["pads"] or ()
+    if min(pads, default=0) < 0:
+        raise node.refused(f"pads are {pads}, expected at least 0")
+    known = node.input(0).shape or ()
+    axes = len(pads) // 2
+    sizes = [n or 1 for n in known[2:]] if len(known) == axes + 2 else [1] * axes
+    node.check_size([n + low + high for n, low, high in zip(sizes, pads[:axes], pads[axes:], strict=True)])
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ... import layers as public
 from ...layers import operators as layers
 from ..node import Node, Output, Result, Value, operator
-from .common import axis_within, is_floating, no_other_outputs
+from .common import axis_within, flag, is_floating, no_other_outputs
 
 BATCH = {2: public.BatchNorm1d, 3: public.BatchNorm1d, 4: public.BatchNorm2d, 5: public.BatchNorm3d}
 INSTANCE = {3: public.InstanceNorm1d, 4: public.InstanceNorm2d, 5: public.InstanceNorm3d}
@@ -24,7 +24,7 @@ def _constants(*values: Value | None) -> bool:
 @operator("BatchNormalization")
 def batch_normalization(node: Node) -> Result:
     eps, momentum = node.number("epsilon", 1e-5), node.number("momentum", 0.9)
-    training = bool(node.integer("training_mode", 0)) if node.opset >= 14 else False
+    training = flag(node, "training_mode", False) if node.opset >= 14 else False
     if node.opset < 9 and node.integer("spatial", 1) != 1:
         raise node.refused("attribute spatial is 0")
     x = node.input(0)

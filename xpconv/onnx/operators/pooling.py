@@ -7,7 +7,7 @@ from typing import Any
 from ... import layers as public
 from ...layers import operators as layers
 from ..node import Node, Result, operator
-from .common import is_floating
+from .common import flag, is_floating
 from .convolution import pairs, window
 
 AXES = ("1d", "2d", "3d")
@@ -19,7 +19,7 @@ def _pool(node: Node) -> tuple[dict[str, Any], dict[str, Any] | None]:
     kernel = found["kernel_size"]
     if not kernel:
         raise node.refused("attribute kernel_shape is missing")
-    found["ceil_mode"] = bool(node.integer("ceil_mode", 0))
+    found["ceil_mode"] = flag(node, "ceil_mode", False)
     padding = pairs(found, len(kernel))
     if padding is None or len(kernel) not in (1, 2, 3) or not is_floating(node.input(0)):
         return found, None
@@ -37,7 +37,7 @@ def _pool(node: Node) -> tuple[dict[str, Any], dict[str, Any] | None]:
 @operator("MaxPool")
 def max_pool(node: Node) -> Result:
     found, usual = _pool(node)
-    column_major = bool(node.integer("storage_order", 0))
+    column_major = flag(node, "storage_order", False)
     x = node.input(0)
     if usual is not None:
         kind = getattr(public, "MaxPool" + AXES[len(found["kernel_size"]) - 1])
@@ -52,7 +52,7 @@ def max_pool(node: Node) -> Result:
 @operator("AveragePool")
 def average_pool(node: Node) -> Result:
     found, usual = _pool(node)
-    include = bool(node.integer("count_include_pad", 0))
+    include = flag(node, "count_include_pad", False)
     x = node.input(0)
     if usual is not None and set(found["dilation"] or (1,)) == {1}:
         kind = getattr(public, "AvgPool" + AXES[len(found["kernel_size"]) - 1])

@@ -7,7 +7,7 @@ from math import floor
 
 from ...layers import operators as layers
 from ..node import Node, Result, Value, operator
-from .common import settings
+from .common import flag, settings
 
 MODES = ("nearest", "linear", "cubic")
 COORDINATES = (
@@ -29,14 +29,19 @@ def resize(node: Node) -> Result:
         "coordinates": _choice(node, "coordinate_transformation_mode", "half_pixel", COORDINATES),
         "nearest_mode": _choice(node, "nearest_mode", "round_prefer_floor", NEAREST),
         "cubic_coeff_a": node.number("cubic_coeff_a", -0.75),
-        "exclude_outside": bool(node.integer("exclude_outside", 0)),
+        "exclude_outside": flag(node, "exclude_outside", False),
         "extrapolation_value": node.number("extrapolation_value", 0.0),
-        "antialias": bool(node.integer("antialias", 0)),
+        "antialias": flag(node, "antialias", False),
         "axes": node.integers("axes", None),
         "policy": _choice(node, "keep_aspect_ratio_policy", "stretch", POLICIES),
     }
     if options["antialias"] and mode == "nearest":
         raise node.refused("attribute antialias is 1 with mode nearest")
+    if options["coordinates"] == "tf_half_pixel_for_nn" and (mode, options["nearest_mode"]) != (
+        "nearest",
+        "floor",
+    ):
+        raise node.refused("tf_half_pixel_for_nn is for mode nearest and nearest_mode floor")
     places = {"roi": 1, "scales": 2, "sizes": 3}
     if options["coordinates"] != "tf_crop_and_resize":
         del places["roi"]

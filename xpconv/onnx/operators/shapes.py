@@ -9,12 +9,12 @@ import numpy as np
 from ... import layers as public
 from ...layers import operators as layers
 from ..node import Node, Result, Value, operator
-from .common import DTYPES, axis_within, given, is_floating, settings
+from .common import DTYPES, axis_within, flag, given, is_floating, settings
 
 
 @operator("Reshape")
 def reshape(node: Node) -> Result:
-    allowzero = bool(node.integer("allowzero", 0))
+    allowzero = flag(node, "allowzero", False)
     x = node.input(0)
     node.input(1)
     arguments, values = settings(node, {"shape": 1})
