@@ -60,4 +60,6 @@ def test_check_estimator_with_the_defaults(estimator, check):
 @pytest.mark.slow
 @checks(backend="double", max_epochs=3, learning_rate=0.01)
 def test_check_estimator_on_the_double(estimator, check):
+    if check.func.__name__ == "check_estimators_pickle":
+        pytest.skip("a pickle predicts on NumPy, which rounds float32 otherwise: see test_reproducible.py")
     run(estimator, check)
