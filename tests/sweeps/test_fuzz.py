@@ -19,6 +19,7 @@ from xpconv import backend as switch
 from xpconv import init
 
 HAS_SCIKIT_LEARN = importlib.util.find_spec("sklearn") is not None
+HAS_ONNX = importlib.util.find_spec("onnx") is not None
 
 SEED = 14
 IMAGES = {
@@ -472,6 +473,15 @@ def pictures():
             yield Target(names, f"xpconv.{place}.{name}", needs, optional, [], CNN, "made")
 
 
+def onnx_files():
+    names = ("onnx.export", "onnx.load", "Sequential.forward", "Conv2d.forward")
+    needs = dict(model="m", path="'m.onnx'", input_shape="(3, 6, 6)")
+    optional = options(xpconv.onnx.export, needs)
+    yield Target(names, "xpconv.onnx.export", needs, optional, [], f"{CNN}; m.eval()", "made")
+    written = f"{CNN}; xpconv.onnx.export(m.eval(), 'm.onnx', (3, 6, 6))"
+    yield Target(names, "xpconv.onnx.load", dict(path="'m.onnx'"), [], [], written, "made")
+
+
 TRAINING = (
     "p = xpconv.Parameter(np.ones((2, 2), 'float32')); p.grad = np.ones((2, 2), 'float32'); o = xpconv.Adam([p], lr=0.1); "
     "g = xpconv.GradScaler(); e = xpconv.ExponentialMovingAverage(xpconv.Dense(2, 2)); r = xpconv.ReduceLROnPlateau(o); "
@@ -496,6 +506,7 @@ LEFT_OUT = {
     "Layer", "Loss", "Optimizer", "LRScheduler",  # bases: without a meaning of their own
     "free_memory", "get_backend", "get_num_threads", "is_exact", "no_grad", "tf32_allowed", "nondeterministic_allowed",  # take nothing
     "Split", "Result", "LRFinder",  # results
+    "Builder", "Tensor",  # which `to_onnx` gets
     "Metric", "Run", "History", "TensorBoard",  # a base, what fit makes, and what needs another library
 }  # fmt: skip
 
@@ -591,6 +602,7 @@ GROUPS = {
     "files": (files, 25),
     "training": (training, 25),
     "pictures": (pictures, 15),
+    "onnx": (onnx_files if HAS_ONNX else list, 40),
 }
 DIFFERS = (
     "np.",
@@ -610,7 +622,7 @@ DIFFERS = (
 def settings(monkeypatch, tmp_path):
     """Calls that are accepted may change them, and write files."""
     monkeypatch.chdir(tmp_path)
-    for library in ("matplotlib.figure", "PIL.Image", "safetensors.numpy", "sklearn.datasets"):
+    for library in ("matplotlib.figure", "PIL.Image", "safetensors.numpy", "sklearn.datasets", "onnx"):
         if importlib.util.find_spec(library.partition(".")[0]):
             importlib.import_module(library)  # takes seconds on a busy machine, which are not those of a call
     threads, exact, backends, default = (
@@ -701,6 +713,7 @@ def test_enough_calls_are_drawn():
 
 def test_every_public_callable_is_fuzzed():
     places = [xpconv, xpconv.data, xpconv.data.transforms, xpconv.optim, xpconv.models, xpconv.cuda]
+    places += [xpconv.onnx] if HAS_ONNX else []
     places += [xpconv.train, xpconv.inspection, xpconv.plot]
     places += [xpconv.sklearn] if HAS_SCIKIT_LEARN else []
     public = {(place, name) for place in places for name in place.__all__}
