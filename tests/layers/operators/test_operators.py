@@ -106,6 +106,11 @@ WRONG = {
     "groups": (ops.GroupNormalization(3), (X, X[0, :, 0, 0], X[0, :, 0, 0]), "3 groups"),
     "scale": (ops.BatchNormalization(), (X, *[X[0, :3, 0, 0]] * 4), "a parameter"),
     "sizes": (ops.Resize(scales=(2, 2)), (X,), "does not fit sizes"),
+    "room": (
+        ops.Resize(inputs=("sizes",)),
+        (X, np.array([2, 4, 10**12, 10**12])),
+        "Resize.forward: an output",
+    ),
     "integers": (ops.Resize("linear", scales=(1, 1, 2, 2)), (X.astype("int64"),), "expected floating point"),
     "blocks": (ops.DepthToSpace(3), (X,), "C a multiple of 9"),
     "depth": (ops.SpaceToDepth(2), (X,), "multiples of 2"),

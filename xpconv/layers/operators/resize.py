@@ -7,6 +7,7 @@ from functools import lru_cache
 from math import ceil, floor
 from typing import Any, NamedTuple
 
+from ...arguments import check_room
 from ...backend import Array
 from ...dtypes import is_floating
 from ...errors import DTypeError, ShapeError
@@ -87,6 +88,10 @@ class Resize(Operator):
             raise ShapeError(
                 f"Resize.forward: x has shape {x.shape}, which does not fit sizes {tuple(sizes)}"
             )
+        whole = list(x.shape)
+        for axis, m in zip(axes, sizes, strict=True):
+            whole[axis] = int(m)
+        check_room("Resize.forward: an output", tuple(whole), x.dtype.itemsize)
         sampling = Sampling(
             self.mode,
             self.coordinates,
