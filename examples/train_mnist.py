@@ -133,9 +133,8 @@ def main(argv: list[str] | None = None) -> float:
     wrong = int((scores.argmax(axis=1) != labels).sum())
     print(f"\ntest accuracy {1 - wrong / len(labels):.2%}: {wrong} of {len(labels):,} wrong")
     if args.out:
-        model.image_info = {  # what `xpconv predict` gives the model
-            "classes": list("0123456789"), "shape": list(images.shape[1:]), "mean": [0.0], "std": [1.0],
-        }  # fmt: skip
+        # what `xpconv predict` needs besides the model
+        model.image_info = {"classes": list("0123456789"), "shape": list(images.shape[1:])}
         xpconv.save_model(model.eval(), args.out / "model.safetensors")
         print(f"wrote {args.out / 'model.safetensors'}")
         if len(history):

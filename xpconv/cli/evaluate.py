@@ -15,14 +15,13 @@ from ..data import batches
 from ..errors import DataFileError
 from ..layers.layer import Layer
 from ..train import predict as outputs_of
+from .image_model import ImageInfo, open_model
 from .images import (
     NAMED,
     SHARE,
-    ImageInfo,
     check_data_options,
     left_out,
     open_images,
-    open_model,
     padded,
     printable,
     some,
@@ -120,7 +119,7 @@ def evaluate(options: argparse.Namespace) -> int:
             "valid/, one of the two)"
         )
     index = np.array([info.classes.index(name) for name in classes])
-    data = batches(*source, batch_size=options.batch_size, transform=info.normalize, workers=options.workers)
+    data = batches(*source, batch_size=options.batch_size, workers=options.workers)
     found = score(model, data, index[targets], info.classes)
     check_scores(found.scores, options.model)
     if options.json:

@@ -7,7 +7,8 @@ import json
 
 from ..errors import DataFileError
 from ..onnx import export as export_onnx
-from .images import ImageInfo, open_model, printable
+from .image_model import ImageInfo, open_model
+from .images import printable
 
 
 def export(options: argparse.Namespace) -> int:

@@ -1,9 +1,8 @@
-"""Images for the command line: data sets by name, folders, files, and what a model expects of them."""
+"""Images for the command line: data sets by name, folders, and files."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +14,9 @@ import numpy as np
 from .. import data
 from ..arguments import text_width
 from ..arrays import asnumpy
-from ..data.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip
+from ..data.transforms import Compose, RandomCrop, RandomHorizontalFlip
 from ..errors import DataFileError
-from ..files import load_model
-from ..layers.layer import Layer
+from .image_model import ImageInfo
 
 NAMED: dict[str, Callable[[str | None], data.Split]] = {
     "digits": lambda data_dir: data.load_digits(),  # one test part, whatever the seed of training
@@ -29,46 +27,7 @@ NAMED: dict[str, Callable[[str | None], data.Split]] = {
 }
 TRAIN = "train", "training"  # folders that are parts of a set
 VALID = "valid", "val", "validation", "test"
-SUFFIX = ".safetensors"  # of models
 SHARE = 0.2  # of a folder's images, to validate with
-
-
-class ImageInfo(NamedTuple):
-    """What a model of the command line expects of an image, and what its classes are called."""
-
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @property
-    def mode(self) -> str:
-        """Pillow's mode of the images."""
-        return "L" if self.shape[0] == 1 else "RGB"
-
-    @property
-    def normalize(self) -> Normalize:
-        """The transform that model and training share."""
-        return Normalize(self.mean, self.std)
-
-    def attach(self, model: Layer) -> None:
-        """Store it in the model, whose file then has it."""
-        model.image_info = {name: list(value) for name, value in self._asdict().items()}
-
-    @classmethod
-    def of(cls, model: Layer, path: str) -> ImageInfo:
-        """That of a model from a file.
-
-        Raises:
-            DataFileError: the model was not made by `xpconv train`.
-        """
-        found = getattr(model, "image_info", None)
-        if not isinstance(found, dict) or sorted(found) != sorted(cls._fields):
-            raise DataFileError(
-                f"{path}: the model has no image_info, the classes, shape, mean and deviation of its images; "
-                "give a file that `xpconv train` wrote, or that `xpconv export` made of one"
-            )
-        return cls(*(tuple(found[name]) for name in cls._fields))
 
 
 class Images(NamedTuple):
@@ -105,38 +64,6 @@ class Images(NamedTuple):
 def option_of(setting: str) -> str:
     """What an option is called, by the name of its value."""
     return f"--{setting.replace('_', '-')}"
-
-
-def open_model(path: str, others: Sequence[str] = ()) -> Layer:
-    """The model in a file; `others` are the arguments after it.
-
-    Raises:
-        DataFileError: (a ValueError) the file is damaged or no model, or one of the others is the model.
-        FileNotFoundError, IsADirectoryError: `path` is no file.
-    """
-    other = next((name for name in others if name.endswith(SUFFIX) and os.path.isfile(name)), None)
-    if other and not path.endswith(SUFFIX):
-        raise DataFileError(f"MODEL is {path}, but {other} looks like one: give the model first")
-    if os.path.isdir(path):
-        inner = os.path.join(path, f"model{SUFFIX}")
-        fix = f"give {inner}" if os.path.exists(inner) else f"give a {SUFFIX} file"
-        raise IsADirectoryError(f"MODEL is {path}, a folder; {fix}")
-    return load_model(path) if not path.endswith(".onnx") else _open_onnx(path)
-
-
-def _open_onnx(path: str) -> Layer:
-    """The model in an ONNX file, with the `image_info` that `xpconv export` put there."""
-    from ..onnx import load
-    from ..onnx.export import metadata_of
-
-    model = load(path)
-    text = metadata_of(path).get("image_info")
-    if text is not None:
-        try:
-            model.image_info = json.loads(text)
-        except ValueError as error:
-            raise DataFileError(f"{path}: the metadata image_info are no JSON: {error}") from error
-    return model
 
 
 def check_data_options(options: argparse.Namespace) -> None:
@@ -289,14 +216,13 @@ def _named(name: str, data_dir: str | None) -> Images:
     return Images(classes, shape, train, targets[0], valid, targets[1], 0)
 
 
-def training_transform(images: Images, info: ImageInfo, augment: bool) -> Compose:
-    """Random crops and, of colour images, flips; then the normalisation."""
+def training_transform(images: Images, augment: bool) -> Compose | None:
+    """Random crops and, of colour images, flips."""
     if not augment:
-        return Compose([info.normalize])
+        return None
     border = max(1, min(images.shape[1:]) // 8)
     crop = RandomCrop(images.shape[1:], padding=border, padding_mode="reflect")
-    flips = [RandomHorizontalFlip()] if images.may_flip else []
-    return Compose([crop, *flips, info.normalize])
+    return Compose([crop, RandomHorizontalFlip()] if images.may_flip else [crop])
 
 
 def whole_folder(name: str, info: ImageInfo, skip: bool) -> Any:

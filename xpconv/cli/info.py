@@ -21,7 +21,8 @@ def info(options: argparse.Namespace) -> int:
 
 
 def _model(options: argparse.Namespace) -> int:
-    from .images import ImageInfo, open_model, printable
+    from .image_model import ImageInfo, open_model
+    from .images import printable
 
     model = open_model(options.model)
     found = ImageInfo.of(model, options.model) if hasattr(model, "image_info") else None

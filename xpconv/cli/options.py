@@ -76,6 +76,14 @@ TRAIN = """examples:
   xpconv train cifar10 --model resnet20 --epochs 100 --out run
   xpconv train photos --out run --resume                 # after Ctrl-C or a crash, with the same settings
   xpconv train photos --out run --resume --epochs 60     # on with a finished run
+
+DIR/model.safetensors has the weights of the epoch with the lowest validation loss. The model takes images
+with values from 0 to 1, which its first layer normalises, in Python too:
+  import xpconv
+  model = xpconv.load_model("run/model.safetensors")
+  image = xpconv.data.read_image("new.png", size=model.image_info["shape"][1:])
+  scores = xpconv.train.predict(model, image[None])  # before softmax
+  print(model.image_info["classes"][int(scores[0].argmax())])
 """
 PREDICT = """examples:
   xpconv predict run/model.safetensors cat.jpg dog.jpg

@@ -17,7 +17,8 @@ from ..data import batches, read_image
 from ..errors import DataFileError
 from ..train import predict as outputs_of
 from .evaluate import check_scores, softmax
-from .images import ImageInfo, files_of, open_model, padded, printable
+from .image_model import ImageInfo, open_model
+from .images import files_of, padded, printable
 
 
 class Files:
@@ -49,7 +50,7 @@ def predict(options: argparse.Namespace) -> int:
     model = open_model(options.model, options.images)
     info = ImageInfo.of(model, options.model)
     files = Files(list(files_of(options.images)), info, options.skip_damaged)
-    data = batches(files, batch_size=options.batch_size, transform=info.normalize, workers=options.workers)
+    data = batches(files, batch_size=options.batch_size, workers=options.workers)
     scores = asnumpy(outputs_of(model, data))
     for i in sorted(files.damaged):
         print(f"xpconv: {files.damaged[i]}", file=sys.stderr)

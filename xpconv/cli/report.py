@@ -105,12 +105,18 @@ def write_report(
 
 
 def _facts(model: Layer, history: History, scores: Scores, images: Images) -> str:
+    best = history.best("valid_loss") if len(history) else None
     facts = {
         "validation accuracy": f"{scores.accuracy:.2%}",
         "validation loss": f"{scores.loss:.4f}",
         "training images": f"{len(images.train_targets):,}",
         "validation images": f"{len(scores.targets):,}",
         "epochs": str(len(history)),
+        **(
+            {}
+            if best is None
+            else {"epoch with the lowest validation loss, whose weights these are": str(best)}
+        ),
         "parameters": f"{sum(p.size for p in model.parameters()):,}",
     }
     return (

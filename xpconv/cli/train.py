@@ -24,11 +24,11 @@ from ..losses import SoftmaxCrossEntropyLoss
 from ..optim import Adam, LambdaLR
 from ..random import manual_seed
 from ..tape import no_grad
-from ..train import Checkpoint, CSVLogger, History, TerminateOnNaN, fit
+from ..train import Checkpoint, CSVLogger, EarlyStopping, History, TerminateOnNaN, fit
 from .evaluate import Scores, finite_or_none, score
+from .image_model import ImageInfo, normalized, with_normalization
 from .images import (
     SHARE,
-    ImageInfo,
     Images,
     check_data_options,
     left_out,
@@ -96,12 +96,15 @@ def _train(options: argparse.Namespace) -> int:
     if out:
         text = json.dumps({**settings, **data}, indent=1) + "\n"
         write_atomically(str(out / "settings.json"), [text.encode()])
-    history, scores = run(model, info, images, options, out)
+    history, scores = run(model, images, options, out)
     result: dict[str, Any] = {
         "epochs": len(history), "interrupted": history.interrupted, "loss": finite_or_none(scores.loss),
-        "accuracy": scores.accuracy,
+        "accuracy": scores.accuracy, "best_epoch": best_epoch(history),
     }  # fmt: skip
-    say(f"accuracy on the {len(scores.targets):,} validation images: {scores.accuracy:.2%}")
+    say(
+        f"accuracy on the {len(scores.targets):,} validation images: {scores.accuracy:.2%}, "
+        f"with the weights of {weights_of(history)}"
+    )
     if out:
         info.attach(model)
         files = {"model": out / "model.safetensors", "report": out / "report.html"}
@@ -173,31 +176,41 @@ def _shown(settings: dict[str, Any], images: Images) -> dict[str, Any]:
 
 
 def run(
-    model: Layer, info: ImageInfo, images: Images, options: argparse.Namespace, out: Path | None
+    model: Layer, images: Images, options: argparse.Namespace, out: Path | None
 ) -> tuple[History, Scores]:
-    """Train; the history, and the scores of the validation images."""
+    """Train, and restore the best epoch's weights; the history, and the scores of the validation images."""
     count, size = len(images.train_targets), options.batch_size
     data = batches(
         *images.train, batch_size=size, shuffle=True, seed=options.seed,
         drop_last=_drops_last(count, size),
-        transform=training_transform(images, info, not options.no_augment), workers=options.workers,
+        transform=training_transform(images, not options.no_augment), workers=options.workers,
     )  # fmt: skip
-    valid = batches(
-        *images.valid, batch_size=options.batch_size, transform=info.normalize, workers=options.workers
-    )
+    valid = batches(*images.valid, batch_size=options.batch_size, workers=options.workers)
     total = len(data) * options.epochs
     optimizer = Adam(model.parameters(), lr=options.lr)
     schedule = LambdaLR(optimizer, lambda step: one_cycle(step / total))
+    best = EarlyStopping("valid_loss", patience=options.epochs + 1)  # it never stops, but restores
     files = [CSVLogger(out / "log.csv"), Checkpoint(out / "checkpoints")] if out else []
     loss = SoftmaxCrossEntropyLoss()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "fit: stopped in", RuntimeWarning)  # `train` says so
         history = fit(
             model, loss, optimizer, data, valid, epochs=options.epochs, metrics=["accuracy"],
-            schedule=schedule, schedule_per="step", callbacks=[TerminateOnNaN(), *files],
+            schedule=schedule, schedule_per="step", callbacks=[TerminateOnNaN(), best, *files],
             resume=out / "checkpoints" if out and options.resume else None, verbose=not options.json,
         )  # fmt: skip
     return history, score(model, valid, images.valid_targets, images.classes)
+
+
+def best_epoch(history: History) -> int | None:
+    """The epoch whose weights the model has at the end: that with the lowest validation loss, if any."""
+    return history.best("valid_loss") if len(history) else None
+
+
+def weights_of(history: History) -> str:
+    """`best_epoch` in words."""
+    epoch = best_epoch(history)
+    return "the last step" if epoch is None else f"epoch {epoch}, which has the lowest validation loss"
 
 
 def one_cycle(progress: float) -> float:
@@ -216,7 +229,7 @@ def make_model(name: str, images: Images) -> tuple[Layer, ImageInfo]:
     """
     known = sorted(models.__dict__["__all__"])
     if name not in known and os.path.exists(name):
-        model = load_model(name)
+        model = with_normalization(load_model(name))
         info = ImageInfo.of(model, name)
         if (info.classes, info.shape) != (images.classes, images.shape):
             raise DataFileError(
@@ -231,13 +244,14 @@ def make_model(name: str, images: Images) -> tuple[Layer, ImageInfo]:
         )
     mean, std = channel_mean_std(images.train[0])
     std = np.where(std > 0, std, 1)
-    info = ImageInfo(images.classes, images.shape, tuple(map(float, mean)), tuple(map(float, std)))
+    info = ImageInfo(images.classes, images.shape)
     count = len(images.classes)
     channels, *sides = images.shape
     more = {"in_channels": channels, "size": min(sides)} if name == "small_cnn" else {}
     if name == "lenet5":
         more = {"in_channels": channels}
-    model = getattr(models, name)(num_classes=count, **more)
+    network = getattr(models, name)(num_classes=count, **more)
+    model = normalized(network, list(map(float, mean)), list(map(float, std)))
     _check_model(name, model, info)
     return model, info
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from glob import escape, glob
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,11 @@ def _bytes(where: str, path: str) -> bytes:
     if not os.path.exists(path):
         raise FileNotFoundError(f"{where}: there is no file {path!r} (from {os.getcwd()!r})")
     if not os.path.isfile(path):
-        raise OSError(f"{where}: {path!r} is a folder or device, expected a file")
+        within = sorted(glob(f"{escape(path)}/*.safetensors")) or sorted(
+            glob(f"{escape(path)}/*/*.safetensors")
+        )
+        hint = f"; there is {within[-1]!r}" if within else ""
+        raise OSError(f"{where}: {path!r} is a folder or device, expected a file{hint}")
     with open(path, "rb") as file:
         return file.read()
 

@@ -85,6 +85,16 @@ def load_model(path: str | os.PathLike[str], classes: Mapping[str, type[Layer]] 
         ValueError: the file has layers of a class that is not in `classes`.
         FileNotFoundError: there is no such file.
 
+    A file of `xpconv train` has a model of images `(N, C, H, W)` with values from 0 to 1, as `read_image`
+    gives them: its layer `normalize` subtracts their mean and divides by their deviation, and `network` gives
+    the scores. Its attribute `model.image_info` is a dict with `classes`, their names in the order of the
+    scores, and `shape`, `[C, H, W]`; gray images (C = 1) are read with `mode="L"`:
+
+        model = xpconv.load_model("run/model.safetensors")
+        image = xpconv.data.read_image("new.png", size=model.image_info["shape"][1:])
+        scores = xpconv.train.predict(model, image[None])  # before softmax
+        print(model.image_info["classes"][int(scores[0].argmax())])
+
     Example:
         >>> import os, tempfile, xpconv
         >>> class Wide(xpconv.Sequential):
