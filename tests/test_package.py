@@ -23,7 +23,7 @@ SOURCES = sorted((ROOT / "xpconv").rglob("*.py"))
 
 # Files that may name numpy: the switch, host-side files (seeds, data files), and the tests' helper.
 HOST = {
-    "plot/figures.py", "plot/maps.py", "plot/charts.py",
+    "plot/figures.py", "plot/maps.py", "plot/charts.py", "train/find_lr.py",
     "backend.py", "arrays.py", "random.py", "contract.py", "testing.py", "info.py", "data/idx.py", "data/datasets.py", "data/batches.py", "data/prefetch.py",
     "data/sources.py", "data/samplers.py", "data/mapped.py",
     "files/architecture.py", "files/container.py", "files/encoding.py", "files/rebuild.py",

@@ -415,6 +415,7 @@ STUDENT = (
     "m = xpconv.Sequential(xpconv.Dense(4, 3)); o = xpconv.SGD(m.parameters(), lr=0.1); l = xpconv.CrossEntropyLoss(); "
     "x = np.ones((4, 4), 'float32'); y = np.array([0, 1, 2, 0]); b = xpconv.data.batches(x, y, 2)"
 )
+QUIET = "; import warnings; warnings.filterwarnings('ignore', 'find_lr: no suggestion')"
 RUN = "xpconv.train.fit(m, l, o, b, verbose=False, "
 COUNTS = [v for v in (*NEVER_GOOD, *SCALARS) if v not in ("10**12", "2**63")]  # so many epochs would be right
 CNN = (
@@ -434,10 +435,11 @@ def training():
         optional = [o for o in options(function, needs) if o != count]
         after = "list(made)" if name == "predict" else "made"  # a generator computes then
         few = needs | {"find_lr": dict(steps="3")}.get(name, {})
-        yield Target((name, *within), f"xpconv.train.{name}", few, optional, [], STUDENT, after)
+        setup = STUDENT + QUIET * (name == "find_lr")
+        yield Target((name, *within), f"xpconv.train.{name}", few, optional, [], setup, after)
         if count:
             yield Target(
-                (name, *within), f"xpconv.train.{name}", needs | {count: "2"}, [], [], STUDENT, "made", COUNTS
+                (name, *within), f"xpconv.train.{name}", needs | {count: "2"}, [], [], setup, "made", COUNTS
             )
     for name in ("Accuracy", "IoU", "MeanAbsoluteError", "MeanSquaredError", "TopKAccuracy"):
         optional = options(getattr(train, name), {})

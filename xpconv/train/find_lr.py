@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+import numpy as np
 
 from ..arguments import to_float, to_size
 from ..layers.layer import Layer
@@ -18,24 +21,33 @@ from .run import Run, modes_restored, place_restored
 
 __all__ = ["LRFinder", "find_lr"]
 
-SMOOTHING = 0.9  # of the running mean of the losses
+WIDTH = 20  # the standard deviation of the smoothing kernel is the number of losses over this
+SKIPPED = 10  # the first of so many parts of the losses is left out for the suggestion
+FEWEST = 10  # losses from which there can be a suggestion
+CERTAIN = 4.0  # a fall of so many standard errors is no noise
 DIVERGED = 4.0  # times the smallest loss: there it ends
 
 
 class LRFinder:
     """The losses of a range test, as `find_lr` returns them.
 
+    The losses are smoothed by local linear regression (Cleveland, 1979) with a Gaussian kernel over their
+    logarithmic rates, as wide as a twentieth of the range, so that the curve does not lag behind them.
+    `suggestion` is the smaller of the rate at which it falls most steeply (Smith, 2017) and a tenth of the
+    rate at which it is smallest (Howard and Gugger, 2020). The first tenth of the losses is left out for it.
+
     Attributes:
         lrs: the learning rates.
         losses: the loss of the batch at each, before the step.
-        smoothed: their running mean.
-        suggestion: the rate at which the smoothed loss falls fastest; None if it never falls.
+        smoothed: the losses without most of their noise.
+        suggestion: a good learning rate; None if the loss falls nowhere by clearly more than its noise, or
+            there are fewer than 10 losses.
     """
 
     def __init__(self, lrs: list[float], losses: list[float]) -> None:
         self.lrs, self.losses = lrs, losses
-        self.smoothed = _smoothed(losses)
-        self.suggestion = _steepest(lrs, self.smoothed)
+        self.smoothed: list[float] = _smoothed(losses)[0].tolist()
+        self.suggestion = _suggestion(lrs, losses)
 
     def plot(self) -> Any:
         """The losses over the learning rate, with the suggestion.
@@ -85,22 +97,25 @@ def find_lr(
 ) -> LRFinder:
     """The losses of some steps at learning rates that grow from `start` to `end` (Smith, 2017).
 
-    A good largest rate is somewhat below the one from which the loss grows; `suggestion` is the one at which
-    it falls fastest. Each step multiplies the rates of all groups by the same factor. The test ends early
-    when the loss is above four times its smallest value, or not finite. Afterwards model, optimizer, scaler,
-    random state, modes and (if it has `state_dict`) `train` are as before.
+    A good largest rate is somewhat below the one from which the loss grows; see `LRFinder` for how
+    `suggestion` is found. Each step multiplies the rates of all groups by the same factor. The test ends
+    early when the loss is above four times its smallest value, or not finite. Afterwards model, optimizer,
+    scaler, random state, modes and (if it has `state_dict`) `train` are as before.
 
     Args:
         model, loss, optimizer, inputs, sample_weight, clip_grad_norm, scaler: as for `fit`.
         train: iterates over batches, and begins again if there are fewer than `steps`.
         start, end: the first and the last learning rate of the first group.
-        steps: the number of rates, at least 2.
+        steps: the number of rates, at least 2; the more, the surer is the suggestion, below 50 hardly.
 
     Returns:
         an `LRFinder`, with `lrs`, `losses`, `suggestion` and `plot()`.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or there are no batches.
+
+    Warns:
+        RuntimeWarning: there is no suggestion, as the loss does not fall by clearly more than its noise.
 
     Example:
         >>> import xpconv
@@ -130,7 +145,7 @@ def find_lr(
     grads = [(parameter, parameter.grad) for parameter in model.parameters()]
     try:
         with modes_restored(model), place_restored(train):
-            return _test(run, start, end, steps, rates)
+            found = _test(run, start, end, steps, rates)
     finally:
         model.forget()
         getattr(loss, "forget", lambda: None)()
@@ -139,6 +154,15 @@ def find_lr(
         set_rng_state(random, model)
         for parameter, grad in grads:
             parameter.grad = grad
+    if found.suggestion is None:
+        warnings.warn(
+            f"find_lr: no suggestion, as the loss falls nowhere from lr {found.lrs[0]:.3g} to "
+            f"{found.lrs[-1]:.3g} by clearly more than it varies from batch to batch; give more steps (there "
+            f"were {len(found.lrs)}), larger batches or another range, and look at found.plot()",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return found
 
 
 def _test(run: Run, start: float, end: float, steps: int, rates: list[float]) -> LRFinder:
@@ -146,7 +170,8 @@ def _test(run: Run, start: float, end: float, steps: int, rates: list[float]) ->
     run.model.train()
     lrs: list[float] = []
     losses: list[float] = []
-    smallest = math.inf
+    smallest = mean = math.inf
+    span = max(steps / SKIPPED, 2.0)  # of the running mean, in steps
     for i, batch in enumerate(_repeated(run.train)):
         if i == steps:
             break
@@ -160,9 +185,9 @@ def _test(run: Run, start: float, end: float, steps: int, rates: list[float]) ->
             break
         lrs.append(lr)
         losses.append(value)
-        smoothed = _smoothed(losses)[-1]
-        smallest = min(smallest, smoothed)
-        if smoothed > DIVERGED * smallest > 0:
+        mean = value if i == 0 else mean + (value - mean) / min(i + 1, span)
+        smallest = min(smallest, mean)
+        if mean > DIVERGED * smallest > 0:
             break
     if not losses:
         raise ValueError(
@@ -185,21 +210,43 @@ def _repeated(train: Iterable[Any]) -> Iterator[Any]:
             )
 
 
-def _smoothed(losses: list[float]) -> list[float]:
-    """The running mean, corrected for its start."""
-    mean, found = 0.0, []
-    for i, loss in enumerate(losses, 1):
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-        found.append(mean / (1 - SMOOTHING**i))
-    return found
+def _smoothed(losses: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The losses smoothed, the slope at each by its number, and its standard error if the noise is 1.
+
+    Around each loss a line is fitted by least squares, with the weights `w` of a Gaussian. With the sums
+    `s_k = Σ w d^k` over the distances `d`, its slope is `Σ w (s_0 d - s_1) loss / (s_0 s_2 - s_1²)`.
+    """
+    values, count = np.asarray(losses, "float64"), len(losses)
+    width = max(1.5, count / WIDTH)
+    reach = int(4 * width)
+    distance = np.arange(-reach, reach + 1.0)
+    weight = np.exp(-0.5 * (distance / width) ** 2)
+
+    def sums(kernel: np.ndarray, of: np.ndarray) -> np.ndarray:
+        return np.convolve(of, kernel[::-1])[reach : reach + count]
+
+    s0, s1, s2 = (sums(weight * distance**k, np.ones(count)) for k in range(3))
+    q0, q1, q2 = (sums(weight**2 * distance**k, np.ones(count)) for k in range(3))
+    b0, b1 = (sums(weight * distance**k, values) for k in range(2))
+    divisor = s0 * s2 - s1**2
+    if count == 1:  # a line has no slope then
+        return values, np.zeros(1), np.zeros(1)
+    errors = np.sqrt(s0**2 * q2 - 2 * s0 * s1 * q1 + s1**2 * q0) / divisor
+    return (s2 * b0 - s1 * b1) / divisor, (s0 * b1 - s1 * b0) / divisor, errors
 
 
-def _steepest(lrs: list[float], losses: list[float]) -> float | None:
-    """The rate where the loss falls fastest over the logarithm of the rate, before its minimum."""
-    lowest = losses.index(min(losses))
-    slopes = [
-        ((losses[i + 1] - losses[i - 1]) / (math.log(lrs[i + 1]) - math.log(lrs[i - 1])), lrs[i])
-        for i in range(1, min(lowest + 1, len(lrs) - 1))
-    ]
-    slope, lr = min(slopes, default=(0.0, 0.0))
-    return lr if slope < 0 else None
+def _suggestion(lrs: list[float], losses: list[float]) -> float | None:
+    """See `LRFinder`."""
+    if len(losses) < FEWEST:
+        return None
+    first = len(losses) // SKIPPED
+    smoothed, slopes, errors = _smoothed(losses[first:])
+    lowest = int(smoothed.argmin())
+    steepest = int(slopes[: lowest + 1].argmin())
+    # Second differences have no slope; those of independent noise have six times its variance.
+    bends = np.abs(np.diff(losses[first : first + max(lowest, FEWEST // 2)], 2))
+    noise = float(np.sqrt(np.pi / 2) * bends.mean() / np.sqrt(6)) + 1e-9 * float(np.abs(smoothed).max())
+    certain = CERTAIN * (1 + FEWEST / len(losses))  # of few losses the noise is known less well
+    if not slopes[steepest] < -certain * noise * errors[steepest]:
+        return None
+    return max(min(lrs[first + steepest], lrs[first + lowest] / 10), lrs[0])
