@@ -159,6 +159,10 @@ CHAINS = {
     "shortcut": lambda: [block(4, shortcut=Sequential(Conv2d(4, 4, 1), ReLU())), MaxPool2d(2)],
     "activation at the end of a body": lambda: [Residual(Conv2d(4, 4, 1), ReLU()), ReLU()],
     "twice the same": lambda: [Conv2d(4, 4, 1), Residual(Identity()), ReLU()],
+    "Concat": lambda: [Concat(Conv2d(4, 2, 1), Identity()), Conv2d(6, 2, 1)],
+    "smooth activations": lambda: [
+        Conv2d(4, 6, 1), xpconv.SiLU(), xpconv.Hardswish(), Conv2d(6, 4, 1), xpconv.Sigmoid(), xpconv.Hardsigmoid(),
+    ],
     "activation as a body": lambda: [Conv2d(4, 4, 1), Residual(ReLU()), Hardtanh()],
     "activation of the input": lambda: [ReLU(), Conv2d(4, 4, 3), ReLU(), ReLU6()],
     "mean": lambda: [Conv2d(4, 9, 3), ReLU(), AdaptiveAvgPool2d(1), ReLU6(), Flatten(), Dropout(), Dense(9, 3)],
@@ -188,7 +192,6 @@ PARTLY = {
     "GELU": (lambda: [Conv2d(4, 4, 3), GELU(), Conv2d(4, 2, 1), ReLU()], [(0, 1), (2, 1)]),
     "clipped, then something else": (lambda: [Conv2d(4, 4, 1), Sequential(ReLU(), GELU())], [(0, 1)]),
     "something else in a body": (lambda: [Conv2d(4, 4, 1), Residual(ReLU(), GELU()), Conv2d(4, 4, 1)], [(0, 1), (2, 1)]),
-    "Concat": (lambda: [Concat(Conv2d(4, 2, 1), Identity()), Conv2d(6, 2, 1)], [(1, 1)]),
     "Parallel": (lambda: [Conv2d(4, 4, 1), Parallel(Conv2d(4, 2, 1), Conv2d(4, 2, 1))], [(0, 2)]),
     "padding of another kind": (lambda: [Conv2d(4, 4, 3, padding=1, padding_mode="circular")], []),
     "BatchNorm left": (lambda: [BatchNorm2d(4), Conv2d(4, 4, 1)], [(0, 2)]),
