@@ -8,6 +8,7 @@ import weakref
 import every
 import numpy as np
 import pytest
+from deadline import until
 
 import xpconv
 from xpconv.errors import BackwardError
@@ -411,7 +412,7 @@ def test_a_layer_in_a_signal_handler(same_model):
     before = signal.signal(signal.SIGALRM, handler)
     try:
         rng = np.random.default_rng(0)
-        while len(ran) < 100:
+        for _ in until(lambda: len(ran) >= 100, "100 calls of the handler"):
             signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 5e-4))
             y = model(X)
             dx = model.backward(g)

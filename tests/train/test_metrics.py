@@ -204,3 +204,30 @@ def test_sums_of_a_wrong_kind(backend, sums, said):
     x, y = xpconv.asarray(np.ones((4, 2))), xpconv.asarray(np.zeros(4, int))
     with pytest.raises(ValueError, match=said):
         train.evaluate(xpconv.Flatten(), None, batches(x, y, 3), metrics=[Mine()])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("int32", 30_000_000), ("uint8", 3), ("int8", -100), ("float16", 60_000.0), ("bool", True), (int, 3)],
+)
+@pytest.mark.parametrize("place", ["host", "device"])
+def test_a_mean_of_any_dtype_is_multiplied_in_float64(kind, value, place, backend):
+    """The number of samples times the mean is out of the range of its dtype."""
+
+    def mean(output, target):
+        if kind is int:
+            return value
+        return np.dtype(kind).type(value) if place == "host" else xpconv.asarray(value, kind)
+
+    output, target = np.zeros((300, 2), "float32"), np.zeros(300, int)
+    assert measured(output, target, [mean], size=128)["mean"] == float(np.array(value, kind))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int32", "bool", "float16"])
+def test_errors_of_outputs_of_any_dtype(kind, backend):
+    output, target = np.array([[0, 1, 1]]).astype(kind), np.array([[1, 1, 0]]).astype(kind)
+    if kind == "int32":
+        output = output * 100_000
+    errors = output.astype("float64") - target
+    found = measured(output, target, ["mae", "mse"])
+    assert found == {"mae": np.abs(errors).mean(), "mse": pytest.approx((errors**2).mean())}

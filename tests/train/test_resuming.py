@@ -160,7 +160,7 @@ def test_callbacks_and_at_the_end_of_an_epoch_metrics_may_differ(steps, tmp_path
     done = steps // 4
     assert history.rows[done:] == whole[0].rows[done:]
     assert "accuracy" not in history.rows[0] and history.modes["valid_accuracy"] == "max"
-    assert_equal((whole[0], parameters), whole)
+    assert all((parameters[name] == array).all() for name, array in whole[1].items())
     go(tmp_path / "b", metrics=["accuracy"], callbacks=[StopAt(steps, "on_epoch_end")])
     plain = go()
     assert go(resume=tmp_path / "b")[0].rows[done:] == plain[0].rows[done:]

@@ -26,8 +26,8 @@ def channel_mean_std(images: Any) -> tuple[np.ndarray, np.ndarray]:
         images: images `(N, C, H, W)` on either backend, also mapped from a file; or a data set or an
             iterable, whose items are images `(C, H, W)` or batches of them, or tuples that begin with such,
             as an `image_folder`, `batches(…)` or a generator. uint8 images count as x / 255, as
-            `ToDtype("float32", scale=True)` makes them. Of `batches(…)` one whole epoch is read, and their
-            own next epoch stays what it would have been.
+            `ToDtype("float32", scale=True)` makes them. Of `batches(…)` one whole epoch is read; their next
+            epoch stays what it would have been, unless they read from a generator, which is used up then.
 
     Returns:
         The means and the deviations (over all pixels, not estimates for more), NumPy arrays `(C,)`.

@@ -71,7 +71,8 @@ class Function(Metric):
                 f"metric {self.name} returned {shown(result)}, expected a mean, or an array with a number "
                 f"for each of the {count} samples"
             )
-        return result * count, count
+        wide = result.astype("float64") if hasattr(result, "astype") else float(result)
+        return wide * count, count  # float64 first: the product may be out of the range of the result's dtype
 
     def value(self, total: Any, count: Any) -> float:
         return float(total / count) if count else float("nan")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..arguments import shown, to_bool, to_float, to_int, to_size
 from ..backend import Array, get_xp
+from ..dtypes import is_floating
 from ..errors import DTypeError, ShapeError
 from ..signatures import public_errors
 from ..sums import sum_over, widened
@@ -176,7 +177,8 @@ class _Error(_Mean):
 
     def sums(self, output: Array, *targets: Array) -> tuple[Any, ...]:
         _same_shape(self, output, targets[0])
-        errors = self._errors(widened(output) - targets[0])
+        wide = widened(output) if is_floating(output.dtype) else output.astype("float64")
+        errors = self._errors(wide - targets[0])
         return sum_over(errors, tuple(range(errors.ndim))), errors.size
 
     def _errors(self, difference: Array) -> Array:

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from deadline import until
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -255,7 +256,7 @@ def test_a_signal_handler_may_use_the_pool():
     before = signal.signal(signal.SIGALRM, handler)
     try:
         rng = np.random.default_rng(0)
-        while len(calls) < 200:
+        for _ in until(lambda: len(calls) >= 200, "200 calls of the handler"):
             signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 1e-4))
             arrays = [memory.empty((SIZE,), "uint8") for _ in range(10)]
             for i, array in enumerate(arrays):

@@ -12,6 +12,7 @@ import weakref
 
 import numpy as np
 import pytest
+from deadline import until
 
 import xpconv
 from xpconv.kernels.numpy import blas, memory, threads
@@ -271,7 +272,7 @@ def test_a_signal_handler_that_uses_the_pool(on_alarm):
 
     on_alarm(handler)
     rng = np.random.default_rng(0)
-    while len(calls) < 100:
+    for _ in until(lambda: len(calls) >= 100, "100 calls of the handler"):
         counts = np.zeros(6, int)
 
         def task(i, counts=counts):
@@ -438,7 +439,7 @@ def test_a_layer_in_a_signal_handler(on_alarm, times):
 
     on_alarm(handler)
     handler()
-    while len(other.results) < times:
+    for _ in until(lambda: len(other.results) >= times, f"{times} results", 600):
         network.check()
     signal.setitimer(signal.ITIMER_REAL, 0)
     assert all(other.results)
@@ -468,7 +469,7 @@ def test_a_layer_in_a_destructor(times):
             Last()
 
     before = sys.getprofile()
-    while len(other.results) < times:
+    for _ in until(lambda: len(other.results) >= times, f"{times} results", 600):
         sys.setprofile(profile)
         try:
             network.check()

@@ -10,6 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from deadline import until
 from interrupts import at_bytecode, interrupt
 from kernel_cases import CASES, CONVOLUTIONS, Draw, all_plans
 from numpy.lib.array_utils import byte_bounds
@@ -460,7 +461,7 @@ def test_signal_handlers_that_run_layers():
     before = signal.signal(signal.SIGALRM, handler)
     try:
         rng = np.random.default_rng(0)
-        while len(calls) < 40:
+        for _ in until(lambda: len(calls) >= 40, "40 calls of the handler"):
             signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 3e-3))
             result = step(model, X[0])
             wrong.extend("step" for a, b in zip(result, expected, strict=True) if not np.array_equal(a, b))
