@@ -120,6 +120,8 @@ SHAPES = {
     "Transpose, perm": (lambda: ops.Transpose((2, 0, 1)), (A,), lambda x: x.transpose(2, 0, 1)),
     "Expand": (lambda: ops.Expand((2, 1, 4)), (ONE,), lambda x: np.broadcast_to(x, (2, 3, 4))),
     "Expand, input": (lambda: ops.Expand(inputs=("shape",)), (ONE, ints(3, 2)), lambda x, s: np.broadcast_to(x, (3, 2))),
+    "Tile": (lambda: ops.Tile((2, 1, 3)), (A,), lambda x: np.tile(x, (2, 1, 3))),
+    "Tile, input": (lambda: ops.Tile(inputs=("repeats",)), (ONE, ints(1, 2)), lambda x, r: np.tile(x, (1, 2))),
     "Concatenate": (lambda: ops.Concatenate(-2), (A, draw(2, 1, 4), B), lambda *x: np.concatenate(x, 1)),
     "Concatenate, one": (lambda: ops.Concatenate(0), (A,), lambda x: x),
     "DepthToSpace": (

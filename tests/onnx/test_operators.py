@@ -141,6 +141,7 @@ CASES = {
     "Greater": case("Greater", (7, 9), {"x": MATRIX, "a": np.float32(0.1)}),
     "Where": case("Where", (9, 16), {"m": MASK, "x": MATRIX, "a": np.float32(9)}),
     "Expand": case("Expand", (8, 13), {"x": MATRIX[:, :1], "s": ints(2, 1, 5)}),
+    "Tile": case("Tile", (7, 13), {"x": ROWS, "r": ints(2, 1, 3)}),
     "Gather": case("Gather", (7, 11), {"x": ROWS, "i": ints(2, 0, 0)}, {"axis": 1}),
     "Gather, negative": case("Gather", (11, 13), {"x": ROWS, "i": np.array(-1)}, {"axis": 2}),
     "Concat": case("Concat", (7, 13), {"x": MATRIX, "a": draw(2, 4)}, {"axis": 0}),

@@ -77,6 +77,7 @@ from .shapes import Shape as Shape
 from .shapes import Size as Size
 from .shapes import SpaceToDepth as SpaceToDepth
 from .shapes import Squeeze as Squeeze
+from .shapes import Tile as Tile
 from .shapes import Transpose as Transpose
 from .shapes import Unsqueeze as Unsqueeze
 from .windows import Conv as Conv

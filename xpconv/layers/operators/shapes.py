@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import check_room
 from ...arrays import asnumpy
 from ...backend import Array
 from ...errors import DTypeError, ShapeError
 from ...ops.shape import concatenate, reshape
+from ...sums import sum_over
 from .operator import Operator, read_numbers, to_axes, to_axis, to_numbers, unbroadcast
 
 Result = tuple[Any, tuple[Any, ...]]
@@ -148,6 +150,28 @@ class Expand(Operator):
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
         return (unbroadcast(grad, saved[0]),)
+
+
+class Tile(Operator):
+    """`x` repeated along each axis; the copies' gradients are added."""
+
+    settings = ("repeats",)
+
+    def __init__(self, repeats: Sequence[int] = (), inputs: Sequence[str] = ()) -> None:
+        self.repeats, self.inputs = tuple(repeats), tuple(inputs)
+
+    def _compute(self, xp: Any, x: Array, repeats: Sequence[int]) -> Result:
+        if len(repeats) != x.ndim or min(repeats, default=0) < 0:
+            raise ShapeError(f"Tile.forward: x has shape {x.shape}, which does not fit {tuple(repeats)}")
+        whole = tuple([n * times for n, times in zip(x.shape, repeats, strict=True)])
+        check_room("Tile.forward: an output", whole, x.dtype.itemsize)
+        return xp.tile(x, tuple(repeats)), (x.shape, tuple(repeats))
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
+        shape, repeats = saved
+        pairs = [pair for sizes in zip(repeats, shape, strict=True) for pair in sizes]
+        copies = tuple(range(0, 2 * len(shape), 2))
+        return (sum_over(grad.reshape(pairs), copies) if copies else grad,)
 
 
 class Concatenate(Operator):

@@ -74,6 +74,20 @@ def expand(node: Node) -> Result:
     return layers.Expand(**arguments), [x, *values]
 
 
+@operator("Tile")
+def tile(node: Node) -> Result:
+    x = node.input(0)
+    node.input(1)
+    arguments, values = settings(node, {"repeats": 1})
+    repeats = arguments.get("repeats")
+    if repeats is not None:
+        if min(repeats, default=0) < 0 or len(repeats) != (len(repeats) if x.ndim is None else x.ndim):
+            raise node.refused(f"the repeats are {repeats}, which do not fit {x.name!r} of {x.ndim} axes")
+        known = [1 if n is None else n for n in x.shape or (1,) * len(repeats)]
+        node.check_size([n * times for n, times in zip(known, repeats, strict=True)], x.dtype or "float32")
+    return layers.Tile(**arguments), [x, *values]
+
+
 @operator("Concat")
 def concat(node: Node) -> Result:
     axis = node.integer("axis", 0)

@@ -177,6 +177,13 @@ def expand(b: Builder, layer: ops.Expand, *inputs: Tensor) -> Any:
     return b.node("Expand", x, given["shape"], like=like)
 
 
+@rule(ops.Tile)
+def tile(b: Builder, layer: ops.Tile, *inputs: Tensor) -> Any:
+    """Tile."""
+    (x,), given = numbers(layer, inputs)
+    return b.node("Tile", x, given["repeats"], like=unknown(x.ndim))
+
+
 @rule(ops.Concatenate)
 def concatenate(b: Builder, layer: ops.Concatenate, *inputs: Tensor) -> Any:
     """Concat."""
