@@ -136,7 +136,7 @@ class Named(Layer):
         """Raise a ValueError if a layer at `index` would separate layers that `fuse` folded."""
         if self._is_fused:
             layers = list(self._layers.values())
-            check_whole(self, layers[:index])
+            check_whole(self, layers[:index] or [self])
             check_whole(self, layers[index:])
 
 

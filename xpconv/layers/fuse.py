@@ -30,35 +30,40 @@ def fold(chain: Named, kind: type[Named], uses: Counter[int]) -> None:
         kind: the class `Sequential`, whose module imports this one.
         uses: how often each layer is used in the whole model, by id.
     """
-    _fold_chain(_places(chain, list(chain._layers), kind, uses), uses)
+    _fold_chain(_places(chain, list(chain._layers), kind, uses), kind, uses)
 
 
 @ignoring_underflow
 def fold_nodes(graph: Named, names: list[str], kind: type[Named], uses: Counter[int]) -> None:
     """The same for nodes of a graph that run one after the other."""
-    _fold_chain(_places(graph, names, kind, uses), uses)
+    _fold_chain(_places(graph, names, kind, uses), kind, uses)
 
 
 def _places(chain: Named, names: list[str], kind: type[Named], uses: Counter[int]) -> Iterator[Place]:
     """The layers that run one after the other; a Sequential that is also used elsewhere is its own chain."""
     for name in names:
         layer = chain._layers[name]
-        if runs_as(layer, kind) and uses[id(layer)] == 1:
+        if runs_as(layer, kind) and layer._layers and uses[id(layer)] == 1:
             yield from _places(layer, list(layer._layers), kind, uses)
         else:
             yield chain, name, layer
 
 
-def _fold_chain(places: Iterator[Place], uses: Counter[int]) -> None:
+def _fold_chain(places: Iterator[Place], kind: type[Named], uses: Counter[int]) -> None:
     before: _ConvNd | Dense | None = None  # the layer that a BatchNorm here would be folded into
+    between: list[Layer] = []  # the layers after it, which do nothing
     for home, name, layer in places:
-        if runs_as(layer, Identity) or runs_as(layer, Folded):
-            continue
-        if before is not None and runs_as(layer, _BatchNorm) and _fits(before, layer):
+        empty = runs_as(layer, kind) and not layer._layers
+        if empty or runs_as(layer, Identity) or runs_as(layer, Folded):
+            between.append(layer)
+        elif before is not None and runs_as(layer, _BatchNorm) and _fits(before, layer):
             _fold(before, layer)
-            home._layers[name] = _place_holder(before, layer, _expected(before))
+            folded = home._layers[name] = _place_holder(before, layer, _expected(before))
+            for part in between:
+                part._between = (*part._between, *before._carries[-1:])
+            between.append(folded)
         else:
-            before = _linear(layer, uses)
+            before, between = _linear(layer, uses), []
 
 
 def _place_holder(into: Layer, layer: Layer, expected: tuple[str, ...] | None = None) -> Folded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from ..arguments import shown
@@ -19,7 +20,7 @@ from .graph_steps import Block, GraphSteps, chains, graph_steps
 from .inference import Inference
 from .layer import Layer, runs_as
 from .settings import latest_change, note_change
-from .tree import Renamed, check_whole, join
+from .tree import Renamed, check_whole, is_folded_later, join
 
 __all__ = ["Graph"]
 
@@ -201,10 +202,14 @@ class Graph(Named):
             )
 
     def _check_readable(self, names: Sequence[str]) -> None:
-        """Raise a ValueError if a node here was folded, by `fuse`, into the one that computes its output."""
+        """Raise a ValueError if `fuse` has folded a later node into one that computes the output of these."""
         for name in names:
-            if name in self._layers and any(part._carries for part in self._layers[name].modules()):
-                check_whole(self, [self._layers[name]])
+            if name in self._layers and is_folded_later(self._layers[name]):
+                raise ValueError(
+                    "Graph: this model is from fuse(), which has folded the BatchNorm after node "
+                    f"{name!r} into what computes it, so that its own output is not there any more; set the "
+                    "outputs or add the nodes in the original model, and fuse that again"
+                )
 
     def _walk(self, prefix: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
         if not self._names:
@@ -309,8 +314,11 @@ class Graph(Named):
 
     def _fuse_children(self, uses: Counter[int]) -> None:
         if runs_as(self, Graph):
-            for chain in chains(self._wiring, self._order(), self._outputs):
-                fold_nodes(self, [name for name in chain if name in self._layers], Sequential, uses)
+            # All nodes count as users, as any of them may become an output later.
+            for chain in chains(self._wiring, self._order(), self._outputs, self._wiring):
+                for has_layers, names in groupby(chain, self._layers.__contains__):
+                    if has_layers:
+                        fold_nodes(self, list(names), Sequential, uses)
             self._is_fused = True
 
     def __repr__(self) -> str:

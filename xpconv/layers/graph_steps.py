@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -165,10 +165,15 @@ def _collect(grads: list[Array | None], i: int, part: Array | None) -> None:
         grads[i] = part if total is None else add(get_xp(total, part), total, part)
 
 
-def chains(wiring: Wiring, order: list[str], outputs: Sequence[str]) -> list[list[str]]:
-    """The nodes of `order` in chains, in which each gives its output to the next one and to nothing else."""
+def chains(
+    wiring: Wiring, order: list[str], outputs: Sequence[str], users: Iterable[str] | None = None
+) -> list[list[str]]:
+    """The nodes of `order` in chains, in which each gives its output to the next one and to nothing else.
+
+    `users` are the nodes whose inputs count as uses; None stands for `order`.
+    """
     uses = dict.fromkeys(outputs, 2)  # an output is a use besides that by the next node
-    for name in order:
+    for name in order if users is None else users:
         for source in wiring[name]:
             uses[source] = uses.get(source, 0) + 1
     found: list[list[str]] = []

@@ -88,12 +88,19 @@ def check_whole(holder: Any, layers: list[Any]) -> None:
     parts = [part for layer in layers for _, part in layer.named_layers()]
     carried = {number for part in parts for number in part._carries}
     folded = {part._folded for part in parts if part._folded is not None}
-    if carried != folded:
+    if carried != folded or not carried.issuperset(n for part in parts for n in part._between):
         raise ValueError(
             f"{type(holder).__name__}: this model is from fuse(), which has folded a BatchNorm or ReLU into "
             "the layer before it: neither can be replaced or removed without the other, and no layer can be "
-            "put between them; change the original model, and fuse that again"
+            "put, replaced or removed between them; change the original model, and fuse that again"
         )
+
+
+def is_folded_later(layer: Any) -> bool:
+    """Whether `fuse` has folded a layer that comes after `layer` into what computes the output of `layer`."""
+    parts = [part for _, part in layer.named_layers()]
+    folded = {part._folded for part in parts}
+    return any(number not in folded for part in parts for number in (*part._carries, *part._between))
 
 
 def join(*names: str) -> str:
@@ -130,6 +137,7 @@ class Tree(Settings, Generic[L]):
     listed: ClassVar[tuple[str, ...]] = ()  # attributes with collections of layers that `children` returns
     _carries: tuple[int, ...] = ()  # numbers of the layers that `fuse` folded into this one
     _folded: int | None = None  # of a placeholder: the number of the layer that was folded
+    _between: tuple[int, ...] = ()  # numbers of the layers that were folded from after this one to before it
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "requires_grad":
