@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from numbers import Real
+from types import FunctionType
 from typing import Any, ClassVar
 
 from .arguments import to_bool
 from .backend import backend_of, owner_of_type
 from .errors import BackendError, BackwardError, DTypeError, ShapeError
+from .signatures import is_ours
 from .tape import Tape
+
+METHODS = FunctionType, property, classmethod, staticmethod
 
 
 class TapedChecks:
@@ -17,6 +21,20 @@ class TapedChecks:
     _advice: ClassVar[str] = ""  # the hint in the error if `backward` gets the loss, or nothing
     _hooks: Any = None  # of a layer that has some: `layers.hooks.Hooks`
     _is_users: ClassVar[bool] = False  # whether `forward`, `backward` or `__call__` is a user's
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if is_ours(cls):
+            return
+        for name, value in vars(cls).items():
+            if not name.startswith("_") or name.endswith("_") or not isinstance(value, METHODS):
+                continue
+            base = next((kind for kind in cls.__mro__[1:] if is_ours(kind) and name in vars(kind)), None)
+            if base is not None:
+                raise TypeError(
+                    f"{cls.__name__} defines {name}, but xpconv's {base.__name__} has a method of this name "
+                    "for its own use; choose another name"
+                )
 
     def _check(self, tape: Tape, grad_output: Any, input_grad: Any) -> None:
         """Raise an error if the arguments of `backward` do not fit the output of the latest forward."""

@@ -91,3 +91,33 @@ def test_what_the_hints_say_works():
     with pytest.raises(TypeError, match=r"with names, give a mapping: dict\(model.named_children\(\)\)"):
         Sequential(*model.named_children())
     np.testing.assert_array_equal(Sequential(dict(model.named_children())).eval()(x), model(x))
+
+
+def helper(self, x):
+    return "a helper of the user's"
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, property, staticmethod, classmethod])
+@pytest.mark.parametrize("base", [xpconv.Layer, xpconv.Conv2d, xpconv.Sequential, xpconv.CrossEntropyLoss])
+def test_methods_with_names_that_the_base_uses_itself_are_refused(base, wrap):
+    """They would run in place of the base's, which gives wrong numbers or errors that nobody understands."""
+    private = {
+        n for kind in base.__mro__ for n, v in vars(kind).items() if n[0] == "_" != n[-1] and callable(v)
+    }
+    assert len(private) > 15
+    for name in sorted(private):
+        with pytest.raises(TypeError, match=rf"Own defines {name}, but xpconv's .* choose another name"):
+            type("Own", (base,), {name: wrap(helper)})
+    type("Own", (base,), {"_helper": wrap(helper), "__private": wrap(helper), "_repr_html_": wrap(helper)})
+
+
+def test_a_helper_named_clipped():
+    """It stood in the place of `forward`."""
+    with pytest.raises(TypeError, match="Clip defines _clipped, but xpconv's Layer has"):
+
+        class Clip(xpconv.Layer):
+            def _clipped(self, x):
+                return x > 1
+
+            def forward(self, x):
+                return self.keep(x.clip(0, 1), ~self._clipped(x))

@@ -82,8 +82,8 @@ class Layer(Summarized["Layer"]):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._has_backward = cls.backward is not Layer.backward
-        if {"forward", "_clipped"} <= vars(cls).keys():  # `forward(x)` is `_clipped(x)`: a frame less
-            cls.forward.raw = vars(cls)["_clipped"]  # type: ignore[attr-defined]
+        if {"forward", "_clipped"} <= vars(cls).keys() and is_ours(cls.forward):
+            cls.forward.raw = vars(cls)["_clipped"]  # type: ignore[attr-defined]  # it is all of `forward`
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """`forward(x)`. On failure, add the layer's path to the error; nothing is saved.
