@@ -92,6 +92,28 @@ def test_a_child_without_its_forward_is_an_error():
         pair.backward(G)
 
 
+@pytest.mark.parametrize("again", [True, False])
+def test_a_layer_made_within_forward(again):
+    """It is gone when backward begins, whether that makes another one or leaves it out."""
+
+    class Net(xpconv.Layer):
+        def __init__(self):
+            self.fc = xpconv.Dense(4, 4, dtype="float64", rng=0)
+
+        def forward(self, x):
+            return self.keep(xpconv.ReLU()(self.fc(x)))
+
+        def backward(self, grad_output, input_grad=True):
+            self.recall(grad_output, input_grad)
+            return self.fc.backward(xpconv.ReLU().backward(grad_output) if again else grad_output)
+
+    for model in (Net(), xpconv.Sequential(Net())):
+        y = model(X)
+        with pytest.raises(BackwardError, match="a layer that no longer exists.* in __init__") as caught:
+            model.backward(np.ones_like(y))
+        assert "None" not in str(caught.value)
+
+
 def test_layers_of_a_model_have_no_backward_of_their_own():
     model = net()
     model(X)
