@@ -109,7 +109,7 @@ def test_a_layer_made_within_forward(again):
 
     for model in (Net(), xpconv.Sequential(Net())):
         y = model(X)
-        with pytest.raises(BackwardError, match="a layer that no longer exists.* in __init__") as caught:
+        with pytest.raises(BackwardError, match=r"a layer that no longer exists.* in __init__") as caught:
             model.backward(np.ones_like(y))
         assert "None" not in str(caught.value)
 

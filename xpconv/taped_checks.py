@@ -87,9 +87,9 @@ class TapedChecks:
             last = f"; the latest forward without a backward is that of {_brief(layer)}"
             if layer is None:  # tapes have weak references
                 last = (
-                    "; the latest forward without a backward is that of a layer that no longer exists, as one "
-                    "that is made within forward: make layers once, in __init__, and call the same ones in "
-                    "forward and backward"
+                    "; the latest forward without a backward is that of a layer that no longer exists, as "
+                    "one that is made within forward: make layers once, in __init__, and call the same ones "
+                    "in forward and backward"
                 )
         hint = "; its forward must end with `return self.keep(y, …)`" if self._is_users else ""
         return BackwardError(

@@ -251,3 +251,79 @@ def test_no_checkpoint_has_statistics_of_a_step_that_failed(tmp_path):
     for path in saved:
         xpconv.load(path, model=model)
         assert all(np.isfinite(array).all() for array in model.state_dict().values())
+
+
+# --- without TerminateOnNaN --------------------------------------------------------------------------------
+
+
+def small(value=np.nan, at=3):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 4)).astype("float32"), np.arange(40) % 3
+    bad = x.copy()
+    bad[at] = value
+    model = xpconv.Sequential(xpconv.Dense(4, 3, rng=0)).to(xpconv.get_backend())
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+    good, bad = (xpconv.data.batches(xpconv.asarray(a), xpconv.asarray(y), 10) for a in (x, bad))
+    return model, optimizer, good, bad
+
+
+@pytest.mark.parametrize("place", ["train", "valid", "both"])
+def test_one_warning_of_a_loss_that_is_not_finite(place, backend):
+    model, optimizer, good, bad = small()
+    data = (good if place == "valid" else bad, good if place == "train" else bad)
+    name = "valid_loss" if place == "valid" else "loss"
+    with pytest.warns(RuntimeWarning, match=f"^fit: {name} is nan in epoch 1;.*TerminateOnNaN") as caught:
+        train.fit(model, xpconv.CrossEntropyLoss(), optimizer, *data, epochs=3, verbose=False)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_an_infinite_loss_is_warned_of():
+    model = xpconv.Dense(1, 1, rng=0)
+    one = np.ones((1, 1), "float32")
+    data = [(one, one * 1e30)]
+    with np.errstate(over="ignore"), pytest.warns(RuntimeWarning, match="loss is inf in epoch 1"):
+        train.fit(model, xpconv.MSELoss(), xpconv.SGD(model.parameters(), lr=0.0), data)
+
+
+def test_terminate_on_nan_warns_alone():
+    model, optimizer, _, bad = small()
+    with pytest.warns(RuntimeWarning) as caught:
+        train.fit(
+            model, xpconv.CrossEntropyLoss(), optimizer, bad, epochs=2, callbacks=[train.TerminateOnNaN()]
+        )
+    assert len(caught) == 1
+    model, optimizer, good, bad = small()
+    with pytest.warns(RuntimeWarning, match="^fit: valid_loss is nan") as caught:
+        train.fit(model, xpconv.CrossEntropyLoss(), optimizer, good, bad, callbacks=[train.TerminateOnNaN()])
+    assert len(caught) == 1
+    assert "TerminateOnNaN" not in str(caught[0].message)
+
+
+@pytest.mark.parametrize("monitor", ["valid_loss", "valid_accuracy", "loss", "accuracy"])
+def test_an_epoch_of_nan_is_never_the_best(monitor, tmp_path, capsys):
+    model, optimizer, good, bad = small()
+    stop = train.EarlyStopping(monitor, patience=1)
+    checkpoint = train.Checkpoint(tmp_path / "run", best=monitor)
+    with pytest.warns(RuntimeWarning, match="fit: loss is nan"):
+        history = train.fit(
+            model, xpconv.CrossEntropyLoss(), optimizer, bad, good, epochs=4, metrics=["accuracy"],
+            callbacks=[stop, checkpoint], verbose=True,
+        )  # fmt: skip
+    loss = monitor.replace("accuracy", "loss")
+    assert history.stopped.startswith(f"{monitor} has not improved for 1 epoch; ")
+    assert f"{loss} is nan in epoch 1" in history.stopped or monitor == loss
+    assert "is nan" in history.stopped
+    assert stop.best is None
+    assert history.best(monitor) is None
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+    assert "*" not in capsys.readouterr().out + str(history)
+
+
+def test_infinity_is_no_best_value():
+    history = train.History()
+    history.append({"epoch": 1, "loss": 1.0, "score": np.inf})
+    history.append({"epoch": 2, "loss": np.inf, "score": 2.0})
+    history.append({"epoch": 3, "loss": np.nan, "score": 3.0})
+    assert history.best("score", "max") == 2
+    assert history.best("loss") == 1

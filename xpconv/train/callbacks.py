@@ -15,6 +15,7 @@ from ..arguments import shown, to_bool, to_choice, to_float, to_int
 from ..errors import StateDictError
 from ..files.atomic import check_target, write_atomically
 from ..signatures import public_errors
+from .history import is_sound, loss_of
 from .run import Run
 
 __all__ = ["CSVLogger", "EarlyStopping", "JSONLogger", "TensorBoard"]
@@ -42,6 +43,7 @@ def mode_of(where: str, run: Run, name: Any, mode: str | None) -> str:
 class EarlyStopping:
     """Stop when a value has not improved for some epochs; the model then has the weights of the best epoch.
 
+    NaN and infinity are no improvement, nor is any value of an epoch whose loss is NaN.
     It has them at the end of every training, also after all epochs or Ctrl-C, and so have the averages of
     `ema`. The optimizer keeps its state. A run that it has stopped has ended: resumed, it returns at once,
     unless `patience` is larger now.
@@ -115,7 +117,7 @@ class EarlyStopping:
             )
         value = float(run.logs[self._name])
         best = math.inf if self.best is None else self._sign * self.best
-        if self._sign * value < best - self.min_delta:
+        if is_sound(run.logs, self._name) and self._sign * value < best - self.min_delta:
             self.best, self.epoch, self._wait = value, run.epoch, 0
             self._weights = run.model.state_dict() if self.restore_best else None
             self._averages = run.ema.state_dict() if self.restore_best and run.ema is not None else None
@@ -127,6 +129,9 @@ class EarlyStopping:
         if self._wait >= max(self.patience, 1) and run.stop is None:
             most = "" if self.best is None else f"; the best is {self.best:.4g} in epoch {self.epoch}"
             times = f"{self._wait} epoch{'s' * (self._wait > 1)}"
+            row = run.history.rows[-1] if run.history.rows else {}
+            bad = [n for n in (self._name, loss_of(self._name)) if not math.isfinite(row.get(n, 0.0))]
+            most += f"; {bad[0]} is {row[bad[0]]} in epoch {run.epoch}" if bad else ""
             run.stop = f"{self._name} has not improved for {times}{most}"
 
     def on_fit_end(self, run: Run) -> None:

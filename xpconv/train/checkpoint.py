@@ -15,6 +15,7 @@ from ..errors import DataFileError, StateDictError
 from ..files import load, save
 from ..signatures import public_errors
 from .callbacks import mode_of
+from .history import is_sound
 from .run import Run
 
 __all__ = ["Checkpoint"]
@@ -135,6 +136,8 @@ class Checkpoint:
         if self.best not in run.logs:
             raise ValueError(f"Checkpoint: best is {self.best!r}, expected one of {', '.join(run.logs)}")
         value = float(run.logs[self.best])
+        if not is_sound(run.logs, self.best):
+            return False
         if not self._sign * value < (math.inf if self._best_value is None else self._sign * self._best_value):
             return False
         self._best_value, self._best_steps = value, run.steps

@@ -95,6 +95,8 @@ class History:
     def best(self, name: str, mode: str | None = None) -> int | None:
         """The epoch, from 1, with the best value of a column; None if it has no finite value.
 
+        Of an epoch whose loss (for `valid_…`, `valid_loss`) is NaN no value is the best.
+
         Args:
             name: a column.
             mode: `'min'` or `'max'`; None takes the one that belongs to the metric.
@@ -108,7 +110,7 @@ class History:
         if mode is None:
             raise ValueError(f"History.best: it is not known whether {name} is to be large; give mode='max'")
         sign = -1 if to_choice("History.best: mode", mode, ("min", "max")) == "max" else 1
-        found = [(sign * value, i) for i, value in enumerate(values) if math.isfinite(value)]
+        found = [(sign * value, i) for i, value in enumerate(values) if is_sound(self.rows[i], name)]
         return int(self.rows[min(found)[1]].get("epoch", min(found)[1] + 1)) if found else None
 
     def _best_rows(self) -> dict[str, int]:
@@ -208,6 +210,19 @@ class History:
         self.modes = {str(name): mode for name, mode in (modes or {}).items()}
         self.seconds = [None] * len(self.rows)
         self.stopped, self.interrupted, self.partial = None, False, None
+
+
+def loss_of(name: str) -> str:
+    """The name of the loss on the data that the value `name` is of."""
+    return "valid_loss" if name.startswith("valid_") else "loss"
+
+
+def is_sound(row: Mapping[str, float], name: str) -> bool:
+    """Whether a value of an epoch can be the best: it is finite, and the loss is no NaN.
+
+    Of outputs that are NaN, `argmax` and so the accuracy still give numbers.
+    """
+    return math.isfinite(row.get(name, math.nan)) and not math.isnan(row.get(loss_of(name), 0.0))
 
 
 def formatted(name: str, value: Any) -> str:

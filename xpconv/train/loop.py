@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -26,6 +28,7 @@ class Loop:
     def __init__(self, run: Run, group: int, timetable: Timetable, progress: Progress) -> None:
         self.run, self.group, self.timetable, self.progress = run, group, timetable, progress
         self.size = 0  # the number of arrays in a batch
+        self.warned = False
         self.graphs = Graphs("fit", run, self._step)
         objective = run.meter.objective
         self.valid_meter = Meter(objective, run.meter.metrics, run.backend)
@@ -136,6 +139,7 @@ class Loop:
             row.update({f"valid_{name}": value for name, value in found.items()})
             run.history.note_modes(self.valid_meter.modes, "valid_")
         seconds = time.perf_counter() - start
+        self._warn(row)
         run.history.append(row, seconds)
         self.timetable.after_epoch(row)
         run.logs = {**row, "seconds": seconds}
@@ -144,6 +148,27 @@ class Loop:
         run.call("on_epoch_end")
         self.progress.row(run)
         return True
+
+    def _warn(self, row: dict[str, float]) -> None:
+        """Warn once of a loss that is not finite; `TerminateOnNaN` does so itself for that of training."""
+        watched = self.run.step.failed is not None
+        names = ["valid_loss"] if watched else ["loss", "valid_loss"]
+        found = next((name for name in names if not math.isfinite(row.get(name, 0.0))), None)
+        if found is None or self.warned:
+            return
+        self.warned = True
+        more = ""
+        if not watched:
+            more = (
+                "; with callbacks=[xpconv.train.TerminateOnNaN()] training stops before the first NaN or "
+                "infinity gets into the model, and says in which layer it was"
+            )
+        warnings.warn(
+            f"fit: {found} is {row[found]} in epoch {self.run.epoch}; look for NaN and very large values in "
+            f"the data, or make the learning rate smaller{more}",
+            RuntimeWarning,
+            stacklevel=6,
+        )
 
     def _validate(self) -> dict[str, float] | None:
         run = self.run
