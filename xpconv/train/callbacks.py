@@ -129,8 +129,8 @@ class EarlyStopping:
         if self._wait >= max(self.patience, 1) and run.stop is None:
             most = "" if self.best is None else f"; the best is {self.best:.4g} in epoch {self.epoch}"
             times = f"{self._wait} epoch{'s' * (self._wait > 1)}"
-            row = run.history.rows[-1] if run.history.rows else {}
-            bad = [n for n in (self._name, loss_of(self._name)) if not math.isfinite(row.get(n, 0.0))]
+            row, name = run.history.rows[-1] if run.history.rows else {}, self._name or "loss"
+            bad = [n for n in (name, loss_of(name)) if not math.isfinite(row.get(n, 0.0))]
             most += f"; {bad[0]} is {row[bad[0]]} in epoch {run.epoch}" if bad else ""
             run.stop = f"{self._name} has not improved for {times}{most}"
 
