@@ -85,7 +85,7 @@ def call_error(
     found = signature(function)
     parameters = [p.replace(annotation=p.empty) for p in found.parameters.values() if p.name != "self"]
     expected = found.replace(parameters=parameters, return_annotation=found.empty)
-    problem = str(error).partition("() ")[2]
+    problem = str(error).partition("() ")[2] or str(error)  # `Signature.bind` names no function
     if problem.endswith("given"):  # Python counts `self` too
         problem = "too many arguments by position"
     name = re.search(r"argument '(\w+)'", problem)

@@ -505,7 +505,7 @@ def test_random_apply(backend):
     with pytest.raises(
         ShapeError, match=r"RandomApply: array 0 of the batch went from float32 .* to float32 .*keep"
     ):
-        RandomApply([Resize(3)])(batch, 0)
+        RandomApply([Resize(3, masks=2)])(batch, 0)
     with pytest.raises(ShapeError, match="RandomApply: array 1 of the batch went from int64"):
         RandomApply([MixUp(num_classes=400)])(batch, 0)
     for wrong, message in [

@@ -23,6 +23,10 @@ _ELSEWHERE = {  # what PyTorch and torchvision have under another name
     "DataLoader": "use batches(x, y, 64, shuffle=True), or batches(data_set, 64)",
     "TensorDataset": "give the arrays to batches(x, y, 64)",
     **dict.fromkeys(("Dataset", "IterableDataset"), "any object with __len__ and __getitem__ is a data set"),
+    "WeightedRandomSampler": "give sampler=BalancedSampler(labels) to batches; or an object with __len__ and "
+    "indices(rng)",
+    **dict.fromkeys(("RandomSampler", "SubsetRandomSampler"), "give shuffle=True to batches"),
+    **dict.fromkeys(("ConcatDataset", "ChainDataset"), "concatenate the arrays"),
     "Subset": "index the arrays: x[indices]",
     "random_split": "use train_test_split",
     "MNIST": "use load_mnist()",

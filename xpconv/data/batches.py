@@ -13,31 +13,15 @@ import numpy as np
 from ..arguments import brief, shown, to_bool, to_int
 from ..backend import Array
 from ..errors import BatchError, ShapeError, StateDictError
-from ..random import default_rng
 from ..signatures import hinted
 from .samplers import GroupedSampler, checked_indices, checked_sampler
+from .settings import ELSEWHERE, to_seed, to_transform, with_size
 from .sources import Source, Stream, source_of
 from .workers import in_order
 
 __all__ = ["batches"]
 
 Batch = tuple[Array, ...]
-THREADS = "leave it out: the workers are threads, without settings of their own"
-ELSEWHERE = {  # arguments of PyTorch's DataLoader and others, and what to use here instead
-    "num_workers": "give workers=, a number of threads",
-    "pin_memory": "leave it out; xpconv.cuda.prefetch(batches) copies to a GPU in advance",
-    "collate_fn": "items of a data set are stacked; give transform=function(batch, rng) for other changes",
-    "batch_sampler": "give sampler=, and batch_size",
-    "generator": "give seed=, an int or a numpy.random.Generator",
-    "random_state": "give seed=",
-    "rng": "give seed=",
-    "bs": "give batch_size=",
-    "worker_init_fn": THREADS,
-    "persistent_workers": THREADS,
-    "prefetch_factor": THREADS,
-    "multiprocessing_context": THREADS,
-    "timeout": THREADS,
-}
 
 
 class Place(NamedTuple):
@@ -130,20 +114,18 @@ class batches:  # lower-case, like `range`, as it is used like a function
         workers: int = 0,
         sampler: Any = None,
     ) -> None:
-        data, batch_size = _with_size(data, batch_size)
+        data, batch_size = with_size(data, batch_size)
+        if any(isinstance(one, batches) for one in data):
+            raise TypeError("batches: data is an object of batches already; give its arrays or its data set")
         self._source: Source | Stream = source_of(data)
         self._size = to_int("batches: batch_size", batch_size, 1)
         self._shuffle = to_bool("batches: shuffle", shuffle)
         self._drop_last = to_bool("batches: drop_last", drop_last)
         self._workers = to_int("batches: workers", workers, 0)
-        if transform is not None and not callable(transform):
-            raise TypeError(
-                f"batches: transform is {shown(transform)}, expected a function transform(batch, rng)"
-            )
-        self._transform = transform
+        self._transform = to_transform(transform)
         self._sampler = self._checked(sampler)
         self._count = self._number_of_batches()
-        self._seed = _to_seed(seed)
+        self._seed = to_seed(seed)
         self._place = Place(0, 0)  # changed in one assignment, so that it is valid after Ctrl-C
 
     def __len__(self) -> int:
@@ -319,29 +301,6 @@ class batches:  # lower-case, like `range`, as it is used like a function
         if not result or not all(hasattr(a, "shape") and hasattr(a, "dtype") for a in result):
             raise TypeError(f"{where}: transform returned {shown(result)}, expected arrays: return (x, y)")
         return result
-
-
-def _with_size(data: tuple[Any, ...], size: Any) -> tuple[tuple[Any, ...], Any]:
-    """The arrays, and the batch size, which may be the last argument by position."""
-    if size is not None:
-        return data, size
-    if not data or len(data) == 1 or getattr(data[-1], "shape", ()) != ():
-        raise TypeError("batches: data and batch_size are required: batches(x, y, 64)")
-    if isinstance(data[-2], int):
-        raise TypeError(
-            f"batches: {shown(data[-1])} follows batch_size; give shuffle, seed and the others by name"
-        )
-    return data[:-1], data[-1]
-
-
-def _to_seed(seed: Any) -> int:
-    """`seed` as an int; from a generator, or without one, of 63 bits."""
-    if seed is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> 1)
-    if isinstance(seed, np.random.Generator):
-        return int(seed.integers(2**63 - 1))
-    default_rng(seed, "batches", "seed")
-    return to_int("batches: seed", seed)
 
 
 def _generator(seed: int, epoch: int, *batch: int) -> np.random.Generator:

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..arguments import to_choice
 from ..errors import DataFileError
-from .datasets import Split, make_split, to_pixel_dtype
+from ..signatures import hinted
+from .datasets import ELSEWHERE, Split, make_split, to_pixel_dtype
 from .download import RemoteFile, fetch
 from .mnist import to_folder
 
@@ -34,6 +35,7 @@ PIXELS = 3 * 32 * 32
 LARGEST = 1 << 30  # bytes of a file in an archive: more than any of them has
 
 
+@hinted("load_cifar10", ELSEWHERE)
 def load_cifar10(
     data_dir: str | os.PathLike[str] | None = None, *, download: bool | None = None, dtype: Any = "float32"
 ) -> Split:
@@ -75,6 +77,7 @@ def load_cifar10(
     return make_split(images, labels[:, 0], test[0], test[1][:, 0], dtype=dtype, classes=OBJECTS)
 
 
+@hinted("load_cifar100", ELSEWHERE)
 def load_cifar100(
     data_dir: str | os.PathLike[str] | None = None,
     *,

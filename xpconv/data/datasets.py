@@ -14,9 +14,19 @@ from ..arrays import asarray
 from ..backend import Array
 from ..dtypes import is_floating, to_dtype
 from ..errors import DTypeError
+from ..signatures import hinted
 
 __all__ = ["Split", "load_digits"]
 
+PARTS = "leave it out; both parts are returned: x_train, y_train, x_test, y_test"
+TRANSFORM = "give transform=function(batch, rng) to xpconv.data.batches"
+SEED = "give seed="
+ELSEWHERE = {  # arguments of torchvision's, Keras' and scikit-learn's functions, and what to use here instead
+    **dict.fromkeys(("root", "path", "data_home", "cache_dir", "folder", "directory"), "give data_dir="),
+    **dict.fromkeys(("train", "split", "subset", "return_X_y", "as_frame"), PARTS),
+    **dict.fromkeys(("transform", "target_transform", "transforms"), TRANSFORM),
+    "batch_size": "it is an argument of xpconv.data.batches",
+}
 _DIGITS = 1797  # number of images in scikit-learn's data set
 
 
@@ -50,6 +60,7 @@ class Split(
         return f"Split({', '.join(f'{name}={brief(array)}' for name, array in parts)})"
 
 
+@hinted("load_digits", {**ELSEWHERE, "random_state": SEED})
 def load_digits(*, test_size: float = 0.2, seed: int = 0, dtype: Any = "float32") -> Split:
     """Load scikit-learn's 1797 handwritten digits of 8x8 pixels, which it contains, so nothing is downloaded.
 

@@ -15,7 +15,8 @@ from ..arguments import is_sequence, to_choice, to_int, to_tuple
 from ..arrays import asarray
 from ..backend import Array
 from ..errors import DataFileError, ShapeError
-from .datasets import scaled, to_pixel_dtype
+from ..signatures import hinted
+from .datasets import TRANSFORM, scaled, to_pixel_dtype
 from .idx import to_path
 from .image_files import SUFFIXES, damaged_error, images_within, need_pillow, read_pixels, size_in_header
 
@@ -24,6 +25,16 @@ __all__ = ["image_folder"]
 FIX = "remove or replace {}, or give on_error='skip'"  # of damaged files
 
 T = TypeVar("T")
+
+
+ELSEWHERE = {  # arguments of torchvision's and Keras' functions, and what to use here instead
+    **dict.fromkeys(("transform", "target_transform"), TRANSFORM),
+    **dict.fromkeys(("root", "directory"), "give path="),
+    **dict.fromkeys(("image_size", "img_size", "target_size"), "give size="),
+    **dict.fromkeys(("color_mode", "grayscale"), "give mode='RGB' or 'L'"),
+    **dict.fromkeys(("validation_split", "subset"), "xpconv.data.train_test_split divides the folder"),
+    **dict.fromkeys(("batch_size", "shuffle", "seed"), "it is an argument of xpconv.data.batches"),
+}
 
 
 class image_folder:  # lower-case like `batches`, as it is used like a function
@@ -78,6 +89,7 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         (('cat', 'dog'), (3, 3, 32, 32), array([0, 0, 1]))
     """
 
+    @hinted("image_folder", ELSEWHERE)
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..arguments import to_bool
 from ..errors import DataFileError
-from .datasets import Split, make_split, to_pixel_dtype
+from ..signatures import hinted
+from .datasets import ELSEWHERE, Split, make_split, to_pixel_dtype
 from .download import RemoteFile, data_folder, fetch
 from .idx import load_idx, to_path
 
@@ -43,6 +44,7 @@ FASHION = (
 )
 
 
+@hinted("load_mnist", ELSEWHERE)
 def load_mnist(
     data_dir: str | os.PathLike[str] | None = None, *, download: bool | None = None, dtype: Any = "float32"
 ) -> Split:
@@ -59,7 +61,8 @@ def load_mnist(
 
     Returns:
         A `Split` with images `(N, 1, H, W)` and int64 classes, on the active backend; MNIST has
-        60000 + 10000 images of 28x28 pixels.
+        60000 + 10000 images of 28x28 pixels. Unlike Keras' pairs it is one tuple of four:
+        `x_train, y_train, x_test, y_test = load_mnist()`.
 
     Raises:
         FileNotFoundError: one of the four files is missing.
@@ -79,6 +82,7 @@ def load_mnist(
     return _load("load_mnist", "mnist", *MNIST, data_dir, download, dtype)
 
 
+@hinted("load_fashion_mnist", ELSEWHERE)
 def load_fashion_mnist(
     data_dir: str | os.PathLike[str] | None = None, *, download: bool | None = None, dtype: Any = "float32"
 ) -> Split:

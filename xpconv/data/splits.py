@@ -13,10 +13,19 @@ from ..arrays import asarray, asnumpy
 from ..backend import backend_of
 from ..errors import BackendError, ShapeError
 from ..random import RNG, default_rng
+from ..signatures import hinted
 
 __all__ = ["train_test_split"]
 
 
+ELSEWHERE = {  # arguments of scikit-learn's function, and what to use here instead
+    **dict.fromkeys(("random_state", "rng", "generator"), "give seed="),
+    **dict.fromkeys(("train_size", "valid_size", "val_size"), "give test_size=, of the second part"),
+    "shuffle": "leave it out: the parts are always random; in order they are x[:n] and x[n:]",
+}
+
+
+@hinted("train_test_split", ELSEWHERE)
 def train_test_split(
     *arrays: Any, test_size: float = 0.25, seed: RNG = None, stratify: Any = None
 ) -> tuple[Any, ...]:

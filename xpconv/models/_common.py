@@ -10,8 +10,18 @@ from typing import ParamSpec
 from .. import init
 from ..arguments import to_float, to_size
 from ..layers import Layer, Residual, Sequential
+from ..signatures import call_error
 
 P = ParamSpec("P")
+WEIGHTS = "leave it out: the model is a new one; then model.load_state_dict(path) loads torchvision's weights"
+CLASSES = "give num_classes="
+CHANNELS = "images are RGB; for others replace the first layer: model.conv1 = xpconv.Conv2d(1, …)"
+ELSEWHERE = {  # arguments of torchvision's, timm's and Keras' functions, and what to use here instead
+    **dict.fromkeys(("pretrained", "weights", "pretrained_backbone", "checkpoint_path", "progress"), WEIGHTS),
+    **dict.fromkeys(("classes", "n_classes", "num_labels", "out_channels", "out_features"), CLASSES),
+    **dict.fromkeys(("in_chans", "in_channels", "input_shape", "input_channels"), CHANNELS),
+    "include_top": "remove the last layer: del model[-1]",
+}
 
 
 def checked(build: Callable[P, Sequential]) -> Callable[P, Sequential]:
@@ -23,7 +33,7 @@ def checked(build: Callable[P, Sequential]) -> Callable[P, Sequential]:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{build.__name__}: {error}") from None
+            raise call_error(build.__name__, build, error, ELSEWHERE) from None
         for name, value in bound.arguments.items():
             where = f"{build.__name__}: {name}"
             if isinstance(signature.parameters[name].default, float):

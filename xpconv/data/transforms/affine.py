@@ -89,7 +89,7 @@ class RandomRotation(_Affine):
         center: tuple[float, float] | None = None,
         fill: float | tuple[float, ...] = 0,
         *,
-        masks: int | tuple[int, ...] = (),
+        masks: int | tuple[int, ...] | None = None,
         mask_fill: float = 0,
     ) -> None:
         self.degrees = to_range(
@@ -132,7 +132,7 @@ class RandomAffine(_Affine):
         fill: float | tuple[float, ...] = 0,
         center: tuple[float, float] | None = None,
         *,
-        masks: int | tuple[int, ...] = (),
+        masks: int | tuple[int, ...] | None = None,
         mask_fill: float = 0,
     ) -> None:
         where = type(self).__name__

@@ -84,14 +84,15 @@ class Geometric(Transform):
     fill: Values = 0.0
     mask_fill: float = 0
     interpolation: str = "nearest"
-    masks: tuple[int, ...] = ()
+    masks: tuple[int, ...] | None = None
 
     def _set_masks(self, masks: Any) -> None:
         self.masks = to_masks(f"{type(self).__name__}: masks", masks)
 
     def _all(self, backend: Backend, arrays: tuple[Array, ...], single: bool, draws: list[Array]) -> Any:
         results, where = list(arrays), type(self).__name__
-        for k in self.masks:
+        self._check_others(arrays, single)
+        for k in self.masks or ():
             if k >= len(arrays):
                 raise ShapeError(f"{where}: masks is {self.masks}, but the batch has {len(arrays)} arrays")
             mask = check_mask(f"{where}: mask {k} of the batch", backend, arrays[k], arrays[0], single)
@@ -102,6 +103,19 @@ class Geometric(Transform):
         fill = filling(f"{where}: fill", backend, arrays[0], self.fill)
         results[0] = self._in_blocks(backend, arrays[0], fill, self.interpolation, draws)
         return results
+
+    def _check_others(self, arrays: tuple[Array, ...], single: bool) -> None:
+        """Raise an error if an array looks like masks, and nothing says whether it moves with the images."""
+        n, _, h, w = arrays[0].shape
+        for k, array in enumerate(arrays[1:], start=1):
+            shape = tuple(getattr(array, "shape", ()))
+            alike = shape[-2:] == (h, w) and len(shape) in ((2, 3) if single else (3, 4))
+            if self.masks is None and alike and (single or shape[0] == n):
+                raise ShapeError(
+                    f"{type(self).__name__}: array {k} of the batch has shape {shape}, like masks of images "
+                    f"{tuple(arrays[0].shape[single:])}; give masks={k}, and it moves with them, or masks=() "
+                    "to leave it as it is"
+                )
 
     def _in_blocks(
         self, backend: Backend, x: Array, fill: Array, interpolation: str, draws: list[Array]

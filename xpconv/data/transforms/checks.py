@@ -84,6 +84,11 @@ def to_borders(where: str, value: object) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def to_masks(where: str, value: object) -> tuple[int, ...]:
-    """Which arrays of a batch are masks: an index or several, from 1, as 0 is the images."""
-    return tuple(to_int(where, v, 1) for v in (value if is_sequence(value) else (value,)))
+def to_masks(where: str, value: object) -> tuple[int, ...] | None:
+    """Which arrays of a batch are masks: an index or several, from 1, as 0 is the images; None if unknown."""
+    if value is None:
+        return None
+    try:
+        return tuple(to_int(where, v, 1) for v in (value if is_sequence(value) else (value,)))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}: the place of the masks in a batch, 1 in (images, masks)") from None

@@ -70,7 +70,7 @@ class RandomCrop(_Window):
         fill: float | tuple[float, ...] = 0,
         padding_mode: str = "constant",
         *,
-        masks: int | tuple[int, ...] = (),
+        masks: int | tuple[int, ...] | None = None,
         mask_fill: float = 0,
     ) -> None:
         where = type(self).__name__
@@ -112,7 +112,7 @@ class CenterCrop(_Window):
                 [ 9., 10.]]])
     """
 
-    def __init__(self, size: int | tuple[int, int], *, masks: int | tuple[int, ...] = ()) -> None:
+    def __init__(self, size: int | tuple[int, int], *, masks: int | tuple[int, ...] | None = None) -> None:
         self.size = to_image_size(f"{type(self).__name__}: size", size)
         self._set_masks(masks)
 
@@ -149,7 +149,7 @@ class Pad(_Window):
         fill: float | tuple[float, ...] = 0,
         padding_mode: str = "constant",
         *,
-        masks: int | tuple[int, ...] = (),
+        masks: int | tuple[int, ...] | None = None,
         mask_fill: float = 0,
     ) -> None:
         self.padding = to_borders(f"{type(self).__name__}: padding", padding)

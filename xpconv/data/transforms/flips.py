@@ -14,7 +14,7 @@ __all__ = ["RandomHorizontalFlip", "RandomVerticalFlip"]
 class _Flip(Geometric):
     _mirrored: tuple[Any, ...]  # the index of the pixels of a mirrored image
 
-    def __init__(self, p: float = 0.5, *, masks: int | tuple[int, ...] = ()) -> None:
+    def __init__(self, p: float = 0.5, *, masks: int | tuple[int, ...] | None = None) -> None:
         self.p = to_probability(f"{type(self).__name__}: p", p)
         self._set_masks(masks)
 
@@ -31,7 +31,8 @@ class RandomHorizontalFlip(_Flip):
     Args:
         p: the probability for each image.
         masks: which arrays of a batch are masks to be flipped with their images, by index: `(1,)` or 1 is
-            the second. They are `(N, H, W)` or `(N, C, H, W)`, of any dtype.
+            the second. They are `(N, H, W)` or `(N, C, H, W)`, of any dtype. By default an array of such a
+            shape is an error; `masks=()` leaves it as it is.
 
     Example:
         >>> import numpy as np

@@ -61,7 +61,7 @@ class Resize(_Resize):
         interpolation: str = "bilinear",
         *,
         antialias: bool = True,
-        masks: int | tuple[int, ...] = (),
+        masks: int | tuple[int, ...] | None = None,
     ) -> None:
         where = f"{type(self).__name__}: size"
         pair = is_sequence(size) and len(size) != 1
@@ -105,7 +105,7 @@ class RandomResizedCrop(_Resize):
         interpolation: str = "bilinear",
         *,
         antialias: bool = True,
-        masks: int | tuple[int, ...] = (),
+        masks: int | tuple[int, ...] | None = None,
     ) -> None:
         where = type(self).__name__
         self.size = to_image_size(f"{where}: size", size)
