@@ -155,7 +155,7 @@ def gradient_norms(model: Layer) -> dict[str, float]:
     """
     _check_model("gradient_norms", model)
     squares: dict[str, Any] = {}
-    for name, layer in model.named_layers():
+    for _, name, layer in model._as_they_run():
         for part in vars(layer).values():
             if isinstance(part, Parameter) and part.grad is not None:
                 grad = part.grad.astype("float64")

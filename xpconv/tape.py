@@ -190,7 +190,7 @@ class Tape:
 
         def own(array: Array) -> Array:
             if id(array) not in checked:
-                checked[id(array)] = array, copy(array) if _shares(array, reachable) else array
+                checked[id(array)] = array, copy(array) if shares(array, reachable) else array
             return checked[id(array)][1]
 
         for i in range(start, len(self.entries)):
@@ -205,14 +205,14 @@ class Tape:
         many = len(saved)
 
         def copied(array: Array) -> Array:
-            if (many > FEW and array.nbytes < many * LOOK) or _shares(array, saved.values()):
+            if (many > FEW and array.nbytes < many * LOOK) or shares(array, saved.values()):
                 return copy(array)
             return array
 
         return _each_array(copied, value) if saved else value
 
 
-def _shares(array: Array, others: Iterable[Array]) -> bool:
+def shares(array: Array, others: Iterable[Array]) -> bool:
     """Whether the memory of `array` overlaps, by its bounds, that of one of `others`."""
     kind, owner = type(array), backend_of(array)
     overlaps = owner.xp.may_share_memory

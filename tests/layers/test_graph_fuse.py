@@ -3,36 +3,11 @@
 import copy
 import pickle
 
-import numpy as np
 import pytest
+from graphs import Plus, X, close, trained
 
 import xpconv
 from xpconv import BatchNorm2d, Conv2d, Graph, ReLU, Sequential
-
-X = np.random.default_rng(0).normal(size=(2, 4, 8, 8))
-
-
-class Plus(xpconv.Layer):
-    """The sum of two inputs."""
-
-    def forward(self, a, b):
-        return self.keep(a + b)
-
-    def backward(self, grad_output, input_grad=True):
-        self.recall(grad_output)
-        return (grad_output, grad_output) if input_grad else None
-
-
-def close(a, b, rtol=1e-6):
-    a, b = map(xpconv.asnumpy, (a, b))
-    np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6 * abs(b).max())
-
-
-def trained(model, x):
-    for _ in range(3):
-        model(x)
-    model.forget()
-    return model.eval()
 
 
 def fusable(middle, outputs="bn", **more):

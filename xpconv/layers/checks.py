@@ -50,6 +50,14 @@ class Checks(Taped):
             )
         return owner.xp
 
+    def _single(self, outputs: list[Any]) -> list[Any]:
+        """`outputs`, of layers in this one; an error if one of them is a tuple."""
+        if tuple in map(type, outputs):
+            raise TypeError(
+                f"{type(self).__name__}.forward: a layer in it gives several outputs, expected one array"
+            )
+        return outputs
+
     def _enter_images(
         self, x: Array, axes: int, channels: int | None = None, why: str = "", weight: Parameter | None = None
     ) -> tuple[Any, Array, bool]:

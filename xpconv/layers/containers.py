@@ -159,7 +159,7 @@ class Parallel(Listed):
     def _outputs(self, x: Array) -> list[Array]:
         if not self._layers:
             raise ShapeError(f"{type(self).__name__}.forward: there are no branches; append at least one")
-        return [branch._pass(x) for branch in self]
+        return self._single([branch._pass(x) for branch in self])
 
     def _gradients(self, branches: list[Layer], grads: list[Array], input_grad: bool) -> Array | None:
         """Backward through the branches that ran, in reverse order, since they may share layers."""
@@ -324,6 +324,7 @@ class Residual(Layer):
     def _clipped(self, x: Array, bounds: Bounds = None) -> Array:
         main = self.body._pass(x)
         side = x if self.shortcut is None else self.shortcut._pass(x)
+        self._single([main, side])
         if main.shape != side.shape:
             name = "x" if self.shortcut is None else "the shortcut"
             raise ShapeError(

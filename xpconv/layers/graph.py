@@ -15,12 +15,21 @@ from ..tape import cut, observer, position, saving
 from .children import Named
 from .containers import Sequential
 from .fuse import fold_nodes
-from .graph_checks import as_names, check_count, check_new, checked_aliases, checked_nodes, order_of
+from .graph_checks import (
+    as_names,
+    check_count,
+    check_new,
+    check_readable,
+    checked_aliases,
+    checked_nodes,
+    in_order,
+    order_of,
+)
 from .graph_steps import Block, GraphSteps, chains, graph_steps
 from .inference import Inference
 from .layer import Layer, runs_as
 from .settings import latest_change, note_change
-from .tree import Renamed, check_whole, is_folded_later, join
+from .tree import Renamed, check_whole, join
 
 __all__ = ["Graph"]
 
@@ -37,7 +46,9 @@ class Graph(Named):
     respect to the input, or a tuple with one for each input (None for integers).
 
     Layers are read and replaced by name, as in a `Sequential` with names: `graph["fc"] = Dense(512, 7)`.
-    `add` and `del graph[name]` change the nodes, and `graph.outputs = "pool"` what the graph returns. As in a
+    `add` and `del graph[name]` change the nodes, and `graph.outputs = "pool"` what the graph returns.
+    `len(graph)`, iteration and `in` go by the names of all nodes, in the order in which they were added, as
+    do the state dict and `repr`; `summary` lists them in the order in which they run. As in a
     `Sequential`, a ReLU runs in the pass of the layer before it, `fuse()` folds each BatchNorm whose layer
     before it gives to nothing else, and inference runs as plans.
 
@@ -88,7 +99,6 @@ class Graph(Named):
         super().__init__()
         self._inputs = as_names("Graph: inputs", inputs)
         self._outputs = as_names("Graph: outputs", outputs)
-        self._names = checked_aliases(names)
         self._wiring, layers = checked_nodes(nodes)
         taken: set[str] = set()
         for name in (*self._inputs, *self._wiring):
@@ -100,6 +110,7 @@ class Graph(Named):
             if layer is not None:
                 self._check_layer(name, layer)
                 self._layers[name] = layer
+        self._names = checked_aliases(names, self._wiring, layers)
 
     # --- nodes -------------------------------------------------------------------------------------------
 
@@ -117,7 +128,7 @@ class Graph(Named):
     def outputs(self, names: str | Sequence[str]) -> None:
         new = as_names("Graph: outputs", names)
         order_of("Graph", self._wiring, self._inputs, new)
-        self._check_readable(new)
+        check_readable(self._layers, new)
         self._outputs = new
         note_change()
 
@@ -150,7 +161,7 @@ class Graph(Named):
         self._check_layer(name, layer)
         self._check_name(name)
         order_of("Graph.add", {**self._wiring, name: sources}, self._inputs, (name,))
-        self._check_readable(sources)
+        check_readable(self._layers, sources)
         self._wiring[name] = sources
         self._layers[name] = layer
         note_change()
@@ -167,10 +178,16 @@ class Graph(Named):
         check_whole(self, [self._layers[key]] if key in self._layers else [])
         self._layers.pop(key, None)
         del self._wiring[key]
+        self._names = {k: v for k, v in self._names.items() if k.partition(".")[0] != key}
         note_change()
 
     def __contains__(self, item: object) -> bool:
-        return item in self._layers or any(layer is item for layer in self._layers.values())
+        if isinstance(item, str):
+            return item in self._wiring
+        return any(layer is item for layer in self._layers.values())
+
+    def __len__(self) -> int:
+        return len(self._wiring)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._wiring)
@@ -201,16 +218,6 @@ class Graph(Named):
                 f"graph.add({shown(name)}, layer, input)"
             )
 
-    def _check_readable(self, names: Sequence[str]) -> None:
-        """Raise a ValueError if `fuse` has folded a later node into one that computes the output of these."""
-        for name in names:
-            if name in self._layers and is_folded_later(self._layers[name]):
-                raise ValueError(
-                    "Graph: this model is from fuse(), which has folded the BatchNorm after node "
-                    f"{name!r} into what computes it, so that its own output is not there any more; set the "
-                    "outputs or add the nodes in the original model, and fuse that again"
-                )
-
     def _walk(self, prefix: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
         if not self._names:
             yield from super()._walk(prefix, above)
@@ -225,26 +232,31 @@ class Graph(Named):
     # --- forward and backward ------------------------------------------------------------------------------
 
     def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-        rest = self._inputs[len(inputs) :]
-        if set(named) != set(rest) or len(inputs) + len(named) != len(self._inputs):
-            raise TypeError(
-                f"Graph: got {len(inputs)} inputs by position and {', '.join(named)} by name, expected "
-                f"{', '.join(self._inputs)}"
-            )
-        return (*inputs, *(named[name] for name in rest))
+        return in_order(self._inputs, inputs, named)
 
     def forward(self, *inputs: Array) -> Any:
         """The outputs: an array, or a tuple if there are several."""
         check_count("Graph.forward", inputs, self._inputs, "inputs")
+        for name, x in zip(self._inputs, inputs, strict=True):
+            self._owner(x, name)
         if not (self.training or saving() or is_recording() or observer.get()):
             if self._inference is None:
                 vars(self)["_inference"] = Inference()
-            return self._inference.run(self, inputs[0] if len(inputs) == 1 else inputs)
+            y = self._inference.run(self, inputs[0] if len(inputs) == 1 else inputs)
+            return self._steps().apart(y, inputs)
         start, steps = position(), self._steps()
-        for name, x in zip(self._inputs, inputs, strict=True):
-            self._owner(x, name)
-        outputs, passed = steps.run(inputs)
-        return self.keep(outputs, start, steps, passed)
+        y, passed = steps.run(inputs)
+        if not is_recording():  # what the caller may write to
+            y = steps.apart(y, () if saving() else inputs)
+        return self.keep(y, start, steps, passed)
+
+    def _pass(self, *inputs: Any) -> Any:
+        if len(self._outputs) > 1:
+            raise TypeError(
+                f"Graph.forward: it has {len(self._outputs)} outputs, {', '.join(self._outputs)}, and is in "
+                "a layer that takes one array from it; set graph.outputs to one, or call the graph by itself"
+            )
+        return super()._pass(*inputs)
 
     def backward(self, grad_output: Any, input_grad: bool = True) -> Any:
         """The chain rule, from the last node to the first; gradients of a value that goes to several add up.
@@ -262,16 +274,16 @@ class Graph(Named):
         cut(start)
         if not input_grad:
             return None
-        found = tuple(map(_or_zeros, grads, passed.floating, passed.inputs))
+        found = tuple(passed.or_zeros(grads))
         return found if len(found) > 1 else found[0]
 
     def _outputs_of(self, y: Any) -> tuple[Any, Any, type]:
         if not isinstance(y, tuple):
             return super()._outputs_of(y)
-        return tuple([(part.shape, part.dtype, type(part)) for part in y]), None, tuple
+        return tuple([(part.shape, part.dtype, type(part)) for part in y]), self._outputs, tuple
 
     def _check_grad(self, grad_output: Any, shape: Any, dtype: Any, kind: type) -> None:
-        """As for one output; of several outputs, each gradient that is not None."""
+        """As for one output; of several, whose names are `dtype`, each gradient that is not None."""
         if kind is not tuple:
             super()._check_grad(grad_output, shape, dtype, kind)
             return
@@ -280,10 +292,10 @@ class Graph(Named):
         if not isinstance(grad_output, tuple | list):
             raise TypeError(
                 f"Graph.backward: grad_output is {shown(grad_output)}, expected a tuple of gradients, one "
-                f"for each output: {', '.join(self._outputs)}"
+                f"for each output: {', '.join(dtype)}"
             )
-        check_count("Graph.backward", grad_output, self._outputs, "gradients")
-        for name, grad, like in zip(self._outputs, grad_output, shape, strict=True):
+        check_count("Graph.backward", grad_output, dtype, "gradients")
+        for name, grad, like in zip(dtype, grad_output, shape, strict=True):
             if grad is not None:
                 try:
                     super()._check_grad(grad, *like)
@@ -304,6 +316,10 @@ class Graph(Named):
 
     def _order(self) -> list[str]:
         return order_of("Graph", self._wiring, self._inputs, self._outputs)
+
+    def _running_order(self) -> list[Layer]:
+        order = order_of("Graph", self._wiring, self._inputs, (*self._outputs, *self._wiring))
+        return [self._layers[name] for name in order if name in self._layers]
 
     def _calls(self) -> list[tuple[Block, list[Layer]]]:
         """The functions that inference calls in turn, each with the layers that it runs."""
@@ -328,10 +344,3 @@ class Graph(Named):
             lines.append(f"  ({name}): {layer} of {', '.join(sources) or 'nothing'}")
         lines.append(f"  outputs: {', '.join(self._outputs)}")
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
-
-
-def _or_zeros(grad: Array | None, floating: bool, like: tuple[Any, ...]) -> Array | None:
-    """The gradient of an input; zeros if no output depends on it, None for integers."""
-    xp, shape, dtype = like
-    zeros: Array | None = xp.zeros(shape, dtype) if grad is None and floating else grad
-    return zeros

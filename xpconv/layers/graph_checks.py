@@ -6,6 +6,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..arguments import is_sequence, shown
+from ..parameter import Parameter
+from .layer import Layer
+from .tree import is_folded_later
 
 Wiring = dict[str, tuple[str, ...]]  # for each node the names of what its layer gets
 
@@ -93,13 +96,59 @@ def _unknown(where: str, name: str, user: str | None, done: Mapping[str, bool], 
     return ValueError(f"{where}: {what}, which is neither an input nor a node; there are: {some}")
 
 
-def checked_aliases(names: Any) -> dict[str, str]:
-    """Other names in the state dict, by the usual ones."""
+def check_readable(layers: Mapping[str, Layer], names: Sequence[str]) -> None:
+    """Raise a ValueError if `fuse` has folded a later node into one that computes the output of these."""
+    for name in names:
+        if name in layers and is_folded_later(layers[name]):
+            raise ValueError(
+                "Graph: this model is from fuse(), which has folded the BatchNorm after node "
+                f"{name!r} into what computes it, so that its own output is not there any more; set the "
+                "outputs or add the nodes in the original model, and fuse that again"
+            )
+
+
+def checked_aliases(names: Any, wiring: Wiring, layers: Mapping[str, Any]) -> dict[str, str]:
+    """Other names in the state dict, by the usual ones.
+
+    Raises:
+        ValueError: a usual name is that of no parameter or buffer, as far as there are layers already.
+    """
     if names is None:
         return {}
     if not isinstance(names, Mapping) or not all(isinstance(s, str) for item in names.items() for s in item):
         raise TypeError(f"Graph: names is {shown(names)}, expected a mapping of strings to strings")
+    for usual in names:
+        node, _, rest = usual.partition(".")
+        if not rest or node not in wiring or not (layers[node] is None or _has(layers[node], rest)):
+            of = f"layer {layers[node]!r}" if layers.get(node) is not None else f"nodes {', '.join(wiring)}"
+            raise ValueError(
+                f"Graph: names has {usual!r}, which is no parameter or buffer: expected the name of a node, "
+                f"a dot, and the name in its layer; there are {of:.300}"
+            )
     return dict(names)
+
+
+def _has(layer: Layer, name: str) -> bool:
+    """Whether `name` is a parameter or buffer of `layer`, or may become one."""
+    path, _, attribute = name.rpartition(".")
+    for where, part in layer._walk(""):
+        if where == path:
+            value = vars(part).get(attribute, part)
+            return (
+                part.lazy or attribute in part.buffer_names or value is None or isinstance(value, Parameter)
+            )
+    return False
+
+
+def in_order(expected: Sequence[str], inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The inputs, and after them those that were given by name."""
+    rest = expected[len(inputs) :]
+    if set(named) != set(rest) or len(inputs) + len(named) != len(expected):
+        raise TypeError(
+            f"Graph: got {len(inputs)} inputs by position and {', '.join(named)} by name, expected "
+            f"{', '.join(expected)}"
+        )
+    return (*inputs, *(named[name] for name in rest))
 
 
 def check_count(where: str, given: Sequence[Any], expected: Sequence[str], what: str) -> None:

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from ..backend import Array, get_xp
 from ..dtypes import is_floating
+from ..errors import DTypeError, ShapeError
 from ..ops.linear import add
-from ..tape import cut, position
+from ..ops.shape import copy
+from ..tape import cut, position, shares
 from .fusion import fused
 from .graph_checks import Wiring
 from .layer import Layer
@@ -41,17 +43,40 @@ class Step(NamedTuple):
         for i in self.drop:
             values[i] = None
 
-    def parts(self, found: Any, below: bool) -> Sequence[Array | None]:
-        """The gradients of what it takes, one for each, from what the layer's backward has returned."""
-        if not below:
+    def parts(self, found: Any, needed: Sequence[bool], passed: Passed) -> Sequence[Array | None]:
+        """The gradients of what it takes, one for each, from what the layer's backward has returned.
+
+        Args:
+            needed: for each value of the graph, whether its gradient is.
+        """
+        if not any(needed[i] for i in self.sources):
             return (None,) * len(self.sources)
         parts = found if isinstance(found, tuple | list) else (found,)
+        where = f"Graph.backward: node {self.name!r}, {type(self.layer).__name__}, returned "
         if len(parts) != len(self.sources):
             raise TypeError(
-                f"Graph.backward: node {self.name!r}, {type(self.layer).__name__}, returned {len(parts)} "
-                f"gradients, expected {len(self.sources)}, one for each input"
+                f"{where}{len(parts)} gradients, expected {len(self.sources)}, one for each input"
             )
+        users = self.layer._is_users or not hasattr(self.layer.backward, "raw")
+        for number, (i, part) in enumerate(zip(self.sources, parts, strict=True)):
+            if not needed[i]:
+                continue
+            if part is None and not any(inner._gives_none for inner in self.layer.modules()):
+                raise TypeError(
+                    f"{where}None, expected the gradient of its input {number}; end backward with "
+                    "`return …`, with zeros if the output does not depend on that input"
+                )
+            if users and part is not None:
+                check_part(f"{where}a gradient of its input {number} ", part, *passed.values[i])
         return parts
+
+
+def check_part(where: str, part: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise an error if the gradient that a user's layer has returned has not this shape and dtype."""
+    if not hasattr(part, "shape") or part.shape != shape:
+        raise ShapeError(f"{where}of shape {getattr(part, 'shape', type(part).__name__)}, expected {shape}")
+    if part.dtype != dtype:
+        raise DTypeError(f"{where}of dtype {part.dtype}, expected {dtype}")
 
 
 @dataclass(slots=True)
@@ -60,7 +85,15 @@ class Passed:
 
     starts: list[int]  # where on the tape the entries of each step begin, and those of the last one end
     floating: list[bool]  # for each value, whether it may have a gradient
-    inputs: list[tuple[Any, tuple[int, ...], Any]]  # of each input: the array module, shape and dtype
+    values: list[tuple[tuple[int, ...], Any]]  # the shape and dtype of each value
+    modules: list[Any]  # of each input: the array module
+
+    def or_zeros(self, grads: list[Array | None]) -> list[Array | None]:
+        """The gradients of the inputs; zeros if no output depends on one, None for integers."""
+        return [
+            xp.zeros(*self.values[i]) if grads[i] is None and self.floating[i] else grads[i]
+            for i, xp in enumerate(self.modules)
+        ]
 
 
 class Block(NamedTuple):
@@ -89,18 +122,21 @@ class GraphSteps:
     def __init__(self, steps: list[Step], inputs: int, outputs: tuple[int, ...], count: int) -> None:
         self.steps, self.inputs, self.outputs, self.count = steps, inputs, outputs, count
         self.made_for: object = None  # the layers and their settings
+        self.constants = _constants(steps)
 
     def run(self, inputs: Sequence[Array]) -> tuple[Any, Passed]:
         """The output, or a tuple of several, and what `back` needs."""
         values: list[Any] = [*inputs, *[None] * (self.count - self.inputs)]
-        floating = [value is not None and is_floating(value.dtype) for value in values]
+        kinds: list[Any] = [(x.shape, x.dtype) for x in inputs] + [None] * (self.count - self.inputs)
         starts = []
         for step in self.steps:
             starts.append(position())
             step.run(values)
-            floating[step.target] = is_floating(values[step.target].dtype)
-        like = [(get_xp(x), x.shape, x.dtype) for x in inputs]
-        return self.outputs_of(values), Passed([*starts, position()], floating, like)
+            y = values[step.target]
+            kinds[step.target] = y.shape, y.dtype
+        floating = [is_floating(dtype) for _, dtype in kinds]
+        modules = [get_xp(x) for x in inputs]
+        return self.outputs_of(values), Passed([*starts, position()], floating, kinds, modules)
 
     def back(self, passed: Passed, grad_output: Any, input_grad: bool) -> list[Array | None]:
         """The gradients of the inputs; those of parameters are added to the parameters'."""
@@ -120,12 +156,21 @@ class GraphSteps:
                 continue
             cut(passed.starts[number + 1])  # discards what later steps have saved that got no gradient
             below = any(needed[i] for i in step.sources)
-            parts = step.parts(step.layer._back(grad, below), below)
+            parts = step.parts(step.layer._back(grad, below), needed, passed)
             del grad
             for i, part in zip(step.sources, parts, strict=True):
                 if needed[i]:
                     _collect(grads, i, part)
         return grads[: self.inputs]
+
+    def apart(self, y: Any, others: Sequence[Array]) -> Any:
+        """The output or outputs, with copies of `others`, their views and constants of the model."""
+        parts = y if isinstance(y, tuple) else (y,)
+        found = [
+            copy(part) if i in self.constants or shares(part, others) else part
+            for i, part in zip(self.outputs, parts, strict=True)
+        ]
+        return tuple(found) if isinstance(y, tuple) else found[0]
 
     def outputs_of(self, values: list[Any]) -> Any:
         """The output, or a tuple of several."""
@@ -156,6 +201,15 @@ class GraphSteps:
                 source, begin = step.target, number + 1
         if not steps:
             yield Block(self.steps, None, None, self)
+
+
+def _constants(steps: list[Step]) -> set[int]:
+    """The numbers of values that depend on no input."""
+    found: set[int] = set()
+    for step in steps:
+        if found.issuperset(step.sources):
+            found.add(step.target)
+    return found
 
 
 def _collect(grads: list[Array | None], i: int, part: Array | None) -> None:

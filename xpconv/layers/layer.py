@@ -60,6 +60,7 @@ class Layer(Summarized["Layer"]):
 
     _advice = "give the gradient of the loss with respect to the output: model.backward(criterion.backward())"
     _has_backward: ClassVar[bool] = False
+    _gives_none: ClassVar[bool] = False  # whether backward may return None in place of zeros
 
     def forward(self, x: Array) -> Array:
         """The layer's output for `x`."""

@@ -133,7 +133,7 @@ def summary(model: Layer, input_shape: Any, batch: int) -> Table:
         for call in found:
             calls.setdefault(call.number, []).append(call)
     rows: list[tuple[str, ...]] = [("name", "layer", "output", "parameters", "MFLOP", "MB saved")]
-    for number, (name, layer) in enumerate(model.named_layers()):
+    for number, name, layer in model._as_they_run():
         made = calls.get(number, [])
         own = sum(p.size for p in vars(layer).values() if isinstance(p, Parameter))
         flops, kept = sum(call.flops for call in made), sum(call.saved for call in made)

@@ -227,6 +227,22 @@ class Tree(Settings, Generic[L]):
                 seen.add(id(layer))
                 yield name, layer
 
+    def _running_order(self) -> list[L]:
+        """The layers directly below this one, in the order in which they run as far as it is known."""
+        return list(self.children().values())
+
+    def _as_they_run(self) -> list[tuple[int, str, L]]:
+        """The layers of `named_layers`, with their numbers there, in the order in which they run."""
+        order: dict[int, int] = {}
+        waiting: list[Any] = [self]
+        while waiting:
+            layer = waiting.pop()
+            if id(layer) not in order:
+                order[id(layer)] = len(order)
+                waiting += reversed(layer._running_order())
+        numbered = [(i, name, layer) for i, (name, layer) in enumerate(self.named_layers())]
+        return sorted(numbered, key=lambda item: order[id(item[2])])
+
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters with dotted names, in PyTorch's order; a shared parameter once.
 

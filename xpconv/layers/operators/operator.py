@@ -30,6 +30,7 @@ class Operator(Layer):
 
     same_dtype: ClassVar[bool] = True  # whether all floating inputs have one dtype
     settings: ClassVar[tuple[str, ...]] = ()  # arguments that are numbers and may come as inputs
+    _gives_none = True
     inputs: tuple[str, ...] = ()  # those that do, as the last inputs, in this order
 
     def forward(self, *inputs: Array) -> Array:
