@@ -234,3 +234,24 @@ def test_a_damaged_state_of_early_stopping_changes_nothing():
         ):
             stop.load_state_dict({**before, "best": 1.0, name: "a"})
         assert stop.state_dict() == before
+
+
+def test_data_of_a_callback_may_have_any_name():
+    """Only methods are events."""
+
+    class Device:
+        on_gpu = False
+        on_epoch_end = None
+        on_batch_begin = on_batch_end = ()
+
+        def on_fit_end(self, run):
+            self.ended = True
+
+    class NoEvents:
+        on_gpu = True
+
+    device = Device()
+    run([1.0, 2.0], device)
+    assert device.ended
+    with pytest.raises(TypeError, match="expected an object with some of the methods on_fit_begin"):
+        run([1.0], NoEvents())

@@ -7,41 +7,13 @@ import re
 
 import numpy as np
 import pytest
+from runs import assert_equal, go
 
 import xpconv
 from xpconv import train
 from xpconv.data import batches
 
 pytest.importorskip("safetensors")
-
-
-def go(folder=None, epochs=3, resume=None, callbacks=(), schedule=None, metrics=(), width=8, **options):
-    """A run of 4 steps per epoch; returns the history and the parameters."""
-    xpconv.manual_seed(0)
-    rng = np.random.default_rng(0)
-    x, y = xpconv.asarray(rng.normal(size=(20, 5)), "float32"), xpconv.asarray(rng.integers(0, 3, 20))
-    model = xpconv.Sequential(
-        xpconv.Dense(5, width), xpconv.ReLU(), xpconv.Dropout(0.5), xpconv.Dense(width, 3)
-    )
-    optimizer = xpconv.Adam(model.parameters(), lr=0.01)
-    if schedule is not None:
-        options["schedule"] = schedule(optimizer)
-    callbacks = list(callbacks)
-    if folder is not None:
-        callbacks.append(
-            train.Checkpoint(folder, every=options.pop("every", None), last=options.pop("last", 9))
-        )
-    history = train.fit(
-        model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, batches(x, y, 5, shuffle=True, seed=0), batches(x, y, 20),
-        epochs=epochs, resume=resume, callbacks=callbacks, metrics=metrics, **options,
-    )  # fmt: skip
-    return history, {name: xpconv.asnumpy(a) for name, a in model.state_dict().items()}
-
-
-def assert_equal(a, b):
-    assert a[0].rows == b[0].rows
-    for name, array in a[1].items():
-        assert (array == b[1][name]).all(), name
 
 
 def names(folder):
@@ -341,7 +313,14 @@ def test_a_log_is_rewritten_atomically(kind, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", [train.JSONLogger, train.CSVLogger])
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe\x00\x01", b"a,b\n1,2\n", b"epoch,loss\nx,y\n", b'{"epoch": [1]}\n[3]\n{"epo']
+    "content",
+    [
+        b"",
+        b"\xff\xfe\x00\x01",
+        b"a,b\n1,2\n",
+        b"epoch,loss\nx,y\n",
+        b'{"epoch": [1]}\n[3]\n{"epo',
+    ],
 )
 def test_a_damaged_log_does_not_end_a_run(kind, content, tmp_path):
     """What cannot be read of it is left out."""
@@ -407,3 +386,13 @@ def test_a_folder_with_the_name_of_a_file():
         ValueError, match=r"Checkpoint: folder is 'model.safetensors', expected the name of a folder"
     ):
         train.Checkpoint("model.safetensors")
+
+
+def test_surplus_cells_of_a_log_are_left_out(tmp_path):
+    path = tmp_path / "log.csv"
+    go(tmp_path / "run", 2, callbacks=[train.CSVLogger(path)])
+    first, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([first + ",", rows[0] + ",8,9", rows[1] + ",8"]))
+    go(epochs=3, resume=tmp_path / "run", callbacks=[train.CSVLogger(path)])
+    lines = path.read_text().splitlines()
+    assert lines[:3] == [first, *rows] and len(lines) == 4

@@ -42,6 +42,16 @@ class _Composed(LRScheduler):
         """The schedule's settings, with the states of its parts as a list under `_schedulers`."""
         return {**super().state_dict(), "_schedulers": [part.state_dict() for part in self._schedulers]}
 
+    def _config(self) -> dict[str, Any]:
+        return {**super()._config(), "_schedulers": [part._config() for part in self._schedulers]}
+
+    def _configured(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        pairs = zip(self._schedulers, config["_schedulers"], strict=True)
+        return {**super()._configured(config), "_schedulers": [part._configured(c) for part, c in pairs]}
+
+    def _agrees(self) -> bool:
+        return all(part._agrees() for part in self._schedulers)
+
     def _loaded(self, state: Mapping[str, Any]) -> dict[str, Any]:
         loaded = super()._loaded(state)
         parts = loaded.get("_schedulers")

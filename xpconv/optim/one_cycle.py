@@ -45,6 +45,8 @@ class OneCycleLR(LRScheduler):
         (0.04, 1.0, 4e-06)
     """
 
+    _progress = ("last_epoch",)  # the initial rates follow from max_lr
+
     def __init__(
         self,
         optimizer: Optimizer,

@@ -42,6 +42,8 @@ class ReduceLROnPlateau(LRScheduler):
         [0.1]
     """
 
+    _progress = ("last_epoch", "best", "num_bad_epochs", "cooldown_counter")
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -64,16 +66,18 @@ class ReduceLROnPlateau(LRScheduler):
         self.min_lrs = each_group(f"{name}: min_lr", min_lr, len(groups))
         if len(self.min_lrs) != len(groups):
             raise ValueError(f"{name}: min_lr has {len(self.min_lrs)} values, expected {len(groups)}")
-        self.optimizer = optimizer
+        self.optimizer, self.last_epoch = optimizer, 0
         self.mode, self.threshold_mode = mode, threshold_mode
         self.patience = to_int(f"{name}: patience", patience)
         self.cooldown = to_int(f"{name}: cooldown", cooldown)
         self.threshold = to_float(f"{name}: threshold", threshold)
         self.eps = to_float(f"{name}: eps", eps)
-        self.best = math.inf if mode == "min" else -math.inf
-        self.num_bad_epochs = 0
-        self.cooldown_counter = 0
-        self.last_epoch = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin again with the first metric; the rates stay."""
+        self.best = math.inf if self.mode == "min" else -math.inf
+        self.num_bad_epochs = self.cooldown_counter = 0
 
     def step(self, metrics: Any) -> None:  # type: ignore[override]  # PyTorch's signature
         """Process the metric of an epoch, and lower the rate if it has not improved for too long."""

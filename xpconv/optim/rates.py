@@ -204,8 +204,9 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 class LambdaLR(LRScheduler):
     """The initial rate times `lr_lambda(t)` after step `t`.
 
-    `state_dict` contains no functions, as they cannot be saved; for a callable object it contains the
-    object's attributes. To pickle the schedule, use a function that is defined in a module, not a `lambda`.
+    `state_dict` contains no functions, as they cannot be saved, but their latest values; for a callable
+    object it contains the object's attributes. To pickle the schedule, use a function that is defined in a
+    module, not a `lambda`.
 
     Args:
         optimizer: the optimizer whose `lr` to set.
@@ -240,6 +241,7 @@ class LambdaLR(LRScheduler):
         super().__init__(optimizer)
 
     _apart = ("lr_lambdas",)
+    _progress = (*LRScheduler._progress, "_factors")
 
     def _apply(self) -> None:
         groups = self.optimizer.param_groups
@@ -248,9 +250,16 @@ class LambdaLR(LRScheduler):
                 f"LambdaLR.step: lr_lambda has {len(self.lr_lambdas)} functions but the optimizer now has "
                 f"{len(groups)} groups; make the schedule after add_param_group"
             )
-        factors = [to_float("LambdaLR: lr_lambda's value", f(self.last_epoch)) for f in self.lr_lambdas]
-        for group, base, factor in zip(groups, self.base_lrs, factors, strict=True):
+        self._factors = self._values()
+        for group, base, factor in zip(groups, self.base_lrs, self._factors, strict=True):
             group["lr"] = base * factor
+
+    def _values(self) -> list[float]:
+        """The values of the functions at this step."""
+        return [to_float("LambdaLR: lr_lambda's value", f(self.last_epoch)) for f in self.lr_lambdas]
+
+    def _agrees(self) -> bool:
+        return self._values() == self._factors
 
     def state_dict(self) -> dict[str, Any]:
         """The schedule's settings; `lr_lambdas` has None for a function, and the attributes of an object."""

@@ -45,6 +45,7 @@ class LRScheduler:
     """
 
     _apart: ClassVar[tuple[str, ...]] = ()  # attributes that a subclass adds to the state itself
+    _progress: ClassVar[tuple[str, ...]] = ("last_epoch", "base_lrs")  # attributes that are no settings
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -113,6 +114,22 @@ class LRScheduler:
                 f"{where}: missing {missing}, unknown {unknown}; expected that of a {type(self).__name__}"
             )
         return {name: _like(f"{where}: {name}", state[name], own[name]) for name in own if name in state}
+
+    def _config(self) -> dict[str, Any]:
+        """The entries of the state that are settings."""
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if name in vars(self) and name not in self._progress
+        }
+
+    def _configured(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The present state with other settings, which `_config` returned."""
+        return {**self.state_dict(), **config}
+
+    def _agrees(self) -> bool:
+        """Whether the schedule computes what a loaded state has, as far as the settings do not tell."""
+        return True
 
     def _restart(self) -> None:
         """Start again, at the initial rates."""

@@ -12,6 +12,7 @@ from .evaluate import *
 from .find_lr import *
 from .fit import *
 from .history import *
+from .logs import *
 from .metrics import *
 from .nan import *
 from .predict import *

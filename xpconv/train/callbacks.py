@@ -1,24 +1,19 @@
-"""Callbacks: early stopping, and logs of the epochs."""
+"""`EarlyStopping`."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-import os
+import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from ..arguments import shown, to_bool, to_choice, to_float, to_int
 from ..errors import StateDictError
-from ..files.atomic import check_target, write_atomically
 from ..signatures import public_errors
 from .history import is_sound, loss_of
 from .run import Run
 
-__all__ = ["CSVLogger", "EarlyStopping", "JSONLogger", "TensorBoard"]
+__all__ = ["EarlyStopping"]
 
 
 def mode_of(where: str, run: Run, name: Any, mode: str | None) -> str:
@@ -89,7 +84,7 @@ class EarlyStopping:
         self.min_delta = to_float(f"{where}: min_delta", min_delta, 0)
         self.mode = None if mode is None else to_choice(f"{where}: mode", mode, ("min", "max"))
         self.restore_best = to_bool(f"{where}: restore_best", restore_best)
-        self._name = monitor
+        self._name, self._sign = monitor, 1
         self._begin()
 
     def _begin(self) -> None:
@@ -98,15 +93,17 @@ class EarlyStopping:
         self._wait = 0
         self._weights: dict[str, Any] | None = None
         self._averages: dict[str, Any] | None = None
-        self._loaded: str | None = None  # the value that a loaded state is of
+        self._loaded: tuple[Any, int] | None = None  # the value that a loaded state is of, and its sign
 
     def on_fit_begin(self, run: Run) -> None:
         self._name = self.monitor or ("loss" if run.valid is None else "valid_loss")
         self._sign = 1 if mode_of("EarlyStopping: monitor", run, self._name, self.mode) == "min" else -1
-        if not run.resumed or self._loaded != self._name:
+        if not run.resumed or self._loaded != (self._name, self._sign):
             self._begin()
         if not self.restore_best:
             self._weights = self._averages = None
+        elif self.best is not None and self._weights is None:  # saved with restore_best=False
+            self._keep_late(run)
         self._loaded = None
         self._stop(run)
 
@@ -119,11 +116,28 @@ class EarlyStopping:
         best = math.inf if self.best is None else self._sign * self.best
         if is_sound(run.logs, self._name) and self._sign * value < best - self.min_delta:
             self.best, self.epoch, self._wait = value, run.epoch, 0
-            self._weights = run.model.state_dict() if self.restore_best else None
-            self._averages = run.ema.state_dict() if self.restore_best and run.ema is not None else None
+            if self.restore_best:
+                self._keep(run)
             return
         self._wait += 1
         self._stop(run)
+
+    def _keep(self, run: Run) -> None:
+        self._weights = run.model.state_dict()
+        self._averages = None if run.ema is None else run.ema.state_dict()
+
+    def _keep_late(self, run: Run) -> None:
+        """Keep the weights of the best epoch if it is the latest; a warning if they are gone."""
+        if self.epoch == run.epoch and not run.within:
+            self._keep(run)
+            return
+        warnings.warn(
+            f"EarlyStopping: restore_best=True, but the run before had restore_best=False, so the weights of "
+            f"epoch {self.epoch}, the best so far, are not in its file; without a better epoch the model "
+            "keeps its latest weights",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
     def _stop(self, run: Run) -> None:
         if self._wait >= max(self.patience, 1) and run.stop is None:
@@ -144,6 +158,7 @@ class EarlyStopping:
         """The best value, its epoch and weights, and the number of epochs since."""
         return {
             "monitor": self._name,
+            "sign": self._sign,
             "best": self.best,
             "epoch": self.epoch,
             "wait": self._wait,
@@ -153,7 +168,7 @@ class EarlyStopping:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        names = {"monitor", "best", "epoch", "wait", "weights", "averages"}
+        names = {"monitor", "sign", "best", "epoch", "wait", "weights", "averages"}
         if not isinstance(state, Mapping) or set(state) != names:
             raise StateDictError(
                 f"EarlyStopping.load_state_dict: state is {shown(state)}, expected what state_dict() returns"
@@ -167,183 +182,4 @@ class EarlyStopping:
                 )
         self.best, self.epoch, self._wait = best, epoch, wait
         self._weights, self._averages = state["weights"], state["averages"]
-        self._loaded = state["monitor"]
-
-
-@public_errors
-class _Logger:
-    """Base of logs with a row for each epoch. A resumed run goes on in the file of the run before.
-
-    The file changes at the end of the first epoch, so that a run that cannot begin does not erase it.
-    """
-
-    elsewhere: ClassVar[Mapping[str, str]] = {
-        "append": "leave it out: a resumed run goes on in the file of the run before",
-        "filename": "give path=",
-    }
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-            raise TypeError(f"{type(self).__name__}: path is {shown(path)}, expected a path")
-        self.path = Path(path)
-
-    def on_fit_begin(self, run: Run) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        check_target(type(self).__name__, str(self.path))
-        rows = self._read() if run.resumed and self.path.exists() else []
-        done = len(run.history)
-        self._before: list[dict[str, Any]] | None = [
-            row for row in rows if str(row.get("epoch")).isdecimal() and int(row["epoch"]) <= done
-        ]
-
-    def on_epoch_end(self, run: Run) -> None:
-        row = {name: value if math.isfinite(value) else None for name, value in run.logs.items()}
-        if self._before is None:
-            self._append(row)
-        else:
-            self._write([*self._before, row])
-            self._before = None
-
-    def _read(self) -> list[dict[str, Any]]:
-        raise TypeError(f"{type(self).__name__} defines no _read()")
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        raise TypeError(f"{type(self).__name__} defines no _write(rows)")
-
-    def _append(self, row: dict[str, Any]) -> None:
-        raise TypeError(f"{type(self).__name__} defines no _append(row)")
-
-
-class JSONLogger(_Logger):
-    """A file with a JSON object in a line for each epoch: its values and `seconds`.
-
-    NaN and infinity are null. A new run replaces the file; a resumed one goes on after the epochs that its
-    checkpoint has.
-
-    Args:
-        path: of the file; its folder is made if necessary.
-
-    Raises:
-        TypeError: `path` is not a path.
-        OSError: the file cannot be written.
-
-    Example:
-        >>> import json, pathlib, tempfile, numpy as np, xpconv
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "log.jsonl"
-        >>> model = xpconv.Dense(2, 1)
-        >>> data = xpconv.data.batches(np.ones((4, 2), "float32"), np.ones((4, 1), "float32"), 4)
-        >>> optimizer = xpconv.SGD(model.parameters(), lr=0.1)
-        >>> log = xpconv.train.JSONLogger(path)
-        >>> _ = xpconv.train.fit(model, xpconv.MSELoss(), optimizer, data, epochs=2, callbacks=[log])
-        >>> [list(json.loads(line)) for line in path.read_text().splitlines()]
-        [['epoch', 'lr', 'loss', 'seconds'], ['epoch', 'lr', 'loss', 'seconds']]
-    """
-
-    def _read(self) -> list[dict[str, Any]]:
-        rows = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:  # cut short when the run before was killed
-                continue
-            rows += [row] if isinstance(row, dict) else []
-        return rows
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        write_atomically(str(self.path), ["".join(json.dumps(row) + "\n" for row in rows).encode()])
-
-    def _append(self, row: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-
-class CSVLogger(_Logger):
-    """A CSV file with a row for each epoch: its values and `seconds`; NaN and infinity are empty.
-
-    A new run replaces the file; a resumed one goes on after the epochs that its checkpoint has.
-
-    Args:
-        path: of the file; its folder is made if necessary.
-
-    Raises:
-        TypeError: `path` is not a path.
-        OSError: the file cannot be written.
-    """
-
-    def _read(self) -> list[dict[str, Any]]:
-        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
-            return [row for row in csv.DictReader(file) if None not in row.values()]
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        self._names = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self._names, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(str(self.path), [text.getvalue().encode()])
-
-    def _append(self, row: dict[str, Any]) -> None:
-        if set(row) - set(self._names):
-            self._write([*self._read(), row])
-            return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._names, restval="").writerow(row)
-
-
-@public_errors
-class TensorBoard:
-    """Curves for TensorBoard: `loss/train` and `loss/valid`, the same for each metric, and `lr`.
-
-    Needs tensorboardX, or PyTorch with tensorboard: `pip install tensorboardX`.
-
-    Args:
-        folder: where to write; view it by `tensorboard --logdir FOLDER`.
-
-    Raises:
-        ImportError: neither is installed.
-    """
-
-    elsewhere: ClassVar[Mapping[str, str]] = {"log_dir": "give folder=", "logdir": "give folder="}
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
-            raise TypeError(f"TensorBoard: folder is {shown(folder)}, expected a path")
-        self.folder = os.fspath(folder)
-        self._make = _summary_writer()
-        self._writer: Any = None
-
-    def on_fit_begin(self, run: Run) -> None:
-        self._writer = self._make(self.folder, purge_step=len(run.history) + 1)
-
-    def on_epoch_end(self, run: Run) -> None:
-        for name, value in run.logs.items():
-            if name not in ("epoch", "seconds"):
-                metric = name.removeprefix("valid_")
-                part = "" if name == "lr" else "/train" if metric == name else "/valid"
-                self._writer.add_scalar(metric + part, value, run.epoch)
-        self._writer.flush()
-
-    def on_fit_end(self, run: Run) -> None:
-        self._close()
-
-    def on_exception(self, run: Run, error: BaseException) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-
-def _summary_writer() -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as cause:
-            raise ImportError(
-                "TensorBoard: neither tensorboardX nor PyTorch's tensorboard is installed; "
-                "pip install tensorboardX"
-            ) from cause
-    return SummaryWriter
+        self._loaded = state["monitor"], state["sign"]

@@ -17,6 +17,7 @@ from ..signatures import public_errors
 from .callbacks import mode_of
 from .history import is_sound
 from .run import Run
+from .timetable import initial_rates
 
 __all__ = ["Checkpoint"]
 
@@ -37,7 +38,8 @@ class Checkpoint:
         every: a number of steps, to save after so many as well; None saves after epochs only.
         last: the number of files to keep, the latest ones.
         best: a value such as `"valid_accuracy"`: the run after the epoch with its best value is saved as
-            `best.safetensors` too, for `xpconv.load(path, model=model)`.
+            `best.safetensors` too, for `xpconv.load(path, model=model)`. A run that is resumed with another
+            folder or `mode` begins the search for the best epoch again.
         mode: of `best`, `'min'` or `'max'`; None takes the one that belongs to the value.
 
     Raises:
@@ -98,7 +100,8 @@ class Checkpoint:
         self.mode = None if mode is None else to_choice(f"{where}: mode", mode, ("min", "max"))
         self._best_value: float | None = None
         self._best_steps: int | None = None
-        self._loaded: str | None = None  # the value that a loaded state is of
+        self._sign = 1
+        self._loaded: tuple[Any, Any] | None = None  # the value that a loaded state is of, and its sign
 
     def on_fit_begin(self, run: Run) -> None:
         if self.best is not None:
@@ -112,10 +115,12 @@ class Checkpoint:
                 f"Checkpoint: folder {folder!r} has {name}, of another run or later than this one; give "
                 f"resume={resume!r}, or another folder"
             )
-        if not run.resumed or self._loaded != self.best:
+        if not run.resumed or self._loaded != (self.best, self._sign):
             self._best_value = self._best_steps = None
         elif run.steps == self._best_steps:  # the process may have ended after the checkpoint and before this
             save(self.folder / BEST, **run.parts())
+        elif not (self.folder / BEST).exists():  # it is in another folder
+            self._best_value = self._best_steps = None
 
     def on_batch_end(self, run: Run) -> None:
         if self.every is not None and run.steps % self.every == 0:
@@ -152,18 +157,19 @@ class Checkpoint:
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far, and after how many steps it was reached."""
-        return {"monitor": self.best, "best": self._best_value, "steps": self._best_steps}
+        value, steps = self._best_value, self._best_steps
+        return {"monitor": self.best, "sign": self._sign, "best": value, "steps": steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        if not isinstance(state, Mapping) or set(state) != {"monitor", "best", "steps"}:
+        if not isinstance(state, Mapping) or set(state) != {"monitor", "sign", "best", "steps"}:
             raise StateDictError(
                 f"Checkpoint.load_state_dict: state is {shown(state)}, expected what state_dict() returns"
             )
         where, best, steps = "Checkpoint.load_state_dict", state["best"], state["steps"]
         value = None if best is None else to_float(f"{where}: best", best)
         self._best_steps = None if steps is None else to_int(f"{where}: steps", steps, 0)
-        self._best_value, self._loaded = value, state["monitor"]
+        self._best_value, self._loaded = value, (state["monitor"], state["sign"])
 
 
 def files_in(folder: Path) -> list[tuple[int, Path]]:
@@ -194,7 +200,7 @@ def load_run(where: str, resume: Any, run: Run) -> str:
         raise FileNotFoundError(
             f"{named}, but there is no such file (from {os.getcwd()!r}){_others(path.parent)}"
         )
-    given = run.optimizer.param_groups[0]["lr"]
+    given = initial_rates(run)
     try:
         load(path, **run.parts())
     except DataFileError as error:
@@ -216,9 +222,11 @@ def load_run(where: str, resume: Any, run: Run) -> str:
         run.history.note_modes(run.meter.modes, "valid_")
     place = f"batch {run.batch} of epoch {run.epoch}" if run.within else f"epoch {run.epoch}"
     text = f"{where}: goes on from {str(path)!r}, after {place}"
-    lr = run.optimizer.param_groups[0]["lr"]
-    if run.schedule is None and lr != given:
-        text += f", with its learning rate {lr:.3g} (and not {given:.3g}; set run.optimizer.lr in a callback)"
+    loaded = initial_rates(run)
+    if loaded != given:
+        there, here = (", ".join(f"{rate:.3g}" for rate in rates) for rates in (loaded, given))
+        rate = "its learning rate" if run.schedule is None else "the initial learning rate of its schedule,"
+        text += f", with {rate} {there} (and not {here}; set run.optimizer.lr in a callback)"
     return text
 
 

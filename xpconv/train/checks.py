@@ -97,7 +97,7 @@ def _check_structure(objective: Objective, valid: Any, model: Layer) -> None:
 
 def _checked_callbacks(where: str, callbacks: Any) -> list[Any]:
     """The callbacks, those last that save what the others have changed."""
-    if any(hasattr(callbacks, event) for event in EVENTS):
+    if any(callable(getattr(callbacks, event, None)) for event in EVENTS):
         callbacks = [callbacks]
     if isinstance(callbacks, str) or not isinstance(callbacks, Iterable):
         raise TypeError(f"{where}: callbacks is {shown(callbacks)}, expected a list of callbacks")
@@ -106,7 +106,8 @@ def _checked_callbacks(where: str, callbacks: Any) -> list[Any]:
         if isinstance(callback, type):
             name = callback.__name__
             raise TypeError(f"{where}: callbacks has the class {name}; give {name}(…)")
-        events = [name for name in dir(callback) if name.startswith("on_")]
+        names = [name for name in dir(callback) if name.startswith("on_")]
+        events = [name for name in names if callable(getattr(callback, name, None))]
         if not events or not set(events) <= set(EVENTS):
             unknown = ", ".join(name for name in events if name not in EVENTS)
             has = f" with {unknown}, which fit does not call" if unknown else ""

@@ -119,10 +119,11 @@ def fit(
         resume: a file that `Checkpoint` wrote, or its folder, to go on from the latest one. In the folder of
             a `Checkpoint` in `callbacks` a new run begins if there is none, so that one command begins and
             goes on. Everything else is to be as in the run that wrote it, with these exceptions: `epochs`
-            may be larger. If `schedule` has other settings, such as `total_steps`, it is set to where it
-            would be after as many steps. Callbacks may be added and left out, and at the end of an epoch also
-            metrics and clipping. The learning rate without a schedule, and the other settings of the
-            optimizer, are those in the file.
+            may be larger. If `schedule` has other settings, such as `total_steps`, or functions with other
+            values, it is set to where it would be after as many steps; a class with a `step` of its own goes
+            on with the settings in the file. Callbacks may be added and left out, and at the end of an epoch
+            `accumulate`, metrics and clipping may differ too. The settings of the optimizer, also the initial
+            learning rate of a schedule, are those in the file.
         verbose: True prints a table, with `*` at the best values so far, and on a terminal or in a notebook a
             progress bar; False prints nothing; None is True on a terminal or in a notebook, else False.
 
@@ -154,11 +155,11 @@ def fit(
         scaler=scaler, ema=ema, callbacks=callbacks,
     )  # fmt: skip
     group = to_size(f"{where}: accumulate", accumulate)
-    timetable = Timetable(where, schedule, schedule_per, monitor, run, group, resume is not None)
+    run.timetable = Timetable(where, schedule, schedule_per, monitor, run, group, resume is not None)
     progress = Progress(where, verbose)
     if resume is not None:
         progress.say(load_run(where, resume, run))
-    loop = Loop(run, group, timetable, progress)
+    loop = Loop(run, group, run.timetable, progress)
     with modes_restored(model), progress, _ctrl_c(run), run.closing():
         try:
             run.call("on_fit_begin")

@@ -36,8 +36,8 @@ class Loop:
         self.valid_state = run.valid.state_dict() if stateful else None
         if isinstance(run.valid, batches) and self.valid_state is not None:
             self.valid_state["batch"] = 0  # all batches, also after a loop that was left before its end
-        self.early = [c for c in run.callbacks if hasattr(c, "on_batch_begin")]
-        self.late = [c for c in run.callbacks if hasattr(c, "on_batch_end")]
+        self.early = [c for c in run.callbacks if callable(getattr(c, "on_batch_begin", None))]
+        self.late = [c for c in run.callbacks if callable(getattr(c, "on_batch_end", None))]
 
     def run_epochs(self) -> None:
         """All epochs that are left."""

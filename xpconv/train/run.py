@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,7 +59,7 @@ class Run:
         self.lr = float(self.optimizer.param_groups[0]["lr"])
         self.logs: dict[str, float] = {}
         self._stop: str | None = None
-        self.on_load: Callable[[int, int], None] = lambda epochs, batch: None  # called with a saved place
+        self.timetable: Any = None  # the `Timetable`
         self.interrupted = False  # whether Ctrl-C was pressed
         self.resumed = False
         self.whole = True
@@ -87,7 +87,7 @@ class Run:
         """Call a method of all callbacks that have it."""
         for callback in self.callbacks:
             method = getattr(callback, event, None)
-            if method is not None:
+            if callable(method):
                 method(self)
 
     @contextmanager
@@ -142,6 +142,7 @@ class RunState:
             "trained": run.trained,
             "lr": run.lr,
             "totals": run.meter.totals.state_dict(),
+            "timetable": run.timetable.state_dict(),
             "callbacks": [
                 {"kind": type(callback).__name__, "state": callback.state_dict()}
                 for callback in run.callbacks
@@ -152,7 +153,7 @@ class RunState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned; nothing changes if it does not fit."""
         run, where = self.run, "fit"
-        names = ("epoch", "batch", "steps", "trained", "lr", "totals", "callbacks")
+        names = ("epoch", "batch", "steps", "trained", "lr", "totals", "timetable", "callbacks")
         if not isinstance(state, Mapping) or any(name not in state for name in names):
             raise StateDictError(f"{where}: the run's state is {shown(state)}, expected {', '.join(names)}")
         epoch, batch, steps = (to_int(f"{where}: {name}", state[name], 0) for name in names[:3])
@@ -164,7 +165,8 @@ class RunState:
         try:
             for callback, saved in pairs:
                 callback.load_state_dict(saved)
-            run.on_load(len(run.history), batch if within else 0)
+            if epoch:  # not where a failed load is undone: the schedule has its first state again by itself
+                run.timetable.resume(state["timetable"], len(run.history), batch if within else 0)
         except BaseException:
             for (callback, _), saved in zip(pairs, before, strict=True):
                 callback.load_state_dict(saved)

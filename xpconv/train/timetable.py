@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import shown, to_choice
+from ..errors import StateDictError
 from ..optim import OneCycleLR, ReduceLROnPlateau
 from ..signatures import is_ours
 from .objective import length_of
 from .run import Run
 
-PROGRESS = (  # what is in the state of a schedule besides its settings
-    "last_epoch", "base_lrs", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter",
-)  # fmt: skip
 MOST = 10_000_000  # steps of a schedule that are repeated, in some seconds
 
 
@@ -45,8 +43,7 @@ class Timetable:
                     f"{where}: ReduceLROnPlateau takes a value per epoch; leave schedule_per out"
                 )
         if resumes:
-            self.given = schedule.state_dict()
-            run.on_load = self._resume
+            self.given = schedule._config()
         self._check_length(0 if resumes else schedule.last_epoch)
 
     def _check_length(self, done: int, epochs: int = 0, batch: int = 0) -> None:
@@ -77,30 +74,69 @@ class Timetable:
                 f"steps; give {fix}"
             )
 
-    def _resume(self, epochs: int, batch: int) -> None:
-        """Called when the schedule of a saved run is loaded: if the given one has other settings, they count.
+    def state_dict(self) -> dict[str, Any]:
+        """The arguments of `fit` that a resumed run is compared with."""
+        none = self.schedule is None
+        return {
+            "accumulate": self.group,
+            "schedule_per": None if none else self.per,
+            "monitor": self.monitor if not none and self.plateau else None,
+        }
 
-        It is then set to where it would be after as many steps.
+    def resume(self, state: Any, epochs: int, batch: int) -> None:
+        """Called when all else of a saved run is loaded, with what `state_dict` returned then.
+
+        So many epochs had ended, and of the next one so many batches were done. If the given schedule has
+        other settings than the saved one, they count.
         """
-        schedule, given = self.schedule, self.given
-        saved = schedule.state_dict()
-        if epochs >= self.run.epochs:
+        where, own = self.where, self.state_dict()
+        if not isinstance(state, Mapping) or set(state) != set(own):
+            raise StateDictError(f"{where}: the timetable is {shown(state)}, expected {', '.join(own)}")
+        if batch and state["accumulate"] != own["accumulate"]:
+            raise StateDictError(
+                f"{where}: it was saved within epoch {epochs + 1}, with accumulate="
+                f"{shown(state['accumulate'])}; this run has {own['accumulate']}; give that of the saved run "
+                "until the epoch ends, or resume from the end of an epoch"
+            )
+        if self.schedule is None:
             return
-        done = saved["last_epoch"]
-        if is_ours(type(schedule)) and repr(_settings(saved)) != repr(_settings(given)):
-            if self.plateau:  # it depends on values, which are not there any more
-                schedule.load_state_dict({**given, **{k: v for k, v in saved.items() if k in PROGRESS}})
-                return
-            schedule.load_state_dict(given)
-            self._check_length(done, epochs, batch)
-            if done > MOST:
-                raise ValueError(
-                    f"{self.where}: schedule has other settings, and {done} steps, too many to repeat"
-                )
-            schedule._restart()
-            for _ in range(done):
-                schedule.step()
+        if state["schedule_per"] != own["schedule_per"]:
+            raise StateDictError(
+                f"{where}: it was saved with schedule_per={shown(state['schedule_per'])}; this run has "
+                f"{own['schedule_per']!r}, which would count in another unit; give that of the saved run"
+            )
+        if epochs < self.run.epochs:
+            self._resume_schedule(state["monitor"] == own["monitor"], epochs, batch)
+            self._check_length(self.schedule.last_epoch, epochs, batch)
+
+    def _resume_schedule(self, same_monitor: bool, epochs: int, batch: int) -> None:
+        """Give the loaded schedule the given settings, and set it to where it would be with them."""
+        schedule, given = self.schedule, self.given
+        loaded = schedule._config()
+        if self.plateau:  # its place depends on values, which are not there any more
+            schedule.load_state_dict(schedule._configured(given))
+            if not same_monitor or loaded["mode"] != given["mode"]:
+                schedule._forget()
+            return
+        if not _repeatable(schedule) or (_plain(loaded) == _plain(given) and schedule._agrees()):
+            return
+        done = schedule.last_epoch
+        if done > MOST:
+            raise ValueError(
+                f"{self.where}: schedule has other settings, and {done} steps, too many to repeat"
+            )
+        groups = schedule.optimizer.param_groups
+        rates = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+        saved = schedule.state_dict()
+        schedule.load_state_dict(schedule._configured(given))
         self._check_length(done, epochs, batch)
+        schedule._restart()
+        schedule.load_state_dict(schedule._configured(given))  # what its first rate has changed
+        for _ in range(done):
+            schedule.step()
+        if _plain(schedule.state_dict()) == _plain(saved):  # the steps themselves have changed an attribute
+            for group, settings in zip(groups, rates, strict=True):
+                group.update(settings)
 
     def after_step(self) -> None:
         """Called after each update."""
@@ -119,11 +155,29 @@ class Timetable:
             self.schedule.step()
 
 
-def _settings(state: Any) -> Any:
-    """A state of a schedule without its progress."""
+def initial_rates(run: Run) -> list[float]:
+    """The rates of the groups before the schedule."""
+    schedule = run.schedule
+    while hasattr(schedule, "_schedulers"):
+        schedule = schedule._schedulers[0]
+    return list(getattr(schedule, "base_lrs", [group["lr"] for group in run.optimizer.param_groups]))
+
+
+def _repeatable(schedule: Any) -> bool:
+    """Whether the place of a schedule follows from the number of its steps.
+
+    That of a class with a `step` of its own may depend on anything.
+    """
+    return is_ours(type(schedule).step) and all(map(_repeatable, getattr(schedule, "_schedulers", ())))
+
+
+def _plain(state: Any) -> Any:
+    """A state without the present rates, to be compared: the text of what JSON makes of it."""
     if isinstance(state, Mapping):
-        return {str(name): _settings(value) for name, value in state.items() if name not in PROGRESS}
-    return [_settings(value) for value in state] if isinstance(state, list | tuple) else state
+        return repr({str(name): _plain(value) for name, value in state.items() if name != "_last_lr"})
+    if hasattr(state, "tolist"):
+        state = state.tolist()
+    return repr([_plain(value) for value in state] if isinstance(state, list | tuple) else state)
 
 
 def _checked_monitor(where: str, schedule: ReduceLROnPlateau, monitor: Any, run: Run) -> str:
