@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (ValueError, OSError, ImportError, MemoryError, RuntimeError, BatchError, LayerError) as error:
         text = str(error.__cause__ if isinstance(error, BatchError) and error.__cause__ else error)
+        text = text or type(error).__name__
         for argument, option in REMEDIES.items():
             text = text.replace(argument, option)
         print(f"xpconv: {text}", file=sys.stderr)

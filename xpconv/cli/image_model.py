@@ -14,9 +14,9 @@ from ..errors import DataFileError
 from ..files import load_model
 from ..layers import BatchNorm2d, Sequential
 from ..layers.layer import Layer
+from .image_checks import EARLIER, check_fields, check_outputs
 
 SUFFIX = ".safetensors"  # of models
-EARLIER = "mean", "std"  # which `image_info` had of models that took normalised images
 
 
 class ImageInfo(NamedTuple):
@@ -41,13 +41,13 @@ class ImageInfo(NamedTuple):
         Raises:
             DataFileError: the model was not made by `xpconv train`.
         """
-        found = getattr(model, "image_info", None)
-        if not isinstance(found, dict) or sorted(found) != sorted(cls._fields):
+        if not hasattr(model, "image_info"):
             raise DataFileError(
                 f"{path}: the model has no image_info, the classes and the shape of its images; give a file "
                 "that `xpconv train` wrote, or that `xpconv export` made of one"
             )
-        return cls(tuple(found["classes"]), tuple(found["shape"]))
+        info: Any = model.image_info
+        return cls(tuple(info["classes"]), tuple(info["shape"]))
 
 
 def normalized(network: Layer, mean: Sequence[float], std: Sequence[float]) -> Sequential:
@@ -61,13 +61,23 @@ def normalized(network: Layer, mean: Sequence[float], std: Sequence[float]) -> S
     return Sequential({"normalize": layer.requires_grad_(False, eval=True), "network": network})
 
 
-def with_normalization(model: Layer) -> Layer:
-    """`model`, or, if its file is of an earlier version, a model of images in [0, 1] that contains it."""
-    info: Any = getattr(model, "image_info", None)
-    if not isinstance(info, dict) or not set(EARLIER) <= set(info):
+def checked(path: str, model: Layer) -> Layer:
+    """A model from the file `path`, whose `image_info`, if it has one, is right.
+
+    If the file is of an earlier version, the result is a model of images in [0, 1] that contains it.
+
+    Raises:
+        DataFileError: (a ValueError) `image_info` is damaged, or does not fit the model.
+    """
+    if not hasattr(model, "image_info"):
         return model
-    whole = normalized(model, *(info[name] for name in EARLIER)).train(model.training)
-    whole.image_info = {name: value for name, value in info.items() if name not in EARLIER}
+    info: Any = model.image_info
+    check_fields(path, info)
+    whole = model
+    if set(EARLIER) <= set(info):
+        whole = normalized(model, *(info[name] for name in EARLIER)).train(model.training)
+        whole.image_info = {name: value for name, value in info.items() if name not in EARLIER}
+    check_outputs(path, whole)
     return whole
 
 
@@ -83,7 +93,7 @@ def open_model(path: str, others: Sequence[str] = ()) -> Layer:
         raise DataFileError(f"MODEL is {path}, but {other} looks like one: give the model first")
     if os.path.isdir(path):
         raise IsADirectoryError(f"MODEL is {path}, a folder; {_fix(path)}")
-    return with_normalization(load_model(path) if not path.endswith(".onnx") else _open_onnx(path))
+    return checked(path, load_model(path) if not path.endswith(".onnx") else _open_onnx(path))
 
 
 def _fix(folder: str) -> str:

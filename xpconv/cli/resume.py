@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .. import models
+from ..arguments import shown
 from ..errors import DataFileError
 from .images import NAMED, folders_of, option_of
 
-SETTINGS = (
-    "data", "model", "size", "gray", "skip_damaged", "valid", "lr", "epochs", "batch_size", "no_augment",
-    "seed",
-)  # fmt: skip
+Check = tuple[Callable[[Any], bool], str]
+TEXT: Check = (lambda value: isinstance(value, str) and value != "", "a text")
+SWITCH: Check = (lambda value: isinstance(value, bool), "true or false")
+
+
+def _at_least(floor: int) -> Check:
+    return lambda value: type(value) is int and value >= floor, f"a whole number, at least {floor}"
+
+
+def _between(low: float, high: float) -> Check:
+    fits = f"a number above {low:g}" + (f" and below {high:g}" if high < math.inf else "")
+    return lambda value: type(value) in (int, float) and low < value < high, fits
+
+
+SETTINGS = {  # of a run, as its file has them
+    "data": TEXT, "model": TEXT, "size": _at_least(8), "gray": SWITCH, "skip_damaged": SWITCH,
+    "valid": _between(0, 1), "lr": _between(0, math.inf), "epochs": _at_least(1), "batch_size": _at_least(1),
+    "no_augment": SWITCH, "seed": _at_least(0),
+}  # fmt: skip
+OPTIONAL = "size", "gray", "skip_damaged", "valid"  # which may be null
 WRITTEN = "checkpoints", "log.csv", "model.safetensors", "report.html"
 
 
@@ -55,6 +74,13 @@ def earlier_run(out: Path, resume: bool) -> dict[str, Any]:
         earlier = None
     if not isinstance(earlier, dict) or not {"data", "model", "seed"} <= set(earlier):
         raise DataFileError(f"{path} is damaged, or not of a run of xpconv; give another --out")
+    for name, (fits, expected) in SETTINGS.items():
+        value = earlier.get(name)
+        if name in earlier and not (fits(value) or (value is None and name in OPTIONAL)):
+            raise DataFileError(
+                f"{path} is damaged: {name} is {shown(value)}, expected {expected}; restore it, or give "
+                "another --out"
+            )
     if latest_step(out):
         if resume:
             return earlier

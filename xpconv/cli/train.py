@@ -26,7 +26,7 @@ from ..random import manual_seed
 from ..tape import no_grad
 from ..train import Checkpoint, CSVLogger, EarlyStopping, History, TerminateOnNaN, fit
 from .evaluate import Scores, finite_or_none, score
-from .image_model import ImageInfo, normalized, with_normalization
+from .image_model import ImageInfo, checked, normalized
 from .images import (
     SHARE,
     Images,
@@ -229,7 +229,7 @@ def make_model(name: str, images: Images) -> tuple[Layer, ImageInfo]:
     """
     known = sorted(models.__dict__["__all__"])
     if name not in known and os.path.exists(name):
-        model = with_normalization(load_model(name))
+        model = checked(name, load_model(name))
         info = ImageInfo.of(model, name)
         if (info.classes, info.shape) != (images.classes, images.shape):
             raise DataFileError(
