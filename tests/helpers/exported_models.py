@@ -13,7 +13,7 @@ SHAPES = {"lenet5": (1, 28, 28), "small_cnn": (3, 32, 32), "resnet20": (3, 32, 3
 for _name in models.__all__:
     if _name.startswith(("convnext", "resnet", "vgg")):
         SHAPES.setdefault(_name, (3, 32, 32))
-QUICK = {"lenet5", "small_cnn", "resnet20", "squeezenet1_1", "mobilenet_v2"}
+QUICK = {"lenet5", "small_cnn", "resnet20", "squeezenet1_1"}
 LARGE = {
     "alexnet": "alexnet",
     **{name: "vgg" for name in models.__all__ if name.startswith("vgg")},

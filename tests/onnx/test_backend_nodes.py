@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import effort
 import numpy as np
 import pytest
 
@@ -77,7 +78,8 @@ def array(value):
 
 
 @pytest.mark.parametrize(
-    "module", [pytest.param(m, marks=pytest.mark.slow) if m in LONG else m for m in MODULES]
+    "module",
+    effort.sample([pytest.param(m, marks=pytest.mark.slow) if m in LONG else m for m in MODULES], 3),
 )
 def test_cases(module, tmp_path):
     failed = []

@@ -16,7 +16,7 @@ from xpconv.onnx.rules import refusal
 
 m = xpconv
 RNG = np.random.default_rng(3)
-OPSETS = (13, 17, 18, 20, 23)
+OPSETS = [pytest.param(n, marks=() if n == 17 else pytest.mark.slow) for n in (13, 17, 18, 21, 23)]
 AXES = [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
 
 
@@ -44,9 +44,7 @@ def test_every_public_layer_has_a_rule_or_a_reason(name):
         assert REFUSED[name] in why
 
 
-@pytest.mark.parametrize(
-    "opset", [pytest.param(n, marks=() if n == 17 else pytest.mark.slow) for n in OPSETS]
-)
+@pytest.mark.parametrize("opset", OPSETS)
 def test_every_case_of_every_layer(opset, tmp_path):
     failed = {}
     for key, (make, inputs) in every.all_layers().items():
@@ -241,7 +239,8 @@ def test_activations(tmp_path):
     )
 
 
-def test_normalisation(tmp_path):
+@pytest.mark.parametrize("opset", OPSETS)
+def test_normalisation(opset, tmp_path):
     rows = []
     for options in (
         {"eps": 0.1},
@@ -278,8 +277,7 @@ def test_normalisation(tmp_path):
     for layer, *_ in rows:
         for array in layer._state().values():  # not the ones and zeros that all begin with
             array[...] = (np.arange(array.size).reshape(array.shape) % 5 + 1) / 4
-    for opset in (13, 17, 21):
-        sweep(tmp_path, rows, opset=opset)
+    sweep(tmp_path, rows, opset=opset)
 
 
 def test_shapes(tmp_path):
@@ -329,7 +327,7 @@ def test_containers(tmp_path):
     check(m.Sequential(m.ReLU(), pooled), tmp_path / "m.onnx", IMAGES, batches=(1, 7))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("float64", marks=pytest.mark.slow)])
 def test_other_dtypes(dtype, tmp_path):
     """Against ONNX's reference: onnxruntime has few kernels for float64."""
     tolerance = {"float16": 4e-3, "float64": 2e-7}[dtype]  # attributes of operators are float32

@@ -20,6 +20,9 @@ REASONS = {
 }
 
 
+ALL = (ConvClassifier, ConvRegressor, ConvTransformer)
+
+
 def expected_failures(estimator):
     return {} if isinstance(estimator, ConvTransformer) else REASONS
 
@@ -27,10 +30,10 @@ def expected_failures(estimator):
 NEW = "expected_failed_checks" in inspect.signature(parametrize_with_checks).parameters  # since version 1.6
 
 
-def checks(**settings):
-    """`parametrize_with_checks` over all three."""
+def checks(*kinds, **settings):
+    """`parametrize_with_checks` over the estimators."""
     backend = {name: value for name, value in settings.items() if name == "backend"}
-    estimators = [ConvClassifier(**settings), ConvRegressor(**settings), ConvTransformer(**backend)]
+    estimators = [kind(**(backend if kind is ConvTransformer else settings)) for kind in kinds or ALL]
     return parametrize_with_checks(
         estimators, **({"expected_failed_checks": expected_failures} if NEW else {})
     )
@@ -46,8 +49,14 @@ def run(estimator, check):
     check(estimator)
 
 
-@checks(max_epochs=3, learning_rate=0.01)
+@checks(ConvClassifier, max_epochs=3, learning_rate=0.01)
 def test_check_estimator(estimator, check):
+    run(estimator, check)
+
+
+@pytest.mark.slow
+@checks(ConvRegressor, ConvTransformer, max_epochs=3, learning_rate=0.01)
+def test_check_the_other_estimators(estimator, check):
     run(estimator, check)
 
 
