@@ -160,6 +160,7 @@ MODELS = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_last_layer_of_every_model(name, no_draws):
     path, new = MODELS[name]

@@ -90,6 +90,7 @@ OWN = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize(
     ("axes", "options"), [(a, o) for a in (1, 3) for o in CONVS + OWN[a] if a == 1 or o != CONVS[2]], ids=str
@@ -124,6 +125,7 @@ UNEVEN = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize(
     ("axes", "options"),
@@ -167,6 +169,7 @@ def test_conv_transpose_output_size_names_one_of_the_sizes_that_stride_allows(ba
         up(x, output_size=14)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "name", ["Conv1d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 )

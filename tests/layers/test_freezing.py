@@ -90,6 +90,7 @@ def patterns(names):
     ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", KINDS)
 def test_what_is_frozen_has_no_gradient_and_all_else_is_the_same(name, backend):
     make, shape = KINDS[name]

@@ -200,6 +200,7 @@ CONVS = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("conv", CONVS)
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])

@@ -70,6 +70,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("first", ["optimizer", "inference"])
 def test_fine_tuning(name, first):
@@ -195,6 +196,7 @@ CHANGES = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("optimizer", [False, True])
 def test_changes(name, optimizer):

@@ -82,6 +82,7 @@ def step(model, inputs, input_grad=True):
 # --- every layer -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "backend", ["numpy", pytest.param("double", marks=pytest.mark.slow), "cupy"], indirect=True
 )
@@ -112,6 +113,7 @@ def test_every_layer_shows_its_own_arrays(backend, key):
                 same(host(dx if isinstance(dx, tuple) else (dx,)), grad_input, 2e-6)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("fuse", [False, True])
 def test_what_is_fused_runs_apart_where_it_has_hooks(backend, mode, fuse):

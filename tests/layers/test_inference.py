@@ -115,6 +115,7 @@ def test_convolutions_drawn(data):
 WINOGRAD = [(1, 9, 10, 1), (2, 16, 16, 1), (3, 7, 7, 1), (2, 12, 9, 0), (1, 3, 2, 1)]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("n", "h", "w", "padding"), WINOGRAD)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("block", [1, 1 << 20])
@@ -173,6 +174,7 @@ CHAINS = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n", [1, 2, 5])
 @pytest.mark.parametrize("name", CHAINS)
@@ -454,6 +456,7 @@ def test_several_threads_at_once():
     assert not wrong
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", [name for name, (_, inputs) in LAYERS.items() if len(inputs) == 1])
 def test_no_plan_depends_on_what_is_in_the_arrays(name):
     """Not on the first images, or what parameters and statistics were then: no call is lost on zeros."""
@@ -488,6 +491,7 @@ FIRST_AXIS = {  # layers that take one image, or whose first axis is not the bat
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "name", [*FIRST_AXIS, *(name for name, (_, inputs) in LAYERS.items() if len(inputs) == 1)]
 )

@@ -68,6 +68,7 @@ def refused(layer, setting, value):
     return None
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("key", ROWS)
 def test_a_setting_counts_or_is_refused(key):
     name, arguments, options, inputs = ROWS[key]
@@ -203,6 +204,7 @@ def test_setting_draws_no_random_numbers_and_keeps_the_own_ones():
     np.testing.assert_array_equal(a(x), b(x))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("key", ROWS)
 def test_a_backward_goes_by_the_settings_of_its_forward(key):
     name, arguments, options, inputs = ROWS[key]

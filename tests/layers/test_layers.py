@@ -66,6 +66,7 @@ def conv_reference(options):
     return reference
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("x", [X, X[0]], ids=["batched", "unbatched"])
 @pytest.mark.parametrize("options", CONVS.values(), ids=CONVS.keys())
 def test_conv2d(options, x, backends):

@@ -68,6 +68,7 @@ def channel_norm_naive(options, batch, running):
     return reference
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def test_a_layer_of_several_outputs():
     np.testing.assert_array_equal(layer.backward(np.ones_like(y)), 6 * X)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("make", [
     lambda m: Sequential(*list(m.children())[:-1]), lambda m: Sequential(list(m.children())),
     lambda m: Sequential(*m.children()), lambda m: xpconv.ModuleList(list(m.children())),

@@ -23,6 +23,7 @@ def rows(text):
     return {(row[0], row[1]): row[2:] for row in text.rows}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("name", MODELS)
 def test_it_counts_as_explain_does(backend, name, mode):

@@ -133,6 +133,7 @@ def pool_check(name, options, x, **kwargs):
         raise
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("values", [None, TIES, SPECIAL], ids=["distinct", "ties", "nan and inf"])
 @pytest.mark.parametrize("layout", [np.asarray, channels_last, wide], ids=lambda f: f.__name__)
 def test_max_pool2d_over_all_options(values, layout):

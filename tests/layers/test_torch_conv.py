@@ -62,6 +62,7 @@ TRANSPOSE = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("axes", "kernels", "strength"), [(1, [3, (2,), 4], 3), (2, [3, (2, 4)], 3), (3, [3, (3, 2, 4)], 2)]
 )

@@ -101,6 +101,7 @@ def freeze(ours, theirs, rng):
             parameter.requires_grad = name not in chosen
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("seed", range(60))
 def test_gradients_where_they_exist_and_none_elsewhere(seed):
     ours, theirs, rng = pair(seed, training=bool(seed % 3))
@@ -126,6 +127,7 @@ def test_gradients_where_they_exist_and_none_elsewhere(seed):
         assert not any(layer._finished() for _, layer in ours.named_layers())
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("clip", [False, True])
 @pytest.mark.parametrize(
     "make",

@@ -65,6 +65,7 @@ def test_batch_norm_in_float32_takes_float16(training):
         np.testing.assert_allclose(a, b.numpy(), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("leading", [(), (1,), (3,)], ids=str)
 def test_instance_norm_over_all_options(axes, leading):
@@ -324,6 +325,7 @@ class TorchSqueezeExcitation(nn.Module):
         return x * self.scale_activation(self.fc2(self.activation(self.fc1(self.avgpool(x)))))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("shape", [(3, 6, 4, 5), (1, 6, 1, 1), (6, 4, 5), (0, 6, 3, 3)], ids=str)
 @pytest.mark.parametrize("activations", [(), ("Tanh",), ("SiLU", "Softplus"), ("ReLU", "Tanh")], ids=str)
 def test_squeeze_excitation(shape, activations):

@@ -28,6 +28,7 @@ def named(label, make, x, **kwargs):
         raise
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("kind", PADS)
 def test_pads_over_all_options(kind, axes):
@@ -80,6 +81,7 @@ TARGETS = [{"size": n} for n in (1, 3, 5, 9, 16)] + [
 ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("mode", "axes"), MODES)
 def test_upsample_over_all_options(mode, axes):
     corners = [None] if mode in ("nearest", "nearest-exact", "area") else [None, False, True]

@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import effort
 import numpy as np
 import pytest
 
@@ -77,9 +76,9 @@ def array(value):
     return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
-    "module",
-    effort.sample([pytest.param(m, marks=pytest.mark.slow) if m in LONG else m for m in MODULES], 3),
+    "module", [pytest.param(m, marks=pytest.mark.slow) if m in LONG else m for m in MODULES]
 )
 def test_cases(module, tmp_path):
     failed = []

@@ -1,6 +1,5 @@
 """Operators in the forms of old and new opsets, with constants and with inputs, against onnxruntime."""
 
-import effort
 import numpy as np
 import pytest
 
@@ -168,13 +167,15 @@ PARAMETERS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "opset", "first"), effort.sample(PARAMETERS))
+@pytest.mark.sample(4)
+@pytest.mark.parametrize(("name", "opset", "first"), PARAMETERS)
 def test_against_onnxruntime(name, opset, first, tmp_path):
     """The first so many inputs are inputs of the model, the others constants."""
     check(name, opset, first, tmp_path)
 
 
-@pytest.mark.parametrize("name", effort.sample(CASES, 2))
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("name", CASES)
 def test_backends(name, backend, tmp_path):
     """With all inputs on the device, and with constants."""
     for first in sorted({1, len(CASES[name][2])}):

@@ -10,12 +10,14 @@ import xpconv
 from xpconv.testing import assert_layer_ok
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", CASES)
 def test_operator(name, backends):
     make, inputs, reference = CASES[name]
     assert_layer_ok(make, inputs, reference=reference, backends=backends)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", CASES)
 def test_file_and_pickle(name, tmp_path):
     make, inputs, _ = CASES[name]

@@ -118,6 +118,7 @@ OPTIONS = {
 CEIL = OPTIONS | {"ceil": {"ceil_mode": True, "stride": (2, 4), "pads": (1, 1, 1, 1)}}
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("groups", [1, 2])
 def test_conv(groups, options, backends):
@@ -162,6 +163,7 @@ def test_conv_transpose(groups, name, backends):
     )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("options", CEIL.values(), ids=CEIL)
 def test_pools(options, backends):
     kernel = (3, 2)
