@@ -82,6 +82,7 @@ def results(make, inputs, of_kind=np.copy):
     return arrays(y) + dx + grads
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("key", ALL)
 def test_is_taken(key, tmp_path):
     make, inputs = ALL[key]

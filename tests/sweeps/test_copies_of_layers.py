@@ -31,6 +31,7 @@ def step(layer, optimizer, inputs):
     return [xpconv.asnumpy(array).copy() for array in arrays if array is not None]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", [*LAYERS, *OTHERS])
 def test_a_layer_goes_on_in_a_copy(name, backend, tmp_path):
     for layer, inputs in inputs_of(name):

@@ -140,12 +140,14 @@ def made(name, options, dtype):
     return getattr(xpconv, name)(**options).to(dtype=dtype)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow), "float16"])
 @pytest.mark.parametrize(("name", "options", "shapes"), list(every()))
 def test_every_layer(name, options, shapes, dtype):
     no_error(name, options, shapes, dtype)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "options", "shape"), LARGE, ids=str)
 def test_large_inputs(name, options, shape, dtype):

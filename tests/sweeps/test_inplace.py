@@ -76,18 +76,21 @@ def test_the_sweeps_have_every_public_layer_and_loss():
     assert not missing, f"LOSSES in tests/helpers/every.py has no row for {missing}"
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("key", LAYERS)
 def test_layer(key, backend):
     make, inputs = LAYERS[key]
     check(make, inputs)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("key", LAYERS)
 def test_layer_in_inference_mode(key):
     make, inputs = LAYERS[key]
     check(lambda: make().eval(), inputs)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("key", LAYERS)
 def test_forward_by_name(key, backend):
     """`layer.forward(x)` as well, past the door."""
@@ -266,6 +269,7 @@ class Within(xpconv.Layer):
         return self.child.backward(grad_output, input_grad=input_grad)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("key", LAYERS)
 def test_within_a_layer_of_ones_own(key, backend):
     make, inputs = LAYERS[key]

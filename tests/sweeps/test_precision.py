@@ -15,6 +15,7 @@ from xpconv import sums
 SHAPES = [(1_000_003,), (3, 333_333), (333_333, 3), (8, 3, 101, 103), (30_011, 2, 3, 2), (2, 70_001, 3)]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_total_over_any_axes_in_any_layout(shape, backend):
     x = levels(shape, 0, 0.1)
@@ -62,6 +63,7 @@ PRODUCTS = [
 ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize(("m", "length", "n"), PRODUCTS)
 def test_long_products(m, length, n, turned):
@@ -79,6 +81,7 @@ def test_long_products(m, length, n, turned):
 PRODUCTS_ONLY = ("Dense", "Bilinear", "Conv", "Separable", "GlobalAvg", "AdaptiveAvg")
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("case", LAYERS)
 def test_layers_on_large_inputs(case, backend):
     make, *shapes = LAYERS[case]

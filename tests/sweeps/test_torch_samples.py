@@ -31,6 +31,7 @@ def test_every_loss_has_samples():
     assert set(LOSSES) <= set(torch_samples.names())
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", LOSSES)
 def test_samples_of_losses(name, backend):
     for sample in samples(name):
@@ -102,6 +103,7 @@ def test_there_are_samples_of_layers():
     assert min(found.values()) > 0
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", LAYERS)
 def test_samples_of_layers(name, training, backend):
