@@ -139,12 +139,14 @@ def probabilities(shape, dtype="float64"):
     return (p / p.sum(axis=min(1, len(shape) - 1), keepdims=True)).astype(dtype)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("shape", SCORES.values(), ids=SCORES.keys())
 def test_cross_entropy_of_class_indices(shape, dtype, backend):
     check(SoftmaxCrossEntropyLoss, normal(*shape), indices(shape, dtype), backend)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float64"])
 @pytest.mark.parametrize("shape", SCORES.values(), ids=SCORES.keys())
 def test_cross_entropy_of_one_hot_rows(shape, dtype, backend):
@@ -161,6 +163,7 @@ def test_cross_entropy_of_probabilities(shape, scale, backend):
     check(SoftmaxCrossEntropyLoss, normal(*shape), scale * probabilities(shape), backend)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("classes", [100, 128, 200, 256, 257, 300])
 def test_cross_entropy_of_more_classes_than_the_target_can_count(classes, dtype, backend):

@@ -115,6 +115,7 @@ def compare(parameters, naives, what="", tolerance=1e-12):
 # --- against the plain formulas ----------------------------------------------------------------------
 
 
+@pytest.mark.sample(4)
 @every_setting
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_steps(kind, options, dtype, backend):
@@ -641,6 +642,7 @@ def same(ours, theirs, tolerance, what):
         np.testing.assert_allclose(a.data, b, rtol=0, atol=tolerance * scale, err_msg=f"{what} parameter {i}")
 
 
+@pytest.mark.sample(3)
 @every_setting
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_fifty_steps_equal_torch(kind, options, dtype):

@@ -340,6 +340,7 @@ def test_frozen_parameters_are_passed_over(name, backend):
 NUMBERS = [np.uint8(2), np.float32(2), np.int64(2), np.float64(2), np.array(2), 2]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda n: type(n).__name__)
 @every_optimizer
 def test_settings_become_python_numbers(name, number, backend):
@@ -418,6 +419,7 @@ def test_numbers_of_average_scaler_and_clipping(backend):
 # --- small and odd values ------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
 @pytest.mark.parametrize("size", [0.0, 1e-25, 1e-30])
 @every_optimizer
@@ -466,6 +468,7 @@ def test_norms_of_zero_divide_nothing(name, eps):
     assert np.isfinite(q.data).all()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_centered_rmsprop_takes_no_root_of_a_negative(dtype, momentum, backend):

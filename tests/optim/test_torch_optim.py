@@ -66,6 +66,7 @@ def assert_equal(ours, theirs, rtol=1e-10):
         np.testing.assert_allclose(mine.data, other.detach().numpy(), rtol=rtol, atol=1e-12)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{n}-{list(o.values())}" for n, o in CASES])
 def test_optimizer(name, options):
     ours, theirs, rng = pair()
@@ -125,6 +126,7 @@ SCHEDULES = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
 @pytest.mark.parametrize(("name", "options"), [(n, o) for n, os in SCHEDULES.items() for o in os])
 def test_schedule(name, options, optimizer):
