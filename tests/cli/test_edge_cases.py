@@ -277,6 +277,7 @@ def test_evaluate_a_folder_of_parts(trained, tmp_path, capsys):
     assert run("evaluate", model, tmp_path / "valid") == 0
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_settings_and_for_longer(tmp_path, capsys):
     """What is not given is as it was; more epochs are trained; fewer than are done is an error."""
     photos, out = write_images(tmp_path / "photos"), tmp_path / "out"
@@ -323,6 +324,7 @@ def test_options_that_were_not_given_before(copied, capsys):
     assert "--gray not given (now True)" in failing(capsys, *command, "--gray")
 
 
+@pytest.mark.slow
 def test_few_images_make_enough_steps(tmp_path, capsys):
     """By default; who asks for less is told so."""
     rng = np.random.default_rng(0)
@@ -359,6 +361,7 @@ def test_default_lengths(count, given, expected, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("moment", ["score", "save_model", "write_report"])
 def test_a_second_ctrl_c(tmp_path, capsys, monkeypatch, moment):
     """While the model is measured or written: the run can go on, and the message says so."""
@@ -464,6 +467,7 @@ def test_out_within_the_images(tmp_path, capsys):
     assert run(*command, tmp_path / "parts" / "run") == 0  # no class is looked for there
 
 
+@pytest.mark.slow
 def test_the_same_folder_by_another_name(copied, capsys, monkeypatch):
     """As a shell completes it."""
     monkeypatch.chdir(copied)

@@ -59,6 +59,7 @@ def test_a_file_of_an_earlier_version_gives_the_same_answers(tmp_path, capsys, m
     assert "2 classes: a, b" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_weights_of_the_best_epoch_are_saved(tmp_path, capsys):
     """The one with the lowest validation loss, and not the last; also of a run that goes on."""
     out = tmp_path / "run"

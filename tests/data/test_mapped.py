@@ -120,6 +120,7 @@ def resident(x):
     raise AssertionError("no such mapping")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="needs Linux")
 @pytest.mark.skipif(not hasattr(mmap.mmap, "madvise"), reason="needs madvise")
 @pytest.mark.parametrize("kind", ["arrays", "data set"])

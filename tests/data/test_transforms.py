@@ -238,6 +238,7 @@ def test_by_blocks_of_images(backend, monkeypatch, transform, block):
         np.testing.assert_allclose(host(found), host(expected), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "transform",
     [

@@ -27,6 +27,7 @@ def steps(training, number):
     return training
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "kind", ["float32", *(pytest.param(k, marks=pytest.mark.slow) for k in ("float16", "groups"))]
 )

@@ -76,6 +76,7 @@ def assert_trains_alike(a, b, inputs):
     assert_alike(a, b)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("key", ROWS)
 def test_every_layer(key, tmp_path):
     make, inputs = ROWS[key]
@@ -89,6 +90,7 @@ def test_every_layer(key, tmp_path):
         assert_alike(model, again(model, tmp_path))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("key", [key for key in ROWS if not key.startswith("Lazy")])
 def test_every_layer_in_other_modes_and_dtypes(key, tmp_path):
     model = ROWS[key][0]().to(dtype="float64").eval()
@@ -114,6 +116,7 @@ def through_memory(model, classes=None):
     )
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", xpconv.models.__all__)
 def test_every_model(name):
     """Without initial values, which would take most of the time."""

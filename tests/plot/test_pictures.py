@@ -83,6 +83,7 @@ def texts(figure):
     return [(t.get_text(), t.get_window_extent()) for t in found]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", DRAW)
 def test_no_text_overlaps_or_is_cut_off(name):
     """In the figure that is made: all text is within it, and apart from all other text."""
@@ -104,6 +105,7 @@ def test_no_text_overlaps_or_is_cut_off(name):
             assert min(over) <= 1, (text, other)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", DRAW)
 def test_they_draw_into_given_axes(name):
     figure = matplotlib.figure.Figure(figsize=(9, 4))
