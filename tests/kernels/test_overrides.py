@@ -109,6 +109,7 @@ def names(xp):
     return sorted(kernels.overrides(xp)) if xp is np or emulation.COMPILER else []
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", sorted({*names(np), *names(double.xp)}))
 @pytest.mark.parametrize("xp", MODULES)

@@ -81,6 +81,7 @@ def test_affine_agrees_with_pytorch(backend, interpolation):
 BOXES = np.array([[0, 0, 11, 8], [2, 1, 5, 6], [10, 7, 1, 1], [0, 3, 11, 2]])
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dense", [0, warp.DENSE, 1000], ids=["rows", "either", "matrix"])
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)

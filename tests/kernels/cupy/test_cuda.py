@@ -331,6 +331,7 @@ def log_of_nvrtc(file, dtype, architecture, wide=False):
     return compile_with_nvrtc(code, options)
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("file", FILES)
 def test_nvrtc_compiles(file):
     assert log_of_nvrtc(file, "float32", "sm_90") == ""

@@ -49,6 +49,7 @@ def trained(name, options, dtype, fused, seed):
         return np.concatenate([xpconv.asnumpy(x.data).ravel() for x in (p, q, r)])
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", SETTINGS)
 @settings(max_examples=15)
 @given(data=st.data())

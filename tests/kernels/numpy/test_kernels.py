@@ -160,6 +160,7 @@ SHAPES = {  # batch, in, out, size, kernel, stride, padding, dilation, groups: t
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_convolutions_of_sizes_that_networks_have(shape, dtype):
@@ -171,6 +172,7 @@ def test_convolutions_of_sizes_that_networks_have(shape, dtype):
     compare_convolutions(x, weight, rng.normal(size=k).astype(dtype), window, groups)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
 @pytest.mark.parametrize(
     ("n", "c", "k", "spatial", "padding"),
@@ -300,6 +302,7 @@ def test_convolutions_with_the_batch_last(data):
         same(dx, reference.conv_backward_input(np, g, weight, x.shape, window, 1))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("n", "c", "k", "size", "kernel", "way"),
@@ -400,6 +403,7 @@ def test_pools_drawn(data):
         same(ours.sum_pool_backward(np, *args), reference.sum_pool_backward(np, *args))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("centre", [2.0, 50.0])
 @pytest.mark.parametrize("layout", ["channels-last", "channels-first", "batch-last"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -429,6 +433,7 @@ def test_batch_normalisation(shape, layout, dtype, centre, small_blocks):
             assert ours.batch_norm_backward(np, *args[:-1], False)[0] is None
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("turned", [batch_last, lambda x: x])
 @pytest.mark.parametrize("bounds", [(0.0, None), (-0.5, 0.75)])
 @pytest.mark.parametrize("centre", [2.0, 50.0])

@@ -45,6 +45,7 @@ def placed(shape, dtype="float32", layout="last"):
     return memory.empty(shape, dtype) if layout == "first" else memory.empty_images(shape, dtype)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("layout", ["last", "first", "batch"])
 @pytest.mark.parametrize("case", CONVOLUTIONS)
 def test_convolutions(case, layout, replays, monkeypatch):
