@@ -31,8 +31,8 @@ class Tensor:
 
     Attributes:
         name: in the file.
-        shape: the sizes; one that is free is a str, as `'batch'`, one that ONNX cannot infer None.
-        dtype: as NumPy calls it.
+        shape: the sizes; a str such as `'batch'` for one that is free, None for one that ONNX cannot infer.
+        dtype: the name of NumPy's dtype.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Builder:
     """The ONNX graph of a model while `export` makes it; `to_onnx` of a layer of your own gets it.
 
     A layer of your own says what it is in ONNX by `to_onnx(self, builder, x)`, with as many `x` as its
-    forward takes. It gives `builder.node(…)`, or a tuple of these for several outputs.
+    forward takes. It returns what `builder.node(…)` returns, or a tuple of these for several outputs.
 
     Attributes:
         opset: the version of ONNX's operators.
@@ -99,9 +99,9 @@ class Builder:
             inputs: each a tensor, a `Parameter` or buffer of the model (which becomes an initializer under
                 its name in the state dict), or a constant: an array, a number, which gets the dtype of the
                 first tensor, a list of ints, or None for an input that is left out.
-            outputs: how many of its outputs the node gives.
-            like: their shape, where ONNX infers none.
-            attributes: those of the operator; None leaves one out.
+            outputs: how many of the operator's outputs the node has.
+            like: the shape of the outputs, used if ONNX infers none.
+            attributes: those of the operator; one that is None is left out.
 
         Returns:
             a tensor; with `outputs`, a tuple of them.

@@ -49,11 +49,11 @@ def export(
     """Write a model as an `.onnx` file, which onnxruntime, browsers, phones and other frameworks run.
 
     The file computes what the model computes in inference, in the dtype of its parameters. Its initializers
-    have the names of the state dict. It has passed ONNX's checker before it is written; after a crash the old
-    file or the new one is there. A model of more than 2 GB has its arrays in a second file beside it,
+    have the names of the state dict. It is written only if it passes ONNX's checker; a crash leaves the old
+    file or the new one. A model of more than 2 GB has its arrays in a second file beside it,
     `path` with `.data` at its end, which belongs to it.
 
-    A class of layers of your own says by `to_onnx` what it is in ONNX: see `Builder`.
+    A layer of your own needs a method `to_onnx`, which writes it in ONNX's operators: see `Builder`.
 
     Args:
         model: in inference mode.
@@ -68,7 +68,7 @@ def export(
         input_names, output_names: None gives those of a `Graph`, of other models `input` and `output`, or
             `input_0`, `input_1`, … if there are several.
         fold_batchnorm: whether to fold each BatchNorm into the layer before it, as `model.fuse()` does.
-        metadata: texts by name, such as the classes, which runtimes can read from the file.
+        metadata: a dict of strings to store in the file, such as the names of the classes.
 
     Raises:
         ValueError: the model is in training mode; it has layers that ONNX has no form for, all of which are

@@ -18,7 +18,7 @@ def load(path: str | os.PathLike[str]) -> Graph:
     It computes what the file says, and trains: `graph.train()`, `graph.backward(grad)`, `graph.fuse()` and
     all else are those of a `Graph`. Its nodes have the names of the file's values (with `_` for dots), and
     its state dict those of the initializers; the weights of layers are parameters, and the statistics of a
-    BatchNormalization buffers. A weight that the file stores transposed is in our order.
+    BatchNormalization buffers. A weight that the file stores transposed has xpconv's order of axes.
 
     What depends on constants alone is computed once. Sizes that depend on the input, as where a Reshape takes
     the Shape of a batch, are computed on the host in each forward. Opsets from 7 on, arrays of all floating

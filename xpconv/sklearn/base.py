@@ -31,7 +31,7 @@ class ConvBase(BaseEstimator):
     callbacks: Any = None
 
     def _set_nested(self, nested: dict[str, Any]) -> None:
-        """The last line of each constructor."""
+        """Check and set the parameters such as `model__width`; each constructor ends with this call."""
         for name in nested:
             if not is_nested(name) or name.partition("__")[0] not in self._get_param_names():
                 raise TypeError(
@@ -40,7 +40,7 @@ class ConvBase(BaseEstimator):
         self.__dict__.update(nested)
 
     def _of(self, prefix: str) -> dict[str, Any]:
-        """The parameters of one of `BUILT`, by their own names."""
+        """The parameters of the model, loss, optimizer or schedule, without the prefix in their names."""
         start = f"{prefix}__"
         return {
             name.removeprefix(start): value for name, value in vars(self).items() if name.startswith(start)
@@ -58,11 +58,11 @@ class ConvBase(BaseEstimator):
         return self
 
     def _is_own(self, name: str) -> bool:
-        """Whether it is a parameter such as `model__width`, and `model` no estimator that has it."""
+        """Whether it is a parameter such as `model__width`, and `model` is no estimator that has it."""
         return is_nested(name) and not hasattr(getattr(self, name.partition("__")[0], self), "get_params")
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state for pickles, with NumPy arrays: one made on a GPU opens on a machine without."""
+        """The state for pickles, with NumPy arrays, so that it can be loaded on a machine without a GPU."""
         state = {name: on_host(value) for name, value in super().__getstate__().items()}
         if isinstance(self.callbacks, list | tuple):
             kept = [attributes_on_host(c) if hasattr(c, "__dict__") else c for c in self.callbacks]
@@ -77,6 +77,6 @@ class ConvBase(BaseEstimator):
 
 
 def is_nested(name: str) -> bool:
-    """Whether it is the name of a parameter of one of `BUILT`."""
+    """Whether it is the name of a parameter such as `model__width`, of one of `BUILT`."""
     prefix, _, own = name.partition("__")
     return prefix in BUILT and bool(own)

@@ -35,10 +35,9 @@ def table_model(input_shape: Shape, n_outputs: int, width: int = 128, dropout: f
 
 
 def image_model(input_shape: Shape, n_outputs: int, width: int = 32, dropout: float = 0.2) -> Sequential:
-    """The default for images: the convolutions of `xpconv.models.small_cnn`, and a dense layer of what they
-    find.
+    """The default for images: the convolutions of `xpconv.models.small_cnn`, then a dense layer.
 
-    It sees where in the image that is, which `small_cnn` takes the mean of.
+    The dense layer gets their output at each position of the image, where `small_cnn` takes the mean.
     """
     channels, *sides = input_shape
     stages = list(small_cnn(n_outputs, channels, min(sides), width).children().values())[:-4]
@@ -106,7 +105,7 @@ def model_from(where: str, given: Any, nested: dict[str, Any], shape: Shape, n_o
 def output_axes(where: str, model: Layer, X: np.ndarray, dtype: str, n_outputs: int, meaning: str) -> int:
     """How many axes the model's output has: 2, `(N, n_outputs)`, or 1 for a single value of each sample.
 
-    Lazy layers learn their sizes here. Another output is a ShapeError.
+    Lazy layers get their sizes here. A ShapeError is raised if the output has another shape.
     """
     x = X[:2].astype(dtype, copy=False)
     output = predict(model, x)
@@ -115,8 +114,8 @@ def output_axes(where: str, model: Layer, X: np.ndarray, dtype: str, n_outputs: 
         got = "several outputs" if isinstance(output, tuple) else f"an output of shape {tuple(output.shape)}"
         raise ShapeError(
             f"{where}: the model returns {got} for x of shape {x.shape}, expected {(len(x), n_outputs)}: "
-            f"{n_outputs} "
-            f"{meaning}s for each sample; a function model(input_shape, n_outputs) gets n_outputs={n_outputs}"
+            f"{n_outputs} {meaning}s for each sample; a function model(input_shape, n_outputs) gets "
+            f"n_outputs={n_outputs}"
         )
     return len(output.shape)
 

@@ -46,23 +46,24 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
             in the data of the first `fit`.
         input_shape: the shape of a sample, `(H, W)` or `(C, H, W)`, for images in the rows of a table.
         loss: its name (`"SoftmaxCrossEntropyLoss"`, or `"cross_entropy"`), class, or a loss. None takes
-            cross-entropy, for indicators binary cross-entropy of logits. Of several outputs, the losses' mean
-            counts.
+            cross-entropy, or for indicators binary cross-entropy of logits. For several outputs, it is the
+            mean of their losses.
         optimizer: its name (`"adam"`, `"SGD"`), class, or a function of `(params, lr=…)`.
         learning_rate: that of the optimizer.
         schedule: of the learning rate: its name (`"CosineAnnealingLR"`, `"OneCycleLR"`), class, or a function
             of the optimizer; None leaves the rate as it is. `T_max`, `max_lr` and `total_steps` follow from
             the training.
-        batch_size: samples in a batch. So that BatchNorm has no batch of one sample, it may grow by a few.
+        batch_size: samples in a batch. It is raised by a few if the last batch would have one sample,
+            from which BatchNorm cannot learn.
         max_epochs: passes over the data in `fit`.
-        callbacks: of `xpconv.train.fit`. They are used as they are, not copied.
+        callbacks: those of `xpconv.train.fit`. The objects themselves are used, not copies.
         early_stopping: whether to hold out some samples, stop when their loss has not improved for some
             epochs, and take the weights of the best epoch.
-        validation_fraction: the part of the samples that is held out.
+        validation_fraction: the share of the samples to hold out.
         n_iter_no_change: the number of epochs without improvement.
         class_weight: `"balanced"`, a dict of factors by class, or for several outputs a list of dicts.
         warm_start: whether `fit` goes on from the fitted model.
-        random_state: a seed, a `RandomState`, or None, of initial weights, dropout, order and held-out
+        random_state: a seed, a `RandomState`, or None, for initial weights, dropout, order and held-out
             samples. The same seed gives the same model, with any `n_jobs`.
         verbose: whether to print a table of the epochs.
         backend: `"numpy"`, `"cupy"` or `"auto"`; None takes the active one.

@@ -185,7 +185,10 @@ def _is_verbose(where: str, verbose: Any) -> bool:
 
 
 def weighted(images: np.ndarray, target: np.ndarray, weight: np.ndarray) -> list[np.ndarray]:
-    """Inputs, targets and weights with mean 1, without samples of weight 0; no weights if all are equal."""
+    """Inputs, targets and weights, scaled to mean 1, without the samples of weight 0.
+
+    The weights are left out if all are equal.
+    """
     kept = weight > 0
     if not kept.all():
         images, target, weight = images[kept], target[kept], weight[kept]

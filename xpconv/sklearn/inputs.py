@@ -30,10 +30,9 @@ NARROW = ("uint8", "int8", "uint16", "int16", "bool")  # left as they are; each 
 
 
 def checked_x(estimator: BaseEstimator, X: Any, dtype: str, reset: bool, **options: Any) -> Any:
-    """X as a table `(N, features)` that scikit-learn has checked, and the shape of a sample in X if it has
-    more axes.
+    """X as a table `(N, features)` that scikit-learn has checked, and the shape of a sample.
 
-    With `y` among the options: the table, y and the shape.
+    The shape is None if X is a table itself. With `y` among the options: the table, y and the shape.
     """
     table, shape = _table(X)
     kinds = [np.dtype(dtype), *map(np.dtype, NARROW)]
@@ -77,8 +76,7 @@ def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) 
         if len(sample) == 3 and sample[-1] in (1, 3, 4) and sample[0] > 4:
             raise ShapeError(
                 f"{where}: X has shape (N, {', '.join(map(str, sample))}), which looks like images with "
-                "their "
-                "channels last, but channels come first; give X.transpose(0, 3, 1, 2), or "
+                "their channels last, but channels come first; give X.transpose(0, 3, 1, 2), or "
                 f"input_shape={sample} if it is right as it is"
             )
         return sample if len(sample) > 2 else (1, *sample)
@@ -97,7 +95,7 @@ def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) 
 
 
 def check_sample(where: str, sample: Shape | None, shape: Shape) -> None:
-    """Raise a ShapeError if samples of X have axes, and others than the model's input."""
+    """Raise a ShapeError if X is not a table and its samples do not fit the model's input."""
     if sample is None or sample == shape or (1, *sample) == shape:
         return
     last = len(sample) == 3 and (sample[2], *sample[:2]) == shape
@@ -118,7 +116,7 @@ def sample_weights(where: str, given: Any, X: Array) -> np.ndarray | None:
 
 
 class Cast:
-    """A transform of `batches`: inputs, and targets and weights that are floats, get the model's dtype."""
+    """A transform of `batches`, that converts inputs, floating targets and weights to the model's dtype."""
 
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
@@ -130,9 +128,9 @@ class Cast:
 
 
 def in_batches(arrays: Sequence[Array], size: int, dtype: str, seed: int | None = None) -> batches:
-    """Mini-batches of `(x, target, …)`: in order, or with a seed shuffled.
+    """Mini-batches of `(x, target, …)`: shuffled if there is a seed, else in order.
 
-    BatchNorm cannot learn from one sample. If one would be left over, all batches are a little larger.
+    BatchNorm cannot learn from one sample. So that no batch has one alone, all may be a little larger.
     """
     count = len(arrays[0])
     if seed is not None and size > 1:
@@ -145,7 +143,7 @@ ROWS = 16  # with a multiple of it, a product of matrices rounds each row alike,
 
 
 class CastTable(Cast):
-    """Also adds rows of zeros, so that the outputs for a sample do not depend on the others in any digit."""
+    """`Cast` that also appends rows of zeros, so that each output has the same digits in any batch."""
 
     def __call__(self, batch: Sequence[Array], rng: Any) -> tuple[Array, ...]:
         (x,) = super().__call__(batch, rng)
@@ -153,6 +151,6 @@ class CastTable(Cast):
 
 
 def for_inference(images: np.ndarray, size: int, dtype: str) -> batches:
-    """Batches of inputs alone. After those of tables there may be rows to be left out."""
+    """Batches of inputs alone. Those of a table may end with rows of zeros: drop their outputs."""
     transform = CastTable(dtype) if images.ndim == 2 else Cast(dtype)
     return batches(images, batch_size=-(-size // ROWS) * ROWS, transform=transform)

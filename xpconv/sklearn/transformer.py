@@ -38,11 +38,11 @@ class ConvTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ConvBas
         model: a `Layer`, which is used as it is; a `ConvClassifier` or `ConvRegressor`, of which `fit` trains
             a clone; or a function `model(input_shape, n_outputs, **parameters)` that returns a `Layer`. None
             takes the default network of `ConvClassifier` with random weights.
-        layer: the name of the layer, as in `model.summary()`. None takes what the last layer that learns
-            gets, such as the input of the final dense layer.
+        layer: the name of the layer, as in `model.summary()`. None takes the input of
+            the last layer with trainable parameters, such as the final dense layer.
         input_shape: the shape of a sample, `(H, W)` or `(C, H, W)`, for images in the rows of a table.
         batch_size: samples in a forward.
-        random_state: a seed, a `RandomState` or None, of random weights.
+        random_state: a seed, a `RandomState` or None, for random weights.
         backend, dtype: as for `ConvClassifier`. With an estimator, `input_shape`, `backend`, `dtype` and
             `random_state` are those of the estimator.
         **nested: parameters of the model: `model__width=64`.
@@ -183,7 +183,7 @@ def _checked_name(where: str, model: Layer, name: Any) -> str:
 
 
 def _last_features(where: str, model: Layer) -> str:
-    """The name of the layer before the last one that learns, or if none does, that has parameters."""
+    """The name of the layer before the last one with trainable parameters, or if there is none, with any."""
     leaves = [(name, layer) for name, layer in model.named_layers() if not dict(layer.named_children())]
     owned = [[p for p in vars(layer).values() if isinstance(p, Parameter)] for _, layer in leaves]
     with_parameters = [i for i, parameters in enumerate(owned) if parameters]

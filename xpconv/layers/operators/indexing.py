@@ -23,8 +23,9 @@ class Slice(Operator):
 
     Args:
         starts, ends: an int for each axis that is cut.
-        axes, steps: likewise; None are the first axes, and steps of 1.
-        inputs: the names of those of the four that are inputs.
+        axes: which axes are cut; None stands for the first ones.
+        steps: an int for each; None stands for 1.
+        inputs: which of the names `starts`, `ends`, `axes` and `steps` are inputs of the layer.
     """
 
     settings = ("starts", "ends", "axes", "steps")
@@ -87,7 +88,7 @@ class SplitPart(Operator):
         axis: the axis.
         parts: the number of parts, which have equal sizes except for the last; None takes `sizes`.
         sizes: those of all parts.
-        inputs: `("sizes",)` if they are an input.
+        inputs: `("sizes",)` if the sizes are an input of the layer.
     """
 
     settings = ("sizes",)

@@ -103,7 +103,10 @@ class Operator(Layer):
         for i, owner in enumerate(owners):
             if owner is not home:
                 if owner.array_type is not np.ndarray:
-                    raise BackendError(f"{name}.forward: inputs are {home.name} and {owner.name}")
+                    raise BackendError(
+                        f"{name}.forward: inputs are {home.name} and {owner.name}, expected one backend; "
+                        "convert one by xpconv.asarray(x, backend=…)"
+                    )
                 arrays[i] = _moved(home, arrays[i])
         if self.same_dtype:
             dtypes = {str(x.dtype) for x in arrays if is_floating(x.dtype)}

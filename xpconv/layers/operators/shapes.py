@@ -284,7 +284,7 @@ class Range(Operator):
         if not start.dtype == limit.dtype == delta.dtype:
             raise DTypeError("Range.forward: inputs differ in dtype")
         if delta == 0:
-            raise ShapeError("Range.forward: delta is 0")
+            raise ShapeError("Range.forward: delta is 0, expected another number")
         count = max(0, math.ceil((limit.item() - start.item()) / delta.item()))
         y = (start + np.arange(count).astype(start.dtype) * delta).astype(start.dtype)
         return self.keep(y, np, tuple([x.dtype for x in inputs]), ())

@@ -76,7 +76,7 @@ def gelu(node: Node) -> Result:
 @operator("Swish")
 def swish(node: Node) -> Result:
     if node.number("alpha", 1.0) != 1:
-        raise node.refused("attribute alpha is not 1")
+        raise node.refused("attribute alpha is not 1, the only value that xpconv computes")
     return public.SiLU(), [node.input(0)]
 
 

@@ -112,7 +112,9 @@ def conv_transpose(node: Node) -> Result:
     if groups < 1 or (weight.array is not None and weight.array.shape[0] % groups):
         raise node.refused(f"attribute group is {groups}, which does not fit the weight {weight.shape}")
     if min(extra or (0,)) < 0 or min(shape or (1,)) < 1:
-        raise node.refused(f"output_padding is {extra} and output_shape {shape}")
+        raise node.refused(
+            f"output_padding is {extra}, expected at least 0, and output_shape {shape}, expected at least 1"
+        )
     axes = None if weight.ndim is None else weight.ndim - 2
     if axes is not None and extra is not None and len(extra) != axes:
         raise node.refused(f"attribute output_padding is {extra}, expected {axes} numbers")

@@ -18,7 +18,7 @@ def slice_(node: Node) -> Result:
     node.input(1), node.input(2)
     arguments, values = settings(node, {"starts": 1, "ends": 2, "axes": 3, "steps": 4})
     if 0 in arguments.get("steps", ()):
-        raise node.refused("a step is 0")
+        raise node.refused("a step is 0, expected another number")
     return layers.Slice(**arguments), [x, *values]
 
 

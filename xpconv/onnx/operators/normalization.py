@@ -26,7 +26,7 @@ def batch_normalization(node: Node) -> Result:
     eps, momentum = node.number("epsilon", 1e-5), node.number("momentum", 0.9)
     training = flag(node, "training_mode", False) if node.opset >= 14 else False
     if node.opset < 9 and node.integer("spatial", 1) != 1:
-        raise node.refused("attribute spatial is 0")
+        raise node.refused("attribute spatial is 0, expected 1")
     x = node.input(0)
     values = [node.input(i) for i in range(1, 5)]
     if training:

@@ -36,7 +36,7 @@ def resize(node: Node) -> Result:
         "policy": _choice(node, "keep_aspect_ratio_policy", "stretch", POLICIES),
     }
     if options["antialias"] and mode == "nearest":
-        raise node.refused("attribute antialias is 1 with mode nearest")
+        raise node.refused("attribute antialias is 1 with mode nearest, expected mode linear or cubic")
     if options["coordinates"] == "tf_half_pixel_for_nn" and (mode, options["nearest_mode"]) != (
         "nearest",
         "floor",
@@ -63,9 +63,9 @@ def _layer(node: Node, values: Sequence[Value], **arguments: object) -> Result:
     layer = layers.Resize(**arguments)  # type: ignore[arg-type]
     x = node.input(0)
     if not (layer.scales or layer.sizes or {"scales", "sizes"} & set(layer.inputs)):
-        raise node.refused("there are neither scales nor sizes")
+        raise node.refused("there are neither scales nor sizes, expected one of them")
     if layer.scales and layer.sizes:
-        raise node.refused("there are both scales and sizes")
+        raise node.refused("there are both scales and sizes, expected one of them")
     if min(layer.scales or (1,)) <= 0:
         raise node.refused(f"scales are {layer.scales}, expected above 0")
     _check_size(node, x, layer)

@@ -20,7 +20,7 @@ def reshape(node: Node) -> Result:
     arguments, values = settings(node, {"shape": 1})
     shape = arguments.get("shape")
     if shape is not None and (shape.count(-1) > 1 or min(shape, default=0) < -1):
-        raise node.refused(f"the shape is {shape}")
+        raise node.refused(f"the shape is {shape}, expected sizes of at least 0, and at most one -1")
     if shape == (0, -1) and not allowzero and (x.ndim or 0) >= 2 and is_floating(x):
         return public.Flatten(), [x]
     return layers.Reshape(allowzero=allowzero, **arguments), [x, *values]
@@ -64,7 +64,7 @@ def expand(node: Node) -> Result:
     shape = arguments.get("shape")
     if shape is not None:
         if min(shape, default=1) < 0:
-            raise node.refused(f"the shape is {shape}")
+            raise node.refused(f"the shape is {shape}, expected sizes of at least 0")
         known: Any = tuple([n or 1 for n in x.shape or ()])
         try:
             whole = np.broadcast_shapes(shape, known)
@@ -158,7 +158,9 @@ def constant_of_shape(node: Node) -> Result:
 def _check_sizes(node: Node, sizes: Value, dtype: Any) -> None:
     if sizes.array is not None:
         if sizes.array.dtype.kind not in "iu" or sizes.array.ndim > 1:
-            raise node.refused(f"the shape is {sizes.array.dtype} of shape {sizes.array.shape}")
+            raise node.refused(
+                f"the shape is {sizes.array.dtype} of shape {sizes.array.shape}, expected a list of integers"
+            )
         node.check_size(sizes.array.reshape(-1).tolist(), dtype)
 
 
@@ -169,6 +171,6 @@ def range_(node: Node) -> Result:
     if all(array is not None for array in arrays):
         start, limit, delta = (array.item() for array in arrays if array is not None and array.size == 1)
         if delta == 0:
-            raise node.refused("delta is 0")
+            raise node.refused("delta is 0, expected another number")
         node.check_size([int(max(0, (limit - start) / delta)) + 1], "float64")
     return layers.Range(), values
