@@ -30,8 +30,8 @@ DAMAGED = {
     "classes: null": ({**GOOD, "classes": ["a", "b", None]}, "classes is .*, expected a list"),
     "classes: nothing": ({**GOOD, "classes": []}, "classes is .*, expected different names"),
     "classes: twice": ({**GOOD, "classes": ["a", "b", "a"]}, "classes is .*, expected different names"),
-    "classes: fewer": ({**GOOD, "classes": ["a", "b"]}, r"classes has 2 names, but .* has shape \(1, 3\)"),
-    "classes: more": ({**GOOD, "classes": list("abcd")}, r"classes has 4 names, but .* has shape \(1, 3\)"),
+    "classes: fewer": ({**GOOD, "classes": ["a", "b"]}, r"classes has 2 names, but .* of shape \(1, 3\)"),
+    "classes: more": ({**GOOD, "classes": list("abcd")}, r"classes has 4 names, but .* of shape \(1, 3\)"),
     "shape: a number": ({**GOOD, "shape": 12}, "shape is 12, expected three sizes"),
     "shape: text": ({**GOOD, "shape": ["x", 12, 12]}, "shape is .*, expected three sizes"),
     "shape: fractions": ({**GOOD, "shape": [3, 12.0, 12]}, "shape is .*, expected three sizes"),
@@ -103,6 +103,21 @@ def test_damaged_metadata_of_onnx(case, folder, capsys):
     text = told(capsys, "predict", "m.onnx", "photos/a/0.png")
     assert text.startswith("xpconv: m.onnx: the model's image_info")
     assert re.search(expected, text), text
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (lambda: xpconv.Sequential(xpconv.Dense(12, 3)), r"an array of shape \(1, 3, 12, 3\) for one image"),
+        (lambda: xpconv.Graph({"f": (network(), "x")}, "x", ["f", "x"]), "2 arrays for one image"),
+        (lambda: xpconv.Sequential(xpconv.Embedding(5, 3)), "its layers do not take: .*expected integer"),
+    ],
+)
+def test_models_that_are_no_classifiers(model, expected, folder, capsys):
+    made = model().eval()
+    made.image_info = GOOD
+    xpconv.save_model(made, "m.safetensors")
+    assert re.search(expected, told(capsys, "predict", "m.safetensors", "photos/a/0.png"))
 
 
 @pytest.mark.parametrize("info", [GOOD, EARLIER, {**GOOD, "classes": ("a", "b", "c")}])

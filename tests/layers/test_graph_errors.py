@@ -70,6 +70,17 @@ def test_none_for_one_of_several_inputs(backend):
     assert graph["a"].weight.grad is not None
 
 
+@pytest.mark.parametrize("kind", [xpconv.Concat, xpconv.Parallel, xpconv.Residual])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_branch_that_gives_no_gradient_is_an_error_in_a_chain(kind, turn, backend):
+    branches = [xpconv.Identity(), Careless(lambda g: None)][::turn]
+    block = kind(branches[0], shortcut=branches[1]) if kind is xpconv.Residual else kind(*branches)
+    model = Sequential(Dense(3, 3), block)
+    y = model(xpconv.asarray(np.ones((4, 3)), "float32"))
+    with pytest.raises(xpconv.errors.BackendError, match="None"):
+        model.backward(y)
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("save", [True, False])
 def test_outputs_are_not_the_callers_arrays_or_the_models(save, training, backend):

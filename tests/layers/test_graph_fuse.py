@@ -92,6 +92,9 @@ def test_a_node_without_a_layer_is_no_neighbour(backend):
         lambda f: f[2].__setitem__(0, xpconv.Sigmoid()),
         lambda f: f.__setitem__(2, Sequential(xpconv.Identity())),
         lambda f: f.pop(1),
+        lambda f: f[:1],
+        lambda f: f[1:],
+        lambda f: f[:3],
         lambda f: f.insert(1, xpconv.Sigmoid()),
         lambda f: f[2].append(xpconv.Sigmoid()),
         lambda f: f[3].append(xpconv.Sigmoid()),
@@ -110,5 +113,7 @@ def test_nothing_changes_between_layers_of_a_sequential_either(edit, backend):
     fused = trained(model, x := xpconv.asarray(X, "float32")).fuse()
     with pytest.raises(ValueError, match="fuse"):
         edit(fused)
+    assert len(fused[:5]) == 5 and len(fused[5:]) == 1
     with xpconv.no_grad():
+        close(fused[:5](x), model[:5](x), rtol=1e-5)
         close(fused(x), model(x), rtol=1e-5)

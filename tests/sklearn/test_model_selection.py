@@ -130,7 +130,8 @@ def test_metadata_routing():
             [("scale", StandardScaler().set_fit_request(sample_weight=False)), ("conv", classifier)]
         )
         pipeline.fit(X, Y, sample_weight=weights)
-        assert classifier.set_partial_fit_request(classes=True).get_metadata_routing()
+        routing = classifier.set_partial_fit_request(classes=True).get_metadata_routing()
+        assert routing.partial_fit.requests["classes"] is True
     plain = cross_validate(ConvClassifier(**FAST), X, Y, cv=2, return_estimator=True)
     pairs = zip(found["estimator"], plain["estimator"], strict=True)
     assert all((a.decision_function(X) != b.decision_function(X)).any() for a, b in pairs)

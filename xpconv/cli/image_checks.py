@@ -77,9 +77,9 @@ def check_outputs(path: str, model: Layer) -> None:
         raise DataFileError(
             f"{path}: the model's image_info: shape is {info['shape']}, which its layers do not take: {error}"
         ) from error
-    found = getattr(y, "shape", type(y).__name__)
-    if found != (1, len(info["classes"])):
+    found = f"an array of shape {y.shape}" if hasattr(y, "shape") else f"{len(y)} arrays"
+    if getattr(y, "shape", None) != (1, len(info["classes"])):
         raise DataFileError(
-            f"{path}: the model's image_info: classes has {len(info['classes'])} names, but the output of "
-            f"its layers for one image has shape {found}"
+            f"{path}: the model's image_info: classes has {len(info['classes'])} names, but its layers give "
+            f"{found} for one image"
         )

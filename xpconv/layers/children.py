@@ -163,7 +163,9 @@ class Listed(Named):
 
     def __getitem__(self, key: int | str | slice) -> Any:
         if isinstance(key, slice):
-            return type(self)(dict(list(self._layers.items())[key]))
+            chosen = dict(list(self._layers.items())[key])
+            check_whole(self, list(chosen.values()))
+            return type(self)(chosen)
         return super().__getitem__(key) if isinstance(key, str) else self._layers[self._name(key)]
 
     def __setitem__(self, key: int | str, layer: Layer) -> None:

@@ -164,10 +164,10 @@ class Parallel(Listed):
     def _gradients(self, branches: list[Layer], grads: list[Array], input_grad: bool) -> Array | None:
         """Backward through the branches that ran, in reverse order, since they may share layers."""
         total: Array | None = None
-        for branch, grad in zip(reversed(branches), reversed(grads), strict=True):
+        for i, (branch, grad) in enumerate(zip(reversed(branches), reversed(grads), strict=True)):
             part = branch._back(grad, input_grad)
             if input_grad:
-                total = part if total is None else add(get_xp(total, part), total, part)
+                total = add(get_xp(total, part), total, part) if i else part
         return total
 
 
@@ -344,6 +344,6 @@ class Residual(Layer):
         if shortcut is not None:
             side = shortcut._back(grad_output, input_grad)
         main = body._back(grad_output, input_grad)
-        if main is None or side is None or not input_grad:
-            return None
-        return add(xp, main, side)
+        if input_grad and (main is None or side is None):
+            get_xp(main, side)  # raises an error that says so
+        return add(xp, main, side) if input_grad else None

@@ -91,8 +91,8 @@ def check_whole(holder: Any, layers: list[Any]) -> None:
     if carried != folded or not carried.issuperset(n for part in parts for n in part._between):
         raise ValueError(
             f"{type(holder).__name__}: this model is from fuse(), which has folded a BatchNorm or ReLU into "
-            "the layer before it: neither can be replaced or removed without the other, and no layer can be "
-            "put, replaced or removed between them; change the original model, and fuse that again"
+            "the layer before it: neither can be taken, replaced or removed without the other, and no layer "
+            "can be put, replaced or removed between them; change the original model, and fuse that again"
         )
 
 
