@@ -126,7 +126,7 @@ FORWARDS = [
     (lambda: xpconv.DiceLoss()(f32(2, 3, 4, 4), ints(2, 4, 4)), ValueError, "DiceLoss: target has shape (2, 4, 4), expected (2, 3, 4, 4), that of input; give one value for each element of input; classes go in one-hot"),
     (lambda: Sequential(MaxPool2d(2, return_indices=True), ReLU())(f32(1, 4, 4)), TypeError, "got builtins.tuple; a layer with several outputs (such as pooling with return_indices=True) belongs in a layer of your own"),
     (lambda: Flatten().summary(8), TypeError, "Flatten.summary: input_shape is 8, expected a tuple: that of one image, without the batch axis"),
-    (lambda: Sequential(Conv2d(1, 2, 3)).summary((2, 1, 8, 8)), ValueError, "Sequential.summary: input_shape is (2, 1, 8, 8), that of one image, without the batch axis: Conv2d.forward: x has shape (1, 2, 1, 8, 8)"),
+    (lambda: Sequential(Conv2d(1, 2, 3)).summary((2, 1, 8, 8)), ValueError, "Sequential.summary: input_shape is (2, 1, 8, 8), that of one image, without the batch axis; give (1, 8, 8): Conv2d.forward: x has shape (1, 2, 1, 8, 8)"),
     (lambda: BCEWithLogitsLoss()(f32(4), f32(4).astype("float64")), TypeError, "target is float64 but input is float32; use target.astype('float32')"),
     (lambda: MSELoss()(ints(4), ints(4)), TypeError, "MSELoss: input is uint8, expected floating point"),
 ]  # fmt: skip

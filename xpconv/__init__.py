@@ -119,4 +119,5 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
     def __dir__():
-        return sorted({*globals(), *_ROOMS, *_LATER})
+        hidden = (name for name in globals() if name.startswith("__"))
+        return sorted({*__all__, *_ROOMS, "layers", "losses", "optim", *hidden})

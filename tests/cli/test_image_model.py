@@ -76,7 +76,10 @@ def test_weights_of_the_best_epoch_are_saved(tmp_path, capsys):
         assert losses.index(min(losses)) == epoch - 1
         assert main(["evaluate", str(out / "model.safetensors"), "digits", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(min(losses), rel=1e-4)
-        assert f"<b>{epoch}</b>epoch with the lowest validation loss" in (out / "report.html").read_text()
+        report = (out / "report.html").read_text()
+        assert f"<b>{epoch}</b>epoch with the lowest validation loss" in report
+        table = re.search("<table>.*?</table>", report, re.DOTALL)[0]
+        assert len(re.findall(r"\d+\.\d</td></tr>", table)) == int(epochs)  # their seconds
 
 
 def test_folders_of_runs_say_what_to_give(tmp_path, capsys, monkeypatch):

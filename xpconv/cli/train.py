@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import os
 import shlex
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +201,20 @@ def run(
             schedule=schedule, schedule_per="step", callbacks=[TerminateOnNaN(), best, *files],
             resume=out / "checkpoints" if out and options.resume else None, verbose=not options.json,
         )  # fmt: skip
+    if out:
+        _add_seconds(history, out / "log.csv")
     return history, score(model, valid, images.valid_targets, images.classes)
+
+
+def _add_seconds(history: History, log: Path) -> None:
+    """Take the times of epochs before a resumption, which checkpoints do not have, from the log."""
+    with log.open(newline="", encoding="utf-8", errors="replace") as file:
+        logged = {row.get("epoch"): row.get("seconds") for row in csv.DictReader(file)}
+    for i, seconds in enumerate(history.seconds):
+        text = logged.get(str(i + 1))
+        if seconds is None and text:
+            with suppress(ValueError):  # of a file that was changed
+                history.seconds[i] = float(text)
 
 
 def best_epoch(history: History) -> int | None:

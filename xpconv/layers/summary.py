@@ -207,6 +207,31 @@ def example_inputs(where: str, model: Layer, input_shape: Any, batch: int) -> tu
     return tuple(arrays)
 
 
+def expected_images(model: Any) -> tuple[int, int | None]:
+    """The number of spatial axes, and of channels if it is fixed, of a model's images; or 0 and None."""
+    for layer in model.modules():
+        ranks: Any = getattr(layer, "ranks", ())
+        axes = getattr(layer, "axes", ranks[0] - 2 if len(ranks) == 1 else None)
+        if isinstance(axes, int):
+            return axes, getattr(layer, "in_channels", getattr(layer, "num_features", None))
+    return 0, None
+
+
+def _shape_hint(model: Layer, shape: Any) -> str:
+    """What `input_shape` should be, if it is that of an image with an axis too few or too many."""
+    axes, channels = expected_images(model)
+    if not axes or not is_sequence(shape) or not all(_is_int(n) for n in shape):
+        return ""
+    first = channels or 1
+    if len(shape) == axes:
+        return f"; give {(first, *shape)}, with the channels"
+    if len(shape) == axes + 2:
+        return f"; give {(channels or shape[1], *shape[2:])}"
+    if len(shape) == axes + 1 and shape[-1] == channels != shape[0]:
+        return f"; give {(channels, *shape[:-1])}, the channels first"
+    return ""
+
+
 def _is_input(one: Any) -> bool:
     """Whether `one` is a sequence, which may be a shape, or an array."""
     return is_sequence(one) or (is_array_type(type(one)) and not isinstance(one, str))
@@ -241,6 +266,7 @@ def _calls(model: Any, input_shape: Any, batch: int) -> tuple[list[Call], bool]:
             return measure(twin(model).eval(), inputs, save=False), False
     except ShapeError as error:
         hint = f"{whose} is {shown(input_shape)}, that of one image, without the batch axis"
+        hint += _shape_hint(model, input_shape)
         raise ShapeError(f"{hint}: {error}") from error
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from ..arguments import shown, to_bool, to_size
 from ..arrays import asarray
-from ..backend import Array, Backend
+from ..backend import Array, Backend, is_array_type
 from ..errors import ShapeError
 from ..layers.layer import Layer
+from ..layers.summary import expected_images
 from ..signatures import hinted
 from ..tape import no_grad
 from .objective import backend_of_model, check_inputs, checked_model
@@ -67,20 +68,34 @@ def predict(
             raise ValueError(f"{where}: inputs is {inputs}, but {given}; give a tuple of {inputs} arrays")
         check_inputs(where, model, len(arrays), given)
         parts, count = _cut(arrays, size, backend), len(arrays[0])
-    outputs = (_forward(model, part, arrays is not None) for part in parts)
+    hint = "" if arrays is None else _one_image(model, arrays[0])
+    outputs = (_forward(model, part, arrays is not None, hint) for part in parts)
     return outputs if to_bool(f"{where}: generator", generator) else _together(outputs, count, backend.xp)
 
 
-def _forward(model: Layer, inputs: tuple[Array, ...], checked: bool) -> Any:
-    with modes_restored(model), no_grad():
-        found = model.eval()(*inputs)
+def _one_image(model: Layer, x: Any) -> str:
+    """The hint in an error, if `x` looks like one image without the batch axis."""
+    axes, channels = expected_images(model)
+    shape = tuple(x.shape)
+    if not axes or not (shape[:-axes] == (channels,) or (len(shape) == axes and channels in (1, None))):
+        return ""
+    new = ", ".join(["None"] * (axes + 2 - len(shape)))
+    return f"; data has shape {shape}: for one image, whose batch axis is missing, give data[{new}]"
+
+
+def _forward(model: Layer, inputs: tuple[Array, ...], checked: bool, hint: str) -> Any:
+    try:
+        with modes_restored(model), no_grad():
+            found = model.eval()(*inputs)
+    except ShapeError as error:
+        raise type(error)(f"{error}{hint}") from error
     for output in found if isinstance(found, tuple) else (found,):
         shape = tuple(getattr(output, "shape", ()))
         rows = len(inputs[0])
         if not shape or (checked and shape[0] != rows):
             raise ShapeError(
                 f"predict: the model returns an output of shape {shape} for {rows} samples, "
-                "expected a row for each; for other numbers of rows give batches"
+                f"expected a row for each{hint or '; for other numbers of rows give batches'}"
             )
         if len(shape) == 1 and shape[0] != rows:
             raise ShapeError(
@@ -93,6 +108,10 @@ def _forward(model: Layer, inputs: tuple[Array, ...], checked: bool) -> Any:
 
 def _arrays(where: str, data: Any) -> tuple[Any, ...] | None:
     """The inputs, if `data` is an array or a tuple of arrays; None if it iterates over batches."""
+    indexed = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    array = is_array_type(type(data)) or hasattr(data, "__array__") or isinstance(data, str | bytes | dict)
+    if indexed and not array and (hasattr(data, "shape") or not isinstance(data, Iterable)):
+        raise TypeError(f"{where}: data is {shown(data)}, a data set; give xpconv.data.batches(data, 64)")
     several = isinstance(data, tuple) and data and all(hasattr(part, "shape") for part in data)
     if not hasattr(data, "shape") and not several:
         if isinstance(data, str | bytes | dict) or not isinstance(data, Iterable):
