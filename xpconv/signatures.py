@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 Kind = TypeVar("Kind", bound=type)
 P = ParamSpec("P")
 R = TypeVar("R")
+POSITIONAL = "*"  # the key of the hint for too many arguments by position
 _without_names: set[type] = set()  # classes of this package whose methods' qualified names are changed
 
 
@@ -57,7 +58,8 @@ def is_call_error(function: Any, error: BaseException) -> bool:
 def hinted(where: str, hints: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let errors of wrong calls of a function, called `where`, list its parameters.
 
-    `hints` has names that other libraries give to parameters, and what to use here instead.
+    `hints` has names that other libraries give to parameters, and what to use here instead; under `"*"` what
+    to do instead of giving more arguments by position.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -89,7 +91,8 @@ def call_error(
     if problem.endswith("given"):  # Python counts `self` too
         problem = "too many arguments by position"
     name = re.search(r"argument '(\w+)'", problem)
-    hint = (hints or {}).get(name[1]) if name else None
+    many = POSITIONAL if problem.endswith("by position") else ""
+    hint = (hints or {}).get(name[1] if name else many)
     return TypeError(f"{where}: {problem}; {f'{hint}; ' if hint else ''}it takes {expected}")
 
 

@@ -255,3 +255,53 @@ def test_data_of_a_callback_may_have_any_name():
     assert device.ended
     with pytest.raises(TypeError, match="expected an object with some of the methods on_fit_begin"):
         run([1.0], NoEvents())
+
+
+def of(method, function):
+    return type("Own", (), {method: function})()
+
+
+@pytest.mark.parametrize(
+    ("method", "function", "text"),
+    [
+        (
+            "on_epoch_end",
+            lambda self, epoch, logs=None: None,
+            r"takes \(epoch, logs=None\), expected \(run\)",
+        ),
+        ("on_epoch_end", lambda self, epoch: None, r"takes \(epoch\), expected \(run\)"),
+        ("on_epoch_begin", lambda self: None, r"takes \(\), expected \(run\)"),
+        ("on_batch_end", lambda self, run, other: None, r"takes \(run, other\), expected \(run\)"),
+        ("on_batch_end", lambda self, *, run: None, r"expected \(run\)"),
+        ("on_exception", lambda self, run: None, r"takes \(run\), expected \(run, error\)"),
+    ],
+)
+def test_a_method_that_takes_something_else(method, function, text):
+    calls = []
+    model = xpconv.Dense(2, 1, rng=0)
+    one = np.ones((2, 2), "float32")
+    with pytest.raises(TypeError, match=rf"^fit: callbacks: Own\.{method} .*{text}.*run.epoch"):
+        train.fit(
+            model, xpconv.MSELoss(), xpconv.SGD(model.parameters(), lr=0.1), [(one, one[:, :1])],
+            callbacks=[of("on_fit_begin", lambda self, run: calls.append(run)), of(method, function)],
+        )  # fmt: skip
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda self, run: None,
+        lambda self, state: None,
+        lambda self, run, often=3: None,
+        lambda self, *args, **named: None,
+        staticmethod(id),  # a function of C
+    ],
+)
+def test_a_method_that_takes_the_run(function):
+    model = xpconv.Dense(2, 1, rng=0)
+    one = np.ones((2, 2), "float32")
+    train.fit(
+        model, xpconv.MSELoss(), xpconv.SGD(model.parameters(), lr=0.1), [(one, one[:, :1])],
+        callbacks=[of("on_epoch_end", function)],
+    )  # fmt: skip

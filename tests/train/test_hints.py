@@ -41,7 +41,7 @@ CALLS = {
     "scheduler": (lambda: fit(scheduler=None), "give schedule="),
     "patience": (lambda: fit(patience=3), "EarlyStopping"),
     "no optimizer": (lambda: train.fit(net(), xpconv.MSELoss(), batches(X, Y, 5)), "^fit: missing 1 required .*'train'; it takes"),
-    "arrays to evaluate": (lambda: train.evaluate(net(), xpconv.MSELoss(), X, Y), r"^evaluate: too many arguments by position; it takes \(model, loss, data, \*"),
+    "arrays to evaluate": (lambda: train.evaluate(net(), xpconv.MSELoss(), X, Y), r"^evaluate: too many arguments by position; .*tuple: .*; it takes \(model, loss, data, \*"),
     "no loss": (lambda: train.evaluate(net(), batches(X, Y, 5)), "^evaluate: missing .*'data'; it takes"),
     "verbose": (lambda: train.predict(net(), X, verbose=0), "^predict: .*'verbose'; leave it out"),
     "restore_best_weights": (lambda: train.EarlyStopping(restore_best_weights=True), "^EarlyStopping: .*; give restore_best=; it takes"),
@@ -80,6 +80,7 @@ ATTRIBUTES = {
     "loss": (xpconv.MSELoss, {"to": "leave it out", "cuda": "leave it out", "parameters": "no parameters", "item": "a number", "step": "optimizer.step"}),
     "xpconv": (lambda: xpconv, {"fit": "xpconv.train.fit", "EarlyStopping": "xpconv.train", "lr_scheduler": "xpconv.StepLR", "relu": "xpconv.ReLU", "Model": "Sequential"}),
     "data": (lambda: xpconv.data, {"DataLoader": "batches", "TensorDataset": "batches", "random_split": "train_test_split", "MNIST": "load_mnist", "ImageFolder": "image_folder"}),
+    "history": (train.History, {"history": "to_dict", "to_csv": "CSVLogger", "keys": "columns", "to_frame": "DataFrame"}),
     "train": (lambda: train, {"ModelCheckpoint": "Checkpoint", "Trainer": "fit", "Callback": "on_epoch_end", "TensorBoardLogger": "TensorBoard", "lr_find": "find_lr"}),
 }  # fmt: skip
 
@@ -268,3 +269,34 @@ def test_methods_of_callbacks_that_are_never_called():
             match=f"fit: callbacks has .* with {name}, which fit does not call, expected .*on_fit_begin",
         ):
             fit(callbacks=[callback])
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: xpconv.Dense(10, activation="relu"), "^Dense: .*'activation'; .*xpconv.ReLU"),
+        (lambda: xpconv.Dense(units=10), "^Dense: .*'units'; give in_features"),
+        (lambda: xpconv.Conv2d(filters=8), "^Conv2d: .*'filters'; give in_channels"),
+        (lambda: xpconv.Conv2d(3, 8, 3, strides=2), "^Conv2d: .*'strides'; give stride="),
+        (lambda: xpconv.MaxPool2d(pool_size=2), "^MaxPool2d: .*give kernel_size="),
+        (lambda: xpconv.Dropout(rate=0.5), "^Dropout: .*give p="),
+        (lambda: xpconv.BatchNorm2d(3, epsilon=1e-3), "^BatchNorm2d: .*give eps="),
+        (lambda: xpconv.ReLU(nonsense=1), r"^ReLU: got an unexpected keyword argument 'nonsense'; it takes"),
+    ],
+)
+def test_arguments_of_layers_of_keras(make, text):
+    with pytest.raises(TypeError, match=text):
+        make()
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_closures(kind):
+    optimizer = getattr(xpconv, kind)(net().parameters(), lr=0.1)
+    with pytest.raises(TypeError, match=rf"^{kind}\.step: closures are not supported; .*optimizer.step\(\)"):
+        optimizer.step(lambda: 1.0)
+
+
+def test_a_history_is_copied_as_before():
+    history = train.History()
+    history.append({"epoch": 1, "loss": 0.5})
+    assert copy.deepcopy(history).to_dict() == history.to_dict()

@@ -91,7 +91,7 @@ def test_curves(tmp_path):
     with mpl.rc_context({"axes.titlelocation": "center"}):  # whatever was imported before
         found = history().plot()
     shown = [ax for ax in found.axes if ax.get_visible()]
-    assert [ax.get_title() for ax in shown] == ["loss", "accuracy", "other", "lr"]
+    assert [ax.get_title() for ax in shown] == ["loss", "accuracy", "other"]
     assert [line.get_label() for line in shown[1].get_legend_handles_labels()[0]] == [
         "training",
         "validation",
@@ -132,3 +132,14 @@ def test_pictures_of_one_epoch_and_of_metrics_with_any_name(tmp_path):
         low, high = ax.get_xlim()
         ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
         assert 7 in ticks and all(tick == int(tick) for tick in ticks)
+
+
+def test_a_constant_rate_has_no_picture():
+    pytest.importorskip("matplotlib")
+    history = History()
+    for epoch in (1, 2):
+        history.append({"epoch": epoch, "lr": 0.1, "loss": 1.0 / epoch})
+    assert [ax.get_title() for ax in history.plot().axes if ax.get_visible()] == ["loss"]
+    assert [ax.get_title() for ax in history.plot(["lr"]).axes if ax.get_visible()] == ["lr"]
+    history.append({"epoch": 3, "lr": 0.01, "loss": 0.1})
+    assert [ax.get_title() for ax in history.plot().axes if ax.get_visible()] == ["loss", "lr"]

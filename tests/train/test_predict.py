@@ -139,3 +139,44 @@ def test_several_outputs_have_a_row_for_each_sample(backend):
 
     with pytest.raises(ShapeError, match=r"output of shape \(1, 3\) for 4 samples"):
         train.predict(Two(), drawn(12), batch_size=4)
+
+
+def test_evaluate_takes_a_tuple_of_arrays(backend):
+    model = xpconv.Dense(4, 3, rng=0).to(xpconv.get_backend())
+    loss = xpconv.CrossEntropyLoss()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(300, 4)).astype("float32"), rng.integers(0, 3, 300)
+    weight = rng.random(300).astype("float32")
+    expected = train.evaluate(model, loss, xpconv.data.batches(x, y, batch_size=128), metrics=["accuracy"])
+    assert train.evaluate(model, loss, (x, y), metrics=["accuracy"]) == expected
+    assert train.evaluate(model, loss, (xpconv.asarray(x), xpconv.asarray(y)))["loss"] == expected["loss"]
+    weighted = train.evaluate(model, loss, (x, y, weight), sample_weight=True)
+    losses = xpconv.CrossEntropyLoss(reduction="none")(model(xpconv.asarray(x)), xpconv.asarray(y))
+    assert weighted["loss"] == pytest.approx(float((xpconv.asnumpy(losses) * weight).mean()), rel=1e-5)
+    model.forget()
+    with pytest.raises(ValueError, match="length"):
+        train.evaluate(model, loss, (x, y[:-1]))
+    with pytest.raises(TypeError, match=r"^evaluate: too many arguments.*as a tuple: evaluate\(model"):
+        train.evaluate(model, loss, x, y)
+    with pytest.raises(TypeError, match=r"^predict: too many arguments.*as a tuple: predict\(model"):
+        train.predict(model, x, x)
+
+
+def test_a_list_of_inputs_and_targets():
+    model, x = xpconv.Dense(4, 3, rng=0), np.ones((6, 4), "float32")
+    with pytest.raises(
+        TypeError, match=r"a list of arrays, .*batches.*float32 of shape \(6, 4\), int64.*tuple"
+    ):
+        train.predict(model, [x, np.zeros(6, int)])
+    assert train.predict(model, [x, x[:2]]).shape == (8, 3)
+
+
+@pytest.mark.parametrize("weight", [np.ones(6), [1.0] * 6, np.ones((6, 1))])
+def test_sample_weights_are_no_array(weight):
+    model, x = xpconv.Dense(4, 3, rng=0), np.ones((6, 4), "float32")
+    data = xpconv.data.batches(x, np.zeros(6, int), batch_size=3)
+    with pytest.raises(
+        TypeError, match=r"^evaluate: sample_weight is an? .*put the weights last.*=True"
+    ) as caught:
+        train.evaluate(model, xpconv.CrossEntropyLoss(), data, sample_weight=weight)
+    assert "1." not in str(caught.value)

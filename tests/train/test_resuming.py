@@ -396,3 +396,41 @@ def test_surplus_cells_of_a_log_are_left_out(tmp_path):
     go(epochs=3, resume=tmp_path / "run", callbacks=[train.CSVLogger(path)])
     lines = path.read_text().splitlines()
     assert lines[:3] == [first, *rows] and len(lines) == 4
+
+
+def small(epochs, folder=None, resume=None, schedule=True, **options):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 4)).astype("float32"), np.arange(20) % 3
+    model = xpconv.Dense(4, 3, rng=0)
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+    options = {"schedule": xpconv.StepLR(optimizer, 2), **options} if schedule else options
+    callbacks = [*options.pop("callbacks", []), *([train.Checkpoint(folder)] if folder else [])]
+    before = model.weight.data.copy()
+    try:
+        return train.fit(
+            model, xpconv.CrossEntropyLoss(), optimizer, xpconv.data.batches(x, y, batch_size=5), epochs=epochs,
+            callbacks=callbacks, resume=resume, **options,
+        )  # fmt: skip
+    except ValueError:
+        assert (model.weight.data == before).all()  # nothing was loaded
+        raise
+
+
+def test_fewer_epochs_than_there_have_been(tmp_path):
+    small(5, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"has come to epoch 5, and epochs is 3, .*give epochs=5"):
+        small(3, resume=tmp_path / "run")
+    assert len(small(5, resume=tmp_path / "run")) == 5
+    assert len(small(6, resume=tmp_path / "run")) == 6
+
+
+@pytest.mark.parametrize("wrong", ["stop", "best"])
+def test_a_wrong_monitor_is_found_before_anything_is_loaded(tmp_path, wrong):
+    small(2, tmp_path / "run")
+    if wrong == "stop":
+        callback = train.EarlyStopping("valid_loss")
+    else:
+        callback = train.Checkpoint(tmp_path / "other", best="accuracy")
+    with pytest.raises(ValueError, match="expected one of loss"):
+        small(3, resume=tmp_path / "run", callbacks=[callback])
+    assert not (tmp_path / "other").exists()

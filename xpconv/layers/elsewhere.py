@@ -1,4 +1,4 @@
-"""Attributes that other libraries' models have, for the errors of missing attributes."""
+"""What other libraries' models and layers have, for the errors of missing attributes and wrong arguments."""
 
 ELSEWHERE = {  # what to use here instead; first of PyTorch
     "add_module": "assign the layer: model[name] = layer, or layer.name = other",
@@ -37,4 +37,27 @@ ELSEWHERE = {  # what to use here instead; first of PyTorch
     "trainable": "use layer.requires_grad_(False) to freeze",
     **dict.fromkeys(("trainable_variables", "trainable_weights"), "use parameters()"),
     "count_params": "use summary(input_shape), or sum(p.size for p in model.parameters())",
+}
+
+ARGUMENTS = {  # of Keras' layers, and what to give here instead
+    "activation": "put the activation after it: xpconv.Sequential(layer, xpconv.ReLU())",
+    "units": "give in_features and out_features, as Dense(64, 10), or out_features alone to LazyLinear",
+    "filters": "give in_channels and out_channels, as Conv2d(3, 8, 3), or out_channels alone to LazyConv2d",
+    **dict.fromkeys(
+        ("input_shape", "input_dim", "batch_input_shape"),
+        "give the number of input channels or features first, as Conv2d(3, 8, 3)",
+    ),
+    "strides": "give stride=",
+    "pool_size": "give kernel_size=",
+    "dilation_rate": "give dilation=",
+    "use_bias": "give bias=",
+    "rate": "give p=",
+    "epsilon": "give eps=",
+    "data_format": "images are (N, C, H, W)",
+    **dict.fromkeys(
+        ("kernel_initializer", "bias_initializer"), "use xpconv.init on layer.weight and layer.bias"
+    ),
+    **dict.fromkeys(("kernel_regularizer", "bias_regularizer"), "give weight_decay= to the optimizer"),
+    "device": "use layer.to('cupy')",
+    "name": "names are those of the attributes, or Sequential({'name': layer})",
 }

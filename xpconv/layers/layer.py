@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from traceback import clear_frames
@@ -21,6 +21,7 @@ from ..errors import BackendError, LayerError, OutOfMemoryError
 from ..geometry import Bounds
 from ..signatures import call_error, is_call_error, is_ours
 from ..tape import current, cut, observer, saving
+from .elsewhere import ARGUMENTS
 from .summary import Summarized
 
 __all__ = ["Layer"]
@@ -60,6 +61,7 @@ class Layer(Summarized["Layer"]):
 
     _advice = "give the gradient of the loss with respect to the output: model.backward(criterion.backward())"
     _has_backward: ClassVar[bool] = False
+    elsewhere: ClassVar[Mapping[str, str]] = ARGUMENTS  # see `signatures.public_errors`
     _gives_none: ClassVar[bool] = False  # whether backward may return None in place of zeros
 
     def forward(self, x: Array) -> Array:

@@ -145,6 +145,11 @@ class Optimizer(Groups, State):
             ValueError, TypeError: a group has a setting that the constructor would refuse.
         """
         name = type(self).__name__
+        if callable(skip):
+            raise TypeError(
+                f"{name}.step: closures are not supported; compute the gradients first: criterion(model(x), "
+                "y), optimizer.zero_grad(), model.backward(criterion.backward()), then optimizer.step()"
+            )
         present = self._some_present()
         self._check_changed()
         skip = self._checked_skip(skip)

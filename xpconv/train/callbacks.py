@@ -11,27 +11,9 @@ from ..arguments import shown, to_bool, to_choice, to_float, to_int
 from ..errors import StateDictError
 from ..signatures import public_errors
 from .history import is_sound, loss_of
-from .run import Run
+from .run import Run, mode_of
 
 __all__ = ["EarlyStopping"]
-
-
-def mode_of(where: str, run: Run, name: Any, mode: str | None) -> str:
-    """Whether the value `name` is to be small, `'min'`, or large, `'max'`, if there is such a value."""
-    modes = run.history.modes
-    present = [known for known in modes if run.valid is not None or not known.startswith("valid_")]
-    if not isinstance(name, str) or name not in present:
-        parts = [known for known in present if isinstance(name, str) and name.startswith(f"{known}_")]
-        if not parts:  # such as iou_0, of the metric iou
-            raise ValueError(f"{where} is {shown(name)}, expected one of {', '.join(present)}")
-        found = mode or modes[parts[0]]
-    else:
-        found = mode or modes[name]
-    if found is None:
-        raise ValueError(
-            f"{where}: it is not known whether {name} is to be large or small; give mode='max' or mode='min'"
-        )
-    return found
 
 
 @public_errors
@@ -95,9 +77,13 @@ class EarlyStopping:
         self._averages: dict[str, Any] | None = None
         self._loaded: tuple[Any, int] | None = None  # the value that a loaded state is of, and its sign
 
-    def on_fit_begin(self, run: Run) -> None:
+    def check(self, run: Run) -> None:
+        """Raise a ValueError if the run has no value `monitor`; `fit` calls it before it loads anything."""
         self._name = self.monitor or ("loss" if run.valid is None else "valid_loss")
         self._sign = 1 if mode_of("EarlyStopping: monitor", run, self._name, self.mode) == "min" else -1
+
+    def on_fit_begin(self, run: Run) -> None:
+        self.check(run)
         if not run.resumed or self._loaded != (self._name, self._sign):
             self._begin()
         if not self.restore_best:

@@ -14,9 +14,8 @@ from ..arrays import asnumpy
 from ..errors import DataFileError, StateDictError
 from ..files import load, save
 from ..signatures import public_errors
-from .callbacks import mode_of
 from .history import is_sound
-from .run import Run
+from .run import Run, mode_of
 from .timetable import initial_rates
 
 __all__ = ["Checkpoint"]
@@ -103,9 +102,13 @@ class Checkpoint:
         self._sign = 1
         self._loaded: tuple[Any, Any] | None = None  # the value that a loaded state is of, and its sign
 
-    def on_fit_begin(self, run: Run) -> None:
+    def check(self, run: Run) -> None:
+        """Raise a ValueError if the run has no value `best`; `fit` calls it before it loads anything."""
         if self.best is not None:
             self._sign = 1 if mode_of("Checkpoint: best", run, self.best, self.mode) == "min" else -1
+
+    def on_fit_begin(self, run: Run) -> None:
+        self.check(run)
         self.folder.mkdir(parents=True, exist_ok=True)
         later = [path for step, path in files_in(self.folder) if step > run.steps]
         if later or (not run.resumed and (self.folder / BEST).exists()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from inspect import Parameter, signature
 from typing import Any
 
 from ..arguments import shown, to_float, to_int
@@ -26,6 +27,7 @@ EVENTS = (
     "on_fit_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end", "on_interrupt",
     "on_exception", "on_fit_end",
 )  # fmt: skip
+FOREIGN = ("epoch", "batch", "logs", "step", "trainer", "model", "net", "learn")  # of other libraries
 KINDS = {"schedule": LRScheduler, "scaler": GradScaler, "ema": ExponentialMovingAverage}
 
 
@@ -115,4 +117,27 @@ def _checked_callbacks(where: str, callbacks: Any) -> list[Any]:
                 f"{where}: callbacks has {shown(callback)}{has}, expected an object with some of the methods "
                 f"{', '.join(EVENTS)}"
             )
+        for event in events:
+            _check_event(where, callback, event)
     return sorted(found, key=lambda callback: bool(getattr(callback, "after_others", False)))
+
+
+def _check_event(where: str, callback: Any, event: str) -> None:
+    """Raise an error if a method of a callback does not take what `fit` gives it: the run."""
+    expected = ["run", "error"] if event == "on_exception" else ["run"]
+    try:
+        found = signature(getattr(callback, event))
+    except (TypeError, ValueError):  # a function of C
+        return
+    first = next((p.name for p in found.parameters.values() if p.kind != Parameter.VAR_KEYWORD), "")
+    try:
+        found.bind(*expected)
+        fits = first not in FOREIGN
+    except TypeError:
+        fits = False
+    if not fits:
+        raise TypeError(
+            f"{where}: callbacks: {type(callback).__name__}.{event} takes {found}, expected "
+            f"({', '.join(expected)}); run.epoch, run.batch, run.logs and run.model are what callbacks of "
+            "other libraries get"
+        )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..backend import Backend
+from ..data.batches import batches
 from ..layers.layer import Layer
 from ..signatures import hinted
 from ..tape import no_grad
@@ -17,8 +18,16 @@ from .run import modes_restored
 
 __all__ = ["evaluate"]
 
+BATCH = 128  # samples of arrays that go through the model at once
 
-@hinted("evaluate", {"batch_size": "it is an argument of xpconv.data.batches"})
+
+@hinted(
+    "evaluate",
+    {
+        "batch_size": "it is an argument of xpconv.data.batches, which data may be",
+        "*": "give arrays as a tuple: evaluate(model, loss, (x, y))",
+    },
+)
 def evaluate(
     model: Layer,
     loss: Any,
@@ -36,7 +45,8 @@ def evaluate(
     Args:
         model: the model.
         loss: as for `fit`; None for metrics alone.
-        data: iterates over batches `(x, y)`, as for `fit`.
+        data: a tuple of arrays `(x, y)`, of which 128 samples at a time go through the model; or iterates
+            over batches of them, as for `fit`.
         metrics, inputs, sample_weight: as for `fit`.
         verbose: whether to show a progress bar; None shows it on a terminal or in a notebook.
 
@@ -53,11 +63,16 @@ def evaluate(
         >>> found = xpconv.train.evaluate(model, xpconv.SoftmaxCrossEntropyLoss(), data, metrics=["accuracy"])
         >>> {name: round(value, 4) for name, value in found.items()}
         {'loss': 0.6466, 'accuracy': 0.6667}
+        >>> x, y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1])
+        >>> xpconv.train.evaluate(model, None, (x, y), metrics=["accuracy"])
+        {'accuracy': 1.0}
     """
     where = "evaluate"
     model = checked_model(where, model)
     objective = Objective(where, loss, inputs, sample_weight)
     check_inputs(where, model, objective.inputs, f"inputs is {objective.inputs}")
+    if isinstance(data, tuple) and data and all(hasattr(part, "shape") for part in data):
+        data = batches(*data, batch_size=BATCH)
     data = checked_data(where, "data", data)
     measured = to_metrics(where, metrics, loss)
     if loss is None and not measured:

@@ -13,7 +13,8 @@ from ..arguments import to_size
 from ..layers.layer import Layer
 from ..optim import ExponentialMovingAverage, GradScaler, LRScheduler, Optimizer
 from ..signatures import hinted
-from .checkpoint import load_run
+from .callbacks import EarlyStopping
+from .checkpoint import Checkpoint, load_run
 from .checks import checked_run
 from .history import History
 from .loop import Loop
@@ -41,6 +42,7 @@ ELSEWHERE = {  # arguments of other libraries' functions of this kind, and what 
     "class_weight": "it is an argument of the loss, weight=",
     "gradient_accumulation_steps": "give accumulate=",
     "initial_epoch": "give resume=, the folder of a Checkpoint",
+    "*": "train and valid are batches, xpconv.data.batches(x, y, 64), and what comes after them has a name",
     "device": "use model.to('cupy')",
 }
 
@@ -119,11 +121,12 @@ def fit(
         resume: a file that `Checkpoint` wrote, or its folder, to go on from the latest one. In the folder of
             a `Checkpoint` in `callbacks` a new run begins if there is none, so that one command begins and
             goes on. Everything else is to be as in the run that wrote it, with these exceptions: `epochs`
-            may be larger. If `schedule` has other settings, such as `total_steps`, or functions with other
-            values, it is set to where it would be after as many steps; a class with a `step` of its own goes
-            on with the settings in the file. Callbacks may be added and left out, and at the end of an epoch
-            `accumulate`, metrics and clipping may differ too. The settings of the optimizer, also the initial
-            learning rate of a schedule, are those in the file.
+            may be larger, but not smaller than the epoch that it has come to. If `schedule` has other
+            settings, such as `total_steps`, or functions with other values, it is set to where it would be
+            after as many steps; a class with a `step` of its own goes on with the settings in the file.
+            Callbacks may be added and left out, and at the end of an epoch `accumulate`, metrics and clipping
+            may differ too. The settings of the optimizer, also the initial learning rate of a schedule, are
+            those in the file.
         verbose: True prints a table, with `*` at the best values so far, and on a terminal or in a notebook a
             progress bar; False prints nothing; None is True on a terminal or in a notebook, else False.
 
@@ -157,6 +160,9 @@ def fit(
     group = to_size(f"{where}: accumulate", accumulate)
     run.timetable = Timetable(where, schedule, schedule_per, monitor, run, group, resume is not None)
     progress = Progress(where, verbose)
+    for callback in run.callbacks:
+        if isinstance(callback, EarlyStopping | Checkpoint):
+            callback.check(run)
     if resume is not None:
         progress.say(load_run(where, resume, run))
     loop = Loop(run, group, run.timetable, progress)

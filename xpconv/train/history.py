@@ -6,13 +6,24 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import shown, to_choice
 from ..errors import StateDictError
 
 __all__ = ["History"]
 
+ELSEWHERE = {  # attributes of Keras' History and of pandas' DataFrame, and what to use here instead
+    "history": "use history['loss'] for a column, or to_dict() for all",
+    **dict.fromkeys(("keys", "params"), "use columns, the names of all values"),
+    **dict.fromkeys(("items", "values"), "use to_dict()"),
+    "epoch": "use history['epoch']",
+    **dict.fromkeys(("to_frame", "to_pandas", "to_df"), "use pandas.DataFrame(history.to_dict())"),
+    **dict.fromkeys(
+        ("to_csv", "save"), "use pandas.DataFrame(history.to_dict()).to_csv(path), or train.CSVLogger(path)"
+    ),
+    "to_json": "use json.dumps(history.to_dict()), or train.JSONLogger(path)",
+}
 FORMATS = {"epoch": "d", "lr": ".3g", "seconds": ".1f"}
 
 
@@ -53,6 +64,13 @@ class History:
         self.stopped: str | None = None
         self.interrupted = False
         self.partial: dict[str, float] | None = None
+
+    if not TYPE_CHECKING:  # with it, type checkers would accept any name
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise the error for a missing attribute, with a hint if other libraries have it."""
+            hint = f"; {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+            raise AttributeError(f"'History' object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def append(self, row: Mapping[str, float], seconds: float | None = None) -> None:
         """Add the values of an epoch."""
@@ -173,7 +191,8 @@ class History:
         """Curves over the epochs, one picture for each metric with its training and validation values.
 
         Args:
-            names: columns without `valid_`, such as `["loss", "accuracy"]`; None takes all but epoch.
+            names: columns without `valid_`, such as `["loss", "accuracy"]`; None takes all but epoch, and
+                `lr` only if it changes.
 
         Returns:
             the `matplotlib.figure.Figure`: `history.plot().savefig("curves.png")`; a notebook displays it.
@@ -261,9 +280,10 @@ def plot_history(history: History, names: Sequence[str] | None) -> Any:
     if not history.rows:
         raise ValueError("History.plot: there are no epochs yet")
     if names is None:
-        names = sorted(
-            (n for n in history.columns if n != "epoch"), key=lambda name: name in ("lr", "grad_norm")
-        )
+        last = ("lr", "grad_norm")
+        names = sorted((n for n in history.columns if n != "epoch"), key=lambda name: name in last)
+        if len(names) > 1 and "lr" in names and len(set(history["lr"])) == 1:
+            names.remove("lr")  # a constant
     chosen = [names] if isinstance(names, str) else list(names)
     chosen = list(dict.fromkeys(name.removeprefix("valid_") for name in chosen))
     found, axes = figure("History.plot", len(chosen) or 1)

@@ -29,6 +29,11 @@ class Objective:
         self.where = where
         self.loss = loss
         self.inputs = to_size(f"{where}: inputs", inputs)
+        if hasattr(sample_weight, "shape") or isinstance(sample_weight, list | tuple):
+            raise TypeError(
+                f"{where}: sample_weight is {named_kind(sample_weight)}, expected True or False; put the "
+                "weights last: xpconv.data.batches(x, y, weight, batch_size=64), and give sample_weight=True"
+            )
         self.weighted = to_bool(f"{where}: sample_weight", sample_weight)
         self.reduction = str(getattr(loss, "reduction", "mean"))
         if loss is None:
@@ -124,6 +129,13 @@ class Objective:
             f"{count} targets{' besides the weights' * self.weighted}, but {type(self.loss).__name__} takes "
             f"{', '.join(self.loss.names)}; sample weights need sample_weight=True, several inputs inputs=2"
         )
+
+
+def named_kind(value: Any) -> str:
+    """The text for what should be no array or list, without its values."""
+    if not hasattr(value, "shape"):
+        return f"a {type(value).__name__}"
+    return f"an array of shape {tuple(value.shape)}" if value.shape else shown(value)
 
 
 def checked_model(where: str, model: Any) -> Layer:

@@ -19,7 +19,14 @@ from .run import modes_restored
 __all__ = ["predict"]
 
 
-@hinted("predict", {"verbose": "leave it out: predict prints nothing", "workers": "give xpconv.data.batches"})
+@hinted(
+    "predict",
+    {
+        "verbose": "leave it out: predict prints nothing",
+        "workers": "give xpconv.data.batches",
+        "*": "give several inputs as a tuple: predict(model, (x, extra)), and no targets",
+    },
+)
 def predict(
     model: Layer, data: Any, *, batch_size: int = 128, inputs: int = 1, generator: bool = False
 ) -> Any:
@@ -119,6 +126,7 @@ def _arrays(where: str, data: Any) -> tuple[Any, ...] | None:
                 f"{where}: data is {shown(data)}, expected an array, a tuple of arrays, or something that "
                 "iterates over batches"
             )
+        _check_list(where, data)
         return None
     arrays = tuple(data) if several else (data,)
     lengths = {tuple(array.shape[:1]) for array in arrays}
@@ -129,6 +137,18 @@ def _arrays(where: str, data: Any) -> tuple[Any, ...] | None:
             "arrays is taken as batches"
         )
     return arrays
+
+
+def _check_list(where: str, data: Any) -> None:
+    """Raise an error if a list has arrays that cannot all be batches of one input."""
+    if not isinstance(data, list) or not all(hasattr(part, "shape") for part in data):
+        return
+    if len({(len(part.shape), str(part.dtype)) for part in data}) > 1:
+        found = ", ".join(f"{part.dtype} of shape {tuple(part.shape)}" for part in data[:4])
+        raise TypeError(
+            f"{where}: data is a list of arrays, which are taken as batches of one input, but they are "
+            f"{found}; give several inputs as a tuple, (x, extra), and leave targets out"
+        )
 
 
 def _cut(arrays: tuple[Any, ...], size: int, backend: Backend) -> Iterator[tuple[Array, ...]]:

@@ -121,6 +121,24 @@ class Run:
         }
 
 
+def mode_of(where: str, run: Run, name: Any, mode: str | None) -> str:
+    """Whether the value `name` is to be small, `'min'`, or large, `'max'`, if there is such a value."""
+    modes = run.history.modes
+    present = [known for known in modes if run.valid is not None or not known.startswith("valid_")]
+    if not isinstance(name, str) or name not in present:
+        parts = [known for known in present if isinstance(name, str) and name.startswith(f"{known}_")]
+        if not parts:  # such as iou_0, of the metric iou
+            raise ValueError(f"{where} is {shown(name)}, expected one of {', '.join(present)}")
+        found = mode or modes[parts[0]]
+    else:
+        found = mode or modes[name]
+    if found is None:
+        raise ValueError(
+            f"{where}: it is not known whether {name} is to be large or small; give mode='max' or mode='min'"
+        )
+    return found
+
+
 def is_stateful(thing: Any) -> bool:
     """Whether a thing has a state that can be saved."""
     return hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict")
@@ -159,6 +177,11 @@ class RunState:
         epoch, batch, steps = (to_int(f"{where}: {name}", state[name], 0) for name in names[:3])
         trained, lr = to_bool(f"{where}: trained", state["trained"]), to_float(f"{where}: lr", state["lr"])
         within = len(run.history) < epoch  # the history is loaded already
+        if epoch > run.epochs:
+            raise StateDictError(
+                f"{where}: its run has come to epoch {epoch}, and epochs is {run.epochs}, which counts those "
+                f"before too; give epochs={epoch} to have it as it is, or more to go on"
+            )
         fits = run.meter.totals.fits(where, state["totals"], run.meter.names, epoch if within else None)
         pairs = _paired(where, run.callbacks, state["callbacks"])
         before = [callback.state_dict() for callback, _ in pairs]
