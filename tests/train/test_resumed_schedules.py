@@ -142,6 +142,28 @@ def test_another_schedule_is_set_to_where_it_would_be(name, tmp_path):
     assert history["lr"][:2] == go(epochs=2, schedule=before)[0]["lr"] and history["lr"][2] > 0
 
 
+@pytest.mark.parametrize("stop", [99, 6])
+def test_a_schedule_of_the_whole_run_is_made_longer_from_the_first_step_on(stop, tmp_path):
+    """As the command line does it: the rate of the finished run had come to 0."""
+
+    class Rates:
+        def __init__(self):
+            self.seen = []
+
+        def on_batch_begin(self, run):
+            self.seen.append(run.optimizer.param_groups[0]["lr"])
+
+    def make(total):
+        return lambda o: xpconv.LambdaLR(o, lambda t: 1 - t / total)
+
+    rates, whole = Rates(), Rates()
+    go(tmp_path, 2, schedule=make(8), schedule_per="step", callbacks=[StopIn(stop)])
+    go(None, 4, resume=tmp_path, schedule=make(16), schedule_per="step", callbacks=[rates])
+    go(epochs=4, schedule=make(16), schedule_per="step", callbacks=[whole])
+    np.testing.assert_allclose(rates.seen, whole.seen[-len(rates.seen) :], rtol=1e-12)
+    assert len(rates.seen) == 16 - min(stop, 8) and min(rates.seen) > 0
+
+
 @pytest.mark.parametrize("name", [None, "StepLR", "LambdaLR", "SequentialLR", "ChainedScheduler", "Harmonic"])
 @pytest.mark.parametrize("other", [False, True])
 def test_the_given_learning_rate_does_not_count_and_this_is_said(name, other, tmp_path, capsys):
@@ -287,3 +309,19 @@ def test_early_stopping_of_another_mode_begins_anew(tmp_path):
     assert (largest.best, largest.epoch) == (0.5, 3)
     best_of(tmp_path, [1.5], callbacks=[same])
     assert (same.best, same.epoch) == (1.0, 1)
+
+
+@pytest.mark.parametrize("left", ["step-00000004.safetensors", "best.safetensors"])
+def test_files_of_another_run_are_not_replaced_by_a_resumed_one(left, tmp_path):
+    """Whatever their number of steps."""
+    best_of(values=[1.0, 2.0], epochs=2, folder=tmp_path / "a")
+    checkpoint = train.Checkpoint(tmp_path / "b", best="given", mode="min", last=1)
+    best_of(values=[1.0], epochs=1, callbacks=[checkpoint])
+    for path in (tmp_path / "b").iterdir():
+        if path.name != left:
+            path.unlink()
+    before = (tmp_path / "b" / left).read_bytes()
+    with pytest.raises(FileExistsError, match=f"has {left}, of another run"):
+        best_of(tmp_path / "a", [1.0], callbacks=[checkpoint])
+    assert (tmp_path / "b" / left).read_bytes() == before
+    best_of(tmp_path / "a", [1.0], callbacks=[train.Checkpoint(tmp_path / "a" / ".." / "a")])

@@ -43,7 +43,7 @@ class Checkpoint:
 
     Raises:
         ValueError, TypeError: an argument is wrong.
-        FileExistsError: a run begins, but the folder has files of another one.
+        FileExistsError: a run begins, or goes on from another folder, but the folder has files already.
 
     Example:
         >>> import tempfile, numpy as np, xpconv
@@ -110,8 +110,9 @@ class Checkpoint:
     def on_fit_begin(self, run: Run) -> None:
         self.check(run)
         self.folder.mkdir(parents=True, exist_ok=True)
-        later = [path for step, path in files_in(self.folder) if step > run.steps]
-        if later or (not run.resumed and (self.folder / BEST).exists()):
+        begins = run.source is None or run.source.parent.resolve() != self.folder.resolve()
+        later = [path for step, path in files_in(self.folder) if begins or step > run.steps]
+        if later or (begins and (self.folder / BEST).exists()):
             name, folder = later[-1].name if later else BEST, str(self.folder)
             resume = folder if later else str(self.folder / BEST)
             raise FileExistsError(
@@ -206,6 +207,7 @@ def load_run(where: str, resume: Any, run: Run) -> str:
     given = initial_rates(run)
     try:
         load(path, **run.parts())
+        run.source = path
     except DataFileError as error:
         earlier = [other.name for _, other in files_in(path.parent) if other < path]
         hint = f"; to go on from {earlier[-1]} instead, remove this file" if earlier else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..arguments import shown, to_bool, to_float, to_int
@@ -62,6 +63,7 @@ class Run:
         self.timetable: Any = None  # the `Timetable`
         self.interrupted = False  # whether Ctrl-C was pressed
         self.resumed = False
+        self.source: Path | None = None  # the file that it goes on from
         self.whole = True
 
     @property
