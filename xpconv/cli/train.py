@@ -195,7 +195,8 @@ def run(
     files = [CSVLogger(out / "log.csv"), Checkpoint(out / "checkpoints")] if out else []
     loss = SoftmaxCrossEntropyLoss()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "fit: stopped in", RuntimeWarning)  # `train` says so
+        # `train` says so
+        warnings.filterwarnings("ignore", "fit: (stopped in|valid_loss is)", RuntimeWarning)
         history = fit(
             model, loss, optimizer, data, valid, epochs=options.epochs, metrics=["accuracy"],
             schedule=schedule, schedule_per="step", callbacks=[TerminateOnNaN(), best, *files],
