@@ -58,7 +58,8 @@ _ELSEWHERE = {  # what PyTorch has under another name
     "Module": "the base of layers is xpconv.Layer",
     "Tensor": "arrays are NumPy's or CuPy's; xpconv.asarray makes one",
     "autocast": "use model.to(dtype='float16') and xpconv.GradScaler",
-    "cat": "use xpconv.get_xp().concatenate, or the layer xpconv.Concat",
+    "cat": "use xpconv.get_xp().concatenate; as layers xpconv.layers.operators.Concatenate(axis=1) joins the "
+    "inputs of a node in a Graph, and xpconv.Concat the outputs of branches of one input",
     "compile": "models run as they are; for inference use model.fuse()",
     "datasets": "use xpconv.data: load_mnist, load_cifar10, image_folder",
     "device": "use xpconv.set_backend('cupy'), or model.to('cupy')",

@@ -473,3 +473,53 @@ def test_lazy_layers(backend):
     assert graph(xpconv.asarray(X, "float32")).shape == (2, 180)
     assert graph["conv"].weight.shape == (5, 4, 3, 3)
     graph.forget()
+
+
+def test_nodes_that_join_inputs(backend):
+    """Two branches, images and numbers, joined by concatenation, sum and product."""
+    from xpconv.layers.operators import Add, Concatenate, Mul
+
+    graph = xpconv.Graph(
+        {
+            "cnn": (xpconv.Dense(4, 3, dtype="float64", rng=0), "a"),
+            "mlp": (xpconv.Dense(2, 3, dtype="float64", rng=1), "b"),
+            "cat": (Concatenate(axis=1), "cnn", "mlp"),
+            "sum": (Add(), "cnn", "mlp"),
+            "product": (Mul(), "sum", "mlp"),
+            "all": (Concatenate(axis=1), "cat", "product"),
+        },
+        inputs=["a", "b"],
+        outputs="all",
+    ).to(xpconv.get_backend())
+    rng = np.random.default_rng(0)
+    a, b, grad = (xpconv.asarray(rng.normal(size=(5, n))) for n in (4, 2, 9))
+    y = graph(a, b)
+    left, right = graph["cnn"], graph["mlp"]
+    with xpconv.no_grad():
+        u, v = xpconv.asnumpy(left(a)), xpconv.asnumpy(right(b))
+    np.testing.assert_allclose(xpconv.asnumpy(y), np.concatenate([u, v, (u + v) * v], 1), rtol=1e-12)
+    da, db = (xpconv.asnumpy(d) for d in graph.backward(grad))
+    g = xpconv.asnumpy(grad)
+    du, dv = g[:, :3] + g[:, 6:] * v, g[:, 3:6] + g[:, 6:] * (u + 2 * v)
+    np.testing.assert_allclose(da, du @ xpconv.asnumpy(left.weight.data), rtol=1e-10)
+    np.testing.assert_allclose(db, dv @ xpconv.asnumpy(right.weight.data), rtol=1e-10)
+
+
+def test_a_layer_that_takes_another_number_of_inputs():
+    text = r"node 'cat' has 2 inputs, but Concat.forward takes \(x\); layers that join .*operators.Add"
+    with pytest.raises(TypeError, match=f"^Graph: {text}"):
+        xpconv.Graph({"cat": (xpconv.Concat(xpconv.ReLU()), "a", "b")}, inputs=["a", "b"], outputs="cat")
+    graph = xpconv.Graph(
+        {"relu": (xpconv.ReLU(), "a"), "cat": (None, "a", "relu")}, inputs="a", outputs="relu"
+    )
+    with pytest.raises(TypeError, match=f"^Graph: {text}"):
+        graph["cat"] = xpconv.Concat(xpconv.ReLU())
+    graph["cat"] = xpconv.Bilinear(2, 2, 2)
+    with pytest.raises(TypeError, match=f"^Graph: {text}"):
+        graph["cat"] = xpconv.Concat(xpconv.ReLU())
+    assert type(graph["cat"]) is xpconv.Bilinear
+    with pytest.raises(TypeError, match=r"^Graph.add: node 'both' has 1 input, but Bilinear.forward takes"):
+        graph.add("both", xpconv.Bilinear(2, 2, 2), "a")
+    assert "both" not in graph.nodes
+    with pytest.raises(AttributeError, match=r"operators\.Concatenate"):
+        _ = xpconv.cat

@@ -175,7 +175,8 @@ class Concat(Parallel):
     """Every branch gets the same input; their outputs are concatenated along `axis`, the channels.
 
     Inception and DenseNet use it, and U-Net's skip connections: `Concat(Identity(), inner)`. Each branch gets
-    its part of the gradient, and the input's gradients add up.
+    its part of the gradient, and the input's gradients add up. Several inputs, in a `Graph`, are joined by
+    `xpconv.layers.operators.Concatenate(axis=1)`.
 
     Args:
         branches: as `Sequential` takes layers.

@@ -20,11 +20,13 @@ from .graph_checks import (
     check_count,
     check_new,
     check_readable,
+    check_takes,
     checked_aliases,
     checked_nodes,
     in_order,
+    no_node,
     order_of,
-)
+)  # fmt: skip
 from .graph_steps import Block, GraphSteps, chains, graph_steps
 from .inference import Inference
 from .layer import Layer, runs_as
@@ -39,7 +41,8 @@ class Graph(Named):
 
     Each node has a name, a layer, and the names of what the layer gets: inputs of the graph or other nodes.
     The order of the nodes is free. A layer may stand in several nodes, which share its parameters, and a
-    value may go to several nodes, whose gradients are added. Nodes that no output depends on do not run.
+    value may go to several nodes, whose gradients are added. Layers that join several values are in
+    `xpconv.layers.operators`, as `Add()` and `Concatenate(axis=1)`. Nodes that no output needs do not run.
 
     `graph(a, b)` takes the inputs in their order or by name. Several outputs are a tuple, and `backward`
     takes a tuple of gradients, one for each output or None in place of zeros. It returns the gradient with
@@ -48,9 +51,8 @@ class Graph(Named):
     Layers are read and replaced by name, as in a `Sequential` with names: `graph["fc"] = Dense(512, 7)`.
     `add` and `del graph[name]` change the nodes, and `graph.outputs = "pool"` what the graph returns.
     `len(graph)`, iteration and `in` go by the names of all nodes, in the order in which they were added, as
-    do the state dict and `repr`; `summary` lists them in the order in which they run. As in a
-    `Sequential`, a ReLU runs in the pass of the layer before it, `fuse()` folds each BatchNorm whose layer
-    before it gives to nothing else, and inference runs as plans.
+    do the state dict and `repr`; `summary` lists them as they run. As in a `Sequential`, a ReLU runs with the
+    layer before it, `fuse()` folds BatchNorms whose input goes nowhere else, and inference runs as plans.
 
     Args:
         nodes: mapping of names to `(layer, *names of its inputs)`. The layer may be None and be set later.
@@ -82,7 +84,6 @@ class Graph(Named):
         >>> da, db = graph.backward((np.ones_like(scores), None))
         >>> da.shape, db.shape
         ((5, 4), (5, 3))
-        >>> graph["both"] = Bilinear(8, 6, 7)
     """
 
     _is_model = True
@@ -160,6 +161,7 @@ class Graph(Named):
         check_new("Graph.add", name, (*self._inputs, *self._wiring))
         self._check_layer(name, layer)
         self._check_name(name)
+        check_takes("Graph.add", name, layer, len(sources))
         order_of("Graph.add", {**self._wiring, name: sources}, self._inputs, (name,))
         check_readable(self._layers, sources)
         self._wiring[name] = sources
@@ -205,6 +207,11 @@ class Graph(Named):
             "names": self._names or None,
         }
 
+    def _check_layer(self, name: object, layer: object) -> None:
+        super()._check_layer(name, layer)
+        if isinstance(layer, Layer) and isinstance(name, str) and name in vars(self).get("_wiring", ()):
+            check_takes("Graph", name, layer, len(self._wiring[name]))
+
     def _add(self, name: str, layer: object) -> None:
         if name in vars(self).get("_wiring", {}) and name not in self._layers:
             self._check_layer(name, layer)
@@ -213,10 +220,7 @@ class Graph(Named):
             super()._add(name, layer)
         else:
             self._check_layer(name, layer)
-            raise ValueError(
-                f"Graph: there is no node {shown(name)}; to add one, say what it takes: "
-                f"graph.add({shown(name)}, layer, input)"
-            )
+            raise no_node(name)
 
     def _walk(self, prefix: str, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
         if not self._names:

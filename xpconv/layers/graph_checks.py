@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from inspect import Signature, signature
 from typing import Any
 
 from ..arguments import is_sequence, shown
@@ -39,6 +40,34 @@ def checked_nodes(nodes: Any) -> tuple[Wiring, dict[str, Any]]:
             )
         layers[name], wiring[name] = node[0], as_names(f"Graph: node {shown(name)}: inputs", node[1:], True)
     return wiring, layers
+
+
+def no_node(name: Any) -> ValueError:
+    """The error for a layer without a node."""
+    return ValueError(
+        f"Graph: there is no node {shown(name)}; to add one, say what it takes: graph.add({shown(name)}, "
+        "layer, input)"
+    )
+
+
+def check_takes(where: str, name: str, layer: Layer, count: int) -> None:
+    """Raise a TypeError if the layer of a node cannot take so many inputs."""
+    found = signature(layer.forward)
+    try:
+        found.bind(*[None] * count)
+    except TypeError:
+        kind = type(layer).__name__
+        join = "; layers that join several are xpconv.layers.operators.Add, Mul and Concatenate"
+        raise TypeError(
+            f"{where}: node {name!r} has {count} input{'s' * (count != 1)}, but {kind}.forward takes "
+            f"{_plain(found)}{join * (count > 1)}"
+        ) from None
+
+
+def _plain(found: Signature) -> str:
+    """A signature without types."""
+    bare = [p.replace(annotation=p.empty) for p in found.parameters.values()]
+    return str(found.replace(parameters=bare, return_annotation=found.empty))
 
 
 def check_new(where: str, name: Any, taken: Container[str]) -> None:

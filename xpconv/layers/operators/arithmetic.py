@@ -17,7 +17,19 @@ Gradients = tuple[Array | None, ...]
 
 
 class Add(Operator):
-    """`a + b`, which a ReLU after it may limit in the same pass."""
+    """`a + b`, which a ReLU after it may limit in the same pass.
+
+    The layer of a node of a `Graph` with two inputs: `"sum": (Add(), "a", "b")`. `Sum()` takes any number.
+
+    Example:
+        >>> import numpy as np
+        >>> from xpconv.layers.operators import Add
+        >>> join = Add()
+        >>> join(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]))
+        array([[4., 6.]])
+        >>> join.backward(np.ones((1, 2)))
+        (array([[1., 1.]]), array([[1., 1.]]))
+    """
 
     def forward(self, *inputs: Array) -> Array:
         return self._clipped(*inputs)
@@ -53,7 +65,19 @@ class Sub(Operator):
 
 
 class Mul(Operator):
-    """`a · b`, with gradients `b` and `a`."""
+    """`a · b`, with gradients `b` and `a`.
+
+    The layer of a node of a `Graph` with two inputs: `"gated": (Mul(), "a", "b")`.
+
+    Example:
+        >>> import numpy as np
+        >>> from xpconv.layers.operators import Mul
+        >>> join = Mul()
+        >>> join(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]))
+        array([[3., 8.]])
+        >>> join.backward(np.ones((1, 2)))
+        (array([[3., 4.]]), array([[1., 2.]]))
+    """
 
     def _compute(self, xp: Any, a: Array, b: Array) -> Result:
         return arithmetic(xp, "multiply", a, b), (a, b)

@@ -175,7 +175,25 @@ class Tile(Operator):
 
 
 class Concatenate(Operator):
-    """All inputs one after the other along an axis; each gets its part of the gradient."""
+    """All inputs one after the other along an axis; each gets its part of the gradient.
+
+    The layer of a node of a `Graph` with any number of inputs: `"both": (Concatenate(1), "a", "b")`.
+
+    Args:
+        axis: of the arrays; 1 is the channels of images and the features of rows.
+
+    Raises:
+        ShapeError: (a ValueError) the inputs differ along another axis.
+
+    Example:
+        >>> import numpy as np
+        >>> from xpconv.layers.operators import Concatenate
+        >>> join = Concatenate(axis=1)
+        >>> join(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]))
+        array([[1., 2., 3., 4.]])
+        >>> join.backward(np.ones((1, 4)))
+        (array([[1., 1.]]), array([[1., 1.]]))
+    """
 
     def __init__(self, axis: int) -> None:
         self.axis = axis
