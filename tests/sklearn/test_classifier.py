@@ -114,6 +114,48 @@ def test_color_images_and_volumes():
         ConvClassifier().fit(volumes, Y)
 
 
+def along(input_shape, n_outputs):
+    return xpconv.Sequential(
+        xpconv.Conv1d(input_shape[0], 4, 3), xpconv.AdaptiveAvgPool1d(1), xpconv.Flatten(), xpconv.Dense(4, n_outputs)
+    )  # fmt: skip
+
+
+def test_signals():
+    """They reach a model as `(N, C, L)` if input_shape says so; without it X is gray images."""
+    signals, rows = X.reshape(60, 2, 32), FLAT[:, :32]
+    for settings, x, shape in (
+        ({"input_shape": (2, 32)}, signals, (2, 32)),
+        ({"input_shape": [1, 32]}, rows, (1, 32)),
+        ({"input_shape": (1, 32)}, rows[:, None], (1, 32)),
+        ({"input_shape": (2, 16)}, rows, (1, 2, 16)),
+        ({"input_shape": (2, 16, 2)}, signals.reshape(60, 2, 16, 2), (2, 16, 2)),
+        ({"input_shape": (64,)}, FLAT, (64,)),
+        ({}, signals, (1, 2, 32)),
+    ):
+        classifier = ConvClassifier(**QUICK, **settings).fit(x, Y)
+        assert classifier.input_shape_ == shape
+        own = (
+            along if len(shape) == 2 else xpconv.Sequential(xpconv.Flatten(), xpconv.Dense(np.prod(shape), 4))
+        )
+        classifier = ConvClassifier(own, **{**OWN, "max_epochs": 1}, **settings).fit(x, Y)
+        table = x.reshape(60, -1)
+        np.testing.assert_array_equal(outputs(classifier, x[:9]), outputs(classifier, table[:9]))
+        one = np.concatenate([outputs(classifier, x[i : i + 1]) for i in range(3)])
+        np.testing.assert_allclose(one, outputs(classifier, x[:9])[:3], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ShapeError, match=r"X has samples of shape \(1, 2, 32\), expected \(2, 32\)"):
+        ConvClassifier(**QUICK, input_shape=(2, 32)).fit(signals[:, None], Y)
+
+
+def test_the_default_model_of_signals_learns():
+    waves = np.random.default_rng(0).normal(size=(60, 2, 12))
+    waves[:, 1] += np.where(Y % 2, 1, -1)[:, None] * np.sin(np.arange(12))
+    classifier = ConvClassifier(**FAST, input_shape=(2, 12)).fit(waves, Y % 2, sample_weight=1.0 + Y)
+    assert isinstance(classifier.model_.network[0], xpconv.Conv1d)
+    assert classifier.score(waves, Y % 2) > 0.9
+    for length in (1, 2, 9):
+        assert ConvClassifier(**QUICK, input_shape=(2, length)).fit(waves[:, :, :length], Y).n_iter_ == 1
+
+
 def test_new_images_are_told_apart():
     assert ConvClassifier(**FAST).fit(X, Y).score(*bars(seed=1)) == 1.0
 
@@ -410,9 +452,12 @@ def test_before_fit():
     [
         ({}, X[..., None], r"X has shape \(N, 8, 8, 1\), .* channels last.*X\.transpose\(0, 3, 1, 2\)"),
         ({"input_shape": (8, 9)}, FLAT, r"input_shape is \(8, 9\), which has 72 values, but a sample of X has 64"),
-        ({"input_shape": (4, 16)}, X, r"X has samples of shape \(8, 8\), expected \(1, 4, 16\)"),
+        ({"input_shape": (4, 16)}, X, r"X has samples of shape \(8, 8\), expected \(4, 16\)"),
+        ({"input_shape": (8, 8, 1)}, FLAT, r"input_shape is \(8, 8, 1\), .*channels last, .*give input_shape=\(1, 8, 8\); if"),
+        ({"input_shape": (8, 8, 1)}, X, "looks like the shape of an image with its channels last"),
+        ({"input_shape": (6, 4, 3)}, np.zeros((60, 72)), r"\(3, 6, 4\) and X\.reshape\(-1, 6, 4, 3\)\.transpose\(0, 3, 1, 2\)"),
         ({"input_shape": (1, 8, 8)}, X[..., None], r"expected \(1, 8, 8\); channels come first: .*transpose"),
-        ({"input_shape": ()}, FLAT, r"input_shape is \(\), expected \(H, W\) or \(C, H, W\)"),
+        ({"input_shape": ()}, FLAT, r"input_shape is \(\), expected \(H, W\), \(C, H, W\) or \(C, L\)"),
         ({"input_shape": (8, 8.0)}, FLAT, r"ConvClassifier: input_shape is 8\.0, expected an int"),
         ({"input_shape": (0, 8)}, FLAT, "expected at least 1"),
         ({}, np.where(X > 2.9, np.nan, X), "Input X contains NaN"),

@@ -15,7 +15,19 @@ from .. import losses, optim
 from ..arguments import shown
 from ..arrays import asarray
 from ..errors import ShapeError
-from ..layers import BatchNorm1d, BatchNorm2d, Dense, Dropout, Flatten, Layer, LazyLinear, ReLU, Sequential
+from ..layers import (
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv1d,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LazyLinear,
+    MaxPool1d,
+    ReLU,
+    Sequential,
+)
 from ..losses import Loss
 from ..models import small_cnn
 from ..optim import LRScheduler, Optimizer
@@ -44,20 +56,37 @@ def image_model(input_shape: Shape, n_outputs: int, width: int = 32, dropout: fl
     return Sequential(*stages, Flatten(), Dropout(dropout), LazyLinear(n_outputs))
 
 
+def signal_model(input_shape: Shape, n_outputs: int, width: int = 32, dropout: float = 0.2) -> Sequential:
+    """The default for signals `(C, L)`: stages like those of images, along the signal."""
+    channels, length = input_shape
+    stages: list[Layer] = []
+    for out in (width, 2 * width, 4 * width):
+        stages += [Conv1d(channels, out, 5, padding=2, bias=False), BatchNorm1d(out), ReLU()]
+        if length >= 8:
+            stages.append(MaxPool1d(2))
+            length //= 2
+        channels = out
+    return Sequential(*stages, Flatten(), Dropout(dropout), LazyLinear(n_outputs))
+
+
+DEFAULTS: dict[int, tuple[Callable[..., Sequential], type[Layer]]] = {  # by the axes of a sample
+    1: (table_model, BatchNorm1d), 2: (signal_model, BatchNorm1d), 3: (image_model, BatchNorm2d),
+}  # fmt: skip
+
+
 def default_model(
     where: str, X: np.ndarray, n_outputs: int, weight: Any, nested: dict[str, Any]
 ) -> Sequential:
     """A layer that standardises the inputs by the statistics of `X`, then a small network for their shape."""
     shape = X.shape[1:]
-    if len(shape) not in (1, 3):
+    if len(shape) not in DEFAULTS:
         raise ShapeError(
-            f"{where}: model=None has models for tables and images, but a sample of X has shape {shape}; "
-            "give a "
-            "model"
+            f"{where}: model=None has models for tables, signals and images, but a sample of X has shape "
+            f"{shape}; give a model"
         )
-    build = table_model if len(shape) == 1 else image_model
+    build, kind = DEFAULTS[len(shape)]
     network: Sequential = called(f"{where}: model", build, nested, shape, n_outputs)
-    norm: Any = (BatchNorm1d if len(shape) == 1 else BatchNorm2d)(shape[0])  # with running_var 1
+    norm: Any = kind(shape[0])  # type: ignore[call-arg]  # with running_var 1
     mean, scale = moments(X, weight)
     norm.running_mean[...], norm.weight.data[...] = asarray(mean, "float32"), asarray(1 / scale, "float32")
     return Sequential({"standardize": norm.requires_grad_(False, eval=True), "network": network})

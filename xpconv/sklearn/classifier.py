@@ -33,18 +33,21 @@ def _gives_probabilities(estimator: Any) -> bool:
 class ConvClassifier(ClassifierMixin, ConvEstimator):
     """A convolutional network that classifies images, signals or tables, as a scikit-learn estimator.
 
-    X is a table `(N, features)`, or images `(N, H, W)` or `(N, C, H, W)`, of integers or floats; y has any
-    labels: `(N,)`; `(N, outputs)` for several labels of each sample; or indicators of 0 and 1 `(N, labels)`.
+    X is a table `(N, features)`, images `(N, H, W)` or `(N, C, H, W)`, or with `input_shape=(C, L)` signals
+    `(N, C, L)`, of integers or floats; y has any labels: `(N,)`; `(N, outputs)` for several labels of each
+    sample; or indicators of 0 and 1 `(N, labels)`.
 
     Args:
         model: the network: a function `model(input_shape, n_outputs, **parameters)` that returns a `Layer`,
             where `input_shape` is that of a sample; or a `Layer`, of which a copy is trained, from the
             weights that it has. It returns scores `(N, n_outputs)`, without a softmax: one for each class, of
             several outputs all classes one output after the other, or one for each indicator. None takes
-            `xpconv.models.small_cnn` for images and two hidden dense layers for tables, which have no
-            neighbouring pixels; before them each channel or feature is standardised by its mean and deviation
-            in the data of the first `fit`.
-        input_shape: the shape of a sample, `(H, W)` or `(C, H, W)`, for images in the rows of a table.
+            `xpconv.models.small_cnn` for images, convolutions along the signal for signals, and two hidden
+            dense layers for tables, which have no neighbouring pixels; before them each channel or feature is
+            standardised by its mean and deviation in the data of the first `fit`.
+        input_shape: the shape of a sample: `(H, W)` or `(C, H, W)` for images in the rows of a table,
+            `(1, L)` for signals in them; and `(C, L)` says that X of shape `(N, C, L)` holds signals, which
+            the model gets as they are, where without it they would be gray images `(N, 1, C, L)`.
         loss: its name (`"SoftmaxCrossEntropyLoss"`, or `"cross_entropy"`), class, or a loss. None takes
             cross-entropy, or for indicators binary cross-entropy of logits. For several outputs, it is the
             mean of their losses.

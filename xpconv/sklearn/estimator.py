@@ -47,8 +47,8 @@ class ConvEstimator(ConvBase):
         """Train on X and y for `max_epochs`.
 
         Args:
-            X: `(N, features)`, `(N, H, W)` or `(N, C, H, W)`: integers or floats, arrays, lists or a
-                DataFrame.
+            X: `(N, features)`, `(N, H, W)`, `(N, C, H, W)`, or with `input_shape=(C, L)` `(N, C, L)`:
+                integers or floats, arrays, lists or a DataFrame.
             y: the targets, `(N,)` or `(N, outputs)`.
             sample_weight: `(N,)`, at least 0: the factor of each sample's loss, relative to their mean.
 

@@ -69,11 +69,15 @@ def dtype_name(where: str, dtype: Any) -> str:
 
 
 def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) -> Shape:
-    """The shape of a sample for the model: `(features,)`, `(C, H, W)`, or `(C, …)` with more axes."""
+    """The shape of a sample for the model: `(features,)`, `(C, L)`, `(C, H, W)`, or `(C, …)` with more axes.
+
+    Two numbers are `(H, W)` for the rows of a table, and `(C, L)` for signals `(N, C, L)`. They are `(C, L)`
+    also for a table if the first is 1, since an image of one row is a signal.
+    """
     if given is None:
         if sample is None:
             return (features,)
-        if len(sample) == 3 and sample[-1] in (1, 3, 4) and sample[0] > 4:
+        if _is_channels_last(sample):
             raise ShapeError(
                 f"{where}: X has shape (N, {', '.join(map(str, sample))}), which looks like images with "
                 "their channels last, but channels come first; give X.transpose(0, 3, 1, 2), or "
@@ -83,15 +87,31 @@ def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) 
     sizes = given if is_sequence(given) else (given,)
     shape = tuple(to_size(f"{where}: input_shape", size) for size in sizes)
     if not shape:
-        raise ValueError(f"{where}: input_shape is {shown(given)}, expected (H, W) or (C, H, W)")
+        raise ValueError(f"{where}: input_shape is {shown(given)}, expected (H, W), (C, H, W) or (C, L)")
     if prod(shape) != features:
         raise ShapeError(
             f"{where}: input_shape is {shape}, which has {prod(shape)} values, but a sample of X has "
             f"{features}"
         )
-    shape = (1, *shape) if len(shape) == 2 else shape
+    if shape != sample and _is_channels_last(shape):
+        *sides, channels = shape
+        fix = f"input_shape={(channels, *sides)}"
+        if channels > 1:
+            fix += f" and X.reshape(-1, {shape[0]}, {shape[1]}, {channels}).transpose(0, 3, 1, 2)"
+        raise ShapeError(
+            f"{where}: input_shape is {shape}, which looks like the shape of an image with its channels "
+            f"last, but channels come first; give {fix}; if it is right as it is, give "
+            "X.reshape(-1, *input_shape) too"
+        )
+    if sample is None and len(shape) == 2 and shape[0] > 1:
+        shape = (1, *shape)
     check_sample(where, sample, shape)
     return shape
+
+
+def _is_channels_last(shape: Shape) -> bool:
+    """Whether it looks like `(H, W, C)`."""
+    return len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] > 4
 
 
 def check_sample(where: str, sample: Shape | None, shape: Shape) -> None:

@@ -40,7 +40,7 @@ class ConvTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ConvBas
             takes the default network of `ConvClassifier` with random weights.
         layer: the name of the layer, as in `model.summary()`. None takes the input of
             the last layer with trainable parameters, such as the final dense layer.
-        input_shape: the shape of a sample, `(H, W)` or `(C, H, W)`, for images in the rows of a table.
+        input_shape: as for `ConvClassifier`.
         batch_size: samples in a forward.
         random_state: a seed, a `RandomState` or None, for random weights.
         backend, dtype: as for `ConvClassifier`. With an estimator, `input_shape`, `backend`, `dtype` and
