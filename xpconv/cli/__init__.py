@@ -1,4 +1,4 @@
-"""The command line: `xpconv train`, `predict`, `evaluate` and `info`, also as `python -m xpconv`."""
+"""The command line: `xpconv train`, `predict`, `evaluate`, `export` and `info`, or `python -m xpconv`."""
 
 from __future__ import annotations
 

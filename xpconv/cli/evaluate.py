@@ -84,10 +84,10 @@ def finite_or_none(value: float) -> float | None:
 
 
 def check_scores(scores: np.ndarray, path: str) -> None:
-    """An error if there is a NaN, for which no class would be right.
+    """Raise an error if a score is NaN, since no class is the most probable one then.
 
     Raises:
-        DataFileError: (a ValueError) that.
+        DataFileError: (a ValueError) a score is NaN.
     """
     bad = int(np.isnan(scores).any(axis=1).sum())
     if bad:

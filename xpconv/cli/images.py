@@ -67,10 +67,10 @@ def option_of(setting: str) -> str:
 
 
 def check_data_options(options: argparse.Namespace) -> None:
-    """An error if the data are of a kind to which one of the options does not apply.
+    """Raise an error if one of the options does not apply to data of this kind.
 
     Raises:
-        DataFileError: (a ValueError) that, or there is no such folder.
+        DataFileError: (a ValueError) an option does not apply, or there is no such folder.
     """
     name = options.data
     given = [

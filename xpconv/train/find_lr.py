@@ -106,7 +106,7 @@ def find_lr(
         model, loss, optimizer, inputs, sample_weight, clip_grad_norm, scaler: as for `fit`.
         train: iterates over batches, and begins again if there are fewer than `steps`.
         start, end: the first and the last learning rate of the first group.
-        steps: the number of rates, at least 2; the more, the surer is the suggestion, below 50 hardly.
+        steps: the number of rates, at least 2; with fewer than 50 the suggestion is uncertain.
 
     Returns:
         an `LRFinder`, with `lrs`, `losses`, `suggestion` and `plot()`.

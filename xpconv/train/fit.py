@@ -90,7 +90,7 @@ def fit(
     (`history.interrupted`); a second Ctrl-C raises KeyboardInterrupt at once.
 
     Args:
-        model: the model. A lazy layer needs one forward first, for the optimizer's sake.
+        model: the model. Lazy layers need one forward before the optimizer is made.
         loss: a loss with `reduction` `'mean'` or `'sum'`; it gets the output and all targets. One of your own
             is called with them, and has `backward(factor=1.0)`, the gradient of its mean.
         optimizer: of parameters of the model.
@@ -118,15 +118,15 @@ def fit(
             `on_batch_begin(run)` and `on_batch_end(run)` (around each step), `on_epoch_end(run)`,
             `on_interrupt(run)` (Ctrl-C or `run.stop` ended training within an epoch), `on_fit_end(run)`, and
             in its place `on_exception(run, error)` if there is an error; see `Run`.
-        resume: a file that `Checkpoint` wrote, or its folder, to go on from the latest one. In the folder of
-            a `Checkpoint` in `callbacks` a new run begins if there is none, so that one command begins and
-            goes on. Everything else is to be as in the run that wrote it, with these exceptions: `epochs`
-            may be larger, but not smaller than the epoch that it has come to. If `schedule` has other
-            settings, such as `total_steps`, or functions with other values, it is set to where it would be
-            after as many steps; a class with a `step` of its own goes on with the settings in the file.
-            Callbacks may be added and left out, and at the end of an epoch `accumulate`, metrics and clipping
-            may differ too. The settings of the optimizer, also the initial learning rate of a schedule, are
-            those in the file.
+        resume: a file that `Checkpoint` wrote, or its folder, to go on from the latest one. If the folder is
+            that of a `Checkpoint` in `callbacks` and has no file yet, a new run begins, so that the same
+            command begins a run and goes on with it. Everything else must be as in the run that wrote the
+            file, with these exceptions: `epochs` may be larger, but not smaller than the epoch that it has
+            come to. If `schedule` has other settings, such as `total_steps`, or functions with other values,
+            it is set to where it would be after as many steps; a class with a `step` of its own goes on with
+            the settings in the file. Callbacks may be added and left out, and at the end of an epoch
+            `accumulate`, metrics and clipping may differ too. The settings of the optimizer, also the initial
+            learning rate of a schedule, are those in the file.
         verbose: True prints a table, with `*` at the best values so far, and on a terminal or in a notebook a
             progress bar; False prints nothing; None is True on a terminal or in a notebook, else False.
 
@@ -188,7 +188,7 @@ def fit(
 def _ctrl_c(run: Run) -> Iterator[None]:
     """Within this block the first Ctrl-C sets `run.interrupted`, and a second one raises KeyboardInterrupt.
 
-    In the main thread, and if Ctrl-C does there what is usual.
+    It does nothing outside the main thread, or if Ctrl-C has another handler than Python's own.
     """
     usual = signal.default_int_handler
     if (

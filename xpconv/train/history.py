@@ -113,7 +113,7 @@ class History:
     def best(self, name: str, mode: str | None = None) -> int | None:
         """The epoch, from 1, with the best value of a column; None if it has no finite value.
 
-        Of an epoch whose loss (for `valid_…`, `valid_loss`) is NaN no value is the best.
+        Epochs whose loss (for `valid_…`, `valid_loss`) is NaN are left out.
 
         Args:
             name: a column.
@@ -232,14 +232,14 @@ class History:
 
 
 def loss_of(name: str) -> str:
-    """The name of the loss on the data that the value `name` is of."""
+    """The name of the loss of the same data as the value `name`: `loss` or `valid_loss`."""
     return "valid_loss" if name.startswith("valid_") else "loss"
 
 
 def is_sound(row: Mapping[str, float], name: str) -> bool:
     """Whether a value of an epoch can be the best: it is finite, and the loss is no NaN.
 
-    Of outputs that are NaN, `argmax` and so the accuracy still give numbers.
+    If the outputs are NaN, the accuracy is still a number, since `argmax` returns one.
     """
     return math.isfinite(row.get(name, math.nan)) and not math.isnan(row.get(loss_of(name), 0.0))
 

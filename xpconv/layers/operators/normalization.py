@@ -67,7 +67,7 @@ class BatchNormalization(Operator):
 
 
 class BatchStatistics(Operator):
-    """What a BatchNormalization in training makes of a running statistic, the second input.
+    """The new running statistic of a BatchNormalization in training; the old one is the second input.
 
     `momentum · running + (1 - momentum) · new`, where `new` is the mean of each channel, or its variance.
     """
@@ -188,7 +188,7 @@ class LayerStatistics(Operator):
 
 
 class LRN(Operator):
-    """`LocalResponseNorm` whose windows have the odd channel of an even size above, not below."""
+    """`LocalResponseNorm` of ONNX: windows of even size have one more channel above the centre."""
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> None:
         self.size, self.alpha, self.beta, self.bias = size, alpha, beta, bias
@@ -207,7 +207,7 @@ class LRN(Operator):
 
 
 class FlatSoftmax(Operator):
-    """Softmax over all axes from `axis` on, which count as one: ONNX's until opset 12."""
+    """Softmax over all axes from `axis` on together, as ONNX defines it up to opset 12."""
 
     def __init__(self, axis: int = 1, log: bool = False) -> None:
         self.axis, self.log = axis, log
