@@ -13,6 +13,7 @@ import xpconv
 joblib = pytest.importorskip("joblib")  # which scikit-learn brings
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "kind", ["float32", *(pytest.param(k, marks=pytest.mark.slow) for k in ("float16", "groups"))]
 )

@@ -44,6 +44,7 @@ def run(name, *arguments):
     return importlib.import_module(name).main(list(map(str, arguments)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend", ["numpy", pytest.param("double", marks=pytest.mark.slow), "cupy"], indirect=True
 )
@@ -296,6 +297,7 @@ def test_segmentation_in_short(tmp_path, capsys):
     assert (tmp_path / "segmentation.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_tour_shows_how_gradients_vanish(tmp_path, capsys):
     """With ReLUs the network learns, and each picture is drawn; with sigmoids it does not."""
     assert run("tour", "--epochs", 4, "--out", tmp_path) > 0.85

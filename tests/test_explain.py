@@ -59,6 +59,7 @@ MODELS = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_kept_is_what_a_forward_keeps(name, backend, no_draws):
     """To the byte: the distinct arrays on the tape, without the parameters and buffers."""

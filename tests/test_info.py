@@ -334,6 +334,7 @@ def test_load_where_there_is_none(monkeypatch):
     assert info._load() == 1.5
 
 
+@pytest.mark.slow
 def test_command():
     env = {k: v for k, v in os.environ.items() if not k.startswith("XPCONV_")}
     env["OMP_NUM_THREADS"] = "1"

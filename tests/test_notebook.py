@@ -68,11 +68,11 @@ def notebooks_xor(parameters, epochs):
 
 def test_example_prints_the_numbers_of_the_loops(backend, monkeypatch, capsys):
     monkeypatch.syspath_prepend(EXAMPLES)
-    losses = importlib.import_module("notebook").main(["--epochs", "1001", "--seed", "3"])
+    losses = importlib.import_module("notebook").main(["--epochs", "501", "--seed", "3"])
     printed = capsys.readouterr().out
     rng = np.random.default_rng(3)
     parameters = [0.1 * rng.standard_normal(shape) for shape in [(2, 2), (2,), (1, 2), (1,)]]
-    np.testing.assert_allclose(losses, notebooks_xor(parameters, 1001), rtol=1e-12)
+    np.testing.assert_allclose(losses, notebooks_xor(parameters, 501), rtol=1e-12)
     for numbers in ("[[ 90. 120. 150.]\n [180. 210. 240.]]", "[[ 0. 10.  0.]\n [10. 20.  0.]\n [20.  0.  0.]]",
                     "[[0. 2. 0. 0.]\n [5. 0. 0. 9.]\n [0. 5. 0. 0.]]", "[[4.25 3.  ]\n [5.   2.  ]]"):  # fmt: skip
         assert numbers in printed

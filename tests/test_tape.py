@@ -292,6 +292,7 @@ def test_a_layer_may_catch_the_failure_of_a_child():
 # --- record and pullback -----------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("key", LAYERS)
 def test_pullback_is_backward_in_any_order_and_number(key, backend):
     make, inputs = LAYERS[key]
