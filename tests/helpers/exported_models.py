@@ -1,6 +1,8 @@
 """The models of `xpconv.models` as the tests of ONNX take them."""
 
+from contextlib import ExitStack
 from importlib import import_module
+from itertools import product
 from unittest import mock
 
 import numpy as np
@@ -14,25 +16,29 @@ for _name in models.__all__:
     if _name.startswith(("convnext", "resnet", "vgg")):
         SHAPES.setdefault(_name, (3, 32, 32))
 QUICK = {"lenet5", "small_cnn", "resnet20", "squeezenet1_1"}
-LARGE = {
-    "alexnet": "alexnet",
-    **{name: "vgg" for name in models.__all__ if name.startswith("vgg")},
-}  # their files
+DEEP = ("alexnet", "resnet", "vgg")  # the files of models of which some have up to 140 million weights
+KINDS = ("BatchNorm2d", "Conv2d", "Dense")
 
 
-class Narrow(xpconv.Dense):
-    """Instead of 100 million weights, which say nothing new."""
+def narrow(kind):
+    """Layers with an eighth of the channels where there are many: the same graph, whose weights say nothing new."""
 
-    def __init__(self, in_features, out_features):
-        sizes = [16 if size == 4096 else size for size in (in_features, out_features)]
-        super().__init__(*sizes)
+    class Narrow(kind):
+        def __init__(self, *sizes, **options):
+            sizes = [size // 8 if type(size) is int and size >= 64 else size for size in sizes]
+            super().__init__(*sizes, **options)
+
+    return Narrow
 
 
 def made(name):
     """A model, whose statistics and biases are not those that all begin with."""
     xpconv.manual_seed(0)
-    file = import_module(f"xpconv.models.{LARGE.get(name, 'small')}")
-    with mock.patch.object(file, "Dense", Narrow if name in LARGE else xpconv.Dense):
+    files = [import_module(f"xpconv.models.{file}") for file in DEEP]
+    with ExitStack() as stack:
+        for file, kind in product(files, KINDS):
+            if hasattr(file, kind) and name not in QUICK:
+                stack.enter_context(mock.patch.object(file, kind, narrow(getattr(xpconv, kind))))
         model = getattr(models, name)()
     rng = np.random.default_rng(0)
     for key, array in model._state().items():
