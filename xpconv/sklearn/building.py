@@ -128,7 +128,7 @@ def model_from(where: str, given: Any, nested: dict[str, Any], shape: Shape, n_o
     model = called(f"{where}: model", given, nested, shape, n_outputs)
     if not isinstance(model, Layer):
         raise TypeError(f"{where}: model: {_name(given)} returned {shown(model)}, expected a Layer")
-    return model
+    return copy.deepcopy(model)  # the function may return the same one again
 
 
 def output_axes(where: str, model: Layer, X: np.ndarray, dtype: str, n_outputs: int, meaning: str) -> int:

@@ -175,9 +175,10 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
         if self.class_weight is not None:
             factors = compute_sample_weight(self.class_weight, y)
             weight = factors if weight is None else weight * factors
-        if not goes_on:
-            self.classes_ = labels.public
         return labels, target, weight
+
+    def _note(self, coder: Labels) -> None:
+        self.classes_ = coder.public
 
     def _default_model(self, X: np.ndarray, coder: Labels, weight: Any) -> Layer:
         return default_model(type(self).__name__, X, coder.n_outputs, weight, self._of("model"))

@@ -114,7 +114,8 @@ class ConvEstimator(ConvBase):
             rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         with computing(where, self.backend, rng):
             if goes_on:
-                model, axes = self.model_.to(get_backend(), dtype=plan.dtype), self._axes
+                # A copy, so that an error leaves the fitted model as it was.
+                model, axes = copy.deepcopy(self.model_).to(get_backend(), dtype=plan.dtype), self._axes
             else:
                 model, axes = self._built(arrays, coder, plan.dtype)
             arrays[1] = coder.target(arrays[1], axes)
@@ -128,10 +129,14 @@ class ConvEstimator(ConvBase):
         self.loss_curve_ += history["loss"] if len(history) else []
         self.model_, self.input_shape_, self._axes, self._rng = model.eval(), shape, axes, rng
         self._coder, self._dtype, self._past = coder, plan.dtype, state if partial else None
+        self._note(coder)
         self.n_iter_, self.n_outputs_ = len(self.history_), coder.n_outputs
         if history.interrupted:
             warnings.warn(f"{where}: Ctrl-C ended the training; the model is as of then", stacklevel=3)
         return self
+
+    def _note(self, coder: Any) -> None:
+        """Set the attributes of a fitted estimator that only one kind has."""
 
     def _built(self, arrays: Sequence[np.ndarray], coder: Any, dtype: str) -> tuple[Layer, int]:
         """The model, on the active backend, and how many axes its output has."""

@@ -110,8 +110,8 @@ def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) 
 
 
 def _is_channels_last(shape: Shape) -> bool:
-    """Whether it looks like `(H, W, C)`."""
-    return len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] > 4
+    """Whether it looks like `(H, W, C)`, and not like square maps of many channels."""
+    return len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] > 4 and shape[1] != shape[2]
 
 
 def check_sample(where: str, sample: Shape | None, shape: Shape) -> None:

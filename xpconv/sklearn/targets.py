@@ -38,7 +38,7 @@ class Labels:
         columns = [y] if y.ndim == 1 else list(y.T)
         if classes is None:
             kind = SINGLE if y.ndim == 1 else SEVERAL
-            kind = INDICATOR if type_of_target(y) == "multilabel-indicator" else kind
+            kind = INDICATOR if _is_indicator(y) else kind
             if needed and kind != INDICATOR:
                 raise ValueError(f"{where}: classes must be passed on the first call to partial_fit")
             return cls(
@@ -47,7 +47,7 @@ class Labels:
         listed = isinstance(classes, list | tuple) and all(np.ndim(c) == 1 for c in classes)
         if y.ndim == 1:
             return cls(SINGLE, [np.unique(np.asarray(classes))])
-        if not listed and type_of_target(y) == "multilabel-indicator" and len(classes) == len(columns):
+        if not listed and _is_indicator(y) and len(classes) == len(columns):
             return cls(INDICATOR, [np.array([0, 1])] * len(columns))
         if not listed or len(classes) != len(columns):
             raise ValueError(
@@ -138,6 +138,11 @@ class Labels:
     def default_loss(self) -> Loss:
         """Binary cross-entropy for indicators, else cross-entropy."""
         return BCEWithLogitsLoss() if self.kind == INDICATOR else SoftmaxCrossEntropyLoss()
+
+
+def _is_indicator(y: np.ndarray) -> bool:
+    """Whether y has columns of 0 and 1; `type_of_target` says so of any two integers, such as 1 and 2."""
+    return type_of_target(y) == "multilabel-indicator" and bool(np.isin(y, (0, 1)).all())
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
