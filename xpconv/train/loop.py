@@ -139,13 +139,13 @@ class Loop:
             row.update({f"valid_{name}": value for name, value in found.items()})
             run.history.note_modes(self.valid_meter.modes, "valid_")
         seconds = time.perf_counter() - start
-        self._warn(row)
         run.history.append(row, seconds)
         self.timetable.after_epoch(row)
         run.logs = {**row, "seconds": seconds}
         if run.interrupted:
             run.stop = INTERRUPTED
         run.call("on_epoch_end")
+        self._warn(row)  # after the callbacks, which may raise an error that says more
         self.progress.row(run)
         return True
 
