@@ -54,3 +54,29 @@ def test_nodes_have_the_names_of_layers(tmp_path):
     )
     xpconv.onnx.export(nested.eval(), tmp_path / "m.onnx", (3, 16, 16))
     assert list(xpconv.onnx.load(tmp_path / "m.onnx").nodes) == ["stem_conv", "act", "output"]
+
+
+def test_a_frozen_normalisation_stays_fixed(tmp_path):
+    first = xpconv.BatchNorm2d(3, affine=False)
+    first.running_mean[...], first.running_var[...] = (0.1, 0.2, 0.3), (0.5, 0.25, 0.125)
+    model = xpconv.Sequential(
+        {"normalize": first.requires_grad_(False, eval=True), "conv": xpconv.Conv2d(3, 4, 3)}
+    )
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype("float32")
+    for path in (tmp_path / "first.onnx", tmp_path / "second.onnx"):
+        xpconv.onnx.export(model.eval(), path, (3, 8, 8))
+        graph = xpconv.onnx.load(path)
+        onnxed.same(onnxed.inferred(model, x), onnxed.run(path, x))
+        assert [name for name, _ in graph.named_parameters()] == ["conv.weight", "conv.bias"]
+        graph.train()
+        before = graph.state_dict()
+        y = graph(x)
+        np.testing.assert_allclose(y, onnxed.run(path, x)[0], rtol=1e-4, atol=1e-5)
+        graph.backward(np.ones_like(y))
+        assert all(np.array_equal(before[name], value) for name, value in graph.state_dict().items())
+        model = graph
+
+
+def test_a_normalisation_that_is_not_frozen_is_one_that_trains(tmp_path):
+    xpconv.onnx.export(xpconv.BatchNorm2d(3, affine=False).eval(), tmp_path / "m.onnx", (3, 8, 8))
+    assert isinstance(xpconv.onnx.load(tmp_path / "m.onnx")["output"], xpconv.BatchNorm2d)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import asnumpy
 from ...layers.group_norm import GroupNorm, LocalResponseNorm
 from ...layers.instance_norm import _InstanceNorm
 from ...layers.layer_norm import LayerNorm, RMSNorm
@@ -53,8 +54,24 @@ def running(b: Builder, layer: ChannelNorm, x: Tensor) -> Any:
     )
     wide = x if x.dtype == dtype else b.cast(x, dtype)
     inputs = wide, weight, bias, layer.running_mean, layer.running_var
-    y = b.node("BatchNormalization", *inputs, epsilon=layer.eps)
+    if (
+        isinstance(layer, _BatchNorm)
+        and layer._thawed_mode is not None
+        and layer.weight is None
+        and layer.bias is None
+    ):
+        y = fixed_scale(b, layer, wide)
+    else:
+        y = b.node("BatchNormalization", *inputs, epsilon=layer.eps)
     return y if x.dtype == dtype else b.cast(y, x.dtype)
+
+
+def fixed_scale(b: Builder, layer: ChannelNorm, x: Tensor) -> Any:
+    """`(x - mean) / √(variance + eps)` of constants: as a BatchNormalization, a reader would train it."""
+    shape = (layer.num_features, *(1,) * (x.ndim - 2))
+    center, variance = (asnumpy(array).reshape(shape) for array in (layer.running_mean, layer.running_var))
+    scale = 1 / np.sqrt(variance + layer.eps)
+    return b.node("Mul", b.node("Sub", x, b.constant(center)), b.constant(scale, center.dtype))
 
 
 @rule(_BatchNorm)
