@@ -56,3 +56,31 @@ def test_export(name, opset, tmp_path):
     expected = layer(*inputs)
     assert y.shape == expected.shape
     np.testing.assert_allclose(y, expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("free", [True, False])
+def test_sizes_that_only_a_run_of_the_model_tells(pool, free, tmp_path):
+    """The shape of a Reshape that comes from the Shape of another value; a pool with ceil_mode needs its sizes."""
+    helper = onnxed.onnx.helper
+    info = [helper.make_tensor_value_info(n, 1, ["n", *s]) for n, s in (("x", (4, 7, 7)), ("y", (4, 4, 4)))]
+    ints = [
+        onnxed.onnx.numpy_helper.from_array(np.array(v), n) for n, v in (("to", [0, 2, -1]), ("no", [0.0]))
+    ]
+    nodes = [
+        helper.make_node("Reshape", ["x", "to"], ["groups"]),
+        helper.make_node("Tanh", ["groups"], ["act"]),
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Reshape", ["act", "shape"], ["back"]),
+        helper.make_node(pool, ["back"], ["y"], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+    ]
+    graph = helper.make_graph(nodes, "graph", info[:1], info[1:], ints[:1])
+    onnxed.onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
+        tmp_path / "a.onnx",
+    )
+    loaded = xpconv.onnx.load(tmp_path / "a.onnx")
+    x = np.random.default_rng(0).normal(size=(3, 4, 7, 7)).astype("float32")
+    for model in (loaded, loaded.fuse()):
+        xpconv.onnx.export(model, tmp_path / "b.onnx", (4, 7, 7) if free else x, dynamic_batch=free)
+        onnxed.same(onnxed.inferred(loaded, x), onnxed.run(tmp_path / "b.onnx", x))

@@ -16,6 +16,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import xpconv.onnx
+from xpconv.errors import DataFileError, ShapeError
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 3, 8, 8)).astype("float32")
@@ -391,7 +392,91 @@ def test_a_domain_and_a_subgraph_are_refused(tmp_path):
 def test_paths(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"xpconv.onnx.load: there is no file"):
         xpconv.onnx.load(tmp_path / "no.onnx")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(IsADirectoryError, match="is a folder, expected an ONNX file"):
         xpconv.onnx.load(tmp_path)
     with pytest.raises(TypeError, match="path is None, expected the path"):
         xpconv.onnx.load(None)
+
+
+FLAT = ("Reshape", ["h", "to"], ["flat"], {})
+
+
+def fixed(batch, target):
+    """A file for `batch` images: a convolution, whose result is reshaped to `target`, and a product."""
+    conv = ("Conv", ["x", "conv.weight", "conv.bias"], ["h"], {"kernel_shape": [3, 3]})
+    weight = tensor("w", RNG.normal(size=(144, 5)).astype("float32"))
+    to = tensor("to", np.array(target))
+    x, y = info("x", (batch, 3, 8, 8)), info("y", (batch, 5))
+    nodes = [conv, FLAT, ("MatMul", ["flat", "w"], ["y"], {})]
+    return model(nodes, [x], [y], [*weights(), weight, to])
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("rest", [-1, 144])
+def test_a_fixed_batch_is_checked_and_can_be_freed(batch, rest, tmp_path):
+    onnx.save(fixed(batch, [batch, rest]), path := str(tmp_path / "m.onnx"))
+    graph = xpconv.onnx.load(path)
+    x = RNG.normal(size=(4, 3, 8, 8)).astype("float32")
+    parts = [
+        onnxruntime.InferenceSession(path).run(None, {"x": x[i : i + batch]})[0] for i in range(0, 4, batch)
+    ]
+    expected = np.concatenate(parts)
+    with xpconv.no_grad():
+        np.testing.assert_allclose(graph(x[:batch]), expected[:batch], rtol=1e-5, atol=1e-5)
+    with pytest.raises(ShapeError, match=f"fixes axis 0 of input x to {batch}, as the file.*dynamic_batch"):
+        graph(x)
+    with pytest.raises(ShapeError, match=r"dynamic_batch=False.*axis 0"):
+        xpconv.onnx.export(graph, tmp_path / "again.onnx", (3, 8, 8))
+    xpconv.onnx.export(graph, tmp_path / "again.onnx", x[:batch], dynamic_batch=False)
+
+    free = xpconv.onnx.load(path, dynamic_batch=True)
+    assert free.shapes == {"x": (None, 3, 8, 8)}
+    with xpconv.no_grad():
+        np.testing.assert_allclose(free(x), expected, rtol=1e-5, atol=1e-5)
+    xpconv.onnx.export(free, tmp_path / "free.onnx", (3, 8, 8))
+    found = onnxruntime.InferenceSession(str(tmp_path / "free.onnx")).run(None, {"x": x})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_that_cannot_be_freed(tmp_path):
+    made = model(
+        [("Reshape", ["x", "to"], ["y"], {})], [info("x", (1, 3, 8, 8))], [info("y", (3, 64))],
+        [tensor("to", np.array([3, 64]))],
+    )  # fmt: skip
+    onnx.save(made, path := str(tmp_path / "m.onnx"))
+    assert xpconv.onnx.load(path)(X[:1]).shape == (3, 64)
+    with pytest.raises(DataFileError, match=r"computes with the size of its batch.*export the file again"):
+        xpconv.onnx.load(path, dynamic_batch=True)
+    with pytest.raises(TypeError, match="dynamic_batch"):
+        xpconv.onnx.load(path, dynamic_batch=1)
+
+
+def test_the_shapes_of_a_graph(tmp_path):
+    graph = xpconv.Graph({"a": (xpconv.Flatten(), "x")}, "x", "a", shapes={"x": (None, 3, 8, 8)})
+    with pytest.raises(ShapeError, match="fixes axis 2"):
+        graph(X[:, :, :4])
+    with pytest.raises(ShapeError, match="expected 4 axes"):
+        graph(X[0])
+    again = pickle.loads(pickle.dumps(graph))  # noqa: S301
+    assert (
+        again.shapes
+        == type(graph)(**{**graph.get_config(), "nodes": {"a": (None, "x")}}).shapes
+        == graph.shapes
+    )
+    graph.shapes = None
+    assert graph(X[:, :, :4]).shape == (2, 96)
+    for wrong, error in (
+        (3, TypeError),
+        ({"x": 3}, TypeError),
+        ({"x": (-1, 3)}, TypeError),
+        ({"z": (3,)}, ValueError),
+    ):
+        with pytest.raises(error, match="Graph: shapes"):
+            graph.shapes = wrong
+
+
+def test_shapes_are_in_the_file_of_the_model(tmp_path):
+    pytest.importorskip("safetensors")
+    graph = xpconv.Graph({"a": (xpconv.Dense(3, 2), "x")}, "x", "a", shapes={"x": (None, 3)})
+    xpconv.save_model(graph, tmp_path / "m.safetensors")
+    assert xpconv.load_model(tmp_path / "m.safetensors").shapes == {"x": (None, 3)}

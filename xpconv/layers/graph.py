@@ -12,21 +12,13 @@ from ..backend import Array
 from ..errors import BackendError, DTypeError, ShapeError
 from ..ops.inference import is_recording
 from ..tape import cut, observer, position, saving
-from .children import Named
 from .containers import Sequential
 from .fuse import fold_nodes
 from .graph_checks import (
-    as_names,
-    check_count,
-    check_new,
-    check_readable,
-    check_takes,
-    checked_aliases,
-    checked_nodes,
-    in_order,
-    no_node,
-    order_of,
+    as_names, check_count, check_new, check_readable, check_takes, checked_aliases, checked_nodes,
+    in_order, no_node, order_of,
 )  # fmt: skip
+from .graph_inputs import ShapedInputs
 from .graph_steps import Block, GraphSteps, chains, graph_steps
 from .inference import Inference
 from .layer import Layer, runs_as
@@ -36,7 +28,7 @@ from .tree import Renamed, check_whole, join
 __all__ = ["Graph"]
 
 
-class Graph(Named):
+class Graph(ShapedInputs):
     """Layers as the nodes of a directed acyclic graph, with any number of inputs and outputs.
 
     Each node has a name, a layer, and the names of what the layer gets: inputs of the graph or other nodes.
@@ -59,6 +51,7 @@ class Graph(Named):
         inputs: names of the graph's inputs; one may be given as a string.
         outputs: names of the nodes (or inputs) that it returns; one may be given as a string.
         names: other names in the state dict, by the usual ones: `{"conv.weight": "stem/kernel"}`.
+        shapes: those that inputs have, with None for sizes that are free: `{"a": (None, 3, 8, 8)}`.
 
     Raises:
         ValueError: names are unknown or occur twice, contain dots or are those of methods, or the nodes form
@@ -96,6 +89,7 @@ class Graph(Named):
         inputs: str | Sequence[str],
         outputs: str | Sequence[str],
         names: Mapping[str, str] | None = None,
+        shapes: Mapping[str, Sequence[int | None]] | None = None,
     ) -> None:
         super().__init__()
         self._inputs = as_names("Graph: inputs", inputs)
@@ -112,6 +106,7 @@ class Graph(Named):
                 self._check_layer(name, layer)
                 self._layers[name] = layer
         self._names = checked_aliases(names, self._wiring, layers)
+        self.shapes = shapes
 
     # --- nodes -------------------------------------------------------------------------------------------
 
@@ -205,6 +200,7 @@ class Graph(Named):
             "inputs": self._inputs,
             "outputs": self._outputs,
             "names": self._names or None,
+            "shapes": self._shapes,
         }
 
     def _check_layer(self, name: object, layer: object) -> None:
@@ -241,8 +237,7 @@ class Graph(Named):
     def forward(self, *inputs: Array) -> Any:
         """The outputs: an array, or a tuple if there are several."""
         check_count("Graph.forward", inputs, self._inputs, "inputs")
-        for name, x in zip(self._inputs, inputs, strict=True):
-            self._owner(x, name)
+        self._check_inputs(inputs)
         if not (self.training or saving() or is_recording() or observer.get()):
             if self._inference is None:
                 vars(self)["_inference"] = Inference()
@@ -327,9 +322,9 @@ class Graph(Named):
 
     def _calls(self) -> list[tuple[Block, list[Layer]]]:
         """The functions that inference calls in turn, each with the layers that it runs."""
+        blocks = self._steps().blocks()
         return [
-            (block, [part for step in block.steps for part in (step.layer, step.clip) if part is not None])
-            for block in self._steps().blocks()
+            (b, [part for s in b.steps for part in (s.layer, s.clip) if part is not None]) for b in blocks
         ]
 
     def _fuse_children(self, uses: Counter[int]) -> None:

@@ -81,6 +81,7 @@ class Builder:
     names: Mapping[int, str]  # of the arrays of the state dict, by id
     paths: Mapping[int, str]  # of the layers, by id
     rules: Callable[[Layer], Callable[..., Any]]
+    sizes: Mapping[str, Sequence[int | None]] = field(default_factory=dict)  # of what layers give, by path
     nodes: list[Any] = field(default_factory=list)
     weights: dict[tuple[int, tuple[int, ...] | None], Weight] = field(default_factory=dict)
     path: str = ""  # of the layer that is written now
@@ -159,7 +160,7 @@ class Builder:
     def layer(self, layer: Layer, *inputs: Tensor) -> Any:
         """Append the nodes of a layer that this one calls; gives what its forward gives."""
         with self._inside(layer):
-            result = self.rules(layer)(self, *inputs)
+            result = self._sized(self.rules(layer)(self, *inputs))
             if self.path and isinstance(result, Tensor) and all(result.name != x.name for x in inputs):
                 self._results.setdefault(result.name, self.path)
             if not all(isinstance(y, Tensor) for y in (result if isinstance(result, tuple) else (result,))):
@@ -231,6 +232,18 @@ class Builder:
             yield
         finally:
             self.path = before
+
+    def _sized(self, y: Any) -> Any:
+        """`y`, what the layer gives, with the sizes that are known of it where ONNX infers none."""
+        sizes = self.sizes.get(self.path, ())
+        if not isinstance(y, Tensor) or y.ndim != len(sizes):
+            return y
+        shape = [
+            n if isinstance(n, int) or known is None else known
+            for n, known in zip(y.shape, sizes, strict=True)
+        ]
+        kind = helper.np_dtype_to_tensor_dtype(y.dtype)
+        return self._declare(y.name, helper.make_tensor_type_proto(kind, shape))
 
     def _check_operator(self, op: str) -> None:
         try:

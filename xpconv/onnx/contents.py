@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import DataFileError
 from ..layers.graph_checks import order_of
+from .batch import free_batch
 from .library import defs, helper, onnx, shape_inference
 from .node import Value
 from .tensors import Stored, Tensors
@@ -26,9 +27,10 @@ class Model:
         opset: the version of ONNX's own operators.
         nodes: the `NodeProto`s that the outputs depend on, each after those that it depends on.
         inputs, outputs: names.
+        fixed: the shape and the dtype that the file gives each input.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, dynamic_batch: bool = False) -> None:
         self.where = f"xpconv.onnx.load: {path!r}"
         proto = self._parsed(path)
         graph = proto.graph
@@ -48,6 +50,12 @@ class Model:
             raise DataFileError(f"{self.where} has no {'inputs' if self.outputs else 'outputs'}")
         self.nodes = self._ordered(graph)
         self.values = self._known(proto)
+        self.fixed = {name: (self.values[name].shape, self.values[name].dtype) for name in self.inputs}
+        if dynamic_batch:
+            free_batch(proto, {name: value.shape for name, value in self.values.items()})
+            for tensor in graph.initializer:
+                self.stored[tensor.name] = self.tensors.stored(tensor, f"initializer {tensor.name!r}")
+            self.values = self._known(proto)
 
     def _parsed(self, path: str) -> Any:
         try:

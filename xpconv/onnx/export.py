@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..arguments import is_sequence, shown, to_bool, to_int
-from ..backend import Array, get_xp
-from ..errors import ShapeError
+from ..backend import Array
 from ..files.atomic import check_target, to_path, write_atomically
 from ..files.container import versions
-from ..layers.costs import twin
 from ..layers.graph import Graph
-from ..layers.hooks import without_hooks
 from ..layers.layer import Layer
 from ..layers.module_list import ModuleDict, ModuleList
-from ..layers.summary import example_inputs
 from ..layers.tree import join
-from ..tape import no_grad, observing
 from .builder import Builder, Size, Tensor
 from .library import checker, defs, helper, numpy_helper, onnx, shape_inference
+from .probe import Sizes, examples
 from .rules import refusal, rule_of
 
 __all__ = ["export"]
@@ -93,13 +89,13 @@ def export(
     check_target("onnx.export", path)
     _check_mode(model)
     _check_layers(model)
-    inputs, outputs = _examples(model, input_shape, dynamic_batch)
+    inputs, outputs, sizes = examples(model, input_shape, dynamic_batch)
     own = isinstance(model, Graph) and not set(model.inputs) & set(model.outputs)
     ins = _names("input", model.inputs if own and input_names is None else input_names, len(inputs))
     outs = _names("output", model.outputs if own and output_names is None else output_names, len(outputs))
     if both := set(ins) & set(outs):
         raise ValueError(f"onnx.export: {min(both)!r} is the name of an input and of an output")
-    proto = _graph(model.fuse() if fold_batchnorm else model, opset, inputs, dynamic_batch, ins, outs)
+    proto = _graph(model.fuse() if fold_batchnorm else model, opset, inputs, dynamic_batch, ins, outs, sizes)
     _check_file(proto)
     _check_outputs(proto, outputs)
     helper.set_model_props(proto, texts)
@@ -154,32 +150,6 @@ def _refused(layer: Layer, path: str) -> Iterator[str]:
             yield from _refused(child, join(path, name))
 
 
-def _examples(model: Layer, input_shape: Any, dynamic_batch: bool) -> tuple[tuple[Array, ...], list[Array]]:
-    """Inputs, and what the model gives for them: of zeros, with another batch if that is to be free."""
-    inputs = example_inputs("onnx.export: input_shape", model, input_shape, 1)
-    probes = tuple(
-        get_xp(x).zeros(_more(x.shape) if dynamic_batch else x.shape, dtype=x.dtype) for x in inputs
-    )
-    try:
-        with no_grad(), without_hooks(), np.errstate(all="ignore"), observing(_run):
-            result = twin(model)(*probes)
-    except ShapeError as error:
-        hint = "one image, without the batch axis" if is_sequence(input_shape) else "a batch"
-        free = "; if its first axis is no batch, give dynamic_batch=False" if dynamic_batch else ""
-        text = f"onnx.export: input_shape is {shown(input_shape)}, that of {hint}{free}"
-        raise ShapeError(f"{text}: {error}") from error
-    return inputs, list(result) if isinstance(result, tuple | list) else [result]
-
-
-def _run(layer: Any, forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
-    """An observer, for which layers run one by one: no plan of inference is made for the probe."""
-    return forward(*inputs)
-
-
-def _more(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[0] + 1, *shape[1:]) if shape else shape
-
-
 def _names(kind: str, given: Any, count: int) -> list[str]:
     """The names of the inputs or outputs."""
     if given is None:
@@ -201,6 +171,7 @@ def _graph(
     dynamic_batch: bool,
     input_names: list[str],
     output_names: list[str],
+    sizes: Mapping[str, Sizes],
 ) -> Any:
     """The model as ONNX's message."""
     state = model._state()
@@ -212,7 +183,7 @@ def _graph(
     for name, array in state.items():
         names.setdefault(id(array), name)
     paths = {id(layer): name for name, layer in reversed(list(model.named_layers()))}
-    builder = Builder(opset, names, paths, _rule)
+    builder = Builder(opset, names, paths, _rule, sizes)
     builder.reserve([*state, *input_names, *output_names])
     tensors = []
     for name, x in zip(input_names, inputs, strict=True):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 
-from ..arguments import shown
+from ..arguments import shown, to_bool
 from ..layers.graph import Graph
+from .batch import check_batch
 from .contents import Model
 from .loader import Loader
 
 __all__ = ["load"]
 
 
-def load(path: str | os.PathLike[str]) -> Graph:
+def load(path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Graph:
     """The model in an ONNX file, as a `Graph` in inference mode, on the active backend.
 
     It computes what the file says, and trains: `graph.train()`, `graph.backward(grad)`, `graph.fuse()` and
@@ -26,14 +27,18 @@ def load(path: str | os.PathLike[str]) -> Graph:
 
     Args:
         path: of the file.
+        dynamic_batch: whether to free the first axis of each input, if the file fixes it: constant targets of
+            Reshape that begin with its size are changed, and two batches compared with both as one.
 
     Returns:
-        the graph; `graph.inputs` and `graph.outputs` are the names of its inputs and outputs.
+        the graph; `graph.inputs` and `graph.outputs` are the names of its inputs and outputs. It takes inputs
+        of the shapes that the file declares, which are `graph.shapes`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError, IsADirectoryError: there is no such file.
         DataFileError: (a ValueError) it is no ONNX file, or damaged: names without a value, cycles, sizes
-            that do not fit their data, external data out of the model's folder.
+            that do not fit their data, external data out of the model's folder; or it computes with the size
+            of its batch, which `dynamic_batch` cannot free.
         OperatorError: (a ValueError) it has nodes that xpconv cannot compute; the text names all of them.
 
     Example:
@@ -52,6 +57,13 @@ def load(path: str | os.PathLike[str]) -> Graph:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"xpconv.onnx.load: path is {shown(path)}, expected the path of an ONNX file")
     name = os.fspath(path)
+    dynamic_batch = to_bool("xpconv.onnx.load: dynamic_batch", dynamic_batch)
+    if os.path.isdir(name):
+        raise IsADirectoryError(f"xpconv.onnx.load: {name!r} is a folder, expected an ONNX file")
     if not os.path.isfile(name):
         raise FileNotFoundError(f"xpconv.onnx.load: there is no file {name!r} (from {os.getcwd()!r})")
-    return Loader(Model(name)).graph()
+    model = Model(name, dynamic_batch)
+    graph = Loader(model).graph()
+    if dynamic_batch:
+        check_batch(model.where, graph, model.fixed)
+    return graph

@@ -164,7 +164,9 @@ class Loader:
             sources = [self._source(v, device) for v in values]
             self.nodes[self._name(value)] = layer, *sources
         outputs = [self._source(self.values[name], True) for name in self.model.outputs]
-        graph = Graph(self.nodes, inputs, outputs)
+        shapes = {self._name(name): self.values[name].shape for name in self.model.inputs}
+        declared = {name: shape for name, shape in shapes.items() if shape is not None}
+        graph = Graph(self.nodes, inputs, outputs, shapes=declared or None)
         graph._names = self._aliases(graph)
         return graph
 

@@ -1,0 +1,87 @@
+"""The batch of a file that fixes its size, made free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..arrays import asarray, asnumpy
+from ..errors import DataFileError
+from ..layers.graph import Graph
+from ..tape import no_grad
+from .library import numpy_helper, onnx
+
+FREE = 8  # the size that a free axis has in the comparison
+
+
+def free_batch(proto: Any, shapes: Mapping[str, Any]) -> None:
+    """Let the first axis of each input be free, and the first size in the target of each Reshape.
+
+    Args:
+        proto: the file's `ModelProto`, which is changed.
+        shapes: of its values, as far as they are known.
+    """
+    graph = proto.graph
+    sizes = set()
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for value in graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name not in stored and dims and dims[0].HasField("dim_value"):
+            sizes.add(dims[0].dim_value)
+            dims[0].dim_param = "batch"
+    del graph.value_info[:]
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for node in graph.node:
+        if node.op_type == "Constant":
+            stored.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+    for i, node in enumerate(graph.node):
+        tensor = stored.get(node.input[1]) if node.op_type == "Reshape" and len(node.input) > 1 else None
+        if tensor is None or node.input[0] in stored or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            continue
+        target = np.array(numpy_helper.to_array(tensor))
+        if target.ndim == 1 and target.size and int(target[0]) in sizes:
+            same = (shapes.get(node.input[0]) or (None,))[0] == target[0]
+            if same or -1 not in target:
+                target[0] = 0 if same and not any(a.name == "allowzero" for a in node.attribute) else -1
+                node.input[1] = f"{node.input[1]}_batch_{i}"
+                graph.initializer.append(numpy_helper.from_array(target, node.input[1]))
+
+
+def check_batch(where: str, graph: Graph, fixed: Mapping[str, Any]) -> None:
+    """Raise a DataFileError if two batches together do not give what they give one after the other.
+
+    Args:
+        where: the beginning of the error.
+        graph: with a free batch.
+        fixed: shape and dtype of each of its inputs before, in their order.
+    """
+    rng = np.random.default_rng(0)
+    batches = []
+    for shape, dtype in fixed.values():
+        sizes = [FREE if n is None else n for n in shape or ()]
+        values = rng.uniform(0, 1, size=(2, *sizes)) if np.dtype(dtype).kind == "f" else np.zeros((2, *sizes))
+        batches.append(values.astype(dtype))
+    try:
+        with no_grad(), np.errstate(all="ignore"):
+            one, two = (_run(graph, [x[i] for x in batches]) for i in range(2))
+            both = _run(graph, [np.concatenate(list(x)) if x.ndim > 1 else x[0] for x in batches])
+        good = all(
+            y.shape[:1] == (len(a) + len(b),) and np.allclose(y, np.concatenate([a, b]), 1e-3, 1e-4)
+            for a, b, y in zip(one, two, both, strict=True)
+        )
+        why = "two images give other values, or other shapes, together than one by one"
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        good, why = False, str(error)
+    if not good:
+        raise DataFileError(
+            f"{where} computes with the size of its batch, so that dynamic_batch=True cannot free it: {why}; "
+            "export the file again with a dynamic batch"
+        )
+
+
+def _run(graph: Graph, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    y = graph(*(asarray(x) for x in inputs))
+    return [asnumpy(part) for part in (y if isinstance(y, tuple) else (y,))]

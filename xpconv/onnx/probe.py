@@ -1,0 +1,78 @@
+"""A run of the model that is exported: what it gives for zeros, and the sizes within it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..arguments import is_sequence, shown
+from ..backend import Array, get_xp
+from ..errors import ShapeError
+from ..layers.costs import twin
+from ..layers.graph import Graph
+from ..layers.hooks import without_hooks
+from ..layers.layer import Layer
+from ..layers.summary import example_inputs
+from ..tape import no_grad, observing
+
+Sizes = tuple[int | None, ...]  # of an array, as far as they are known
+
+
+def examples(
+    model: Layer, input_shape: Any, dynamic_batch: bool
+) -> tuple[tuple[Array, ...], list[Array], dict[str, Sizes]]:
+    """Inputs, what the model gives for them, and the sizes of what each layer gives, by its path.
+
+    If the batch is to be free, the model runs with another one; a graph, which may be made for some, with
+    two others.
+    """
+    inputs = example_inputs("onnx.export: input_shape", model, input_shape, 1)
+    has_graph = any(isinstance(layer, Graph) for layer in model.modules())
+    more = (1, 2)[: 1 + has_graph] if dynamic_batch else (0,)
+    shapes: dict[str, list[tuple[int, ...]]] = {}
+    results = [_outputs(model, inputs, n, input_shape, shapes) for n in more]
+    sizes = {path: _common(found) for path, found in shapes.items()} if has_graph else {}
+    return inputs, results[0], sizes
+
+
+def _outputs(
+    model: Layer,
+    inputs: tuple[Array, ...],
+    more: int,
+    input_shape: Any,
+    shapes: dict[str, list[tuple[int, ...]]],
+) -> list[Array]:
+    """What the model gives for zeros, with `more` images than the inputs; notes the shapes by path."""
+    probes = tuple(get_xp(x).zeros(_more(x.shape, more), dtype=x.dtype) for x in inputs)
+    copy = twin(model)
+    paths = {id(layer): path for path, layer in reversed(list(copy.named_layers()))}
+
+    def note(layer: Any, forward: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+        """An observer, for which layers run one by one: no plan of inference is made for the probe."""
+        y = forward(*given)
+        if id(layer) in paths and hasattr(y, "shape"):
+            shapes.setdefault(paths[id(layer)], []).append(tuple(y.shape))
+        return y
+
+    try:
+        with no_grad(), without_hooks(), np.errstate(all="ignore"), observing(note):
+            result = copy(*probes)
+    except ShapeError as error:
+        hint = "one image, without the batch axis" if is_sequence(input_shape) else "a batch"
+        free = "; if its first axis is no batch, give dynamic_batch=False" if more else ""
+        text = f"onnx.export: input_shape is {shown(input_shape)}, that of {hint}{free}"
+        raise ShapeError(f"{text}: {error}") from error
+    return list(result) if isinstance(result, tuple | list) else [result]
+
+
+def _common(shapes: list[tuple[int, ...]]) -> Sizes:
+    """The sizes that all have; None for others."""
+    if len({len(shape) for shape in shapes}) > 1:
+        return ()
+    return tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*shapes, strict=True))
+
+
+def _more(shape: tuple[int, ...], more: int) -> tuple[int, ...]:
+    return (shape[0] + more, *shape[1:]) if shape else shape
