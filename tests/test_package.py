@@ -30,7 +30,7 @@ HOST = {
     "data/cifar.py", "data/folder.py", "data/image_files.py", "data/mnist.py", "data/splits.py", "data/statistics.py",
     "data/transforms/affine.py", "data/transforms/color.py", "data/transforms/compose.py", "data/transforms/crops.py",
     "layers/constant.py", "onnx/loader.py", "onnx/contents.py", "onnx/tensors.py",
-    "onnx/builder.py", "onnx/export.py", "onnx/node.py", "onnx/rules/linear.py", "onnx/rules/norm.py",
+    "onnx/builder.py", "onnx/export.py", "onnx/probe.py", "onnx/batch.py", "onnx/node.py", "onnx/rules/linear.py", "onnx/rules/norm.py",
     "onnx/rules/pool.py", "onnx/rules/resize.py", "onnx/rules/operators.py", "onnx/rules/windows.py",
     "layers/operators/operator.py", "layers/operators/shapes.py", "layers/operators/indexing.py",
     "onnx/operators/common.py", "onnx/operators/arithmetic.py", "onnx/operators/activations.py",

@@ -54,7 +54,7 @@ def test_options(model, capsys):
 
     proto = onnx.load("a.onnx")
     assert proto.opset_import[0].version == 20
-    assert [node.op_type for node in proto.graph.node].count("BatchNormalization") == 1  # that of the images
+    assert [node.op_type for node in proto.graph.node].count("BatchNormalization") == 0  # images by Sub, Mul
     xpconv.save_model(xpconv.Sequential(xpconv.Dense(4, 2)), "dense.safetensors")
     assert main(["export", "dense.safetensors", "b.onnx", "--shape", "4"]) == 0
 
@@ -92,3 +92,11 @@ def test_an_onnx_file_of_others_does_not_say_its_classes(model, capsys):
     xpconv.onnx.export(model, "m.onnx", (3, 16, 16), metadata={"image_info": "{"})
     assert main(["predict", "m.onnx", "photo.png"]) == 1
     assert "the metadata image_info are no JSON" in capsys.readouterr().err
+
+
+def test_another_shape_is_that_of_the_file_and_of_its_metadata(model, capsys):
+    assert main(["export", "model.safetensors", "m.onnx", "--shape", "3,24,20"]) == 0
+    graph = xpconv.onnx.load("m.onnx")
+    assert graph.image_info["shape"] == [3, 24, 20]
+    assert graph.shapes == {"input": (None, 3, 24, 20)}
+    assert main(["predict", "m.onnx", "photo.png", "--json"]) == 0

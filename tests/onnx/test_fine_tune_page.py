@@ -38,3 +38,10 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     assert (scores.argmax(1) == y[1500:]).mean() == names["correct"]
     printed = capsys.readouterr().out
     assert "(scores): Dense(32, 1000)" in printed and "of the digits that it has not seen" in printed
+
+
+def test_the_page_lists_the_operators():
+    from xpconv.onnx.node import OPERATORS
+
+    text = PAGE.read_text(encoding="utf-8").partition("## What can be loaded")[2].partition("\n## ")[0]
+    assert text.split(":\n", 1)[1].replace("\n", " ").strip().split(", ") == sorted(OPERATORS)

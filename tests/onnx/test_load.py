@@ -480,3 +480,57 @@ def test_shapes_are_in_the_file_of_the_model(tmp_path):
     graph = xpconv.Graph({"a": (xpconv.Dense(3, 2), "x")}, "x", "a", shapes={"x": (None, 3)})
     xpconv.save_model(graph, tmp_path / "m.safetensors")
     assert xpconv.load_model(tmp_path / "m.safetensors").shapes == {"x": (None, 3)}
+
+
+@pytest.mark.parametrize("zero", [{}, {"allowzero": 0}, {"allowzero": 1}])
+def test_a_batch_is_freed_with_the_attribute_of_torch(zero, tmp_path):
+    made = model(
+        [("Relu", ["x"], ["h"], {}), ("Reshape", ["h", "to"], ["y"], zero)], [info("x", (1, 3, 8, 8))],
+        [info("y", (1, 192))], [tensor("to", np.array([1, -1]))], opset=14,
+    )  # fmt: skip
+    onnx.save(made, path := str(tmp_path / "m.onnx"))
+    assert xpconv.onnx.load(path, dynamic_batch=True)(X).shape == (2, 192)
+
+
+def test_names_with_dots_and_image_info_are_kept(tmp_path):
+    made = model([("Relu", ["input.1"], ["y.1"], {})], [info("input.1")], [info("y.1", ("N", 3, 8, 8))])
+    helper.set_model_props(made, {"image_info": '{"classes": ["a"], "shape": [3, 8, 8]}'})
+    onnx.save(made, tmp_path / "m.onnx")
+    graph = xpconv.onnx.load(tmp_path / "m.onnx")
+    assert (graph.inputs, graph.outputs) == (("input_1",), ("y_1",))
+    assert graph.image_info == {"classes": ["a"], "shape": [3, 8, 8]}
+    for exported in (graph, pickle.loads(pickle.dumps(graph)), graph.fuse()):  # noqa: S301
+        xpconv.onnx.export(exported, tmp_path / "again.onnx", (3, 8, 8))
+        session = onnxruntime.InferenceSession(str(tmp_path / "again.onnx"))
+        assert [v.name for v in (*session.get_inputs(), *session.get_outputs())] == ["input.1", "y.1"]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "x" * 9])
+def test_image_info_of_others_is_no_error(text, tmp_path):
+    made = small()
+    helper.set_model_props(made, {"image_info": text})
+    onnx.save(made, tmp_path / "m.onnx")
+    assert not hasattr(xpconv.onnx.load(tmp_path / "m.onnx"), "image_info")
+
+
+def test_a_file_that_is_cut_short(tmp_path):
+    onnx.save(small(), tmp_path / "m.onnx")
+    content = (tmp_path / "m.onnx").read_bytes()
+    (tmp_path / "m.onnx").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataFileError, match="is not an ONNX file, or is cut short"):
+        xpconv.onnx.load(tmp_path / "m.onnx")
+
+
+def test_load_model_names_the_loader_of_onnx_files(tmp_path):
+    pytest.importorskip("safetensors")
+    onnx.save(small(), tmp_path / "m.onnx")
+    xpconv.onnx.export(xpconv.Dense(3, 2).eval(), tmp_path / "own.onnx", (3,))
+    for name in ("m.onnx", "own.onnx"):
+        with pytest.raises(DataFileError, match=r"is an ONNX file, .*; xpconv.onnx.load\(path\) reads it"):
+            xpconv.load_model(tmp_path / name)
+
+
+@pytest.mark.parametrize("shape", [(3, -1, -1), (3, None, None), ((3, None, 8),), (3, "h", 8)])
+def test_only_the_batch_is_free(shape, tmp_path):
+    with pytest.raises(ValueError, match="only the batch is free"):
+        xpconv.onnx.export(xpconv.ReLU().eval(), tmp_path / "m.onnx", shape)

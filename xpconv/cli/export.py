@@ -23,6 +23,8 @@ def export(options: argparse.Namespace) -> int:
             f"{options.model}: the model does not have the shape of its images; give --shape, such as "
             "--shape 3,224,224"
         )
+    if info:
+        info = info._replace(shape=tuple(shape))
     metadata = {"image_info": json.dumps(info._asdict())} if info else None
     options_given = {"opset": options.opset} if options.opset else {}
     export_onnx(

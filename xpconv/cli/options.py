@@ -27,7 +27,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     add_train(_command(commands, "train", "train a model on images, and write it with a report", TRAIN))
     predict = _command(commands, "predict", "classify image files", PREDICT)
-    predict.add_argument("model", metavar="MODEL", help="a file that `xpconv train` wrote")
+    predict.add_argument("model", metavar="MODEL", help=TRAINED)
     predict.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
     predict.add_argument(
         "--top", type=_at_least(1), default=1, metavar="N", help="classes for each image (default: 1)"
@@ -38,7 +38,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     _common(predict, 64)
     evaluate = _command(commands, "evaluate", "measure a model on images by class", EVALUATE)
-    evaluate.add_argument("model", metavar="MODEL", help="a file that `xpconv train` wrote")
+    evaluate.add_argument("model", metavar="MODEL", help=TRAINED)
     evaluate.add_argument(
         "data", metavar="DATA", help="a folder of images by class, or a data set by name: its test part"
     )
@@ -89,7 +89,9 @@ PREDICT = """examples:
   xpconv predict run/model.safetensors cat.jpg dog.jpg
   xpconv predict run/model.safetensors folder --csv predictions.csv
   xpconv predict run/model.safetensors cat.jpg --top 3 --json
+  xpconv predict model.onnx cat.jpg
 """
+TRAINED = "a file that `xpconv train` wrote, or an .onnx file that `xpconv export` made of one"
 EVALUATE = """example:
   xpconv evaluate run/model.safetensors photos --json
 """

@@ -162,6 +162,8 @@ def _looks_like(data: bytes) -> tuple[str, str]:
     for start, found in STARTS.items():
         if data.startswith(start):
             return found
+    if data[:1] == b"\x08" and data[2:3] in (b"\x12", b":") and data[3:4] > b"\0":
+        return "an ONNX file", "; xpconv.onnx.load(path) reads it"
     if data[:1] == b"\x80" and data[1:2] in b"\2\3\4\5" and data[-1:] == b".":
         return "a pickle", "; xpconv reads none"
     text = data[:200].decode(errors="replace").rstrip("\ufffd")  # the last character may be cut

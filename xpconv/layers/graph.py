@@ -15,8 +15,16 @@ from ..tape import cut, observer, position, saving
 from .containers import Sequential
 from .fuse import fold_nodes
 from .graph_checks import (
-    as_names, check_count, check_new, check_readable, check_takes, checked_aliases, checked_nodes,
-    in_order, no_node, order_of,
+    as_names,
+    check_count,
+    check_new,
+    check_readable,
+    check_takes,
+    checked_aliases,
+    checked_nodes,
+    in_order,
+    no_node,
+    order_of,
 )  # fmt: skip
 from .graph_inputs import ShapedInputs
 from .graph_steps import Block, GraphSteps, chains, graph_steps
@@ -202,11 +210,6 @@ class Graph(ShapedInputs):
             "names": self._names or None,
             "shapes": self._shapes,
         }
-
-    def _check_layer(self, name: object, layer: object) -> None:
-        super()._check_layer(name, layer)
-        if isinstance(layer, Layer) and isinstance(name, str) and name in vars(self).get("_wiring", ()):
-            check_takes("Graph", name, layer, len(self._wiring[name]))
 
     def _add(self, name: str, layer: object) -> None:
         if name in vars(self).get("_wiring", {}) and name not in self._layers:

@@ -1,4 +1,4 @@
-"""The shapes that the inputs of a `Graph` may have."""
+"""What a `Graph` and its nodes take: shapes of inputs, and how many of them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any
 from ..arguments import is_sequence, shown
 from ..errors import ShapeError
 from .children import Named
+from .graph_checks import Wiring, check_takes
+from .layer import Layer
 
 Shapes = dict[str, tuple[int | None, ...]]  # by the name of the input
 
 
 class ShapedInputs(Named):
-    """Base of `Graph`: its property `shapes`."""
+    """Base of `Graph`: its property `shapes`, and the checks of inputs."""
 
     _inputs: tuple[str, ...]
+    _wiring: Wiring
     _shapes: Shapes | None = None
 
     @property
@@ -29,6 +32,11 @@ class ShapedInputs(Named):
     @shapes.setter
     def shapes(self, shapes: Mapping[str, Sequence[int | None]] | None) -> None:
         self._shapes = _checked_shapes(shapes, self._inputs)
+
+    def _check_layer(self, name: object, layer: object) -> None:
+        super()._check_layer(name, layer)
+        if isinstance(layer, Layer) and isinstance(name, str) and name in vars(self).get("_wiring", ()):
+            check_takes("Graph", name, layer, len(self._wiring[name]))
 
     def _check_inputs(self, inputs: Sequence[Any]) -> None:
         for name, x in zip(self._inputs, inputs, strict=True):

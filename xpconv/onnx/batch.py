@@ -45,7 +45,13 @@ def free_batch(proto: Any, shapes: Mapping[str, Any]) -> None:
         if target.ndim == 1 and target.size and int(target[0]) in sizes:
             same = (shapes.get(node.input[0]) or (None,))[0] == target[0]
             if same or -1 not in target:
-                target[0] = 0 if same and not any(a.name == "allowzero" for a in node.attribute) else -1
+                target[0] = 0 if same else -1
+                if same and (target[1:] != 0).all():
+                    kept = [
+                        a for a in node.attribute if a.name != "allowzero"
+                    ]  # which 0 has another sense with
+                    del node.attribute[:]
+                    node.attribute.extend(kept)
                 node.input[1] = f"{node.input[1]}_batch_{i}"
                 graph.initializer.append(numpy_helper.from_array(target, node.input[1]))
 

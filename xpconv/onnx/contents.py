@@ -27,6 +27,7 @@ class Model:
         opset: the version of ONNX's own operators.
         nodes: the `NodeProto`s that the outputs depend on, each after those that it depends on.
         inputs, outputs: names.
+        metadata: texts by name.
         fixed: the shape and the dtype that the file gives each input.
     """
 
@@ -34,6 +35,7 @@ class Model:
         self.where = f"xpconv.onnx.load: {path!r}"
         proto = self._parsed(path)
         graph = proto.graph
+        self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         self.tensors = Tensors(self.where, os.path.dirname(os.path.abspath(path)))
         self.opset = self._opset(proto)
         self.stored: dict[str, Stored] = {}
@@ -63,9 +65,9 @@ class Model:
         except OSError:
             raise
         except Exception as error:  # protobuf's, of a class that depends on its version
-            raise DataFileError(f"{self.where} is not an ONNX file: {error}") from error
+            raise DataFileError(f"{self.where} is not an ONNX file, or is cut short: {error}") from error
         if not (proto.ir_version and proto.graph.output):
-            raise DataFileError(f"{self.where} is not an ONNX file: it has no graph")
+            raise DataFileError(f"{self.where} is not an ONNX file, or is cut short: it has no graph")
         return proto
 
     def _opset(self, proto: Any) -> int:

@@ -91,8 +91,10 @@ def export(
     _check_layers(model)
     inputs, outputs, sizes = examples(model, input_shape, dynamic_batch)
     own = isinstance(model, Graph) and not set(model.inputs) & set(model.outputs)
-    ins = _names("input", model.inputs if own and input_names is None else input_names, len(inputs))
-    outs = _names("output", model.outputs if own and output_names is None else output_names, len(outputs))
+    ins = _names("input", _own(model, "inputs") if own and input_names is None else input_names, len(inputs))
+    outs = _names(
+        "output", _own(model, "outputs") if own and output_names is None else output_names, len(outputs)
+    )
     if both := set(ins) & set(outs):
         raise ValueError(f"onnx.export: {min(both)!r} is the name of an input and of an output")
     proto = _graph(model.fuse() if fold_batchnorm else model, opset, inputs, dynamic_batch, ins, outs, sizes)
@@ -148,6 +150,12 @@ def _refused(layer: Layer, path: str) -> Iterator[str]:
     for name, child in layer.named_children():
         if not isinstance(child, ModuleList | ModuleDict):
             yield from _refused(child, join(path, name))
+
+
+def _own(graph: Any, kind: str) -> list[str]:
+    """The names of a graph's inputs or outputs; in the file that it comes from, if it does."""
+    names: Any = getattr(graph, "onnx_names", {})
+    return [names.get(name, name) for name in getattr(graph, kind)]
 
 
 def _names(kind: str, given: Any, count: int) -> list[str]:

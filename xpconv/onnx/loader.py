@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import prod
 from typing import Any
 
@@ -25,7 +26,11 @@ SPARE = 2**26  # bytes of constants that a file may compute, besides twice its a
 FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 SHAPES = ("Shape", "Size")  # operators that give integers of the host for any array
-RESERVED = {*vars(Graph({"a": (None, "x")}, "x", "a"))}  # attributes that no node can be called
+RESERVED = {
+    *vars(Graph({"a": (None, "x")}, "x", "a")),
+    "onnx_names",
+    "image_info",
+}  # attributes that no node can be called
 
 
 class Loader:
@@ -168,6 +173,10 @@ class Loader:
         declared = {name: shape for name, shape in shapes.items() if shape is not None}
         graph = Graph(self.nodes, inputs, outputs, shapes=declared or None)
         graph._names = self._aliases(graph)
+        ends = (*self.model.inputs, *self.model.outputs)
+        if renamed := {new: name for name in ends if (new := self._name(name)) != name}:
+            graph.onnx_names = renamed
+        self._add_info(graph)
         return graph
 
     def _name(self, name: str, where: str = "") -> str:
@@ -202,6 +211,15 @@ class Loader:
             if device:
                 self.assigned.append(Assigned(layer, "value", value, ""))
         return name
+
+    def _add_info(self, graph: Graph) -> None:
+        """Let the graph have the `image_info` of a file that `xpconv export` wrote."""
+        try:
+            info = json.loads(self.model.metadata.get("image_info", ""))
+        except (ValueError, RecursionError):
+            return
+        if isinstance(info, dict):
+            graph.image_info = info
 
     def _aliases(self, graph: Graph) -> dict[str, str]:
         """The names in the state dict, which are the file's; weights of one name are one parameter."""

@@ -28,6 +28,7 @@ def examples(
     If the batch is to be free, the model runs with another one; a graph, which may be made for some, with
     two others.
     """
+    _check_sizes(input_shape)
     inputs = example_inputs("onnx.export: input_shape", model, input_shape, 1)
     has_graph = any(isinstance(layer, Graph) for layer in model.modules())
     more = (1, 2)[: 1 + has_graph] if dynamic_batch else (0,)
@@ -35,6 +36,18 @@ def examples(
     results = [_outputs(model, inputs, n, input_shape, shapes) for n in more]
     sizes = {path: _common(found) for path, found in shapes.items()} if has_graph else {}
     return inputs, results[0], sizes
+
+
+def _check_sizes(input_shape: Any) -> None:
+    """Raise a ValueError if a size is left open."""
+    if not is_sequence(input_shape):
+        return
+    for shape in (input_shape, *filter(is_sequence, input_shape)):
+        if any(n is None or isinstance(n, str) or (isinstance(n, int) and n < 0) for n in shape):
+            raise ValueError(
+                f"onnx.export: input_shape is {shown(input_shape)}, expected the sizes of one image, all of "
+                "them numbers: in the file only the batch is free, which the shape leaves out"
+            )
 
 
 def _outputs(
