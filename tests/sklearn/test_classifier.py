@@ -432,7 +432,7 @@ def test_early_stopping():
 def test_a_failed_fit_leaves_the_model():
     classifier = ConvClassifier(**FAST).fit(X, Y)
     before = outputs(classifier)
-    with pytest.raises(ValueError, match="optimizer is 'nadamm', expected one of NAdam"):
+    with pytest.raises(ValueError, match="optimizer is 'nadamm'; did you mean NAdam"):
         classifier.set_params(optimizer="nadamm").fit(X, Y)
     np.testing.assert_array_equal(outputs(classifier), before)
 

@@ -1,5 +1,7 @@
 """Parameters: models, losses, optimizers and schedules by name, class and function; nested ones; wrong ones."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,74 @@ def test_unknown_parameters():
 
 
 # --- models ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (xpconv.models.lenet5, r"xpconv\.models\.lenet5, .*such as lambda input_shape, n_outputs: xpconv\.models\.lenet5\(num_classes=n_outputs, in_channels=input_shape\[0\]\), or a Layer"),
+        (xpconv.models.resnet20, r"xpconv\.models\.resnet20\(num_classes=n_outputs\), or"),
+        ("resnet20", r"xpconv\.models\.resnet20\(num_classes=n_outputs\), or"),
+        (partial(xpconv.models.lenet5, in_channels=1), r"xpconv\.models\.lenet5\(num"),
+        (xpconv.Sequential, r"the class Sequential; expected .* n_outputs: xpconv\.Sequential\(…\), or"),
+    ],
+)  # fmt: skip
+def test_what_is_no_builder(model, message):
+    with pytest.raises(TypeError, match=message):
+        ConvClassifier(model).fit(X, Y)
+
+
+def test_a_class_of_ones_own_can_be_a_builder():
+    class Own(xpconv.Sequential):
+        def __init__(self, input_shape, n_outputs):
+            super().__init__(xpconv.Flatten(), xpconv.Dense(36, n_outputs))
+
+    assert ConvClassifier(Own, **ONE).fit(X, Y).n_iter_ == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "y", "message"),
+    [
+        (
+            xpconv.Softmax(dim=1),
+            None,
+            Y,
+            "ends in Softmax, but SoftmaxCrossEntropyLoss expects scores, .* leave that",
+        ),
+        (xpconv.Sigmoid(), None, Y, "ends in Sigmoid, but SoftmaxCrossEntropyLoss"),
+        (xpconv.Softmax(dim=1), "nll", Y, "ends in Softmax, but NLLLoss expects logarithms .* LogSoftmax"),
+        (xpconv.Softmax(dim=1), None, np.column_stack([Y, Y % 2]), "ends in Softmax, but SoftmaxCross"),
+        (xpconv.Sigmoid(), None, np.eye(3, dtype=int)[Y], "ends in Sigmoid, but BCEWithLogitsLoss"),
+    ],
+)
+def test_a_last_layer_that_the_loss_applies_too(last, loss, y, message):
+    def twice(input_shape, n_outputs):
+        return xpconv.Sequential(plain(input_shape, n_outputs), xpconv.Sequential(last))
+
+    with pytest.raises(ValueError, match=f"^ConvClassifier: the model {message}"):
+        ConvClassifier(twice, loss=loss).fit(X, y)
+    fine = ConvClassifier(twice, loss="multi_margin", **ONE)
+    if y is Y:
+        assert fine.fit(X, y).n_iter_ == 1
+
+
+def test_losses_of_other_targets():
+    for loss in ("cross_entropy", "nll", "mse", "bce"):
+        with pytest.raises(
+            TypeError, match="y has indicators of several labels, for which there are BCEWith"
+        ):
+            ConvClassifier(loss=loss).fit(X, np.eye(3, dtype=int)[Y])
+    with pytest.raises(
+        TypeError, match="loss is SoftmaxCrossEntropyLoss, which is for classes, but y has num"
+    ):
+        ConvRegressor(loss="cross_entropy").fit(X, Y)
+    for loss in ("focal", "multilabel_soft_margin"):
+        assert ConvClassifier(loss=loss, **ONE).fit(X, np.eye(3, dtype=int)[Y]).n_iter_ == 1
+
+
+def test_the_rate_by_both_names():
+    expected = ConvClassifier(plain, learning_rate=0.1, **ONE).fit(X, Y)
+    assert ConvClassifier(plain, optimizer__lr=0.1, **ONE).fit(X, Y).loss_curve_ == expected.loss_curve_
 
 
 def test_a_layer_is_trained_as_a_copy():
@@ -208,17 +278,20 @@ def test_one_cycle_has_the_length_of_the_training():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "huberr"}, "ConvClassifier: loss is 'huberr', expected one of HuberLoss"),
+        ({"loss": "huberr"}, "ConvClassifier: loss is 'huberr'; did you mean HuberLoss"),
         ({"loss": 3}, "loss is 3, expected the name or the class of a Loss, such as"),
         ({"loss": lambda: 3}, "returned 3, expected a loss of xpconv"),
-        ({"loss": "mse"}, r"MSELoss: target has shape|MSELoss: target is"),
+        ({"loss": "mse"}, "loss is MSELoss, but y has classes, for which there are SoftmaxCrossEntropyLoss, NLLLoss, MultiMarginLoss$"),
+        ({"loss": "FocalLoss"}, r"loss is FocalLoss, but y has classes, .*; FocalLoss is for y \(N, labels\) with"),
+        ({"loss": "zzz"}, "loss is 'zzz', expected one of BCELoss, .*, TripletMarginLoss$"),
         ({"loss": xpconv.CrossEntropyLoss(), "loss__reduction": "sum"}, "loss is SoftmaxCrossEntropyLoss"),
-        ({"optimizer": "adm"}, "optimizer is 'adm', expected one of .*Adam"),
+        ({"optimizer": "adm"}, "optimizer is 'adm'; did you mean .*Adam"),
         ({"optimizer": xpconv.SGD([xpconv.Parameter(np.ones(2))], lr=1)}, r"optimizer is SGD\(…\), which has parameters"),
         ({"optimizer": lambda params, lr: None}, "returned None, expected an Optimizer"),
-        ({"schedule": "cosine"}, "schedule is 'cosine', expected one of .*CosineAnnealing"),
+        ({"schedule": "cosine"}, "schedule is 'cosine'; did you mean .*CosineAnnealing"),
         ({"schedule": lambda optimizer: 1}, "returned 1, expected an LRScheduler"),
         ({"schedule": "StepLR"}, "StepLR.*step_size"),
+        ({"learning_rate": 0.1, "optimizer__lr": 0.2}, "learning_rate=0.1 and optimizer__lr=0.2, two names of one"),
         ({"batch_size": 0}, "ConvClassifier: batch_size is 0, expected at least 1"),
         ({"batch_size": "auto"}, "batch_size is 'auto', expected an int"),
         ({"max_epochs": 0}, "max_epochs is 0, expected at least 1"),

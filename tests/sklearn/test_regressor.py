@@ -46,7 +46,27 @@ def test_the_scale_of_y_does_not_matter():
         np.testing.assert_allclose(output[:, 0], scaled.predict(X), rtol=1e-5, atol=1e-6 * factor)
     far = ConvRegressor(**QUICK).fit(X, Y + 1e6)
     np.testing.assert_allclose(far.predict(X) - 1e6, expected.predict(X), atol=0.2)
-    assert ConvRegressor(**QUICK).fit(X, np.full(80, 5.0)).predict(X) == pytest.approx(5, abs=1.5)
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1"])
+def test_a_constant_y_is_predicted_exactly(loss):
+    given = {**QUICK, "loss": loss, "optimizer": "adamw"}
+    assert (ConvRegressor(**given).fit(X, np.full(80, 5.0)).predict(X) == 5).all()
+    weight = np.repeat([1.0, 0.0], 40)
+    y = np.column_stack([np.where(weight, 2.0, Y), Y])
+    first, second = ConvRegressor(**given).fit(X, y, sample_weight=weight).predict(X).T
+    assert (first == 2).all()
+    assert np.ptp(second) > 0
+    regressor = ConvRegressor(**{**FAST, "loss": loss}).partial_fit(X[:1], Y[:1])
+    for _ in range(12):
+        regressor.partial_fit(X, Y)
+    assert regressor.score(X, Y) > 0.5
+
+
+@pytest.mark.parametrize("y", [Y.astype(str), Y.astype("datetime64[s]"), Y.astype("S3"), Y * 1j])
+def test_y_that_is_not_of_numbers(y):
+    with pytest.raises(ValueError, match=r"y is of dtype .*, expected real numbers|Complex data"):
+        ConvRegressor(**QUICK).fit(X, y)
 
 
 def test_several_outputs():
@@ -113,7 +133,7 @@ def test_weights_and_going_on():
         partial.partial_fit(X, np.column_stack([Y, Z]))
     stopped = ConvRegressor(early_stopping=True, n_iter_no_change=1, **FAST).fit(X, Y)
     assert stopped.history_["valid_loss"]
-    with pytest.raises(ValueError, match="could not convert string to float"):
+    with pytest.raises(ValueError, match="y is of dtype <U1, expected real numbers"):
         ConvRegressor().fit(X, np.array(["a", "b"] * 40))
 
 

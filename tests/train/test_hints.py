@@ -1,6 +1,7 @@
 """Errors for the habits of other libraries: they say what to use here instead."""
 
 import copy
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -26,6 +27,23 @@ def fit(data=None, **options):
 def evaluate(data=None, **options):
     loss = xpconv.SoftmaxCrossEntropyLoss()
     return train.evaluate(net(), loss, batches(X, Y, 5) if data is None else data, **options)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "message"),
+    [
+        (xpconv.Softmax(1), xpconv.SoftmaxCrossEntropyLoss(), "^fit: the model ends in Softmax, but .* expects scores"),
+        (xpconv.Sigmoid(), xpconv.SoftmaxCrossEntropyLoss(), "ends in Sigmoid"),
+        (xpconv.Softmax(1), xpconv.NLLLoss(), "expects logarithms of probabilities; end the model in LogSoftmax"),
+        (xpconv.LogSoftmax(1), xpconv.NLLLoss(), None),
+        (xpconv.LogSoftmax(1), xpconv.SoftmaxCrossEntropyLoss(), None),
+    ],
+)  # fmt: skip
+def test_a_last_layer_that_the_loss_applies_too(last, loss, message):
+    model = xpconv.Sequential(net(), last)
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+    with nullcontext() if message is None else pytest.warns(RuntimeWarning, match=message):
+        train.fit(model, loss, optimizer, batches(X, Y, 5))
 
 
 CALLS = {

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from .state import attributes_on_host, on_host
 
+LEARNING_RATE = 0.001  # the default
 BUILT = ("model", "loss", "optimizer", "schedule")  # what is built with parameters of its own
 
 

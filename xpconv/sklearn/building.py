@@ -6,12 +6,13 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .. import losses, optim
+from .. import losses, models, optim
 from ..arguments import shown
 from ..arrays import asarray
 from ..errors import ShapeError
@@ -34,6 +35,7 @@ from ..optim import LRScheduler, Optimizer
 from ..train import predict
 from .inputs import Shape
 
+NETWORKS = frozenset(vars(models)["__all__"])
 TINY = 1e-30  # a deviation of float32 numbers below which a feature counts as constant
 
 
@@ -119,6 +121,8 @@ def model_from(where: str, given: Any, nested: dict[str, Any], shape: Shape, n_o
                 "n_outputs, …)"
             )
         return copy.deepcopy(given)
+    if instead := _builder_of(given):
+        raise TypeError(f"{where}: model is {instead}")
     if not callable(given):
         raise TypeError(
             f"{where}: model is {shown(given)}, expected a Layer, a function of (input_shape, n_outputs) "
@@ -129,6 +133,25 @@ def model_from(where: str, given: Any, nested: dict[str, Any], shape: Shape, n_o
     if not isinstance(model, Layer):
         raise TypeError(f"{where}: model: {_name(given)} returned {shown(model)}, expected a Layer")
     return copy.deepcopy(model)  # the function may return the same one again
+
+
+def _builder_of(given: Any) -> str | None:
+    """What to give for a class of layers, or for a network of `xpconv.models`, which take other arguments."""
+    given = given.func if isinstance(given, partial) else given
+    name = given if isinstance(given, str) else getattr(given, "__name__", "")
+    network = getattr(models, name) if name in NETWORKS else None
+    if network is not None and (given is network or given == name):
+        channels = ", in_channels=input_shape[0]" * ("in_channels" in inspect.signature(network).parameters)
+        call = f"xpconv.models.{name}(num_classes=n_outputs{channels})"
+        what = f"xpconv.models.{name}, whose arguments are others"
+    elif isinstance(given, type) and issubclass(given, Layer) and given.__module__.startswith("xpconv."):
+        what, call = f"the class {name}", f"xpconv.{name}(…)"
+    else:
+        return None
+    return (
+        f"{what}; expected a function of (input_shape, n_outputs), such as "
+        f"lambda input_shape, n_outputs: {call}, or a Layer"
+    )
 
 
 def output_axes(where: str, model: Layer, X: np.ndarray, dtype: str, n_outputs: int, meaning: str) -> int:
@@ -217,8 +240,10 @@ def _maker(where: str, given: Any, home: ModuleType, kind: type) -> Callable[...
         for name in (plain, f"{plain}loss", f"{plain}lr"):
             if name in names:
                 return getattr(home, names[name])
-        close = get_close_matches(plain, names, 3) or sorted(names)
-        raise ValueError(f"{where} is {given!r}, expected one of {', '.join(names[n] for n in close)}")
+        close = get_close_matches(plain, names, 3) or [n for n in names if len(plain) > 2 and plain in n]
+        if close:
+            raise ValueError(f"{where} is {given!r}; did you mean {' or '.join(names[n] for n in close)}?")
+        raise ValueError(f"{where} is {given!r}, expected one of {', '.join(sorted(names.values()))}")
     if not callable(given) or isinstance(given, kind):
         raise TypeError(
             f"{where} is {shown(given)}, expected the name or the class of {'a' if kind is Loss else 'an'} "

@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..layers import Layer
-from .base import explicit
+from .base import LEARNING_RATE, explicit
 from .building import default_model
 from .estimator import ConvEstimator
 from .targets import SEVERAL, Labels, as_column
@@ -108,7 +108,7 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
         input_shape: Any = None,
         loss: Any = None,
         optimizer: Any = "adam",
-        learning_rate: float = 0.001,
+        learning_rate: float = LEARNING_RATE,
         schedule: Any = None,
         batch_size: int = 32,
         max_epochs: int = 20,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from ..arrays import asarray
 from ..errors import ShapeError
 from ..layers import BatchNorm1d, Layer, Sequential
 from ..losses import L1Loss, Loss, MSELoss
-from .base import explicit
+from .base import LEARNING_RATE, explicit
 from .building import default_model, loss_from, moments
 from .estimator import ConvEstimator
-from .targets import as_column
+from .targets import OF_CLASSES, as_column
 
 __all__ = ["ConvRegressor"]
 
@@ -24,8 +25,11 @@ class Values:
 
     stratified, metrics = False, ()
 
-    def __init__(self, columns: int, flat: bool, mean: Any = None, scale: Any = None) -> None:
+    def __init__(
+        self, columns: int, flat: bool, mean: Any = None, scale: Any = None, constant: Any = None
+    ) -> None:
         self.n_outputs, self.flat, self.mean, self.scale = columns, flat, mean, scale
+        self.constant = constant  # which columns have one value alone, with a scale
 
     def target(self, y: np.ndarray, axes: int) -> np.ndarray:
         """`y` in the shape of the model's output."""
@@ -35,6 +39,14 @@ class Values:
     def default_loss(self) -> Loss:
         """The mean squared error."""
         return MSELoss()
+
+    def check_loss(self, where: str, loss: Loss) -> None:
+        """Raise a TypeError if `loss` is one of classes."""
+        if isinstance(loss, OF_CLASSES):
+            raise TypeError(
+                f"{where}: loss is {type(loss).__name__}, which is for classes, but y has numbers; give "
+                "'mse', 'l1' or 'huber', or use ConvClassifier"
+            )
 
     def joint(self, loss: Loss) -> Loss:
         """The loss of all outputs."""
@@ -82,7 +94,7 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
         input_shape: Any = None,
         loss: Any = None,
         optimizer: Any = "adam",
-        learning_rate: float = 0.001,
+        learning_rate: float = LEARNING_RATE,
         schedule: Any = None,
         batch_size: int = 32,
         max_epochs: int = 20,
@@ -123,6 +135,10 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
     def _encoded(self, y: Any, weight: Any, goes_on: bool, partial: bool) -> tuple[Values, np.ndarray, Any]:
         where = type(self).__name__
         y = as_column(y.toarray() if hasattr(y, "toarray") else y)
+        if y.dtype.kind not in "fiub":
+            raise ValueError(
+                f"{where}: y is of dtype {y.dtype}, expected real numbers; for labels use ConvClassifier"
+            )
         flat, columns = y.ndim == 1, y.astype("float64").reshape(len(y), -1)
         if goes_on:
             coder = self._coder
@@ -130,12 +146,14 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
                 expected = "(N,)" if coder.flat else f"(N, {coder.n_outputs})"
                 raise ShapeError(f"{where}: y has shape {y.shape}, expected {expected}, as in the first fit")
             return coder, columns, weight
-        mean = scale = None
+        mean = scale = constant = None
         if self.model is None:
             loss = loss_from(where, self.loss, self._of("loss"), MSELoss)
             if type(loss) in (MSELoss, L1Loss):
                 mean, scale = moments(columns, weight)
-        return Values(columns.shape[1], flat, mean, scale), columns, weight
+                kept = columns if weight is None else columns[weight > 0]
+                constant = (kept == kept[0]).all(axis=0)
+        return Values(columns.shape[1], flat, mean, scale, constant), columns, weight
 
     def _default_model(self, X: np.ndarray, coder: Values, weight: Any) -> Layer:
         model = default_model(type(self).__name__, X, coder.n_outputs, weight, self._of("model"))
@@ -145,6 +163,16 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
         rescale.weight.data[...] = asarray(coder.scale, "float32")
         rescale.bias.data[...] = asarray(coder.mean, "float32")
         return Sequential({**dict(model.named_children()), "rescale": rescale})
+
+    def _built(self, arrays: Sequence[np.ndarray], coder: Values, dtype: str) -> tuple[Layer, int]:
+        """The model; where y is constant, the network begins with the output 0, which is that constant."""
+        model, axes = super()._built(arrays, coder, dtype)
+        if coder.scale is not None:
+            network: Any = dict(model.named_children())["network"]
+            varies = asarray(~coder.constant, dtype)
+            network[-1].weight.data[...] *= varies[:, None]
+            network[-1].bias.data[...] *= varies
+        return model, axes
 
     def _part(self, model: Any, coder: Values) -> Layer:
         """Without the last layer, which scales the outputs back."""

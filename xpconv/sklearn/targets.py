@@ -14,9 +14,19 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from ..arguments import shown
 from ..backend import Array
 from ..errors import ShapeError
-from ..losses import BCEWithLogitsLoss, Loss, SoftmaxCrossEntropyLoss
+from ..losses import (
+    BCEWithLogitsLoss,
+    FocalLoss,
+    Loss,
+    MultiLabelSoftMarginLoss,
+    MultiMarginLoss,
+    NLLLoss,
+    SoftmaxCrossEntropyLoss,
+)
 
 SINGLE, SEVERAL, INDICATOR = "one label", "several labels", "label indicators"
+OF_CLASSES = (SoftmaxCrossEntropyLoss, NLLLoss, MultiMarginLoss)
+OF_INDICATORS = (BCEWithLogitsLoss, FocalLoss, MultiLabelSoftMarginLoss)
 
 
 class Labels:
@@ -105,6 +115,21 @@ class Labels:
     def target(self, encoded: np.ndarray, axes: int) -> np.ndarray:
         """What the loss gets."""
         return encoded
+
+    def check_loss(self, where: str, loss: Loss) -> None:
+        """Raise a TypeError if `loss` is one of xpconv's that is not for such targets and scores."""
+        indicators = self.kind == INDICATOR
+        fitting = OF_INDICATORS if indicators else OF_CLASSES
+        if isinstance(loss, fitting) or not type(loss).__module__.startswith("xpconv."):
+            return
+        name, fix = type(loss).__name__, ", ".join(kind.__name__ for kind in fitting)
+        if isinstance(loss, OF_CLASSES + OF_INDICATORS):
+            form = (
+                "(N,) with one class of each sample" if indicators else "(N, labels) with indicators 0 and 1"
+            )
+            fix += f"; {name} is for y {form}"
+        has = "indicators of several labels" if indicators else "classes"
+        raise TypeError(f"{where}: loss is {name}, but y has {has}, for which there are {fix}")
 
     def joint(self, loss: Loss) -> Loss:
         """The loss of all outputs, from that of one."""

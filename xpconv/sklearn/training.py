@@ -15,6 +15,8 @@ from ..cores import cores
 from ..kernels import dividing_for
 from ..layers import Layer
 from ..random import drawing_from
+from ..train.endings import wrong_ending
+from .base import LEARNING_RATE
 from .building import loss_from, optimizer_from, schedule_from
 from .inputs import in_batches
 from .state import on_host
@@ -86,10 +88,18 @@ def trained(
         the history, and the state of the optimizer and the schedule.
     """
     where = type(estimator).__name__
-    loss = coder.joint(loss_from(where, estimator.loss, estimator._of("loss"), coder.default_loss))
-    optimizer = optimizer_from(
-        where, estimator.optimizer, estimator._of("optimizer"), model, plan.learning_rate
-    )
+    loss = loss_from(where, estimator.loss, estimator._of("loss"), coder.default_loss)
+    coder.check_loss(where, loss)
+    if problem := wrong_ending(model, loss):
+        raise ValueError(f"{where}: {problem}")
+    loss = coder.joint(loss)
+    settings = estimator._of("optimizer")
+    if "lr" in settings and plan.learning_rate != LEARNING_RATE:
+        raise ValueError(
+            f"{where}: there are learning_rate={plan.learning_rate} and optimizer__lr={settings['lr']}, two "
+            "names of one number; give learning_rate alone"
+        )
+    optimizer = optimizer_from(where, estimator.optimizer, settings, model, plan.learning_rate)
     batches = in_batches(arrays, plan.batch_size, plan.dtype, seed)
     valid = None if held is None else in_batches(held, max(plan.batch_size, 128), plan.dtype)
     given = estimator._of("schedule")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from inspect import Parameter, signature
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ..arguments import shown, to_float, to_int
 from ..layers.layer import Layer
 from ..optim import ExponentialMovingAverage, GradScaler, LRScheduler, Optimizer
+from .endings import wrong_ending
 from .meter import Meter
 from .metric_names import to_metrics
 from .objective import (
@@ -38,6 +40,8 @@ def checked_run(where: str, model: Any, loss: Any, optimizer: Any, **given: Any)
         raise TypeError(f"{where}: loss is None, expected a loss such as xpconv.SoftmaxCrossEntropyLoss()")
     objective = Objective(where, loss, given["inputs"], given["sample_weight"])
     check_inputs(where, model, objective.inputs, f"inputs is {objective.inputs}")
+    if problem := wrong_ending(model, loss):
+        warnings.warn(f"{where}: {problem}", RuntimeWarning, stacklevel=4)
     _check_optimizer(where, model, optimizer)
     epochs = to_int(f"{where}: epochs", given["epochs"], 0)
     train, valid = checked_data(where, "train", given["train"], epochs), given["valid"]
