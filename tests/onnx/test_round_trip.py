@@ -56,8 +56,12 @@ def test_nodes_have_the_names_of_layers(tmp_path):
     assert list(xpconv.onnx.load(tmp_path / "m.onnx").nodes) == ["stem_conv", "act", "output"]
 
 
-def test_a_frozen_normalisation_stays_fixed(tmp_path):
-    first = xpconv.BatchNorm2d(3, affine=False)
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_frozen_normalisation_stays_fixed(affine, shift, tmp_path):
+    first = xpconv.BatchNorm2d(3, affine=affine)
+    if affine:
+        first.weight.data[...], first.bias.data[...] = (2, 3, 4), shift
     first.running_mean[...], first.running_var[...] = (0.1, 0.2, 0.3), (0.5, 0.25, 0.125)
     model = xpconv.Sequential(
         {"normalize": first.requires_grad_(False, eval=True), "conv": xpconv.Conv2d(3, 4, 3)}
@@ -79,4 +83,10 @@ def test_a_frozen_normalisation_stays_fixed(tmp_path):
 
 def test_a_normalisation_that_is_not_frozen_is_one_that_trains(tmp_path):
     xpconv.onnx.export(xpconv.BatchNorm2d(3, affine=False).eval(), tmp_path / "m.onnx", (3, 8, 8))
+    assert isinstance(xpconv.onnx.load(tmp_path / "m.onnx")["output"], xpconv.BatchNorm2d)
+
+
+def test_a_frozen_normalisation_with_weights_within_the_model_is_one_for_others(tmp_path):
+    model = xpconv.Sequential(xpconv.Conv2d(3, 4, 3), xpconv.BatchNorm2d(4)).requires_grad_(False, eval=True)
+    xpconv.onnx.export(model.eval(), tmp_path / "m.onnx", (3, 8, 8))
     assert isinstance(xpconv.onnx.load(tmp_path / "m.onnx")["output"], xpconv.BatchNorm2d)

@@ -54,24 +54,30 @@ def running(b: Builder, layer: ChannelNorm, x: Tensor) -> Any:
     )
     wide = x if x.dtype == dtype else b.cast(x, dtype)
     inputs = wide, weight, bias, layer.running_mean, layer.running_var
-    if (
-        isinstance(layer, _BatchNorm)
-        and layer._thawed_mode is not None
-        and layer.weight is None
-        and layer.bias is None
-    ):
+    if is_fixed(b, layer, x):
         y = fixed_scale(b, layer, wide)
     else:
         y = b.node("BatchNormalization", *inputs, epsilon=layer.eps)
     return y if x.dtype == dtype else b.cast(y, x.dtype)
 
 
+def is_fixed(b: Builder, layer: ChannelNorm, x: Tensor) -> bool:
+    """Whether a layer is frozen with statistics, and has no weights or normalises an input of the file."""
+    frozen = layer._thawed_mode is not None and not any(p.requires_grad for _, p in layer.named_parameters())
+    plain = layer.weight is None and layer.bias is None
+    return frozen and (plain or all(x.name not in node.output for node in b.nodes))
+
+
 def fixed_scale(b: Builder, layer: ChannelNorm, x: Tensor) -> Any:
-    """`(x - mean) / √(variance + eps)` of constants: as a BatchNormalization, a reader would train it."""
+    """The layer's formula with constants: as a BatchNormalization, a reader would train it."""
     shape = (layer.num_features, *(1,) * (x.ndim - 2))
     center, variance = (asnumpy(array).reshape(shape) for array in (layer.running_mean, layer.running_var))
-    scale = 1 / np.sqrt(variance + layer.eps)
-    return b.node("Mul", b.node("Sub", x, b.constant(center)), b.constant(scale, center.dtype))
+    weight, bias = (
+        None if value is None else asnumpy(value.data).reshape(shape) for value in (layer.weight, layer.bias)
+    )
+    scale = (1 if weight is None else weight) / np.sqrt(variance + layer.eps)
+    y = b.node("Mul", b.node("Sub", x, b.constant(center)), b.constant(scale, center.dtype))
+    return y if bias is None or not bias.any() else b.node("Add", y, b.constant(bias))
 
 
 @rule(_BatchNorm)
