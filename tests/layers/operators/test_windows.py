@@ -238,3 +238,20 @@ def test_resize(name, backends):
     assert_layer_ok(lambda: ops.Resize(**options), X, backends=backends)
     y = ops.Resize(**options)(X)
     np.testing.assert_allclose(y, resized(X, options), rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("scale", [1.3, 1.5, 2.7, 0.7, 0.3])
+@pytest.mark.parametrize(("mode", "theirs"), [("linear", "bilinear"), ("cubic", "bicubic")])
+def test_corners_of_a_fractional_scale(mode, theirs, scale):
+    """PyTorch and onnxruntime align the corners of the whole output, not those of `scale * n` pixels."""
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(1, 2, 5, 5))
+    expected = torch.nn.Upsample(scale_factor=scale, mode=theirs, align_corners=True)(torch.tensor(x)).numpy()
+    y = ops.Resize(mode, "align_corners", scales=(1, 1, scale, scale), cubic_coeff_a=-0.75)(x)
+    np.testing.assert_allclose(y, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_one_output_of_pytorch_half_pixel_is_the_first_input():
+    x = np.random.default_rng(0).normal(size=(1, 1, 1, 5))
+    y = ops.Resize("cubic", "pytorch_half_pixel", scales=(1, 1, 1, 0.3))(x)  # 1.5 pixels, so one
+    np.testing.assert_allclose(y, x[..., :1], rtol=1e-12)

@@ -154,22 +154,21 @@ def _nothing(n: int) -> tuple[Taps, Taps]:
 
 
 def _centre(coordinates: str, i: int, n: int, m: int, scale: float, roi: tuple[float, float]) -> float:
-    """The position of output `i` among the inputs."""
-    whole = scale * n
+    """The position of output `i` among the inputs; `m` is the whole output length, as in PyTorch."""
     if coordinates == "align_corners":
-        return 0.0 if whole == 1 else i * (n - 1) / (whole - 1)
+        return 0.0 if m == 1 else i * (n - 1) / (m - 1)
     if coordinates == "asymmetric":
         return i / scale
     if coordinates == "tf_crop_and_resize":
         start, end = roi
-        if whole == 1:
+        if m == 1:
             return (end + start) * (n - 1) / 2
-        return start * (n - 1) + i * (end - start) * (n - 1) / (whole - 1)
+        return start * (n - 1) + i * (end - start) * (n - 1) / (m - 1)
     if coordinates == "tf_half_pixel_for_nn":
         return (i + 0.5) / scale
-    if coordinates == "pytorch_half_pixel" and whole == 1:
-        return -0.5
-    offset = n / 2 * (1 - m / whole) if coordinates == "half_pixel_symmetric" else 0.0
+    if coordinates == "pytorch_half_pixel" and m == 1:
+        return 0.0
+    offset = n / 2 * (1 - m / (scale * n)) if coordinates == "half_pixel_symmetric" else 0.0
     return offset + (i + 0.5) / scale - 0.5
 
 
