@@ -287,14 +287,44 @@ def test_a_large_model_has_its_arrays_in_a_second_file(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["xpconv.onnx.export"], "LARGEST", 2000)
     model, path = small(), tmp_path / "m.onnx"
     export(model, path, (3, 8, 8))
-    assert sorted(os.listdir(tmp_path)) == ["m.onnx", "m.onnx.data"]
+    assert len(beside(path)) == 1
     assert os.path.getsize(path) < 3000
     onnx.checker.check_model(str(path), full_check=True)
     same(inferred(model, IMAGES), run(path, IMAGES))
     monkeypatch.undo()
     export(model, path, (3, 8, 8))
-    os.remove(tmp_path / "m.onnx.data")
+    assert not beside(path)
     same(inferred(model, IMAGES), run(path, IMAGES))
+
+
+def beside(path):
+    """The files of arrays that belong to a model."""
+    return [name for name in os.listdir(path.parent) if name.startswith("m.onnx.") and name.endswith(".data")]
+
+
+def test_a_large_model_that_is_not_replaced_keeps_its_arrays(tmp_path, monkeypatch):
+    """Whether the file of arrays or the model's own fails, the old pair remains, and nothing else."""
+    monkeypatch.setattr(sys.modules["xpconv.onnx.export"], "LARGEST", 2000)
+    model, path = small(), tmp_path / "m.onnx"
+    export(model, path, (3, 8, 8))
+    files, replace = sorted(os.listdir(tmp_path)), os.replace
+    for end in (".data", ".onnx"):
+
+        def fails(source, target, end=end):
+            if str(target).endswith(end):
+                raise OSError("full")
+            replace(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("os.replace", fails)
+            with pytest.raises(OSError, match="full"):
+                export(small(), path, (3, 8, 8))
+        assert sorted(os.listdir(tmp_path)) == files
+        same(inferred(model, IMAGES), run(path, IMAGES))
+    other = small()
+    export(other, path, (3, 8, 8))
+    assert len(beside(path)) == 1
+    same(inferred(other, IMAGES), run(path, IMAGES))
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

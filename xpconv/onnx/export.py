@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -47,7 +50,8 @@ def export(
     The file computes what the model computes in inference, in the dtype of its parameters. Its initializers
     have the names of the state dict. It is written only if it passes ONNX's checker; a crash leaves the old
     file or the new one. A model of more than 2 GB has its arrays in a second file beside it,
-    `path` with `.data` at its end, which belongs to it.
+    with a new name each time that begins with that of the first and ends in `.data`. The two belong
+    together; the next export to `path` removes it.
 
     A layer of your own needs a method `to_onnx`, which writes it in ONNX's operators: see `Builder`.
 
@@ -272,13 +276,25 @@ def _check_outputs(proto: Any, outputs: list[Array]) -> None:
 
 
 def _write(path: str, proto: Any) -> None:
-    """Check a model and write it; if it is too large for one file, its arrays into a second one, first."""
-    name = os.path.basename(path)
-    large = sum(len(array.raw_data) for array in proto.graph.initializer) > LARGEST
-    parts = list(_move_out(proto, f"{name}.data")) if large else []
-    if large:
-        write_atomically(f"{path}.data", parts)
-    write_atomically(path, [proto.SerializeToString()])
+    """Write a model; if it is too large for one file, its arrays into a second one, first.
+
+    That one has a new name each time: until the `.onnx` file is replaced, the old one has its own arrays.
+    """
+    folder, name = os.path.split(path)
+    mine = re.compile(rf"{re.escape(name)}\.[0-9a-f]{{32}}\.data")
+    old = [os.path.join(folder, entry) for entry in os.listdir(folder or ".") if mine.fullmatch(entry)]
+    data = os.path.join(folder, f"{name}.{uuid4().hex}.data")
+    try:
+        if sum(len(array.raw_data) for array in proto.graph.initializer) > LARGEST:
+            write_atomically(data, list(_move_out(proto, os.path.basename(data))))
+        write_atomically(path, [proto.SerializeToString()])
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.remove(data)
+        raise
+    for file in old:
+        with suppress(OSError):  # open in another process, on Windows: the next export removes it
+            os.remove(file)
 
 
 def _move_out(proto: Any, file: str) -> Iterator[bytes]:
