@@ -11,7 +11,7 @@ from ..errors import DataFileError
 from ..layers.graph_checks import order_of
 from .batch import free_batch
 from .library import defs, helper, onnx, shape_inference
-from .node import Value
+from .node import VIEWS, Value
 from .tensors import Stored, Tensors
 
 OLDEST = 7  # opset
@@ -122,6 +122,26 @@ class Model:
         for name, stored in self.stored.items():
             known[name] = Value(name, shape=stored.shape, dtype=stored.dtype, initializer=True)
         return known
+
+    def tied(self) -> list[str]:
+        """The initializers that are one weight in several roles, such as a matrix and its transpose.
+
+        Those with one axis are none of them: exporters store equal biases once.
+        """
+        root = {name: (name, "") for name, item in self.stored.items() if len(item.shape) > 1}
+        roles: dict[str, set[tuple[Any, ...]]] = {name: set() for name in root}
+        for node in self.nodes:
+            for i, name in enumerate(node.input):
+                weight, view = root.get(name, ("", ""))
+                if not weight:
+                    continue
+                if node.op_type in VIEWS and i == 0:
+                    for output in node.output:
+                        root[output] = weight, view if node.op_type == "Identity" else output
+                else:
+                    transposed = [a.i for a in node.attribute if a.name == "transB"]
+                    roles[weight].add((view, node.op_type, i, *transposed))
+        return [name for name, found in roles.items() if len(found) > 1 and self.stored[name].is_float()]
 
     def array(self, name: str) -> np.ndarray:
         """The array of an initializer."""

@@ -21,6 +21,11 @@ def load(path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Graph:
     its state dict those of the initializers; the weights of layers are parameters, and the statistics of a
     BatchNormalization buffers. A weight that the file stores transposed has xpconv's order of axes.
 
+    Floating initializers with axes are weights, even if a Transpose, Reshape, Cast or the like lies between
+    them and the layer; scalars without axes, and what nodes Constant give to arithmetic, are not trained. An
+    initializer with two or more axes that is taken in several roles, such as a matrix and its transpose, is
+    one parameter, of a node of its own.
+
     What depends on constants alone is computed once. Sizes that depend on the input, as where a Reshape takes
     the Shape of a batch, are computed on the host in each forward. Opsets from 7 on, arrays of all floating
     types and of integers, and external data in the model's folder are read.

@@ -19,7 +19,18 @@ from ..tape import no_grad, separate
 from . import operators as operators  # they register themselves
 from .contents import OWN, Model
 from .library import onnx
-from .node import OPERATORS, Assigned, Node, Operator, Output, Refused, Value, attribute_value, is_float
+from .node import (
+    OPERATORS,
+    VIEWS,
+    Assigned,
+    Node,
+    Operator,
+    Output,
+    Refused,
+    Value,
+    attribute_value,
+    is_float,
+)
 
 SMALL = 64  # elements of integers that are copied to a device once; the same array of more at each use
 SPARE = 2**26  # bytes of constants that a file may compute, besides twice its arrays
@@ -38,6 +49,7 @@ class Loader:
 
     def __init__(self, model: Model) -> None:
         self.model, self.values = model, model.values
+        self.origins: dict[str, tuple[Layer, list[Value]]] = {}  # of folded views of weights
         self.layers: dict[str, tuple[Layer, list[Value]]] = {}  # by the name of the output
         self.assigned: list[Assigned] = []
         self.refusals: list[str] = []
@@ -57,6 +69,8 @@ class Loader:
             if name in self.uses:
                 self._set(self.values[name], self.model.array(name))
         with use_backend("numpy"), limited_memory(2 * self.limit), no_grad(), separate():
+            for name in self.model.tied():
+                self._tie(self.values[name])
             for proto in self.model.nodes:
                 self._add(proto)
             if self.refusals:
@@ -65,11 +79,29 @@ class Loader:
             graph = self._made()
         return graph.to(backend).eval()
 
+    def _tie(self, value: Value) -> None:
+        """Let an initializer be a value that a layer computes, and so one parameter wherever it is taken."""
+        layer = self._weight(value)
+        self.layers[value.name] = layer, []
+        self.assigned.append(Assigned(layer, "value", value, ""))
+        value.array = None
+
+    @staticmethod
+    def _weight(value: Value) -> Weight:
+        array = np.array(value.array)
+        layer = Weight(array.shape, array.dtype.name)
+        layer.value.data = array
+        return layer
+
     # --- nodes ---------------------------------------------------------------------------------------------
 
     def _add(self, proto: Any) -> None:
         """Compute what a node gives, or note its layers."""
         inputs = [self._value(name) if name else None for name in proto.input]
+        first = inputs[0] if inputs else None
+        if proto.op_type == "Identity" and proto.domain in OWN and first is not None and first.trainable:
+            self.values.update(dict.fromkeys(proto.output, first))  # the same weight
+            return
         node = Node(
             proto.op_type, proto.name, proto.domain, self.model.opset, inputs,
             [self._value(name) for name in proto.output],
@@ -147,6 +179,8 @@ class Loader:
             except FAULTS as error:
                 raise node.refused(str(error)) from error
             self.limit -= value.array.nbytes if value.array is not None else 0  # of all together
+            if node.op in VIEWS and (values[0].trainable or values[0].name in self.origins):
+                self.origins[value.name] = layer, list(values)
             return
         value.on_host = node.op in SHAPES or all(v.on_host or v.array is not None for v in values)
         self.layers[value.name] = layer, list(values)
@@ -197,13 +231,14 @@ class Loader:
         device = device and (is_float(array) or array.size > SMALL)
         where = "device" if device else "host"
         name = self._name(value.name, where)
+        if name not in self.nodes and device and value.name in self.origins:
+            layer, values = self.origins[value.name]
+            self.nodes[name] = layer, *[self._source(v, True) for v in values]
         if name not in self.nodes:
-            layer: Layer
             if not device:
                 layer = HostConstant(array)
             elif value.trainable:
-                layer = Weight(array.shape, array.dtype.name)
-                layer.value.data = np.array(array)
+                layer = self._weight(value)
             else:
                 layer = Constant(array.shape, array.dtype.name)
                 layer.value = np.array(array)

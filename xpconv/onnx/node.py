@@ -23,6 +23,7 @@ The rules:
 - Integers and booleans that come from constants, from `Shape` and from what is computed of these alone are
   NumPy arrays at run time too, on every backend (`Value.on_host`): reading them never waits for a GPU.
 - Constants among the values become layers that give them: parameters if `Value.trainable`, else buffers;
+  what `VIEWS` make of a parameter is computed in each forward, so that it trains;
   those `on_host` stay where they are.
 - Weights of a layer are set by `node.assign`, which gives them the file's name in the state dict; one
   initializer in two layers is one `Parameter`.
@@ -50,6 +51,15 @@ Operator = Callable[["Node"], Result]
 Default = TypeVar("Default")
 
 MOST_BYTES = 2**31  # of an array whose size is data of the file
+VIEWS = (
+    "Identity",
+    "Transpose",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Cast",
+)  # train what they take
 OPERATORS: dict[str, Operator] = {}  # by the operator's name
 
 
@@ -95,8 +105,8 @@ class Value:
 
     @property
     def trainable(self) -> bool:
-        """Whether it is a weight: a floating initializer of more than one element."""
-        return self.initializer and self.array is not None and is_float(self.array) and self.array.size > 1
+        """Whether it is a weight: a floating initializer with axes."""
+        return self.initializer and self.array is not None and is_float(self.array) and self.array.ndim > 0
 
 
 @dataclass(eq=False)

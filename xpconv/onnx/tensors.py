@@ -26,6 +26,10 @@ class Stored(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
+    def is_float(self) -> bool:
+        """Whether the numbers are floating, bfloat16 included."""
+        return self.dtype.kind == "f" or self.dtype.name == "bfloat16"
+
 
 class Tensors:
     """The reader of the arrays of a file; external data must be in `folder` or below it."""
