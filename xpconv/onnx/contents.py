@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from ..errors import DataFileError
 from ..layers.graph_checks import order_of
 from .batch import free_batch
-from .library import defs, helper, onnx, shape_inference
+from .library import defs, helper, numpy_helper, onnx, shape_inference
 from .node import VIEWS, Value
 from .tensors import Stored, Tensors
 
@@ -35,6 +36,7 @@ class Model:
         self.where = f"xpconv.onnx.load: {path!r}"
         proto = self._parsed(path)
         graph = proto.graph
+        self._check_names(proto)
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         self.tensors = Tensors(self.where, os.path.dirname(os.path.abspath(path)))
         self.opset = self._opset(proto)
@@ -69,6 +71,23 @@ class Model:
         if not (proto.ir_version and proto.graph.output):
             raise DataFileError(f"{self.where} is not an ONNX file, or is cut short: it has no graph")
         return proto
+
+    def _check_names(self, proto: Any) -> None:
+        """Names must be text, which protobuf does not ensure, and those of the inputs differ."""
+        graph = proto.graph
+        names = [text for entry in proto.metadata_props for text in (entry.key, entry.value)]
+        names += [item.name for item in (*graph.input, *graph.output, *graph.initializer, *graph.value_info)]
+        names += [dim.dim_param for item in graph.input for dim in item.type.tensor_type.shape.dim]
+        for node in graph.node:
+            names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+            names += [attribute.name for attribute in node.attribute]
+        for name in names:
+            if not isinstance(name, str):
+                raise DataFileError(f"{self.where} has the text {name!r:.100}, which is not UTF-8")
+        inputs = [item.name for item in graph.input]
+        for name, count in Counter(inputs).items():
+            if count > 1:
+                raise DataFileError(f"{self.where} has {count} inputs called {name!r}, expected one")
 
     def _opset(self, proto: Any) -> int:
         versions = [entry.version for entry in proto.opset_import if entry.domain in OWN]
@@ -167,6 +186,30 @@ def _inferred(proto: Any, stored: dict[str, Stored]) -> Any:
     except (shape_inference.InferenceError, RuntimeError, ValueError):
         return ()  # of a faulty file: the functions of operators, or the layers, say what is wrong
     return (*found.graph.value_info, *found.graph.output)
+
+
+def foreseen(node: Any, opset: int, arrays: dict[str, np.ndarray]) -> dict[str, tuple[int | None, ...]]:
+    """The shapes of the outputs of a node that takes these arrays, as far as ONNX can tell."""
+    if _aborts(node):
+        return {}
+    try:
+        types = {
+            name: helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in arrays.items()
+        }
+        data = {
+            name: numpy_helper.from_array(array, name)
+            for name, array in arrays.items()
+            if array.size <= INFERRED
+        }
+        found = shape_inference.infer_node_outputs(
+            defs.get_schema(node.op_type, opset, ""), node, types, data,
+            opset_imports=[helper.make_opsetid("", opset)], ir_version=8,
+        )  # fmt: skip
+    except (shape_inference.InferenceError, defs.SchemaError, RuntimeError, ValueError, KeyError, TypeError):
+        return {}  # the layer says what is wrong
+    shapes = {name: _value(name, type).shape for name, type in found.items()}
+    return {name: shape for name, shape in shapes.items() if shape is not None}
 
 
 def _aborts(node: Any) -> bool:

@@ -17,7 +17,7 @@ from ..layers.tree import join
 from ..parameter import Parameter, limited_memory
 from ..tape import no_grad, separate
 from . import operators as operators  # they register themselves
-from .contents import OWN, Model
+from .contents import OWN, Model, foreseen
 from .library import onnx
 from .node import (
     OPERATORS,
@@ -33,6 +33,7 @@ from .node import (
 )
 
 SMALL = 64  # elements of integers that are copied to a device once; the same array of more at each use
+MOST_RESIZED = 2**16  # outputs along an axis of a constant that a file resizes: each takes its own weights
 SPARE = 2**26  # bytes of constants that a file may compute, besides twice its arrays
 FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
@@ -116,7 +117,7 @@ class Loader:
                 if isinstance(output, np.ndarray):
                     self._set(value, output)
                 elif output is not None:
-                    self._note(node, value, *output)
+                    self._note(node, proto, value, *output)
         except (Refused, DataFileError) as error:
             if not (known and follows):
                 self.refusals.append(f"{node}: {error}")
@@ -167,12 +168,11 @@ class Loader:
                 raise node.refused(f"output {i}, {node.outputs[i].name!r}, is not computed")
         return [output if used else None for output, used in zip(outputs, node.used, strict=True)]
 
-    def _note(self, node: Node, value: Value, layer: Layer, values: Any) -> None:
+    def _note(self, node: Node, proto: Any, value: Value, layer: Layer, values: Any) -> None:
         """Note the layer of an output, or run it if all that it takes is constant."""
         arrays = [given.array for given in values]
         if all(array is not None for array in arrays):
-            sizes = [n for n in value.shape or () if n is not None]
-            node.check_size(sizes, value.dtype or "float32")
+            self._check_fold(node, value, proto)
             try:
                 with np.errstate(all="ignore"):
                     self._set(value, np.array(layer.eval()(*arrays)))
@@ -184,6 +184,16 @@ class Loader:
             return
         value.on_host = node.op in SHAPES or all(v.on_host or v.array is not None for v in values)
         self.layers[value.name] = layer, list(values)
+
+    def _check_fold(self, node: Node, value: Value, proto: Any) -> None:
+        """Refuse a node of constants whose output would be large, before it is computed."""
+        arrays = {
+            item.name: item.array for item in node.inputs if item is not None and item.array is not None
+        }
+        shape = foreseen(proto, node.opset, arrays).get(value.name, value.shape) or ()
+        node.check_size([n for n in shape if n is not None], value.dtype or "float32")
+        if node.op in ("Resize", "Upsample") and max((n or 0 for n in shape), default=0) > MOST_RESIZED:
+            raise node.refused(f"the output has shape {shape}, more than {MOST_RESIZED:,} along an axis")
 
     def _set(self, value: Value, array: np.ndarray) -> None:
         """Let a value be constant."""
