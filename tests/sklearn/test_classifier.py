@@ -146,6 +146,12 @@ def test_signals():
         ConvClassifier(**QUICK, input_shape=(2, 32)).fit(signals[:, None], Y)
 
 
+@pytest.mark.parametrize(("x", "shape"), [(X.reshape(60, 2, 32), "2, 32"), (FLAT, "1, 64")])
+def test_a_model_of_signals_without_their_shape(x, shape):
+    with pytest.raises(ShapeError, match=rf"^ConvClassifier: model: Conv1d.* give input_shape=\({shape}\)$"):
+        ConvClassifier(along).fit(x, Y)
+
+
 def test_the_default_model_of_signals_learns():
     waves = np.random.default_rng(0).normal(size=(60, 2, 12))
     waves[:, 1] += np.where(Y % 2, 1, -1)[:, None] * np.sin(np.arange(12))

@@ -52,6 +52,7 @@ def test_the_scale_of_y_does_not_matter():
 def test_a_constant_y_is_predicted_exactly(loss):
     given = {**QUICK, "loss": loss, "optimizer": "adamw"}
     assert (ConvRegressor(**given).fit(X, np.full(80, 5.0)).predict(X) == 5).all()
+    np.testing.assert_allclose(ConvRegressor(**given).fit(X, np.full(80, 0.1)).predict(X), 0.1, rtol=1e-7)
     weight = np.repeat([1.0, 0.0], 40)
     y = np.column_stack([np.where(weight, 2.0, Y), Y])
     first, second = ConvRegressor(**given).fit(X, y, sample_weight=weight).predict(X).T

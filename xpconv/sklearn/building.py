@@ -160,7 +160,13 @@ def output_axes(where: str, model: Layer, X: np.ndarray, dtype: str, n_outputs: 
     Lazy layers get their sizes here. A ShapeError is raised if the output has another shape.
     """
     x = X[:2].astype(dtype, copy=False)
-    output = predict(model, x)
+    try:
+        output = predict(model, x)
+    except ShapeError as error:
+        if x.ndim in (2, 4) and "1d" in str(error).partition(".")[0]:
+            fix = f"if X holds signals, give input_shape={x.shape[-2:] if x.ndim == 4 else (1, x.shape[1])}"
+            raise ShapeError(f"{where}: model: {error}; {fix}") from error
+        raise
     expected = {(len(x), n_outputs)} | ({(len(x),)} if meaning == "value" and n_outputs == 1 else set())
     if isinstance(output, tuple) or tuple(output.shape) not in expected:
         got = "several outputs" if isinstance(output, tuple) else f"an output of shape {tuple(output.shape)}"

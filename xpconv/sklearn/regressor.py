@@ -153,6 +153,7 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
                 mean, scale = moments(columns, weight)
                 kept = columns if weight is None else columns[weight > 0]
                 constant = (kept == kept[0]).all(axis=0)
+                mean = np.where(constant, kept[0], mean)  # the mean of equal numbers is rounded
         return Values(columns.shape[1], flat, mean, scale, constant), columns, weight
 
     def _default_model(self, X: np.ndarray, coder: Values, weight: Any) -> Layer:
