@@ -184,8 +184,8 @@ class _Conv(_ConvNd):
             )
         if self.algorithm == "winograd" and self.algorithm_for(x) != "winograd":
             raise ValueError(
-                f"{type(self).__name__}.forward: algorithm='winograd' takes float32 and float64 on numpy, "
-                f"got {x.dtype} on {backend_of(x).name}; use 'auto'"
+                f"{type(self).__name__}.forward: algorithm='winograd' takes float16, float32 and float64 on "
+                f"numpy, got {x.dtype} on {backend_of(x).name}; use 'auto'"
             )
         bias = None if self.bias is None else self.bias.data
         y = ops.conv(xp, padded, self.weight.data, bias, self._window, self.groups, self.algorithm, bounds)
@@ -299,7 +299,7 @@ class Conv2d(_Conv):
         padding_mode: `'zeros'`, `'reflect'`, `'replicate'` or `'circular'`.
         algorithm: `'auto'` selects the fastest for the shapes (see `explain`); `'direct'` one that rounds
             like the formula, which `set_exact` selects for all layers; `'winograd'` Winograd's, for 3×3
-            kernels with stride, dilation and groups 1, in float32 or float64 on NumPy.
+            kernels with stride, dilation and groups 1, on NumPy.
         dtype: floating dtype of the parameters, and so of `x`.
         rng: `numpy.random.Generator` or seed for the initial values; None takes that of `manual_seed`.
 
