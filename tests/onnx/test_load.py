@@ -534,3 +534,9 @@ def test_load_model_names_the_loader_of_onnx_files(tmp_path):
 def test_only_the_batch_is_free(shape, tmp_path):
     with pytest.raises(ValueError, match="only the batch is free"):
         xpconv.onnx.export(xpconv.ReLU().eval(), tmp_path / "m.onnx", shape)
+
+
+def test_a_batch_that_is_free_stays_so(tmp_path):
+    conv = ("Conv", ["x", "conv.weight", "conv.bias"], ["y"], {"kernel_shape": [3, 3], "dilations": [40, 40]})
+    onnx.save(model([conv], [info("x", ("N", 3, "H", "W"))], initializers=weights()), tmp_path / "m.onnx")
+    assert xpconv.onnx.load(tmp_path / "m.onnx", dynamic_batch=True).shapes == {"x": (None, 3, None, None)}

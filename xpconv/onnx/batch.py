@@ -13,7 +13,7 @@ from ..layers.graph import Graph
 from ..tape import no_grad
 from .library import numpy_helper, onnx
 
-FREE = 8  # the size that a free axis has in the comparison
+FREE = 64  # the size that a free axis has in the comparison
 
 
 def free_batch(proto: Any, shapes: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ class Model:
         opset: the version of ONNX's own operators.
         nodes: the `NodeProto`s that the outputs depend on, each after those that it depends on.
         inputs, outputs: names.
+        frees: whether its batch was fixed, and has been freed.
         metadata: texts by name.
         fixed: the shape and the dtype that the file gives each input.
     """
@@ -55,7 +56,8 @@ class Model:
         self.nodes = self._ordered(graph)
         self.values = self._known(proto)
         self.fixed = {name: (self.values[name].shape, self.values[name].dtype) for name in self.inputs}
-        if dynamic_batch:
+        self.frees = dynamic_batch and any(shape and shape[0] is not None for shape, _ in self.fixed.values())
+        if self.frees:
             free_batch(proto, {name: value.shape for name, value in self.values.items()})
             for tensor in graph.initializer:
                 self.stored[tensor.name] = self.tensors.stored(tensor, f"initializer {tensor.name!r}")

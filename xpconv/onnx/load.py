@@ -71,6 +71,6 @@ def load(path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Graph:
         raise FileNotFoundError(f"xpconv.onnx.load: there is no file {name!r} (from {os.getcwd()!r})")
     model = Model(name, dynamic_batch)
     graph = Loader(model).graph()
-    if dynamic_batch:
+    if model.frees:
         check_batch(model.where, graph, model.fixed)
     return graph
