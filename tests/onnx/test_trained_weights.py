@@ -92,3 +92,28 @@ def test_a_weight_in_two_layers_is_one_parameter(name, backend, tmp_path):
     assert names(graph) == ["w"] and list(graph.state_dict()) == ["w"]
     found, reference = slope(graph, x, "w")
     np.testing.assert_allclose(found, reference, rtol=1e-6)
+
+
+def test_a_layer_in_place_of_one_with_a_shared_weight_has_its_own_name(tmp_path):
+    graph = load(tmp_path, [("Gemm", "x w", "t", {}), ("Gemm", "t w", "y", {})], w=W)
+    graph["t"] = xpconv.Dense(4, 4)
+    assert set(graph.state_dict()) == {"w", "t.weight", "t.bias"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_another_dtype_is_that_of_casts_and_constants_too(dtype, backend, tmp_path):
+    nodes = [
+        ("Shape", "x", "s", {}),
+        ("ConstantOfShape", "s", "c", {"value": numpy_helper.from_array(np.ones(1, "float32"))}),
+        ("Gemm", "c w", "g", {}),
+        ("Cast", "s", "f", {"to": TensorProto.FLOAT}),
+        ("ReduceSum", "f", "n", {"keepdims": 0}),
+        ("Div", "g n", "h", {}),
+        ("Add", "x h", "y", {}),
+    ]
+    graph = load(tmp_path, nodes, w=W).to(dtype=dtype)
+    assert names(graph) == ["w"]
+    x = X[0].astype(dtype)
+    y = graph(xpconv.asarray(x))
+    assert y.dtype == dtype
+    np.testing.assert_allclose(xpconv.asnumpy(y), x + W.sum(0) / 9, rtol=2e-3, atol=2e-3)

@@ -47,6 +47,8 @@ class Constant(_Source):
 
     buffer_names = ("value",)
 
+    _dtype_setting = "dtype"
+
     def __init__(self, shape: Sequence[int], dtype: str = "float32") -> None:
         self.shape, self.dtype = tuple(shape), dtype
         self.value = get_xp().zeros(self.shape, self.dtype)

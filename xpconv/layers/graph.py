@@ -25,6 +25,7 @@ from .graph_checks import (
     in_order,
     no_node,
     order_of,
+    without_shared,
 )  # fmt: skip
 from .graph_inputs import ShapedInputs
 from .graph_steps import Block, GraphSteps, chains, graph_steps
@@ -217,6 +218,7 @@ class Graph(ShapedInputs):
             self._layers[name] = layer  # type: ignore[assignment]  # checked
         elif name in vars(self).get("_layers", ()):
             super()._add(name, layer)
+            self._names = without_shared(self._names, name)
         else:
             self._check_layer(name, layer)
             raise no_node(name)

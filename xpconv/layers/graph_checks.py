@@ -184,3 +184,10 @@ def check_count(where: str, given: Sequence[Any], expected: Sequence[str], what:
     """Raise a TypeError if there is not one value for each name."""
     if len(given) != len(expected):
         raise TypeError(f"{where}: got {len(given)} {what}, expected {len(expected)}: {', '.join(expected)}")
+
+
+def without_shared(aliases: dict[str, str], node: str) -> dict[str, str]:
+    """Names in the state dict after `node` has got another layer: no longer those of weights it shared."""
+    mine = {usual for usual in aliases if usual.partition(".")[0] == node}
+    others = {name for usual, name in aliases.items() if usual not in mine}
+    return {usual: name for usual, name in aliases.items() if usual not in mine or name not in others}

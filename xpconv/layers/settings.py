@@ -39,6 +39,7 @@ class Settings(Checks):
     fixed: ClassVar[tuple[str, ...]] = ()  # settings that cannot change, as other state depends on them
 
     _no_config: ClassVar[tuple[str, ...]] = ("dtype", "rng")  # arguments that need not be attributes
+    _dtype_setting: ClassVar[str] = ""  # the one that names the dtype of the output, which `to` changes
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments with which `type(layer)(**config)` makes a layer like this one.

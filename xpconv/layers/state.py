@@ -172,6 +172,9 @@ class State(Tree[L]):
         for _, layer in self.named_layers():
             if dtype is not None and layer._dtype_later is not None:
                 layer._dtype_later = dtype
+            setting = layer._dtype_setting
+            if dtype is not None and setting and is_floating(xp.dtype(getattr(layer, setting))):
+                setattr(layer, setting, dtype.name)
             for name in layer.buffer_names:
                 if getattr(layer, name) is not None:
                     setattr(layer, name, move(getattr(layer, name)))

@@ -179,11 +179,19 @@ class Loader:
             except FAULTS as error:
                 raise node.refused(str(error)) from error
             self.limit -= value.array.nbytes if value.array is not None else 0  # of all together
-            if node.op in VIEWS and (values[0].trainable or values[0].name in self.origins):
+            if node.op in VIEWS and self._trains(values[0]):
                 self.origins[value.name] = layer, list(values)
             return
-        value.on_host = node.op in SHAPES or all(v.on_host or v.array is not None for v in values)
+        value.on_host = node.op in SHAPES or not any(map(self._on_device, values))
         self.layers[value.name] = layer, list(values)
+
+    def _trains(self, value: Value) -> bool:
+        """Whether a constant is a weight or a view of one."""
+        return value.trainable or value.name in self.origins
+
+    def _on_device(self, value: Value) -> bool:
+        """Whether a layer that takes it runs on the device of the model."""
+        return self._trains(value) if value.array is not None else not value.on_host
 
     def _check_fold(self, node: Node, value: Value, proto: Any) -> None:
         """Refuse a node of constants whose output would be large, before it is computed."""
@@ -209,7 +217,7 @@ class Loader:
         self.nodes: dict[str, tuple[Any, ...]] = {}
         inputs = [self._name(name) for name in self.model.inputs]
         for value, (layer, values) in self.layers.items():
-            device = any(v.array is None and not v.on_host for v in values)
+            device = any(map(self._on_device, values))
             sources = [self._source(v, device) for v in values]
             self.nodes[self._name(value)] = layer, *sources
         outputs = [self._source(self.values[name], True) for name in self.model.outputs]

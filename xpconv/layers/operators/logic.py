@@ -73,6 +73,8 @@ class Xor(_Comparison):
 class Cast(Operator):
     """`x` in another dtype. Between floating dtypes the gradient is cast back."""
 
+    _dtype_setting = "target"
+
     def __init__(self, target: str) -> None:
         self.target = target
 
@@ -85,6 +87,8 @@ class Cast(Operator):
 
 class OnesLike(Operator):
     """1 (or True) for each element of `x`, in another dtype."""
+
+    _dtype_setting = "target"
 
     def __init__(self, target: str = "bool") -> None:
         self.target = target

@@ -285,6 +285,8 @@ class Size(Operator):
 class ConstantOfShape(Operator):
     """An array of the host with the sizes in the input, all of one value."""
 
+    _dtype_setting = "dtype"
+
     def __init__(self, value: Any, dtype: str) -> None:
         self.value, self.dtype = value, dtype
 

@@ -84,7 +84,9 @@ def gemm(node: Node) -> Result:
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
     trans_a, trans_b = flag(node, "transA", False), flag(node, "transB", False)
     a, b, c = node.input(0), node.input(1), node.optional(2)
-    layer = None if trans_a or alpha != 1 or (beta != 1 and c is not None) else _dense(node, b, c, trans_b)
+    plain = not trans_a and alpha == 1 and (beta == 1 or c is None)
+    # an array of the host, such as a first state, goes to the device in `layers.Gemm`, not in `Dense`
+    layer = _dense(node, b, c, trans_b) if plain and not a.on_host else None
     if layer is not None:
         return layer, [a]
     values = [a, b] if c is None else [a, b, c]
