@@ -11,6 +11,7 @@ Values = float | tuple[float, ...]
 
 
 def to_probability(where: str, value: object) -> float:
+    """A number from 0 to 1."""
     p = to_float(where, value)
     if not 0 <= p <= 1:
         raise ValueError(f"{where} is {shown(value)}, expected a probability from 0 to 1")
@@ -48,6 +49,7 @@ def to_range(
 
 
 def to_positive_range(where: str, value: object) -> tuple[float, float]:
+    """As `to_range`, of numbers above 0."""
     low, high = to_range(where, value)
     if low < 1 / LARGEST or high > LARGEST:
         raise ValueError(f"{where} is {shown(value)}, expected numbers above 0, from 1e-6 to 1e6")

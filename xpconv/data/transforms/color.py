@@ -98,6 +98,7 @@ class ColorJitter(Transform):
 
 
 def check_channels(where: str, images: Array) -> None:
+    """Raise a ShapeError if the images are neither gray nor RGB."""
     if images.shape[1] not in (1, 3):
         raise ShapeError(f"{where}: images have {images.shape[1]} channels, expected 1 (gray) or 3 (RGB)")
 
