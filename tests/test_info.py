@@ -172,17 +172,15 @@ def test_cupy_without_a_device(monkeypatch):
 
 
 def test_cudnn(monkeypatch):
-    monkeypatch.setattr(cudnn, "frontend", lambda: types.SimpleNamespace(backend_version=lambda: 91002))
+    library = types.SimpleNamespace(backend_version=lambda: 91002)
+    monkeypatch.setattr(cudnn, "installed", lambda: (library, None))
     assert info._cudnn() == ("9.10.2", "")
-    monkeypatch.setattr(cudnn, "frontend", lambda: None)
+    monkeypatch.setattr(cudnn, "installed", lambda: (None, None))
     assert info._cudnn() == ("not installed", "")
     monkeypatch.setenv("XPCONV_CUDNN", "0")
     assert info._cudnn() == ("off", "")
-
-    def broken():
-        raise xpconv.errors.BackendUnavailableError("no library")
-
-    monkeypatch.setattr(cudnn, "frontend", broken)
+    problem = xpconv.errors.BackendUnavailableError("no library")
+    monkeypatch.setattr(cudnn, "installed", lambda: (None, problem))
     assert info._cudnn() == ("unusable", "no library")
     assert advice(GOOD._replace(cudnn_error="no library")) == ["no library"]
 

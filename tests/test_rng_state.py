@@ -5,11 +5,16 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
+import types
+import typing
 
+import double
 import numpy as np
 import pytest
 
 import xpconv
+from xpconv.kernels import graph
 
 ALL = [
     xpconv.Dropout,
@@ -73,6 +78,94 @@ def test_copies_draw_on(backend, kind, duplicate):
     expected = draws(layer)
     for a, b in zip(draws(other), expected, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_threads_draw_different_masks(backend):
+    """However they take turns: together the masks of one thread."""
+    if backend == "numpy":
+        pytest.skip("each draw is one call of NumPy's generator, which has a lock")
+    one, many = xpconv.Dropout(0.5, rng=0), xpconv.Dropout(0.5, rng=0)
+    times = 7
+    expected = {m.tobytes() for m in draws(one, 4 * times)}
+    barrier, found = threading.Barrier(4), []
+
+    def run(name):
+        with xpconv.use_backend(name):
+            barrier.wait()
+            found.extend(draws(many, times))
+
+    threads = [threading.Thread(target=run, args=(backend,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {m.tobytes() for m in found} == expected
+    assert len(expected) == 4 * times
+
+
+class Stream:
+    """A CUDA stream that notes what it waits for."""
+
+    log: typing.ClassVar[list] = []
+
+    def __init__(self, ptr):
+        self.ptr = ptr
+
+    def record(self):
+        return self.ptr
+
+    def wait_event(self, event):
+        self.log.append((self.ptr, event))
+
+
+def test_streams_and_devices(monkeypatch):
+    """A stream waits for the one that drew before, also before a replay; a device has a counter of its own."""
+    Stream.log.clear()
+    now = types.SimpleNamespace(stream=Stream(0), id=0)
+    cuda = types.SimpleNamespace(get_current_stream=lambda: now.stream, Device=lambda: now)
+    monkeypatch.setitem(vars(double.xp), "cuda", cuda)
+    layer = xpconv.Dropout(0.5, rng=0)
+    with xpconv.use_backend("double"):
+        first = draws(layer, 2)
+        assert Stream.log == []
+        now.stream = Stream(1)
+        draws(layer, 2)
+        assert Stream.log == [(1, 0)]
+        now.stream, recorded = Stream(2), graph.Recording()
+        token = graph.recording.set(recorded)
+        draws(layer, 1)
+        graph.recording.reset(token)
+        assert Stream.log == [(1, 0)]  # a recording cannot wait for what is not in it
+        for callback in recorded.callbacks * 2:
+            callback()
+        assert Stream.log == [(1, 0), (2, 1)]
+        now.stream = Stream(0)
+        draws(layer, 1)
+        assert Stream.log == [(1, 0), (2, 1), (0, 2)]
+        now.id = 1
+        other = draws(layer, 2)
+        assert Stream.log == [(1, 0), (2, 1), (0, 2)]
+    assert list(layer._source.counters) == ["double", "double:1"]
+    assert (other[0] != first[0]).any()
+    state = xpconv.get_rng_state(layer)["layers"][""]["counters"]
+    assert [state[name][1] for name in state] == [6 * 30, 2 * 30]
+
+
+@pytest.mark.parametrize("backend", ["cupy"], indirect=True)
+def test_streams_of_a_gpu_draw_different_masks(backend):
+    cupy = xpconv.get_xp()
+    one, many = xpconv.Dropout(0.5, rng=0), xpconv.Dropout(0.5, rng=0)
+    x, streams, masks = (
+        cupy.ones(1 << 16, "float32"),
+        [cupy.cuda.Stream(non_blocking=True) for _ in range(3)],
+        [],
+    )
+    for turn in range(12):
+        with streams[turn % 3]:
+            masks.append(many(x))
+    cupy.cuda.runtime.deviceSynchronize()
+    for mask in masks:
+        np.testing.assert_array_equal(xpconv.asnumpy(mask), xpconv.asnumpy(one(x)))
 
 
 TRAIN = """

@@ -123,12 +123,11 @@ def _cupy() -> tuple[str, str]:
 
 def _cudnn() -> tuple[str, str]:
     """The version of cuDNN, and why it cannot be used."""
-    from .kernels.cupy.cudnn import frontend
+    from .kernels.cupy.cudnn import installed
 
-    try:
-        library = frontend()
-    except BackendUnavailableError as error:
-        return "unusable", str(error)
+    library, problem = installed()
+    if problem is not None:
+        return "unusable", str(problem)
     if library is None:
         return "off" if os.environ.get("XPCONV_CUDNN") else "not installed", ""
     number = library.backend_version()

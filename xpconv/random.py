@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Lock
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,14 +26,17 @@ RNG: TypeAlias = "np.random.Generator | int | None"
 class Source:
     """A stream of random numbers: NumPy's `generator`, and on each device a counter seeded by it.
 
-    `counters` has the counters by the name of the array module; `kernels` makes and advances them. `pending`
-    has the values of counters from a loaded state that no draw has used yet.
+    `counters` has the counters by the name of the array module, and of the device if it is not the first
+    (`"cupy:1"`); `kernels` makes and advances them, under `lock`. `streams` has the stream of the latest draw
+    from each. `pending` has the values of counters from a loaded state that no draw has used yet.
     """
 
     def __init__(self, generator: np.random.Generator) -> None:
         self.generator = generator
         self.counters: dict[str, Any] = {}
         self.pending: dict[str, list[int]] = {}
+        self.streams: dict[str, Any] = {}
+        self.lock = Lock()
 
     def state(self) -> dict[str, Any]:
         """The state that the next draws depend on; waits for a GPU if numbers were drawn there."""
@@ -42,7 +46,11 @@ class Source:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles, which have the counters as numbers: they open without a device as well."""
-        return {"generator": self.generator, "counters": {}, "pending": self.state()["counters"]}
+        return {"generator": self.generator, "pending": self.state()["counters"]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["generator"])  # type: ignore[misc]
+        self.pending = state["pending"]
 
     def set_state(self, where: str, state: Mapping[str, Any]) -> None:
         """Continue from what `state` returned; errors begin with `where`."""

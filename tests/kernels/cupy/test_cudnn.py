@@ -4,6 +4,7 @@ The real one describes graphs without a GPU; it plans and executes them on a GPU
 """
 
 import builtins
+import functools
 import itertools
 import sys
 import types
@@ -363,8 +364,8 @@ def find(monkeypatch):
     return found
 
 
-def broken():
-    raise RuntimeError("Unable to find symbol cudnnGetVersion")
+def broken(message="Unable to find symbol cudnnGetVersion"):
+    raise RuntimeError(message)
 
 
 MISSING = ModuleNotFoundError("No module named 'cudnn'", name="cudnn")
@@ -378,21 +379,66 @@ def test_the_switch(find):
     assert find("", MISSING) is None
 
 
-@pytest.mark.parametrize(
-    ("value", "module", "reason"),
-    [
-        ("1", MISSING, "No module named 'cudnn'"),
-        ("", types.SimpleNamespace(backend_version=broken), "Unable to find symbol"),
-        ("1", types.SimpleNamespace(backend_version=lambda: 91002), "pygraph"),
-        ("", ImportError("libsomething.so"), "libsomething.so"),
-    ],
-)
-def test_unusable_is_an_error_that_says_what_to_install(find, value, module, reason):
+UNUSABLE = [
+    (types.SimpleNamespace(backend_version=broken), "Unable to find symbol"),
+    (types.SimpleNamespace(backend_version=lambda: 91002), "pygraph"),
+    (ImportError("libsomething.so"), "libsomething.so"),
+    (AssertionError("a later frontend"), "a later frontend"),
+]
+
+
+@pytest.mark.parametrize(("module", "reason"), [*UNUSABLE, (MISSING, "No module named 'cudnn'")])
+def test_unusable_is_an_error_where_it_is_required(find, module, reason):
     with pytest.raises(
         BackendUnavailableError, match=f"cuDNN cannot be used .*{reason}.*pip install"
     ) as info:
-        find(value, module)
+        find("1", module)
     assert info.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(("module", "reason"), UNUSABLE)
+def test_unusable_is_a_warning_where_it_is_not(find, module, reason):
+    with pytest.warns(RuntimeWarning, match=f"cuDNN cannot be used .*{reason}.*Matrix products take"):
+        assert find("", module) is None
+
+
+@needs_compiler
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, MemoryError])
+@pytest.mark.parametrize("step", ["build_operation_graph", "build_plans"])
+def test_a_plan_that_fails_is_a_warning_and_a_product(step, error, monkeypatch):
+    def fail(graph, *arguments):
+        raise error("CUDNN_STATUS_INTERNAL_ERROR")
+
+    monkeypatch.setattr(Graph, step, fail, raising=False)
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 6)).astype("float32")
+    with behind_the_double() as library:
+        with pytest.warns(RuntimeWarning, match=r"no plan for .*CUDNN_STATUS.* A matrix product") as caught:
+            layer = same_results(lambda: xpconv.Conv2d(5, 2, 3, padding=1, rng=0), x, 1e-5)
+        assert len(caught) == 3
+        layer(xpconv.asarray(x))  # no second warning
+        assert len(library.graphs) == 3
+
+
+@needs_compiler
+def test_a_handle_that_fails_is_a_warning_and_a_product():
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 6)).astype("float32")
+    with behind_the_double() as library:
+        library.create_handle = lambda: broken("NOT_INITIALIZED")
+        with pytest.warns(RuntimeWarning, match="NOT_INITIALIZED"):
+            same_results(lambda: xpconv.Conv2d(5, 2, 3, padding=1, rng=0), x, 1e-5)
+
+
+@needs_compiler
+def test_plans_of_many_sizes_of_images_do_not_add_up(monkeypatch):
+    cached = functools.lru_cache(maxsize=2)(cudnn._plan.__wrapped__)
+    assert cudnn._plan.cache_info().maxsize == cudnn.PLANS
+    monkeypatch.setattr(cudnn, "_plan", cached)
+    with behind_the_double() as library, xpconv.no_grad():
+        conv = xpconv.Conv2d(5, 2, 3, padding=1, rng=0)
+        for size in (5, 6, 7, 7, 5):
+            conv(xpconv.asarray(np.zeros((1, 5, size, size), "float32")))
+        assert len(library.graphs) == 4
+        assert cached.cache_info().currsize == 2
 
 
 def test_a_value_that_is_none_is_refused(find):

@@ -2,7 +2,7 @@
 
 A convolution relates images `x (N, C, *S)`, weights `w (K, C/G, *R)` and outputs `y (N, K, *P)`; cuDNN
 computes any of them from the two others: `y` is the forward, `x` and `w` are the gradients. For each set of
-shapes the plan is built once and cached. All memory is channels-last.
+shapes the plan is built once and cached, the latest of them. All memory is channels-last.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import warnings
 from math import prod
 from typing import Any, NamedTuple
 
@@ -18,12 +19,14 @@ from ...errors import BackendUnavailableError
 from ...geometry import Window
 from .. import precision
 from ..exact import is_exact
+from ..graph import hold
 from .launch import last, name_of
 
 TYPES = {"float16": "HALF", "bfloat16": "BFLOAT16", "float32": "FLOAT"}
 UIDS = {"x": 1, "w": 2, "y": 3}
 ALIGNMENT = 16  # bytes: the alignment of tensor addresses that cuDNN assumes
 WORKSPACE = 1 << 30  # bytes, at most
+PLANS = 2048  # that are cached; 30 for each size of images in the training of a ResNet-50
 _local = threading.local()
 
 
@@ -43,7 +46,18 @@ class Problem(NamedTuple):
 
 @functools.cache
 def frontend() -> Any:
-    """NVIDIA's `cudnn` module, or None if it is not installed or turned off."""
+    """NVIDIA's `cudnn` module; None if it is not installed, turned off, or neither usable nor required."""
+    library, problem = installed()
+    if problem is None:
+        return library
+    if os.environ.get("XPCONV_CUDNN") == "1":
+        raise problem
+    warnings.warn(f"{problem} Matrix products take its place.", RuntimeWarning, stacklevel=2)
+    return None
+
+
+def installed() -> tuple[Any, BackendUnavailableError | None]:
+    """The module, and why it cannot be used; neither if it is not installed or turned off."""
     setting = os.environ.get("XPCONV_CUDNN", "")
     if setting not in ("", "0", "1"):
         raise ValueError(
@@ -51,21 +65,23 @@ def frontend() -> Any:
             "(where it is installed)"
         )
     if setting == "0":
-        return None
+        return None, None
     try:
         import cudnn
 
         cudnn.backend_version()
         cudnn.pygraph  # noqa: B018  # later frontends lack it
-    except (ImportError, AttributeError, RuntimeError, OSError) as cause:
+    except Exception as cause:  # noqa: BLE001  # of any kind: another project's module, or its library
         if setting == "" and isinstance(cause, ModuleNotFoundError) and cause.name == "cudnn":
-            return None
-        raise BackendUnavailableError(
+            return None, None
+        problem = BackendUnavailableError(
             f"cuDNN cannot be used ({cause}). It takes nvidia-cudnn-frontend>=1.18,<1.27 and the library "
             'for your CUDA: `pip install "xpconv[cudnn]" nvidia-cudnn-cu12` (or -cu13). '
             "Set XPCONV_CUDNN=0 to do without."
-        ) from cause
-    return cudnn
+        )
+        problem.__cause__ = cause
+        return None, problem
+    return cudnn, None
 
 
 def find(
@@ -79,14 +95,14 @@ def find(
     algorithm: str = "auto",
 ) -> Any:
     """A plan for `run`; None without cuDNN, or if it has no plan for the problem."""
-    if not hasattr(xp, "cuda") or frontend() is None:
+    if not hasattr(xp, "cuda") or (library := frontend()) is None:
         return None
     exact = algorithm == "direct" or is_exact()
     problem = Problem(
         output, name_of(dtype), x, w, y, window, exact,
         precision.tf32_allowed(), not precision.nondeterministic_allowed(),
     )  # fmt: skip
-    return _plan(frontend(), problem, xp.cuda.Device().id)
+    return _plan(library, problem, xp.cuda.Device().id)
 
 
 def _suits(problem: Problem) -> bool:
@@ -106,6 +122,7 @@ def run(xp: Any, plan: Any, x: Array, w: Array, y: Array) -> None:
     handle = _handle(library, xp.cuda.Device().id)
     library.set_stream(handle=handle, stream=xp.cuda.get_current_stream().ptr)
     operands = {UIDS[name]: _aligned(xp, a) for name, a in (("x", x), ("w", w), ("y", y))}
+    hold(plan)  # it owns kernels that a graph launches
     workspace = xp.empty(max(1, plan.get_workspace_size()), dtype="uint8")
     plan.execute({uid: a.data.ptr for uid, a in operands.items()}, workspace.data.ptr, handle=handle)
 
@@ -144,9 +161,12 @@ def describe(library: Any, problem: Problem, handle: Any = None) -> Any:
     return graph
 
 
-@functools.cache
+@functools.lru_cache(maxsize=PLANS)
 def _plan(library: Any, problem: Problem, device: int) -> Any:
-    """The plan that cuDNN's heuristics rank first, ready to run; None if there is none."""
+    """The plan that cuDNN's heuristics rank first, ready to run; None if there is none.
+
+    An error other than that cuDNN does not support the problem is a warning, once for each problem.
+    """
     if not _suits(problem):
         return None
     notes = library.numerical_note
@@ -165,6 +185,14 @@ def _plan(library: Any, problem: Problem, device: int) -> Any:
         graph.check_support()
         graph.build_plans(library.build_plan_policy.HEURISTICS_CHOICE)
     except library.cudnnGraphNotSupportedError:
+        return None
+    except (RuntimeError, ValueError, MemoryError) as error:
+        warnings.warn(
+            f"cuDNN has no plan for {problem.output} of {problem.dtype} x {problem.x}, w {problem.w}, "
+            f"y {problem.y}, {problem.window}: {error}. A matrix product takes its place.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return None
     return graph
 

@@ -7,23 +7,49 @@ from typing import Any
 
 from ...backend import Array
 from ...random import Source
-from ..graph import hold
+from ..graph import before_replay, capturing, hold
 from .launch import launch
 
 FILE = "random.cu"
 
 
 def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Array:
-    """Drawn on the device, with a key that is drawn once from the generator."""
-    state = source.counters.get(xp.__name__)
-    if state is None:
-        key = source.pending.pop(xp.__name__, None)
-        if key is None:
-            key = [int(source.generator.integers(1 << 63, size=2, dtype="uint64")[0]), 0]
-        state = source.counters[xp.__name__] = xp.asarray(key, dtype="uint64")
-    hold(state)
+    """Drawn on the device, with a key that is drawn once from the generator; each device has its own.
+
+    Threads draw one after the other, and so do streams, each of which waits for the one that drew before.
+    """
     mask = xp.empty(shape, dtype=bool)
     fours = -(-prod(shape) // 4)
-    launch(xp, FILE, "keep_mask", fours, mask, state, mask.size, float(p), dtype="float32")
-    launch(xp, FILE, "advance", 1, state, fours, dtype="float32")
+    with source.lock:
+        name, state = _counter(xp, source)
+        if capturing():  # what a replay draws comes after the draws before it, on any stream
+            before_replay(lambda: _follow(xp, source, name))
+            hold(state)
+        else:
+            _follow(xp, source, name)
+        launch(xp, FILE, "keep_mask", fours, mask, state, mask.size, float(p), dtype="float32")
+        launch(xp, FILE, "advance", 1, state, fours, dtype="float32")
     return mask
+
+
+def _counter(xp: Any, source: Source) -> tuple[str, Array]:
+    """The name of the current device in `Source.counters`, and its key and counter."""
+    device = xp.cuda.Device().id if hasattr(xp, "cuda") else 0
+    name = f"{xp.__name__}:{device}" if device else xp.__name__
+    state = source.counters.get(name)
+    if state is None:
+        key = source.pending.pop(name, None)
+        if key is None:
+            key = [int(source.generator.integers(1 << 63, size=2, dtype="uint64")[0]), 0]
+        state = source.counters[name] = xp.asarray(key, dtype="uint64")
+    return name, state
+
+
+def _follow(xp: Any, source: Source, name: str) -> None:
+    """Let the current stream wait for the stream of the latest draw, if that is another one."""
+    if not hasattr(xp, "cuda"):
+        return
+    stream, before = xp.cuda.get_current_stream(), source.streams.get(name)
+    if before is not None and before.ptr != stream.ptr:
+        stream.wait_event(before.record())
+    source.streams[name] = stream
