@@ -1,0 +1,62 @@
+"""Launches, copies and synchronisations, counted in real CuPy without a GPU: `fakecuda/__init__.py` says how.
+
+    launches.require()
+    counts = launches.run('''
+        layer, x = xpconv.ReLU(), xpconv.asarray(np.zeros((2, 3), "float32"))
+        result = counted(lambda: layer(x))
+    ''')
+    assert counts == {"launches": 1}
+
+Such code has `np`, `cp` (CuPy), `xpconv` with CuPy as its backend, and `counted` and `kernels` of `fakecuda`.
+"""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+WHEEL, VERSION = "cupy-cuda13x", "14.2.0"  # inside which `fakecuda` replaces functions
+HEAD = """
+import json
+from fakecuda import counted, kernels
+import cupy as cp
+import numpy as np
+import xpconv
+xpconv.set_backend("cupy")
+"""
+
+
+def require():
+    """Skip the test, or with `pytestmark` its module, where CuPy's wheel or a tool is missing."""
+    try:
+        found = importlib.metadata.version(WHEEL)
+    except importlib.metadata.PackageNotFoundError:
+        found = "no"
+    if found != VERSION:
+        pytest.skip(f"needs {WHEEL}=={VERSION}, here is {found} {WHEEL}", allow_module_level=True)
+    for tool in ("gcc", "nm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed", allow_module_level=True)
+
+
+def run(code, cudnn=True):
+    """Run `code` in a process of its own and return its `result`, which JSON can hold."""
+    paths = [HERE, ROOT, *([HERE / "fakecuda" / "stubs"] if cudnn else [])]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, paths)), "OPENBLAS_NUM_THREADS": "1", "XPCONV_CUDNN": str(int(cudnn)),
+    }  # fmt: skip
+    script = f"{HEAD}{textwrap.dedent(code)}\nprint(json.dumps(result))"
+    command = [sys.executable, "-W", "error", "-B", "-c", script]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, check=False, timeout=120, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
