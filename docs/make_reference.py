@@ -12,6 +12,7 @@ import xpconv
 import xpconv.cuda
 import xpconv.data
 import xpconv.data.transforms
+import xpconv.functional
 import xpconv.inspection
 import xpconv.models
 import xpconv.onnx
@@ -27,6 +28,7 @@ ROOMS = {
     "xpconv.tape": "Layers",
     "xpconv.parameter": "Layers",
     "xpconv.losses": "Losses",
+    "xpconv.functional": "Functions on arrays",
     "xpconv.optim": "Optimizers and schedules",
     "xpconv.init": "Initial values",
     "xpconv.random": "Random numbers",
@@ -66,6 +68,7 @@ def public() -> dict[str, dict[str, Any]]:
         ("xpconv.data", xpconv.data),
         ("xpconv.data.transforms", xpconv.data.transforms),
         ("xpconv.models", xpconv.models),
+        ("xpconv.functional", xpconv.functional),
         ("xpconv.cuda", xpconv.cuda),
         ("xpconv.testing", xpconv.testing),
         ("xpconv.onnx", xpconv.onnx),

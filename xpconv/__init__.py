@@ -37,6 +37,7 @@ __version__ = "0.1.0"
 _ROOMS = (
     "cuda",
     "data",
+    "functional",
     "inspection",
     "models",
     "onnx",
@@ -79,9 +80,8 @@ _ELSEWHERE = {  # what PyTorch has under another name
     "load_state_dict": "use model.load_state_dict(state)",
     "fit": "use xpconv.train.fit(model, loss, optimizer, batches, epochs=…)",
     "from_numpy": "use xpconv.asarray(array)",
-    "functional": "there are no functions; call a layer or loss: xpconv.ReLU()(x)",
     "inference_mode": "use xpconv.no_grad(), and model.eval()",
-    "nn": "layers and losses are here: xpconv.Conv2d, xpconv.MSELoss",
+    "nn": "layers and losses are here: xpconv.Conv2d, xpconv.MSELoss; its functions in xpconv.functional",
     "ones": "use xpconv.get_xp().ones(shape, dtype='float32')",
     "predict": "use xpconv.train.predict(model, x)",
     "rand": "use xpconv.asarray(numpy.random.default_rng(seed).random(shape, dtype='float32'))",
@@ -97,6 +97,7 @@ _ELSEWHERE = {  # what PyTorch has under another name
 if TYPE_CHECKING:
     from . import cuda as cuda
     from . import data as data
+    from . import functional as functional
     from . import inspection as inspection
     from . import models as models
     from . import onnx as onnx

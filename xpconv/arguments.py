@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from unicodedata import combining, east_asian_width
 
 from .errors import ShapeError
-from .geometry import Pairs
+from .geometry import Pairs, same_padding
 
 LARGEST_BYTES = 2**40  # of an array: more than any device has, but the allocation might not fail at once
 LARGEST = 2**31 - 1  # of a size: larger than any axis in practice, and the largest int32, which cuDNN uses
@@ -79,6 +79,38 @@ def to_pairs(where: str, value: object, axes: int) -> Pairs:
     else:
         pairs = [(v, v) for v in to_tuple(where, value, axes, 0, or_one=True)]
     return tuple((lo, hi) for lo, hi in pairs)
+
+
+def to_conv_padding(
+    name: str,
+    value: object,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> Pairs:
+    """The padding of the convolution `name` as pairs, from `'same'`, `'valid'` or what `to_pairs` takes."""
+    if not isinstance(value, str):
+        return to_pairs(f"{name}: padding", value, len(kernel))
+    if value == "valid":
+        return ((0, 0),) * len(kernel)
+    if value != "same":
+        raise ValueError(f"{name}: padding is {shown(value)}, expected 'same', 'valid' or numbers")
+    if any(s != 1 for s in stride):
+        raise ValueError(f"{name}: padding='same' needs stride 1, got stride {stride}; give numbers")
+    return same_padding(kernel, dilation)
+
+
+def to_output_padding(
+    name: str, value: object, stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The additional size of the output of the transposed convolution `name`, one int per axis."""
+    numbers = to_tuple(f"{name}: output_padding", value, len(stride), 0, or_one=True)
+    if any(n >= max(s, d) for n, s, d in zip(numbers, stride, dilation, strict=True)):
+        raise ValueError(
+            f"{name}: output_padding is {numbers}, expected less than the larger of stride {stride} and "
+            f"dilation {dilation}"
+        )
+    return numbers
 
 
 def to_float(

@@ -56,6 +56,13 @@ class Window(NamedTuple):
             for combo in product(*axes)
         )
 
+    def transposed_shape(self, positions: tuple[int, ...]) -> tuple[int, ...]:
+        """The smallest size of images that have so many window positions, along each axis."""
+        return tuple(
+            (n - 1) * s - lo - hi + d * (k - 1) + 1
+            for n, k, s, (lo, hi), d in zip(positions, *self, strict=True)
+        )
+
     def overlaps(self) -> int:
         """The largest number of windows that contain the same position."""
         most = 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array, Backend, backend_of
-from ..dtypes import byte_order_error, is_floating
+from ..checks import as_images, not_floating, owner_of
+from ..dtypes import is_floating
 from ..errors import BackendError, DTypeError, ShapeError
 from ..parameter import Parameter
 from ..taped import Taped
@@ -20,7 +21,7 @@ class Checks(Taped):
         With `or_narrower`, `x` may be float16 or bfloat16 if the parameters are float32.
         """
         name = type(self).__name__
-        owner = self._owner(x)
+        owner = owner_of(f"{name}.forward", x)
         for parameter in parameters:
             if parameter is None:
                 continue
@@ -44,10 +45,7 @@ class Checks(Taped):
                     f"x.astype('{data.dtype}') or layer.to(dtype='{x.dtype}')"
                 )
         if x.dtype.kind != "f" and not is_floating(x.dtype):
-            raise DTypeError(
-                f"{name}.forward: x is {x.dtype}, expected floating point; convert it, e.g. images 0…255 "
-                "with x.astype('float32') / 255"
-            )
+            raise not_floating(f"{name}.forward", x)
         return owner.xp
 
     def _single(self, outputs: list[Any]) -> list[Any]:
@@ -74,55 +72,12 @@ class Checks(Taped):
                 text = str(other).removeprefix(f"{type(self).__name__}.forward: ")
                 raise DTypeError(f"{error}; besides, {text}") from None
             raise
-        return xp, *self._images(x, axes, channels, why)
+        return xp, *as_images(f"{type(self).__name__}.forward", x, axes, channels, why)
 
     def _owner(self, x: Array, argument: str = "x") -> Backend:
         """Check that `x` is an array, and return its backend."""
-        where = f"{type(self).__name__}.forward: {argument}"
-        try:
-            owner = backend_of(x)
-        except BackendError as error:
-            raise BackendError(f"{where}: {error}") from None
-        if not x.dtype.isnative:
-            raise byte_order_error(where, x)
-        return owner
+        return owner_of(f"{type(self).__name__}.forward", x, argument)
 
     def _images(self, x: Array, axes: int, channels: int | None = None, why: str = "") -> tuple[Array, bool]:
         """Check rank and channels of images; return them as a batch, and whether `x` was one."""
-        name = type(self).__name__
-        spatial = {1: "L", 2: "H, W", 3: "D, H, W"}[axes]
-        if x.ndim not in (axes + 1, axes + 2):
-            c = "C" if channels is None else channels
-            raise ShapeError(
-                f"{name}.forward: x has shape {x.shape}, expected (N, {c}, {spatial}) or ({c}, {spatial})"
-            )
-        batched = x.ndim == axes + 2
-        if channels is not None and x.shape[-axes - 1] != channels:
-            given = x.shape[-axes - 1]
-            raise ShapeError(
-                f"{name}.forward: x has shape {x.shape}, so {given} channel{'s' * (given != 1)}, "
-                f"expected {channels} ({why}){self._meant(x, batched, channels, spatial)}"
-            )
-        if 0 in x.shape[-axes - 1 :]:
-            raise ShapeError(f"{name}.forward: x has shape {x.shape}: only the batch may be empty")
-        return (x if batched else x[None]), batched
-
-    def _meant(self, x: Array, batched: bool, channels: int, spatial: str) -> str:
-        """The hint in an error for images in another layout, or of other colours."""
-        last, given = x.shape[-1], x.shape[-1 - len(spatial.split(", "))]
-        if last == channels:
-            return f"; channels come before {spatial}: give numpy.moveaxis(x, -1, {-x.ndim + batched})"
-        flat = spatial == "H, W"
-        if flat and channels == 3 and given == 1:
-            return "; gray images are repeated for three channels: give x.repeat(3, axis=-3)"
-        if flat and channels == 1 and last in (3, 4) and given > 4:
-            return f"; for colours make the layer with {last} channels, and give numpy.moveaxis(x, -1, -3)"
-        several = ""
-        if not batched and channels == 1:
-            one, many = {"L": ("sequence", "ones of one channel"), "H, W": ("image", "gray ones")}.get(
-                spatial, ("volume", "ones of one channel")
-            )
-            several = f"; this is one {one} ({given}, {spatial}): for a batch of {many} give x[:, None]"
-        if flat and channels == 1 and given in (3, 4):
-            return f"; for colours make the layer with {given} channels, or give gray images{several}"
-        return several
+        return as_images(f"{type(self).__name__}.forward", x, axes, channels, why)

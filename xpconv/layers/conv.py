@@ -6,10 +6,11 @@ import math
 from typing import Any, ClassVar
 
 from .. import init
-from ..arguments import check_room, shown, to_bool, to_choice, to_pairs, to_size, to_tuple
+from ..arguments import check_room, to_bool, to_choice, to_conv_padding, to_pairs, to_size, to_tuple
 from ..backend import Array, backend_of, get_xp
+from ..checks import check_fits
 from ..errors import ShapeError
-from ..geometry import Bounds, Pairs, Window, same_padding
+from ..geometry import Bounds, Pairs, Window
 from ..ops import conv as ops
 from ..ops.activation import clip_backward
 from ..ops.channels import channel_sum
@@ -144,7 +145,7 @@ class _Conv(_ConvNd):
         name = type(self).__name__
         padding_mode = to_choice(f"{name}: padding_mode", padding_mode, MODES)
         super()._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
-        pairs = self._resolve_padding(name)
+        pairs = to_conv_padding(name, self.padding, self.kernel_size, self.stride, self.dilation)
         none = ((0, 0),) * self.axes
         zeros = padding_mode == "zeros"
         self._border = none if zeros else pairs
@@ -157,17 +158,6 @@ class _Conv(_ConvNd):
         shape = (*images.shape[:2], *sizes)
         check_room(f"{type(self).__name__}.forward: a padded image", shape, images.dtype.itemsize)
 
-    def _resolve_padding(self, name: str) -> tuple[tuple[int, int], ...]:
-        if not isinstance(self.padding, str):
-            return to_pairs(f"{name}: padding", self.padding, self.axes)
-        if self.padding == "valid":
-            return ((0, 0),) * self.axes
-        if self.padding != "same":
-            raise ValueError(f"{name}: padding is {shown(self.padding)}, expected 'same', 'valid' or numbers")
-        if any(s != 1 for s in self.stride):
-            raise ValueError(f"{name}: padding='same' needs stride 1, got stride {self.stride}; give numbers")
-        return same_padding(self.kernel_size, self.dilation)
-
     def forward(self, x: Array) -> Array:
         return self._clipped(x)
 
@@ -177,11 +167,7 @@ class _Conv(_ConvNd):
         if self._wide:
             self._check_room(images)
         padded = self._pad(xp, images)
-        if min(self._window.output_shape(padded.shape[2:])) < 1:
-            raise ShapeError(
-                f"{type(self).__name__}.forward: x has shape {x.shape}: with padding {self.padding!r} it is "
-                f"smaller than the kernel {self.kernel_size} (dilation {self.dilation}); pad more"
-            )
+        check_fits(f"{type(self).__name__}.forward", x, padded.shape[2:], self._window, self.padding)
         if self.algorithm == "winograd" and self.algorithm_for(x) != "winograd":
             raise ValueError(
                 f"{type(self).__name__}.forward: algorithm='winograd' takes float16, float32 and float64 on "

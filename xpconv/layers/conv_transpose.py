@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from ..arguments import check_room, shown, to_choice, to_pairs, to_tuple
+from ..arguments import check_room, shown, to_choice, to_output_padding, to_pairs, to_tuple
 from ..backend import Array
+from ..checks import check_left
 from ..errors import ShapeError
 from ..geometry import Window
 from ..ops import conv as ops
@@ -47,13 +48,7 @@ class _ConvTranspose(_ConvNd):
             raise ValueError(f"{name}: padding is {shown(padding)}, expected numbers")
         self._set_sizes(out_channels, kernel_size, stride, padding, dilation, groups, padding_mode)
         pairs = to_pairs(f"{name}: padding", padding, self.axes)
-        self.output_padding = to_tuple(f"{name}: output_padding", output_padding, self.axes, 0, or_one=True)
-        for extra, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True):
-            if extra >= max(s, d):
-                raise ValueError(
-                    f"{name}: output_padding is {self.output_padding}, expected less than the larger of "
-                    f"stride {self.stride} and dilation {self.dilation}"
-                )
+        self.output_padding = to_output_padding(name, output_padding, self.stride, self.dilation)
         self._window = Window(self.kernel_size, self.stride, pairs, self.dilation)
         self._set_parameters(in_channels, bias, dtype, rng)
 
@@ -96,11 +91,7 @@ class _ConvTranspose(_ConvNd):
         self, spatial: tuple[int, ...], given: Sequence[int] | None, batched: bool
     ) -> tuple[int, ...]:
         name = type(self).__name__
-        window = self._window
-        least = tuple(
-            (n - 1) * s - lo - hi + d * (k - 1) + 1
-            for n, k, s, (lo, hi), d in zip(spatial, *window, strict=True)
-        )
+        least = self._window.transposed_shape(spatial)
         if given is None:
             size = tuple(a + b for a, b in zip(least, self.output_padding, strict=True))
         else:
@@ -117,11 +108,7 @@ class _ConvTranspose(_ConvNd):
                 raise ShapeError(
                     f"{name}.forward: output_size is {size}, expected {least} to {most} for x of {spatial}"
                 )
-        if min(size) < 1:
-            raise ShapeError(
-                f"{name}.forward: x of {spatial} with padding {self.padding!r} leaves an output of {size}; "
-                "use less padding, which makes this output smaller"
-            )
+        check_left(f"{name}.forward", spatial, self.padding, size)
         return size
 
     def extra_repr(self) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from ..arguments import check_room, to_tuple
 from ..backend import Array
-from ..errors import ShapeError
+from ..checks import as_columns, check_fits
 from ..geometry import Window
 from ..ops import fold as ops
 from .layer import Layer, arguments
@@ -78,11 +76,7 @@ class Unfold(_Windows):
 
     def forward(self, x: Array) -> Array:
         xp, images, batched = self._enter_images(x, self.axes)
-        if min(self._window.output_shape(images.shape[2:])) < 1:
-            raise ShapeError(
-                f"Unfold.forward: x has shape {x.shape}: with padding {self.padding} it is smaller than the "
-                f"kernel {self.kernel_size} (dilation {self.dilation}); pad more"
-            )
+        check_fits("Unfold.forward", x, images.shape[2:], self._window, self.padding)
         padded = (n + 2 * p for n, p in zip(images.shape[2:], self.padding, strict=True))
         check_room("Unfold.forward: a padded image", (*images.shape[:2], *padded), x.dtype.itemsize)
         y = ops.unfold(xp, images, self._window)
@@ -140,16 +134,8 @@ class Fold(_Windows):
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
-        taps, positions = prod(self.kernel_size), prod(self._window.output_shape(self.output_size))
-        fits = x.ndim in (2, 3) and x.shape[-1] == positions and x.shape[-2] % taps == 0 < x.shape[-2]
-        if not fits:
-            raise ShapeError(
-                f"Fold.forward: x has shape {x.shape}, expected (N, C·{taps}, {positions}) or "
-                f"(C·{taps}, {positions}): kernel_size={self.kernel_size} has {taps} taps, and "
-                f"output_size={self.output_size} has {positions} windows"
-            )
-        batched = x.ndim == 3
-        y = ops.fold(xp, x if batched else x[None], self.output_size, self._window)
+        columns, batched = as_columns("Fold.forward", x, self.output_size, self._window)
+        y = ops.fold(xp, columns, self.output_size, self._window)
         return self.keep(y if batched else y[0], xp, batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:

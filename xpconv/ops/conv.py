@@ -167,7 +167,7 @@ def conv_transpose_backward_input(
 
     dx[n, c, p] = Σ_k Σ_r  grad[n, k, p*s - lo + r*d] · weight[c, k, r]
     """
-    grad, window = _written(grad, window, x_shape[2:])
+    grad, window = written(grad, window, x_shape[2:])
     return conv(xp, grad, weight, None, window, groups)
 
 
@@ -178,11 +178,11 @@ def conv_transpose_backward_weight(
 
     dweight[c, k, r] = Σ_n Σ_p  x[n, c, p] · grad[n, k, p*s - lo + r*d]
     """
-    grad, window = _written(grad, window, x.shape[2:])
+    grad, window = written(grad, window, x.shape[2:])
     return conv_backward_weight(xp, x, grad, weight_shape, window, groups)
 
 
-def _written(grad: Array, window: Window, positions: tuple[int, ...]) -> tuple[Array, Window]:
+def written(grad: Array, window: Window, positions: tuple[int, ...]) -> tuple[Array, Window]:
     """The part of `grad` that `positions` of `x` write to, and the window that reads only these from it.
 
     They write to `h < reach = (P-1)*s + d*(R-1) + 1 - lo`: positions beyond hold only the bias.

@@ -1,0 +1,52 @@
+"""Convolution and what else networks compute, as functions: arrays in, arrays out, no layers and no state.
+
+Names and arguments are those of `torch.nn.functional` and `torch.nn.grad`. Imported when asked for, as
+`xpconv.functional`.
+
+    import cupy, xpconv
+
+    x = cupy.random.random((1, 8, 256, 256), dtype="float32")
+    weight = cupy.random.random((12, 8, 24, 24), dtype="float32")
+    y = xpconv.functional.conv2d(x, weight)
+    dx = xpconv.functional.conv2d_input(x.shape, weight, y)
+    dweight = xpconv.functional.conv2d_weight(x, weight.shape, y)
+
+**Where it computes.** The given arrays decide: CuPy arrays are computed with on their GPU, NumPy arrays on
+the CPU, and the result is of the same kind. `XPCONV_BACKEND` and `use_backend` play no part. Arrays of
+several backends in one call are an error that names both; `xpconv.asarray(x, backend="cupy")` copies. A
+`Parameter` of a layer counts as its array. All arrays of a call have one dtype, which the result has too.
+Inputs are not changed.
+
+**Gradients** are functions of their own, by one rule:
+
+- A function `f` that is linear in each of several arrays has one for each array, called after it, with the
+order of
+  arguments of `torch.nn.grad`: those of `f`, but the array's shape for the array, and then `grad_output`:
+  `conv2d_input(input_size, weight, grad_output, stride=…, …)`, `conv2d_weight(input, weight_size,
+  grad_output, …)`, `conv2d_bias(grad_output)`.
+- Any other function has `f_backward(grad_output, …)`: first the gradient of its output, then the array that
+the
+  derivative needs (`input`, `output` or `indices`, or `input_size` if it only needs a shape), then the
+  arguments of `f` in their order. It returns the gradient of `input`, or a tuple of those of all arrays in
+  the order of `f`: `relu_backward(grad_output, input)`, `pad_backward(grad_output, pad, mode=…)`,
+  `max_pool2d_backward(grad_output, indices, input_size)`.
+
+`grad_output` has the shape of what `f` returned.
+
+**Complex arrays.** Functions that are linear (convolutions, `linear`, `pad`, `unfold`, `fold`, `interpolate`,
+average pooling) also take complex64 and complex128. Their gradients are PyTorch's, which are the adjoints:
+with `⟨a, b⟩ = Σ conj(a)·b`, `⟨f(x), y⟩ = ⟨x, f_backward(y)⟩`; so `conv2d_input` multiplies by the conjugate
+of `weight`, and `conv2d_weight` by that of `input`. Functions that only move values also take integers. Any
+other dtype is an error.
+"""
+
+from typing import TYPE_CHECKING
+
+from .conv import *
+from .conv_gradients import *
+from .conv_transpose import *
+
+if not TYPE_CHECKING:  # type checkers read the star imports
+    __all__ = [
+        name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
+    ]

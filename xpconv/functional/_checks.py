@@ -1,0 +1,98 @@
+"""The door of every function: arrays of one backend and one dtype; errors of calls with wrong arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from ..arguments import is_sequence, shown, to_size
+from ..backend import Array, ignoring_underflow
+from ..checks import not_floating, owner_of
+from ..dtypes import is_floating
+from ..errors import BackendError, DTypeError, ShapeError
+from ..parameter import Parameter
+from ..signatures import hinted
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FLOATING = ("floating point",)
+LINEAR = ("floating point", "complex")
+EXACT = ("floating point", "complex", "integer")
+MOVED = ("floating point", "complex", "integer", "boolean")  # for functions that only move values
+
+
+def public(function: Callable[P, R]) -> Callable[P, R]:
+    """A function of this room: errors of wrong calls list its parameters; harmless underflow is no error."""
+    found: Callable[P, R] = ignoring_underflow(hinted(f"functional.{function.__name__}", {})(function))
+    return found
+
+
+def enter(
+    where: str,
+    arrays: Mapping[str, Array],
+    optional: Mapping[str, Array | None] | None = None,
+    kinds: tuple[str, ...] = FLOATING,
+) -> tuple[Any, ...]:
+    """The module that owns the arrays, and the arrays; `optional` ones may be None.
+
+    Args:
+        where: the name of the function, for errors: `functional.conv2d`.
+        arrays: the arrays by the names of their arguments; a `Parameter` counts as its array.
+        kinds: which dtypes it takes.
+
+    Raises:
+        BackendError: (a TypeError) one is no array, or they are of several backends.
+        DTypeError: (a TypeError) of another kind, or of several dtypes.
+    """
+    owner, first = None, ""
+    found: list[Any] = []
+    for name, value in {**arrays, **(optional or {})}.items():
+        if value is None and name not in arrays:
+            found.append(None)
+            continue
+        array = value.data if isinstance(value, Parameter) else value
+        home = owner_of(where, array, name)
+        if owner is None:
+            owner, first = home, name
+            check_kind(where, array, name, kinds)
+        elif home is not owner:
+            raise BackendError(
+                f"{where}: {first} is {owner.name} but {name} is {home.name}; use "
+                f"xpconv.asarray({name}, backend={owner.name!r})"
+            )
+        elif array.dtype != found[0].dtype:
+            raise DTypeError(
+                f"{where}: {first} is {found[0].dtype} but {name} is {array.dtype}; use "
+                f"{name}.astype('{found[0].dtype}')"
+            )
+        found.append(array)
+    if owner is None:
+        raise TypeError(f"{where}: got no array")
+    return owner.xp, *found
+
+
+def check_kind(where: str, x: Array, argument: str, kinds: tuple[str, ...]) -> None:
+    """An error if the dtype of `x` is of another kind."""
+    kind = {"c": "complex", "i": "integer", "u": "integer", "b": "boolean"}.get(x.dtype.kind, "")
+    kind = "floating point" if is_floating(x.dtype) else kind
+    if kind not in kinds:
+        raise not_floating(
+            where, x, argument, " or ".join([", ".join(kinds[:-1]), kinds[-1]][len(kinds) < 2 :])
+        )
+
+
+def to_shape(where: str, argument: str, value: object, ranks: tuple[int, ...], form: str) -> tuple[int, ...]:
+    """The shape of an array as a tuple of ints; `form` is what was expected, for errors."""
+    if not is_sequence(value):
+        raise TypeError(f"{where}: {argument} is {shown(value)}, expected a shape {form}")
+    sizes = tuple(value)
+    if len(sizes) not in ranks:
+        raise ShapeError(f"{where}: {argument} is {shown(sizes)}, expected {form}")
+    return tuple(to_size(f"{where}: {argument}", n, 0) for n in sizes)
+
+
+def check_shape(where: str, argument: str, x: Array, expected: tuple[int, ...], why: str) -> None:
+    """An error if `x` has another shape."""
+    if x.shape != expected:
+        raise ShapeError(f"{where}: {argument} has shape {x.shape}, expected {expected} ({why})")

@@ -1,0 +1,128 @@
+"""Convolution of complex arrays as one real convolution; real arrays pass through to `conv.py`.
+
+A product with `a + ib` is, for real and imaginary parts, the matrix `[[a, -b], [b, a]]`. So a complex
+convolution is a real one with twice the channels: those of `x` are its real and imaginary parts in turn, as
+they lie in memory, and each weight becomes such a matrix. These are the four real products that a complex one
+has, by the algorithm that is fastest for real arrays.
+
+The transpose of that matrix belongs to the conjugate `a - ib`, so the real gradients are those of the complex
+convolution, in PyTorch's convention, and its adjoints: `⟨conv(x), y⟩ = ⟨x, conv_backward_input(y)⟩` with
+`⟨a, b⟩ = Σ conj(a)·b`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array
+from ..geometry import Window
+from . import channels
+from . import conv as real
+
+
+def conv(xp: Any, x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
+    """`y[n, k, p] = bias[k] + Σ_c Σ_r x[n, c, p*s - lo + r*d] · weight[k, c, r]`, see `ops.conv.conv`."""
+    if x.dtype.kind != "c":
+        return real.conv(xp, x, weight, bias, window, groups)
+    if bias is not None:
+        bias = xp.ascontiguousarray(bias).view(bias.real.dtype)
+    y = real.conv(xp, parts(xp, x), matrices(xp, weight), bias, window, groups)
+    return joined(xp, y, x.dtype)
+
+
+def conv_backward_input(
+    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int = 1
+) -> Array:
+    """`dx[n, c, h] = Σ_k Σ_(p,r) grad[n, k, p] · conj(weight[k, c, r])`."""
+    if grad.dtype.kind != "c":
+        return real.conv_backward_input(xp, grad, weight, x_shape, window, groups)
+    shape = (x_shape[0], 2 * x_shape[1], *x_shape[2:])
+    dx = real.conv_backward_input(xp, parts(xp, grad), matrices(xp, weight), shape, window, groups)
+    return joined(xp, dx, grad.dtype)
+
+
+def conv_backward_weight(
+    xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int = 1
+) -> Array:
+    """`dweight[k, c, r] = Σ_n Σ_p grad[n, k, p] · conj(x[n, c, p*s - lo + r*d])`."""
+    if x.dtype.kind != "c":
+        return real.conv_backward_weight(xp, grad, x, weight_shape, window, groups)
+    k, c, *kernel = weight_shape
+    shape = (2 * k, 2 * c, *kernel)
+    dw = real.conv_backward_weight(xp, parts(xp, grad), parts(xp, x), shape, window, groups)
+    dw = dw.reshape(k, 2, c, 2, *kernel)
+    result = xp.empty(weight_shape, dtype=x.dtype)
+    result.real[...] = dw[:, 0, :, 0] + dw[:, 1, :, 1]
+    result.imag[...] = dw[:, 1, :, 0] - dw[:, 0, :, 1]
+    return result
+
+
+def conv_transpose(
+    xp: Any,
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    size: tuple[int, ...],
+    window: Window,
+    groups: int = 1,
+) -> Array:
+    """`y[n, k, h] = bias[k] + Σ_c Σ_(p,r) x[n, c, p] · weight[c, k, r]`, see `ops.conv.conv_transpose`."""
+    if x.dtype.kind != "c":
+        return real.conv_transpose(xp, x, weight, bias, size, window, groups)
+    shape = (x.shape[0], 2 * weight.shape[1] * groups, *size)
+    y = real.conv_backward_input(xp, parts(xp, x), matrices(xp, weight.conj()), shape, window, groups)
+    y = joined(xp, y, x.dtype)
+    if bias is not None:
+        y += channels.channelwise(bias, y.ndim)
+    return y
+
+
+def conv_transpose_backward_input(
+    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int = 1
+) -> Array:
+    """`dx[n, c, p] = Σ_k Σ_r grad[n, k, p*s - lo + r*d] · conj(weight[c, k, r])`."""
+    if grad.dtype.kind != "c":
+        return real.conv_transpose_backward_input(xp, grad, weight, x_shape, window, groups)
+    shape = (x_shape[0], 2 * x_shape[1], *x_shape[2:])
+    w = matrices(xp, weight.conj())
+    dx = real.conv_transpose_backward_input(xp, parts(xp, grad), w, shape, window, groups)
+    return joined(xp, dx, grad.dtype)
+
+
+def conv_transpose_backward_weight(
+    xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int = 1
+) -> Array:
+    """`dweight[c, k, r] = Σ_n Σ_p conj(x[n, c, p]) · grad[n, k, p*s - lo + r*d]`."""
+    if x.dtype.kind != "c":
+        return real.conv_transpose_backward_weight(xp, grad, x, weight_shape, window, groups)
+    grad, window = real.written(grad, window, x.shape[2:])
+    return conv_backward_weight(xp, x, grad, weight_shape, window, groups).conj()
+
+
+def channel_sum(xp: Any, grad: Array) -> Array:
+    """The gradient of the bias, `dbias[k] = Σ_n Σ_p grad[n, k, p]`."""
+    if grad.dtype.kind != "c":
+        return channels.channel_sum(xp, grad)
+    return channels.channel_sum(xp, parts(xp, grad)).view(grad.dtype)
+
+
+def parts(xp: Any, x: Array) -> Array:
+    """Complex images `(N, C, *S)` as real ones `(N, 2C, *S)`: a view if channels are last in memory."""
+    last = xp.ascontiguousarray(xp.moveaxis(x, 1, -1))
+    return xp.moveaxis(last.view(x.real.dtype), -1, 1)
+
+
+def joined(xp: Any, y: Array, dtype: Any) -> Array:
+    """The complex images of these `parts`."""
+    last = xp.ascontiguousarray(xp.moveaxis(y, 1, -1))
+    return xp.moveaxis(last.view(dtype), -1, 1)
+
+
+def matrices(xp: Any, weight: Array) -> Array:
+    """`weight (K, C, *R)` as `(2K, 2C, *R)`: each `a + ib` as `[[a, -b], [b, a]]`."""
+    k, c, *kernel = weight.shape
+    w = xp.empty((k, 2, c, 2, *kernel), dtype=weight.real.dtype)
+    w[:, 0, :, 0] = w[:, 1, :, 1] = weight.real
+    w[:, 1, :, 0] = weight.imag
+    w[:, 0, :, 1] = -weight.imag
+    return w.reshape(2 * k, 2 * c, *kernel)
