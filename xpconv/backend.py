@@ -312,6 +312,20 @@ def ignoring_underflow(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def ignoring_float_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` without NumPy's warnings, for arithmetic whose infinity or NaN is its result, as `1 / 0`.
+
+    CuPy gives no such warnings.
+    """
+    quiet: Callable[..., Any] = np.errstate(all="ignore")(function)
+    return quiet
+
+
+def host() -> Backend:
+    """The backend of arrays in the memory of the host, NumPy, whichever is active."""
+    return _backends["numpy"]
+
+
 def get_xp(*arrays: Array) -> Any:
     """The module that owns `arrays`; without arrays, the active backend's module.
 

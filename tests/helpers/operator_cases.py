@@ -33,6 +33,7 @@ ARITHMETIC = {
     "Mul": (lambda: ops.Mul(), (A, ONE), np.multiply),
     "Div": (lambda: ops.Div(), (A, ROW), np.divide),
     "Pow": (lambda: ops.Pow(), (positive(2, 3), draw(3)), np.power),
+    "Mod": (lambda: ops.Mod(fmod=True), (A, ROW * 1.37), np.fmod),
     "Pow of integers": (lambda: ops.Pow(), (A, ints(2)), np.power),
     "Pow, 0": (lambda: ops.Pow(), (A, ints(0, 1, 2, 3)), np.power),
     "Max of one": (lambda: ops.Max(), (A,), lambda a: a),
@@ -60,6 +61,22 @@ ELEMENTWISE = {
     "Reciprocal": (lambda: ops.Reciprocal(), (A,), lambda x: 1 / x),
     "Sin": (lambda: ops.Sin(), (A,), np.sin),
     "Cos": (lambda: ops.Cos(), (A,), np.cos),
+    "Tan": (lambda: ops.Tan(), (A * 0.6,), np.tan),
+    "Sinh": (lambda: ops.Sinh(), (A,), np.sinh),
+    "Cosh": (lambda: ops.Cosh(), (A,), np.cosh),
+    "Asin": (lambda: ops.Asin(), (A * 0.4,), np.arcsin),
+    "Acos": (lambda: ops.Acos(), (A * 0.4,), np.arccos),
+    "Atan": (lambda: ops.Atan(), (A,), np.arctan),
+    "Asinh": (lambda: ops.Asinh(), (A,), np.arcsinh),
+    "Acosh": (lambda: ops.Acosh(), (positive(3, 4) + 1,), np.arccosh),
+    "Atanh": (lambda: ops.Atanh(), (A * 0.4,), np.arctanh),
+    "Hardmax": (lambda: ops.Hardmax(1), (A,), lambda x: 1.0 * (x == x.max(1, keepdims=True))),
+    "LpNormalization": (
+        lambda: ops.LpNormalization(1), (A,), lambda x: x / np.sqrt((x * x).sum(1, keepdims=True)),
+    ),
+    "LpNormalization, 1": (
+        lambda: ops.LpNormalization(-1, 1), (A,), lambda x: x / abs(x).sum(-1, keepdims=True),
+    ),
     "Erf": (lambda: ops.Erf(), (A,), special.erf),
     "Floor": (lambda: ops.Floor(), (A * 2.9 + 0.013,), np.floor),
     "Ceil": (lambda: ops.Ceil(), (A * 2.9 + 0.013,), np.ceil),
@@ -89,6 +106,20 @@ REDUCTION = {
     "ReduceMax": (lambda: ops.ReduceMax((0, 2), keepdims=False), (A,), lambda x: x.max((0, 2))),
     "ReduceMin": (lambda: ops.ReduceMin((1,)), (A,), lambda x: x.min(1, keepdims=True)),
     "ReduceL2": (lambda: ops.ReduceL2((1,)), (A,), lambda x: np.sqrt((x * x).sum(1, keepdims=True))),
+    "ReduceL1": (lambda: ops.ReduceL1((1,)), (A,), lambda x: abs(x).sum(1, keepdims=True)),
+    "ReduceLogSum": (lambda: ops.ReduceLogSum((1, 2)), (positive(2, 3, 4),), lambda x: np.log(x.sum((1, 2), keepdims=True))),
+    "ReduceLogSumExp": (
+        lambda: ops.ReduceLogSumExp((0, -1), keepdims=False), (A,), lambda x: special.logsumexp(x, (0, 2)),
+    ),
+    "ReduceProd": (lambda: ops.ReduceProd((0, 2)), (A,), lambda x: x.prod((0, 2), keepdims=True)),
+    "ReduceProd, 0": (
+        lambda: ops.ReduceProd((1,), keepdims=False), (A * (A.min() + 0.1 < A),), lambda x: x.prod(1),
+    ),
+    "CumSum": (lambda: ops.CumSum((1,)), (A,), lambda x: x.cumsum(1)),
+    "CumSum, from the end": (
+        lambda: ops.CumSum((-1,), exclusive=True, reverse=True), (A,), lambda x: np.flip(np.flip(x, 2).cumsum(2), 2) - x,
+    ),
+    "CumSum, input": (lambda: ops.CumSum(inputs=("axis",)), (A, ints(2)), lambda x, a: x.cumsum(2)),
     "ReduceSumSquare": (lambda: ops.ReduceSumSquare(keepdims=False), (A,), lambda x: (x * x).sum()),
 }  # fmt: skip
 PRODUCTS = {
@@ -100,6 +131,14 @@ PRODUCTS = {
     "MatMul, row": (lambda: ops.MatMul(), (draw(4), draw(5, 4, 2)), np.matmul),
     "MatMul, row and matrix": (lambda: ops.MatMul(), (draw(4), draw(4, 2)), np.matmul),
     "MatMul, column": (lambda: ops.MatMul(), (A, draw(4)), np.matmul),
+    "Einsum": (lambda: ops.Einsum("bij, jk -> bik"), (A, draw(4, 2)), np.matmul),
+    "Einsum, ellipsis": (
+        lambda: ops.Einsum("...i,i...->i..."), (draw(2, 4), draw(4, 2)), lambda a, b: np.einsum("ai,ia->ia", a, b),
+    ),
+    "Einsum, summed letters": (
+        lambda: ops.Einsum("ij,jk,l"), (draw(2, 3), draw(3, 4), draw(2)), lambda a, b, c: np.einsum("ij,jk,l->ikl", a, b, c),
+    ),
+    "Einsum, sum": (lambda: ops.Einsum("ijk->j"), (A,), lambda a: a.sum((0, 2))),
     "Gemm": (lambda: ops.Gemm(), (draw(3, 4), draw(4, 2)), np.matmul),
     "Gemm, all": (
         lambda: ops.Gemm(0.5, 2.0, True, True), (draw(4, 3), draw(2, 4), draw(2)), lambda a, b, c: a.T @ b.T / 2 + 2 * c,
@@ -147,6 +186,38 @@ INDEXING = {
     "Gather, scalar": (lambda: ops.Gather(-1), (A, np.array(1)), lambda x, i: x[..., 1]),
     "Gather, matrix": (lambda: ops.Gather(), (A, ints([0, 1, 1], [1, 1, 0])), lambda x, i: x[i]),
     "Gather, none": (lambda: ops.Gather(2), (A, ints()), lambda x, i: x[..., :0]),
+    "GatherElements": (
+        lambda: ops.GatherElements(1), (A, ints([[2, 0], [-1, 2], [2, 2], [0, 1]])),
+        lambda x, i: np.take_along_axis(x[:1, :, :2], i, 1),
+    ),
+    "GatherND": (lambda: ops.GatherND(), (A, ints([1, 2], [0, -1], [1, 2])), lambda x, i: x[i[:, 0], i[:, 1]]),
+    "GatherND, batch": (
+        lambda: ops.GatherND(1), (A, ints([[2]], [[-3]])), lambda x, i: np.stack([x[0, 2:], x[1, :1]]),
+    ),
+    "ScatterElements": (
+        lambda: ops.ScatterElements(-1), (A[0], ints([1], [-1]), draw(2, 1)),
+        lambda x, i, u: np.stack([np.r_[x[0, :1], u[0], x[0, 2:]], np.r_[x[1, :3], u[1]], x[2]]),
+    ),
+    "ScatterElements, add": (
+        lambda: ops.ScatterElements(add=True), (A[0], ints([2, 2], [2, 0]), draw(2, 2)),
+        lambda x, i, u: x + np.pad([[0, u[1, 1]], [0, 0], [u[0, 0] + u[1, 0], u[0, 1]]], ((0, 0), (0, 2))),
+    ),
+    "ScatterND": (
+        lambda: ops.ScatterND(), (A, ints([1, 2], [0, 0]), draw(2, 4)),
+        lambda x, i, u: np.stack([[u[1], x[0, 1], x[0, 2]], [x[1, 0], x[1, 1], u[0]]]),
+    ),
+    "ScatterND, add": (
+        lambda: ops.ScatterND(add=True), (A, ints([1], [1]), draw(2, 3, 4)), lambda x, i, u: np.stack([x[0], x[1] + u.sum(0)]),
+    ),
+    "TopK": (lambda: ops.TopK(1, k=(2,)), (A,), lambda x: -np.sort(-x, 1)[:, :2]),
+    "TopK, smallest": (lambda: ops.TopK(largest=False, inputs=("k",)), (A, ints(3)), lambda x, k: np.sort(x)[..., :3]),
+    "TopK, none": (lambda: ops.TopK(k=(0,)), (A,), lambda x: x[..., :0]),
+    "Trilu": (lambda: ops.Trilu(), (A,), np.triu),
+    "Trilu, lower": (lambda: ops.Trilu(False, inputs=("k",)), (A, ints(-1)), lambda x, k: np.tril(x, -1)),
+    "OneHot": (
+        lambda: ops.OneHot(1, (3,)), (ints([0, 2], [-1, 1]), draw(2)),
+        lambda i, v: np.where(np.eye(3)[i % 3].transpose(0, 2, 1), v[1], v[0]),
+    ),
     "Pad": (
         lambda: ops.Pad(pads=(1, 0, 2, 0, 1, -1), value=1.5), (A,),
         lambda x: np.pad(x[:, :, :-1], ((1, 0), (0, 1), (2, 0)), constant_values=1.5),

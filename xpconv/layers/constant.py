@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ..backend import Array, get_xp
+from ..backend import Array, get_xp, host
 from ..parameter import new_parameter
 from .layer import Layer
 
@@ -58,5 +56,5 @@ class HostConstant(_Source):
     """An array that stays on the host, such as sizes of a shape."""
 
     def __init__(self, value: Any) -> None:
-        self.value = np.array(value)
+        self.value = host().xp.array(value)
         self.value.flags.writeable = False

@@ -7,7 +7,7 @@ from itertools import repeat
 from operator import attrgetter, contains, is_
 from typing import Any
 
-from ..backend import Array, backend_of
+from ..backend import Array, backend_of, ignoring_float_errors
 from ..errors import BackendError
 from ..ops import inference as ops
 from ..parameter import Parameter
@@ -65,6 +65,10 @@ class _Chain:
         self.change = latest_change()
         self.steps: list[Step] = [step for step, _ in steps]
         self.may_record = [all(map(_may_record, layers)) for _, layers in steps]
+        self.quiet = [
+            any(inner._ignores_float_errors for part in layers for inner in part.modules())
+            for _, layers in steps
+        ]
         self.prepared: dict[Any, Array] | None = None
         self.plans: dict[Any, tuple[int, Step]] = {}
 
@@ -112,8 +116,23 @@ class _Chain:
             self.prepared = ops.prepared_arrays(xp)
         if self.prepared is None or last == i:
             return 1, self.steps[i]
-        count, function = ops.plans(self.steps[i:last], x, self.constants, self.prepared)
-        return (1, self.steps[i]) if function is None else (count, function)
+        quiet = any(self.quiet[i:last])
+        make = ignoring_float_errors(ops.plans) if quiet else ops.plans
+        count, function = make(self.steps[i:last], x, self.constants, self.prepared)
+        if function is None:
+            return 1, self.steps[i]
+        return count, _Quiet(function) if quiet else function
+
+
+class _Quiet:
+    """A plan with operators whose infinities and NaN are results, of which NumPy gives no warnings."""
+
+    def __init__(self, plans: Any) -> None:
+        self.run, self.is_idle = plans, plans.is_idle
+
+    @ignoring_float_errors
+    def __call__(self, x: Array) -> Array:
+        return self.run(x)
 
 
 def _may_record(layer: Layer) -> bool:

@@ -37,7 +37,7 @@ class Add(Operator):
     def _clipped(self, *inputs: Array, bounds: Bounds = None) -> Array:
         xp, arrays = self._operands(inputs)
         y, saved = self._computed(xp, arrays, {"bounds": bounds})
-        return self._kept(y, xp, inputs, saved)
+        return self._save(y, xp, inputs, saved)
 
     def _compute(self, xp: Any, a: Array, b: Array, *, bounds: Bounds = None) -> Result:
         if a.shape == b.shape and a.ndim and is_floating(a.dtype):
@@ -88,14 +88,14 @@ class Mul(Operator):
 
 
 class Div(Operator):
-    """`a / b`, with gradients `1/b` and `-a/b²`; of integers, truncated towards 0."""
+    """`a / b`, with gradients `1/b` and `-a/b²`; of integers, truncated towards 0, and 0 where `b` is 0."""
 
     def _compute(self, xp: Any, a: Array, b: Array) -> Result:
         if a.dtype.kind in "iu":
             quotient = a // b
             if a.dtype.kind == "i":
                 quotient = quotient + ((quotient * b != a) & ((a < 0) != (b < 0)))
-            return quotient.astype(a.dtype), (a, b)
+            return xp.where(b == 0, 0, quotient).astype(a.dtype), (a, b)
         return arithmetic(xp, "divide", a, b), (a, b)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> Gradients:
@@ -104,18 +104,46 @@ class Div(Operator):
         return unbroadcast(part, a.shape), unbroadcast(-part * (a / b), b.shape)
 
 
+class Mod(Operator):
+    """The rest of `a / b`: with the sign of `b`, or with `fmod` that of `a`; of integers, 0 where `b` is 0.
+
+    The gradients are 1, and the whole quotient with a minus.
+    """
+
+    def __init__(self, fmod: bool = False) -> None:
+        self.fmod = fmod
+
+    def _compute(self, xp: Any, a: Array, b: Array) -> Result:
+        y = (xp.fmod if self.fmod else xp.remainder)(a, b)
+        return (xp.where(b == 0, 0, y).astype(a.dtype) if a.dtype.kind in "iu" else y), (a, b, y)
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> Gradients:
+        a, b, y = saved
+        return unbroadcast(grad, a.shape), unbroadcast(-grad * xp.rint((a - y) / b), b.shape)
+
+
 class Pow(Operator):
-    """`a^b` in the dtype of `a`, with gradients `b a^(b-1)` and `a^b log(a)` (0 where `a ≤ 0`)."""
+    """`a^b` in the dtype of `a`, with gradients `b a^(b-1)` and `a^b log(a)` (0 where `a ≤ 0`).
+
+    A power of integers that is a fraction is 0.
+    """
 
     same_dtype = False
 
     def _compute(self, xp: Any, a: Array, b: Array) -> Result:
         if a.dtype.kind in "iu" and b.dtype.kind in "iu":
-            y = a ** b.astype(a.dtype)
+            y = self._of_integers(xp, a, b)
         else:
             y = xp.power(a, b)
         y = y.astype(a.dtype, copy=False)
         return y, (a, b, y)
+
+    @staticmethod
+    def _of_integers(xp: Any, a: Array, b: Array) -> Array:
+        """In 64 bits, of which the lowest are the power in fewer; only 1 and -1 have one below 0."""
+        base = a.astype("int64" if a.dtype.kind == "i" else "uint64")
+        power = base ** xp.where(b < 0, b & 1, b).astype(base.dtype)
+        return power if b.dtype.kind == "u" else xp.where((b < 0) & (abs(base) != 1), 0, power)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> Gradients:
         a, b, y = saved

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ...backend import Array
+from ...backend import Array, ignoring_float_errors
 from ...ops.activation import clipped_line, elu, elu_backward
 from ...ops.special import erf
 from ..pointwise import Pointwise
@@ -88,6 +88,69 @@ class Cos(_Function):
     slope = staticmethod(lambda xp, x, y: -xp.sin(x))
 
 
+class Tan(_Function):
+    """`tan(x)`, with the gradient `1 + tan²(x)`."""
+
+    f = staticmethod(lambda xp, x: xp.tan(x))
+    slope = staticmethod(lambda xp, x, y: 1 + y * y)
+
+
+class Sinh(_Function):
+    """`sinh(x)`, with the gradient `cosh(x)`."""
+
+    f = staticmethod(lambda xp, x: xp.sinh(x))
+    slope = staticmethod(lambda xp, x, y: xp.cosh(x))
+
+
+class Cosh(_Function):
+    """`cosh(x)`, with the gradient `sinh(x)`."""
+
+    f = staticmethod(lambda xp, x: xp.cosh(x))
+    slope = staticmethod(lambda xp, x, y: xp.sinh(x))
+
+
+class Asin(_Function):
+    """`arcsin(x)`, with the gradient `1/√(1 - x²)`."""
+
+    f = staticmethod(lambda xp, x: xp.arcsin(x))
+    slope = staticmethod(lambda xp, x, y: 1 / xp.sqrt(1 - x * x))
+
+
+class Acos(_Function):
+    """`arccos(x)`, with the gradient `-1/√(1 - x²)`."""
+
+    f = staticmethod(lambda xp, x: xp.arccos(x))
+    slope = staticmethod(lambda xp, x, y: -1 / xp.sqrt(1 - x * x))
+
+
+class Atan(_Function):
+    """`arctan(x)`, with the gradient `1/(1 + x²)`."""
+
+    f = staticmethod(lambda xp, x: xp.arctan(x))
+    slope = staticmethod(lambda xp, x, y: 1 / (1 + x * x))
+
+
+class Asinh(_Function):
+    """`arsinh(x)`, with the gradient `1/√(x² + 1)`."""
+
+    f = staticmethod(lambda xp, x: xp.arcsinh(x))
+    slope = staticmethod(lambda xp, x, y: 1 / xp.sqrt(x * x + 1))
+
+
+class Acosh(_Function):
+    """`arcosh(x)`, with the gradient `1/√(x² - 1)`."""
+
+    f = staticmethod(lambda xp, x: xp.arccosh(x))
+    slope = staticmethod(lambda xp, x, y: 1 / xp.sqrt(x * x - 1))
+
+
+class Atanh(_Function):
+    """`artanh(x)`, with the gradient `1/(1 - x²)`."""
+
+    f = staticmethod(lambda xp, x: xp.arctanh(x))
+    slope = staticmethod(lambda xp, x, y: 1 / (1 - x * x))
+
+
 class Erf(_Function):
     """The error function, with the gradient `2/√π exp(-x²)`."""
 
@@ -125,10 +188,37 @@ class Not(_Function):
     f = staticmethod(lambda xp, x: ~x)
 
 
+class BitwiseNot(_Function):
+    """All bits of integers inverted."""
+
+    f = staticmethod(lambda xp, x: ~x)
+
+
+class IsNaN(_Function):
+    """Whether `x` is NaN."""
+
+    f = staticmethod(lambda xp, x: xp.isnan(x))
+
+
+class IsInf(Operator):
+    """Whether `x` is infinite, of either sign or of one.
+
+    Args:
+        detect_negative, detect_positive: which infinities count.
+    """
+
+    def __init__(self, detect_negative: bool = True, detect_positive: bool = True) -> None:
+        self.detect_negative, self.detect_positive = detect_negative, detect_positive
+
+    def _compute(self, xp: Any, x: Array) -> Result:
+        sign = xp.signbit(x)
+        return xp.isinf(x) & ((sign & self.detect_negative) | (~sign & self.detect_positive)), ()
+
+
 class Selu(Pointwise):
     """`gamma x` where `x > 0`, else `gamma alpha (exp(x) - 1)`: `SELU` with other constants."""
 
-    functions = elu, elu_backward
+    functions = ignoring_float_errors(elu), ignoring_float_errors(elu_backward)
 
     def __init__(self, alpha: float, gamma: float) -> None:
         self.alpha, self.gamma = alpha, gamma

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ...backend import Array
-from ...dtypes import is_floating
 from ...errors import ShapeError
-from ...ops.embedding import embedding_backward
 from ...ops.padding import pad_constant, pad_constant_backward, pad_or_crop, pad_or_crop_backward
 from .operator import Operator, to_axes, to_axis, to_numbers, unbroadcast
+from .selection import summed_at, taken
 
 Result = tuple[Any, tuple[Any, ...]]
 NAMES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
@@ -141,29 +138,13 @@ class Gather(Operator):
         n = x.shape[axis]
         valid = (indices >= -n) & (indices < n)
         indices = xp.where(indices < 0, indices + n, indices)
-        if xp is np:
-            if not valid.all():
-                raise ShapeError(
-                    f"Gather.forward: x has shape {x.shape}, which lacks positions along axis {axis}"
-                )
-            y = x.take(indices, axis=axis)
-        else:
-            y = x.take(xp.where(valid, indices, 0), axis=axis)
-            mask = valid.reshape((*valid.shape, *(1,) * (x.ndim - axis - 1)))
-            y = xp.where(mask, y, xp.nan if is_floating(x.dtype) else 0).astype(x.dtype, copy=False)
-        return y, (indices, axis, x.shape)
+        return taken("Gather.forward", xp, x, indices, valid, axis), (indices, axis, x.shape)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array | None, ...]:
         indices, axis, shape = saved
         taken = tuple(range(axis, axis + indices.ndim))
         front = xp.moveaxis(grad, taken, tuple(range(indices.ndim)))
-        rest = front.shape[indices.ndim :]
-        rows = front.reshape(indices.size, -1 if indices.size else 0)
-        flat = indices.reshape(-1).astype("int64")
-        if not indices.size:
-            return xp.zeros(shape, dtype=grad.dtype), None
-        summed = embedding_backward(xp, rows, flat, shape[axis], None, False)
-        return xp.moveaxis(summed.reshape(shape[axis], *rest), 0, axis), None
+        return xp.moveaxis(summed_at(xp, front, indices, shape[axis]), 0, axis), None
 
 
 class Pad(Operator):

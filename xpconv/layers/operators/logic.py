@@ -70,6 +70,38 @@ class Xor(_Comparison):
     f = operator.xor
 
 
+class BitwiseAnd(_Comparison):
+    """`a & b` of the bits of integers."""
+
+    f = operator.and_
+
+
+class BitwiseOr(_Comparison):
+    """`a | b` of the bits of integers."""
+
+    f = operator.or_
+
+
+class BitwiseXor(_Comparison):
+    """`a ^ b` of the bits of integers."""
+
+    f = operator.xor
+
+
+class BitShift(Operator):
+    """`a` shifted by `b` bits, of integers; what is shifted in are zeros, or the sign on the left."""
+
+    def __init__(self, left: bool) -> None:
+        self.left = left
+
+    def _compute(self, xp: Any, a: Array, b: Array) -> Result:
+        bits = 8 * a.dtype.itemsize
+        shift = xp.minimum(b, bits - 1).astype(a.dtype)
+        y = a << shift if self.left else a >> shift
+        gone = (b >= bits) & (self.left or a.dtype.kind == "u")
+        return xp.where(gone, 0, y).astype(a.dtype), ()
+
+
 class Cast(Operator):
     """`x` in another dtype. Between floating dtypes the gradient is cast back."""
 
@@ -120,6 +152,24 @@ class ArgMax(Operator):
         if self.select_last_index:
             y = n - 1 - y
         return (xp.expand_dims(y, axis) if self.keepdims else y), ()
+
+
+class Hardmax(Operator):
+    """1 at the first largest element along an axis, and 0 elsewhere; the gradient is 0."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def _compute(self, xp: Any, x: Array) -> Result:
+        axis = to_axis("Hardmax.forward", self.axis, x.ndim)
+        if not x.size:
+            return x.copy(), ()
+        first = xp.expand_dims(xp.argmax(x, axis=axis), axis)
+        here = first == xp.arange(x.shape[axis]).reshape(-1, *(1,) * (x.ndim - 1 - axis))
+        return here.astype(x.dtype), ()
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
+        return (xp.zeros_like(grad),)
 
 
 class ArgMin(ArgMax):

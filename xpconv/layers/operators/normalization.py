@@ -14,7 +14,7 @@ from ...ops.norm import (
     response_norm_backward,
 )
 from ...ops.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
-from ...sums import widened
+from ...sums import total, widened
 from .operator import Operator, to_axis, unbroadcast
 
 Result = tuple[Any, tuple[Any, ...]]
@@ -204,6 +204,29 @@ class LRN(Operator):
         x, d = saved
         dx = response_norm_backward(xp, xp.flip(grad, 1), x, d, self.size, self.alpha, self.beta)
         return (xp.flip(dx, 1),)
+
+
+class LpNormalization(Operator):
+    """`x / Σ|x|` (p=1) or `x / √Σx²` (p=2) along an axis; 0 where that is 0.
+
+    With `y = x/n`: `dx = (grad - dn Σ(grad y)) / n`, where `dn` is `sign(x)` for p=1, and `y` for p=2.
+    """
+
+    def __init__(self, axis: int = -1, p: int = 2) -> None:
+        self.axis, self.p = axis, p
+
+    def _compute(self, xp: Any, x: Array) -> Result:
+        axis = to_axis("LpNormalization.forward", self.axis, x.ndim)
+        powers = abs(x) if self.p == 1 else x * x
+        norm = total(powers, (axis,), keepdims=True)
+        norm = norm if self.p == 1 else xp.sqrt(norm)
+        norm = xp.where(norm == 0, 1, norm)
+        y = (x / norm).astype(x.dtype, copy=False)
+        return y, (xp.sign(x) if self.p == 1 else y, y, norm, axis)
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
+        slope, y, norm, axis = saved
+        return ((grad - slope * total(grad * y, (axis,), keepdims=True)) / norm,)
 
 
 class FlatSoftmax(Operator):

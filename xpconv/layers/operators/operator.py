@@ -6,10 +6,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ...arrays import asnumpy
-from ...backend import Array, Backend
+from ...backend import Array, Backend, backend_of, host, ignoring_float_errors
 from ...dtypes import is_floating
 from ...errors import BackendError, DTypeError, LayerError, ShapeError
 from ...ops.constants import constant
@@ -25,12 +23,14 @@ class Operator(Layer):
     A subclass defines `_compute`, which returns the output and a tuple of what `_gradients` needs, and
     `_gradients`, which returns a gradient for each input; None stands for no gradient.
     Integers may be arrays of the host on every backend; where such an array meets one of a device, it is
-    copied there. `settings` are arguments of the constructor, or inputs which the host reads.
+    copied there. `settings` are arguments of the constructor, or inputs which the host reads. Infinity and
+    NaN are results as ONNX defines them (`1 / 0`, `log(-1)`), without NumPy's warnings.
     """
 
     same_dtype: ClassVar[bool] = True  # whether all floating inputs have one dtype
     settings: ClassVar[tuple[str, ...]] = ()  # arguments that are numbers and may come as inputs
     _gives_none = True
+    _ignores_float_errors = True
     inputs: tuple[str, ...] = ()  # those that do, as the last inputs, in this order
 
     def forward(self, *inputs: Array) -> Array:
@@ -40,8 +40,9 @@ class Operator(Layer):
         for name, x in zip(self.inputs, inputs[first:], strict=True):
             numbers[name] = read_numbers(f"{type(self).__name__}.forward: {name}", x)
         y, saved = self._computed(xp, arrays, numbers)
-        return self._kept(y, xp, inputs, saved)
+        return self._save(y, xp, inputs, saved)
 
+    @ignoring_float_errors
     def _computed(self, xp: Any, arrays: Sequence[Array], settings: dict[str, Any]) -> tuple[Any, Any]:
         """`_compute`, with errors that name the layer."""
         try:
@@ -60,10 +61,10 @@ class Operator(Layer):
                 f"{type(self).__name__}.forward: got {len(arrays)} arrays, expected {', '.join(names)}"
             ) from None
 
-    def _kept(self, y: Any, xp: Any, inputs: Sequence[Array], saved: tuple[Any, ...]) -> Array:
+    def _save(self, y: Any, xp: Any, inputs: Sequence[Array], saved: tuple[Any, ...]) -> Array:
         """The last line of a forward."""
-        if isinstance(y, np.generic):  # as functions of NumPy return for arrays without axes
-            y = np.asarray(y)
+        if not isinstance(y, host().array_type) and backend_of(y) is host():  # a number: for no axes
+            y = host().asarray(y)
         return self.keep(y, xp, tuple([x.dtype for x in inputs]), saved)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Any:
@@ -74,7 +75,7 @@ class Operator(Layer):
         if not is_floating(grad_output.dtype):
             grads: Sequence[Array | None] = (None,) * len(dtypes)
         else:
-            grads = self._gradients(xp, grad_output, *saved)
+            grads = self._differentiated(xp, grad_output, *saved)
         grads = (*grads, *(None,) * (len(dtypes) - len(grads)))
         grads = tuple(
             [
@@ -83,6 +84,10 @@ class Operator(Layer):
             ]
         )
         return grads[0] if len(grads) == 1 else grads
+
+    @ignoring_float_errors
+    def _differentiated(self, xp: Any, grad: Array, *saved: Any) -> Sequence[Array | None]:
+        return self._gradients(xp, grad, *saved)
 
     def _compute(self, xp: Any, *inputs: Any, **settings: Any) -> tuple[Any, tuple[Any, ...]]:
         """The output for these arrays and `settings`, and what `_gradients` takes after the gradient."""
@@ -98,11 +103,11 @@ class Operator(Layer):
         if not inputs:
             raise TypeError(f"{name}.forward: expected at least one input")
         owners = [self._owner(x, f"input {i}") for i, x in enumerate(inputs)]
-        home = next((owner for owner in owners if owner.array_type is not np.ndarray), owners[0])
+        home = next((owner for owner in owners if owner is not host()), owners[0])
         arrays = list(inputs)
         for i, owner in enumerate(owners):
             if owner is not home:
-                if owner.array_type is not np.ndarray:
+                if owner is not host():
                     raise BackendError(
                         f"{name}.forward: inputs are {home.name} and {owner.name}, expected one backend; "
                         "convert one by xpconv.asarray(x, backend=…)"
@@ -127,7 +132,7 @@ def to_numbers(numbers: Sequence[Any] | None) -> tuple[Any, ...] | None:
     return None if numbers is None else tuple(numbers)
 
 
-def _moved(home: Backend, x: np.ndarray) -> Array:
+def _moved(home: Backend, x: Array) -> Array:
     """An array of the host on the device of `home`."""
     if x.size > SMALL or x.dtype.kind not in "biu":
         return home.asarray(x)

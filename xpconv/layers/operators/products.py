@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from string import ascii_letters as LETTERS
 from typing import Any
 
 from ...backend import Array
 from ...errors import ShapeError
 from ...ops.linear import linear, linear_backward_input, linear_backward_weight, matmul
+from ...sums import widened
 from .operator import Operator, unbroadcast
 
 Result = tuple[Any, tuple[Any, ...]]
@@ -25,7 +28,7 @@ class MatMul(Operator):
             raise ShapeError(f"MatMul.forward: shapes {a.shape} and {b.shape} do not fit each other")
         if b.ndim == 2 and a.ndim > 1 and a.size:
             return linear(xp, a, b.T, None), (a, b)
-        return xp.matmul(a, b), (a, b)
+        return xp.matmul(a, b).astype(a.dtype, copy=False), (a, b)  # NumPy gives float32 of bfloat16
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array, Array]:
         a, b = saved
@@ -40,6 +43,65 @@ class MatMul(Operator):
         da = unbroadcast(xp.matmul(grad, xp.swapaxes(right, -1, -2)), left.shape)
         db = unbroadcast(xp.matmul(xp.swapaxes(left, -1, -2), grad), right.shape)
         return da.reshape(a.shape), db.reshape(b.shape)
+
+
+class Einsum(Operator):
+    """Einstein's sum of products, as `numpy.einsum`.
+
+    The gradient of an input is that same sum of `grad` and all other inputs, for the letters of that input.
+    Letters of no other array are an axis that was summed, along which the gradient is the same.
+
+    Args:
+        equation: such as `'bhwc,kc->bhwk'`; `...` stands for any axes. No letter is twice in one input.
+    """
+
+    def __init__(self, equation: str) -> None:
+        self.equation = equation
+
+    def _compute(self, xp: Any, *inputs: Array) -> Result:
+        terms, out = letters_of(self.equation, [x.ndim for x in inputs])
+        wide = [widened(x) for x in inputs]  # NumPy has none of bfloat16
+        y = xp.einsum(f"{','.join(terms)}->{out}", *wide, optimize=True)
+        return y.astype(inputs[0].dtype, copy=False), (wide, terms, out)
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array, ...]:
+        inputs, terms, out = saved
+        grads = []
+        for i, (x, own) in enumerate(zip(inputs, terms, strict=True)):
+            others = [out, *terms[:i], *terms[i + 1 :]]
+            arrays = [widened(grad), *inputs[:i], *inputs[i + 1 :]]
+            found = "".join(letter for letter in own if any(letter in term for term in others))
+            part = xp.einsum(f"{','.join(others)}->{found}", *arrays, optimize=True)
+            part = part.reshape([n if letter in found else 1 for letter, n in zip(own, x.shape, strict=True)])
+            grads.append(xp.broadcast_to(part, x.shape))
+        return tuple(grads)
+
+
+def letters_of(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
+    """The letters of each input and of the output, with letters for `...`.
+
+    Raises:
+        ShapeError: the equation does not fit inputs of so many axes, or a letter is twice in one of them.
+    """
+    left, arrow, out = equation.replace(" ", "").partition("->")
+    terms, letters = left.split(","), set(LETTERS)
+    if not arrow:
+        single = sorted(letter for letter in letters if left.count(letter) == 1)
+        out = ("..." if "..." in left else "") + "".join(single)
+    if len(terms) == len(ndims):
+        rest = [n - len(term.replace("...", "")) for term, n in zip(terms, ndims, strict=True)]
+        more = "".join(sorted(letters.difference(equation)))[: max(0, *rest)]
+        terms = [t.replace("...", more[len(more) - max(0, n) :]) for t, n in zip(terms, rest, strict=True)]
+        out = out.replace("...", more)
+    fits = list(map(len, terms)) == list(ndims) and letters.issuperset("".join(terms))
+    if not fits or any(len(set(term)) < len(term) for term in (*terms, out)):
+        raise ShapeError(
+            f"Einsum.forward: inputs have {list(ndims)} axes, expected those of {equation!r}, where no "
+            "letter is twice in an input or output"
+        )
+    if not set("".join(terms)).issuperset(out):
+        raise ShapeError(f"Einsum.forward: the output of {equation!r} has letters that no input has")
+    return terms, out
 
 
 class Gemm(Operator):

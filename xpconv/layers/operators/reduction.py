@@ -8,8 +8,9 @@ from typing import Any
 
 from ...backend import Array
 from ...dtypes import is_floating
+from ...errors import ShapeError
 from ...sums import total
-from .operator import Operator, to_axes, to_numbers
+from .operator import Operator, to_axes, to_axis, to_numbers
 
 Result = tuple[Any, tuple[Any, ...]]
 
@@ -44,11 +45,11 @@ class _Reduction(Operator):
         y = y.astype(x.dtype, copy=False)
         if not self.keepdims:
             y = y.reshape([n for axis, n in enumerate(x.shape) if axis not in axes])
-        return y, (tuple([1 if axis in axes else n for axis, n in enumerate(x.shape)]), x.shape, saved)
+        return y, (_reduced(x.shape, axes), x.shape, saved)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> Sequence[Array | None]:
-        kept, shape, rest = saved
-        return (self._spread(xp, xp.broadcast_to(grad.reshape(kept), shape), *rest),)
+        reduced, shape, rest = saved
+        return (self._spread(xp, xp.broadcast_to(grad.reshape(reduced), shape), *rest),)
 
     def _reduce(self, xp: Any, x: Array, axes: tuple[int, ...]) -> Result:
         """The result, with axes of size 1, and what `_spread` takes."""
@@ -70,11 +71,15 @@ class ReduceSum(_Reduction):
 
 
 class ReduceMean(_Reduction):
-    """The mean over axes; each element gets an equal part of the gradient."""
+    """The mean over axes, of integers truncated; each element gets an equal part of the gradient."""
 
     def _reduce(self, xp: Any, x: Array, axes: tuple[int, ...]) -> Result:
         count = prod([x.shape[axis] for axis in axes])
-        return _sum(x, axes) / count, (count,)
+        if is_floating(x.dtype):
+            return _sum(x, axes) / count, (count,)
+        sums = _sum(_in_64_bits(x), axes)
+        magnitude = xp.where(sums < 0, -sums, sums) // max(1, count)  # what 0 elements have is open
+        return xp.where(sums < 0, -magnitude, magnitude), (count,)
 
     def _spread(self, xp: Any, grad: Array, *saved: Any) -> Array:
         return grad / saved[0]
@@ -89,8 +94,7 @@ class ReduceMax(_Reduction):
         if x.size or all(x.shape[axis] for axis in axes):
             y = getattr(xp, self._choose)(x, axis=axes, keepdims=True) if axes else x
         else:
-            shape = [1 if axis in axes else n for axis, n in enumerate(x.shape)]
-            y = xp.full(shape, _least(xp, x.dtype, self._choose == "max"), dtype=x.dtype)
+            y = xp.full(_reduced(x.shape, axes), _least(xp, x.dtype, self._choose == "max"), dtype=x.dtype)
         return y, (x, y, axes)
 
     def _spread(self, xp: Any, grad: Array, *saved: Any) -> Array:
@@ -110,12 +114,109 @@ class ReduceL2(_Reduction):
     """The root of the sum of squares, with the gradient `x/y`, and 0 where `y` is 0."""
 
     def _reduce(self, xp: Any, x: Array, axes: tuple[int, ...]) -> Result:
-        y = xp.sqrt(_sum(x * x, axes))
+        wide = x if is_floating(x.dtype) else _in_64_bits(x)
+        y = xp.sqrt(_sum(wide * wide, axes))
         return y, (x, y)
 
     def _spread(self, xp: Any, grad: Array, *saved: Any) -> Array:
         x, y = saved
         return grad * (x / xp.where(y == 0, 1, y)).astype(grad.dtype, copy=False)
+
+
+class ReduceL1(_Reduction):
+    """The sum of `|x|`, with the gradient `sign(x)`."""
+
+    def _reduce(self, xp: Any, x: Array, axes: tuple[int, ...]) -> Result:
+        return _sum(abs(x), axes), (x,)
+
+    def _spread(self, xp: Any, grad: Array, *saved: Any) -> Array:
+        return grad * xp.sign(saved[0])
+
+
+class ReduceLogSum(_Reduction):
+    """The logarithm of the sum, with the gradient `1/sum`."""
+
+    def _reduce(self, xp: Any, x: Array, axes: tuple[int, ...]) -> Result:
+        sums = _sum(x, axes)
+        return xp.log(sums), (sums,)
+
+    def _spread(self, xp: Any, grad: Array, *saved: Any) -> Array:
+        return grad / saved[0]
+
+
+class ReduceLogSumExp(_Reduction):
+    """`log(Σ exp(x))`, computed from the largest on, with the gradient `exp(x - y)`."""
+
+    def _reduce(self, xp: Any, x: Array, axes: tuple[int, ...]) -> Result:
+        if not x.size or not axes:
+            y = x if not axes else xp.full(_reduced(x.shape, axes), -xp.inf, dtype=x.dtype)
+        else:
+            largest = x.max(axis=axes, keepdims=True)
+            largest = xp.where(xp.isfinite(largest), largest, 0)
+            y = xp.log(_sum(xp.exp(x - largest), axes)) + largest
+        return y, (x, y)
+
+    def _spread(self, xp: Any, grad: Array, *saved: Any) -> Array:
+        x, y = saved
+        return grad * xp.exp(x - y)
+
+
+class ReduceProd(_Reduction):
+    """The product, whose gradient for an element is the product of the others."""
+
+    def _reduce(self, xp: Any, x: Array, axes: tuple[int, ...]) -> Result:
+        return x.prod(axis=axes, keepdims=True, dtype=x.dtype), (x, axes)
+
+    def _spread(self, xp: Any, grad: Array, *saved: Any) -> Array:
+        """The others are those before, times those after."""
+        x, axes = saved
+        if not x.size or not axes:
+            return grad.copy()
+        rows = xp.moveaxis(x, axes, tuple(range(-len(axes), 0)))
+        flat = rows.reshape(*rows.shape[: x.ndim - len(axes)], -1)
+        one = xp.ones_like(flat[..., :1])
+        before = xp.cumprod(xp.concatenate([one, flat[..., :-1]], -1), -1)
+        after = xp.cumprod(xp.concatenate([one, xp.flip(flat, -1)[..., :-1]], -1), -1)
+        others = (before * xp.flip(after, -1)).reshape(rows.shape)
+        return grad * xp.moveaxis(others, tuple(range(-len(axes), 0)), axes)
+
+
+class CumSum(Operator):
+    """The sums of all elements up to each along an axis.
+
+    Args:
+        axis: the axis; `inputs` is `("axis",)` if it is an input.
+        exclusive: whether an element itself is left out of its sum.
+        reverse: whether the sums are those from each element on.
+    """
+
+    settings = ("axis",)
+
+    def __init__(
+        self,
+        axis: Sequence[int] = (0,),
+        exclusive: bool = False,
+        reverse: bool = False,
+        inputs: Sequence[str] = (),
+    ) -> None:
+        self.axis, self.inputs = tuple(axis), tuple(inputs)
+        self.exclusive, self.reverse = exclusive, reverse
+
+    def _compute(self, xp: Any, x: Array, axis: Sequence[int]) -> Result:
+        if len(axis) != 1 or not x.ndim:
+            raise ShapeError(f"CumSum.forward: x has shape {x.shape}, and axis is {tuple(axis)}")
+        place = to_axis("CumSum.forward", int(axis[0]), x.ndim)
+        return self._sums(xp, x, place, self.reverse), (place,)
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
+        return (self._sums(xp, grad, saved[0], not self.reverse),)
+
+    def _sums(self, xp: Any, x: Array, axis: int, reverse: bool) -> Array:
+        x = xp.flip(x, axis) if reverse else x
+        wide = x.astype("float64") if is_floating(x.dtype) else x  # float32's digits at any length
+        y = xp.cumsum(wide, axis=axis, dtype=wide.dtype)
+        y = (y - wide if self.exclusive else y).astype(x.dtype, copy=False)
+        return xp.flip(y, axis) if reverse else y
 
 
 class ReduceSumSquare(_Reduction):
@@ -126,6 +227,16 @@ class ReduceSumSquare(_Reduction):
 
     def _spread(self, xp: Any, grad: Array, *saved: Any) -> Array:
         return grad * saved[0] * 2
+
+
+def _reduced(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape with axes of size 1."""
+    return tuple([1 if axis in axes else n for axis, n in enumerate(shape)])
+
+
+def _in_64_bits(x: Array) -> Array:
+    """Integers in 64 bits, whose sums do not overflow."""
+    return x.astype("uint64" if x.dtype.kind == "u" else "int64")
 
 
 def _sum(x: Array, axes: tuple[int, ...]) -> Array:

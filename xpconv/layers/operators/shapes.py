@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from ...arguments import check_room
 from ...arrays import asnumpy
-from ...backend import Array
+from ...backend import Array, host
 from ...errors import DTypeError, ShapeError
 from ...ops.shape import concatenate, reshape
 from ...sums import sum_over
@@ -141,7 +139,7 @@ class Expand(Operator):
 
     def _compute(self, xp: Any, x: Array, shape: Sequence[int]) -> Result:
         try:
-            whole = np.broadcast_shapes(x.shape, tuple(shape))
+            whole = host().xp.broadcast_shapes(x.shape, tuple(shape))
         except ValueError:
             raise ShapeError(
                 f"Expand.forward: x has shape {x.shape}, which does not fit {tuple(shape)}"
@@ -272,14 +270,14 @@ class Shape(Operator):
         self.start, self.end = start, end
 
     def _compute(self, xp: Any, x: Array) -> Result:
-        return np.array(x.shape[self.start : self.end], "int64"), ()
+        return host().asarray(x.shape[self.start : self.end], "int64"), ()
 
 
 class Size(Operator):
     """The number of elements of `x`, as int64 on the host."""
 
     def _compute(self, xp: Any, x: Array) -> Result:
-        return np.array(x.size, "int64"), ()
+        return host().asarray(x.size, "int64"), ()
 
 
 class ConstantOfShape(Operator):
@@ -293,7 +291,8 @@ class ConstantOfShape(Operator):
     def forward(self, *inputs: Array) -> Array:
         (shape,) = inputs
         sizes = read_numbers("ConstantOfShape.forward: shape", shape)
-        return self.keep(np.full(sizes, self.value, dtype=self.dtype), np, (shape.dtype,), ())
+        xp = host().xp
+        return self.keep(xp.full(sizes, self.value, dtype=self.dtype), xp, (shape.dtype,), ())
 
 
 class Range(Operator):
@@ -306,5 +305,6 @@ class Range(Operator):
         if delta == 0:
             raise ShapeError("Range.forward: delta is 0, expected another number")
         count = max(0, math.ceil((limit.item() - start.item()) / delta.item()))
-        y = (start + np.arange(count).astype(start.dtype) * delta).astype(start.dtype)
-        return self.keep(y, np, tuple([x.dtype for x in inputs]), ())
+        xp = host().xp
+        y = (start + xp.arange(count).astype(start.dtype) * delta).astype(start.dtype)
+        return self.keep(y, xp, tuple([x.dtype for x in inputs]), ())

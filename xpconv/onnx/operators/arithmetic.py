@@ -7,11 +7,12 @@ import numpy as np
 from ...layers import Dense, Identity
 from ...layers import operators as layers
 from ...layers.layer import Layer
+from ...layers.operators.products import letters_of
 from ..node import Node, Result, Value, operator
 from .common import DTYPES, dtype_of, flag, given, is_floating
 
 BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
-LOGIC = ("And", "Or", "Xor")
+LOGIC = ("And", "Or", "Xor", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 UNARY = (
     "Neg",
     "Abs",
@@ -21,6 +22,17 @@ UNARY = (
     "Reciprocal",
     "Sin",
     "Cos",
+    "Tan",
+    "Sinh",
+    "Cosh",
+    "Asin",
+    "Acos",
+    "Atan",
+    "Asinh",
+    "Acosh",
+    "Atanh",
+    "BitwiseNot",
+    "IsNaN",
     "Erf",
     "Floor",
     "Ceil",
@@ -43,6 +55,35 @@ def unary(node: Node) -> Result:
 @operator(*VARIADIC)
 def variadic(node: Node) -> Result:
     return getattr(layers, node.op)(), given(node)
+
+
+@operator("Mod")
+def mod(node: Node) -> Result:
+    fmod = flag(node, "fmod", False)
+    return layers.Mod(fmod), [node.input(0), node.input(1)]
+
+
+@operator("BitShift")
+def bit_shift(node: Node) -> Result:
+    direction = node.text("direction", "")
+    if direction not in ("LEFT", "RIGHT"):
+        raise node.refused(f"attribute direction is {direction!r}, expected LEFT or RIGHT")
+    return layers.BitShift(direction == "LEFT"), [node.input(0), node.input(1)]
+
+
+@operator("IsInf")
+def is_inf(node: Node) -> Result:
+    negative, positive = flag(node, "detect_negative", True), flag(node, "detect_positive", True)
+    return layers.IsInf(negative, positive), [node.input(0)]
+
+
+@operator("Einsum")
+def einsum(node: Node) -> Result:
+    equation = node.text("equation", "")
+    values = given(node)
+    if all(value.ndim is not None for value in values):
+        letters_of(equation, [value.ndim or 0 for value in values])
+    return layers.Einsum(equation), values
 
 
 @operator("Where")

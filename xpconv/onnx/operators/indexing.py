@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...layers import operators as layers
 from ..node import Node, Output, Result, operator
-from .common import axis_within, settings
+from .common import axis_within, dtype_of, flag, settings
 
 MODES = ("constant", "reflect", "edge", "wrap")
 
@@ -28,6 +28,61 @@ def gather(node: Node) -> Result:
     x = node.input(0)
     axis_within(node, "axis", axis, x)
     return layers.Gather(axis), [x, node.input(1)]
+
+
+@operator("GatherElements")
+def gather_elements(node: Node) -> Result:
+    axis = node.integer("axis", 0)
+    x = node.input(0)
+    axis_within(node, "axis", axis, x)
+    return layers.GatherElements(axis), [x, node.input(1)]
+
+
+@operator("GatherND")
+def gather_nd(node: Node) -> Result:
+    batch_dims = node.integer("batch_dims", 0)
+    if batch_dims < 0:
+        raise node.refused(f"attribute batch_dims is {batch_dims}, expected at least 0")
+    return layers.GatherND(batch_dims), [node.input(0), node.input(1)]
+
+
+@operator("ScatterElements", "Scatter", "ScatterND")
+def scatter(node: Node) -> Result:
+    axis = node.integer("axis", 0) if node.op != "ScatterND" else 0
+    reduction = node.text("reduction", "none") if node.op != "Scatter" else "none"
+    if reduction not in ("none", "add"):
+        raise node.refused(f"attribute reduction is {reduction!r}, expected none or add")
+    x = node.input(0)
+    add = reduction == "add"
+    layer = layers.ScatterND(add) if node.op == "ScatterND" else layers.ScatterElements(axis, add)
+    return layer, [x, node.input(1), node.input(2)]
+
+
+@operator("NonZero")
+def non_zero(node: Node) -> Result:
+    return layers.NonZero(), [node.input(0)]
+
+
+@operator("OneHot")
+def one_hot(node: Node) -> Result:
+    axis = node.integer("axis", -1)
+    indices = node.input(0)
+    node.input(1)
+    arguments, values = settings(node, {"depth": 1})
+    return layers.OneHot(axis, **arguments), [indices, node.input(2), *values]
+
+
+@operator("EyeLike")
+def eye_like(node: Node) -> Result:
+    k, number = node.integer("k", 0), node.integer("dtype", None)
+    return layers.EyeLike(k, None if number is None else dtype_of(node, number)), [node.input(0)]
+
+
+@operator("Trilu")
+def trilu(node: Node) -> Result:
+    upper = flag(node, "upper", True)
+    arguments, values = settings(node, {"k": 1})
+    return layers.Trilu(upper, **arguments), [node.input(0), *values]
 
 
 @operator("Split")

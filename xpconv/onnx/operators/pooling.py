@@ -69,6 +69,16 @@ def lp_pool(node: Node) -> Result:
     return layers.LpPool(**found, p=p), [node.input(0)]
 
 
+@operator("GlobalLpPool")
+def global_lp_pool(node: Node) -> Result:
+    p = node.integer("p", 2)
+    x = node.input(0)
+    if p not in (1, 2) or x.ndim is None or x.ndim < 2:
+        raise node.refused(f"attribute p is {p}, expected 1 or 2, or {x.name!r} has no axes (N, C, …)")
+    kind = layers.ReduceL1 if p == 1 else layers.ReduceL2
+    return kind(tuple(range(2, x.ndim)), noop_with_empty_axes=True), [x]
+
+
 @operator("GlobalAveragePool", "GlobalMaxPool")
 def global_pool(node: Node) -> Result:
     x = node.input(0)

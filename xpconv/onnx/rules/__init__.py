@@ -7,6 +7,7 @@ from . import norm as norm
 from . import operators as operators
 from . import pool as pool
 from . import resize as resize
+from . import selection as selection
 from . import shapes as shapes
 from . import windows as windows
 from .table import RULES as RULES

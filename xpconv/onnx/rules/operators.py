@@ -20,7 +20,9 @@ SAME = (
     ops.Neg, ops.Abs, ops.Sqrt, ops.Exp, ops.Log, ops.Reciprocal, ops.Sin, ops.Cos, ops.Erf,
     ops.Floor, ops.Ceil, ops.Round, ops.Sign, ops.Not, ops.And, ops.Or, ops.Xor,
     ops.Equal, ops.Greater, ops.GreaterOrEqual, ops.Less, ops.LessOrEqual,
-    ops.MatMul, ops.PRelu, ops.Size, ops.Range,
+    ops.MatMul, ops.PRelu, ops.Size, ops.Range, ops.NonZero, ops.IsNaN,
+    ops.Tan, ops.Sinh, ops.Cosh, ops.Asin, ops.Acos, ops.Atan, ops.Asinh, ops.Acosh, ops.Atanh,
+    ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot,
 )  # fmt: skip
 
 
