@@ -66,7 +66,8 @@ def test_numbers_of_64_bits_are_exact(backend, tmp_path):
     rows = np.array([[2**53 + 1, 2**53 + 3], [-(2**53) - 1, -(2**53) - 5], [-3, -4]])
     _, y, _ = loaded(tmp_path, "ReduceMean", (rows,), attributes={"axes": [1]})  # onnxruntime rounds
     np.testing.assert_array_equal(y, [[2**53 + 2], [-(2**53) - 3], [-3]])
-    compare(tmp_path, "ReduceSum", rows, ints(1))
+    _, y, _ = loaded(tmp_path, "ReduceSum", (rows, ints(1)))
+    np.testing.assert_array_equal(y, rows.sum(1, keepdims=True))
     compare(tmp_path, "ReduceMax", rows, attributes={"axes": [0]})
     compare(tmp_path, "ReduceProd", rows[2:], attributes={"axes": [1]})
     _, y, _ = loaded(tmp_path, "Pow", (ints(3, -3, 2), ints(39, 39, 62)))
