@@ -32,6 +32,7 @@ class Parameter(ArrayLike):
     It can be used as its array: `np.asarray(p)`, `len(p)`, `p[0]`, `p.mean()`, `2 * p`, `p > 0`,
     `plt.imshow(p)`. `p += 1` and `p[0] = 1` change `data` in place. Equality and hash are those of the
     object: `p == q` is whether they are the same parameter. `if p` is an error; use `if p is not None`.
+    In `array @ p` with a CuPy array, write `array @ p.data`, as CuPy's matrix products take only its arrays.
 
     Args:
         data: a floating array of any backend.

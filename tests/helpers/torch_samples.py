@@ -38,7 +38,9 @@ def _internal():
         stand_in.TestCase = unittest.TestCase
         sys.modules["expecttest"] = stand_in
     try:
-        from torch.testing._internal import common_modules, common_nn
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it imports, such as Numba, at that import
+            from torch.testing._internal import common_modules, common_nn
     except ImportError as error:
         pytest.skip(f"torch.testing._internal cannot be imported: {error}")
     return common_modules, common_nn

@@ -1,7 +1,5 @@
 """On a GPU a step is recorded as a CUDA graph by itself. Here `capture` is a stand-in on the double."""
 
-import types
-
 import double
 import numpy as np
 import pytest
@@ -40,7 +38,7 @@ class Recorder:
 def recorder(monkeypatch):
     found = Recorder()
     monkeypatch.setattr(graphs.cuda, "capture", found)
-    monkeypatch.setitem(vars(double.xp), "cuda", types.SimpleNamespace())
+    monkeypatch.setitem(vars(double.xp), "cuda", double.cuda_stand_in())
     with xpconv.use_backend("double"):
         yield found
 

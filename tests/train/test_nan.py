@@ -1,7 +1,5 @@
 """`TerminateOnNaN` names where the first NaN or infinity is, and leaves the model as it was before."""
 
-import types
-
 import double
 import numpy as np
 import pytest
@@ -89,7 +87,9 @@ def test_a_layer_in_forward(every, value, backend):
         history.stopped
         == f"epoch 1, batch 4: {kind} in the output of layer 0, Poison(), whose input is finite"
     )
-    assert len(history) == 0
+    assert len(history) == (
+        1 if backend == "cupy" and every is None else 0
+    )  # looks only after the epoch then
     for name, array in before(twin, data()[:3]).items():
         assert (xpconv.asnumpy(model.state_dict()[name]) == array).all(), name
 
@@ -176,6 +176,7 @@ def test_accumulation_clipping_and_a_scaler(backend):
     assert history.stopped is None
 
 
+@pytest.mark.filterwarnings("ignore:fit. the step runs without a CUDA graph, as Dense has hooks")
 def test_a_model_with_hooks(backend):
     """A hook that makes a NaN belongs to its layer."""
     model = net()
@@ -200,7 +201,7 @@ def test_without_a_nan_it_changes_nothing(backend):
 
 
 def test_on_a_gpu_it_looks_every_twenty_steps_and_waits_not_between(monkeypatch):
-    monkeypatch.setitem(vars(double.xp), "cuda", types.SimpleNamespace())
+    monkeypatch.setitem(vars(double.xp), "cuda", double.cuda_stand_in())
     monkeypatch.setattr("xpconv.cuda.capture", lambda step, *examples, warmup: step(*examples) or step)
     counts = []
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..arguments import check_room, shown, to_size
 from ..backend import Array, backend_of
-from ..dtypes import is_floating
+from ..dtypes import is_floating, to_dtype
 from ..errors import BackendError, DTypeError, ShapeError
 
 __all__ = ["from_one_hot", "one_hot"]
@@ -43,8 +43,8 @@ def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Ar
     if target.dtype.kind not in "iu":
         raise DTypeError(f"one_hot: target is {target.dtype}, expected integer class indices")
     try:
-        kind = backend.xp.empty(0, dtype="int64" if dtype is None else dtype).dtype.newbyteorder("=")
-    except (TypeError, ValueError):
+        kind = to_dtype("one_hot", backend.xp, "int64" if dtype is None else dtype).newbyteorder("=")
+    except DTypeError:
         kind = None
     if kind is None or not (is_floating(kind) or kind.kind in "iub"):
         raise DTypeError(f"one_hot: dtype is {shown(dtype)}, expected one of numbers, such as 'float32'")
