@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpconv.kernels.cupy import launch
+from xpconv.layers.operators import HardSigmoid
 
 
 def there() -> set[str]:
@@ -54,6 +55,16 @@ def layers(x: Any) -> list[tuple[Any, tuple[int, ...]]]:
         (x.ReLU(), (3, 1001)),
         (x.ReLU6(), (2, 3, 5, 5)),
         (x.GELU(), (2, 9)),
+        (x.GELU("tanh"), (2, 9)),
+        *((make(), (3, 7)) for make in (x.Sigmoid, x.LogSigmoid, x.Softplus, x.SiLU, x.Mish, x.Tanh)),
+        *((make(), (3, 7)) for make in (x.LeakyReLU, x.ELU, x.Hardsigmoid, x.Hardswish)),
+        (HardSigmoid(0.3), (3, 7)),
+        (x.LayerNorm(5), (3, 5)),
+        (x.LayerNorm((3, 30, 30)), (2, 3, 30, 30)),
+        (x.RMSNorm(5), (700, 5)),
+        (x.GroupNorm(2, 6), (2, 6, 5, 4)),
+        (x.GroupNorm(1, 4), (1, 4, 30, 40)),
+        (x.InstanceNorm2d(3, affine=True), (2, 3, 9, 8)),
         (x.Dropout(0.5), (5, 7)),
         (x.Dense(33, 10, rng=0), (4, 33)),
         (x.Residual(x.Conv2d(3, 3, 3, padding=1, rng=0)), (2, 3, 6, 6)),

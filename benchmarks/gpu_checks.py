@@ -204,10 +204,7 @@ def kernels(rehearse: bool) -> Iterator[Record]:
 
 
 def sanitizer(rehearse: bool, limit: float) -> Iterator[Record]:
-    """memcheck over `kernels`; the rehearsal runs `kernels` alone.
-
-    racecheck is not needed, as threads of a block share no memory.
-    """
+    """memcheck over `kernels`, racecheck over those whose threads share memory; a rehearsal has neither."""
     if rehearse:
         yield from kernels(True)
         return
@@ -221,12 +218,15 @@ def sanitizer(rehearse: bool, limit: float) -> Iterator[Record]:
             "failure": "compute-sanitizer not found in PATH, CUDA_HOME or NVIDIA's wheels",
         }
         return
-    options = ["--tool", "memcheck", "--error-exitcode", "9"]
-    rc, output = program(
-        [tool, *options, sys.executable, gpu_process.__file__, "gpu_checks.kernels", "[]"], limit
-    )
-    failed = '"failure"' in output
-    yield {"tool": "memcheck", "status": rc, "passed": rc == 0 and not failed, "tail": output[-2000:]}
+    end = time.monotonic() + limit
+    for check, part in (("memcheck", []), ("racecheck", ["--kernel-name", "kns=row_norm"])):
+        options = ["--tool", check, "--error-exitcode", "9", *part]
+        rc, output = program(
+            [tool, *options, sys.executable, gpu_process.__file__, "gpu_checks.kernels", "[]"],
+            end - time.monotonic(),
+        )
+        failed = '"failure"' in output
+        yield {"tool": check, "status": rc, "passed": rc == 0 and not failed, "tail": output[-2000:]}
 
 
 def memory(rehearse: bool) -> Iterator[Record]:

@@ -28,6 +28,7 @@ FLAGS = ["-shared", "-Wl,-Bsymbolic", "-fPIC", "-mf16c", "-Wall", "-Wextra", "-W
          "-Wno-unknown-pragmas", f"-I{HERE}"]  # fmt: skip
 if os.environ.get("XPCONV_SANITIZE"):
     FLAGS += ["-g", f"-fsanitize={os.environ['XPCONV_SANITIZE']}", "-fno-sanitize-recover=all"]
+MEETINGS = re.compile(r"__(syncthreads|shfl_xor_sync)\(")
 KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(')
 
 
@@ -55,7 +56,8 @@ def _library(code, options):
         f" return launch(&{name}, grid, block, arguments, count); }}\n"
         for name in KERNEL.findall(code)
     )
-    text = f'#include "emulation.h"\n{code}\n{entries}'
+    meet = "#define THREADS_MEET\n" if MEETINGS.search(code) else ""
+    text = f'{meet}#include "emulation.h"\n{code}\n{entries}'
     key = repr((text, options, _surroundings()))
     library = CACHE / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
     try:
@@ -83,21 +85,22 @@ class RawModule:
         self.code, self.options = code, tuple(options)
 
     def get_function(self, name):
-        return RawKernel(getattr(_library(self.code, self.options), f"launch_{name}"), name)
+        most = 64 if MEETINGS.search(self.code) else 5
+        return RawKernel(getattr(_library(self.code, self.options), f"launch_{name}"), name, most)
 
 
 class RawKernel:
     """A kernel of a module: takes what CuPy's takes."""
 
-    def __init__(self, function, name):
-        self._function, self.name = function, name
+    def __init__(self, function, name, most):
+        self._function, self.name, self._most = function, name, most  # threads of a block: whole warps
 
     def __call__(self, grid, block, args):
         plain = [self._plain(a) for a in args]
         pointers = (ctypes.c_void_p * len(plain))(*[ctypes.addressof(p) for p in plain])
         few = (
             min(int(*grid), 3),
-            min(int(*block), 5),
+            min(int(*block), self._most),
         )  # every kernel loops over what its grid leaves: faster so
         wanted = self._function(*few, pointers, len(plain))
         if wanted >= 0:

@@ -106,6 +106,17 @@ def cross_entropy_backward_cases(draw):
         yield draw(4, 5), t, total, draw(4), 1
 
 
+def everywhere(draw):
+    """Pairs of arrays in every memory order, far from 0 too."""
+    for shape in POINTWISE:
+        yield 3 * draw(*shape), 3 * draw(*shape)
+        yield draw(*shape[::-1]).T, 30 * draw(*shape)
+    yield draw.images(2, 3, 4, 5), draw.images(2, 3, 4, 5)
+    yield draw.images(2, 3, 4, 5), draw(2, 3, 4, 5)
+    yield draw(0, 3), draw(0, 3)
+    yield draw(1).reshape(()), draw(1).reshape(())
+
+
 POINTWISE = ((4, 5), (2, 4, 6, 5))
 CASES = {
     "add": lambda draw: [(draw(*s), draw(*s), bounds) for s in POINTWISE for bounds in BOUNDS],
@@ -177,6 +188,26 @@ CASES = {
         (draw(4, 6).T, (24,)),
     ],
     "sigmoid": lambda draw: [(40 * draw(*s),) for s in POINTWISE] + [(draw.images(2, 3, 4, 5),)],
+    "log_sigmoid": lambda draw: [pair[:1] for pair in everywhere(draw)],
+    "silu": lambda draw: [pair[:1] for pair in everywhere(draw)],
+    "mish": lambda draw: [pair[:1] for pair in everywhere(draw)],
+    "gelu_tanh": lambda draw: [pair[:1] for pair in everywhere(draw)],
+    "hardswish": lambda draw: [pair[:1] for pair in everywhere(draw)],
+    "sigmoid_backward": everywhere,
+    "tanh_backward": everywhere,
+    "log_sigmoid_backward": everywhere,
+    "silu_backward": everywhere,
+    "mish_backward": everywhere,
+    "gelu_tanh_backward": everywhere,
+    "hardsigmoid_backward": everywhere,
+    "hardswish_backward": everywhere,
+    "softplus": lambda draw: [(pair[0], 1.5, 20.0) for pair in everywhere(draw)],
+    "softplus_backward": lambda draw: [(*pair, 1.5, 20.0) for pair in everywhere(draw)],
+    "elu": lambda draw: [(pair[0], 0.5, 2.0, 1.5) for pair in everywhere(draw)],
+    "elu_backward": lambda draw: [(*pair, 0.5, 2.0, 1.5) for pair in everywhere(draw)],
+    "leaky_relu": lambda draw: [(pair[0], 0.25) for pair in everywhere(draw)],
+    "leaky_relu_backward": lambda draw: [(*pair, 0.25) for pair in everywhere(draw)],
+    "gelu_backward": lambda draw: [(*pair, None) for pair in everywhere(draw)],
     "statistics": lambda draw: [(draw.images(4, 5, 6, 7) + 3,), (draw(40, 3),)],
     "sum_pool": lambda draw: [
         (draw.images(2, 4, 7, 9), window, ceil) for window in (HALVED, STRIDED) for ceil in (0, 1)

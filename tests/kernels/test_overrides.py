@@ -5,6 +5,7 @@ An override that `CASES` and `CHECKS` do not know fails. `test_kernels.py` and `
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -56,6 +57,60 @@ def check_keep_mask(xp):
         assert abs(mask.mean() - 0.7) < 0.02
 
 
+def check_gelu(xp):
+    """A device may return None for Φ(x), if its backward does without."""
+    for dtype in ("float16", "float32", "float64"):
+        x, grad = (xp.asarray(5 * Draw(dtype)(4, 50)) for _ in range(2))
+        y, phi = ours.gelu(xp, x)
+        expected, full = reference.gelu(xp, x)
+        same(y, expected)
+        same(ours.gelu_backward(xp, grad, x, phi), reference.gelu_backward(xp, grad, x, full))
+
+
+def norm_cases(draw):
+    """Arguments of `layer_norm` and `group_norm`: rows of any length, of any layout, with mean² far above variance."""
+    for shape, axes in (
+        ((4, 5, 6), (2,)),
+        ((2, 3, 5, 7), (1, 2, 3)),
+        ((2, 2100), (1,)),
+        ((7,), (0,)),
+        ((5, 3), (1,)),
+    ):
+        for affine in (True, False):
+            for x in (draw(*shape), draw(*shape[::-1]).T, draw(*shape) + np.asarray(300, draw.dtype)):
+                weight, bias = (draw(*(shape[a] for a in axes)) if affine else None for _ in "wb")
+                for centred in (True, False):
+                    yield "layer_norm", (x, weight, bias, axes, 1e-3, centred)
+    for shape, groups in (
+        ((2, 6, 5, 4), 2),
+        ((2, 6, 5, 4), 6),
+        ((2, 6, 5, 4), 1),
+        ((3, 8), 4),
+        ((1, 4, 30, 20), 1),
+    ):
+        for affine in (True, False):
+            for x in (draw(*shape), draw.images(*shape), draw.images(*shape) + np.asarray(300, draw.dtype)):
+                weight, bias = (draw(shape[1]) if affine else None for _ in "wb")
+                yield "group_norm", (x, weight, bias, groups, 1e-3)
+
+
+def check_norm(xp, name):
+    """What is saved for backward differs; outputs and gradients do not."""
+    for dtype in ("float32", "float64"):
+        draw, tolerance = Draw(dtype), 1e-4 if dtype == "float32" else 1e-9
+        for kind, (x, weight, bias, which, *more) in norm_cases(draw):
+            if kind != name:
+                continue
+            x, weight, bias = (None if a is None else _on(xp, a) for a in (x, weight, bias))
+            grad, results = _on(xp, draw(*x.shape)), []
+            for run in (ours, reference):
+                y, *saved = getattr(run, name)(xp, x, weight, bias, which, *more)
+                needs = [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]
+                back = functools.partial(getattr(run, f"{name}_backward"), xp, grad, *saved, weight, which)
+                results.append((y, *(back(n, *more[1:]) for n in needs)))
+            same(*results, tolerance)
+
+
 def check_scratch(xp):
     like = xp.zeros((3, 4), dtype="float32")
     for run in (ours.scratch, reference.scratch):
@@ -97,6 +152,12 @@ def check_inverse_std(xp):
 
 CHECKS = {
     "conv_algorithm": check_conv_algorithm,
+    "gelu": check_gelu,
+    **{
+        f"{name}{back}": functools.partial(check_norm, name=name)
+        for name in ("layer_norm", "group_norm")
+        for back in ("", "_backward")
+    },
     "in_blocks": check_in_blocks,
     "inverse_std": check_inverse_std,
     "keep_mask": check_keep_mask,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 from ..arguments import to_bool, to_float, to_size
 from ..backend import Array
 from ..errors import ShapeError
 from ..ops import norm as ops
-from ..ops.channels import channel_sum, channelwise
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from .layer import Layer, arguments
 
@@ -84,29 +82,22 @@ class GroupNorm(Layer):
                 f"GroupNorm.forward: x has shape {x.shape}: one value per group has no variance; "
                 "use a larger batch, fewer groups or larger images"
             )
-        groups = x.reshape(x.shape[0], self.num_groups, prod(x.shape[1:]) // self.num_groups)
-        x_hat, _, _, inv_std = ops.normalize(xp, groups, (2,), self.eps)
-        y = x_hat = x_hat.reshape(x.shape)
-        if self.weight is not None:
-            y = x_hat * channelwise(self.weight.data, x.ndim)
-        if self.bias is not None:
-            y += channelwise(self.bias.data, x.ndim)
-        return self.keep(y, xp, x_hat, inv_std)
+        weight, bias = (None if p is None else p.data for p in (self.weight, self.bias))
+        y, *saved = ops.group_norm(xp, x, weight, bias, self.num_groups, self.eps)
+        return self.keep(y, xp, *saved)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x_hat, inv_std = self.recall(grad_output, input_grad)
-        grad = grad_output
+        xp, saved, statistics = self.recall(grad_output, input_grad)
+        needs = (input_grad, learns(self.weight), learns(self.bias))
+        weight = None if self.weight is None else self.weight.data
+        dx, dweight, dbias = ops.group_norm_backward(
+            xp, grad_output, saved, statistics, weight, self.num_groups, needs
+        )
         if learns(self.weight):
-            self.weight.accumulate(channel_sum(xp, grad * x_hat))
+            self.weight.accumulate(dweight)
         if learns(self.bias):
-            self.bias.accumulate(channel_sum(xp, grad))
-        if not input_grad:
-            return None
-        if self.weight is not None:
-            grad = grad * channelwise(self.weight.data, grad.ndim)
-        groups = (*inv_std.shape[:2], prod(grad.shape[1:]) // self.num_groups)
-        dx = ops.normalize_backward(xp, grad.reshape(groups), x_hat.reshape(groups), inv_std, (2,))
-        return dx.reshape(grad.shape)
+            self.bias.accumulate(dbias)
+        return dx
 
     def extra_repr(self) -> str:
         return arguments(

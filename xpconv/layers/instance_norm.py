@@ -55,18 +55,21 @@ class _InstanceNorm(ChannelNorm):
         images = x if x.ndim == self.axes + 2 else x[None]
         few = "one pixel per image has no variance; use larger images"
         y, *saved = self._normalize(xp, images, tuple(range(2, images.ndim)), few)
-        return self.keep(y.reshape(x.shape), *saved)
+        return self.keep(y.reshape(x.shape), xp, *saved)
 
     def _normalize(self, xp: Any, x: Array, axes: tuple[int, ...], few: str) -> tuple[Array, ...]:
         """The output for a batch, and what backward needs; `few` is the error text for a single value.
 
         The statistics are those over `axes`, or the running ones.
         """
-        from_batch = self.training or self.running_mean is None
+        from_batch, weight, bias = self.training or self.running_mean is None, self.weight, self.bias
         if from_batch:
             count = prod(x.shape[axis] for axis in axes)
             if count == 1:
                 raise ShapeError(f"{type(self).__name__}.forward: x has shape {x.shape}: {few}")
+            if self.running_mean is None and x.shape[1]:
+                scale, shift = (None if p is None else p.data for p in (weight, bias))
+                return *ops.group_norm(xp, x, scale, shift, x.shape[1], self.eps), None, x.shape
             x_hat, mean, var, inv_std = ops.normalize(xp, x, axes, self.eps)
             if self.training and self.running_mean is not None:
                 self._track(mean, var, count)
@@ -74,14 +77,16 @@ class _InstanceNorm(ChannelNorm):
             inv_std = channelwise(1 / xp.sqrt(self.running_var + self.eps), x.ndim)
             x_hat = (x - channelwise(self.running_mean, x.ndim)) * inv_std
         y = x_hat
-        if self.weight is not None:
-            y = x_hat * channelwise(self.weight.data, x.ndim)
-        if self.bias is not None:
-            y += channelwise(self.bias.data, x.ndim)
-        return y, xp, x_hat, inv_std, axes if from_batch else None
+        if weight is not None:
+            y = x_hat * channelwise(weight.data, x.ndim)
+        if bias is not None:
+            y += channelwise(bias.data, x.ndim)
+        return y, x_hat, inv_std, axes if from_batch else None, None
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x_hat, inv_std, axes = self.recall(grad_output, input_grad)
+        xp, x_hat, inv_std, axes, by_groups = self.recall(grad_output, input_grad)
+        if by_groups is not None:
+            return self._backward_by_groups(xp, grad_output, x_hat, inv_std, by_groups, input_grad)
         grad = grad_output.reshape(x_hat.shape)  # one image is a batch of one
         if learns(self.bias):
             self.bias.accumulate(channel_sum(xp, grad))
@@ -96,6 +101,21 @@ class _InstanceNorm(ChannelNorm):
         else:
             dx = ops.normalize_backward(xp, grad, x_hat, inv_std, axes)
         return dx.reshape(grad_output.shape)
+
+    def _backward_by_groups(
+        self, xp: Any, grad: Array, saved: Array, statistics: Array, shape: tuple[int, ...], input_grad: bool
+    ) -> Array | None:
+        """Of groups of one channel; `shape` is that of the batch."""
+        weight = None if self.weight is None else self.weight.data
+        needs = (input_grad, learns(self.weight), learns(self.bias))
+        dx, dweight, dbias = ops.group_norm_backward(
+            xp, grad.reshape(shape), saved, statistics, weight, shape[1], needs
+        )
+        if learns(self.weight):
+            self.weight.accumulate(dweight)
+        if learns(self.bias):
+            self.bias.accumulate(dbias)
+        return None if dx is None else dx.reshape(grad.shape)
 
     def _track(self, mean: Array, var: Array, count: int) -> None:
         """Exponential average with `momentum`; None and an empty batch have no effect."""

@@ -10,7 +10,6 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..ops import norm as ops
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
-from ..sums import sum_over
 from .layer import Layer, arguments
 
 __all__ = ["LayerNorm", "RMSNorm"]
@@ -52,23 +51,24 @@ class _TrailingNorm(Layer):
             )
         return tuple(range(x.ndim - axes, x.ndim))
 
-    def _affine(self, x_hat: Array) -> Array:
-        """`x̂ · weight + bias`, with the parameters that the layer has."""
-        y = x_hat if self.weight is None else x_hat * self.weight.data
-        if self.bias is not None:
-            y += self.bias.data
-        return y
+    def _normalize(self, xp: Any, x: Array, eps: float, centred: bool) -> Array:
+        axes = self._axes(x)
+        weight, bias = (None if p is None else p.data for p in (self.weight, self.bias))
+        y, *saved = ops.layer_norm(xp, x, weight, bias, axes, eps, centred)
+        return self.keep(y, xp, *saved, axes, centred)
 
-    def _accumulate(self, grad: Array, x_hat: Array, leading: tuple[int, ...]) -> None:
-        """The gradients of the parameters: sums over `leading` axes."""
+    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
+        xp, saved, statistics, axes, centred = self.recall(grad_output, input_grad)
+        needs = (input_grad, learns(self.weight), learns(self.bias))
+        weight = None if self.weight is None else self.weight.data
+        dx, dweight, dbias = ops.layer_norm_backward(
+            xp, grad_output, saved, statistics, weight, axes, needs, centred
+        )
         if learns(self.weight):
-            self.weight.accumulate(sum_over(grad * x_hat, leading))
+            self.weight.accumulate(dweight)
         if learns(self.bias):
-            self.bias.accumulate(sum_over(grad, leading))
-
-    def _normalized_grad(self, grad: Array) -> Array:
-        """The gradient with respect to `x̂`: `grad · weight`."""
-        return grad if self.weight is None else grad * self.weight.data
+            self.bias.accumulate(dbias)
+        return dx
 
 
 class LayerNorm(_TrailingNorm):
@@ -112,17 +112,7 @@ class LayerNorm(_TrailingNorm):
         self._has_bias = bool(bias)
 
     def forward(self, x: Array) -> Array:
-        xp = self._enter(x, self.weight)
-        axes = self._axes(x)
-        x_hat, _, _, inv_std = ops.normalize(xp, x, axes, self.eps)
-        return self.keep(self._affine(x_hat), xp, x_hat, inv_std, axes)
-
-    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x_hat, inv_std, axes = self.recall(grad_output, input_grad)
-        self._accumulate(grad_output, x_hat, tuple(range(axes[0])))
-        if not input_grad:
-            return None
-        return ops.normalize_backward(xp, self._normalized_grad(grad_output), x_hat, inv_std, axes)
+        return self._normalize(self._enter(x, self.weight), x, self.eps, True)
 
     def extra_repr(self) -> str:
         affine = (self.elementwise_affine, True)
@@ -172,17 +162,8 @@ class RMSNorm(_TrailingNorm):
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x, self.weight)
-        axes = self._axes(x)
         eps = float(xp.finfo(x.dtype).eps) if self.eps is None else self.eps
-        x_hat, inv_rms = ops.rms_normalize(xp, x, axes, eps)
-        return self.keep(self._affine(x_hat), xp, x_hat, inv_rms, axes)
-
-    def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x_hat, inv_rms, axes = self.recall(grad_output, input_grad)
-        self._accumulate(grad_output, x_hat, tuple(range(axes[0])))
-        if not input_grad:
-            return None
-        return ops.rms_normalize_backward(xp, self._normalized_grad(grad_output), x_hat, inv_rms, axes)
+        return self._normalize(xp, x, eps, False)
 
     def extra_repr(self) -> str:
         affine = (self.elementwise_affine, True)

@@ -171,15 +171,15 @@ class GELU(Layer):
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
         if self.approximate == "tanh":
-            return self.keep(ops.gelu_tanh(xp, x), xp, x, None)
+            return self.keep(ops.gelu_tanh(xp, x), xp, x, None, True)
         y, phi = ops.gelu(xp, x)
-        return self.keep(y, xp, x, phi)
+        return self.keep(y, xp, x, phi, False)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x, phi = self.recall(grad_output, input_grad)
+        xp, x, phi, by_tanh = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
-        if phi is None:
+        if by_tanh:
             return ops.gelu_tanh_backward(xp, grad_output, x)
         return ops.gelu_backward(xp, grad_output, x, phi)
 

@@ -42,11 +42,13 @@ def relu_backward(xp: Any, grad: Array, y: Array) -> Array:
     return clip_backward(xp, grad, y, 0.0, None)
 
 
+@overridable
 def leaky_relu(xp: Any, x: Array, slope: float | Array) -> Array:
     """`y = x` where `x > 0`, else `slope x`."""
     return xp.where(x > 0, x, x * slope)
 
 
+@overridable
 def leaky_relu_backward(xp: Any, grad: Array, x: Array, slope: float | Array) -> Array:
     """`dy/dx` is 1 where `x > 0`, else `slope`."""
     return xp.where(x > 0, grad, grad * slope)
@@ -57,11 +59,13 @@ def leaky_relu_backward_slope(xp: Any, grad: Array, x: Array) -> Array:
     return xp.where(x > 0, 0, grad * x)
 
 
+@overridable
 def elu(xp: Any, x: Array, alpha: float, scale: float, rate: float) -> Array:
     """`y = scale x` where `x > 0`, else `scale alpha (exp(rate x) - 1)`."""
     return xp.where(x > 0, x * scale, xp.expm1(xp.minimum(x, 0) * rate) * (alpha * scale))
 
 
+@overridable
 def elu_backward(xp: Any, grad: Array, x: Array, alpha: float, scale: float, rate: float) -> Array:
     """`dy/dx` is `scale` where `x > 0`, else `scale alpha rate exp(rate x)`."""
     slope = xp.exp(xp.minimum(x, 0) * rate) * (alpha * scale * rate)
@@ -80,16 +84,19 @@ def clipped_line(xp: Any, x: Array, slope: float, offset: float) -> Array:
     return clip(xp, x * slope + offset, 0, 1)
 
 
+@overridable
 def hardsigmoid_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx` is 1/6 where `-3 < x < 3`, else (and at NaN) 0."""
     return xp.where((x > -3) & (x < 3), grad / 6, 0)
 
 
+@overridable
 def hardswish(xp: Any, x: Array) -> Array:
     """`y = x min(max(x + 3, 0), 6) / 6`."""
     return arithmetic(xp, "multiply", x, hardsigmoid(xp, x))
 
 
+@overridable
 def hardswish_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx` is 0 up to -3, 1 from 3 on, and between them `d/dx (x² + 3x)/6 = x/3 + 1/2`."""
     inner = clip(xp, x, -3, 3)

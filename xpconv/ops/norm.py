@@ -8,9 +8,9 @@ from typing import Any
 from ..backend import Array
 from ..geometry import Bounds
 from ..kernels import overridable
-from ..sums import total, widened, widened_for
+from ..sums import sum_over, total, widened, widened_for
 from .activation import clip, clip_backward
-from .channels import channel_total, channelwise
+from .channels import channel_sum, channel_total, channelwise
 
 
 @overridable
@@ -207,6 +207,95 @@ def rms_normalize_backward(
     return dx
 
 
+@overridable
+def layer_norm(
+    xp: Any,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    axes: tuple[int, ...],
+    eps: float,
+    centred: bool = True,
+) -> tuple[Array, Array, Array]:
+    """`y = x̂ · weight + bias`, with `x̂` of `normalize` over the last `axes`; and two arrays for backward.
+
+    If it is not `centred`, `x̂` is that of `rms_normalize`. The arrays are here `x̂` and `inv_std`.
+    """
+    if centred:
+        x_hat, _, _, inv_std = normalize(xp, x, axes, eps)
+    else:
+        x_hat, inv_std = rms_normalize(xp, x, axes, eps)
+    y = x_hat if weight is None else x_hat * weight
+    if bias is not None:
+        y += bias
+    return y, x_hat, inv_std
+
+
+@overridable
+def layer_norm_backward(
+    xp: Any,
+    grad: Array,
+    saved: Array,
+    statistics: Array,
+    weight: Array | None,
+    axes: tuple[int, ...],
+    needs: tuple[bool, bool, bool],
+    centred: bool = True,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients with respect to `x`, `weight` and `bias`, None for those that are not in `needs`.
+
+    `dbias = Σ grad` and `dweight = Σ grad · x̂` over the rows; `x̂` has the gradient `grad · weight`. `saved`
+    and `statistics` are what `layer_norm` returned.
+    """
+    rows = tuple(range(axes[0]))
+    dweight = sum_over(grad * saved, rows) if needs[1] else None
+    dbias = sum_over(grad, rows) if needs[2] else None
+    if not needs[0]:
+        return None, dweight, dbias
+    back = normalize_backward if centred else rms_normalize_backward
+    return back(xp, grad if weight is None else grad * weight, saved, statistics, axes), dweight, dbias
+
+
+@overridable
+def group_norm(
+    xp: Any, x: Array, weight: Array | None, bias: Array | None, groups: int, eps: float
+) -> tuple[Array, Array, Array]:
+    """`y = x̂ · weight + bias` of `(N, C, *S)`, with `x̂` of `normalize` over each image's groups of channels.
+
+    `weight` and `bias` are `(C,)`. Backward needs the other two arrays: here `x̂` and `inv_std`.
+    """
+    rows = x.reshape(x.shape[0], groups, prod(x.shape[1:]) // groups)
+    x_hat, _, _, inv_std = normalize(xp, rows, (2,), eps)
+    y = x_hat = x_hat.reshape(x.shape)
+    if weight is not None:
+        y = x_hat * channelwise(weight, x.ndim)
+    if bias is not None:
+        y += channelwise(bias, x.ndim)
+    return y, x_hat, inv_std
+
+
+@overridable
+def group_norm_backward(
+    xp: Any,
+    grad: Array,
+    saved: Array,
+    statistics: Array,
+    weight: Array | None,
+    groups: int,
+    needs: tuple[bool, bool, bool],
+) -> tuple[Array | None, Array | None, Array | None]:
+    """As `layer_norm_backward`, with sums over images and pixels for `weight` and `bias`."""
+    dweight = channel_sum(xp, grad * saved) if needs[1] else None
+    dbias = channel_sum(xp, grad) if needs[2] else None
+    if not needs[0]:
+        return None, dweight, dbias
+    rows = (*statistics.shape[:2], prod(grad.shape[1:]) // groups)
+    grad_hat = grad if weight is None else grad * channelwise(weight, grad.ndim)
+    dx = normalize_backward(xp, grad_hat.reshape(rows), saved.reshape(rows), statistics, (2,))
+    return dx.reshape(grad.shape), dweight, dbias
+
+
+@overridable
 def response_norm(xp: Any, x: Array, size: int, alpha: float, beta: float, k: float) -> tuple[Array, Array]:
     """`y_c = x_c / d_c^beta` with `d_c = k + alpha/size · Σ x_i²` over `size` channels `i` at `c`; and `d`.
 
@@ -219,6 +308,7 @@ def response_norm(xp: Any, x: Array, size: int, alpha: float, beta: float, k: fl
     return (wide * d**-beta).astype(x.dtype, copy=False), d
 
 
+@overridable
 def response_norm_backward(
     xp: Any, grad: Array, x: Array, d: Array, size: int, alpha: float, beta: float
 ) -> Array:

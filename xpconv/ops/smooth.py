@@ -23,6 +23,7 @@ def sigmoid(xp: Any, x: Array) -> Array:
     return xp.where(x < 0, z, 1) / (1 + z)
 
 
+@overridable
 def sigmoid_backward(xp: Any, grad: Array, y: Array) -> Array:
     """`dy/dx = y (1 - y)`."""
     return grad * y * (1 - y)
@@ -33,21 +34,25 @@ def tanh(xp: Any, x: Array) -> Array:
     return xp.tanh(x)
 
 
+@overridable
 def tanh_backward(xp: Any, grad: Array, y: Array) -> Array:
     """`dy/dx = 1 - y²`."""
     return grad * (1 - y * y)
 
 
+@overridable
 def log_sigmoid(xp: Any, x: Array) -> Array:
     """`y = log σ(x) = min(x, 0) - log(1 + exp(-|x|))`."""
     return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
 
 
+@overridable
 def log_sigmoid_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx = σ'(x) / σ(x) = 1 - σ(x) = σ(-x)`."""
     return grad * sigmoid(xp, -x)
 
 
+@overridable
 def softplus(xp: Any, x: Array, beta: float, threshold: float) -> Array:
     """`y = log(1 + exp(z)) / beta` with `z = beta x`, or `x` where `z > threshold`.
 
@@ -57,43 +62,54 @@ def softplus(xp: Any, x: Array, beta: float, threshold: float) -> Array:
     return xp.where(z > threshold, x, _log_1p_exp(xp, z) / beta)
 
 
+@overridable
 def softplus_backward(xp: Any, grad: Array, x: Array, beta: float, threshold: float) -> Array:
     """`dy/dx = exp(z) / (1 + exp(z)) = σ(z)`, or 1 where `z > threshold`."""
     z = x * beta
     return xp.where(z > threshold, grad, grad * sigmoid(xp, z))
 
 
+@overridable
 def silu(xp: Any, x: Array) -> Array:
     """`y = x σ(x)`."""
     return arithmetic(xp, "multiply", x, sigmoid(xp, x))
 
 
+@overridable
 def silu_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx = σ(x) + x σ(x) (1 - σ(x))`, with s for `σ(x)`: `s (1 + x (1 - s))`."""
     s = sigmoid(xp, x)
     return grad * s * (1 + x * (1 - s))
 
 
+@overridable
 def mish(xp: Any, x: Array) -> Array:
     """`y = x tanh(softplus(x))`."""
     return x * xp.tanh(_log_1p_exp(xp, x))
 
 
+@overridable
 def mish_backward(xp: Any, grad: Array, x: Array) -> Array:
     """With t for `tanh(softplus(x))`, as softplus has the slope `σ(x)`: `dy/dx = t + x (1 - t²) σ(x)`."""
     t = xp.tanh(_log_1p_exp(xp, x))
     return grad * (t + x * (1 - t * t) * sigmoid(xp, x))
 
 
-def gelu(xp: Any, x: Array) -> tuple[Array, Array]:
-    """`y = x Φ(x)` with the normal distribution function `Φ(x) = (1 + erf(x/√2)) / 2`; returns y and Φ(x)."""
-    phi = ((erf(xp, widened(x) * math.sqrt(0.5)) + 1) * 0.5).astype(x.dtype, copy=False)
+@overridable
+def gelu(xp: Any, x: Array) -> tuple[Array, Array | None]:
+    """`y = x Φ(x)` with the normal distribution function `Φ(x) = (1 + erf(x/√2)) / 2`.
+
+    Returns y, and Φ(x) where `gelu_backward` is to be given it.
+    """
+    phi = _normal(xp, x)
     return x * phi, phi
 
 
-def gelu_backward(xp: Any, grad: Array, x: Array, phi: Array) -> Array:
+@overridable
+def gelu_backward(xp: Any, grad: Array, x: Array, phi: Array | None) -> Array:
     """`dy/dx = Φ(x) + x Φ'(x)`, with the normal density `Φ'(x) = exp(-x²/2) / √(2π)`."""
     r = widened(x) * math.sqrt(0.5)
+    phi = _normal(xp, x) if phi is None else phi
     slope = phi + x * xp.exp(-r * r) * (1 / math.sqrt(2 * math.pi))
     return grad * slope.astype(x.dtype, copy=False)
 
@@ -101,6 +117,7 @@ def gelu_backward(xp: Any, grad: Array, x: Array, phi: Array) -> Array:
 _TANH_SCALE, _TANH_CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
+@overridable
 def gelu_tanh(xp: Any, x: Array) -> Array:
     """`y = x (1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`: `tanh u` is close to `erf(x/√2)`."""
     wide = widened(x)
@@ -108,6 +125,7 @@ def gelu_tanh(xp: Any, x: Array) -> Array:
     return x * phi.astype(x.dtype, copy=False)
 
 
+@overridable
 def gelu_tanh_backward(xp: Any, grad: Array, x: Array) -> Array:
     """With t for `tanh u`: `dy/dx = (1 + t)/2 + x/2 (1 - t²) du/dx`, `du/dx = √(2/π) (1 + 3·0.044715 x²)`."""
     wide = widened(x)
@@ -149,6 +167,11 @@ def glu_backward(xp: Any, grad: Array, a: Array, b: Array) -> tuple[Array, Array
     s = sigmoid(xp, b)
     da = grad * s
     return da, da * a * (1 - s)
+
+
+def _normal(xp: Any, x: Array) -> Array:
+    phi: Array = (erf(xp, widened(x) * math.sqrt(0.5)) + 1) * 0.5
+    return phi.astype(x.dtype, copy=False)
 
 
 def _log_1p_exp(xp: Any, x: Array) -> Array:

@@ -258,6 +258,91 @@ def test_pointwise_ones_drawn(data):
         same(ours.clip_backward(xp, g, y, *bounds), reference.clip_backward(xp, g, y, *bounds), 0)
 
 
+ACTIVATIONS = {  # by name: their constants
+    **dict.fromkeys(("sigmoid", "log_sigmoid", "silu", "mish", "gelu_tanh", "hardsigmoid", "hardswish"), ()),
+    "softplus": (1.5, 3.0),
+    "elu": (0.5, 2.0, 1.5),
+    "leaky_relu": (0.25,),
+}
+
+
+@settings(max_examples=examples(30))
+@given(data=st.data())
+def test_activations_drawn(data):
+    draw = data.draw
+    dtype = draw(st.sampled_from(["float32", "float64", "float16"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    shape = draw(st.sampled_from([(), (5,), (3, 4), (0, 3), (2, 3, 4, 5)]))
+    layout = draw(st.integers(0, 2)) if len(shape) > 2 else 0
+    x, grad = device(rng, shape, dtype, layout), device(rng, shape, dtype, draw(st.integers(0, 1)) * layout)
+    x *= 5
+    if draw(st.booleans()) and x.size:
+        x = xp.asarray(rng.choice(np.array([-300, -3, 0, 3, 1, np.nan, np.inf, -np.inf], dtype), shape))
+    name = draw(st.sampled_from([*ACTIVATIONS, "tanh", "gelu"]))
+    constants, results = ACTIVATIONS.get(name, ()), []
+    with np.errstate(invalid="ignore", over="ignore"):
+        for run in (ours, reference):
+            y, more = x, ()
+            if name == "gelu":
+                y, *more = run.gelu(xp, x)
+            elif name != "tanh":
+                y = getattr(run, name)(xp, x, *constants)
+            results.append((y, getattr(run, f"{name}_backward")(xp, grad, x, *more, *constants)))
+    for found, expected in zip(*results, strict=True):
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        tolerance = {"float16": 4e-3, "float32": 3e-6, "float64": 1e-13}[dtype]  # of numbers of about 10
+        np.testing.assert_allclose(found.get(), expected.get(), rtol=tolerance, atol=10 * tolerance)
+
+
+@settings(max_examples=examples(20))
+@given(data=st.data())
+def test_rows_drawn(data):
+    draw = data.draw
+    dtype = draw(st.sampled_from(["float32", "float64", "float16"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    grouped = draw(st.booleans())
+    shape = (
+        draw(st.integers(0, 3)),
+        draw(st.sampled_from([2, 4, 6])),
+        *draw(st.sampled_from([(), (5,), (3, 4)])),
+    )
+    x = device(rng, shape, dtype, draw(st.integers(0, 2)))
+    if draw(st.booleans()) and dtype != "float16":
+        x += 300.0  # mean² far above the variance
+    if grouped:
+        which, parameters = draw(st.sampled_from([g for g in (1, 2, 3, 6) if shape[1] % g == 0])), shape[1:2]
+    else:
+        first = draw(st.integers(1, len(shape) - 1))
+        which, parameters = tuple(range(first, len(shape))), shape[first:]
+    weight, bias = (
+        xp.asarray(rng.normal(size=parameters).astype(dtype)) if draw(st.booleans()) else None for _ in "wb"
+    )
+    if weight is None:
+        bias = None
+    grad = device(rng, shape, dtype, draw(st.integers(0, 2)))
+    centred = () if grouped else (draw(st.booleans()),)
+    needs = tuple(draw(st.booleans()) for _ in range(3))
+    name, tolerance = (
+        "group_norm" if grouped else "layer_norm",
+        {"float16": 1e-2, "float32": 2e-4, "float64": 1e-9},
+    )
+    results = []
+    with pytest.MonkeyPatch.context() as patch:
+        rows = import_module("xpconv.kernels.cupy.rows")
+        patch.setattr(rows, "SHORT", draw(st.sampled_from([1, 2048])))
+        patch.setattr(rows, "COLUMNS", draw(st.sampled_from([1, 300, 1 << 17])))
+        for run in (ours, reference):
+            y, *saved = getattr(run, name)(xp, x, weight, bias, which, 1e-3, *centred)
+            gradients = getattr(run, f"{name}_backward")(xp, grad, *saved, weight, which, needs, *centred)
+            results.append((y, *gradients))
+    (y, dx, *others), (expected, slope, *more) = results
+    same(y, expected, tolerance[dtype])
+    same(tuple(others), tuple(more), tolerance[dtype])
+    if slope is not None and slope.size:  # it may vanish, by cancellation of numbers like these
+        size = float(abs(grad).max()) * (1 if weight is None else float(abs(weight).max())) * 30
+        np.testing.assert_allclose(dx.get(), slope.get(), rtol=0, atol=tolerance[dtype] * size)
+
+
 def test_philox_has_the_published_numbers():
     assert philox(0, 0) == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]  # Random123's known answers
 

@@ -144,3 +144,32 @@ __device__ inline SUM bounded(SUM value, long long bounds, double low, double hi
     if (bounds > 1 && value > (SUM)high) value = (SUM)high;
     return value;
 }
+
+// y[i] = f(a[i], b[i]), by threads of four elements each; at once where arrays begin at a multiple of their size.
+template <class F>
+__device__ inline void map(long long size, const T* a, const T* b, T* y, F f) {
+    const INDEX fours = whole<4>(a, b, y) ? size / 4 : 0, rest = size - 4 * fours;
+    FOR_EACH(i, fours) {
+        const Lanes<4> u = load<4>(a + 4 * i, true), v = load<4>(b + 4 * i, true);
+        Lanes<4> result;
+        for (int k = 0; k < 4; k++) result.at[k] = f(u.at[k], v.at[k]);
+        store<4>(y + 4 * i, result, true);
+    }
+    FOR_EACH(i, rest) y[4 * fours + i] = f(a[4 * fours + i], b[4 * fours + i]);
+}
+
+// A sum of many numbers: few at a time in SUM, and these sums in double.
+struct LongSum {
+    double sum = 0;
+    SUM few = 0;
+    int count = 0;
+    __device__ void add(SUM value) {
+        few += value;
+        if (++count == 64) {
+            sum += few;
+            few = 0;
+            count = 0;
+        }
+    }
+    __device__ double all() const { return sum + few; }
+};

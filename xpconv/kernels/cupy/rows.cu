@@ -1,0 +1,160 @@
+// Normalisation of rows of x, of `length` elements each: layer norm, and with several runs a row group norm. A row has a
+// warp, or a whole block if it is long. Row r begins at r / groups * image + r % groups * run; its elements are runs of `run`
+// neighbours, `step` apart, and of them number k has the weight of r % groups * run + k.
+
+struct Rows {
+    INDEX length, run, step, groups, image;
+    __device__ INDEX start(INDEX row) const { return row / groups * image + row % groups * run; }
+    __device__ INDEX at(INDEX e) const { return run == length ? e : e / run * step + e % run; }
+    __device__ INDEX channel(INDEX row, INDEX e) const { return groups == 1 && run == length ? e : row % groups * run + e % run; }
+};
+
+#define ROWS long long rows, long long length, long long run, long long step, long long groups, long long image
+#define THE_ROWS Rows{(INDEX)length, (INDEX)run, (INDEX)step, (INDEX)groups, (INDEX)image}
+
+// The sums of a and b over the threads of a warp, or of the block, the same in all of them.
+__device__ inline void sum_over_team(double& a, double& b, bool of_block) {
+    for (int step = 16; step > 0; step /= 2) {
+        a += __shfl_xor_sync(0xffffffffu, a, step);
+        b += __shfl_xor_sync(0xffffffffu, b, step);
+    }
+    if (!of_block) return;
+    __shared__ double warps[2][32];
+    __syncthreads();  // the sums before have been read
+    if (threadIdx.x % 32 == 0) {
+        warps[0][threadIdx.x / 32] = a;
+        warps[1][threadIdx.x / 32] = b;
+    }
+    __syncthreads();
+    a = b = 0;
+    for (unsigned w = 0; w < blockDim.x / 32; w++) {
+        a += warps[0][w];
+        b += warps[1][w];
+    }
+}
+
+// `lane` is the thread's place in its team, whose rows are f's argument.
+template <class F>
+__device__ inline void each_row(INDEX rows, bool of_block, F f) {
+    const unsigned team = of_block ? blockDim.x : 32, teams = blockDim.x / team;
+    for (INDEX row = blockIdx.x * (INDEX)teams + threadIdx.x / team; row < rows; row += (INDEX)gridDim.x * teams)
+        f(row, (INDEX)(threadIdx.x % team), (INDEX)team);
+}
+
+// y = (x - mean) * inv * weight + bias, and statistics (2, rows): the mean (0 if not centred) and inv = 1/sqrt(var + eps).
+extern "C" __global__ void row_norm(
+    long long size, const T* x, T* y, double* statistics, const T* weight, const T* bias, double eps, long long centred,
+    long long of_block, ROWS) {
+    const Rows w = THE_ROWS;
+    each_row((INDEX)rows, of_block, [=](INDEX row, INDEX lane, INDEX team) {
+        const T* from = x + w.start(row);
+        double mean = 0, none = 0;
+        if (centred) {
+            LongSum sum;
+            const SUM first = (SUM)from[0];
+            for (INDEX e = lane; e < w.length; e += team) sum.add((SUM)from[w.at(e)] - first);
+            mean = sum.all();
+            sum_over_team(mean, none, of_block);
+            mean = (double)first + mean / (double)w.length;
+        }
+        const SUM near = (SUM)mean;
+        LongSum rests, squares;
+        for (INDEX e = lane; e < w.length; e += team) {
+            const SUM rest = (SUM)from[w.at(e)] - near;
+            if (centred) rests.add(rest);
+            squares.add(rest * rest);
+        }
+        double low = rests.all(), square = squares.all();
+        sum_over_team(low, square, of_block);
+        low /= (double)w.length;  // what the mean is above `near`
+        const double var = square / (double)w.length - low * low, inv = 1 / sqrt((var < 0 ? 0 : var) + eps);
+        if (lane == 0) {
+            statistics[row] = (double)near + low;
+            statistics[row + (INDEX)rows] = inv;
+        }
+        T* to = y + w.start(row);
+        for (INDEX e = lane; e < w.length; e += team) {
+            SUM value = ((SUM)from[w.at(e)] - near - (SUM)low) * (SUM)inv;
+            if (weight) value *= (SUM)weight[w.channel(row, e)];
+            if (bias) value += (SUM)bias[w.channel(row, e)];
+            to[w.at(e)] = (T)value;
+        }
+    });
+}
+
+// x̂ of the normalised row.
+struct Hat {
+    SUM near, low, inv;
+    __device__ Hat(const double* statistics, INDEX row, INDEX rows) {
+        near = (SUM)statistics[row];
+        low = (SUM)(statistics[row] - (double)near);
+        inv = (SUM)statistics[row + rows];
+    }
+    __device__ SUM operator()(T x) const { return ((SUM)x - near - low) * inv; }
+};
+
+// dx = inv (g - mean(g) - x̂ mean(g x̂)) with g = grad * weight; without mean(g) if not centred.
+extern "C" __global__ void row_norm_back(
+    long long size, const T* grad, const T* x, T* dx, const double* statistics, const T* weight, long long centred,
+    long long of_block, ROWS) {
+    const Rows w = THE_ROWS;
+    each_row((INDEX)rows, of_block, [=](INDEX row, INDEX lane, INDEX team) {
+        const INDEX start = w.start(row);
+        const Hat hat(statistics, row, (INDEX)rows);
+        LongSum sum, product;
+        for (INDEX e = lane; e < w.length; e += team) {
+            const INDEX at = start + w.at(e);
+            const SUM g = weight ? (SUM)grad[at] * (SUM)weight[w.channel(row, e)] : (SUM)grad[at];
+            sum.add(g);
+            product.add(g * hat(x[at]));
+        }
+        double mean = sum.all(), slope = product.all();
+        sum_over_team(mean, slope, of_block);
+        mean = centred ? mean / (double)w.length : 0;
+        slope /= (double)w.length;
+        for (INDEX e = lane; e < w.length; e += team) {
+            const INDEX at = start + w.at(e);
+            const SUM g = weight ? (SUM)grad[at] * (SUM)weight[w.channel(row, e)] : (SUM)grad[at];
+            dx[at] = (T)((g - (SUM)mean - hat(x[at]) * (SUM)slope) * hat.inv);
+        }
+    });
+}
+
+// out (2, parts, channels): sums of grad * x̂ and of grad over every parts-th pixel; `per_image` pixels share their rows.
+extern "C" __global__ void row_norm_slopes(
+    long long size, const T* grad, const T* x, const double* statistics, double* out, long long rows, long long run,
+    long long groups, long long channels, long long pixels, long long per_image, long long parts) {
+    FOR_EACH(i, size) {
+        const INDEX part = i / (INDEX)channels, c = i % (INDEX)channels;
+        LongSum slope, sum;
+        for (INDEX q = part; q < pixels; q += parts) {
+            const INDEX at = q * (INDEX)channels + c;
+            const Hat hat(statistics, q / (INDEX)per_image * (INDEX)groups + c / (INDEX)run, (INDEX)rows);
+            slope.add((SUM)grad[at] * hat(x[at]));
+            sum.add((SUM)grad[at]);
+        }
+        out[i] = slope.all();
+        out[i + (INDEX)size] = sum.all();
+    }
+}
+
+// (2, parts, channels) to their sums (2, channels): by a warp each, or if they are few by a thread each.
+extern "C" __global__ void merge_slopes(
+    long long size, const double* in, T* out, long long count, long long channels, long long parts, long long alone) {
+    const INDEX stride = (INDEX)channels;
+    if (alone) {
+        FOR_EACH(i, count) {
+            double sum = 0;
+            for (INDEX part = 0; part < parts; part++) sum += in[(i / stride * (INDEX)parts + part) * stride + i % stride];
+            out[i] = (T)(SUM)sum;
+        }
+        return;
+    }
+    each_row((INDEX)count, false, [=](INDEX i, INDEX lane, INDEX team) {
+        const double* from = in + i / stride * (INDEX)parts * stride + i % stride;
+        double sum = 0, none = 0;
+        for (INDEX part = lane; part < parts; part += team) sum += from[part * stride];
+        sum_over_team(sum, none, false);
+        if (lane == 0) out[i] = (T)(SUM)sum;
+    });
+}
