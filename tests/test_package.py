@@ -55,6 +55,7 @@ ROOMS = [
     "kernels",
     "checks",
     "ops",
+    "resizing",
     "tape",
     "taped_checks",
     "taped",

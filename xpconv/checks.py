@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
+from .arguments import check_room
 from .backend import Array, Backend, backend_of
 from .dtypes import byte_order_error
 from .errors import BackendError, DTypeError, ShapeError
-from .geometry import Window
+from .geometry import Pairs, Window
 
 SPATIAL = {1: "L", 2: "H, W", 3: "D, H, W"}  # by the number of axes
 
@@ -120,3 +121,32 @@ def as_columns(
             f"output_size={size} has {positions} windows"
         )
     return (x, True) if x.ndim == 3 else (x[None], False)
+
+
+def check_pad(where: str, x: Array, pairs: Pairs, mode: str, argument: str = "x") -> None:
+    """An error if the last axes of `x` cannot be padded by `(lo, hi)`, or cropped by negative numbers."""
+    before = x.ndim - len(pairs)
+    if before < 0:
+        raise ShapeError(f"{where}: {argument} has shape {x.shape}, expected at least {len(pairs)} axes")
+    for n, (lo, hi) in zip(x.shape[before:], pairs, strict=True):
+        why = _no_room(mode, n, lo, hi)
+        if why:
+            raise ShapeError(
+                f"{where}: {argument} has shape {x.shape}: an axis of {n} cannot be padded by ({lo}, {hi}): "
+                f"{why}"
+            )
+    sizes = [n + lo + hi for n, (lo, hi) in zip(x.shape[before:], pairs, strict=True)]
+    check_room(f"{where}: an output", (*x.shape[:before], *sizes), x.dtype.itemsize)
+
+
+def _no_room(mode: str, n: int, lo: int, hi: int) -> str:
+    """Why an axis of `n` cannot be padded so; empty if it can."""
+    cropped = n + min(lo, 0) + min(hi, 0)
+    if mode == "constant":
+        return "that crops more than there is" if cropped < 0 else ""
+    if mode == "circular":
+        more = cropped < 0 or max(lo, hi) > cropped
+        return "that goes around more than once, or crops too much" if more else ""
+    if mode == "reflect" and max(lo, hi) >= n:
+        return f"a reflection reaches {n - 1} at most"
+    return "that leaves nothing" if n + lo + hi < 1 else ""

@@ -28,8 +28,12 @@ def widened(x: Array) -> Array:
 
 
 def widened_for(x: Array, count: int) -> Array:
-    """`x`, as float64 if `count` elements, added one by one, would lose precision in float32."""
-    return x.astype("float64") if count > SERIAL and x.dtype.itemsize <= 4 else x
+    """`x`, as float64 (complex128) if `count` elements, added one by one, would lose precision in float32."""
+    if count <= SERIAL or x.dtype.kind in "iub":
+        return x
+    if x.dtype == "complex64":
+        return x.astype("complex128")
+    return x.astype("float64") if x.dtype.itemsize <= 4 else x
 
 
 def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:

@@ -45,6 +45,10 @@ from typing import TYPE_CHECKING
 from .conv import *
 from .conv_gradients import *
 from .conv_transpose import *
+from .fold import *
+from .linear import *
+from .padding import *
+from .resample import *
 
 if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from ..arguments import is_sequence, shown, to_size
@@ -82,14 +82,21 @@ def check_kind(where: str, x: Array, argument: str, kinds: tuple[str, ...]) -> N
         )
 
 
-def to_shape(where: str, argument: str, value: object, ranks: tuple[int, ...], form: str) -> tuple[int, ...]:
-    """The shape of an array as a tuple of ints; `form` is what was expected, for errors."""
+def to_shape(
+    where: str, argument: str, value: object, ranks: Collection[int], form: str, minimum: int = 0
+) -> tuple[int, ...]:
+    """The shape of an array as a tuple of ints; `form` is what was expected, for errors.
+
+    All axes after a batch are at least `minimum` long.
+    """
     if not is_sequence(value):
         raise TypeError(f"{where}: {argument} is {shown(value)}, expected a shape {form}")
     sizes = tuple(value)
     if len(sizes) not in ranks:
         raise ShapeError(f"{where}: {argument} is {shown(sizes)}, expected {form}")
-    return tuple(to_size(f"{where}: {argument}", n, 0) for n in sizes)
+    least = [minimum] * len(sizes)
+    least[: len(sizes) == max(ranks)] = [0] * (len(sizes) == max(ranks))
+    return tuple(to_size(f"{where}: {argument}", n, m) for n, m in zip(sizes, least, strict=True))
 
 
 def check_shape(where: str, argument: str, x: Array, expected: tuple[int, ...], why: str) -> None:

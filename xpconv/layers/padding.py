@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ..arguments import LARGEST, check_room, is_sequence, shown, to_float, to_size
+from ..arguments import LARGEST, is_sequence, shown, to_float, to_size
 from ..backend import Array
-from ..errors import ShapeError
+from ..checks import check_pad
 from ..geometry import Pairs
 from ..ops import padding as ops
 from .layer import Layer, arguments
@@ -36,17 +36,6 @@ class _Pad(Layer):
         self.padding = tuple(to_size(f"{name}: padding", p, -LARGEST) for p in numbers)
         self._pairs: Pairs = tuple(zip(self.padding[::2], self.padding[1::2], strict=True))[::-1]
 
-    def _check_room(self, x: Array) -> None:
-        before = x.ndim - self.axes
-        sizes = [n + lo + hi for n, (lo, hi) in zip(x.shape[before:], self._pairs, strict=True)]
-        check_room(f"{type(self).__name__}.forward: an output", (*x.shape[:before], *sizes), x.dtype.itemsize)
-
-    def _no_room(self, x: Array, lo: int, hi: int, n: int, why: str) -> ShapeError:
-        return ShapeError(
-            f"{type(self).__name__}.forward: x has shape {x.shape}: an axis of {n} cannot be padded by "
-            f"({lo}, {hi}): {why}"
-        )
-
     def extra_repr(self) -> str:
         return arguments(padding=(self.padding, None))
 
@@ -60,14 +49,7 @@ class _ConstantPad(_Pad):
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
-        if x.ndim < self.axes:
-            raise ShapeError(
-                f"{type(self).__name__}.forward: x has shape {x.shape}, expected at least {self.axes} axes"
-            )
-        for n, (lo, hi) in zip(x.shape[x.ndim - self.axes :], self._pairs, strict=True):
-            if n + min(lo, 0) + min(hi, 0) < 0:
-                raise self._no_room(x, lo, hi, n, "that crops more than there is")
-        self._check_room(x)
+        check_pad(f"{type(self).__name__}.forward", x, self._pairs, "constant")
         return self.keep(ops.pad_constant(xp, x, self._pairs, self.value), xp)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
@@ -95,22 +77,9 @@ class _BorderPad(_Pad):
 
     def forward(self, x: Array) -> Array:
         xp, images, batched = self._enter_images(x, self.axes)
-        for n, (lo, hi) in zip(images.shape[2:], self._pairs, strict=True):
-            self._check_axis(x, n, lo, hi)
-        self._check_room(images)
+        check_pad(f"{type(self).__name__}.forward", x, self._pairs, self.mode)
         y = ops.pad_or_crop(xp, images, self._pairs, self.mode)
         return self.keep(y if batched else y[0], xp, batched)
-
-    def _check_axis(self, x: Array, n: int, lo: int, hi: int) -> None:
-        if self.mode == "circular":
-            left = n + min(lo, 0) + min(hi, 0)
-            if left < 0 or max(lo, hi) > left:
-                raise self._no_room(x, lo, hi, n, "that goes around more than once, or crops too much")
-            return
-        if self.mode == "reflect" and max(lo, hi) >= n:
-            raise self._no_room(x, lo, hi, n, f"a reflection reaches {n - 1} at most")
-        if n + lo + hi < 1:
-            raise self._no_room(x, lo, hi, n, "that leaves nothing")
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, batched = self.recall(grad_output, input_grad)

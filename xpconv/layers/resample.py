@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from numbers import Real
-
-from ..arguments import check_room, is_sequence, shown, to_bool, to_choice, to_float, to_size
 from ..backend import Array
-from ..errors import ShapeError
 from ..ops import resample as ops
+from ..resizing import Resizing, Scale, Size, to_resizing
 from .layer import Layer, arguments
 
 __all__ = ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"]
-
-Size = int | Sequence[int]
-Scale = float | tuple[float, ...]
-
-# mode: its name along one axis, and the accepted ranks of images
-_MODES = {
-    "nearest": ("nearest", (3, 4, 5)),
-    "nearest-exact": ("nearest-exact", (3, 4, 5)),
-    "area": ("area", (3, 4, 5)),
-    "linear": ("linear", (3,)),
-    "bilinear": ("linear", (4,)),
-    "trilinear": ("linear", (5,)),
-    "bicubic": ("cubic", (4,)),
-}
-_EXPECTED = {3: "(N, C, W)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
 
 
 class Upsample(Layer):
@@ -71,75 +52,16 @@ class Upsample(Layer):
         recompute_scale_factor: bool | None = None,
     ) -> None:
         name = type(self).__name__
-        self.mode = mode = to_choice(f"{name}: mode", mode, _MODES)
-        if (size is None) == (scale_factor is None):
-            both = f"size is {shown(size)} and scale_factor is {shown(scale_factor)}"
-            raise ValueError(f"{name}: {both}, expected one of them")
-        if align_corners is not None and _MODES[mode][0] not in ("linear", "cubic"):
-            raise ValueError(
-                f"{name}: align_corners is {shown(align_corners)}, but mode={mode!r} has none; leave it None"
-            )
-        if recompute_scale_factor is not None:
-            recompute_scale_factor = to_bool(f"{name}: recompute_scale_factor", recompute_scale_factor)
-        if recompute_scale_factor and size is not None:
-            raise ValueError(f"{name}: recompute_scale_factor needs scale_factor, got size={shown(size)}")
-        if is_sequence(size):
-            size = tuple(to_size(f"{name}: size", s) for s in size)
-        elif size is not None:
-            size = to_size(f"{name}: size", size)
-        elif isinstance(scale_factor, tuple):
-            scale_factor = tuple(self._scale(s) for s in scale_factor)
-        else:
-            scale_factor = self._scale(scale_factor)
-        self.size, self.scale_factor = size, scale_factor
-        if align_corners is not None:
-            align_corners = to_bool(f"{name}: align_corners", align_corners)
-        self.align_corners = align_corners
-        self.recompute_scale_factor = recompute_scale_factor
-
-    def _scale(self, value: object) -> float:
-        where = f"{type(self).__name__}: scale_factor"
-        if not isinstance(value, Real):
-            raise TypeError(f"{where} is {shown(value)}, expected a number or a tuple of them")
-        scale = to_float(where, value, finite=True)
-        if not scale > 0:
-            raise ValueError(f"{where} is {value!r}, expected positive numbers")
-        return scale
+        found = to_resizing(name, size, scale_factor, mode, align_corners, recompute_scale_factor)
+        self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor = found
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
-        name = type(self).__name__
-        mode, ranks = _MODES[self.mode]
-        if x.ndim not in ranks:
-            expected = " or ".join(_EXPECTED[r] for r in ranks)
-            raise ShapeError(
-                f"{name}.forward: x has shape {x.shape}, expected {expected} for mode={self.mode!r}"
-            )
-        if 0 in x.shape[1:]:
-            raise ShapeError(f"{name}.forward: x has shape {x.shape}: only the batch may be empty")
-        axes = x.ndim - 2
-        given = self.size if self.scale_factor is None else self.scale_factor
-        values = given if isinstance(given, tuple) else (given,) * axes
-        if len(values) != axes:
-            raise ShapeError(
-                f"{name}.forward: x has shape {x.shape}, so {axes} spatial axes, but {len(values)} numbers "
-                f"are given for them: {given}"
-            )
-        sizes = [
-            value if self.scale_factor is None else int(n * value)
-            for n, value in zip(x.shape[2:], values, strict=True)
-        ]
-        check_room(f"{name}.forward: an output", (*x.shape[:2], *sizes), x.dtype.itemsize)
-        taps = []
-        for n, m, value in zip(x.shape[2:], sizes, values, strict=True):
-            if m < 1:
-                raise ShapeError(
-                    f"{name}.forward: x has shape {x.shape}: scale_factor={self.scale_factor} leaves nothing "
-                    f"of an axis of {n}"
-                )
-            scale = None if self.scale_factor is None or self.recompute_scale_factor else value
-            taps.append(ops.axis_taps(mode, n, m, scale, bool(self.align_corners), x.dtype.itemsize < 8))
-        return self.keep(ops.resample(xp, x, tuple(taps)), xp, tuple(taps))
+        how = Resizing(
+            self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor
+        )
+        taps = how.taps(f"{type(self).__name__}.forward", x.shape, x.dtype.itemsize)
+        return self.keep(ops.resample(xp, x, taps), xp, taps)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, taps = self.recall(grad_output, input_grad)

@@ -50,11 +50,7 @@ def conv_backward_weight(
     k, c, *kernel = weight_shape
     shape = (2 * k, 2 * c, *kernel)
     dw = real.conv_backward_weight(xp, parts(xp, grad), parts(xp, x), shape, window, groups)
-    dw = dw.reshape(k, 2, c, 2, *kernel)
-    result = xp.empty(weight_shape, dtype=x.dtype)
-    result.real[...] = dw[:, 0, :, 0] + dw[:, 1, :, 1]
-    result.imag[...] = dw[:, 1, :, 0] - dw[:, 0, :, 1]
-    return result
+    return from_matrices(xp, dw, x.dtype)
 
 
 def conv_transpose(
@@ -126,3 +122,13 @@ def matrices(xp: Any, weight: Array) -> Array:
     w[:, 1, :, 0] = weight.imag
     w[:, 0, :, 1] = -weight.imag
     return w.reshape(2 * k, 2 * c, *kernel)
+
+
+def from_matrices(xp: Any, dw: Array, dtype: Any) -> Array:
+    """The gradient of a complex weight from that of its `matrices`."""
+    k, c, *kernel = dw.shape
+    dw = dw.reshape(k // 2, 2, c // 2, 2, *kernel)
+    result = xp.empty((k // 2, c // 2, *kernel), dtype=dtype)
+    result.real[...] = dw[:, 0, :, 0] + dw[:, 1, :, 1]
+    result.imag[...] = dw[:, 1, :, 0] - dw[:, 0, :, 1]
+    return result

@@ -60,7 +60,7 @@ def pad_or_crop_backward(xp: Any, grad: Array, padding: Pairs, mode: str) -> Arr
     return pad_backward(xp, pad_constant_backward(xp, grad, less), more, mode)
 
 
-def pad_constant(xp: Any, x: Array, padding: Pairs, value: float = 0.0) -> Array:
+def pad_constant(xp: Any, x: Array, padding: Pairs, value: complex = 0.0) -> Array:
     """`x` padded with `value` by `(lo, hi)` along each of its last axes; a negative number crops."""
     more, less = _parts(padding)
     sizes = x.shape[x.ndim - len(padding) :]

@@ -50,7 +50,7 @@ def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
         for t in range(1, len(taps.indices)):
             y += x.take(indices[t], axis=axis)
         return y.astype(dtype, copy=False)
-    weights = constant(xp, taps.weights, str(x.dtype))
+    weights = constant(xp, taps.weights, str(x.real.dtype if x.dtype.kind == "c" else x.dtype))
     weights = weights.reshape(len(taps.weights), -1, *(1,) * (-axis - 1))
     y = x.take(indices[0], axis=axis)
     y *= weights[0]

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...layers.resample import _MODES, Upsample
+from ...layers.resample import Upsample
 from ...ops.resample import Taps, axis_taps
+from ...resizing import MODES
 from ..builder import Builder, Tensor
 from .pool import adaptive_average, along
 from .table import rule
@@ -20,7 +21,7 @@ def upsample(b: Builder, layer: Upsample, x: Tensor) -> Any:
     given: Any = layer.size if layer.scale_factor is None else layer.scale_factor
     values = given if isinstance(given, tuple) else (given,) * len(spatial)
     sizes = [v if layer.scale_factor is None else int(n * v) for n, v in zip(spatial, values, strict=True)]
-    kind = _MODES[layer.mode][0]
+    kind = MODES[layer.mode][0]
     if kind == "area":
         return adaptive_average(b, x, tuple(sizes))
     scaled = layer.scale_factor is not None and not layer.recompute_scale_factor

@@ -1,0 +1,225 @@
+"""Affine maps, padding, windows as columns and resizing: against PyTorch, by the adjoint test, and what they refuse."""
+
+import numpy as np
+import pytest
+from adjoints import assert_adjoint, assert_close, draw
+from effort import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xpconv
+import xpconv.functional as F
+from xpconv.errors import BackendError, DTypeError, ShapeError
+
+DTYPES = ["float32", "float64", "complex64", "complex128"]
+MODES = ["constant", "reflect", "replicate", "circular"]
+
+
+def torch_gradients(function, grad, *arrays):
+    """PyTorch's output, and its gradients with respect to the arrays."""
+    torch = pytest.importorskip("torch")
+    tensors = [torch.tensor(xpconv.asnumpy(a), requires_grad=True) for a in arrays]
+    y = function(torch.nn.functional, *tensors)
+    y.backward(torch.tensor(xpconv.asnumpy(grad)))
+    return y.detach().numpy(), *(t.grad.numpy() for t in tensors)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [(), (4,), (0,), (2, 3)], ids=str)
+def test_linear(backend, rows, dtype):
+    rng = np.random.default_rng(0)
+    x, weight, bias, grad = (draw(rng, s, dtype) for s in ((*rows, 5), (3, 5), (3,), (*rows, 3)))
+    dx, dweight = F.linear_input(x.shape, weight, grad), F.linear_weight(x, weight.shape, grad)
+    expected = torch_gradients(lambda f, *given: f.linear(*given), grad, x, weight, bias)
+    for ours, theirs in zip(
+        (F.linear(x, weight, bias), dx, dweight, F.linear_bias(grad)), expected, strict=True
+    ):
+        assert_close(ours, theirs)
+    assert_adjoint(lambda x: F.linear(x, weight), lambda y: F.linear_input(x.shape, weight, y), x, grad)
+    assert_adjoint(lambda w: F.linear(x, w), lambda y: F.linear_weight(x, weight.shape, y), weight, grad)
+
+
+@st.composite
+def pads(draw_):
+    """A shape, pairs that pad or crop it, and a mode that takes them."""
+    mode = draw_(st.sampled_from(MODES))
+    axes = draw_(st.integers(1, 3))
+    sizes = draw_(st.tuples(*[st.integers(2, 5)] * axes))
+    batch = draw_(st.sampled_from([(2,), (1, 2), (0, 2)]))
+    most = {
+        "constant": lambda n: 4,
+        "reflect": lambda n: n - 1,
+        "replicate": lambda n: 7,
+        "circular": lambda n: n,
+    }[mode]
+    numbers = []
+    for n in reversed(sizes):
+        lo = draw_(st.integers(-(n - 1), most(n)))
+        numbers += [lo, draw_(st.integers(min(0, -(n - 1) - min(lo, 0)), most(n)))]
+    if mode == "circular":
+        numbers = [max(0, p) for p in numbers]
+    return (*batch, *sizes), tuple(numbers), mode
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pad(backend, dtype):
+    @settings(max_examples=examples(100))
+    @given(pads(), st.integers(0, 99))
+    def check(case, seed):
+        shape, numbers, mode = case
+        rng = np.random.default_rng(seed)
+        x = draw(rng, shape, dtype)
+        y = F.pad(x, numbers, mode)
+        grad = draw(rng, y.shape, dtype)
+        if 0 not in shape:  # which PyTorch's modes refuse
+            expected = torch_gradients(lambda f, x: f.pad(x, numbers, mode), grad, x)
+            assert_close(y, expected[0])
+            assert_close(F.pad_backward(grad, numbers, mode), expected[1])
+        assert_adjoint(lambda x: F.pad(x, numbers, mode), lambda y: F.pad_backward(y, numbers, mode), x, grad)
+        assert (
+            not np.may_share_memory(xpconv.asnumpy(y), xpconv.asnumpy(x)) or backend != "numpy" or not y.size
+        )
+
+    check()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "bool"])
+@pytest.mark.parametrize("mode", MODES)
+def test_pad_moves_integers(backend, mode, dtype):
+    x = np.random.default_rng(0).integers(0, 2, (2, 3, 4)).astype(dtype)
+    options = {"value": 1} if mode == "constant" else {}
+    numpys = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
+    expected = np.pad(x, ((0, 0), (0, 0), (2, 1)), numpys, **({"constant_values": 1} if options else {}))
+    y = F.pad(xpconv.asarray(x), (2, 1), mode, **options)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(xpconv.asnumpy(y), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_unfold_and_fold(backend, dtype):
+    @settings(max_examples=examples(60))
+    @given(
+        st.tuples(*[st.integers(1, 3)] * 6), st.tuples(*[st.integers(0, 2)] * 2), st.tuples(*[st.integers(0, 3)] * 2),
+        st.sampled_from([(), (1,), (2,)]),
+    )  # fmt: skip
+    def check(windows, padding, more, batch):
+        kernel, dilation, stride = windows[:2], windows[2:4], windows[4:]
+        size = [
+            max(1, d * (k - 1) + 1 - 2 * p + m)
+            for k, d, p, m in zip(kernel, dilation, padding, more, strict=True)
+        ]
+        args = kernel, dilation, padding, stride
+        rng = np.random.default_rng(0)
+        x = draw(rng, (*batch, 2, *size), dtype)
+        y = F.unfold(x, *args)
+        grad = draw(rng, y.shape, dtype)
+        expected = torch_gradients(lambda f, x: f.unfold(x, *args), grad, x)
+        assert_close(y, expected[0])
+        assert_close(F.unfold_backward(grad, x.shape, *args), expected[1])
+        assert_adjoint(lambda x: F.unfold(x, *args), lambda y: F.unfold_backward(y, x.shape, *args), x, grad)
+        z = F.fold(grad, size, *args)
+        expected = torch_gradients(lambda f, y: f.fold(y, size, *args), x, grad)
+        assert_close(z, expected[0])
+        assert_close(F.fold_backward(x, *args), expected[1])
+        assert_adjoint(lambda y: F.fold(y, size, *args), lambda x: F.fold_backward(x, *args), grad, x)
+
+    check()
+
+
+def test_fold_of_integers_and_of_many_overlaps(backend):
+    """Exact, also where more windows overlap than float32 adds up precisely."""
+    for dtype in ("uint8", "int32", "int64", "complex64", "float32"):
+        x = xpconv.asarray(np.ones((1, 400, 1), dtype))
+        assert xpconv.asnumpy(F.fold(x, 20, 20)).tolist() == np.ones((1, 1, 20, 20)).tolist()
+        many = xpconv.asarray(np.ones((400, 100), dtype))
+        y = xpconv.asnumpy(F.fold(many, 29, 20))
+        assert y.dtype == dtype
+        assert y.max() == 100
+        assert y.sum() == 40000
+        assert xpconv.asnumpy(F.unfold(xpconv.asarray(y), 20)).shape == (400, 100)
+
+
+RESIZED = [
+    ((2, 3, 5), {"size": 7, "mode": "nearest"}), ((2, 3, 5), {"scale_factor": 0.6, "mode": "nearest-exact"}),
+    ((2, 3, 5), {"scale_factor": 1.7, "mode": "linear"}), ((0, 3, 5), {"size": 2, "mode": "linear"}),
+    ((2, 3, 5, 4), {"scale_factor": (2.0, 1.5), "mode": "bilinear", "align_corners": True}),
+    ((2, 3, 5, 4), {"size": (5, 4), "mode": "bilinear"}), ((2, 3, 5, 4), {"size": (3, 9), "mode": "bicubic"}),
+    ((2, 3, 5, 4), {"size": (3, 2), "mode": "area"}),
+    ((1, 2, 3, 4, 5), {"scale_factor": 1.5, "mode": "trilinear", "recompute_scale_factor": True}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "options"), RESIZED, ids=str)
+def test_interpolate(backend, shape, options, dtype):
+    rng = np.random.default_rng(0)
+    x = draw(rng, shape, dtype)
+    y = F.interpolate(x, **options)
+    grad = draw(rng, y.shape, dtype)
+    dx = F.interpolate_backward(grad, shape, **options)
+    assert y is not x
+    assert dx is not grad
+    if shape[0]:  # PyTorch refuses the others
+        for part in (np.real, np.imag)[: 1 + (np.dtype(dtype).kind == "c")]:  # PyTorch has no complex one
+            expected = torch_gradients(
+                lambda f, x: f.interpolate(x, **options), part(xpconv.asnumpy(grad)), part(xpconv.asnumpy(x))
+            )
+            assert_close(part(xpconv.asnumpy(y)), expected[0])
+            assert_close(part(xpconv.asnumpy(dx)), expected[1])
+    assert_adjoint(
+        lambda x: F.interpolate(x, **options), lambda y: F.interpolate_backward(y, shape, **options), x, grad
+    )
+
+
+def test_interpolate_moves_integers(backend):
+    x = xpconv.asarray(np.array([[[1, 2**53 + 1]]]))
+    y = F.interpolate(x, scale_factor=2)
+    assert xpconv.asnumpy(y).tolist() == [[[1, 1, 2**53 + 1, 2**53 + 1]]]
+    assert xpconv.asnumpy(F.interpolate_backward(y, (1, 1, 2), scale_factor=2)).tolist() == [[[2, 2**54 + 2]]]
+
+
+X = np.ones((2, 3, 4, 4), "float32")
+INTS = X.astype("int64")
+WRONG = [
+    (lambda: F.linear(X, X), ShapeError, r"functional.linear: weight has shape .*, expected \(K, C\)"),
+    (lambda: F.linear(X, X[0, 0, :2, :3]), ShapeError, r"input has shape .*, expected \(…, 3\) \(weight has"),
+    (lambda: F.linear(X, X[0, 0], X[0, 0]), ShapeError, r"bias has shape \(4, 4\), expected \(4,\)"),
+    (lambda: F.linear(INTS, INTS[0, 0]), DTypeError, "input is int64, expected floating point or complex; convert"),
+    (lambda: F.linear_input((3, 5), X[0, 0], X), ShapeError, r"input_size has shape \(3, 5\), expected \(…, 4\)"),
+    (lambda: F.linear_weight(X, (4, 4), X[0]), ShapeError, r"grad_output has shape .*, expected \(2, 3, 4, 4\)"),
+    (lambda: F.pad(X, 1, "edge"), ValueError, "functional.pad: mode is 'edge', expected one of 'constant', 'ref"),
+    (lambda: F.pad(X, (1, 2, 3)), ValueError, r"functional.pad: pad is \(1, 2, 3\), expected pairs \(left, right"),
+    (lambda: F.pad(X, (1, 0.5)), TypeError, "functional.pad: pad is 0.5, expected an int"),
+    (lambda: F.pad(X, (1,) * 10), ShapeError, r"input has shape .*, expected at least 5 axes"),
+    (lambda: F.pad(X, (-3, -2)), ShapeError, "an axis of 4 cannot be padded by .-3, -2.: that crops more than"),
+    (lambda: F.pad(X, (4, 0, 0, 0), "reflect"), ShapeError, "a reflection reaches 3 at most"),
+    (lambda: F.pad(X, (1, 1), "reflect"), ShapeError, "and pad 1 pairs: expected"),
+    (lambda: F.pad(X, (2**30,) * 4), ShapeError, "functional.pad: an output of shape .* takes"),
+    (lambda: F.pad(X, (1, 1, 1, 1), "reflect", 1.0), ValueError, "value is 1.0, but mode='reflect' has none"),
+    (lambda: F.pad(X, 1, value=1j), TypeError, "functional.pad: value is 1j, expected a number"),
+    (lambda: F.pad(X.astype("uint8"), 1, value=256), ValueError, "value is 256, expected 0 to 255, as input is ui"),
+    (lambda: F.pad(INTS, 1, value=0.5), TypeError, "functional.pad: value is 0.5, expected an int"),
+    (lambda: F.pad(np.array(["a"]), 1), DTypeError, "input is <U1, expected floating point, complex, integer or bo"),
+    (lambda: F.pad_backward(X, (2, 3)), ShapeError, "an axis of 4 cannot be padded by .-2, -3.: that crops more"),
+    (lambda: F.pad_backward(X, (2, 2, 0, 0), "reflect"), ShapeError, "smaller than the borders"),
+    (lambda: F.unfold(X, 5), ShapeError, r"functional.unfold: input has shape .* smaller than the kernel \(5, 5\)"),
+    (lambda: F.unfold(X, 0), ValueError, "functional.unfold: kernel_size is 0, expected at least 1"),
+    (lambda: F.unfold(X > 0, 2), DTypeError, "input is bool, expected floating point, complex or integer"),
+    (lambda: F.fold(X[0], 5, 2), ShapeError, r"functional.fold: input has shape .*, expected \(N, C·4, 16\) or"),
+    (lambda: F.fold(X[0], 2, 5), ShapeError, "smaller than the kernel"),
+    (lambda: F.unfold_backward(np.ones((8, 9)), (3, 4, 4), 2), ShapeError, r"expected \(12, 9\) \(input_size is"),
+    (lambda: F.unfold_backward(X, 4, 2), TypeError, r"input_size is 4, expected a shape \(N, C, H, W\) or"),
+    (lambda: F.interpolate(X), ValueError, "functional.interpolate: size is None and scale_factor is None"),
+    (lambda: F.interpolate(X, 2, mode="cubic"), ValueError, "functional.interpolate: mode is 'cubic', expected on"),
+    (lambda: F.interpolate(X, 2, mode="linear"), ShapeError, r"input has shape .*, expected \(N, C, W\) for mode='l"),
+    (lambda: F.interpolate(X, 2, antialias=True), TypeError, "unexpected keyword argument 'antialias'; it takes"),
+    (lambda: F.interpolate(INTS, 2, mode="area"), DTypeError, "input is int64, and mode='area' computes means"),
+    (lambda: F.interpolate_backward(X, (2, 3, 2, 2), 5), ShapeError, r"expected \(2, 3, 5, 5\) \(input_size is"),
+    (lambda: F.interpolate(X.tolist(), 2), BackendError, "functional.interpolate: input: expected an array"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), WRONG)
+def test_wrong_arguments_are_named(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
