@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import effort
+import numpy as np
 
 HERE = Path(__file__).parent / "cuda"
 CACHE, WEEK = Path(__file__).parents[2] / ".emulation_cache", 7 * 24 * 3600
@@ -78,6 +79,15 @@ def _compile(text, options, library):
         source.with_suffix(".so").replace(library)
 
 
+def _is_dense(array):
+    """Whether a kernel that knows only the address finds nothing but the array's elements: in some order, no gaps."""
+    end = sum((n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)) + array.itemsize
+    return not array.size or (
+        end == array.nbytes
+        and min([s for n, s in zip(array.shape, array.strides, strict=True) if n > 1], default=1) > 0
+    )
+
+
 class RawModule:
     """CuPy's, of source code."""
 
@@ -107,6 +117,11 @@ class RawKernel:
             raise TypeError(f"{self.name}: {len(plain)} arguments, expected {wanted}")
 
     def _plain(self, value):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return ctypes.c_void_p(value._a.ctypes.data)  # of the double's array
-        return ctypes.c_longlong(value) if isinstance(value, int) else ctypes.c_double(value)
+        if isinstance(value, np.ndarray):  # a struct, by value
+            return (ctypes.c_char * value.nbytes).from_buffer_copy(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return ctypes.c_longlong(value) if isinstance(value, int) else ctypes.c_double(value)
+        array = value._a  # the double's
+        if not _is_dense(array):
+            raise TypeError(f"{self.name}: an array of shape {array.shape} has strides {array.strides}")
+        return ctypes.c_void_p(array.ctypes.data)

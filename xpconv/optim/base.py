@@ -15,6 +15,7 @@ from ..ops.optim import in_blocks, scratch, update
 from ..parameter import Parameter
 from ..signatures import public_errors
 from .groups import Groups
+from .sharing import on_device_of
 from .state import State, numbered
 
 __all__ = ["Optimizer"]
@@ -153,7 +154,7 @@ class Optimizer(Groups, State):
         present = self._some_present()
         self._check_changed()
         skip = self._checked_skip(skip)
-        with ignore_underflow(self._backend.xp):
+        with ignore_underflow(self._backend.xp), on_device_of(self._data):
             self._adopt(f"{name}.step", present)
             self._gather(present)
             for run in list(self._runs(present)):

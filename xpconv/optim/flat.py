@@ -12,7 +12,7 @@ from ..dtypes import is_floating
 from ..errors import BackendError, DTypeError, ShapeError
 from ..kernels.graph import capturing, hold
 from ..parameter import Parameter
-from .sharing import check_apart, place
+from .sharing import check_apart, check_one_device, on_device_of, place
 
 NARROW = ("float16", "bfloat16")  # parameters of these dtypes have a float32 master copy, which is updated
 
@@ -60,13 +60,14 @@ class Flat:
             raise DTypeError(
                 f"{name}: params are of {' and '.join(dtypes)}; call model.to(dtype={dtypes[0]!r})"
             )
+        check_one_device(name, params)
         check_apart(name, backend.xp, params)
         return Layout(backend.name, [p.shape for p in params], [str(p.dtype) for p in params])
 
     def _allocate(self, layout: Layout) -> None:
-        """Make the buffers, and a view for each parameter."""
+        """Make the buffers, on the parameters' device, and a view for each parameter."""
         self._layout = layout
-        with use_backend(layout.backend) as xp:
+        with use_backend(layout.backend) as xp, on_device_of(self._params[0].data):
             stops = accumulate(map(prod, layout.shapes), initial=0)
             self._slices = [slice(a, b) for a, b in pairwise(stops)]
             size = self._slices[-1].stop

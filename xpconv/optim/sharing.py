@@ -1,11 +1,13 @@
-"""The check that no two parameters of an optimizer share memory."""
+"""Where the parameters of an optimizer are: on one device, in memory of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..backend import Array
+from ..errors import BackendError
 from ..parameter import Parameter
 
 
@@ -24,6 +26,24 @@ def check_apart(where: str, xp: Any, params: Sequence[Parameter]) -> None:
                     "make a copy (p.data = p.data.copy())"
                 )
         reaching.append((stop, i))
+
+
+def check_one_device(where: str, params: Sequence[Parameter]) -> None:
+    """Raise a BackendError unless all parameters are on one GPU, or on none."""
+    devices = [getattr(getattr(p.data, "device", None), "id", 0) for p in params]
+    for i, device in enumerate(devices):
+        if device != devices[0]:
+            raise BackendError(
+                f"{where}: {place(params, i)} is on device {device} but {place(params, 0)} on device "
+                f"{devices[0]}, expected one device for all; make an optimizer for the parameters of each"
+            )
+
+
+def on_device_of(array: Array) -> AbstractContextManager[Any]:
+    """A context in which the GPU that has the array is the current one, so that new arrays are made there."""
+    device: Any = getattr(array, "device", None)
+    found: AbstractContextManager[Any] = device if hasattr(device, "__enter__") else nullcontext()
+    return found
 
 
 def place(params: Sequence[Parameter], i: int) -> str:

@@ -44,15 +44,26 @@ struct Window {
     INDEX in[3], out[3], kernel[3], stride[3], low[3], dilation[3];
 };
 
-#define WINDOW                                                                                                    \
-    long long n0, long long n1, long long n2, long long m0, long long m1, long long m2, long long k0, long long k1, \
-    long long k2, long long s0, long long s1, long long s2, long long l0, long long l1, long long l2, long long d0, \
-    long long d1, long long d2
-#define THE_WINDOW                                                                                                 \
-    Window {                                                                                                       \
-        {(INDEX)n0, (INDEX)n1, (INDEX)n2}, {(INDEX)m0, (INDEX)m1, (INDEX)m2}, {(INDEX)k0, (INDEX)k1, (INDEX)k2},   \
-        {(INDEX)s0, (INDEX)s1, (INDEX)s2}, {(INDEX)l0, (INDEX)l1, (INDEX)l2}, {(INDEX)d0, (INDEX)d1, (INDEX)d2}    \
+// The same as it comes from the host, by value, in 64 bits.
+struct WindowNumbers {
+    long long at[18];
+};
+
+__device__ inline Window window_of(const WindowNumbers& numbers) {
+    Window w;
+    for (int axis = 0; axis < 3; axis++) {
+        w.in[axis] = (INDEX)numbers.at[axis];
+        w.out[axis] = (INDEX)numbers.at[axis + 3];
+        w.kernel[axis] = (INDEX)numbers.at[axis + 6];
+        w.stride[axis] = (INDEX)numbers.at[axis + 9];
+        w.low[axis] = (INDEX)numbers.at[axis + 12];
+        w.dilation[axis] = (INDEX)numbers.at[axis + 15];
     }
+    return w;
+}
+
+#define WINDOW const WindowNumbers numbers
+#define THE_WINDOW window_of(numbers)
 
 // Element i of images (N, shape, channels).
 struct Place {

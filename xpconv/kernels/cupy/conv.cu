@@ -26,7 +26,7 @@ extern "C" __global__ void columns(
 
 // Adds up what `columns` spread: dx (N, *in, G*C) from (G, N*out, taps, C), a thread a number of dx.
 extern "C" __global__ void from_columns(
-    long long size, const T* col, T* dx, long long groups, long long channels, long long pixels, WINDOW) {
+    long long size, const SUM* col, T* dx, long long groups, long long channels, long long pixels, WINDOW) {
     const Window w = THE_WINDOW;
     const INDEX count = w.kernel[0] * w.kernel[1] * w.kernel[2];
     FOR_EACH(i, size) {
@@ -35,7 +35,7 @@ extern "C" __global__ void from_columns(
         SUM sum = 0;
         each_tap<Output>(p.at, w, [&](INDEX t, const INDEX* output) {
             const INDEX row = group * (INDEX)pixels + pixel(p.image, output, w.out, 1);
-            sum += (SUM)col[(row * count + t) * (INDEX)channels + c];
+            sum += col[(row * count + t) * (INDEX)channels + c];
         });
         dx[i] = (T)sum;
     }

@@ -13,8 +13,8 @@ from ...sums import total
 from .. import precision
 from ..exact import is_exact
 from . import cudnn
-from .gemm import group_matmul
-from .launch import SUMS, geometry, lanes, last, launch, taps
+from .gemm import group_matmul, multiply
+from .launch import SUMS, check_device, dense, geometry, lanes, launch, name_of, pixels, taps
 
 FILE = "conv.cu"
 COLUMN_BYTES = 1 << 28  # of the column buffer: as many images per block as fit, at least one
@@ -57,24 +57,25 @@ def conv(
     low, high = bounds or (0.0, None)
     ends = 0 if bounds is None else 1 if high is None else 2
     ending = (ends, float(low), float(high or 0.0))
-    offset = 0 if bias is None else xp.ascontiguousarray(bias)
+    offset = 0 if bias is None else dense(xp, bias)
     if _is_depthwise(weight.shape, groups):
         width = lanes(groups) if groups == weight.shape[0] else 1
         launch(
-            xp, FILE, "depthwise", y.size, last(xp, x), _taps_first(xp, weight), last(xp, y), offset,
-            groups, weight.shape[0] // groups, *ending, width, *geometry(window, x.shape[2:], output),
+            xp, FILE, "depthwise", y.size, pixels(xp, x), _taps_first(xp, weight), y, offset,
+            groups, weight.shape[0] // groups, *ending, width, geometry(window, x.shape[2:], output),
             each=width,
         )  # fmt: skip
         return y
     plan = _cudnn(xp, "y", x.dtype, x.shape, weight.shape, y.shape, window, algorithm)
     if plan is not None:
+        check_device(xp, "a convolution", x, weight, y)
         cudnn.run(xp, plan, x, weight, y)
     else:
         w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
         for images, col in column_blocks(xp, x, window, groups):
             group_matmul(xp, col, w, pixel_matrix(xp, y, images, groups))
     if bias is not None or ends:
-        launch(xp, FILE, "finish", y.size, last(xp, y), offset, weight.shape[0], *ending)
+        launch(xp, FILE, "finish", y.size, y, offset, weight.shape[0], *ending)
     return y
 
 
@@ -90,26 +91,30 @@ def conv_backward_weight(
     """Depthwise by partial sums, whose number is limited."""
     k, c = weight_shape[0] // groups, weight_shape[1]
     if _is_depthwise(weight_shape, groups):
-        pixels = grad.size // weight_shape[0]
-        length = max(LENGTH, -(-pixels * prod(weight_shape) // SUMMANDS))
-        parts = -(-pixels // length)
-        sums = xp.empty((parts, taps(window), weight_shape[0]), dtype=SUMS[str(x.dtype)])
+        count = grad.size // weight_shape[0]
+        length = max(LENGTH, -(-count * prod(weight_shape) // SUMMANDS))
+        parts = -(-count // length)
+        sums = xp.empty((parts, taps(window), weight_shape[0]), dtype=SUMS[name_of(x.dtype)])
         launch(
-            xp, FILE, "depthwise_weight", sums.size, last(xp, grad), last(xp, x), sums, groups, k, pixels,
-            length, *geometry(window, x.shape[2:], grad.shape[2:]),
+            xp, FILE, "depthwise_weight", sums.size, pixels(xp, grad), pixels(xp, x), sums, groups, k, count,
+            length, geometry(window, x.shape[2:], grad.shape[2:]),
         )  # fmt: skip
         return total(sums, (0,)).T.reshape(weight_shape).astype(x.dtype)
     plan = _cudnn(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, algorithm)
     if plan is not None:
         dw = empty_images(xp, weight_shape, x.dtype)
+        check_device(xp, "a convolution", x, dw, grad)
         cudnn.run(xp, plan, x, dw, grad)
         return dw
-    dw = None
+    dw, everything = None, slice(0, x.shape[0])
     for images, col in column_blocks(xp, x, window, groups):
-        part = group_matmul(xp, xp.swapaxes(pixel_matrix(xp, grad, images, groups), 1, 2), col)
+        alone = images in (slice(None), everything)  # else sums of float16 are not rounded in between
+        part = xp.empty((groups, k, c * taps(window)), dtype=x.dtype if alone else SUMS[name_of(x.dtype)])
+        multiply(xp, xp.swapaxes(pixel_matrix(xp, grad, images, groups), 1, 2), col, part)
         dw = part if dw is None else dw + part
     if dw is None:
         dw = xp.zeros((groups, k, c * taps(window)), dtype=x.dtype)
+    dw = dw.astype(x.dtype, copy=False)
     return xp.moveaxis(dw.reshape(weight_shape[0], *window.kernel, c), -1, 1)
 
 
@@ -128,23 +133,28 @@ def conv_backward_input(
     if _is_depthwise(weight.shape, groups):
         width = lanes(groups) if groups == weight.shape[0] else 1
         launch(
-            xp, FILE, "depthwise_input", dx.size, last(xp, grad), _taps_first(xp, weight), last(xp, dx),
-            groups, weight.shape[0] // groups, width, *where, each=width,
+            xp, FILE, "depthwise_input", dx.size, pixels(xp, grad), _taps_first(xp, weight), dx,
+            groups, weight.shape[0] // groups, width, where, each=width,
         )  # fmt: skip
         return dx
     plan = _cudnn(xp, "x", grad.dtype, x_shape, weight.shape, grad.shape, window, algorithm)
     if plan is not None:
+        check_device(xp, "a convolution", dx, weight, grad)
         cudnn.run(xp, plan, dx, weight, grad)
         return dx
     w = weight_matrix(xp, weight, groups)
     if _is_product(window, groups, x_shape, grad.shape):
         group_matmul(xp, pixel_matrix(xp, grad, slice(None), 1), w, pixel_matrix(xp, dx, slice(None), 1))
         return dx
-    for images in blocks(x_shape[0], groups * prod(grad.shape[2:]) * w.shape[2] * w.itemsize):
-        col = group_matmul(xp, pixel_matrix(xp, grad, images, groups), w)
+    sums = SUMS[name_of(grad.dtype)]  # the dtype of the columns' gradients, which are summed over the taps
+    row, step = w.shape[2], prod(grad.shape[2:])
+    for images in blocks(x_shape[0], groups * step * row * xp.dtype(sums).itemsize):
+        part = dx[images]
+        col = xp.empty((groups, part.shape[0] * step, row), dtype=sums)
+        multiply(xp, pixel_matrix(xp, grad, images, groups), w, col)
         launch(
-            xp, FILE, "from_columns", dx[images].size, xp.ascontiguousarray(col), last(xp, dx[images]),
-            groups, weight.shape[1], col.shape[1], *where,
+            xp, FILE, "from_columns", part.size, col, part, groups, weight.shape[1], col.shape[1], where,
+            dtype=name_of(grad.dtype),
         )  # fmt: skip
     return dx
 
@@ -164,7 +174,7 @@ def _cudnn(
     In strict float32, without tensor cores, cuDNN's channels-last convolutions are slower than cuBLAS's
     products, except those by Winograd or Fourier transforms (`benchmarks/README.md` has figures).
     """
-    if str(dtype) == "float32" and not precision.tf32_allowed():
+    if name_of(dtype) == "float32" and not precision.tf32_allowed():
         if taps(window) == 1 or max(window.stride) > 1:
             return None
         exact = algorithm == "direct" or is_exact()  # in cuDNN, sums over all pixels have larger errors
@@ -193,12 +203,12 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
         return
     row = c * taps(window)
     for images in blocks(x.shape[0], groups * prod(output) * row * x.itemsize):
-        part = last(xp, x[images])
-        pixels = part.shape[0] * prod(output)
-        col = xp.empty((groups, pixels, row), dtype=x.dtype)
+        part = x if images == slice(0, x.shape[0]) else x[images]
+        count = part.shape[0] * prod(output)
+        col = xp.empty((groups, count, row), dtype=x.dtype)
         launch(
-            xp, FILE, "columns", groups * row * -(-pixels // LENGTH), part, col, groups, c, pixels, LENGTH,
-            *geometry(window, x.shape[2:], output),
+            xp, FILE, "columns", groups * row * -(-count // LENGTH), pixels(xp, part), col, groups, c, count,
+            LENGTH, geometry(window, x.shape[2:], output),
         )  # fmt: skip
         yield images, col
 
@@ -211,4 +221,4 @@ def _is_product(window: Window, groups: int, x_shape: tuple[int, ...], y_shape: 
 
 def _taps_first(xp: Any, weight: Array) -> Array:
     """`(K, 1, *R)` as contiguous `(taps, K)`."""
-    return xp.ascontiguousarray(weight.reshape(weight.shape[0], -1).T)
+    return dense(xp, weight.reshape(weight.shape[0], -1).T)

@@ -1,4 +1,8 @@
-"""Matrix products by CuPy; in a graph capture, where CuPy refuses them, by cuBLAS through `ctypes`."""
+"""Matrix products by cuBLAS: by CuPy's binding, but in a graph capture, which CuPy refuses, by `ctypes`.
+
+CuPy's `matmul` takes several times the host's time of the binding, copies matrices whose rows are apart, and
+rounds products of float16 to float16.
+"""
 
 from __future__ import annotations
 
@@ -8,47 +12,98 @@ from typing import Any
 
 from ...backend import Array
 from .. import graph, precision
-from .launch import SUMS
+from .launch import SUMS, check_device, name_of
 
 WORKSPACE = 32 << 20  # bytes
 TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
-COMPUTE = {
-    "float32": (68, ctypes.c_float),
-    "float64": (70, ctypes.c_double),
-}  # cublasComputeType, its scalars
+COMPUTE = {"float32": 68, "float64": 70}  # cublasComputeType, by the dtype of sums
 COMPUTE_TF32 = 77
+FAST = {2: 69, 3: 74, 6: 75, 7: COMPUTE_TF32}  # CuPy's settings for float32 beside its default
+SCALARS = {
+    name: (kind(1), kind(0)) for name, kind in (("float32", ctypes.c_float), ("float64", ctypes.c_double))
+}
+ADDRESSES = {name: tuple(ctypes.addressof(number) for number in pair) for name, pair in SCALARS.items()}
 POINTER, INT = ctypes.c_void_p, ctypes.c_int
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """`a @ b` of two matrices."""
-    capture = graph.recording.get()
-    if capture is not None:
-        return capture.products.multiply(a, b, xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype))
-    precision.pass_to_cupy(xp)
-    return a @ b
+    if a.dtype != b.dtype:
+        return a @ b
+    return multiply(xp, a, b, xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype))
 
 
 def group_matmul(xp: Any, a: Array, b: Array, out: Array | None = None) -> Array:
-    """`a[g] @ b[g]` for every group, into `out` if given; one by one if CuPy has no stacked product."""
-    precision.pass_to_cupy(xp)
-    capture = graph.recording.get()
-    if out is None or not out.flags.c_contiguous:
-        y = xp.empty((a.shape[0], a.shape[1], b.shape[2]), dtype=a.dtype)
-    else:
-        y = out
-    if capture is not None:
-        for g in range(a.shape[0]):
-            capture.products.multiply(a[g], b[g], y[g])
-    elif a.shape[0] == 1 or a.dtype.itemsize == 2:
-        for g in range(a.shape[0]):
-            xp.matmul(a[g], b[g], out=y[g])
-    else:
-        xp.matmul(a, b, out=y)
-    if out is None or y is out:
+    """`a[g] @ b[g]` for every group, into `out` if given."""
+    y = xp.empty((a.shape[0], a.shape[1], b.shape[2]), dtype=a.dtype) if out is None else out
+    return multiply(xp, a, b, y)
+
+
+def multiply(xp: Any, a: Array, b: Array, y: Array) -> Array:
+    """`y = a @ b` of matrices or stacks; `y` may have the dtype of sums, so that they are not rounded."""
+    if not y.size:
         return y
-    out[...] = y
-    return out
+    if not a.shape[-1]:
+        y[...] = 0
+        return y
+    capture, name = graph.recording.get(), name_of(a.dtype)
+    precision.pass_to_cupy(xp)
+    known = name in TYPES and b.dtype == a.dtype and name_of(y.dtype) in (name, SUMS[name])
+    if capture is not None:
+        _each(capture.products.multiply, a, b, y)
+    elif known and getattr(xp, "__name__", "") == "cupy":
+        _by_binding(xp, a, b, y)
+    else:
+        wide = y.dtype != a.dtype
+        y[...] = xp.matmul(a.astype(y.dtype), b.astype(y.dtype)) if wide else xp.matmul(a, b)
+    return y
+
+
+def _each(function: Any, a: Array, b: Array, y: Array) -> None:
+    """Call `function` for matrices, or for each of stacks."""
+    if y.ndim == 2:
+        function(a, b, y)
+        return
+    for g in range(y.shape[0]):
+        function(a[g], b[g], y[g])
+
+
+def _by_binding(xp: Any, a: Array, b: Array, y: Array) -> None:
+    """`y = a @ b`, computed as `yᵀ = bᵀ aᵀ`, since cuBLAS is column-major."""
+    handle, gemm, strided = _binding(xp)
+    check_device(xp, "a matrix product", a, b, y)
+    (a, flip_a, lead_a), (b, flip_b, lead_b), (z, flip_z, lead_z) = (_operand(xp, x) for x in (a, b, y))
+    if flip_z:  # the output is column-major itself
+        swap = (0, 2, 1) if y.ndim == 3 else (1, 0)
+        _by_binding(xp, b.transpose(swap), a.transpose(swap), y.transpose(swap))
+        return
+    name, sums = name_of(a.dtype), SUMS[name_of(a.dtype)]
+    kind, compute, (one, zero) = TYPES[name], COMPUTE[sums], ADDRESSES[sums]
+    if name == "float32":
+        compute = FAST.get(xp._core.get_compute_type("f"), compute)
+    m, n = y.shape[-2:]
+    shape, ending = (flip_b, flip_a, n, m, a.shape[-1], one), (compute, -1)
+    target = TYPES[name_of(y.dtype)]
+    if y.ndim == 3 and y.shape[0] > 1:
+        steps = [x.strides[0] // x.itemsize for x in (b, a, z)]
+        strided(
+            handle(), *shape, b.data.ptr, kind, lead_b, steps[0], a.data.ptr, kind, lead_a, steps[1], zero,
+            z.data.ptr, target, lead_z, steps[2], y.shape[0], *ending,
+        )  # fmt: skip
+    else:
+        gemm(
+            handle(), *shape, b.data.ptr, kind, lead_b, a.data.ptr, kind, lead_a, zero, z.data.ptr, target,
+            lead_z, *ending,
+        )  # fmt: skip
+    if z is not y:
+        y[...] = z
+
+
+@functools.cache
+def _binding(xp: Any) -> tuple[Any, Any, Any]:
+    """CuPy's functions: the current device's handle of cuBLAS, its product, and that of stacks."""
+    cublas = xp.cuda.cublas
+    return xp.cuda.device.get_cublas_handle, cublas.gemmEx, cublas.gemmStridedBatchedEx
 
 
 class Products:
@@ -68,34 +123,42 @@ class Products:
 
     def multiply(self, a: Array, b: Array, y: Array) -> Array:
         """`y = a @ b`, computed as `yᵀ = bᵀ aᵀ`, since cuBLAS is column-major."""
-        if not y.size or not a.shape[1]:
-            y[...] = 0
-            return y
         stream = self._xp.cuda.get_current_stream().ptr
         _check(self._library.cublasSetStream_v2(self._handle, stream), "cublasSetStream")
         workspace = self._workspace.data.ptr  # after the stream, which sets cuBLAS's own
         _check(self._library.cublasSetWorkspace_v2(self._handle, workspace, WORKSPACE), "cublasSetWorkspace")
-        compute, scalar = COMPUTE[SUMS[str(a.dtype)]]
-        if str(a.dtype) == "float32" and precision.tf32_allowed():
+        name, sums = name_of(a.dtype), SUMS[name_of(a.dtype)]
+        kind, compute, (one, zero) = TYPES[name], COMPUTE[sums], ADDRESSES[sums]
+        if name == "float32" and precision.tf32_allowed():
             compute = COMPUTE_TF32
-        one, zero, kind = scalar(1), scalar(0), TYPES[str(a.dtype)]
         a, flip_a, lead_a = _operand(self._xp, a)
         b, flip_b, lead_b = _operand(self._xp, b)
+        z, flip_z, lead_z = _operand(self._xp, y)
+        if flip_z:
+            z, lead_z = self._xp.empty(y.shape, dtype=y.dtype), y.shape[1]
         status = self._library.cublasGemmEx(
-            self._handle, flip_b, flip_a, y.shape[1], y.shape[0], a.shape[1], ctypes.byref(one),
-            b.data.ptr, kind, lead_b, a.data.ptr, kind, lead_a, ctypes.byref(zero), y.data.ptr, kind,
-            y.shape[1], compute, -1,
+            self._handle, flip_b, flip_a, y.shape[1], y.shape[0], a.shape[1], one, b.data.ptr, kind, lead_b,
+            a.data.ptr, kind, lead_a, zero, z.data.ptr, TYPES[name_of(y.dtype)], lead_z, compute, -1,
         )  # fmt: skip
         _check(status, "cublasGemmEx")
+        if z is not y:
+            y[...] = z
         return y
 
 
 def _operand(xp: Any, x: Array) -> tuple[Array, int, int]:
-    """A matrix with contiguous rows or columns, 1 if it is the columns, and the step between them."""
-    if not x.flags.c_contiguous and x.T.flags.c_contiguous:
-        return x, 1, x.shape[0]
-    x = xp.ascontiguousarray(x)
-    return x, 0, x.shape[1]
+    """A matrix with contiguous rows or columns, 1 if it is the columns, and the step between them.
+
+    It is `x`, if that is so, else a copy.
+    """
+    rows, columns = x.shape[-2:]
+    down, along = x.strides[-2:]
+    size = x.itemsize
+    if (along == size or columns == 1) and (down >= columns * size or rows == 1):
+        return x, 0, columns if rows == 1 else down // size
+    if (down == size or rows == 1) and (along >= rows * size or columns == 1):
+        return x, 1, rows if columns == 1 else along // size
+    return xp.ascontiguousarray(x), 0, columns
 
 
 @functools.cache

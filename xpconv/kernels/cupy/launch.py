@@ -12,7 +12,10 @@ from importlib.resources import files
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from ...backend import Array
+from ...errors import BackendError
 from ...geometry import Window
 
 THREADS = 256  # per block
@@ -24,24 +27,63 @@ TYPES = {  # dtype: its name in CUDA, that of sums, and where it is declared
     "float32": ("float", "float", ""),
     "float64": ("double", "double", ""),
 }
+BY_VALUE = frozenset((int, float, np.ndarray))  # types of arguments that are not arrays on the device
+TO_LAST = ((), (), (0, 1), (0, 2, 1), (0, 2, 3, 1), (0, 2, 3, 4, 1))  # axes, by their number
 SUMS = {dtype: "float64" if sums == "double" else "float32" for dtype, (_, sums, _) in TYPES.items()}
 
 
 def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str = "", each: int = 1) -> None:
-    """Run kernel `name` of `file`: `arguments` are arrays, ints (`long long` there) and floats (`double`).
+    """Run kernel `name` of `file`.
 
-    `T` is `dtype`, else that of the first array. Each thread computes `each` neighbouring elements.
+    `arguments` are arrays, ints (`long long` there), floats (`double`) and structs (a NumPy array, by value).
+    Kernels get an array's address only, so its memory has to be in the order that the kernel expects, without
+    gaps: see `dense` and `pixels`. `T` is `dtype`, else that of the first array. Each thread computes `each`
+    neighbouring elements.
+
+    Raises:
+        BackendError: an array is on another device than the current one.
     """
     if not size:
         return
-    largest, array = size, xp.ndarray
+    largest, get_device = size, _get_device(xp)
+    device = None if get_device is None else get_device()
     for a in arguments:
-        if isinstance(a, array):
-            largest = max(largest, a.size)
-            dtype = dtype or name_of(a.dtype)
+        if type(a) in BY_VALUE:
+            continue
+        if a.size > largest:
+            largest = a.size
+        if not dtype:
+            dtype = name_of(a.dtype)
+        if device is not None and a.data.device_id != device:
+            raise _elsewhere(name, a, device)
     kernel = _kernel(xp, file, dtype, largest >= LARGEST, name)
-    blocks = min(-(-size // (THREADS * each)), BLOCKS)
-    kernel((blocks,), (THREADS,), (size, *arguments))
+    blocks = -(-size // (THREADS * each))
+    kernel((blocks if blocks < BLOCKS else BLOCKS,), (THREADS,), (size, *arguments))
+
+
+def check_device(xp: Any, name: str, *arrays: Array) -> None:
+    """Raise a BackendError unless all arrays are on the current device; `name` is what they are for."""
+    get_device = _get_device(xp)
+    if get_device is not None:
+        device = get_device()
+        for a in arrays:
+            if a.data.device_id != device:
+                raise _elsewhere(name, a, device)
+
+
+def _elsewhere(name: str, array: Array, device: int) -> BackendError:
+    there = array.data.device_id
+    return BackendError(
+        f"{name}: an array is on device {there}, but the current device is {device}; put the code into a "
+        f"block of `with cupy.cuda.Device({there}):`, or move the array with cupy.asarray in a block for "
+        f"device {device}"
+    )
+
+
+@functools.cache
+def _get_device(xp: Any) -> Any:
+    """The function that returns the current device's number; None if there are no devices."""
+    return xp.cuda.runtime.getDevice if xp.__name__ == "cupy" else None
 
 
 name_of = functools.cache(str)  # of a dtype; NumPy builds the string anew each time
@@ -67,9 +109,33 @@ def _module(xp: Any, file: str, dtype: str, wide: bool) -> Any:
     return xp.RawModule(code=code, options=options)
 
 
+def dense(xp: Any, x: Array, dtype: Any = None) -> Array:
+    """`x` in C order and of `dtype`: what a kernel expects. A copy if it is not so already."""
+    if dtype is not None and x.dtype != dtype:
+        x = x.astype(dtype)
+    return xp.ascontiguousarray(x)
+
+
+def pixels(xp: Any, x: Array) -> Array:
+    """`x (N, C, *S)` if its memory is channels-last, else that of a copy, of any shape: for kernels only."""
+    if x.strides == _strides(x.shape, x.itemsize):
+        return x
+    return last(xp, x)
+
+
 def last(xp: Any, x: Array) -> Array:
     """`(N, C, *S)` as contiguous `(N, *S, C)`: a view if memory is channels-last."""
-    return xp.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1))
+    return xp.ascontiguousarray(x.transpose(TO_LAST[x.ndim]))
+
+
+@functools.lru_cache(maxsize=4096)
+def _strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """The strides of `(N, C, *S)` whose memory is channels-last."""
+    _, c, *spatial = shape
+    steps = [itemsize, c * itemsize]
+    for size in spatial[::-1]:
+        steps.append(steps[-1] * size)
+    return (steps[-1], itemsize, *steps[-2:0:-1])
 
 
 def lanes(channels: int) -> int:
@@ -78,13 +144,14 @@ def lanes(channels: int) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def geometry(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> tuple[int, ...]:
-    """The `WINDOW` arguments of a kernel, always for three axes."""
+def geometry(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """The `WINDOW` argument of a kernel, always for three axes."""
     low = tuple(lo for lo, _ in window.padding)
     rows = (
         (spatial, 1), (output, 1), (window.kernel, 1), (window.stride, 1), (low, 0), (window.dilation, 1)
     )  # fmt: skip
-    return tuple(n for values, none in rows for n in (none,) * (3 - len(values)) + tuple(values))
+    numbers = [n for values, none in rows for n in (none,) * (3 - len(values)) + tuple(values)]
+    return np.frombuffer(np.array(numbers, "int64").tobytes(), f"V{8 * len(numbers)}")
 
 
 def taps(window: Window) -> int:

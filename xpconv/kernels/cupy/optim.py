@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import Array
-from .launch import launch
+from .launch import launch, name_of
 
 FILE = "optim.cu"
 COUNTED = (
@@ -36,7 +36,7 @@ def update(
         coefficients = xp.empty(COEFFICIENTS, dtype="float64")
         launch(
             xp, FILE, f"prepare_{name}", counters.shape[0], settings, counters, coefficients, pointer,
-            dtype=str(p.dtype),
+            dtype=name_of(p.dtype),
         )  # fmt: skip
     pointers = [0 if m is None else m for m in moments]
     launch(xp, FILE, KERNELS.get(name, name), p.size, p, g, *pointers, coefficients, pointer)

@@ -8,7 +8,7 @@ from ...backend import Array
 from ...geometry import Bounds, Window
 from ...layout import empty_images
 from ...sums import widened_for
-from .launch import geometry, lanes, last, launch, taps
+from .launch import geometry, lanes, launch, name_of, pixels, taps
 from .pointwise import clip
 
 FILE = "pool.cu"
@@ -27,10 +27,9 @@ def max_pool(
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
     kind = "uint8" if taps(window) < 255 else "int32"
     winner = empty_images(xp, y.shape, kind) if winners else None
-    where = 0 if winner is None else last(xp, winner)
     launch(
-        xp, FILE, f"max_pool_{kind}", y.size, last(xp, x), last(xp, y), where, x.shape[1],
-        lanes(x.shape[1]), *geometry(window, x.shape[2:], output), each=lanes(x.shape[1]),
+        xp, FILE, f"max_pool_{kind}", y.size, pixels(xp, x), y, 0 if winner is None else winner, x.shape[1],
+        lanes(x.shape[1]), geometry(window, x.shape[2:], output), each=lanes(x.shape[1]),
     )  # fmt: skip
     return y if bounds is None else clip(xp, y, *bounds), winner
 
@@ -40,8 +39,8 @@ def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, .
     dtype, grad = grad.dtype, widened_for(grad, window.overlaps())
     dx = empty_images(xp, x_shape, grad.dtype)
     launch(
-        xp, FILE, f"max_pool_back_{winner.dtype}", dx.size, last(xp, grad), last(xp, winner), last(xp, dx),
-        x_shape[1], lanes(x_shape[1]), *geometry(window, x_shape[2:], grad.shape[2:]), each=lanes(x_shape[1]),
+        xp, FILE, f"max_pool_back_{name_of(winner.dtype)}", dx.size, pixels(xp, grad), pixels(xp, winner), dx,
+        x_shape[1], lanes(x_shape[1]), geometry(window, x_shape[2:], grad.shape[2:]), each=lanes(x_shape[1]),
     )  # fmt: skip
     return dx.astype(dtype, copy=False)
 
@@ -51,8 +50,8 @@ def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Arra
     output = window.output_shape(x.shape[2:], ceil_mode)
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
     launch(
-        xp, FILE, "sum_pool", y.size, last(xp, x), last(xp, y), x.shape[1],
-        lanes(x.shape[1]), *geometry(window, x.shape[2:], output), each=lanes(x.shape[1]),
+        xp, FILE, "sum_pool", y.size, pixels(xp, x), y, x.shape[1],
+        lanes(x.shape[1]), geometry(window, x.shape[2:], output), each=lanes(x.shape[1]),
     )  # fmt: skip
     return y
 
@@ -61,7 +60,7 @@ def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Wi
     """One thread per input, which gathers the gradients of its windows."""
     dx = empty_images(xp, x_shape, grad.dtype)
     launch(
-        xp, FILE, "sum_pool_back", dx.size, last(xp, grad), last(xp, dx), x_shape[1],
-        lanes(x_shape[1]), *geometry(window, x_shape[2:], grad.shape[2:]), each=lanes(x_shape[1]),
+        xp, FILE, "sum_pool_back", dx.size, pixels(xp, grad), dx, x_shape[1],
+        lanes(x_shape[1]), geometry(window, x_shape[2:], grad.shape[2:]), each=lanes(x_shape[1]),
     )  # fmt: skip
     return dx

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...backend import Array
 from ...sums import sum_over
-from .launch import SUMS, launch
+from .launch import SUMS, dense, launch, name_of
 
 FILE = "softmax.cu"
 CLASSES = 32  # up to this number, one thread sums a whole row
@@ -18,7 +18,7 @@ def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype
     """In one launch."""
     shape = (*target.shape[:axis], classes, *target.shape[axis:])
     rows, counted = xp.empty(shape, dtype=dtype), xp.empty(target.shape, dtype=bool)
-    target = xp.ascontiguousarray(target.astype("int64", copy=False))
+    target = dense(xp, target, "int64")
     launch(
         xp, FILE, "one_hot", rows.size, rows, target, counted, classes, prod(target.shape[axis:]), ignored
     )  # fmt: skip
@@ -31,8 +31,8 @@ def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array,
     rows = x.shape[:axis] + x.shape[axis + 1 :]
     parts = 1 if classes <= CLASSES else max(min(CLASSES, -(-classes // CLASSES)), classes // MOST)
     outer = prod(x.shape[:axis])
-    x, t = xp.ascontiguousarray(x), xp.ascontiguousarray(t)
-    found = xp.empty((2, outer, parts, inner), dtype=SUMS[str(x.dtype)])
+    x, t = dense(xp, x), dense(xp, t)
+    found = xp.empty((2, outer, parts, inner), dtype=SUMS[name_of(x.dtype)])
     sums, p = xp.zeros_like(found), xp.empty(x.shape, dtype=x.dtype)
     shape = (classes, inner, parts)
     launch(xp, FILE, "exp_sums", found[0].size, x, found, *shape)
@@ -44,12 +44,12 @@ def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array,
 
 def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any, axis: int) -> Array:
     """In one launch."""
-    dtype, dx = SUMS[str(p.dtype)], xp.empty(p.shape, dtype=p.dtype)
+    dtype, dx = SUMS[name_of(p.dtype)], xp.empty(p.shape, dtype=p.dtype)
     scale = scale.astype(dtype, copy=False) if hasattr(scale, "shape") else xp.full((), scale, dtype=dtype)
     each = int(scale.ndim > 0)
-    total = xp.ascontiguousarray(total.astype(dtype, copy=False))
+    total = dense(xp, total, dtype)
     launch(
-        xp, FILE, "cross_entropy_back", dx.size, p, xp.ascontiguousarray(t), total,
-        xp.ascontiguousarray(scale), dx, p.shape[axis], prod(p.shape[axis + 1 :]), each,
+        xp, FILE, "cross_entropy_back", dx.size, dense(xp, p), dense(xp, t), total, dense(xp, scale),
+        dx, p.shape[axis], prod(p.shape[axis + 1 :]), each,
     )  # fmt: skip
     return dx
