@@ -1,8 +1,9 @@
 """Depthwise convolution as sums of products over taps, by `einsum`; matrix products would be too thin.
 
-One call adds all taps to an output row of all channels, which stays in the first-level cache. Pixels and
-channels of a row are one axis in memory, so that NumPy's innermost loop is long. For that a convolution of
-stride s is computed as the sum of those at stride 1 of every s-th pixel, with the taps that read these.
+One call adds all taps to runs of some neighbouring outputs of all channels. Pixels and channels of a run are
+one axis in memory, so that NumPy's innermost loop is long, but outputs and weights stay in the first-level
+cache. For that a convolution of stride s along rows is computed as the sum of those at stride 1 of every s-th
+pixel of a row, with the taps that read these.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .memory import channels_first, channels_last
 from .plans import Part, Recorder
 
 BLOCK_BYTES = 1 << 21
+RUN = 600  # elements of a run of outputs, at least
 TAPS = "rstuv"  # einsum's names of the kernel's axes
 PIXELS = "hwxyz"  # and of the image's
 
@@ -37,7 +39,7 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     """Write to `y (N, C, *P)`."""
     window, x, w, y = _planar(window, x, weight, y)
     terms = []
-    for i, phase in enumerate(_phases(x.shape[2:], y.shape[2:], window)):
+    for i, phase in enumerate(_phases(x.shape[2:], y.shape[2:], window, rows=True)):
         row = _repeated(recorder, f"weight {i}", w[phase.taps], weight, y)
         terms.append((Windows(x[phase.pixels], phase.window, f"padded {i}"), row))
     _sum(recorder, terms, y, ending)
@@ -64,13 +66,19 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
 
 
 def _repeated(recorder: Recorder, name: str, weight: Array, source: Array, y: Array) -> Array:
-    """The weight `(C, 1, *R)`, a view of `source`, as `(*R, W·C)`: once for every pixel of a row of `y`."""
+    """The weight `(C, 1, *R)`, a view of `source`, as `(*R, run)`: once for every pixel of a run of `y`."""
     last = weight[:, 0].transpose(*range(1, weight.ndim - 1), 0)[..., None, :]
-    shape = (*weight.shape[2:], y.shape[-1], weight.shape[0])
+    shape = (*weight.shape[2:], _run(y.shape[-1], weight.shape[0]), weight.shape[0])
     row = recorder.prepared(
         name, shape, weight.dtype, source, lambda do, row: do(setitem, row, ..., last), wide=True
     )
     return row.reshape(*weight.shape[2:], -1)
+
+
+@functools.lru_cache(maxsize=1024)
+def _run(width: int, channels: int) -> int:
+    """The pixels of a run, of which a row has a whole number."""
+    return next(p for p in range(1, width + 1) if width % p == 0 and (p * channels >= RUN or p == width))
 
 
 def _sum(recorder: Recorder, terms: list[tuple[Windows, Array]], y: Array, ending: Ending) -> None:
@@ -78,14 +86,16 @@ def _sum(recorder: Recorder, terms: list[tuple[Windows, Array]], y: Array, endin
     into = channels_last(y)
     ending = ending.times(y.shape[-1], recorder)
     blocks = cut(y.shape[0], into.shape[1], 2 * into[0, 0].nbytes, BLOCK_BYTES, 2 * y.size)
-    taps, pixels = TAPS[: y.ndim - 2], PIXELS[: y.ndim - 3]
+    taps, pixels = TAPS[: y.ndim - 2], PIXELS[: y.ndim - 2]
+    run = terms[0][1].shape[-1]
     formula = f"n{pixels[0]}{taps}{pixels[1:]}k,{taps}k->n{pixels}k"
 
     def task(do: Part, i: int) -> None:
         out = _rows(into[blocks[i].images, blocks[i].rows])
         for j, (seen, row) in enumerate(terms):
             total = do.scratch("part", out.shape, out.dtype) if j else out
-            do(np.einsum, formula, seen.by_tap(blocks[i], do), row, out=total)
+            pixels_by_tap = seen.by_tap(blocks[i], run, do)
+            do(np.einsum, formula, pixels_by_tap, row, out=total.reshape(*out.shape[:-1], -1, run))
             if j:
                 do(np.add, out, total, out)
         ending.finish(out, do)
@@ -97,7 +107,7 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
     """`dw (C, 1, *R)`: for each tap the sum of the products of the gradient with the pixels that it reads."""
     window, grad, x = _planar(window, grad, x)
     g, channels = channels_last(grad), x.shape[1]
-    phases = _phases(x.shape[2:], grad.shape[2:], window)
+    phases = _phases(x.shape[2:], grad.shape[2:], window, rows=True)
     seen = [Windows(x[p.pixels], p.window, f"padded {i}") for i, p in enumerate(phases)]
     row_bytes = 2 * g[0, 0].nbytes
     most = max(1, SERIAL // prod(grad.shape[3:-1])) * row_bytes  # `einsum` adds one element at a time
@@ -109,7 +119,8 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
     def add(do: Part, block: Block, total: Array, first: bool) -> None:
         out = _rows(contiguous(do, "gradient", g[block.images, block.rows]))
         for phase, pixels in zip(phases, seen, strict=True):
-            view, kernel = pixels.by_tap(block, do), phase.window.kernel
+            view = pixels.by_tap(block, out.shape[-1], do)[..., 0, :]
+            kernel = phase.window.kernel
             sums = do.scratch("sums", (*kernel, out.shape[-1]), x.dtype)
             for tap in itertools.product(*map(range, kernel)):
                 do(np.einsum, formula, view[ALL + ALL + tap], out, out=sums[tap])
@@ -140,7 +151,7 @@ def _rows(out: Array) -> Array:
 
 
 class Phase(NamedTuple):
-    """Every s-th pixel along each axis, the taps that read these, and their window, at stride 1."""
+    """Every s-th pixel along some axes, the taps that read these, and their window, there at stride 1."""
 
     pixels: tuple[slice, ...]
     taps: tuple[slice, ...]
@@ -148,19 +159,23 @@ class Phase(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def _phases(spatial: Shape, output: Shape, window: Window) -> list[Phase]:
+def _phases(spatial: Shape, output: Shape, window: Window, rows: bool = False) -> list[Phase]:
+    """Along all axes, or only the last one if whole `rows` of pixels are in one piece."""
+    along: list[Any] = list(map(_phases_along, spatial, output, *window))
+    if rows:
+        each = zip(*window, strict=True)
+        along[:-1] = [[(slice(None), slice(None), *axis)] for axis in list(each)[:-1]]
     phases = []
-    for axes in itertools.product(*map(_phases_along, spatial, output, *window)):
-        pixels, taps, kernel, padding, dilation = zip(*axes, strict=True)
-        part = Window(kernel, (1,) * len(kernel), padding, dilation)
-        phases.append(Phase(ALL + ALL + pixels, ALL + ALL + taps, part))
+    for axes in itertools.product(*along):
+        pixels, taps, *parts = zip(*axes, strict=True)
+        phases.append(Phase(ALL + ALL + pixels, ALL + ALL + taps, Window(*parts)))
     return phases
 
 
 def _phases_along(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int) -> list[tuple[Any, ...]]:
     """By tap `r` output `p` reads pixel `p·s - lo + r·d`, so taps `r, r + step, …` read every s-th pixel.
 
-    For each such `r`: slices of the pixels and taps, their number, padding and dilation.
+    For each such `r`: slices of the pixels and taps, their number, stride, padding and dilation.
     """
     phases = []
     common = gcd(s, d)
@@ -169,22 +184,24 @@ def _phases_along(n: int, m: int, k: int, s: int, pads: tuple[int, int], d: int)
         low, start = divmod(first * d - pads[0], s)
         count = len(range(first, k, step))
         high = m + low + (count - 1) * (d // common) - len(range(start, n, s))
-        phases.append((slice(start, None, s), slice(first, None, step), count, (-low, high), d // common))
+        phases.append((slice(start, None, s), slice(first, None, step), count, 1, (-low, high), d // common))
     return phases
 
 
 class Windows(Frame):
-    """The pixels that blocks of output read through each tap, at stride 1."""
+    """The pixels that blocks of output read through each tap, at stride 1 along the last axis."""
 
     def __init__(self, x: Array, window: Window, name: str) -> None:
         super().__init__(channels_last(x), window, name=name)
         self.output = window.output_shape(x.shape[2:])
 
-    def by_tap(self, block: Block, do: Part) -> Array:
-        """A view `(n, rows, *R, *P, C)`, its last two axes as one."""
+    def by_tap(self, block: Block, run: int, do: Part) -> Array:
+        """A view `(n, rows, *R, *P, C)`, its last two axes as runs of `run` elements."""
         pixels = contiguous(do, "pixels", self.of(block, do))
         by_image, *by_pixel, by_channel = pixels.strides
         taps = [b * d for b, d in zip(by_pixel, self.window.dilation, strict=True)]
+        by_row, *by_output = [b * s for b, s in zip(by_pixel, self.window.stride, strict=True)]
+        by_output[-1] = run * by_channel
         rows, *middle, last = (block.rows.stop - block.rows.start, *self.output[1:])
-        shape = (pixels.shape[0], rows, *self.window.kernel, *middle, last * pixels.shape[-1])
-        return memory.strided(pixels, shape, (by_image, by_pixel[0], *taps, *by_pixel[1:-1], by_channel))
+        shape = (pixels.shape[0], rows, *self.window.kernel, *middle, last * pixels.shape[-1] // run, run)
+        return memory.strided(pixels, shape, (by_image, by_row, *taps, *by_output, by_channel))

@@ -27,7 +27,7 @@ from .blocks import even
 from .memory import channels_first, empty_images
 from .recording import Recorder
 
-PIECE_BYTES = 1 << 25  # all buffers for a piece of a batch
+PIECE_BYTES = 1 << 24  # all buffers for a piece of a batch
 IDLE_BYTES = 1 << 29  # limit for all idle plans of all models
 CALL_BYTES = 1000  # Python objects of one call with its operands
 FEW = 8  # channels below which images are better copied channel by channel
