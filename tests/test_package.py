@@ -34,8 +34,9 @@ HOST = {
     "onnx/rules/pool.py", "onnx/rules/resize.py", "onnx/rules/operators.py", "onnx/rules/windows.py",
     "onnx/operators/common.py", "onnx/operators/arithmetic.py", "onnx/operators/activations.py",
     "onnx/operators/shapes.py",
-    "sklearn/building.py", "sklearn/classifier.py", "sklearn/estimator.py", "sklearn/inputs.py", "sklearn/regressor.py",
-    "sklearn/state.py", "sklearn/targets.py", "sklearn/training.py", "sklearn/transformer.py",
+    "sklearn/base.py", "sklearn/building.py", "sklearn/classifier.py", "sklearn/defaults.py", "sklearn/estimator.py",
+    "sklearn/inputs.py", "sklearn/regressor.py", "sklearn/state.py", "sklearn/targets.py", "sklearn/training.py",
+    "sklearn/transformer.py", "sklearn/weights.py",
     "cli/evaluate.py", "cli/images.py", "cli/predict.py", "cli/report.py", "cli/train.py",
     "data/transforms/erase.py", "data/transforms/mix.py", "data/transforms/sizes.py",
 }  # fmt: skip

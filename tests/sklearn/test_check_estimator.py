@@ -31,12 +31,14 @@ NEW = "expected_failed_checks" in inspect.signature(parametrize_with_checks).par
 
 
 def checks(*kinds, **settings):
-    """`parametrize_with_checks` over the estimators."""
+    """`parametrize_with_checks` over the estimators, as a list: pytest warns of its generator (version 1.6)."""
     backend = {name: value for name, value in settings.items() if name == "backend"}
     estimators = [kind(**(backend if kind is ConvTransformer else settings)) for kind in kinds or ALL]
-    return parametrize_with_checks(
+    mark = parametrize_with_checks(
         estimators, **({"expected_failed_checks": expected_failures} if NEW else {})
-    )
+    ).mark
+    names, cases = mark.args
+    return pytest.mark.parametrize(names, list(cases), **mark.kwargs)
 
 
 def run(estimator, check):

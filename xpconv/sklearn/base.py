@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 
 from .state import attributes_on_host, on_host
 
@@ -30,6 +33,7 @@ class ConvBase(BaseEstimator):
     """Base of the estimators. The function given as `model` gets the parameter `model__width` as `width`."""
 
     callbacks: Any = None
+    random_state: Any
 
     def _set_nested(self, nested: dict[str, Any]) -> None:
         """Check and set the parameters such as `model__width`; each constructor ends with this call."""
@@ -53,7 +57,10 @@ class ConvBase(BaseEstimator):
         return {**super().get_params(deep), **nested}
 
     def set_params(self, **params: Any) -> Any:
-        """Set parameters by name, also such as `model__width`, which the function given as `model` gets."""
+        """Set parameters by name, also such as `model__width`, which the function given as `model` gets.
+
+        A later `model` gets `model__width` as well; `del estimator.model__width` removes it.
+        """
         super().set_params(**{name: value for name, value in params.items() if not self._is_own(name)})
         self.__dict__.update({name: value for name, value in params.items() if self._is_own(name)})
         return self
@@ -62,12 +69,27 @@ class ConvBase(BaseEstimator):
         """Whether it is a parameter such as `model__width`, and `model` is no estimator that has it."""
         return is_nested(name) and not hasattr(getattr(self, name.partition("__")[0], self), "get_params")
 
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """An error in this block leaves all attributes as they were, if it changes no object in place."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _generator(self) -> np.random.Generator:
+        """A generator by `random_state`, with a number drawn from that if it is a `RandomState` or None."""
+        return np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+
     def __getstate__(self) -> dict[str, Any]:
         """The state for pickles, with NumPy arrays, so that it can be loaded on a machine without a GPU."""
         state = {name: on_host(value) for name, value in super().__getstate__().items()}
         if isinstance(self.callbacks, list | tuple):
-            kept = [attributes_on_host(c) if hasattr(c, "__dict__") else c for c in self.callbacks]
-            state["callbacks"] = type(self.callbacks)(kept)
+            moved = [attributes_on_host(c) if hasattr(c, "__dict__") else c for c in self.callbacks]
+            state["callbacks"] = type(self.callbacks)(moved)
         return state
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:

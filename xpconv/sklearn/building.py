@@ -14,101 +14,14 @@ import numpy as np
 
 from .. import losses, models, optim
 from ..arguments import shown
-from ..arrays import asarray
 from ..errors import ShapeError
-from ..layers import (
-    BatchNorm1d,
-    BatchNorm2d,
-    Conv1d,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    LazyLinear,
-    MaxPool1d,
-    ReLU,
-    Sequential,
-)
+from ..layers import Layer
 from ..losses import Loss
-from ..models import small_cnn
 from ..optim import LRScheduler, Optimizer
 from ..train import predict
 from .inputs import Shape
 
 NETWORKS = frozenset(vars(models)["__all__"])
-TINY = 1e-30  # a deviation of float32 numbers below which a feature counts as constant
-
-
-def table_model(input_shape: Shape, n_outputs: int, width: int = 128, dropout: float = 0.2) -> Sequential:
-    """The default for a table, whose columns have no neighbours: two hidden dense layers."""
-    return Sequential(
-        Dense(input_shape[0], width), ReLU(),
-        Dense(width, width), ReLU(), Dropout(dropout),
-        Dense(width, n_outputs),
-    )  # fmt: skip
-
-
-def image_model(input_shape: Shape, n_outputs: int, width: int = 32, dropout: float = 0.2) -> Sequential:
-    """The default for images: the convolutions of `xpconv.models.small_cnn`, then a dense layer.
-
-    The dense layer gets their output at each position of the image, where `small_cnn` takes the mean.
-    """
-    channels, *sides = input_shape
-    stages = list(small_cnn(n_outputs, channels, min(sides), width).children().values())[:-4]
-    return Sequential(*stages, Flatten(), Dropout(dropout), LazyLinear(n_outputs))
-
-
-def signal_model(input_shape: Shape, n_outputs: int, width: int = 32, dropout: float = 0.2) -> Sequential:
-    """The default for signals `(C, L)`: stages like those of images, along the signal."""
-    channels, length = input_shape
-    stages: list[Layer] = []
-    for out in (width, 2 * width, 4 * width):
-        stages += [Conv1d(channels, out, 5, padding=2, bias=False), BatchNorm1d(out), ReLU()]
-        if length >= 8:
-            stages.append(MaxPool1d(2))
-            length //= 2
-        channels = out
-    return Sequential(*stages, Flatten(), Dropout(dropout), LazyLinear(n_outputs))
-
-
-DEFAULTS: dict[int, tuple[Callable[..., Sequential], type[Layer]]] = {  # by the axes of a sample
-    1: (table_model, BatchNorm1d), 2: (signal_model, BatchNorm1d), 3: (image_model, BatchNorm2d),
-}  # fmt: skip
-
-
-def default_model(
-    where: str, X: np.ndarray, n_outputs: int, weight: Any, nested: dict[str, Any]
-) -> Sequential:
-    """A layer that standardises the inputs by the statistics of `X`, then a small network for their shape."""
-    shape = X.shape[1:]
-    if len(shape) not in DEFAULTS:
-        raise ShapeError(
-            f"{where}: model=None has models for tables, signals and images, but a sample of X has shape "
-            f"{shape}; give a model"
-        )
-    build, kind = DEFAULTS[len(shape)]
-    network: Sequential = called(f"{where}: model", build, nested, shape, n_outputs)
-    norm: Any = kind(shape[0])  # type: ignore[call-arg]  # with running_var 1
-    mean, scale = moments(X, weight)
-    norm.running_mean[...], norm.weight.data[...] = asarray(mean, "float32"), asarray(1 / scale, "float32")
-    return Sequential({"standardize": norm.requires_grad_(False, eval=True), "network": network})
-
-
-def moments(X: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and deviation of each feature or channel, in float64; a constant gets the deviation 1."""
-    axes = tuple(range(2, X.ndim))
-    first = X.mean(axis=axes, dtype="float64") if axes else X.astype("float64", copy=False)
-    mean = np.average(first, axis=0, weights=weight)
-    var = np.zeros_like(mean)
-    total = len(X) if weight is None else weight.sum()
-    for start in range(0, len(X), 1024):  # no float64 copy of all
-        part = X[start : start + 1024].astype("float64") - mean.reshape(-1, *(1,) * len(axes))
-        squares = (part * part).mean(axis=axes) if axes else part * part
-        var += (squares if weight is None else squares * weight[start : start + 1024, None]).sum(
-            axis=0
-        ) / total
-    scale = np.sqrt(var)
-    return mean, np.where(scale <= np.maximum(TINY, 1e-6 * abs(mean)), 1.0, scale)
 
 
 def model_from(where: str, given: Any, nested: dict[str, Any], shape: Shape, n_outputs: int) -> Layer:
@@ -164,8 +77,9 @@ def output_axes(where: str, model: Layer, X: np.ndarray, dtype: str, n_outputs: 
         output = predict(model, x)
     except ShapeError as error:
         if x.ndim in (2, 4) and "1d" in str(error).partition(".")[0]:
-            fix = f"if X holds signals, give input_shape={x.shape[-2:] if x.ndim == 4 else (1, x.shape[1])}"
-            raise ShapeError(f"{where}: model: {error}; {fix}") from error
+            raise ShapeError(
+                f"{where}: model: {error}; if X holds signals (N, C, L), give input_shape='signals'"
+            ) from error
         raise
     expected = {(len(x), n_outputs)} | ({(len(x),)} if meaning == "value" and n_outputs == 1 else set())
     if isinstance(output, tuple) or tuple(output.shape) not in expected:
@@ -180,14 +94,15 @@ def output_axes(where: str, model: Layer, X: np.ndarray, dtype: str, n_outputs: 
 
 def loss_from(where: str, given: Any, nested: dict[str, Any], default: Callable[[], Loss]) -> Loss:
     """A loss from its name, class or function, or a copy of the loss `given`."""
-    if given is None and not nested:
-        return default()
     if isinstance(given, Loss) and not nested:
-        return copy.deepcopy(given)
-    maker = type(default()) if given is None else _maker(f"{where}: loss", given, losses, Loss)
-    loss = called(f"{where}: loss", maker, nested)
+        loss = copy.deepcopy(given)
+    else:
+        maker = type(default()) if given is None else _maker(f"{where}: loss", given, losses, Loss)
+        loss = called(f"{where}: loss", maker, nested)
     if not isinstance(loss, Loss):
         raise TypeError(f"{where}: loss: {_name(given)} returned {shown(loss)}, expected a loss of xpconv")
+    if loss.reduction == "none":
+        raise ValueError(f"{where}: loss has reduction='none', expected 'mean' or 'sum'")
     return loss
 
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..layers import Layer
 from .base import LEARNING_RATE, explicit
-from .building import default_model
+from .defaults import default_model
 from .estimator import ConvEstimator
 from .targets import SEVERAL, Labels, as_column
+from .weights import class_weights
 
 __all__ = ["ConvClassifier"]
 
@@ -33,9 +33,9 @@ def _gives_probabilities(estimator: Any) -> bool:
 class ConvClassifier(ClassifierMixin, ConvEstimator):
     """A convolutional network that classifies images, signals or tables, as a scikit-learn estimator.
 
-    X is a table `(N, features)`, images `(N, H, W)` or `(N, C, H, W)`, or with `input_shape=(C, L)` signals
-    `(N, C, L)`, of integers or floats; y has any labels: `(N,)`; `(N, outputs)` for several labels of each
-    sample; or indicators of 0 and 1 `(N, labels)`.
+    X is a table `(N, features)`, images `(N, H, W)` or `(N, C, H, W)`, or signals `(N, C, L)` with
+    `input_shape="signals"`, of integers or floats; y has any labels: `(N,)`; `(N, outputs)` for several
+    labels of each sample; or indicators of 0 and 1 `(N, labels)`.
 
     Args:
         model: the network: a function `model(input_shape, n_outputs, **parameters)` that returns a `Layer`,
@@ -45,12 +45,13 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
             `xpconv.models.small_cnn` for images, convolutions along the signal for signals, and two hidden
             dense layers for tables, which have no neighbouring pixels; before them each channel or feature is
             standardised by its mean and deviation in the data of the first `fit`.
-        input_shape: the shape of a sample: `(H, W)` or `(C, H, W)` for images in the rows of a table,
-            `(1, L)` for signals in them; and `(C, L)` says that X of shape `(N, C, L)` holds signals, which
-            the model gets as they are, where without it they would be gray images `(N, 1, C, L)`.
+        input_shape: `(H, W)` or `(C, H, W)`, the shape of the images in the rows of a table. X of other
+            shapes needs it only for signals: `"signals"` says that X of shape `(N, C, L)` holds signals,
+            which the model gets as they are, where without it they would be gray images `(N, 1, C, L)`; the
+            rows of a table become signals `(N, 1, L)`.
         loss: its name (`"SoftmaxCrossEntropyLoss"`, or `"cross_entropy"`), class, or a loss. None takes
             cross-entropy, or for indicators binary cross-entropy of logits. For several outputs, it is the
-            mean of their losses.
+            mean of their losses. Its reduction is `"mean"` or `"sum"`.
         optimizer: its name (`"adam"`, `"SGD"`), class, or a function of `(params, lr=…)`.
         learning_rate: that of the optimizer.
         schedule: of the learning rate: its name (`"CosineAnnealingLR"`, `"OneCycleLR"`), class, or a function
@@ -64,7 +65,8 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
             epochs, and take the weights of the best epoch.
         validation_fraction: the share of the samples to hold out.
         n_iter_no_change: the number of epochs without improvement.
-        class_weight: `"balanced"`, a dict of factors by class, or for several outputs a list of dicts.
+        class_weight: `"balanced"`, a dict of factors by class, or for several outputs a list of dicts. They
+            multiply the weights of the samples, those of several outputs one another.
         warm_start: whether `fit` goes on from the fitted model.
         random_state: a seed, a `RandomState`, or None, for initial weights, dropout, order and held-out
             samples. The same seed gives the same model, with any `n_jobs`.
@@ -124,31 +126,26 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
         dtype: Any = "float32",
         **nested: Any,
     ) -> None:
-        self.model = model
-        self.input_shape = input_shape
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.callbacks = callbacks
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
+        super().__init__(
+            model, input_shape=input_shape, loss=loss, optimizer=optimizer, learning_rate=learning_rate,
+            schedule=schedule, batch_size=batch_size, max_epochs=max_epochs, callbacks=callbacks,
+            early_stopping=early_stopping, validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change, warm_start=warm_start, random_state=random_state,
+            verbose=verbose, backend=backend, dtype=dtype, **nested,
+        )  # fmt: skip
         self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.backend = backend
-        self.dtype = dtype
-        self._set_nested(nested)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
         """One pass over X and y. The first call begins a model, unless there was a `fit`.
 
+        The next call goes on with the optimizer and the schedule. What `set_params` changes in between holds
+        from then on, but for `model`, `input_shape` and `random_state`: another optimizer begins without
+        moments, and other settings of the optimizer, `learning_rate` or `schedule` begin the schedule again.
+
         Args:
-            X, y, sample_weight: as for `fit`.
+            X, y: as for `fit`.
+            sample_weight: the factor of each sample's loss, as it is, since those of one call may be larger
+                than those of another. So are those of `class_weight`, which cannot be `"balanced"`.
             classes: all labels that any call will have: required in the first one, except for indicators. For
                 several outputs a list of arrays.
 
@@ -162,26 +159,26 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
     ) -> tuple[Labels, np.ndarray, Any]:
         where = type(self).__name__
         y = as_column(y.toarray() if hasattr(y, "toarray") else y)
-        if partial and isinstance(self.class_weight, str):
+        chosen = self.class_weight if isinstance(self.class_weight, list) else [self.class_weight]
+        if partial and "balanced" in [c for c in chosen if isinstance(c, str)]:
             raise ValueError(
-                f"{where}: class_weight={self.class_weight!r} needs all of y, which partial_fit does not "
-                "have; give a "
+                f"{where}: class_weight='balanced' needs all of y, which partial_fit does not have; give a "
                 "dict"
             )
         labels = self._coder if goes_on else Labels.of(where, y, classes, partial)
         if goes_on and classes is not None:
             labels.check_same(where, Labels.of(where, y, classes))
         target = labels.encode(where, y)
+        factors = None
         if self.class_weight is not None:
-            factors = compute_sample_weight(self.class_weight, y)
-            weight = factors if weight is None else weight * factors
-        return labels, target, weight
+            factors = class_weights(where, self.class_weight, labels, y, target)
+        return labels, target, factors
 
     def _note(self, coder: Labels) -> None:
         self.classes_ = coder.public
 
-    def _default_model(self, X: np.ndarray, coder: Labels, weight: Any) -> Layer:
-        return default_model(type(self).__name__, X, coder.n_outputs, weight, self._of("model"))
+    def _default_model(self, X: np.ndarray, coder: Labels, weight: Any, dtype: str) -> Layer:
+        return default_model(type(self).__name__, X, coder.n_outputs, weight, dtype, self._of("model"))
 
     def _part(self, model: Layer, coder: Labels) -> Layer:
         return model

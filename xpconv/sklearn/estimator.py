@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .. import train
@@ -20,17 +19,19 @@ from ..backend import get_backend
 from ..cores import cores
 from ..kernels import dividing_for
 from ..layers import Layer
-from .base import ConvBase
+from .base import LEARNING_RATE, ConvBase, explicit
 from .building import model_from, output_axes
-from .inputs import Shape, check_sample, checked_x, dtype_name, for_inference, input_shape_of, sample_weights
+from .inputs import Shape, checked_images, dtype_name, for_inference
 from .training import Plan, append, computing, trained
+from .weights import sample_weights, with_weights
 
 
 class ConvEstimator(ConvBase):
     """Base of `ConvClassifier` and `ConvRegressor`.
 
-    A subclass defines `_encoded(y, weight, goes_on)`, which returns the coder of its targets, the targets and
-    the weights; `_default_model(X, coder, weight)`; and `_part(model)`, the part of it that is trained.
+    A subclass defines `_encoded(y, weight, goes_on, partial)`, which returns the coder of its targets, the
+    targets and weights by class; `_default_model(X, coder, weight, dtype)`; and `_part(model, coder)`, the
+    part of the model that is trained, of whose outputs the coder makes predictions.
     """
 
     model_: Layer
@@ -43,14 +44,56 @@ class ConvEstimator(ConvBase):
     _meaning = "value"  # what an output of the model is, in errors
     _y_checks: dict[str, Any] = {"multi_output": True}  # noqa: RUF012  # sklearn's options, never changed
 
+    @explicit
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        input_shape: Any = None,
+        loss: Any = None,
+        optimizer: Any = "adam",
+        learning_rate: float = LEARNING_RATE,
+        schedule: Any = None,
+        batch_size: int = 32,
+        max_epochs: int = 20,
+        callbacks: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: Any = False,
+        backend: str | None = None,
+        dtype: Any = "float32",
+        **nested: Any,
+    ) -> None:
+        self.model = model
+        self.input_shape = input_shape
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.callbacks = callbacks
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.backend = backend
+        self.dtype = dtype
+        self._set_nested(nested)
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Train on X and y for `max_epochs`.
 
         Args:
-            X: `(N, features)`, `(N, H, W)`, `(N, C, H, W)`, or with `input_shape=(C, L)` `(N, C, L)`:
+            X: `(N, features)`, `(N, H, W)`, `(N, C, H, W)`, or with `input_shape="signals"` `(N, C, L)`:
                 integers or floats, arrays, lists or a DataFrame.
             y: the targets, `(N,)` or `(N, outputs)`.
-            sample_weight: `(N,)`, at least 0: the factor of each sample's loss, relative to their mean.
+            sample_weight: `(N,)`, at least 0: the factor of each sample's loss. Only their ratios matter.
 
         Returns:
             the estimator.
@@ -97,21 +140,36 @@ class ConvEstimator(ConvBase):
         partial: bool = False,
         **options: Any,
     ) -> Any:
+        with self._unchanged_on_error():
+            images, y = checked_images(
+                self, X, plan.dtype, not goes_on, input_shape=self.input_shape, y=y, **self._y_checks
+            )
+            found = self._trained(images, y, sample_weight, plan, goes_on, partial, options)
+        model, self._axes, self._rng, coder, history, state = found
+        if not goes_on:
+            self.history_, self.loss_curve_ = train.History(), []
+        append(self.history_, history)
+        self.loss_curve_ += history["loss"] if len(history) else []
+        self.model_, self.input_shape_ = model.eval(), images.shape[1:]
+        self._coder, self._dtype, self._past = coder, plan.dtype, state if partial else None
+        self._note(coder)
+        self.n_iter_, self.n_outputs_ = len(self.history_), coder.n_outputs
+        if history.interrupted:
+            text = f"{type(self).__name__}: Ctrl-C ended the training; the model is as of then"
+            warnings.warn(text, stacklevel=3)
+        return self
+
+    def _trained(
+        self, images: np.ndarray, y: Any, given: Any, plan: Plan, goes_on: bool, partial: bool, options: Any
+    ) -> tuple[Any, ...]:
+        """The model, the axes of its output, the generator, the coder, the history and the state to go on."""
         where = type(self).__name__
-        table, y, sample = checked_x(self, X, plan.dtype, not goes_on, y=y, **self._y_checks)
-        if goes_on:
-            shape = self.input_shape_
-            check_sample(where, sample, shape)
-        else:
-            shape = input_shape_of(where, self.input_shape, sample, table.shape[1])
-        images = table.reshape(len(table), *shape)
-        weight = sample_weights(where, sample_weight, images)
-        coder, target, weight = self._encoded(y, weight, goes_on, partial, **options)
-        arrays = [images, target] if weight is None else weighted(images, target, weight)
-        if goes_on:
-            rng = copy.deepcopy(self._rng)
-        else:
-            rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        weight = sample_weights(where, given, images)
+        coder, target, factors = self._encoded(y, weight, goes_on, partial, **options)
+        first = ("later" if goes_on else "partial_fit") if partial else "fit"
+        weights = {"sample_weight": weight, "class_weight": factors}
+        arrays = with_weights(where, [images, target], weights, plan.dtype, first)
+        rng = copy.deepcopy(self._rng) if goes_on else self._generator()
         with computing(where, self.backend, rng):
             if goes_on:
                 # A copy, so that an error leaves the fitted model as it was.
@@ -119,21 +177,12 @@ class ConvEstimator(ConvBase):
             else:
                 model, axes = self._built(arrays, coder, plan.dtype)
             arrays[1] = coder.target(arrays[1], axes)
-            first, held = self._divided(arrays, coder, rng) if plan.early_stopping else (arrays, None)
+            training, held_out = self._divided(arrays, coder, rng) if plan.early_stopping else (arrays, None)
             past = self._past if goes_on and partial else None
             seed = int(rng.integers(2**31))
-            history, state = trained(self, plan, self._part(model, coder), coder, first, held, seed, past)
-        if not goes_on:
-            self.history_, self.loss_curve_ = train.History(), []
-        append(self.history_, history)
-        self.loss_curve_ += history["loss"] if len(history) else []
-        self.model_, self.input_shape_, self._axes, self._rng = model.eval(), shape, axes, rng
-        self._coder, self._dtype, self._past = coder, plan.dtype, state if partial else None
-        self._note(coder)
-        self.n_iter_, self.n_outputs_ = len(self.history_), coder.n_outputs
-        if history.interrupted:
-            warnings.warn(f"{where}: Ctrl-C ended the training; the model is as of then", stacklevel=3)
-        return self
+            part = self._part(model, coder)
+            history, state = trained(self, plan, part, coder, training, held_out, seed, past)
+        return model, axes, rng, coder, history, state
 
     def _note(self, coder: Any) -> None:
         """Set the attributes of a fitted estimator that only one kind has."""
@@ -142,7 +191,7 @@ class ConvEstimator(ConvBase):
         """The model, on the active backend, and how many axes its output has."""
         where, X, outputs = type(self).__name__, arrays[0], coder.n_outputs
         if self.model is None:
-            model = self._default_model(X, coder, arrays[2] if len(arrays) > 2 else None)
+            model = self._default_model(X, coder, arrays[2] if len(arrays) > 2 else None, dtype)
         else:
             model = model_from(where, self.model, self._of("model"), X.shape[1:], outputs)
         model.to(get_backend(), dtype=dtype)
@@ -159,15 +208,14 @@ class ConvEstimator(ConvBase):
         return [array[first] for array in arrays], [array[second] for array in arrays]
 
     def _outputs(self, X: Any) -> np.ndarray:
-        """What the model computes for X, in float64: `(N, n_outputs)`."""
+        """What the trained part of the model computes for X, in float64: `(N, n_outputs)`."""
         check_is_fitted(self)
         where = type(self).__name__
-        table, sample = checked_x(self, X, self._dtype, False)
-        check_sample(where, sample, self.input_shape_)
-        images = table.reshape(len(table), *self.input_shape_)
+        images = checked_images(self, X, self._dtype, False)
         size = max(to_size(f"{where}: batch_size", self.batch_size), 128)
+        batches = for_inference(images, size, self._dtype)
         with dividing_for(cores()):
-            outputs = asnumpy(train.predict(self.model_, for_inference(images, size, self._dtype)))
+            outputs = asnumpy(train.predict(self._part(self.model_, self._coder), batches))
         return outputs.reshape(len(outputs), -1)[: len(images)].astype("float64", copy=False)
 
     def __sklearn_tags__(self) -> Any:
@@ -187,14 +235,3 @@ def _is_verbose(where: str, verbose: Any) -> bool:
     if isinstance(verbose, int) and not isinstance(verbose, bool):
         return to_int(f"{where}: verbose", verbose, 0) > 0
     return to_bool(f"{where}: verbose", verbose)
-
-
-def weighted(images: np.ndarray, target: np.ndarray, weight: np.ndarray) -> list[np.ndarray]:
-    """Inputs, targets and weights, scaled to mean 1, without the samples of weight 0.
-
-    The weights are left out if all are equal.
-    """
-    kept = weight > 0
-    if not kept.all():
-        images, target, weight = images[kept], target[kept], weight[kept]
-    return [images, target] if (weight == weight[0]).all() else [images, target, weight / weight.mean()]

@@ -1,4 +1,4 @@
-"""X as tables, images and batches; sample weights; what differs between versions of scikit-learn."""
+"""X as tables, images and batches; what differs between versions of scikit-learn."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import _check_sample_weight
 
 from ..arguments import is_sequence, shown, to_size
 from ..arrays import asnumpy
@@ -26,19 +24,38 @@ except ImportError:  # scikit-learn 1.5
 
 
 Shape = tuple[int, ...]
-NARROW = ("uint8", "int8", "uint16", "int16", "bool")  # left as they are; each batch is converted
+SIGNALS = "signals"
+KINDS = ("float64", "float32", "float16", "uint8", "int8", "uint16", "int16", "bool")  # not converted at once
 
 
-def checked_x(estimator: BaseEstimator, X: Any, dtype: str, reset: bool, **options: Any) -> Any:
-    """X as a table `(N, features)` that scikit-learn has checked, and the shape of a sample.
+def checked_images(
+    estimator: Any, X: Any, dtype: str, first: bool, *, input_shape: Any = None, **options: Any
+) -> Any:
+    """X, checked by scikit-learn, in the shape that the model gets; with `y` among the options: X and y.
 
-    The shape is None if X is a table itself. With `y` among the options: the table, y and the shape.
+    Other kinds of numbers become float64. Batches are converted to `dtype` when they are made.
+
+    Args:
+        first: whether it is a `fit` that decides on the shape and notes the features.
+        input_shape: the estimator's argument.
     """
-    table, shape = _table(X)
-    kinds = [np.dtype(dtype), *map(np.dtype, NARROW)]
-    with np.errstate(over="ignore"):  # what is too large for the dtype is an error of scikit-learn
-        checked = validate_data(estimator, table, reset=reset, dtype=kinds, **options)
-    return (*checked, shape) if isinstance(checked, tuple) else (checked, shape)
+    where = type(estimator).__name__
+    table, sample = _table(X)
+    checked = validate_data(estimator, table, reset=first, dtype=list(map(np.dtype, KINDS)), **options)
+    table, *others = checked if isinstance(checked, tuple) else (checked,)
+    largest = np.finfo(dtype).max
+    if (
+        table.dtype.itemsize > np.dtype(dtype).itemsize
+        and not -largest <= table.min() <= table.max() <= largest
+    ):
+        raise ValueError(f"Input X contains infinity or a value too large for {np.dtype(dtype)!r}.")
+    if first:
+        shape = input_shape_of(where, input_shape, sample, table.shape[1])
+    else:
+        shape = estimator.input_shape_
+        check_sample(where, sample, shape)
+    images = table.reshape(len(table), *shape)
+    return (images, *others) if others else images
 
 
 def _table(X: Any) -> tuple[Any, Shape | None]:
@@ -71,8 +88,7 @@ def dtype_name(where: str, dtype: Any) -> str:
 def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) -> Shape:
     """The shape of a sample for the model: `(features,)`, `(C, L)`, `(C, H, W)`, or `(C, …)` with more axes.
 
-    Two numbers are `(H, W)` for the rows of a table, and `(C, L)` for signals `(N, C, L)`. They are `(C, L)`
-    also for a table if the first is 1, since an image of one row is a signal.
+    Two numbers are `(H, W)`. `"signals"` are those of X `(N, C, L)`, or of one channel in a table `(N, L)`.
     """
     if given is None:
         if sample is None:
@@ -84,10 +100,19 @@ def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) 
                 f"input_shape={sample} if it is right as it is"
             )
         return sample if len(sample) > 2 else (1, *sample)
+    if isinstance(given, str) and given == SIGNALS:
+        if sample is not None and len(sample) != 2:
+            raise ShapeError(
+                f"{where}: input_shape is 'signals', but X has samples of shape {sample}, expected (C, L), "
+                "or a table, whose rows are signals of one channel"
+            )
+        return (1, features) if sample is None else sample
+    if isinstance(given, str) or (is_sequence(given) and not len(given)):
+        raise ValueError(
+            f"{where}: input_shape is {shown(given)}, expected (H, W) or (C, H, W) for images, or 'signals'"
+        )
     sizes = given if is_sequence(given) else (given,)
     shape = tuple(to_size(f"{where}: input_shape", size) for size in sizes)
-    if not shape:
-        raise ValueError(f"{where}: input_shape is {shown(given)}, expected (H, W), (C, H, W) or (C, L)")
     if prod(shape) != features:
         raise ShapeError(
             f"{where}: input_shape is {shape}, which has {prod(shape)} values, but a sample of X has "
@@ -103,7 +128,7 @@ def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) 
             f"last, but channels come first; give {fix}; if it is right as it is, give "
             "X.reshape(-1, *input_shape) too"
         )
-    if sample is None and len(shape) == 2 and shape[0] > 1:
+    if len(shape) == 2:
         shape = (1, *shape)
     check_sample(where, sample, shape)
     return shape
@@ -121,18 +146,6 @@ def check_sample(where: str, sample: Shape | None, shape: Shape) -> None:
     last = len(sample) == 3 and (sample[2], *sample[:2]) == shape
     fix = "; channels come first: give X.transpose(0, 3, 1, 2)" if last else ""
     raise ShapeError(f"{where}: X has samples of shape {sample}, expected {shape}{fix}")
-
-
-def sample_weights(where: str, given: Any, X: Array) -> np.ndarray | None:
-    """The weights of the samples in float64, or None if none are given."""
-    if given is None:
-        return None
-    weight: np.ndarray = _check_sample_weight(given, X, dtype=np.float64)
-    if (weight < 0).any():
-        raise ValueError(f"{where}: sample_weight has negative values, the least is {weight.min()}")
-    if not weight.any():
-        raise ValueError(f"{where}: sample_weight is 0 for all samples, so there is nothing to learn from")
-    return weight
 
 
 class Cast:

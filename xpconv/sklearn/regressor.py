@@ -12,8 +12,8 @@ from ..arrays import asarray
 from ..errors import ShapeError
 from ..layers import BatchNorm1d, Layer, Sequential
 from ..losses import L1Loss, Loss, MSELoss
-from .base import LEARNING_RATE, explicit
-from .building import default_model, loss_from, moments
+from .building import loss_from
+from .defaults import affine, default_model, moments
 from .estimator import ConvEstimator
 from .targets import OF_CLASSES, as_column
 
@@ -35,6 +35,12 @@ class Values:
         """`y` in the shape of the model's output."""
         y = y if self.scale is None else (y - self.mean) / self.scale
         return y if axes == 2 else y[:, 0]
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Numbers in the units and the form of y, scaled back in float64."""
+        if self.scale is not None:
+            outputs = outputs * self.scale + self.mean
+        return outputs[:, 0] if self.flat else outputs
 
     def default_loss(self) -> Loss:
         """The mean squared error."""
@@ -86,50 +92,8 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
 
     _y_checks = {"multi_output": True, "y_numeric": True}  # noqa: RUF012
 
-    @explicit
-    def __init__(
-        self,
-        model: Any = None,
-        *,
-        input_shape: Any = None,
-        loss: Any = None,
-        optimizer: Any = "adam",
-        learning_rate: float = LEARNING_RATE,
-        schedule: Any = None,
-        batch_size: int = 32,
-        max_epochs: int = 20,
-        callbacks: Any = None,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 5,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: Any = False,
-        backend: str | None = None,
-        dtype: Any = "float32",
-        **nested: Any,
-    ) -> None:
-        self.model = model
-        self.input_shape = input_shape
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.callbacks = callbacks
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.backend = backend
-        self.dtype = dtype
-        self._set_nested(nested)
-
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """One pass over X and y; the arguments are those of `fit`. Returns the estimator."""
+        """One pass over X and y, as by `ConvClassifier.partial_fit`. Returns the estimator."""
         return self._learn_once(X, y, sample_weight)
 
     def _encoded(self, y: Any, weight: Any, goes_on: bool, partial: bool) -> tuple[Values, np.ndarray, Any]:
@@ -145,24 +109,22 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
             if (coder.flat, coder.n_outputs) != (flat, columns.shape[1]):
                 expected = "(N,)" if coder.flat else f"(N, {coder.n_outputs})"
                 raise ShapeError(f"{where}: y has shape {y.shape}, expected {expected}, as in the first fit")
-            return coder, columns, weight
+            return coder, columns, None
         mean = scale = constant = None
         if self.model is None:
             loss = loss_from(where, self.loss, self._of("loss"), MSELoss)
             if type(loss) in (MSELoss, L1Loss):
-                mean, scale = moments(columns, weight)
-                kept = columns if weight is None else columns[weight > 0]
-                constant = (kept == kept[0]).all(axis=0)
-                mean = np.where(constant, kept[0], mean)  # the mean of equal numbers is rounded
-        return Values(columns.shape[1], flat, mean, scale, constant), columns, weight
+                mean, scale, constant = moments(columns, weight)
+        return Values(columns.shape[1], flat, mean, scale, constant), columns, None
 
-    def _default_model(self, X: np.ndarray, coder: Values, weight: Any) -> Layer:
-        model = default_model(type(self).__name__, X, coder.n_outputs, weight, self._of("model"))
+    def _default_model(self, X: np.ndarray, coder: Values, weight: Any, dtype: str) -> Layer:
+        model = default_model(type(self).__name__, X, coder.n_outputs, weight, dtype, self._of("model"))
         if coder.scale is None:
             return model
-        rescale: Any = BatchNorm1d(coder.n_outputs).requires_grad_(False, eval=True)
-        rescale.weight.data[...] = asarray(coder.scale, "float32")
-        rescale.bias.data[...] = asarray(coder.mean, "float32")
+        rescale = affine(BatchNorm1d, coder.n_outputs, dtype)
+        with np.errstate(over="ignore"):  # what is infinite in float32 is in `predict` computed in float64
+            rescale.weight.data[...] = asarray(coder.scale, dtype)
+            rescale.bias.data[...] = asarray(coder.mean, dtype)
         return Sequential({**dict(model.named_children()), "rescale": rescale})
 
     def _built(self, arrays: Sequence[np.ndarray], coder: Values, dtype: str) -> tuple[Layer, int]:
@@ -182,5 +144,5 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The outputs of the model, in the form of y."""
-        outputs = self._outputs(X)
-        return outputs[:, 0] if self._coder.flat else outputs
+        scores = self._outputs(X)
+        return self._coder.decode(scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -120,7 +121,14 @@ class Labels:
         """Raise a TypeError if `loss` is one of xpconv's that is not for such targets and scores."""
         indicators = self.kind == INDICATOR
         fitting = OF_INDICATORS if indicators else OF_CLASSES
-        if isinstance(loss, fitting) or not type(loss).__module__.startswith("xpconv."):
+        if isinstance(loss, fitting):
+            return
+        if self.kind == SEVERAL and type(loss).forward is not Loss.forward:
+            raise TypeError(
+                f"{where}: loss: y has several outputs, for each of which a loss has to define _forward and "
+                f"_backward, as Loss describes, but {type(loss).__name__} overrides forward"
+            )
+        if not type(loss).__module__.startswith("xpconv."):
             return
         name, fix = type(loss).__name__, ", ".join(kind.__name__ for kind in fitting)
         if isinstance(loss, OF_CLASSES + OF_INDICATORS):
@@ -189,21 +197,29 @@ def as_column(y: np.ndarray) -> np.ndarray:
 
 
 class SeveralLosses(Loss):
-    """The mean of one loss over several outputs: `input` `(N, C₁ + C₂ + …)`, `target` `(N, outputs)`."""
+    """The mean over several outputs of one loss: `input` `(N, C₁ + C₂ + …)`, `target` `(N, outputs)`.
+
+    With the reduction `'mean'`, the loss of each output is divided by its own divisor, such as the sum of the
+    weights of its targets' classes. `Loss` divides by N, so each is multiplied by N over its divisor here.
+    """
 
     def __init__(self, loss: Loss, sizes: Sequence[int]) -> None:
-        super().__init__()
+        super().__init__(loss.reduction)
         self.loss, self.sizes = loss, list(sizes)
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         total: Any = 0.0
         saved, start = [], 0
         for i, size in enumerate(self.sizes):
-            losses, _, kept = self.loss._forward(xp, input[:, start : start + size], target[:, i])
-            total, start = total + losses / len(self.sizes), start + size
-            saved.append(kept)
+            losses, count, own = self.loss._forward(xp, input[:, start : start + size], target[:, i])
+            factor: Any = 1 / len(self.sizes)
+            if self.reduction == "mean" and not isinstance(count, int):
+                factor = factor * len(input) / xp.where(count == 0, math.nan, count).astype(losses.dtype)
+            total, start = total + losses * factor, start + size
+            saved.append((factor, own))
         return total, len(input), tuple(saved)
 
     def _backward(self, xp: Any, scale: Any, *saved: Any) -> Any:
-        grads = [self.loss._backward(xp, scale / len(self.sizes), *kept) for kept in saved]
-        return xp.concatenate(grads, axis=1)
+        return xp.concatenate(
+            [self.loss._backward(xp, scale * factor, *own) for factor, own in saved], axis=1
+        )

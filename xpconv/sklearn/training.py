@@ -14,6 +14,7 @@ from ..backend import active_backend, backend_of, find_backend, use_backend
 from ..cores import cores
 from ..kernels import dividing_for
 from ..layers import Layer
+from ..optim import LRScheduler, Optimizer
 from ..random import drawing_from
 from ..train.endings import wrong_ending
 from .base import LEARNING_RATE
@@ -54,6 +55,15 @@ class Plan(NamedTuple):
     verbose: bool
 
 
+class Past(NamedTuple):
+    """What a training ended with, for a later `partial_fit`."""
+
+    kind: type[Optimizer]
+    optimizer: Any  # states
+    schedule: Any
+    settings: Any  # the parameters that they were made with
+
+
 class Finite:
     """A callback that ends a training whose loss is not finite by an error."""
 
@@ -75,17 +85,14 @@ def trained(
     model: Layer,
     coder: Any,
     arrays: Arrays,
-    held: Arrays | None,
+    held_out: Arrays | None,
     seed: int,
-    past: Any,
-) -> tuple[train.History, Any]:
-    """Train `model` on `arrays`: inputs, targets, and perhaps weights; `held` are those for validation.
+    past: Past | None,
+) -> tuple[train.History, Past]:
+    """Train `model` on `arrays`: inputs, targets, and perhaps weights; `held_out` are those for validation.
 
     Args:
-        past: the state that an earlier training returned, to go on with its optimizer and schedule; or None.
-
-    Returns:
-        the history, and the state of the optimizer and the schedule.
+        past: what an earlier training returned, to go on with its optimizer and schedule; or None.
     """
     where = type(estimator).__name__
     loss = loss_from(where, estimator.loss, estimator._of("loss"), coder.default_loss)
@@ -93,23 +100,12 @@ def trained(
     if problem := wrong_ending(model, loss):
         raise ValueError(f"{where}: {problem}")
     loss = coder.joint(loss)
-    settings = estimator._of("optimizer")
-    if "lr" in settings and plan.learning_rate != LEARNING_RATE:
-        raise ValueError(
-            f"{where}: there are learning_rate={plan.learning_rate} and optimizer__lr={settings['lr']}, two "
-            "names of one number; give learning_rate alone"
-        )
-    optimizer = optimizer_from(where, estimator.optimizer, settings, model, plan.learning_rate)
     batches = in_batches(arrays, plan.batch_size, plan.dtype, seed)
-    valid = None if held is None else in_batches(held, max(plan.batch_size, 128), plan.dtype)
-    given = estimator._of("schedule")
-    schedule = schedule_from(where, estimator.schedule, given, optimizer, estimator.max_epochs, len(batches))
-    if past is not None:
-        optimizer.load_state_dict(past[0])
-        if schedule is not None:
-            schedule.load_state_dict(past[1])
+    optimizer, schedule = _stepping(estimator, model, plan, len(batches), past)
     callbacks = [Finite(where), *_listed(estimator.callbacks)]
-    if held is not None:
+    valid = None
+    if held_out is not None:
+        valid = in_batches(held_out, max(plan.batch_size, 128), plan.dtype)
         callbacks.append(train.EarlyStopping(patience=estimator.n_iter_no_change))
     history = train.fit(
         model, loss, optimizer, batches, valid,
@@ -117,7 +113,51 @@ def trained(
         callbacks=callbacks, verbose=plan.verbose,
     )  # fmt: skip
     model.zero_grad()
-    return history, (on_host(optimizer.state_dict()), None if schedule is None else schedule.state_dict())
+    states = on_host(optimizer.state_dict()), None if schedule is None else schedule.state_dict()
+    return history, Past(type(optimizer), *states, _settings(estimator, plan))
+
+
+def _settings(estimator: Any, plan: Plan) -> Any:
+    """What decides on the rates; a `partial_fit` with other settings begins the schedule again."""
+    return plan.learning_rate, estimator._of("optimizer"), estimator.schedule, estimator._of("schedule")
+
+
+def _stepping(
+    estimator: Any, model: Layer, plan: Plan, steps: int, past: Past | None
+) -> tuple[Optimizer, LRScheduler | None]:
+    """The optimizer and the schedule, which go on from `past` as far as the settings are the same.
+
+    An optimizer of the same kind goes on with its moments, under the present settings. The schedule goes on
+    if all settings are as before.
+    """
+    where, nested = type(estimator).__name__, estimator._of("optimizer")
+    if "lr" in nested and plan.learning_rate != LEARNING_RATE:
+        raise ValueError(
+            f"{where}: there are learning_rate={plan.learning_rate} and optimizer__lr={nested['lr']}, two "
+            "names of one number; give learning_rate alone"
+        )
+    optimizer = optimizer_from(where, estimator.optimizer, nested, model, plan.learning_rate)
+    past = past if past is not None and past.kind is type(optimizer) else None
+    same = past is not None and _equal(past.settings, _settings(estimator, plan))
+    if past is not None and not same:
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({**past.optimizer, "param_groups": groups})
+    schedule = schedule_from(
+        where, estimator.schedule, estimator._of("schedule"), optimizer, estimator.max_epochs, steps
+    )
+    if past is not None and same:
+        optimizer.load_state_dict(past.optimizer)
+        if schedule is not None:
+            schedule.load_state_dict(past.schedule)
+    return optimizer, schedule
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether settings are equal; arrays among them count as others."""
+    try:
+        return bool(a == b)
+    except ValueError:
+        return False
 
 
 def _listed(callbacks: Any) -> list[Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..arguments import shown, to_size
@@ -20,10 +19,12 @@ from ..layers import Layer
 from ..parameter import Parameter
 from ..train import predict
 from .base import ConvBase, explicit
-from .building import default_model, model_from
+from .building import model_from
+from .defaults import default_model
 from .estimator import ConvEstimator
-from .inputs import Shape, check_sample, checked_x, dtype_name, for_inference, input_shape_of, sample_weights
+from .inputs import Shape, checked_images, dtype_name, for_inference
 from .training import backend_name, computing
+from .weights import sample_weights
 
 __all__ = ["ConvTransformer"]
 
@@ -48,7 +49,8 @@ class ConvTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ConvBas
         **nested: parameters of the model: `model__width=64`.
 
     Attributes:
-        model_: the network; with an estimator that of `estimator_`, the fitted clone.
+        model_: the network.
+        estimator_: the fitted clone, if the model is an estimator, whose `model_` the network then is.
         layer_: the name of the layer.
         input_shape_, n_features_in_, feature_names_in_: as of `ConvClassifier`.
 
@@ -113,32 +115,37 @@ class ConvTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ConvBas
         to_size(f"{where}: batch_size", self.batch_size)
         trains = isinstance(self.model, ConvEstimator)
         dtype = dtype_name(where, self.model.dtype if trains else self.dtype)
-        table, sample = checked_x(self, X, dtype, True)
-        if trains:
-            if nested := self._of("model"):
-                raise ValueError(
-                    f"{where}: give {', '.join(nested)} to the {type(self.model).__name__} itself"
-                )
-            self.estimator_ = clone(self.model).fit(X, y, sample_weight)
-            model, shape = self.estimator_.model_, self.estimator_.input_shape_
-        else:
-            shape = input_shape_of(where, self.input_shape, sample, table.shape[1])
-            images = table.reshape(len(table), *shape)
-            model = self._built(images, sample_weights(where, sample_weight, images), dtype)
-        layer = (
-            _last_features(where, model) if self.layer is None else _checked_name(where, model, self.layer)
-        )
-        x = asarray(table[:2].reshape(-1, *shape), dtype, backend=backend_name(model))
-        self._n_features_out = int(np.prod(feature_maps(model, x, layer).shape[1:]))
-        self.model_, self.layer_, self.input_shape_, self._dtype = model.eval(), layer, shape, dtype
+        input_shape = self.model.input_shape if trains else self.input_shape
+        with self._unchanged_on_error():
+            images = checked_images(self, X, dtype, True, input_shape=input_shape)
+            fitted = None
+            if trains:
+                if nested := self._of("model"):
+                    raise ValueError(
+                        f"{where}: give {', '.join(nested)} to the {type(self.model).__name__} itself"
+                    )
+                fitted = clone(self.model).fit(X, y, sample_weight)
+                model = fitted.model_
+            else:
+                model = self._built(images, sample_weights(where, sample_weight, images), dtype)
+            if self.layer is None:
+                layer = _last_features(where, model)
+            else:
+                layer = _checked_name(where, model, self.layer)
+            x = asarray(images[:2], dtype, backend=backend_name(model))
+            size = int(np.prod(feature_maps(model, x, layer).shape[1:]))
+        self.model_, self.layer_, self.input_shape_ = model.eval(), layer, images.shape[1:]
+        self._n_features_out, self._dtype = size, dtype
+        self.__dict__.pop("estimator_", None)
+        if fitted is not None:
+            self.estimator_ = fitted
         return self
 
     def _built(self, X: np.ndarray, weight: Any, dtype: str) -> Layer:
         where, nested = type(self).__name__, self._of("model")
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        with computing(where, self.backend, rng):
+        with computing(where, self.backend, self._generator()):
             if self.model is None:
-                model: Layer = default_model(where, X, 1, weight, nested)
+                model: Layer = default_model(where, X, 1, weight, dtype, nested)
             else:
                 model = model_from(where, self.model, nested, X.shape[1:], 1)
             model.to(get_backend(), dtype=dtype)
@@ -149,9 +156,7 @@ class ConvTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ConvBas
         """The features of X, `(N, features)`: what the layer returns, each sample in a row."""
         check_is_fitted(self)
         where = type(self).__name__
-        table, sample = checked_x(self, X, self._dtype, False)
-        check_sample(where, sample, self.input_shape_)
-        images = table.reshape(len(table), *self.input_shape_)
+        images = checked_images(self, X, self._dtype, False)
         backend, found = backend_name(self.model_), []
         with dividing_for(cores()):
             for (x,) in for_inference(images, to_size(f"{where}: batch_size", self.batch_size), self._dtype):

@@ -1,0 +1,166 @@
+"""X: kinds of numbers and arrays, shapes of samples, standardisation."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
+
+from estimators import FAST, FLAT, OWN, QUICK, X, Y, bars, outputs
+
+import xpconv
+from xpconv.errors import ShapeError
+from xpconv.sklearn import ConvClassifier
+
+
+@pytest.mark.parametrize(
+    ("x", "settings"),
+    [
+        (X, {}),
+        (X[:, None], {}),
+        (FLAT, {"input_shape": (8, 8)}),
+        (FLAT, {"input_shape": (1, 8, 8)}),
+        (FLAT, {"input_shape": [1, np.int64(8), 8]}),
+        (X.tolist(), {}),
+        (np.asfortranarray(X), {}),
+        (np.repeat(X, 2, axis=2)[:, :, ::2], {}),
+        (X.astype("float32"), {}),
+    ],
+)
+def test_all_forms_of_an_image_give_the_same_model(x, settings):
+    expected = ConvClassifier(**QUICK).fit(X, Y)
+    classifier = ConvClassifier(**QUICK, **settings).fit(x, Y)
+    assert classifier.input_shape_ == (1, 8, 8)
+    assert classifier.n_features_in_ == 64
+    np.testing.assert_array_equal(outputs(classifier), outputs(expected))
+    for form in (X[:9], X[:9, None], FLAT[:9], X[:9].tolist()):
+        np.testing.assert_array_equal(outputs(classifier, form), outputs(expected))
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "uint16", "int16", "int32", "int64", "bool", "float16", object]
+)
+def test_kinds_of_numbers(dtype):
+    """Integers are left as they are until their batch; the model is that of the same numbers in float64."""
+    rounded = (X > 1.5) if dtype == "bool" else np.floor(20 * X)
+    expected = ConvClassifier(**QUICK).fit(rounded.astype("float64"), Y)
+    given = rounded.astype(dtype)
+    given.flags.writeable = False
+    classifier = ConvClassifier(**QUICK).fit(given, Y)
+    np.testing.assert_array_equal(outputs(classifier, given[:9]), outputs(expected, rounded[:9]))
+
+
+def test_the_scale_of_the_inputs_does_not_matter():
+    """The default model standardises them; a power of two changes no digit."""
+    expected = ConvClassifier(**QUICK).fit(X, Y)
+    for factor in (2.0**-80, 2.0**20, 2.0**80):
+        scaled = ConvClassifier(**QUICK).fit(factor * X, Y)
+        np.testing.assert_allclose(outputs(scaled, factor * X[:9]), outputs(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_a_constant_feature_is_harmless():
+    table = np.column_stack([FLAT[:, :20], np.full(len(FLAT), 1e6), np.zeros(len(FLAT))])
+    classifier = ConvClassifier(**QUICK).fit(table, Y)
+    assert np.isfinite(outputs(classifier, table[:9])).all()
+
+
+def test_color_images_and_volumes():
+    images = np.stack([X, X**2, 1 - X], axis=1)
+    assert ConvClassifier(**FAST).fit(images, Y).input_shape_ == (3, 8, 8)
+    volumes = np.stack([X, X], axis=1)[:, None]
+
+    def pooled(input_shape, n_outputs):
+        assert (input_shape, n_outputs) == ((1, 2, 8, 8), 4)
+        return xpconv.Sequential(xpconv.MaxPool3d((2, 1, 8)), xpconv.Flatten(), xpconv.Dense(8, n_outputs))
+
+    assert ConvClassifier(pooled, **{**OWN, "max_epochs": 30}).fit(volumes, Y).score(volumes, Y) > 0.9
+    with pytest.raises(ShapeError, match=r"^ConvClassifier: model=None has .*\(1, 2, 8, 8\); give a model"):
+        ConvClassifier().fit(volumes, Y)
+
+
+def along(input_shape, n_outputs):
+    return xpconv.Sequential(
+        xpconv.Conv1d(input_shape[0], 4, 3), xpconv.AdaptiveAvgPool1d(1), xpconv.Flatten(), xpconv.Dense(4, n_outputs)
+    )  # fmt: skip
+
+
+def test_two_numbers_are_an_image():
+    """Whether X is a table or `(N, H, W)`; three are its channels too; one is a table."""
+    pairs = X.reshape(60, 2, 32)
+    for settings, x, shape in (
+        ({"input_shape": (2, 32)}, pairs, (1, 2, 32)),
+        ({"input_shape": (2, 32)}, FLAT, (1, 2, 32)),
+        ({"input_shape": (8, 8)}, X, (1, 8, 8)),
+        ({"input_shape": [1, 64]}, FLAT, (1, 1, 64)),
+        ({"input_shape": (2, 4, 8)}, X.reshape(60, 2, 4, 8), (2, 4, 8)),
+        ({"input_shape": (64,)}, FLAT, (64,)),
+        ({"input_shape": 64}, FLAT, (64,)),
+        ({}, pairs, (1, 2, 32)),
+    ):
+        plain = xpconv.Sequential(xpconv.Flatten(), xpconv.Dense(64, 4, rng=0))
+        assert ConvClassifier(plain, max_epochs=1, **settings).fit(x, Y).input_shape_ == shape
+    without = ConvClassifier(**QUICK).fit(X, Y)
+    np.testing.assert_array_equal(
+        outputs(ConvClassifier(**QUICK, input_shape=(8, 8)).fit(X, Y)), outputs(without)
+    )
+
+
+def test_signals():
+    """They reach a model as `(N, C, L)` if input_shape says so; the rows of a table have one channel."""
+    for x, shape in ((X.reshape(60, 2, 32), (2, 32)), (FLAT[:, :32], (1, 32)), (FLAT[:, None], (1, 64))):
+        for settings in (QUICK, {**OWN, "max_epochs": 1, "model": along}):
+            classifier = ConvClassifier(**settings, input_shape="signals").fit(x, Y)
+            assert classifier.input_shape_ == shape
+            table = x.reshape(60, -1)
+            np.testing.assert_array_equal(outputs(classifier, x[:9]), outputs(classifier, table[:9]))
+            one = np.concatenate([outputs(classifier, x[i : i + 1]) for i in range(3)])
+            np.testing.assert_allclose(one, outputs(classifier, x[:9])[:3], rtol=1e-5, atol=1e-6)
+    with pytest.raises(
+        ShapeError, match=r"'signals', but X has samples of shape \(1, 2, 32\), expected \(C, L\)"
+    ):
+        ConvClassifier(input_shape="signals").fit(X.reshape(60, 1, 2, 32), Y)
+    with pytest.raises(ValueError, match=r"input_shape is 'signal', expected .* or 'signals'"):
+        ConvClassifier(input_shape="signal").fit(FLAT, Y)
+
+
+@pytest.mark.parametrize("x", [X.reshape(60, 2, 32), FLAT, X[:, None]])
+@pytest.mark.parametrize("settings", [{}, {"input_shape": (2, 32)}])
+def test_a_model_of_signals_without_their_shape(x, settings):
+    if x.ndim > 3 and settings:
+        x = FLAT
+    with pytest.raises(
+        ShapeError, match=r"^ConvClassifier: model: Conv1d.* if X holds signals .*give input_shape='signals'$"
+    ):
+        ConvClassifier(along, **settings).fit(x, Y)
+
+
+def test_the_default_model_of_signals_learns():
+    waves = np.random.default_rng(0).normal(size=(60, 2, 12))
+    waves[:, 1] += np.where(Y % 2, 1, -1)[:, None] * np.sin(np.arange(12))
+    settings = {**FAST, "input_shape": "signals"}
+    classifier = ConvClassifier(**settings).fit(waves, Y % 2, sample_weight=1.0 + Y)
+    assert isinstance(classifier.model_.network[0], xpconv.Conv1d)
+    assert classifier.score(waves, Y % 2) > 0.9
+    for length in (1, 2, 9):
+        short = ConvClassifier(**{**settings, "max_epochs": 1}).fit(waves[:, :, :length], Y)
+        assert short.n_iter_ == 1
+
+
+def test_new_images_are_told_apart():
+    assert ConvClassifier(**FAST).fit(X, Y).score(*bars(seed=1)) == 1.0
+
+
+def test_arrays_of_a_device(backend):
+    x = xpconv.asarray(X)
+    classifier = ConvClassifier(backend=backend, **QUICK).fit(x, Y)
+    assert isinstance(classifier.predict(x), np.ndarray)
+    np.testing.assert_array_equal(classifier.predict(x), classifier.predict(X))
+
+
+def test_names_of_features():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(FLAT, columns=[f"p{i}" for i in range(64)])
+    classifier = ConvClassifier(input_shape=(8, 8), **QUICK).fit(frame, pandas.Series(Y).map(str))
+    assert list(classifier.feature_names_in_) == list(frame.columns)
+    assert set(classifier.predict(frame)) <= set("0123")
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        classifier.predict(FLAT)
