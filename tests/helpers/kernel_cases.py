@@ -117,6 +117,17 @@ def everywhere(draw):
     yield draw(1).reshape(()), draw(1).reshape(())
 
 
+def adaptive(draw):
+    """Images, and sizes of output: less, more and the same, with special values."""
+    special = draw.rng.choice(np.array([-1, 0, 1, np.nan, np.inf, -np.inf], draw.dtype), (2, 4, 7, 9))
+    for x in (draw(2, 3, 7, 5), draw.images(2, 3, 7, 5), special):
+        for output in ((3, 2), (1, 1), (7, 5), (9, 11)):
+            yield x, output
+    yield draw.images(2, 3, 11), (4,)
+    yield draw.images(1, 2, 4, 5, 6), (3, 2, 8)
+
+
+RESPONSES = ((5, 1e-2, 0.75, 2.0), (2, 0.5, 1.0, 1.0), (40, 0.1, 0.5, 1.0))
 POINTWISE = ((4, 5), (2, 4, 6, 5))
 CASES = {
     "add": lambda draw: [(draw(*s), draw(*s), bounds) for s in POINTWISE for bounds in BOUNDS],
@@ -207,6 +218,40 @@ CASES = {
     "elu_backward": lambda draw: [(*pair, 0.5, 2.0, 1.5) for pair in everywhere(draw)],
     "leaky_relu": lambda draw: [(pair[0], 0.25) for pair in everywhere(draw)],
     "leaky_relu_backward": lambda draw: [(*pair, 0.25) for pair in everywhere(draw)],
+    "adaptive_max_pool": lambda draw: [(x, output) for x, output in adaptive(draw) if 0 not in x.shape],
+    "adaptive_max_pool_backward": lambda draw: [
+        (draw.images(*x.shape[:2], *output), reference.adaptive_max_pool(np, x, output)[1], x.shape[2:])
+        for x, output in adaptive(draw)
+    ],
+    "adaptive_avg_pool_backward": lambda draw: [
+        (draw.images(2, 5, *output), spatial)
+        for output, spatial in (((1, 1), (6, 7)), ((1,), (9,)), ((2, 3), (6, 7)))
+    ],
+    "apply_mask": lambda draw: [
+        (x, draw.rng.random(shape) < 0.5, 1.25)
+        for x, shape in (
+            (draw(5), (5,)),
+            (draw(4, 3), (4, 3)),
+            (draw(4, 3), (4, 1)),
+            (draw(2, 3, 4), (2, 3, 1)),
+            (draw(2, 3, 4, 5), (2, 1, 1, 1)),
+            (draw.images(2, 3, 4, 5), (2, 1, 1, 1)),
+            (draw.images(2, 3, 4, 5), (2, 3, 4, 5)),
+        )
+    ],
+    "image_dot": lambda draw: [
+        (make(*shape), draw.images(*shape))
+        for shape in ((2, 3, 4, 5), (3, 5, 30, 40), (2, 4, 9))
+        for make in (draw, draw.images)
+    ],
+    "response_norm": lambda draw: [
+        (x, *more) for x in (draw(2, 7, 3, 4), draw.images(2, 7, 3, 4)) for more in RESPONSES
+    ],
+    "response_norm_backward": lambda draw: [
+        (draw(*x.shape), x, 1 + abs(draw.images(*x.shape)), *more[:3])
+        for x in (draw(2, 7, 3, 4), draw.images(2, 7, 3, 4))
+        for more in RESPONSES
+    ],
     "gelu_backward": lambda draw: [(*pair, None) for pair in everywhere(draw)],
     "statistics": lambda draw: [(draw.images(4, 5, 6, 7) + 3,), (draw(40, 3),)],
     "sum_pool": lambda draw: [

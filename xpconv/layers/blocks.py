@@ -7,10 +7,10 @@ from typing import Any
 
 from ..arguments import shown, to_size
 from ..backend import Array
-from ..ops import norm as ops
+from ..ops.activation import arithmetic
+from ..ops.adaptive_pool import global_avg_pool, image_dot
 from ..parameter import parameter_dtype
 from ..random import RNG, default_rng
-from ..sums import sum_over
 from ..tape import position
 from .activation import ReLU
 from .conv import Conv2d
@@ -90,25 +90,27 @@ class SqueezeExcitation(Layer):
 
     def forward(self, x: Array) -> Array:
         why = f"input_channels={self.input_channels}"
-        self._enter_images(x, 2, self.input_channels, why, self.fc1.weight)
+        xp, images, batched = self._enter_images(x, 2, self.input_channels, why, self.fc1.weight)
         start = position()
-        scale = ops.mean_over(x, (-2, -1))
+        scale = global_avg_pool(xp, images)
         for layer in self._path():
             scale = layer._pass(scale)
-        return self.keep(x * scale, start, x, scale)
+        y = arithmetic(xp, "multiply", images, scale)
+        return self.keep(y if batched else y[0], xp, start, images, scale, batched)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         """`x` acts directly, with the factor `s`, and through each channel's mean over H·W pixels:
 
         dx = grad · s + dmean / (H·W), dmean from ds = Σ_pixels grad · x, back through the path.
         """
-        start, x, scale = self.recall(grad_output, input_grad)
+        xp, start, x, scale, batched = self.recall(grad_output, input_grad)
+        grad = grad_output if batched else grad_output[None]
         ds: Array = None  # not needed if no gradient is computed from it
         if input_grad or self._learns():
-            ds = sum_over(grad_output * x, (-2, -1), keepdims=True)
-        grad = self._back_through(self._path(), start, ds, input_grad)
-        if grad is None:
+            ds = image_dot(xp, grad, x)
+        dmean = self._back_through(self._path(), start, ds, input_grad)
+        if dmean is None:
             return None
-        dx = grad_output * scale
-        dx += grad / (x.shape[-2] * x.shape[-1])
-        return dx
+        dx = arithmetic(xp, "multiply", grad, scale)
+        dx += dmean / (x.shape[-2] * x.shape[-1])
+        return dx if batched else dx[0]

@@ -6,9 +6,9 @@ import math
 from typing import Any, ClassVar
 
 from ..arguments import to_bool, to_float
-from ..backend import Array
+from ..backend import Array, get_xp
 from ..errors import ShapeError
-from ..ops.dropout import keep_mask
+from ..ops.dropout import apply_mask, keep_mask
 from ..random import RNG, Source, default_rng, global_source
 from .layer import Layer
 
@@ -53,9 +53,7 @@ class _Dropout(Layer):
 
     def _scale(self, x: Array, mask: Array, gain: float) -> Array:
         """Forward and backward: for a given mask the layer is linear in `x`."""
-        y = x * mask
-        y *= gain
-        return y
+        return apply_mask(get_xp(x), x, mask, gain)
 
     @property
     def _gain(self) -> float:

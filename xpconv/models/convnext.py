@@ -15,8 +15,9 @@ from ..layers import (
     LayerNorm,
     Sequential,
 )
+from ..ops.activation import arithmetic
+from ..ops.channels import channel_sum
 from ..parameter import new_parameter
-from ..sums import sum_over
 from ._common import Block, checked, zero_biases
 
 __all__ = ["convnext_tiny"]
@@ -46,15 +47,15 @@ class _LayerScale(Layer):
         self.layer_scale = new_parameter("LayerScale", "layer_scale", (channels, 1, 1), "float32", value)
 
     def forward(self, x: Array) -> Array:
-        self._enter(x, self.layer_scale)
-        return self.keep(x * self.layer_scale.data, x)
+        xp = self._enter(x, self.layer_scale)
+        return self.keep(arithmetic(xp, "multiply", x, self.layer_scale.data), xp, x)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        (x,) = self.recall(grad_output, input_grad)
+        xp, x = self.recall(grad_output, input_grad)
         if self.layer_scale.requires_grad:
-            slope = sum_over(grad_output * x, (0, 2, 3))
+            slope = channel_sum(xp, arithmetic(xp, "multiply", grad_output, x))
             self.layer_scale.accumulate(slope.reshape(self.layer_scale.shape))
-        return grad_output * self.layer_scale.data if input_grad else None
+        return arithmetic(xp, "multiply", grad_output, self.layer_scale.data) if input_grad else None
 
 
 class _ScaleFirst(Sequential):

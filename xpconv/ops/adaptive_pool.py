@@ -12,7 +12,7 @@ from typing import Any
 
 from ..backend import Array
 from ..kernels import overridable
-from ..sums import widened, widened_for
+from ..sums import sum_over, widened, widened_for
 from .constants import constant
 from .linear import matmul, rows
 
@@ -31,6 +31,12 @@ def global_avg_pool(xp: Any, x: Array) -> Array:
     return _window_means(xp, x, (1,) * (x.ndim - 2))
 
 
+@overridable
+def image_dot(xp: Any, a: Array, b: Array) -> Array:
+    """`Σ_pixels a · b` of two arrays `(N, C, *S)`: `(N, C, 1, …)`."""
+    return sum_over(a * b, tuple(range(2, a.ndim)), keepdims=True)
+
+
 def _window_means(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
     y = widened(x)
     for axis, m in enumerate(output, start=2):
@@ -38,6 +44,7 @@ def _window_means(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
     return y.astype(x.dtype, copy=False)
 
 
+@overridable
 def adaptive_avg_pool_backward(xp: Any, grad: Array, spatial: tuple[int, ...]) -> Array:
     """The transposed matrices: each input gets its part of every window that holds it."""
     dx = widened(grad)
@@ -53,6 +60,7 @@ def _along(xp: Any, x: Array, means: tuple[tuple[float, ...], ...], axis: int, t
     return xp.moveaxis(y.reshape(*x.shape[:-1], y.shape[-1]), -1, axis)
 
 
+@overridable
 def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array, Array]:
     """Maxima over windows that cover the image, and the position of each in the flattened image, int64.
 
@@ -78,6 +86,7 @@ def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array
     return y, indices
 
 
+@overridable
 def adaptive_max_pool_backward(xp: Any, grad: Array, indices: Array, spatial: tuple[int, ...]) -> Array:
     """Each input gets the gradients of the windows whose maximum it is.
 

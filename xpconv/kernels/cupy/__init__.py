@@ -1,8 +1,10 @@
 """The operations that are overridden for CuPy arrays, where one launch replaces many."""
 
+from .adaptive import adaptive_max_pool, adaptive_max_pool_backward
 from .conv import conv, conv_algorithm, conv_backward_input, conv_backward_weight
 from .gelu import gelu, gelu_backward, gelu_tanh, gelu_tanh_backward
 from .gemm import matmul
+from .images import adaptive_avg_pool_backward, apply_mask, arithmetic, global_avg_pool, image_dot
 from .norm import batch_norm, batch_norm_backward, channel_total, follow, statistics
 from .optim import update
 from .piecewise import (
@@ -19,6 +21,7 @@ from .piecewise import (
 from .pointwise import add, clip, clip_backward
 from .pool import max_pool, max_pool_backward, sum_pool, sum_pool_backward
 from .random import keep_mask
+from .response import response_norm, response_norm_backward
 from .rows import group_norm, group_norm_backward, layer_norm, layer_norm_backward
 from .smooth import (
     log_sigmoid,
@@ -36,7 +39,12 @@ from .smooth import (
 from .softmax import cross_entropy, cross_entropy_backward, one_hot
 
 __all__ = [
+    "adaptive_avg_pool_backward",
+    "adaptive_max_pool",
+    "adaptive_max_pool_backward",
     "add",
+    "apply_mask",
+    "arithmetic",
     "batch_norm",
     "batch_norm_backward",
     "channel_total",
@@ -56,12 +64,14 @@ __all__ = [
     "gelu_backward",
     "gelu_tanh",
     "gelu_tanh_backward",
+    "global_avg_pool",
     "group_norm",
     "group_norm_backward",
     "hardsigmoid",
     "hardsigmoid_backward",
     "hardswish",
     "hardswish_backward",
+    "image_dot",
     "keep_mask",
     "layer_norm",
     "layer_norm_backward",
@@ -75,6 +85,8 @@ __all__ = [
     "mish",
     "mish_backward",
     "one_hot",
+    "response_norm",
+    "response_norm_backward",
     "sigmoid",
     "sigmoid_backward",
     "silu",

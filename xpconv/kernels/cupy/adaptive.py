@@ -1,0 +1,42 @@
+"""Adaptive max pooling, one launch each way; gradients are gathered, so no atomic additions are needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...backend import Array
+from .launch import TYPES, last, launch, name_of
+
+FILE = "adaptive.cu"
+
+
+def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array, Array] | None:
+    """In one launch."""
+    if name_of(x.dtype) not in TYPES or not 3 <= x.ndim <= 5:
+        return None
+    shape = (x.shape[0], *output, x.shape[1])
+    y, places = xp.empty(shape, dtype=x.dtype), xp.empty(shape, dtype="int64")
+    launch(
+        xp, FILE, "adaptive_max_pool", y.size, last(xp, x), y, places, *_three(x.shape[2:]), *_three(output),
+        x.shape[1],
+    )  # fmt: skip
+    return xp.moveaxis(y, -1, 1), xp.moveaxis(places, -1, 1)
+
+
+def adaptive_max_pool_backward(
+    xp: Any, grad: Array, indices: Array, spatial: tuple[int, ...]
+) -> Array | None:
+    """In one launch."""
+    if name_of(grad.dtype) not in TYPES or not 3 <= grad.ndim <= 5:
+        return None
+    n, c, *output = grad.shape
+    dx = xp.empty((n, *spatial, c), dtype=grad.dtype)
+    launch(
+        xp, FILE, "adaptive_max_pool_back", dx.size, last(xp, grad), last(xp, indices), dx, *_three(spatial),
+        *_three(output), c,
+    )  # fmt: skip
+    return xp.moveaxis(dx, -1, 1)
+
+
+def _three(sizes: Any) -> tuple[int, ...]:
+    return (1,) * (3 - len(sizes)) + tuple(sizes)
