@@ -6,8 +6,9 @@ A real graph and a real cuBLAS need a GPU: what they refuse, and how streams and
 import ctypes
 import gc
 import types
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
+import device
 import double
 import emulation
 import numpy as np
@@ -16,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xpconv
-from xpconv import cuda as cuda_module
 from xpconv.kernels import graph, precision
-from xpconv.kernels.cupy import gemm
+from xpconv.kernels.cupy import gemm, recorder
 
 needs_compiler = pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
 
@@ -37,7 +37,7 @@ def test_on_numpy_it_runs_the_steps_one_by_one():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: xpconv.cuda.capture(step_on), ValueError, "capture: no examples"),
+        (lambda: xpconv.cuda.capture(step_on)(3), TypeError, "capture: input 0 is 3, expected an array"),
         (lambda: xpconv.cuda.capture(step_on, np.zeros(2), warmup=0), ValueError, "capture: warmup"),
         (lambda: xpconv.cuda.capture(step_on, np.zeros(2))(), ValueError, "got 0 inputs, expected 1"),
         (
@@ -58,91 +58,11 @@ def test_what_does_not_fit_is_refused(call, error, message):
 # --- a graph of kernels, which are held back while it is recorded ----------------------------------------
 
 
-class CUDARuntimeError(RuntimeError):
-    pass
-
-
 @pytest.fixture
-def cuda(monkeypatch):
-    """What `capture` takes of CuPy's `cuda`; `log` is what it did, in order."""
-    log = []
-    call = emulation.RawKernel.__call__
-
-    class Event(str):
-        def synchronize(self):
-            log.append("host waits")
-
-    class Graph:
-        def __init__(self, launches):
-            self.launches = launches
-
-        def launch(self, stream):
-            log.append(f"launch on {stream.name}")
-            for kernel, args in self.launches:
-                call(kernel, *args)
-
-    class Stream:
-        recording = None
-
-        def __init__(self, name="own", non_blocking=False):
-            self.name = name
-
-        def __enter__(self):
-            log.append(f"enter {self.name}")
-
-        def __exit__(self, *_):
-            log.append(f"leave {self.name}")
-
-        def record(self):
-            return Event(self.name)
-
-        def wait_event(self, event):
-            log.append(f"{self.name} waits for {event}")
-
-        def synchronize(self):
-            log.append("synchronize")
-
-        def begin_capture(self):
-            Stream.recording = []
-
-        def end_capture(self):
-            launches, Stream.recording = Stream.recording, None
-            if log[-1] == "failed":
-                raise CUDARuntimeError("the capture is invalid")
-            return Graph(launches)
-
-    def hold_back(kernel, *args):
-        if Stream.recording is None:
-            call(kernel, *args)
-        else:
-            Stream.recording.append((kernel, args))
-
-    monkeypatch.setattr(emulation.RawKernel, "__call__", hold_back)
-    monkeypatch.setattr(gemm, "_library", lambda xp: Cublas())
-
-    class MemoryPool:
-        used = 1  # bytes that arrays still have
-
-        def __init__(self, allocator):
-            self.malloc = allocator
-
-        def free_all_blocks(self):
-            log.append("pool emptied")
-
-        def total_bytes(self):
-            return self.used
-
-    def memory(size):
-        raise CUDARuntimeError("out of memory")
-
-    callers = Stream("caller")
-    monkeypatch.setattr(cuda_module, "_pools", [])
-    monkeypatch.setitem(vars(double.xp), "cuda", types.SimpleNamespace(
-        Stream=Stream, MemoryPool=MemoryPool, Memory=memory, MemoryPointer=None, get_current_stream=lambda: callers,
-        alloc_pinned_memory=bytearray, using_allocator=lambda malloc: nullcontext(), runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError),
-    ))  # fmt: skip
-    with xpconv.use_backend("double"):
-        yield types.SimpleNamespace(log=log, Stream=Stream, MemoryPool=MemoryPool)
+def cuda():
+    """`xp.cuda` of the double, which is the active backend."""
+    with device.present() as found, xpconv.use_backend("double"):
+        yield found
 
 
 @needs_compiler
@@ -195,8 +115,7 @@ def test_replayed_dropout_draws_anew(cuda):
 @needs_compiler
 def test_a_failed_capture_says_why_and_leaves_all_usable(cuda):
     def step(x):
-        if cuda.Stream.recording is not None:
-            cuda.log.append("failed")
+        if graph.capturing():
             raise NotImplementedError("not during capture")
 
     x = xpconv.asarray(np.zeros(1))
@@ -206,11 +125,11 @@ def test_a_failed_capture_says_why_and_leaves_all_usable(cuda):
         xpconv.cuda.capture(step, x)
     assert isinstance(info.value.__cause__, NotImplementedError)
     assert not graph.capturing()
-    assert cuda.Stream.recording is None
+    assert double.recording is None
     assert cuda.log[-1] == "caller waits for own"
     del info
     gc.collect()
-    assert Cublas.alive == 0
+    assert device.Products.alive == 0
 
 
 def test_a_layer_with_hooks_is_not_recorded(cuda):
@@ -225,19 +144,19 @@ def test_a_layer_with_hooks_is_not_recorded(cuda):
 
 @needs_compiler
 def test_a_failed_recording_leaves_no_gradients_that_were_not_computed(cuda):
-    model = xpconv.Sequential(xpconv.Dense(2, 2, rng=0), xpconv.ReLU())
+    model, grads = xpconv.Sequential(xpconv.Dense(2, 2, rng=0), xpconv.ReLU()), []
     before = model.state_dict()
 
     def step(x):
         model.backward(model(x))
         model(x)
-        if cuda.Stream.recording is not None:
-            cuda.log.append("failed")
+        grads[:] = grads or [p.grad for p in model.parameters()]
+        if graph.capturing():
             raise NotImplementedError("not during capture")
 
-    with pytest.raises(RuntimeError, match="gradients of its layers are dropped"):
-        xpconv.cuda.capture(step, xpconv.asarray(np.ones((1, 2), "float32")))
-    assert all(p.grad is None for p in model.parameters())
+    with pytest.raises(RuntimeError, match="gradients are those of before the recording"):
+        xpconv.cuda.capture(step, xpconv.asarray(np.ones((1, 2), "float32")), warmup=1)
+    assert all(p.grad is grad for p, grad in zip(model.parameters(), grads, strict=True))
     with pytest.raises(xpconv.errors.BackwardError):
         model[1].backward(xpconv.asarray(np.ones((1, 2), "float32")))
     for name, array in model.state_dict().items():
@@ -306,21 +225,22 @@ def test_the_memory_of_a_graph_that_is_gone_is_given_back(cuda):
     del cuda.log[:]
     del fast
     gc.collect()
-    assert Cublas.alive == 0
+    assert device.Products.alive == 0
     assert cuda.log == ["pool emptied"]
-    assert len(cuda_module._pools) == 1  # somebody still has an array
+    assert len(recorder._pools) == 1  # somebody still has an array
     cuda.MemoryPool.used = 0
     xpconv.cuda.capture(lambda x: None, x, warmup=1)
-    assert not [pool for pool in cuda_module._pools if pool.used]
+    assert not [pool for pool in recorder._pools if pool.used]
 
 
 def test_memory_that_runs_out_in_a_recording_is_no_reason_to_empty_the_pool(cuda):
     """CuPy's pool would, at an error of its own, and the graph knows what it would let go."""
     fast = xpconv.cuda.capture(lambda x: None, xpconv.asarray(np.zeros(1)), warmup=1)
-    with pytest.raises(CUDARuntimeError):
-        fast._pool.malloc(8)
+    malloc = fast._recorder.pool.malloc
+    with pytest.raises(device.CUDARuntimeError):
+        malloc(8)
     with recording(), pytest.raises(RuntimeError, match="no memory for 8 bytes in the graph") as info:
-        fast._pool.malloc(8)
+        malloc(8)
     assert type(info.value) is RuntimeError
 
 

@@ -30,8 +30,8 @@ What bites on the way from NumPy to CuPy, and what becomes of it here:
 12. `take_along_axis`, `put_along_axis`, `einsum`, `pad` are there.
 13. Memory of `empty` and `empty_like` holds anything: here NaN, True or all bits, which a result that reads it shows.
 
-`RawModule` is there where g++ is (`emulation.py`; `conftest.py` brings it in). Not represented are: rounding,
-asynchrony, streams, the memory pool, `x.data`, `xp.cuda`, `xp.fft`.
+`RawModule` is there where g++ is (`emulation.py`; `conftest.py` brings it in); streams and recorded graphs, in
+`xp.cuda`, within `device.present()`. Not represented are: rounding, asynchrony, the memory pool, `xp.fft`.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ _SYNCHRONISE = _words("""item tolist tobytes tofile dump dumps argwhere average 
     digitize extract flatnonzero histogram histogram2d histogramdd interp intersect1d nanmax nanmin nonzero place
     ravel_multi_index setdiff1d setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse
     unique_values unravel_index""")
+_BLAS = _words("matmul dot tensordot einsum vdot inner outer")  # a recorded graph has cuBLAS calls of its own
+_JOINS = _words("concatenate concat stack hstack vstack dstack column_stack")
 _AT = {"add": "ilqILQefd", "subtract": "iI", "maximum": "iILQfd", "minimum": "iILQfd"}  # ufunc.at: its dtypes
 _SCALARS = (bool, int, float, complex, np.generic)
 _BASIC = (int, np.integer, slice, type(None), type(Ellipsis))
@@ -97,14 +99,30 @@ def count_syncs():
         _counters.remove(counter)
 
 
+recording = (
+    None  # of a CUDA graph: `device.Recording` takes what is performed, and refuses what a graph cannot hold
+)
+
+
 def _sync(times=1):
+    if recording is not None:
+        recording.refuse("waits for the device")
     for counter in _counters:
         counter.n += times
 
 
 def _copy():
+    if recording is not None:
+        recording.refuse("copies from the host")
     for counter in _counters:
         counter.copies += 1
+
+
+def _perform(function, *args, **options):
+    """`function(*args, **options)`, on NumPy's arrays; all that computes goes through here."""
+    if recording is not None:
+        return recording.perform(function, args, options)
+    return function(*args, **options)
 
 
 def _wrap(value):
@@ -165,9 +183,13 @@ def _function(name, function, parameters):
             raise TypeError(f"{name}() expects a device array; see xp.asarray")
         if waits or (name == "where" and len(args) + len(kwargs) == 1):
             _sync()
+        if name in _JOINS and len(args[0] if args else kwargs["tup"]) > 8:
+            _copy()  # of a table of addresses
         out = kwargs.get("out")
         options = {k: _argument(k, v) for k, v in kwargs.items()} if kwargs else kwargs
-        value = function(*map(_argument, itertools.chain(named, rest), args), **options)
+        if recording is not None and name in _BLAS:
+            recording.refuse("calls CuPy's own cuBLAS")
+        value = _perform(function, *map(_argument, itertools.chain(named, rest), args), **options)
         if args and type(args[0]) is ndarray and value is args[0]._a:
             return args[0]  # such as astype(…, copy=False)
         return _wrap(value) if out is None else out
@@ -186,8 +208,10 @@ class ufunc:
         if len(args) == self.nin + 1:
             *args, out = args
         plain = [x._a if type(x) is ndarray else _operand(x) for x in args]
+        if recording is not None and self.__name__ in _BLAS:
+            recording.refuse("calls CuPy's own cuBLAS")
         if out is None:
-            return _wrap(self._f(*plain, dtype=dtype, casting=casting, order="C"))
+            return _wrap(_perform(self._f, *plain, dtype=dtype, casting=casting, order="C"))
         if type(out) is not ndarray:
             raise TypeError("Output arguments type must be cupy.ndarray")
         shapes, shape = [getattr(x, "shape", ()) for x in plain], out.shape
@@ -196,7 +220,7 @@ class ufunc:
             shapes = [s[:-2] for s in shapes]
         if shape not in shapes and shape != np.broadcast_shapes(*shapes):
             raise ValueError("Out shape is mismatched")  # NumPy would broadcast to it
-        self._f(*plain, out=out._a, dtype=dtype, casting=casting)
+        _perform(self._f, *plain, out=out._a, dtype=dtype, casting=casting)
         return out
 
     def _method(self, name, owners=("add", "multiply")):
@@ -214,7 +238,7 @@ class ufunc:
         self._method("at", _AT)
         if a.dtype.char not in _AT[self.__name__]:
             raise TypeError(f"cupy.{self.__name__}.at does not support {a.dtype}")
-        self._f.at(a._a, _index(indices), _operand(b))
+        _perform(self._f.at, a._a, _index(indices), _operand(b))
 
 
 def _index(key):
@@ -285,27 +309,27 @@ class ndarray:
         self._a[...] = arr
 
     def __getitem__(self, key):
-        return _wrap(_view(self._a, _index(key)))
+        return _wrap(_perform(_view, self._a, _index(key)))
 
     def __setitem__(self, key, value):
         if not isinstance(value, (ndarray, *_SCALARS)):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         key, value = _index(key), _operand(value)
         arrays = [k for k in key if isinstance(k, np.ndarray)]
-        if np.size(value) > 1 and any(k.dtype.kind != "b" for k in arrays):
+        if recording is None and np.size(value) > 1 and any(k.dtype.kind != "b" for k in arrays):
             seen = np.zeros(self.shape, bool)
             seen[key] = True
             if np.count_nonzero(seen) != seen[key].size:
                 raise ValueError("assignment to duplicate indices: which value CuPy would store is undefined")
         if arrays:
-            self._a[key] = value
+            _perform(operator.setitem, self._a, key, value)
             return
         target = _view(self._a, key)
         if np.may_share_memory(target, value) and target.flags.c_contiguous:  # CuPy copies memory if alike
             alike = target.strides == value.strides and target.dtype == value.dtype
             if alike and target.ctypes.data != value.ctypes.data:
                 raise ValueError("assignment between overlapping parts of an array: CuPy's copy would race")
-        target[...] = value
+        _perform(operator.setitem, target, ..., value)
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
@@ -336,6 +360,10 @@ class ndarray:
         return {name: interface[name] for name in ("shape", "typestr", "data", "strides", "descr", "version")}
 
     @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self._a.ctypes.data)
+
+    @property
     def base(self):  # the same object each time, as long as somebody has it
         if not isinstance(self._a.base, np.ndarray):
             return None
@@ -348,10 +376,15 @@ def _define_operators():
 
     def in_place(f):
         def operate(self, other):
-            f(self._a, _operand(other), out=self._a)
+            _perform(f, self._a, _operand(other), out=self._a)
             return self
 
         return operate
+
+    def binary(f, a, b):
+        if f is np.matmul and recording is not None:
+            recording.refuse("calls CuPy's own cuBLAS")
+        return _wrap(_perform(f, a, b, order="C"))
 
     arithmetic = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide}
     arithmetic |= {"floordiv": np.floor_divide, "mod": np.remainder, "pow": np.power}
@@ -362,11 +395,11 @@ def _define_operators():
     for name, f in arithmetic.items():  # in place without matmul: CuPy has no __imatmul__
         define(f"i{name}", in_place(f))
     for name, f in (arithmetic | comparison | {"matmul": np.matmul, "divmod": np.divmod}).items():
-        define(name, lambda self, other, f=f: _wrap(f(self._a, _operand(other), order="C")))
+        define(name, lambda self, other, f=f: binary(f, self._a, _operand(other)))
         if name not in comparison:
-            define(f"r{name}", lambda self, other, f=f: _wrap(f(_operand(other), self._a, order="C")))
+            define(f"r{name}", lambda self, other, f=f: binary(f, _operand(other), self._a))
     for name, f in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items():
-        define(name, lambda self, f=f: _wrap(f(self._a, order="C")))
+        define(name, lambda self, f=f: _wrap(_perform(f, self._a, order="C")))
     for f in (bool, int, float, complex, repr, str):
         define(f.__name__, lambda self, f=f: f(self.get()))
 
@@ -393,7 +426,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
     if hasattr(obj, "__cupy_get_ndarray__"):
         obj = obj.__cupy_get_ndarray__()
     if type(obj) is ndarray:
-        value = np.array(obj._a, dtype, copy=copy, order=order, ndmin=ndmin)
+        value = _perform(np.array, obj._a, dtype, copy=copy, order=order, ndmin=ndmin)
         return obj if value is obj._a else _wrap(value)
     _copy()
     value = np.array(obj, dtype, order="A" if order == "K" else order, ndmin=ndmin)  # C or F, by CuPy

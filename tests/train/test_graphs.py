@@ -1,5 +1,6 @@
 """On a GPU a step is recorded as a CUDA graph by itself. Here `capture` is a stand-in on the double."""
 
+import device
 import double
 import numpy as np
 import pytest
@@ -38,8 +39,7 @@ class Recorder:
 def recorder(monkeypatch):
     found = Recorder()
     monkeypatch.setattr(graphs.cuda, "capture", found)
-    monkeypatch.setitem(vars(double.xp), "cuda", double.cuda_stand_in())
-    with xpconv.use_backend("double"):
+    with device.present(), xpconv.use_backend("double"):
         yield found
 
 
@@ -58,7 +58,7 @@ def run(callbacks=(), n=45, accumulate=1, metrics=("accuracy",), epochs=3, graph
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_repeated_shapes_are_recorded_with_the_same_results(accumulate, recorder, monkeypatch):
+def test_repeated_shapes_are_recorded_with_the_same_results(accumulate, recorder):
     rows, arrays = run(accumulate=accumulate)
     full, last = ((10, 4), (10,)), ((5, 4), (5,))
     if (
@@ -69,7 +69,7 @@ def test_repeated_shapes_are_recorded_with_the_same_results(accumulate, recorder
     else:  # two groups of two full batches, and the smaller one alone
         assert recorder.recorded == [full * 2, last]
         assert recorder.launched == 4 + 1
-    monkeypatch.delitem(vars(double.xp), "cuda")
+    del vars(double.xp)["cuda"]
     eager_rows, eager = run(accumulate=accumulate)
     assert rows == eager_rows
     assert all((a == b).all() for a, b in zip(arrays, eager, strict=True))

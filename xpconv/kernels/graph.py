@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ class Recording:
 
 
 recording: ContextVar[Recording | None] = ContextVar("xpconv_recording", default=None)
+optimized: ContextVar[list[Any] | None] = ContextVar("xpconv_optimized", default=None)  # see `note_optimized`
 
 
 def capturing() -> bool:
@@ -37,3 +38,10 @@ def hold(array: Any) -> None:
     found = recording.get()
     if found is not None:
         found.held.append(array)
+
+
+def note_optimized(parameters: Iterable[Any]) -> None:
+    """Tell a step that will be captured which parameters an optimizer in it updates."""
+    found = optimized.get()
+    if found is not None:
+        found.extend(parameters)

@@ -10,7 +10,7 @@ from ..arguments import shown, to_bool
 from ..arrays import asarray
 from ..backend import Array, ignore_underflow
 from ..kernels import overrides
-from ..kernels.graph import before_replay, capturing
+from ..kernels.graph import before_replay, capturing, note_optimized
 from ..ops.optim import in_blocks, scratch, update
 from ..parameter import Parameter
 from ..signatures import public_errors
@@ -151,6 +151,7 @@ class Optimizer(Groups, State):
                 f"{name}.step: closures are not supported; compute the gradients first: criterion(model(x), "
                 "y), optimizer.zero_grad(), model.backward(criterion.backward()), then optimizer.step()"
             )
+        note_optimized(self._params)
         present = self._some_present()
         self._check_changed()
         skip = self._checked_skip(skip)
