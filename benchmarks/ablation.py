@@ -135,6 +135,7 @@ TRICKS = {
     "plans": Trick(f"{ENGINE}.plans:Arena._has_room", always(False)),
     "buffer pool": Trick(f"{ENGINE}.memory:empty", lambda old: import_module("numpy").empty),
     "blocks that fit the cache": Trick(f"{ENGINE}.blocks:cut", whole),
+    "threads for output channels": Trick(f"{ENGINE}.blocks:channel_pieces", always([slice(None)])),
     "channels last between layers": Trick(f"{OVERRIDES}.conv", channels_first),
     # an override that returns None leaves the operation to its reference
     "own add": Trick(f"{OVERRIDES}.add", always(None)),

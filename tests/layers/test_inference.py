@@ -30,7 +30,7 @@ from xpconv import (
     Residual,
     Sequential,
 )
-from xpconv.kernels.numpy import columns, depthwise, inference, threads, winograd
+from xpconv.kernels.numpy import blocks, columns, depthwise, inference, threads, winograd
 
 LAYERS = every.all_layers()
 
@@ -106,6 +106,7 @@ def test_convolutions_drawn(data):
     size = pair(st.integers(6, 11))
     x = normal(draw(st.integers(1, 5)), c, *size, dtype=dtype)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "FEW_PIXELS", draw(st.sampled_from([0, 4])))
         patch.setattr(columns, "COLUMN_BYTES", draw(st.sampled_from([1, 3000, 1 << 20])))
         patch.setattr(depthwise, "BLOCK_BYTES", draw(st.sampled_from([1, 3000, 1 << 20])))
         patch.setattr(inference, "PIECE_BYTES", draw(st.sampled_from([1, 1 << 14, 1 << 24])))
@@ -118,9 +119,10 @@ WINOGRAD = [(1, 9, 10, 1), (2, 16, 16, 1), (3, 7, 7, 1), (2, 12, 9, 0), (1, 3, 2
 @pytest.mark.sample(3)
 @pytest.mark.parametrize(("n", "h", "w", "padding"), WINOGRAD)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("block", [1, 1 << 20])
-def test_winograd(n, h, w, padding, dtype, block, monkeypatch):
+@pytest.mark.parametrize(("block", "few"), [(1, 4), (1 << 20, 4), (1, 0), (1 << 20, 0)])
+def test_winograd(n, h, w, padding, dtype, block, few, monkeypatch):
     monkeypatch.setattr(winograd, "BLOCK_BYTES", block)
+    monkeypatch.setattr(blocks, "FEW_PIXELS", few)  # 0: each thread gets some output channels
     convs = [Conv2d(8, 8, 3, padding=padding, algorithm="winograd", rng=i, bias=i == 0) for i in range(2)]
     for model in (
         Sequential(convs[0], ReLU()),

@@ -20,6 +20,7 @@ from .scratch import Scratch
 
 ALL = (slice(None),)
 ROW = 8192  # elements of a row of bounds
+FEW_PIXELS = 4  # pixels are few if there are so many times as many channels
 
 
 class Block(NamedTuple):
@@ -61,6 +62,17 @@ def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
         for left in range(slices, 0, -1):
             ends.append(ends[-1] - (ends[-1] - last) // left)
     return list(itertools.pairwise(ends))
+
+
+def channel_pieces(pixels: int, channels: int, elements: float) -> list[slice]:
+    """Some output channels for each thread, if there are few pixels; else a piece of all.
+
+    Then reading the weight takes as long as the products: no two threads should read the same part.
+    """
+    parts = min(channels, threads.share(elements))
+    if parts == 1 or FEW_PIXELS * pixels > channels:
+        return [slice(None)]
+    return [slice(*ends) for ends in even(channels, -(-channels // parts), parts)]
 
 
 def sum_of_blocks(
@@ -129,6 +141,10 @@ class Ending(NamedTuple):
 
     bias: Array | None = None
     bounds: Bounds = None
+
+    def of(self, channels: slice) -> Ending:
+        """The same for some of the channels."""
+        return self if self.bias is None else self._replace(bias=self.bias[channels])
 
     def times(self, pixels: int, do: Part) -> Ending:
         """The same for rows of several pixels, as NumPy's loops are faster on long rows."""

@@ -10,7 +10,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Shape, Window
 from . import memory, threads
-from .blocks import ALL, Block, Ending, Frame, arranged, contiguous, cut, sum_of_blocks
+from .blocks import ALL, Block, Ending, Frame, arranged, channel_pieces, contiguous, cut, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, in_pieces, multiply
@@ -31,8 +31,10 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     images = channels_last(y)
     columns = Columns(x, window, groups)
     elements = y.size * columns.length // PRODUCTS
-    blocks = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
-    row = prod(y.shape[3:])
+    pieces = channel_pieces(y.size // y.shape[1], k, elements if groups == 1 and free else 0)
+    whole = len(pieces) == 1
+    blocks = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements if whole else 0)
+    row = prod(y.shape[3:]) if whole else 1
     in_order = in_pieces(y.size // k // len(blocks), columns.length * k)
     if groups == 1 and (free or in_order):
         w = arranged(recorder, weight, taps_first).reshape(1, -1, k)
@@ -41,18 +43,19 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     ending = ending.times(row, recorder)
 
     def task(part: Part, i: int) -> None:
-        block = blocks[i]
+        some, block = pieces[i // len(blocks)], blocks[i % len(blocks)]
         col = columns.of(block, part)
         out = images[block.images, block.rows].reshape(-1, groups, k)
         if groups == 1:
-            multiply(part, col[0], w[0], out[:, 0])
+            multiply(part, col[0], w[0][:, some], out[:, 0, some])
         else:
             by_group = part.scratch("product", (groups, out.shape[0], k), x.dtype)
             part(np.matmul, col, w, by_group)
             part(setitem, out, ..., by_group.swapaxes(0, 1))
-        ending.finish(images[block.images, block.rows].reshape(-1, row * y.shape[1]), part)
+        rows = images[block.images, block.rows].reshape(-1, row * y.shape[1])
+        ending.of(some).finish(rows[:, some], part)
 
-    recorder.share(task, len(blocks), elements)
+    recorder.share(task, len(pieces) * len(blocks), elements)
 
 
 def _of_few_pixels(

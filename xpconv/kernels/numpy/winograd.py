@@ -23,7 +23,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Shape, Window
 from . import memory
-from .blocks import Block, Ending, Frame, contiguous, cut, fitted, sum_of_blocks
+from .blocks import Block, Ending, Frame, channel_pieces, contiguous, cut, fitted, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, multiply, multiply_wide
@@ -87,23 +87,30 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
     out = tile_matrix("A", 2, dtype)
-    ending = ending.times(tiles.count[1], recorder)
     elements = y.size * 4 * c // PRODUCTS
     limit = max(BLOCK_BYTES, u.nbytes)
-    blocks = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), limit, elements)
+    pieces = channel_pieces(x.shape[0] * prod(tiles.count), k, elements)
+    whole = len(pieces) == 1
+    blocks = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), limit, elements if whole else 0)
+    row = tiles.count[1] if whole else 1
+    ending = ending.times(row, recorder)
 
     def task(part: Part, i: int) -> None:
-        block = blocks[i]
+        some, block = pieces[i // len(blocks)], blocks[i % len(blocks)]
+        kernels = u[..., some]
+        channels = kernels.shape[2]
         v = tiles.transformed(block, part)
         count = v.shape[1]
-        m = part.scratch("tiles", (SEEN**2, count, k), dtype)
-        multiply(part, v, u, m)
-        values = part.scratch("transformed", (TILE**2, count * k), dtype)
+        m = part.scratch("tiles", (SEEN**2, count, channels), dtype)
+        multiply(part, v, kernels, m)
+        values = part.scratch("transformed", (TILE**2, count * channels), dtype)
         multiply_wide(part, out, m.reshape(SEEN**2, -1), values)
-        ending.finish(values.reshape(-1, tiles.count[1] * k), part)
-        tiles.each_output(block, into, values.reshape(tiles.shape_of(block, k)), part, put=True)
+        ending.of(some).finish(values.reshape(-1, row * channels), part)
+        tiles.each_output(
+            block, into[..., some], values.reshape(tiles.shape_of(block, channels)), part, put=True
+        )
 
-    recorder.share(task, len(blocks), elements)
+    recorder.share(task, len(pieces) * len(blocks), elements)
 
 
 def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
