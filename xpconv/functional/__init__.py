@@ -42,13 +42,33 @@ other dtype is an error.
 
 from typing import TYPE_CHECKING
 
+from .activation import *
+from .adaptive_pool import *
+from .avg_pool import *
 from .conv import *
 from .conv_gradients import *
 from .conv_transpose import *
+from .dropout import *
+from .embedding import *
 from .fold import *
+from .layer_norm import *
 from .linear import *
+from .loss_binary import *
+from .loss_classification import *
+from .loss_likelihood import *
+from .loss_multilabel import *
+from .loss_ranking import *
+from .loss_regression import *
+from .lp_pool import *
+from .max_pool import *
+from .norm import *
 from .padding import *
 from .resample import *
+from .shrink import *
+from .shuffle import *
+from .smooth import *
+from .softmax import *
+from .unpool import *
 
 if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [

@@ -58,11 +58,17 @@ class _Pool(Layer):
         )
 
     def _check_size(self, images: Array) -> None:
-        if min(self._window.output_shape(images.shape[2:], self.ceil_mode)) < 1:
+        self._positions(f"{type(self).__name__}.forward", images.shape[2:])
+
+    def _positions(self, where: str, spatial: tuple[int, ...]) -> tuple[int, ...]:
+        """The size of the output for images of this size; an error if they are too small."""
+        output = self._window.output_shape(spatial, self.ceil_mode)
+        if min(output) < 1:
             raise ShapeError(
-                f"{type(self).__name__}.forward: an image of {images.shape[2:]} with padding {self.padding} "
-                f"is smaller than the kernel {self.kernel_size} (dilation {self.dilation})"
+                f"{where}: an image of {spatial} with padding {self.padding} is smaller than the kernel "
+                f"{self.kernel_size} (dilation {self.dilation})"
             )
+        return output
 
     def extra_repr(self) -> str:
         return arguments(

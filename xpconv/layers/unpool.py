@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from ..arguments import check_room, to_tuple
 from ..backend import Array, backend_of
+from ..checks import owner_of
 from ..errors import BackendError, DTypeError, ShapeError
 from ..ops import pool as ops
 from .layer import Layer, arguments
@@ -42,16 +43,12 @@ class _MaxUnpool(Layer):
     ) -> Array:
         """The layer's output for `x` and the `indices` that `MaxPool` returned with it."""
         xp, images, batched = self._enter_images(x, self.axes)
-        self._check_indices(x, indices)
+        where = f"{type(self).__name__}.forward"
+        check_indices(where, x, indices, "x", f"MaxPool{self.axes}d")
         places = indices if batched else indices[None]
-        size = self._output_size(images.shape[2:], output_size, batched)
-        pixels = prod(size)
-        if backend_of(x).name == "numpy" and not ((places >= 0) & (places < pixels)).all():
-            raise ValueError(
-                f"{type(self).__name__}.forward: indices from {places.min()} to {places.max()}, expected 0 "
-                f"to {pixels - 1} for an output of {size}; pass output_size=, the size before pooling"
-            )
-        check_room(f"{type(self).__name__}.forward: an output", images.shape[:2] + size, x.dtype.itemsize)
+        size = self._output_size(images.shape[2:], output_size, batched, where)
+        check_inside(where, indices, size)
+        check_room(f"{where}: an output", images.shape[:2] + size, x.dtype.itemsize)
         y = ops.max_unpool(xp, images, places, size)
         return self.keep(y if batched else y[0], xp, places, batched)
 
@@ -62,27 +59,16 @@ class _MaxUnpool(Layer):
         grad = ops.max_unpool_backward(xp, grad_output if batched else grad_output[None], places)
         return grad if batched else grad[0]
 
-    def _check_indices(self, x: Array, indices: Array) -> None:
-        name = type(self).__name__
-        try:
-            owner = backend_of(x, indices)
-        except BackendError as error:
-            raise BackendError(f"{name}.forward: x and indices: {error}") from None
-        self._owner(indices, "indices")
-        if str(indices.dtype) != "int64":
-            raise DTypeError(
-                f"{name}.forward: indices are {indices.dtype}, expected int64, as MaxPool{self.axes}d("
-                f"…, return_indices=True) gives them on {owner.name}"
-            )
-        if indices.shape != x.shape:
-            raise ShapeError(
-                f"{name}.forward: indices have shape {indices.shape}, expected that of x, {x.shape}"
-            )
-
     def _output_size(
-        self, spatial: tuple[int, ...], given: Sequence[int] | None, batched: bool
+        self,
+        spatial: tuple[int, ...],
+        given: Sequence[int] | None,
+        batched: bool,
+        where: str = "",
+        argument: str = "x",
     ) -> tuple[int, ...]:
-        name = type(self).__name__
+        """The size of the output for an input of this size; `given` is what the user gave."""
+        where = where or f"{type(self).__name__}.forward"
         default = tuple(
             (n - 1) * s - 2 * p + k
             for n, s, p, k in zip(spatial, self.stride, self.padding, self.kernel_size, strict=True)
@@ -90,21 +76,19 @@ class _MaxUnpool(Layer):
         if given is None:
             if min(default) < 1:
                 raise ShapeError(
-                    f"{name}.forward: x of {spatial} with padding {self.padding} leaves an output of "
+                    f"{where}: {argument} of {spatial} with padding {self.padding} leaves an output of "
                     f"{default}; use less padding"
                 )
             return default
         if not isinstance(given, Sequence):
-            raise TypeError(f"{name}.forward: output_size is {given!r}, expected {self.axes} ints")
+            raise TypeError(f"{where}: output_size is {given!r}, expected {self.axes} ints")
         full = self.axes + 1 + batched  # with the batch and channel axes, whose sizes are ignored
         if len(given) not in (self.axes, full):
-            raise ShapeError(
-                f"{name}.forward: output_size is {tuple(given)}, expected {self.axes} or {full} ints"
-            )
-        size = to_tuple(f"{name}.forward: output_size", tuple(given[-self.axes :]), self.axes, 1)
+            raise ShapeError(f"{where}: output_size is {tuple(given)}, expected {self.axes} or {full} ints")
+        size = to_tuple(f"{where}: output_size", tuple(given[-self.axes :]), self.axes, 1)
         if any(not d - s < n < d + s for n, d, s in zip(size, default, self.stride, strict=True)):
             raise ShapeError(
-                f"{name}.forward: output_size is {size}, expected less than the stride {self.stride} away "
+                f"{where}: output_size is {size}, expected less than the stride {self.stride} away "
                 f"from {default}"
             )
         return size
@@ -114,6 +98,38 @@ class _MaxUnpool(Layer):
             kernel_size=(self.kernel_size, None),
             stride=(self.stride, self.kernel_size),
             padding=(self.padding, 0),
+        )
+
+
+def check_indices(where: str, x: Array, indices: Array, argument: str, source: str) -> None:
+    """Check that `indices` are int64, as `source` returns them, on the backend of `x`, and of its shape.
+
+    Without `argument`, the name of `x` in errors, any shape is right.
+    """
+    owner = owner_of(where, indices, "indices")
+    if owner is not backend_of(x):
+        raise BackendError(
+            f"{where}: {argument or 'grad_output'} is {backend_of(x).name} but indices are {owner.name}; use "
+            f"xpconv.asarray(indices, backend={backend_of(x).name!r})"
+        )
+    if str(indices.dtype) != "int64":
+        raise DTypeError(
+            f"{where}: indices are {indices.dtype}, expected int64, as {source}(…, return_indices=True) "
+            f"gives them on {owner.name}"
+        )
+    if argument and indices.shape != x.shape:
+        raise ShapeError(
+            f"{where}: indices have shape {indices.shape}, expected that of {argument}, {x.shape}"
+        )
+
+
+def check_inside(where: str, indices: Array, size: tuple[int, ...]) -> None:
+    """On NumPy, an error for an index outside images of this size; on a GPU the check would synchronise."""
+    pixels = prod(size)
+    if backend_of(indices).name == "numpy" and not ((indices >= 0) & (indices < pixels)).all():
+        raise ValueError(
+            f"{where}: indices from {indices.min()} to {indices.max()}, expected 0 to {pixels - 1} for an "
+            f"output of {size}; pass output_size=, the size before pooling"
         )
 
 

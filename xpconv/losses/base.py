@@ -98,6 +98,11 @@ class Loss(Taped):
 
     def _reduced(self, inputs: tuple[Array, ...], weight: Array | None) -> tuple[Array, Any]:
         """The loss, and the divisor of `'mean'`; `weight` multiplies the loss of each sample."""
+        loss, count, *saved = self._evaluated(inputs, weight)
+        return self.keep(loss, *saved), count
+
+    def _evaluated(self, inputs: tuple[Array, ...], weight: Array | None = None) -> tuple[Any, ...]:
+        """The loss, the divisor of `'mean'`, and the arguments of `_gradient`."""
         inputs = self._completed(*inputs)
         xp = self._enter(*inputs)
         dtype, wide = inputs[0].dtype, inputs
@@ -109,17 +114,14 @@ class Loss(Taped):
             if weight is not None:
                 scale = self._spread(xp, weight, loss)
                 loss = loss * scale
-            if self.reduction == "none":
-                return self.keep(loss.astype(dtype, copy=False), xp, dtype, scale, saved), count
-            total = sum_over(loss, tuple(range(loss.ndim)))
-            if self.reduction == "sum":
-                return self.keep(total.astype(dtype), xp, dtype, scale, saved), count
-            if isinstance(count, int):
-                mean = 1 / count if count else math.nan  # as PyTorch: no samples, no mean
-            else:
-                mean = 1 / xp.where(count == 0, math.nan, count)
-            scale = mean if weight is None else (scale * mean).astype(loss.dtype, copy=False)
-            return self.keep((total * mean).astype(dtype), xp, dtype, scale, saved), count
+            if self.reduction != "none":
+                loss = sum_over(loss, tuple(range(loss.ndim)))
+            if self.reduction not in ("none", "sum"):  # as PyTorch: no samples, no mean
+                host = isinstance(count, int)
+                mean: Any = 1 / ((count or math.nan) if host else xp.where(count == 0, math.nan, count))
+                scale = mean if weight is None else (scale * mean).astype(loss.dtype, copy=False)
+                loss = loss * mean
+            return loss.astype(dtype, copy=False), count, xp, dtype, scale, saved
 
     def _spread(self, xp: Any, weight: Array, loss: Array) -> Array:
         """A weight for each sample, or each element of the losses, in the shape and dtype of the losses."""
@@ -158,7 +160,9 @@ class Loss(Taped):
         """
         if isinstance(grad_output, Real):  # NumPy's scalars too, which would promote the dtype
             grad_output = to_float(f"{type(self).__name__}.backward: grad_output", grad_output, nan=True)
-        xp, dtype, scale, saved = self.recall(grad_output)
+        return self._gradient(grad_output, *self.recall(grad_output))
+
+    def _gradient(self, grad_output: Any, xp: Any, dtype: Any, scale: Any, saved: tuple[Any, ...]) -> Any:
         with ignore_underflow(xp):
             grads = self._backward(xp, grad_output * scale, *saved)
             if isinstance(grads, tuple):

@@ -30,12 +30,12 @@ def max_pool(
 
     Padding never wins; NaN does. Among equals the first in row-major order wins. The winner takes one
     byte per output (four for kernels of 255 taps and more), and is all that backward needs; without
-    `winners` it is None. With `bounds` the maximum is then limited to these.
+    `winners` it is None. With `bounds` the maximum is then limited to these. `x` may hold integers.
     """
     output = window.output_shape(x.shape[2:], ceil_mode)
     unset = 255 if prod(window.kernel) < 255 else 2**31 - 1
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
-    y[...] = -xp.inf
+    y[...] = xp.iinfo(x.dtype).min if x.dtype.kind in "iu" else -xp.inf
     if not winners:
         for tap in window.taps(x.shape[2:], output):
             y[IMAGES + tap.out] = xp.maximum(y[IMAGES + tap.out], x[IMAGES + tap.into])
@@ -61,6 +61,25 @@ def max_pool_indices(xp: Any, winner: Array, spatial: tuple[int, ...], window: W
         start = (xp.arange(winner.shape[axis], dtype="int64") * s - lo) * w
         indices += start.reshape(-1, *(1,) * (winner.ndim - 1 - axis))
     return indices
+
+
+def max_pool_winners(xp: Any, indices: Array, spatial: tuple[int, ...], window: Window) -> Array:
+    """The number of the winning tap from the position of the maximum: the inverse of `max_pool_indices`.
+
+    Along each axis `h = p*s - lo + r*d`, so `r = (h - p*s + lo) / d`. Where that is no tap, nothing wins.
+    """
+    winner = xp.zeros(indices.shape, dtype="int32")
+    valid = (indices >= 0) & (indices < prod(spatial))
+    for axis, (k, s, (lo, _), d) in enumerate(zip(*window, strict=True)):
+        h = indices // prod(spatial[axis + 1 :]) % spatial[axis]
+        p = xp.arange(indices.shape[axis + 2], dtype="int64").reshape(-1, *(1,) * (len(spatial) - 1 - axis))
+        offset = h - (p * s - lo)
+        tap = offset // d
+        valid &= (tap >= 0) & (tap < k) & (tap * d == offset)
+        winner = winner * k + tap.astype("int32")
+    if prod(window.kernel) < 255:
+        return xp.where(valid, winner, 255).astype("uint8")
+    return xp.where(valid, winner, 2**31 - 1).astype("int32")
 
 
 def max_unpool(xp: Any, x: Array, indices: Array, size: tuple[int, ...]) -> Array:

@@ -21,8 +21,10 @@ def max_pool(
     ceil_mode: bool = False,
     winners: bool = True,
     bounds: Bounds = None,
-) -> tuple[Array, Array | None]:
-    """One thread per output."""
+) -> tuple[Array, Array | None] | None:
+    """One thread per output; None for integers."""
+    if x.dtype.kind in "iu":
+        return None
     output = window.output_shape(x.shape[2:], ceil_mode)
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
     kind = "uint8" if taps(window) < 255 else "int32"

@@ -31,8 +31,11 @@ def max_pool(
     winners: bool = True,
     bounds: Bounds = None,
 ) -> tuple[Array, Array | None] | None:
-    """The winner's number only grows from tap to tap, so it is a maximum too, if all maxima are finite."""
-    if not x.size or prod(window.kernel) >= 255:
+    """The winner's number only grows from tap to tap, so it is a maximum too, if all maxima are finite.
+
+    None for integers, and for large kernels.
+    """
+    if not x.size or prod(window.kernel) >= 255 or x.dtype.kind in "iu":
         return None
     if is_batch_last(x):
         found = max_pool(xp, x.swapaxes(0, 1), window, ceil_mode, winners, bounds)

@@ -1,0 +1,48 @@
+"""What functions have in common that compute what a layer without parameters computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..arguments import named
+from ..backend import Array
+from ..layers.pointwise import Pointwise
+from ._checks import FLOATING, check_shape, enter
+
+T = TypeVar("T")
+
+
+def settings(where: str, kind: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """A layer or loss of these arguments, which its constructor checks; errors name the function `where`."""
+    with named(where, kind.__name__):
+        return kind(*arguments, **options)
+
+
+def pointwise(name: str, kind: type[Pointwise], input: Array, *arguments: Any) -> Array:
+    """What a layer of this kind computes."""
+    where = f"functional.{name}"
+    layer = settings(where, kind, *arguments)
+    xp, input = enter(where, {"input": input})
+    y: Array = layer.functions[0](xp, input, *layer._values())
+    return y
+
+
+def pointwise_backward(
+    name: str, kind: type[Pointwise], grad_output: Array, saved: Array, *arguments: Any, needs: str = "input"
+) -> Array:
+    """The gradient of its input, from that of its output and the array that it `needs`."""
+    where = f"functional.{name}_backward"
+    layer = settings(where, kind, *arguments)
+    xp, saved, grad_output = enter_pair(where, grad_output, saved, needs)
+    dx: Array = layer.functions[1](xp, grad_output, saved, *layer._values())
+    return dx
+
+
+def enter_pair(
+    where: str, grad_output: Array, saved: Array, name: str, kinds: tuple[str, ...] = FLOATING
+) -> tuple[Any, Array, Array]:
+    """`xp`, the array `name` and `grad_output`, which have the same shape."""
+    xp, saved, grad_output = enter(where, {name: saved, "grad_output": grad_output}, kinds=kinds)
+    check_shape(where, "grad_output", grad_output, saved.shape, f"that of {name}")
+    return xp, saved, grad_output
