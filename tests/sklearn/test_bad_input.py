@@ -46,12 +46,6 @@ def test_wrong_x(settings, x, message):
         ConvClassifier(**settings).fit(x, Y)
 
 
-def test_sparse_x_is_refused_by_scikit_learn():
-    sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(TypeError, match="Sparse data was passed"):
-        ConvClassifier().fit(sparse.csr_matrix(FLAT), Y)
-
-
 @pytest.mark.parametrize(
     ("y", "message"),
     [

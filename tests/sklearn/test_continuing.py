@@ -5,9 +5,12 @@ import pytest
 
 pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
 
+from inspect import signature
+
 from estimators import FAST, FLAT, QUICK, X, Y, outputs, tiny
 from sklearn.exceptions import NotFittedError
 
+import xpconv
 from xpconv.errors import ShapeError
 from xpconv.sklearn import ConvClassifier
 
@@ -112,3 +115,140 @@ def test_before_fit():
     for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
         with pytest.raises(NotFittedError, match="This ConvClassifier instance is not fitted yet"):
             getattr(ConvClassifier(), method)(X)
+
+
+# --- parameters changed between calls of partial_fit ------------------------------------------------------
+
+CLASSES = [0, 1, 2, 3]
+
+
+def stream(before, after, calls=2):
+    """An estimator after `calls` of partial_fit with the parameters `before`, and as many with `after`."""
+    classifier = ConvClassifier(tiny, random_state=0, **before)
+    for _ in range(calls):
+        classifier.partial_fit(X, Y, CLASSES)
+    classifier.set_params(**after)
+    for _ in range(calls):
+        classifier.partial_fit(X, Y)
+    return classifier
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "rates"),
+    [
+        ({}, {"learning_rate": 0.1}, [1e-3, 1e-3, 0.1, 0.1]),
+        ({"optimizer__lr": 0.2}, {"optimizer__lr": 0.1}, [0.2, 0.2, 0.1, 0.1]),
+        ({}, {"optimizer": "sgd"}, [1e-3] * 4),
+        ({}, {"optimizer": "sgd", "learning_rate": 0.1}, [1e-3, 1e-3, 0.1, 0.1]),
+        ({}, {"schedule": "StepLR", "schedule__step_size": 1}, [1e-3, 1e-3, 1e-3, 1e-4]),
+        ({"schedule": "StepLR", "schedule__step_size": 1}, {}, [1e-3, 1e-4, 1e-5, 1e-6]),
+        ({"schedule": "StepLR", "schedule__step_size": 1}, {"batch_size": 7}, [1e-3, 1e-4, 1e-5, 1e-6]),
+        ({"schedule": "StepLR", "schedule__step_size": 1}, {"learning_rate": 0.1}, [1e-3, 1e-4, 0.1, 0.01]),
+        ({"schedule": "StepLR", "schedule__step_size": 1}, {"schedule__gamma": 0.5}, [1e-3, 1e-4, 1e-3, 5e-4]),
+        ({"schedule": "StepLR", "schedule__step_size": 1}, {"optimizer": "sgd"}, [1e-3, 1e-4, 1e-3, 1e-4]),
+        ({"schedule": "exponential", "schedule__gamma": 0.1}, {"optimizer__eps": 1e-6}, [1e-3, 1e-4, 1e-3, 1e-4]),
+        ({"schedule": lambda optimizer: xpconv.StepLR(optimizer, 1)}, {"schedule": None}, [1e-3, 1e-4, 1e-3, 1e-3]),
+    ],
+)  # fmt: skip
+def test_changed_parameters_hold_from_the_next_call(before, after, rates):
+    np.testing.assert_allclose(stream(before, after).history_["lr"], rates)
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_a_schedule_that_changes_within_a_pass(calls):
+    """OneCycleLR sets the moments' factors as well, which are the optimizer's own again without it."""
+    seen = []
+
+    class Look:
+        def on_batch_begin(self, run):
+            group = run.optimizer.param_groups[0]
+            seen.append((group["lr"], group["betas"][0]))
+
+    cycle = {"schedule": "OneCycleLR", "max_epochs": 2 * calls, "batch_size": 30}
+    stream({"callbacks": Look(), **cycle}, {}, calls)
+    peak = max(rate for rate, _ in seen)
+    assert peak == pytest.approx(1e-3, rel=0.25)
+    assert seen[-1][0] < 1e-4
+    seen.clear()
+    stream({"callbacks": Look(), **cycle}, {"schedule": None}, calls)
+    assert seen[-2 * calls :] == [(1e-3, 0.9)] * (2 * calls)
+    seen.clear()
+    stream({"callbacks": Look()}, cycle, calls)
+    assert seen[: 2 * calls] == [(1e-3, 0.9)] * (2 * calls)
+    assert seen[2 * calls][0] == pytest.approx(4e-5, rel=1e-3)
+    seen.clear()
+    stream({"callbacks": Look(), **cycle}, {"learning_rate": 0.1}, calls)
+    np.testing.assert_allclose([r for r, _ in seen[2 * calls :]], [100 * r for r, _ in seen[: 2 * calls]])
+    with pytest.raises(
+        ValueError, match=r"^ConvClassifier: OneCycleLR has total_steps=\d+, .*schedule__total_steps"
+    ):
+        stream({**cycle, "max_epochs": calls}, {}, calls)
+    more = stream({**cycle, "max_epochs": calls}, {"max_epochs": 9}, calls)
+    assert more.n_iter_ == 2 * calls
+
+
+def test_the_moments_of_an_optimizer_stay_under_other_settings():
+    settings = {"batch_size": 60, "optimizer": "sgd", "optimizer__momentum": 0.9, "learning_rate": 0.01}
+    start = stream(settings, {}, 1)
+    step = [a - b for a, b in zip(weights(stream(settings, {}, 1)), weights(start), strict=True)]
+    assert not any(d.any() for d in step)
+    for after in ({"learning_rate": 0.0}, {"optimizer__momentum": 0.0, "learning_rate": 0.0}):
+        still = ConvClassifier(tiny, random_state=0, **settings).partial_fit(X, Y, CLASSES)
+        before = weights(still)
+        still.set_params(**after).partial_fit(X, Y)
+        assert all((a == b).all() for a, b in zip(weights(still), before, strict=True))
+    moving = ConvClassifier(tiny, random_state=0, **settings).partial_fit(X, Y, CLASSES)
+    nothing = {"class_weight": dict.fromkeys(CLASSES, 0.0)}
+    before = weights(moving)
+    moving.set_params(**nothing).partial_fit(X, Y)  # the gradient is 0, so that momentum alone moves
+    first = [a - b for a, b in zip(weights(moving), before, strict=True)]
+    moving.set_params(learning_rate=0.1)
+    before = weights(moving)
+    moving.partial_fit(X, Y)
+    for a, b, step in zip(weights(moving), before, first, strict=True):
+        np.testing.assert_allclose(a - b, 9 * step, rtol=1e-3, atol=1e-6)  # 0.9 · 10
+    before = weights(moving)
+    moving.set_params(optimizer="adam").__delattr__("optimizer__momentum")
+    moving.partial_fit(X, Y)
+    assert all((a == b).all() for a, b in zip(weights(moving), before, strict=True))
+
+
+def weights(estimator):
+    return [p.data.copy() for p in estimator.model_.parameters()]
+
+
+OPTIONS = [
+    (name, option, parameter.default)
+    for name, kind in vars(xpconv.optim).items()
+    if isinstance(kind, type) and issubclass(kind, xpconv.Optimizer) and kind is not xpconv.Optimizer
+    for option, parameter in signature(kind).parameters.items()
+    if option not in ("params", "lr", "nesterov")
+]
+
+
+@pytest.mark.sample(4)
+@pytest.mark.parametrize(("name", "option", "default"), OPTIONS)
+def test_every_option_of_every_optimizer_may_change(name, option, default):
+    if isinstance(default, bool):
+        other = not default
+    elif isinstance(default, tuple):
+        other = tuple(0.9 * number for number in default)
+    else:
+        other = 0.5 if default is None else 0.5 * default + 0.1
+    key = f"optimizer__{option}"
+    for before, after in ((default, other), (other, default)):
+        classifier = stream({"optimizer": name, key: before, "learning_rate": 1e-4}, {key: after}, 1)
+        assert np.isfinite(outputs(classifier)).all()
+
+
+def test_what_else_changes_between_calls(backend):
+    """dtype, backend, loss, batch_size and weights of classes; `model` and the seed do not."""
+    for after in (
+        {"dtype": "float64"}, {"backend": "numpy"}, {"loss": "multi_margin"}, {"batch_size": 7},
+        {"class_weight": {0: 2.0}}, {"model": None}, {"random_state": 5}, {"input_shape": (4, 16)},
+    ):  # fmt: skip
+        classifier = stream({"schedule": "StepLR", "schedule__step_size": 1}, after)
+        assert classifier.n_iter_ == 4
+        assert isinstance(classifier.model_[0], xpconv.Conv2d)
+        np.testing.assert_allclose(classifier.history_["lr"], [1e-3, 1e-4, 1e-5, 1e-6])
+        assert {str(p.dtype) for p in classifier.model_.parameters()} == {after.get("dtype", "float32")}

@@ -5,11 +5,15 @@ import pytest
 
 pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
 
+
 from estimators import FAST, FLAT, OWN, QUICK, X, Y, bars, outputs
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import xpconv
 from xpconv.errors import ShapeError
-from xpconv.sklearn import ConvClassifier
+from xpconv.sklearn import ConvClassifier, ConvRegressor, ConvTransformer
 
 
 @pytest.mark.parametrize(
@@ -164,3 +168,69 @@ def test_names_of_features():
     assert set(classifier.predict(frame)) <= set("0123")
     with pytest.warns(UserWarning, match="does not have valid feature names"):
         classifier.predict(FLAT)
+
+
+# --- kinds of tables --------------------------------------------------------------------------------------
+
+WIDTHS = ["bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float16", "float32",
+          "float64", ">f4", ">i2"]  # fmt: skip
+
+
+@pytest.mark.sample(4)
+@pytest.mark.parametrize("dtype", WIDTHS)
+@pytest.mark.parametrize("kind", [ConvClassifier, ConvRegressor, ConvTransformer])
+def test_numbers_of_all_widths(dtype, kind):
+    """The model is that of the same numbers in float64."""
+    rounded = (FLAT > 1.5) if dtype == "bool" else np.floor(20 * FLAT)
+    settings = {"random_state": 0} if kind is ConvTransformer else QUICK_TABLE
+    method = "transform" if kind is ConvTransformer else "predict"
+    expected = kind(**settings).fit(rounded.astype("float64"), Y)
+    given = rounded.astype(dtype)
+    given.flags.writeable = False
+    found = kind(**settings).fit(given, Y)
+    np.testing.assert_array_equal(getattr(found, method)(given), getattr(expected, method)(rounded))
+
+
+QUICK_TABLE = {"max_epochs": 1, "random_state": 0}
+
+
+@pytest.mark.parametrize("kind", [ConvClassifier, ConvRegressor, ConvTransformer])
+@pytest.mark.parametrize("form", ["csr_matrix", "coo_array", "lil_matrix"])
+def test_sparse_x_is_refused_by_scikit_learn(kind, form):
+    sparse = pytest.importorskip("scipy.sparse")
+    fitted = kind().set_params(**({} if kind is ConvTransformer else QUICK_TABLE)).fit(FLAT, Y)
+    for call in (lambda x: kind().fit(x, Y), fitted.transform if kind is ConvTransformer else fitted.predict):
+        with pytest.raises(TypeError, match="Sparse data was passed"):
+            call(getattr(sparse, form)(FLAT))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("kind", [ConvClassifier, ConvRegressor, ConvTransformer])
+def test_data_frames(library, kind):
+    """Of columns of several types; what it predicts is that of the array, and the columns are compared."""
+    frames = pytest.importorskip(library)
+    table = np.floor(20 * FLAT[:, :6])
+    columns = {f"p{i}": table[:, i].astype(t) for i, t in enumerate(WIDTHS[1:7])}
+    columns["flag"] = table[:, 0] > 10
+    columns["half"] = FLAT[:, 0].astype("float32")
+    frame, array = frames.DataFrame(columns), np.column_stack([c.astype("float64") for c in columns.values()])
+    settings = {"random_state": 0} if kind is ConvTransformer else QUICK_TABLE
+    method = "transform" if kind is ConvTransformer else "predict"
+    found, expected = kind(**settings).fit(frame, frames.Series(Y)), kind(**settings).fit(array, Y)
+    np.testing.assert_array_equal(getattr(found, method)(frame), getattr(expected, method)(array))
+    assert list(found.feature_names_in_) == list(columns)
+    with pytest.raises(ValueError, match=r"feature names should match"):
+        getattr(found, method)(frame[list(columns)[::-1]])
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_set_output(library):
+    frames = pytest.importorskip(library)
+    transformer = ConvTransformer(random_state=0).set_output(transform=library)
+    frame = transformer.fit_transform(FLAT, Y)
+    assert isinstance(frame, frames.DataFrame)
+    assert list(frame.columns) == list(transformer.get_feature_names_out())
+    pipeline = make_pipeline(StandardScaler(), PCA(5), ConvClassifier(**QUICK_TABLE))
+    names = pipeline.set_output(transform=library).fit(FLAT, Y)[-1].feature_names_in_
+    assert list(names) == [f"pca{i}" for i in range(5)]
+    assert pipeline.predict(FLAT).shape == (60,)

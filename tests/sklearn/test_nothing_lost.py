@@ -7,7 +7,7 @@ pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
 
 import xpconv
 from xpconv.errors import ShapeError
-from xpconv.sklearn import ConvClassifier, ConvRegressor
+from xpconv.sklearn import ConvClassifier, ConvRegressor, ConvTransformer
 
 X = np.random.default_rng(0).normal(size=(40, 5))
 Y = np.random.default_rng(1).integers(0, 3, 40)
@@ -66,3 +66,28 @@ def test_square_maps_of_many_channels_are_no_images_with_channels_last():
     )
     with pytest.raises(ShapeError, match="channels last"):
         ConvClassifier().fit(np.random.default_rng(3).normal(size=(12, 8, 8, 3)), np.arange(12) % 2)
+
+
+@pytest.mark.parametrize("kind", [ConvClassifier, ConvRegressor, ConvTransformer])
+@pytest.mark.parametrize("cause", ["model", "layer", "training", "shape", "nan"])
+def test_an_error_in_fit_leaves_all_attributes(kind, cause):
+    """Those of scikit-learn too, which says that X has other features."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcde"))
+    other = pandas.DataFrame(np.random.default_rng(0).normal(size=(40, 7)), columns=list("tuvwxyz"))
+    settings = {"random_state": 0} if kind is ConvTransformer else FAST
+    estimator = kind(**settings).fit(frame, Y)
+    before = dict(vars(estimator))
+    wrong = {
+        "model": {"model": 3}, "layer": {"layer": "no"}, "training": {"callbacks": [Stops()]},
+        "shape": {"input_shape": (2, 2)}, "nan": {},
+    }[cause]  # fmt: skip
+    if set(wrong) <= estimator.get_params().keys():
+        estimator.set_params(**wrong)
+        with pytest.raises((TypeError, ValueError, Stop)):
+            estimator.fit(other * (np.nan if cause == "nan" else 1), Y)
+        after = {**vars(estimator), **{name: before[name] for name in wrong}}
+        assert after.keys() == before.keys()
+        assert all(after[name] is before[name] for name in before)
+        method = "transform" if kind is ConvTransformer else "predict"
+        assert len(getattr(estimator, method)(frame)) == 40

@@ -12,7 +12,7 @@ from sklearn.base import clone
 import xpconv
 from xpconv import train
 from xpconv.errors import ShapeError
-from xpconv.sklearn import ConvClassifier, ConvRegressor, ConvTransformer
+from xpconv.sklearn import ConvClassifier, ConvRegressor
 
 RNG = np.random.default_rng(0)
 X = RNG.random((24, 6, 6))
@@ -28,46 +28,6 @@ def plain(input_shape, n_outputs, width=3, slope=0.1):
         xpconv.Flatten(),
         xpconv.Dense(width * 16, n_outputs),
     )
-
-
-# --- nested ---------------------------------------------------------------------------------------------
-
-
-def test_nested_parameters_reach_what_is_built():
-    classifier = ConvClassifier(plain, model__width=5, optimizer="sgd", optimizer__momentum=0.9, **ONE)
-    assert classifier.get_params()["model__width"] == 5
-    assert classifier.get_params(deep=False)["optimizer__momentum"] == 0.9
-    assert classifier.fit(X, Y).model_[0].out_channels == 5
-    other = clone(classifier).set_params(model__width=2, model__slope=0.5, learning_rate=0.1)
-    assert (other.fit(X, Y).model_[0].out_channels, other.model_[1].negative_slope) == (2, 0.5)
-    assert classifier.model__width == 5
-    assert "model__width=5" in repr(classifier)
-    assert "model__width" in classifier._repr_html_()
-    default = ConvClassifier(model__width=4, model__dropout=0.0, **ONE).fit(X, Y)
-    assert default.model_.network[0].out_channels == 4
-
-
-def test_unknown_parameters():
-    for kind in (ConvClassifier, ConvRegressor, ConvTransformer):
-        with pytest.raises(
-            TypeError, match=rf"{kind.__name__}.__init__\(\) got an unexpected keyword argument 'widht'"
-        ):
-            kind(widht=3)
-        with pytest.raises(TypeError, match="unexpected keyword argument 'callbacks__x'"):
-            kind(callbacks__x=3)
-        with pytest.raises(ValueError, match="Invalid parameter 'widht' for estimator"):
-            kind().set_params(widht=3)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'loss__x'"):
-        ConvTransformer(loss__x=3)
-    with pytest.raises(
-        TypeError,
-        match=r"ConvClassifier: model: plain\(input_shape, n_outputs, width=3, slope=0\.1\) cannot .*'widht'",
-    ):
-        ConvClassifier(plain, model__widht=3).fit(X, Y)
-    with pytest.raises(TypeError, match=r"optimizer: Adam\(.*momentum"):
-        ConvClassifier(optimizer__momentum=0.9).fit(X, Y)
-    with pytest.raises(ValueError, match="there is schedule__gamma, but schedule is None"):
-        ConvClassifier(schedule__gamma=0.9).fit(X, Y)
 
 
 # --- models ---------------------------------------------------------------------------------------------

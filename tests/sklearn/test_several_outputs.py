@@ -33,6 +33,7 @@ def parts(array):
     return [array[:, a:b] for a, b in pairwise(ends)]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("kind", "options"), CASES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_it_is_the_mean_of_the_losses(backend, kind, options, weighted):

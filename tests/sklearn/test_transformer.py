@@ -122,3 +122,22 @@ def test_wrong_arguments(arguments, message):
         ConvTransformer(*arguments).fit(X, Y)
     with pytest.raises(ValueError, match="give width to the ConvClassifier itself"):
         ConvTransformer(ConvClassifier(), model__width=3).fit(X, Y)
+
+
+@pytest.mark.slow
+def test_a_refit_leaves_nothing_of_the_one_before():
+    """With an estimator and without one, on images and tables, with names of features and without."""
+    pandas = pytest.importorskip("pandas")
+    table = X.reshape(40, -1)
+    frame = pandas.DataFrame(table, columns=[f"p{i}" for i in range(64)])
+    trained, plain = ConvClassifier(max_epochs=1, random_state=0), network()
+    cases = [({"model": trained, "layer": None}, X), ({"model": plain, "layer": "pool"}, X), ({"model": None, "layer": None}, frame),
+             ({"model": None, "layer": None}, table), ({"model": trained, "layer": None}, frame)]  # fmt: skip
+    for first, x in cases:
+        for second, other in cases:
+            once = ConvTransformer(random_state=0).set_params(**second).fit(other, Y)
+            again = ConvTransformer(random_state=0).set_params(**first).fit(x, Y)
+            again.set_params(**second).fit(other, Y)
+            assert vars(again).keys() == vars(once).keys()
+            np.testing.assert_array_equal(again.transform(other), once.transform(other))
+            assert hasattr(again, "estimator_") == (second["model"] is trained)

@@ -119,6 +119,7 @@ def test_scikit_learns_sgd_takes_weights_as_they_are():
     np.testing.assert_allclose(second, 3 * first, rtol=0.2)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("rows", [slice(0, 60), slice(0, 1), slice(0, 60, 4), slice(1, 60, 2)])
 def test_class_weights_in_parts_that_lack_classes(name, rows):

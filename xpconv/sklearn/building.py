@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from types import ModuleType
@@ -31,7 +31,7 @@ def model_from(where: str, given: Any, nested: dict[str, Any], shape: Shape, n_o
             raise ValueError(
                 f"{where}: model is a {type(given).__name__}, which takes no parameters, but there is "
                 f"{', '.join(f'model__{name}' for name in nested)}; give a function model(input_shape, "
-                "n_outputs, …)"
+                f"n_outputs, …), or remove it: {removal('model', nested)}"
             )
         return copy.deepcopy(given)
     if instead := _builder_of(given):
@@ -131,7 +131,10 @@ def schedule_from(
     """A schedule from its name, class or a function of the optimizer. Its length is that of the training."""
     if given is None:
         if nested:
-            raise ValueError(f"{where}: there is schedule__{next(iter(nested))}, but schedule is None")
+            raise ValueError(
+                f"{where}: there is schedule__{next(iter(nested))}, but schedule is None; give a schedule, "
+                f"or remove it: {removal('schedule', nested)}"
+            )
         return None
     if isinstance(given, LRScheduler):
         raise TypeError(
@@ -186,12 +189,18 @@ def called(where: str, function: Callable[..., Any], nested: Mapping[str, Any], 
     try:
         signature.bind(*args, **nested)
     except TypeError as error:
+        wrong = [name for name in nested if name not in signature.parameters]
+        fix = f"; to remove it: {removal(where.rpartition(' ')[2], wrong)}" if wrong else ""
         raise TypeError(
             f"{where}: {_name(function)}{signature} cannot be called with {len(args)} "
-            f"argument{'s' * (len(args) != 1)} "
-            f"and {', '.join(nested) or 'no parameters'}: {error}"
+            f"argument{'s' * (len(args) != 1)} and {', '.join(nested) or 'no parameters'}: {error}{fix}"
         ) from None
     return function(*args, **nested)
+
+
+def removal(prefix: str, names: Iterable[str]) -> str:
+    """The statement that removes parameters such as `model__width` from an estimator."""
+    return f"del {', '.join(f'estimator.{prefix}__{name}' for name in names)}"
 
 
 def _name(thing: Any) -> str:

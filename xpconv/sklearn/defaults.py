@@ -115,13 +115,12 @@ def moments(X: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.nd
 
     low, high = (bound(rows, axis=(0, 2)).astype("float64") for bound in (np.min, np.max))
     constant = low == high
-    near = mean_of(lambda x: x)
+    near = np.where(constant, low, mean_of(lambda x: x))
     span = np.where(constant, 1.0, np.maximum(high - near, near - low))
     offset = mean_of(lambda x: (x - near[:, None]) / span[:, None])  # as sums round, `near` is not the mean
     square = mean_of(lambda x: ((x - near[:, None]) / span[:, None]) ** 2)
     scale = span * np.sqrt(np.maximum(square - offset**2, 0))
-    mean = np.where(constant, low, near + offset * span)
-    return mean, np.where(constant, 1.0, scale), constant
+    return near + offset * span, np.where(constant, 1.0, scale), constant
 
 
 def _warn_of_rounding(where: str, mean: np.ndarray, scale: np.ndarray, dtype: str) -> None:

@@ -110,8 +110,10 @@ class ConvEstimator(ConvBase):
                 f"{where}: validation_fraction is {fraction}, expected more than 0 and less than 1"
             )
         to_int(f"{where}: n_iter_no_change", self.n_iter_no_change, 1)
+        epochs = to_int(f"{where}: max_epochs", self.max_epochs, 1)
         return Plan(
-            to_int(f"{where}: max_epochs", self.max_epochs, 1),
+            epochs,
+            epochs,
             to_size(f"{where}: batch_size", self.batch_size),
             to_float(f"{where}: learning_rate", self.learning_rate, 0),
             dtype_name(where, self.dtype),

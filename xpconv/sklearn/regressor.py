@@ -15,6 +15,7 @@ from ..losses import L1Loss, Loss, MSELoss
 from .building import loss_from
 from .defaults import affine, default_model, moments
 from .estimator import ConvEstimator
+from .inputs import dtype_name
 from .targets import OF_CLASSES, as_column
 
 __all__ = ["ConvRegressor"]
@@ -104,6 +105,11 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
                 f"{where}: y is of dtype {y.dtype}, expected real numbers; for labels use ConvClassifier"
             )
         flat, columns = y.ndim == 1, y.astype("float64").reshape(len(y), -1)
+        if abs(columns).max() > np.finfo(self.dtype).max:
+            raise ValueError(
+                f"{where}: y has values up to {abs(columns).max():.3g}, which are too large for "
+                f"{dtype_name(where, self.dtype)}; give dtype='float64', or scale y"
+            )
         if goes_on:
             coder = self._coder
             if (coder.flat, coder.n_outputs) != (flat, columns.shape[1]):
@@ -122,9 +128,8 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
         if coder.scale is None:
             return model
         rescale = affine(BatchNorm1d, coder.n_outputs, dtype)
-        with np.errstate(over="ignore"):  # what is infinite in float32 is in `predict` computed in float64
-            rescale.weight.data[...] = asarray(coder.scale, dtype)
-            rescale.bias.data[...] = asarray(coder.mean, dtype)
+        rescale.weight.data[...] = asarray(coder.scale, dtype)
+        rescale.bias.data[...] = asarray(coder.mean, dtype)
         return Sequential({**dict(model.named_children()), "rescale": rescale})
 
     def _built(self, arrays: Sequence[np.ndarray], coder: Values, dtype: str) -> tuple[Layer, int]:

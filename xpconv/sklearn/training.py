@@ -48,6 +48,7 @@ class Plan(NamedTuple):
     """What there is to do."""
 
     epochs: int
+    max_epochs: int  # `epochs`, unless it is a `partial_fit`
     batch_size: int
     learning_rate: float
     dtype: str
@@ -119,7 +120,10 @@ def trained(
 
 def _settings(estimator: Any, plan: Plan) -> Any:
     """What decides on the rates; a `partial_fit` with other settings begins the schedule again."""
-    return plan.learning_rate, estimator._of("optimizer"), estimator.schedule, estimator._of("schedule")
+    schedule, length = estimator.schedule, None
+    if schedule is not None:  # whose length follows from the training's
+        length = plan.max_epochs
+    return plan.learning_rate, estimator._of("optimizer"), schedule, estimator._of("schedule"), length
 
 
 def _stepping(
@@ -143,12 +147,19 @@ def _stepping(
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({**past.optimizer, "param_groups": groups})
     schedule = schedule_from(
-        where, estimator.schedule, estimator._of("schedule"), optimizer, estimator.max_epochs, steps
+        where, estimator.schedule, estimator._of("schedule"), optimizer, plan.max_epochs, steps
     )
     if past is not None and same:
         optimizer.load_state_dict(past.optimizer)
         if schedule is not None:
             schedule.load_state_dict(past.schedule)
+            total = getattr(schedule, "total_steps", math.inf)
+            if schedule.last_epoch + steps > total:
+                raise ValueError(
+                    f"{where}: {type(schedule).__name__} has total_steps={total}, of which this call of "
+                    f"partial_fit needs {schedule.last_epoch + steps}; begin with a larger "
+                    "schedule__total_steps, or set another schedule"
+                )
     return optimizer, schedule
 
 
