@@ -266,7 +266,7 @@ NORMALIZATION = {
         lambda: ops.BatchNormalization(0.1), (IMAGES, draw(4), draw(4), draw(4), positive(4)), batch_norm,
     ),
     "BatchNormalization, training": (
-        lambda: ops.BatchNormalization(0.1, training=True), (IMAGES, draw(4), draw(4), ints(0, 0, 0, 0), ints(1, 1, 1, 1)),
+        lambda: ops.BatchNormalization(0.1, batch_statistics=True), (IMAGES, draw(4), draw(4), ints(0, 0, 0, 0), ints(1, 1, 1, 1)),
         lambda x, s, b, *_: batch_norm(x, s, b, x.mean((0, 2, 3)), x.var((0, 2, 3))),
     ),
     "GroupNormalization": (

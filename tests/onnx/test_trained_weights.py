@@ -16,9 +16,12 @@ X = RNG.normal(size=(2, 5, 4)).astype("float32")
 W = RNG.normal(size=(4, 4)).astype("float32")
 
 
-def load(folder, nodes, **arrays):
+def load(folder, nodes, shape=None, **arrays):
     nodes = [helper.make_node(op, takes.split(), gives.split(), **more) for op, takes, gives, more in nodes]
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    infos = [
+        helper.make_tensor_value_info(*row)
+        for row in (("x", TensorProto.FLOAT, shape), ("y", TensorProto.FLOAT, None))
+    ]
     stored = [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
     graph = helper.make_graph(nodes, "graph", infos[:1], infos[1:], stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -117,3 +120,110 @@ def test_another_dtype_is_that_of_casts_and_constants_too(dtype, backend, tmp_pa
     y = graph(xpconv.asarray(x))
     assert y.dtype == dtype
     np.testing.assert_allclose(xpconv.asnumpy(y), x + W.sum(0) / 9, rtol=2e-3, atol=2e-3)
+
+
+def constant(name, array):
+    return ("Constant", "", name, {"value": numpy_helper.from_array(np.asarray(array))})
+
+
+V, IMAGES = W[:, 0], RNG.normal(size=(2, 3, 5, 5)).astype("float32")
+KERNEL = RNG.normal(size=(4, 3, 2, 2)).astype("float32")
+NORMAL = [constant(name, V**2 + 0.5) for name in "sbmv"]
+CONSTANTS = {  # nodes, the input, the names of the parameters, and of the buffers
+    "MatMul": ([constant("w", W), ("MatMul", "x w", "y", {})], X, "w", ""),
+    "MatMul, left": ([constant("w", W), ("Transpose", "x", "u", {"perm": [0, 2, 1]}), ("MatMul", "w u", "y", {})], X, "w", ""),
+    "MatMul, view": ([constant("w", W), ("Transpose", "w", "v", {}), ("MatMul", "x v", "y", {})], X, "w", ""),
+    "bias": ([constant("w", W), constant("b", V), ("MatMul", "x w", "t", {}), ("Add", "b t", "y", {})], X, "b w", ""),
+    "a number as bias": (
+        [constant("w", W), constant("b", np.float32(1)), ("MatMul", "x w", "t", {}), ("Add", "t b", "y", {})], X, "b w", "",
+    ),
+    "bias as floats": (
+        [constant("w", W), ("Constant", "", "b", {"value_floats": V.tolist()}), ("MatMul", "x w", "t", {}), ("Add", "t b", "y", {})],
+        X, "b w", "",
+    ),
+    "Gemm": ([constant("w", W), constant("b", V), ("Gemm", "x w b", "y", {})], X[0], "b w", ""),
+    "Gemm, factors": ([constant("w", W), constant("b", np.float32(3)), ("Gemm", "x w b", "y", {"beta": 2.0})], X[0], "b w", ""),
+    "Conv": ([constant("w", KERNEL), constant("b", V), ("Conv", "x w b", "y", {})], IMAGES, "b w", ""),
+    "Conv, bias added": (
+        [constant("w", KERNEL), constant("b", V.reshape(4, 1, 1)), ("Conv", "x w", "t", {}), ("Add", "t b", "y", {})], IMAGES, "b w", "",
+    ),
+    "ConvTranspose": ([constant("w", KERNEL.swapaxes(0, 1)), ("ConvTranspose", "x w", "y", {})], IMAGES, "w", ""),
+    "BatchNormalization": (
+        [constant("w", KERNEL), ("Conv", "x w", "t", {}), *NORMAL, ("BatchNormalization", "t s b m v", "y", {})],
+        IMAGES, "b s w", "m v",
+    ),
+    "LayerNormalization": (
+        [constant("s", V), constant("b", V), ("LayerNormalization", "x s b", "y", {})], X, "b s", "",
+    ),
+    "PRelu": ([constant("a", np.float32(0.3)), ("PRelu", "x a", "y", {})], X, "a", ""),
+    "attention": (  # a mask, not a bias
+        [constant("m", W[0, 0] * np.ones((5, 5), "float32")), ("Transpose", "x", "u", {"perm": [0, 2, 1]}), ("MatMul", "x u", "t", {}),
+         ("Add", "t m", "y", {})], X, "", "m",
+    ),
+    "arithmetic": ([constant("c", V), ("Mul", "x c", "t", {}), ("Add", "t c", "y", {})], X, "", "c"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("initializers", [False, True])
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_train_where_weights_stand(name, initializers, backend, tmp_path):
+    """As `Constant` nodes and as initializers, of which arithmetic trains those with axes."""
+    nodes, x, parameters, buffers = CONSTANTS[name]
+    if initializers and not any("value_floats" in node[3] for node in nodes):
+        arrays = {node[2]: numpy_helper.to_array(node[3]["value"]) for node in nodes if node[0] == "Constant"}
+        nodes = [node for node in nodes if node[0] != "Constant"]
+        if name in ("attention", "arithmetic"):
+            parameters, buffers = buffers, ""
+        graph = load(tmp_path, nodes, **arrays)
+    else:
+        graph = load(tmp_path, nodes)
+    assert names(graph) == parameters.split()
+    assert sorted(set(graph.state_dict()) - set(names(graph))) == buffers.split()
+    expected = graph.eval()(xpconv.asarray(x))
+    for parameter in parameters.split():
+        found, reference = slope(graph, x, parameter)
+        np.testing.assert_allclose(found, reference, rtol=1e-5)
+    graph.to(dtype="float32")
+    xpconv.onnx.export(
+        graph.eval(), tmp_path / "again.onnx", xpconv.asarray(x), opset=17, dynamic_batch=False
+    )
+    again = xpconv.onnx.load(tmp_path / "again.onnx")
+    assert names(again) == names(graph)
+    np.testing.assert_allclose(
+        xpconv.asnumpy(again(xpconv.asarray(x))), xpconv.asnumpy(expected), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_batch_norm_computes_with_the_statistics_of_the_file_and_trains_as_that_of_pytorch(tmp_path):
+    torch = pytest.importorskip("torch")
+    norm = torch.nn.BatchNorm2d(4, momentum=0.3)
+    with torch.no_grad():
+        for value, array in zip(
+            (norm.weight, norm.bias, norm.running_mean, norm.running_var), W, strict=True
+        ):
+            value.copy_(torch.tensor(array**2 + 0.1))
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 2, bias=False), norm, torch.nn.ReLU())
+    with torch.no_grad():
+        theirs[0].weight.copy_(torch.tensor(KERNEL))
+    nodes = [
+        ("Conv", "x w", "t", {}),
+        ("BatchNormalization", "t s b m v", "u", {"momentum": 0.7}),
+        ("Relu", "u", "y", {}),
+    ]
+    state = [value.numpy().copy() for value in theirs.state_dict().values()]
+    graph = load(tmp_path, nodes, shape=("N", 3, 5, 5), **dict(zip("wsbmv", state, strict=False)))
+    assert isinstance(graph["u"], xpconv.BatchNorm2d)
+    expected = theirs.eval()(torch.tensor(IMAGES)).detach().numpy()
+    np.testing.assert_allclose(graph(IMAGES), expected, rtol=1e-5, atol=1e-5)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1)
+    own = xpconv.SGD(graph.parameters(), lr=0.1)
+    y = theirs.train()(torch.tensor(IMAGES))
+    (y * y).sum().backward()
+    optimizer.step()
+    graph.backward(2 * graph.train()(IMAGES))
+    own.step()
+    for name, value in zip("wsbmv", theirs.state_dict().values(), strict=False):
+        np.testing.assert_allclose(graph.state_dict()[name], value, rtol=1e-4, atol=1e-4)
+    before = graph.requires_grad_(False, eval=True).train().state_dict()
+    graph(IMAGES)
+    assert all(np.array_equal(before[name], value) for name, value in graph.state_dict().items())

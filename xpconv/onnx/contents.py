@@ -14,6 +14,7 @@ from .batch import free_batch
 from .library import defs, helper, numpy_helper, onnx, shape_inference
 from .node import VIEWS, Value
 from .tensors import Stored, Tensors
+from .weights import hoist
 
 OLDEST = 7  # opset
 OWN = ("", "ai.onnx")  # the names of ONNX's own domain
@@ -42,6 +43,7 @@ class Model:
         self.tensors = Tensors(self.where, os.path.dirname(os.path.abspath(path)))
         self.opset = self._opset(proto)
         self.stored: dict[str, Stored] = {}
+        self.weights = hoist(proto)
         if graph.sparse_initializer or proto.functions:
             what = "functions of its own" if proto.functions else "sparse initializers"
             raise DataFileError(f"{self.where} has {what}, which xpconv does not read")
@@ -141,7 +143,8 @@ class Model:
                 info.name, shape=new.shape if old.shape is None else old.shape, dtype=new.dtype or old.dtype
             )
         for name, stored in self.stored.items():
-            known[name] = Value(name, shape=stored.shape, dtype=stored.dtype, initializer=True)
+            weight = self.weights.includes(name, stored.shape)
+            known[name] = Value(name, shape=stored.shape, dtype=stored.dtype, weight=weight)
         return known
 
     def tied(self) -> list[str]:

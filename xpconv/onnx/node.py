@@ -87,7 +87,8 @@ class Value:
         array: the value if it is constant, on the host and read-only; else None.
         shape: the sizes that are known; None for those that are not. None as a whole: not even their number.
         dtype: None if unknown.
-        initializer: whether the file stores it as an initializer, rather than as a node `Constant`.
+        weight: whether it is a parameter, if it is floating: an array of the file with axes, or one that
+            stands where a weight does (see `weights.py`); constants of arithmetic are not.
         on_host: whether it is an array of NumPy at run time, on every backend.
     """
 
@@ -95,7 +96,7 @@ class Value:
     array: np.ndarray | None = None
     shape: tuple[int | None, ...] | None = None
     dtype: np.dtype[Any] | None = None
-    initializer: bool = False
+    weight: bool = False
     on_host: bool = False
 
     @property
@@ -105,8 +106,8 @@ class Value:
 
     @property
     def trainable(self) -> bool:
-        """Whether it is a weight: a floating initializer with axes."""
-        return self.initializer and self.array is not None and is_float(self.array) and self.array.ndim > 0
+        """Whether it is a parameter: a weight whose numbers are floating."""
+        return self.weight and self.array is not None and is_float(self.array)
 
 
 @dataclass(eq=False)

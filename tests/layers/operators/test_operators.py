@@ -3,6 +3,7 @@
 import double
 import numpy as np
 import pytest
+from operator_cases import CASES
 
 import xpconv
 from xpconv import Conv2d, Graph, ReLU, no_grad
@@ -130,3 +131,11 @@ def test_wrong_inputs(name):
     layer, inputs, text = WRONG[name]
     with pytest.raises((ValueError, TypeError), match=text):
         layer(*inputs)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_modes(name):
+    layer = CASES[name][0]()
+    assert (
+        layer.training and not layer.eval().training and layer.train().training and not layer.eval().training
+    )

@@ -25,16 +25,14 @@ class BatchNormalization(Operator):
 
     Args:
         eps: added to the variance.
-        training: whether mean and variance are those of the batch, which the gradient goes through.
+        batch_statistics: whether mean and variance are those of the batch, in inference mode as well, and
+            the gradient goes through them.
     """
 
     same_dtype = False
 
-    def __init__(self, eps: float = 1e-5, training: bool = False) -> None:
-        self.eps, self.training_mode = eps, training
-
-    def get_config(self) -> dict[str, Any]:
-        return {"eps": self.eps, "training": self.training_mode}
+    def __init__(self, eps: float = 1e-5, batch_statistics: bool = False) -> None:
+        self.eps, self.batch_statistics = eps, batch_statistics
 
     def _compute(self, xp: Any, x: Array, scale: Array, bias: Array, mean: Array, var: Array) -> Result:
         for given in (scale, bias, mean, var):
@@ -43,7 +41,7 @@ class BatchNormalization(Operator):
                     f"BatchNormalization.forward: x has shape {x.shape}, a parameter {given.shape}"
                 )
         wide = widened(x)
-        if self.training_mode:
+        if self.batch_statistics:
             x_hat, _, _, inv_std = normalize(xp, wide, _not_channels(x), self.eps)
             inv_std = inv_std.reshape(-1)
         else:
@@ -59,7 +57,7 @@ class BatchNormalization(Operator):
         own = [unbroadcast(part, shape).reshape(scale.shape) for part in (grad * x_hat, grad)]
         inner = grad * _channels(scale, grad.ndim)
         inverse = _channels(inv_std, grad.ndim)
-        if self.training_mode:
+        if self.batch_statistics:
             return normalize_backward(xp, inner, x_hat, inverse, _not_channels(grad)), *own, None, None
         through = inner * inverse
         of_var = through * x_hat * (-0.5 * inverse)

@@ -31,7 +31,7 @@ def batch_normalization(node: Node) -> Result:
     values = [node.input(i) for i in range(1, 5)]
     if training:
         no_other_outputs(node, 3)
-        y = layers.BatchNormalization(eps, training=True), [x, *values]
+        y = layers.BatchNormalization(eps, batch_statistics=True), [x, *values]
         statistics = [layers.BatchStatistics(momentum, variance) for variance in (False, True)]
         outputs: list[Output | None] = [y, (statistics[0], [x, values[2]]), (statistics[1], [x, values[3]])]
         return outputs[: len(node.outputs)]

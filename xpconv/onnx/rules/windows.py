@@ -88,7 +88,7 @@ def lp_pool(b: Builder, layer: ops.LpPool, x: Tensor) -> Any:
 @rule(ops.BatchNormalization)
 def batch_normalization(b: Builder, layer: ops.BatchNormalization, *inputs: Tensor) -> Any:
     """BatchNormalization."""
-    if layer.training_mode:
+    if layer.batch_statistics:
         raise b.refused("it normalises by the statistics of the batch, in inference too")
     return b.node("BatchNormalization", *inputs, epsilon=layer.eps)
 

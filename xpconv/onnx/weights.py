@@ -1,0 +1,101 @@
+"""Which constants of a file are weights, by where they stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .library import helper, onnx
+from .node import VIEWS
+
+Places = dict[str, tuple[int, ...]]  # numbers of inputs, by the operator
+
+# The inputs that are weights, of operators that have some.
+PLACES: Places = {
+    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "PRelu": (1,),
+    "BatchNormalization": (1, 2), "InstanceNormalization": (1, 2), "LayerNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+}  # fmt: skip
+STATISTICS: Places = {"BatchNormalization": (3, 4)}
+BEFORE_BIAS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # what an Add after them adds is a bias
+OWN = "xpconv"  # as `export` calls the producer
+FLOATS = tuple(map(onnx.TensorProto.DataType.Value, ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")))
+
+
+class Weights:
+    """The constants of a graph that stand where an operator has a weight, or running statistics.
+
+    A view between the constant and the operator, as a Transpose, makes no difference. What an Add adds to the
+    result of a Conv, ConvTranspose, Gemm or MatMul with a weight is a bias, and so a weight.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self.makers = {name: node for node in graph.node for name in node.output if name}
+        self.known = {tensor.name for tensor in graph.initializer}
+        self.weights = self._at(graph, PLACES)
+        for node in graph.node:
+            if node.op_type == "Add" and len(node.input) == 2:
+                for name, other in (node.input, node.input[::-1]):
+                    if self._is_product(other):
+                        self.weights.update(filter(None, [self._constant(name)]))
+        self.statistics = self._at(graph, STATISTICS) - self.weights
+
+    def _at(self, graph: Any, places: Places) -> set[str]:
+        inputs = [
+            node.input[i] for node in graph.node for i in places.get(node.op_type, ()) if i < len(node.input)
+        ]
+        return set(filter(None, map(self._constant, inputs)))
+
+    def includes(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Whether an initializer is a weight: one that stands where a weight does, or has axes."""
+        return name in self.weights or (bool(shape) and name not in self.statistics)
+
+    def _constant(self, name: str) -> str | None:
+        """The constant that a value is, or is a view of."""
+        seen: set[str] = set()
+        while name not in self.known and name in self.makers and name not in seen:
+            seen.add(name)
+            maker = self.makers[name]
+            if maker.op_type == "Constant":
+                return name
+            if maker.op_type not in VIEWS or not maker.input:
+                return None
+            name = maker.input[0]
+        return name if name in self.known else None
+
+    def _is_product(self, name: str) -> bool:
+        """Whether a value is computed by an operator from a weight, and is something to add a bias to."""
+        maker = self.makers.get(name)
+        if maker is None or maker.op_type not in BEFORE_BIAS:
+            return False
+        return any(self._constant(other) for other in maker.input[:2])
+
+
+def hoist(proto: Any) -> Weights:
+    """Turn the `Constant` nodes of a file that give weights into initializers; returns the weights.
+
+    In a file that xpconv wrote all weights are initializers, and a `Constant` is what must not be trained,
+    such as a product that averages.
+    """
+    graph = proto.graph
+    weights = Weights(graph)
+    if proto.producer_name == OWN:
+        return weights
+    places = [i for i, node in enumerate(graph.node) if node.op_type == "Constant"]
+    for i in reversed(places):
+        node = graph.node[i]
+        tensor = _value(node) if weights.weights.intersection(node.output) else None
+        if tensor is not None and tensor.data_type in FLOATS:
+            graph.initializer.append(tensor)
+            graph.initializer[-1].name = node.output[0]
+            del graph.node[i]
+    return weights
+
+
+def _value(node: Any) -> Any:
+    """The array of a `Constant`, as a `TensorProto`, if it has one."""
+    for attribute in node.attribute:
+        if attribute.name == "value" and attribute.type == onnx.AttributeProto.TENSOR:
+            return attribute.t
+        if attribute.name == "value_floats":
+            return helper.make_tensor("", FLOATS[0], [len(attribute.floats)], attribute.floats)
+    return None
