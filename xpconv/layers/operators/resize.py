@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import ceil, floor
+from math import floor
 from typing import Any, NamedTuple
 
 from ...arguments import check_room
-from ...backend import Array
+from ...backend import Array, host
 from ...dtypes import is_floating
 from ...errors import DTypeError, ShapeError
 from ...ops.constants import constant
-from ...ops.resample import Row, Taps, both_taps, resample, resample_backward
+from ...ops.resample import Taps, resample, resample_backward
 from ...sums import widened
 from .operator import Operator, to_axes, to_numbers
 
 Result = tuple[Any, tuple[Any, ...]]
+LONGEST = 2**22  # outputs along an axis, of each of which the inputs are listed
 
 
 class Sampling(NamedTuple):
@@ -92,6 +93,8 @@ class Resize(Operator):
         for axis, m in zip(axes, sizes, strict=True):
             whole[axis] = int(m)
         check_room("Resize.forward: an output", tuple(whole), x.dtype.itemsize)
+        if max(map(int, sizes), default=0) > LONGEST:
+            raise ShapeError(f"Resize.forward: sizes are {tuple(sizes)}, expected at most {LONGEST:,}")
         sampling = Sampling(
             self.mode,
             self.coordinates,
@@ -139,69 +142,96 @@ def axis_sampling(
     """How `m` outputs read `n` inputs along an axis, and which of them lie outside; None where `y` is `x`."""
     if not n:
         return None, ()
-    centres = [_centre(sampling.coordinates, i, n, m, scale, roi) for i in range(m)]
-    crops = sampling.coordinates == "tf_crop_and_resize"
-    outside = tuple([crops and not 0 <= c <= n - 1 for c in centres])
-    rows = [() if out else _row(sampling, c, n, scale) for c, out in zip(centres, outside, strict=True)]
-    if rows == [((i, 1.0),) for i in range(n)]:
-        return None, outside
-    return (both_taps(rows, n) if rows else _nothing(n)), outside
+    xp = host().xp
+    # onnxruntime's precision: it decides which of two inputs is the nearest where both are as near
+    dtype = "float32" if sampling.mode == "nearest" else "float64"
+    centres = _centres(sampling.coordinates, xp.arange(m, dtype=dtype), n, *xp.array([scale, *roi], dtype))
+    outside = xp.zeros(m, dtype=bool)
+    if sampling.coordinates == "tf_crop_and_resize":
+        outside = (centres < 0) | (centres > n - 1)
+    places, weights = _window(sampling, centres, n, scale)
+    weights = xp.where(outside, 0, weights)
+    beyond = tuple(outside.tolist())
+    if (
+        m == n
+        and ((weights * (places == xp.arange(n))).sum(0) == 1).all()
+        and (abs(weights).sum(0) == 1).all()
+    ):
+        return None, beyond
+    return (_taps(places, weights), _taps(*_transposed(places, weights, n))), beyond
 
 
-def _nothing(n: int) -> tuple[Taps, Taps]:
-    """For an output without elements."""
-    return Taps(((),), None), Taps(((0,) * n,), ((0.0,) * n,))
-
-
-def _centre(coordinates: str, i: int, n: int, m: int, scale: float, roi: tuple[float, float]) -> float:
-    """The position of output `i` among the inputs; `m` is the whole output length, as in PyTorch."""
+def _centres(coordinates: str, i: Array, n: int, scale: Any, start: Any, end: Any) -> Array:
+    """The positions of outputs `i` among the inputs; corners are those of the whole output, as in PyTorch."""
+    m = len(i)
     if coordinates == "align_corners":
-        return 0.0 if m == 1 else i * (n - 1) / (m - 1)
+        return i * (n - 1) / max(1, m - 1)
     if coordinates == "asymmetric":
         return i / scale
     if coordinates == "tf_crop_and_resize":
-        start, end = roi
         if m == 1:
-            return (end + start) * (n - 1) / 2
-        return start * (n - 1) + i * (end - start) * (n - 1) / (m - 1)
+            return i + (end + start) * (n - 1) / 2
+        return start * (n - 1) + i * (end - start) * (n - 1) / max(1, m - 1)
     if coordinates == "tf_half_pixel_for_nn":
         return (i + 0.5) / scale
     if coordinates == "pytorch_half_pixel" and m == 1:
-        return 0.0
-    offset = n / 2 * (1 - m / (scale * n)) if coordinates == "half_pixel_symmetric" else 0.0
+        return i
+    offset = n / 2 * (1 - m / (scale * n)) if coordinates == "half_pixel_symmetric" else 0
     return offset + (i + 0.5) / scale - 0.5
 
 
-def _row(sampling: Sampling, centre: float, n: int, scale: float) -> Row:
-    """The inputs that are read at `centre`, and their weights."""
+def _window(sampling: Sampling, centres: Array, n: int, scale: float) -> tuple[Array, Array]:
+    """The inputs that are read at each centre, and their weights, both `(taps, outputs)`."""
+    xp = host().xp
     if sampling.mode == "nearest":
         place = {
-            "round_prefer_floor": ceil(centre - 0.5),
-            "round_prefer_ceil": floor(centre + 0.5),
-            "floor": floor(centre),
-            "ceil": ceil(centre),
+            "round_prefer_floor": xp.ceil(centres - 0.5),
+            "round_prefer_ceil": xp.floor(centres + 0.5),
+            "floor": xp.floor(centres),
+            "ceil": xp.ceil(centres),
         }[sampling.nearest]
-        return ((min(max(place, 0), n - 1), 1.0),)
+        return xp.clip(place, 0, n - 1).astype("int64")[None], xp.ones((1, len(centres)))
     wide = min(scale, 1.0) if sampling.antialias else 1.0
     reach = (1 if sampling.mode == "linear" else 2) / wide
-    places = range(ceil(centre - reach), floor(centre + reach) + 1)
-    weights = {h: _kernel(sampling, (h - centre) * wide) for h in places}
+    places = xp.ceil(centres - reach) + xp.arange(floor(2 * reach) + 1)[:, None]
+    weights = _kernel(xp, sampling, (places - centres) * wide)
     if sampling.exclude_outside:
-        weights = {h: w for h, w in weights.items() if 0 <= h < n}
-    total = sum(weights.values()) if sampling.exclude_outside or sampling.antialias else 1.0
-    row: dict[int, float] = {}
-    for h, w in weights.items():
-        if w:
-            place = min(max(h, 0), n - 1)
-            row[place] = row.get(place, 0.0) + w / (total or 1.0)
-    return tuple(row.items())
+        weights = xp.where((places >= 0) & (places < n), weights, 0)
+    if sampling.exclude_outside or sampling.antialias:
+        total = weights.sum(0)
+        weights = weights / xp.where(total == 0, 1, total)
+    return xp.clip(places, 0, n - 1).astype("int64"), weights
 
 
-def _kernel(sampling: Sampling, t: float) -> float:
-    """The weight of an input at distance `t`: a triangle, or Keys' cubic kernel."""
+def _kernel(xp: Any, sampling: Sampling, t: Array) -> Array:
+    """The weights of inputs at distances `t`: a triangle, or Keys' cubic kernel."""
     t, a = abs(t), sampling.cubic
     if sampling.mode == "linear":
-        return max(0.0, 1 - t)
-    if t <= 1:
-        return ((a + 2) * t - (a + 3)) * t * t + 1
-    return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a if t < 2 else 0.0
+        return xp.maximum(0, 1 - t)
+    near, far = ((a + 2) * t - (a + 3)) * t * t + 1, ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+    return xp.where(t <= 1, near, xp.where(t < 2, far, 0))
+
+
+def _transposed(places: Array, weights: Array, n: int) -> tuple[Array, Array]:
+    """For each of `n` inputs the outputs that read it, and with what weights, `(taps, n)`."""
+    xp = host().xp
+    taken, outputs = weights != 0, xp.broadcast_to(xp.arange(places.shape[1]), places.shape)
+    inputs, outputs, values = places[taken], outputs[taken], weights[taken]
+    order = xp.argsort(inputs, kind="stable")
+    inputs = inputs[order]
+    counts = xp.bincount(inputs, minlength=n)
+    rank = xp.arange(len(inputs)) - (xp.cumsum(counts) - counts)[inputs]
+    shape = max(1, counts.max(initial=0)), n
+    back, factors = xp.zeros(shape, dtype="int64"), xp.zeros(shape)
+    back[rank, inputs], factors[rank, inputs] = outputs[order], values[order]
+    return back, factors
+
+
+def _taps(places: Array, weights: Array) -> Taps:
+    """The tables as tuples, without taps whose weights are all 0."""
+    if not places.shape[1]:
+        return Taps(((),), None)
+    used = weights.any(axis=1)
+    used[0] = True
+    indices, factors = (tuple(map(tuple, table[used].tolist())) for table in (places, weights))
+    return Taps(indices, None if (weights[used] == 1).all() else factors)
