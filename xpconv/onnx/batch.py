@@ -47,11 +47,9 @@ def free_batch(proto: Any, shapes: Mapping[str, Any]) -> None:
             if same or -1 not in target:
                 target[0] = 0 if same else -1
                 if same and (target[1:] != 0).all():
-                    kept = [
-                        a for a in node.attribute if a.name != "allowzero"
-                    ]  # which 0 has another sense with
+                    others = [a for a in node.attribute if a.name != "allowzero"]  # with it 0 stands for 0
                     del node.attribute[:]
-                    node.attribute.extend(kept)
+                    node.attribute.extend(others)
                 node.input[1] = f"{node.input[1]}_batch_{i}"
                 graph.initializer.append(numpy_helper.from_array(target, node.input[1]))
 

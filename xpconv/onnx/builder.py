@@ -201,6 +201,11 @@ class Builder:
         """The error to raise where ONNX has no form for a layer; begins with its name and path."""
         return ValueError(f"{self._where}: {why}")
 
+    def too_old(self, what: str, opset: int) -> ValueError:
+        """The error to raise where ONNX has a form since this opset, which says how to export with that."""
+        hint = f"give opset={opset} to xpconv.onnx.export"
+        return self.refused(f"{what} needs opset {opset}, but this is {self.opset}; {hint}")
+
     # --- for `export` --------------------------------------------------------------------------------------
 
     def reserve(self, names: Iterable[str]) -> None:
@@ -223,7 +228,7 @@ class Builder:
 
     @property
     def _where(self) -> str:
-        return f"onnx.export: layer {self.path}" if self.path else "onnx.export: the model"
+        return f"xpconv.onnx.export: layer {self.path}" if self.path else "xpconv.onnx.export: the model"
 
     @contextmanager
     def _inside(self, layer: Layer) -> Iterator[None]:
@@ -254,10 +259,9 @@ class Builder:
             versions = [
                 s.since_version for s in defs.get_all_schemas_with_history() if s.name == op and not s.domain
             ]
-            hint = (
-                f"it is in opset {min(versions)} and later" if versions and min(versions) > self.opset else ""
-            )
-            raise self.refused(f"ONNX has no operator {op} in opset {self.opset}{'; ' * bool(hint)}{hint}")
+            if versions and min(versions) > self.opset:
+                raise self.too_old(f"ONNX's operator {op}", min(versions))
+            raise self.refused(f"ONNX has no operator {op} in opset {self.opset}")
 
     def _infer(self, node: Any, like: Sequence[Size] | None) -> Mapping[str, Any]:
         """The types of what a node gives, by ONNX's inference over a graph of that node alone."""

@@ -61,8 +61,8 @@ def export(
         input_shape: of one image, without the batch axis; for several inputs a tuple of shapes. An array
             instead of a shape gives shape and dtype, with the batch axis, as in `summary`.
         opset: version of ONNX's operators, from 13 to the newest that the installed `onnx` knows. Newer
-            ones have operators for more layers (17 LayerNorm, 18 Mish, 20 GELU, 21 GroupNorm); in older ones
-            such a layer is several nodes. Older runtimes read older opsets.
+            ones have operators for more layers (17 LayerNorm, 18 Mish, 20 GELU); in older ones such a layer
+            is several nodes. Older runtimes read older opsets.
         dynamic_batch: whether the file takes batches of any size; False fixes the size, to 1 or that of the
             arrays in `input_shape`.
         input_names, output_names: None gives those of a `Graph`, of other models `input` and `output`, or
@@ -84,13 +84,13 @@ def export(
         >>> xpconv.onnx.export(model, path, (3, 32, 32))
     """
     if not isinstance(model, Layer):
-        raise TypeError(f"onnx.export: model is {shown(model)}, expected a Layer")
-    path = to_path("onnx.export", path)
+        raise TypeError(f"xpconv.onnx.export: model is {shown(model)}, expected a Layer")
+    path = to_path("xpconv.onnx.export", path)
     opset = _to_opset(opset)
-    dynamic_batch = to_bool("onnx.export: dynamic_batch", dynamic_batch)
-    fold_batchnorm = to_bool("onnx.export: fold_batchnorm", fold_batchnorm)
+    dynamic_batch = to_bool("xpconv.onnx.export: dynamic_batch", dynamic_batch)
+    fold_batchnorm = to_bool("xpconv.onnx.export: fold_batchnorm", fold_batchnorm)
     texts = _texts(metadata)
-    check_target("onnx.export", path)
+    check_target("xpconv.onnx.export", path)
     _check_mode(model)
     _check_layers(model)
     inputs, outputs, sizes = examples(model, input_shape, dynamic_batch)
@@ -100,7 +100,7 @@ def export(
         "output", _own(model, "outputs") if own and output_names is None else output_names, len(outputs)
     )
     if both := set(ins) & set(outs):
-        raise ValueError(f"onnx.export: {min(both)!r} is the name of an input and of an output")
+        raise ValueError(f"xpconv.onnx.export: {min(both)!r} is the name of an input and of an output")
     proto = _graph(model.fuse() if fold_batchnorm else model, opset, inputs, dynamic_batch, ins, outs, sizes)
     _check_file(proto)
     _check_outputs(proto, outputs)
@@ -116,16 +116,18 @@ def metadata_of(path: str) -> dict[str, str]:
 def _texts(metadata: Any) -> dict[str, str]:
     texts = {} if metadata is None else metadata
     if not isinstance(texts, Mapping) or not all(isinstance(t, str) for pair in texts.items() for t in pair):
-        raise TypeError(f"onnx.export: metadata is {shown(metadata)}, expected a mapping of texts to texts")
+        raise TypeError(
+            f"xpconv.onnx.export: metadata is {shown(metadata)}, expected a mapping of texts to texts"
+        )
     return dict(texts)
 
 
 def _to_opset(value: Any) -> int:
-    opset = to_int("onnx.export: opset", value)
+    opset = to_int("xpconv.onnx.export: opset", value)
     newest = defs.onnx_opset_version()
     if not OLDEST <= opset <= newest:
         hint = "; a newer one needs a newer `onnx`" if opset > newest else ""
-        raise ValueError(f"onnx.export: opset is {opset}, expected {OLDEST} to {newest}{hint}")
+        raise ValueError(f"xpconv.onnx.export: opset is {opset}, expected {OLDEST} to {newest}{hint}")
     return opset
 
 
@@ -134,7 +136,8 @@ def _check_mode(model: Layer) -> None:
     if training:
         where = "the model" if not training[0] else f"layer {training[0]}"
         raise ValueError(
-            f"onnx.export: {where} is in training mode, and a file is for inference; call model.eval() first"
+            f"xpconv.onnx.export: {where} is in training mode, and a file is for inference; "
+            "call model.eval() first"
         )
 
 
@@ -142,7 +145,7 @@ def _check_layers(model: Layer) -> None:
     """One error for all layers that cannot be written."""
     refused = list(_refused(model, ""))
     if refused:
-        raise ValueError("onnx.export: ONNX has no form for this model:\n" + "\n".join(refused))
+        raise ValueError("xpconv.onnx.export: ONNX has no form for this model:\n" + "\n".join(refused))
 
 
 def _refused(layer: Layer, path: str) -> Iterator[str]:
@@ -168,10 +171,11 @@ def _names(kind: str, given: Any, count: int) -> list[str]:
         return [kind] if count == 1 else [f"{kind}_{i}" for i in range(count)]
     names = list(given) if is_sequence(given) else None
     if names is None or not all(isinstance(name, str) and name for name in names):
-        raise TypeError(f"onnx.export: {kind}_names is {shown(given)}, expected a list of names")
+        raise TypeError(f"xpconv.onnx.export: {kind}_names is {shown(given)}, expected a list of names")
     if len(names) != count or len(set(names)) != count:
         raise ValueError(
-            f"onnx.export: {kind}_names is {shown(given)}, expected {count} different: the model has {count}"
+            f"xpconv.onnx.export: {kind}_names is {shown(given)}, expected {count} different: "
+            f"the model has {count}"
         )
     return names
 
@@ -189,7 +193,7 @@ def _graph(
     state = model._state()
     if taken := set(state) & {*input_names, *output_names}:
         raise ValueError(
-            f"onnx.export: {min(taken)!r} is the name of an array in the state dict; give another"
+            f"xpconv.onnx.export: {min(taken)!r} is the name of an array in the state dict; give another"
         )
     names: dict[int, str] = {}
     for name, array in state.items():
@@ -226,7 +230,7 @@ def _graph(
 def _rule(layer: Layer) -> Any:
     why = refusal(layer)
     if why is not None:
-        raise ValueError(f"onnx.export: ONNX has no form for {type(layer).__name__}: {why}")
+        raise ValueError(f"xpconv.onnx.export: ONNX has no form for {type(layer).__name__}: {why}")
     rule = rule_of(layer)
     return lambda builder, *inputs: rule(builder, layer, *inputs)  # type: ignore[misc]  # it is not refused
 
@@ -258,7 +262,9 @@ def _check_file(proto: Any) -> None:
     try:
         checker.check_model(model, full_check=True)
     except (checker.ValidationError, shape_inference.InferenceError) as cause:
-        raise ValueError(f"onnx.export: a to_onnx makes what ONNX's checker refuses: {cause}") from cause
+        raise ValueError(
+            f"xpconv.onnx.export: a to_onnx makes what ONNX's checker refuses: {cause}"
+        ) from cause
 
 
 def _check_outputs(proto: Any, outputs: list[Array]) -> None:
@@ -270,8 +276,8 @@ def _check_outputs(proto: Any, outputs: list[Array]) -> None:
         same = len(shape) == y.ndim and all(n in (None, m) for n, m in zip(shape, y.shape, strict=True))
         if not same or dtype != str(y.dtype):
             raise ValueError(
-                f"onnx.export: {value.name} would be {dtype} of shape {shape}, but the model gives {y.dtype} "
-                f"of {list(y.shape)}; a to_onnx does not give what the forward of its class gives"
+                f"xpconv.onnx.export: {value.name} would be {dtype} of shape {shape}, but the model gives "
+                f"{y.dtype} of {list(y.shape)}; a to_onnx does not give what the forward of its class gives"
             )
 
 

@@ -125,8 +125,8 @@ class Loader:
             return
         if follows:
             self.unknown.update(filter(None, proto.output))
-        kept = {id(part) for value in node.outputs for part in self._parts(value)}
-        self.assigned += [item for item in node.assigned if id(item.layer) in kept]
+        parts = {id(part) for value in node.outputs for part in self._parts(value)}
+        self.assigned += [item for item in node.assigned if id(item.layer) in parts]
 
     def _value(self, name: str) -> Value:
         return self.values.setdefault(name, Value(name))

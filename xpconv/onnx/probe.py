@@ -29,7 +29,7 @@ def examples(
     two others.
     """
     _check_sizes(input_shape)
-    inputs = example_inputs("onnx.export: input_shape", model, input_shape, 1)
+    inputs = example_inputs("xpconv.onnx.export: input_shape", model, input_shape, 1)
     has_graph = any(isinstance(layer, Graph) for layer in model.modules())
     more = (1, 2)[: 1 + has_graph] if dynamic_batch else (0,)
     shapes: dict[str, list[tuple[int, ...]]] = {}
@@ -45,8 +45,8 @@ def _check_sizes(input_shape: Any) -> None:
     for shape in (input_shape, *filter(is_sequence, input_shape)):
         if any(n is None or isinstance(n, str) or (isinstance(n, int) and n < 0) for n in shape):
             raise ValueError(
-                f"onnx.export: input_shape is {shown(input_shape)}, expected the sizes of one image, all of "
-                "them numbers: in the file only the batch is free, which the shape leaves out"
+                f"xpconv.onnx.export: input_shape is {shown(input_shape)}, expected the sizes of one image, "
+                "all of them numbers: in the file only the batch is free, which the shape leaves out"
             )
 
 
@@ -75,7 +75,7 @@ def _outputs(
     except ShapeError as error:
         hint = "one image, without the batch axis" if is_sequence(input_shape) else "a batch"
         free = "; if its first axis is no batch, give dynamic_batch=False" if more else ""
-        text = f"onnx.export: input_shape is {shown(input_shape)}, that of {hint}{free}"
+        text = f"xpconv.onnx.export: input_shape is {shown(input_shape)}, that of {hint}{free}"
         raise ShapeError(f"{text}: {error}") from error
     return list(result) if isinstance(result, tuple | list) else [result]
 

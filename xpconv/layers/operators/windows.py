@@ -169,26 +169,26 @@ class ConvTranspose(Windowed):
             (n - 1) * s + d * (k - 1) + 1 + e
             for n, k, s, d, e in zip(x.shape[IMAGES:], kernel, stride, dilation, extra, strict=True)
         ]
-        wanted: Sequence[int] | None = self.output_shape and self.output_shape[-axes:]
-        if wanted is None and self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-            wanted = [n * s for n, s in zip(x.shape[IMAGES:], stride, strict=True)]
-        if wanted is None:
+        size: Sequence[int] | None = self.output_shape and self.output_shape[-axes:]
+        if size is None and self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            size = [n * s for n, s in zip(x.shape[IMAGES:], stride, strict=True)]
+        if size is None:
             pads = self.pads if self.pads and self.auto_pad == "NOTSET" else (0,) * 2 * axes
             pairs = tuple(zip(pads[:axes], pads[axes:], strict=True))
-            wanted = [n - low - high for n, (low, high) in zip(full, pairs, strict=True)]
+            size = [n - low - high for n, (low, high) in zip(full, pairs, strict=True)]
         else:
-            pairs = tuple([self._halves(max(0, n - m)) for n, m in zip(full, wanted, strict=True)])
+            pairs = tuple([self._halves(max(0, n - m)) for n, m in zip(full, size, strict=True)])
             # An output_shape may say what output_padding would. Of SAME, runtimes make different sizes.
             room = [0] * axes if self.output_shape is None else [s - 1 for s in stride]
             most = tuple([n + more for n, more in zip(full, room, strict=True)])
-            if any(m > n for n, m in zip(most, wanted, strict=True)):
+            if any(m > n for n, m in zip(most, size, strict=True)):
                 raise ShapeError(
                     f"ConvTranspose.forward: x has shape {x.shape}, whose output is at most {most}, "
-                    f"not {tuple(wanted)}"
+                    f"not {tuple(size)}"
                 )
-        if min(wanted) < 1:
+        if min(size) < 1:
             raise ShapeError(f"ConvTranspose.forward: x has shape {x.shape}, too small for padding {pairs}")
-        return tuple(wanted), Window(tuple(kernel), stride, pairs, dilation)
+        return tuple(size), Window(tuple(kernel), stride, pairs, dilation)
 
     def _halves(self, total: int) -> tuple[int, int]:
         less = total // 2

@@ -129,7 +129,7 @@ def reduce(b: Builder, layer: _Reduction, *inputs: Tensor) -> Any:
         like = unknown(x.ndim if keepdims else x.ndim - count_of(b, axes))
         return b.node(name, x, axes, like=like, keepdims=keepdims, noop_with_empty_axes=noop)
     if isinstance(axes, Tensor):
-        raise b.refused(f"axes that are an input need opset 18, but this is {b.opset}")
+        raise b.too_old("axes that are an input", 18)
     if not axes and noop:
         return b.node("Identity", x)
     options: dict[str, Any] = {"axes": axes or None, "keepdims": keepdims}
@@ -244,7 +244,7 @@ def pad(b: Builder, layer: ops.Pad, *inputs: Tensor) -> Any:
     pads, axes = given["pads"], given["axes"]
     if axes is not None and b.opset < 18:
         if isinstance(pads, Tensor) or isinstance(axes, Tensor):
-            raise b.refused(f"axes with pads that are an input need opset 18, but this is {b.opset}")
+            raise b.too_old("axes with pads that are an input", 18)
         whole = [0] * 2 * x.ndim
         for i, axis in enumerate(axes):
             whole[axis % x.ndim], whole[x.ndim + axis % x.ndim] = pads[i], pads[i + len(axes)]

@@ -85,7 +85,7 @@ def scatter(b: Builder, layer: Any, *inputs: Tensor) -> Any:
     options: dict[str, Any] = {"axis": layer.axis} if isinstance(layer, ops.ScatterElements) else {}
     if layer.add:
         if b.opset < 16:
-            raise b.refused(f"an addition needs opset=16, but this is {b.opset}")
+            raise b.too_old("an addition", 16)
         options["reduction"] = "add"
     return b.node(type(layer).__name__, *inputs, **options)
 

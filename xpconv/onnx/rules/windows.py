@@ -54,7 +54,7 @@ def pooling(b: Builder, layer: Any, x: Tensor, counts_padding: bool = False) -> 
     shape = Window(layer.kernel_size, layer.stride or ones, pairs, layer.dilation or ones)
     begins, ends = window_ends(shape, b.fixed(x, *range(2, x.ndim)), True)
     if counts_padding and tuple(begins + ends) != tuple(pads):
-        raise b.refused(f"ceil_mode with count_include_pad needs opset 22, but this is {b.opset}")
+        raise b.too_old("ceil_mode with count_include_pad", 22)
     return {**found, "pads": begins + ends, "auto_pad": None}
 
 
@@ -72,7 +72,7 @@ def average_pool(b: Builder, layer: ops.AveragePool, x: Tensor) -> Any:
     """AveragePool."""
     options = pooling(b, layer, x, layer.count_include_pad)
     if b.opset < 19 and set(options.pop("dilations") or (1,)) != {1}:
-        raise b.refused(f"AveragePool with a dilation needs opset 19, but this is {b.opset}")
+        raise b.too_old("AveragePool with a dilation", 19)
     return b.node("AveragePool", x, count_include_pad=int(layer.count_include_pad), **options)
 
 
@@ -81,7 +81,7 @@ def lp_pool(b: Builder, layer: ops.LpPool, x: Tensor) -> Any:
     """LpPool."""
     options = pooling(b, layer, x)
     if b.opset < 18 and set(options.pop("dilations") or (1,)) != {1}:
-        raise b.refused(f"LpPool with a dilation needs opset 18, but this is {b.opset}")
+        raise b.too_old("LpPool with a dilation", 18)
     return b.node("LpPool", x, p=layer.p, **options)
 
 
@@ -165,7 +165,7 @@ def resize(b: Builder, layer: ops.Resize, *inputs: Tensor) -> Any:
     newer["keep_aspect_ratio_policy"] = None if layer.policy == "stretch" else layer.policy
     needed = next((name for name, value in newer.items() if value is not None), None)
     if b.opset < 18 and needed:
-        raise b.refused(f"Resize with {needed} needs opset 18, but this is {b.opset}")
+        raise b.too_old(f"Resize with {needed}", 18)
     roi, scales = (
         b.constant(given[name], "float32") if isinstance(given[name], list) and given[name] else given[name]
         for name in ("roi", "scales")
