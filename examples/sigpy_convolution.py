@@ -1,0 +1,118 @@
+"""SigPy's three convolutions, on NumPy and on CuPy without cuDNN: the arguments and results are SigPy's.
+
+python3 examples/sigpy_convolution.py
+
+`data` is `(…, m_1, …, m_D)` and `filt` `(n_1, …, n_D)`; with `multi_channel` they are
+`(…, c_i, m_1, …, m_D)` and `(c_o, c_i, n_1, …, n_D)`, and the output is `(…, c_o, p_1, …, p_D)`. D is 1, 2 or
+3. A convolution of signal processing is one of neural networks with the filter flipped. To give them to
+SigPy:
+
+    import sigpy, sigpy_convolution
+
+    for name in ("convolve", "convolve_data_adjoint", "convolve_filter_adjoint"):
+        setattr(sigpy.conv, name, getattr(sigpy_convolution, name))
+"""
+
+from __future__ import annotations
+
+from math import prod
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from xpconv import functional as F
+from xpconv import get_xp
+
+
+def convolve(
+    data: Any, filt: Any, mode: str = "full", strides: Any = None, multi_channel: bool = False
+) -> Any:
+    """The convolution of `data` and `filt`: `'full'`, or `'valid'`, without the border."""
+    how = _how(data.shape, filt.shape, mode, strides, multi_channel)
+    weight = how.flip(get_xp(data).asarray(filt, dtype=data.dtype).reshape(how.filt))
+    return how.conv("", data.reshape(how.data), weight).reshape(how.result)
+
+
+def convolve_data_adjoint(
+    output: Any,
+    filt: Any,
+    data_shape: Any,
+    mode: str = "full",
+    strides: Any = None,
+    multi_channel: bool = False,
+) -> Any:
+    """The adjoint of `convolve` with respect to the data: `⟨convolve(x, filt), output⟩ = ⟨x, adjoint⟩`."""
+    how = _how(data_shape, filt.shape, mode, strides, multi_channel)
+    weight = how.flip(get_xp(output).asarray(filt, dtype=output.dtype).reshape(how.filt))
+    return how.conv("_input", how.data, weight, output.reshape(how.output)).reshape(tuple(data_shape))
+
+
+def convolve_filter_adjoint(
+    output: Any,
+    data: Any,
+    filt_shape: Any,
+    mode: str = "full",
+    strides: Any = None,
+    multi_channel: bool = False,
+) -> Any:
+    """The adjoint of `convolve` with respect to the filter: `⟨convolve(data, f), output⟩ = ⟨f, adjoint⟩`."""
+    how = _how(data.shape, filt_shape, mode, strides, multi_channel)
+    data = get_xp(output).asarray(data, dtype=output.dtype).reshape(how.data)
+    return how.flip(how.conv("_weight", data, how.filt, output.reshape(how.output))).reshape(
+        tuple(filt_shape)
+    )
+
+
+def _how(data_shape: Any, filt_shape: Any, mode: str, strides: Any, multi_channel: bool) -> SimpleNamespace:
+    """The shapes as convolutions have them, `(N, C, …)`; the convolution; and the flip of a filter."""
+    axes = len(filt_shape) - 2 * multi_channel
+    lead, m, n = data_shape[: -axes - multi_channel], data_shape[-axes:], filt_shape[-axes:]
+    inputs, outputs = (filt_shape[1], filt_shape[0]) if multi_channel else (1, 1)
+    stride = tuple((1,) * axes if strides is None else strides)
+    if len(stride) != axes:
+        raise ValueError(f"strides are {stride}, expected {axes} of them")
+    if mode == "full":
+        padding = tuple(k - 1 for k in n)
+    elif mode == "valid":
+        padding = tuple(max(k - size, 0) for size, k in zip(m, n, strict=True))
+        if any(padding) and any(size > k for size, k in zip(m, n, strict=True)):
+            raise ValueError(
+                "valid: data or filter must be at least as large as the other one along every axis"
+            )
+    else:
+        raise ValueError(f"mode is {mode!r}, expected 'full' or 'valid'")
+    size = tuple((a + 2 * p - k) // s + 1 for a, k, p, s in zip(m, n, padding, stride, strict=True))
+
+    def conv(which: str, *arguments: Any) -> Any:
+        return getattr(F, f"conv{axes}d{which}")(*arguments, stride=stride, padding=padding)
+
+    return SimpleNamespace(
+        data=(prod(lead), inputs, *m),
+        filt=(outputs, inputs, *n),
+        output=(prod(lead), outputs, *size),
+        result=(*lead, *(outputs,) * multi_channel, *size),
+        conv=conv,
+        flip=lambda weight: weight[(..., *(slice(None, None, -1),) * axes)],
+    )
+
+
+def main(argv: list[str] | None = None) -> float:
+    """Twelve filters over the eight coils of an image, and the adjoint test; returns its relative error."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape) + 1j * rng.normal(size=shape)
+
+    data, filt = draw(8, 64, 64), draw(12, 8, 6, 6)
+    output = convolve(data, filt, "valid", multi_channel=True)
+    other = draw(*output.shape)
+    back = convolve_data_adjoint(other, filt, data.shape, "valid", multi_channel=True)
+    left, right = np.vdot(output, other), np.vdot(data, back)
+    error = float(abs(left - right) / abs(left))
+    print(f"{data.shape} * {filt.shape} = {output.shape}; <A x, y> and <x, A^H y> differ by {error:.1e}")
+    return error
+
+
+if __name__ == "__main__":
+    main()
