@@ -43,6 +43,7 @@ HOST = {
 # The rooms from the ground up. A file imports from its own room and from those before it.
 ROOMS = [
     "errors",
+    "locks",
     "signatures",
     "backend",
     "dtypes",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import operator
-import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,13 +14,10 @@ from .arraylike import ArrayLike
 from .backend import Array, backend_of, get_xp, plain
 from .dtypes import byte_order_error, check_floating, is_floating
 from .errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
+from .locks import update
 from .signatures import public_errors
 
 __all__ = ["Parameter"]
-
-update = threading.RLock()  # held while a sum or a statistic that threads share is updated
-if hasattr(os, "register_at_fork"):  # a child must not inherit it from another thread that holds it
-    os.register_at_fork(before=update.acquire, after_in_parent=update.release, after_in_child=update.release)
 
 
 @public_errors

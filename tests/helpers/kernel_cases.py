@@ -94,6 +94,14 @@ def batch_norm_backward_cases(draw):
                 yield grad, x, weight, *statistics, from_batch, True, draw.images(4, 5, 6, 7), bounds
 
 
+def normalize_and_track_cases(draw):
+    for momentum in (0.1, None):
+        for bounds in BOUNDS:
+            for weight, bias in ((draw(5), draw(5)), (None, None)):
+                x, running = draw.images(4, 5, 6, 7), (draw(5), np.abs(draw(5)))
+                yield x, weight, bias, 1e-5, bounds, *running, np.array(3), momentum
+
+
 def cross_entropy_cases(draw):
     for axis in (0, 1):
         target = draw.rng.integers(0, 2, (4, 5)).astype(draw.dtype)
@@ -159,6 +167,7 @@ CASES = {
         for bounds in BOUNDS
     ],
     "batch_norm_backward": batch_norm_backward_cases,
+    "channel_sum": lambda draw: [(draw.images(8, 16, 20, 20),), (draw(4, 5),)],
     "channel_total": lambda draw: [(draw.images(8, 16, 20, 20),), (draw(4, 5),)],
     "clipped_line": lambda draw: (
         [(draw(*s), 0.25, 0.5) for s in POINTWISE] + [(draw.images(2, 3, 4, 5), -1.5, 0.0)]
@@ -191,6 +200,7 @@ CASES = {
     "matmul": lambda draw: [(draw(m, n), draw(k, n).T) for m, n, k in ((3, 4, 5), (64, 3000, 32))],
     "max_pool": max_pool_cases,
     "max_pool_backward": max_pool_backward_cases,
+    "normalize_and_track": normalize_and_track_cases,
     "normalize_batch": lambda draw: [(draw.images(4, 5, 6, 7), draw(5), draw(5), 1e-5, b) for b in BOUNDS],
     "one_hot": lambda draw: [(draw.rng.integers(-1, 6, (3, 4)), 5, -1, axis, draw.dtype) for axis in (0, 1)],
     "reshape": lambda draw: [

@@ -16,6 +16,7 @@ from ..errors import ShapeError
 from ..layers.group_norm import LocalResponseNorm
 from ..ops import norm as ops
 from ..ops.channels import channel_sum, channelwise
+from ..ops.response_norm import response_norm, response_norm_backward
 from ._checks import check_shape, enter, public
 from ._pointwise import enter_pair, settings
 
@@ -209,7 +210,7 @@ def local_response_norm(
     layer = settings(where, LocalResponseNorm, size, alpha, beta, k)
     xp, x = enter(where, {"input": input})
     _check_rank(where, x, 3)
-    return ops.response_norm(xp, x, layer.size, layer.alpha, layer.beta, layer.k)[0]
+    return response_norm(xp, x, layer.size, layer.alpha, layer.beta, layer.k)[0]
 
 
 @public
@@ -228,8 +229,8 @@ def local_response_norm_backward(
     layer = settings(where, LocalResponseNorm, size, alpha, beta, k)
     xp, x, grad = enter_pair(where, grad_output, input, "input")
     _check_rank(where, x, 3)
-    _, d = ops.response_norm(xp, x, layer.size, layer.alpha, layer.beta, layer.k)
-    return ops.response_norm_backward(xp, grad, x, d, layer.size, layer.alpha, layer.beta)
+    _, d = response_norm(xp, x, layer.size, layer.alpha, layer.beta, layer.k)
+    return response_norm_backward(xp, grad, x, d, layer.size, layer.alpha, layer.beta)
 
 
 def _enter(

@@ -8,6 +8,7 @@ from ..arguments import to_bool, to_float, to_size
 from ..backend import Array
 from ..errors import ShapeError
 from ..ops import norm as ops
+from ..ops.response_norm import response_norm, response_norm_backward
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from .layer import Layer, arguments
 
@@ -145,12 +146,12 @@ class LocalResponseNorm(Layer):
             raise ShapeError(
                 f"LocalResponseNorm.forward: x has shape {x.shape}, expected (N, C, …) with spatial axes"
             )
-        y, d = ops.response_norm(xp, x, self.size, self.alpha, self.beta, self.k)
+        y, d = response_norm(xp, x, self.size, self.alpha, self.beta, self.k)
         return self.keep(y, xp, x, d, (self.size, self.alpha, self.beta))
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
         xp, x, d, values = self.recall(grad_output, input_grad)
-        return ops.response_norm_backward(xp, grad_output, x, d, *values) if input_grad else None
+        return response_norm_backward(xp, grad_output, x, d, *values) if input_grad else None
 
     def extra_repr(self) -> str:
         return arguments(self.size, alpha=(self.alpha, 1e-4), beta=(self.beta, 0.75), k=(self.k, 1.0))

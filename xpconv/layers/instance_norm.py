@@ -6,7 +6,7 @@ import warnings
 from math import prod
 from typing import Any, ClassVar
 
-from ..backend import Array
+from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..ops import norm as ops
 from ..ops.channels import channel_sum, channelwise
@@ -121,7 +121,9 @@ class _InstanceNorm(ChannelNorm):
         """Exponential average with `momentum`; None and an empty batch have no effect."""
         if self.momentum is not None and mean.size and count:
             mean, var = (ops.mean_over(values, (0,)).reshape(-1) for values in (mean, var))
-            self._follow(self.momentum, mean, var, count)
+            xp = get_xp(mean)
+            ops.follow(xp, self.running_mean, mean, self.momentum)
+            ops.follow(xp, self.running_var, var, self.momentum, count / (count - 1))
 
 
 class InstanceNorm1d(_InstanceNorm):

@@ -9,7 +9,7 @@ from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..geometry import Bounds
 from ..ops import norm as ops
-from ..parameter import Parameter, learns, new_parameter, parameter_dtype, update
+from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from ..tape import saving
 from .layer import Layer, arguments
 
@@ -68,16 +68,6 @@ class ChannelNorm(Layer):
             self.running_var = new_parameter(name, "running_var", shape, dtype, value=1.0).data
             self.num_batches_tracked = get_xp().zeros((), dtype="int64")
 
-    def _track(self, mean: Array, var: Array, count: int) -> None:
-        """Update the running statistics with new ones, each of `count` values."""
-        raise TypeError(f"{type(self).__name__} defines no _track")
-
-    def _follow(self, momentum: Any, mean: Array, var: Array, count: int) -> None:
-        """`running += momentum · (new - running)` for both statistics `(C,)`, with the unbiased variance."""
-        xp = get_xp(mean)
-        ops.follow(xp, self.running_mean, mean, momentum)
-        ops.follow(xp, self.running_var, var, momentum, count / (count - 1))
-
     def extra_repr(self) -> str:
         values = {**vars(self), "bias": self._has_bias}
         return arguments(self.num_features, **{k: (values[k], v) for k, v in self.defaults.items()})
@@ -108,9 +98,13 @@ class _BatchNorm(ChannelNorm):
             count = x.size // self.num_features
             if count == 1:
                 raise ShapeError(f"{type(self).__name__}.forward: x has shape {x.shape}: {few}")
-            y, mean, var, inv_std = ops.normalize_batch(xp, x, weight, bias, self.eps, bounds)
             if self.training and self.running_mean is not None:
-                self._track(mean, var, count)
+                running = self.running_mean, self.running_var, self.num_batches_tracked
+                y, mean, inv_std = ops.normalize_and_track(
+                    xp, x, weight, bias, self.eps, bounds, *running, self.momentum
+                )
+            else:
+                y, mean, _, inv_std = ops.normalize_batch(xp, x, weight, bias, self.eps, bounds)
         else:
             mean = self.running_mean.astype("float64") if saving() else self.running_mean
             inv_std = ops.inverse_std(xp, self.running_var, self.eps)
@@ -130,20 +124,10 @@ class _BatchNorm(ChannelNorm):
             xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad, y, bounds
         )
         if learns(self.weight):
-            self.weight.accumulate(dweight.astype(self.weight.dtype))
+            self.weight.accumulate(dweight.astype(self.weight.dtype, copy=False))
         if learns(self.bias):
-            self.bias.accumulate(dbias.astype(self.bias.dtype))
+            self.bias.accumulate(dbias.astype(self.bias.dtype, copy=False))
         return dx
-
-    def _track(self, mean: Array, var: Array, count: int) -> None:
-        """Exponential average with `momentum`; None averages all batches. An empty batch has no effect."""
-        with update:
-            self.num_batches_tracked += 1
-            momentum: Any = self.momentum
-            if momentum is None:
-                momentum = (1 / self.num_batches_tracked).astype(mean.dtype)
-            if count:
-                self._follow(momentum, mean, var, count)
 
 
 class BatchNorm1d(_BatchNorm):

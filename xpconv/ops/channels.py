@@ -15,6 +15,7 @@ def channel_total(xp: Any, x: Array) -> Array:
     return total(x, (0, *range(2, x.ndim))).astype("float64", copy=False)
 
 
+@overridable
 def channel_sum(xp: Any, x: Array) -> Array:
     """`channel_total` in the dtype of `x`.
 

@@ -8,7 +8,8 @@ from typing import Any
 from ..backend import Array
 from ..geometry import Bounds
 from ..kernels import overridable
-from ..sums import sum_over, total, widened, widened_for
+from ..locks import update
+from ..sums import sum_over, total, widened
 from .activation import clip, clip_backward
 from .channels import channel_sum, channel_total, channelwise
 
@@ -80,6 +81,35 @@ def normalize_batch(
 
 
 @overridable
+def normalize_and_track(
+    xp: Any,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    bounds: Bounds,
+    running_mean: Array,
+    running_var: Array,
+    batches: Array,
+    momentum: float | None,
+) -> tuple[Array, Array, Array]:
+    """`normalize_batch` in training: `y`, mean and `inv_std`. It updates the running statistics in place.
+
+    These follow the mean and the unbiased variance with `momentum`; None averages all batches, which
+    `batches` counts. An empty batch only counts.
+    """
+    y, mean, var, inv_std = normalize_batch(xp, x, weight, bias, eps, bounds)
+    count = x.size // x.shape[1]
+    with update:
+        batches += 1
+        share: Any = (1 / batches).astype(mean.dtype) if momentum is None else momentum
+        if count:
+            follow(xp, running_mean, mean, share)
+            follow(xp, running_var, var, share, count / (count - 1))
+    return y, mean, inv_std
+
+
+@overridable
 def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> Array:
     """`running += momentum · (new · factor - running)`, in place; `momentum` is a number or a 0-d array."""
     running += momentum * (new * factor - running)
@@ -99,7 +129,7 @@ def batch_norm_backward(
     y: Array | None = None,
     bounds: Bounds = None,
 ) -> tuple[Array | None, Array, Array]:
-    """Gradients with respect to `x`, `weight` and `bias`, the latter two in float64.
+    """Gradients with respect to `x`, `weight` and `bias`, the latter two in the `widened` dtype of `x`.
 
     With `x̂ = (x - mean) · inv_std`: `dbias = Σ grad` and `dweight = Σ grad · x̂`. The input acts through `x̂`
     alone if the statistics are given; those of the batch (of m values per channel) depend on it too, which
@@ -114,8 +144,9 @@ def batch_norm_backward(
     centred, error = _centred(x, mean)
     dbias = channel_total(xp, grad)
     dweight = (channel_total(xp, grad * centred) - error * dbias) * inv_std
+    slopes = dweight.astype(centred.dtype, copy=False), dbias.astype(centred.dtype, copy=False)
     if not input_grad:
-        return None, dweight, dbias
+        return None, *slopes
     scale = inv_std if weight is None else inv_std * weight
     dx = grad * channelwise(scale.astype(centred.dtype), x.ndim)
     if from_batch:
@@ -124,7 +155,7 @@ def batch_norm_backward(
         centred *= channelwise(slope.astype(centred.dtype), x.ndim)
         dx = dx + centred
         dx += channelwise((along * dbias - error * slope).astype(centred.dtype), x.ndim)
-    return dx.astype(x.dtype, copy=False), dweight, dbias
+    return dx.astype(x.dtype, copy=False), *slopes
 
 
 def _centred(x: Array, mean: Array) -> tuple[Array, Array]:
@@ -293,48 +324,3 @@ def group_norm_backward(
     grad_hat = grad if weight is None else grad * channelwise(weight, grad.ndim)
     dx = normalize_backward(xp, grad_hat.reshape(rows), saved.reshape(rows), statistics, (2,))
     return dx.reshape(grad.shape), dweight, dbias
-
-
-@overridable
-def response_norm(xp: Any, x: Array, size: int, alpha: float, beta: float, k: float) -> tuple[Array, Array]:
-    """`y_c = x_c / d_c^beta` with `d_c = k + alpha/size · Σ x_i²` over `size` channels `i` at `c`; and `d`.
-
-    The window of channel `c` is from `c - ⌊size/2⌋` to `c + ⌊(size - 1)/2⌋`.
-    """
-    wide = widened(widened_for(x, min(size, x.shape[1])))
-    d = window_sum(xp, wide * wide, size // 2, (size - 1) // 2)
-    d *= alpha / size
-    d += k
-    return (wide * d**-beta).astype(x.dtype, copy=False), d
-
-
-@overridable
-def response_norm_backward(
-    xp: Any, grad: Array, x: Array, d: Array, size: int, alpha: float, beta: float
-) -> Array:
-    """Gradient with respect to `x`.
-
-    `x_i` acts directly, and on `d_c` of every channel `c` whose window holds `i`: with
-    `∂d_c/∂x_i = 2 alpha/size · x_i` and `∂y_c/∂d_c = -beta · x_c · d_c^(-beta-1)`,
-
-        dx_i = grad_i · d_i^-beta - 2 alpha beta/size · x_i · Σ_c grad_c · x_c · d_c^(-beta-1)
-
-    and those `c` range from `i - ⌊(size - 1)/2⌋` to `i + ⌊size/2⌋`: the window mirrored.
-    """
-    scale = grad * d**-beta  # has the dtype of d
-    dx = window_sum(xp, scale * x / d, (size - 1) // 2, size // 2)
-    dx *= x
-    dx *= -2 * alpha * beta / size
-    dx += scale
-    return dx.astype(grad.dtype, copy=False)
-
-
-def window_sum(xp: Any, x: Array, below: int, above: int) -> Array:
-    """`y[:, c] = Σ x[:, i]` for `i` from `c - below` to `c + above`, as far as there are channels."""
-    y = x.copy()
-    channels = x.shape[1]
-    for shift in range(1, min(below, channels - 1) + 1):
-        y[:, shift:] += x[:, : channels - shift]
-    for shift in range(1, min(above, channels - 1) + 1):
-        y[:, : channels - shift] += x[:, shift:]
-    return y

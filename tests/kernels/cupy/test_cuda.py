@@ -197,6 +197,23 @@ def test_batch_norms_drawn(data):
         for kernel, array in zip((ours, reference), running, strict=True):
             kernel.follow(xp, array, var, momentum, 1.5)
         same(*running, TOLERANCE[dtype])
+        if x.size != shape[1]:
+            wide = draw(st.sampled_from([dtype, "float64" if dtype == "float64" else "float32"]))
+            start = rng.uniform(0.5, 2, (2, shape[1])).astype(wide)
+            bounds, share = (
+                draw(st.sampled_from([None, (0.0, None), (-0.5, 0.75)])),
+                draw(st.sampled_from([0.1, None])),
+            )
+            found = []
+            for kernel in (ours, reference):
+                running = [xp.asarray(a.copy()) for a in start]
+                batches = xp.asarray(np.array(4))
+                with np.errstate(over="ignore", invalid="ignore"):
+                    result = kernel.normalize_and_track(
+                        xp, x, weight, bias, 1e-3, bounds, *running, batches, share
+                    )
+                found.append((result[0], *running, batches))
+            same(*found, tolerance)
         inv_std = 1 / xp.sqrt(var + 1e-3)
         same(
             ours.batch_norm(xp, x, weight, bias, mean, inv_std),

@@ -51,7 +51,7 @@ LAYOUTS = [stepped, backwards, transposed, late]
 def intact(memory, where):
     rest = memory.get()
     rest[where] = CANARY
-    return (rest == CANARY).all()
+    return (rest == np.asarray(CANARY).astype(rest.dtype)).all()
 
 
 def on_device(arguments):

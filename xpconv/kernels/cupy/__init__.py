@@ -5,7 +5,15 @@ from .conv import conv, conv_algorithm, conv_backward_input, conv_backward_weigh
 from .gelu import gelu, gelu_backward, gelu_tanh, gelu_tanh_backward
 from .gemm import matmul
 from .images import adaptive_avg_pool_backward, apply_mask, arithmetic, global_avg_pool, image_dot
-from .norm import batch_norm, batch_norm_backward, channel_total, follow, statistics
+from .norm import (
+    batch_norm,
+    batch_norm_backward,
+    channel_sum,
+    channel_total,
+    follow,
+    normalize_and_track,
+    statistics,
+)
 from .optim import update
 from .piecewise import (
     clipped_line,
@@ -47,6 +55,7 @@ __all__ = [
     "arithmetic",
     "batch_norm",
     "batch_norm_backward",
+    "channel_sum",
     "channel_total",
     "clip",
     "clip_backward",
@@ -84,6 +93,7 @@ __all__ = [
     "max_pool_backward",
     "mish",
     "mish_backward",
+    "normalize_and_track",
     "one_hot",
     "response_norm",
     "response_norm_backward",

@@ -29,6 +29,7 @@ TYPES = {  # dtype: its name in CUDA, that of sums, and where it is declared
 }
 BY_VALUE = frozenset((int, float, np.ndarray))  # types of arguments that are not arrays on the device
 TO_LAST = ((), (), (0, 1), (0, 2, 1), (0, 2, 3, 1), (0, 2, 3, 4, 1))  # axes, by their number
+TO_FIRST = ((), (), (0, 1), (0, 2, 1), (0, 3, 1, 2), (0, 4, 1, 2, 3))
 SUMS = {dtype: "float64" if sums == "double" else "float32" for dtype, (_, sums, _) in TYPES.items()}
 
 
@@ -117,10 +118,10 @@ def dense(xp: Any, x: Array, dtype: Any = None) -> Array:
 
 
 def pixels(xp: Any, x: Array) -> Array:
-    """`x (N, C, *S)` if its memory is channels-last, else that of a copy, of any shape: for kernels only."""
+    """`x (N, C, *S)` if its memory is channels-last, else a copy in such memory."""
     if x.strides == _strides(x.shape, x.itemsize):
         return x
-    return last(xp, x)
+    return last(xp, x).transpose(TO_FIRST[x.ndim])
 
 
 def last(xp: Any, x: Array) -> Array:

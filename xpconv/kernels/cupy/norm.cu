@@ -52,31 +52,76 @@ extern "C" __global__ void merge_sums(
     }
 }
 
-// The mean and the biased variance (2, C), from what `moments` found.
-extern "C" __global__ void merge_moments(
-    long long size, const T* x, const double* in, double* out, long long parts, long long pixels) {
+// out (C) as T: the sum of in (parts, C).
+extern "C" __global__ void merge_last(long long size, T* out, const double* in, long long parts) {
+    FOR_EACH(c, size) out[c] = (T)(SUM)merged(in + c, size, 0, parts, 1);
+}
+
+// A channel's number from an array of SUM, or of T.
+__device__ inline double number(const void* values, INDEX c, bool wide) {
+    return wide ? (double)((const SUM*)values)[c] : (double)(SUM)((const T*)values)[c];
+}
+
+// value += momentum * (fresh - value), in an array of SUM, or of T.
+__device__ inline void follow_one(void* values, INDEX c, bool wide, double momentum, double fresh) {
+    const double old = number(values, c, wide), result = old + momentum * (fresh - old);
+    if (wide) ((SUM*)values)[c] = (SUM)result;
+    else ((T*)values)[c] = (T)(SUM)result;
+}
+
+// found (3, C), from what `moments` found: mean, biased variance, and 1 / sqrt(variance + eps). Running statistics, if
+// there are any, follow, with the unbiased variance; without a momentum they average all batches.
+extern "C" __global__ void finish_moments(
+    long long size, const T* x, const double* in, double* found, long long parts, long long pixels, double eps,
+    void* mean, long long wide_mean, void* var, long long wide_var, const long long* batches, long long average,
+    double momentum) {
     FOR_EACH(c, size) {
         const double sum = merged(in + c, size, 0, parts, 1) / pixels;
         const double square = merged(in + (INDEX)parts * (INDEX)size + c, size, 0, parts, 1) / pixels;
-        const double variance = square - sum * sum;
-        out[c] = (double)(SUM)x[c] + sum;
-        out[c + (INDEX)size] = variance < 0 ? 0 : variance;  // by rounding; NaN stays
+        double variance = square - sum * sum;
+        if (variance < 0) variance = 0;  // by rounding; NaN stays
+        const double center = (double)(SUM)x[c] + sum;
+        found[c] = center;
+        found[c + (INDEX)size] = variance;
+        found[c + 2 * (INDEX)size] = 1 / sqrt(variance + eps);
+        if (!mean) continue;
+        const double share = average ? 1 / (double)(*batches + 1) : momentum;  // `batch_norm` counts this one
+        follow_one(mean, c, wide_mean, share, center);
+        follow_one(var, c, wide_var, share, variance * ((double)pixels / (double)(pixels - 1)));
     }
 }
 
-// out (2, parts, C): sums of x, and with y of x * (y - mean).
+// Whether y is a bound, at which it was cut off.
+__device__ inline bool is_cut(T y, long long bounds, double low, double high) {
+    return bounds > 0 && ((SUM)y <= (SUM)low || (bounds > 1 && (SUM)y >= (SUM)high));
+}
+
+// The gradient of `at_once` lanes from an address, 0 where the output was cut off.
+template <int V>
+__device__ inline Lanes<V> slopes_of(
+    const T* grad, const T* cut, INDEX at, bool at_once, long long bounds, double low, double high) {
+    Lanes<V> values = load<V>(grad + at, at_once);
+    if (bounds == 0) return values;
+    const Lanes<V> ends = load<V>(cut + at, at_once);
+    for (int k = 0; k < V; k++)
+        if (is_cut(ends.at[k], bounds, low, high)) values.at[k] = (T)0;
+    return values;
+}
+
+// out (2, parts, C): sums of x, and with y of x * (y - mean). Where `cut` is at a bound, x counts as 0.
 template <int V>
 __device__ inline void find_sums(
     long long size, const T* __restrict__ x, const T* __restrict__ y, const double* __restrict__ mean,
-    double* __restrict__ out, INDEX channels, INDEX pixels, INDEX parts) {
-    const bool at_once = whole<V>(x, y);
+    double* __restrict__ out, const T* __restrict__ cut, long long bounds, double low, double high, INDEX channels,
+    INDEX pixels, INDEX parts) {
+    const bool at_once = whole<V>(x, y, cut);
     FOR_EACH(i, size) {
         const INDEX part = i / (channels / V), c = i % (channels / V) * V, to = part * channels + c;
         SUM near[V] = {}, sum[V] = {}, product[V] = {};
         for (int k = 0; y && k < V; k++) near[k] = (SUM)mean[c + k];
 #pragma unroll 4
         for (INDEX j = part; j < pixels; j += parts) {
-            const Lanes<V> values = load<V>(x + j * channels + c, at_once);
+            const Lanes<V> values = slopes_of<V>(x, cut, j * channels + c, at_once, bounds, low, high);
             for (int k = 0; k < V; k++) sum[k] += (SUM)values.at[k];
             if (!y) continue;
             const Lanes<V> others = load<V>(y + j * channels + c, at_once);
@@ -90,50 +135,65 @@ __device__ inline void find_sums(
 }
 
 extern "C" __global__ void channel_sums(
-    long long size, const T* x, const T* y, const double* mean, double* out, long long channels, long long pixels,
-    long long parts, long long lanes) {
-    BY_LANES(lanes, find_sums, size, x, y, mean, out, channels, pixels, parts);
+    long long size, const T* x, const T* y, const double* mean, double* out, const T* cut, long long bounds, double low,
+    double high, long long channels, long long pixels, long long parts, long long lanes) {
+    BY_LANES(lanes, find_sums, size, x, y, mean, out, cut, bounds, low, high, channels, pixels, parts);
 }
 
-// y = (x - mean) * inv_std * weight + bias. What the mean is above its value in SUM goes into the shift.
+// Numbers of each channel, that may be missing.
+struct Affine {
+    const void *weight, *bias;
+    bool wide_weight, wide_bias;
+};
+
+// y = (x - mean) * inv_std * weight + bias, cut off at bounds. What the mean is above its value in SUM goes into the shift.
 template <int V>
 __device__ inline void normalize(
     long long size, const T* __restrict__ x, T* __restrict__ y, const double* __restrict__ mean,
-    const double* __restrict__ inv_std, const SUM* __restrict__ weight, const SUM* __restrict__ bias, INDEX channels,
-    INDEX pixels, INDEX parts) {
+    const double* __restrict__ inv_std, const Affine& affine, long long bounds, double low, double high,
+    INDEX channels, INDEX pixels, INDEX parts) {
     const bool at_once = whole<V>(x, y);
     FOR_EACH(i, size) {
         const INDEX c = i % (channels / V) * V;
         SUM near[V], scale[V], shift[V];
         for (int k = 0; k < V; k++) {
-            const double exact = weight ? inv_std[c + k] * (double)weight[c + k] : inv_std[c + k];
+            const double factor = affine.weight ? number(affine.weight, c + k, affine.wide_weight) : 1;
+            const double exact = inv_std[c + k] * factor;
+            const double start = affine.bias ? number(affine.bias, c + k, affine.wide_bias) : 0;
             near[k] = (SUM)mean[c + k];
             scale[k] = (SUM)exact;
-            shift[k] = (SUM)((bias ? (double)bias[c + k] : 0) - (mean[c + k] - (double)near[k]) * exact);
+            shift[k] = (SUM)(start - (mean[c + k] - (double)near[k]) * exact);
         }
 #pragma unroll 4
         for (INDEX j = i / (channels / V); j < pixels; j += parts) {
             Lanes<V> values = load<V>(x + j * channels + c, at_once);
-            for (int k = 0; k < V; k++) values.at[k] = (T)(((SUM)values.at[k] - near[k]) * scale[k] + shift[k]);
+            for (int k = 0; k < V; k++) {
+                const SUM value = ((SUM)values.at[k] - near[k]) * scale[k] + shift[k];
+                values.at[k] = (T)bounded(value, bounds, low, high);
+            }
             store<V>(y + j * channels + c, values, at_once);
         }
     }
 }
 
 extern "C" __global__ void batch_norm(
-    long long size, const T* x, T* y, const double* mean, const double* inv_std, const SUM* weight, const SUM* bias,
-    long long channels, long long pixels, long long parts, long long lanes) {
-    BY_LANES(lanes, normalize, size, x, y, mean, inv_std, weight, bias, channels, pixels, parts);
+    long long size, const T* x, T* y, const double* mean, const double* inv_std, const void* weight,
+    long long wide_weight, const void* bias, long long wide_bias, long long bounds, double low, double high,
+    long long* batches, long long channels, long long pixels, long long parts, long long lanes) {
+    const Affine affine = {weight, bias, wide_weight != 0, wide_bias != 0};
+    if (batches && blockIdx.x == 0 && threadIdx.x == 0) *batches += 1;
+    BY_LANES(lanes, normalize, size, x, y, mean, inv_std, affine, bounds, low, high, channels, pixels, parts);
 }
 
-// dx (unless null), and slopes (2, C): dweight and dbias, from sums (2, C): of grad, of grad * (x - near).
+// dx (unless null), dweight and dbias, from sums (2, C): of grad, of grad * (x - near).
 template <int V>
 __device__ inline void normalize_back(
     long long size, const T* __restrict__ grad, const T* __restrict__ x, T* __restrict__ dx,
-    const double* __restrict__ mean, const double* __restrict__ inv_std, const SUM* __restrict__ weight,
-    const double* __restrict__ sums, double* __restrict__ slopes, bool from_batch, INDEX channels, INDEX pixels,
-    INDEX parts) {
-    const bool at_once = whole<V>(grad, x, dx);
+    const double* __restrict__ mean, const double* __restrict__ inv_std, const Affine& affine,
+    const double* __restrict__ sums, SUM* __restrict__ dweight_out, SUM* __restrict__ dbias_out,
+    const T* __restrict__ cut, long long bounds, double low, double high, bool from_batch, INDEX channels,
+    INDEX pixels, INDEX parts) {
+    const bool at_once = whole<V>(grad, x, dx) && whole<V>(cut);
     FOR_EACH(i, size) {
         const INDEX c = i % (channels / V) * V, part = i / (channels / V);
         SUM near[V], a[V], b[V], shift[V];
@@ -142,10 +202,10 @@ __device__ inline void normalize_back(
             const double rest = mean[c + k] - (double)near[k], dbias = sums[c + k], inv = inv_std[c + k];
             const double dweight = (sums[c + k + channels] - rest * dbias) * inv;
             if (part == 0) {
-                slopes[c + k] = dweight;
-                slopes[c + k + channels] = dbias;
+                dweight_out[c + k] = (SUM)dweight;
+                dbias_out[c + k] = (SUM)dbias;
             }
-            const double scale = weight ? inv * (double)weight[c + k] : inv;
+            const double scale = affine.weight ? inv * number(affine.weight, c + k, affine.wide_weight) : inv;
             const double along = from_batch ? -scale / (double)pixels : 0, slope = along * inv * dweight;
             a[k] = (SUM)scale;
             b[k] = (SUM)slope;
@@ -155,7 +215,7 @@ __device__ inline void normalize_back(
 #pragma unroll 4
         for (INDEX j = part; j < pixels; j += parts) {
             const INDEX at = j * channels + c;
-            Lanes<V> result = load<V>(grad + at, at_once);
+            Lanes<V> result = slopes_of<V>(grad, cut, at, at_once, bounds, low, high);
             if (from_batch) {
                 const Lanes<V> values = load<V>(x + at, at_once);
                 for (int k = 0; k < V; k++)
@@ -169,12 +229,13 @@ __device__ inline void normalize_back(
 }
 
 extern "C" __global__ void batch_norm_back(
-    long long size, const T* grad, const T* x, T* dx, const double* mean, const double* inv_std, const SUM* weight,
-    const double* sums, double* slopes, long long from_batch, long long channels, long long pixels, long long parts,
-    long long lanes) {
+    long long size, const T* grad, const T* x, T* dx, const double* mean, const double* inv_std, const void* weight,
+    long long wide_weight, const double* sums, SUM* dweight, SUM* dbias, const T* cut, long long bounds, double low,
+    double high, long long from_batch, long long channels, long long pixels, long long parts, long long lanes) {
+    const Affine affine = {weight, nullptr, wide_weight != 0, false};
     BY_LANES(
-        lanes, normalize_back, size, grad, x, dx, mean, inv_std, weight, sums, slopes, from_batch, channels, pixels,
-        parts);
+        lanes, normalize_back, size, grad, x, dx, mean, inv_std, affine, sums, dweight, dbias, cut, bounds, low, high,
+        from_batch, channels, pixels, parts);
 }
 
 extern "C" __global__ void follow(

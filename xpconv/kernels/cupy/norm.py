@@ -1,4 +1,4 @@
-"""Batch normalisation: sums in two or three launches, then forward or backward in one."""
+"""Batch normalisation: sums in at most three launches, then forward or backward in one, with its ReLU."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ...backend import Array
 from ...geometry import Bounds
 from ...layout import empty_images
 from .launch import SUMS, dense, lanes, launch, name_of, pixels
-from .pointwise import clip, clip_backward
 
 FILE = "norm.cu"
 F64 = np.dtype("float64")
 WIDE = {name: np.dtype(sums) for name, sums in SUMS.items()}
 THREADS = 1 << 17  # for the pixels of all channels together: enough to fill a GPU
+PARTS = 4096  # that the pixels are split into, at most: two launches merge the results of so many
 MERGED = 64  # partial results that one thread merges, at most
 
 
@@ -24,19 +24,47 @@ def channel_total(xp: Any, x: Array) -> Array:
     return _sums(xp, x)[0]
 
 
-def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
-    """By partial moments, which are merged."""
+def channel_sum(xp: Any, x: Array) -> Array:
+    """As `channel_total`; the last launch that merges writes the dtype of `x`."""
     c = x.shape[1]
     if not x.size:
-        return xp.zeros(c, dtype="float64"), xp.zeros(c, dtype="float64")
-    count, parts, width = _split(x)
-    x = pixels(xp, x)
-    found = xp.empty((2, parts, c), dtype="float64")
-    launch(xp, FILE, "moments", parts * c // width, x, found, c, count, parts, width)
-    found = _merged(xp, x, found, MERGED)
-    result = xp.empty((2, c), dtype="float64")
-    launch(xp, FILE, "merge_moments", c, x, found, result, found.shape[1], count)
-    return result[0], result[1]
+        return xp.zeros(c, dtype=x.dtype)
+    found, result = _sums(xp, x, most=MERGED), xp.empty(c, dtype=x.dtype)
+    launch(xp, FILE, "merge_last", c, result, found, found.shape[1])
+    return result
+
+
+def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
+    """By partial moments, which are merged."""
+    if not x.size:
+        return xp.zeros(x.shape[1], dtype=F64), xp.zeros(x.shape[1], dtype=F64)
+    found = _moments(xp, x, 1.0)
+    return found[0], found[1]
+
+
+def normalize_and_track(
+    xp: Any,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    bounds: Bounds,
+    running_mean: Array,
+    running_var: Array,
+    batches: Array,
+    momentum: float | None,
+) -> tuple[Array, Array, Array] | None:
+    """The launch that completes the statistics of the batch also updates the running ones."""
+    if x.size <= x.shape[1] or batches.dtype != "int64":
+        return None
+    running: list[Any] = []
+    for array in (running_mean, running_var):
+        if array.dtype not in (x.dtype, WIDE[name_of(x.dtype)]) or not array.flags.c_contiguous:
+            return None
+        running += [array, int(array.dtype != x.dtype)]
+    found = _moments(xp, x, eps, *running, batches, int(momentum is None), float(momentum or 0.0))
+    mean, inv_std = found[0], found[2]
+    return _apply(xp, x, weight, bias, mean, inv_std, bounds, batches), mean, inv_std
 
 
 def batch_norm(
@@ -48,15 +76,8 @@ def batch_norm(
     inv_std: Array,
     bounds: Bounds = None,
 ) -> Array:
-    """In one launch, and one more with bounds."""
-    y = empty_images(xp, x.shape, x.dtype)
-    count, parts, width = _split(x)
-    launch(
-        xp, FILE, "batch_norm", min(x.size, parts * x.shape[1]) // width, pixels(xp, x), y,
-        dense(xp, mean, F64), dense(xp, inv_std, F64), _wide(xp, x, weight), _wide(xp, x, bias),
-        x.shape[1], count, parts, width,
-    )  # fmt: skip
-    return y if bounds is None else clip(xp, y, *bounds)
+    """In one launch."""
+    return _apply(xp, x, weight, bias, mean, inv_std, bounds)
 
 
 def batch_norm_backward(
@@ -72,20 +93,19 @@ def batch_norm_backward(
     bounds: Bounds = None,
 ) -> tuple[Array | None, Array, Array]:
     """The sums, then all three gradients in one launch."""
-    if bounds is not None:
-        grad = clip_backward(xp, grad, y, *bounds)
-    c = x.shape[1]
+    c, cut = x.shape[1], 0 if bounds is None else pixels(xp, y)
+    ends, wide = _ends(bounds), WIDE[name_of(x.dtype)]
     mean, inv_std = dense(xp, mean, F64), dense(xp, inv_std, F64)
-    sums = _sums(xp, grad, x, mean)
-    slopes = xp.empty((2, c), dtype="float64")
+    grad, x = pixels(xp, grad), pixels(xp, x)
+    sums = _sums(xp, grad, x, mean, cut, *ends)
+    dweight, dbias = xp.empty(c, dtype=wide), xp.empty(c, dtype=wide)
     dx = empty_images(xp, x.shape, x.dtype) if input_grad else None
-    count, parts, width = _split(x) if input_grad else (0, 1, 1)
+    count, parts, width = _split(x.shape, x.size) if input_grad else (0, 1, 1)
     launch(
-        xp, FILE, "batch_norm_back", parts * c // width, pixels(xp, grad), pixels(xp, x),
-        0 if dx is None else dx, mean, inv_std, _wide(xp, x, weight), sums, slopes,
-        int(from_batch), c, count, parts, width,
+        xp, FILE, "batch_norm_back", parts * c // width, grad, x, 0 if dx is None else dx, mean, inv_std,
+        *_affine(xp, x, weight), sums, dweight, dbias, cut, *ends, int(from_batch), c, count, parts, width,
     )  # fmt: skip
-    return dx, slopes[0], slopes[1]
+    return dx, dweight, dbias
 
 
 def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> Array:
@@ -98,36 +118,100 @@ def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1
     return running
 
 
-def _sums(xp: Any, x: Array, y: Array | None = None, mean: Array | None = None) -> Array:
-    """Sums `(1 or 2, C)` of `x` and, with `y`, of `x · (y - mean)`."""
+def _apply(
+    xp: Any,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    mean: Array,
+    inv_std: Array,
+    bounds: Bounds,
+    batches: Array | int = 0,
+) -> Array:
+    """`batch_norm`; it adds 1 to `batches`, if given."""
+    y = empty_images(xp, x.shape, x.dtype)
+    count, parts, width = _split(x.shape, x.size)
+    launch(
+        xp, FILE, "batch_norm", min(x.size, parts * x.shape[1]) // width, pixels(xp, x), y,
+        dense(xp, mean, F64), dense(xp, inv_std, F64), *_affine(xp, x, weight), *_affine(xp, x, bias),
+        *_ends(bounds), batches, x.shape[1], count, parts, width,
+    )  # fmt: skip
+    return y
+
+
+def _moments(xp: Any, x: Array, eps: float, *running: Any) -> Array:
+    """`(3, C)`: mean, biased variance and 1/√(variance + eps) of `x`, which is not empty."""
+    c = x.shape[1]
+    count, parts, width = _split(x.shape, x.size)
+    x = pixels(xp, x)
+    found, result = xp.empty((2, parts, c), dtype=F64), xp.empty((3, c), dtype=F64)
+    launch(xp, FILE, "moments", parts * c // width, x, found, c, count, parts, width)
+    found = _merged(xp, x, found, MERGED)
+    running = running or (0, 0, 0, 0, 0, 0, 0.0)
+    launch(
+        xp, FILE, "finish_moments", c, x, found, result, found.shape[1], count, float(eps), *running
+    )  # fmt: skip
+    return result
+
+
+def _sums(
+    xp: Any,
+    x: Array,
+    y: Array | None = None,
+    mean: Array | None = None,
+    cut: Array | int = 0,
+    bounds: int = 0,
+    low: float = 0.0,
+    high: float = 0.0,
+    most: int = 1,
+) -> Array:
+    """Sums `(1 or 2, C)` of `x` and, with `y`, of `x · (y - mean)`; if `most` is above 1 of so many parts."""
     c, kinds = x.shape[1], 1 if y is None else 2
     if not x.size:
-        return xp.zeros((kinds, c), dtype="float64")
-    count, parts, width = _split(x)
-    found = xp.empty((kinds, parts, c), dtype="float64")
-    other = (0, 0) if y is None else (pixels(xp, y), mean)
-    launch(xp, FILE, "channel_sums", parts * c // width, pixels(xp, x), *other, found, c, count, parts, width)
-    return _merged(xp, x, found, 1)[:, 0]
+        return xp.zeros((kinds, c), dtype=F64)
+    count, parts, width = _split(x.shape, x.size)
+    found = xp.empty((kinds, parts, c), dtype=F64)
+    other = (0, 0) if y is None else (y, mean)
+    launch(
+        xp, FILE, "channel_sums", parts * c // width, pixels(xp, x), *other, found, cut, bounds, low, high, c,
+        count, parts, width,
+    )  # fmt: skip
+    found = _merged(xp, x, found, most)
+    return found[:, 0] if most == 1 else found
 
 
 def _merged(xp: Any, x: Array, found: Array, most: int) -> Array:
     """`(kinds, parts, C)` added up until there are at most `most` parts."""
-    while found.shape[1] > most:
-        kinds, parts, c = found.shape
+    kinds, parts, c = found.shape
+    while parts > most:
         fewer = -(-parts // MERGED)
-        merged = xp.empty((kinds, fewer, c), dtype="float64")
-        launch(xp, FILE, "merge_sums", merged.size, found, merged, c, parts, fewer, dtype=name_of(x.dtype))
-        found = merged
+        merged = xp.empty((kinds, fewer, c), dtype=F64)
+        launch(
+            xp, FILE, "merge_sums", kinds * fewer * c, found, merged, c, parts, fewer, dtype=name_of(x.dtype)
+        )  # fmt: skip
+        found, parts = merged, fewer
     return found
 
 
-def _split(x: Array) -> tuple[int, int, int]:
+def _split(shape: tuple[int, ...], size: int) -> tuple[int, int, int]:
     """The number of pixels, of parts that they are split into, and of channels per thread."""
-    channels = max(1, x.shape[1])
-    count = x.size // channels
-    return count, max(1, min(count, THREADS // channels)), lanes(channels)
+    channels = max(1, shape[1])
+    count = size // channels
+    return count, max(1, min(count, THREADS // channels, PARTS)), lanes(channels)
 
 
-def _wide(xp: Any, x: Array, values: Array | None) -> Array | int:
-    """A channel's numbers in the dtype of sums."""
-    return 0 if values is None else dense(xp, values, WIDE[name_of(x.dtype)])
+def _ends(bounds: Bounds) -> tuple[int, float, float]:
+    """How many bounds there are, and these."""
+    if bounds is None:
+        return 0, 0.0, 0.0
+    low, high = bounds
+    return (1, float(low), 0.0) if high is None else (2, float(low), float(high))
+
+
+def _affine(xp: Any, x: Array, values: Array | None) -> tuple[Array | int, int]:
+    """A number for each channel, and whether they have the dtype of sums instead of that of `x`."""
+    if values is None:
+        return 0, 0
+    if values.dtype == x.dtype:
+        return dense(xp, values), 0
+    return dense(xp, values, WIDE[name_of(x.dtype)]), 1

@@ -168,9 +168,10 @@ def batch_norm_backward(
     if narrow(x) or (np.abs(mean) * inv_std).max() > CLOSE:
         return None
     dx = _empty_like(x)
-    dbias, dweight = sums = np.empty((2, x.shape[1]))
+    sums = np.empty((2, x.shape[1]))
     y = None if bounds is None else y
     _gradients(grad, x, weight, mean, inv_std, from_batch, input_grad, y, bounds, dx, sums)
+    dweight, dbias = sums[::-1].astype(x.dtype, copy=False)
     return dx if input_grad else None, dweight, dbias
 
 

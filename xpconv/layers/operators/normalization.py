@@ -10,9 +10,8 @@ from ...ops.activation import leaky_relu, leaky_relu_backward, leaky_relu_backwa
 from ...ops.norm import (
     normalize,
     normalize_backward,
-    response_norm,
-    response_norm_backward,
 )
+from ...ops.response_norm import response_norm, response_norm_backward
 from ...ops.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from ...sums import total, widened
 from .operator import Operator, to_axis, unbroadcast
