@@ -157,6 +157,7 @@ TRICKS = {
     "own reshape": Trick(f"{OVERRIDES}.reshape", always(None)),
     "own scratch": Trick(f"{OVERRIDES}.scratch", always(None)),
     "own sigmoid": Trick(f"{OVERRIDES}.sigmoid", always(None)),
+    "own silu": Trick(f"{OVERRIDES}.silu", always(None)),
     "own sum_pool": Trick(f"{OVERRIDES}.sum_pool", always(None)),
     "own sum_pool_backward": Trick(f"{OVERRIDES}.sum_pool_backward", always(None)),
     "algorithm batch_last": Trick(f"{ENGINE}.batchlast:pays", always(False)),

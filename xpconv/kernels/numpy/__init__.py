@@ -21,6 +21,7 @@ from .pointwise import (
     reshape,
     scratch,
     sigmoid,
+    silu,
 )
 from .pool import global_avg_pool, max_pool, max_pool_backward, sum_pool, sum_pool_backward
 
@@ -50,6 +51,7 @@ __all__ = [
     "reshape",
     "scratch",
     "sigmoid",
+    "silu",
     "sum_pool",
     "sum_pool_backward",
 ]

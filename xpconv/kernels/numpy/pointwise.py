@@ -216,20 +216,36 @@ def _concatenate(recorder: Recorder, axis: int, y: Array, *arrays: Array) -> Non
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
-    """In blocks."""
-    return _of_one(_sigmoid, x)
+    """In blocks; None for half precision, where `exp(-x)` is infinite while the result is not 0."""
+    return _of_one(_sigmoid, x) if x.itemsize > 2 else None
 
 
 def _sigmoid(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
-    z, mask = do.scratch("z", x.shape, x.dtype), do.scratch("mask", x.shape, bool)
-    do(np.abs, x, z)
-    do(np.negative, z, z)
-    do(np.exp, z, z)
-    do(np.add, z, 1, y)
-    do(np.less, x, 0, mask)
-    do(np.logical_not, mask, mask)
-    do(np.copyto, z, 1, where=mask)
-    do(np.divide, z, y, y)
+    _one_plus_exp(do, x, y)
+    do(np.divide, 1, y, y)
+
+
+def silu(xp: Any, x: Array) -> Array:
+    """`x / (1 + exp(-x))`, in blocks; None for half precision."""
+    return _of_one(_silu, x) if x.itemsize > 2 else None
+
+
+def _silu(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
+    _one_plus_exp(do, x, y)
+    do(np.divide, x, y, y)
+
+
+def _one_plus_exp(do: Part, x: Array, y: Array) -> None:
+    """`y = 1 + exp(-x)`."""
+    do(np.negative, x, y)
+    do(quiet_exp, y, y)
+    do(np.add, y, 1, y)
+
+
+def quiet_exp(x: Array, out: Array) -> None:
+    """`exp(x)`; where it is infinite, the caller's result is 0."""
+    with np.errstate(over="ignore"):
+        np.exp(x, out)
 
 
 def hardsigmoid(xp: Any, x: Array) -> Array:
@@ -256,7 +272,7 @@ def _clipped_line(do: Part, line: tuple[float, float], x: Array, y: Array) -> No
 
 def _of_one(function: Callable[..., None], x: Array, numbers: Any = None) -> Array | None:
     """`function` of all elements, which are floats, in blocks."""
-    source = flat(x) if x.dtype.kind == "f" and x.size else None
+    source = flat(x) if x.dtype.kind == "f" and x.size and x.ndim else None
     if source is None:
         return None
     y = empty_like(x)
