@@ -218,7 +218,10 @@ def test_data_frames(library, kind):
     method = "transform" if kind is ConvTransformer else "predict"
     found, expected = kind(**settings).fit(frame, frames.Series(Y)), kind(**settings).fit(array, Y)
     np.testing.assert_array_equal(getattr(found, method)(frame), getattr(expected, method)(array))
-    assert list(found.feature_names_in_) == list(columns)
+    scaler = StandardScaler().fit(frame)  # which has names if scikit-learn finds those of the library
+    assert list(getattr(found, "feature_names_in_", [])) == list(getattr(scaler, "feature_names_in_", []))
+    if not hasattr(found, "feature_names_in_"):
+        return
     with pytest.raises(ValueError, match=r"feature names should match"):
         getattr(found, method)(frame[list(columns)[::-1]])
 
@@ -231,6 +234,16 @@ def test_set_output(library):
     assert isinstance(frame, frames.DataFrame)
     assert list(frame.columns) == list(transformer.get_feature_names_out())
     pipeline = make_pipeline(StandardScaler(), PCA(5), ConvClassifier(**QUICK_TABLE))
-    names = pipeline.set_output(transform=library).fit(FLAT, Y)[-1].feature_names_in_
-    assert list(names) == [f"pca{i}" for i in range(5)]
+    last = pipeline.set_output(transform=library).fit(FLAT, Y)[-1]
+    assert last.n_features_in_ == 5
+    if library == "pandas":  # scikit-learn finds no names in frames of recent versions of polars
+        assert list(last.feature_names_in_) == [f"pca{i}" for i in range(5)]
     assert pipeline.predict(FLAT).shape == (60,)
+
+
+def test_tensors_of_pytorch():
+    torch = pytest.importorskip("torch")
+    expected = ConvClassifier(**QUICK).fit(X, Y)
+    for x in (torch.tensor(X), torch.tensor(FLAT).reshape(60, 1, 8, 8)):
+        classifier = ConvClassifier(**QUICK).fit(x, torch.tensor(Y))
+        np.testing.assert_array_equal(outputs(classifier, x[:9]), outputs(expected))

@@ -9,6 +9,7 @@ from estimators import FAST, OWN, QUICK, X, Y, outputs, tiny
 from sklearn.exceptions import DataConversionWarning
 
 import xpconv
+from xpconv.errors import ShapeError
 from xpconv.sklearn import ConvClassifier
 
 
@@ -106,3 +107,25 @@ def test_a_column_of_labels():
     with pytest.warns(DataConversionWarning, match="column-vector y"):
         classifier = ConvClassifier(**FAST).fit(X, Y[:, None])
     assert classifier.predict(X).shape == (60,)
+
+
+@pytest.mark.parametrize("classes", [3, {0, 1, 2, 3}, [], [[0, 1, 2, 3]], "abc", {0: 1}])
+def test_classes_that_are_no_list(classes):
+    with pytest.raises(ValueError, match=r"^ConvClassifier: classes is .*, expected a list of all labels$"):
+        ConvClassifier().partial_fit(X, Y, classes=classes)
+
+
+def test_labels_that_cannot_be_compared():
+    y = np.array(["a", "b", "c", None], object)[Y]
+    with pytest.raises(
+        TypeError, match=r"^ConvClassifier: y has labels of the types NoneType, str, which cannot"
+    ):
+        ConvClassifier().fit(X, y)
+    with pytest.raises(TypeError, match=r"^ConvClassifier: classes has labels of the types NoneType, str"):
+        ConvClassifier().partial_fit(X, Y.astype(str), classes=np.array(["a", None], object))
+
+
+def test_a_score_of_other_outputs():
+    classifier = ConvClassifier(**QUICK).fit(X, np.column_stack([Y, Y % 2]))
+    with pytest.raises(ShapeError, match=r"^ConvClassifier\.score: y has shape \(60,\), expected \(60, 2\)$"):
+        classifier.score(X, Y)

@@ -9,6 +9,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from ..errors import ShapeError
 from ..layers import Layer
 from .base import LEARNING_RATE, explicit
 from .defaults import default_model
@@ -215,7 +216,12 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
         check_is_fitted(self)
         if self._coder.kind != SEVERAL:
             return float(super().score(X, y, sample_weight))
-        right = (self.predict(X) == np.asarray(y)).all(axis=1)
+        predicted, y = self.predict(X), np.asarray(y)
+        if y.shape != predicted.shape:
+            raise ShapeError(
+                f"{type(self).__name__}.score: y has shape {y.shape}, expected {predicted.shape}"
+            )
+        right = (predicted == y).all(axis=1)
         return float(np.average(right, weights=sample_weight))
 
     def __sklearn_tags__(self) -> Any:

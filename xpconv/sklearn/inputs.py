@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,11 @@ def _table(X: Any) -> tuple[Any, Shape | None]:
         except ValueError:  # lists of unequal lengths, of which scikit-learn says more
             return X, None
         X, shape = (array, array.shape) if array.ndim > 2 else (X, None)
-    if not isinstance(X, np.ndarray) or shape is None or len(shape) <= 2:
+    if shape is None or len(shape) <= 2:
+        return X, None
+    if not isinstance(X, np.ndarray) and hasattr(X, "__array__"):  # such as a tensor of PyTorch
+        X = np.asarray(X)
+    if not isinstance(X, np.ndarray):
         return X, None
     return X.reshape(shape[0], prod(shape[1:])), tuple(shape[1:])
 
@@ -107,7 +112,7 @@ def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) 
                 "or a table, whose rows are signals of one channel"
             )
         return (1, features) if sample is None else sample
-    if isinstance(given, str) or (is_sequence(given) and not len(given)):
+    if not isinstance(given, Integral) and not (is_sequence(given) and len(given)):
         raise ValueError(
             f"{where}: input_shape is {shown(given)}, expected (H, W) or (C, H, W) for images, or 'signals'"
         )

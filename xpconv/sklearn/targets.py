@@ -45,28 +45,33 @@ class Labels:
     @classmethod
     def of(cls, where: str, y: np.ndarray, classes: Any = None, needed: bool = False) -> Labels:
         """Those of `y`, or for `partial_fit` the `classes` given by the user, which may be `needed`."""
-        check_classification_targets(y)
         columns = [y] if y.ndim == 1 else list(y.T)
+        if y.dtype == object:
+            for column in columns:
+                unique(f"{where}: y", column)
+        check_classification_targets(y)
         if classes is None:
             kind = SINGLE if y.ndim == 1 else SEVERAL
             kind = INDICATOR if _is_indicator(y) else kind
             if needed and kind != INDICATOR:
                 raise ValueError(f"{where}: classes must be passed on the first call to partial_fit")
-            return cls(
-                kind, [np.array([0, 1]) if kind == INDICATOR else np.unique(column) for column in columns]
-            )
+            if kind == INDICATOR:
+                return cls(kind, [np.array([0, 1])] * len(columns))
+            return cls(kind, [unique(f"{where}: y", column) for column in columns])
         listed = isinstance(classes, list | tuple) and all(np.ndim(c) == 1 for c in classes)
         if y.ndim == 1:
-            return cls(SINGLE, [np.unique(np.asarray(classes))])
+            labels = np.asarray(classes)
+            if labels.ndim != 1 or not len(labels):
+                raise ValueError(f"{where}: classes is {shown(classes)}, expected a list of all labels")
+            return cls(SINGLE, [unique(f"{where}: classes", labels)])
         if not listed and _is_indicator(y) and len(classes) == len(columns):
             return cls(INDICATOR, [np.array([0, 1])] * len(columns))
         if not listed or len(classes) != len(columns):
             raise ValueError(
                 f"{where}: classes is {shown(classes)}, expected a list of {len(columns)} arrays, one for "
-                "each "
-                "column of y"
+                "each column of y"
             )
-        return cls(SEVERAL, [np.unique(np.asarray(c)) for c in classes])
+        return cls(SEVERAL, [unique(f"{where}: classes", np.asarray(c)) for c in classes])
 
     def check_same(self, where: str, other: Labels) -> None:
         """Raise an error if `other`, from the `classes` of a later call, has other classes."""
@@ -102,7 +107,7 @@ class Labels:
             raise ShapeError(f"{where}: y has shape {y.shape}, expected {expected}, as in the first fit")
         found = []
         for column, classes in zip(columns, self.classes, strict=True):
-            unknown = np.setdiff1d(column, classes)
+            unknown = np.setdiff1d(unique(f"{where}: y", column), classes)
             if len(unknown):
                 raise ValueError(
                     f"{where}: y has classes that are not in classes_, {shown(unknown)}; classes_ is "
@@ -176,6 +181,18 @@ class Labels:
 def _is_indicator(y: np.ndarray) -> bool:
     """Whether y has columns of 0 and 1; `type_of_target` says so of any two integers, such as 1 and 2."""
     return type_of_target(y) == "multilabel-indicator" and bool(np.isin(y, (0, 1)).all())
+
+
+def unique(where: str, labels: np.ndarray) -> np.ndarray:
+    """The sorted labels, each once."""
+    try:
+        return np.unique(labels)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in labels})
+        raise TypeError(
+            f"{where} has labels of the types {', '.join(kinds)}, which cannot be compared; give numbers "
+            "alone, or strings alone"
+        ) from None
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
