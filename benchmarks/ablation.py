@@ -163,6 +163,7 @@ TRICKS = {
     "algorithm batch_last": Trick(f"{ENGINE}.batchlast:pays", always(False)),
     "algorithm stripes": Trick(f"{ENGINE}.stripes:cost", always(math.inf)),
     "algorithm winograd": Trick(f"{ENGINE}.winograd:cost", always(math.inf)),
+    "algorithm fft": Trick("xpconv.kernels.fft:pays", always(False)),
     "algorithm depthwise": Trick(f"{ENGINE}.depthwise:fits", always(False)),
     "input gradient as a convolution": Trick(f"{ENGINE}.conv:_mirrored_window", always(None)),
     "products in pieces": Trick(f"{ENGINE}.products:_piece", always(0)),

@@ -64,6 +64,14 @@ def resnet20() -> Layer:
     return Sequential(*layers, AdaptiveAvgPool2d(1), Flatten(), Dense(64, 10))
 
 
+def large_kernels() -> Layer:
+    """Two convolutions with kernels of 31×31, as RepLKNet's are (Ding et al., 2022), but not depthwise."""
+    return Sequential(
+        Conv2d(3, 8, 31, padding=15), ReLU(), Conv2d(8, 8, 31, padding=15), ReLU(),
+        AdaptiveAvgPool2d(1), Flatten(), Dense(8, 10),
+    )  # fmt: skip
+
+
 MODELS: dict[str, tuple[Callable[[], Layer], tuple[int, int, int]]] = {
     "LeNet-5": (lenet5, (1, 28, 28)),
     "MNIST example": (mnist_cnn, (1, 28, 28)),
@@ -71,6 +79,7 @@ MODELS: dict[str, tuple[Callable[[], Layer], tuple[int, int, int]]] = {
     "ResNet-20": (resnet20, (3, 32, 32)),
     "MobileNetV2 96×96": (functools.partial(mobilenet_v2, num_classes=10), (3, 96, 96)),
     "ResNet-18 224×224": (resnet18, (3, 224, 224)),
+    "Large kernels 64×64": (large_kernels, (3, 64, 64)),
 }
 
 

@@ -47,7 +47,11 @@ def nets():
         Concat(Conv2d(3, 8, 3), Conv2d(3, 8, 3)), SiLU(), Conv2d(16, 8, 1), Hardswish(), HardSigmoid(0.3),
         AdaptiveAvgPool2d(1), Flatten(), Dense(8, 10),
     )  # fmt: skip
-    return [(few, (32, 1, 28, 28)), (many, (2, 3, 20, 20)), (mean, (2, 3, 9, 9)), (smooth, (2, 3, 9, 9))]
+    large = Sequential(Conv2d(1, 4, 31, padding=15), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(4, 10))
+    return [
+        (few, (32, 1, 28, 28)), (many, (2, 3, 20, 20)), (mean, (2, 3, 9, 9)), (smooth, (2, 3, 9, 9)),
+        (large, (1, 1, 64, 64)),
+    ]  # fmt: skip
 
 
 def results():

@@ -31,7 +31,7 @@ What bites on the way from NumPy to CuPy, and what becomes of it here:
 13. Memory of `empty` and `empty_like` holds anything: here NaN, True or all bits, which a result that reads it shows.
 
 `RawModule` is there where g++ is (`emulation.py`; `conftest.py` brings it in); streams and recorded graphs, in
-`xp.cuda`, within `device.present()`. Not represented are: rounding, asynchrony, the memory pool, `xp.fft`.
+`xp.cuda`, within `device.present()`. Not represented are: rounding, asynchrony, the memory pool.
 """
 
 from __future__ import annotations
@@ -524,6 +524,7 @@ def _empty(name):
 _own = (array, asarray, ascontiguousarray, asfortranarray, asnumpy, put_along_axis, ndarray, ufunc)
 xp = Module("cupy", np, **{own.__name__: own for own in _own}, asanyarray=asarray)
 xp.linalg, xp.random = Module("cupy.linalg", np.linalg), Module("cupy.random", None)
+xp.fft = Module("cupy.fft", np.fft)
 xp.lib = types.SimpleNamespace(stride_tricks=Module("cupy.lib.stride_tricks", None))
 xp.lib.stride_tricks.__dict__.update(as_strided=as_strided, sliding_window_view=sliding_window_view)
 xp.__dict__.update({n: _on_device(n) for n in ("allclose", "array_equal", "array_equiv", "count_nonzero")})
@@ -556,7 +557,7 @@ def write_names():
     """Write `cupy_names.json` anew from the CuPy that is installed, for which no GPU is needed."""
     cupy = import_module("cupy")
     names = {"version": cupy.__version__, "regenerate": "python tests/helpers/double.py --names"}
-    for part in ("", ".ndarray", ".ufunc", ".linalg", ".random", ".lib.stride_tricks"):
+    for part in ("", ".ndarray", ".ufunc", ".linalg", ".random", ".fft", ".lib.stride_tricks"):
         owner = functools.reduce(getattr, part.split(".")[1:], cupy)
         public = {n: getattr(owner, n) for n in dir(owner) if n[0] != "_" and n not in ("annotations", "np")}
         names["cupy" + part] = {name: _parameters(name, f) for name, f in public.items()}

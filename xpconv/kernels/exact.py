@@ -13,8 +13,9 @@ def set_exact(exact: bool = True) -> None:
     """Choose among the algorithms of convolution only those that round, and pass NaN on, like the definition.
 
     Winograd's convolution, which large 3×3 ones on a CPU take otherwise, is off by some 1e-5 of the largest
-    output in float32, where the definition is off by 3e-7. There, and with few output channels, a NaN or an
-    infinity also makes NaN of some pixels beside those that see it. For all threads.
+    output in float32, where the definition is off by 3e-7. Large kernels take Fourier transforms, which are
+    off by some 1e-6. There, and with few output channels, a NaN or an infinity also makes NaN of some pixels
+    beside those that see it. For all threads.
 
     Example:
         >>> import xpconv

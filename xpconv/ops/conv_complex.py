@@ -1,9 +1,9 @@
-"""Convolution of complex arrays as one real convolution; real arrays pass through to `conv.py`.
+"""Convolution of complex arrays as one real convolution; real arrays go to `conv.py` as they are.
 
 A product with `a + ib` is, for real and imaginary parts, the matrix `[[a, -b], [b, a]]`. So a complex
 convolution is a real one with twice the channels: those of `x` are its real and imaginary parts in turn, as
 they lie in memory, and each weight becomes such a matrix. These are the four real products that a complex one
-has, by the algorithm that is fastest for real arrays.
+has, by the algorithm that is fastest for real arrays. Fourier transforms take complex arrays as they are.
 
 The transpose of that matrix belongs to the conjugate `a - ib`, so the real gradients are those of the complex
 convolution, in PyTorch's convention, and its adjoints: `⟨conv(x), y⟩ = ⟨x, conv_backward_input(y)⟩` with
@@ -22,7 +22,7 @@ from . import conv as real
 
 def conv(xp: Any, x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
     """`y[n, k, p] = bias[k] + Σ_c Σ_r x[n, c, p*s - lo + r*d] · weight[k, c, r]`, see `ops.conv.conv`."""
-    if x.dtype.kind != "c":
+    if _as_it_is(xp, x.shape, x.dtype, weight.shape, window, groups):
         return real.conv(xp, x, weight, bias, window, groups)
     if bias is not None:
         bias = xp.ascontiguousarray(bias).view(bias.real.dtype)
@@ -34,8 +34,8 @@ def conv_backward_input(
     xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int = 1
 ) -> Array:
     """`dx[n, c, h] = Σ_k Σ_(p,r) grad[n, k, p] · conj(weight[k, c, r])`."""
-    if grad.dtype.kind != "c":
-        return real.conv_backward_input(xp, grad, weight, x_shape, window, groups)
+    if _as_it_is(xp, x_shape, grad.dtype, weight.shape, window, groups):
+        return real.conv_backward_input(xp, grad, conj(weight), x_shape, window, groups)
     shape = (x_shape[0], 2 * x_shape[1], *x_shape[2:])
     dx = real.conv_backward_input(xp, parts(xp, grad), matrices(xp, weight), shape, window, groups)
     return joined(xp, dx, grad.dtype)
@@ -45,8 +45,8 @@ def conv_backward_weight(
     xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int = 1
 ) -> Array:
     """`dweight[k, c, r] = Σ_n Σ_p grad[n, k, p] · conj(x[n, c, p*s - lo + r*d])`."""
-    if x.dtype.kind != "c":
-        return real.conv_backward_weight(xp, grad, x, weight_shape, window, groups)
+    if _as_it_is(xp, x.shape, x.dtype, weight_shape, window, groups):
+        return real.conv_backward_weight(xp, grad, conj(x), weight_shape, window, groups)
     k, c, *kernel = weight_shape
     shape = (2 * k, 2 * c, *kernel)
     dw = real.conv_backward_weight(xp, parts(xp, grad), parts(xp, x), shape, window, groups)
@@ -63,11 +63,8 @@ def conv_transpose(
     groups: int = 1,
 ) -> Array:
     """`y[n, k, h] = bias[k] + Σ_c Σ_(p,r) x[n, c, p] · weight[c, k, r]`, see `ops.conv.conv_transpose`."""
-    if x.dtype.kind != "c":
-        return real.conv_transpose(xp, x, weight, bias, size, window, groups)
-    shape = (x.shape[0], 2 * weight.shape[1] * groups, *size)
-    y = real.conv_backward_input(xp, parts(xp, x), matrices(xp, weight.conj()), shape, window, groups)
-    y = joined(xp, y, x.dtype)
+    shape = (x.shape[0], weight.shape[1] * groups, *size)
+    y = conv_backward_input(xp, x, conj(weight), shape, window, groups)
     if bias is not None:
         y += channels.channelwise(bias, y.ndim)
     return y
@@ -77,22 +74,35 @@ def conv_transpose_backward_input(
     xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int = 1
 ) -> Array:
     """`dx[n, c, p] = Σ_k Σ_r grad[n, k, p*s - lo + r*d] · conj(weight[c, k, r])`."""
-    if grad.dtype.kind != "c":
-        return real.conv_transpose_backward_input(xp, grad, weight, x_shape, window, groups)
-    shape = (x_shape[0], 2 * x_shape[1], *x_shape[2:])
-    w = matrices(xp, weight.conj())
-    dx = real.conv_transpose_backward_input(xp, parts(xp, grad), w, shape, window, groups)
-    return joined(xp, dx, grad.dtype)
+    grad, window = real.written(grad, window, x_shape[2:])
+    return conv(xp, grad, conj(weight), None, window, groups)
 
 
 def conv_transpose_backward_weight(
     xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int = 1
 ) -> Array:
     """`dweight[c, k, r] = Σ_n Σ_p conj(x[n, c, p]) · grad[n, k, p*s - lo + r*d]`."""
-    if x.dtype.kind != "c":
-        return real.conv_transpose_backward_weight(xp, grad, x, weight_shape, window, groups)
     grad, window = real.written(grad, window, x.shape[2:])
-    return conv_backward_weight(xp, x, grad, weight_shape, window, groups).conj()
+    return conj(conv_backward_weight(xp, x, grad, weight_shape, window, groups))
+
+
+def _as_it_is(
+    xp: Any,
+    x_shape: tuple[int, ...],
+    dtype: Any,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+) -> bool:
+    """Whether `ops.conv` takes arrays of this dtype: real ones, and complex ones that it transforms."""
+    if dtype.kind != "c":
+        return True
+    return real.conv_algorithm(xp, x_shape, dtype, weight_shape, window, groups) == "fft"
+
+
+def conj(x: Array) -> Array:
+    """The conjugate of complex arrays; real ones as they are."""
+    return x.conj() if x.dtype.kind == "c" else x
 
 
 def channel_sum(xp: Any, grad: Array) -> Array:

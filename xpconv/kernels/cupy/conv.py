@@ -1,4 +1,4 @@
-"""Convolution by cuDNN, or by a matrix product per block of images (im2col); depthwise by kernels."""
+"""Convolution by cuDNN, Fourier transforms or a matrix product per block (im2col); depthwise by kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...backend import Array
 from ...geometry import Bounds, Window
 from ...layout import empty_images, pixel_matrix, weight_matrix
 from ...sums import total
-from .. import precision
+from .. import fft, graph, precision
 from ..exact import is_exact
 from . import cudnn
 from .gemm import group_matmul, multiply
@@ -21,6 +21,7 @@ COLUMN_BYTES = 1 << 28  # of the column buffer: as many images per block as fit,
 FEW, MANY = 4, 128  # channels
 SMALL = 64  # pixels of an image
 LENGTH = 32  # pixels per thread, in sequence
+LARGE = float(1 << 28)  # cost of a direct convolution from which the many launches of transforms may pay
 SUMMANDS = 1 << 22  # partial sums of a depthwise weight's gradient, at most
 
 
@@ -34,11 +35,17 @@ def conv_algorithm(
     algorithm: str = "auto",
 ) -> str:
     """The algorithm of forward."""
+    dtype = xp.dtype(dtype)
+    if dtype.kind == "c":
+        pays = _by_fft(x_shape, dtype, weight_shape, window, groups, algorithm)
+        return "fft" if pays else "reference"
     if _is_depthwise(weight_shape, groups):
         return "depthwise"
     y_shape = (x_shape[0], weight_shape[0], *window.output_shape(x_shape[2:]))
     plan = _cudnn(xp, "y", dtype, x_shape, weight_shape, y_shape, window, algorithm)
-    return "columns" if plan is None else "cudnn"
+    if plan is not None:
+        return "cudnn"
+    return "fft" if _by_fft(x_shape, dtype, weight_shape, window, groups, algorithm) else "columns"
 
 
 def conv(
@@ -54,6 +61,11 @@ def conv(
     """Bias and bounds are applied in the same launch, or in one after it."""
     output = window.output_shape(x.shape[2:])
     y = empty_images(xp, (x.shape[0], weight.shape[0], *output), x.dtype)
+    if x.dtype.kind == "c":
+        if not _by_fft(x.shape, x.dtype, weight.shape, window, groups, algorithm):
+            return None
+        fft.conv(_device(xp), x, weight, window, y)
+        return y if bias is None else y + bias.reshape(-1, *(1,) * len(output))
     low, high = bounds or (0.0, None)
     ends = 0 if bounds is None else 1 if high is None else 2
     ending = (ends, float(low), float(high or 0.0))
@@ -70,6 +82,8 @@ def conv(
     if plan is not None:
         check_device(xp, "a convolution", x, weight, y)
         cudnn.run(xp, plan, x, weight, y)
+    elif _by_fft(x.shape, x.dtype, weight.shape, window, groups, algorithm):
+        fft.conv(_device(xp), x, weight, window, y)
     else:
         w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
         for images, col in column_blocks(xp, x, window, groups):
@@ -90,6 +104,12 @@ def conv_backward_weight(
 ) -> Array:
     """Depthwise by partial sums, whose number is limited."""
     k, c = weight_shape[0] // groups, weight_shape[1]
+    if x.dtype.kind == "c":
+        if not _by_fft(x.shape, x.dtype, weight_shape, window, groups, algorithm):
+            return None
+        dw = xp.empty(weight_shape, dtype=x.dtype)
+        fft.weight_grad(_device(xp), grad, x, window, dw)
+        return dw
     if _is_depthwise(weight_shape, groups):
         count = grad.size // weight_shape[0]
         length = max(LENGTH, -(-count * prod(weight_shape) // SUMMANDS))
@@ -105,6 +125,10 @@ def conv_backward_weight(
         dw = empty_images(xp, weight_shape, x.dtype)
         check_device(xp, "a convolution", x, dw, grad)
         cudnn.run(xp, plan, x, dw, grad)
+        return dw
+    if _by_fft(x.shape, x.dtype, weight_shape, window, groups, algorithm):
+        dw = xp.empty(weight_shape, dtype=x.dtype)
+        fft.weight_grad(_device(xp), grad, x, window, dw)
         return dw
     dw, everything = None, slice(0, x.shape[0])
     for images, col in column_blocks(xp, x, window, groups):
@@ -129,6 +153,11 @@ def conv_backward_input(
 ) -> Array:
     """The columns' gradients are gathered, so no atomic additions are needed."""
     dx = empty_images(xp, x_shape, grad.dtype)
+    if grad.dtype.kind == "c":
+        if not _by_fft(x_shape, grad.dtype, weight.shape, window, groups, algorithm):
+            return None
+        fft.input_grad(_device(xp), grad, weight, window, dx)
+        return dx
     where = geometry(window, x_shape[2:], grad.shape[2:])
     if _is_depthwise(weight.shape, groups):
         width = lanes(groups) if groups == weight.shape[0] else 1
@@ -141,6 +170,9 @@ def conv_backward_input(
     if plan is not None:
         check_device(xp, "a convolution", dx, weight, grad)
         cudnn.run(xp, plan, dx, weight, grad)
+        return dx
+    if _by_fft(x_shape, grad.dtype, weight.shape, window, groups, algorithm):
+        fft.input_grad(_device(xp), grad, weight, window, dx)
         return dx
     w = weight_matrix(xp, weight, groups)
     if _is_product(window, groups, x_shape, grad.shape):
@@ -182,6 +214,25 @@ def _cudnn(
         if (w[1] <= FEW or exact) if output == "w" else small:
             return None
     return cudnn.find(xp, output, dtype, x, w, y, window, algorithm)
+
+
+def _by_fft(
+    x_shape: tuple[int, ...],
+    dtype: Any,
+    weight_shape: tuple[int, ...],
+    window: Window,
+    groups: int,
+    algorithm: str,
+) -> bool:
+    """Whether transforms are chosen: for large convolutions, and not in a capture, which cuFFT may break."""
+    if algorithm != "auto" or is_exact() or graph.capturing():
+        return False
+    problem = x_shape, dtype, weight_shape, window, groups
+    return fft.pays(*problem) and fft.direct_cost(*problem) >= LARGE
+
+
+def _device(xp: Any) -> fft.Device:
+    return fft.Device(xp, xp.empty, lambda task, count, elements: task(slice(0, count)), COLUMN_BYTES)
 
 
 def _is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:

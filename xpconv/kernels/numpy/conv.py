@@ -4,6 +4,7 @@
 - `winograd`: for 3×3 kernels at stride 1 on many channels; fewer products, more rounding;
 - `batch_last`: for few input and output channels and many images;
 - `stripes`: Winograd's algorithm along the height only, for 3×3 kernels on fewer channels;
+- `fft`: for large kernels, by Fourier transforms;
 - `columns`: im2col by blocks, for all other cases.
 
 float16 and bfloat16 are computed in float32 (`half.py`). The reference computes depthwise convolutions of
@@ -20,14 +21,15 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds, Shape, Window
+from .. import fft
 from ..exact import is_exact
 from ..recorders import this_thread
-from . import batchlast, columns, depthwise, memory, stripes, winograd
+from . import batchlast, columns, depthwise, fourier, memory, stripes, winograd
 from .blocks import Ending, contiguous, mirror
 from .half import HALF, in_float32
 from .memory import taps_last
 from .plans import Recorder, planned
-from .pointwise import not_batch_last
+from .pointwise import clip, not_batch_last
 
 ALGORITHMS: dict[str, Any] = {
     "depthwise": depthwise,
@@ -64,6 +66,8 @@ def _choice(
     prepared: bool = False,
 ) -> str | None:
     """The name of an algorithm; None for the reference. `prepared` if it need not transform the weight."""
+    if algorithm == "auto" and not exact and fft.pays(x_shape, dtype, weight_shape, window, groups):
+        return "fft"
     if groups > 1 and weight_shape[1] == 1:
         return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else None
     tiled = ""
@@ -106,12 +110,24 @@ def conv(
     chosen = _choice(x.shape, x.dtype, weight.shape, window, groups, algorithm, is_exact(), prepared)
     if chosen is None:
         return None
+    if chosen == "fft":
+        return _conv_by_fft(x, weight, bias, window, bounds)
     y = _empty(chosen, (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:])), x.dtype)
     if y.size:
         if chosen != "batch_last":
             x = not_batch_last(x)
         _conv(chosen, x, weight, bias, window, y, bounds, False)
     return y
+
+
+def _conv_by_fft(x: Array, weight: Array, bias: Array | None, window: Window, bounds: Bounds) -> Array:
+    """No kernel: its calls are not planned, as they take long."""
+    shape = (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:]))
+    y: Array = memory.empty(shape, x.dtype)
+    fft.conv(fourier.device(), x, weight, window, y)
+    if bias is not None:
+        y += bias.reshape(-1, *(1,) * len(window.kernel))
+    return y if bounds is None else clip(np, y, *bounds)
 
 
 def _empty(algorithm: str, shape: Shape, dtype: Any) -> Array:
@@ -162,9 +178,12 @@ def conv_backward_weight(
     chosen = _choice(x.shape, x.dtype, weight_shape, window, groups, algorithm, is_exact())
     if chosen is None:
         return None
+    dw = np.empty(weight_shape, x.dtype)
+    if chosen == "fft":
+        fft.weight_grad(fourier.device(), grad, x, window, dw)
+        return dw
     if chosen != "batch_last":
         grad, x = not_batch_last(grad), not_batch_last(x)
-    dw = np.empty(weight_shape, x.dtype)
     _weight_grad(chosen, grad, x, dw, window)
     return dw
 
@@ -195,6 +214,10 @@ def conv_backward_input(
     exact = is_exact()
     chosen = _choice(x_shape, grad.dtype, weight.shape, window, groups, algorithm, exact)
     around = None
+    if chosen == "fft":
+        dx: Array = memory.empty(x_shape, grad.dtype)
+        fft.input_grad(fourier.device(), grad, weight, window, dx)
+        return dx
     if chosen == "depthwise" and exact:
         return None
     if chosen not in (None, "batch_last", "depthwise"):

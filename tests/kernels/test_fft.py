@@ -1,0 +1,192 @@
+"""Convolution by Fourier transforms, on every backend: against the reference, when it is chosen, and what it costs."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+from adjoints import assert_adjoint, assert_close
+from adjoints import draw as normal
+from effort import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from operations import reference, same
+
+import xpconv
+import xpconv.functional as F
+from xpconv.geometry import Window
+from xpconv.kernels import fft
+from xpconv.ops import conv as ops
+
+LARGE = (1, 2, 128, 128), (3, 2, 21, 21)  # for which it is chosen on NumPy
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """It is chosen for all kernels of 64 taps and more."""
+    choice = import_module("xpconv.kernels.numpy.conv")._choice
+    monkeypatch.setattr(fft, "GAIN", 0.0)
+    monkeypatch.setattr(import_module("xpconv.kernels.cupy.conv"), "LARGE", 0.0)
+    choice.cache_clear()
+    yield
+    choice.cache_clear()
+
+
+def device(xp, limit=1 << 28, pieces=1):
+    def run(task, count, elements):
+        parts = min(pieces, count)
+        for i in range(parts):
+            task(slice(i * count // parts, (i + 1) * count // parts))
+
+    return fft.Device(xp, xp.empty, run, limit)
+
+
+@st.composite
+def problems(draw):
+    """Shapes and a window with an output: padding beyond the kernel, strides, dilations, groups, any size."""
+    axes = draw(st.integers(1, 3))
+    ints = lambda low, high: draw(st.tuples(*[st.integers(low, high)] * axes))
+    kernel, stride, dilation = ints(1, 5), ints(1, 3), ints(1, 3)
+    padding = tuple(zip(ints(0, 6), ints(0, 6), strict=True))
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    size = tuple(max(1, r - sum(p) + m) for r, p, m in zip(reach, padding, ints(0, 9), strict=True))
+    groups, n, k, c = (draw(st.integers(1, 3)) for _ in range(4))
+    return (n, c * groups, *size), (k * groups, c, *kernel), Window(kernel, stride, padding, dilation), groups
+
+
+def test_it_is_the_reference(backend):
+    @settings(max_examples=examples(150), deadline=None)
+    @given(
+        problems(), st.sampled_from(["float64", "float32"]), st.integers(1, 3), st.sampled_from([1, 1 << 28])
+    )
+    def check(problem, dtype, pieces, limit):
+        x_shape, weight_shape, window, groups = problem
+        xp = xpconv.get_xp()
+        on, rng = device(xp, limit, pieces), np.random.default_rng(0)
+        y_shape = (x_shape[0], weight_shape[0], *window.output_shape(x_shape[2:]))
+        x, weight, grad = (normal(rng, s, dtype) for s in (x_shape, weight_shape, y_shape))
+        y, dx, dw = (xp.empty(s, dtype) for s in (y_shape, x_shape, weight_shape))
+        fft.conv(on, x, weight, window, y)
+        fft.input_grad(on, grad, weight, window, dx)
+        fft.weight_grad(on, grad, x, window, dw)
+        expected = [
+            reference.conv(xp, x, weight, None, window, groups),
+            reference.conv_backward_input(xp, grad, weight, x_shape, window, groups),
+            reference.conv_backward_weight(xp, grad, x, weight_shape, window, groups),
+        ]
+        sizes = [np.linalg.norm(xpconv.asnumpy(a)) for a in (x, weight, grad)]
+        for i, (found, other) in enumerate(zip((y, dx, dw), expected, strict=True)):
+            assert (found.shape, found.dtype) == (other.shape, other.dtype)
+            error = np.abs(xpconv.asnumpy(found) - xpconv.asnumpy(other)).max()
+            others = sizes[:2], sizes[1:], sizes[::2]
+            assert error <= {"float64": 1e-14, "float32": 1e-6}[dtype] * np.prod(others[i])
+
+    check()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 3}, {"groups": 2, "dilation": 2}], ids=str)
+def test_functions_by_it_are_exact_and_adjoint(backend, always, dtype, options):
+    """Values against the direct way of `set_exact`, and adjoints to 1e-12 in double precision."""
+    rng = np.random.default_rng(0)
+    groups = options.get("groups", 1)
+    x, weight = normal(rng, (2, 4, 24, 27), dtype), normal(rng, (2 * groups, 4 // groups, 8, 9), dtype)
+    window = Window((8, 9), (1, 1), ((0, 0),) * 2, (1, 1))
+    chosen = ops.conv_algorithm(xpconv.get_xp(), x.shape, x.dtype, weight.shape, window, groups)
+    if backend != "cupy":  # where cuDNN may be
+        compiles = backend == "numpy" or hasattr(xpconv.get_xp(), "RawModule")
+        assert chosen == ("fft" if compiles else "reference")
+    y = F.conv2d(x, weight, **options)
+    grad = normal(rng, y.shape, dtype)
+    dx, dw = (
+        F.conv2d_input(x.shape, weight, grad, **options),
+        F.conv2d_weight(x, weight.shape, grad, **options),
+    )
+    assert_adjoint(
+        lambda x: F.conv2d(x, weight, **options),
+        lambda y: F.conv2d_input(x.shape, weight, y, **options),
+        x,
+        grad,
+    )
+    assert_adjoint(
+        lambda w: F.conv2d(x, w, **options),
+        lambda y: F.conv2d_weight(x, weight.shape, y, **options),
+        weight,
+        grad,
+    )
+    xpconv.set_exact()
+    try:
+        assert_close(y, xpconv.asnumpy(F.conv2d(x, weight, **options)))
+        assert_close(dx, xpconv.asnumpy(F.conv2d_input(x.shape, weight, grad, **options)))
+        assert_close(dw, xpconv.asnumpy(F.conv2d_weight(x, weight.shape, grad, **options)))
+    finally:
+        xpconv.set_exact(False)
+
+
+def test_the_rule():
+    """By the shapes: for large kernels, and never under `set_exact` or `algorithm='direct'`."""
+    window = Window((21, 21), (1, 1), ((0, 0),) * 2, (1, 1))
+    args = np, LARGE[0], np.dtype("float32"), LARGE[1], window
+    assert ops.conv_algorithm(*args) == "fft"
+    assert ops.conv_algorithm(*args, 1, "direct") == "columns"
+    assert ops.conv_algorithm(np, LARGE[0], np.dtype("float16"), LARGE[1], window) == "fft"  # in float32
+    xpconv.set_exact()
+    try:
+        assert ops.conv_algorithm(*args) == "columns"
+    finally:
+        xpconv.set_exact(False)
+    for size, kernel in ((128, 3), (128, 5), (128, 7), (21, 21)):  # small kernels; one position
+        window = window._replace(kernel=(kernel, kernel))
+        shapes = (1, 2, size, size), np.dtype("float32"), (3, 2, kernel, kernel), window
+        assert ops.conv_algorithm(np, *shapes) != "fft"
+    assert not fft.pays((0, 2, 128, 128), np.dtype("float32"), LARGE[1], window, 1)
+    assert not fft.pays(LARGE[0], np.dtype("int64"), LARGE[1], window, 1)
+
+
+@pytest.mark.parametrize("least", range(1, 200, 7))
+def test_good_sizes(least):
+    size = fft.good_size(least)
+    assert size >= least
+    for prime in (2, 3, 5):
+        while size % prime == 0:
+            size //= prime
+    assert size == 1
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, None), (-1.0, 1.0)])
+def test_layers_take_it(bounds):
+    """With bias and bounds, in training, in inference and in float16."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(LARGE[0])
+    layer = xpconv.Conv2d(2, 3, 21, dtype="float64", rng=0)
+    assert layer.algorithm_for(x) == "fft"
+    exact = xpconv.Conv2d(2, 3, 21, dtype="float64", rng=0, algorithm="direct")
+    y = layer._clipped(x, bounds) if bounds else layer(x)
+    same(y, exact._clipped(x, bounds) if bounds else exact(x))
+    if bounds:
+        return
+    grad = rng.standard_normal(y.shape)
+    same(layer.backward(grad), exact.backward(grad))
+    for ours, theirs in zip(layer.parameters(), exact.parameters(), strict=True):
+        same(ours.grad, theirs.grad)
+    models = [
+        xpconv.Sequential(conv, xpconv.ReLU(), xpconv.MaxPool2d(2)).eval().fuse() for conv in (layer, exact)
+    ]
+    with xpconv.no_grad():
+        for _ in range(3):
+            same(models[0](x), models[1](x))
+    half = xpconv.Conv2d(2, 3, 21, dtype="float16", rng=0)
+    half_exact = xpconv.Conv2d(2, 3, 21, dtype="float16", rng=0, algorithm="direct")
+    same(half(x.astype("float16")), half_exact(x.astype("float16")))
+
+
+def test_memory_is_bounded():
+    """Images are transformed a few at a time; the results are the same."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((5, 2, 40, 40)), rng.standard_normal((3, 2, 9, 9))
+    window = Window((9, 9), (1, 1), ((0, 0),) * 2, (1, 1))
+    y = np.empty((5, 3, 32, 32))
+    sizes = []
+    on = device(np, 200_000)._replace(empty=lambda s, d: sizes.append(np.prod(s)) or np.empty(s, d))
+    fft.conv(on, x, weight, window, y)
+    same(y, reference.conv(np, x, weight, None, window))
+    assert max(sizes) * 16 < 400_000

@@ -1,0 +1,36 @@
+"""Convolution with large kernels by Fourier transforms (`kernels/fft.py`), on all threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array
+from ...geometry import Shape
+from .. import fft
+from ..recorders import this_thread
+from . import memory, threads
+
+IMAGES_BYTES = 1 << 28  # of the transforms of a block of images
+PIECE_BYTES = 1 << 20  # of the part that a thread works on at a time
+ELEMENTS = 4  # by which a transformed element counts, in `threads.share`
+
+
+def device() -> fft.Device:
+    """NumPy, with memory from the pool; not from an inference plan, which calls the layer by itself."""
+    return fft.Device(np, _empty if this_thread.recorder is None else np.empty, _run, IMAGES_BYTES)
+
+
+def _empty(shape: Shape, dtype: Any) -> Array:
+    return memory.empty(shape, dtype)
+
+
+def _run(task: Callable[[slice], None], count: int, elements: int) -> None:
+    """`task` for slices of `range(count)`, which fit the cache and give all threads work."""
+    pieces = max(threads.share(ELEMENTS * elements), 8 * elements // PIECE_BYTES)
+    pieces = max(1, min(count, pieces))
+    threads.run(
+        lambda i: task(slice(i * count // pieces, (i + 1) * count // pieces)), pieces, ELEMENTS * elements
+    )
