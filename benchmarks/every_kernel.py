@@ -83,6 +83,17 @@ def run(xpconv: Any, dtype: str) -> None:
         layer.to(dtype=dtype)
         layer.backward(layer(xpconv.asarray(rng.normal(size=shape), dtype=dtype)))
     criterion = xpconv.SoftmaxCrossEntropyLoss()
+    for one in (
+        xpconv.BCELoss(),
+        xpconv.BCEWithLogitsLoss(),
+        xpconv.SmoothL1Loss(),
+        xpconv.HuberLoss(),
+        xpconv.KLDivLoss(reduction="sum"),
+    ):
+        for count in (7, 11000):
+            scores = xpconv.asarray(rng.uniform(size=(count, 3)), dtype=dtype)
+            one(scores, scores)
+            one.backward(1.0)
     momentum = functools.partial(xpconv.SGD, lr=0.1, momentum=0.9)
     others = [
         xpconv.Adam,
@@ -97,6 +108,7 @@ def run(xpconv: Any, dtype: str) -> None:
     ]
     for make in [momentum, *others]:
         model = xpconv.Dense(7, 5, dtype=dtype, rng=0)
+        xpconv.ExponentialMovingAverage(model).update()
         optimizer = make(model.parameters())
         scaler = xpconv.GradScaler() if dtype == "float16" else None
         for _ in range(2):

@@ -262,6 +262,34 @@ CASES = {
         for x in (draw(2, 7, 3, 4), draw.images(2, 7, 3, 4))
         for more in RESPONSES
     ],
+    **dict.fromkeys(
+        ("binary_entropy", "binary_entropy_slope"),
+        lambda draw: [
+            (x, (1 + np.sign(t)) / 2, *more) for x, t in everywhere(draw) if x.ndim for more in ((), (2.5,))
+        ],
+    ),
+    **dict.fromkeys(
+        ("probability_entropy", "probability_entropy_slope"),
+        lambda draw: [
+            (np.clip(abs(x), 0, 1.5), np.clip(abs(t), 0, 1)) for x, t in everywhere(draw) if x.ndim
+        ],
+    ),
+    **dict.fromkeys(
+        ("smooth_l1", "smooth_l1_slope"),
+        lambda draw: [
+            (np.round(2 * x) / 2, beta) for x, _ in everywhere(draw) if x.ndim for beta in (0.0, 1.5)
+        ],
+    ),
+    **dict.fromkeys(
+        ("huber", "huber_slope"),
+        lambda draw: [(np.round(2 * x) / 2, 1.5) for x, _ in everywhere(draw) if x.ndim],
+    ),
+    "divergence": lambda draw: [
+        (x, np.clip(t, 0, 2), log) for x, t in everywhere(draw) if x.ndim for log in (True, False)
+    ],
+    "scaled_sum": lambda draw: [
+        (draw(*s), factor) for s in ((), (7,), (3, 900), (4, 100, 100)) for factor in (1.0, 0.25)
+    ],
     "gelu_backward": lambda draw: [(*pair, None) for pair in everywhere(draw)],
     "statistics": lambda draw: [(draw.images(4, 5, 6, 7) + 3,), (draw(40, 3),)],
     "sum_pool": lambda draw: [

@@ -150,7 +150,27 @@ def check_inverse_std(xp):
             same(y, step(x, reference), 1e-4 if dtype == "float32" else 1e-11)
 
 
+def check_follow_all(xp):
+    """More arrays than a launch takes, empty ones, of several dtypes; and one with gaps, by the reference."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 4), (), (0, 2), (5,), *[(n,) for n in range(1, 21)]]
+    for gaps in (False, True):
+        results = []
+        for run in (ours, reference):
+            kinds = [("float32", "float16"), ("float32", "float32"), ("float64", "float64")]
+            averages, values = [], []
+            for i, shape in enumerate(shapes):
+                average, value = (xp.asarray(rng.normal(size=shape).astype(t)) for t in kinds[i % 3])
+                averages.append(average.T if gaps else average)
+                values.append(value.T if gaps else value)
+            rng = np.random.default_rng(0)
+            assert run.follow_all(xp, averages, values, 0.25) is True
+            results.append(tuple(averages))
+        same(*results, 1e-6)
+
+
 CHECKS = {
+    "follow_all": check_follow_all,
     "conv_algorithm": check_conv_algorithm,
     "gelu": check_gelu,
     **{

@@ -12,6 +12,7 @@ from ..arrays import asarray
 from ..backend import Array, backend_of, conversion_hint, ignore_underflow
 from ..dtypes import byte_order_error, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
+from ..ops.losses import scaled_sum
 from ..sums import sum_over, widened
 from ..taped import Taped
 
@@ -114,13 +115,13 @@ class Loss(Taped):
             if weight is not None:
                 scale = self._spread(xp, weight, loss)
                 loss = loss * scale
-            if self.reduction != "none":
-                loss = sum_over(loss, tuple(range(loss.ndim)))
+            mean: Any = 1.0
             if self.reduction not in ("none", "sum"):  # as PyTorch: no samples, no mean
                 host = isinstance(count, int)
-                mean: Any = 1 / ((count or math.nan) if host else xp.where(count == 0, math.nan, count))
+                mean = 1 / ((count or math.nan) if host else xp.where(count == 0, math.nan, count))
                 scale = mean if weight is None else (scale * mean).astype(loss.dtype, copy=False)
-                loss = loss * mean
+            if self.reduction != "none":
+                loss = scaled_sum(xp, loss, mean)
             return loss.astype(dtype, copy=False), count, xp, dtype, scale, saved
 
     def _spread(self, xp: Any, weight: Array, loss: Array) -> Array:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ..arguments import to_float
 from ..backend import Array, backend_of
+from ..ops.losses import (
+    binary_entropy,
+    binary_entropy_slope,
+    probability_entropy,
+    probability_entropy_slope,
+    probable,
+)
 from ..ops.smooth import log_sigmoid, sigmoid
 from .base import Elementwise
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "FocalLoss", "HingeEmbeddingLoss", "SoftMarginLoss"]
-
-
-def binary_entropy(xp: Any, x: Array, t: Array | float, positive: Array | float = 1.0) -> Array:
-    """`-w t log σ(x) - (1 - t) log σ(-x)` without overflow or cancellation.
-
-    With `log σ(x) = min(x, 0) - log(1 + exp(-|x|))`, the linear parts are `(1 - t) x` for x > 0 and `-w t x`
-    for x < 0, and the logarithm has the factor `w t + 1 - t`.
-    """
-    linear = xp.where(x < 0, -positive * t * x, (1 - t) * x)
-    return linear + (positive * t + (1 - t)) * xp.log1p(xp.exp(-xp.abs(x)))
-
-
-def _probable(p: Array) -> Array:
-    return (p >= 0) & (p <= 1)
 
 
 class BCELoss(Elementwise):
@@ -55,17 +47,14 @@ class BCELoss(Elementwise):
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         if backend_of(x).name == "numpy":
             for name, p, fix in (("input", x, "; BCEWithLogitsLoss takes scores"), ("target", t, "")):
-                bad = p[~_probable(p)].reshape(-1)
+                bad = p[~probable(p)].reshape(-1)
                 if bad.size:
                     raise ValueError(f"BCELoss: {name} holds {bad[0]}, expected probabilities, 0 to 1{fix}")
-        log_x, log_rest = (xp.maximum(xp.log(xp.maximum(p, 1e-45)), -100) for p in (x, 1 - x))
-        loss = xp.where(_probable(x) & _probable(t), -(t * log_x + (1 - t) * log_rest), math.nan)
+        loss = probability_entropy(xp, x, t)
         return loss if self.weight is None else loss * self._like(self.weight, x)
 
     def _slope(self, xp: Any, x: Array, t: Array) -> Array:
-        """`(x - t) / (x (1 - x))`, the divisor no smaller than 1e-12."""
-        slope = (x - t) / xp.maximum(x * (1 - x), 1e-12)
-        slope = xp.where(_probable(x) & _probable(t), slope, math.nan)
+        slope = probability_entropy_slope(xp, x, t)
         return slope if self.weight is None else slope * self._like(self.weight, x)
 
 
@@ -107,8 +96,7 @@ class BCEWithLogitsLoss(Elementwise):
         return loss if self.weight is None else loss * self._like(self.weight, x)
 
     def _slope(self, xp: Any, x: Array, t: Array) -> Array:
-        """`(1 - t) σ(x) - w t σ(-x)`, as `d/dx log σ(x) = σ(-x)`."""
-        slope = (1 - t) * sigmoid(xp, x) - self._positive(x) * t * sigmoid(xp, -x)
+        slope = binary_entropy_slope(xp, x, t, self._positive(x))
         return slope if self.weight is None else slope * self._like(self.weight, x)
 
     def _positive(self, x: Array) -> Array | float:

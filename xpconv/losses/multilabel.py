@@ -8,10 +8,10 @@ from typing import Any
 from ..backend import Array, backend_of
 from ..errors import DTypeError, ShapeError
 from ..ops.hinge import listed, pairwise_hinge
+from ..ops.losses import binary_entropy
 from ..ops.smooth import sigmoid
 from ..sums import sum_over
 from .base import Loss, over_classes
-from .binary import binary_entropy
 
 __all__ = ["MultiLabelMarginLoss", "MultiLabelSoftMarginLoss"]
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..arguments import to_bool, to_float
 from ..backend import Array, backend_of
 from ..errors import DTypeError, ShapeError
+from ..ops.losses import divergence, huber, huber_slope, smooth_l1, smooth_l1_slope
 from .base import Elementwise, Loss, summed_to
 
 __all__ = ["GaussianNLLLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "PoissonNLLLoss", "SmoothL1Loss"]
@@ -108,11 +109,10 @@ class SmoothL1Loss(_Distance):
         self.beta = to_float("SmoothL1Loss: beta", beta, 0)
 
     def _loss(self, xp: Any, d: Array) -> Array:
-        d = xp.abs(d)
-        return xp.where(d < self.beta, d * d * (0.5 / (self.beta or 1)), d - 0.5 * self.beta)
+        return smooth_l1(xp, d, self.beta)
 
     def _slope(self, xp: Any, d: Array) -> Array:
-        return xp.where(xp.abs(d) < self.beta, d / (self.beta or 1), xp.sign(d))
+        return smooth_l1_slope(xp, d, self.beta)
 
 
 class HuberLoss(_Distance):
@@ -140,11 +140,10 @@ class HuberLoss(_Distance):
             raise ValueError(f"HuberLoss: delta is {delta}, expected above 0")
 
     def _loss(self, xp: Any, d: Array) -> Array:
-        d = xp.abs(d)
-        return xp.where(d < self.delta, 0.5 * d * d, self.delta * (d - 0.5 * self.delta))
+        return huber(xp, d, self.delta)
 
     def _slope(self, xp: Any, d: Array) -> Array:
-        return xp.minimum(xp.maximum(d, -self.delta), self.delta)
+        return huber_slope(xp, d, self.delta)
 
 
 class PoissonNLLLoss(Elementwise):
@@ -317,9 +316,7 @@ class KLDivLoss(Elementwise):
         return loss, count, saved
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
-        if self.log_target:
-            return xp.exp(t) * (t - x)
-        return t * (xp.log(xp.where(t == 0, 1, t)) - x)  # 0 · log 0 = 0
+        return divergence(xp, x, t, self.log_target)
 
     def _slope(self, xp: Any, x: Array, t: Array) -> Array:
         return -xp.exp(t) if self.log_target else -t

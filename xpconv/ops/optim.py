@@ -38,3 +38,11 @@ def update(
 ) -> bool:
     """Perform the step of the optimizer `name` in one launch; False if there is no kernel for it."""
     return False
+
+
+@overridable
+def follow_all(xp: Any, averages: list[Array], values: list[Array], share: float) -> bool:
+    """`average += share · (value - average)`, in place, for each pair; True."""
+    for average, value in zip(averages, values, strict=True):
+        average += share * (value - average)
+    return True

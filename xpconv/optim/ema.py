@@ -11,6 +11,7 @@ from ..arrays import asarray
 from ..backend import Array, backend_of, get_xp, ignore_underflow
 from ..errors import StateDictError
 from ..layers.layer import Layer
+from ..ops.optim import follow_all
 from ..parameter import writable
 from ..signatures import public_errors
 from ..sums import widened
@@ -65,9 +66,10 @@ class ExponentialMovingAverage:
         """
         share = 1 - _checked_decay(self.decay)
         pairs = list(self._pairs("update"))
-        with ignore_underflow(get_xp(*(average for average, _ in pairs[:1]))):
-            for average, data in pairs:
-                average += share * (data - average)
+        averages, values = [average for average, _ in pairs], [data for _, data in pairs]
+        xp = get_xp(*averages[:1])
+        with ignore_underflow(xp):
+            follow_all(xp, averages, values, share)
 
     @contextmanager
     def average_parameters(self) -> Iterator[Layer]:

@@ -1,10 +1,23 @@
 """The operations that are overridden for CuPy arrays, where one launch replaces many."""
 
 from .adaptive import adaptive_max_pool, adaptive_max_pool_backward
+from .average import follow_all
 from .conv import conv, conv_algorithm, conv_backward_input, conv_backward_weight
 from .gelu import gelu, gelu_backward, gelu_tanh, gelu_tanh_backward
 from .gemm import matmul
 from .images import adaptive_avg_pool_backward, apply_mask, arithmetic, global_avg_pool, image_dot
+from .losses import (
+    binary_entropy,
+    binary_entropy_slope,
+    divergence,
+    huber,
+    huber_slope,
+    probability_entropy,
+    probability_entropy_slope,
+    scaled_sum,
+    smooth_l1,
+    smooth_l1_slope,
+)
 from .norm import (
     batch_norm,
     batch_norm_backward,
@@ -55,6 +68,8 @@ __all__ = [
     "arithmetic",
     "batch_norm",
     "batch_norm_backward",
+    "binary_entropy",
+    "binary_entropy_slope",
     "channel_sum",
     "channel_total",
     "clip",
@@ -66,9 +81,11 @@ __all__ = [
     "conv_backward_weight",
     "cross_entropy",
     "cross_entropy_backward",
+    "divergence",
     "elu",
     "elu_backward",
     "follow",
+    "follow_all",
     "gelu",
     "gelu_backward",
     "gelu_tanh",
@@ -80,6 +97,8 @@ __all__ = [
     "hardsigmoid_backward",
     "hardswish",
     "hardswish_backward",
+    "huber",
+    "huber_slope",
     "image_dot",
     "keep_mask",
     "layer_norm",
@@ -95,12 +114,17 @@ __all__ = [
     "mish_backward",
     "normalize_and_track",
     "one_hot",
+    "probability_entropy",
+    "probability_entropy_slope",
     "response_norm",
     "response_norm_backward",
+    "scaled_sum",
     "sigmoid",
     "sigmoid_backward",
     "silu",
     "silu_backward",
+    "smooth_l1",
+    "smooth_l1_slope",
     "softplus",
     "softplus_backward",
     "statistics",
