@@ -7,7 +7,7 @@ from pathlib import Path
 import functional_cases
 import numpy as np
 import pytest
-from functional_cases import CASES
+from functional_cases import CASES, arguments, backward, device, forward
 
 import xpconv
 import xpconv.functional as F
@@ -18,59 +18,6 @@ TOLERANCE = {
     "complex64": 1e-5,
     "complex128": 1e-11,
 }  # of the largest value
-ORDER = {  # of the arguments, where `inputs` are not the first
-    "embedding": ("input", "weight"),
-    "gaussian_nll_loss": ("input", "target", "var"),
-    **dict.fromkeys(
-        ("batch_norm", "instance_norm"), ("input", "running_mean", "running_var", "weight", "bias")
-    ),
-}
-
-
-def device(value, dtype):
-    """Floating arrays in `dtype` on the active backend, of their own each."""
-    if not isinstance(value, np.ndarray):
-        return value
-    return xpconv.asarray(value, dtype if value.dtype.kind in "fc" else None).copy()
-
-
-def arguments(case, dtype):
-    """The arrays and the options of a call of the function."""
-    arrays = {n: device(v, dtype) for n, v in {**case.inputs, **case.fixed}.items()}
-    arrays = {n: arrays[n] for n in (*ORDER.get(case.name, ()), *arrays) if n in arrays}
-    return arrays, {n: device(v, dtype) for n, v in case.options.items()}
-
-
-def forward(case, arrays, options):
-    names = {"normalized_shape": 1, "num_groups": 1}  # which PyTorch has before the arrays
-    first = [options[n] for n in names if n in options]
-    rest = {n: v for n, v in options.items() if n not in names}
-    if not first:
-        return getattr(F, case.name)(*arrays.values(), **rest)
-    given = list(arrays.values())
-    return getattr(F, case.name)(given[0], *first, *given[1:], **rest)
-
-
-def backward(case, grad, y, arrays, options):
-    """The gradients of `case.inputs`, by the function's backward."""
-    function = getattr(F, f"{case.name}_backward")
-    options = {n: v for n, v in options.items() if n not in case.forward_only}
-    if case.saved == "output":
-        found = function(grad, y, **options)
-    elif case.saved == "size":
-        found = function(grad, arrays["input"].shape, **options)
-    elif case.saved == "indices":
-        _, indices = getattr(F, case.name)(*arrays.values(), **case.options, return_indices=True)
-        found = function(grad, indices, arrays["input"].shape, **options)
-    elif case.saved == "":
-        fixed = [v for n, v in arrays.items() if n in case.fixed]
-        found = function(grad, *fixed, **options)
-    elif case.name == "embedding":
-        found = function(grad, arrays["input"], arrays["weight"].shape[0])
-    else:
-        given = {n: v for n, v in arrays.items() if n != "bias"}
-        found = function(grad, **given, **options)
-    return found if isinstance(found, tuple) else (found,)
 
 
 def same(found, expected, dtype, what, coarse=False):
@@ -83,7 +30,7 @@ def same(found, expected, dtype, what, coarse=False):
     )
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(6)
 @pytest.mark.filterwarnings("ignore:reduction.*:UserWarning")  # what PyTorch thinks of the mean of kl_div
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -126,7 +73,7 @@ def test_function_is_pytorchs(case, dtype, backend):
         same(gradient, tensors[name].grad.numpy(), dtype, f"gradient of {name}", case.coarse)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_backward_is_the_slope(case, backend):
     """Along one direction for each array, by central differences in float64."""
@@ -146,7 +93,7 @@ def test_backward_is_the_slope(case, backend):
         assert abs(numeric - analytic) <= 1e-6 * max(abs(numeric), scale, 1e-3), name
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize("case", [c for c in CASES if c.linear], ids=str)
 def test_backward_is_the_adjoint(case, dtype, backend):
@@ -173,7 +120,7 @@ def test_backward_is_the_adjoint(case, dtype, backend):
         np.testing.assert_allclose(xpconv.asnumpy(y), parts[0] + 1j * parts[1], rtol=0, atol=1e-13)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("dtype", ["int8", "int64", "uint8", "uint16"])
 @pytest.mark.parametrize("case", [c for c in CASES if c.exact], ids=str)
 def test_integers_are_exact(case, dtype, backend):
@@ -189,7 +136,7 @@ def test_integers_are_exact(case, dtype, backend):
     np.testing.assert_array_equal(y, np.unique(x)[small.astype(int)])
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_errors_name_the_function(case, backend):
     """What is no array, another dtype, and a gradient of another shape."""

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import xpconv
+import xpconv.functional as F
+
 
 class Case(NamedTuple):
     """`name(*inputs, *fixed, **options)`, of which `inputs` are what a gradient is taken of."""
@@ -245,8 +248,76 @@ ELSEWHERE = {
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"), "test_dropout.py"),
     "one_hot": "test_embedding.py",
 }
+NO_HALF = ("ctc_loss", "poisson_nll_loss")  # whose results float16 cannot hold, or not to 2 %
+WITH_BATCH = {c.name for c in CASES if "loss" not in c.name and "entropy" not in c.name} - {
+    "embedding", "layer_norm", "rms_norm", "kl_div"
+}  # fmt: skip
+
+
+def has_batch(case: Case) -> bool:
+    """Whether the first axis of the input and the output is that of a batch."""
+    axes = int(case.name[-2]) if case.name[-2].isdigit() else 1
+    return case.name in WITH_BATCH and case.inputs["input"].ndim == max(axes + 2, 3)
+
+
 OF_ANY_SHAPE = (
     "pixel_shuffle",
     "pixel_unshuffle",
     "channel_shuffle",
 )  # the gradient of the output, as the input
+
+# --- calls ---
+
+ORDER = {  # of the arguments, where `inputs` are not the first
+    "embedding": ("input", "weight"),
+    "gaussian_nll_loss": ("input", "target", "var"),
+    **dict.fromkeys(
+        ("batch_norm", "instance_norm"), ("input", "running_mean", "running_var", "weight", "bias")
+    ),
+}
+
+
+def device(value, dtype):
+    """Floating arrays in `dtype` on the active backend, of their own each."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return xpconv.asarray(value, dtype if value.dtype.kind in "fc" else None).copy()
+
+
+def arguments(case, dtype):
+    """The arrays and the options of a call of the function."""
+    arrays = {n: device(v, dtype) for n, v in {**case.inputs, **case.fixed}.items()}
+    arrays = {n: arrays[n] for n in (*ORDER.get(case.name, ()), *arrays) if n in arrays}
+    return arrays, {n: device(v, dtype) for n, v in case.options.items()}
+
+
+def forward(case, arrays, options):
+    names = {"normalized_shape": 1, "num_groups": 1}  # which PyTorch has before the arrays
+    first = [options[n] for n in names if n in options]
+    rest = {n: v for n, v in options.items() if n not in names}
+    if not first:
+        return getattr(F, case.name)(*arrays.values(), **rest)
+    given = list(arrays.values())
+    return getattr(F, case.name)(given[0], *first, *given[1:], **rest)
+
+
+def backward(case, grad, y, arrays, options):
+    """The gradients of `case.inputs`, by the function's backward."""
+    function = getattr(F, f"{case.name}_backward")
+    options = {n: v for n, v in options.items() if n not in case.forward_only}
+    if case.saved == "output":
+        found = function(grad, y, **options)
+    elif case.saved == "size":
+        found = function(grad, arrays["input"].shape, **options)
+    elif case.saved == "indices":
+        _, indices = getattr(F, case.name)(*arrays.values(), **case.options, return_indices=True)
+        found = function(grad, indices, arrays["input"].shape, **options)
+    elif case.saved == "":
+        fixed = [v for n, v in arrays.items() if n in case.fixed]
+        found = function(grad, *fixed, **options)
+    elif case.name == "embedding":
+        found = function(grad, arrays["input"], arrays["weight"].shape[0])
+    else:
+        given = {n: v for n, v in arrays.items() if n != "bias"}
+        found = function(grad, **given, **options)
+    return found if isinstance(found, tuple) else (found,)
