@@ -37,6 +37,24 @@ __device__ inline void store(T* to, const Lanes<V>& lanes, bool whole) {
     for (int k = 0; k < V; k++) to[k] = lanes.at[k];
 }
 
+// V sums of many numbers. Each 64 are a part of their own, since a float's rounding grows with the length of a sum.
+template <int V>
+struct Sums {
+    SUM part[V] = {}, total[V] = {};
+    int count = 0;
+
+    __device__ inline void next() {
+        if (++count < 64) return;
+        count = 0;
+        for (int k = 0; k < V; k++) {
+            total[k] += part[k];
+            part[k] = 0;
+        }
+    }
+
+    __device__ inline SUM of(int k) const { return total[k] + part[k]; }
+};
+
 // A kernel of `name<V>`, where V neighbouring channels are a thread's, with 4 of them or 1.
 #define BY_LANES(lanes, name, ...) (lanes) == 4 ? name<4>(__VA_ARGS__) : name<1>(__VA_ARGS__)
 

@@ -32,12 +32,13 @@ extern "C" __global__ void from_columns(
     FOR_EACH(i, size) {
         const Place p = place(i, w.in, groups * channels);
         const INDEX group = p.channel / (INDEX)channels, c = p.channel % (INDEX)channels;
-        SUM sum = 0;
+        Sums<1> sums;
         each_tap<Output>(p.at, w, [&](INDEX t, const INDEX* output) {
             const INDEX row = group * (INDEX)pixels + pixel(p.image, output, w.out, 1);
-            sum += col[(row * count + t) * (INDEX)channels + c];
+            sums.part[0] += col[(row * count + t) * (INDEX)channels + c];
+            sums.next();
         });
-        dx[i] = (T)sum;
+        dx[i] = (T)sums.of(0);
     }
 }
 
@@ -61,15 +62,18 @@ __device__ inline void spread(
     FOR_EACH(i, size / V) {
         const Place p = place(i, w.out, outputs / V);
         const INDEX c = p.channel * V;
-        SUM sum[V];
-        for (int k = 0; k < V; k++) sum[k] = bias ? (SUM)bias[c + k] : (SUM)0;
+        Sums<V> sums;
         each_tap<Input>(p.at, w, [&](INDEX t, const INDEX* input) {
             const Lanes<V> values = load<V>(x + pixel(p.image, input, w.in, channels) + c / each, at_once);
             const Lanes<V> factors = load<V>(weight + t * outputs + c, at_once);
-            for (int k = 0; k < V; k++) sum[k] += (SUM)values.at[k] * (SUM)factors.at[k];
+            for (int k = 0; k < V; k++) sums.part[k] += (SUM)values.at[k] * (SUM)factors.at[k];
+            sums.next();
         });
         Lanes<V> result;
-        for (int k = 0; k < V; k++) result.at[k] = (T)bounded(sum[k], bounds, low, high);
+        for (int k = 0; k < V; k++) {
+            const SUM sum = sums.of(k) + (bias ? (SUM)bias[c + k] : (SUM)0);
+            result.at[k] = (T)bounded(sum, bounds, low, high);
+        }
         store<V>(y + i * V, result, at_once);
     }
 }
@@ -88,17 +92,18 @@ __device__ inline void gather(
     FOR_EACH(i, size / V) {
         const Place p = place(i, w.in, channels / V);
         const INDEX first = p.channel * V * each;
-        SUM sum[V] = {};
+        Sums<V> sums;
         each_tap<Output>(p.at, w, [&](INDEX t, const INDEX* output) {
             const INDEX from = pixel(p.image, output, w.out, outputs);
             for (INDEX c = first; c < first + each; c++) {  // once where V is not 1
                 const Lanes<V> slopes = load<V>(grad + from + c, at_once);
                 const Lanes<V> factors = load<V>(weight + t * outputs + c, at_once);
-                for (int k = 0; k < V; k++) sum[k] += (SUM)slopes.at[k] * (SUM)factors.at[k];
+                for (int k = 0; k < V; k++) sums.part[k] += (SUM)slopes.at[k] * (SUM)factors.at[k];
+                sums.next();
             }
         });
         Lanes<V> result;
-        for (int k = 0; k < V; k++) result.at[k] = (T)sum[k];
+        for (int k = 0; k < V; k++) result.at[k] = (T)sums.of(k);
         store<V>(dx + i * V, result, at_once);
     }
 }
