@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..layers.graph import Graph
 from ..tape import no_grad
 from .library import numpy_helper, onnx
 
+MOST = 2**27  # elements of all inputs in the comparison
 FREE = 64  # the size that a free axis has in the comparison
 
 
@@ -64,8 +66,13 @@ def check_batch(where: str, graph: Graph, fixed: Mapping[str, Any]) -> None:
     """
     rng = np.random.default_rng(0)
     batches = []
-    for shape, dtype in fixed.values():
-        sizes = [FREE if n is None else n for n in shape or ()]
+    images = [[FREE if n is None else n for n in shape or ()] for shape, _ in fixed.values()]
+    if sum(map(prod, images)) > MOST:
+        raise DataFileError(
+            f"{where} has inputs of shape {' and '.join(map(str, images))}, too large for the comparison of "
+            "batches that dynamic_batch=True needs; load it with dynamic_batch=False"
+        )
+    for sizes, (_, dtype) in zip(images, fixed.values(), strict=True):
         values = rng.uniform(0, 1, size=(2, *sizes)) if np.dtype(dtype).kind == "f" else np.zeros((2, *sizes))
         batches.append(values.astype(dtype))
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,14 @@ import numpy as np
 from ..errors import DataFileError
 from ..layers.graph_checks import order_of
 from .batch import free_batch
-from .library import defs, helper, numpy_helper, onnx, shape_inference
+from .inferred import SMALL, inferred
+from .library import defs, helper, onnx
 from .node import VIEWS, Value
 from .tensors import Stored, Tensors
 from .weights import hoist
 
 OLDEST = 7  # opset
 OWN = ("", "ai.onnx")  # the names of ONNX's own domain
-INFERRED = 1024  # elements of an initializer up to which shape inference sees its values
 
 
 class Model:
@@ -80,7 +81,8 @@ class Model:
         """Names must be text, which protobuf does not ensure, and those of the inputs differ."""
         graph = proto.graph
         names = [text for entry in proto.metadata_props for text in (entry.key, entry.value)]
-        names += [item.name for item in (*graph.input, *graph.output, *graph.initializer, *graph.value_info)]
+        ends = [item.name for item in (*graph.input, *graph.output)]
+        names += [*ends, *(item.name for item in (*graph.initializer, *graph.value_info))]
         names += [dim.dim_param for item in graph.input for dim in item.type.tensor_type.shape.dim]
         for node in graph.node:
             names += [node.name, node.op_type, node.domain, *node.input, *node.output]
@@ -88,6 +90,8 @@ class Model:
         for name in names:
             if not isinstance(name, str):
                 raise DataFileError(f"{self.where} has the text {name!r:.100}, which is not UTF-8")
+        if "" in ends:
+            raise DataFileError(f"{self.where} has an input or output without a name")
         inputs = [item.name for item in graph.input]
         for name, count in Counter(inputs).items():
             if count > 1:
@@ -135,17 +139,24 @@ class Model:
             if declared[name].WhichOneof("value") not in (None, "tensor_type"):
                 kind = declared[name].WhichOneof("value").removesuffix("_type")
                 raise DataFileError(f"{self.where}: input {name!r} is a {kind}, expected an array")
-        known = {name: _value(name, type) for name, type in declared.items()}
-        for info in (*proto.graph.value_info, *_inferred(proto, self.stored)):
-            new = _value(info.name, info.type)
-            old = known.get(info.name, new)
-            known[info.name] = Value(
-                info.name, shape=new.shape if old.shape is None else old.shape, dtype=new.dtype or old.dtype
-            )
+        types = {info.name: info.type for info in proto.graph.value_info} | declared
+        data = {}
+        for name, (tensor, shape, _) in self.stored.items():
+            types[name] = helper.make_tensor_type_proto(tensor.data_type, shape)
+            if prod(shape) <= SMALL and tensor.data_location != onnx.TensorProto.EXTERNAL:
+                data[name] = tensor
+        known = inferred(self.nodes, self.opset, types, data, self._is_sound)
         for name, stored in self.stored.items():
             weight = self.weights.includes(name, stored.shape)
             known[name] = Value(name, shape=stored.shape, dtype=stored.dtype, weight=weight)
         return known
+
+    def _is_sound(self, tensor: Any) -> bool:
+        try:
+            self.tensors.stored(tensor, "")
+        except DataFileError:
+            return False
+        return bool(tensor.data_location != onnx.TensorProto.EXTERNAL)
 
     def tied(self) -> list[str]:
         """The initializers that are one weight in several roles, such as a matrix and its transpose.
@@ -170,68 +181,3 @@ class Model:
     def array(self, name: str) -> np.ndarray:
         """The array of an initializer."""
         return self.tensors.read(self.stored[name], f"initializer {name!r}")
-
-
-def _inferred(proto: Any, stored: dict[str, Stored]) -> Any:
-    """What ONNX's shape inference says, which gets no large arrays."""
-    if any(map(_aborts, proto.graph.node)):
-        return ()
-    model = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
-    model.graph.name = "graph"
-    model.graph.node.extend(proto.graph.node)
-    model.graph.output.extend(proto.graph.output)
-    model.graph.value_info.extend(proto.graph.value_info)
-    model.graph.input.extend(info for info in proto.graph.input if info.name not in stored)
-    for name, (tensor, shape, _) in stored.items():
-        model.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, shape))
-        if np.prod(shape, dtype=object) <= INFERRED and tensor.data_location != onnx.TensorProto.EXTERNAL:
-            model.graph.initializer.append(tensor)
-    try:
-        found = shape_inference.infer_shapes(model)  # without data: its arrays may be of any size
-    except (shape_inference.InferenceError, RuntimeError, ValueError):
-        return ()  # of a faulty file: the functions of operators, or the layers, say what is wrong
-    return (*found.graph.value_info, *found.graph.output)
-
-
-def foreseen(node: Any, opset: int, arrays: dict[str, np.ndarray]) -> dict[str, tuple[int | None, ...]]:
-    """The shapes of the outputs of a node that takes these arrays, as far as ONNX can tell."""
-    if _aborts(node):
-        return {}
-    try:
-        types = {
-            name: helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-            for name, array in arrays.items()
-        }
-        data = {
-            name: numpy_helper.from_array(array, name)
-            for name, array in arrays.items()
-            if array.size <= INFERRED
-        }
-        found = shape_inference.infer_node_outputs(
-            defs.get_schema(node.op_type, opset, ""), node, types, data,
-            opset_imports=[helper.make_opsetid("", opset)], ir_version=8,
-        )  # fmt: skip
-    except (shape_inference.InferenceError, defs.SchemaError, RuntimeError, ValueError, KeyError, TypeError):
-        return {}  # the layer says what is wrong
-    shapes = {name: _value(name, type).shape for name, type in found.items()}
-    return {name: shape for name, shape in shapes.items() if shape is not None}
-
-
-def _aborts(node: Any) -> bool:
-    """Whether ONNX's inference would end the process: at a Split with other outputs than it says."""
-    if node.op_type != "Split":
-        return False
-    counts = [attribute.i for attribute in node.attribute if attribute.name == "num_outputs"]
-    return any(count != len(node.output) for count in counts)
-
-
-def _value(name: str, type: Any) -> Value:
-    tensor = type.tensor_type
-    try:
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type else None
-    except (KeyError, TypeError):
-        dtype = None
-    shape = None
-    if tensor.HasField("shape"):
-        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
-    return Value(name, shape=shape, dtype=dtype)

@@ -17,7 +17,8 @@ from ..layers.tree import join
 from ..parameter import Parameter, limited_memory
 from ..tape import no_grad, separate
 from . import operators as operators  # they register themselves
-from .contents import OWN, Model, foreseen
+from .contents import OWN, Model
+from .inferred import foreseen
 from .library import onnx
 from .node import (
     OPERATORS,

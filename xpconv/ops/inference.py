@@ -51,7 +51,7 @@ def _is_batch(steps: list[Step], x: Array, shape: tuple[int, ...]) -> bool:
         return False
     finally:
         this_thread.tries = before
-    return bool(shape[0] == 1 and y.shape == (2, *shape[1:]))
+    return bool(shape[:1] == (1,) and y.shape == (2, *shape[1:]))
 
 
 def is_recording() -> bool:

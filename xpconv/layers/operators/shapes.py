@@ -299,6 +299,9 @@ class Range(Operator):
     """`start, start + delta, …` below `limit`, of the three inputs, on the host."""
 
     def forward(self, *inputs: Array) -> Array:
+        if any(x.size != 1 for x in inputs):
+            shapes = ", ".join(str(x.shape) for x in inputs)
+            raise ShapeError(f"Range.forward: inputs have shapes {shapes}, expected one number each")
         start, limit, delta = (asnumpy(x).reshape(()) for x in inputs)
         if not start.dtype == limit.dtype == delta.dtype:
             raise DTypeError("Range.forward: inputs differ in dtype")

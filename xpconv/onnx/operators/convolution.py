@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from ... import layers as public
@@ -14,6 +15,7 @@ from .common import is_floating
 
 AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 AXES = (1, 2, 3)
+MOST_TAPS = 2**20  # of a window
 
 
 def window(node: Node) -> dict[str, Any]:
@@ -37,6 +39,8 @@ def window(node: Node) -> dict[str, Any]:
     pads = found["pads"] or ()
     if min(pads, default=0) < 0:
         raise node.refused(f"pads are {pads}, expected at least 0")
+    if prod(found["kernel_size"] or ()) > MOST_TAPS:
+        raise node.refused(f"kernel_shape is {found['kernel_size']}, more than {MOST_TAPS:,} elements")
     known = node.input(0).shape or ()
     axes = len(pads) // 2
     sizes = [n or 1 for n in known[2:]] if len(known) == axes + 2 else [1] * axes

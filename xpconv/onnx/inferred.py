@@ -1,0 +1,129 @@
+"""What ONNX's shape inference says of the values of a file, asked node by node.
+
+Inference of a whole graph would end the process at some faulty files: a negative size, such as that of an
+input smaller than a kernel, must not get to the next node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .library import defs, helper, numpy_helper, onnx, shape_inference
+from .node import Value
+
+SMALL = 1024  # elements of an array up to which inference sees its numbers
+GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+ERRORS = (shape_inference.InferenceError, defs.SchemaError, RuntimeError, ValueError, KeyError, TypeError)
+
+
+def inferred(
+    nodes: Iterable[Any],
+    opset: int,
+    types: dict[str, Any],
+    data: dict[str, Any],
+    is_sound: Callable[[Any], bool],
+) -> dict[str, Value]:
+    """Shapes and dtypes of what nodes give, as far as the file and inference say.
+
+    Args:
+        nodes: `NodeProto`s, each after those that it depends on.
+        opset: the version of ONNX's operators.
+        types: `TypeProto`s by name that the file declares, whose shapes count more than those inferred.
+        data: the `TensorProto`s of small constants, to which those of nodes `Constant` are added.
+        is_sound: whether the data of a `TensorProto` have the size of its shape.
+    """
+    types = {name: _without_negative(kind) for name, kind in types.items()}
+    for node in nodes:
+        if node.op_type == "Constant":
+            data.update(
+                (node.output[0], t) for t in _constants(node) if prod(t.dims) <= SMALL and is_sound(t)
+            )
+        for name, kind in _outputs(node, opset, types, data).items():
+            old = types.get(name)
+            if old is None or not old.tensor_type.HasField("shape"):
+                types[name] = kind
+            elif kind.tensor_type.elem_type:
+                old.tensor_type.elem_type = kind.tensor_type.elem_type
+    return {name: value_of(name, kind) for name, kind in types.items()}
+
+
+def foreseen(node: Any, opset: int, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int | None, ...]]:
+    """The shapes of the outputs of a node that takes these arrays, as far as ONNX can tell."""
+    types, data = {}, {}
+    for name, array in arrays.items():
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        types[name] = helper.make_tensor_type_proto(kind, array.shape)
+        if array.size <= SMALL:
+            data[name] = numpy_helper.from_array(array, name)
+    shapes = {name: value_of(name, kind).shape for name, kind in _outputs(node, opset, types, data).items()}
+    return {name: shape for name, shape in shapes.items() if shape is not None}
+
+
+def _outputs(node: Any, opset: int, types: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The types of what a node gives; none if inference fails: the layer says what is wrong."""
+    if _aborts(node) or any(attribute.type in GRAPHS for attribute in node.attribute):
+        return {}
+    names = [name for name in dict.fromkeys(node.input) if name in types]
+    model = onnx.ModelProto(ir_version=8, opset_import=[helper.make_opsetid("", opset)])
+    model.graph.name = "node"
+    model.graph.node.append(node)
+    model.graph.input.extend(onnx.ValueInfoProto(name=name, type=types[name]) for name in names)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
+    for name in names:
+        if name in data:
+            model.graph.initializer.append(data[name])
+            model.graph.initializer[-1].name = name
+    try:
+        found = shape_inference.infer_shapes(model)
+    except ERRORS:
+        return {}
+    return {info.name: _without_negative(info.type) for info in found.graph.output if info.HasField("type")}
+
+
+def _aborts(node: Any) -> bool:
+    """Whether ONNX's inference would end the process: at a Split with other outputs than it says."""
+    if node.op_type != "Split":
+        return False
+    counts = [attribute.i for attribute in node.attribute if attribute.name == "num_outputs"]
+    return any(count != len(node.output) for count in counts)
+
+
+def _constants(node: Any) -> list[Any]:
+    """The array of a `Constant`, as a `TensorProto`."""
+    found = []
+    for attribute in node.attribute:
+        if attribute.name == "value" and attribute.type == onnx.AttributeProto.TENSOR:
+            found.append(attribute.t)
+        elif attribute.name == "value_ints":
+            numbers = attribute.ints
+            found.append(helper.make_tensor("", onnx.TensorProto.INT64, [len(numbers)], numbers))
+        elif attribute.name == "value_int":
+            found.append(helper.make_tensor("", onnx.TensorProto.INT64, [], [attribute.i]))
+    return found
+
+
+def _without_negative(kind: Any) -> Any:
+    """A copy of a `TypeProto` in which sizes below 0 are unknown."""
+    copy = onnx.TypeProto()
+    copy.CopyFrom(kind)
+    for dim in copy.tensor_type.shape.dim if copy.tensor_type.HasField("shape") else ():
+        if dim.dim_value < 0:
+            dim.ClearField("dim_value")
+    return copy
+
+
+def value_of(name: str, kind: Any) -> Value:
+    """What a `TypeProto` says of a value."""
+    tensor = kind.tensor_type
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type else None
+    except (KeyError, TypeError):
+        dtype = None
+    shape = None
+    if tensor.HasField("shape"):
+        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
+    return Value(name, shape=shape, dtype=dtype)
