@@ -10,7 +10,8 @@ SigPy:
     import sigpy, sigpy_convolution
 
     for name in ("convolve", "convolve_data_adjoint", "convolve_filter_adjoint"):
-        setattr(sigpy.conv, name, getattr(sigpy_convolution, name))
+        for module in (sigpy, sigpy.conv):
+            setattr(module, name, getattr(sigpy_convolution, name))
 """
 
 from __future__ import annotations
@@ -67,6 +68,10 @@ def convolve_filter_adjoint(
 def _how(data_shape: Any, filt_shape: Any, mode: str, strides: Any, multi_channel: bool) -> SimpleNamespace:
     """The shapes as convolutions have them, `(N, C, …)`; the convolution; and the flip of a filter."""
     axes = len(filt_shape) - 2 * multi_channel
+    if axes not in (1, 2, 3) or len(data_shape) < axes + multi_channel:
+        raise ValueError(
+            f"got data of {tuple(data_shape)} and a filter of {tuple(filt_shape)}, expected 1 to 3 axes"
+        )
     lead, m, n = data_shape[: -axes - multi_channel], data_shape[-axes:], filt_shape[-axes:]
     inputs, outputs = (filt_shape[1], filt_shape[0]) if multi_channel else (1, 1)
     stride = tuple((1,) * axes if strides is None else strides)

@@ -137,6 +137,11 @@ def test_errors(sigpy):
         sigpy.convolve(data, filt, "valid")
     with pytest.raises(ValueError, match="mode is 'same', expected 'full' or 'valid'"):
         sigpy.convolve(data, filt, "same")
+    for shape in ((1, 1, 1, 1), (), (2, 2, 2)):
+        with pytest.raises(
+            ValueError, match=r"got data of \(4, 5\) and a filter of .*, expected 1 to 3 axes"
+        ):
+            sigpy.convolve(data, np.ones(shape))
     with pytest.raises(ValueError, match=r"strides are \(1, 2\), expected 1 of them"):
         sigpy.convolve(data, filt[0], strides=(1, 2))
 

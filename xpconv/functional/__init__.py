@@ -15,29 +15,28 @@ Names and arguments are those of `torch.nn.functional` and `torch.nn.grad`. Impo
 the CPU, and the result is of the same kind. `XPCONV_BACKEND` and `use_backend` play no part. Arrays of
 several backends in one call are an error that names both; `xpconv.asarray(x, backend="cupy")` copies. A
 `Parameter` of a layer counts as its array. All arrays of a call have one dtype, which the result has too.
-Inputs are not changed.
+Inputs are not changed, but for the running statistics of `batch_norm` and `instance_norm` in training.
 
 **Gradients** are functions of their own, by one rule:
 
 - A function `f` that is linear in each of several arrays has one for each array, called after it, with the
-order of
-  arguments of `torch.nn.grad`: those of `f`, but the array's shape for the array, and then `grad_output`:
-  `conv2d_input(input_size, weight, grad_output, stride=…, …)`, `conv2d_weight(input, weight_size,
-  grad_output, …)`, `conv2d_bias(grad_output)`.
+  order of arguments of `torch.nn.grad`: those of `f`, but the array's shape for the array, and then
+  `grad_output`: `conv2d_input(input_size, weight, grad_output, stride=…, …)`,
+  `conv2d_weight(input, weight_size, grad_output, …)`, `conv2d_bias(grad_output)`.
 - Any other function has `f_backward(grad_output, …)`: first the gradient of its output, then the array that
-the
-  derivative needs (`input`, `output` or `indices`, or `input_size` if it only needs a shape), then the
-  arguments of `f` in their order. It returns the gradient of `input`, or a tuple of those of all arrays in
-  the order of `f`: `relu_backward(grad_output, input)`, `pad_backward(grad_output, pad, mode=…)`,
-  `max_pool2d_backward(grad_output, indices, input_size)`.
+  the derivative needs (`input`, `output`, `indices` or `mask`, or `input_size` if it only needs a shape),
+  then the arguments of `f` in their order, as far as they matter. It returns the gradient of `input`, or a
+  tuple of those of all arrays in the order of `f`: `relu_backward(grad_output, input)`,
+  `pad_backward(grad_output, pad, mode=…)`, `cross_entropy_backward(grad_output, input, target)`,
+  `max_pool2d_backward(grad_output, indices, input_size, kernel_size)`.
 
-`grad_output` has the shape of what `f` returned.
+`grad_output` has the shape of what `f` returned; for a loss it may also be a number.
 
 **Complex arrays.** Functions that are linear (convolutions, `linear`, `pad`, `unfold`, `fold`, `interpolate`,
-average pooling) also take complex64 and complex128. Their gradients are PyTorch's, which are the adjoints:
-with `⟨a, b⟩ = Σ conj(a)·b`, `⟨f(x), y⟩ = ⟨x, f_backward(y)⟩`; so `conv2d_input` multiplies by the conjugate
-of `weight`, and `conv2d_weight` by that of `input`. Functions that only move values also take integers. Any
-other dtype is an error.
+average pooling, shuffles) also take complex64 and complex128. Their gradients are PyTorch's, which are the
+adjoints: with `⟨a, b⟩ = Σ conj(a)·b`, `⟨f(x), y⟩ = ⟨x, f_backward(y)⟩`; so `conv2d_input` multiplies by the
+conjugate of `weight`, and `conv2d_weight` by that of `input`. Functions that only move or compare values also
+take integers. Any other dtype is an error.
 """
 
 from typing import TYPE_CHECKING

@@ -1,0 +1,113 @@
+"""Pooling over drawn shapes and windows: the adjoint of means, and PyTorch's values, indices and gradients."""
+
+import numpy as np
+import pytest
+from adjoints import assert_adjoint, assert_close, draw
+from effort import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xpconv
+import xpconv.functional as F
+
+
+@st.composite
+def windows(draw, dilated=False):
+    """The number of axes, the shape of an input, and arguments that fit it."""
+    axes = draw(st.integers(1, 3))
+    per_axis = lambda values: draw(st.tuples(*[values] * axes))
+    kernel = per_axis(st.integers(1, 4))
+    options = {
+        "kernel_size": kernel,
+        "stride": draw(st.sampled_from([None, per_axis(st.integers(1, 4))])),
+        "padding": tuple(draw(st.integers(0, k // 2)) for k in kernel),
+        "ceil_mode": draw(st.booleans()),
+    }
+    reach = kernel
+    if dilated:
+        options["dilation"] = dilation = per_axis(st.integers(1, 3))
+        reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    spatial = [
+        max(1, r - 2 * p) + draw(st.integers(0, 5)) for r, p in zip(reach, options["padding"], strict=True)
+    ]
+    return axes, (*draw(st.sampled_from([(), (1,), (2,)])), draw(st.integers(1, 3)), *spatial), options
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_average_pooling_has_its_adjoint(backend, dtype):
+    """Real values are PyTorch's too."""
+
+    @settings(max_examples=examples(60))
+    @given(windows(), st.booleans(), st.sampled_from([None, 3, -2]), st.integers(0, 99))
+    def check(case, count_include_pad, divisor, seed):
+        axes, shape, options = case
+        options["count_include_pad"] = count_include_pad
+        if axes > 1:
+            options["divisor_override"] = divisor
+        rng = np.random.default_rng(seed)
+        pool, back = getattr(F, f"avg_pool{axes}d"), getattr(F, f"avg_pool{axes}d_backward")
+        x = draw(rng, shape, dtype)
+        y = pool(x, **options)
+        grad = draw(rng, y.shape, dtype)
+        assert_adjoint(lambda x: pool(x, **options), lambda g: back(g, shape, **options), x, grad)
+        fits = all(n >= k for n, k in zip(shape[-axes:], options["kernel_size"], strict=True))
+        if (
+            dtype == "float64" and fits and (torch := torch_or_none())
+        ):  # PyTorch refuses some that padding fills
+            theirs = torch.tensor(xpconv.asnumpy(x))
+            assert_close(y, getattr(torch.nn.functional, f"avg_pool{axes}d")(theirs, **options).numpy())
+
+    check()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_adaptive_average_pooling_has_its_adjoint(backend, dtype):
+    @settings(max_examples=examples(60))
+    @given(windows(), st.integers(1, 7), st.integers(0, 99))
+    def check(case, size, seed):
+        axes, shape, _ = case
+        rng = np.random.default_rng(seed)
+        pool, back = (getattr(F, f"adaptive_avg_pool{axes}d{end}") for end in ("", "_backward"))
+        x = draw(rng, shape, dtype)
+        grad = draw(rng, pool(x, size).shape, dtype)
+        assert_adjoint(lambda x: pool(x, size), lambda g: back(g, shape), x, grad)
+
+    check()
+
+
+def test_max_pooling_is_pytorchs(backend):
+    """Values, indices, and the gradient by the indices, also of small integers, which are often equal."""
+    torch = pytest.importorskip("torch")
+
+    @settings(max_examples=examples(100))
+    @given(windows(dilated=True), st.booleans(), st.integers(0, 99))
+    def check(case, ties, seed):
+        axes, shape, options = case
+        rng = np.random.default_rng(seed)
+        x = rng.integers(0, 3, size=shape).astype("float64") if ties else rng.normal(size=shape)
+        name = f"max_pool{axes}d"
+        theirs = torch.tensor(x, requires_grad=True)
+        expected, places = getattr(torch.nn.functional, name)(theirs, **options, return_indices=True)
+        y, indices = getattr(F, name)(xpconv.asarray(x), **options, return_indices=True)
+        assert_close(y, expected.detach().numpy())
+        seen = xpconv.asnumpy(y) != -np.inf  # a window that sees no input has no index
+        np.testing.assert_array_equal(xpconv.asnumpy(indices)[seen], places.numpy()[seen])
+        grad = rng.normal(size=y.shape) * seen
+        expected.backward(torch.tensor(grad))
+        back = getattr(F, f"{name}_backward")
+        found = back(xpconv.asarray(grad), indices, shape, **options)
+        np.testing.assert_allclose(xpconv.asnumpy(found), theirs.grad.numpy(), atol=1e-13)
+        whole = (
+            getattr(F, name)(xpconv.asarray(x.astype("int16")), **options) if ties and seen.all() else None
+        )
+        assert whole is None or (xpconv.asnumpy(whole) == xpconv.asnumpy(y)).all()
+
+    check()
+
+
+def torch_or_none():
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch
