@@ -89,14 +89,16 @@ class Recording:
         return result
 
     def launch(self, kernel, grid, block, args):
-        """A kernel, whose arguments are the double's arrays."""
+        """A kernel, whose arguments are the double's arrays, numbers and structs."""
         arrays = [a._a for a in args if isinstance(a, double.ndarray)]
         self._keep(arrays)
 
         def run(args):
-            LAUNCH(kernel, grid, block, [double._wrap(a) if isinstance(a, np.ndarray) else a for a in args])
+            arguments = [double._wrap(a) if isinstance(a, np.ndarray) else a for a in args]
+            LAUNCH(kernel, grid, block, [getattr(a, "struct", a) for a in arguments])
 
-        plain = [a._a if isinstance(a, double.ndarray) else a for a in args]
+        plain = [types.SimpleNamespace(struct=a) if isinstance(a, np.ndarray) else a for a in args]
+        plain = [a._a if isinstance(a, double.ndarray) else a for a in plain]
         run(plain)
         self.steps.append((run, self._referred([plain]), {}, None))
 

@@ -136,6 +136,18 @@ def adaptive(draw):
 
 
 RESPONSES = ((5, 1e-2, 0.75, 2.0), (2, 0.5, 1.0, 1.0), (40, 0.1, 0.5, 1.0))
+
+
+def gather_cases(draw):
+    """Into views of one flat buffer; more arrays than one launch takes, of several orders and two dtypes."""
+    shapes = [(3,), (), (2, 3, 4, 5), (0, 2), (4, 6)] * 36
+    arrays = [draw(*shape) for shape in shapes]
+    arrays[2], arrays[4] = draw.images(2, 3, 4, 5), draw(6, 4).T
+    arrays[9] = draw(4, 6).astype("float16")
+    yield arrays, [np.zeros(a.shape, draw.dtype) for a in arrays]
+    yield [draw.images(2, 3, 4, 5), draw(2, 3, 1, 1)], [draw.images(2, 3, 4, 5), draw.images(2, 3, 1, 1)]
+
+
 POINTWISE = ((4, 5), (2, 4, 6, 5))
 CASES = {
     "add": lambda draw: [(draw(*s), draw(*s), bounds) for s in POINTWISE for bounds in BOUNDS],

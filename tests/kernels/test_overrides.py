@@ -13,7 +13,7 @@ import double
 import emulation
 import numpy as np
 import pytest
-from kernel_cases import CASES, Draw, convolutions
+from kernel_cases import CASES, Draw, convolutions, gather_cases
 from operations import Plain, ours, reference, same
 
 import xpconv
@@ -169,6 +169,15 @@ def check_follow_all(xp):
         same(*results, 1e-6)
 
 
+def check_gather(xp):
+    for dtype in ("float32", "float64"):
+        for arrays, views in gather_cases(Draw(dtype)):
+            arrays, views = ([_on(xp, a) for a in listed] for listed in (arrays, views))
+            assert ours.gather(xp, arrays, views) == len(arrays)
+            for array, view in zip(arrays, views, strict=True):
+                same(view, array.astype(view.dtype), 0)
+
+
 CHECKS = {
     "follow_all": check_follow_all,
     "conv_algorithm": check_conv_algorithm,
@@ -178,6 +187,7 @@ CHECKS = {
         for name in ("layer_norm", "group_norm")
         for back in ("", "_backward")
     },
+    "gather": check_gather,
     "in_blocks": check_in_blocks,
     "inverse_std": check_inverse_std,
     "keep_mask": check_keep_mask,

@@ -26,6 +26,14 @@ def scratch(xp: Any, name: str, like: Array) -> Array:
 
 
 @overridable
+def gather(xp: Any, arrays: list[Array], views: list[Array]) -> int:
+    """Copy each array into its view, which has its shape; returns how many there are."""
+    for array, view in zip(arrays, views, strict=True):
+        view[...] = array
+    return len(arrays)
+
+
+@overridable
 def update(
     xp: Any,
     name: str,

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from ..backend import Array, Backend, backend_of, ignore_underflow, use_backend
 from ..dtypes import is_floating
 from ..errors import BackendError, DTypeError, ShapeError
+from ..kernels import overrides
 from ..kernels.graph import capturing, hold
+from ..ops.optim import gather
 from ..parameter import Parameter
 from .sharing import check_apart, check_one_device, on_device_of, place
 
@@ -23,6 +25,7 @@ class Layout(NamedTuple):
     backend: str
     shapes: list[tuple[int, ...]]
     dtypes: list[str]
+    channels_last: bool = False  # whether weights of convolutions are that in memory, as kernels expect them
 
 
 class Flat:
@@ -62,7 +65,10 @@ class Flat:
             )
         check_one_device(name, params)
         check_apart(name, backend.xp, params)
-        return Layout(backend.name, [p.shape for p in params], [str(p.dtype) for p in params])
+        before: Layout | None = vars(self).get("_layout")  # moments have its order
+        channels_last = bool(overrides(backend.xp).get("gather")) if before is None else before.channels_last
+        shapes, dtypes = [p.shape for p in params], [str(p.dtype) for p in params]
+        return Layout(backend.name, shapes, dtypes, channels_last)
 
     def _allocate(self, layout: Layout) -> None:
         """Make the buffers, on the parameters' device, and a view for each parameter."""
@@ -90,7 +96,15 @@ class Flat:
         self._unscaled: tuple[Array, list[Array]] | None = None  # gradients from `unscale_`: buffer and views
 
     def _views(self, flat: Array) -> list[Array]:
-        return [flat[s].reshape(shape) for s, shape in zip(self._slices, self._layout.shapes, strict=True)]
+        return [self._view(flat, i) for i in range(len(self._slices))]
+
+    def _view(self, flat: Array, i: int) -> Array:
+        """Parameter `i`'s part of a flat buffer, in its shape."""
+        part, shape = flat[self._slices[i]], self._layout.shapes[i]
+        if len(shape) < 3 or not self._layout.channels_last:
+            return part.reshape(shape)
+        last = len(shape) - 1
+        return part.reshape(shape[0], *shape[2:], shape[1]).transpose(0, last, *range(1, last))
 
     def _flatten(self, layout: Layout) -> None:
         """Make the buffers and turn every parameter's data into a view of them."""
@@ -185,13 +199,11 @@ class Flat:
             flat = self._backend.xp.empty_like(self._data)
             self._copied = flat, self._views(flat)
         self._grad, views = self._copied
-        for (parameter, here), view in zip(given, views, strict=True):
-            if here:
-                view[...] = parameter.grad
+        pairs = [(p.grad, view) for (p, here), view in zip(given, views, strict=True) if here]
+        gather(self._backend.xp, [grad for grad, _ in pairs], [view for _, view in pairs])
         if capturing():
-            for parameter, here in given:
-                if here:
-                    hold(parameter.grad)
+            for array in (self._grad, *(grad for grad, _ in pairs)):
+                hold(array)
 
     def _move_gradients(self, present: Sequence[bool]) -> Array:
         """Move the gradients into a new buffer, of which they become views, and return it."""
@@ -199,10 +211,10 @@ class Flat:
         flat = self._backend.xp.empty_like(self._data)
         hold(flat)
         views = self._views(flat)
-        for parameter, view, here in zip(self._params, views, present, strict=True):
-            if here:
-                view[...] = parameter.grad
-                parameter.grad = view
+        pairs = [(p, view) for p, view, here in zip(self._params, views, present, strict=True) if here]
+        gather(self._backend.xp, [p.grad for p, _ in pairs], [view for _, view in pairs])
+        for parameter, view in pairs:
+            parameter.grad = view
         self._unscaled = flat, views
         return flat
 

@@ -190,7 +190,7 @@ class State(Flat):
 
     def _entry(self, i: int, steps: int, product: float) -> dict[str, Array]:
         """A parameter's state; empty before its first update, as in PyTorch."""
-        where, shape, backend = self._slices[i], self._layout.shapes[i], self._backend
+        where, backend = self._slices[i], self._backend
         entry = {}
         if steps or self.starts_with_state:
             if "step" in self.state_names:
@@ -200,11 +200,11 @@ class State(Flat):
             for name in self._buffer_names(i):
                 buffer = self._moments.get(name)
                 buffer = self._new_moment(name) if buffer is None else buffer
-                entry[name] = buffer[where].reshape(shape).copy()
+                entry[name] = self._view(buffer, i).copy()
         if self._layout.dtypes[i] in NARROW:
             wide, narrow = self._data[where], self._narrowed[where]
             if bool((wide != narrow.astype(wide.dtype)).any()):
-                entry[MASTER] = wide.reshape(shape).copy()
+                entry[MASTER] = self._view(self._data, i).copy()
         return entry
 
     def _buffer_names(self, i: int) -> list[str]:
@@ -303,12 +303,14 @@ class State(Flat):
             self._moments[name] = self._new_moment(name)
         for name, buffer in self._moments.items():
             start = self._new_moment(name)
-            for entry, where in zip(entries, self._slices, strict=True):
-                buffer[where] = entry.arrays[name].reshape(-1) if name in entry.arrays else start[where]
-        for entry, where, dtype in zip(entries, self._slices, self._layout.dtypes, strict=True):
+            for i, entry in enumerate(entries):
+                new = entry.arrays.get(name)
+                self._view(buffer, i)[...] = self._view(start, i) if new is None else new
+        for i, (entry, dtype) in enumerate(zip(entries, self._layout.dtypes, strict=True)):
             if dtype in NARROW:
                 master = entry.arrays.get(MASTER)
-                self._data[where] = self._narrowed[where] if master is None else master.reshape(-1)
+                master = self._view(self._narrowed, i) if master is None else master
+                self._view(self._data, i)[...] = master
         self._steps = [entry.steps for entry in entries]
         self._products = [entry.product for entry in entries]
         self._compare()

@@ -27,7 +27,7 @@ from .norm import (
     normalize_and_track,
     statistics,
 )
-from .optim import update
+from .optim import gather, update
 from .piecewise import (
     clipped_line,
     elu,
@@ -86,6 +86,7 @@ __all__ = [
     "elu_backward",
     "follow",
     "follow_all",
+    "gather",
     "gelu",
     "gelu_backward",
     "gelu_tanh",

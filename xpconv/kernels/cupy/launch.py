@@ -119,7 +119,7 @@ def dense(xp: Any, x: Array, dtype: Any = None) -> Array:
 
 def pixels(xp: Any, x: Array) -> Array:
     """`x (N, C, *S)` if its memory is channels-last, else a copy in such memory."""
-    if x.strides == _strides(x.shape, x.itemsize):
+    if x.strides == pixels_strides(x.shape, x.itemsize):
         return x
     return last(xp, x).transpose(TO_FIRST[x.ndim])
 
@@ -130,7 +130,7 @@ def last(xp: Any, x: Array) -> Array:
 
 
 @functools.lru_cache(maxsize=4096)
-def _strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+def pixels_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """The strides of `(N, C, *S)` whose memory is channels-last."""
     _, c, *spatial = shape
     steps = [itemsize, c * itemsize]
@@ -144,6 +144,11 @@ def lanes(channels: int) -> int:
     return 1 if channels % 4 else 4
 
 
+def struct(numbers: list[int]) -> np.ndarray[Any, Any]:
+    """An argument of a kernel: a struct of these numbers, in 64 bits each, by value."""
+    return np.frombuffer(np.array(numbers, "int64").tobytes(), f"V{8 * len(numbers)}")
+
+
 @functools.lru_cache(maxsize=1024)
 def geometry(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """The `WINDOW` argument of a kernel, always for three axes."""
@@ -152,7 +157,7 @@ def geometry(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) 
         (spatial, 1), (output, 1), (window.kernel, 1), (window.stride, 1), (low, 0), (window.dilation, 1)
     )  # fmt: skip
     numbers = [n for values, none in rows for n in (none,) * (3 - len(values)) + tuple(values)]
-    return np.frombuffer(np.array(numbers, "int64").tobytes(), f"V{8 * len(numbers)}")
+    return struct(numbers)
 
 
 def taps(window: Window) -> int:

@@ -194,3 +194,24 @@ extern "C" __global__ void adamax(long long size, T* p, const T* g, T* m, T* u, 
         p[i] = (T)((SUM)p[i] - (SUM)k[0] * mean / largest);
     }
 }
+
+// Arrays to copy, and where to. Number t has the elements up to `end[t]`.
+struct Table {
+    const T* from[160];
+    SUM* to[160];
+    long long end[160];
+};
+
+// A thread copies every element that it has from whichever array that is in.
+extern "C" __global__ void gather(long long size, const Table table, long long count) {
+    for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < size; i += (long long)gridDim.x * blockDim.x) {
+        int first = 0, last = (int)count - 1;  // the array is one of these
+        while (first < last) {
+            const int middle = (first + last) / 2;
+            if (i < table.end[middle]) last = middle;
+            else first = middle + 1;
+        }
+        const long long at = first ? i - table.end[first - 1] : i;
+        table.to[first][at] = (SUM)table.from[first][at];
+    }
+}
