@@ -102,7 +102,7 @@ def test_names_indices_slices_and_append():
     [
         (lambda: Parallel(Conv2d(3, 4, 1), Conv2d(3, 5, 1)), "Parallel.forward: branch 1 gives shape (2, 5, 5, 6) but branch 0 (2, 4, 5, 6)"),
         (lambda: Concat(Conv2d(3, 4, 1), Conv2d(3, 5, 3)), "Concat.forward: branch 1 gives shape (2, 5, 3, 4) but branch 0 (2, 4, 5, 6); only axis 1 may differ"),
-        (lambda: Concat(ReLU(), axis=4), "Concat.forward: axis is 4, but the branches give shape (2, 3, 5, 6)"),
+        (lambda: Concat(ReLU(), axis=4), "Concat.forward: axis is 4, but branches give shape (2, 3, 5, 6)"),
         (lambda: Parallel(), "Parallel.forward: there are no branches"),
     ],
 )  # fmt: skip

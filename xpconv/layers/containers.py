@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Any, ClassVar
 
 from ..arguments import named, to_int
@@ -15,7 +14,7 @@ from ..geometry import Bounds
 from ..ops.activation import clip_backward
 from ..ops.inference import is_recording
 from ..ops.linear import add
-from ..ops.shape import concatenate
+from ..ops.shape import concatenate, split
 from ..tape import observer, position, saving
 from .children import Listed
 from .fuse import fold
@@ -174,9 +173,8 @@ class Parallel(Listed):
 class Concat(Parallel):
     """Every branch gets the same input; their outputs are concatenated along `axis`, the channels.
 
-    Inception and DenseNet use it, and U-Net's skip connections: `Concat(Identity(), inner)`. Each branch gets
-    its part of the gradient, and the input's gradients add up. Several inputs, in a `Graph`, are joined by
-    `xpconv.layers.operators.Concatenate(axis=1)`.
+    Inception and DenseNet use it, and U-Net's skip connections: `Concat(Identity(), inner)`. The input's
+    gradients add up. In a `Graph`, `xpconv.layers.operators.Concatenate(axis=1)` joins several inputs.
 
     Args:
         branches: as `Sequential` takes layers.
@@ -203,12 +201,13 @@ class Concat(Parallel):
         return part
 
     def forward(self, x: Array) -> Array:
+        return self._clipped(x)
+
+    def _clipped(self, x: Array, bounds: Bounds = None) -> Array:
         outputs = self._outputs(x)
         first = outputs[0]
         if not -first.ndim <= self.axis < first.ndim:
-            raise ShapeError(
-                f"Concat.forward: axis is {self.axis}, but the branches give shape {first.shape}"
-            )
+            raise ShapeError(f"Concat.forward: axis is {self.axis}, but branches give shape {first.shape}")
         axis = self.axis % first.ndim
         for name, output in zip(self._layers, outputs, strict=True):
             if output.shape[:axis] + output.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]:
@@ -216,15 +215,16 @@ class Concat(Parallel):
                     f"Concat.forward: branch {name} gives shape {output.shape} but branch "
                     f"{next(iter(self._layers))} {first.shape}; only axis {axis} may differ"
                 )
-        sizes = [output.shape[axis] for output in outputs]
-        return self.keep(concatenate(get_xp(*outputs), axis, *outputs), Layers(self), axis, sizes)
+        xp, sizes = get_xp(*outputs), [output.shape[axis] for output in outputs]
+        y = concatenate(xp, axis, *outputs, bounds=bounds)
+        return self.keep(y, xp, Layers(self), axis, sizes, None if bounds is None else y, bounds)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        branches, axis, sizes = self.recall(grad_output, input_grad)
-        parts = [
-            (*(slice(None),) * axis, slice(b - n, b)) for n, b in zip(sizes, accumulate(sizes), strict=True)
-        ]
-        return self._gradients(branches, [grad_output[part] for part in parts], input_grad)
+        xp, branches, axis, sizes, y, bounds = self.recall(grad_output, input_grad)
+        if bounds is not None:
+            grad_output = clip_backward(xp, grad_output, y, *bounds)
+        del y
+        return self._gradients(branches, split(grad_output, axis, sizes), input_grad)
 
 
 class Residual(Layer):

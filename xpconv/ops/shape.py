@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from ..backend import Array
+from ..geometry import Bounds
 from ..kernels import overridable
+from .activation import clip
 
 
 def copy(x: Array) -> Array:
@@ -19,11 +23,21 @@ def reshape(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 
 
+def split(x: Array, axis: int, sizes: Sequence[int]) -> list[Array]:
+    """Views of the parts of `x` that have these sizes along `axis`, which counts from 0."""
+    before = (slice(None),) * axis
+    parts = [(*before, slice(end - n, end)) for n, end in zip(sizes, accumulate(sizes), strict=True)]
+    return [x[part] for part in parts]
+
+
 @overridable
-def concatenate(xp: Any, axis: int, *arrays: Array) -> Array:
-    """The arrays one after the other along `axis`, which counts from 0; backward takes the parts."""
+def concatenate(xp: Any, axis: int, *arrays: Array, bounds: Bounds = None) -> Array:
+    """The arrays one after the other along `axis`, which counts from 0; backward is `split`.
+
+    Clipped to `bounds`, if there are any.
+    """
     y: Array = xp.concatenate(arrays, axis=axis)
-    return y
+    return y if bounds is None else clip(xp, y, *bounds)
 
 
 def pixel_shuffle(xp: Any, x: Array, r: int) -> Array:

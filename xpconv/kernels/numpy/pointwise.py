@@ -186,21 +186,24 @@ def _broadcast(recorder: Recorder, function: str, a: Array, b: Array, y: Array) 
     recorder.share(block, len(blocks), y.size)
 
 
-def concatenate(xp: Any, axis: int, *arrays: Array) -> Array:
+def concatenate(xp: Any, axis: int, *arrays: Array, bounds: Bounds = None) -> Array:
     """Images with their channels last in memory, on all cores."""
     first = arrays[0]
+    if bounds is not None and first.dtype.kind != "f":
+        return None
     if axis == 0 or first.ndim < 2 or any(x.dtype != first.dtype or not x.size for x in arrays):
         return None
     size = sum([x.shape[axis] for x in arrays])
     shape = (*first.shape[:axis], size, *first.shape[axis + 1 :])
     y = memory.empty_images(shape, first.dtype) if len(shape) > 2 else memory.empty(shape, first.dtype)
-    _concatenate(axis, y, *arrays)
+    _concatenate(axis, bounds, y, *arrays)
     return y
 
 
 @planned
-def _concatenate(recorder: Recorder, axis: int, y: Array, *arrays: Array) -> None:
+def _concatenate(recorder: Recorder, axis: int, bounds: Bounds, y: Array, *arrays: Array) -> None:
     """Into `y`."""
+    low, high = bounds or (None, None)
     blocks = cut(y.shape[0], 1, y[:1].nbytes, y.nbytes, y.size)
     before = (slice(None),) * (axis - 1)
 
@@ -209,7 +212,10 @@ def _concatenate(recorder: Recorder, axis: int, y: Array, *arrays: Array) -> Non
         for x in arrays:
             end = start + x.shape[axis]
             place = (part, *before, slice(start, end))
-            do(setitem, y[place], ..., x[part])
+            if bounds is None:
+                do(setitem, y[place], ..., x[part])
+            else:
+                do(np.clip, x[part], low, np.inf if high is None else high, y[place])
             start = end
 
     recorder.share(block, len(blocks), y.size)

@@ -19,8 +19,10 @@ from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, fitted
 from .memory import channels_last, is_batch_last
 from .plans import Part, Recorder, planned
+from .products import long_product
 
 BLOCK_BYTES = 1 << 22
+ROWS_BYTES = 1 << 20
 
 
 def max_pool(
@@ -67,20 +69,21 @@ def _maxima(
     who = None if winner is None else channels_last(winner)
     window = fitted(window, x.shape[2:], output)
     frame = Frame(channels_last(x), window, border=-np.inf)
-    blocks = _cut(x)
+    blocks = cut(x.shape[0], output[0], x[:1].nbytes // output[0], ROWS_BYTES, x.size)
+    row = prod(best.shape[2:])
     each = recorder.scratch("finite", (len(blocks),), bool)
 
     def task(part: Part, i: int) -> None:
-        images = blocks[i].images
-        seen, top = frame.of(Block(images, slice(0, output[0])), part), best[images]
+        images, rows = blocks[i]
+        seen, top = frame.of(blocks[i], part), best[images, rows]
         if who is None:
             _maximum(seen, window, top, part)
         else:
-            _winners(seen, window, top, who[images], part)
+            _winners(seen, window, top, who[images, rows], part)
             better = part.scratch("mask", top.shape, bool)
             part(np.isfinite, top, better)
             part(np.logical_and.reduce, better.reshape(-1), 0, None, each[i : i + 1].reshape(()))
-        ending.finish(top, part)
+        ending.finish(top.reshape(-1, row), part)
 
     recorder.share(task, len(blocks), x.size)
     if finite is not None:
@@ -166,9 +169,8 @@ def _put_back(recorder: Recorder, grad: Array, winner: Array, window: Window, dx
 
 
 def global_avg_pool(xp: Any, x: Array) -> Array:
-    """By a product for each image; None for many pixels or half precision, whose sums need more digits,
-    and for no pixels."""
-    if not x.size or prod(x.shape[2:]) > SERIAL_PRODUCTS or x.dtype.itemsize == 2:
+    """By products for each image; None for half precision, whose sums need more digits, and for no pixels."""
+    if not x.size or x.dtype.itemsize == 2:
         return None
     y = memory.empty_images((*x.shape[:2], *(1,) * (x.ndim - 2)), x.dtype)
     _means(x, y)
@@ -179,9 +181,10 @@ def global_avg_pool(xp: Any, x: Array) -> Array:
 def _means(recorder: Recorder, x: Array, y: Array) -> None:
     """Write to `y (N, C, 1, …)`."""
     pixels = contiguous(recorder, "pixels", channels_last(x)).reshape(x.shape[0], -1, x.shape[1])
-    recorder(
-        np.matmul, _weights(pixels.shape[1], x.dtype), pixels, channels_last(y).reshape(-1, 1, x.shape[1])
-    )
+    n, count, c = pixels.shape
+    weights = np.broadcast_to(_weights(count, x.dtype), (n, 1, count))
+    piece = SERIAL_PRODUCTS if count > SERIAL_PRODUCTS else 0
+    long_product(recorder, weights, pixels, piece, channels_last(y).reshape(n, 1, c))
 
 
 @functools.lru_cache(maxsize=64)

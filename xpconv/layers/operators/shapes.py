@@ -11,7 +11,9 @@ from ...arguments import check_room
 from ...arrays import asnumpy
 from ...backend import Array, host
 from ...errors import DTypeError, ShapeError
-from ...ops.shape import concatenate, reshape
+from ...geometry import Bounds
+from ...ops.activation import clip_backward
+from ...ops.shape import concatenate, reshape, split
 from ...sums import sum_over
 from .operator import Operator, read_numbers, to_axes, to_axis, to_numbers, unbroadcast
 
@@ -196,20 +198,29 @@ class Concatenate(Operator):
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
-    def _compute(self, xp: Any, *inputs: Array) -> Result:
+    def forward(self, *inputs: Array) -> Array:
+        return self._clipped(*inputs)
+
+    def _clipped(self, *inputs: Array, bounds: Bounds = None) -> Array:
+        xp, arrays = self._operands(inputs)
+        y, saved = self._computed(xp, arrays, {"bounds": bounds})
+        return self._save(y, xp, inputs, saved)
+
+    def _compute(self, xp: Any, *inputs: Array, bounds: Bounds = None) -> Result:
         axis = to_axis("Concatenate.forward", self.axis, inputs[0].ndim)
         rest = [x.shape[:axis] + x.shape[axis + 1 :] for x in inputs]
         if any(shape != rest[0] for shape in rest):
             shapes = ", ".join(str(x.shape) for x in inputs)
             raise ShapeError(f"Concatenate.forward: shapes {shapes} differ along other axes than {axis}")
-        return concatenate(xp, axis, *inputs), (axis, tuple([x.shape[axis] for x in inputs]))
+        y = concatenate(xp, axis, *inputs, bounds=bounds)
+        sizes = tuple([x.shape[axis] for x in inputs])
+        return y, (axis, sizes, None if bounds is None else y, bounds)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array, ...]:
-        axis, sizes = saved
-        before = (slice(None),) * axis
-        ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-        parts = [(*before, slice(end - n, end)) for n, end in zip(sizes, ends, strict=True)]
-        return tuple([grad[part] for part in parts])
+        axis, sizes, y, bounds = saved
+        if bounds is not None:
+            grad = clip_backward(xp, grad, y, *bounds)
+        return tuple(split(grad, axis, sizes))
 
 
 class DepthToSpace(Operator):
