@@ -252,3 +252,16 @@ def test_what_else_changes_between_calls(backend):
         assert isinstance(classifier.model_[0], xpconv.Conv2d)
         np.testing.assert_allclose(classifier.history_["lr"], [1e-3, 1e-4, 1e-5, 1e-6])
         assert {str(p.dtype) for p in classifier.model_.parameters()} == {after.get("dtype", "float32")}
+
+
+def test_a_warm_start_takes_the_present_parameters():
+    classifier = ConvClassifier(tiny, warm_start=True, max_epochs=1, random_state=0).fit(X, Y)
+    before = weights(classifier)
+    classifier.set_params(learning_rate=0.0, optimizer="sgd", schedule="OneCycleLR", dtype="float64").fit(
+        X, Y
+    )
+    for a, b in zip(weights(classifier), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    classifier.set_params(learning_rate=0.1, schedule=None, max_epochs=3).fit(X, Y)
+    np.testing.assert_allclose(classifier.history_["lr"][2:], 0.1)
+    assert any((a != b).any() for a, b in zip(weights(classifier), before, strict=True))

@@ -68,7 +68,7 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
         n_iter_no_change: the number of epochs without improvement.
         class_weight: `"balanced"`, a dict of factors by class, or for several outputs a list of dicts. They
             multiply the weights of the samples, those of several outputs one another.
-        warm_start: whether `fit` goes on from the fitted model.
+        warm_start: whether `fit` goes on from the fitted model, with a new optimizer and schedule.
         random_state: a seed, a `RandomState`, or None, for initial weights, dropout, order and held-out
             samples. The same seed gives the same model, with any `n_jobs`.
         verbose: whether to print a table of the epochs.

@@ -40,12 +40,12 @@ def computing(where: str, backend: str | None, rng: np.random.Generator) -> Iter
 
 
 def backend_name(model: Layer) -> str:
-    """Where the model is."""
+    """The name of the backend that has the arrays of the model."""
     return backend_of(*model._state().values()).name
 
 
 class Plan(NamedTuple):
-    """What there is to do."""
+    """The checked parameters of a training."""
 
     epochs: int
     max_epochs: int  # `epochs`, unless it is a `partial_fit`

@@ -59,12 +59,12 @@ class ConvTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ConvBas
 
     Example:
         >>> from sklearn.datasets import load_digits
-        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.linear_model import RidgeClassifier
         >>> from sklearn.pipeline import make_pipeline
         >>> from xpconv.sklearn import ConvClassifier, ConvTransformer
         >>> X, y = load_digits(n_class=3, return_X_y=True)
         >>> network = ConvClassifier(input_shape=(8, 8), max_epochs=2, random_state=0)
-        >>> features = make_pipeline(ConvTransformer(network), LogisticRegression()).fit(X[:400], y[:400])
+        >>> features = make_pipeline(ConvTransformer(network), RidgeClassifier()).fit(X[:400], y[:400])
         >>> bool(features.score(X[400:], y[400:]) > 0.95)
         True
     """
