@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from ...backend import Array
+from ...backend import Array, host
 from ...dtypes import is_floating
 from ...geometry import Window
 from ...ops import pool as ops
@@ -120,8 +120,9 @@ class AveragePool(_Pool):
         axes = []
         for n, m, k, s, (low, high), d in zip(spatial, output, *window, strict=True):
             first, last = (-low, n + high) if self.count_include_pad else (0, n)
-            starts = range(-low, -low + m * s, s)
-            axes.append(tuple([max(1, sum(first <= h + r * d < last for r in range(k))) for h in starts]))
+            starts = -low + s * host().xp.arange(m)
+            before, within = -((starts - first) // d), -((starts - last) // d)  # taps before each end
+            axes.append(tuple((within.clip(0, k) - before.clip(0, k)).clip(1).tolist()))
         return tuple(axes)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:

@@ -11,11 +11,14 @@ BATCH = {2: public.BatchNorm1d, 3: public.BatchNorm1d, 4: public.BatchNorm2d, 5:
 INSTANCE = {3: public.InstanceNorm1d, 4: public.InstanceNorm2d, 5: public.InstanceNorm3d}
 
 
-def _constants(*values: Value | None) -> bool:
-    """Whether all are constant vectors of one floating dtype and size."""
+def _constants(x: Value, *values: Value | None) -> bool:
+    """Whether all values are constant vectors of one floating dtype and size, and `x` is not of the host.
+
+    (An array of the host goes to the device in the operator's layer, not in the public one.)
+    """
     arrays = [value.array for value in values if value is not None]
     first = arrays[0]
-    if first is None or first.ndim != 1 or not first.size:
+    if x.on_host or first is None or first.ndim != 1 or not first.size:
         return False
     alike = [a is not None and a.shape == first.shape and a.dtype == first.dtype for a in arrays]
     return all(alike) and all(is_floating(value) for value in values if value is not None)
@@ -37,7 +40,7 @@ def batch_normalization(node: Node) -> Result:
         return outputs[: len(node.outputs)]
     no_other_outputs(node, why=" outside of training")
     scale = values[0].array
-    if not _constants(*values) or x.ndim not in BATCH or scale is None:
+    if not _constants(x, *values) or x.ndim not in BATCH or scale is None:
         layer: layers.BatchNormalization | public.Layer = layers.BatchNormalization(eps)
         result = layer, [x, *values]
     else:
@@ -52,7 +55,7 @@ def batch_normalization(node: Node) -> Result:
 def instance_normalization(node: Node) -> Result:
     eps = node.number("epsilon", 1e-5)
     x, scale, bias = node.input(0), node.input(1), node.input(2)
-    if _constants(scale, bias) and x.ndim in INSTANCE and scale.array is not None:
+    if _constants(x, scale, bias) and x.ndim in INSTANCE and scale.array is not None:
         layer = INSTANCE[x.ndim](scale.array.size, eps, affine=True, dtype=scale.array.dtype.name)
         node.assign(layer, "weight", scale)
         node.assign(layer, "bias", bias)
@@ -69,7 +72,7 @@ def group_normalization(node: Node) -> Result:
         raise node.refused(f"attribute num_groups is {groups}, expected at least 1")
     x, scale, bias = node.input(0), node.input(1), node.input(2)
     array = scale.array
-    if node.opset >= 21 and _constants(scale, bias) and array is not None and array.size % groups == 0:
+    if node.opset >= 21 and _constants(x, scale, bias) and array is not None and array.size % groups == 0:
         layer = public.GroupNorm(groups, array.size, eps, dtype=array.dtype.name)
         node.assign(layer, "weight", scale)
         node.assign(layer, "bias", bias)
@@ -86,7 +89,7 @@ def layer_normalization(node: Node) -> Result:
     array, given = scale.array, None if bias is None else bias.array
     whole = x.ndim is not None and array is not None and array.ndim == x.ndim - place and array.size > 0
     fits = bias is None or (given is not None and array is not None and given.shape == array.shape)
-    if whole and fits and array is not None and is_floating(scale):
+    if whole and fits and array is not None and is_floating(scale) and not x.on_host:
         layer = public.LayerNorm(array.shape, eps, bias=bias is not None, dtype=array.dtype.name)
         node.assign(layer, "weight", scale)
         if bias is not None:
