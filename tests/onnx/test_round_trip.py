@@ -90,3 +90,24 @@ def test_a_frozen_normalisation_with_weights_within_the_model_is_one_for_others(
     model = xpconv.Sequential(xpconv.Conv2d(3, 4, 3), xpconv.BatchNorm2d(4)).requires_grad_(False, eval=True)
     xpconv.onnx.export(model.eval(), tmp_path / "m.onnx", (3, 8, 8))
     assert isinstance(xpconv.onnx.load(tmp_path / "m.onnx")["output"], xpconv.BatchNorm2d)
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+@pytest.mark.parametrize("affine", [False, True])
+def test_a_normalisation_has_the_same_parameters_again(affine, opset, tmp_path):
+    """Without weights it has none, though the operators of ONNX always have some."""
+    layers = [
+        xpconv.BatchNorm2d(4, affine=affine),
+        xpconv.InstanceNorm2d(4, affine=affine),
+        xpconv.GroupNorm(2, 4, affine=affine),
+        xpconv.LayerNorm(6, elementwise_affine=affine),
+        xpconv.AdaptiveAvgPool2d(4),
+    ]
+    model = xpconv.Sequential(*layers).eval()
+    x = np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype("float32")
+    for path in (tmp_path / "first.onnx", tmp_path / "second.onnx"):
+        xpconv.onnx.export(model, path, (4, 6, 6), opset=opset)
+        graph = xpconv.onnx.load(path)
+        assert len(graph.parameters()) == len(xpconv.Sequential(*layers).parameters()) == 8 * affine
+        onnxed.same(onnxed.run(path, x), onnxed.inferred(graph, x))
+        model = graph

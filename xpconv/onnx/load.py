@@ -23,8 +23,8 @@ def load(path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Graph:
 
     Parameters are the floating arrays of the file that are weights, even if a Transpose, Reshape, Cast or the
     like lies between them and the layer: the initializers with axes; and the initializers without axes and
-    the nodes Constant which are a weight, bias, scale or slope of a Conv, ConvTranspose, Gemm, MatMul, PRelu
-    or normalisation, or which an Add adds to the product of one of the first four with a weight. Other
+    the nodes Constant which are a weight, bias, scale or slope of a Conv, ConvTranspose, Gemm, MatMul, PRelu,
+    BatchNormalization, LayerNormalization or GroupNormalization, or which an Add adds to the product of one of the first four with a weight. Other
     scalars and nodes Constant, such as the factors of arithmetic, are not trained. An initializer with two or
     more axes that is taken in several roles, such as a matrix and its transpose, is one parameter, of a node
     of its own. A BatchNormalization computes with the statistics of the file in inference mode; after

@@ -12,9 +12,8 @@ Places = dict[str, tuple[int, ...]]  # numbers of inputs, by the operator
 # The inputs that are weights, of operators that have some.
 PLACES: Places = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "PRelu": (1,),
-    "BatchNormalization": (1, 2), "InstanceNormalization": (1, 2), "LayerNormalization": (1, 2),
-    "GroupNormalization": (1, 2),
-}  # fmt: skip
+    "BatchNormalization": (1, 2), "LayerNormalization": (1, 2), "GroupNormalization": (1, 2),
+}  # fmt: skip  # not InstanceNormalization, whose constants are the 1 and 0 of a layer without weights
 STATISTICS: Places = {"BatchNormalization": (3, 4)}
 BEFORE_BIAS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # what an Add after them adds is a bias
 OWN = "xpconv"  # as `export` calls the producer

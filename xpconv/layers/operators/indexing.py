@@ -15,7 +15,17 @@ Result = tuple[Any, tuple[Any, ...]]
 NAMES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 
 
-class Slice(Operator):
+class _Part(Operator):
+    """Base of operators that give `x[where]`, with one slice for each axis; the rest has gradient 0."""
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
+        where, shape = saved
+        dx = xp.zeros(shape, dtype=grad.dtype)
+        dx[where] = grad
+        return (dx,)
+
+
+class Slice(_Part):
     """`x[…, start:end:step, …]` along some axes; what lies outside is cut off, as by Python.
 
     Args:
@@ -59,12 +69,6 @@ class Slice(Operator):
             where[axis] = _slice(x.shape[axis], start, end, step)
         return x[tuple(where)], (tuple(where), x.shape)
 
-    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
-        where, shape = saved
-        dx = xp.zeros(shape, dtype=grad.dtype)
-        dx[where] = grad
-        return (dx,)
-
 
 def _slice(n: int, start: int, end: int, step: int) -> slice:
     """Of `n` elements; a number beyond either end counts as that end, a start as the element there."""
@@ -77,7 +81,7 @@ def _slice(n: int, start: int, end: int, step: int) -> slice:
     return slice(start, None if end < 0 else end, step)
 
 
-class SplitPart(Operator):
+class SplitPart(_Part):
     """One of the parts that an axis is cut into.
 
     Args:
@@ -115,12 +119,6 @@ class SplitPart(Operator):
             start, end = sum(sizes[: self.index]), sum(sizes[: self.index + 1])
         where = (*(slice(None),) * axis, slice(start, end))
         return x[where], (where, x.shape)
-
-    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
-        where, shape = saved
-        dx = xp.zeros(shape, dtype=grad.dtype)
-        dx[where] = grad
-        return (dx,)
 
 
 class Gather(Operator):

@@ -24,6 +24,13 @@ def _constants(x: Value, *values: Value | None) -> bool:
     return all(alike) and all(is_floating(value) for value in values if value is not None)
 
 
+def _learned(scale: Value, bias: Value | None) -> bool:
+    """Whether scale and bias are more than the 1 and 0 that stand for a layer which has none."""
+    ones, zeros = scale.array, None if bias is None else bias.array
+    plain = ones is not None and bool((ones == 1).all()) and (zeros is None or not zeros.any())
+    return not plain or scale.weight or (bias is not None and bias.weight)
+
+
 @operator("BatchNormalization")
 def batch_normalization(node: Node) -> Result:
     eps, momentum = node.number("epsilon", 1e-5), node.number("momentum", 0.9)
@@ -44,9 +51,11 @@ def batch_normalization(node: Node) -> Result:
         layer: layers.BatchNormalization | public.Layer = layers.BatchNormalization(eps)
         result = layer, [x, *values]
     else:
-        layer = BATCH[x.ndim](scale.size, eps, 1 - momentum, dtype=scale.dtype.name)
+        affine = _learned(*values[:2])
+        layer = BATCH[x.ndim](scale.size, eps, 1 - momentum, affine, dtype=scale.dtype.name)
         for name, value in zip(("weight", "bias", "running_mean", "running_var"), values, strict=True):
-            node.assign(layer, name, value)
+            if affine or name.startswith("running"):
+                node.assign(layer, name, value)
         result = layer, [x]
     return [result, *[None] * (len(node.outputs) - 1)] if len(node.outputs) > 1 else result
 
@@ -56,9 +65,11 @@ def instance_normalization(node: Node) -> Result:
     eps = node.number("epsilon", 1e-5)
     x, scale, bias = node.input(0), node.input(1), node.input(2)
     if _constants(x, scale, bias) and x.ndim in INSTANCE and scale.array is not None:
-        layer = INSTANCE[x.ndim](scale.array.size, eps, affine=True, dtype=scale.array.dtype.name)
-        node.assign(layer, "weight", scale)
-        node.assign(layer, "bias", bias)
+        affine = _learned(scale, bias)
+        layer = INSTANCE[x.ndim](scale.array.size, eps, affine=affine, dtype=scale.array.dtype.name)
+        if affine:
+            node.assign(layer, "weight", scale)
+            node.assign(layer, "bias", bias)
         return layer, [x]
     return layers.GroupNormalization(None, eps), [x, scale, bias]
 
@@ -90,9 +101,11 @@ def layer_normalization(node: Node) -> Result:
     whole = x.ndim is not None and array is not None and array.ndim == x.ndim - place and array.size > 0
     fits = bias is None or (given is not None and array is not None and given.shape == array.shape)
     if whole and fits and array is not None and is_floating(scale) and not x.on_host:
-        layer = public.LayerNorm(array.shape, eps, bias=bias is not None, dtype=array.dtype.name)
-        node.assign(layer, "weight", scale)
-        if bias is not None:
+        affine = _learned(scale, bias)
+        layer = public.LayerNorm(array.shape, eps, affine, bias is not None, dtype=array.dtype.name)
+        if affine:
+            node.assign(layer, "weight", scale)
+        if affine and bias is not None:
             node.assign(layer, "bias", bias)
         y: tuple[public.Layer, list[Value]] = layer, [x]
     else:
