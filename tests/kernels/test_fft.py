@@ -190,3 +190,23 @@ def test_memory_is_bounded():
     fft.conv(on, x, weight, window, y)
     same(y, reference.conv(np, x, weight, None, window))
     assert max(sizes) * 16 < 400_000
+
+
+def test_the_input_gradient_may_take_it_alone():
+    """With a stride, and where only the convolution of the gradient with the mirrored kernel pays."""
+    rng = np.random.default_rng(0)
+    for x_shape, weight_shape, options in (
+        ((1, 8, 128, 128), (12, 8, 24, 24), {"stride": 2}),
+        ((1, 1, 160, 160), (64, 1, 15, 15), {}),
+        ((1, 64, 160, 160), (1, 64, 15, 15), {}),
+        ((1, 2, 40, 40), (64, 2, 9, 9), {}),
+        ((1, 64, 40, 40), (2, 64, 9, 9), {}),
+    ):
+        x, weight = normal(rng, x_shape), normal(rng, weight_shape)
+        grad = normal(rng, F.conv2d(x, weight, **options).shape)
+        dx = F.conv2d_input(x_shape, weight, grad, **options)
+        xpconv.set_exact()
+        try:
+            assert_close(dx, F.conv2d_input(x_shape, weight, grad, **options))
+        finally:
+            xpconv.set_exact(False)

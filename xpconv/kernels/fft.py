@@ -25,6 +25,7 @@ FEWEST_TAPS = 64  # of kernels that it is considered for
 TRANSFORM = 80.0  # of an element and a step of log2, in a transform
 PRODUCT = 50.0  # of a product of two frequencies
 COPY = 20.0  # of an element of the columns, for the direct way
+SCATTERED = 3.0  # times a direct input gradient with a stride, which adds up columns tap by tap
 DEPTHWISE = 6.0  # of a multiplication and addition without columns
 GAIN = 1.25  # from which it is chosen
 RATIOS = (1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0, inf)  # sizes of pieces that are tried, in kernels
@@ -41,12 +42,17 @@ class Device(NamedTuple):
     bytes: int  # of the transforms of a block of images
 
 
-def pays(x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window, groups: int) -> bool:
-    """Whether it is faster than a matrix product of columns."""
+def pays(
+    x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window, groups: int, to_input: bool = False
+) -> bool:
+    """Whether it is faster than a matrix product of columns; `to_input` for the gradient of the input."""
     if prod(window.kernel) < FEWEST_TAPS or str(dtype) not in DTYPES or not prod(x_shape):
         return False
     problem = weight_shape, window, groups
-    return GAIN * _tiling(x_shape, dtype.kind == "c", *problem)[0] < direct_cost(x_shape, dtype, *problem)
+    direct = direct_cost(x_shape, dtype, *problem)
+    if to_input and max(window.stride) > 1:
+        direct *= SCATTERED
+    return GAIN * _tiling(x_shape, dtype.kind == "c", *problem)[0] < direct
 
 
 def direct_cost(x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window, groups: int) -> float:

@@ -64,9 +64,13 @@ def _choice(
     algorithm: str,
     exact: bool,
     prepared: bool = False,
+    to_input: bool = False,
 ) -> str | None:
-    """The name of an algorithm; None for the reference. `prepared` if it need not transform the weight."""
-    if algorithm == "auto" and not exact and fft.pays(x_shape, dtype, weight_shape, window, groups):
+    """The name of an algorithm; None for the reference.
+
+    `prepared` if it need not transform the weight, `to_input` for the gradient of the input.
+    """
+    if algorithm == "auto" and not exact and fft.pays(x_shape, dtype, weight_shape, window, groups, to_input):
         return "fft"
     if groups > 1 and weight_shape[1] == 1:
         return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else None
@@ -212,15 +216,11 @@ def conv_backward_input(
     if not grad.size or 0 in x_shape:
         return np.zeros(x_shape, grad.dtype)
     exact = is_exact()
-    chosen = _choice(x_shape, grad.dtype, weight.shape, window, groups, algorithm, exact)
+    chosen = _choice(x_shape, grad.dtype, weight.shape, window, groups, algorithm, exact, to_input=True)
     around = None
-    if chosen == "fft":
-        dx: Array = memory.empty(x_shape, grad.dtype)
-        fft.input_grad(fourier.device(), grad, weight, window, dx)
-        return dx
     if chosen == "depthwise" and exact:
         return None
-    if chosen not in (None, "batch_last", "depthwise"):
+    if chosen not in (None, "batch_last", "depthwise", "fft"):
         around = _mirrored_window(window, x_shape[2:], grad.shape[2:])
         swapped = (x_shape[1], weight.shape[0] // groups, *weight.shape[2:])
         chosen = "columns"
@@ -228,6 +228,10 @@ def conv_backward_input(
             chosen = _choice(grad.shape, grad.dtype, swapped, around, groups, algorithm, exact)
     if chosen is None:
         return None
+    if chosen == "fft":
+        dx: Array = memory.empty(x_shape, grad.dtype)
+        fft.input_grad(fourier.device(), grad, weight, window, dx)
+        return dx
     if chosen != "batch_last":
         grad = not_batch_last(grad)
     dx = _empty(chosen, x_shape, grad.dtype)
