@@ -223,3 +223,95 @@ WRONG = [
 def test_wrong_arguments_are_named(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+def calls(dtype, batch=2):
+    """A call of each function of this half, by its name: the function of its arrays, and these."""
+    rng = np.random.default_rng(0)
+    x, w, rows = (
+        rng.standard_normal((batch, 4, 9, 8)),
+        rng.standard_normal((6, 2, 3, 3)),
+        rng.standard_normal((batch, 5)),
+    )
+    weight, y, large = (
+        rng.standard_normal((3, 5)),
+        rng.standard_normal((batch, 6, 7, 6)),
+        rng.standard_normal((6, 4, 9, 8)),
+    )
+    wide, columns, out = (
+        rng.standard_normal((batch, 12, 11, 10)),
+        rng.standard_normal((batch, 16, 56)),
+        rng.standard_normal((batch, 3)),
+    )
+    up, padded = rng.standard_normal((batch, 4, 13, 12)), rng.standard_normal((batch, 4, 11, 12))
+    small, bias = rng.standard_normal((4, 6, 3, 3)), rng.standard_normal(6)
+    resize = {"size": (13, 12), "mode": "bilinear"}
+    found = {
+        "conv2d": (lambda x, w, b: F.conv2d(x, w, b, groups=2), x, w, bias),
+        "conv2d_input": (lambda w, y: F.conv2d_input((batch, 4, 9, 8), w, y, groups=2), w, y),
+        "conv2d_weight": (lambda x, y: F.conv2d_weight(x, w.shape, y, groups=2), x, y),
+        "conv2d_bias": (F.conv2d_bias, y),
+        "conv2d, large": (lambda x, w: F.conv2d(x, w, padding=8), x, large),
+        "conv_transpose2d": (lambda x, w: F.conv_transpose2d(x, w, groups=2), x, small),
+        "conv_transpose2d_input": (lambda w, g: F.conv_transpose2d_input((batch, 4, 9, 8), w, g, groups=2), small, wide),
+        "conv_transpose2d_weight": (lambda x, g: F.conv_transpose2d_weight(x, small.shape, g, groups=2), x, wide),
+        "linear": (F.linear, rows, weight, weight[:, 0]),
+        "linear_input": (lambda w, y: F.linear_input((batch, 5), w, y), weight, out),
+        "linear_weight": (lambda x, y: F.linear_weight(x, (3, 5), y), rows, out),
+        "linear_bias": (F.linear_bias, out),
+        "pad": (lambda x: F.pad(x, (2, 2, 1, 1), "reflect"), x),
+        "pad, constant": (lambda x: F.pad(x, (2, 2, -1, 1), value=0.5), x),
+        "pad_backward": (lambda y: F.pad_backward(y, (2, 2, 1, 1), "circular"), padded),
+        "unfold": (lambda x: F.unfold(x, 2), x),
+        "unfold_backward": (lambda y: F.unfold_backward(y, (batch, 4, 9, 8), 2), columns),
+        "fold": (lambda y: F.fold(y, (9, 8), 2), columns),
+        "fold_backward": (lambda x: F.fold_backward(x, 2), x),
+        "interpolate": (lambda x: F.interpolate(x, **resize), x),
+        "interpolate_backward": (lambda y: F.interpolate_backward(y, (batch, 4, 9, 8), **resize), up),
+    }  # fmt: skip
+    return {
+        name: (f, [xpconv.asarray(a.astype(dtype)) for a in arrays]) for name, (f, *arrays) in found.items()
+    }
+
+
+CALLS = list(calls("float64"))
+
+
+def apart(x):
+    """In memory with gaps, and the axes reversed."""
+    turned = x.T
+    spread = xpconv.get_xp().empty((*turned.shape, 2), dtype=x.dtype)
+    spread[..., 0] = turned
+    return spread[..., 0].T
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("name", CALLS)
+def test_arrays_in_any_layout(backend, name, dtype):
+    """Read-only ones too; inputs are not changed, and results share no memory with them."""
+    function, arrays = calls(dtype)[name]
+    before = [xpconv.asnumpy(a).copy() for a in arrays]
+    expected = xpconv.asnumpy(function(*arrays)).copy()
+    assert_close(function(*map(apart, arrays)), expected)
+    if backend == "numpy":
+        for a in arrays:
+            a.flags.writeable = False
+    with np.errstate(all="raise"):
+        result = function(*arrays)
+    assert_close(result, expected)
+    for a, b in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(xpconv.asnumpy(a), b)
+        assert not xpconv.get_xp().may_share_memory(result, a)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_half_precision_and_batches_of_none(backend, name):
+    function, arrays = calls("float64")[name]
+    expected = xpconv.asnumpy(function(*arrays)).astype("float16")
+    function, arrays = calls("float16")[name]
+    assert_close(function(*arrays), expected)
+    for dtype in ("float32", "complex64", "float16"):
+        function, arrays = calls(dtype, batch=0)[name]
+        result = function(*arrays)
+        assert result.dtype == dtype
+        assert 0 in result.shape or not xpconv.asnumpy(result).any()
