@@ -20,7 +20,10 @@ from typing import Any
 HERE = Path(__file__).parent
 REHEARSAL = "the double on a CPU: no GPU figures"
 MARK = "@record "  # before each record on a part's standard output
-WORKS = ("LeNet-5", "MNIST example", "VGG-like 32×32", "ResNet-20", "MobileNetV2 96×96", "ResNet-50 224×224")
+WORKS = (
+    "LeNet-5", "MNIST example", "VGG-like 32×32", "ResNet-20", "MobileNetV2 96×96", "ResNet-50 224×224",
+    "EfficientNet-B0 128×128", "ConvNeXt-Tiny 128×128",
+)  # fmt: skip
 
 Record = dict[str, Any]
 
@@ -63,9 +66,14 @@ def models(rehearse: bool) -> dict[str, Any]:
     """For each name a function that makes the model, and the image shape; LeNet-5 alone in a rehearsal."""
     from networks import MODELS
 
-    from xpconv.models import resnet50
+    from xpconv.models import convnext_tiny, efficientnet_b0, resnet50
 
-    found = {**MODELS, "ResNet-50 224×224": (resnet50, (3, 224, 224))}
+    found = {
+        **MODELS,
+        "ResNet-50 224×224": (resnet50, (3, 224, 224)),
+        "EfficientNet-B0 128×128": (efficientnet_b0, (3, 128, 128)),
+        "ConvNeXt-Tiny 128×128": (convnext_tiny, (3, 128, 128)),
+    }
     return {name: found[name] for name in (("LeNet-5",) if rehearse else WORKS)}
 
 

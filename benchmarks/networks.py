@@ -11,20 +11,26 @@ from torch import nn
 
 import xpconv
 from xpconv import (
+    GELU,
     AdaptiveAvgPool2d,
     BatchNorm2d,
     Conv2d,
     Dense,
     Dropout,
+    DropPath,
     Flatten,
     Layer,
+    LayerNorm,
     MaxPool2d,
     ReLU,
     ReLU6,
     Residual,
     Sequential,
+    Sigmoid,
+    SiLU,
+    SqueezeExcitation,
 )
-from xpconv.models import lenet5, mobilenet_v2, resnet18
+from xpconv.models import convnext, lenet5, mobilenet_v2, resnet18
 
 
 def mnist_cnn() -> Layer:
@@ -94,6 +100,72 @@ class TorchResidual(nn.Module):
         return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
 
 
+class TorchPermute(nn.Module):
+    """A permutation of the axes."""
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.permute(self.axes)
+
+
+class TorchScale(nn.Module):
+    """ConvNeXt's layer scale."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        super().__init__()
+        self.layer_scale = nn.Parameter(values)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.layer_scale
+
+
+class TorchDropPath(nn.Module):
+    """`xpconv.DropPath`."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0:
+            return x
+        mask = torch.empty((len(x),) + (1,) * (x.ndim - 1), dtype=x.dtype, device=x.device)
+        return x * mask.bernoulli_(1 - self.p).div_(1 - self.p)
+
+
+class TorchSqueezeExcitation(nn.Module):
+    """`xpconv.SqueezeExcitation`."""
+
+    def __init__(self, path: nn.Sequential) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.path(x.mean((2, 3), keepdim=True))
+
+
+def leaf(layer: Layer) -> nn.Module | None:
+    """PyTorch's module for a layer without weights to be copied by name; None for others."""
+    if isinstance(layer, SiLU):
+        return nn.SiLU(inplace=True)
+    if isinstance(layer, GELU):
+        return nn.GELU(layer.approximate)
+    if isinstance(layer, Sigmoid):
+        return nn.Sigmoid()
+    if isinstance(layer, DropPath):
+        return TorchDropPath(layer.p)
+    if isinstance(layer, convnext._Permute):
+        return TorchPermute(layer.axes)
+    if isinstance(layer, convnext._LayerScale):
+        return TorchScale(torch.from_numpy(xpconv.asnumpy(layer.layer_scale.data).copy()))
+    if isinstance(layer, SqueezeExcitation):
+        return TorchSqueezeExcitation(nn.Sequential(*map(twin, layer._path())))
+    return None
+
+
 def twin(layer: Layer) -> nn.Module:
     """PyTorch's module for a layer, with its weights; activations in place, as torchvision has them."""
     if isinstance(layer, Sequential):
@@ -112,7 +184,9 @@ def twin(layer: Layer) -> nn.Module:
         return nn.AdaptiveAvgPool2d(layer.output_size)
     if isinstance(layer, MaxPool2d):
         return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    module: nn.Module
+    module = leaf(layer)
+    if module is not None:
+        return module
     bias = getattr(layer, "bias", None) is not None
     if isinstance(layer, Conv2d):
         module = nn.Conv2d(
@@ -121,6 +195,8 @@ def twin(layer: Layer) -> nn.Module:
         )  # fmt: skip
     elif isinstance(layer, BatchNorm2d):
         module = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum)
+    elif isinstance(layer, LayerNorm):
+        module = nn.LayerNorm(layer.normalized_shape, layer.eps)
     elif isinstance(layer, Dense):
         module = nn.Linear(layer.in_features, layer.out_features, bias)
     else:
