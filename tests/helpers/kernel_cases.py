@@ -148,6 +148,14 @@ def gather_cases(draw):
     yield [draw.images(2, 3, 4, 5), draw(2, 3, 1, 1)], [draw.images(2, 3, 4, 5), draw.images(2, 3, 1, 1)]
 
 
+def rows(draw):
+    """Pairs of arrays with short and long rows, also with huge elements, infinities and NaN."""
+    for shape in ((3, 7), (2, 3, 4), (5,), (2, 2100)):
+        yield 5 * draw(*shape), draw(*shape)
+    special = draw.rng.choice(np.array([-1e4, 0, 1, 1e4, -np.inf, np.inf, np.nan], draw.dtype), (40, 5))
+    yield special, draw(40, 5)
+
+
 POINTWISE = ((4, 5), (2, 4, 6, 5))
 CASES = {
     "add": lambda draw: [(draw(*s), draw(*s), bounds) for s in POINTWISE for bounds in BOUNDS],
@@ -301,6 +309,22 @@ CASES = {
     ],
     "scaled_sum": lambda draw: [
         (draw(*s), factor) for s in ((), (7,), (3, 900), (4, 100, 100)) for factor in (1.0, 0.25)
+    ],
+    **dict.fromkeys(
+        ("softmax", "log_softmax"),
+        lambda draw: [(x, axis) for x, _ in rows(draw) for axis in range(-1, x.ndim)],
+    ),
+    "softmax_backward": lambda draw: [
+        (g, reference.softmax(np, x, axis), axis)
+        for x, g in rows(draw)
+        if abs(x).max() < 99
+        for axis in range(-1, x.ndim)
+    ],
+    "log_softmax_backward": lambda draw: [
+        (g, reference.log_softmax(np, x, axis), axis)
+        for x, g in rows(draw)
+        if abs(x).max() < 99
+        for axis in range(-1, x.ndim)
     ],
     "gelu_backward": lambda draw: [(*pair, None) for pair in everywhere(draw)],
     "statistics": lambda draw: [(draw.images(4, 5, 6, 7) + 3,), (draw(40, 3),)],

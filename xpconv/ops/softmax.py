@@ -9,6 +9,7 @@ from ..kernels import overridable
 from ..sums import sum_over
 
 
+@overridable
 def softmax(xp: Any, x: Array, axis: int) -> Array:
     """`y_i = exp(x_i) / Σ_k exp(x_k)` along `axis`; the maximum is subtracted first, so nothing overflows."""
     if not x.size:
@@ -17,11 +18,13 @@ def softmax(xp: Any, x: Array, axis: int) -> Array:
     return y / sum_over(y, (axis,), keepdims=True)
 
 
+@overridable
 def softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array:
     """`dy_k/dx_i = y_k ([i = k] - y_i)`, so `dx_i = y_i (grad_i - Σ_k grad_k y_k)`."""
     return y * (grad - sum_over(grad * y, (axis,), keepdims=True))
 
 
+@overridable
 def log_softmax(xp: Any, x: Array, axis: int) -> Array:
     """`y = x - log Σ exp(x)` along `axis`; the maximum is subtracted first, so nothing overflows."""
     if not x.size:
@@ -30,6 +33,7 @@ def log_softmax(xp: Any, x: Array, axis: int) -> Array:
     return x - xp.log(sum_over(xp.exp(x), (axis,), keepdims=True))
 
 
+@overridable
 def log_softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array:
     """`dy_k/dx_i = [i = k] - exp(y_i)`, so `dx_i = grad_i - exp(y_i) Σ_k grad_k`."""
     return grad - xp.exp(y) * sum_over(grad, (axis,), keepdims=True)

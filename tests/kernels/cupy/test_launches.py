@@ -33,6 +33,8 @@ LAYERS = {  # how it is made: the shape of its input, and launches of forward an
     "x.LayerNorm(100)": (VECTORS, 2, 3),
     "x.LayerNorm(16)": (PIXELS, 2, 3),
     "x.RMSNorm(100)": (VECTORS, 2, 3),
+    "x.Softmax(-1)": (VECTORS, 2, 1),
+    "x.LogSoftmax(1)": (IMAGES, 3, 2),
     "x.GroupNorm(4, 16)": (IMAGES, 2, 3),
     "x.InstanceNorm2d(16)": (IMAGES, 2, 1),
     "x.LocalResponseNorm(5)": (IMAGES, 2, 1),

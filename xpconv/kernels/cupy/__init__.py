@@ -57,7 +57,15 @@ from .smooth import (
     softplus_backward,
     tanh_backward,
 )
-from .softmax import cross_entropy, cross_entropy_backward, one_hot
+from .softmax import (
+    cross_entropy,
+    cross_entropy_backward,
+    log_softmax,
+    log_softmax_backward,
+    one_hot,
+    softmax,
+    softmax_backward,
+)
 
 __all__ = [
     "adaptive_avg_pool_backward",
@@ -108,6 +116,8 @@ __all__ = [
     "leaky_relu_backward",
     "log_sigmoid",
     "log_sigmoid_backward",
+    "log_softmax",
+    "log_softmax_backward",
     "matmul",
     "max_pool",
     "max_pool_backward",
@@ -126,6 +136,8 @@ __all__ = [
     "silu_backward",
     "smooth_l1",
     "smooth_l1_slope",
+    "softmax",
+    "softmax_backward",
     "softplus",
     "softplus_backward",
     "statistics",

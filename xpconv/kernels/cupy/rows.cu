@@ -12,25 +12,39 @@ struct Rows {
 #define ROWS long long rows, long long length, long long run, long long step, long long groups, long long image
 #define THE_ROWS Rows{(INDEX)length, (INDEX)run, (INDEX)step, (INDEX)groups, (INDEX)image}
 
-// The sums of a and b over the threads of a warp, or of the block, the same in all of them.
-__device__ inline void sum_over_team(double& a, double& b, bool of_block) {
-    for (int step = 16; step > 0; step /= 2) {
-        a += __shfl_xor_sync(0xffffffffu, a, step);
-        b += __shfl_xor_sync(0xffffffffu, b, step);
-    }
-    if (!of_block) return;
-    __shared__ double warps[2][32];
-    __syncthreads();  // the sums before have been read
-    if (threadIdx.x % 32 == 0) {
-        warps[0][threadIdx.x / 32] = a;
-        warps[1][threadIdx.x / 32] = b;
-    }
+struct Sum {
+    template <class V>
+    __device__ V operator()(V a, V b) const { return a + b; }
+};
+
+struct Larger {  // NaN, if one is
+    template <class V>
+    __device__ V operator()(V a, V b) const { return b > a || b != b ? b : a; }
+};
+
+// Over the 32 threads of a warp: the same in all of them.
+template <class V, class F>
+__device__ inline V over_warp(V value, F join) {
+    for (int step = 16; step > 0; step /= 2) value = join(value, __shfl_xor_sync(0xffffffffu, value, step));
+    return value;
+}
+
+// Over a row's team, which is a warp or the block. A warp has rows so short that SUM adds their parts as exactly.
+template <class F>
+__device__ inline double over_team(double value, bool of_block, F join) {
+    if (!of_block) return (double)over_warp((SUM)value, join);
+    __shared__ double warps[32];
+    value = over_warp(value, join);
+    __syncthreads();  // what was there before has been read
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
     __syncthreads();
-    a = b = 0;
-    for (unsigned w = 0; w < blockDim.x / 32; w++) {
-        a += warps[0][w];
-        b += warps[1][w];
-    }
+    value = warps[0];
+    for (unsigned w = 1; w < blockDim.x / 32; w++) value = join(value, warps[w]);
+    return value;
+}
+
+__device__ inline double sum_over_team(double value, bool of_block) {
+    return over_team(value, of_block, Sum());
 }
 
 // `lane` is the thread's place in its team, whose rows are f's argument.
@@ -48,14 +62,12 @@ extern "C" __global__ void row_norm(
     const Rows w = THE_ROWS;
     each_row((INDEX)rows, of_block, [=](INDEX row, INDEX lane, INDEX team) {
         const T* from = x + w.start(row);
-        double mean = 0, none = 0;
+        double mean = 0;
         if (centred) {
             LongSum sum;
             const SUM first = (SUM)from[0];
             for (INDEX e = lane; e < w.length; e += team) sum.add((SUM)from[w.at(e)] - first);
-            mean = sum.all();
-            sum_over_team(mean, none, of_block);
-            mean = (double)first + mean / (double)w.length;
+            mean = (double)first + sum_over_team(sum.all(), of_block) / (double)w.length;
         }
         const SUM near = (SUM)mean;
         LongSum rests, squares;
@@ -64,10 +76,9 @@ extern "C" __global__ void row_norm(
             if (centred) rests.add(rest);
             squares.add(rest * rest);
         }
-        double low = rests.all(), square = squares.all();
-        sum_over_team(low, square, of_block);
-        low /= (double)w.length;  // what the mean is above `near`
-        const double var = square / (double)w.length - low * low, inv = 1 / sqrt((var < 0 ? 0 : var) + eps);
+        const double square = sum_over_team(squares.all(), of_block) / (double)w.length;
+        const double low = sum_over_team(rests.all(), of_block) / (double)w.length;  // what the mean is above `near`
+        const double var = square - low * low, inv = 1 / sqrt((var < 0 ? 0 : var) + eps);
         if (lane == 0) {
             statistics[row] = (double)near + low;
             statistics[row + (INDEX)rows] = inv;
@@ -108,10 +119,8 @@ extern "C" __global__ void row_norm_back(
             sum.add(g);
             product.add(g * hat(x[at]));
         }
-        double mean = sum.all(), slope = product.all();
-        sum_over_team(mean, slope, of_block);
-        mean = centred ? mean / (double)w.length : 0;
-        slope /= (double)w.length;
+        const double mean = centred ? sum_over_team(sum.all(), of_block) / (double)w.length : 0;
+        const double slope = sum_over_team(product.all(), of_block) / (double)w.length;
         for (INDEX e = lane; e < w.length; e += team) {
             const INDEX at = start + w.at(e);
             const SUM g = weight ? (SUM)grad[at] * (SUM)weight[w.channel(row, e)] : (SUM)grad[at];
@@ -152,9 +161,52 @@ extern "C" __global__ void merge_slopes(
     }
     each_row((INDEX)count, false, [=](INDEX i, INDEX lane, INDEX team) {
         const double* from = in + i / stride * (INDEX)parts * stride + i % stride;
-        double sum = 0, none = 0;
+        double sum = 0;
         for (INDEX part = lane; part < parts; part += team) sum += from[part * stride];
-        sum_over_team(sum, none, false);
+        sum = over_warp(sum, Sum());
         if (lane == 0) out[i] = (T)(SUM)sum;
+    });
+}
+
+// y = softmax(x), or log softmax(x).
+extern "C" __global__ void softmax_rows(
+    long long size, const T* x, T* y, long long logarithm, long long of_block, ROWS) {
+    const Rows w = THE_ROWS;
+    each_row((INDEX)rows, of_block, [=](INDEX row, INDEX lane, INDEX team) {
+        const T* from = x + w.start(row);
+        double top = -INFINITY;
+        for (INDEX e = lane; e < w.length; e += team) {
+            const SUM value = (SUM)from[w.at(e)];
+            if (value > top || value != value) top = value;  // NaN stays, as nothing is above it
+        }
+        top = over_team(top, of_block, Larger());
+        const SUM largest = (SUM)top;
+        LongSum sum;
+        for (INDEX e = lane; e < w.length; e += team) sum.add(exp((SUM)from[w.at(e)] - largest));
+        const SUM total = (SUM)sum_over_team(sum.all(), of_block), rest = log(total);
+        T* to = y + w.start(row);
+        for (INDEX e = lane; e < w.length; e += team) {
+            const SUM value = (SUM)from[w.at(e)] - largest;
+            to[w.at(e)] = (T)(logarithm ? value - rest : exp(value) / total);
+        }
+    });
+}
+
+// dx = y (grad - the sum of grad y), or of the logarithm grad - exp(y) (the sum of grad).
+extern "C" __global__ void softmax_rows_back(
+    long long size, const T* grad, const T* y, T* dx, long long logarithm, long long of_block, ROWS) {
+    const Rows w = THE_ROWS;
+    each_row((INDEX)rows, of_block, [=](INDEX row, INDEX lane, INDEX team) {
+        const INDEX start = w.start(row);
+        LongSum sum;
+        for (INDEX e = lane; e < w.length; e += team) {
+            const INDEX at = start + w.at(e);
+            sum.add(logarithm ? (SUM)grad[at] : (SUM)grad[at] * (SUM)y[at]);
+        }
+        const SUM total = (SUM)sum_over_team(sum.all(), of_block);
+        for (INDEX e = lane; e < w.length; e += team) {
+            const INDEX at = start + w.at(e);
+            dx[at] = (T)(logarithm ? (SUM)grad[at] - exp((SUM)y[at]) * total : (SUM)y[at] * ((SUM)grad[at] - total));
+        }
     });
 }

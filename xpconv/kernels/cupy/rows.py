@@ -1,4 +1,4 @@
-"""Layer norm, root mean square norm and group norm: one launch forward, three backward."""
+"""Functions of rows: layer norm, root mean square norm, group norm and softmax, one launch forward."""
 
 from __future__ import annotations
 
@@ -159,3 +159,20 @@ def _slopes(
 
 def _plain(xp: Any, values: Array | None) -> Array | int:
     return 0 if values is None else xp.ascontiguousarray(values)
+
+
+def along_axis(xp: Any, name: str, arrays: tuple[Array, ...], axis: int, *arguments: int) -> Array | None:
+    """A kernel of rows along `axis`, over arrays like the last one."""
+    x = arrays[-1]
+    if not x.size or not x.ndim or any(a.dtype != x.dtype or a.shape != x.shape for a in arrays):
+        return None
+    if name_of(x.dtype) not in TYPES:
+        return None
+    axis %= x.ndim
+    length, inner = x.shape[axis], prod(x.shape[axis + 1 :])
+    rows = (x.size // length, length, 1, inner, inner, length * inner)
+    of_block, size = _team(rows)
+    y = xp.empty(x.shape, dtype=x.dtype)
+    plain = [xp.ascontiguousarray(a) for a in arrays]
+    launch(xp, FILE, name, size, *plain, y, *arguments, of_block, *rows)
+    return y

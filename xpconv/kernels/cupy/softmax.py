@@ -8,6 +8,7 @@ from typing import Any
 from ...backend import Array
 from ...sums import sum_over
 from .launch import SUMS, dense, launch, name_of
+from .rows import along_axis
 
 FILE = "softmax.cu"
 CLASSES = 32  # up to this number, one thread sums a whole row
@@ -53,3 +54,23 @@ def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any
         dx, p.shape[axis], prod(p.shape[axis + 1 :]), each,
     )  # fmt: skip
     return dx
+
+
+def softmax(xp: Any, x: Array, axis: int) -> Array | None:
+    """In one launch."""
+    return along_axis(xp, "softmax_rows", (x,), axis, 0)
+
+
+def softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array | None:
+    """In one launch."""
+    return along_axis(xp, "softmax_rows_back", (grad, y), axis, 0)
+
+
+def log_softmax(xp: Any, x: Array, axis: int) -> Array | None:
+    """In one launch."""
+    return along_axis(xp, "softmax_rows", (x,), axis, 1)
+
+
+def log_softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array | None:
+    """In one launch."""
+    return along_axis(xp, "softmax_rows_back", (grad, y), axis, 1)
