@@ -155,12 +155,15 @@ def to_choice(where: str, value: object, choices: Collection[str]) -> str:
 
 @contextmanager
 def named(outer: str, inner: str) -> Iterator[None]:
-    """Replace the name `inner` by `outer` in errors, for an `outer` that passes its arguments to `inner`."""
+    """Replace the name `inner` by `outer` in errors, for an `outer` that passes its arguments to `inner`.
+
+    The names may be those of arguments: `named("functional.one_hot: input", "one_hot: target")`.
+    """
     try:
         yield
     except (TypeError, ValueError) as error:
         message = str(error)
-        if not message.startswith(f"{inner}: "):
+        if not message.startswith((f"{inner}: ", f"{inner} ")):
             raise
         raise type(error)(outer + message.removeprefix(inner)) from None
 
@@ -178,8 +181,8 @@ def check_room(what: str, shape: Sequence[int], itemsize: int) -> None:
         raise ShapeError(f"{what} of shape {shown(tuple(shape))} takes {much}; give smaller sizes")
 
 
-def axis_of(where: str, dim: int, shape: tuple[int, ...]) -> int:
-    """The axis `dim` of an array `x` of this shape, counted from 0; errors begin with `where`."""
+def axis_of(where: str, dim: int, shape: tuple[int, ...], argument: str = "x") -> int:
+    """The axis `dim` of the `argument` of this shape, counted from 0; errors begin with `where`."""
     if not -len(shape) <= dim < len(shape):
-        raise ShapeError(f"{where}: x has shape {shape}, so no axis dim={dim}")
+        raise ShapeError(f"{where}: {argument} has shape {shape}, so no axis dim={dim}")
     return dim % len(shape)

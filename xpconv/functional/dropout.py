@@ -242,7 +242,7 @@ def _drop(where: str, layer: _Dropout, input: Array, training: bool, return_mask
     xp, x = enter(where, {"input": input})
     draws = to_bool(f"{where}: training", training)
     both = to_bool(f"{where}: return_mask", return_mask)
-    with named(where, f"{type(layer).__name__}.forward"):
+    with named(f"{where}: input", f"{type(layer).__name__}.forward: x"):
         shape = layer._mask_shape(x)
     if not draws:
         return (copy(x), None) if both else copy(x)
@@ -261,7 +261,7 @@ def _back(where: str, layer: _Dropout, grad_output: Array, mask: Array | None) -
         raise BackendError(f"{where}: grad_output is {backend_of(grad).name} but mask is {owner.name}")
     if kept.dtype.kind != "b":
         raise DTypeError(f"{where}: mask is {kept.dtype}, expected bool, as return_mask=True returns it")
-    with named(where, f"{type(layer).__name__}.forward"):
+    with named(f"{where}: grad_output", f"{type(layer).__name__}.forward: x"):
         shape = layer._mask_shape(grad)
     check_shape(where, "mask", kept, shape, f"for grad_output {grad.shape}")
     return layer._scale(grad, kept, layer._gain)

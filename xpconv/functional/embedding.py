@@ -106,7 +106,7 @@ def one_hot(input: Array, num_classes: int = -1) -> Array:
         array([[0, 0, 1],
                [1, 0, 0]])
     """
-    with named("functional.one_hot", "one_hot"):
+    with named("functional.one_hot", "one_hot"), named("functional.one_hot: input", "one_hot: target"):
         return targets.one_hot(array_of(input), num_classes)
 
 

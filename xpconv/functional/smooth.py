@@ -310,7 +310,7 @@ def glu_backward(grad_output: Array, input: Array, dim: int = -1) -> Array:
 
 def _halved(where: str, x: Array, dim: int) -> int:
     """The axis `dim`, which must have an even size."""
-    axis = axis_of(where, to_int(f"{where}: dim", dim), x.shape)
+    axis = axis_of(where, to_int(f"{where}: dim", dim), x.shape, "input")
     if x.shape[axis] % 2:
         raise ShapeError(f"{where}: input has shape {x.shape}, expected an even size at dim={dim}")
     return axis

@@ -24,7 +24,7 @@ def _along(where: str, function: Callable[..., Array], input: Array, dim: int, s
     """`function(xp, ±input, axis)`."""
     xp, x = enter(where, {"input": input})
     row = x if x.ndim else x.reshape(1)
-    axis = axis_of(where, to_int(f"{where}: dim", dim), row.shape)
+    axis = axis_of(where, to_int(f"{where}: dim", dim), row.shape, "input")
     y = function(xp, row if sign > 0 else -row, axis).reshape(x.shape)
     return y if x.size else y.copy()
 
@@ -35,7 +35,7 @@ def _back_along(
     """`backward(xp, grad_output, output, axis)`."""
     xp, y, grad = enter_pair(where, grad_output, output, "output")
     row = y if y.ndim else y.reshape(1)
-    axis = axis_of(where, to_int(f"{where}: dim", dim), row.shape)
+    axis = axis_of(where, to_int(f"{where}: dim", dim), row.shape, "output")
     return backward(xp, grad.reshape(row.shape), row, axis).reshape(y.shape)
 
 
