@@ -76,6 +76,10 @@ def layers(x: Any) -> list[tuple[Any, tuple[int, ...]]]:
         (x.Dropout(0.5), (5, 7)),
         (x.Dense(33, 10, rng=0), (4, 33)),
         (x.Residual(x.Conv2d(3, 3, 3, padding=1, rng=0)), (2, 3, 6, 6)),
+        (x.Sequential(x.Residual(x.Conv2d(4, 4, 3, padding=1, rng=0)), x.ReLU()), (2, 4, 6, 6)),
+        (x.Sequential(x.BatchNorm2d(8), x.ReLU()), (4, 8, 7, 7)),
+        (x.Sequential(x.BatchNorm2d(3), x.ReLU6()), (4, 3, 7, 7)),
+        (x.InstanceNorm2d(3, track_running_stats=True), (2, 3, 9, 8)),
     ]
 
 
@@ -97,6 +101,12 @@ def run(xpconv: Any, dtype: str) -> None:
             scores = xpconv.asarray(rng.uniform(size=(count, 3)), dtype=dtype)
             one(scores, scores)
             one.backward(1.0)
+    for one, count in (
+        (xpconv.SoftmaxCrossEntropyLoss(), 700),
+        (xpconv.SoftmaxCrossEntropyLoss(label_smoothing=0.1), 7),
+    ):
+        one(xpconv.asarray(rng.normal(size=(count, 5)), dtype=dtype), xpconv.asarray(np.arange(count) % 5))
+        one.backward()
     momentum = functools.partial(xpconv.SGD, lr=0.1, momentum=0.9)
     others = [
         xpconv.Adam,

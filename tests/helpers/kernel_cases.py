@@ -156,6 +156,28 @@ def rows(draw):
     yield special, draw(40, 5)
 
 
+def class_entropy_cases(draw):
+    for axis, rows in ((0, ()), (1, (6,)), (1, (2, 3, 5)), (1, (700,))):
+        for mean in (True, False):
+            target = draw.rng.integers(-2, 6, rows)
+            yield draw(*rows[:axis], 5, *rows[axis:]), target, axis, -1, mean
+    yield np.array([[1e4, 0, -1e4], [0, 1e4, 0]], draw.dtype), np.array([0, 1]), 1, -100, True
+    yield (
+        np.array([[1e4, 1e4 - 1, 0]], draw.dtype),
+        np.array([0]),
+        1,
+        -100,
+        True,
+    )  # largest + log Σ has few digits
+
+
+def class_entropy_backward_cases(draw):
+    for grad in (0.5, np.array(0.25, "float32")):
+        for axis, rows in ((0, ()), (1, (6,)), (1, (2, 3, 5))):
+            p = draw(*rows[:axis], 5, *rows[axis:])
+            yield p, draw.rng.integers(-2, 6, rows), np.array(0.125), grad, axis, -1, p.dtype
+
+
 POINTWISE = ((4, 5), (2, 4, 6, 5))
 CASES = {
     "add": lambda draw: [(draw(*s), draw(*s), bounds) for s in POINTWISE for bounds in BOUNDS],
@@ -205,6 +227,8 @@ CASES = {
         ]
         + [(1, draw(3, 4), draw(3, 2)), (0, draw(3), draw(2))]
     ),
+    "class_entropy": class_entropy_cases,
+    "class_entropy_backward": class_entropy_backward_cases,
     "clip": lambda draw: [(draw(*s), *bounds) for s in POINTWISE for bounds in BOUNDS[1:]],
     "clip_backward": lambda draw: [(draw(*s), draw(*s), *bounds) for s in POINTWISE for bounds in BOUNDS[1:]],
     "conv": conv_cases,

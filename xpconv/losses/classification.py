@@ -9,7 +9,8 @@ from ..arguments import to_float, to_int
 from ..backend import Array, backend_of
 from ..dtypes import is_floating
 from ..errors import DTypeError, ShapeError
-from ..ops.softmax import cross_entropy, cross_entropy_backward, one_hot
+from ..kernels import overrides
+from ..ops.softmax import class_entropy_backward, cross_entropy, cross_entropy_backward, one_hot
 from ..sums import sum_over
 from .base import Loss, over_classes
 
@@ -142,6 +143,21 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
                 f"{type(self).__name__}: label_smoothing is {label_smoothing}, expected a number from 0 to 1"
             )
 
+    def _reduced(self, inputs: tuple[Array, ...], weight: Array | None) -> tuple[Array, Any]:
+        """By `class_entropy`, where a kernel has it, for a plain sum or mean of classes by number."""
+        if weight is None and self.weight is None and not self.label_smoothing and self.reduction != "none":
+            xp = self._enter(*inputs)
+            input, target = inputs
+            axis = self._class_axis(input)
+            rows = input.shape[:axis] + input.shape[axis + 1 :]
+            kernel = overrides(xp).get("class_entropy")
+            if kernel is not None and target.dtype.kind in "iu" and target.shape == rows:
+                found = kernel(xp, input, target, axis, self.ignore_index, self.reduction == "mean")
+                if found is not None:
+                    loss, *saved, count = found
+                    return self.keep(loss, xp, input.dtype, 1.0, (*saved, input.dtype, axis)), count
+        return super()._reduced(inputs, weight)
+
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         axis = self._class_axis(input)
         t, count, counted = self._distribution(xp, input, target, axis)
@@ -151,6 +167,9 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
     def _backward(
         self, xp: Any, scale: Any, p: Array, t: Array, total: Array, counted: Array | None, axis: int
     ) -> Array:
+        if t.shape != p.shape:  # classes by number: `total` is the factor of a mean, `counted` the dtype
+            dtype: Any = counted
+            return class_entropy_backward(xp, p, t, total, scale, axis, self.ignore_index, dtype)
         return cross_entropy_backward(xp, p, t, total, self._of_counted(xp, scale, counted, p.dtype), axis)
 
     def _distribution(

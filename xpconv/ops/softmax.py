@@ -6,7 +6,7 @@ from typing import Any
 
 from ..backend import Array
 from ..kernels import overridable
-from ..sums import sum_over
+from ..sums import sum_over, total, widened
 
 
 @overridable
@@ -70,3 +70,33 @@ def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype
     rows = target.reshape(one) == xp.arange(classes).reshape(shape)
     rows = (rows & counted.reshape(one)).astype(dtype)
     return xp.where(valid.reshape(one), rows, xp.nan), counted
+
+
+@overridable
+def class_entropy(
+    xp: Any, x: Array, target: Array, axis: int, ignored: int, mean: bool
+) -> tuple[Array, Array, Array, Array, Array]:
+    """`cross_entropy` with classes by number, as a sum or mean over the samples that are not `ignored`.
+
+    Returns the loss, a 0-d array; `softmax(x)` in the `widened` dtype; a copy of `target`; `dloss/dsum`: 1,
+    or for a mean 1 divided by the number of samples that count, in float64 (NaN if none does); and this
+    number, in the `widened` dtype.
+    """
+    wide = widened(x)
+    t, counted = one_hot(xp, target, x.shape[axis], ignored, axis, wide.dtype)
+    losses, p, _ = cross_entropy(xp, wide, t, axis)
+    count = counted.sum().astype("float64")
+    scale = 1 / xp.where(count == 0, xp.nan, count) if mean else xp.ones_like(count)
+    loss = total(losses, tuple(range(losses.ndim))) * scale
+    return loss.astype(x.dtype), p, target.astype("int64"), scale, count.astype(wide.dtype)
+
+
+@overridable
+def class_entropy_backward(
+    xp: Any, p: Array, target: Array, scale: Array, grad: Any, axis: int, ignored: int, dtype: Any
+) -> Array:
+    """`dx_c = (p_c - [c = target]) · scale · grad`, 0 for samples that are `ignored`, in `dtype`."""
+    t, counted = one_hot(xp, target, p.shape[axis], ignored, axis, p.dtype)
+    factor = (scale * grad).astype(p.dtype)
+    dx = xp.where(xp.expand_dims(counted, axis), (p - t) * factor, 0)
+    return dx.astype(dtype)

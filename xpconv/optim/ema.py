@@ -56,7 +56,7 @@ class ExponentialMovingAverage:
         model.parameters()  # raises an error if a lazy layer has not made its parameters yet
         self.model = model
         self.decay = _checked_decay(decay)
-        self.averages = {name: widened(p.data).copy() for name, p in model.named_parameters()}
+        self.averages = {name: widened(p.data).copy(order="K") for name, p in model.named_parameters()}
 
     def update(self) -> None:
         """Move the averages towards the model's present parameters.

@@ -12,11 +12,11 @@ launches.require()
 pytest.importorskip("torch", reason="the benchmarks import it")
 
 BUDGET = {  # launches of a training step and of inference, without those inside cuDNN and cuBLAS
-    "LeNet-5": (54, 13),
-    "MNIST example": (58, 9),
-    "VGG-like 32×32": (161, 23),
-    "ResNet-20": (489, 65),
-    "MobileNetV2 96×96": (1106, 84),
+    "LeNet-5": (36, 13),
+    "MNIST example": (38, 9),
+    "VGG-like 32×32": (78, 23),
+    "ResNet-20": (230, 65),
+    "MobileNetV2 96×96": (568, 84),
 }
 
 
@@ -62,6 +62,6 @@ def test_launches_are_within_the_budget(name):
 
 
 @pytest.mark.parametrize("name", BUDGET)
-def test_nothing_waits_for_the_device(name):
+def test_nothing_waits_for_the_device_or_is_copied(name):
     for done in counts()[name]:
-        assert "syncs" not in done
+        assert not {"syncs", "copies"} & set(done)

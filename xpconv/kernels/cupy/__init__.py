@@ -58,6 +58,8 @@ from .smooth import (
     tanh_backward,
 )
 from .softmax import (
+    class_entropy,
+    class_entropy_backward,
     cross_entropy,
     cross_entropy_backward,
     log_softmax,
@@ -80,6 +82,8 @@ __all__ = [
     "binary_entropy_slope",
     "channel_sum",
     "channel_total",
+    "class_entropy",
+    "class_entropy_backward",
     "clip",
     "clip_backward",
     "clipped_line",

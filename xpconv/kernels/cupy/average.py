@@ -6,19 +6,22 @@ from itertools import groupby
 from typing import Any
 
 from ...backend import Array
-from .launch import SUMS, launch, name_of
+from .launch import SUMS, launch, name_of, same_order
 
 FILE = "average.cu"
 PAIRS = 16
 
 
 def follow_all(xp: Any, averages: list[Array], values: list[Array], share: float) -> bool | None:
-    """In one launch for 16 arrays of a dtype; arrays with gaps are left to the reference."""
+    """In one launch for 16 arrays of a dtype; with gaps or in other orders they are left to the reference."""
+    pairs = []
     for average, value in zip(averages, values, strict=True):
-        plain = average.flags.c_contiguous and value.flags.c_contiguous
-        if not plain or SUMS.get(name_of(value.dtype)) != name_of(average.dtype):
+        if average.flags.c_contiguous:
+            value = xp.ascontiguousarray(value)
+        if not same_order(average, value) or SUMS.get(name_of(value.dtype)) != name_of(average.dtype):
             return None
-    pairs = sorted(zip(averages, values, strict=True), key=_dtype)
+        pairs.append((average, value))
+    pairs.sort(key=_dtype)
     for dtype, group in groupby(pairs, key=_dtype):
         alike = list(group)
         for start in range(0, len(alike), PAIRS):

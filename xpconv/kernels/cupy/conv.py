@@ -14,7 +14,7 @@ from .. import fft, graph, precision
 from ..exact import is_exact
 from . import cudnn
 from .gemm import group_matmul, multiply
-from .launch import SUMS, check_device, dense, geometry, lanes, launch, name_of, pixels, taps
+from .launch import SUMS, check_device, dense, ends, geometry, lanes, launch, name_of, pixels, taps
 
 FILE = "conv.cu"
 COLUMN_BYTES = 1 << 28  # of the column buffer: as many images per block as fit, at least one
@@ -66,9 +66,7 @@ def conv(
             return None
         fft.conv(_device(xp), x, weight, window, y)
         return y if bias is None else y + bias.reshape(-1, *(1,) * len(output))
-    low, high = bounds or (0.0, None)
-    ends = 0 if bounds is None else 1 if high is None else 2
-    ending = (ends, float(low), float(high or 0.0))
+    ending = ends(bounds)
     offset = 0 if bias is None else dense(xp, bias)
     if _is_depthwise(weight.shape, groups):
         width = lanes(groups) if groups == weight.shape[0] else 1
@@ -88,7 +86,7 @@ def conv(
         w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
         for images, col in column_blocks(xp, x, window, groups):
             group_matmul(xp, col, w, pixel_matrix(xp, y, images, groups))
-    if bias is not None or ends:
+    if bias is not None or bounds is not None:
         launch(xp, FILE, "finish", y.size, y, offset, weight.shape[0], *ending)
     return y
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...backend import Array
 from ...errors import BackendError
-from ...geometry import Window
+from ...geometry import Bounds, Window
 
 THREADS = 256  # per block
 BLOCKS = 1 << 16  # at most; each thread computes several elements if there are more
@@ -137,6 +137,21 @@ def pixels_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     for size in spatial[::-1]:
         steps.append(steps[-1] * size)
     return (steps[-1], itemsize, *steps[-2:0:-1])
+
+
+def ends(bounds: Bounds) -> tuple[int, float, float]:
+    """How many bounds there are, and these."""
+    if bounds is None:
+        return 0, 0.0, 0.0
+    low, high = bounds
+    return (1, float(low), 0.0) if high is None else (2, float(low), float(high))
+
+
+def same_order(a: Array, b: Array) -> bool:
+    """Whether two arrays of one shape have their elements in the same order in memory, without gaps."""
+    if a.flags.c_contiguous:
+        return bool(b.flags.c_contiguous)
+    return a.ndim > 2 and all(x.strides == pixels_strides(x.shape, x.itemsize) for x in (a, b))
 
 
 def lanes(channels: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Bounds
 from ...layout import empty_images
-from .launch import SUMS, dense, lanes, launch, name_of, pixels
+from .launch import SUMS, dense, ends, lanes, launch, name_of, pixels
 
 FILE = "norm.cu"
 F64 = np.dtype("float64")
@@ -94,16 +94,16 @@ def batch_norm_backward(
 ) -> tuple[Array | None, Array, Array]:
     """The sums, then all three gradients in one launch."""
     c, cut = x.shape[1], 0 if bounds is None else pixels(xp, y)
-    ends, wide = _ends(bounds), WIDE[name_of(x.dtype)]
+    cuts, wide = ends(bounds), WIDE[name_of(x.dtype)]
     mean, inv_std = dense(xp, mean, F64), dense(xp, inv_std, F64)
     grad, x = pixels(xp, grad), pixels(xp, x)
-    sums = _sums(xp, grad, x, mean, cut, *ends)
+    sums = _sums(xp, grad, x, mean, cut, *cuts)
     dweight, dbias = xp.empty(c, dtype=wide), xp.empty(c, dtype=wide)
     dx = empty_images(xp, x.shape, x.dtype) if input_grad else None
     count, parts, width = _split(x.shape, x.size) if input_grad else (0, 1, 1)
     launch(
         xp, FILE, "batch_norm_back", parts * c // width, grad, x, 0 if dx is None else dx, mean, inv_std,
-        *_affine(xp, x, weight), sums, dweight, dbias, cut, *ends, int(from_batch), c, count, parts, width,
+        *_affine(xp, x, weight), sums, dweight, dbias, cut, *cuts, int(from_batch), c, count, parts, width,
     )  # fmt: skip
     return dx, dweight, dbias
 
@@ -134,7 +134,7 @@ def _apply(
     launch(
         xp, FILE, "batch_norm", min(x.size, parts * x.shape[1]) // width, pixels(xp, x), y,
         dense(xp, mean, F64), dense(xp, inv_std, F64), *_affine(xp, x, weight), *_affine(xp, x, bias),
-        *_ends(bounds), batches, x.shape[1], count, parts, width,
+        *ends(bounds), batches, x.shape[1], count, parts, width,
     )  # fmt: skip
     return y
 
@@ -146,7 +146,7 @@ def _moments(xp: Any, x: Array, eps: float, *running: Any) -> Array:
     x = pixels(xp, x)
     found, result = xp.empty((2, parts, c), dtype=F64), xp.empty((3, c), dtype=F64)
     launch(xp, FILE, "moments", parts * c // width, x, found, c, count, parts, width)
-    found = _merged(xp, x, found, MERGED)
+    found = merged(xp, x, found, MERGED)
     running = running or (0, 0, 0, 0, 0, 0, 0.0)
     launch(
         xp, FILE, "finish_moments", c, x, found, result, found.shape[1], count, float(eps), *running
@@ -176,11 +176,11 @@ def _sums(
         xp, FILE, "channel_sums", parts * c // width, pixels(xp, x), *other, found, cut, bounds, low, high, c,
         count, parts, width,
     )  # fmt: skip
-    found = _merged(xp, x, found, most)
+    found = merged(xp, x, found, most)
     return found[:, 0] if most == 1 else found
 
 
-def _merged(xp: Any, x: Array, found: Array, most: int) -> Array:
+def merged(xp: Any, x: Array, found: Array, most: int) -> Array:
     """`(kinds, parts, C)` added up until there are at most `most` parts."""
     kinds, parts, c = found.shape
     while parts > most:
@@ -198,14 +198,6 @@ def _split(shape: tuple[int, ...], size: int) -> tuple[int, int, int]:
     channels = max(1, shape[1])
     count = size // channels
     return count, max(1, min(count, THREADS // channels, PARTS)), lanes(channels)
-
-
-def _ends(bounds: Bounds) -> tuple[int, float, float]:
-    """How many bounds there are, and these."""
-    if bounds is None:
-        return 0, 0.0, 0.0
-    low, high = bounds
-    return (1, float(low), 0.0) if high is None else (2, float(low), float(high))
 
 
 def _affine(xp: Any, x: Array, values: Array | None) -> tuple[Array | int, int]:

@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Any
 
 from ...backend import Array
-from .launch import SUMS, check_device, launch, name_of, pixels_strides, struct
+from .launch import SUMS, check_device, launch, name_of, same_order, struct
 
 FILE = "optim.cu"
 COUNTED = (
@@ -29,7 +29,7 @@ def gather(xp: Any, arrays: list[Array], views: list[Array]) -> int:
         name = name_of(array.dtype)
         if not array.size:
             continue
-        if SUMS.get(name) == name_of(view.dtype) and _is_alike(array, view):
+        if SUMS.get(name) == name_of(view.dtype) and same_order(array, view):
             batches.setdefault(name, []).append((array, view))
         else:
             view[...] = array
@@ -44,15 +44,6 @@ def gather(xp: Any, arrays: list[Array], views: list[Array]) -> int:
             numbers[2 * TABLE : 2 * TABLE + len(part)] = ends
             launch(xp, FILE, "gather", ends[-1], struct(numbers), len(part), dtype=name)
     return len(arrays)
-
-
-def _is_alike(array: Array, view: Array) -> bool:
-    """Whether both have their elements in the same order in memory, without gaps."""
-    if array.flags.c_contiguous:
-        return bool(view.flags.c_contiguous)
-    dense = pixels_strides(array.shape, array.itemsize) if array.ndim > 2 else ()
-    order = tuple(n * array.itemsize // view.itemsize for n in view.strides)
-    return bool(array.strides == dense == order)
 
 
 def update(

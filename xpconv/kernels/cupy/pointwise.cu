@@ -15,3 +15,8 @@ extern "C" __global__ void clip_back(
 extern "C" __global__ void add(long long size, const T* a, const T* b, T* y) {
     map(size, a, b, y, [](T u, T v) { return (T)((SUM)u + (SUM)v); });
 }
+
+extern "C" __global__ void add_bounded(
+    long long size, const T* a, const T* b, T* y, long long bounds, double low, double high) {
+    map(size, a, b, y, [=](T u, T v) { return (T)bounded((SUM)u + (SUM)v, bounds, low, high); });
+}

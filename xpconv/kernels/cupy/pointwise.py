@@ -6,34 +6,40 @@ from typing import Any
 
 from ...backend import Array
 from ...geometry import Bounds
-from .launch import TYPES, last, launch, name_of
+from ...layout import empty_images
+from .launch import TYPES, ends, launch, name_of, pixels
 
 FILE = "pointwise.cu"
 
 
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
     """In the memory order of `x`."""
-    return run(xp, "clip", (x,), 1 if high is None else 2, float(low), float(high or 0.0))
+    return run(xp, "clip", (x,), *ends((low, high)))
 
 
 def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
     """In the memory order of `y`."""
-    return run(xp, "clip_back", (grad, y), 1 if high is None else 2, float(low), float(high or 0.0))
+    return run(xp, "clip_back", (grad, y), *ends((low, high)))
 
 
 def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
     """In the memory order of `b`."""
-    y = a + b if a.dtype != b.dtype else run(xp, "add", (a, b))
-    return y if bounds is None else clip(xp, y, *bounds)
+    if a.dtype != b.dtype:
+        return a + b if bounds is None else clip(xp, a + b, *bounds)
+    if bounds is None:
+        return run(xp, "add", (a, b))
+    return run(xp, "add_bounded", (a, b), *ends(bounds))
 
 
 def run(xp: Any, name: str, arrays: tuple[Array, ...], *arguments: Any, file: str = FILE) -> Array:
     """Run a kernel over arrays of one shape, in the memory order of the last one: C or channels-last."""
-    images = arrays[-1].ndim > 2 and not arrays[-1].flags.c_contiguous
-    plain = [last(xp, x) if images else xp.ascontiguousarray(x) for x in arrays]
-    y = xp.empty(plain[-1].shape, dtype=plain[-1].dtype)
+    like = arrays[-1]
+    if like.ndim > 2 and not like.flags.c_contiguous:
+        plain, y = [pixels(xp, x) for x in arrays], empty_images(xp, like.shape, like.dtype)
+    else:
+        plain, y = [xp.ascontiguousarray(x) for x in arrays], xp.empty(like.shape, dtype=like.dtype)
     launch(xp, file, name, y.size, *plain, y, *arguments, each=4)
-    return xp.moveaxis(y, -1, 1) if images else y.reshape(arrays[-1].shape)
+    return y
 
 
 def function(xp: Any, file: str, name: str, arrays: tuple[Array, ...], *arguments: Any) -> Array | None:

@@ -88,3 +88,58 @@ extern "C" __global__ void cross_entropy_back(
         dx[i] = (T)(((SUM)p[i] * total[row] - (SUM)t[i]) * scale[each ? row : 0]);
     }
 }
+
+// For classes by number, a thread a row: p, a copy of the targets, and found (2, rows): each row's loss, and 1 if it counts.
+extern "C" __global__ void class_entropy(
+    long long size, const T* x, const long long* target, SUM* p, long long* copy, double* found, long long classes,
+    long long inner, long long ignored) {
+    FOR_EACH(i, size) {
+        const INDEX first = i / (INDEX)inner * (INDEX)classes * (INDEX)inner + i % (INDEX)inner;
+        SUM largest = -INFINITY;
+        Total sum;
+        for (INDEX c = 0; c < classes; c++) {
+            const SUM value = (SUM)x[first + c * (INDEX)inner];
+            if (value > largest) largest = value;
+        }
+        for (INDEX c = 0; c < classes; c++) {
+            const SUM value = (SUM)x[first + c * (INDEX)inner];
+            if (value > -INFINITY || value != value) sum.add(exp(value - largest));
+        }
+        const SUM rest = log(sum.all());
+        for (INDEX c = 0; c < classes; c++)
+            p[first + c * (INDEX)inner] = exp((SUM)x[first + c * (INDEX)inner] - largest - rest);
+        const long long t = target[i];
+        const bool counts = t != ignored, known = t >= 0 && t < classes;
+        copy[i] = t;
+        found[i] = 0;
+        if (counts) found[i] = known ? (double)(rest - ((SUM)x[first + (INDEX)t * (INDEX)inner] - largest)) : (double)NAN;
+        found[i + (INDEX)size] = counts;
+    }
+}
+
+// From the sums in (2, parts): the loss, the factor of its gradient, which is 1 / count for a mean, else 1, and count.
+extern "C" __global__ void reduce_entropy(
+    long long size, const double* in, T* loss, double* scale, SUM* number, long long parts,
+    long long mean) {
+    FOR_EACH(i, size) {
+        double sum = 0, count = 0;
+        for (INDEX k = 0; k < parts; k++) sum += in[k], count += in[k + (INDEX)parts];
+        *number = (SUM)count;
+        *scale = !mean ? 1 : count > 0 ? 1 / count : (double)NAN;
+        *loss = (T)(SUM)(sum * *scale);
+    }
+}
+
+// dx = (p - [c is the target]) scale; 0 where the row does not count.
+extern "C" __global__ void class_entropy_back(
+    long long size, T* dx, const SUM* p, const long long* target, const double* scale, const SUM* grad, double same,
+    long long classes, long long inner, long long ignored) {
+    FOR_EACH(i, size) {
+        const INDEX c = i / (INDEX)inner % (INDEX)classes;
+        const INDEX row = i / (INDEX)inner / (INDEX)classes * (INDEX)inner + i % (INDEX)inner;
+        const long long t = target[row];
+        const bool known = t >= 0 && t < classes;
+        const SUM factor = (SUM)(*scale * (grad ? (double)*grad : same));
+        dx[i] = t == ignored ? (T)0 : (T)(known ? (p[i] - (SUM)(t == c)) * factor : (SUM)NAN);
+    }
+}

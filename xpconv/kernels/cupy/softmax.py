@@ -1,4 +1,4 @@
-"""Softmax cross-entropy: two launches forward, one backward."""
+"""Softmax cross-entropy: two launches forward, one backward; so for classes by number, with their mean."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 from ...backend import Array
 from ...sums import sum_over
 from .launch import SUMS, dense, launch, name_of
+from .norm import merged
 from .rows import along_axis
 
 FILE = "softmax.cu"
 CLASSES = 32  # up to this number, one thread sums a whole row
+FEW_CLASSES = 128  # up to this number, one thread computes the loss of a row, whose class is given by number
+ROWS = 256  # losses that one thread adds, at most
 MOST = 4096  # classes that one thread sums in sequence, at most
 
 
@@ -74,3 +77,34 @@ def log_softmax(xp: Any, x: Array, axis: int) -> Array | None:
 def log_softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array | None:
     """In one launch."""
     return along_axis(xp, "softmax_rows_back", (grad, y), axis, 1)
+
+
+def class_entropy(
+    xp: Any, x: Array, target: Array, axis: int, ignored: int, mean: bool
+) -> tuple[Array, Array, Array, Array, Array] | None:
+    """In two launches, or a few more for many rows; None for many classes, which threads have to share."""
+    classes, inner, rows = x.shape[axis], prod(x.shape[axis + 1 :]), target.size
+    name = name_of(x.dtype)
+    if classes > FEW_CLASSES or not rows or name not in SUMS:
+        return None
+    p, copy = xp.empty(x.shape, dtype=SUMS[name]), xp.empty(target.shape, dtype="int64")
+    x, target = dense(xp, x), dense(xp, target, "int64")
+    found = xp.empty((2, rows), dtype="float64")
+    launch(xp, FILE, "class_entropy", rows, x, target, p, copy, found, classes, inner, ignored)
+    found = merged(xp, x, found.reshape(2, rows, 1), ROWS)
+    loss, scale, count = (xp.empty((), dtype=dtype) for dtype in (x.dtype, "float64", SUMS[name]))
+    launch(xp, FILE, "reduce_entropy", 1, found, loss, scale, count, found.shape[1], int(mean), dtype=name)
+    return loss, p, copy, scale, count
+
+
+def class_entropy_backward(
+    xp: Any, p: Array, target: Array, scale: Array, grad: Any, axis: int, ignored: int, dtype: Any
+) -> Array:
+    """In one launch."""
+    name, dx = name_of(dtype), xp.empty(p.shape, dtype=dtype)
+    factor = (dense(xp, grad, SUMS[name]), 0.0) if hasattr(grad, "shape") else (0, float(grad))
+    launch(
+        xp, FILE, "class_entropy_back", dx.size, dx, dense(xp, p), dense(xp, target), dense(xp, scale),
+        *factor, p.shape[axis], prod(p.shape[axis + 1 :]), ignored, dtype=name,
+    )  # fmt: skip
+    return dx
