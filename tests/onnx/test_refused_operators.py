@@ -66,6 +66,17 @@ REFUSED = {  # operator, opset, inputs of which all but the first are constants,
     "unknown attribute": ("Relu", 13, {"x": X}, {"alpha": 1.0}, "attribute alpha is unknown"),
     "dtype of an attribute": ("LeakyRelu", 13, {"x": X}, {"alpha": 1}, "attribute alpha is 1, expected float"),
     "unknown operator": ("Relu7", 13, {"x": X}, {}, "the operator is unknown"),
+    "NonMaxSuppression": ("NonMaxSuppression", 11, {"x": X, "s": X}, {}, "the operator is unknown"),
+    "Hardmax of two axes": ("Hardmax", 11, {"x": X}, {"axis": 1}, "expected the last axis before opset 13"),
+    "norm": ("LpNormalization", 13, {"x": X}, {"p": 3}, "attribute p is 3, expected 1 or 2"),
+    "global norm": ("GlobalLpPool", 13, {"x": X}, {"p": 3}, "attribute p is 3, expected 1 or 2"),
+    "shift": ("BitShift", 13, {"x": FULL.astype("uint8"), "b": FULL.astype("uint8")}, {"direction": "UP"}, "LEFT or RIGHT"),
+    "product of updates": (
+        "ScatterElements", 18, {"x": X, "i": FULL.astype("int64"), "u": X}, {"reduction": "mul"}, "'mul', expected none or add",
+    ),
+    "diagonal": ("Einsum", 13, {"x": X}, {"equation": "abii->abi"}, "no letter is twice"),
+    "batch_dims": ("GatherND", 13, {"x": X, "i": FULL.astype("int64")}, {"batch_dims": -1}, "batch_dims is -1"),
+    "large kernel": ("MaxPool", 13, {"x": X}, {"kernel_shape": [2**21, 1], "auto_pad": "SAME_UPPER"}, "more than 1,048,576"),
 }  # fmt: skip
 
 

@@ -188,10 +188,8 @@ class Not(_Function):
     f = staticmethod(lambda xp, x: ~x)
 
 
-class BitwiseNot(_Function):
+class BitwiseNot(Not):
     """All bits of integers inverted."""
-
-    f = staticmethod(lambda xp, x: ~x)
 
 
 class IsNaN(_Function):

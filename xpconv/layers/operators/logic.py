@@ -70,22 +70,16 @@ class Xor(_Comparison):
     f = operator.xor
 
 
-class BitwiseAnd(_Comparison):
+class BitwiseAnd(And):
     """`a & b` of the bits of integers."""
 
-    f = operator.and_
 
-
-class BitwiseOr(_Comparison):
+class BitwiseOr(Or):
     """`a | b` of the bits of integers."""
 
-    f = operator.or_
 
-
-class BitwiseXor(_Comparison):
+class BitwiseXor(Xor):
     """`a ^ b` of the bits of integers."""
-
-    f = operator.xor
 
 
 class BitShift(Operator):

@@ -302,6 +302,9 @@ class ConstantOfShape(Operator):
     def forward(self, *inputs: Array) -> Array:
         (shape,) = inputs
         sizes = read_numbers("ConstantOfShape.forward: shape", shape)
+        if min(sizes, default=0) < 0:
+            raise ShapeError(f"ConstantOfShape.forward: the sizes are {sizes}, expected at least 0")
+        check_room("ConstantOfShape.forward: an output", sizes, 8)
         xp = host().xp
         return self.keep(xp.full(sizes, self.value, dtype=self.dtype), xp, (shape.dtype,), ())
 
@@ -316,9 +319,13 @@ class Range(Operator):
         start, limit, delta = (asnumpy(x).reshape(()) for x in inputs)
         if not start.dtype == limit.dtype == delta.dtype:
             raise DTypeError("Range.forward: inputs differ in dtype")
-        if delta == 0:
-            raise ShapeError("Range.forward: delta is 0, expected another number")
-        count = max(0, math.ceil((limit.item() - start.item()) / delta.item()))
+        ends = [x.item() for x in (start, limit, delta)]
+        if delta == 0 or not all(map(math.isfinite, ends)):
+            raise ShapeError(
+                f"Range.forward: start, limit and delta are {ends}, expected numbers, delta not 0"
+            )
+        count = max(0, math.ceil((ends[1] - ends[0]) / ends[2]))
+        check_room("Range.forward: an output", (count,), 8)
         xp = host().xp
         y = (start + xp.arange(count).astype(start.dtype) * delta).astype(start.dtype)
         return self.keep(y, xp, tuple([x.dtype for x in inputs]), ())
