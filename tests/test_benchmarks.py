@@ -21,7 +21,18 @@ def modules(monkeypatch):
     """`import measure` finds the benchmark's modules."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield
-    for name in ("measure", "cpu", "chart", "networks", "work", "jobs", "gpu_process", "fit", "onnx_models"):
+    for name in (
+        "measure",
+        "cpu",
+        "chart",
+        "networks",
+        "work",
+        "jobs",
+        "gpu_process",
+        "fit",
+        "onnx_models",
+        "functional",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -219,3 +230,20 @@ def test_prefetching_is_measured_for_every_number_of_workers(tmp_path):
     names = [f"{name}, workers={n}" for name in ("waits", "computes") for n in (0, 1, 2)]
     assert [record["name"] for record in records] == names
     assert all(record["ratio"] > 0 for record in records)
+
+
+def test_functional(modules, tmp_path, capsys):
+    """A row for each operation, whose values are PyTorch's."""
+    pytest.importorskip("scipy", reason="pip install scipy")
+    import functional
+
+    case = "5×5 6→16 @14, batch 64"
+    arguments = ["--cases", case, "--seconds", "0", "--rounds", "1", "--threads", "1"]
+    result = functional.main([*arguments, "--out", str(tmp_path / "functional.json")])
+    assert [r["operation"] for r in result["records"]] == list(functional.OPERATIONS)
+    for record in result["records"]:
+        ours = record["seconds"]["xpconv"]
+        assert record["ratios"]["scipy"] == pytest.approx(record["seconds"]["scipy"] / ours)
+        assert record["ratios"]["PyTorch"] == pytest.approx(ours / record["seconds"]["PyTorch"])
+    assert case in capsys.readouterr().out
+    assert json.loads((tmp_path / "functional.json").read_text())["mean"] == result["mean"]

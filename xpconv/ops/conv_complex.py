@@ -3,7 +3,8 @@
 A product with `a + ib` is, for real and imaginary parts, the matrix `[[a, -b], [b, a]]`. So a complex
 convolution is a real one with twice the channels: those of `x` are its real and imaginary parts in turn, as
 they lie in memory, and each weight becomes such a matrix. These are the four real products that a complex one
-has, by the algorithm that is fastest for real arrays. Fourier transforms take complex arrays as they are.
+has, by the algorithm that is fastest for real arrays. Depthwise, the parts are images of their own, and the
+real and the imaginary weight a convolution each. Fourier transforms take complex arrays as they are.
 
 The transpose of that matrix belongs to the conjugate `a - ib`, so the real gradients are those of the complex
 convolution, in PyTorch's convention, and its adjoints: `⟨conv(x), y⟩ = ⟨x, conv_backward_input(y)⟩` with
@@ -12,6 +13,7 @@ convolution, in PyTorch's convention, and its adjoints: `⟨conv(x), y⟩ = ⟨x
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..backend import Array
@@ -24,6 +26,9 @@ def conv(xp: Any, x: Array, weight: Array, bias: Array | None, window: Window, g
     """`y[n, k, p] = bias[k] + Σ_c Σ_r x[n, c, p*s - lo + r*d] · weight[k, c, r]`, see `ops.conv.conv`."""
     if _as_it_is(xp, x.shape, x.dtype, weight.shape, window, groups):
         return real.conv(xp, x, weight, bias, window, groups)
+    if _is_depthwise(weight.shape, groups):
+        y = _of_parts(xp, lambda some, w: real.conv(xp, some, w, None, window, groups), x, weight, 1)
+        return y if bias is None else y + channels.channelwise(bias, y.ndim)
     if bias is not None:
         bias = xp.ascontiguousarray(bias).view(bias.real.dtype)
     y = real.conv(xp, parts(xp, x), matrices(xp, weight), bias, window, groups)
@@ -36,6 +41,11 @@ def conv_backward_input(
     """`dx[n, c, h] = Σ_k Σ_(p,r) grad[n, k, p] · conj(weight[k, c, r])`."""
     if _as_it_is(xp, x_shape, grad.dtype, weight.shape, window, groups):
         return real.conv_backward_input(xp, grad, conj(weight), x_shape, window, groups)
+    if _is_depthwise(weight.shape, groups):
+        shape = (2 * x_shape[0], *x_shape[1:])
+        return _of_parts(
+            xp, lambda g, w: real.conv_backward_input(xp, g, w, shape, window, groups), grad, weight, -1
+        )
     shape = (x_shape[0], 2 * x_shape[1], *x_shape[2:])
     dx = real.conv_backward_input(xp, parts(xp, grad), matrices(xp, weight), shape, window, groups)
     return joined(xp, dx, grad.dtype)
@@ -47,6 +57,12 @@ def conv_backward_weight(
     """`dweight[k, c, r] = Σ_n Σ_p grad[n, k, p] · conj(x[n, c, p*s - lo + r*d])`."""
     if _as_it_is(xp, x.shape, x.dtype, weight_shape, window, groups):
         return real.conv_backward_weight(xp, grad, conj(x), weight_shape, window, groups)
+    if _is_depthwise(weight_shape, groups):
+        dw, seen = xp.empty(weight_shape, dtype=x.dtype), xp.concatenate((x.real, x.imag))
+        for part, first, second in ((dw.real, grad.real, grad.imag), (dw.imag, grad.imag, -grad.real)):
+            sent = xp.concatenate((first, second))
+            part[...] = real.conv_backward_weight(xp, sent, seen, weight_shape, window, groups)
+        return dw
     k, c, *kernel = weight_shape
     shape = (2 * k, 2 * c, *kernel)
     dw = real.conv_backward_weight(xp, parts(xp, grad), parts(xp, x), shape, window, groups)
@@ -98,6 +114,21 @@ def _as_it_is(
     if dtype.kind != "c":
         return True
     return real.conv_algorithm(xp, x_shape, dtype, weight_shape, window, groups) == "fft"
+
+
+def _is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:
+    """Whether each channel has kernels of its own, for which there is no matrix product to make larger."""
+    return weight_shape[1] == 1 < groups
+
+
+def _of_parts(xp: Any, linear: Callable[[Array, Array], Array], x: Array, weight: Array, sign: int) -> Array:
+    """`linear` with real and imaginary parts as images, twice; `sign` is -1 for the conjugate of `weight`."""
+    n, images = len(x), xp.concatenate((x.real, x.imag))
+    by_real, by_imag = linear(images, weight.real), linear(images, sign * weight.imag)
+    y = xp.empty((n, *by_real.shape[1:]), dtype=x.dtype)
+    y.real[...] = by_real[:n] - by_imag[n:]
+    y.imag[...] = by_real[n:] + by_imag[:n]
+    return y
 
 
 def conj(x: Array) -> Array:
