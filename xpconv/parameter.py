@@ -19,6 +19,9 @@ from .signatures import public_errors
 
 __all__ = ["Parameter"]
 
+# In place of `Parameter.grad`, while a backward is recorded: takes the parameter and its gradient.
+collected: ContextVar[Callable[[Parameter, Array], None] | None] = ContextVar("collected", default=None)
+
 
 @public_errors
 class Parameter(ArrayLike):
@@ -157,6 +160,10 @@ class Parameter(ArrayLike):
         data = self.data
         if type(grad) is not type(data) or grad.shape != data.shape or grad.dtype != data.dtype:
             grad = self._fitting(grad, "the gradient to accumulate")
+        into = collected.get()
+        if into is not None:
+            into(self, grad)
+            return
         with update:
             total = self.grad
             if total is None:

@@ -14,6 +14,7 @@ harm, the arrays on a finished tape share no memory with arrays that the caller 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar, Token, copy_context
@@ -34,6 +35,7 @@ Entry = tuple[Any, Any, Any, Any, Any]
 
 save_mode: ContextVar[bool] = ContextVar("xpconv_save_mode", default=True)
 current: ContextVar[Tape | None] = ContextVar("xpconv_tape", default=None)  # of the call that runs
+is_separate: ContextVar[bool] = ContextVar("xpconv_separate", default=False)  # see `separate`
 observer: ContextVar[Observer | None] = ContextVar("xpconv_observer", default=None)
 
 FEW = 32  # up to so many saved arrays are always compared with an output
@@ -130,13 +132,15 @@ def observing(function: Observer) -> Iterator[None]:
 
 @contextmanager
 def separate() -> Iterator[None]:
-    """Within this block calls have tapes of their own, also within another call."""
-    outside = current.get()
+    """Within this block calls have tapes of their own, also within another call, and are no replays."""
+    outside, before = current.get(), is_separate.get()
     try:
         current.set(None)
+        is_separate.set(True)
         yield
     finally:
         current.set(outside)
+        is_separate.set(before)
 
 
 def position() -> int:
@@ -162,7 +166,7 @@ def cut(start: int) -> None:
 class Tape:
     """What the forwards of one outermost call have saved, in their order; see `Layer.record`."""
 
-    __slots__ = ("entries", "open", "protected", "reachable", "unchecked")
+    __slots__ = ("__weakref__", "entries", "open", "protected", "reachable", "replay", "unchecked")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -170,6 +174,7 @@ class Tape:
         self.reachable: list[Array] = []  # arrays that users' layers within this call have
         self.protected = 0  # so many entries share no memory with these arrays
         self.unchecked = False  # whether the next gradient comes from a user's code
+        self.replay: Any = None  # the backward of a forward that a GPU has replayed: see `layers.replay`
 
     def __repr__(self) -> str:
         return f"<Tape of {len(self.entries)} entries>"
@@ -210,6 +215,13 @@ class Tape:
             return array
 
         return _each_array(copied, value) if saved else value
+
+
+class Tapes(threading.local):
+    """The finished tapes of a layer: one list for each thread."""
+
+    def __init__(self) -> None:
+        self.tapes: list[Tape] = []
 
 
 def shares(array: Array, others: Iterable[Array]) -> bool:

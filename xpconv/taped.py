@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import warnings
 from collections.abc import Callable
+from functools import partial, wraps
 from inspect import isfunction, signature
 from types import MethodType
 from typing import Any, ClassVar
@@ -15,17 +14,10 @@ from .backend import Array, ignore_underflow, plain
 from .errors import BackwardError
 from .ops.shape import copy
 from .signatures import call_error, is_ours, public_errors
-from .tape import Tape, _each_array, current, observer, save_mode, separate
+from .tape import Tape, Tapes, _each_array, current, observer, save_mode, separate
 from .taped_checks import TapedChecks
 
 MANY_PENDING = 32
-
-
-class _Tapes(threading.local):
-    """The finished tapes of a layer: one list for each thread."""
-
-    def __init__(self) -> None:
-        self.tapes: list[Tape] = []
 
 
 class Taped(TapedChecks):
@@ -39,6 +31,7 @@ class Taped(TapedChecks):
 
     _default_grad: ClassVar[Any] = None
     _is_model: ClassVar[bool] = False  # whether it runs layers on its input, of which the first saves that
+    _replays: Any = None  # of a model that a GPU replays: `layers.replay.Replays`
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -181,6 +174,9 @@ class Taped(TapedChecks):
         A model gets copies of its inputs. Its first layer usually saves its input, and this is faster than to
         copy that afterwards, since the new copy is in the cache.
         """
+        replays = self._replays
+        if replays and (y := replays.forward(self, function, inputs, users)) is not NotImplemented:
+            return y
         save, watch, reachable = save_mode.get(), observer.get(), inputs
         if not users:
             inputs = reachable = tuple([plain(x) for x in inputs])
@@ -200,6 +196,8 @@ class Taped(TapedChecks):
         if save:
             y = self._close(tape, 0, reachable, y, users)
             self._finish(tape)
+        if replays:
+            replays.ran()
         return y
 
     def _inner(self, function: Callable[..., Any], inputs: tuple[Any, ...], users: bool, tape: Tape) -> Any:
@@ -238,9 +236,9 @@ class Taped(TapedChecks):
         return y
 
     def _finished(self) -> list[Tape]:
-        held: _Tapes | None = vars(self).get("_tapes")
+        held: Tapes | None = vars(self).get("_tapes")
         if held is None:
-            held = vars(self).setdefault("_tapes", _Tapes())
+            held = vars(self).setdefault("_tapes", Tapes())
         return held.tapes
 
     def _finish(self, tape: Tape) -> None:
@@ -279,6 +277,8 @@ class Taped(TapedChecks):
             outside = tape
             tape = self._take(grad_output, input_grad)
             try:
+                if tape.replay and (dx := tape.replay(function, args, named, users)) is not NotImplemented:
+                    return dx
                 current.set(tape)
                 with ignore_underflow():
                     return self._run_backward(function, args, named, users, tape)
@@ -320,10 +320,10 @@ class Taped(TapedChecks):
 def _forward_door(function: Any) -> Any:
     users = not is_ours(function)
 
-    @functools.wraps(function)
+    @wraps(function)
     def forward(self: Taped, *inputs: Any, **named: Any) -> Any:
         tape = current.get()
-        run = functools.partial(function, self, **named) if named else MethodType(function, self)
+        run = partial(function, self, **named) if named else MethodType(function, self)
         if tape is None or not tape.open:  # not from a user's forward
             return self._outermost(run, inputs, users)
         return self._inner(run, inputs, users, tape)
@@ -336,7 +336,7 @@ def _backward_door(function: Any) -> Any:
     users = not is_ours(function)
     names = set(signature(function).parameters)
 
-    @functools.wraps(function)
+    @wraps(function)
     def backward(self: Taped, *args: Any, **named: Any) -> Any:
         if len(args) >= len(names) or named.keys() - names:
             try:

@@ -18,7 +18,7 @@ import double
 import emulation
 import numpy as np
 
-from xpconv.kernels.cupy import recorder
+from xpconv.kernels.cupy import cudnn, recorder
 
 LAUNCH = emulation.RawKernel.__call__
 
@@ -90,17 +90,19 @@ class Recording:
 
     def launch(self, kernel, grid, block, args):
         """A kernel, whose arguments are the double's arrays, numbers and structs."""
-        arrays = [a._a for a in args if isinstance(a, double.ndarray)]
+        places = [i for i, a in enumerate(args) if isinstance(a, double.ndarray)]
+        arrays = [args[i]._a for i in places]
         self._keep(arrays)
 
-        def run(args):
-            arguments = [double._wrap(a) if isinstance(a, np.ndarray) else a for a in args]
-            LAUNCH(kernel, grid, block, [getattr(a, "struct", a) for a in arguments])
+        def run(*arrays):
+            given = list(args)
+            for i, array in zip(places, arrays, strict=True):
+                given[i] = double._wrap(array)
+            LAUNCH(kernel, grid, block, given)
 
-        plain = [types.SimpleNamespace(struct=a) if isinstance(a, np.ndarray) else a for a in args]
-        plain = [a._a if isinstance(a, double.ndarray) else a for a in plain]
-        run(plain)
-        self.steps.append((run, self._referred([plain]), {}, None))
+        run(*arrays)
+        args = [None if i in places else a for i, a in enumerate(args)]  # `run` holds no array of others
+        self.steps.append((run, self._referred(arrays), {}, None))
 
     def _keep(self, arrays):
         self._before += [(a, a.copy()) for a in arrays if a.flags.writeable]
@@ -248,6 +250,7 @@ def present():
     with (
         mock.patch.object(emulation.RawKernel, "__call__", launch),
         mock.patch.object(recorder, "Products", Products),
+        mock.patch.object(cudnn, "frontend", return_value=None),
         mock.patch.object(recorder, "_pools", []),
         mock.patch.dict(vars(double.xp), cuda=cuda),
         mock.patch.object(Products, "alive", 0),

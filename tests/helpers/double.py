@@ -84,7 +84,7 @@ class Counter:
     n = copies = 0
 
 
-_bases = weakref.WeakValueDictionary()  # of arrays, by the id of what NumPy has as its base
+_bases = weakref.WeakValueDictionary()  # arrays that own their memory, by the id of NumPy's
 syncs = Counter()  # all since the import
 _counters = [syncs]
 
@@ -129,7 +129,7 @@ def _wrap(value):
     """What NumPy returned as CuPy would: arrays, and scalars as 0-d arrays, on the device."""
     if type(value) is np.ndarray:
         array = object.__new__(ndarray)
-        array._a = value
+        array._own(value)
         return array
     if isinstance(value, np.generic):
         return _wrap(np.asarray(value))
@@ -270,13 +270,23 @@ def _view(array, key):
 class ndarray:
     """CuPy's array: a NumPy array in a private slot, within reach only through what CuPy offers."""
 
-    __slots__ = ("__weakref__", "_a")
+    __slots__ = ("__weakref__", "_a", "base")
     __hash__ = None
     __array_priority__ = 100
     __array_ufunc__ = None  # so NumPy's operators leave it to those below, which refuse its arrays
 
     def __init__(self, shape, dtype=float, *, order="C"):
-        self._a = _unset(np.empty(shape, dtype, order))
+        self._own(_unset(np.empty(shape, dtype, order)))
+
+    def _own(self, value):
+        """`value` as this array's; views have the array that owns the memory as `base`, as CuPy's."""
+        self._a, root = value, value.base
+        if isinstance(root, np.ndarray):
+            found = _bases.get(id(root))
+            self.base = _wrap(root) if found is None else found
+        else:
+            self.base = None
+            _bases[id(value)] = self
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
@@ -361,13 +371,7 @@ class ndarray:
 
     @property
     def data(self):
-        return types.SimpleNamespace(ptr=self._a.ctypes.data)
-
-    @property
-    def base(self):  # the same object each time, as long as somebody has it
-        if not isinstance(self._a.base, np.ndarray):
-            return None
-        return _bases.setdefault(id(self._a.base), _wrap(self._a.base))
+        return types.SimpleNamespace(ptr=self._a.ctypes.data, device_id=0)
 
 
 def _define_operators():

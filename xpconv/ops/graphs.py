@@ -1,8 +1,15 @@
-"""CUDA graphs: what records them, on a device that has them."""
+"""CUDA graphs: what records them, on a device that has them, and the memory of their gradients."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+from ..backend import Array
+from ..kernels.exact import is_exact
+from ..kernels.graph import capturing as capturing
+from ..kernels.precision import nondeterministic_allowed, tf32_allowed
 
 
 def recorder(xp: Any) -> Any:
@@ -12,3 +19,67 @@ def recorder(xp: Any) -> Any:
     from ..kernels.cupy.recorder import Recorder
 
     return Recorder(xp)
+
+
+def setting() -> tuple[Any, ...]:
+    """The settings that recorded kernels depend on."""
+    return is_exact(), tf32_allowed(), nondeterministic_allowed()
+
+
+class Place(NamedTuple):
+    """A view of a buffer; offset and strides are in elements."""
+
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class Layout(NamedTuple):
+    """Arrays in one buffer of one axis."""
+
+    size: int
+    places: list[Place]
+
+    def views(self, xp: Any, buffer: Array) -> list[Array]:
+        """The arrays, as views of `buffer`."""
+        return [_view(xp, buffer, place) for place in self.places]
+
+    def holds(self, buffer: Array, arrays: Sequence[Array]) -> bool:
+        """Whether `arrays` are these views of `buffer`."""
+        if buffer is None or buffer.shape != (self.size,):
+            return False
+        start, width = buffer.data.ptr, buffer.itemsize
+        return all(
+            array.base is buffer
+            and array.data.ptr == start + place.offset * width
+            and array.strides == tuple(width * step for step in place.strides)
+            for array, place in zip(arrays, self.places, strict=True)
+        )
+
+
+def layout_of(arrays: Sequence[Array]) -> Layout:
+    """The layout of a buffer for arrays like these: as theirs, if they share one, such as an optimizer's."""
+    first = arrays[0]
+    base, width, size = first.base, first.itemsize, sum(a.size for a in arrays)
+    shared = base is not None and base.ndim == 1 and base.dtype == first.dtype and base.flags.c_contiguous
+    if shared and base.size <= 2 * size and all(a.base is base for a in arrays):
+        start = base.data.ptr
+        return Layout(base.size, [_place(a, (a.data.ptr - start) // width) for a in arrays])
+    places, offset = [], 0
+    for a in arrays:
+        steps = [prod(a.shape[i + 1 :]) for i in range(a.ndim)]
+        places.append(Place(offset, a.shape, tuple(steps)))
+        offset += a.size
+    return Layout(offset, places)
+
+
+def _place(array: Array, offset: int) -> Place:
+    return Place(offset, array.shape, tuple(step // array.itemsize for step in array.strides))
+
+
+def _view(xp: Any, buffer: Array, place: Place) -> Array:
+    offset, shape, strides = place
+    if strides == tuple(prod(shape[i + 1 :]) for i in range(len(shape))):
+        return buffer[offset : offset + prod(shape)].reshape(shape)
+    steps = tuple(buffer.itemsize * step for step in strides)
+    return xp.lib.stride_tricks.as_strided(buffer[offset:], shape, steps)

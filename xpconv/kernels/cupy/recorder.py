@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -42,7 +43,10 @@ class Recorder:
     def __init__(self, xp: Any) -> None:
         self.xp = xp
         _destroy_dead()
-        self.stream, self.pool = xp.cuda.Stream(non_blocking=True), xp.cuda.MemoryPool(_allocator(xp.cuda))
+        self.has_graphs = False
+        self.stream = xp.cuda.Stream(non_blocking=True)
+        self.pool = xp.cuda.MemoryPool(_allocator(xp.cuda, weakref.ref(self)))
+        self._latest: Any = None  # the stream of the latest launch
         with self.active():
             self.products = Products(xp)
 
@@ -84,7 +88,19 @@ class Recorder:
         finally:
             graph.recording.reset(token)
             _destroy_dead()
+        self.has_graphs = True
         return Graph(launches, recording), result
+
+    def follow(self) -> None:
+        """Let the current stream wait for the graphs that were launched on others."""
+        stream = self.xp.cuda.get_current_stream()
+        if self._latest is not None and self._latest.ptr != stream.ptr:
+            stream.wait_event(self._latest.record())
+        self._latest = stream
+
+    def launch(self, made: Graph) -> None:
+        """Run a graph on the current stream, after `follow`."""
+        made.launch(self._latest)
 
     def __del__(self) -> None:
         if sys.is_finalizing():
@@ -113,14 +129,19 @@ def _destroy_dead() -> None:
         _recording.release()
 
 
-def _allocator(cuda: Any) -> Callable[[int], Any]:
-    """The allocator of a pool. If memory runs out in a recording, the pool must not free blocks and retry."""
+def _allocator(cuda: Any, owner: Any) -> Callable[[int], Any]:
+    """The allocator of a recorder's pool.
+
+    If memory runs out, the pool frees the blocks that no array uses, and asks again. It must not if graphs
+    use them, or in a recording: so that is another error to it.
+    """
 
     def allocate(size: int) -> Any:
         try:
             return cuda.MemoryPointer(cuda.Memory(size), 0)
         except cuda.runtime.CUDARuntimeError as cause:
-            if not graph.capturing():
+            recorder = owner()
+            if not graph.capturing() and not (recorder is not None and recorder.has_graphs):
                 raise
             raise RuntimeError(f"no memory for {size} bytes in the graph; use a smaller batch") from cause
 

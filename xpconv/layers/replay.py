@@ -1,0 +1,302 @@
+"""Calls of a model as CUDA graphs: one for its forward, and one for each kind of backward.
+
+The loop around the model stays as it is. The first call with inputs of a kind (shapes, modes, frozen
+parameters, …) runs as it is, and the second is recorded. That and later ones are launches of the graph, each
+between a copy of the inputs into its memory and a copy of the output out of it. What forward saves for
+backward stays in that memory. So while a backward is still to come, the next forward uses another recording,
+or runs as it is. Whatever a graph cannot represent runs as it is too: calls under an observer or with hooks,
+calls within other calls, and `record`.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..backend import Array, backend_of
+from ..errors import BackendError
+from ..ops import graphs as ops
+from ..ops.shape import copy
+from ..parameter import Parameter, _set_grad, collected
+from ..random import global_source
+from ..tape import Tape, _each_array, current, is_separate, observer, save_mode
+from .replay_gradients import Collected
+from .replay_snapshot import Snapshot
+
+MOST = 8  # recordings of a model's forward
+MOST_BACKWARDS = 4  # of each of these
+MOST_KINDS = 64  # of calls, whose number is counted
+IN_FLIGHT = 2  # recordings of one kind, for forwards whose backward is still to come
+PATIENCE = 1024  # calls, at most, before one is recorded
+
+
+class Replays:
+    """The graphs of one model.
+
+    Args:
+        training: whether to replay forwards that save for a backward; else those under `no_grad` alone.
+        reports: whether to warn when something cannot be recorded.
+    """
+
+    def __init__(self, training: bool = True, reports: bool = True) -> None:
+        self._options = training, reports
+        self._lock = threading.RLock()
+        self._recorders: dict[int, Any] = {}  # by the number of the device
+        self._model: Any = None  # the `Snapshot` of it
+        self._patience = 1
+        self._waiting: dict[int, Any] = {}  # by thread: the kind of the call that runs as it is
+        self._known: dict[Any, Any] = {}  # by the kind of call: how often it ran, its `_Forward`, or None
+
+    def __reduce__(self) -> Any:
+        return Replays, self._options  # a copy of the model has other layers
+
+    def forward(self, model: Any, function: Callable[..., Any], inputs: tuple[Any, ...], users: bool) -> Any:
+        """The output of `model` for `inputs`; NotImplemented if it is to run as it is."""
+        save = save_mode.get()
+        if (
+            (save and not self._options[0]) or not inputs or isinstance(function, partial)
+            or observer.get() is not None or ops.capturing() or is_separate.get()
+        ):  # fmt: skip
+            return NotImplemented
+        try:
+            backend = backend_of(*inputs)
+        except BackendError:
+            return NotImplemented
+        device = getattr(backend.xp, "cuda", None)
+        if device is None or not all(type(x) is backend.array_type for x in inputs):
+            return NotImplemented
+        number = device.Device().id
+        if any(x.data.device_id != number for x in inputs):
+            return NotImplemented
+        with self._lock:
+            snapshot = self._look(model)
+            if snapshot.is_special():
+                return NotImplemented
+            kinds = tuple([(x.shape, x.strides, x.dtype) for x in inputs])
+            key = save, number, threading.get_ident(), ops.setting(), *snapshot.state(), kinds
+            found = self._find(key)
+            if found is None:
+                return NotImplemented
+            if isinstance(found, tuple):
+                found = self._record(found, model, function, inputs, users, number, backend.xp)
+                if found is None:
+                    return NotImplemented
+            return found.run(inputs)
+
+    def _look(self, model: Any) -> Any:
+        """The model as it is; recordings of one with other layers or arrays are dropped."""
+        found = self._model
+        if found is None or not found.is_current():
+            found = self._model = Snapshot(model)
+            self._drop(lambda known: True)
+        return found
+
+    def _drop(self, which: Callable[[Any], bool]) -> None:
+        """Forget kinds of calls. The more often recordings are dropped, the later are new ones made."""
+        gone = [key for key, known in self._known.items() if which(known)]
+        if any(isinstance(self._known[key], _Forward) for key in gone):
+            self._patience = min(2 * self._patience, PATIENCE)
+        for key in gone:
+            del self._known[key]
+
+    def ran(self) -> None:
+        """Count the call that ran as it is, after it has ended without an error."""
+        with self._lock:
+            key = self._waiting.pop(threading.get_ident(), None)
+            if key is not None and isinstance(self._known.get(key, 0), int):
+                self._known[key] = self._known.pop(key, 0) + 1
+                if len(self._known) > MOST_KINDS:
+                    del self._known[next(iter(self._known))]
+
+    def _find(self, key: Any) -> Any:
+        """The recording for a call; the key of one to make, if it is time to; else None."""
+        for slot in range(IN_FLIGHT):
+            one = (*key, slot)
+            known = self._known.get(one, 0)
+            if isinstance(known, _Forward) and not known.draws_alike():
+                known = self._known[one] = 0
+            if isinstance(known, int):
+                if known >= self._patience:
+                    return one
+                self._waiting[threading.get_ident()] = one
+                return None
+            if known is None or not known.is_pending():
+                self._known[one] = self._known.pop(one)  # the latest
+                return known
+        return None
+
+    def _record(
+        self,
+        key: Any,
+        model: Any,
+        function: Any,
+        inputs: tuple[Array, ...],
+        users: bool,
+        number: int,
+        xp: Any,
+    ) -> _Forward | None:
+        """A new recording, or None if it fails."""
+        if number not in self._recorders:
+            self._recorders[number] = ops.recorder(xp)
+        made = [known for known in self._known.values() if isinstance(known, _Forward)]
+        if len(made) >= MOST:
+            self._drop_one(made[0])
+        try:
+            found = _Forward(self, self._recorders[number], model, function, inputs, users)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the same call without a graph raised none
+            self._known[key] = None
+            self.report(f"the forward of {type(model).__name__}", error)
+            return None
+        self._known[key] = found
+        return found
+
+    def _drop_one(self, old: _Forward) -> None:
+        key = next(key for key, known in self._known.items() if known is old)
+        del self._known[key]
+
+    def report(self, what: str, error: Exception) -> None:
+        """Warn that `what` could not be recorded."""
+        if self._options[1]:
+            warnings.warn(
+                f"graphed: {what} runs without a CUDA graph, as it cannot be recorded "
+                f"({type(error).__name__}: {error}); see xpconv.cuda.graphed",
+                RuntimeWarning,
+                stacklevel=6,
+            )
+
+    def is_current(self, snapshot: Snapshot) -> bool:
+        """Whether this is how the model still is, with nothing that a replay would leave out."""
+        return snapshot is self._model and snapshot.is_current() and not snapshot.is_special()
+
+
+class _Forward:
+    """The recording of a forward, and those of its backwards."""
+
+    def __init__(
+        self,
+        replays: Replays,
+        recorder: Any,
+        model: Any,
+        function: Any,
+        inputs: tuple[Array, ...],
+        users: bool,
+    ) -> None:
+        self._replays, self._recorder = weakref.ref(replays), recorder
+        self._model: Any = weakref.ref(model)
+        self._snapshot: Any = replays._model
+        with recorder.active():
+            self._inputs = tuple(map(copy, inputs))
+            self._graph, self._output = recorder.record(
+                partial(model._outermost, function, self._inputs, users)
+            )
+        self._entries = model._finished().pop().entries if save_mode.get() else None
+        self._draws = list(self._snapshot.draws())
+        self._pending: Any = lambda: None  # a reference to the tape whose backward is still to come
+        self._backwards: dict[Any, Any] = {}  # 1 after the first, then its `_Backward`, or None
+
+    def draws_alike(self) -> bool:
+        """Whether random numbers come from the same streams, and counters."""
+        return all(
+            (layer._source or global_source()) is source
+            and all(source.counters.get(name) is counter for name, counter in counters.items())
+            for layer, source, counters in self._draws
+        )
+
+    def is_pending(self) -> bool:
+        """Whether what the latest replay has saved is still needed."""
+        return self._pending() is not None
+
+    def run(self, inputs: tuple[Array, ...]) -> Any:
+        """Replay it; the output is a copy, and what it has saved is on a tape of the model."""
+        self._recorder.follow()
+        for own, x in zip(self._inputs, inputs, strict=True):
+            own[...] = x
+        self._recorder.launch(self._graph)
+        y = _each_array(copy, self._output)
+        if self._entries is not None:
+            tape = Tape()
+            tape.entries, tape.replay = list(self._entries), self.backward
+            self._pending = weakref.ref(tape)
+            self._model()._finish(tape)
+        return y
+
+    def backward(
+        self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any], users: bool
+    ) -> Any:
+        """Replay the backward; NotImplemented if `function(*args, **named)` is to run as it is."""
+        replays, snapshot = self._replays(), self._snapshot
+        given = dict(zip(("grad_output", "input_grad"), args, strict=False)) | named
+        grad, input_grad = given.pop("grad_output"), given.pop("input_grad", True)
+        if replays is None or observer.get() is not None or ops.capturing() or given:
+            return NotImplemented
+        if not hasattr(grad, "strides"):  # several outputs
+            return NotImplemented
+        with replays._lock:
+            if not replays.is_current(snapshot):
+                return NotImplemented
+            key = input_grad, grad.strides, ops.setting(), *snapshot.state()
+            found = self._backwards.pop(key, None)
+            if found is None and len(self._backwards) < MOST_BACKWARDS:
+                found = _RAN
+            elif found is _RAN:
+                found = self._record(replays, function, users, grad, input_grad)
+            if found is not None:
+                self._backwards[key] = found
+            return found.run(grad) if isinstance(found, _Backward) else NotImplemented
+
+    def _record(
+        self, replays: Replays, function: Callable[..., Any], users: bool, grad: Array, input_grad: bool
+    ) -> Any:
+        model, tape = self._model(), Tape()
+        tape.entries = list(self._entries or [])
+
+        def run(grad: Array) -> Any:
+            outside = current.get()
+            try:
+                current.set(tape)
+                return model._run_backward(function, (grad,), {"input_grad": input_grad}, users, tape)
+            finally:
+                current.set(outside)
+
+        try:
+            return _Backward(self._recorder, run, grad, self._snapshot.parameters)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the same call without a graph raised none
+            replays.report(f"the backward of {type(model).__name__}", error)
+            return "failed"
+
+
+_RAN = "has run once"
+
+
+class _Backward:
+    """The recording of a backward. Its gradients are in buffers that are copied out, one for each dtype."""
+
+    def __init__(
+        self, recorder: Any, run: Callable[[Array], Any], grad: Array, parameters: list[Parameter]
+    ) -> None:
+        self._recorder = recorder
+        before = [p.grad for p in parameters]
+        with recorder.active():
+            self._grad = copy(grad)
+            self._gradients = Collected(recorder.xp, [p for p in parameters if p.requires_grad])
+            token = collected.set(self._gradients.take)
+            try:
+                self._graph, self._dx = recorder.record(partial(run, self._grad))
+            finally:
+                collected.reset(token)
+        if any(p.grad is not found for p, found in zip(parameters, before, strict=True)):
+            for p, found in zip(parameters, before, strict=True):
+                _set_grad(p, found)
+            raise RuntimeError("a layer sets parameter.grad; call parameter.accumulate(gradient)")
+
+    def run(self, grad: Array) -> Any:
+        """Replay it; add to the parameters' gradients, and return a copy of the input's."""
+        self._recorder.follow()
+        self._grad[...] = grad
+        self._recorder.launch(self._graph)
+        self._gradients.give()
+        return _each_array(copy, self._dx)

@@ -1,0 +1,109 @@
+"""The gradients of a recorded backward, which go out as copies."""
+
+from __future__ import annotations
+
+from sys import getrefcount
+from typing import Any
+
+from ..backend import Array
+from ..locks import update
+from ..ops.graphs import Layout, layout_of
+from ..parameter import Parameter, _set_grad
+
+MOST = 2  # buffers to reuse
+
+
+class _Copies:
+    """Gradients that were given out: views of one buffer, as an optimizer can use it as it is."""
+
+    def __init__(self, xp: Any, layout: Layout, values: Array) -> None:
+        self.buffer = values.copy()
+        self.views = layout.views(xp, self.buffer)
+        self._references = self._count()
+
+    def _count(self) -> tuple[int, ...]:
+        return getrefcount(self.buffer), *map(getrefcount, self.views)
+
+    def is_free(self) -> bool:
+        """Whether nobody else has one of the arrays, or a view of one, which refers to the buffer."""
+        return self._count() == self._references
+
+
+class _Buffer:
+    """Where a graph writes the gradients of parameters of one dtype."""
+
+    def __init__(self, xp: Any, parameters: list[Parameter]) -> None:
+        self._xp, self._parameters = xp, parameters
+        self._layout = layout_of([p.data for p in parameters])
+        self._values = xp.zeros(self._layout.size, dtype=parameters[0].dtype)
+        self._views = self._layout.views(xp, self._values)
+        self._taken = [False] * len(parameters)
+        self._copies: list[_Copies] = []
+
+    def take(self, i: int, grad: Array) -> None:
+        """In place of `accumulate` of the parameter `i`."""
+        view = self._views[i]
+        if self._taken[i]:
+            view += grad
+        else:
+            self._taken[i] = True
+            view[...] = grad
+
+    def give(self) -> None:
+        """Add the gradients to those that the parameters have."""
+        with update:
+            grads: list[Any] = [p.grad for p in self._parameters]
+            found = next(
+                (c for c in self._copies if all(a is b for a, b in zip(grads, c.views, strict=True))), None
+            )
+            if found is not None:
+                found.buffer += self._values
+                return
+            parts = [
+                part
+                for part in zip(self._parameters, grads, self._views, self._taken, strict=True)
+                if part[3]
+            ]
+            for _, grad, view, _ in parts:
+                if grad is not None:
+                    grad += view
+            if any(grad is None for _, grad, _, _ in parts):
+                new = self._copied()
+                for p, grad, view, taken in zip(self._parameters, grads, new, self._taken, strict=True):
+                    if taken and grad is None:
+                        _set_grad(p, view)
+
+    def _copied(self) -> list[Array]:
+        """Copies of the gradients, in memory that nobody uses any more, if there is some."""
+        for copies in self._copies:
+            if copies.is_free():
+                copies.buffer[...] = self._values
+                return copies.views
+        copies = _Copies(self._xp, self._layout, self._values)
+        self._copies = [copies, *self._copies[: MOST - 1]]
+        return copies.views
+
+
+class Collected:
+    """Takes the gradients of parameters in a recording, and gives them out after each replay."""
+
+    def __init__(self, xp: Any, parameters: list[Parameter]) -> None:
+        kinds = {str(p.dtype): [q for q in parameters if q.dtype == p.dtype] for p in parameters}
+        self._buffers = [_Buffer(xp, alike) for alike in kinds.values()]
+        self._places = {
+            id(p): (buffer, i)
+            for buffer, alike in zip(self._buffers, kinds.values(), strict=True)
+            for i, p in enumerate(alike)
+        }
+
+    def take(self, parameter: Parameter, grad: Array) -> None:
+        """In place of `parameter.accumulate(grad)`."""
+        buffer, i = self._places.get(id(parameter), (None, 0))
+        if buffer is None or grad.dtype != parameter.dtype:
+            raise TypeError(f"it computes a gradient of {grad.dtype} for {parameter!r}")
+        buffer.take(i, grad)
+
+    def give(self) -> None:
+        """Add them to the gradients that the parameters have."""
+        for buffer in self._buffers:
+            buffer.give()
