@@ -309,6 +309,15 @@ def functions():
         "made(np.ones(3))",
     )
     yield Target(
+        "graphed",
+        "xpconv.cuda.graphed",
+        {"": "xpconv.Dense(2, 2)"},
+        [],
+        [],
+        "",
+        "made(np.ones((2, 2), 'float32'))",
+    )
+    yield Target(
         "prefetch",
         "xpconv.cuda.prefetch",
         dict(batches="[(np.ones(3), np.ones(3))]"),

@@ -162,6 +162,7 @@ class Optimizer(Groups, State):
                 if not self._run_kernel(run, skip) and not self._run_arrays(run, skip):
                     return
             self._narrow()
+        self._grad = None  # whose memory may be that of gradients
         if capturing():
             before_replay(partial(self._prepare_replay, present))
         else:

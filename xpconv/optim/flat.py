@@ -138,9 +138,10 @@ class Flat:
 
     def _adopt(self, where: str, present: Sequence[bool] = ()) -> None:
         """Check the gradients and the arrays assigned to `.data`; then copy the latter into the buffers."""
-        for i, here in enumerate(present):
-            if here:
-                self._checked(where, i, "grad", self._params[i].grad)
+        for i, (here, view) in enumerate(zip(present, self._data_views, strict=bool(present))):
+            grad: Any = self._params[i].grad
+            if here and (type(grad), grad.shape, grad.dtype) != (type(view), view.shape, view.dtype):
+                self._checked(where, i, "grad", grad)
         incoming = []
         for i, (parameter, view) in enumerate(zip(self._params, self._data_views, strict=True)):
             if parameter.data is not view:
@@ -184,7 +185,9 @@ class Flat:
         return array
 
     def _gather(self, present: Sequence[bool]) -> None:
-        """Set `_grad` to a copy of the gradients, or to the buffer of `unscale_` if they are still its views.
+        """Set `_grad` to a copy of the gradients, or to the buffer of which they are views already.
+
+        That is the one of `unscale_`, or of `cuda.graphed`, whose views lie as the parameters do.
 
         `parameter.grad` remains the same array, which later steps do not change.
         """
@@ -195,6 +198,11 @@ class Flat:
                 self._grad = flat
                 return
             self._unscaled = None
+        shared = self._shared_buffer(given)
+        if shared is not None:
+            self._grad = shared
+            hold(shared)
+            return
         if self._copied is None:
             flat = self._backend.xp.empty_like(self._data)
             self._copied = flat, self._views(flat)
@@ -204,6 +212,22 @@ class Flat:
         if capturing():
             for array in (self._grad, *(grad for grad, _ in pairs)):
                 hold(array)
+
+    def _shared_buffer(self, given: list[tuple[Parameter, bool]]) -> Array | None:
+        """The array of which all gradients are views, if they lie in it as the parameters in `_data`."""
+        places = zip(given, self._data_views, strict=True)
+        present: list[tuple[Any, Array]] = [(p.grad, view) for (p, here), view in places if here]
+        base, data = present[0][0].base, self._data
+        if base is None or not hasattr(self._backend.xp, "cuda"):
+            return None
+        if base.shape != data.shape or base.dtype != data.dtype:
+            return None
+        start = base.data.ptr - data.data.ptr
+        alike = all(
+            grad.base is base and grad.data.ptr - view.data.ptr == start and grad.strides == view.strides
+            for grad, view in present
+        )
+        return base if alike else None
 
     def _move_gradients(self, present: Sequence[bool]) -> Array:
         """Move the gradients into a new buffer, of which they become views, and return it."""
