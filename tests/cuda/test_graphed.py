@@ -145,6 +145,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("options", OPTIONS)
 def test_training_has_the_values_of_a_plain_loop(name, options, cuda):
@@ -238,6 +239,7 @@ CHANGES = ["freeze", "mode", "eval", "load", "state", "assign", "optimizer", "se
            "record", "hook", "setting", "layer", "write", "error"]  # fmt: skip
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("what", CHANGES)
 def test_changes_between_the_steps_are_seen(name, what, cuda):
@@ -277,6 +279,7 @@ def test_no_synchronisation_and_no_copy_from_the_host(cuda):
     assert (counter.n, counter.copies) == (0, 0)
 
 
+@pytest.mark.slow
 def test_the_number_of_recordings_is_bounded(cuda):
     model, plain = xpconv.cuda.graphed(resnet()), resnet()
     for n in (*range(2, 12), *range(2, 5)):

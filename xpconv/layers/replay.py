@@ -285,13 +285,18 @@ class _Backward:
             self._gradients = Collected(recorder.xp, [p for p in parameters if p.requires_grad])
             token = collected.set(self._gradients.take)
             try:
-                self._graph, self._dx = recorder.record(partial(run, self._grad))
+                self._graph, self._dx = recorder.record(partial(self._record, run))
             finally:
                 collected.reset(token)
         if any(p.grad is not found for p, found in zip(parameters, before, strict=True)):
             for p, found in zip(parameters, before, strict=True):
                 _set_grad(p, found)
             raise RuntimeError("a layer sets parameter.grad; call parameter.accumulate(gradient)")
+
+    def _record(self, run: Callable[[Array], Any]) -> Any:
+        dx = run(self._grad)
+        self._gradients.finish()
+        return dx
 
     def run(self, grad: Array) -> Any:
         """Replay it; add to the parameters' gradients, and return a copy of the input's."""

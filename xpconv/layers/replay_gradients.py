@@ -8,6 +8,7 @@ from typing import Any
 from ..backend import Array
 from ..locks import update
 from ..ops.graphs import Layout, layout_of
+from ..ops.optim import gather
 from ..parameter import Parameter, _set_grad
 
 MOST = 2  # buffers to reuse
@@ -16,9 +17,9 @@ MOST = 2  # buffers to reuse
 class _Copies:
     """Gradients that were given out: views of one buffer, as an optimizer can use it as it is."""
 
-    def __init__(self, xp: Any, layout: Layout, values: Array) -> None:
+    def __init__(self, layout: Layout, values: Array) -> None:
         self.buffer = values.copy()
-        self.views = layout.views(xp, self.buffer)
+        self.views = layout.views(self.buffer)
         self._references = self._count()
 
     def _count(self) -> tuple[int, ...]:
@@ -36,18 +37,24 @@ class _Buffer:
         self._xp, self._parameters = xp, parameters
         self._layout = layout_of([p.data for p in parameters])
         self._values = xp.zeros(self._layout.size, dtype=parameters[0].dtype)
-        self._views = self._layout.views(xp, self._values)
+        self._views = self._layout.views(self._values)
         self._taken = [False] * len(parameters)
+        self._found: dict[int, Array] = {}  # in the recording
         self._copies: list[_Copies] = []
 
     def take(self, i: int, grad: Array) -> None:
         """In place of `accumulate` of the parameter `i`."""
-        view = self._views[i]
-        if self._taken[i]:
-            view += grad
+        if i in self._found:
+            total = self._found[i]
+            total += grad
         else:
-            self._taken[i] = True
-            view[...] = grad
+            self._found[i], self._taken[i] = grad, True
+
+    def finish(self) -> None:
+        """At the end of the recording: copy the gradients into the buffer."""
+        if self._found:
+            gather(self._xp, list(self._found.values()), [self._views[i] for i in self._found])
+        self._found = {}
 
     def give(self) -> None:
         """Add the gradients to those that the parameters have."""
@@ -79,7 +86,7 @@ class _Buffer:
             if copies.is_free():
                 copies.buffer[...] = self._values
                 return copies.views
-        copies = _Copies(self._xp, self._layout, self._values)
+        copies = _Copies(self._layout, self._values)
         self._copies = [copies, *self._copies[: MOST - 1]]
         return copies.views
 
@@ -102,6 +109,11 @@ class Collected:
         if buffer is None or grad.dtype != parameter.dtype:
             raise TypeError(f"it computes a gradient of {grad.dtype} for {parameter!r}")
         buffer.take(i, grad)
+
+    def finish(self) -> None:
+        """At the end of the recording."""
+        for buffer in self._buffers:
+            buffer.finish()
 
     def give(self) -> None:
         """Add them to the gradients that the parameters have."""

@@ -26,6 +26,9 @@ def setting() -> tuple[Any, ...]:
     return is_exact(), tf32_allowed(), nondeterministic_allowed()
 
 
+ROOM = 64  # elements between the arrays of an optimizer's buffer, at most
+
+
 class Place(NamedTuple):
     """A view of a buffer; offset and strides are in elements."""
 
@@ -40,21 +43,9 @@ class Layout(NamedTuple):
     size: int
     places: list[Place]
 
-    def views(self, xp: Any, buffer: Array) -> list[Array]:
+    def views(self, buffer: Array) -> list[Array]:
         """The arrays, as views of `buffer`."""
-        return [_view(xp, buffer, place) for place in self.places]
-
-    def holds(self, buffer: Array, arrays: Sequence[Array]) -> bool:
-        """Whether `arrays` are these views of `buffer`."""
-        if buffer is None or buffer.shape != (self.size,):
-            return False
-        start, width = buffer.data.ptr, buffer.itemsize
-        return all(
-            array.base is buffer
-            and array.data.ptr == start + place.offset * width
-            and array.strides == tuple(width * step for step in place.strides)
-            for array, place in zip(arrays, self.places, strict=True)
-        )
+        return [_view(buffer, place) for place in self.places]
 
 
 def layout_of(arrays: Sequence[Array]) -> Layout:
@@ -62,9 +53,11 @@ def layout_of(arrays: Sequence[Array]) -> Layout:
     first = arrays[0]
     base, width, size = first.base, first.itemsize, sum(a.size for a in arrays)
     shared = base is not None and base.ndim == 1 and base.dtype == first.dtype and base.flags.c_contiguous
-    if shared and base.size <= 2 * size and all(a.base is base for a in arrays):
+    if shared and base.size <= 2 * size + ROOM * len(arrays) and all(a.base is base for a in arrays):
         start = base.data.ptr
-        return Layout(base.size, [_place(a, (a.data.ptr - start) // width) for a in arrays])
+        places = [_place(a, (a.data.ptr - start) // width) for a in arrays]
+        if all(map(_is_dense, places)):
+            return Layout(base.size, places)
     places, offset = [], 0
     for a in arrays:
         steps = [prod(a.shape[i + 1 :]) for i in range(a.ndim)]
@@ -77,9 +70,23 @@ def _place(array: Array, offset: int) -> Place:
     return Place(offset, array.shape, tuple(step // array.itemsize for step in array.strides))
 
 
-def _view(xp: Any, buffer: Array, place: Place) -> Array:
-    offset, shape, strides = place
-    if strides == tuple(prod(shape[i + 1 :]) for i in range(len(shape))):
-        return buffer[offset : offset + prod(shape)].reshape(shape)
-    steps = tuple(buffer.itemsize * step for step in strides)
-    return xp.lib.stride_tricks.as_strided(buffer[offset:], shape, steps)
+def _view(buffer: Array, place: Place) -> Array:
+    offset, shape, _ = place
+    order = _order(place)
+    flat = buffer[offset : offset + prod(shape)].reshape([shape[i] for i in order])
+    return flat if order == sorted(order) else flat.transpose([order.index(i) for i in range(len(shape))])
+
+
+def _order(place: Place) -> list[int]:
+    """The axes from the largest stride to the smallest."""
+    return sorted(range(len(place.shape)), key=lambda i: (-place.strides[i], -place.shape[i]))
+
+
+def _is_dense(place: Place) -> bool:
+    """Whether the elements lie one after the other, in any order of the axes."""
+    step = 1
+    for i in reversed(_order(place)):
+        if place.shape[i] > 1 and place.strides[i] != step:
+            return False
+        step *= place.shape[i]
+    return True
