@@ -55,7 +55,7 @@ def recorded(monkeypatch):
             if hasattr(where, name):
                 monkeypatch.setattr(where, name, refused)
     monkeypatch.setitem(overrides(double.xp), "matmul", product)
-    for module, name in ((".conv", "group_matmul"), (".gemm", "matmul")):
+    for module, name in ((".conv", "group_matmul"), (".conv", "multiply"), (".gemm", "matmul")):
         monkeypatch.setattr(import_module(f"xpconv.kernels.cupy{module}"), name, product)
     with xpconv.use_backend("double"):
         yield
