@@ -20,7 +20,7 @@ from ...geometry import Window
 from .. import precision
 from ..exact import is_exact
 from ..graph import hold
-from .launch import last, name_of
+from .launch import last, name_of, pixels
 
 TYPES = {"float16": "HALF", "bfloat16": "BFLOAT16", "float32": "FLOAT"}
 UIDS = {"x": 1, "w": 2, "y": 3}
@@ -206,8 +206,7 @@ def _handle(library: Any, device: int) -> Any:
 
 
 def _aligned(xp: Any, a: Array) -> Array:
-    a = last(xp, a)
-    return a.copy() if a.data.ptr % ALIGNMENT else a
+    return last(xp, a).copy() if a.data.ptr % ALIGNMENT else pixels(xp, a)
 
 
 def _three(shape: tuple[int, ...]) -> list[int]:

@@ -12,7 +12,7 @@ from ...layout import empty_images
 from .launch import SUMS, dense, ends, lanes, launch, name_of, pixels
 
 FILE = "norm.cu"
-F64 = np.dtype("float64")
+F64, INT64 = np.dtype("float64"), np.dtype("int64")
 WIDE = {name: np.dtype(sums) for name, sums in SUMS.items()}
 THREADS = 1 << 17  # for the pixels of all channels together: enough to fill a GPU
 PARTS = 4096  # that the pixels are split into, at most: two launches merge the results of so many
@@ -55,13 +55,14 @@ def normalize_and_track(
     momentum: float | None,
 ) -> tuple[Array, Array, Array] | None:
     """The launch that completes the statistics of the batch also updates the running ones."""
-    if x.size <= x.shape[1] or batches.dtype != "int64":
+    if x.size <= x.shape[1] or batches.dtype != INT64:
         return None
     running: list[Any] = []
     for array in (running_mean, running_var):
-        if array.dtype not in (x.dtype, WIDE[name_of(x.dtype)]) or not array.flags.c_contiguous:
+        is_wide = array.dtype != x.dtype
+        if (is_wide and array.dtype != WIDE[name_of(x.dtype)]) or not array.flags.c_contiguous:
             return None
-        running += [array, int(array.dtype != x.dtype)]
+        running += [array, int(is_wide)]
     found = _moments(xp, x, eps, *running, batches, int(momentum is None), float(momentum or 0.0))
     mean, inv_std = found[0], found[2]
     return _apply(xp, x, weight, bias, mean, inv_std, bounds, batches), mean, inv_std
