@@ -175,3 +175,17 @@ def test_modes(name):
     assert (
         layer.training and not layer.eval().training and layer.train().training and not layer.eval().training
     )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_waits_for_a_device(name):
+    """The first call may copy tables of the host; later ones copy nothing and wait for nothing."""
+    make, inputs, _ = CASES[name]
+    with xpconv.use_backend("double"):
+        layer = make()
+        first = len(inputs) - len(getattr(layer, "inputs", ()))
+        arrays = [xpconv.asarray(x) if i < first else x for i, x in enumerate(inputs)]
+        layer.backward(layer(*arrays))
+        with double.count_syncs() as counter:
+            layer.backward(layer(*arrays))
+    assert (counter.n, counter.copies) == (0, 0)
