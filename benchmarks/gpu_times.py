@@ -1,4 +1,4 @@
-"""What `gpu.py` times: xpconv eager and captured against PyTorch, by device events."""
+"""What `gpu.py` times: xpconv eager, graphed and captured against PyTorch, by device events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def timed_models(kind: str, modes: list[str], limit: float) -> Iterator[Record]:
 def timing(rehearse: bool, kind: str, names: list[str], seconds: float, modes: list[str]) -> Iterator[Record]:
     """The rows of the models, float32 first; a contender for which no time is left is recorded as such.
 
-    xpconv, captured and not, against PyTorch's `modes`.
+    xpconv, eager, graphed (a plain loop) and captured (a whole step), against PyTorch's `modes`.
     """
     end = time.monotonic() + seconds
     enter(rehearse)
@@ -59,8 +59,8 @@ def timed_rows(rehearse: bool, kind: str, name: str, end: float, modes: list[str
         record: Record = {"work": name, "kind": kind, "batch": batch, "precision": precision}
         size = (batch, *shape)
         builds: dict[str, Callable[[], Any]] = {
-            f"xpconv {label}": functools.partial(xpconv_run, make, size, kind, precision, captured)
-            for label, captured in (("eager", False), ("captured", True))
+            f"xpconv {label}": functools.partial(xpconv_run, make, size, kind, precision, label)
+            for label in ("eager", "graphed", "captured")
         }
         for mode in modes:
             builds[f"PyTorch {mode}"] = functools.partial(torch_run, make, size, kind, precision, mode)
@@ -85,7 +85,7 @@ def timed_rows(rehearse: bool, kind: str, name: str, end: float, modes: list[str
         yield record | {"failures": failures}
 
 
-def xpconv_run(make: Any, shape: Any, kind: str, precision: str, captured: bool) -> Callable[[], Any]:
+def xpconv_run(make: Any, shape: Any, kind: str, precision: str, mode: str) -> Callable[[], Any]:
     """xpconv's training step or inference, as a function to be timed."""
     import work
 
@@ -99,12 +99,17 @@ def xpconv_run(make: Any, shape: Any, kind: str, precision: str, captured: bool)
     x, y = xpconv.asarray(work.normal(*shape), dtype=dtype), xpconv.asarray(work.labels(shape[0]))
     if kind == "inference":
         model = work.prepare_inference(model)
+        vars(model).pop("_replays", None)  # a model from fuse() is graphed by itself
+        if mode == "graphed":
+            xpconv.cuda.graphed(model)
 
         def infer(x: Any) -> Any:
             with xpconv.no_grad():
                 return model(x)
 
-        return functools.partial(xpconv.cuda.capture(infer, x) if captured else infer, x)
+        return functools.partial(xpconv.cuda.capture(infer, x) if mode == "captured" else infer, x)
+    if mode == "graphed":
+        xpconv.cuda.graphed(model)
     criterion = xpconv.SoftmaxCrossEntropyLoss()
     optimizer = xpconv.Adam(model.parameters(), lr=1e-3)
     scaler = xpconv.GradScaler() if dtype == "float16" else None
@@ -121,7 +126,7 @@ def xpconv_run(make: Any, shape: Any, kind: str, precision: str, captured: bool)
             optimizer.step()
         return loss
 
-    return functools.partial(xpconv.cuda.capture(step, x, y) if captured else step, x, y)
+    return functools.partial(xpconv.cuda.capture(step, x, y) if mode == "captured" else step, x, y)
 
 
 def torch_run(make: Any, shape: Any, kind: str, precision: str, mode: str) -> Callable[[], Any]:

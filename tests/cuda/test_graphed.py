@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+from contextlib import nullcontext
 
 import device
 import double
@@ -444,3 +445,45 @@ def test_it_is_no_change_on_numpy():
     assert not model._replays._known
     with pytest.raises(TypeError, match=r"graphed: model is 3, expected a layer"):
         xpconv.cuda.graphed(3)
+
+
+def test_fused_models_are_graphed_by_themselves(cuda):
+    model, (x, _) = resnet().eval(), batch()
+    fused = model.fuse()
+    for n in (4, 3, 4, 3, 4, 3):
+        with xpconv.no_grad():
+            y = fused(x[:n])
+            np.testing.assert_allclose(y.get(), model(x[:n]).get(), rtol=1e-4, atol=1e-5)
+    with xpconv.no_grad():
+        assert launches(cuda, lambda: fused(x)) == 1
+    with xpconv.use_backend("numpy"):
+        assert resnet().fuse()._replays is None
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "LAMB"])
+def test_training_and_evaluation_are_graphed_by_themselves(optimizer, cuda):
+    """A step that cannot be one graph is replayed in parts."""
+    found = []
+    x, y = batch(0, 12)
+    for graphs in (True, False):
+        if not graphs:
+            del vars(double.xp)["cuda"]
+        model, data = resnet(), xpconv.data.batches(x, y, 4)
+        update = getattr(xpconv, optimizer)(model.parameters(), lr=0.01)
+        loss = xpconv.SoftmaxCrossEntropyLoss()
+        with (
+            pytest.warns(RuntimeWarning, match="without a CUDA graph")
+            if graphs and optimizer == "LAMB"
+            else nullcontext()
+        ):
+            history = xpconv.train.fit(model, loss, update, data, data, epochs=4)
+        found.append(
+            (
+                history.rows,
+                xpconv.train.evaluate(model, loss, data),
+                [p.data.get().tolist() for p in model.parameters()],
+            )
+        )
+        assert model._replays is None
+    assert found[0] == found[1]
+    assert sum(entry.startswith("launch") for entry in cuda.log) > 12

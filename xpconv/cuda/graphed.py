@@ -40,8 +40,8 @@ def graphed(model: Model) -> Model:
     your layers, such as a branch on a global variable, runs in the recording only; their attributes may
     change.
 
-    `xpconv.train.fit`, `evaluate` and `predict` do this by themselves, and so does a model from `fuse()`
-    under `no_grad()`. A whole step as one graph, by `xpconv.cuda.capture`, is faster still.
+    `xpconv.train.fit` and `evaluate` do this by themselves, and so does a model from `fuse()` under
+    `no_grad()`. A whole step as one graph, by `xpconv.cuda.capture`, is faster still.
 
     On NumPy it has no effect. Copies and pickles of the model are graphed too.
 

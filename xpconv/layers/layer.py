@@ -22,6 +22,7 @@ from ..geometry import Bounds
 from ..signatures import call_error, is_call_error, is_ours
 from ..tape import current, cut, observer, saving
 from .elsewhere import ARGUMENTS
+from .replay import Replays
 from .summary import Summarized
 
 __all__ = ["Layer"]
@@ -263,6 +264,9 @@ class Layer(Summarized["Layer"]):
         together, are kept for later calls. The copy's plans also hold what algorithms need of the weights in
         another layout or transformed (up to five times the parameters); `free_memory()` frees both.
 
+        On a GPU, under `no_grad()`, later forwards with a shape are replays of a CUDA graph, as those of a
+        model from `xpconv.cuda.graphed`.
+
         The arrays of the copy's parameters are read-only, so that a change cannot go unnoticed: writing into
         `parameter.data` in place is an error of NumPy. Change parameters by an optimizer, `load_state_dict`,
         `average_parameters`, `xpconv.init`, `to`, `parameter[...] = …` or a new array for `parameter.data`.
@@ -293,6 +297,9 @@ class Layer(Summarized["Layer"]):
             layer._fuse_children(uses)
         for _, parameter in fused._named_parameters():
             parameter._make_read_only()
+        on_gpu = any(hasattr(get_xp(p.data), "cuda") for _, p in fused._named_parameters())
+        if fused._replays is None and on_gpu:
+            vars(fused)["_replays"] = Replays(training=False, reports=False)
         return fused.eval()
 
     def _fuse_children(self, uses: Counter[int]) -> None:

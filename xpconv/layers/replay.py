@@ -13,7 +13,8 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,19 @@ IN_FLIGHT = 2  # recordings of one kind, for forwards whose backward is still to
 PATIENCE = 1024  # calls, at most, before one is recorded
 
 
+@contextmanager
+def replaying(model: Any) -> Iterator[None]:
+    """Within this block a GPU replays forwards of `model` under `no_grad`."""
+    if model._replays is not None:
+        yield
+        return
+    vars(model)["_replays"] = Replays(training=False, reports=False)
+    try:
+        yield
+    finally:
+        vars(model).pop("_replays", None)
+
+
 class Replays:
     """The graphs of one model.
 
@@ -50,6 +64,10 @@ class Replays:
         self._patience = 1
         self._waiting: dict[int, Any] = {}  # by thread: the kind of the call that runs as it is
         self._known: dict[Any, Any] = {}  # by the kind of call: how often it ran, its `_Forward`, or None
+
+    def replay_training(self) -> None:
+        """From now on also replay forwards that save for a backward."""
+        self._options = True, self._options[1]
 
     def __reduce__(self) -> Any:
         return Replays, self._options  # a copy of the model has other layers

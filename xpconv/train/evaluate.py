@@ -8,6 +8,7 @@ from typing import Any
 from ..backend import Backend
 from ..data.batches import batches
 from ..layers.layer import Layer
+from ..layers.replay import replaying
 from ..signatures import hinted
 from ..tape import no_grad
 from .meter import Meter
@@ -79,7 +80,7 @@ def evaluate(
         raise ValueError(f"{where}: loss is None and there are no metrics, so there is nothing to compute")
     backend = backend_of_model(model)
     meter = Meter(objective, measured, backend)
-    with modes_restored(model):
+    with modes_restored(model), replaying(model):
         model.eval()
         shown = bar(where, fed(data, backend), length_of(data), verbose)
         measure(model, meter, shown, backend, "data", lambda: False)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..arguments import to_size
 from ..layers.layer import Layer
+from ..layers.replay import replaying
 from ..optim import ExponentialMovingAverage, GradScaler, LRScheduler, Optimizer
 from ..signatures import hinted
 from .callbacks import EarlyStopping
@@ -166,7 +167,7 @@ def fit(
     if resume is not None:
         progress.say(load_run(where, resume, run))
     loop = Loop(run, group, run.timetable, progress)
-    with modes_restored(model), progress, _ctrl_c(run), run.closing():
+    with modes_restored(model), replaying(model), progress, _ctrl_c(run), run.closing():
         try:
             run.call("on_fit_begin")
             loop.run_epochs()

@@ -93,5 +93,7 @@ class Graphs:
 
     def _give_up(self, reason: str) -> None:
         self.on, self._graphs = False, {}
+        if self._run.model._replays is not None:
+            self._run.model._replays.replay_training()  # at least the model's part of the step
         text = f"{self._where}: the step runs without a CUDA graph, as {reason}"
         warnings.warn(text, RuntimeWarning, stacklevel=4)
