@@ -55,7 +55,7 @@ def stage_records(stage: str, args: argparse.Namespace, limit: float) -> Iterato
 
 
 def criteria(result: Record) -> list[tuple[str, str, str]]:
-    """Of issue 5: what, the target, what was reached."""
+    """What was measured, its target, and the result."""
     stages = result["stages"]
 
     def verdict(stage: str) -> str:

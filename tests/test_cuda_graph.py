@@ -154,7 +154,7 @@ def test_a_failed_recording_leaves_no_gradients_that_were_not_computed(cuda):
         if graph.capturing():
             raise NotImplementedError("not during capture")
 
-    with pytest.raises(RuntimeError, match="gradients are those of before the recording"):
+    with pytest.raises(RuntimeError, match="gradients are as before the recording"):
         xpconv.cuda.capture(step, xpconv.asarray(np.ones((1, 2), "float32")), warmup=1)
     assert all(p.grad is grad for p, grad in zip(model.parameters(), grads, strict=True))
     with pytest.raises(xpconv.errors.BackwardError):

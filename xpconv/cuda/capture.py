@@ -1,4 +1,4 @@
-"""`capture`: a step as a function that a GPU runs from a recorded CUDA graph."""
+"""`capture`: record a function, such as a training step, as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .recordings import Noted, Recordings, Stale
 
 __all__ = ["capture"]
 
-MOST_KINDS = 8  # of inputs that a step without examples has recordings for
+MOST_KINDS = 8  # combinations of shapes and dtypes for which a step without examples keeps recordings
 
 
 def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Callable[..., Any]:
-    """`step` as a function that a GPU runs from a recorded CUDA graph, without the host's work per kernel.
+    """Record `step` as a CUDA graph; return a function that launches it, without the host's work per kernel.
 
     In a training step of a small network, a GPU mostly waits for the host to launch its kernels. A recorded
-    step is one launch: forward, loss, backward and update, or an inference.
+    step, with forward, loss, backward and update, or an inference, is a single launch.
 
         def step(x, y):
             loss = criterion(model(x), y)
@@ -35,39 +35,43 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
         for x, y in batches:
             loss = fast(x, y)
 
-    First it runs `step` on the examples `warmup` times. These are real steps, which update the parameters,
-    compile the kernels and allocate the optimizer's buffers. The recording itself changes nothing. Every call
-    then copies its inputs into those of the graph, launches the graph, and returns its outputs. The next call
-    overwrites them, and the gradients, so copy what you need later. A changed learning rate takes effect, and
-    dropout draws a new mask in every call. Gradients add up, or do not, as without a graph: a call that finds
-    none where the recording found some, or the other way round, runs as it is, and the next such call is
-    recorded as well.
+    First, `capture` runs `step` on the examples `warmup` times. These are real steps, which update the
+    parameters, compile the kernels and allocate the optimizer's buffers. The recording itself changes no
+    values. Each call of the returned function copies its inputs into the graph's memory, launches the graph,
+    and returns the graph's outputs. The next call overwrites these outputs and the gradients, so copy what
+    you need later. A changed learning rate takes effect, and dropout draws a new mask in every call.
+    Gradients accumulate exactly as without a graph. If a parameter had a gradient during the recording and
+    has none at a call, or the other way round, that call runs without a graph, and the next call in the same
+    situation is recorded as well.
 
-    Without examples, inputs may have any shapes and dtypes. The first `warmup` calls with each run as they
-    are, the next one is recorded, and again after `train`, `eval`, `model.to` and the like. The recordings
-    for the eight kinds of inputs that were used last are kept.
+    Without examples, inputs may have any shapes and dtypes. For each combination of shapes and dtypes, the
+    first `warmup` calls run without a graph and the next one is recorded. It is recorded again after `train`,
+    `eval`, `model.to` and similar changes. The recordings for the eight combinations that were used last are
+    kept.
 
-    A graph cannot hold: reading values on the host (`float(loss)`, `if`, boolean masks), copies from the
-    host, matrix products other than those of the layers, LARS and LAMB, and inputs of other shapes. Other
-    Python code runs only during the recording. Do not use the model from another stream while the graph
-    runs. With examples, the modes (`train`, `eval`) and settings of the layers are those at the recording.
-    After `model.to`, or a new optimizer, which move the parameters to other memory, and after freezing or
-    thawing parameters, capture such a step again.
+    A CUDA graph cannot contain code that reads values on the host (`float(loss)`, `if`, boolean masks),
+    copies from the host, matrix products other than those of the layers, LARS, or LAMB. Other Python code
+    runs only during the recording. Do not use the model from another stream while the graph runs. With
+    examples, inputs of other shapes are errors, and the modes (`train`, `eval`) and settings of the layers
+    stay those of the recording. Capture such a step again after `model.to` or a new optimizer, which move the
+    parameters to other memory, and after freezing or unfreezing parameters.
 
-    On NumPy there is no graph: the same steps run one by one, warm-up included, so that a script gives the
-    same results on both.
+    On NumPy there is no graph: the same steps run one by one, including the warm-up, so that a script gives
+    the same results on both backends.
 
     Args:
-        step: takes arrays, returns an array, a tuple of them or None.
-        examples: arrays of the shapes, dtypes and backend that `step` is to take.
-        warmup: how often to run `step` before the recording; at least 1.
+        step: a function that takes arrays and returns an array, a tuple of arrays, or None.
+        examples: arrays with the shapes, dtypes and backend that `step` is to take.
+        warmup: how often to run `step` before the recording; 1 to 1000.
 
     Raises:
-        ValueError: `warmup` below 1.
-        RuntimeError: `step` does something that a graph cannot hold; the cause is chained, and the gradients
-            are as before. At a call of a step with examples, parameters or buffers are other arrays than in
-            the recording, or one was frozen or thawed.
-        ShapeError, DTypeError: at a call, inputs unlike the examples.
+        TypeError: `step` is not a function, or an example or input is not an array.
+        ValueError: `warmup` is below 1 or above 1000.
+        BackendError: (a TypeError) the arrays are of several backends.
+        RuntimeError: `step` does something that a CUDA graph cannot contain (the cause is chained, and the
+            gradients are as before); or, at a call of a step with examples, the model has other arrays than
+            in the recording, or a parameter was frozen or unfrozen.
+        ShapeError, DTypeError: at a call, an input has another shape or dtype than its example.
 
     Example:
         >>> import numpy as np, xpconv
@@ -102,7 +106,7 @@ def _backend_of(what: str, arrays: Sequence[Any]) -> Backend:
 
 
 class _Plain:
-    """A step that runs without a graph, as on NumPy; it checks the inputs."""
+    """A step with examples on NumPy: it checks the inputs and runs without a graph."""
 
     def __init__(
         self, backend: Backend, step: Callable[..., Any], examples: tuple[Array, ...], warmup: int
@@ -141,13 +145,13 @@ def _check_array(i: int, x: Any) -> None:
 
 
 class _Captured(_Plain):
-    """A step with CUDA graphs for inputs like the examples."""
+    """A step with examples on a GPU: it launches a CUDA graph for inputs like the examples."""
 
     def _begin(self, warmup: int) -> None:
         noted, self._recorder = Noted(), recorder(self._backend.xp)
         self._recordings = Recordings(self._recorder, self._step, self._inputs, noted, modes=False)
         with self._recorder.active():
-            for _ in range(warmup):  # from the pool too, which then has the memory for the recording
+            for _ in range(warmup):  # within `active`, so that the pool has the memory for the recording
                 noted.run(self._step, self._inputs)
             self._recordings.record()
 
@@ -158,12 +162,12 @@ class _Captured(_Plain):
 
 
 class _ByShape:
-    """A step with CUDA graphs for each kind of inputs, recorded after some calls with it."""
+    """A step without examples: it has CUDA graphs for each combination of shapes and dtypes of its inputs."""
 
     def __init__(self, step: Callable[..., Any], warmup: int) -> None:
         self._step, self._warmup, self._noted = step, warmup, Noted()
         self._recorders: dict[Hashable, Any] = {}  # for each device
-        self._known: dict[Hashable, int | Recordings] = {}  # how often each kind has run; then its recordings
+        self._known: dict[Hashable, int | Recordings] = {}  # number of calls so far, then the recordings
 
     def __call__(self, *inputs: Any) -> Any:
         for i, x in enumerate(inputs):
@@ -182,7 +186,7 @@ class _ByShape:
                 found = self._recordings(place, backend, inputs)
             try:
                 return found.run(inputs)
-            except Stale:  # before anything has run
+            except Stale:  # raised before anything has run
                 found = 1
                 return self._noted.run(self._step, inputs)
         finally:

@@ -1,8 +1,9 @@
-"""The gradients around a captured step: what it finds in `.grad`, and what it leaves there.
+"""The gradients around a captured step: what the step reads in `.grad`, and what it leaves there.
 
-A graph has the addresses of the gradients that its step found when it was recorded. But a loop may clear them
-between two calls, or put others there, as with any step. So a captured step notes which of the gradients it
-has read, and before and after each replay makes true what the same Python code would have.
+A CUDA graph uses the addresses of the gradient arrays that `.grad` had during the recording. Between two
+calls a loop may clear `.grad` or assign other arrays. So a recording notes which gradients the step reads.
+Before each replay, other arrays are copied into the recorded ones; after it, `.grad` is set to what the same
+Python code would have left.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from ..backend import Array
 from ..parameter import Parameter
 
 _slot = Parameter.__dict__["grad"]
-_read: set[int] = set()  # ids of parameters whose gradient was read before the step set another
-_set: set[int] = set()  # and of those where it did
+_read: set[int] = set()  # ids of parameters whose gradient the step read before it assigned one
+_set: set[int] = set()  # ids of parameters to which the step assigned a gradient
 
 
 class _Watched(Parameter):
-    """A parameter during a recording, of which there is one at a time."""
+    """A parameter during a recording, which notes accesses to `grad`; there is one recording at a time."""
 
     __slots__ = ()
 
@@ -42,7 +43,7 @@ class _Watched(Parameter):
 
 
 class Gradients:
-    """The gradients that one recording found and left."""
+    """The gradients before and after the step of one recording."""
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
         self.parameters = list({id(p): p for p in parameters}.values())
@@ -52,7 +53,7 @@ class Gradients:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Note within this block, a recording, which gradients are read."""
+        """Note which gradients are read within this block, in which the step is recorded."""
         _read.clear()
         _set.clear()
         watched = [p for p in self.parameters if type(p) is Parameter]
@@ -69,23 +70,23 @@ class Gradients:
         self._left = [(p, p.grad) for p, found in pairs if p.grad is not None or found is not None]
 
     def restore(self) -> None:
-        """After a recording, which has computed nothing: set the gradients that it found."""
+        """Set the gradients that were there before the recording, which has computed nothing."""
         for parameter, found in zip(self.parameters, self._found, strict=True):
             _slot.__set__(parameter, found)
 
     def fit(self) -> bool:
-        """Whether there are gradients now where the recording read one, and none where it read None."""
+        """Whether each gradient that the recording read is None now exactly if it was None then."""
         return all((p.grad is None) is (found is None) for p, found in self._read)
 
     def before(self) -> list[tuple[Array, Array]]:
-        """Before a replay: copy gradients that are other arrays than in the recording; return the pairs."""
+        """Before a replay: copy gradients in other arrays into the recorded ones; return these pairs."""
         others = [(p.grad, own) for p, own in self._read if own is not None and p.grad is not own]
         for grad, own in others:
             own[...] = grad
         return [(grad, own) for grad, own in others if grad is not None]
 
     def after(self, others: list[tuple[Array, Array]]) -> None:
-        """After it: set what the step leaves; it has changed the arrays in `others` in place."""
+        """After a replay: set the gradients that the step leaves; copy those of `others` back."""
         theirs = {id(own): grad for grad, own in others}
         for grad, own in others:
             grad[...] = own

@@ -1,4 +1,4 @@
-"""`graphed`: a model whose forward and backward a GPU runs from recorded CUDA graphs, in a plain loop."""
+"""`graphed`: run the forward and the backward of a model as CUDA graphs, in an unchanged training loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Model = TypeVar("Model", bound=Layer)
 
 
 def graphed(model: Model) -> Model:
-    """Let a GPU run forward and backward of `model` from recorded CUDA graphs; the loop stays as it is.
+    """Run forward and backward of `model` as CUDA graphs on a GPU; the training loop needs no change.
 
         model = xpconv.cuda.graphed(model)
         for x, y in batches:
@@ -23,33 +23,34 @@ def graphed(model: Model) -> Model:
             model.backward(criterion.backward(), input_grad=False)
             optimizer.step()
 
-    In a plain loop, a GPU mostly waits for the host to launch its kernels. Of a graphed model, the first
-    forward with inputs of a kind runs as it is, the second is recorded, and from then on each is one launch;
-    so is the backward, from its third time on. Another kind are other shapes, dtypes or memory orders, modes
-    (`train`, `eval`, `no_grad`), frozen parameters, and devices. The eight recordings that were used last are
-    kept, each with the memory of its forward; other calls run as they are.
+    In a plain loop with a small network, a GPU mostly waits for the host to launch its kernels. The first
+    forward of a graphed model with inputs of some shape runs without a graph, the second is recorded as a
+    CUDA graph, and each later one is a single launch of that graph. The same holds for the backward, which is
+    recorded at its third call. There is a separate recording for other shapes, dtypes, memory orders, modes
+    (`train`, `eval`, `no_grad`), frozen parameters and devices. The eight recordings that were used last are
+    kept, each with the memory of its forward. All other calls run without a graph.
 
-    Values are those without graphs. Outputs and gradients are copies: you may keep them. Gradients add up as
-    always, BatchNorm's running statistics are updated, and dropout draws a new mask in every call. After a
-    change of the model (`to`, a new optimizer, assigned arrays, layers or settings, `manual_seed`), calls run
-    as they are and are recorded again.
+    The values are the same as without graphs. Outputs and gradients are copies, so you may keep them.
+    Gradients accumulate as usual, BatchNorm updates its running statistics, and dropout draws a new mask in
+    every call. After a change of the model (`to`, a new optimizer, other arrays, layers or settings,
+    `manual_seed`), the next calls run without a graph, and are then recorded again.
 
-    As they are run also: calls while the backward of an earlier forward is still to come (more than one),
-    `model.record`, a model with hooks, and one that another model calls. What cannot be recorded runs as it
-    is, with a warning: layers of your own that read values on the host, or copy from it. Other Python code of
-    your layers, such as a branch on a global variable, runs in the recording only; their attributes may
-    change.
+    These run without a graph as well: a forward while the backwards of two earlier forwards have not been
+    called yet, `model.record`, a model with hooks, and a model that another model calls. A layer of your own
+    that reads values on the host, or copies arrays from the host, cannot be recorded: it runs without a
+    graph, after a warning. Other Python code of your layers, such as a branch on a global variable, runs only
+    during the recording. You may change attributes of your layers, which leads to a new recording.
 
-    `xpconv.train.fit` and `evaluate` do this by themselves, and so does a model from `fuse()` under
-    `no_grad()`. A whole step as one graph, by `xpconv.cuda.capture`, is faster still.
+    `xpconv.train.fit` and `evaluate` use CUDA graphs by themselves, and so does a model from `fuse()` under
+    `no_grad()`. `xpconv.cuda.capture` records a whole step as one graph, which is faster still.
 
-    On NumPy it has no effect. Copies and pickles of the model are graphed too.
+    On NumPy this function has no effect. Copies and unpickled copies of the model are graphed too.
 
     Args:
-        model: any layer; it is changed in place.
+        model: any layer, on any backend, for inputs of any shape and dtype; it is changed in place.
 
     Returns:
-        the model.
+        The same model.
 
     Raises:
         TypeError: `model` is not a layer.

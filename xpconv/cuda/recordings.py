@@ -1,4 +1,4 @@
-"""The recordings of a step for inputs of one kind, and when each may be replayed."""
+"""The recordings of a step for inputs of the same shapes and dtypes, and when each may be replayed."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ..random import Source, global_source
 from ..tape import observing, saving
 from .gradients import Gradients
 
-MOST = 4  # recordings of one kind of inputs: they differ in the gradients that they find
+MOST = 4  # recordings for the same shapes: they differ in which gradients were None
 
 Step = Callable[..., Any]
 
 
 class Stale(RuntimeError):
-    """A recording is of other arrays than the model has now."""
+    """The model has other arrays now than in the recording."""
 
 
 class Noted:
     """The layers that a step has run, and the parameters that it trains."""
 
     def __init__(self, hooks: bool = True) -> None:
-        self._hooks = hooks  # whether layers may have some
+        self._hooks = hooks  # whether layers may have hooks
         self._layers: dict[int, Layer] = {}
         self._optimized: list[Parameter] = []
 
     def run(self, step: Step, inputs: Sequence[Array]) -> Any:
-        """`step(*inputs)`."""
+        """Return `step(*inputs)`; note the layers that it calls and the parameters that it updates."""
         token = graph.optimized.set(self._optimized)
         try:
             with observing(self._note):
@@ -42,7 +42,7 @@ class Noted:
             self._optimized[:] = {id(p): p for p in self._optimized}.values()
 
     def _note(self, layer: Any, forward: Step, inputs: tuple[Any, ...]) -> Any:
-        if isinstance(layer, Layer):  # and no loss
+        if isinstance(layer, Layer):  # not a loss
             if layer._hooks is not None and not self._hooks:
                 raise TypeError(
                     f"{type(layer).__name__} has hooks, which a replay would not call; remove them"
@@ -55,12 +55,12 @@ class Noted:
         return list(self._layers.values())
 
     def parameters(self) -> list[Parameter]:
-        """Those of the layers, and those that optimizers update, each once."""
+        """The parameters of the layers, and those that optimizers update, each once."""
         own = [p for layer in self.layers() for p in vars(layer).values() if isinstance(p, Parameter)]
         return list({id(p): p for p in (*own, *self._optimized)}.values())
 
     def state(self) -> Hashable:
-        """What a recording depends on, besides the arrays of the layers."""
+        """What a recording depends on apart from the arrays of the layers."""
         return (
             tuple(p.grad is None for p in self.parameters()),
             tuple((id(layer), layer.training) for layer in self.layers()),
@@ -77,7 +77,7 @@ def _sources(layers: Iterable[Layer]) -> Iterator[tuple[Layer, Source]]:
 
 
 class Replay:
-    """One recording of a step. Making it runs nothing on the device."""
+    """One recording of a step. The recording itself computes nothing on the device."""
 
     def __init__(self, recorder: Any, step: Step, inputs: list[Array], known: Noted) -> None:
         self._recorder, self._inputs = recorder, inputs
@@ -98,9 +98,9 @@ class Replay:
                 raise
             raise RuntimeError(
                 f"capture: step failed while it was recorded ({type(cause).__name__}: {cause}). A CUDA graph "
-                "cannot hold reading values on the host (float(loss), if, boolean masks), copies from the "
-                "host, and matrix products other than the layers'; see xpconv.cuda.capture. The gradients "
-                "are those of before the recording"
+                "cannot contain code that reads values on the host (float(loss), if, boolean masks), copies "
+                "from the host, or matrix products other than the layers'; see xpconv.cuda.capture. The "
+                "gradients are as before the recording"
             ) from cause
         trained = saving() and any(p.grad is not None for p in noted.parameters())
         self._gradients.restore()
@@ -114,9 +114,9 @@ class Replay:
         ]
 
     def fits(self, modes: bool) -> bool:
-        """Whether gradients are there as in the recording, and random numbers come from the same streams.
+        """Whether the same gradients are None as then, and random numbers come from the same streams.
 
-        With `modes`, whether modes and settings are the same as well.
+        With `modes`, also whether the modes and settings of the layers are the same.
         """
         if modes and (
             latest_change() != self._change or any(layer.training is not mode for layer, mode in self._modes)
@@ -171,20 +171,20 @@ def _recorded(layer: Layer, trained: bool) -> Iterator[tuple[Any, str]]:
 
 
 class Recordings:
-    """The recordings of a step for inputs of one kind, which are copied into `inputs`.
+    """The recordings of a step for inputs of the same shapes and dtypes, which are copied into `inputs`.
 
-    A call that none fits runs as it is, so that all that a recording needs is there when the next such call
-    is recorded.
+    A call for which no recording fits runs without a graph, which compiles and allocates what a recording
+    needs. The next such call is recorded.
     """
 
     def __init__(self, recorder: Any, step: Step, inputs: list[Array], noted: Noted, modes: bool) -> None:
         self._recorder, self._step, self._inputs, self._noted = recorder, step, inputs, noted
-        self._modes = modes  # whether other modes and settings need another recording
+        self._modes = modes  # whether to record again when modes or settings have changed
         self._replays: list[Replay] = []
-        self._tried: list[Hashable] = []  # states in which the step has run
+        self._tried: list[Hashable] = []  # states in which the step has run without a graph
 
     def record(self) -> Replay:
-        """A new recording, which also replaces the oldest if there are many."""
+        """Make a new recording; it replaces the oldest one if there are `MOST`."""
         del self._replays[: 1 - MOST]
         with self._recorder.active():
             self._recorder.stream.synchronize()
@@ -192,13 +192,13 @@ class Recordings:
         return self._replays[-1]
 
     def check(self) -> None:
-        """Raise `Stale` if the latest recording is."""
+        """Raise `Stale` if the model has other arrays than in the latest recording."""
         self._replays[-1].check()
 
     def run(self, given: Sequence[Array]) -> Any:
-        """The step, by the recording that fits."""
+        """Run the step by the recording that fits, or without a graph."""
         if any(layer._hooks is not None for layer in self._noted.layers()):
-            return self._step(*given)  # which calls them
+            return self._step(*given)  # a replay would not call the hooks
         found = next((replay for replay in self._replays if replay.fits(self._modes)), None)
         if found is not None:
             found.check()

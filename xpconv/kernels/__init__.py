@@ -1,4 +1,4 @@
-"""The seam between the mathematics and the devices: which function computes an operation for an array module.
+"""Which function computes an operation for an array module: a reference in `ops`, or a device's override.
 
 `ops` has a reference of every operation, in array functions that any module has; `@overridable` marks those
 that `kernels.numpy` or `kernels.cupy` may override. To add an override:

@@ -72,7 +72,7 @@ class Recorder:
         several kinds; the recording has ended then.
         """
         if graph.capturing():
-            raise RuntimeError("a graph is being recorded already, and a graph cannot hold another")
+            raise RuntimeError("a graph is being recorded already, and a graph cannot contain another")
         recording = graph.Recording(self.products)
         token = graph.recording.set(recording)
         try:
