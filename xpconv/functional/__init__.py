@@ -1,7 +1,7 @@
-"""Convolution and what else networks compute, as functions: arrays in, arrays out, no layers and no state.
+"""Convolution and the other operations of neural networks as functions of arrays, without layers or state.
 
-Names and arguments are those of `torch.nn.functional` and `torch.nn.grad`. Imported when asked for, as
-`xpconv.functional`.
+Names and arguments are those of `torch.nn.functional` and `torch.nn.grad`. `import xpconv` does not import
+this module; the first use of `xpconv.functional` does.
 
     import cupy, xpconv
 
@@ -11,24 +11,26 @@ Names and arguments are those of `torch.nn.functional` and `torch.nn.grad`. Impo
     dx = xpconv.functional.conv2d_input(x.shape, weight, y)
     dweight = xpconv.functional.conv2d_weight(x, weight.shape, y)
 
-**Where it computes.** The given arrays decide: CuPy arrays are computed with on their GPU, NumPy arrays on
-the CPU, and the result is of the same kind. `XPCONV_BACKEND` and `use_backend` play no part. Arrays of
-several backends in one call are an error that names both; `xpconv.asarray(x, backend="cupy")` copies. A
-`Parameter` of a layer counts as its array. All arrays of a call have one dtype, which the result has too.
-Inputs are not changed, but for the running statistics of `batch_norm` and `instance_norm` in training.
+**Backend.** The arguments decide where a function computes: for CuPy arrays on the GPU, for NumPy arrays on
+the CPU. The result is an array of the same backend. `XPCONV_BACKEND` and `use_backend` have no effect. Arrays
+of several backends in one call raise an error that names both; `xpconv.asarray(x, backend="cupy")` copies an
+array. A `Parameter` of a layer is accepted in place of an array. All arrays of a call must have one dtype,
+which the result has too. Inputs are not changed, except the running statistics of `batch_norm` and
+`instance_norm` in training.
 
-**Gradients** are functions of their own, by one rule:
+**Gradients** are separate functions, named by these rules:
 
-- A function `f` that is linear in each of several arrays has one for each array, called after it, with the
-  order of arguments of `torch.nn.grad`: those of `f`, but the array's shape for the array, and then
-  `grad_output`: `conv2d_input(input_size, weight, grad_output, stride=…, …)`,
-  `conv2d_weight(input, weight_size, grad_output, …)`, `conv2d_bias(grad_output)`.
-- Any other function has `f_backward(grad_output, …)`: first the gradient of its output, then the array that
-  the derivative needs (`input`, `output`, `indices` or `mask`, or `input_size` if it only needs a shape),
-  then the arguments of `f` in their order, as far as they matter. It returns the gradient of `input`, or a
-  tuple of those of all arrays in the order of `f`: `relu_backward(grad_output, input)`,
-  `pad_backward(grad_output, pad, mode=…)`, `cross_entropy_backward(grad_output, input, target)`,
-  `max_pool2d_backward(grad_output, indices, input_size, kernel_size)`.
+- A function `f` that is linear in each of several arrays has one gradient function for each array, named
+  after that array. Its arguments are in the order of `torch.nn.grad`: the arguments of `f`, with the shape of
+  the array in place of the array, and then `grad_output`: `conv2d_input(input_size, weight, grad_output,
+  stride=…, …)`, `conv2d_weight(input, weight_size, grad_output, …)`, `conv2d_bias(grad_output)`.
+- Any other function `f` has `f_backward(grad_output, …)`. After `grad_output`, the gradient with respect to
+  the result of `f`, comes what the derivative needs (`input`, `output`, `indices` or `mask`, or `input_size`
+  if only the shape is needed), and then the other arguments of `f` that affect the gradient, in their order.
+  It returns the gradient with respect to `input`, or a tuple with one gradient for each array, in the order
+  of `f`: `relu_backward(grad_output, input)`, `pad_backward(grad_output, pad, mode=…)`,
+  `cross_entropy_backward(grad_output, input, target)`, `max_pool2d_backward(grad_output, indices, input_size,
+  kernel_size)`.
 
 `grad_output` has the shape of what `f` returned; for a loss it may also be a number.
 
@@ -36,7 +38,7 @@ Inputs are not changed, but for the running statistics of `batch_norm` and `inst
 average pooling, shuffles) also take complex64 and complex128. Their gradients are PyTorch's, which are the
 adjoints: with `⟨a, b⟩ = Σ conj(a)·b`, `⟨f(x), y⟩ = ⟨x, f_backward(y)⟩`; so `conv2d_input` multiplies by the
 conjugate of `weight`, and `conv2d_weight` by that of `input`. Functions that only move or compare values also
-take integers. Any other dtype is an error.
+take integers. Any other dtype raises a DTypeError.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The door of every function: arrays of one backend and one dtype; errors of calls with wrong arguments."""
+"""Checks of the arguments of all functions: arrays of one backend and one dtype; errors of wrong calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOVED = ("floating point", "complex", "integer", "boolean")  # for functions tha
 
 
 def public(function: Callable[P, R]) -> Callable[P, R]:
-    """A function of this room: errors of wrong calls list its parameters; harmless underflow is no error."""
+    """Decorate a public function: errors of wrong calls list its parameters, and underflow is ignored."""
     found: Callable[P, R] = ignoring_underflow(hinted(f"functional.{function.__name__}", {})(function))
     return found
 
@@ -34,16 +34,16 @@ def enter(
     optional: Mapping[str, Array | None] | None = None,
     kinds: tuple[str, ...] = FLOATING,
 ) -> tuple[Any, ...]:
-    """The module that owns the arrays, and the arrays; `optional` ones may be None.
+    """Check arrays; return the array module that owns them, and the arrays. The `optional` ones may be None.
 
     Args:
-        where: the name of the function, for errors: `functional.conv2d`.
-        arrays: the arrays by the names of their arguments; a `Parameter` counts as its array.
-        kinds: which dtypes it takes.
+        where: the name of the function in errors, such as `functional.conv2d`.
+        arrays, optional: the arrays by the names of their arguments; of a `Parameter`, its array is returned.
+        kinds: the kinds of dtypes that the function accepts.
 
     Raises:
-        BackendError: (a TypeError) one is no array, or they are of several backends.
-        DTypeError: (a TypeError) of another kind, or of several dtypes.
+        BackendError: (a TypeError) an argument is not an array, or the arrays are of several backends.
+        DTypeError: (a TypeError) the arrays have a dtype of another kind, or several dtypes.
     """
     owner, first = None, ""
     found: list[Any] = []
@@ -73,7 +73,7 @@ def enter(
 
 
 def check_kind(where: str, x: Array, argument: str, kinds: tuple[str, ...]) -> None:
-    """An error if the dtype of `x` is of another kind."""
+    """Raise a DTypeError unless the dtype of `x` is of one of `kinds`."""
     kind = {"c": "complex", "i": "integer", "u": "integer", "b": "boolean"}.get(x.dtype.kind, "")
     kind = "floating point" if is_floating(x.dtype) else kind
     if kind not in kinds:
@@ -85,9 +85,9 @@ def check_kind(where: str, x: Array, argument: str, kinds: tuple[str, ...]) -> N
 def to_shape(
     where: str, argument: str, value: object, ranks: Collection[int], form: str, minimum: int = 0
 ) -> tuple[int, ...]:
-    """The shape of an array as a tuple of ints; `form` is what was expected, for errors.
+    """Check a given shape; return it as a tuple of ints. `form` describes the expected shape in errors.
 
-    All axes after a batch are at least `minimum` long.
+    All axes except a batch axis must be at least `minimum` long.
     """
     if not is_sequence(value):
         raise TypeError(f"{where}: {argument} is {shown(value)}, expected a shape {form}")
@@ -100,6 +100,6 @@ def to_shape(
 
 
 def check_shape(where: str, argument: str, x: Array, expected: tuple[int, ...], why: str) -> None:
-    """An error if `x` has another shape."""
+    """Raise a ShapeError if `x` has another shape; `why` says where the expected one comes from."""
     if x.shape != expected:
         raise ShapeError(f"{where}: {argument} has shape {x.shape}, expected {expected} ({why})")

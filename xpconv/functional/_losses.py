@@ -1,4 +1,4 @@
-"""What the losses have in common: each is computed by the class of the same name."""
+"""What the losses share: each function computes by the `Loss` class of the same name."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..parameter import Parameter
 
 
 def value(name: str, kind: type[Loss], arrays: tuple[Any, ...], *arguments: Any) -> Array:
-    """The loss of these arrays, by a `Loss` of these arguments."""
+    """The value of the loss `kind(*arguments)` for these arrays."""
     with named(f"functional.{name}", kind.__name__):
         loss: Array = kind(*arguments)._evaluated(_plain(arrays))[0]
     return loss
 
 
 def gradient(name: str, kind: type[Loss], grad_output: Any, arrays: tuple[Any, ...], *arguments: Any) -> Any:
-    """The gradient of the first array, or a tuple of those of several."""
+    """The gradient of that loss with respect to the first array, or a tuple for losses of several arrays."""
     where, whose = f"functional.{name}_backward", kind.__name__
     with named(where, whose), named(where, f"{whose}.backward"):
         criterion = kind(*arguments)
@@ -28,5 +28,5 @@ def gradient(name: str, kind: type[Loss], grad_output: Any, arrays: tuple[Any, .
 
 
 def _plain(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Parameters and subclasses of arrays, such as `memmap`, as their arrays."""
+    """The arrays of Parameters, and plain arrays in place of subclasses such as `memmap`."""
     return tuple(plain(x.data if isinstance(x, Parameter) else x) for x in arrays)

@@ -1,4 +1,4 @@
-"""What functions have in common that compute what a layer without parameters computes."""
+"""What the functions share that compute the same as a layer without parameters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 def settings(where: str, kind: Callable[..., T], *arguments: Any, **options: Any) -> T:
-    """A layer or loss of these arguments, which its constructor checks; errors name the function `where`."""
+    """Create a layer or loss, whose constructor checks the arguments; errors name the function `where`."""
     with named(where, kind.__name__):
         return kind(*arguments, **options)
 
 
 def pointwise(name: str, kind: type[Pointwise], input: Array, *arguments: Any) -> Array:
-    """What a layer of this kind computes."""
+    """The output of a layer of class `kind` for `input`."""
     where = f"functional.{name}"
     layer = settings(where, kind, *arguments)
     xp, input = enter(where, {"input": input})
@@ -31,7 +31,7 @@ def pointwise(name: str, kind: type[Pointwise], input: Array, *arguments: Any) -
 def pointwise_backward(
     name: str, kind: type[Pointwise], grad_output: Array, saved: Array, *arguments: Any, needs: str = "input"
 ) -> Array:
-    """The gradient of its input, from that of its output and the array that it `needs`."""
+    """The gradient of that layer with respect to its input; `saved` is the array named by `needs`."""
     where = f"functional.{name}_backward"
     layer = settings(where, kind, *arguments)
     xp, saved, grad_output = enter_pair(where, grad_output, saved, needs)
@@ -42,7 +42,7 @@ def pointwise_backward(
 def enter_pair(
     where: str, grad_output: Array, saved: Array, name: str, kinds: tuple[str, ...] = FLOATING
 ) -> tuple[Any, Array, Array]:
-    """`xp`, the array `name` and `grad_output`, which have the same shape."""
+    """Check that `saved`, called `name` in errors, and `grad_output` have one shape; return `xp` and both."""
     xp, saved, grad_output = enter(where, {name: saved, "grad_output": grad_output}, kinds=kinds)
     check_shape(where, "grad_output", grad_output, saved.shape, f"that of {name}")
     return xp, saved, grad_output

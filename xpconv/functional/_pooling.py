@@ -1,4 +1,4 @@
-"""What the functions that pool have in common."""
+"""What the pooling functions share."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..ops.conv_complex import joined, parts
 from ..parameter import Parameter
 from ._checks import to_shape
 
-REAL = ("floating point", "integer")  # the dtypes of which there is a maximum
+REAL = ("floating point", "integer")  # the dtypes whose values have an order
 
 
 def pooled_shape(where: str, layer: _Pool, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the output for an input of this shape; an error if that is smaller than the window."""
+    """The shape of the output for an input of this shape, which must not be smaller than the window."""
     lead = len(shape) - layer.axes
     return shape[:lead] + layer._positions(where, shape[lead:])
 
 
 def as_size(where: str, input_size: Sequence[int], axes: int) -> tuple[int, ...]:
-    """The shape of the input, as a tuple."""
+    """Check `input_size`; return it as a tuple."""
     spatial = SPATIAL[axes]
     form = f"(N, C, {spatial}) or (C, {spatial})"
     return to_shape(where, "input_size", input_size, (axes + 1, axes + 2), form, 1)
@@ -37,7 +37,7 @@ def check_lead(
     argument: str = "grad_output",
     of: str = "that of input_size",
 ) -> None:
-    """An error unless `x` has the batch and the channels of `size`, and `axes` further axes."""
+    """Raise a ShapeError unless `x` has the batch and channels of `size`, and `axes` further axes."""
     if x.ndim != len(size) or x.shape[:-axes] != size[:-axes] or 0 in x.shape[-axes:]:
         lead = ", ".join(map(str, size[:-axes]))
         raise ShapeError(
@@ -52,5 +52,5 @@ def array_of(value: Any) -> Array:
 
 
 def by_parts(xp: Any, function: Callable[[Array], Array], x: Array) -> Array:
-    """`function(x)` for images, each channel by itself: those of a complex `x` become two real ones each."""
+    """`function(x)` for a function of each channel; a complex channel is computed as two real ones."""
     return function(x) if x.dtype.kind != "c" else joined(xp, function(parts(xp, x)), x.dtype)

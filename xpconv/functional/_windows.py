@@ -1,4 +1,4 @@
-"""What convolutions and their gradients check alike: how a weight slides over images."""
+"""Checks that convolutions and their gradients share: the window, the padding and the shapes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Padding = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
 
 
 class Sliding(NamedTuple):
-    """A convolution, without its arrays; `outer` are the channels of the weight's first axis."""
+    """The checked settings of a convolution; `outer` is the length of the weight's first axis."""
 
     where: str
     window: Window
     groups: int
     padding: object  # as the user gave it
     outer: int
-    inner: int  # of all groups
-    why: str  # the weight has these channels
+    inner: int  # the channels of the weight's second axis, times the groups
+    why: str  # for errors: the weight's shape, from which the numbers of channels follow
 
     def images(self, x: Array, argument: str) -> tuple[Array, bool]:
         """Check the images that the window slides over; return them as a batch, and whether `x` was one."""
@@ -35,18 +35,18 @@ class Sliding(NamedTuple):
         return images, batched
 
     def check(self, x: Any, shape: Shape, argument: str) -> None:
-        """An error if no window fits images of this shape, or if these are too large with their padding."""
+        """Raise an error if no window fits images of this shape, or they are too large with padding."""
         check_fits(self.where, x, shape[2:], self.window, self.padding, argument)
         padded = (n + lo + hi for n, (lo, hi) in zip(shape[2:], self.window.padding, strict=True))
         check_room(f"{self.where}: a padded image", (*shape[:2], *padded), 16)
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The shape of what the windows of batched images give."""
+        """The shape of the output for batched images of this shape."""
         return (shape[0], self.outer, *self.window.output_shape(shape[2:]))
 
 
 class Size(NamedTuple):
-    """The shape of images that a user gave, which in errors counts as an array."""
+    """A given shape of images, used in place of an array in checks."""
 
     shape: Shape
 
@@ -83,7 +83,7 @@ def sliding(
 
 
 def image_size(how: Sliding, argument: str, value: object, transposed: bool = False) -> tuple[Shape, bool]:
-    """Check the shape of images that a user gave; return it as a batch, and whether it was one."""
+    """Check a given shape of images; return it with a batch axis, and whether it had one."""
     axes, channels = len(how.window.kernel), how.outer if transposed else how.inner
     form = f"(N, {channels}, {SPATIAL[axes]}) or ({channels}, {SPATIAL[axes]})"
     shape = to_shape(how.where, argument, value, (axes + 1, axes + 2), form)
@@ -97,13 +97,13 @@ def image_size(how: Sliding, argument: str, value: object, transposed: bool = Fa
 
 
 def weight_size(where: str, axes: int, value: object, order: str) -> Shape:
-    """The shape of a weight that a user gave."""
+    """Check a given shape of a weight; return it as a tuple."""
     form = f"({order}, {', '.join('k' + axis for axis in SPATIAL[axes].split(', '))})"
     return to_shape(where, "weight_size", value, (axes + 2,), form)
 
 
 def as_gradient(where: str, grad: Array, expected: Shape, batched: bool, why: str) -> Array:
-    """Check `grad_output`, whose shape is `expected` with a batch; return it as a batch."""
+    """Check that `grad_output` has the shape `expected`, without N if not `batched`; return it with N."""
     check_shape(where, "grad_output", grad, expected if batched else expected[1:], why)
     return grad if batched else grad[None]
 

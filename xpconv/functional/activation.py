@@ -41,7 +41,9 @@ __all__ = [
 
 @public
 def relu(input: Array, inplace: bool = False) -> Array:
-    """`max(x, 0)`, any shape, as `torch.nn.functional.relu`; `inplace` has no effect.
+    """`max(x, 0)`, as `torch.nn.functional.relu`; `inplace` has no effect.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -53,9 +55,9 @@ def relu(input: Array, inplace: bool = False) -> Array:
 
 @public
 def relu_backward(grad_output: Array, input: Array) -> Array:
-    """The gradient of the input of `relu`, from those of its output and the input, of one shape.
+    """Gradient of `relu` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
-    The gradient at 0 is 0. The output in place of the input gives the same result.
+    The gradient at 0 is 0. The output of `relu` may be given in place of `input`; the result is the same.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -67,7 +69,9 @@ def relu_backward(grad_output: Array, input: Array) -> Array:
 
 @public
 def relu6(input: Array, inplace: bool = False) -> Array:
-    """`min(max(x, 0), 6)`, any shape, as `torch.nn.functional.relu6`; `inplace` has no effect.
+    """`min(max(x, 0), 6)`, as `torch.nn.functional.relu6`; `inplace` has no effect.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -79,7 +83,7 @@ def relu6(input: Array, inplace: bool = False) -> Array:
 
 @public
 def relu6_backward(grad_output: Array, input: Array) -> Array:
-    """The gradient of the input of `relu6`, from those of its output and the input, of one shape.
+    """Gradient of `relu6` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -91,7 +95,9 @@ def relu6_backward(grad_output: Array, input: Array) -> Array:
 
 @public
 def leaky_relu(input: Array, negative_slope: float = 0.01, inplace: bool = False) -> Array:
-    """`x` where `x > 0`, else `negative_slope · x`, any shape, as `torch.nn.functional.leaky_relu`.
+    """`x` where `x > 0`, else `negative_slope · x`, as `torch.nn.functional.leaky_relu`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -103,7 +109,7 @@ def leaky_relu(input: Array, negative_slope: float = 0.01, inplace: bool = False
 
 @public
 def leaky_relu_backward(grad_output: Array, input: Array, negative_slope: float = 0.01) -> Array:
-    """The gradient of the input of `leaky_relu`, from those of its output and the input, of one shape.
+    """Gradient of `leaky_relu` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -121,6 +127,7 @@ def prelu(input: Array, weight: Array) -> Array:
 
     Raises:
         ShapeError: (a ValueError) `weight` has another shape.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or not floating point.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -133,7 +140,7 @@ def prelu(input: Array, weight: Array) -> Array:
 
 @public
 def prelu_backward(grad_output: Array, input: Array, weight: Array) -> tuple[Array, Array]:
-    """The gradients of the input and the weight of `prelu`; `grad_output` has the shape of the input.
+    """Gradients of `prelu` with respect to `input` and `weight`; `grad_output` has the shape of `input`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -164,7 +171,9 @@ def _slope(where: str, x: Array, weight: Array) -> Array:
 
 @public
 def elu(input: Array, alpha: float = 1.0, inplace: bool = False) -> Array:
-    """`x` where `x > 0`, else `alpha (exp(x) - 1)`, any shape, as `torch.nn.functional.elu`.
+    """`x` where `x > 0`, else `alpha (exp(x) - 1)`, as `torch.nn.functional.elu`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -176,7 +185,7 @@ def elu(input: Array, alpha: float = 1.0, inplace: bool = False) -> Array:
 
 @public
 def elu_backward(grad_output: Array, input: Array, alpha: float = 1.0) -> Array:
-    """The gradient of the input of `elu`, from those of its output and the input, of one shape.
+    """Gradient of `elu` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -188,7 +197,9 @@ def elu_backward(grad_output: Array, input: Array, alpha: float = 1.0) -> Array:
 
 @public
 def selu(input: Array, inplace: bool = False) -> Array:
-    """`1.0507 · elu(x, 1.6733)`, any shape, as `torch.nn.functional.selu`.
+    """`1.0507 · elu(x, 1.6733)`, as `torch.nn.functional.selu`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -200,7 +211,7 @@ def selu(input: Array, inplace: bool = False) -> Array:
 
 @public
 def selu_backward(grad_output: Array, input: Array) -> Array:
-    """The gradient of the input of `selu`, from those of its output and the input, of one shape.
+    """Gradient of `selu` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -212,7 +223,9 @@ def selu_backward(grad_output: Array, input: Array) -> Array:
 
 @public
 def celu(input: Array, alpha: float = 1.0, inplace: bool = False) -> Array:
-    """`max(x, 0) + min(alpha (exp(x/alpha) - 1), 0)`, any shape, as `torch.nn.functional.celu`.
+    """`max(x, 0) + min(alpha (exp(x/alpha) - 1), 0)`, as `torch.nn.functional.celu`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     `alpha` is not 0.
 
@@ -226,7 +239,7 @@ def celu(input: Array, alpha: float = 1.0, inplace: bool = False) -> Array:
 
 @public
 def celu_backward(grad_output: Array, input: Array, alpha: float = 1.0) -> Array:
-    """The gradient of the input of `celu`, from those of its output and the input, of one shape.
+    """Gradient of `celu` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -238,7 +251,9 @@ def celu_backward(grad_output: Array, input: Array, alpha: float = 1.0) -> Array
 
 @public
 def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Array:
-    """`min(max(x, min_val), max_val)`, any shape, as `torch.nn.functional.hardtanh`.
+    """`min(max(x, min_val), max_val)`, as `torch.nn.functional.hardtanh`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -250,7 +265,7 @@ def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0, inplace:
 
 @public
 def hardtanh_backward(grad_output: Array, input: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
-    """The gradient of the input of `hardtanh`, from those of its output and the input, of one shape.
+    """Gradient of `hardtanh` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -262,7 +277,9 @@ def hardtanh_backward(grad_output: Array, input: Array, min_val: float = -1.0, m
 
 @public
 def hardsigmoid(input: Array, inplace: bool = False) -> Array:
-    """`min(max(x + 3, 0), 6) / 6`, any shape, as `torch.nn.functional.hardsigmoid`.
+    """`min(max(x + 3, 0), 6) / 6`, as `torch.nn.functional.hardsigmoid`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -274,7 +291,7 @@ def hardsigmoid(input: Array, inplace: bool = False) -> Array:
 
 @public
 def hardsigmoid_backward(grad_output: Array, input: Array) -> Array:
-    """The gradient of the input of `hardsigmoid`, from those of its output and the input, of one shape.
+    """Gradient of `hardsigmoid` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -286,7 +303,9 @@ def hardsigmoid_backward(grad_output: Array, input: Array) -> Array:
 
 @public
 def hardswish(input: Array, inplace: bool = False) -> Array:
-    """`x · hardsigmoid(x)`, any shape, as `torch.nn.functional.hardswish`.
+    """`x · hardsigmoid(x)`, as `torch.nn.functional.hardswish`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -298,7 +317,7 @@ def hardswish(input: Array, inplace: bool = False) -> Array:
 
 @public
 def hardswish_backward(grad_output: Array, input: Array) -> Array:
-    """The gradient of the input of `hardswish`, from those of its output and the input, of one shape.
+    """Gradient of `hardswish` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

@@ -102,8 +102,8 @@ def adaptive_avg_pool2d(input: Array, output_size: Size) -> Array:
     Raises:
         ValueError: an invalid size.
         ShapeError: (a ValueError) an array of another shape.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or of a dtype that it
-            does not take.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
+            dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -116,15 +116,15 @@ def adaptive_avg_pool2d(input: Array, output_size: Size) -> Array:
 
 @public
 def adaptive_avg_pool2d_backward(grad_output: Array, input_size: Sequence[int]) -> Array:
-    """The gradient of the input of `adaptive_avg_pool2d`: its adjoint.
+    """Gradient of `adaptive_avg_pool2d` with respect to `input`, which is its adjoint.
 
     `input_size` is the shape of the input.
 
     Raises:
         ValueError: an invalid size.
         ShapeError: (a ValueError) an array of another shape.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or of a dtype that it
-            does not take.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
+            dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -137,9 +137,10 @@ def adaptive_avg_pool2d_backward(grad_output: Array, input_size: Sequence[int]) 
 
 @public
 def adaptive_avg_pool1d(input: Array, output_size: Size) -> Array:
-    """As `adaptive_avg_pool2d`, with one axis; as `torch.nn.functional.adaptive_avg_pool1d`.
+    """1-D version of `adaptive_avg_pool2d`, as `torch.nn.functional.adaptive_avg_pool1d`.
 
-    `input` is `(N, C, L)` or `(C, L)`.
+    `input` is `(N, C, L)` or `(C, L)`. Arguments
+    and errors are those of `adaptive_avg_pool2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -152,7 +153,7 @@ def adaptive_avg_pool1d(input: Array, output_size: Size) -> Array:
 
 @public
 def adaptive_avg_pool1d_backward(grad_output: Array, input_size: Sequence[int]) -> Array:
-    """As `adaptive_avg_pool2d_backward`, with one axis.
+    """Gradient of `adaptive_avg_pool1d` with respect to `input`; see `adaptive_avg_pool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -164,9 +165,10 @@ def adaptive_avg_pool1d_backward(grad_output: Array, input_size: Sequence[int]) 
 
 @public
 def adaptive_avg_pool3d(input: Array, output_size: Size) -> Array:
-    """As `adaptive_avg_pool2d`, with three axes; as `torch.nn.functional.adaptive_avg_pool3d`.
+    """3-D version of `adaptive_avg_pool2d`, as `torch.nn.functional.adaptive_avg_pool3d`.
 
-    `input` is `(N, C, D, H, W)` or `(C, D, H, W)`.
+    `input` is `(N, C, D, H, W)` or `(C, D, H, W)`. Arguments
+    and errors are those of `adaptive_avg_pool2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -179,7 +181,7 @@ def adaptive_avg_pool3d(input: Array, output_size: Size) -> Array:
 
 @public
 def adaptive_avg_pool3d_backward(grad_output: Array, input_size: Sequence[int]) -> Array:
-    """As `adaptive_avg_pool2d_backward`, with three axes.
+    """Gradient of `adaptive_avg_pool3d` with respect to `input`; see `adaptive_avg_pool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -207,8 +209,8 @@ def adaptive_max_pool2d(input: Array, output_size: Size, return_indices: bool = 
     Raises:
         ValueError: an invalid size.
         ShapeError: (a ValueError) an array of another shape.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or of a dtype that it
-            does not take.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
+            dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -221,15 +223,15 @@ def adaptive_max_pool2d(input: Array, output_size: Size, return_indices: bool = 
 
 @public
 def adaptive_max_pool2d_backward(grad_output: Array, indices: Array, input_size: Sequence[int]) -> Array:
-    """The gradient of the input of `adaptive_max_pool2d`, from that of its output and the `indices`.
+    """Gradient of `adaptive_max_pool2d` with respect to `input`, by the `indices` of its maxima.
 
     `input_size` is the shape of the input.
 
     Raises:
         ValueError: an invalid size.
         ShapeError: (a ValueError) an array of another shape.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or of a dtype that it
-            does not take.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
+            dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -242,9 +244,10 @@ def adaptive_max_pool2d_backward(grad_output: Array, indices: Array, input_size:
 
 @public
 def adaptive_max_pool1d(input: Array, output_size: Size, return_indices: bool = False) -> Any:
-    """As `adaptive_max_pool2d`, with one axis; as `torch.nn.functional.adaptive_max_pool1d`.
+    """1-D version of `adaptive_max_pool2d`, as `torch.nn.functional.adaptive_max_pool1d`.
 
-    `input` is `(N, C, L)` or `(C, L)`.
+    `input` is `(N, C, L)` or `(C, L)`. Arguments
+    and errors are those of `adaptive_max_pool2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -257,7 +260,7 @@ def adaptive_max_pool1d(input: Array, output_size: Size, return_indices: bool = 
 
 @public
 def adaptive_max_pool1d_backward(grad_output: Array, indices: Array, input_size: Sequence[int]) -> Array:
-    """As `adaptive_max_pool2d_backward`, with one axis.
+    """Gradient of `adaptive_max_pool1d` with respect to `input`; see `adaptive_max_pool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -269,9 +272,10 @@ def adaptive_max_pool1d_backward(grad_output: Array, indices: Array, input_size:
 
 @public
 def adaptive_max_pool3d(input: Array, output_size: Size, return_indices: bool = False) -> Any:
-    """As `adaptive_max_pool2d`, with three axes; as `torch.nn.functional.adaptive_max_pool3d`.
+    """3-D version of `adaptive_max_pool2d`, as `torch.nn.functional.adaptive_max_pool3d`.
 
-    `input` is `(N, C, D, H, W)` or `(C, D, H, W)`.
+    `input` is `(N, C, D, H, W)` or `(C, D, H, W)`. Arguments
+    and errors are those of `adaptive_max_pool2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -284,7 +288,7 @@ def adaptive_max_pool3d(input: Array, output_size: Size, return_indices: bool = 
 
 @public
 def adaptive_max_pool3d_backward(grad_output: Array, indices: Array, input_size: Sequence[int]) -> Array:
-    """As `adaptive_max_pool2d_backward`, with three axes.
+    """Gradient of `adaptive_max_pool3d` with respect to `input`; see `adaptive_max_pool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

@@ -71,8 +71,8 @@ def avg_pool2d(
     Raises:
         ValueError: an invalid size, stride or padding.
         ShapeError: (a ValueError) an array of another shape, or smaller than the window.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or of a dtype that it
-            does not take.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
+            dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -105,15 +105,15 @@ def avg_pool2d_backward(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Array:
-    """The gradient of the input of `avg_pool2d`: its adjoint.
+    """Gradient of `avg_pool2d` with respect to `input`, which is its adjoint.
 
     `input_size` is the shape of the input; the other arguments are those of `avg_pool2d`.
 
     Raises:
         ValueError: an invalid size, stride or padding.
         ShapeError: (a ValueError) an array of another shape, or smaller than the window.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or of a dtype that it
-            does not take.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
+            dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -144,9 +144,10 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Array:
-    """As `avg_pool2d`, with one axis; as `torch.nn.functional.avg_pool1d`.
+    """1-D version of `avg_pool2d`, as `torch.nn.functional.avg_pool1d`.
 
-    `input` `(N, C, L)` or `(C, L)` gives `(N, C, P)` or `(C, P)`.
+    `input` `(N, C, L)` or `(C, L)` gives `(N, C, P)` or `(C, P)`. Arguments
+    and errors are those of `avg_pool2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -169,7 +170,7 @@ def avg_pool1d_backward(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Array:
-    """As `avg_pool2d_backward`, with one axis.
+    """Gradient of `avg_pool1d` with respect to `input`; see `avg_pool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -198,9 +199,10 @@ def avg_pool3d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Array:
-    """As `avg_pool2d`, with three axes; as `torch.nn.functional.avg_pool3d`.
+    """3-D version of `avg_pool2d`, as `torch.nn.functional.avg_pool3d`.
 
-    `input` `(N, C, D, H, W)` or `(C, D, H, W)` gives `(N, C, O, P, Q)` or `(C, O, P, Q)`.
+    `input` `(N, C, D, H, W)` or `(C, D, H, W)` gives `(N, C, O, P, Q)` or `(C, O, P, Q)`. Arguments
+    and errors are those of `avg_pool2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -231,7 +233,7 @@ def avg_pool3d_backward(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Array:
-    """As `avg_pool2d_backward`, with three axes.
+    """Gradient of `avg_pool3d` with respect to `input`; see `avg_pool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

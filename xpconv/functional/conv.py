@@ -40,7 +40,7 @@ def conv1d(
     dilation: IntOrTuple = 1,
     groups: int = 1,
 ) -> Array:
-    """1-D convolution, as `torch.nn.functional.conv1d`: as `conv2d`, with one axis.
+    """1-D convolution, as `torch.nn.functional.conv1d`; see `conv2d`.
 
     `input` `(N, C, L)` or `(C, L)` and `weight` `(K, C/groups, R)` give `(N, K, P)` or `(K, P)`. Arguments,
     dtypes and errors are those of `conv2d`.
@@ -108,7 +108,7 @@ def conv3d(
     dilation: IntOrTuple = 1,
     groups: int = 1,
 ) -> Array:
-    """3-D convolution, as `torch.nn.functional.conv3d`: as `conv2d`, with three axes.
+    """3-D convolution, as `torch.nn.functional.conv3d`; see `conv2d`.
 
     `input` `(N, C, D, H, W)` or `(C, D, H, W)` and `weight` `(K, C/groups, R, S, T)` give `(N, K, O, P, Q)`
     or `(K, O, P, Q)`. Arguments, dtypes and errors are those of `conv2d`.

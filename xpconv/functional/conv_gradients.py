@@ -1,4 +1,4 @@
-"""The gradients of convolution with respect to its input, weight and bias: its adjoints."""
+"""The gradients of convolution with respect to its input, weight and bias, which are its adjoints."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _weight(
 
 
 def bias_gradient(where: str, axes: int, grad_output: Array) -> Array:
-    """The sum over everything but the channels."""
+    """The sum of `grad_output` over all axes except the channels."""
     xp, grad = enter(where, {"grad_output": grad_output}, kinds=LINEAR)
     if grad.ndim not in (axes + 1, axes + 2):
         form = f"(N, K, {SPATIAL[axes]}) or (K, {SPATIAL[axes]})"
@@ -76,10 +76,10 @@ def conv1d_input(
     dilation: IntOrTuple = 1,
     groups: int = 1,
 ) -> Array:
-    """Gradient of `conv1d` with respect to `input`: its adjoint in it, as `torch.nn.grad.conv1d_input`.
+    """Gradient of `conv1d` with respect to `input`, its adjoint, as `torch.nn.grad.conv1d_input`.
 
     `weight` `(K, C/groups, R)` and `grad_output` `(N, K, P)` or `(K, P)` give `(N, C, L)` or `(C, L)`, which
-    is `input_size`. As `conv2d_input`, with one axis.
+    is `input_size`. Everything else is as in `conv2d_input`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -100,10 +100,10 @@ def conv1d_weight(
     dilation: IntOrTuple = 1,
     groups: int = 1,
 ) -> Array:
-    """Gradient of `conv1d` with respect to `weight`: its adjoint in it, as `torch.nn.grad.conv1d_weight`.
+    """Gradient of `conv1d` with respect to `weight`, its adjoint, as `torch.nn.grad.conv1d_weight`.
 
     `input` `(N, C, L)` or `(C, L)` and `grad_output` `(N, K, P)` or `(K, P)` give `(K, C/groups, R)`, which
-    is `weight_size`. As `conv2d_weight`, with one axis.
+    is `weight_size`. Everything else is as in `conv2d_weight`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -116,7 +116,7 @@ def conv1d_weight(
 
 @public
 def conv1d_bias(grad_output: Array) -> Array:
-    """Gradient of `conv1d` (and `conv_transpose1d`) with respect to `bias`: its sum over all but channels.
+    """Gradient of `conv1d` and `conv_transpose1d` with respect to `bias`: sums of the channels.
 
     `grad_output` `(N, K, P)` or `(K, P)` gives `(K,)`; floating or complex.
 
@@ -138,17 +138,18 @@ def conv2d_input(
     dilation: IntOrTuple = 1,
     groups: int = 1,
 ) -> Array:
-    """Gradient of `conv2d` with respect to `input`: its adjoint in it, as `torch.nn.grad.conv2d_input`.
+    """Gradient of `conv2d` with respect to `input`, its adjoint, as `torch.nn.grad.conv2d_input`.
 
         dx[n, c, h, w] = Σ_k Σ grad_output[n, k, p, q] · conj(weight[k, c, r, s])
                          over h = p·stride - padding + r·dilation, w = …
 
     `weight` `(K, C/groups, R, S)` and `grad_output` `(N, K, P, Q)` give `(N, C, H, W)`, which is
-    `input_size`; without N in both, images are not batched. It is the conjugate of `weight` that enters:
-    `⟨conv2d(x, weight), y⟩ = ⟨x, conv2d_input(x.shape, weight, y)⟩`.
+    `input_size`; without N in both, images are not batched. The formula has the conjugate of `weight`, so
+    that `⟨conv2d(x, weight), y⟩ = ⟨x, conv2d_input(x.shape, weight, y)⟩`.
 
     Args:
-        input_size: the shape of `input`, as several inputs give outputs of one size if `stride` is above 1.
+        input_size: the shape of `input`; with a stride above 1, inputs of several sizes give outputs of one
+            size.
         stride, padding, dilation, groups: as given to `conv2d`.
 
     Raises:
@@ -177,13 +178,13 @@ def conv2d_weight(
     dilation: IntOrTuple = 1,
     groups: int = 1,
 ) -> Array:
-    """Gradient of `conv2d` with respect to `weight`: its adjoint in it, as `torch.nn.grad.conv2d_weight`.
+    """Gradient of `conv2d` with respect to `weight`, its adjoint, as `torch.nn.grad.conv2d_weight`.
 
         dweight[k, c, r, s] = Σ_n Σ_(p,q) grad_output[n, k, p, q] · conj(input[n, c, h, w])
                               at h = p·stride - padding + r·dilation, w = …
 
     `input` `(N, C, H, W)` or `(C, H, W)` and `grad_output` `(N, K, P, Q)` or `(K, P, Q)` give `(K, C/groups,
-    R, S)`, which is `weight_size`. It is the conjugate of `input` that enters: `⟨conv2d(x, w), y⟩ = ⟨w,
+    R, S)`, which is `weight_size`. The formula has the conjugate of `input`, so that `⟨conv2d(x, w), y⟩ = ⟨w,
     conv2d_weight(x, w.shape, y)⟩`.
 
     Args:
@@ -205,7 +206,7 @@ def conv2d_weight(
 
 @public
 def conv2d_bias(grad_output: Array) -> Array:
-    """Gradient of `conv2d` (and `conv_transpose2d`) with respect to `bias`: its sum over all but channels.
+    """Gradient of `conv2d` and `conv_transpose2d` with respect to `bias`: sums of the channels.
 
     `grad_output` `(N, K, P, Q)` or `(K, P, Q)` gives `(K,)`; floating or complex.
 
@@ -227,10 +228,10 @@ def conv3d_input(
     dilation: IntOrTuple = 1,
     groups: int = 1,
 ) -> Array:
-    """Gradient of `conv3d` with respect to `input`: its adjoint in it, as `torch.nn.grad.conv3d_input`.
+    """Gradient of `conv3d` with respect to `input`, its adjoint, as `torch.nn.grad.conv3d_input`.
 
     `weight` `(K, C/groups, R, S, T)` and `grad_output` `(N, K, O, P, Q)` or `(K, O, P, Q)` give `(N, C, D, H,
-    W)` or `(C, D, H, W)`, which is `input_size`. As `conv2d_input`, with three axes.
+    W)` or `(C, D, H, W)`, which is `input_size`. Everything else is as in `conv2d_input`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -251,10 +252,10 @@ def conv3d_weight(
     dilation: IntOrTuple = 1,
     groups: int = 1,
 ) -> Array:
-    """Gradient of `conv3d` with respect to `weight`: its adjoint in it, as `torch.nn.grad.conv3d_weight`.
+    """Gradient of `conv3d` with respect to `weight`, its adjoint, as `torch.nn.grad.conv3d_weight`.
 
     `input` `(N, C, D, H, W)` or `(C, D, H, W)` and `grad_output` `(N, K, O, P, Q)` or `(K, O, P, Q)` give
-    `(K, C/groups, R, S, T)`, which is `weight_size`. As `conv2d_weight`, with three axes.
+    `(K, C/groups, R, S, T)`, which is `weight_size`. Everything else is as in `conv2d_weight`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -267,7 +268,7 @@ def conv3d_weight(
 
 @public
 def conv3d_bias(grad_output: Array) -> Array:
-    """Gradient of `conv3d` (and `conv_transpose3d`) with respect to `bias`: its sum over all but channels.
+    """Gradient of `conv3d` and `conv_transpose3d` with respect to `bias`: sums of the channels.
 
     `grad_output` `(N, K, O, P, Q)` or `(K, O, P, Q)` gives `(K,)`; floating or complex.
 

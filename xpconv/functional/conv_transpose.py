@@ -40,7 +40,7 @@ def _sliding(
     groups: int,
     argument: str = "weight",
 ) -> Sliding:
-    """The convolution that this one is the transpose of."""
+    """The checked settings of the convolution whose transpose this is."""
     if isinstance(padding, str):
         raise ValueError(f"{where}: padding is {shown(padding)}, expected numbers")
     return sliding(where, axes, weight_shape, stride, padding, dilation, groups, argument, ORDER)
@@ -125,8 +125,8 @@ def conv_transpose1d(
 ) -> Array:
     """1-D transposed convolution, as `torch.nn.functional.conv_transpose1d`.
 
-    `input` `(N, C, P)` or `(C, P)` and `weight` `(C, K/groups, R)` give `(N, K, L)` or `(K, L)`. As
-    `conv_transpose2d`, with one axis.
+    `input` `(N, C, P)` or `(C, P)` and `weight` `(C, K/groups, R)` give `(N, K, L)` or `(K, L)`. Everything
+    else is as in `conv_transpose2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -147,7 +147,7 @@ def conv_transpose1d_input(
     groups: int = 1,
     dilation: IntOrTuple = 1,
 ) -> Array:
-    """Gradient of `conv_transpose1d` with respect to `input`: its adjoint in `input`.
+    """Gradient of `conv_transpose1d` with respect to `input`, which is its adjoint.
 
     `weight` `(C, K/groups, R)` and `grad_output` `(N, K, L)` or `(K, L)` give `(N, C, P)` or `(C, P)`, which
     is `input_size`: `conv1d` of `grad_output` with the conjugate of `weight`. Arguments and errors are those
@@ -172,10 +172,10 @@ def conv_transpose1d_weight(
     groups: int = 1,
     dilation: IntOrTuple = 1,
 ) -> Array:
-    """Gradient of `conv_transpose1d` with respect to `weight`: its adjoint in `weight`.
+    """Gradient of `conv_transpose1d` with respect to `weight`, which is its adjoint.
 
     `input` `(N, C, P)` or `(C, P)` and `grad_output` `(N, K, L)` or `(K, L)` give `(C, K/groups, R)`, which
-    is `weight_size`. The conjugate of `input` enters. Arguments and errors are those of `conv_transpose2d`.
+    is `weight_size`. `input` is conjugated. Arguments and errors are those of `conv_transpose2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -214,7 +214,7 @@ def conv_transpose2d(
 
     Raises:
         ValueError: an invalid stride, padding, dilation or number of groups.
-        ShapeError: (a ValueError) arrays whose shapes do not fit one another; padding that leaves nothing.
+        ShapeError: (a ValueError) arrays whose shapes do not fit one another; an empty result.
         DTypeError, BackendError: (TypeErrors) integers, several dtypes, or arrays of several backends.
 
     Example:
@@ -236,7 +236,7 @@ def conv_transpose2d_input(
     groups: int = 1,
     dilation: IntOrTuple = 1,
 ) -> Array:
-    """Gradient of `conv_transpose2d` with respect to `input`: its adjoint in `input`.
+    """Gradient of `conv_transpose2d` with respect to `input`, which is its adjoint.
 
     `weight` `(C, K/groups, R, S)` and `grad_output` `(N, K, H, W)` or `(K, H, W)` give `input_size`,
     `(N, C, P, Q)` or `(C, P, Q)`: `conv2d` of `grad_output` with the conjugate of `weight`. Arguments and
@@ -261,10 +261,10 @@ def conv_transpose2d_weight(
     groups: int = 1,
     dilation: IntOrTuple = 1,
 ) -> Array:
-    """Gradient of `conv_transpose2d` with respect to `weight`: its adjoint in `weight`.
+    """Gradient of `conv_transpose2d` with respect to `weight`, which is its adjoint.
 
     `input` `(N, C, P, Q)` or `(C, P, Q)` and `grad_output` `(N, K, H, W)` or `(K, H, W)` give `(C, K/groups,
-    R, S)`, which is `weight_size`. The conjugate of `input` enters. Arguments and errors are those of
+    R, S)`, which is `weight_size`. `input` is conjugated. Arguments and errors are those of
     `conv_transpose2d`.
 
     Example:
@@ -289,7 +289,7 @@ def conv_transpose3d(
     """3-D transposed convolution, as `torch.nn.functional.conv_transpose3d`.
 
     `input` `(N, C, O, P, Q)` or `(C, O, P, Q)` and `weight` `(C, K/groups, R, S, T)` give `(N, K, D, H, W)`
-    or `(K, D, H, W)`. As `conv_transpose2d`, with three axes.
+    or `(K, D, H, W)`. Everything else is as in `conv_transpose2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -310,7 +310,7 @@ def conv_transpose3d_input(
     groups: int = 1,
     dilation: IntOrTuple = 1,
 ) -> Array:
-    """Gradient of `conv_transpose3d` with respect to `input`: its adjoint in `input`.
+    """Gradient of `conv_transpose3d` with respect to `input`, which is its adjoint.
 
     `weight` `(C, K/groups, R, S, T)` and `grad_output` `(N, K, D, H, W)` or `(K, D, H, W)` give `(N, C, O, P,
     Q)` or `(C, O, P, Q)`, which is `input_size`: `conv3d` of `grad_output` with the conjugate of `weight`.
@@ -335,10 +335,10 @@ def conv_transpose3d_weight(
     groups: int = 1,
     dilation: IntOrTuple = 1,
 ) -> Array:
-    """Gradient of `conv_transpose3d` with respect to `weight`: its adjoint in `weight`.
+    """Gradient of `conv_transpose3d` with respect to `weight`, which is its adjoint.
 
     `input` `(N, C, O, P, Q)` or `(C, O, P, Q)` and `grad_output` `(N, K, D, H, W)` or `(K, D, H, W)` give
-    `(C, K/groups, R, S, T)`, which is `weight_size`. The conjugate of `input` enters. Arguments and errors
+    `(C, K/groups, R, S, T)`, which is `weight_size`. `input` is conjugated. Arguments and errors
     are those of `conv_transpose2d`.
 
     Example:

@@ -1,7 +1,4 @@
-"""Dropout: random parts of the input become zeros.
-
-The backward takes the mask, which `return_mask=True` returns.
-"""
+"""Dropout, and its gradients, which take the mask that `return_mask=True` returns."""
 
 from __future__ import annotations
 
@@ -45,19 +42,21 @@ def dropout(
 ) -> Any:
     """Zero each element with probability `p`, scale the rest by `1/(1-p)`, as in PyTorch.
 
-    As `torch.nn.functional.dropout`, for an input of any shape. A seed gives the same mask in every run, but
-    another one on a GPU.
+    As `torch.nn.functional.dropout`. `input` has any shape and a floating dtype. A seed gives the same mask
+    in every run, but the mask on a GPU differs from that on the CPU.
 
     Args:
         p: probability, 0 to 1.
-        training: without it the result is a copy of the input.
+        training: whether to drop elements; if False, the result is a copy of `input`.
         inplace: has no effect.
-        return_mask: return `(output, mask)`: where the input was kept; None without `training`.
-        rng: `numpy.random.Generator` or seed; None takes that of `xpconv.manual_seed`.
+        return_mask: whether to return `(output, mask)`; the boolean mask is True where `input` was kept, and
+            None if `training` is False.
+        rng: a `numpy.random.Generator` or a seed; None uses the generator of `xpconv.manual_seed`.
 
     Raises:
         ValueError: `p` is not a probability.
         ShapeError: (a ValueError) an input of another rank.
+        DTypeError, BackendError: (TypeErrors) `input` is not an array of a floating dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -70,9 +69,9 @@ def dropout(
 
 @public
 def dropout_backward(grad_output: Array, mask: Array | None, p: float = 0.5) -> Array:
-    """The gradient of the input of `dropout`, from that of its output and the mask, for the same `p`.
+    """Gradient of `dropout` with respect to `input`; `mask` and `p` are those of `dropout`.
 
-    A mask of None is that of `training=False`.
+    `mask` is None if `training` was False.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -110,7 +109,7 @@ def dropout1d(
 
 @public
 def dropout1d_backward(grad_output: Array, mask: Array | None, p: float = 0.5) -> Array:
-    """The gradient of the input of `dropout1d`, from that of its output and the mask, for the same `p`.
+    """Gradient of `dropout1d` with respect to `input`; `mask` and `p` are those of `dropout1d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -148,7 +147,7 @@ def dropout2d(
 
 @public
 def dropout2d_backward(grad_output: Array, mask: Array | None, p: float = 0.5) -> Array:
-    """The gradient of the input of `dropout2d`, from that of its output and the mask, for the same `p`.
+    """Gradient of `dropout2d` with respect to `input`; `mask` and `p` are those of `dropout2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -186,7 +185,7 @@ def dropout3d(
 
 @public
 def dropout3d_backward(grad_output: Array, mask: Array | None, p: float = 0.5) -> Array:
-    """The gradient of the input of `dropout3d`, from that of its output and the mask, for the same `p`.
+    """Gradient of `dropout3d` with respect to `input`; `mask` and `p` are those of `dropout3d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -225,7 +224,7 @@ def alpha_dropout(
 
 @public
 def alpha_dropout_backward(grad_output: Array, mask: Array | None, p: float = 0.5) -> Array:
-    """The gradient of the input of `alpha_dropout`, from that of its output and the mask, for the same `p`.
+    """Gradient of `alpha_dropout` with respect to `input`; `mask` and `p` are those of `alpha_dropout`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

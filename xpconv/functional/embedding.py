@@ -24,7 +24,8 @@ def embedding(input: Array, weight: Array) -> Array:
 
     Raises:
         ValueError: on the CPU, an index outside `[0, V)`.
-        ShapeError, DTypeError, BackendError: `input` has no integers, or `weight` is not a floating matrix.
+        ShapeError, DTypeError, BackendError: `input` is not of integers, or `weight` is not a floating
+            matrix.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -48,7 +49,7 @@ def embedding_backward(
     padding_idx: int | None = None,
     scale_grad_by_freq: bool = False,
 ) -> Array:
-    """The gradient of the weight `(num_embeddings, D)` of `embedding`: the sum for each row.
+    """Gradient of `embedding` with respect to `weight`, `(num_embeddings, D)`: sums over equal indices.
 
     Args:
         grad_output: the gradient of the output, `(*, D)`.
@@ -111,7 +112,7 @@ def one_hot(input: Array, num_classes: int = -1) -> Array:
 
 
 def _indices(where: str, input: Array, other: Array, name: str, size: int) -> Array:
-    """The indices as int64, checked; on a GPU without their range, as that would synchronise."""
+    """Check the indices; return them as int64. On a GPU the range is not checked, which would synchronise."""
     indices = array_of(input)
     owner = owner_of(where, indices, "input")
     if owner is not backend_of(other):

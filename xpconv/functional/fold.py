@@ -1,4 +1,4 @@
-"""Windows as columns (im2col) and back, which are each other's gradients."""
+"""Images to columns (im2col) and back (col2im); each is the gradient of the other."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def unfold_backward(
     padding: IntOrTuple = 0,
     stride: IntOrTuple = 1,
 ) -> Array:
-    """Gradient of `unfold`, its adjoint: `fold` to an image of `input_size`.
+    """Gradient of `unfold` with respect to `input`, its adjoint: `fold` to images of `input_size`.
 
     `grad_output` `(N, C·R·S, P·Q)` or `(C·R·S, P·Q)` gives `input_size`, `(N, C, H, W)` or `(C, H, W)`. Other
     arguments and errors are those of `unfold`.
@@ -100,7 +100,7 @@ def fold(
     padding: IntOrTuple = 0,
     stride: IntOrTuple = 1,
 ) -> Array:
-    """Add up columns as the windows of an image (col2im), as `torch.nn.functional.fold`.
+    """Sum columns into the windows of an image (col2im), as `torch.nn.functional.fold`.
 
         y[n, c, h, w] = Σ input[n, (c, r, s), (p, q)]  over h = p·stride - padding + r·dilation, w = …
 
@@ -142,7 +142,7 @@ def fold_backward(
     padding: IntOrTuple = 0,
     stride: IntOrTuple = 1,
 ) -> Array:
-    """Gradient of `fold`, its adjoint: `unfold`.
+    """Gradient of `fold` with respect to `input`, its adjoint: `unfold`.
 
     `grad_output` `(N, C, H, W)` or `(C, H, W)` gives `(N, C·R·S, P·Q)` or `(C·R·S, P·Q)`. Other arguments and
     errors are those of `unfold`.

@@ -1,7 +1,7 @@
 """Layer, group and root mean square normalisation, which are the same in training and inference.
 
-Backwards return the gradients of input, weight and bias (`rms_norm` has no bias); without a weight the
-second is that of a weight of ones.
+The backward functions return the gradients of input, weight and bias (`rms_norm` has no bias); without a
+weight, the second is the gradient of a weight of ones.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def layer_norm(
     Raises:
         ValueError: `normalized_shape` without axes or with a negative size.
         ShapeError: (a ValueError) `input` does not end in `normalized_shape`.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or not floating.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or not floating point.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -72,7 +72,7 @@ def layer_norm_backward(
     weight: Array | None = None,
     eps: float = 1e-5,
 ) -> Grads:
-    """The gradients of input, weight and bias of `layer_norm`.
+    """Gradients of `layer_norm` with respect to `input`, `weight` and `bias`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -130,7 +130,7 @@ def rms_norm_backward(
     weight: Array | None = None,
     eps: float | None = None,
 ) -> tuple[Array, Array]:
-    """The gradients of input and weight of `rms_norm`.
+    """Gradients of `rms_norm` with respect to `input` and `weight`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -163,13 +163,13 @@ def group_norm(
     Args:
         input: `(N, C, *S)`.
         num_groups: number of groups; divides C.
-        weight, bias: of each channel, `(C,)`.
+        weight, bias: one number for each channel, `(C,)`, or None.
         eps: added to the variance.
 
     Raises:
         ValueError: `num_groups` does not divide C.
         ShapeError: (a ValueError) arrays of other shapes, or a single value to normalise.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or not floating.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or not floating point.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -187,7 +187,7 @@ def group_norm(
 def group_norm_backward(
     grad_output: Array, input: Array, num_groups: int, weight: Array | None = None, eps: float = 1e-5
 ) -> Grads:
-    """The gradients of input, weight and bias of `group_norm`.
+    """Gradients of `group_norm` with respect to `input`, `weight` and `bias`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -206,7 +206,7 @@ def group_norm_backward(
 
 
 def _last_axes(where: str, x: Array, sizes: tuple[int, ...], **arrays: Array | None) -> tuple[int, ...]:
-    """The axes to normalise; errors for arrays that do not have these sizes."""
+    """The axes to normalise; a ShapeError if `input` does not end in these sizes."""
     start = x.ndim - len(sizes)
     if start < 0 or x.shape[start:] != sizes:
         form = ", ".join(map(str, sizes))
@@ -220,7 +220,7 @@ def _last_axes(where: str, x: Array, sizes: tuple[int, ...], **arrays: Array | N
 
 
 def _grouped(where: str, x: Array, num_groups: int, eps: float, **arrays: Array | None) -> GroupNorm:
-    """The layer with these settings, after the checks of the shapes."""
+    """Check the shapes; return the layer with these settings."""
     if x.ndim < 2 or x.shape[1] == 0:
         raise ShapeError(f"{where}: input has shape {x.shape}, expected (N, C, …)")
     layer = settings(where, GroupNorm, num_groups, x.shape[1], eps, False)
@@ -240,6 +240,6 @@ def _epsilon(xp: Any, x: Array, layer: RMSNorm) -> float:
 
 
 def _all(grads: tuple[Array | None, Array | None, Array | None], grad_output: Array) -> Grads:
-    """All three gradients; a sum over no axes is no copy yet."""
+    """All three gradients, copied where a sum over no axes has returned its argument."""
     dx, dweight, dbias = grads
     return dx, dweight, dbias.copy() if dbias is grad_output else dbias

@@ -42,7 +42,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
 
 @public
 def linear_input(input_size: Sequence[int], weight: Array, grad_output: Array) -> Array:
-    """Gradient of `linear` with respect to `input`: its adjoint in it.
+    """Gradient of `linear` with respect to `input`, which is its adjoint.
 
         dx[…, c] = Σ_k grad_output[…, k] · conj(weight[k, c])
 
@@ -65,7 +65,7 @@ def linear_input(input_size: Sequence[int], weight: Array, grad_output: Array) -
 
 @public
 def linear_weight(input: Array, weight_size: Sequence[int], grad_output: Array) -> Array:
-    """Gradient of `linear` with respect to `weight`: its adjoint in it.
+    """Gradient of `linear` with respect to `weight`, which is its adjoint.
 
         dweight[k, c] = Σ_… grad_output[…, k] · conj(input[…, c])
 

@@ -1,4 +1,4 @@
-"""Losses of two classes, element by element.
+"""Losses of binary classification, element by element.
 
 Options are those of `torch.nn.functional` without `size_average` and `reduce`, which it deprecates.
 """
@@ -35,7 +35,7 @@ def binary_cross_entropy(
 
     Args:
         weight: of each element, broadcast to `input`.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.BCELoss`.
@@ -66,9 +66,9 @@ def binary_cross_entropy_backward(
     *,
     reduction: str = "mean",
 ) -> Array:
-    """The gradient of `input` of `binary_cross_entropy`.
+    """Gradient of `binary_cross_entropy` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `binary_cross_entropy`.
 
     Example:
@@ -100,11 +100,12 @@ def binary_cross_entropy_with_logits(
 ) -> Array:
     """Cross-entropy of `sigmoid(x)`, as `torch.nn.functional.binary_cross_entropy_with_logits`.
 
-    `-w t log σ(x) - (1 - t) log(1 - σ(x))`, without overflow. `input` and `target` have one shape.
+    `-w t log σ(x) - (1 - t) log(1 - σ(x))`, without overflow. `input` and `target` have one shape and
+    floating dtype.
 
     Args:
         weight: of each element, broadcast to `input`.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
         pos_weight: w, broadcast to `input`.
 
     Raises:
@@ -138,9 +139,9 @@ def binary_cross_entropy_with_logits_backward(
     reduction: str = "mean",
     pos_weight: Array | None = None,
 ) -> Array:
-    """The gradient of `input` of `binary_cross_entropy_with_logits`.
+    """Gradient of `binary_cross_entropy_with_logits` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `binary_cross_entropy_with_logits`.
 
     Example:
@@ -169,7 +170,7 @@ def soft_margin_loss(input: Array, target: Array, *, reduction: str = "mean") ->
     `target` may hold integers, and its shape may broadcast to that of `input`.
 
     Args:
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.SoftMarginLoss`.
@@ -194,9 +195,9 @@ def soft_margin_loss(input: Array, target: Array, *, reduction: str = "mean") ->
 def soft_margin_loss_backward(
     grad_output: Array | float, input: Array, target: Array, *, reduction: str = "mean"
 ) -> Array:
-    """The gradient of `input` of `soft_margin_loss`.
+    """Gradient of `soft_margin_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `soft_margin_loss`.
 
     Example:
@@ -226,7 +227,7 @@ def hinge_embedding_loss(
 
     Args:
         margin: the smallest distance of dissimilar pairs that has no loss.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.HingeEmbeddingLoss`.
@@ -252,9 +253,9 @@ def hinge_embedding_loss(
 def hinge_embedding_loss_backward(
     grad_output: Array | float, input: Array, target: Array, margin: float = 1.0, *, reduction: str = "mean"
 ) -> Array:
-    """The gradient of `input` of `hinge_embedding_loss`.
+    """Gradient of `hinge_embedding_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `hinge_embedding_loss`.
 
     Example:
@@ -281,12 +282,12 @@ def sigmoid_focal_loss(
 ) -> Array:
     """Binary cross-entropy with less weight on easy samples, as `torchvision.ops.sigmoid_focal_loss`.
 
-    `-α_t (1 - p_t)^γ log p_t` with p = σ(x). `input` and `target` have one shape.
+    `-α_t (1 - p_t)^γ log p_t` with p = σ(x). `input` and `target` have one shape and floating dtype.
 
     Args:
         alpha: the weight of the positives, against 1 - alpha; None gives both 1.
         gamma: γ; 0 is plain cross-entropy.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.FocalLoss`.
@@ -318,9 +319,9 @@ def sigmoid_focal_loss_backward(
     gamma: float = 2.0,
     reduction: str = "mean",
 ) -> Array:
-    """The gradient of `input` of `sigmoid_focal_loss`.
+    """Gradient of `sigmoid_focal_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `sigmoid_focal_loss`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Losses of classes, of which each sample or pixel has one.
+"""Losses of classification with one class for each sample or pixel.
 
 Options are those of `torch.nn.functional` without `size_average` and `reduce`, which it deprecates.
 """
@@ -77,9 +77,9 @@ def cross_entropy_backward(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Array:
-    """The gradient of `input` of `cross_entropy`.
+    """Gradient of `cross_entropy` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `cross_entropy`.
 
     Example:
@@ -152,9 +152,9 @@ def nll_loss_backward(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Array:
-    """The gradient of `input` of `nll_loss`.
+    """Gradient of `nll_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `nll_loss`.
 
     Example:
@@ -192,9 +192,9 @@ def multi_margin_loss(
 
     Args:
         p: 1 or 2.
-        margin: by how much the right class should win.
+        margin: by how much the score of the right class should exceed the others.
         weight: of each class, `(C,)`.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.MultiMarginLoss`.
@@ -229,9 +229,9 @@ def multi_margin_loss_backward(
     *,
     reduction: str = "mean",
 ) -> Array:
-    """The gradient of `input` of `multi_margin_loss`.
+    """Gradient of `multi_margin_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `multi_margin_loss`.
 
     Example:
@@ -262,8 +262,8 @@ def dice_loss(input: Array, target: Array, smooth: float = 1.0, reduction: str =
     bools.
 
     Args:
-        smooth: keeps empty masks defined.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        smooth: added to numerator and denominator, so that the loss of empty masks is defined.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.DiceLoss`.
@@ -289,9 +289,9 @@ def dice_loss(input: Array, target: Array, smooth: float = 1.0, reduction: str =
 def dice_loss_backward(
     grad_output: Array | float, input: Array, target: Array, smooth: float = 1.0, reduction: str = "mean"
 ) -> Array:
-    """The gradient of `input` of `dice_loss`.
+    """Gradient of `dice_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `dice_loss`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Losses of numbers: how likely under a distribution.
+"""Negative log likelihoods, and the Kullback-Leibler divergence.
 
 Options are those of `torch.nn.functional` without `size_average` and `reduce`, which it deprecates.
 """
@@ -36,10 +36,10 @@ def poisson_nll_loss(
     shapes of `input` and `target` broadcast; `target` may hold integers.
 
     Args:
-        log_input: see above.
+        log_input: whether `input` is the logarithm of the rate.
         full: whether to add Stirling's formula for log t!.
-        eps: against log 0.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        eps: added to the rate, so that its logarithm is finite.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.PoissonNLLLoss`.
@@ -74,9 +74,9 @@ def poisson_nll_loss_backward(
     eps: float = 1e-8,
     reduction: str = "mean",
 ) -> Array:
-    """The gradient of `input` of `poisson_nll_loss`.
+    """Gradient of `poisson_nll_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `poisson_nll_loss`.
 
     Example:
@@ -116,7 +116,7 @@ def gaussian_nll_loss(
     Args:
         full: whether to add log(2π)/2.
         eps: the smallest variance.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.GaussianNLLLoss`.
@@ -150,9 +150,9 @@ def gaussian_nll_loss_backward(
     eps: float = 1e-6,
     reduction: str = "mean",
 ) -> tuple[Array, Array]:
-    """The gradients of `input` and `var` of `gaussian_nll_loss`.
+    """Gradients of `gaussian_nll_loss` with respect to `input` and `var`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `gaussian_nll_loss`.
 
     Example:
@@ -184,7 +184,7 @@ def kl_div(input: Array, target: Array, *, reduction: str = "mean", log_target: 
 
     Args:
         reduction: `'mean'`, `'batchmean'` (over the first axis), `'sum'` or `'none'`.
-        log_target: whether t is given as its logarithm.
+        log_target: whether `target` is the logarithm of t.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.KLDivLoss`.
@@ -215,9 +215,9 @@ def kl_div_backward(
     reduction: str = "mean",
     log_target: bool = False,
 ) -> Array:
-    """The gradient of `input` of `kl_div`.
+    """Gradient of `kl_div` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `kl_div`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Losses of classes, of which each sample may have several.
+"""Losses of classification with several classes for each sample.
 
 Options are those of `torch.nn.functional` without `size_average` and `reduce`, which it deprecates.
 """
@@ -23,10 +23,10 @@ def multilabel_margin_loss(input: Array, target: Array, *, reduction: str = "mea
     """`Σ_t Σ_c max(0, 1 - x_t + x_c) / C`, as `torch.nn.functional.multilabel_margin_loss`.
 
     `input` is `(N, C)` or `(C,)`. `target` has its shape; each row lists classes t and ends at the first -1.
-    The c are all other classes.
+    The inner sum is over all classes c that the row does not list.
 
     Args:
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.MultiLabelMarginLoss`.
@@ -51,9 +51,9 @@ def multilabel_margin_loss(input: Array, target: Array, *, reduction: str = "mea
 def multilabel_margin_loss_backward(
     grad_output: Array | float, input: Array, target: Array, *, reduction: str = "mean"
 ) -> Array:
-    """The gradient of `input` of `multilabel_margin_loss`.
+    """Gradient of `multilabel_margin_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `multilabel_margin_loss`.
 
     Example:
@@ -84,7 +84,7 @@ def multilabel_soft_margin_loss(
 
     Args:
         weight: of each class, `(C,)`.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.MultiLabelSoftMarginLoss`.
@@ -115,9 +115,9 @@ def multilabel_soft_margin_loss_backward(
     *,
     reduction: str = "mean",
 ) -> Array:
-    """The gradient of `input` of `multilabel_soft_margin_loss`.
+    """Gradient of `multilabel_soft_margin_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `multilabel_soft_margin_loss`.
 
     Example:

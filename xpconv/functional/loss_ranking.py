@@ -1,4 +1,4 @@
-"""Losses that compare several inputs, and that of sequences.
+"""Losses that compare several inputs, and the CTC loss of sequences.
 
 Options are those of `torch.nn.functional` without `size_average` and `reduce`, which it deprecates.
 """
@@ -31,11 +31,12 @@ def margin_ranking_loss(
 ) -> Array:
     """`max(0, -t (x₁ - x₂) + margin)`, as `torch.nn.functional.margin_ranking_loss`.
 
-    t = 1 for x₁ above x₂, t = -1 for below. The shapes broadcast; `target` may hold integers.
+    t = 1 if x₁ should exceed x₂, t = -1 if it should be less. The shapes broadcast; `target` may hold
+    integers.
 
     Args:
-        margin: by how much.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        margin: by how much one input should exceed the other.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.MarginRankingLoss`.
@@ -68,9 +69,9 @@ def margin_ranking_loss_backward(
     *,
     reduction: str = "mean",
 ) -> tuple[Array, Array]:
-    """The gradients of `input1` and `input2` of `margin_ranking_loss`.
+    """Gradients of `margin_ranking_loss` with respect to `input1` and `input2`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `margin_ranking_loss`.
 
     Example:
@@ -104,7 +105,7 @@ def cosine_embedding_loss(
 
     Args:
         margin: the cosine that unlike vectors may have, -1 to 1.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.CosineEmbeddingLoss`.
@@ -137,9 +138,9 @@ def cosine_embedding_loss_backward(
     *,
     reduction: str = "mean",
 ) -> tuple[Array, Array]:
-    """The gradients of `input1` and `input2` of `cosine_embedding_loss`.
+    """Gradients of `cosine_embedding_loss` with respect to `input1` and `input2`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `cosine_embedding_loss`.
 
     Example:
@@ -180,11 +181,11 @@ def triplet_margin_loss(
     The distance d is `‖x - y + eps‖_p` of vectors `(N, D)` or `(D,)`, which broadcast.
 
     Args:
-        margin: by how much nearer the positive should be.
+        margin: by how much the positive should be nearer than the negative.
         p: the order of the norm.
         eps: keeps the norm differentiable.
-        swap: use the positive's distance from the negative where that is smaller.
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        swap: whether to use d(p, n) in place of d(a, n) where it is smaller.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.TripletMarginLoss`.
@@ -223,9 +224,9 @@ def triplet_margin_loss_backward(
     *,
     reduction: str = "mean",
 ) -> tuple[Array, Array, Array]:
-    """The gradients of `anchor`, `positive`, `negative` of `triplet_margin_loss`.
+    """Gradients of `triplet_margin_loss` with respect to `anchor`, `positive` and `negative`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `triplet_margin_loss`.
 
     Example:
@@ -307,9 +308,9 @@ def ctc_loss_backward(
     reduction: str = "mean",
     zero_infinity: bool = False,
 ) -> Array:
-    """The gradient of `log_probs` of `ctc_loss`.
+    """Gradient of `ctc_loss` with respect to `log_probs`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `ctc_loss`.
 
     Example:

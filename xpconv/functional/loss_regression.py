@@ -1,4 +1,4 @@
-"""Losses of numbers: how far off.
+"""Losses for regression.
 
 Options are those of `torch.nn.functional` without `size_average` and `reduce`, which it deprecates.
 """
@@ -26,10 +26,10 @@ __all__ = [
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """Squared error `(x - t)²`, as `torch.nn.functional.mse_loss`.
 
-    `input` and `target` have one shape; `target` may hold integers.
+    `input` has a floating dtype and any shape; `target` has the same shape, and may hold integers.
 
     Args:
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.MSELoss`.
@@ -54,9 +54,9 @@ def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
 def mse_loss_backward(
     grad_output: Array | float, input: Array, target: Array, *, reduction: str = "mean"
 ) -> Array:
-    """The gradient of `input` of `mse_loss`.
+    """Gradient of `mse_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `mse_loss`.
 
     Example:
@@ -80,10 +80,10 @@ def mse_loss_backward(
 def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     """Absolute error `|x - t|`, as `torch.nn.functional.l1_loss`.
 
-    `input` and `target` have one shape; `target` may hold integers.
+    `input` has a floating dtype and any shape; `target` has the same shape, and may hold integers.
 
     Args:
-        reduction: `'mean'`, `'sum'` or `'none'`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.L1Loss`.
@@ -108,9 +108,9 @@ def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
 def l1_loss_backward(
     grad_output: Array | float, input: Array, target: Array, *, reduction: str = "mean"
 ) -> Array:
-    """The gradient of `input` of `l1_loss`.
+    """Gradient of `l1_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `l1_loss`.
 
     Example:
@@ -134,11 +134,12 @@ def l1_loss_backward(
 def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0) -> Array:
     """Squared near 0, absolute beyond `beta`, as `torch.nn.functional.smooth_l1_loss`.
 
-    With `d = |x - t|`: `d² / (2 beta)` if `d < beta`, else `d - beta/2`. `input` and `target` have one shape.
+    With `d = |x - t|`: `d² / (2 beta)` if `d < beta`, else `d - beta/2`. `input` and `target` have one shape
+    and floating dtype.
 
     Args:
-        reduction: `'mean'`, `'sum'` or `'none'`.
-        beta: where the two meet; 0 is `l1_loss`.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
+        beta: the error at which the two parts meet; 0 is `l1_loss`.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.SmoothL1Loss`.
@@ -164,9 +165,9 @@ def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta
 def smooth_l1_loss_backward(
     grad_output: Array | float, input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0
 ) -> Array:
-    """The gradient of `input` of `smooth_l1_loss`.
+    """Gradient of `smooth_l1_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `smooth_l1_loss`.
 
     Example:
@@ -192,11 +193,11 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     """Squared near 0, absolute beyond `delta`, as `torch.nn.functional.huber_loss`.
 
     With `d = |x - t|`: `d²/2` if `d < delta`, else `delta (d - delta/2)`. `input` and `target` have one
-    shape.
+    shape and floating dtype.
 
     Args:
-        reduction: `'mean'`, `'sum'` or `'none'`.
-        delta: where the two meet, above 0.
+        reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
+        delta: the error at which the two parts meet, above 0.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.HuberLoss`.
@@ -222,9 +223,9 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
 def huber_loss_backward(
     grad_output: Array | float, input: Array, target: Array, reduction: str = "mean", delta: float = 1.0
 ) -> Array:
-    """The gradient of `input` of `huber_loss`.
+    """Gradient of `huber_loss` with respect to `input`.
 
-    `grad_output` is a number, or an array of the shape of the loss. The other arguments are those of
+    `grad_output` is a number, or an array of the shape of the loss. Other arguments and errors are those of
     `huber_loss`.
 
     Example:

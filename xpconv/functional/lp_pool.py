@@ -49,8 +49,8 @@ def lp_pool2d(
 ) -> Array:
     """Root of the sum of powers over windows, as `torch.nn.functional.lp_pool2d`: `(Σ x^q)^(1/q)`.
 
-    `input` `(N, C, H, W)` or `(C, H, W)` gives `(N, C, P, Q)` or `(C, P, Q)`. A negative sum has a root only
-    for `q = ±1` and is NaN otherwise.
+    `input` `(N, C, H, W)` or `(C, H, W)` gives `(N, C, P, Q)` or `(C, P, Q)`. The root of a negative sum is
+    NaN unless `q = ±1`.
 
     Args:
         norm_type: q, a finite number other than 0.
@@ -61,8 +61,8 @@ def lp_pool2d(
     Raises:
         ValueError: an invalid size, stride or padding.
         ShapeError: (a ValueError) an array of another shape, or smaller than the window.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or of a dtype that it
-            does not take.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
+            dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -83,15 +83,15 @@ def lp_pool2d_backward(
     stride: IntOrTuple | None = None,
     ceil_mode: bool = False,
 ) -> Array:
-    """The gradient of the input of `lp_pool2d`, which is 0 where the sum is 0.
+    """Gradient of `lp_pool2d` with respect to `input`; it is 0 where the sum is 0.
 
-    The other arguments are those of `lp_pool2d`.
+    Other arguments and errors are those of `lp_pool2d`.
 
     Raises:
         ValueError: an invalid size, stride or padding.
         ShapeError: (a ValueError) an array of another shape, or smaller than the window.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or of a dtype that it
-            does not take.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
+            dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -111,9 +111,10 @@ def lp_pool1d(
     stride: IntOrTuple | None = None,
     ceil_mode: bool = False,
 ) -> Array:
-    """As `lp_pool2d`, with one axis; as `torch.nn.functional.lp_pool1d`.
+    """1-D version of `lp_pool2d`, as `torch.nn.functional.lp_pool1d`.
 
-    `input` `(N, C, L)` or `(C, L)` gives `(N, C, P)` or `(C, P)`.
+    `input` `(N, C, L)` or `(C, L)` gives `(N, C, P)` or `(C, P)`. Arguments
+    and errors are those of `lp_pool2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -133,7 +134,7 @@ def lp_pool1d_backward(
     stride: IntOrTuple | None = None,
     ceil_mode: bool = False,
 ) -> Array:
-    """As `lp_pool2d_backward`, with one axis.
+    """Gradient of `lp_pool1d` with respect to `input`; see `lp_pool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -152,9 +153,10 @@ def lp_pool3d(
     stride: IntOrTuple | None = None,
     ceil_mode: bool = False,
 ) -> Array:
-    """As `lp_pool2d`, with three axes; as `torch.nn.functional.lp_pool3d`.
+    """3-D version of `lp_pool2d`, as `torch.nn.functional.lp_pool3d`.
 
-    `input` `(N, C, D, H, W)` or `(C, D, H, W)` gives `(N, C, O, P, Q)` or `(C, O, P, Q)`.
+    `input` `(N, C, D, H, W)` or `(C, D, H, W)` gives `(N, C, O, P, Q)` or `(C, O, P, Q)`. Arguments
+    and errors are those of `lp_pool2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -174,7 +176,7 @@ def lp_pool3d_backward(
     stride: IntOrTuple | None = None,
     ceil_mode: bool = False,
 ) -> Array:
-    """As `lp_pool2d_backward`, with three axes.
+    """Gradient of `lp_pool3d` with respect to `input`; see `lp_pool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

@@ -78,8 +78,8 @@ def max_pool2d(
     Raises:
         ValueError: an invalid size, stride or padding.
         ShapeError: (a ValueError) an array of another shape, or smaller than the window.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or of a dtype that it
-            does not take.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
+            dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -108,7 +108,7 @@ def max_pool2d_backward(
     dilation: IntOrTuple = 1,
     ceil_mode: bool = False,
 ) -> Array:
-    """The gradient of the input of `max_pool2d`, from that of its output and the `indices`.
+    """Gradient of `max_pool2d` with respect to `input`; `indices` are those that `max_pool2d` returned.
 
     Each gradient goes to the maximum of its window. `input_size` is the shape of the input, and the other
     arguments are those of `max_pool2d`. An index outside its window has no effect.
@@ -116,8 +116,8 @@ def max_pool2d_backward(
     Raises:
         ValueError: an invalid size, stride or padding.
         ShapeError: (a ValueError) an array of another shape, or smaller than the window.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or of a dtype that it
-            does not take.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
+            dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -144,9 +144,10 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """As `max_pool2d`, with one axis; as `torch.nn.functional.max_pool1d`.
+    """1-D version of `max_pool2d`, as `torch.nn.functional.max_pool1d`.
 
-    `input` `(N, C, L)` or `(C, L)` gives `(N, C, P)` or `(C, P)`.
+    `input` `(N, C, L)` or `(C, L)` gives `(N, C, P)` or `(C, P)`. Arguments
+    and errors are those of `max_pool2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -170,7 +171,7 @@ def max_pool1d_backward(
     dilation: IntOrTuple = 1,
     ceil_mode: bool = False,
 ) -> Array:
-    """As `max_pool2d_backward`, with one axis.
+    """Gradient of `max_pool1d` with respect to `input`; see `max_pool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -194,9 +195,10 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """As `max_pool2d`, with three axes; as `torch.nn.functional.max_pool3d`.
+    """3-D version of `max_pool2d`, as `torch.nn.functional.max_pool3d`.
 
-    `input` `(N, C, D, H, W)` or `(C, D, H, W)` gives `(N, C, O, P, Q)` or `(C, O, P, Q)`.
+    `input` `(N, C, D, H, W)` or `(C, D, H, W)` gives `(N, C, O, P, Q)` or `(C, O, P, Q)`. Arguments
+    and errors are those of `max_pool2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -220,7 +222,7 @@ def max_pool3d_backward(
     dilation: IntOrTuple = 1,
     ceil_mode: bool = False,
 ) -> Array:
-    """As `max_pool2d_backward`, with three axes.
+    """Gradient of `max_pool3d` with respect to `input`; see `max_pool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

@@ -1,8 +1,8 @@
-"""Batch and instance normalisation, of channels `(N, C, *S)`, and that of neighbouring channels.
+"""Batch, instance and local response normalisation of `(N, C, *S)`.
 
-Backwards return the gradients of input, weight and bias; without a weight the second is that of a weight of
-ones. In training the running statistics are updated in place, as in PyTorch: no other function changes an
-array.
+The backward functions return the gradients of input, weight and bias; without a weight, the second is the
+gradient of a weight of ones. In training the running statistics are updated in place, as in PyTorch; no other
+function changes its arguments.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def batch_norm(
 ) -> Array:
     """`(x - mean) / √(var + eps) · weight + bias` for each channel, as `torch.nn.functional.batch_norm`.
 
-    `input` is `(N, C, *S)`, the other arrays are `(C,)`.
+    `input` is `(N, C, *S)`, the other arrays are `(C,)`; all have one floating dtype.
 
     Args:
-        running_mean, running_var: the statistics. With `training` they may be None, or are updated in place
-            (the variance by the unbiased one of the batch).
-        weight, bias: of each channel.
+        running_mean, running_var: the statistics. With `training` they may be None; otherwise they are
+            updated in place (`running_var` with the unbiased variance of the batch).
+        weight, bias: one number for each channel, or None.
         training: whether to use the statistics of the batch.
         momentum: the weight of the batch in the running statistics.
         eps: added to the variance; above 0 with `training`.
@@ -58,7 +58,7 @@ def batch_norm(
     Raises:
         ValueError: no statistics, `eps` not above 0, or read-only running statistics.
         ShapeError: (a ValueError) an array of another shape, or with `training` a single value per channel.
-        DTypeError, BackendError: (TypeErrors) arrays of unequal dtypes or backends, or not floating.
+        DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or not floating point.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -93,7 +93,7 @@ def batch_norm_backward(
     training: bool = False,
     eps: float = 1e-5,
 ) -> Grads:
-    """The gradients of input, weight and bias of `batch_norm`; with `training` the statistics are not used.
+    """Gradients of `batch_norm` with respect to `input`, `weight` and `bias`, as a tuple.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -163,7 +163,7 @@ def instance_norm_backward(
     use_input_stats: bool = True,
     eps: float = 1e-5,
 ) -> Grads:
-    """The gradients of input, weight and bias of `instance_norm`.
+    """Gradients of `instance_norm` with respect to `input`, `weight` and `bias`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -196,10 +196,11 @@ def local_response_norm(
 
         y_c = x_c / (k + alpha/size · Σ x_i²)^beta,  i from c - ⌊size/2⌋ to c + ⌊(size - 1)/2⌋
 
-    `input` is `(N, C, *S)` with at least one axis in S.
+    `input` is `(N, C, *S)` with at least one axis in S, and has a floating dtype.
 
     Raises:
-        ShapeError: (a ValueError) `input` has less than three axes.
+        ShapeError: (a ValueError) `input` has fewer than three axes.
+        DTypeError, BackendError: (TypeErrors) `input` is not an array of a floating dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -217,7 +218,7 @@ def local_response_norm(
 def local_response_norm_backward(
     grad_output: Array, input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Array:
-    """The gradient of the input of `local_response_norm`, from those of its output and the input.
+    """Gradient of `local_response_norm` with respect to `input`; `grad_output` has the shape of `input`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -242,7 +243,7 @@ def _enter(
     bias: Array | None,
     rank: int,
 ) -> tuple[Any, ...]:
-    """`xp` and the arrays, checked."""
+    """Check the arrays; return `xp` and the arrays."""
     optional = {"running_mean": mean, "running_var": var, "weight": weight, "bias": bias}
     xp, x, *others = enter(where, {"input": input}, optional)
     _check_rank(where, x, rank)
@@ -270,7 +271,7 @@ def _from_batch(
     var: Array | None,
     eps: float,
 ) -> bool:
-    """Whether the statistics are those of the input, over `axes`, after the checks of what this needs."""
+    """Whether the statistics are those of the input, over `axes`; checks what that requires."""
     from_batch = to_bool(f"{where}: {argument}", value)
     if not from_batch:
         if mean is None:

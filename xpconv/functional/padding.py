@@ -22,23 +22,24 @@ MODES = ("constant", "reflect", "replicate", "circular")
 def pad(
     input: Array, pad: int | Sequence[int], mode: str = "constant", value: complex | None = None
 ) -> Array:
-    """Borders around the last axes, as `torch.nn.functional.pad`.
+    """Pad the last axes of an array, as `torch.nn.functional.pad`.
 
     `input` `(…, W)` with `pad=(left, right)` gives `(…, left + W + right)`; further pairs are for the axes
-    before: `(left, right, top, bottom)`. A negative number crops. It has a floating, complex, integer or
+    before: `(left, right, top, bottom)`. A negative number crops. `input` has a floating, complex, integer or
     boolean dtype.
 
     Args:
         pad: pairs of ints, the last axis first; an int is `(pad, pad)`.
-        mode: `'constant'`, for any number of axes; `'reflect'`, `'replicate'` or `'circular'`, for all axes
-            of images `(N, C, *S)` or `(C, *S)` but N and C, of which there are one to three.
-        value: that of the border for `'constant'`; None is 0.
+        mode: `'constant'`, for any number of axes; `'reflect'`, `'replicate'` or `'circular'`, for images
+            `(N, C, *S)` or `(C, *S)`, of which all axes in S (one to three) are padded.
+        value: the value of the border in mode `'constant'`; None means 0.
 
     Raises:
         ValueError: an odd count of numbers, more pairs than axes, an unknown mode, or a value for another
             mode.
-        ShapeError: (a ValueError) `input` of another rank; padding that reaches too far, or leaves nothing.
-        DTypeError, BackendError: (TypeErrors) `input` is no array of numbers.
+        ShapeError: (a ValueError) `input` of another rank; padding larger than the mode allows; an empty
+            result.
+        DTypeError, BackendError: (TypeErrors) `input` is not an array of numbers.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -68,11 +69,12 @@ def pad(
 
 @public
 def pad_backward(grad_output: Array, pad: int | Sequence[int], mode: str = "constant") -> Array:
-    """Gradient of `pad`, its adjoint: each border is added to where its values came from.
+    """Gradient of `pad` with respect to `input`, which is its adjoint.
 
     `grad_output` has the shape of what `pad` returned, and a floating, complex or integer dtype; the result
-    that of `input`. The border of `'constant'` came from nowhere, and what was cropped has gradient 0.
-    Arguments and errors are those of `pad`.
+    has the shape of `input`. The gradient of a border element is added to the element that was copied there;
+    in mode `'constant'` it is dropped. Cropped elements have gradient 0. Arguments and errors are those of
+    `pad`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -103,7 +105,7 @@ def pad_backward(grad_output: Array, pad: int | Sequence[int], mode: str = "cons
 
 
 class Size:
-    """The shape and dtype of an array that is not there."""
+    """The shape and dtype of an array, used in place of the array in checks."""
 
     def __init__(self, shape: Shape, dtype: Any) -> None:
         self.shape, self.dtype, self.ndim = shape, dtype, len(shape)

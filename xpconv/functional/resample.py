@@ -1,4 +1,4 @@
-"""Images of another size, and the gradient of that."""
+"""Resizing of images, and its gradient."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def interpolate(
     """Resize images, as `torch.nn.functional.interpolate`, of which `antialias` is missing.
 
     `input` is `(N, C, *S)` of a floating or complex dtype, with `'nearest'` and `'nearest-exact'` also of an
-    integer one; the result is `(N, C, *size)` or `(N, C, *⌊S·scale_factor⌋)`. An output reads its nearest
-    input, 2 inputs an axis (linear), 4 (cubic), or the mean of all under it (`'area'`); `Upsample` has the
-    details.
+    integer one; the result is `(N, C, *size)` or `(N, C, *⌊S·scale_factor⌋)`. Each output is computed from
+    the nearest input pixel, from 2 (linear) or 4 (cubic) pixels along each axis, or as the mean of all input
+    pixels that it covers (`'area'`). `Upsample` documents the details.
 
     Args:
         size: size of the output: an int, or one for each axis.
@@ -36,13 +36,14 @@ def interpolate(
             `'bicubic'` of two, `'trilinear'` of three axes.
         align_corners: for the linear and cubic modes, whether the centres of the corner pixels meet (True)
             or the corners (False, and None).
-        recompute_scale_factor: True takes the coordinates from the output's size, not from `scale_factor`.
+        recompute_scale_factor: whether to compute the scale from the output's size, not from `scale_factor`.
 
     Raises:
         ValueError: both or none of `size` and `scale_factor`, an impossible value, an unknown mode, or
             `align_corners` for a mode that has none.
         ShapeError: (a ValueError) `input` of a rank that the mode does not take, or an output of no pixels.
-        DTypeError, BackendError: (TypeErrors) integers that a mode would have to round; no array of numbers.
+        DTypeError, BackendError: (TypeErrors) integers in a mode that computes means; not an array of
+            numbers.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -70,10 +71,10 @@ def interpolate_backward(
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
 ) -> Array:
-    """Gradient of `interpolate`, its adjoint: each output's gradient is added to what it read.
+    """Gradient of `interpolate` with respect to `input`, which is its adjoint.
 
-    `grad_output` has the shape of what `interpolate` returned; the result is `input_size`, `(N, C, *S)`.
-    Other arguments and errors are those of `interpolate`.
+    `grad_output` has the shape of what `interpolate` returned; the result has the shape `input_size`, `(N, C,
+    *S)`. Other arguments and errors are those of `interpolate`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -93,7 +94,7 @@ def interpolate_backward(
 
 
 def _check_exact(where: str, x: Array, argument: str, how: Resizing) -> None:
-    """An error for integers that the mode would have to round."""
+    """Raise a DTypeError for integers in a mode that computes means."""
     if x.dtype.kind in "iu" and not how.mode.startswith("nearest"):
         raise DTypeError(
             f"{where}: {argument} is {x.dtype}, and mode={how.mode!r} computes means; give "

@@ -1,4 +1,4 @@
-"""Activations that are 0, or constant, where the input is small; element by element."""
+"""Shrinkage and threshold activations, element by element."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ __all__ = [
 
 @public
 def hardshrink(input: Array, lambd: float = 0.5) -> Array:
-    """0 where `-lambd <= x <= lambd`, else `x`, any shape, as `torch.nn.functional.hardshrink`.
+    """0 where `-lambd <= x <= lambd`, else `x`, as `torch.nn.functional.hardshrink`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -31,7 +33,7 @@ def hardshrink(input: Array, lambd: float = 0.5) -> Array:
 
 @public
 def hardshrink_backward(grad_output: Array, input: Array, lambd: float = 0.5) -> Array:
-    """The gradient of the input of `hardshrink`, from those of its output and the input, of one shape.
+    """Gradient of `hardshrink` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -43,7 +45,9 @@ def hardshrink_backward(grad_output: Array, input: Array, lambd: float = 0.5) ->
 
 @public
 def softshrink(input: Array, lambd: float = 0.5) -> Array:
-    """`sign(x) max(|x| - lambd, 0)`, any shape, as `torch.nn.functional.softshrink`; `lambd` is at least 0.
+    """`sign(x) max(|x| - lambd, 0)`, as `torch.nn.functional.softshrink`; `lambd` is at least 0.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -55,7 +59,7 @@ def softshrink(input: Array, lambd: float = 0.5) -> Array:
 
 @public
 def softshrink_backward(grad_output: Array, input: Array, lambd: float = 0.5) -> Array:
-    """The gradient of the input of `softshrink`, from those of its output and the input, of one shape.
+    """Gradient of `softshrink` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -67,7 +71,9 @@ def softshrink_backward(grad_output: Array, input: Array, lambd: float = 0.5) ->
 
 @public
 def threshold(input: Array, threshold: float, value: float, inplace: bool = False) -> Array:
-    """`x` where `x > threshold`, else `value`, any shape, as `torch.nn.functional.threshold`.
+    """`x` where `x > threshold`, else `value`, as `torch.nn.functional.threshold`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -79,7 +85,7 @@ def threshold(input: Array, threshold: float, value: float, inplace: bool = Fals
 
 @public
 def threshold_backward(grad_output: Array, input: Array, threshold: float, value: float) -> Array:
-    """The gradient of the input of `threshold`, from those of its output and the input, of one shape.
+    """Gradient of `threshold` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

@@ -1,4 +1,4 @@
-"""Reordering of channels and pixels. Each backward is the inverse, and so the adjoint."""
+"""Reordering of channels and pixels. Each gradient is the inverse reordering, which is the adjoint."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> Array:
 
     Raises:
         ShapeError: (a ValueError) fewer than three axes, or channels that r² does not divide.
+        BackendError: (a TypeError) `input` is not an array.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -41,7 +42,7 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> Array:
 
 @public
 def pixel_shuffle_backward(grad_output: Array, upscale_factor: int) -> Array:
-    """The gradient of the input of `pixel_shuffle`: `pixel_unshuffle` of that of its output.
+    """Gradient of `pixel_shuffle` with respect to `input`: `pixel_unshuffle(grad_output)`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -60,6 +61,7 @@ def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
 
     Raises:
         ShapeError: (a ValueError) fewer than three axes, or H or W that r does not divide.
+        BackendError: (a TypeError) `input` is not an array.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -71,7 +73,7 @@ def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
 
 @public
 def pixel_unshuffle_backward(grad_output: Array, downscale_factor: int) -> Array:
-    """The gradient of the input of `pixel_unshuffle`: `pixel_shuffle` of that of its output.
+    """Gradient of `pixel_unshuffle` with respect to `input`: `pixel_shuffle(grad_output)`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -93,6 +95,7 @@ def channel_shuffle(input: Array, groups: int) -> Array:
 
     Raises:
         ShapeError: (a ValueError) fewer than three axes, or channels that `groups` does not divide.
+        BackendError: (a TypeError) `input` is not an array.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -105,7 +108,7 @@ def channel_shuffle(input: Array, groups: int) -> Array:
 
 @public
 def channel_shuffle_backward(grad_output: Array, groups: int) -> Array:
-    """The gradient of the input of `channel_shuffle`, from that of its output.
+    """Gradient of `channel_shuffle` with respect to `input`; both have the same shape.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -149,5 +152,5 @@ def _grouped(where: str, x: Array, name: str, groups: int) -> tuple[object, Arra
 
 
 def _apart(y: Array, x: Array) -> Array:
-    """`y`, or a copy if it shares memory with `x`, as where there is nothing to reorder."""
+    """`y`, or a copy of it if it shares memory with `x`, as when there is nothing to reorder."""
     return ops.copy(y) if shares(y, (x,)) else y

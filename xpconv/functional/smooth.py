@@ -49,7 +49,9 @@ __all__ = [
 
 @public
 def sigmoid(input: Array) -> Array:
-    """`1 / (1 + exp(-x))`, any shape, as `torch.nn.functional.sigmoid`.
+    """`1 / (1 + exp(-x))`, as `torch.nn.functional.sigmoid`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -61,7 +63,7 @@ def sigmoid(input: Array) -> Array:
 
 @public
 def sigmoid_backward(grad_output: Array, output: Array) -> Array:
-    """The gradient of the input of `sigmoid`, from those of its output and the output, of one shape.
+    """Gradient of `sigmoid` with respect to `input`; `grad_output` and `output` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -73,7 +75,9 @@ def sigmoid_backward(grad_output: Array, output: Array) -> Array:
 
 @public
 def tanh(input: Array) -> Array:
-    """`tanh(x)`, any shape, as `torch.nn.functional.tanh`.
+    """`tanh(x)`, as `torch.nn.functional.tanh`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -85,7 +89,7 @@ def tanh(input: Array) -> Array:
 
 @public
 def tanh_backward(grad_output: Array, output: Array) -> Array:
-    """The gradient of the input of `tanh`, from those of its output and the output, of one shape.
+    """Gradient of `tanh` with respect to `input`; `grad_output` and `output` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -97,7 +101,9 @@ def tanh_backward(grad_output: Array, output: Array) -> Array:
 
 @public
 def logsigmoid(input: Array) -> Array:
-    """`log(1 / (1 + exp(-x)))`, any shape, as `torch.nn.functional.logsigmoid`.
+    """`log(1 / (1 + exp(-x)))`, as `torch.nn.functional.logsigmoid`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -109,7 +115,7 @@ def logsigmoid(input: Array) -> Array:
 
 @public
 def logsigmoid_backward(grad_output: Array, input: Array) -> Array:
-    """The gradient of the input of `logsigmoid`, from those of its output and the input, of one shape.
+    """Gradient of `logsigmoid` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -123,7 +129,8 @@ def logsigmoid_backward(grad_output: Array, input: Array) -> Array:
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """`log(1 + exp(beta x)) / beta`, and `x` where `beta x > threshold`, as `torch.nn.functional.softplus`.
 
-    Any shape; `beta` is not 0.
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
+    `beta` is not 0.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -135,7 +142,7 @@ def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
 
 @public
 def softplus_backward(grad_output: Array, input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
-    """The gradient of the input of `softplus`, from those of its output and the input, of one shape.
+    """Gradient of `softplus` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -147,7 +154,9 @@ def softplus_backward(grad_output: Array, input: Array, beta: float = 1.0, thres
 
 @public
 def silu(input: Array, inplace: bool = False) -> Array:
-    """`x / (1 + exp(-x))`, any shape, as `torch.nn.functional.silu`; `inplace` has no effect.
+    """`x / (1 + exp(-x))`, as `torch.nn.functional.silu`; `inplace` has no effect.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -159,7 +168,7 @@ def silu(input: Array, inplace: bool = False) -> Array:
 
 @public
 def silu_backward(grad_output: Array, input: Array) -> Array:
-    """The gradient of the input of `silu`, from those of its output and the input, of one shape.
+    """Gradient of `silu` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -171,7 +180,9 @@ def silu_backward(grad_output: Array, input: Array) -> Array:
 
 @public
 def mish(input: Array, inplace: bool = False) -> Array:
-    """`x tanh(log(1 + exp(x)))`, any shape, as `torch.nn.functional.mish`; `inplace` has no effect.
+    """`x tanh(log(1 + exp(x)))`, as `torch.nn.functional.mish`; `inplace` has no effect.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -183,7 +194,7 @@ def mish(input: Array, inplace: bool = False) -> Array:
 
 @public
 def mish_backward(grad_output: Array, input: Array) -> Array:
-    """The gradient of the input of `mish`, from those of its output and the input, of one shape.
+    """Gradient of `mish` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -195,7 +206,9 @@ def mish_backward(grad_output: Array, input: Array) -> Array:
 
 @public
 def softsign(input: Array) -> Array:
-    """`x / (1 + |x|)`, any shape, as `torch.nn.functional.softsign`.
+    """`x / (1 + |x|)`, as `torch.nn.functional.softsign`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -207,7 +220,7 @@ def softsign(input: Array) -> Array:
 
 @public
 def softsign_backward(grad_output: Array, input: Array) -> Array:
-    """The gradient of the input of `softsign`, from those of its output and the input, of one shape.
+    """Gradient of `softsign` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -219,7 +232,9 @@ def softsign_backward(grad_output: Array, input: Array) -> Array:
 
 @public
 def tanhshrink(input: Array) -> Array:
-    """`x - tanh(x)`, any shape, as `torch.nn.functional.tanhshrink`.
+    """`x - tanh(x)`, as `torch.nn.functional.tanhshrink`.
+
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -231,7 +246,7 @@ def tanhshrink(input: Array) -> Array:
 
 @public
 def tanhshrink_backward(grad_output: Array, input: Array) -> Array:
-    """The gradient of the input of `tanhshrink`, from those of its output and the input, of one shape.
+    """Gradient of `tanhshrink` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -243,9 +258,11 @@ def tanhshrink_backward(grad_output: Array, input: Array) -> Array:
 
 @public
 def gelu(input: Array, approximate: str = "none") -> Array:
-    """`x Φ(x)`, Φ the normal distribution function, any shape, as `torch.nn.functional.gelu`.
+    """`x Φ(x)`, Φ the normal distribution function, as `torch.nn.functional.gelu`.
 
-    With `approximate="tanh"` `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`.
+    `input` has any shape and a floating dtype; anything else raises a DTypeError or BackendError.
+
+    With `approximate="tanh"` it is `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -259,7 +276,7 @@ def gelu(input: Array, approximate: str = "none") -> Array:
 
 @public
 def gelu_backward(grad_output: Array, input: Array, approximate: str = "none") -> Array:
-    """The gradient of the input of `gelu`, from those of its output and the input, of one shape.
+    """Gradient of `gelu` with respect to `input`; `grad_output` and `input` have one shape and dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -279,6 +296,7 @@ def glu(input: Array, dim: int = -1) -> Array:
 
     Raises:
         ShapeError: (a ValueError) there is no axis `dim`, or it has an odd size.
+        DTypeError, BackendError: (TypeErrors) `input` is not an array of a floating dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -292,7 +310,7 @@ def glu(input: Array, dim: int = -1) -> Array:
 
 @public
 def glu_backward(grad_output: Array, input: Array, dim: int = -1) -> Array:
-    """The gradient of the input of `glu`; that of the output is half as long along `dim`.
+    """Gradient of `glu` with respect to `input`; `grad_output` is half as long as `input` along `dim`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

@@ -1,4 +1,4 @@
-"""Softmax and its relatives: functions of all elements along one axis. Their backwards take the output."""
+"""Softmax, log-softmax and softmin along one axis. Their backward functions take the output."""
 
 from __future__ import annotations
 
@@ -43,10 +43,12 @@ def _back_along(
 def softmax(input: Array, dim: int) -> Array:
     """`exp(x_i) / Σ_k exp(x_k)` along the axis `dim`, as `torch.nn.functional.softmax`.
 
-    Any shape; a number without axes is its own axis 0. `dim` is required, as PyTorch deprecates its default.
+    `input` has a floating dtype and any shape; a 0-d array counts as an array of one element. `dim` is
+    required, since PyTorch deprecates its default.
 
     Raises:
         ShapeError: (a ValueError) there is no axis `dim`.
+        DTypeError, BackendError: (TypeErrors) `input` is not an array of a floating dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -59,7 +61,7 @@ def softmax(input: Array, dim: int) -> Array:
 
 @public
 def softmax_backward(grad_output: Array, output: Array, dim: int) -> Array:
-    """The gradient of the input of `softmax`, from that of its output and the output.
+    """Gradient of `softmax` with respect to `input`; `output` is what `softmax` returned.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -75,10 +77,12 @@ def softmax_backward(grad_output: Array, output: Array, dim: int) -> Array:
 def log_softmax(input: Array, dim: int) -> Array:
     """`log(softmax(x))` along the axis `dim`, as `torch.nn.functional.log_softmax`.
 
-    Any shape; a number without axes is its own axis 0. `dim` is required, as PyTorch deprecates its default.
+    `input` has a floating dtype and any shape; a 0-d array counts as an array of one element. `dim` is
+    required, since PyTorch deprecates its default.
 
     Raises:
         ShapeError: (a ValueError) there is no axis `dim`.
+        DTypeError, BackendError: (TypeErrors) `input` is not an array of a floating dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -91,7 +95,7 @@ def log_softmax(input: Array, dim: int) -> Array:
 
 @public
 def log_softmax_backward(grad_output: Array, output: Array, dim: int) -> Array:
-    """The gradient of the input of `log_softmax`, from that of its output and the output.
+    """Gradient of `log_softmax` with respect to `input`; `output` is what `log_softmax` returned.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -107,10 +111,12 @@ def log_softmax_backward(grad_output: Array, output: Array, dim: int) -> Array:
 def softmin(input: Array, dim: int) -> Array:
     """`softmax(-x)` along the axis `dim`, as `torch.nn.functional.softmin`.
 
-    Any shape; a number without axes is its own axis 0. `dim` is required, as PyTorch deprecates its default.
+    `input` has a floating dtype and any shape; a 0-d array counts as an array of one element. `dim` is
+    required, since PyTorch deprecates its default.
 
     Raises:
         ShapeError: (a ValueError) there is no axis `dim`.
+        DTypeError, BackendError: (TypeErrors) `input` is not an array of a floating dtype.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -123,7 +129,7 @@ def softmin(input: Array, dim: int) -> Array:
 
 @public
 def softmin_backward(grad_output: Array, output: Array, dim: int) -> Array:
-    """The gradient of the input of `softmin`, from that of its output and the output.
+    """Gradient of `softmin` with respect to `input`; `output` is what `softmin` returned.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

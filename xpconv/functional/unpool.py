@@ -86,7 +86,7 @@ def max_unpool2d(
 
 @public
 def max_unpool2d_backward(grad_output: Array, indices: Array) -> Array:
-    """The gradient of the input of `max_unpool2d`, from that of its output and the `indices`.
+    """Gradient of `max_unpool2d` with respect to `input`; `indices` are those that `max_unpool2d` returned.
 
     Raises:
         ShapeError: (a ValueError) arrays of other shapes.
@@ -109,7 +109,7 @@ def max_unpool1d(
     padding: IntOrTuple = 0,
     output_size: Sequence[int] | None = None,
 ) -> Array:
-    """As `max_unpool2d`, with one axis; as `torch.nn.functional.max_unpool1d`.
+    """1-D version of `max_unpool2d`, as `torch.nn.functional.max_unpool1d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -122,7 +122,7 @@ def max_unpool1d(
 
 @public
 def max_unpool1d_backward(grad_output: Array, indices: Array) -> Array:
-    """As `max_unpool2d_backward`, with one axis.
+    """Gradient of `max_unpool1d` with respect to `input`; see `max_unpool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -141,7 +141,7 @@ def max_unpool3d(
     padding: IntOrTuple = 0,
     output_size: Sequence[int] | None = None,
 ) -> Array:
-    """As `max_unpool2d`, with three axes; as `torch.nn.functional.max_unpool3d`.
+    """3-D version of `max_unpool2d`, as `torch.nn.functional.max_unpool3d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -158,7 +158,7 @@ def max_unpool3d(
 
 @public
 def max_unpool3d_backward(grad_output: Array, indices: Array) -> Array:
-    """As `max_unpool2d_backward`, with three axes.
+    """Gradient of `max_unpool3d` with respect to `input`; see `max_unpool2d_backward`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
