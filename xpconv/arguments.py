@@ -17,6 +17,7 @@ from unicodedata import combining, east_asian_width
 from .errors import ShapeError
 from .geometry import Pairs, same_padding
 
+MOST_PLACES = 2**22  # along an axis of an output or a window whose parts are listed: some seconds
 LARGEST_BYTES = 2**40  # of an array: more than any device has, but the allocation might not fail at once
 LARGEST = 2**31 - 1  # of a size: larger than any axis in practice, and the largest int32, which cuDNN uses
 
@@ -179,6 +180,12 @@ def check_room(what: str, shape: Sequence[int], itemsize: int) -> None:
     if size > LARGEST_BYTES:
         much = f"{size / 2**30:.3g} GiB" if size < 2**100 else "more than any memory"
         raise ShapeError(f"{what} of shape {shown(tuple(shape))} takes {much}; give smaller sizes")
+
+
+def check_places(what: str, sizes: Sequence[int]) -> None:
+    """Raise an error for an axis, or a window, too long for the tables that are made of it."""
+    if max(sizes) > MOST_PLACES:
+        raise ShapeError(f"{what} of {shown(max(sizes))} along an axis, expected at most {MOST_PLACES:,}")
 
 
 def axis_of(where: str, dim: int, shape: tuple[int, ...], argument: str = "x") -> int:

@@ -1,4 +1,4 @@
-"""The lock of what threads that train one model share."""
+"""The locks of what threads that share one model change."""
 
 from __future__ import annotations
 
@@ -6,5 +6,17 @@ import os
 import threading
 
 update = threading.RLock()  # held while a sum or a statistic that threads share is updated
-if hasattr(os, "register_at_fork"):  # a child must not inherit it from another thread that holds it
-    os.register_at_fork(before=update.acquire, after_in_parent=update.release, after_in_child=update.release)
+loading = threading.RLock()  # held while the parameters of a model are replaced, one after the other
+
+
+class Loads:
+    """How many replacements have begun and ended; if neither changes, a forward is of one state."""
+
+    begun = ended = 0
+
+
+loads = Loads()
+
+if hasattr(os, "register_at_fork"):  # a child must not inherit a lock from another thread that holds it
+    for lock in (update, loading):
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)

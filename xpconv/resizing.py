@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
-from .arguments import check_room, is_sequence, shown, to_bool, to_choice, to_float, to_size
+from .arguments import check_places, check_room, is_sequence, shown, to_bool, to_choice, to_float, to_size
 from .errors import ShapeError
 from .geometry import Shape
 from .ops.resample import Taps, axis_taps
@@ -64,6 +64,7 @@ class Resizing(NamedTuple):
             for n, value in zip(shape[2:], values, strict=True)
         ]
         check_room(f"{where}: an output", (*shape[:2], *sizes), itemsize)
+        check_places(f"{where}: an output", sizes)
         taps = []
         for n, m, value in zip(shape[2:], sizes, values, strict=True):
             if m < 1:

@@ -168,9 +168,9 @@ class Tape:
 
     __slots__ = ("__weakref__", "entries", "open", "protected", "reachable", "replay", "unchecked")
 
-    def __init__(self) -> None:
+    def __init__(self, open: bool = False) -> None:
         self.entries: list[Entry] = []
-        self.open = False  # whether the code that runs is a user's, which has the arrays that it passes on
+        self.open = open  # whether the code that runs is a user's, which has the arrays that it passes on
         self.reachable: list[Array] = []  # arrays that users' layers within this call have
         self.protected = 0  # so many entries share no memory with these arrays
         self.unchecked = False  # whether the next gradient comes from a user's code

@@ -12,6 +12,7 @@ from weakref import ref
 
 from .backend import Array, ignore_underflow, plain
 from .errors import BackwardError
+from .locks import loading, loads
 from .ops.shape import copy
 from .signatures import call_error, is_ours, public_errors
 from .tape import Tape, Tapes, _each_array, current, observer, save_mode, separate
@@ -142,8 +143,7 @@ class Taped(TapedChecks):
             )
         again = Tape()
         again.entries = list(tape.entries)
-        finished = self._finished()
-        finished.append(again)
+        (finished := self._finished()).append(again)
         try:
             with separate():
                 return self.backward(*args, **named)  # type: ignore[attr-defined]
@@ -182,13 +182,17 @@ class Taped(TapedChecks):
             inputs = reachable = tuple([plain(x) for x in inputs])
             if save and self._is_model:
                 inputs, reachable = _each_array(copy, inputs), ()
-        tape = Tape()
-        tape.open = users
-        outside = current.get()
+        run, given = (function, inputs) if watch is None else (watch, (self, function, inputs))
+        tape, outside, begun = Tape(users), current.get(), loads.begun
         try:
             current.set(tape)  # within `try`: an interrupt may come right after it
             with ignore_underflow():
-                y = function(*inputs) if watch is None else watch(self, function, inputs)
+                y = run(*given)
+            if not (begun == loads.begun == loads.ended or (save and getattr(self, "training", False))):
+                with loading, ignore_underflow():  # another thread has replaced parameters; others wait now
+                    loads.ended = loads.begun
+                    current.set(tape := Tape(users))
+                    y = run(*given)
         finally:
             current.set(outside)
         if y is None:
@@ -236,9 +240,7 @@ class Taped(TapedChecks):
         return y
 
     def _finished(self) -> list[Tape]:
-        held: Tapes | None = vars(self).get("_tapes")
-        if held is None:
-            held = vars(self).setdefault("_tapes", Tapes())
+        held: Tapes = vars(self).get("_tapes") or vars(self).setdefault("_tapes", Tapes())
         return held.tapes
 
     def _finish(self, tape: Tape) -> None:
@@ -274,8 +276,7 @@ class Taped(TapedChecks):
         given = dict(zip(("grad_output", "input_grad"), args, strict=False)) | named
         grad_output, input_grad = given.get("grad_output", self._default_grad), given.get("input_grad", True)
         if tape is None or not tape.open:  # not from a user's backward
-            outside = tape
-            tape = self._take(grad_output, input_grad)
+            outside, tape = tape, self._take(grad_output, input_grad)
             try:
                 if tape.replay and (dx := tape.replay(function, args, named, users)) is not NotImplemented:
                     return dx
@@ -301,8 +302,7 @@ class Taped(TapedChecks):
         users: bool,
         tape: Tape,
     ) -> Any:
-        entries, was_open = tape.entries, tape.open
-        start = None
+        entries, was_open, start = tape.entries, tape.open, None
         if users and entries and entries[-1][0]() is self and isinstance(entries[-1][1], int):
             start = entries.pop()[1]
         function = function if self._hooks is None else self._hooks.around(self, function, tape)

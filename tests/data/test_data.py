@@ -10,6 +10,7 @@ import re
 import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ DAMAGE = {
     "header": (GOOD[:11], "expected a header of 12 bytes for 2 axes, got 11 bytes"),
     "short": (GOOD[:-1], r"expected 6 bytes of data for uint8 of shape \(2, 3\), got 5 bytes \(cut short\)"),
     "no data": (GOOD[:12], r"expected 6 bytes .*, got 0 bytes \(cut short\)"),
-    "long": (GOOD + b"\0\0", r"expected 6 bytes .*, got 8 bytes \(trailing bytes\)"),
+    "long": (GOOD + b"\0\0", r"expected 6 bytes .*, got more than 6 bytes \(trailing bytes\)"),
     "items": (idx_bytes([1.5], "f8")[:-4], r"expected 8 bytes of data for float64 of shape \(1,\), got 4"),
     "huge": (b"\0\0\x0e\x03" + b"\xff" * 12, r"got 0 bytes \(cut short\)"),
     "overflow": (b"\0\0\x0e\x04" + bytes(4) + b"\xff" * 12, "expected a shape that NumPy can hold"),
@@ -140,6 +141,48 @@ def test_load_idx_names_the_damage(write, fault):
     path = write(content, "some-file")
     with pytest.raises(DataFileError, match=f"load_idx: {re.escape(str(path))}: .*{message}.*download"):
         load_idx(path)
+
+
+def bomb(head, megabytes):
+    """An IDX file with so many zeros, gzipped."""
+    return gzip.compress(head) + gzip.compress(bytes(1 << 20)) * megabytes
+
+
+@pytest.mark.parametrize(("head", "message"), [
+    (idx_bytes([1, 2, 3]), r"expected 3 bytes .*, got more than 3 bytes \(trailing bytes\)"),
+    (b"no IDX, but a text", "expected the magic bytes 00 00"),
+    (b"\0\0\x08\1" + struct.pack(">I", 600 << 20), "expected at most 100 times its .* bytes when unpacked, got 629145600"),
+    (b"\0\0\x0e\2" + struct.pack(">2I", 2**31, 2**31), "expected at most 100 times its .* bytes when unpacked"),
+])  # fmt: skip
+def test_load_idx_unpacks_no_more_than_a_file_is_worth(write, head, message):
+    """A gzipped file of a megabyte that unpacks to 600: never held as a whole."""
+    path = write(bomb(head, 600), "bomb.gz")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataFileError, match=message):
+            load_idx(path)
+        assert tracemalloc.get_traced_memory()[1] < 400 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_load_idx_reads_no_more_of_a_plain_file_than_its_header_states(write):
+    path = write(idx_bytes([1, 2, 3]))
+    with open(path, "r+b") as file:
+        file.truncate(1 << 40)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataFileError, match="trailing bytes"):
+            load_idx(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+def test_load_idx_of_few_values_many_times(write):
+    """Labels that are all 0 are packed to a thousandth."""
+    zeros = np.zeros((60000, 28), "uint8")
+    np.testing.assert_array_equal(load_idx(write(gzip.compress(idx_bytes(zeros)))), zeros)
 
 
 def test_load_idx_gzip_cut_anywhere(write):

@@ -13,6 +13,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from ..errors import DataFileError
 __all__ = ["load_idx"]
 
 _DTYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+PART = 1 << 20  # bytes that are read at once
+LARGE = 1 << 28  # bytes from which a gzipped file must be worth them:
+MOST_TIMES = 100  # so many times its size it may have when unpacked (MNIST: 5)
 
 
 def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
@@ -38,7 +42,8 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
         TypeError: `path` is not a path.
         FileNotFoundError: the file does not exist.
         OSError: the file cannot be read.
-        DataFileError: (a ValueError) the file is not IDX, is cut short, too long or damaged.
+        DataFileError: (a ValueError) the file is not IDX, is cut short, too long or damaged; or it
+            unpacks to more than 256 MB and a hundred times its size.
 
     Source:
         The format is described at http://yann.lecun.com/exdb/mnist/.
@@ -53,25 +58,52 @@ def load_idx(path: str | os.PathLike[str]) -> np.ndarray:
         ...     load_idx(path)
         array([7, 0, 9], dtype=uint8)
     """
-    raw = _read(to_path("load_idx: path", path))
-    if len(raw) < 4:
-        raise _broken(path, "a header of at least 4 bytes", f"{len(raw)} bytes")
-    if raw[:2] != b"\0\0":
-        raise _broken(path, "the magic bytes 00 00", raw[:2].hex(" "))
-    code, rank = raw[2], raw[3]
+    where = to_path("load_idx: path", path)
+    try:
+        with open(where, "rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not packed:
+                return _read(path, file, os.fstat(file.fileno()).st_size)
+            try:
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    return _read(path, unpacked, os.fstat(file.fileno()).st_size)
+            except (gzip.BadGzipFile, EOFError, zlib.error) as cause:
+                raise _broken(path, "an intact gzip file", f"damage ({cause})") from cause
+    except FileNotFoundError:
+        raise FileNotFoundError(f"load_idx: there is no file {where}; check the path") from None
+    except OSError as cause:  # a folder, or no permission to read it
+        raise OSError(f"load_idx: path {where} cannot be read: {cause}") from cause
+
+
+def _read(path: str | os.PathLike[str], file: Any, on_disk: int) -> np.ndarray:
+    """The array in the open `file`, of which no more is read than its header states."""
+    head = file.read(4)
+    if len(head) < 4:
+        raise _broken(path, "a header of at least 4 bytes", f"{len(head)} bytes")
+    if head[:2] != b"\0\0":
+        raise _broken(path, "the magic bytes 00 00", head[:2].hex(" "))
+    code, rank = head[2], head[3]
     if code not in _DTYPES:
         raise _broken(path, f"a type code among {', '.join(f'0x{c:02x}' for c in _DTYPES)}", f"0x{code:02x}")
-    start = 4 + 4 * rank
-    if len(raw) < start:
-        raise _broken(path, f"a header of {start} bytes for {rank} axes", f"{len(raw)} bytes")
-    shape = struct.unpack_from(f">{rank}I", raw, 4)
+    axes = file.read(4 * rank)
+    if len(axes) < 4 * rank:
+        raise _broken(path, f"a header of {4 + 4 * rank} bytes for {rank} axes", f"{4 + len(axes)} bytes")
+    shape = struct.unpack(f">{rank}I", axes)
     dtype = np.dtype(_DTYPES[code])
-    size, came = math.prod(shape) * dtype.itemsize, len(raw) - start
-    if came != size:
-        fault = "cut short" if came < size else "trailing bytes"
-        raise _broken(path, f"{size} bytes of data for {dtype} of shape {shape}", f"{came} bytes ({fault})")
+    size = math.prod(shape) * dtype.itemsize
+    stated = f"{size} bytes of data for {dtype} of shape {shape}"
+    raw = bytearray()
+    while len(raw) <= size and (part := file.read(min(PART, size + 1 - len(raw)))):
+        raw += part
+        if len(raw) > LARGE and len(raw) > MOST_TIMES * on_disk:
+            raise _broken(path, f"at most {MOST_TIMES} times its {on_disk} bytes when unpacked", stated)
+    if len(raw) < size:
+        raise _broken(path, stated, f"{len(raw)} bytes (cut short)")
+    if len(raw) > size:
+        raise _broken(path, stated, f"more than {size} bytes (trailing bytes)")
     try:
-        array: np.ndarray = np.ndarray(shape, dtype.newbyteorder(">"), buffer=raw, offset=start)
+        array: np.ndarray = np.ndarray(shape, dtype.newbyteorder(">"), buffer=raw)
     except ValueError as cause:  # more axes than NumPy has, or sizes that overflow beside a zero
         raise _broken(path, "a shape that NumPy can hold", f"{shape}") from cause
     return array.astype(dtype)
@@ -92,21 +124,6 @@ def to_path(where: str, value: object) -> Path:
     if not raw or b"\0" in raw:
         raise ValueError(f"{where} is {shown(text)}, which names no file")
     return Path(text)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"load_idx: there is no file {path}; check the path") from None
-    except OSError as cause:  # a folder, or no permission to read it
-        raise OSError(f"load_idx: path {path} cannot be read: {cause}") from cause
-    if raw[:2] != b"\x1f\x8b":
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as cause:
-        raise _broken(path, "an intact gzip file", f"damage ({cause})") from cause
 
 
 def _broken(path: str | os.PathLike[str], expected: str, got: str) -> DataFileError:

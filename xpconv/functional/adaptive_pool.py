@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..arguments import check_room
+from ..arguments import check_places, check_room
 from ..backend import Array
 from ..checks import as_images
 from ..layers.adaptive_pool import (
@@ -46,6 +46,7 @@ def _sizes(where: str, layer: _AdaptivePool, images: Array) -> tuple[int, ...]:
     """The size of the output."""
     size = layer._output(images)
     check_room(f"{where}: an output", images.shape[:2] + size, images.dtype.itemsize)
+    check_places(f"{where}: an output", size)
     return size
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ..arguments import check_room, is_sequence, shown, to_bool, to_size
+from ..arguments import check_places, check_room, is_sequence, shown, to_bool, to_size
 from ..backend import Array
 from ..ops import adaptive_pool as ops
 from .layer import Layer, arguments
@@ -49,7 +49,9 @@ class _AdaptiveAvgPool(_AdaptivePool):
     def forward(self, x: Array) -> Array:
         xp, images, batched = self._enter_images(x, self.axes)
         size = self._output(images)
-        check_room(f"{type(self).__name__}.forward: an output", images.shape[:2] + size, x.dtype.itemsize)
+        where = f"{type(self).__name__}.forward: an output"
+        check_room(where, images.shape[:2] + size, x.dtype.itemsize)
+        check_places(where, size)
         y = ops.adaptive_avg_pool(xp, images, size)
         return self.keep(y if batched else y[0], xp, images.shape[2:], batched)
 
@@ -71,7 +73,9 @@ class _AdaptiveMaxPool(_AdaptivePool):
     def forward(self, x: Array) -> Any:
         xp, images, batched = self._enter_images(x, self.axes)
         size = self._output(images)
-        check_room(f"{type(self).__name__}.forward: an output", images.shape[:2] + size, x.dtype.itemsize)
+        where = f"{type(self).__name__}.forward: an output"
+        check_room(where, images.shape[:2] + size, x.dtype.itemsize)
+        check_places(where, size)
         y, indices = ops.adaptive_max_pool(xp, images, size)
         y = self.keep(y if batched else y[0], xp, indices, images.shape[2:], batched)
         return (y, indices if batched else indices[0]) if self.return_indices else y

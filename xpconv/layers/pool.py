@@ -17,7 +17,7 @@ from .layer import Layer, arguments
 __all__ = ["AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d"]
 
 IntOrTuple = int | tuple[int, ...]
-MOST_TAPS = 2**26  # positions in a window; each takes a step in Python
+MOST_TAPS = 2**20  # positions in a window; each takes a step in Python
 
 
 class _Pool(Layer):

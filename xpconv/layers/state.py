@@ -11,6 +11,7 @@ from ..arrays import asarray
 from ..backend import Array, backend_of, get_xp, use_backend
 from ..dtypes import check_floating, is_floating, to_dtype
 from ..errors import DTypeError, StateDictError
+from ..locks import loading, loads
 from ..parameter import Parameter, writable
 from .loading import LoadResult, compare, read_state
 from .tree import L, Tree, array_name
@@ -41,7 +42,8 @@ class State(Tree[L]):
         """Copy arrays of any backend into the parameters and buffers of the same name.
 
         Everything is checked first: if this raises an error, nothing has changed. A lazy layer makes its
-        parameters with the sizes in the state.
+        parameters with the sizes in the state. A forward in another thread, in inference mode or under
+        `no_grad()`, has either the old arrays or the new ones: one that meets a change runs again.
 
         Args:
             state: mapping of names to arrays, as from `state_dict()`, of any backend or PyTorch's tensors;
@@ -76,20 +78,34 @@ class State(Tree[L]):
         made = {id(layer): other for layer, other in sized if other is not layer}
         parts = [(prefix, made.get(id(layer), layer)) for prefix, layer in walk]
         new, result = compare(where, _arrays(parts), arrays, strict)
-        for _, layer in walk:
+        with loading:
+            loads.begun += 1
+            try:
+                self._fill(new, made)
+            except BaseException:  # such as Ctrl-C: no part of the old state may stay
+                self._fill(new, made)
+                raise
+            finally:
+                loads.ended += 1
+        return result
+
+    def _fill(self, new: Mapping[str, Array], made: Mapping[int, Any]) -> None:
+        """Turn lazy layers into those `made` for them, by id, and write all arrays; may be repeated."""
+        for layer in list(self.modules()):
             if id(layer) in made:
-                layer._turn_into(made.pop(id(layer)))
+                layer._turn_into(made[id(layer)])
+        written = set()
         for prefix, layer in self._walk(""):
-            for attribute, parameter in vars(layer).items():
+            for attribute, parameter in list(vars(layer).items()):
                 key = array_name(prefix, attribute)
-                if isinstance(parameter, Parameter) and key in new:
-                    parameter._write(new.pop(key))
+                if isinstance(parameter, Parameter) and key in new and key not in written:
+                    parameter._write(new[key])
+                    written.add(key)
         for _, layer in self.named_layers():
             layer._make_buffers_writable()
         own = self._state()
-        for key, value in new.items():
-            own[key][...] = value
-        return result
+        for key in new.keys() - written:
+            own[key][...] = new[key]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copy or a pickle. In training mode, read-only arrays, such as memory maps, are copied."""

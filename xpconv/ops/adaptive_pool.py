@@ -15,12 +15,16 @@ from ..kernels import overridable
 from ..sums import sum_over, widened, widened_for
 from .constants import constant
 from .linear import matmul, rows
+from .resample import axis_taps, resample, resample_backward
+
+FEW = 16  # windows, each of which may have many inputs
+LARGE = 1 << 18  # elements of a matrix that is mostly zeros
 
 
 def adaptive_avg_pool(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
     """Means over windows that cover the image.
 
-    A mean along one axis is a product with a matrix of `1/window` (m × n).
+    A mean along one axis is a product with a matrix of `1/window` (m × n), or `resample` in mode "area".
     """
     return global_avg_pool(xp, x) if set(output) == {1} else _window_means(xp, x, output)
 
@@ -40,7 +44,7 @@ def image_dot(xp: Any, a: Array, b: Array) -> Array:
 def _window_means(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
     y = widened(x)
     for axis, m in enumerate(output, start=2):
-        y = _along(xp, y, _means(y.shape[axis], m), axis, transposed=False)
+        y = _along(xp, y, y.shape[axis], m, axis, transposed=False)
     return y.astype(x.dtype, copy=False)
 
 
@@ -49,12 +53,16 @@ def adaptive_avg_pool_backward(xp: Any, grad: Array, spatial: tuple[int, ...]) -
     """The transposed matrices: each input gets its part of every window that holds it."""
     dx = widened(grad)
     for axis, n in enumerate(spatial, start=2):
-        dx = _along(xp, dx, _means(n, dx.shape[axis]), axis, transposed=True)
+        dx = _along(xp, dx, n, dx.shape[axis], axis, transposed=True)
     return dx.astype(grad.dtype, copy=False)
 
 
-def _along(xp: Any, x: Array, means: tuple[tuple[float, ...], ...], axis: int, transposed: bool) -> Array:
-    matrix = constant(xp, means, str(x.dtype))
+def _along(xp: Any, x: Array, n: int, m: int, axis: int, transposed: bool) -> Array:
+    """Means of `n` inputs for `m` windows along an axis: a product, or gathers where the matrix is large."""
+    if m > FEW and n * m > LARGE:
+        pair: Any = [axis_taps("area", n, m, None, False, False), *[None] * (x.ndim - 1 - axis)]
+        return (resample_backward if transposed else resample)(xp, x, tuple(pair))
+    matrix = constant(xp, _means(n, m), str(x.dtype))
     x = xp.moveaxis(x, axis, -1)
     y = matmul(xp, rows(x), matrix if transposed else matrix.T)
     return xp.moveaxis(y.reshape(*x.shape[:-1], y.shape[-1]), -1, axis)
@@ -139,6 +147,6 @@ def _windows(n: int, m: int) -> tuple[tuple[int, ...], ...]:
 @lru_cache(maxsize=256)
 def _holders(n: int, m: int) -> tuple[tuple[int, ...], ...]:
     """Row h: the windows that hold input h, filled up with -1."""
-    rows = [[p for p in range(m) if _bounds(p, n, m)[0] <= h < _bounds(p, n, m)[1]] for h in range(n)]
+    rows = [list(range(h * m // n, -(-(h + 1) * m // n))) for h in range(n)]
     most = max(map(len, rows))
     return tuple((*row, *[-1] * (most - len(row))) for row in rows)
