@@ -2,10 +2,10 @@
 
 python3 examples/sigpy_convolution.py
 
-`data` is `(…, m_1, …, m_D)` and `filt` `(n_1, …, n_D)`; with `multi_channel` they are
-`(…, c_i, m_1, …, m_D)` and `(c_o, c_i, n_1, …, n_D)`, and the output is `(…, c_o, p_1, …, p_D)`. D is 1, 2 or
-3. A convolution of signal processing is one of neural networks with the filter flipped. To give them to
-SigPy:
+`data` is `(…, m_1, …, m_D)` and `filt` `(n_1, …, n_D)`; with `multi_channel` they are `(…, c_i, m_1, …, m_D)`
+and `(c_o, c_i, n_1, …, n_D)`, and the output is `(…, c_o, p_1, …, p_D)`. D is 1, 2 or 3. SigPy's convolution
+flips the filter; that of neural networks, which `xpconv.functional` has, does not. These lines replace
+SigPy's functions by these:
 
     import sigpy, sigpy_convolution
 
@@ -29,7 +29,7 @@ from xpconv import get_xp
 def convolve(
     data: Any, filt: Any, mode: str = "full", strides: Any = None, multi_channel: bool = False
 ) -> Any:
-    """The convolution of `data` and `filt`: `'full'`, or `'valid'`, without the border."""
+    """The convolution of `data` and `filt`; mode `'full'` includes the border, mode `'valid'` does not."""
     how = _how(data.shape, filt.shape, mode, strides, multi_channel)
     weight = how.flip(get_xp(data).asarray(filt, dtype=data.dtype).reshape(how.filt))
     return how.conv("", data.reshape(how.data), weight).reshape(how.result)
@@ -66,7 +66,7 @@ def convolve_filter_adjoint(
 
 
 def _how(data_shape: Any, filt_shape: Any, mode: str, strides: Any, multi_channel: bool) -> SimpleNamespace:
-    """The shapes as convolutions have them, `(N, C, …)`; the convolution; and the flip of a filter."""
+    """The shapes in the form `(N, C, …)`, the convolution with its settings, and the flip of a filter."""
     axes = len(filt_shape) - 2 * multi_channel
     if axes not in (1, 2, 3) or len(data_shape) < axes + multi_channel:
         raise ValueError(
@@ -103,7 +103,7 @@ def _how(data_shape: Any, filt_shape: Any, mode: str, strides: Any, multi_channe
 
 
 def main(argv: list[str] | None = None) -> float:
-    """Twelve filters over the eight coils of an image, and the adjoint test; returns its relative error."""
+    """Convolve eight coils of an image with twelve filters; return the relative error of the adjoint test."""
     rng = np.random.default_rng(0)
 
     def draw(*shape: int) -> np.ndarray:

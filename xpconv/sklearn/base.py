@@ -1,4 +1,4 @@
-"""`ConvBase`: parameters such as `model__width`, copies and pickles of all estimators."""
+"""`ConvBase`, the base of all estimators: parameters such as `model__width`, copies and pickles."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sklearn.utils import check_random_state
 from .state import attributes_on_host, on_host
 
 LEARNING_RATE = 0.001  # the default
-BUILT = ("model", "loss", "optimizer", "schedule")  # what is built with parameters of its own
+BUILT = ("model", "loss", "optimizer", "schedule")  # arguments that have parameters such as `model__width`
 
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
 def explicit(init: Init) -> Init:
-    """A constructor whose signature lacks `**nested`, which scikit-learn would take for a parameter."""
+    """Hide `**nested` in the signature of a constructor, since scikit-learn would take it for a parameter."""
     whole = inspect.signature(init)
     named = [p for p in whole.parameters.values() if p.kind is not p.VAR_KEYWORD]
     init.__signature__ = whole.replace(parameters=named)  # type: ignore[attr-defined]
@@ -52,26 +52,26 @@ class ConvBase(BaseEstimator):
         }
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters by name, those such as `model__width` included."""
+        """The parameters by name, including those such as `model__width`."""
         nested = {name: value for name, value in vars(self).items() if is_nested(name)}
         return {**super().get_params(deep), **nested}
 
     def set_params(self, **params: Any) -> Any:
         """Set parameters by name, also such as `model__width`, which the function given as `model` gets.
 
-        A later `model` gets `model__width` as well; `del estimator.model__width` removes it.
+        It is kept if `model` is changed later; `del estimator.model__width` removes it.
         """
         super().set_params(**{name: value for name, value in params.items() if not self._is_own(name)})
         self.__dict__.update({name: value for name, value in params.items() if self._is_own(name)})
         return self
 
     def _is_own(self, name: str) -> bool:
-        """Whether it is a parameter such as `model__width`, and `model` is no estimator that has it."""
+        """Whether this is a parameter such as `model__width`, not one of an estimator given as `model`."""
         return is_nested(name) and not hasattr(getattr(self, name.partition("__")[0], self), "get_params")
 
     @contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
-        """An error in this block leaves all attributes as they were, if it changes no object in place."""
+        """Restore all attributes after an error in this block, which must not change objects in place."""
         before = dict(vars(self))
         try:
             yield
@@ -81,7 +81,7 @@ class ConvBase(BaseEstimator):
             raise
 
     def _generator(self) -> np.random.Generator:
-        """A generator by `random_state`, with a number drawn from that if it is a `RandomState` or None."""
+        """A generator seeded by `random_state`; a `RandomState` or None draws the seed."""
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -100,6 +100,6 @@ class ConvBase(BaseEstimator):
 
 
 def is_nested(name: str) -> bool:
-    """Whether it is the name of a parameter such as `model__width`, of one of `BUILT`."""
+    """Whether a name is that of a parameter such as `model__width`, for an argument in `BUILT`."""
     prefix, _, own = name.partition("__")
     return prefix in BUILT and bool(own)

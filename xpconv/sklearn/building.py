@@ -25,7 +25,7 @@ NETWORKS = frozenset(vars(models)["__all__"])
 
 
 def model_from(where: str, given: Any, nested: dict[str, Any], shape: Shape, n_outputs: int) -> Layer:
-    """A copy of the layer `given`, or what the function `given` builds."""
+    """A copy of the layer `given`, or the layer that the function `given` returns."""
     if isinstance(given, Layer):
         if nested:
             raise ValueError(
@@ -49,7 +49,7 @@ def model_from(where: str, given: Any, nested: dict[str, Any], shape: Shape, n_o
 
 
 def _builder_of(given: Any) -> str | None:
-    """What to give for a class of layers, or for a network of `xpconv.models`, which take other arguments."""
+    """For errors: what to give in place of a layer class, or of a network of `xpconv.models`."""
     given = given.func if isinstance(given, partial) else given
     name = given if isinstance(given, str) else getattr(given, "__name__", "")
     network = getattr(models, name) if name in NETWORKS else None
@@ -128,7 +128,7 @@ def optimizer_from(where: str, given: Any, nested: dict[str, Any], model: Layer,
 def schedule_from(
     where: str, given: Any, nested: dict[str, Any], optimizer: Optimizer, epochs: int, steps: int
 ) -> LRScheduler | None:
-    """A schedule from its name, class or a function of the optimizer. Its length is that of the training."""
+    """A schedule from its name, class or a function of the optimizer; it lasts as long as the training."""
     if given is None:
         if nested:
             raise ValueError(
@@ -157,7 +157,7 @@ def schedule_from(
 
 
 def _maker(where: str, given: Any, home: ModuleType, kind: type) -> Callable[..., Any]:
-    """A class of `home` by its name, or `given` itself if it can be called."""
+    """The class of the module `home` with the name `given`, or `given` itself if it is callable."""
     names = {n.lower(): n for n in home.__all__ if _is_kind(getattr(home, n), kind)}
     if isinstance(given, str):
         plain = given.lower().replace("_", "")
@@ -181,10 +181,10 @@ def _is_kind(thing: Any, kind: type) -> bool:
 
 
 def called(where: str, function: Callable[..., Any], nested: Mapping[str, Any], *args: Any) -> Any:
-    """`function(*args, **nested)`, with an error that names the parameters if it does not take them."""
+    """`function(*args, **nested)`; if the function does not take `nested`, an error names the parameters."""
     try:
         signature = inspect.signature(function)
-    except ValueError:  # a built-in without one
+    except ValueError:  # a built-in function without a signature
         return function(*args, **nested)
     try:
         signature.bind(*args, **nested)
@@ -199,7 +199,7 @@ def called(where: str, function: Callable[..., Any], nested: Mapping[str, Any], 
 
 
 def removal(prefix: str, names: Iterable[str]) -> str:
-    """The statement that removes parameters such as `model__width` from an estimator."""
+    """For errors: the statement that removes parameters such as `model__width` from an estimator."""
     return f"del {', '.join(f'estimator.{prefix}__{name}' for name in names)}"
 
 

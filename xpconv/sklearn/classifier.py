@@ -1,4 +1,4 @@
-"""`ConvClassifier`."""
+"""`ConvClassifier`: classification of images, signals and tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["ConvClassifier"]
 
 
 def _gives_probabilities(estimator: Any) -> bool:
-    """Whether the loss makes scores that are logarithms of probabilities."""
+    """Whether the loss trains the model to give scores that are logarithms of probabilities."""
     loss = estimator.loss
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     if "margin" in name.lower().replace("_", "") and "soft" not in name.lower():
@@ -40,35 +40,34 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
 
     Args:
         model: the network: a function `model(input_shape, n_outputs, **parameters)` that returns a `Layer`,
-            where `input_shape` is that of a sample; or a `Layer`, of which a copy is trained, from the
-            weights that it has. It returns scores `(N, n_outputs)`, without a softmax: one for each class, of
-            several outputs all classes one output after the other, or one for each indicator. None takes
-            `xpconv.models.small_cnn` for images, convolutions along the signal for signals, and two hidden
-            dense layers for tables, which have no neighbouring pixels; before them each channel or feature is
-            standardised by its mean and deviation in the data of the first `fit`.
-        input_shape: `(H, W)` or `(C, H, W)`, the shape of the images in the rows of a table. X of other
-            shapes needs it only for signals: `"signals"` says that X of shape `(N, C, L)` holds signals,
-            which the model gets as they are, where without it they would be gray images `(N, 1, C, L)`; the
-            rows of a table become signals `(N, 1, L)`.
+            where `input_shape` is the shape of a sample; or a `Layer`, of which a copy is trained, starting
+            from its weights. The network returns scores `(N, n_outputs)`, without a softmax: one score for
+            each class (for several outputs: the classes of the first output, then those of the second, …), or
+            one for each indicator. None means `xpconv.models.small_cnn` for images, convolutions along the
+            signal for signals, and two hidden dense layers for tables. These default networks first
+            standardise each channel or feature by its mean and deviation in the data of the first `fit`.
+        input_shape: `(H, W)` or `(C, H, W)`, the shape of the images in the rows of a table; or `"signals"`:
+            X of shape `(N, C, L)` then holds signals (without it: gray images `(N, 1, C, L)`), and the rows
+            of a table become signals `(N, 1, L)`. Other X do not need it.
         loss: its name (`"SoftmaxCrossEntropyLoss"`, or `"cross_entropy"`), class, or a loss. None takes
             cross-entropy, or for indicators binary cross-entropy of logits. For several outputs, it is the
             mean of their losses. Its reduction is `"mean"` or `"sum"`.
         optimizer: its name (`"adam"`, `"SGD"`), class, or a function of `(params, lr=…)`.
-        learning_rate: that of the optimizer.
+        learning_rate: the learning rate of the optimizer.
         schedule: of the learning rate: its name (`"CosineAnnealingLR"`, `"OneCycleLR"`), class, or a function
-            of the optimizer; None leaves the rate as it is. `T_max`, `max_lr` and `total_steps` follow from
-            the training.
-        batch_size: samples in a batch. It is raised by a few if the last batch would have one sample,
-            from which BatchNorm cannot learn.
+            of the optimizer; None means a constant rate. `T_max`, `max_lr` and `total_steps` are computed
+            from the length of the training and `learning_rate`.
+        batch_size: samples in a batch. It is increased slightly if the last batch would have one sample,
+            for which BatchNorm has no statistics.
         max_epochs: passes over the data in `fit`.
-        callbacks: those of `xpconv.train.fit`. The objects themselves are used, not copies.
+        callbacks: callbacks for `xpconv.train.fit`. The objects themselves are used, not copies.
         early_stopping: whether to hold out some samples, stop when their loss has not improved for some
             epochs, and take the weights of the best epoch.
         validation_fraction: the share of the samples to hold out.
         n_iter_no_change: the number of epochs without improvement.
         class_weight: `"balanced"`, a dict of factors by class, or for several outputs a list of dicts. They
             multiply the weights of the samples, those of several outputs one another.
-        warm_start: whether `fit` goes on from the fitted model, with a new optimizer and schedule.
+        warm_start: whether `fit` continues with the fitted model, with a new optimizer and schedule.
         random_state: a seed, a `RandomState`, or None, for initial weights, dropout, order and held-out
             samples. The same seed gives the same model, with any `n_jobs`.
         verbose: whether to print a table of the epochs.
@@ -137,16 +136,18 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
         self.class_weight = class_weight
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
-        """One pass over X and y. The first call begins a model, unless there was a `fit`.
+        """One pass over X and y. The first call builds a model, unless `fit` was called before.
 
-        The next call goes on with the optimizer and the schedule. What `set_params` changes in between holds
-        from then on, but for `model`, `input_shape` and `random_state`: another optimizer begins without
-        moments, and other settings of the optimizer, `learning_rate` or `schedule` begin the schedule again.
+        The next call continues with the optimizer and the schedule. Parameters that `set_params` changes in
+        between take effect, except `model`, `input_shape` and `random_state`. Another optimizer begins
+        without moments; with other settings of the optimizer, `learning_rate` or `schedule`, the schedule
+        begins again.
 
         Args:
             X, y: as for `fit`.
-            sample_weight: the factor of each sample's loss, as it is, since those of one call may be larger
-                than those of another. So are those of `class_weight`, which cannot be `"balanced"`.
+            sample_weight: the factor of each sample's loss. Unlike in `fit`, these factors and those of
+                `class_weight` are not rescaled, so that one call may count more than another. `class_weight`
+                cannot be `"balanced"`.
             classes: all labels that any call will have: required in the first one, except for indicators. For
                 several outputs a list of arrays.
 
@@ -185,7 +186,7 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
         return model
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """The scores of the classes, `(N, n_outputs)`; of two classes their difference, `(N,)`."""
+        """The scores of the classes, `(N, n_outputs)`; for two classes their difference, `(N,)`."""
         scores = self._outputs(X)
         if self._coder.sizes == [2]:
             return scores[:, 1] - scores[:, 0]
@@ -195,7 +196,7 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
     def predict_proba(self, X: Any) -> Any:
         """Probabilities of the classes, `(N, classes)`.
 
-        For several outputs a list of such, for indicators `(N, labels)`.
+        For several outputs, a list with such an array for each; for indicators, `(N, labels)`.
         """
         scores = self._outputs(X)
         return self._coder.probabilities(scores)
@@ -212,7 +213,7 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
         return self._coder.decode(scores)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The accuracy: the part of the samples of which all labels are right."""
+        """The accuracy: the fraction of samples whose labels are all predicted correctly."""
         check_is_fitted(self)
         if self._coder.kind != SEVERAL:
             return float(super().score(X, y, sample_weight))

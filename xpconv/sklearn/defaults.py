@@ -42,7 +42,8 @@ def table_model(input_shape: Shape, n_outputs: int, width: int = 128, dropout: f
 def image_model(input_shape: Shape, n_outputs: int, width: int = 32, dropout: float = 0.2) -> Sequential:
     """The default for images: the convolutions of `xpconv.models.small_cnn`, then a dense layer.
 
-    The dense layer gets their output at each position of the image, where `small_cnn` takes the mean.
+    The dense layer gets the output at each position of the image, whereas `small_cnn` averages over
+    positions.
     """
     channels, *sides = input_shape
     stages = list(small_cnn(n_outputs, channels, min(sides), width).children().values())[:-4]
@@ -50,7 +51,7 @@ def image_model(input_shape: Shape, n_outputs: int, width: int = 32, dropout: fl
 
 
 def signal_model(input_shape: Shape, n_outputs: int, width: int = 32, dropout: float = 0.2) -> Sequential:
-    """The default for signals `(C, L)`: stages like those of images, along the signal."""
+    """The default for signals `(C, L)`: the same stages as for images, with 1-D convolutions."""
     channels, length = input_shape
     stages: list[Layer] = []
     for out in (width, 2 * width, 4 * width):
@@ -83,21 +84,21 @@ def default_model(
     if X.dtype.itemsize > np.dtype(dtype).itemsize:
         _warn_of_rounding(where, mean, np.where(constant, np.inf, scale), dtype)
     norm = affine(kind, shape[0], dtype)
-    scale = np.where(scale < 1e8 * np.finfo(dtype).tiny, 1.0, scale)  # of which the inverse would overflow
+    scale = np.where(scale < 1e8 * np.finfo(dtype).tiny, 1.0, scale)  # its inverse would overflow
     norm.running_mean[...], norm.weight.data[...] = asarray(mean, dtype), asarray(1 / scale, dtype)
     return Sequential({"standardize": norm, "network": network})
 
 
 def affine(kind: type[Layer], channels: int, dtype: str) -> Any:
-    """A BatchNorm that learns nothing, with mean 0 and variance 1."""
+    """A frozen BatchNorm with mean 0 and variance 1."""
     norm: Any = kind(channels, dtype=dtype)  # type: ignore[call-arg]
     return norm.requires_grad_(False, eval=True)
 
 
 def moments(X: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The mean and deviation of each feature or channel, in float64, and which are constant.
+    """The mean and deviation of each feature or channel, in float64, and which ones are constant.
 
-    A constant has its own value as the mean, and the deviation 1. Samples of weight 0 do not count.
+    The mean of a constant is its exact value, and its deviation is 1. Samples of weight 0 do not count.
     """
     if weight is not None:
         X, weight = X[weight > 0], weight[weight > 0]
@@ -106,7 +107,7 @@ def moments(X: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.nd
     rows = X.reshape(len(X), X.shape[1], -1)
 
     def mean_of(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """The mean of `function(x)` by channel, block by block: there is no float64 copy of all of X."""
+        """The mean of `function(x)` by channel, computed in blocks, without a float64 copy of all of X."""
         total = np.zeros(rows.shape[1])
         for i in range(0, len(rows), BLOCK):
             means = function(rows[i : i + BLOCK].astype("float64")).mean(axis=2)
@@ -117,14 +118,14 @@ def moments(X: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.nd
     constant = low == high
     near = np.where(constant, low, mean_of(lambda x: x))
     span = np.where(constant, 1.0, np.maximum(high - near, near - low))
-    offset = mean_of(lambda x: (x - near[:, None]) / span[:, None])  # as sums round, `near` is not the mean
+    offset = mean_of(lambda x: (x - near[:, None]) / span[:, None])  # `near` is rounded
     square = mean_of(lambda x: ((x - near[:, None]) / span[:, None]) ** 2)
     scale = span * np.sqrt(np.maximum(square - offset**2, 0))
     return near + offset * span, np.where(constant, 1.0, scale), constant
 
 
 def _warn_of_rounding(where: str, mean: np.ndarray, scale: np.ndarray, dtype: str) -> None:
-    """Warn if a feature varies by less than a few steps between numbers of `dtype`."""
+    """Warn if a feature varies by less than a few rounding steps of `dtype`."""
     steps = np.spacing(abs(mean).astype(dtype)).astype("float64")
     lost = np.flatnonzero(scale < 8 * steps)
     if len(lost):

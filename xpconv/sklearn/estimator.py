@@ -1,4 +1,4 @@
-"""`ConvEstimator`: what `ConvClassifier` and `ConvRegressor` share: training, outputs, pickles."""
+"""`ConvEstimator`, the base of `ConvClassifier` and `ConvRegressor`: training, outputs, pickles."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ConvEstimator(ConvBase):
     _rng: np.random.Generator
     _axes: int
     _past: Any
-    _meaning = "value"  # what an output of the model is, in errors
+    _meaning = "value"  # what an output of the model means; used in errors
     _y_checks: dict[str, Any] = {"multi_output": True}  # noqa: RUF012  # sklearn's options, never changed
 
     @explicit
@@ -102,7 +102,7 @@ class ConvEstimator(ConvBase):
         return self._learn(X, y, sample_weight, self._plan(), goes_on=goes_on)
 
     def _plan(self) -> Plan:
-        """The parameters that are numbers, checked."""
+        """Check the parameters that are numbers; return them."""
         where = type(self).__name__
         fraction = to_float(f"{where}: validation_fraction", self.validation_fraction)
         if not 0 < fraction < 1:
@@ -122,7 +122,7 @@ class ConvEstimator(ConvBase):
         )
 
     def _learn_once(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> Any:
-        """`partial_fit`: one pass, which goes on with the optimizer of the one before."""
+        """One `partial_fit`: a pass over the data, with the optimizer of the previous call."""
         plan, where = self._plan(), type(self).__name__
         if plan.early_stopping:
             raise ValueError(f"{where}: partial_fit has no validation data; set early_stopping=False")
@@ -164,7 +164,7 @@ class ConvEstimator(ConvBase):
     def _trained(
         self, images: np.ndarray, y: Any, given: Any, plan: Plan, goes_on: bool, partial: bool, options: Any
     ) -> tuple[Any, ...]:
-        """The model, the axes of its output, the generator, the coder, the history and the state to go on."""
+        """Train; return model, axes of its output, generator, coder, history, and the state to continue."""
         where = type(self).__name__
         weight = sample_weights(where, given, images)
         coder, target, factors = self._encoded(y, weight, goes_on, partial, **options)
@@ -187,7 +187,7 @@ class ConvEstimator(ConvBase):
         return model, axes, rng, coder, history, state
 
     def _note(self, coder: Any) -> None:
-        """Set the attributes of a fitted estimator that only one kind has."""
+        """Set the fitted attributes that only this class of estimators has."""
 
     def _built(self, arrays: Sequence[np.ndarray], coder: Any, dtype: str) -> tuple[Layer, int]:
         """The model, on the active backend, and how many axes its output has."""
@@ -200,7 +200,7 @@ class ConvEstimator(ConvBase):
         return model, output_axes(where, model, X, dtype, outputs, self._meaning)
 
     def _divided(self, arrays: Sequence[np.ndarray], coder: Any, rng: np.random.Generator) -> tuple[Any, Any]:
-        """The samples for training, and those that early stopping looks at."""
+        """Split the samples into those for training and those held out for early stopping."""
         first, second = train_test_split(
             np.arange(len(arrays[0])),
             test_size=self.validation_fraction,

@@ -1,4 +1,4 @@
-"""X as tables, images and batches; what differs between versions of scikit-learn."""
+"""X as tables, images and batches; differences between versions of scikit-learn."""
 
 from __future__ import annotations
 
@@ -26,18 +26,27 @@ except ImportError:  # scikit-learn 1.5
 
 Shape = tuple[int, ...]
 SIGNALS = "signals"
-KINDS = ("float64", "float32", "float16", "uint8", "int8", "uint16", "int16", "bool")  # not converted at once
+KINDS = (
+    "float64",
+    "float32",
+    "float16",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "bool",
+)  # converted by batches
 
 
 def checked_images(
     estimator: Any, X: Any, dtype: str, first: bool, *, input_shape: Any = None, **options: Any
 ) -> Any:
-    """X, checked by scikit-learn, in the shape that the model gets; with `y` among the options: X and y.
+    """Check X by scikit-learn; return it in the shape that the model gets, with y if `options` has it.
 
-    Other kinds of numbers become float64. Batches are converted to `dtype` when they are made.
+    Dtypes not in `KINDS` are converted to float64. Batches are converted to `dtype` when they are made.
 
     Args:
-        first: whether it is a `fit` that decides on the shape and notes the features.
+        first: whether this call is a `fit`, which sets the shape and the number of features.
         input_shape: the estimator's argument.
     """
     where = type(estimator).__name__
@@ -60,14 +69,14 @@ def checked_images(
 
 
 def _table(X: Any) -> tuple[Any, Shape | None]:
-    """X with one axis for the features, and the shape of a sample before that; None if it was a table."""
+    """X as a table, and the shape of a sample before; None if X was a table already."""
     if is_array_type(type(X)) and not isinstance(X, np.ndarray):  # on a GPU
         X = asnumpy(X)
     shape = getattr(X, "shape", None)
     if isinstance(X, list | tuple):
         try:
             array = np.asarray(X)
-        except ValueError:  # lists of unequal lengths, of which scikit-learn says more
+        except ValueError:  # lists of unequal lengths, for which scikit-learn has the better error
             return X, None
         X, shape = (array, array.shape) if array.ndim > 2 else (X, None)
     if shape is None or len(shape) <= 2:
@@ -93,7 +102,7 @@ def dtype_name(where: str, dtype: Any) -> str:
 def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) -> Shape:
     """The shape of a sample for the model: `(features,)`, `(C, L)`, `(C, H, W)`, or `(C, …)` with more axes.
 
-    Two numbers are `(H, W)`. `"signals"` are those of X `(N, C, L)`, or of one channel in a table `(N, L)`.
+    Two numbers mean `(H, W)`. `"signals"` means X `(N, C, L)`, or signals of one channel in a table `(N, L)`.
     """
     if given is None:
         if sample is None:
@@ -140,7 +149,7 @@ def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) 
 
 
 def _is_channels_last(shape: Shape) -> bool:
-    """Whether it looks like `(H, W, C)`, and not like square maps of many channels."""
+    """Whether a shape is more likely `(H, W, C)` than `(C, H, W)` with square maps of many channels."""
     return len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] > 4 and shape[1] != shape[2]
 
 
@@ -154,7 +163,7 @@ def check_sample(where: str, sample: Shape | None, shape: Shape) -> None:
 
 
 class Cast:
-    """A transform of `batches`, that converts inputs, floating targets and weights to the model's dtype."""
+    """A transform of `batches` that converts inputs, floating targets and weights to the model's dtype."""
 
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
@@ -168,7 +177,8 @@ class Cast:
 def in_batches(arrays: Sequence[Array], size: int, dtype: str, seed: int | None = None) -> batches:
     """Mini-batches of `(x, target, …)`: shuffled if there is a seed, else in order.
 
-    BatchNorm cannot learn from one sample. So that no batch has one alone, all may be a little larger.
+    BatchNorm has no statistics for one sample. If the last batch would have one, all are made a little
+    larger.
     """
     count = len(arrays[0])
     if seed is not None and size > 1:
@@ -177,11 +187,11 @@ def in_batches(arrays: Sequence[Array], size: int, dtype: str, seed: int | None 
     return batches(*arrays, batch_size=size, shuffle=seed is not None, seed=seed or 0, transform=Cast(dtype))
 
 
-ROWS = 16  # with a multiple of it, a product of matrices rounds each row alike, wherever it stands
+ROWS = 16  # with a multiple of 16 rows, a matrix product rounds each row alike, wherever it is
 
 
 class CastTable(Cast):
-    """`Cast` that also appends rows of zeros, so that each output has the same digits in any batch."""
+    """`Cast` that also appends rows of zeros, so that each output is exactly the same in any batch."""
 
     def __call__(self, batch: Sequence[Array], rng: Any) -> tuple[Array, ...]:
         (x,) = super().__call__(batch, rng)
@@ -189,6 +199,6 @@ class CastTable(Cast):
 
 
 def for_inference(images: np.ndarray, size: int, dtype: str) -> batches:
-    """Batches of inputs alone. Those of a table may end with rows of zeros: drop their outputs."""
+    """Batches of inputs alone. Those of a table may end with rows of zeros, whose outputs must be dropped."""
     transform = CastTable(dtype) if images.ndim == 2 else Cast(dtype)
     return batches(images, batch_size=-(-size // ROWS) * ROWS, transform=transform)

@@ -1,4 +1,4 @@
-"""`ConvRegressor`."""
+"""`ConvRegressor`: regression from images, signals and tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Values:
         self, columns: int, flat: bool, mean: Any = None, scale: Any = None, constant: Any = None
     ) -> None:
         self.n_outputs, self.flat, self.mean, self.scale = columns, flat, mean, scale
-        self.constant = constant  # which columns have one value alone, with a scale
+        self.constant = constant  # with a scale: which columns are constant
 
     def target(self, y: np.ndarray, axes: int) -> np.ndarray:
         """`y` in the shape of the model's output."""
@@ -48,7 +48,7 @@ class Values:
         return MSELoss()
 
     def check_loss(self, where: str, loss: Loss) -> None:
-        """Raise a TypeError if `loss` is one of classes."""
+        """Raise a TypeError if `loss` is a loss for classification."""
         if isinstance(loss, OF_CLASSES):
             raise TypeError(
                 f"{where}: loss is {type(loss).__name__}, which is for classes, but y has numbers; give "
@@ -56,7 +56,7 @@ class Values:
             )
 
     def joint(self, loss: Loss) -> Loss:
-        """The loss of all outputs."""
+        """The loss of all outputs together."""
         return loss
 
 
@@ -69,14 +69,14 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
     Args:
         model: as for `ConvClassifier`; it returns `(N, n_outputs)`. None takes the same networks. With the
             losses MSE and L1 these learn y standardised by its mean and deviation, and a last layer scales
-            the outputs back. A model of your own learns y as it is: scale it if need be, as by
+            the outputs back. A model of your own learns y unscaled: to scale it, use
             `TransformedTargetRegressor`.
         loss: its name (`"mse"`, `"l1"`, `"HuberLoss"`), class, or a loss; None takes the mean squared error.
         others: as for `ConvClassifier`, which alone has `class_weight`.
 
     Attributes:
-        n_iter_, loss_curve_, history_, model_: as of `ConvClassifier`, like the other attributes. Where y
-            is standardised, so are the losses: 1 is that of the mean of y.
+        n_iter_, loss_curve_, history_, model_: as of `ConvClassifier`, like the other attributes. If y is
+            standardised, the losses are those of standardised y: predicting its mean has an MSE of 1.
 
     Raises:
         ValueError, TypeError, ShapeError, NotFittedError: as `ConvClassifier`.
@@ -133,7 +133,7 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
         return Sequential({**dict(model.named_children()), "rescale": rescale})
 
     def _built(self, arrays: Sequence[np.ndarray], coder: Values, dtype: str) -> tuple[Layer, int]:
-        """The model; where y is constant, the network begins with the output 0, which is that constant."""
+        """The model; for a constant y the network first gives 0, which is scaled to that constant."""
         model, axes = super()._built(arrays, coder, dtype)
         if coder.scale is not None:
             network: Any = dict(model.named_children())["network"]
@@ -143,7 +143,7 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
         return model, axes
 
     def _part(self, model: Any, coder: Values) -> Layer:
-        """Without the last layer, which scales the outputs back."""
+        """The model without its last layer, which scales the outputs back."""
         part: Layer = model if coder.scale is None else model[:-1]
         return part
 

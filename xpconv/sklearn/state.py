@@ -1,4 +1,4 @@
-"""The state of estimators in pickles: arrays on a GPU become NumPy arrays, so that it opens without one."""
+"""The state of estimators in pickles: arrays on a GPU become NumPy arrays, to be loaded without a GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ..layers import Layer
 def on_host(value: Any) -> Any:
     """`value`, or if it has arrays of another backend a copy with NumPy arrays.
 
-    Looks into dicts, lists, tuples, layers, and the attributes of the package's other objects.
+    This also converts the contents of dicts, lists, tuples and layers, and attributes of xpconv's other
+    objects.
     """
     if isinstance(value, Layer):
         there = any(foreign(array) for array in value._state().values())

@@ -1,4 +1,4 @@
-"""y of a classifier as targets of a loss, and scores of a model as classes and probabilities."""
+"""Conversion of a classifier's y to targets of a loss, and of scores to classes and probabilities."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ OF_INDICATORS = (BCEWithLogitsLoss, FocalLoss, MultiLabelSoftMarginLoss)
 class Labels:
     """The classes of each output, and the conversions between them and what a model computes.
 
-    `kind` is SINGLE for y of shape `(N,)`, SEVERAL for one label in each column, and INDICATOR for columns of
-    0 and 1, of which each says whether a sample has that label.
+    `kind` is SINGLE for y of shape `(N,)`, SEVERAL for y with one label in each column, and INDICATOR for
+    columns of 0 and 1, each of which states whether a sample has that label.
     """
 
     def __init__(self, kind: str, classes: Sequence[np.ndarray]) -> None:
@@ -44,7 +44,7 @@ class Labels:
 
     @classmethod
     def of(cls, where: str, y: np.ndarray, classes: Any = None, needed: bool = False) -> Labels:
-        """Those of `y`, or for `partial_fit` the `classes` given by the user, which may be `needed`."""
+        """The labels of `y`, or for `partial_fit` the given `classes`, which are required if `needed`."""
         columns = [y] if y.ndim == 1 else list(y.T)
         if y.dtype == object:
             for column in columns:
@@ -84,12 +84,12 @@ class Labels:
 
     @property
     def metrics(self) -> Sequence[str]:
-        """What the history has besides the losses."""
+        """The metrics that the history has besides the losses."""
         return ("accuracy",) if self.kind == SINGLE and self.n_outputs > 1 else ()
 
     @property
     def stratified(self) -> bool:
-        """Whether held-out samples are to have the same parts of all classes."""
+        """Whether the held-out samples are to be stratified by class."""
         return self.kind == SINGLE
 
     @property
@@ -119,11 +119,11 @@ class Labels:
         return found[0] if self.kind == SINGLE else np.stack(found, axis=1)
 
     def target(self, encoded: np.ndarray, axes: int) -> np.ndarray:
-        """What the loss gets."""
+        """The target that the loss gets."""
         return encoded
 
     def check_loss(self, where: str, loss: Loss) -> None:
-        """Raise a TypeError if `loss` is one of xpconv's that is not for such targets and scores."""
+        """Raise a TypeError if `loss` is a loss of xpconv's that does not take such targets and scores."""
         indicators = self.kind == INDICATOR
         fitting = OF_INDICATORS if indicators else OF_CLASSES
         if isinstance(loss, fitting):
@@ -145,7 +145,7 @@ class Labels:
         raise TypeError(f"{where}: loss is {name}, but y has {has}, for which there are {fix}")
 
     def joint(self, loss: Loss) -> Loss:
-        """The loss of all outputs, from that of one."""
+        """The loss of all outputs together, given the loss of one."""
         return SeveralLosses(loss, self.sizes) if self.kind == SEVERAL else loss
 
     def parts(self, scores: np.ndarray) -> list[np.ndarray]:
@@ -162,7 +162,7 @@ class Labels:
         return found[0] if self.kind == SINGLE else np.stack(found, axis=1)
 
     def probabilities(self, scores: np.ndarray) -> Any:
-        """`(N, classes)`; a list of such for several labels; `(N, labels)` for indicators."""
+        """Probabilities `(N, classes)`, for several labels a list of these, for indicators `(N, labels)`."""
         found = self.log_probabilities(scores)
         return [np.exp(part) for part in found] if self.kind == SEVERAL else np.exp(found)
 
@@ -179,7 +179,7 @@ class Labels:
 
 
 def _is_indicator(y: np.ndarray) -> bool:
-    """Whether y has columns of 0 and 1; `type_of_target` says so of any two integers, such as 1 and 2."""
+    """Whether y has columns of 0 and 1; `type_of_target` accepts any two integers, such as 1 and 2."""
     return type_of_target(y) == "multilabel-indicator" and bool(np.isin(y, (0, 1)).all())
 
 
@@ -196,13 +196,13 @@ def unique(where: str, labels: np.ndarray) -> np.ndarray:
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
-    """Along the last axis."""
+    """The logarithm of the softmax along the last axis."""
     scores = scores - scores.max(axis=-1, keepdims=True)
     return scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
 
 
 def as_column(y: np.ndarray) -> np.ndarray:
-    """`y`, from `(N, 1)` with scikit-learn's warning as `(N,)`."""
+    """`y`; if it is `(N, 1)`, as `(N,)`, with scikit-learn's warning."""
     if y.ndim != 2 or y.shape[1] != 1:
         return y
     text = (

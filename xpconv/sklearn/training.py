@@ -27,9 +27,10 @@ Arrays = Sequence[np.ndarray]
 
 @contextmanager
 def computing(where: str, backend: str | None, rng: np.random.Generator) -> Iterator[None]:
-    """Within this block, in this thread only: the backend, None for the active one, and numbers from `rng`.
+    """Within this block, and in this thread only, use `backend` (None: the active one) and draw from `rng`.
 
-    Sums are rounded alike for any number of threads, as in the worker processes of joblib.
+    Sums are rounded in the same way for any number of threads, so that joblib's workers give the same
+    results.
     """
     try:
         name = active_backend().name if backend is None else find_backend(backend, f"{where}: backend").name
@@ -57,16 +58,16 @@ class Plan(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What a training ended with, for a later `partial_fit`."""
+    """The state at the end of a training, for a later `partial_fit`."""
 
     kind: type[Optimizer]
-    optimizer: Any  # states
+    optimizer: Any  # its state
     schedule: Any
     settings: Any  # the parameters that they were made with
 
 
 class Finite:
-    """A callback that ends a training whose loss is not finite by an error."""
+    """A callback that raises an error if the loss is not finite."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -93,7 +94,7 @@ def trained(
     """Train `model` on `arrays`: inputs, targets, and perhaps weights; `held_out` are those for validation.
 
     Args:
-        past: what an earlier training returned, to go on with its optimizer and schedule; or None.
+        past: the state that an earlier training returned, to continue its optimizer and schedule; or None.
     """
     where = type(estimator).__name__
     loss = loss_from(where, estimator.loss, estimator._of("loss"), coder.default_loss)
@@ -119,9 +120,9 @@ def trained(
 
 
 def _settings(estimator: Any, plan: Plan) -> Any:
-    """What decides on the rates; a `partial_fit` with other settings begins the schedule again."""
+    """The settings that determine the rates; if they change, `partial_fit` begins the schedule again."""
     schedule, length = estimator.schedule, None
-    if schedule is not None:  # whose length follows from the training's
+    if schedule is not None:  # its length is computed from the training's
         length = plan.max_epochs
     return plan.learning_rate, estimator._of("optimizer"), schedule, estimator._of("schedule"), length
 
@@ -129,10 +130,10 @@ def _settings(estimator: Any, plan: Plan) -> Any:
 def _stepping(
     estimator: Any, model: Layer, plan: Plan, steps: int, past: Past | None
 ) -> tuple[Optimizer, LRScheduler | None]:
-    """The optimizer and the schedule, which go on from `past` as far as the settings are the same.
+    """The optimizer and the schedule, which continue from `past` where the settings are the same.
 
-    An optimizer of the same kind goes on with its moments, under the present settings. The schedule goes on
-    if all settings are as before.
+    An optimizer of the same class continues with its moments, under the present settings. The schedule
+    continues if all settings are as before.
     """
     where, nested = type(estimator).__name__, estimator._of("optimizer")
     if "lr" in nested and plan.learning_rate != LEARNING_RATE:
@@ -164,7 +165,7 @@ def _stepping(
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Whether settings are equal; arrays among them count as others."""
+    """Whether settings are equal; two settings with arrays never are."""
     try:
         return bool(a == b)
     except ValueError:

@@ -32,13 +32,13 @@ __all__ = ["ConvTransformer"]
 class ConvTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ConvBase):
     """Features of images: what a named layer of a network computes, as a scikit-learn transformer.
 
-    The network is one that has learned already, such as a model with loaded weights or the `model_` of a
-    `ConvClassifier`; or `fit` trains it, if it is given as an estimator: `ConvTransformer(ConvClassifier())`.
+    The network is a trained one, such as a model with loaded weights or the `model_` of a `ConvClassifier`;
+    or an estimator is given, which `fit` trains: `ConvTransformer(ConvClassifier())`.
 
     Args:
-        model: a `Layer`, which is used as it is; a `ConvClassifier` or `ConvRegressor`, of which `fit` trains
-            a clone; or a function `model(input_shape, n_outputs, **parameters)` that returns a `Layer`. None
-            takes the default network of `ConvClassifier` with random weights.
+        model: a `Layer`, which is used without training; a `ConvClassifier` or `ConvRegressor`, of which
+            `fit` trains a clone; or a function `model(input_shape, n_outputs, **parameters)` that returns a
+            `Layer`. None takes the default network of `ConvClassifier` with random weights.
         layer: the name of the layer, as in `model.summary()`. None takes the input of
             the last layer with trainable parameters, such as the final dense layer.
         input_shape: as for `ConvClassifier`.
@@ -149,7 +149,7 @@ class ConvTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ConvBas
             else:
                 model = model_from(where, self.model, nested, X.shape[1:], 1)
             model.to(get_backend(), dtype=dtype)
-            predict(model, X[:2].astype(dtype))  # lazy layers learn their sizes
+            predict(model, X[:2].astype(dtype))  # lazy layers get their sizes here
         return model
 
     def transform(self, X: Any) -> np.ndarray:
@@ -188,7 +188,7 @@ def _checked_name(where: str, model: Layer, name: Any) -> str:
 
 
 def _last_features(where: str, model: Layer) -> str:
-    """The name of the layer before the last one with trainable parameters, or if there is none, with any."""
+    """The name of the layer before the last one with trainable parameters, or, without such, with any."""
     leaves = [(name, layer) for name, layer in model.named_layers() if not dict(layer.named_children())]
     owned = [[p for p in vars(layer).values() if isinstance(p, Parameter)] for _, layer in leaves]
     with_parameters = [i for i, parameters in enumerate(owned) if parameters]

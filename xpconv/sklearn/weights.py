@@ -26,10 +26,10 @@ def sample_weights(where: str, given: Any, X: Array) -> np.ndarray | None:
 
 
 def class_weights(where: str, given: Any, labels: Labels, y: np.ndarray, encoded: np.ndarray) -> np.ndarray:
-    """The factor of each sample by its class, or by those of several outputs the product of their factors.
+    """The factor of each sample by its class; for several outputs, the product of the factors.
 
-    All of `labels.classes` count as classes, also those that `y` lacks. scikit-learn raises the errors for
-    what is no dict, list of dicts or 'balanced', and for classes that a dict lacks.
+    All of `labels.classes` count as classes, including those that `y` lacks. scikit-learn raises the errors
+    if `given` is not a dict, a list of dicts or 'balanced', and for classes that a dict lacks.
     """
     columns = encoded.reshape(len(y), -1).astype(np.intp)
     several = labels.kind != SINGLE and not isinstance(given, str)
@@ -61,9 +61,9 @@ def with_weights(
     Args:
         given: the weights by the name of their argument, which are multiplied; or None.
         dtype: that of the model.
-        first: `"fit"` scales the weights to mean 1. `"partial_fit"` takes them as they are, as the weights of
-            one part may be larger than those of another. `"later"` is a later `partial_fit`, which may have
-            no other weights than 0.
+        first: `"fit"` scales the weights to mean 1. `"partial_fit"` does not scale them, since the weights of
+            one part may be larger than those of another. `"later"` is a later `partial_fit`, whose weights
+            may all be 0.
     """
     factors = {name: weight for name, weight in given.items() if weight is not None}
     if not factors:
@@ -84,6 +84,6 @@ def with_weights(
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`a * b`, which may be infinite or 0."""
+    """`a * b`, without warnings where it overflows or underflows."""
     with np.errstate(over="ignore", under="ignore"):
         return a * b

@@ -1,4 +1,8 @@
-"""The operations that are overridden for CuPy arrays, where one launch replaces many."""
+"""The operations that are overridden for CuPy arrays, where one kernel launch replaces many.
+
+What a function here computes is documented at the function of the same name in `ops`; its docstring here says
+how many launches it takes, and for which arguments.
+"""
 
 from .adaptive import adaptive_max_pool, adaptive_max_pool_backward
 from .average import follow_all

@@ -16,7 +16,7 @@ __device__ inline void outputs_of(INDEX h, INDEX n, INDEX m, INDEX& from, INDEX&
     to = (INDEX)((((long long)h + 1) * m - 1) / n) + 1;
 }
 
-// y, and the place of each maximum in its image; the first of equal ones, and the first NaN of any.
+// y, and the index of each maximum in its image: that of the first of equal maxima, or of the first NaN.
 extern "C" __global__ void adaptive_max_pool(long long size, const T* x, T* y, long long* places, SIZES) {
     const INDEX in[3] = {(INDEX)n0, (INDEX)n1, (INDEX)n2}, out[3] = {(INDEX)m0, (INDEX)m1, (INDEX)m2};
     FOR_EACH(i, size) {

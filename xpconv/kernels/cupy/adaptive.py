@@ -11,7 +11,7 @@ FILE = "adaptive.cu"
 
 
 def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array, Array] | None:
-    """In one launch."""
+    """One launch."""
     if name_of(x.dtype) not in TYPES or not 3 <= x.ndim <= 5:
         return None
     shape = (x.shape[0], *output, x.shape[1])
@@ -26,7 +26,7 @@ def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array
 def adaptive_max_pool_backward(
     xp: Any, grad: Array, indices: Array, spatial: tuple[int, ...]
 ) -> Array | None:
-    """In one launch."""
+    """One launch."""
     if name_of(grad.dtype) not in TYPES or not 3 <= grad.ndim <= 5:
         return None
     n, c, *output = grad.shape

@@ -1,8 +1,8 @@
-// Averages of many arrays at a time: 16 pairs, of which the last may have no elements.
+// Running averages of up to 16 arrays; unused pairs of the 16 have no elements.
 
 #define PAIR(k) SUM *average##k, const T *value##k, long long end##k
 
-// average += share * (value - average); pair k has the elements up to end k of all together.
+// average += share * (value - average). The elements of all pairs are numbered in sequence; pair k ends before `end k`.
 extern "C" __global__ void follow_all(
     long long size, double share, PAIR(0), PAIR(1), PAIR(2), PAIR(3), PAIR(4), PAIR(5), PAIR(6), PAIR(7), PAIR(8),
     PAIR(9), PAIR(10), PAIR(11), PAIR(12), PAIR(13), PAIR(14), PAIR(15)) {

@@ -1,4 +1,4 @@
-"""Averages of many arrays, 16 of them in a launch."""
+"""Running averages of many arrays, up to 16 of them in a launch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAIRS = 16
 
 
 def follow_all(xp: Any, averages: list[Array], values: list[Array], share: float) -> bool | None:
-    """In one launch for 16 arrays of a dtype; with gaps or in other orders they are left to the reference."""
+    """One launch for 16 arrays of a dtype; None for arrays with gaps or in other memory orders."""
     pairs = []
     for average, value in zip(averages, values, strict=True):
         if average.flags.c_contiguous:

@@ -37,7 +37,7 @@ __device__ inline void store(T* to, const Lanes<V>& lanes, bool whole) {
     for (int k = 0; k < V; k++) to[k] = lanes.at[k];
 }
 
-// V sums of many numbers. Each 64 are a part of their own, since a float's rounding grows with the length of a sum.
+// V sums of many numbers, in parts of 64 numbers each, since the rounding error of a sum grows with its length.
 template <int V>
 struct Sums {
     SUM part[V] = {}, total[V] = {};
@@ -62,7 +62,7 @@ struct Window {
     INDEX in[3], out[3], kernel[3], stride[3], low[3], dilation[3];
 };
 
-// The same as it comes from the host, by value, in 64 bits.
+// The same as the host passes it: by value, with members of 64 bits.
 struct WindowNumbers {
     long long at[18];
 };
@@ -174,7 +174,7 @@ __device__ inline SUM bounded(SUM value, long long bounds, double low, double hi
     return value;
 }
 
-// y[i] = f(a[i], b[i]), by threads of four elements each; at once where arrays begin at a multiple of their size.
+// y[i] = f(a[i], b[i]). A thread computes four elements, in one access where the arrays are aligned to four elements.
 template <class F>
 __device__ inline void map(long long size, const T* a, const T* b, T* y, F f) {
     const INDEX fours = whole<4>(a, b, y) ? size / 4 : 0, rest = size - 4 * fours;
@@ -187,7 +187,7 @@ __device__ inline void map(long long size, const T* a, const T* b, T* y, F f) {
     FOR_EACH(i, rest) y[4 * fours + i] = f(a[4 * fours + i], b[4 * fours + i]);
 }
 
-// A sum of many numbers: few at a time in SUM, and these sums in double.
+// A sum of many numbers: groups of a few in SUM, and the sum of the groups in double.
 struct LongSum {
     double sum = 0;
     SUM few = 0;

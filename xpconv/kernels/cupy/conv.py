@@ -21,7 +21,7 @@ COLUMN_BYTES = 1 << 28  # of the column buffer: as many images per block as fit,
 FEW, MANY = 4, 128  # channels
 SMALL = 64  # pixels of an image
 LENGTH = 32  # pixels per thread, in sequence
-LARGE = float(1 << 28)  # cost of a direct convolution from which the many launches of transforms may pay
+LARGE = float(1 << 28)  # cost of a direct convolution above which transforms may be faster
 SUMMANDS = 1 << 22  # partial sums of a depthwise weight's gradient, at most
 
 
@@ -222,7 +222,7 @@ def _by_fft(
     groups: int,
     algorithm: str,
 ) -> bool:
-    """Whether transforms are chosen: for large convolutions, and not in a capture, which cuFFT may break."""
+    """Whether to use Fourier transforms: for large convolutions, not in a capture, where cuFFT may fail."""
     if algorithm != "auto" or is_exact() or graph.capturing():
         return False
     problem = x_shape, dtype, weight_shape, window, groups

@@ -26,7 +26,7 @@ TYPES = {"float16": "HALF", "bfloat16": "BFLOAT16", "float32": "FLOAT"}
 UIDS = {"x": 1, "w": 2, "y": 3}
 ALIGNMENT = 16  # bytes: the alignment of tensor addresses that cuDNN assumes
 WORKSPACE = 1 << 30  # bytes, at most
-PLANS = 2048  # that are cached; 30 for each size of images in the training of a ResNet-50
+PLANS = 2048  # plans in the cache; training a ResNet-50 needs 30 for each size of images
 _local = threading.local()
 
 

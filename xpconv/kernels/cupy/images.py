@@ -11,12 +11,12 @@ from .pointwise import function as elementwise
 
 FILE = "images.cu"
 FUNCTIONS = ("add", "subtract", "multiply", "divide")
-PIXELS = 256  # of an image that one thread sums, at most
-PARTS = 32  # of an image, at most
+PIXELS = 256  # at most so many pixels of an image are summed by one thread
+PARTS = 32  # at most so many parts of an image are summed separately
 
 
 def arithmetic(xp: Any, function: str, a: Array, b: Array) -> Array | None:
-    """In one launch, in the memory order of `a`: with `b` of its shape, or one number an image or channel."""
+    """One launch, if `b` has the shape of `a`, or one number for each image or channel."""
     if a.dtype != b.dtype or name_of(a.dtype) not in TYPES:
         return None
     if a.shape == b.shape and function == "add":
@@ -25,22 +25,22 @@ def arithmetic(xp: Any, function: str, a: Array, b: Array) -> Array | None:
 
 
 def apply_mask(xp: Any, x: Array, mask: Array, gain: float) -> Array | None:
-    """In one launch, in the memory order of `x`."""
+    """One launch; the result has the memory order of `x`."""
     return _by_number(xp, "apply_mask", x, mask, float(gain)) if name_of(x.dtype) in TYPES else None
 
 
 def global_avg_pool(xp: Any, x: Array) -> Array | None:
-    """In one launch, or two for large images."""
+    """One launch, or two for large images."""
     return _image_sums(xp, x, None, 1 / max(1, prod(x.shape[2:])))
 
 
 def image_dot(xp: Any, a: Array, b: Array) -> Array | None:
-    """In one launch, or two for large images."""
+    """One launch, or two for large images."""
     return _image_sums(xp, a, b, 1.0) if a.dtype == b.dtype and a.shape == b.shape else None
 
 
 def adaptive_avg_pool_backward(xp: Any, grad: Array, spatial: tuple[int, ...]) -> Array | None:
-    """In one launch after global pooling."""
+    """One launch after global pooling."""
     if set(grad.shape[2:]) != {1} or name_of(grad.dtype) not in TYPES:
         return None
     (n, c), pixels = grad.shape[:2], prod(spatial)
@@ -51,7 +51,7 @@ def adaptive_avg_pool_backward(xp: Any, grad: Array, spatial: tuple[int, ...]) -
 
 
 def _by_number(xp: Any, name: str, x: Array, numbers: Array, argument: float | int) -> Array | None:
-    """A kernel over `x (N, C, *S)` and `numbers` that broadcast to it, of the same shape or of no pixels."""
+    """Launch a kernel on `x (N, C, *S)` and `numbers`, which have its shape or one value for all pixels."""
     images = x.ndim > 2 and not x.flags.c_contiguous
     plain = last(xp, x) if images else xp.ascontiguousarray(x)
     image, inner = prod(x.shape[1:]), 1 if images else prod(x.shape[2:])

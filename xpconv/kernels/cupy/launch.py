@@ -27,8 +27,8 @@ TYPES = {  # dtype: its name in CUDA, that of sums, and where it is declared
     "float32": ("float", "float", ""),
     "float64": ("double", "double", ""),
 }
-BY_VALUE = frozenset((int, float, np.ndarray))  # types of arguments that are not arrays on the device
-TO_LAST = ((), (), (0, 1), (0, 2, 1), (0, 2, 3, 1), (0, 2, 3, 4, 1))  # axes, by their number
+BY_VALUE = frozenset((int, float, np.ndarray))  # types of arguments that are passed by value
+TO_LAST = ((), (), (0, 1), (0, 2, 1), (0, 2, 3, 1), (0, 2, 3, 4, 1))  # by the number of axes
 TO_FIRST = ((), (), (0, 1), (0, 2, 1), (0, 3, 1, 2), (0, 4, 1, 2, 3))
 SUMS = {dtype: "float64" if sums == "double" else "float32" for dtype, (_, sums, _) in TYPES.items()}
 

@@ -69,7 +69,7 @@ extern "C" __global__ void divergence(long long size, const T* x, const T* t, T*
     });
 }
 
-// factor * the sum of x: y, or of many elements `blocks` sums, which a second launch has as `parts`.
+// y = factor * (the sum of x). For many elements, each block writes its sum, and a second launch adds these `parts`.
 extern "C" __global__ void scaled_sum(
     long long size, const T* x, const double* parts, double* sums, T* y, double factor, long long count, long long blocks) {
     const INDEX step = (INDEX)blocks * blockDim.x;

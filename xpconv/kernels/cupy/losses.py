@@ -9,20 +9,20 @@ from .launch import THREADS, TYPES, launch, name_of
 from .pointwise import function
 
 FILE = "losses.cu"
-EACH = 16  # elements that a thread sums
-BLOCKS = 1024  # at most
-ONE_BLOCK = 1 << 15  # elements that one block sums, at most
+EACH = 16  # elements summed by one thread
+BLOCKS = 1024  # largest number of blocks
+ONE_BLOCK = 1 << 15  # up to so many elements are summed by one block
 
 
 def binary_entropy(xp: Any, x: Array, t: Array | float, positive: Array | float = 1.0) -> Array | None:
-    """In one launch, with one factor of the positives."""
+    """One launch, if the positives have a single factor."""
     if hasattr(positive, "shape") or not hasattr(t, "shape"):
         return None
     return function(xp, FILE, "binary_entropy", (x, t), float(positive))
 
 
 def binary_entropy_slope(xp: Any, x: Array, t: Array, positive: Array | float = 1.0) -> Array | None:
-    """In one launch, with one factor of the positives."""
+    """One launch, if the positives have a single factor."""
     return (
         None
         if hasattr(positive, "shape")
@@ -31,42 +31,42 @@ def binary_entropy_slope(xp: Any, x: Array, t: Array, positive: Array | float = 
 
 
 def probability_entropy(xp: Any, x: Array, t: Array) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return function(xp, FILE, "probability_entropy", (x, t))
 
 
 def probability_entropy_slope(xp: Any, x: Array, t: Array) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return function(xp, FILE, "probability_entropy_slope", (x, t))
 
 
 def smooth_l1(xp: Any, d: Array, beta: float) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return function(xp, FILE, "smooth_l1", (d,), float(beta))
 
 
 def smooth_l1_slope(xp: Any, d: Array, beta: float) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return function(xp, FILE, "smooth_l1_slope", (d,), float(beta))
 
 
 def huber(xp: Any, d: Array, delta: float) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return function(xp, FILE, "huber", (d,), float(delta))
 
 
 def huber_slope(xp: Any, d: Array, delta: float) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return function(xp, FILE, "huber_slope", (d,), float(delta))
 
 
 def divergence(xp: Any, x: Array, t: Array, log_target: bool) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return function(xp, FILE, "divergence", (x, t), int(log_target))
 
 
 def scaled_sum(xp: Any, x: Array, factor: Any) -> Array | None:
-    """By one block, or many and then one."""
+    """One launch of a single block, or two: many blocks, and then one block for their sums."""
     if hasattr(factor, "shape") or not x.size or name_of(x.dtype) not in TYPES:
         return None
     x, y = xp.ascontiguousarray(x), xp.empty((), dtype=x.dtype)

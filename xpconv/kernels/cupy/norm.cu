@@ -79,7 +79,7 @@ extern "C" __global__ void finish_moments(
         const double sum = merged(in + c, size, 0, parts, 1) / pixels;
         const double square = merged(in + (INDEX)parts * (INDEX)size + c, size, 0, parts, 1) / pixels;
         double variance = square - sum * sum;
-        if (variance < 0) variance = 0;  // by rounding; NaN stays
+        if (variance < 0) variance = 0;  // negative by rounding; NaN stays NaN
         const double center = (double)(SUM)x[c] + sum;
         found[c] = center;
         found[c + (INDEX)size] = variance;

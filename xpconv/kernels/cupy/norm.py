@@ -15,7 +15,7 @@ FILE = "norm.cu"
 F64, INT64 = np.dtype("float64"), np.dtype("int64")
 WIDE = {name: np.dtype(sums) for name, sums in SUMS.items()}
 THREADS = 1 << 17  # for the pixels of all channels together: enough to fill a GPU
-PARTS = 4096  # that the pixels are split into, at most: two launches merge the results of so many
+PARTS = 4096  # the pixels are split into at most so many parts, whose results two launches can merge
 MERGED = 64  # partial results that one thread merges, at most
 
 
@@ -25,7 +25,7 @@ def channel_total(xp: Any, x: Array) -> Array:
 
 
 def channel_sum(xp: Any, x: Array) -> Array:
-    """As `channel_total`; the last launch that merges writes the dtype of `x`."""
+    """The same sums as `channel_total`; the last merging launch writes the dtype of `x`."""
     c = x.shape[1]
     if not x.size:
         return xp.zeros(c, dtype=x.dtype)
@@ -77,7 +77,7 @@ def batch_norm(
     inv_std: Array,
     bounds: Bounds = None,
 ) -> Array:
-    """In one launch."""
+    """One launch."""
     return _apply(xp, x, weight, bias, mean, inv_std, bounds)
 
 
@@ -110,7 +110,7 @@ def batch_norm_backward(
 
 
 def follow(xp: Any, running: Array, new: Array, momentum: Any, factor: float = 1.0) -> Array:
-    """In one launch."""
+    """One launch."""
     how = (dense(xp, momentum, F64), 0.0) if hasattr(momentum, "shape") else (0, float(momentum))
     plain = dense(xp, running)
     launch(xp, FILE, "follow", running.size, plain, dense(xp, new, F64), float(factor), *how)

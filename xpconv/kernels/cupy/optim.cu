@@ -202,7 +202,7 @@ struct Table {
     long long end[160];
 };
 
-// A thread copies every element that it has from whichever array that is in.
+// A thread finds, for each of its elements, the array that holds it, and copies the element.
 extern "C" __global__ void gather(long long size, const Table table, long long count) {
     for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < size; i += (long long)gridDim.x * blockDim.x) {
         int first = 0, last = (int)count - 1;  // the array is one of these

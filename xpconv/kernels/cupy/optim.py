@@ -19,11 +19,11 @@ COUNTED = (
 )  # optimizers whose step depends on its number
 KERNELS = {"nadam": "adam", "radam": "adam"}  # kernels with another name than the optimizer
 COEFFICIENTS = 9  # at most
-TABLE = 160  # arrays that one launch of `gather` copies, at most
+TABLE = 160  # one launch of `gather` copies at most so many arrays
 
 
 def gather(xp: Any, arrays: list[Array], views: list[Array]) -> int:
-    """In one launch for 160 arrays of one dtype whose memory is in the order of their views'."""
+    """One launch for 160 arrays of one dtype which have the memory order of their views."""
     batches: dict[str, list[tuple[Array, Array]]] = {}
     for array, view in zip(arrays, views, strict=True):
         name = name_of(array.dtype)

@@ -1,4 +1,4 @@
-// Functions of each element in pieces, and their derivatives, computed in SUM.
+// Piecewise functions of each element, and their derivatives, computed in SUM.
 
 extern "C" __global__ void leaky_relu(long long size, const T* x, T* y, double slope) {
     map(size, x, x, y, [=](T value, T) { return (SUM)value > 0 ? value : (T)((SUM)value * (SUM)slope); });

@@ -43,7 +43,7 @@ def run(xp: Any, name: str, arrays: tuple[Array, ...], *arguments: Any, file: st
 
 
 def function(xp: Any, file: str, name: str, arrays: tuple[Array, ...], *arguments: Any) -> Array | None:
-    """`run`, if all arrays have the last one's dtype, which is floating, and its shape."""
+    """Call `run` if all arrays have the shape and the floating dtype of the last one."""
     *others, x = arrays
     fits = all(a.dtype == x.dtype and a.shape == x.shape for a in others)
     return run(xp, name, arrays, *arguments, file=file) if fits and name_of(x.dtype) in TYPES else None

@@ -14,15 +14,15 @@ FILE = "random.cu"
 
 
 def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Array:
-    """Drawn on the device, with a key that is drawn once from the generator; each device has its own.
+    """Draw the mask on the device, with a key that is drawn once from the generator for each device.
 
-    Threads draw one after the other, and so do streams, each of which waits for the one that drew before.
+    A lock makes threads draw one after the other. Streams do so too: each waits for the one that drew before.
     """
     mask = xp.empty(shape, dtype=bool)
     fours = -(-prod(shape) // 4)
     with source.lock:
         name, state = _counter(xp, source)
-        if capturing():  # what a replay draws comes after the draws before it, on any stream
+        if capturing():  # a replay draws after all earlier draws, on whichever stream they were
             before_replay(lambda: _follow(xp, source, name))
             hold(state)
         else:

@@ -1,7 +1,8 @@
 """Recording of CUDA graphs, and the stream, the memory and the cuBLAS handle that they need.
 
-While one is recorded, no other may be destroyed: that waits for the device, which ends the recording. The
-garbage collector may come at any time, so what is to be destroyed then waits in a list.
+While one graph is recorded, no other graph may be destroyed: that synchronises with the device, which breaks
+the recording. Since the garbage collector may run at any time, objects to destroy are put into a list, which
+is emptied outside of recordings.
 """
 
 from __future__ import annotations
@@ -16,28 +17,28 @@ from typing import Any, NamedTuple
 from .. import graph
 from .gemm import Products
 
-_recording = threading.Lock()  # held by the one thread that records, or destroys
-_dead: list[dict[str, Any]] = []  # what recorders that are gone had
-_pools: list[Any] = []  # theirs: a CuPy pool holds its memory until it is freed explicitly
+_recording = threading.Lock()  # held by the thread that records or destroys
+_dead: list[dict[str, Any]] = []  # the attributes of deleted recorders, to be destroyed
+_pools: list[Any] = []  # pools of deleted recorders: CuPy frees their memory only when asked
 
 
 class Graph(NamedTuple):
-    """A recorded graph, and what it needs on the host."""
+    """A recorded graph, and the callbacks and objects on the host that it needs."""
 
     launches: Any
     recording: graph.Recording
 
     def launch(self, stream: Any) -> None:
-        """Run it on `stream`."""
+        """Launch the graph on `stream`, after its callbacks on the host."""
         for callback in self.recording.callbacks:
             callback()
         self.launches.launch(stream)
 
 
 class Recorder:
-    """Records graphs that run one after the other, never at the same time: they share memory.
+    """Records graphs, which share memory, so they run one after the other and never at the same time.
 
-    What a graph allocates comes from one pool, which lives as long as an array of it is in use.
+    Their arrays come from one pool, which exists as long as one of its arrays is in use.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -46,15 +47,15 @@ class Recorder:
         self.has_graphs = False
         self.stream = xp.cuda.Stream(non_blocking=True)
         self.pool = xp.cuda.MemoryPool(_allocator(xp.cuda, weakref.ref(self)))
-        self._latest: Any = None  # the stream of the latest launch
+        self._latest: Any = None  # the stream of the last launch
         with self.active():
             self.products = Products(xp)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Within this block, work goes to the recorder's stream and takes its memory from the pool.
+        """Within this block, the current stream and memory pool are the recorder's.
 
-        It comes after what was launched on the caller's stream before, and before what will be afterwards.
+        The block's work runs after earlier work on the caller's stream, and before later work there.
         """
         cuda = self.xp.cuda
         caller = cuda.get_current_stream()
@@ -66,10 +67,10 @@ class Recorder:
             caller.wait_event(self.stream.record())
 
     def record(self, function: Callable[[], Any]) -> tuple[Graph, Any]:
-        """What `function` launches as a graph, and what it returns; call this within `active`.
+        """Record what `function` launches; return the graph and its result. Call this within `active`.
 
-        Nothing runs on the device. A table that is missing, a synchronisation and the like are errors of
-        several kinds; the recording has ended then.
+        Nothing runs on the device. A copy from the host, a synchronisation and the like raise errors of
+        various types, after which the recording has ended.
         """
         if graph.capturing():
             raise RuntimeError("a graph is being recorded already, and a graph cannot contain another")
@@ -81,7 +82,7 @@ class Recorder:
                 try:
                     result = function()
                 except BaseException:
-                    with suppress(self.xp.cuda.runtime.CUDARuntimeError):  # the recording has failed
+                    with suppress(self.xp.cuda.runtime.CUDARuntimeError):  # it may have failed
                         self.stream.end_capture()
                     raise
                 launches = self.stream.end_capture()
@@ -92,14 +93,14 @@ class Recorder:
         return Graph(launches, recording), result
 
     def follow(self) -> None:
-        """Let the current stream wait for the graphs that were launched on others."""
+        """Let the current stream wait for graphs that were launched on other streams."""
         stream = self.xp.cuda.get_current_stream()
         if self._latest is not None and self._latest.ptr != stream.ptr:
             stream.wait_event(self._latest.record())
         self._latest = stream
 
     def launch(self, made: Graph) -> None:
-        """Run a graph on the current stream, after `follow`."""
+        """Launch a graph on the current stream; call `follow` first."""
         made.launch(self._latest)
 
     def __del__(self) -> None:
@@ -111,9 +112,9 @@ class Recorder:
 
 
 def _destroy_dead() -> None:
-    """Destroy what recorders that are gone had, and free unused memory; not during a recording."""
+    """Destroy the attributes of deleted recorders and free unused memory, unless a recording runs."""
     if not _recording.acquire(blocking=False):
-        return  # the recording does it at its end
+        return  # `record` calls this again at its end
     try:
         while _dead:
             parts = _dead.pop()
@@ -132,8 +133,8 @@ def _destroy_dead() -> None:
 def _allocator(cuda: Any, owner: Any) -> Callable[[int], Any]:
     """The allocator of a recorder's pool.
 
-    If memory runs out, the pool frees the blocks that no array uses, and asks again. It must not if graphs
-    use them, or in a recording: so that is another error to it.
+    After CuPy's out-of-memory error, the pool would free the blocks that no array uses, and try again. It
+    must not do so during a recording, or if graphs use these blocks. So the error has another type then.
     """
 
     def allocate(size: int) -> Any:

@@ -14,7 +14,7 @@ FILE = "response.cu"
 def response_norm(
     xp: Any, x: Array, size: int, alpha: float, beta: float, k: float
 ) -> tuple[Array, Array] | None:
-    """In one launch, for windows that float32 sums exactly enough."""
+    """One launch, for windows so short that a sum in float32 is exact enough."""
     if not _suits(x, size):
         return None
     x = last(xp, x)
@@ -29,7 +29,7 @@ def response_norm(
 def response_norm_backward(
     xp: Any, grad: Array, x: Array, d: Array, size: int, alpha: float, beta: float
 ) -> Array | None:
-    """In one launch, for windows that float32 sums exactly enough."""
+    """One launch, for windows so short that a sum in float32 is exact enough."""
     if not _suits(x, size) or grad.dtype != x.dtype:
         return None
     dx = xp.empty(last(xp, x).shape, dtype=x.dtype)

@@ -1,6 +1,6 @@
-// Normalisation of rows of x, of `length` elements each: layer norm, and with several runs a row group norm. A row has a
-// warp, or a whole block if it is long. Row r begins at r / groups * image + r % groups * run; its elements are runs of `run`
-// neighbours, `step` apart, and of them number k has the weight of r % groups * run + k.
+// Normalisation of rows of x, of `length` elements each: layer norm, or group norm, where a row has several runs. A row is
+// computed by a warp, or by a whole block if it is long. Row r begins at r / groups * image + r % groups * run. Its elements
+// are runs of `run` neighbours, `step` apart. Element k of a run has the weight number r % groups * run + k.
 
 struct Rows {
     INDEX length, run, step, groups, image;
@@ -17,25 +17,25 @@ struct Sum {
     __device__ V operator()(V a, V b) const { return a + b; }
 };
 
-struct Larger {  // NaN, if one is
+struct Larger {  // the maximum; NaN if an operand is NaN
     template <class V>
     __device__ V operator()(V a, V b) const { return b > a || b != b ? b : a; }
 };
 
-// Over the 32 threads of a warp: the same in all of them.
+// Reduction over the 32 threads of a warp, all of which get the result.
 template <class V, class F>
 __device__ inline V over_warp(V value, F join) {
     for (int step = 16; step > 0; step /= 2) value = join(value, __shfl_xor_sync(0xffffffffu, value, step));
     return value;
 }
 
-// Over a row's team, which is a warp or the block. A warp has rows so short that SUM adds their parts as exactly.
+// Sum over the team of a row, which is a warp or the block. The rows of a warp are so short that SUM is exact enough.
 template <class F>
 __device__ inline double over_team(double value, bool of_block, F join) {
     if (!of_block) return (double)over_warp((SUM)value, join);
     __shared__ double warps[32];
     value = over_warp(value, join);
-    __syncthreads();  // what was there before has been read
+    __syncthreads();  // all threads have read the previous contents
     if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
     __syncthreads();
     value = warps[0];
@@ -147,7 +147,7 @@ extern "C" __global__ void row_norm_slopes(
     }
 }
 
-// (2, parts, channels) to their sums (2, channels): by a warp each, or if they are few by a thread each.
+// Sums over the parts: (2, parts, channels) to (2, channels). Each sum is computed by a warp, or by one thread for few parts.
 extern "C" __global__ void merge_slopes(
     long long size, const double* in, T* out, long long count, long long channels, long long parts, long long alone) {
     const INDEX stride = (INDEX)channels;

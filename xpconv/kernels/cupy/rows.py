@@ -10,8 +10,8 @@ from .launch import THREADS, TYPES, last, launch, name_of
 
 FILE = "rows.cu"
 WARP = 32
-SHORT = 2048  # elements of a row that has one warp, at most
-COLUMNS = 1 << 17  # partial sums of the parameters' gradients, about
+SHORT = 2048  # rows up to this length are computed by one warp, longer ones by a block
+COLUMNS = 1 << 17  # approximate number of partial sums of the parameters' gradients
 
 
 def layer_norm(
@@ -23,7 +23,7 @@ def layer_norm(
     eps: float,
     centred: bool = True,
 ) -> tuple[Array, Array, Array] | None:
-    """In one launch. Backward gets `x`, and mean and `inv_std` of each row in float64."""
+    """One launch. Backward gets `x`, and the mean and `inv_std` of each row in float64."""
     if not x.size or name_of(x.dtype) not in TYPES:
         return None
     x = xp.ascontiguousarray(x).reshape(x.shape)
@@ -41,7 +41,7 @@ def layer_norm_backward(
     needs: tuple[bool, bool, bool],
     centred: bool = True,
 ) -> tuple[Array | None, Array | None, Array | None] | None:
-    """`dx` in one launch; both other gradients by partial sums, which are merged."""
+    """One launch for `dx`; the other two gradients are partial sums, which are then merged."""
     if not grad.size or name_of(grad.dtype) not in TYPES:
         return None
     rows, shape = _layer(saved, axes), saved.shape[axes[0] :]
@@ -58,7 +58,7 @@ def layer_norm_backward(
 def group_norm(
     xp: Any, x: Array, weight: Array | None, bias: Array | None, groups: int, eps: float
 ) -> tuple[Array, Array, Array] | None:
-    """In one launch. Backward gets `x`, and mean and `inv_std` of each row in float64."""
+    """One launch. Backward gets `x`, and the mean and `inv_std` of each row in float64."""
     if not x.size or name_of(x.dtype) not in TYPES:
         return None
     pixels = last(xp, x)
@@ -75,7 +75,7 @@ def group_norm_backward(
     groups: int,
     needs: tuple[bool, bool, bool],
 ) -> tuple[Array | None, Array | None, Array | None] | None:
-    """`dx` in one launch; both other gradients by partial sums, which are merged."""
+    """One launch for `dx`; the other two gradients are partial sums, which are then merged."""
     if not grad.size or name_of(grad.dtype) not in TYPES:
         return None
     grad, x = last(xp, grad), last(xp, saved)
@@ -101,13 +101,13 @@ def _layer(x: Array, axes: tuple[int, ...]) -> Rows:
 
 
 def _group(x: Array, groups: int) -> Rows:
-    """Of images `(N, *S, C)`."""
+    """`Rows` for the groups of channels of images `(N, *S, C)`."""
     channels, image = x.shape[-1], prod(x.shape[1:])
     return x.shape[0] * groups, image // groups, channels // groups, channels, groups, image
 
 
 def _team(rows: Rows) -> tuple[int, int]:
-    """Whether a row has a whole block, and the number of threads of all rows."""
+    """Whether a row is computed by a whole block, and the number of threads for all rows."""
     of_block = rows[1] > SHORT
     return int(of_block), rows[0] * (THREADS if of_block else WARP)
 
@@ -162,7 +162,7 @@ def _plain(xp: Any, values: Array | None) -> Array | int:
 
 
 def along_axis(xp: Any, name: str, arrays: tuple[Array, ...], axis: int, *arguments: int) -> Array | None:
-    """A kernel of rows along `axis`, over arrays like the last one."""
+    """Launch a kernel on the rows along `axis` of arrays that have the shape of the last one."""
     x = arrays[-1]
     if not x.size or not x.ndim or any(a.dtype != x.dtype or a.shape != x.shape for a in arrays):
         return None

@@ -1,4 +1,4 @@
-// Smooth functions of each element and their derivatives, computed in SUM. No exponential is of a number above 0.
+// Smooth functions of each element and their derivatives, computed in SUM. Exponentials have arguments of at most 0.
 
 __device__ inline SUM sigma(SUM x) {
     const SUM z = exp(-fabs(x));

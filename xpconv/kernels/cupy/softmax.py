@@ -1,4 +1,4 @@
-"""Softmax cross-entropy: two launches forward, one backward; so for classes by number, with their mean."""
+"""Softmax cross-entropy: two launches forward, one backward, for probabilities as for class indices."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .rows import along_axis
 
 FILE = "softmax.cu"
 CLASSES = 32  # up to this number, one thread sums a whole row
-FEW_CLASSES = 128  # up to this number, one thread computes the loss of a row, whose class is given by number
-ROWS = 256  # losses that one thread adds, at most
+FEW_CLASSES = 128  # up to this number of classes, one thread computes the loss of a row with a class index
+ROWS = 256  # at most so many losses are added by one thread
 MOST = 4096  # classes that one thread sums in sequence, at most
 
 
 def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
-    """In one launch."""
+    """One launch."""
     shape = (*target.shape[:axis], classes, *target.shape[axis:])
     rows, counted = xp.empty(shape, dtype=dtype), xp.empty(target.shape, dtype=bool)
     target = dense(xp, target, "int64")
@@ -47,7 +47,7 @@ def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array,
 
 
 def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any, axis: int) -> Array:
-    """In one launch."""
+    """One launch."""
     dtype, dx = SUMS[name_of(p.dtype)], xp.empty(p.shape, dtype=p.dtype)
     scale = scale.astype(dtype, copy=False) if hasattr(scale, "shape") else xp.full((), scale, dtype=dtype)
     each = int(scale.ndim > 0)
@@ -60,29 +60,29 @@ def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any
 
 
 def softmax(xp: Any, x: Array, axis: int) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return along_axis(xp, "softmax_rows", (x,), axis, 0)
 
 
 def softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return along_axis(xp, "softmax_rows_back", (grad, y), axis, 0)
 
 
 def log_softmax(xp: Any, x: Array, axis: int) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return along_axis(xp, "softmax_rows", (x,), axis, 1)
 
 
 def log_softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array | None:
-    """In one launch."""
+    """One launch."""
     return along_axis(xp, "softmax_rows_back", (grad, y), axis, 1)
 
 
 def class_entropy(
     xp: Any, x: Array, target: Array, axis: int, ignored: int, mean: bool
 ) -> tuple[Array, Array, Array, Array, Array] | None:
-    """In two launches, or a few more for many rows; None for many classes, which threads have to share."""
+    """Two launches, or a few more for many rows; None for many classes, where several threads share a row."""
     classes, inner, rows = x.shape[axis], prod(x.shape[axis + 1 :]), target.size
     name = name_of(x.dtype)
     if classes > FEW_CLASSES or not rows or name not in SUMS:
@@ -100,7 +100,7 @@ def class_entropy(
 def class_entropy_backward(
     xp: Any, p: Array, target: Array, scale: Array, grad: Any, axis: int, ignored: int, dtype: Any
 ) -> Array:
-    """In one launch."""
+    """One launch."""
     name, dx = name_of(dtype), xp.empty(p.shape, dtype=dtype)
     factor = (dense(xp, grad, SUMS[name]), 0.0) if hasattr(grad, "shape") else (0, float(grad))
     launch(
