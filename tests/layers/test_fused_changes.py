@@ -109,6 +109,56 @@ def test_a_step_without_a_training_forward_since():
     assert not has_prepared(fused)
 
 
+class Wrapped(xpconv.Layer):
+    """A user's layer with a model in it."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def forward(self, x):
+        return self.keep(self.model(x))
+
+    def backward(self, grad_output, input_grad=True):
+        self.recall(grad_output)
+        return self.model.backward(grad_output, input_grad)
+
+
+KINDS = {
+    "Sequential": lambda model: model, "nested": lambda model: Sequential(Sequential(*list(model)[:6]), *list(model)[6:]),
+    "Wrapped": Wrapped, "Residual": lambda model: Sequential(*list(model)[:5], Residual(ReLU()), *list(model)[5:]),
+    "Concat": lambda model: xpconv.Concat(Sequential(*list(model)), Sequential(Flatten(), Dense(192, 5, rng=0))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+@pytest.mark.parametrize("looks", ["between", "everywhere"])
+def test_a_look_between_backward_and_the_step(kind, optimizer, looks):
+    """It may not leave the weights of before the step with the next inference."""
+    models = [KINDS[kind](make()).fuse() for _ in range(2)]
+    looked, plain = models
+    optimizers = [OPTIMIZERS[optimizer](m.parameters(), lr=0.01) for m in models]
+    outputs = []
+    for _ in range(3):
+        for model, steps in zip(models, optimizers, strict=True):
+            steps.zero_grad()
+            if model is looked and looks == "everywhere":
+                run(model)
+            y = model(X)
+            if model is looked and looks == "everywhere":
+                run(model)
+            model.backward(np.ones_like(y))
+            if model is looked:
+                run(model)
+                run(model, X[:1])
+            steps.step()
+        outputs.append(run(looked))
+        for x in (X, X[:1]):
+            expected = layer_by_layer(plain, x)
+            np.testing.assert_allclose(run(looked, x), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert not np.array_equal(outputs[0], outputs[2])
+
+
 def test_reloading_under_an_optimizer():
     fused = make()
     optimizer = xpconv.Adam(fused.parameters(), lr=1e-3)

@@ -15,7 +15,7 @@ from operations import TOLERANCE, ours, reference, same
 import xpconv
 from xpconv.cores import count_from_environment
 from xpconv.geometry import Window
-from xpconv.kernels.numpy import batchlast, channel_sums, memory, pointwise, products, stripes, threads
+from xpconv.kernels.numpy import batchlast, channel_sums, memory, plans, pointwise, products, stripes, threads
 from xpconv.kernels.numpy.blocks import Ending
 from xpconv.kernels.numpy.plans import Arena, Recorder
 
@@ -704,3 +704,30 @@ def test_openmp_names_the_number_too(text, count, monkeypatch):
     monkeypatch.delenv("XPCONV_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert count_from_environment() == (count, "OMP_NUM_THREADS")
+
+
+@pytest.mark.parametrize("stride", [1, 4, 50, 300])
+def test_a_depthwise_convolution_makes_no_more_calls_at_large_strides(stride, monkeypatch):
+    """By the taps, of which each reads other pixels; not by all stride² positions."""
+    calls = []
+    make = plans.Part.__call__
+    monkeypatch.setattr(
+        plans.Part, "__call__", lambda *args, **named: (calls.append(1), make(*args, **named))[1]
+    )
+    rng = np.random.default_rng(0)
+    size = 2 * stride + 3
+    x, weight = rng.normal(size=(1, 4, size, size)), rng.normal(size=(4, 1, 3, 3))
+    layer = xpconv.Conv2d(4, 4, 3, stride=stride, groups=4, bias=False, dtype="float64")
+    layer.weight.data = weight
+    y = layer(x)
+    grad = rng.normal(size=y.shape)
+    dx = layer.backward(grad)
+    expected, dw, wanted = np.zeros_like(y), np.zeros_like(weight), np.zeros_like(x)
+    for i, j, r, s in np.ndindex(*y.shape[2:], 3, 3):
+        pixel = x[:, :, i * stride + r, j * stride + s]
+        expected[:, :, i, j] += pixel * weight[:, 0, r, s]
+        dw[:, 0, r, s] += (pixel * grad[:, :, i, j]).sum(0)
+        wanted[:, :, i * stride + r, j * stride + s] += grad[:, :, i, j] * weight[:, 0, r, s]
+    for found, theirs in ((y, expected), (dx, wanted), (layer.weight.grad, dw)):
+        np.testing.assert_allclose(found, theirs, rtol=0, atol=1e-12)
+    assert 0 < len(calls) < 150

@@ -1,6 +1,12 @@
 """The number of threads of the OpenBLAS that NumPy's wheels bring.
 
 Of another BLAS (MKL, Accelerate) the functions are None, and its threads are left as they are.
+
+The number is the process's. Who reads it during a call, in another thread, reads 1. `threadpool_limits` of
+threadpoolctl reads it when its block begins, and sets it when the block ends (scikit-learn's KMeans uses it):
+then 1 stays, as it does where two such blocks of different threads overlap. Nothing here can see that. Where
+the number is 1 before, calls leave it alone: put one `threadpool_limits(1, user_api="blas")` around all such
+threads.
 """
 
 from __future__ import annotations
@@ -64,12 +70,16 @@ def one_blas_thread(function: Callable[..., Result], *args: Any) -> Result:
 
 
 def _leave(caller: _Caller) -> None:
-    """Forget the caller; restore BLAS's number of threads if it was the last one."""
+    """Forget the caller; restore BLAS's number of threads if it was the last one.
+
+    Not if the number is no longer 1: then another thread has set it meanwhile, and that holds.
+    """
     _callers.discard(weakref.ref(caller))
     lowered = list(_lowered.items())  # before the test: if it finds no callers, these calls have ended
-    if not _callers:
-        for key, count in lowered:
-            set_num_threads(count)
+    if not _callers and lowered:
+        if get_num_threads() == 1:
+            set_num_threads(lowered[-1][1])
+        for key, _ in lowered:
             _lowered.pop(key, None)
 
 
