@@ -89,7 +89,7 @@ ACTIONS = ["call", "none", "zeros", "others", "one", "given"]
 @pytest.mark.parametrize("by_shape", [False, True])
 @pytest.mark.parametrize("clear", ["inside", "zeros", "after", "never", "never steps"])
 def test_gradients_are_those_of_plain_calls(clear, by_shape, cuda):
-    """Whatever the loop does to them between the calls."""
+    """Also if the loop clears or assigns gradients between the calls."""
 
     @settings(max_examples=8)
     @given(st.lists(st.sampled_from(ACTIONS), max_size=14))
@@ -119,7 +119,7 @@ def captured_replays(captured):
 
 
 def test_gradients_cleared_outside_the_step_do_not_add_up(backend):
-    """The same on NumPy, where the step runs as it is."""
+    """Nor do they on NumPy, where the step runs without a graph."""
     training = Training("never", xpconv.SGD)
     x, y = batch()
     training.optimizer.zero_grad()
@@ -193,7 +193,7 @@ def test_a_capture_within_a_recorded_step_is_refused(cuda):
 
 @pytest.mark.parametrize("norm_type", [2.0, 1.0, float("inf")])
 def test_the_gradients_of_many_parameters_are_clipped_within_a_graph(norm_type, cuda):
-    """More than eight arrays are joined by a table of addresses, which a graph cannot hold."""
+    """CuPy joins more than eight arrays by a table of addresses from the host, which a graph cannot contain."""
     norms = {}
     for captured in (False, True):
         model = xpconv.Sequential(*(xpconv.Dense(3, 3, rng=i) for i in range(6)))

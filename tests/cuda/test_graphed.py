@@ -1,4 +1,4 @@
-"""`xpconv.cuda.graphed`: values of a plain loop to the bit, on the double; and what runs from graphs."""
+"""`xpconv.cuda.graphed` on the double: bitwise the values of a plain loop, and which calls launch graphs."""
 
 import copy
 import gc

@@ -107,7 +107,7 @@ def test_empty_batches(case, backend):
 
 
 def test_parameters_and_memory_maps(tmp_path):
-    """They count as their arrays."""
+    """They are accepted in place of arrays."""
     x = np.arange(16, dtype="float32").reshape(1, 4, 4)
     np.save(tmp_path / "x.npy", x)
     for given in (xpconv.Parameter(x), np.load(tmp_path / "x.npy", mmap_mode="r")):
@@ -118,7 +118,7 @@ def test_parameters_and_memory_maps(tmp_path):
 
 
 def test_integers_beyond_the_padding():
-    """The padding of signed and unsigned integers never wins."""
+    """In max pooling of signed and unsigned integers, the padding is never the maximum."""
     for dtype in ("int8", "uint8"):
         low = np.full((1, 3, 3), np.iinfo(dtype).min, dtype)
         np.testing.assert_array_equal(F.max_pool2d(low, 3, 1, 1), low)

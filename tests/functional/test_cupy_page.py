@@ -23,7 +23,7 @@ class Random:
 
 
 def test_the_code_runs(backend, capsys):
-    """Elsewhere than on NumPy too, where only the import and the random numbers are others."""
+    """On other backends too, with another import and other random numbers."""
     namespace, seen = {"np": xpconv.get_xp(), "Random": Random}, 0
     for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL):
         code = block

@@ -124,7 +124,7 @@ def test_backward_is_the_adjoint(case, dtype, backend):
 @pytest.mark.parametrize("dtype", ["int8", "int64", "uint8", "uint16"])
 @pytest.mark.parametrize("case", [c for c in CASES if c.exact], ids=str)
 def test_integers_are_exact(case, dtype, backend):
-    """Those that float64 cannot hold too."""
+    """Also integers above 2**53, which float64 cannot represent."""
     info = np.iinfo(dtype)
     x = np.random.default_rng(1).integers(
         info.min, info.max, size=case.inputs["input"].shape, dtype=dtype, endpoint=True

@@ -1,11 +1,11 @@
-"""Calls of a model as CUDA graphs: one for its forward, and one for each kind of backward.
+"""Forward and backward of a model as CUDA graphs, which `graphed` models launch.
 
-The loop around the model stays as it is. The first call with inputs of a kind (shapes, modes, frozen
-parameters, …) runs as it is, and the second is recorded. That and later ones are launches of the graph, each
-between a copy of the inputs into its memory and a copy of the output out of it. What forward saves for
-backward stays in that memory. So while a backward is still to come, the next forward uses another recording,
-or runs as it is. Whatever a graph cannot represent runs as it is too: calls under an observer or with hooks,
-calls within other calls, and `record`.
+There is a recording for each key: shapes, modes, frozen parameters and so on. The first call with a key runs
+without a graph, and the second is recorded. It and later ones copy the inputs into the graph's memory, launch
+the graph, and copy the output out of it. What forward saves for backward stays in the graph's memory. So
+while the backward of a forward has not been called yet, the next forward uses another recording, or no graph.
+Calls that a graph cannot represent run without one: those under an observer or with hooks, calls within other
+calls, and `record`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ..tape import Tape, _each_array, current, is_separate, observer, save_mode
 from .replay_gradients import Collected
 from .replay_snapshot import Snapshot
 
-MOST = 8  # recordings of a model's forward
-MOST_BACKWARDS = 4  # of each of these
-MOST_KINDS = 64  # of calls, whose number is counted
-IN_FLIGHT = 2  # recordings of one kind, for forwards whose backward is still to come
-PATIENCE = 1024  # calls, at most, before one is recorded
+MOST = 8  # largest number of recorded forwards of a model
+MOST_BACKWARDS = 4  # largest number of recorded backwards of each forward
+MOST_KINDS = 64  # largest number of keys whose calls are counted
+IN_FLIGHT = 2  # recordings with the same key, for forwards whose backward has not been called yet
+PATIENCE = 1024  # largest number of calls before one is recorded
 
 
 @contextmanager
 def replaying(model: Any) -> Iterator[None]:
-    """Within this block a GPU replays forwards of `model` under `no_grad`."""
+    """Within this block, forwards of `model` under `no_grad` run as CUDA graphs on a GPU."""
     if model._replays is not None:
         yield
         return
@@ -52,7 +52,7 @@ class Replays:
     """The graphs of one model.
 
     Args:
-        training: whether to replay forwards that save for a backward; else those under `no_grad` alone.
+        training: whether to record forwards that save for a backward, and not only those under `no_grad`.
         reports: whether to warn when something cannot be recorded.
     """
 
@@ -60,10 +60,10 @@ class Replays:
         self._options = training, reports
         self._lock = threading.RLock()
         self._recorders: dict[int, Any] = {}  # by the number of the device
-        self._model: Any = None  # the `Snapshot` of it
+        self._model: Any = None  # the `Snapshot` of the model
         self._patience = 1
-        self._waiting: dict[int, Any] = {}  # by thread: the kind of the call that runs as it is
-        self._known: dict[Any, Any] = {}  # by the kind of call: how often it ran, its `_Forward`, or None
+        self._waiting: dict[int, Any] = {}  # by thread: the key of the call that runs without a graph
+        self._known: dict[Any, Any] = {}  # by key: the number of calls, the `_Forward`, or None
 
     def replay_training(self) -> None:
         """From now on also replay forwards that save for a backward."""
@@ -73,7 +73,7 @@ class Replays:
         return Replays, self._options  # a copy of the model has other layers
 
     def forward(self, model: Any, function: Callable[..., Any], inputs: tuple[Any, ...], users: bool) -> Any:
-        """The output of `model` for `inputs`; NotImplemented if it is to run as it is."""
+        """The output of `model` for `inputs`; NotImplemented if the caller must run it without a graph."""
         save = save_mode.get()
         if (
             (save and not self._options[0]) or not inputs or isinstance(function, partial)
@@ -106,7 +106,7 @@ class Replays:
             return found.run(inputs)
 
     def _look(self, model: Any) -> Any:
-        """The model as it is; recordings of one with other layers or arrays are dropped."""
+        """The snapshot of the model; if it has changed, the recordings are dropped."""
         found = self._model
         if found is None or not found.is_current():
             found = self._model = Snapshot(model)
@@ -114,7 +114,7 @@ class Replays:
         return found
 
     def _drop(self, which: Callable[[Any], bool]) -> None:
-        """Forget kinds of calls. The more often recordings are dropped, the later are new ones made."""
+        """Drop recordings and counts. Each time, the number of calls before a new recording doubles."""
         gone = [key for key, known in self._known.items() if which(known)]
         if any(isinstance(self._known[key], _Forward) for key in gone):
             self._patience = min(2 * self._patience, PATIENCE)
@@ -122,7 +122,7 @@ class Replays:
             del self._known[key]
 
     def ran(self) -> None:
-        """Count the call that ran as it is, after it has ended without an error."""
+        """Count the call that ran without a graph, after it has ended without an error."""
         with self._lock:
             key = self._waiting.pop(threading.get_ident(), None)
             if key is not None and isinstance(self._known.get(key, 0), int):
@@ -131,7 +131,7 @@ class Replays:
                     del self._known[next(iter(self._known))]
 
     def _find(self, key: Any) -> Any:
-        """The recording for a call; the key of one to make, if it is time to; else None."""
+        """The recording for a call; the key under which to make one now; or None, to run without a graph."""
         for slot in range(IN_FLIGHT):
             one = (*key, slot)
             known = self._known.get(one, 0)
@@ -187,7 +187,7 @@ class Replays:
             )
 
     def is_current(self, snapshot: Snapshot) -> bool:
-        """Whether this is how the model still is, with nothing that a replay would leave out."""
+        """Whether the model is still as in `snapshot`, without hooks, which a replay would not call."""
         return snapshot is self._model and snapshot.is_current() and not snapshot.is_special()
 
 
@@ -213,11 +213,11 @@ class _Forward:
             )
         self._entries = model._finished().pop().entries if save_mode.get() else None
         self._draws = list(self._snapshot.draws())
-        self._pending: Any = lambda: None  # a reference to the tape whose backward is still to come
-        self._backwards: dict[Any, Any] = {}  # 1 after the first, then its `_Backward`, or None
+        self._pending: Any = lambda: None  # a reference to the tape of the latest replay
+        self._backwards: dict[Any, Any] = {}  # `_RAN` after the first, then the `_Backward`, or 'failed'
 
     def draws_alike(self) -> bool:
-        """Whether random numbers come from the same streams, and counters."""
+        """Whether random numbers come from the same generators and counters as in the recording."""
         return all(
             (layer._source or global_source()) is source
             and all(source.counters.get(name) is counter for name, counter in counters.items())
@@ -229,7 +229,7 @@ class _Forward:
         return self._pending() is not None
 
     def run(self, inputs: tuple[Array, ...]) -> Any:
-        """Replay it; the output is a copy, and what it has saved is on a tape of the model."""
+        """Launch the graph; return a copy of the output, and put a tape with what it saved on the model."""
         self._recorder.follow()
         for own, x in zip(self._inputs, inputs, strict=True):
             own[...] = x
@@ -245,7 +245,7 @@ class _Forward:
     def backward(
         self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any], users: bool
     ) -> Any:
-        """Replay the backward; NotImplemented if `function(*args, **named)` is to run as it is."""
+        """Launch the backward's graph; NotImplemented if the caller must run `function` without a graph."""
         replays, snapshot = self._replays(), self._snapshot
         given = dict(zip(("grad_output", "input_grad"), args, strict=False)) | named
         grad, input_grad = given.pop("grad_output"), given.pop("input_grad", True)
@@ -291,7 +291,7 @@ _RAN = "has run once"
 
 
 class _Backward:
-    """The recording of a backward. Its gradients are in buffers that are copied out, one for each dtype."""
+    """The recording of a backward. Its gradients are copied from buffers, one for each dtype."""
 
     def __init__(
         self, recorder: Any, run: Callable[[Array], Any], grad: Array, parameters: list[Parameter]
@@ -317,7 +317,7 @@ class _Backward:
         return dx
 
     def run(self, grad: Array) -> Any:
-        """Replay it; add to the parameters' gradients, and return a copy of the input's."""
+        """Launch the graph; add to the gradients of the parameters; return a copy of the input gradient."""
         self._recorder.follow()
         self._grad[...] = grad
         self._recorder.launch(self._graph)

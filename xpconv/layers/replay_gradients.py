@@ -1,4 +1,4 @@
-"""The gradients of a recorded backward, which go out as copies."""
+"""The gradients of a recorded backward, and the copies that the parameters get."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST = 2  # buffers to reuse
 
 
 class _Copies:
-    """Gradients that were given out: views of one buffer, as an optimizer can use it as it is."""
+    """Gradients given to parameters: views of one buffer, which an optimizer can use as a whole."""
 
     def __init__(self, layout: Layout, values: Array) -> None:
         self.buffer = values.copy()
@@ -26,7 +26,7 @@ class _Copies:
         return getrefcount(self.buffer), *map(getrefcount, self.views)
 
     def is_free(self) -> bool:
-        """Whether nobody else has one of the arrays, or a view of one, which refers to the buffer."""
+        """Whether no other object refers to one of the arrays, or to a view, whose base is the buffer."""
         return self._count() == self._references
 
 
@@ -39,11 +39,11 @@ class _Buffer:
         self._values = xp.zeros(self._layout.size, dtype=parameters[0].dtype)
         self._views = self._layout.views(self._values)
         self._taken = [False] * len(parameters)
-        self._found: dict[int, Array] = {}  # in the recording
+        self._found: dict[int, Array] = {}  # gradients by parameter, during the recording
         self._copies: list[_Copies] = []
 
     def take(self, i: int, grad: Array) -> None:
-        """In place of `accumulate` of the parameter `i`."""
+        """Called in place of `accumulate` of the parameter `i`."""
         if i in self._found:
             total = self._found[i]
             total += grad
@@ -57,7 +57,7 @@ class _Buffer:
         self._found = {}
 
     def give(self) -> None:
-        """Add the gradients to those that the parameters have."""
+        """Add the gradients to `grad` of the parameters."""
         with update:
             grads: list[Any] = [p.grad for p in self._parameters]
             found = next(
@@ -81,7 +81,7 @@ class _Buffer:
                         _set_grad(p, view)
 
     def _copied(self) -> list[Array]:
-        """Copies of the gradients, in memory that nobody uses any more, if there is some."""
+        """Copies of the gradients, in the memory of earlier copies if these are no longer used."""
         for copies in self._copies:
             if copies.is_free():
                 copies.buffer[...] = self._values
@@ -92,7 +92,7 @@ class _Buffer:
 
 
 class Collected:
-    """Takes the gradients of parameters in a recording, and gives them out after each replay."""
+    """Collects the gradients of parameters in a recording, and adds them to `grad` after each replay."""
 
     def __init__(self, xp: Any, parameters: list[Parameter]) -> None:
         kinds = {str(p.dtype): [q for q in parameters if q.dtype == p.dtype] for p in parameters}
@@ -104,18 +104,18 @@ class Collected:
         }
 
     def take(self, parameter: Parameter, grad: Array) -> None:
-        """In place of `parameter.accumulate(grad)`."""
+        """Called in place of `parameter.accumulate(grad)`."""
         buffer, i = self._places.get(id(parameter), (None, 0))
         if buffer is None or grad.dtype != parameter.dtype:
             raise TypeError(f"it computes a gradient of {grad.dtype} for {parameter!r}")
         buffer.take(i, grad)
 
     def finish(self) -> None:
-        """At the end of the recording."""
+        """At the end of the recording: copy all gradients into the buffers."""
         for buffer in self._buffers:
             buffer.finish()
 
     def give(self) -> None:
-        """Add them to the gradients that the parameters have."""
+        """Add the gradients to `grad` of the parameters, after a replay."""
         for buffer in self._buffers:
             buffer.give()

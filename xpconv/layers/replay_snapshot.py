@@ -1,4 +1,4 @@
-"""What a recorded graph depends on in a model."""
+"""The layers, settings and arrays of a model on which a recorded graph depends."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _OWN = ("_tapes", "_replays", "_cached_steps", "_inference", "_hooks", "training
 
 
 class Snapshot:
-    """The layers and arrays of a model, as a recording knows them."""
+    """The layers, settings and arrays of a model at the time of a recording."""
 
     def __init__(self, model: Any) -> None:
         parts = list({id(part): part for _, part in model.named_layers() if part is not model}.values())
-        root = weakref.proxy(model)  # which has this snapshot
+        root = weakref.proxy(model)  # the model refers to this snapshot
         self._root, self.layers, self._change = root, [root, *parts], latest_change()
         self._attributes = [vars(part) for part in parts]
         lists = [part for part in self.layers if hasattr(part, "_layers")]

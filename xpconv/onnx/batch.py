@@ -1,4 +1,4 @@
-"""The batch of a file that fixes its size, made free."""
+"""Makes the batch size of a file variable if the file fixes it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def free_batch(proto: Any, shapes: Mapping[str, Any]) -> None:
 
     Args:
         proto: the file's `ModelProto`, which is changed.
-        shapes: of its values, as far as they are known.
+        shapes: the known shapes of its values, by name.
     """
     graph = proto.graph
     sizes = set()
@@ -49,7 +49,7 @@ def free_batch(proto: Any, shapes: Mapping[str, Any]) -> None:
             if same or -1 not in target:
                 target[0] = 0 if same else -1
                 if same and (target[1:] != 0).all():
-                    others = [a for a in node.attribute if a.name != "allowzero"]  # with it 0 stands for 0
+                    others = [a for a in node.attribute if a.name != "allowzero"]  # where 0 is a size
                     del node.attribute[:]
                     node.attribute.extend(others)
                 node.input[1] = f"{node.input[1]}_batch_{i}"
@@ -57,12 +57,12 @@ def free_batch(proto: Any, shapes: Mapping[str, Any]) -> None:
 
 
 def check_batch(where: str, graph: Graph, fixed: Mapping[str, Any]) -> None:
-    """Raise a DataFileError if two batches together do not give what they give one after the other.
+    """Raise a DataFileError if the outputs for two batches together differ from those for each one.
 
     Args:
         where: the beginning of the error.
-        graph: with a free batch.
-        fixed: shape and dtype of each of its inputs before, in their order.
+        graph: the graph with a variable batch size.
+        fixed: the shape and dtype that the file gave each input, in their order.
     """
     rng = np.random.default_rng(0)
     batches = []

@@ -1,4 +1,4 @@
-"""`Builder`: the ONNX graph of a model while it is made, node by node."""
+"""`Builder`, which makes the ONNX graph of a model node by node."""
 
 from __future__ import annotations
 

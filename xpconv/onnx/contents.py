@@ -1,4 +1,4 @@
-"""An ONNX file as it is read: its nodes in the order in which they run, and what is known of its values."""
+"""The contents of an ONNX file: its nodes in the order in which they run, and what is known of its values."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What ONNX's shape inference says of the values of a file, asked node by node.
+"""Shapes and dtypes of the values of a file by ONNX's shape inference, which is called node by node.
 
-Inference of a whole graph would end the process at some faulty files: a negative size, such as that of an
-input smaller than a kernel, must not get to the next node.
+Inference of a whole graph would crash the process for some faulty files. So a negative size, which results
+for example from an input smaller than a kernel, is not passed on to the next node.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from .library import defs, helper, numpy_helper, onnx, shape_inference
 from .node import Value
 
-SMALL = 1024  # elements of an array up to which inference sees its numbers
+SMALL = 1024  # inference gets the numbers of arrays of at most so many elements
 GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 ERRORS = (shape_inference.InferenceError, defs.SchemaError, RuntimeError, ValueError, KeyError, TypeError)
 
@@ -27,13 +27,13 @@ def inferred(
     data: dict[str, Any],
     is_sound: Callable[[Any], bool],
 ) -> dict[str, Value]:
-    """Shapes and dtypes of what nodes give, as far as the file and inference say.
+    """Shapes and dtypes of the outputs of nodes, as far as the file and inference determine them.
 
     Args:
         nodes: `NodeProto`s, each after those that it depends on.
         opset: the version of ONNX's operators.
-        types: `TypeProto`s by name that the file declares, whose shapes count more than those inferred.
-        data: the `TensorProto`s of small constants, to which those of nodes `Constant` are added.
+        types: the `TypeProto`s that the file declares, by name; they take precedence over inferred ones.
+        data: the `TensorProto`s of small constants; those of `Constant` nodes are added to it.
         is_sound: whether the data of a `TensorProto` have the size of its shape.
     """
     types = {name: _without_negative(kind) for name, kind in types.items()}
@@ -52,7 +52,7 @@ def inferred(
 
 
 def foreseen(node: Any, opset: int, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int | None, ...]]:
-    """The shapes of the outputs of a node that takes these arrays, as far as ONNX can tell."""
+    """The shapes of the outputs of a node for these input arrays, as far as ONNX infers them."""
     types, data = {}, {}
     for name, array in arrays.items():
         kind = helper.np_dtype_to_tensor_dtype(array.dtype)
@@ -64,7 +64,7 @@ def foreseen(node: Any, opset: int, arrays: Mapping[str, np.ndarray]) -> dict[st
 
 
 def _outputs(node: Any, opset: int, types: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The types of what a node gives; none if inference fails: the layer says what is wrong."""
+    """The types of a node's outputs; none if inference fails, as the layer then raises a better error."""
     if _aborts(node) or any(attribute.type in GRAPHS for attribute in node.attribute):
         return {}
     names = [name for name in dict.fromkeys(node.input) if name in types]
@@ -85,7 +85,7 @@ def _outputs(node: Any, opset: int, types: Mapping[str, Any], data: Mapping[str,
 
 
 def _aborts(node: Any) -> bool:
-    """Whether ONNX's inference would end the process: at a Split with other outputs than it says."""
+    """Whether ONNX's inference would crash: for a Split with a number of outputs other than it declares."""
     if node.op_type != "Split":
         return False
     counts = [attribute.i for attribute in node.attribute if attribute.name == "num_outputs"]
@@ -117,7 +117,7 @@ def _without_negative(kind: Any) -> Any:
 
 
 def value_of(name: str, kind: Any) -> Value:
-    """What a `TypeProto` says of a value."""
+    """Shape and dtype of a value by its `TypeProto`."""
     tensor = kind.tensor_type
     try:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type else None

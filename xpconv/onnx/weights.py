@@ -1,4 +1,4 @@
-"""Which constants of a file are weights, by where they stand."""
+"""Which constants of a file are weights, by the operators that use them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from typing import Any
 from .library import helper, onnx
 from .node import VIEWS
 
-Places = dict[str, tuple[int, ...]]  # numbers of inputs, by the operator
+Places = dict[str, tuple[int, ...]]  # indices of inputs, by operator
 
-# The inputs that are weights, of operators that have some.
+# The indices of the inputs that are weights.
 PLACES: Places = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "PRelu": (1,),
     "BatchNormalization": (1, 2), "LayerNormalization": (1, 2), "GroupNormalization": (1, 2),
 }  # fmt: skip  # not InstanceNormalization, whose constants are the 1 and 0 of a layer without weights
 STATISTICS: Places = {"BatchNormalization": (3, 4)}
-BEFORE_BIAS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # what an Add after them adds is a bias
-OWN = "xpconv"  # as `export` calls the producer
+BEFORE_BIAS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # an Add after them adds a bias
+OWN = "xpconv"  # the name of the producer in files from `export`
 FLOATS = tuple(map(onnx.TensorProto.DataType.Value, ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")))
 
 
 class Weights:
-    """The constants of a graph that stand where an operator has a weight, or running statistics.
+    """The constants of a graph that an operator uses as a weight, or as running statistics.
 
-    A view between the constant and the operator, as a Transpose, makes no difference. What an Add adds to the
-    result of a Conv, ConvTranspose, Gemm or MatMul with a weight is a bias, and so a weight.
+    There may be a view, such as a Transpose, between the constant and the operator. A constant that an Add
+    adds to the result of a Conv, ConvTranspose, Gemm or MatMul with a weight is a bias, and counts as a
+    weight.
     """
 
     def __init__(self, graph: Any) -> None:
@@ -45,11 +46,11 @@ class Weights:
         return set(filter(None, map(self._constant, inputs)))
 
     def includes(self, name: str, shape: tuple[int, ...]) -> bool:
-        """Whether an initializer is a weight: one that stands where a weight does, or has axes."""
+        """Whether an initializer is a weight: an operator uses it as one, or it has axes."""
         return name in self.weights or (bool(shape) and name not in self.statistics)
 
     def _constant(self, name: str) -> str | None:
-        """The constant that a value is, or is a view of."""
+        """The constant that a value is or views, if any."""
         seen: set[str] = set()
         while name not in self.known and name in self.makers and name not in seen:
             seen.add(name)
@@ -62,7 +63,7 @@ class Weights:
         return name if name in self.known else None
 
     def _is_product(self, name: str) -> bool:
-        """Whether a value is computed by an operator from a weight, and is something to add a bias to."""
+        """Whether an operator in `BEFORE_BIAS` computes this value from a weight."""
         maker = self.makers.get(name)
         if maker is None or maker.op_type not in BEFORE_BIAS:
             return False
@@ -70,10 +71,10 @@ class Weights:
 
 
 def hoist(proto: Any) -> Weights:
-    """Turn the `Constant` nodes of a file that give weights into initializers; returns the weights.
+    """Turn the `Constant` nodes of a file that hold weights into initializers; return the weights.
 
-    In a file that xpconv wrote all weights are initializers, and a `Constant` is what must not be trained,
-    such as a product that averages.
+    In a file that xpconv wrote, all weights are initializers already; a `Constant` there must not be trained,
+    such as the matrix of an averaging layer.
     """
     graph = proto.graph
     weights = Weights(graph)

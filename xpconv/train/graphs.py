@@ -1,4 +1,4 @@
-"""A training step as a CUDA graph, where it can be one."""
+"""A training step as a CUDA graph, if it can be recorded."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MOST_GRAPHS = 4  # each has memory of its own
 class Graphs:
     """A step, a function of arrays that returns nothing, recorded as a CUDA graph where the shapes repeat.
 
-    The first call with certain shapes runs as it is, the second is recorded after it has run, the later ones
-    are launches of the recording. Other modes, frozen parameters or settings need another recording. Where a
-    step cannot be recorded, all run as they are, and a warning says why, once.
+    The first call with certain shapes runs without a graph. The second runs without a graph and is then
+    recorded, and later ones launch the recording. Other modes, frozen parameters or settings need another
+    recording. If a step cannot be recorded, all steps run without a graph, and one warning says why.
     """
 
     def __init__(self, where: str, run: Run, function: Callable[..., None]) -> None:

@@ -1,4 +1,4 @@
-"""Real CuPy over a CUDA of nothing, without a GPU: importing this before `cupy` makes it so, for the whole process.
+"""Real CuPy on a simulated CUDA driver, without a GPU: import this before `cupy`, for the whole process.
 
 All of CuPy's and xpconv's host code runs. Memory is the host's, kernels are not compiled and launches only count, so
 that **values are garbage and nothing here is a device**: it shows launches, copies, synchronisations, allocations,
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def install():
-    """Build it and put it under CuPy; returns the two libraries."""
+    """Build the simulated libraries and make CuPy load them; return both."""
     os.environ["CUPY_ACCELERATORS"] = ""
     os.environ["CUPY_CACHE_DIR"] = folder = tempfile.mkdtemp(prefix="fakecuda-")
     cuda = _build("cuda.c", "libcuda.so.1", folder)

@@ -1,4 +1,4 @@
-// A cuBLAS of nothing: products only count.
+// A simulated cuBLAS: products are only counted.
 __attribute__((weak)) long fake_products = 0;
 static long anything = 1;
 

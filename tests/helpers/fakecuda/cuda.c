@@ -1,4 +1,4 @@
-// A CUDA of nothing, on two devices: memory is the host's, launches only count, captures know what they may not do.
+// A simulated CUDA with two devices: memory is the host's, launches are only counted, captures refuse what CUDA refuses.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

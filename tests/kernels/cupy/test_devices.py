@@ -1,4 +1,4 @@
-"""Arrays on another device than the current one, by real CuPy on two devices of nothing (`helpers/launches.py`)."""
+"""Arrays on another device than the current one: real CuPy on two simulated devices (`helpers/launches.py`)."""
 
 import functools
 
@@ -72,7 +72,7 @@ def found():
     "name", ["ReLU", "MaxPool2d", "Conv2d", "Conv2d without cuDNN", "Dense", "BatchNorm2d"]
 )
 def test_a_layer_refuses_arrays_of_another_device(name):
-    """By an error of the library's, or by CuPy's own where it has to copy the array first."""
+    """The error is a BackendError, or CuPy's own where CuPy has to copy the array first."""
     ours = "an array is on device 1, but the current device is 0"
     assert ours in str(found()[name]) or "(1) is different from the current device (0)" in found()[name]
 

@@ -1,4 +1,4 @@
-"""How many launches layers, losses and averages of weights take, at most, in real CuPy over a CUDA of nothing.
+"""How many launches layers, losses and averages of weights take, at most, in real CuPy on a simulated CUDA.
 
 A layer's forward has one more here than within a model: the copy of its input.
 """

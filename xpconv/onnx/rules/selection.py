@@ -1,4 +1,4 @@
-"""Operators that select, sort and sum elements, each one of ONNX's."""
+"""Rules for layers that select, sort or sum elements; each becomes one node, named in the docstring."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .table import rule
 
 @rule(ops.Mod)
 def mod(b: Builder, layer: ops.Mod, x: Tensor, y: Tensor) -> Any:
-    """Mod; of floating arrays ONNX has only that with the sign of `x`."""
+    """Mod. For floating arrays, ONNX only has the remainder with the sign of `x`."""
     if not layer.fmod and x.dtype.kind not in "iu":
         raise b.refused("Mod without fmod is for integers; use Mod(fmod=True)")
     return b.node("Mod", x, y, fmod=int(layer.fmod))
@@ -81,7 +81,7 @@ def gather_nd(b: Builder, layer: ops.GatherND, x: Tensor, indices: Tensor) -> An
 
 @rule(ops.ScatterElements, ops.ScatterND)
 def scatter(b: Builder, layer: Any, *inputs: Tensor) -> Any:
-    """The operator of the same name, which adds since opset 16."""
+    """The operator of the same name, which can add since opset 16."""
     options: dict[str, Any] = {"axis": layer.axis} if isinstance(layer, ops.ScatterElements) else {}
     if layer.add:
         if b.opset < 16:

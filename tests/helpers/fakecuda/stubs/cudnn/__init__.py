@@ -1,4 +1,4 @@
-"""cuDNN's frontend, as far as `xpconv.kernels.cupy.cudnn` uses it, of nothing: it counts what is executed."""
+"""A simulated cuDNN frontend, as far as `xpconv.kernels.cupy.cudnn` uses it: it only counts executions."""
 
 executed = 0
 
