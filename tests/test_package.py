@@ -37,7 +37,7 @@ HOST = {
     "sklearn/base.py", "sklearn/building.py", "sklearn/classifier.py", "sklearn/defaults.py", "sklearn/estimator.py",
     "sklearn/inputs.py", "sklearn/regressor.py", "sklearn/state.py", "sklearn/targets.py", "sklearn/training.py",
     "sklearn/transformer.py", "sklearn/weights.py",
-    "cli/evaluate.py", "cli/images.py", "cli/predict.py", "cli/report.py", "cli/train.py",
+    "distributed/communicator.py", "distributed/seeds.py", "cli/evaluate.py", "cli/images.py", "cli/predict.py", "cli/report.py", "cli/train.py",
     "data/transforms/erase.py", "data/transforms/mix.py", "data/transforms/sizes.py",
 }  # fmt: skip
 # The rooms from the ground up. A file imports from its own room and from those before it.
@@ -76,6 +76,7 @@ ROOMS = [
     "onnx",
     "plot",
     "cuda",
+    "distributed",
     "train",
     "sklearn",
     "contract",

@@ -37,6 +37,7 @@ __version__ = "0.1.0"
 _ROOMS = (
     "cuda",
     "data",
+    "distributed",
     "functional",
     "inspection",
     "models",
@@ -97,6 +98,7 @@ _ELSEWHERE = {  # what PyTorch has under another name
 if TYPE_CHECKING:
     from . import cuda as cuda
     from . import data as data
+    from . import distributed as distributed
     from . import functional as functional
     from . import inspection as inspection
     from . import models as models

@@ -72,5 +72,9 @@ class OperatorError(ValueError):
     """A model of an ONNX file has operators that xpconv cannot compute."""
 
 
+class DistributedError(RuntimeError):
+    """Processes that train together have other models, or do different things, or one of them has ended."""
+
+
 class BatchError(RuntimeError):
     """A data set or a transform raised an error, its cause, while a batch was made."""

@@ -39,6 +39,7 @@ is_separate: ContextVar[bool] = ContextVar("xpconv_separate", default=False)  # 
 observer: ContextVar[Observer | None] = ContextVar("xpconv_observer", default=None)
 
 FEW = 32  # up to so many saved arrays are always compared with an output
+NOT_COPIED = ("_tapes", "_hooks", "_after_backward", "_communicator")  # attributes that copies do not have
 LOOK = 4096  # bytes that are copied in the time of one comparison
 
 

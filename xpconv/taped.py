@@ -15,7 +15,7 @@ from .errors import BackwardError
 from .locks import loading, loads
 from .ops.shape import copy
 from .signatures import call_error, is_ours, public_errors
-from .tape import Tape, Tapes, _each_array, current, observer, save_mode, separate
+from .tape import NOT_COPIED, Tape, Tapes, _each_array, current, observer, save_mode, separate
 from .taped_checks import TapedChecks
 
 MANY_PENDING = 32
@@ -163,8 +163,8 @@ class Taped(TapedChecks):
         vars(self).pop("_tapes", None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state for copies and pickles: everything except what forwards have saved, and hooks."""
-        return {name: value for name, value in vars(self).items() if name not in ("_tapes", "_hooks")}
+        """The state for copies and pickles: all but what forwards saved, hooks, and other processes."""
+        return {name: value for name, value in vars(self).items() if name not in NOT_COPIED}
 
     # --- calls from a user's code ---------------------------------------------------------------------------
 
@@ -278,21 +278,21 @@ class Taped(TapedChecks):
         if tape is None or not tape.open:  # not from a user's backward
             outside, tape = tape, self._take(grad_output, input_grad)
             try:
-                if tape.replay and (dx := tape.replay(function, args, named, users)) is not NotImplemented:
-                    return dx
-                current.set(tape)
-                with ignore_underflow():
-                    return self._run_backward(function, args, named, users, tape)
+                dx = tape.replay(function, args, named, users) if tape.replay else NotImplemented
+                if dx is NotImplemented:
+                    current.set(tape)
+                    with ignore_underflow():
+                        dx = self._run_backward(function, args, named, users, tape)
             except BaseException as error:
                 self._explain_backward(error, grad_output)
                 raise
             finally:
                 current.set(outside)
+            if self._after_backward is not None:
+                self._after_backward()
+            return dx
         self._check(tape, grad_output, input_grad)
         return self._run_backward(function, args, named, users, tape)
-
-    def _explain_backward(self, error: BaseException, grad_output: Any) -> None:
-        """Raise an error that says more than one from `backward`."""
 
     def _run_backward(
         self,

@@ -21,6 +21,7 @@ class TapedChecks:
     _advice: ClassVar[str] = ""  # the hint in the error if `backward` gets the loss, or nothing
     _hooks: Any = None  # of a layer that has some: `layers.hooks.Hooks`
     _is_users: ClassVar[bool] = False  # whether `forward`, `backward` or `__call__` is a user's
+    _after_backward: Any = None  # of a model that processes train together: what averages its gradients
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -121,6 +122,9 @@ class TapedChecks:
             "return self.keep(y, …)"
             + (f"{several}y = self.keep(y, …), then return y, other" if isinstance(y, tuple | list) else "")
         )
+
+    def _explain_backward(self, error: BaseException, grad_output: Any) -> None:
+        """Raise an error that says more than one from `backward`."""
 
 
 def _brief(layer: Any) -> str:

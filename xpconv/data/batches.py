@@ -127,6 +127,7 @@ class batches:  # lower-case, like `range`, as it is used like a function
         self._count = self._number_of_batches()
         self._seed = to_seed(seed)
         self._place = Place(0, 0)  # changed in one assignment, so that it is valid after Ctrl-C
+        self._part: tuple[int, int] | None = None  # of several processes: rank and number
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -287,12 +288,25 @@ class batches:  # lower-case, like `range`, as it is used like a function
         return source.indices(order), bounds
 
     def _make(self, seed: int, epoch: int, number: int, part: Any) -> Batch:
+        if self._part is None:
+            return self._read(part, number, epoch, _generator(seed, epoch, number))
+        rank, size = self._part
+        if isinstance(part, slice):
+            part = range(self._source.length or 0)[part]
+        own = part[rank::size]
+        rng = _generator(seed, epoch, number, *[rank] * (rank > 0))
+        batch = self._read(own if len(own) else part[:1], number, epoch, rng)
+        return batch if len(own) else tuple([array[:0] for array in batch])
+
+    def _read(self, part: Any, number: int, epoch: int, rng: np.random.Generator) -> Batch:
         where = f"batches: batch {number + 1} of epoch {epoch + 1}"  # from 1, as in the errors of `fit`
+        if isinstance(part, range):
+            part = slice(part.start, part.stop, part.step)
         batch = self._source.take(part, where, writable=self._transform is not None)
         if self._transform is None:
             return batch
         try:
-            result = self._transform(batch, _generator(seed, epoch, number))
+            result = self._transform(batch, rng)
         except MemoryError:
             raise
         except Exception as error:

@@ -13,7 +13,7 @@ class Recording:
     """The capture of one graph."""
 
     products: Any = None  # of matrices: `cupy.gemm.Products`
-    callbacks: list[Callable[[], None]] = field(default_factory=list)  # to call before each replay
+    callbacks: list[Callable[[], object]] = field(default_factory=list)  # to call before each replay
     held: list[Any] = field(default_factory=list)  # arrays of others that the graph knows
 
 
@@ -26,7 +26,7 @@ def capturing() -> bool:
     return recording.get() is not None
 
 
-def before_replay(callback: Callable[[], None]) -> None:
+def before_replay(callback: Callable[[], object]) -> None:
     """Have `callback` called before each replay of the graph that is being captured, if one is."""
     found = recording.get()
     if found is not None:

@@ -8,6 +8,7 @@ from ..arguments import to_bool, to_float, to_size
 from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..geometry import Bounds
+from ..ops import joint_norm
 from ..ops import norm as ops
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from ..tape import saving
@@ -78,6 +79,7 @@ class _BatchNorm(ChannelNorm):
 
     ranks: ClassVar[tuple[int, ...]]
     expected: ClassVar[str]
+    _communicator: Any = None  # of the processes that train this layer together
 
     def forward(self, x: Array) -> Array:
         return self._clipped(x)
@@ -93,8 +95,11 @@ class _BatchNorm(ChannelNorm):
             raise ValueError(f"{type(self).__name__}: eps is {self.eps}, expected above 0 in training")
         few = "one value per channel has no variance; use a larger batch, or eval() with running statistics"
         from_batch = self.training or self.running_mean is None
+        joint = None  # the number of values per channel in all processes, if these have statistics in common
         weight, bias = (None if p is None else p.data for p in (self.weight, self.bias))
-        if from_batch:
+        if self.training and self._communicator is not None:
+            y, mean, inv_std, joint = self._synchronized(xp, x, weight, bias, bounds)
+        elif from_batch:
             count = x.size // self.num_features
             if count == 1:
                 raise ShapeError(f"{type(self).__name__}.forward: x has shape {x.shape}: {few}")
@@ -110,19 +115,39 @@ class _BatchNorm(ChannelNorm):
             inv_std = ops.inverse_std(xp, self.running_var, self.eps)
             y = ops.batch_norm(xp, x, weight, bias, mean, inv_std, bounds)
         clipped = None if bounds is None else y
-        return self.keep(y, xp, x, mean, inv_std, from_batch, clipped, bounds)
+        return self.keep(y, xp, x, mean, inv_std, from_batch, joint, clipped, bounds)
+
+    def _synchronized(
+        self, xp: Any, x: Array, weight: Array | None, bias: Array | None, bounds: Bounds
+    ) -> tuple[Array, Array, Array, Array]:
+        """The output, with the statistics of the samples of all processes; these, and their number."""
+        own = joint_norm.packed_statistics(xp, x)
+        table = self._communicator.rows(own, f"sum the statistics of a BatchNorm of {self.num_features}")
+        mean, var, count = joint_norm.joined_statistics(xp, table)
+        if self.running_mean is not None:
+            running = self.running_mean, self.running_var, self.num_batches_tracked
+            joint_norm.track(xp, mean, var, count, *running, self.momentum)
+        inv_std = ops.inverse_std(xp, var, self.eps)
+        return ops.batch_norm(xp, x, weight, bias, mean, inv_std, bounds), mean, inv_std, count
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, x, mean, inv_std, from_batch, y, bounds = self.recall(grad_output, input_grad)
+        xp, x, mean, inv_std, from_batch, joint, y, bounds = self.recall(grad_output, input_grad)
         weight = None if self.weight is None else self.weight.data
-        if not (learns(self.weight) or learns(self.bias)):
+        if joint is None and not (learns(self.weight) or learns(self.bias)):
             if not input_grad:
                 return None
             if not from_batch:  # no sums are needed
                 return ops.batch_norm_backward_input(xp, grad_output, weight, inv_std, y, bounds)
+        own = joint is None
         dx, dweight, dbias = ops.batch_norm_backward(
-            xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad, y, bounds
+            xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad and own, y, bounds
         )
+        if not own and input_grad:  # as for the layers below
+            sums = xp.concatenate([dweight, dbias]).astype("float64")
+            self._communicator.total(sums, f"sum the gradients of a BatchNorm of {self.num_features}")
+            dx = joint_norm.batch_norm_backward_joint(
+                xp, grad_output, x, weight, mean, inv_std, joint, sums, y, bounds
+            )
         if learns(self.weight):
             self.weight.accumulate(dweight.astype(self.weight.dtype, copy=False))
         if learns(self.bias):

@@ -85,6 +85,7 @@ class Optimizer(Groups, State):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every gradient to None, or with `set_to_none=False` fill existing ones with zeros in place."""
+        self._averaged = False
         if to_bool(f"{type(self).__name__}.zero_grad: set_to_none", set_to_none):
             self._unscaled = None
         for parameter in self._params:
@@ -162,7 +163,7 @@ class Optimizer(Groups, State):
                 if not self._run_kernel(run, skip) and not self._run_arrays(run, skip):
                     return
             self._narrow()
-        self._grad = None  # whose memory may be that of gradients
+        self._grad, self._averaged = None, False  # whose memory may be that of gradients
         if capturing():
             before_replay(partial(self._prepare_replay, present))
         else:
@@ -182,6 +183,7 @@ class Optimizer(Groups, State):
 
     def _some_present(self) -> list[bool]:
         """`_present`, or a RuntimeError if no parameter is to be updated."""
+        self._average_once()
         name, present = type(self).__name__, self._present()
         if not any(present):
             if any(p.grad is not None for p in self._params):

@@ -36,6 +36,8 @@ class Flat:
     """
 
     _params: list[Parameter]
+    _averaging: Any = None  # `distributed.parallel.Averaging`, of processes that train together
+    _averaged = False  # whether the gradients are the means over the processes
 
     @property
     def _backend(self) -> Backend:
@@ -241,6 +243,25 @@ class Flat:
             parameter.grad = view
         self._unscaled = flat, views
         return flat
+
+    def _average_once(self) -> None:
+        """Average the gradients of processes that train together, unless the model's backward has done so."""
+        if self._averaging is not None and not self._averaged:
+            self._average()
+
+    def _average(self) -> None:
+        """Replace the gradients by their means over the processes that train together."""
+        present = self._present()
+        self._averaging.meet(present)
+        if any(present):
+            with ignore_underflow(self._backend.xp), on_device_of(self._data):
+                self._adopt(f"{type(self).__name__}.step", present)
+                flat = self._move_gradients(present)
+                for where, here in zip(self._slices, present, strict=True):
+                    if not here:
+                        flat[where] = 0
+                self._averaging.average(flat)
+        self._averaged = True
 
     def _narrow(self) -> None:
         """Round the master copies into the float16 or bfloat16 parameters."""

@@ -1,0 +1,118 @@
+"""The processes that `mpiexec` started: how many, which one this is, and that all do the same."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import Any
+
+from ..errors import DistributedError
+
+SIZES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"  # of MPICH and others like it, Open MPI, …
+SWITCH = "XPCONV_DISTRIBUTED"  # 0: each process is by itself
+LENGTH = 512  # bytes of what a process says it is about to do
+ENDS = "has ended"
+
+
+def launched() -> bool:
+    """Whether `mpiexec` started several processes, and `XPCONV_DISTRIBUTED` is not 0."""
+    switch = os.environ.get(SWITCH, "").strip()
+    if switch not in ("", "0", "1"):
+        raise ValueError(f"environment variable {SWITCH} is {switch!r}, expected 0 or 1")
+    if switch == "0":
+        return False
+    sizes = [os.environ.get(name, "") for name in SIZES]
+    return any(text.isdecimal() and int(text) > 1 for text in sizes) or "PMIX_RANK" in os.environ
+
+
+class Processes:
+    """All processes of the program, by MPI. Alone there is one, and MPI is not used."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = 0, 1
+        self.mpi: Any = None
+        self._broken = False
+        if not launched():
+            return
+        try:
+            from mpi4py import MPI
+        except ImportError as cause:
+            raise ImportError(
+                "xpconv.distributed: mpiexec started several processes, and these need mpi4py; pip install "
+                f'"xpconv[mpi]", or set {SWITCH}=0, so that each process is by itself'
+            ) from cause
+        self.mpi, world = MPI, MPI.COMM_WORLD
+        self.rank, self.size = int(world.Get_rank()), int(world.Get_size())
+        started = max((int(os.environ[name]) for name in SIZES if name in os.environ), default=1)
+        if self.size == 1 < started:
+            raise DistributedError(
+                f"xpconv.distributed: mpiexec started {started} processes, but mpi4py sees one: it is of "
+                f"another MPI ({MPI.Get_library_version().splitlines()[0]}); start by the mpiexec of that one"
+            )
+        if self.size > 1:
+            atexit.register(self._leave)
+
+    def meet(self, action: str, flag: bool = False) -> bool:
+        """Wait until all processes are about to do `action`; whether one of them has the flag.
+
+        What processes do together comes after such a meeting. So processes that do different things, or have
+        ended, are an error in all of them, where MPI or NCCL would wait for ever.
+
+        Raises:
+            DistributedError: (a RuntimeError) another process is about to do something else, or has ended.
+        """
+        if self.size == 1:
+            return flag
+        if self._broken:
+            raise DistributedError(f"{action}: the processes are no longer together, after an earlier error")
+        texts, flags = self._exchange(action, flag)
+        if any(text != texts[0] for text in texts):
+            self._broken = True
+            raise DistributedError(f"the processes differ: {_listed(texts)}")
+        return any(flags)
+
+    def _exchange(self, action: str, flag: bool) -> tuple[list[str], list[bool]]:
+        own = bytes([flag]) + action.encode()[: LENGTH - 1].ljust(LENGTH - 1, b"\0")
+        found = bytearray(LENGTH * self.size)
+        self.mpi.COMM_WORLD.Allgather([own, self.mpi.BYTE], [found, self.mpi.BYTE])
+        parts = [found[i : i + LENGTH] for i in range(0, len(found), LENGTH)]
+        return [p[1:].rstrip(b"\0").decode(errors="replace") for p in parts], [bool(p[0]) for p in parts]
+
+    def _leave(self) -> None:
+        """At the end of this process: tell the others, and fail if they go on without it."""
+        if self._broken or self.mpi.Is_finalized():
+            return
+        error = getattr(sys, "last_value", None)
+        reason = "" if error is None else f" by {type(error).__name__}: {error}"
+        texts, _ = self._exchange(ENDS + reason, False)
+        going_on = [text for text in texts if not text.startswith(ENDS)]
+        if not going_on or error is not None:
+            return
+        print(f"xpconv.distributed: the processes differ: {_listed(texts)}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.mpi.Finalize()  # waits until the others have raised their errors
+        os._exit(1)  # an exception in a function of atexit would not change the exit status
+
+
+def _listed(texts: list[str]) -> str:
+    """What the processes do, those that do the same together."""
+    ranks: dict[str, list[int]] = {}
+    for rank, text in enumerate(texts):
+        ranks.setdefault(text, []).append(rank)
+    return "; ".join(
+        f"rank{'s' * (len(some) > 1)} {', '.join(map(str, some[:8]))}{', …' * (len(some) > 8)}: {text}"
+        for text, some in ranks.items()
+    )
+
+
+_processes: Processes | None = None
+
+
+def processes() -> Processes:
+    """The processes of this program."""
+    global _processes
+    if _processes is None:
+        _processes = Processes()
+    return _processes

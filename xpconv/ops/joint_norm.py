@@ -1,0 +1,87 @@
+"""Batch normalisation with statistics of several sets of samples together, each in a process of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array
+from ..geometry import Bounds
+from ..locks import update
+from .activation import clip_backward
+from .channels import channelwise
+from .norm import _centred, statistics
+
+
+def packed_statistics(xp: Any, x: Array) -> Array:
+    """The number of values per channel, their mean and their variance, in one float64 vector."""
+    mean, var = statistics(xp, x)
+    packed = xp.empty(1 + 2 * len(mean), dtype="float64")
+    packed[0] = x.size // x.shape[1]
+    packed[1 : 1 + len(mean)] = mean
+    packed[1 + len(mean) :] = var
+    return packed
+
+
+def joined_statistics(xp: Any, table: Array) -> tuple[Array, Array, Array]:
+    """Mean and variance of several sets of samples together, and their number, a 0-d array.
+
+    Each row of `table` is the `packed_statistics` of one set, n values with mean m and variance v. With
+    N = Σ n they are M = Σ n m / N, and Σ n (v + (m - M)²) / N, which cancels nothing if M² ≫ variance.
+    """
+    channels = table.shape[1] // 2
+    counts, means, variances = table[:, :1], table[:, 1 : 1 + channels], table[:, 1 + channels :]
+    total = counts.sum()
+    shares = counts / xp.maximum(total, 1.0)
+    mean = (shares * means).sum(axis=0)
+    return mean, (shares * (variances + (means - mean) ** 2)).sum(axis=0), total
+
+
+def track(
+    xp: Any,
+    mean: Array,
+    var: Array,
+    count: Array,
+    running_mean: Array,
+    running_var: Array,
+    batches: Array,
+    momentum: float | None,
+) -> Array:
+    """Update running statistics in place, as `normalize_and_track`, by those of `joined_statistics`."""
+    with update:
+        batches += 1
+        share: Any = (1 / batches).astype(mean.dtype) if momentum is None else momentum
+        share = xp.where(count > 0, share, 0.0)
+        unbiased = var * (count / xp.maximum(count - 1.0, 1.0))
+        running_mean += (share * (mean - running_mean)).astype(running_mean.dtype)
+        running_var += (share * (unbiased - running_var)).astype(running_var.dtype)
+    return running_mean
+
+
+def batch_norm_backward_joint(
+    xp: Any,
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array,
+    inv_std: Array,
+    count: Array,
+    sums: Array,
+    y: Array | None = None,
+    bounds: Bounds = None,
+) -> Array:
+    """`dx` of `batch_norm_backward` where `x` is a part of the batch.
+
+    `count` is the number m of values per channel in all parts, and `sums` has `dweight` and `dbias`, summed
+    over these.
+    """
+    if bounds is not None:
+        grad = clip_backward(xp, grad, y, *bounds)
+    centred, error = _centred(x, mean)
+    dweight, dbias = sums[: len(mean)], sums[len(mean) :]
+    scale = inv_std if weight is None else inv_std * weight
+    along = -scale / xp.maximum(count, 1.0)
+    slope = along * inv_std * dweight
+    dx = grad * channelwise(scale.astype(centred.dtype), x.ndim)
+    dx = dx + centred * channelwise(slope.astype(centred.dtype), x.ndim)
+    dx += channelwise((along * dbias - error * slope).astype(centred.dtype), x.ndim)
+    return dx.astype(x.dtype, copy=False)
