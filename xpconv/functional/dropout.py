@@ -71,7 +71,12 @@ def dropout(
 def dropout_backward(grad_output: Array, mask: Array | None, p: float = 0.5) -> Array:
     """Gradient of `dropout` with respect to `input`; `mask` and `p` are those of `dropout`.
 
-    `mask` is None if `training` was False.
+    `grad_output` and `mask` have the shape of `input`; `mask` is None if `training` was False.
+
+    Raises:
+        ValueError: `p` is not a probability.
+        ShapeError: (a ValueError) `mask` has another shape.
+        DTypeError, BackendError: (TypeErrors) `mask` is not boolean, or `grad_output` not floating point.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

@@ -74,6 +74,8 @@ def layer_norm_backward(
 ) -> Grads:
     """Gradients of `layer_norm` with respect to `input`, `weight` and `bias`.
 
+    `grad_output` has the shape of `input`. Other arguments and errors are those of `layer_norm`.
+
     Example:
         >>> import numpy as np, xpconv.functional as F
         >>> grad, x = np.array([[1.0, 0.0, 0.0]]), np.array([[1.0, 3.0, 8.0]])
@@ -132,6 +134,8 @@ def rms_norm_backward(
 ) -> tuple[Array, Array]:
     """Gradients of `rms_norm` with respect to `input` and `weight`.
 
+    `grad_output` has the shape of `input`. Other arguments and errors are those of `rms_norm`.
+
     Example:
         >>> import numpy as np, xpconv.functional as F
         >>> dx, dweight = F.rms_norm_backward(np.array([[1.0, 0.0]]), np.array([[3.0, 4.0]]), 2)
@@ -188,6 +192,8 @@ def group_norm_backward(
     grad_output: Array, input: Array, num_groups: int, weight: Array | None = None, eps: float = 1e-5
 ) -> Grads:
     """Gradients of `group_norm` with respect to `input`, `weight` and `bias`.
+
+    `grad_output` has the shape of `input`. Other arguments and errors are those of `group_norm`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

@@ -95,6 +95,9 @@ def batch_norm_backward(
 ) -> Grads:
     """Gradients of `batch_norm` with respect to `input`, `weight` and `bias`, as a tuple.
 
+    `grad_output` has the shape of `input`. Other arguments and errors are those of `batch_norm`. The running
+    statistics are used only if `training` is False.
+
     Example:
         >>> import numpy as np, xpconv.functional as F
         >>> x, grad = np.array([[1.0], [3.0], [8.0]]), np.array([[1.0], [0.0], [0.0]])
@@ -165,6 +168,9 @@ def instance_norm_backward(
 ) -> Grads:
     """Gradients of `instance_norm` with respect to `input`, `weight` and `bias`.
 
+    `grad_output` has the shape of `input`. Other arguments and errors are those of `instance_norm`. The
+    running statistics are used only if `use_input_stats` is False.
+
     Example:
         >>> import numpy as np, xpconv.functional as F
         >>> x, grad = np.array([[[1.0, 3.0, 8.0]]]), np.array([[[1.0, 0.0, 0.0]]])
@@ -218,7 +224,9 @@ def local_response_norm(
 def local_response_norm_backward(
     grad_output: Array, input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Array:
-    """Gradient of `local_response_norm` with respect to `input`; `grad_output` has the shape of `input`.
+    """Gradient of `local_response_norm` with respect to `input`.
+
+    `grad_output` has the shape of `input`. Other arguments and errors are those of `local_response_norm`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
