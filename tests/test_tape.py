@@ -1,7 +1,10 @@
 """The tape: the order of backward is checked, threads are apart, and nothing is left after an exception."""
 
+import contextlib
+import dis
 import gc
 import signal
+import sys
 import threading
 import weakref
 
@@ -11,6 +14,7 @@ import pytest
 from deadline import until
 
 import xpconv
+from xpconv import tape as tapes
 from xpconv.errors import BackwardError
 
 RNG = np.random.default_rng(0)
@@ -580,3 +584,43 @@ def test_record_and_pullback_within_a_layer(backend):
         for ours, theirs in zip(step(model, x, g), expected, strict=True):
             np.testing.assert_allclose(xpconv.asnumpy(ours), xpconv.asnumpy(theirs), rtol=1e-12)
         assert not any(layer._finished() for layer in model.modules())
+
+
+def test_ctrl_c_at_the_ends_of_a_no_grad_block():
+    """After each call, which is where Python handles signals."""
+
+    def interrupted(number):
+        left = number
+
+        def trace(frame, event, argument):
+            nonlocal left
+            if frame.f_code.co_filename != tapes.__file__:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                before = [i.opname for i in dis.get_instructions(frame.f_code) if i.offset < frame.f_lasti]
+                left -= bool(before) and before[-1].startswith("CALL")
+                if left < 0:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+            return trace
+
+        block, outside = xpconv.no_grad(), sys.gettrace()
+        sys.settrace(trace)
+        try:
+            with block:
+                pass
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(outside)
+        return left < 0
+
+    for nested in (False, True):
+        with xpconv.no_grad() if nested else contextlib.nullcontext():
+            number = 0
+            while interrupted(number):
+                assert tapes.saving() is not nested, number
+                number += 1
+            assert number >= 2
+        assert tapes.saving()

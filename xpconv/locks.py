@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 update = threading.RLock()  # held while a sum or a statistic that threads share is updated
 loading = threading.RLock()  # held while the parameters of a model are replaced, one after the other
@@ -16,6 +18,18 @@ class Loads:
 
 
 loads = Loads()
+
+
+@contextmanager
+def replacing() -> Iterator[None]:
+    """Within this block this thread replaces parameters; forwards that meet it run again, after it."""
+    with loading:
+        loads.begun += 1
+        try:
+            yield
+        finally:
+            loads.ended += 1
+
 
 if hasattr(os, "register_at_fork"):  # a child must not inherit a lock from another thread that holds it
     for lock in (update, loading):

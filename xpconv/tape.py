@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ContextDecorator, contextmanager
+from contextlib import ContextDecorator, contextmanager, suppress
 from contextvars import ContextVar, Token, copy_context
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, TypeVar, overload
@@ -54,10 +54,22 @@ class NoGrad(ContextDecorator):
         return NoGrad()
 
     def __enter__(self) -> None:
-        self._tokens.append(save_mode.set(False))
+        before = save_mode.get()
+        try:
+            self._tokens.append(save_mode.set(False))
+        except BaseException:  # Ctrl-C between the two calls
+            save_mode.set(before)
+            raise
 
     def __exit__(self, *error: object) -> None:
-        save_mode.reset(self._tokens.pop())
+        try:
+            save_mode.reset(self._tokens[-1])
+        except BaseException:  # Ctrl-C before or after it
+            with suppress(RuntimeError):  # it has been reset
+                save_mode.reset(self._tokens[-1])
+            raise
+        finally:
+            self._tokens.pop()
 
     def __call__(self, function: Function) -> Function:
         if not callable(function):

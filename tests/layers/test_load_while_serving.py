@@ -115,6 +115,22 @@ def test_every_output_is_of_one_state(kind, serve, part):
         del optimizer
 
 
+def test_averages_in_place_of_the_parameters():
+    model = make("plain")
+    states = list(states_of(model))
+    model.load_state_dict(states[0])
+    ema = xpconv.ExponentialMovingAverage(model)
+    averaged = run(model)
+    model.load_state_dict({k: v for k, v in states[1].items() if "running" not in k}, strict=False)
+    expected = [averaged, run(model)]
+    with Servers(lambda: run(model), expected) as servers:
+        for _ in until(lambda: servers.served >= 100 or servers.faults, "100 outputs"):
+            with ema.average_parameters():
+                assert is_one_of(run(model), expected[:1])
+            assert is_one_of(run(model), expected[1:])
+    assert not servers.faults
+
+
 def test_two_that_load_at_once():
     model = make()
     states = list(states_of(model))

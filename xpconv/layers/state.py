@@ -11,7 +11,7 @@ from ..arrays import asarray
 from ..backend import Array, backend_of, get_xp, use_backend
 from ..dtypes import check_floating, is_floating, to_dtype
 from ..errors import DTypeError, StateDictError
-from ..locks import loading, loads
+from ..locks import replacing
 from ..parameter import Parameter, writable
 from .loading import LoadResult, compare, read_state
 from .tree import L, Tree, array_name
@@ -78,15 +78,12 @@ class State(Tree[L]):
         made = {id(layer): other for layer, other in sized if other is not layer}
         parts = [(prefix, made.get(id(layer), layer)) for prefix, layer in walk]
         new, result = compare(where, _arrays(parts), arrays, strict)
-        with loading:
-            loads.begun += 1
+        with replacing():
             try:
                 self._fill(new, made)
             except BaseException:  # such as Ctrl-C: no part of the old state may stay
                 self._fill(new, made)
                 raise
-            finally:
-                loads.ended += 1
         return result
 
     def _fill(self, new: Mapping[str, Array], made: Mapping[int, Any]) -> None:

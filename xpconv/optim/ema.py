@@ -11,6 +11,7 @@ from ..arrays import asarray
 from ..backend import Array, backend_of, get_xp, ignore_underflow
 from ..errors import StateDictError
 from ..layers.layer import Layer
+from ..locks import replacing
 from ..ops.optim import follow_all
 from ..parameter import writable
 from ..signatures import public_errors
@@ -73,18 +74,23 @@ class ExponentialMovingAverage:
 
     @contextmanager
     def average_parameters(self) -> Iterator[Layer]:
-        """Within this block the model has the averaged parameters."""
+        """Within this block the model has the averaged parameters.
+
+        A forward in another thread, in inference mode, has all of them or none: one that meets the change
+        runs again.
+        """
         pairs = list(self._pairs("average_parameters"))
         own = [data.copy() for _, data in pairs]
         parameters = [p for _, p in self.model._named_parameters()]
         try:
-            with ignore_underflow(get_xp(*own[:1])):
+            with ignore_underflow(get_xp(*own[:1])), replacing():
                 for (average, _), parameter in zip(pairs, parameters, strict=True):
                     parameter._write(average)
             yield self.model
         finally:
-            for parameter, value in zip(parameters, own, strict=True):
-                parameter._write(value)
+            with replacing():
+                for parameter, value in zip(parameters, own, strict=True):
+                    parameter._write(value)
 
     def state_dict(self) -> dict[str, Any]:
         """`{"decay": …, "averages": {name: array}}`; the arrays are copies.
