@@ -86,6 +86,7 @@ def test_a_wrong_shape_is_an_error_of_the_arguments(capsys):
 
 
 def test_an_onnx_file_of_others_does_not_say_its_classes(model, capsys):
+    del model.image_info
     xpconv.onnx.export(model, "m.onnx", (3, 16, 16))
     assert main(["predict", "m.onnx", "photo.png"]) == 1
     assert "that `xpconv export` made of one" in capsys.readouterr().err

@@ -242,7 +242,7 @@ def test_wrong_to_onnx(write, message, tmp_path):
 def test_an_axis_that_is_no_batch(tmp_path):
     model = xpconv.Conv2d(3, 4, 3).eval()
     with pytest.raises(
-        xpconv.errors.ShapeError, match="if its first axis is no batch, give dynamic_batch=False"
+        xpconv.errors.ShapeError, match="if its first axis is no batch, or is fixed, give dynamic_batch=False"
     ):
         export(model, tmp_path / "m.onnx", IMAGES[0])
     check(model, tmp_path / "m.onnx", IMAGES[0])
@@ -250,6 +250,40 @@ def test_an_axis_that_is_no_batch(tmp_path):
         ValueError, match=r"x has shape \('batch', 6\), but the size must be known; give dynamic_batch=False"
     ):
         export(xpconv.GLU(0).eval(), tmp_path / "m.onnx", np.zeros((3, 6), "float32"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (
+            (1, 3, 8, 8),
+            r"is \(1, 3, 8, 8\), expected that of one image, without the batch axis: give \(3, 8, 8\):",
+        ),
+        ((7, 3, 8, 8), r"without the batch axis: give \(3, 8, 8\):"),
+        ((1, 1, 3, 8, 8), r"without the batch axis, which the model does not take: "),
+        ((1, 8, 8), r"without the batch axis, which the model does not take: "),
+        ((8, 8), r"without the batch axis, which the model does not take: "),
+        (np.zeros((2, 1, 8, 8), "float32"), r"ndarray.*, expected inputs that the model takes: "),
+    ],
+)
+@pytest.mark.parametrize("as_graph", [False, True])
+def test_a_wrong_shape_says_what_to_give(as_graph, shape, message, tmp_path):
+    model = small()
+    if as_graph:
+        export(model, tmp_path / "m.onnx", (3, 8, 8))
+        model = xpconv.onnx.load(tmp_path / "m.onnx")
+    with pytest.raises(xpconv.errors.ShapeError, match=message) as caught:
+        export(model, tmp_path / "n.onnx", shape)
+    assert "dynamic_batch" not in str(caught.value).partition("Graph.forward")[0]
+    assert not (tmp_path / "n.onnx").exists()
+
+
+def test_wrong_shapes_of_several_inputs(tmp_path):
+    graph = xpconv.Graph(
+        {"l": (xpconv.Conv2d(1, 2, 3), "a"), "r": (xpconv.Conv2d(3, 2, 3), "b")}, ["a", "b"], ["l", "r"]
+    ).eval()
+    with pytest.raises(xpconv.errors.ShapeError, match=r"give \(\(1, 8, 8\), \(3, 6, 6\)\):"):
+        export(graph, tmp_path / "n.onnx", ((1, 1, 8, 8), (1, 3, 6, 6)))
 
 
 def test_nothing_changes_in_the_model(tmp_path):

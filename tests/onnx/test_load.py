@@ -425,7 +425,12 @@ def test_a_fixed_batch_is_checked_and_can_be_freed(batch, rest, tmp_path):
         np.testing.assert_allclose(graph(x[:batch]), expected[:batch], rtol=1e-5, atol=1e-5)
     with pytest.raises(ShapeError, match=f"fixes axis 0 of input x to {batch}, as the file.*dynamic_batch"):
         graph(x)
-    with pytest.raises(ShapeError, match=r"dynamic_batch=False.*axis 0"):
+    with pytest.raises(
+        ShapeError,
+        match=r"fixed batch: give an array.*dynamic_batch=False.*axis 0"
+        if batch > 1
+        else "dynamic_batch=False.*axis 0",
+    ):
         xpconv.onnx.export(graph, tmp_path / "again.onnx", (3, 8, 8))
     xpconv.onnx.export(graph, tmp_path / "again.onnx", x[:batch], dynamic_batch=False)
 
@@ -499,7 +504,8 @@ def test_names_with_dots_and_image_info_are_kept(tmp_path):
     graph = xpconv.onnx.load(tmp_path / "m.onnx")
     assert (graph.inputs, graph.outputs) == (("input_1",), ("y_1",))
     assert graph.image_info == {"classes": ["a"], "shape": [3, 8, 8]}
-    for exported in (graph, pickle.loads(pickle.dumps(graph)), graph.fuse()):  # noqa: S301
+    for exported in (pickle.loads(pickle.dumps(graph)), graph.fuse(), graph):  # noqa: S301
+        del exported.image_info  # the model gives no scores of classes
         xpconv.onnx.export(exported, tmp_path / "again.onnx", (3, 8, 8))
         session = onnxruntime.InferenceSession(str(tmp_path / "again.onnx"))
         assert [v.name for v in (*session.get_inputs(), *session.get_outputs())] == ["input.1", "y.1"]

@@ -16,20 +16,16 @@ def export(options: argparse.Namespace) -> int:
     if not options.out.endswith(".onnx"):
         raise ValueError(f"OUT is {options.out}, expected a name that ends with .onnx")
     model = open_model(options.model).eval()
-    info = ImageInfo.of(model, options.model) if hasattr(model, "image_info") else None
-    shape = options.shape or (info and info.shape)
+    shape = options.shape
+    if shape is None and hasattr(model, "image_info"):
+        shape = ImageInfo.of(model, options.model).shape
     if shape is None:
         raise DataFileError(
             f"{options.model}: the model does not have the shape of its images; give --shape, such as "
             "--shape 3,224,224"
         )
-    if info:
-        info = info._replace(shape=tuple(shape))
-    metadata = {"image_info": json.dumps(info._asdict())} if info else None
     options_given = {"opset": options.opset} if options.opset else {}
-    export_onnx(
-        model, options.out, shape, fold_batchnorm=options.fold_batchnorm, metadata=metadata, **options_given
-    )
+    export_onnx(model, options.out, shape, fold_batchnorm=options.fold_batchnorm, **options_given)
     if options.json:
         print(json.dumps({"file": options.out, "input_shape": list(shape)}))
     else:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from ..arrays import asarray
 from ..errors import DataFileError
 from ..files import load_model
+from ..files.image_info import EARLIER, check_fields, check_outputs
 from ..layers import BatchNorm2d, Sequential
 from ..layers.layer import Layer
-from .image_checks import EARLIER, check_fields, check_outputs
 
 SUFFIX = ".safetensors"  # of models
 
@@ -39,12 +39,13 @@ class ImageInfo(NamedTuple):
         """That of a model from a file.
 
         Raises:
-            DataFileError: the model was not made by `xpconv train`.
+            DataFileError: the model has no `image_info`.
         """
         if not hasattr(model, "image_info"):
             raise DataFileError(
                 f"{path}: the model has no image_info, the classes and the shape of its images; give a file "
-                "that `xpconv train` wrote, or that `xpconv export` made of one"
+                "that `xpconv train` wrote, or that `xpconv export` made of one, or set it before you export "
+                'or save a model: model.image_info = {"classes": ["cat", "dog"], "shape": [3, 224, 224]}'
             )
         info: Any = model.image_info
         return cls(tuple(info["classes"]), tuple(info["shape"]))

@@ -345,6 +345,6 @@ class Graph(ShapedInputs):
         lines = [f"  inputs: {', '.join(self._inputs)}"]
         for name, sources in self._wiring.items():
             layer = repr(self._layers.get(name)).replace("\n", "\n  ")
-            lines.append(f"  ({name}): {layer} of {', '.join(sources) or 'nothing'}")
+            lines.append(f"  ({name}): {layer}" + (f" of {', '.join(sources)}" if sources else ""))
         lines.append(f"  outputs: {', '.join(self._outputs)}")
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])

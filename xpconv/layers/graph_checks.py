@@ -119,7 +119,7 @@ def order_of(where: str, wiring: Wiring, inputs: Iterable[str], wanted: Iterable
 
 
 def _unknown(where: str, name: str, user: str | None, done: Mapping[str, bool], wiring: Wiring) -> ValueError:
-    known = list(dict.fromkeys([*(n for n in done if n not in wiring), *wiring]))
+    known = [n for n in dict.fromkeys([*(n for n in done if n not in wiring), *wiring]) if n != user]
     some = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     what = f"node {user!r} takes {name!r}" if user is not None else f"an output is {name!r}"
     return ValueError(f"{where}: {what}, which is neither an input nor a node; there are: {some}")

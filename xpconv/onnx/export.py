@@ -15,6 +15,7 @@ from ..arguments import is_sequence, shown, to_bool, to_int
 from ..backend import Array
 from ..files.atomic import check_target, to_path, write_atomically
 from ..files.container import versions
+from ..files.image_info import image_info_text
 from ..layers.graph import Graph
 from ..layers.layer import Layer
 from ..layers.module_list import ModuleDict, ModuleList
@@ -68,11 +69,12 @@ def export(
         input_names, output_names: None gives those of a `Graph`, of other models `input` and `output`, or
             `input_0`, `input_1`, … if there are several.
         fold_batchnorm: whether to fold each BatchNorm into the layer before it, as `model.fuse()` does.
-        metadata: a dict of strings to store in the file, such as the names of the classes.
+        metadata: a dict of strings to store in the file. If the model has an `image_info`, that is stored
+            too, from which `xpconv predict` knows the classes; its shape becomes `input_shape`.
 
     Raises:
         ValueError: the model is in training mode; it has layers that ONNX has no form for, all of which are
-            named with their paths; an argument is wrong.
+            named with their paths; an argument is wrong; `model.image_info` does not fit the model.
         TypeError: an argument has the wrong type.
         ShapeError: (a ValueError) the model does not take images of `input_shape`.
         OSError: the file cannot be written.
@@ -94,6 +96,8 @@ def export(
     _check_mode(model)
     _check_layers(model)
     inputs, outputs, sizes = examples(model, input_shape, dynamic_batch)
+    if "image_info" not in texts and (info := image_info_text("xpconv.onnx.export", model, inputs, outputs)):
+        texts["image_info"] = info
     own = isinstance(model, Graph) and not set(model.inputs) & set(model.outputs)
     ins = _names("input", _own(model, "inputs") if own and input_names is None else input_names, len(inputs))
     outs = _names(

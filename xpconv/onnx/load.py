@@ -42,9 +42,9 @@ def load(path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Graph:
 
     Returns:
         the graph; `graph.inputs` and `graph.outputs` are the names of its inputs and outputs. It takes inputs
-        of the shapes that the file declares, which are `graph.shapes`. `graph.image_info` is that of a file
-        which `xpconv export` wrote. Names of inputs and outputs that no graph can have, with dots, are in
-        `graph.onnx_names`, and `export` gives them again.
+        of the shapes that the file declares, which are `graph.shapes`. `graph.image_info`, the classes and
+        the shape of images, is that of the exported model, if it had one. Names of inputs and outputs that
+        no graph can have, with dots, are in `graph.onnx_names`, and `export` gives them again.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.

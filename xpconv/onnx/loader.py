@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend import get_backend, use_backend
 from ..errors import DataFileError, OperatorError
+from ..files.image_info import check_fields
 from ..layers.constant import Constant, HostConstant, Weight
 from ..layers.graph import Graph
 from ..layers.layer import Layer
@@ -267,13 +268,13 @@ class Loader:
         return name
 
     def _add_info(self, graph: Graph) -> None:
-        """Let the graph have the `image_info` of a file that `xpconv export` wrote."""
+        """Let the graph have the `image_info` of a file, unless that is another program's."""
         try:
             info = json.loads(self.model.metadata.get("image_info", ""))
+            check_fields(self.model.where, info)
         except (ValueError, RecursionError):
             return
-        if isinstance(info, dict):
-            graph.image_info = info
+        graph.image_info = info
 
     def _aliases(self, graph: Graph) -> dict[str, str]:
         """The names in the state dict, which are the file's; weights of one name are one parameter."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arguments import is_sequence, shown
 from ..backend import Array, get_xp
-from ..errors import ShapeError
+from ..errors import LayerError, ShapeError
 from ..layers.costs import twin
 from ..layers.graph import Graph
 from ..layers.hooks import without_hooks
@@ -73,11 +73,42 @@ def _outputs(
         with no_grad(), without_hooks(), np.errstate(all="ignore"), observing(note):
             result = copy(*probes)
     except ShapeError as error:
-        hint = "one image, without the batch axis" if is_sequence(input_shape) else "a batch"
-        free = "; if its first axis is no batch, give dynamic_batch=False" if more else ""
-        text = f"xpconv.onnx.export: input_shape is {shown(input_shape)}, that of {hint}{free}"
+        text = f"xpconv.onnx.export: input_shape is {shown(input_shape)}, {_fix(copy, inputs, input_shape)}"
         raise ShapeError(f"{text}: {error}") from error
     return list(result) if isinstance(result, tuple | list) else [result]
+
+
+def _fix(model: Layer, inputs: tuple[Array, ...], input_shape: Any) -> str:
+    """What to give in place of an `input_shape` that the model does not take."""
+    if _takes(model, inputs, 0):
+        return (
+            "which the model takes, but not with another size of the first axis; if its first axis is no "
+            "batch, or is fixed, give dynamic_batch=False"
+        )
+    several = is_sequence(input_shape) and not all(isinstance(n, int) for n in input_shape)
+    if not is_sequence(input_shape) or (several and not all(map(is_sequence, input_shape))):
+        return "expected inputs that the model takes"
+    shapes = [x.shape[2:] for x in inputs]
+    if all(x.ndim > 2 for x in inputs) and _takes(model, inputs, 1):
+        fix = shown(tuple(shapes) if several else shapes[0])
+        return f"expected that of one image, without the batch axis: give {fix}"
+    if isinstance(model, Graph) and any(shape and shape[0] for shape in (model.shapes or {}).values()):
+        return (
+            "but the graph has a fixed batch: give an array, of a whole batch, and dynamic_batch=False, or "
+            "free the batch by graph.shapes = None"
+        )
+    return "that of one image, without the batch axis, which the model does not take"
+
+
+def _takes(model: Layer, inputs: tuple[Array, ...], without: int) -> bool:
+    """Whether the model takes zeros of the shapes of `inputs` without their first axes."""
+    zeros = (get_xp(x).zeros(x.shape[without:], dtype=x.dtype) for x in inputs)
+    try:
+        with no_grad(), without_hooks(), np.errstate(all="ignore"):
+            model(*zeros)
+    except (LayerError, ValueError, TypeError):
+        return False
+    return True
 
 
 def _common(shapes: list[tuple[int, ...]]) -> Sizes:

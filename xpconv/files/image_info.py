@@ -1,12 +1,14 @@
-"""Checks of `image_info`, the attribute of a model that says what its images and classes are."""
+"""`image_info`, the attribute of a model that says what its images and classes are."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..arguments import shown
-from ..backend import get_xp
+from ..backend import Array, get_xp
 from ..errors import DataFileError, LayerError
 from ..layers.costs import twin
 from ..layers.layer import Layer
@@ -83,3 +85,42 @@ def check_outputs(path: str, model: Layer) -> None:
             f"{path}: the model's image_info: classes has {len(info['classes'])} names, but its layers give "
             f"{found} for one image"
         )
+
+
+def image_info_text(
+    where: str, model: Layer, inputs: Sequence[Array], outputs: Sequence[Array]
+) -> str | None:
+    """The `image_info` of a model as JSON, with the shape of the images in `inputs`; None if it has none.
+
+    Args:
+        where: the beginning of errors.
+        inputs, outputs: batches that the model takes, and what it gives for them.
+
+    Raises:
+        DataFileError: (a ValueError) it is damaged, or is not that of a model with such inputs and outputs.
+    """
+    info = getattr(model, "image_info", None)
+    if info is None:
+        return None
+    check_fields(where, info)
+    info = {**info, "shape": list(inputs[0].shape[1:])}
+    fix = (
+        f"set model.image_info = {{'classes': [...], 'shape': {info['shape']}}}, or delete it: "
+        "del model.image_info"
+    )
+    if len(inputs) > 1 or len(outputs) > 1 or inputs[0].ndim != 4:
+        raise DataFileError(
+            f"{where}: the model's image_info is for one batch of images and their scores, but the model has "
+            f"inputs of shape {_shapes(inputs)} and outputs of shape {_shapes(outputs)}; {fix}"
+        )
+    if outputs[0].shape[1:] != (len(info["classes"]),):
+        raise DataFileError(
+            f"{where}: the model's image_info: classes has {len(info['classes'])} names, but the model gives "
+            f"an array of shape {tuple(outputs[0].shape[1:])} for each image; {fix}"
+        )
+    check_fields(where, info)
+    return json.dumps(info)
+
+
+def _shapes(arrays: Sequence[Array]) -> str:
+    return " and ".join(str(("N", *x.shape[1:])).replace("'", "") for x in arrays)
