@@ -23,6 +23,7 @@ import xpconv.train
 
 ROOMS = {
     "xpconv.backend": "The switch",
+    "xpconv.array_library": "The switch",
     "xpconv.arrays": "The switch",
     "xpconv.layers": "Layers",
     "xpconv.tape": "Layers",

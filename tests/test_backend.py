@@ -8,6 +8,7 @@ import threading
 import types
 
 import double
+import minimal
 import numpy as np
 import pytest
 from backends import cupy_or_skip
@@ -56,7 +57,7 @@ def test_subclasses_belong_to_their_base_and_the_closest_class_wins():
 
     mine = np.zeros(2).view(Mine)
     assert switch.backend_of(mine).name == "numpy"
-    xpconv.register_backend("mine", np, Mine, asarray=np.asarray, asnumpy=np.asarray)
+    xpconv.register_backend("mine", minimal.returning(Mine), Mine, asnumpy=np.array)
     try:
         assert switch.backend_of(mine).name == "mine"
         assert switch.backend_of(np.zeros(2)).name == "numpy"

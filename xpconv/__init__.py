@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import errors, init
+from .array_library import *
 from .arrays import *
 from .backend import *
 from .explain import *

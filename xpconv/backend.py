@@ -16,26 +16,30 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .errors import BackendError, BackendUnavailableError
 
-__all__ = ["get_backend", "get_xp", "register_backend", "set_backend", "use_backend"]
+__all__ = ["get_backend", "get_xp", "set_backend", "use_backend"]
 
 Array = Any  # an array of any backend: NumPy's and CuPy's have no static type in common
 
 
 class Backend(NamedTuple):
-    """An array module, with functions that copy to it (`asarray`) and to the host (`asnumpy`)."""
+    """An array module, with functions that copy to it (`asarray`) and to the host (`asnumpy`).
+
+    `array_library.py` says what the module has; `as_strided` is None if there is none.
+    """
 
     name: str
     xp: Any
     array_type: type
     asarray: Callable[..., Array]
     asnumpy: Callable[[Array], np.ndarray]
+    as_strided: Callable[..., Array] | None
+    may_share_memory: Callable[[Array, Array], bool]
 
 
 _backends: dict[str, Backend] = {}
@@ -54,51 +58,28 @@ _HINTS: dict[type, str] = {  # hints in errors for types on which `asarray` is n
 }
 
 
-def register_backend(
-    name: str,
-    module: ModuleType | Any,
-    array_type: type,
-    *,
-    asarray: Callable[..., Array] | None = None,
-    asnumpy: Callable[[Array], np.ndarray] | None = None,
-) -> None:
-    """Register another array module under `name`, for `set_backend(name)` and `get_xp(x)`.
+def assume_shared(first: Array, second: Array) -> bool:
+    """`may_share_memory` of a library that cannot tell: every answer is yes, which costs copies."""
+    return True
 
-    Args:
-        name: what users pass to `set_backend`, `use_backend` and `Layer.to`.
-        module: a module with NumPy's functions, as CuPy is.
-        array_type: the class of its arrays (subclasses are recognised too).
-        asarray: `asarray(obj, dtype=None)`, from host data to the module; default `module.asarray`.
-        asnumpy: from one of its arrays to a `numpy.ndarray`; default `module.asnumpy`.
 
-    Example:
-        >>> import numpy as np, xpconv
-        >>> class Tagged(np.ndarray): ...
-        >>> xpconv.register_backend("tagged", np, Tagged, asnumpy=np.asarray,
-        ...                         asarray=lambda x, dtype=None: np.asarray(x, dtype).view(Tagged))
-        >>> with xpconv.use_backend("tagged"):
-        ...     type(xpconv.asarray([1.0, 2.0])).__name__
-        'Tagged'
-    """
-    where = "register_backend"
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"{where}: name is {name!r:.200}, expected a str that is not empty")
-    if name == "auto" or (name == "numpy" and name in _backends):
-        raise ValueError(f"{where}: name is {name!r}, expected a new one")
-    if not isinstance(array_type, type):
-        raise TypeError(f"{where}: array_type is {array_type!r:.200}, expected the class of its arrays")
-    functions = []
-    for function, given in (("asarray", asarray), ("asnumpy", asnumpy)):
-        found = getattr(module, function, None) if given is None else given
-        if not callable(found):
-            raise TypeError(f"{where}: {function} is {found!r:.200}, expected a function, here or in module")
-        functions.append(found)
-    backend = Backend(name, module, array_type, *functions)
-    _backends[name] = backend
+def with_defaults(name: str, module: Any, array_type: type, **given: Any) -> Backend:
+    """A backend with the module's own functions where none are given."""
+    owners = {"as_strided": getattr(getattr(module, "lib", None), "stride_tricks", None)}
+    defaults = {"may_share_memory": assume_shared}
+    functions: dict[str, Any] = {}
+    for function in ("asarray", "asnumpy", "as_strided", "may_share_memory"):
+        own = getattr(owners.get(function, module), function, defaults.get(function))
+        functions[function] = own if given.get(function) is None else given[function]
+    return Backend(name, module, array_type, **functions)
+
+
+def add_backend(backend: Backend) -> None:
+    _backends[backend.name] = backend
     _owner_of.clear()  # the new backend may be the closer owner of a known type
 
 
-register_backend("numpy", np, np.ndarray, asnumpy=np.asarray)
+add_backend(with_defaults("numpy", np, np.ndarray, asnumpy=np.asarray))
 
 
 def _load_cupy() -> Backend:
@@ -121,7 +102,7 @@ def _load_cupy() -> Backend:
             f"({cause}). Check `nvidia-smi`, the driver and CUDA_VISIBLE_DEVICES, "
             "or set XPCONV_BACKEND=numpy."
         ) from cause
-    register_backend("cupy", cupy, cupy.ndarray)
+    add_backend(with_defaults("cupy", cupy, cupy.ndarray))
     return _backends["cupy"]
 
 
@@ -236,6 +217,11 @@ def _find_owner(array: Array) -> Backend:
             )
         _owner_of[kind] = owner
     return _owner_of[kind]
+
+
+def backend_of_module(xp: Any) -> Backend:
+    """The backend whose module is `xp`."""
+    return next(backend for backend in _backends.values() if backend.xp is xp)
 
 
 def owner_of_type(kind: type) -> Backend | None:

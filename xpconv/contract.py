@@ -15,7 +15,7 @@ from .backend import backend_of
 from .dtypes import is_floating
 from .errors import BackwardError
 from .layers import Layer
-from .parameter import Parameter
+from .parameter import Parameter, is_writable
 from .tape import no_grad
 
 INPUT_GRAD = "backward(grad_output, input_grad=False) must return None, and set parameter gradients as usual"
@@ -206,7 +206,7 @@ def _check_in_place(layer: Layer, x: tuple[np.ndarray, ...], g: np.ndarray, good
     y = layer(*given)
     output = asnumpy(y).copy()
     for array in (*given, y):
-        if getattr(array.flags, "writeable", True):
+        if is_writable(array):
             array[...] = 0
     result = _result(layer, x, asarray(output), layer.backward(asarray(g)))
     hint = "; save what backward needs with self.keep, not in attributes"

@@ -238,7 +238,7 @@ class Parameter(ArrayLike):
     def _is_read_only(self) -> bool:
         """Whether `_make_read_only` was called, of this array."""
         data = self.data  # NumPy's unpickled arrays write to `bytes`
-        return not is_writable(data) and isinstance(data.base, bytes)
+        return not is_writable(data) and isinstance(getattr(data, "base", None), bytes)
 
     def _make_read_only(self) -> None:
         """Copy `data`, if it is a NumPy array, into a `bytes` object, to which nothing can write.
@@ -287,7 +287,7 @@ def learns(parameter: Parameter | None) -> TypeGuard[Parameter]:
 
 def is_writable(array: Array) -> bool:
     """Whether the array may be written to; only NumPy has read-only arrays."""
-    return bool(getattr(array.flags, "writeable", True))
+    return bool(getattr(getattr(array, "flags", None), "writeable", True))
 
 
 def writable(array: Array) -> Array:

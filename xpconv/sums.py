@@ -36,6 +36,17 @@ def widened_for(x: Array, count: int) -> Array:
     return x.astype("float64") if x.dtype.itemsize <= 4 else x
 
 
+def occurrences(xp: Any, indices: Array, size: int) -> Array:
+    """How often each of `0 … size - 1` occurs in `indices (N,)`: `(size,)` int64. No synchronisation."""
+    if hasattr(xp.add, "at"):  # integers, so that the order in which a device adds does not matter
+        counts: Array = xp.zeros(size, dtype="int64")
+        xp.add.at(counts, indices, 1)
+        return counts
+    ordered, every = xp.sort(indices), xp.arange(size)
+    first, last = (xp.searchsorted(ordered, every, side=side) for side in ("left", "right"))
+    return (last - first).astype("int64")
+
+
 def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     """The sum over `axes`: in float64 for many float32 elements, else in the `widened` dtype."""
     x = widened(x)

@@ -240,10 +240,10 @@ class Tapes(threading.local):
 def shares(array: Array, others: Iterable[Array]) -> bool:
     """Whether the memory of `array` overlaps, by its bounds, that of one of `others`."""
     kind, owner = type(array), backend_of(array)
-    overlaps = owner.xp.may_share_memory
-    owns = array.base is None
+    overlaps = owner.may_share_memory
+    owns = getattr(array, "base", array) is None  # arrays without `base` may be views
     for other in others:  # any() of a generator takes half as long again
-        if owns and other is not array and other.base is None:
+        if owns and other is not array and getattr(other, "base", other) is None:
             continue  # two arrays that own their memory
         if (type(other) is kind or backend_of(other) is owner) and overlaps(array, other):
             return True

@@ -31,7 +31,7 @@ PACKAGE = Path(xpconv.__file__).parent
 LIMIT_S = 30.0  # of one call, which takes milliseconds: what hangs, not what a busy machine delays
 LIMIT_BYTES = 1 << 30  # beyond what the process has mapped when the fuzz begins
 
-HEADER = "import decimal, fractions, pathlib, numpy as np, xpconv, xpconv.cuda, xpconv.models, xpconv.testing"
+HEADER = "import decimal, fractions, minimal, pathlib, numpy as np, xpconv, xpconv.cuda, xpconv.models, xpconv.testing"
 
 # --- values that somebody may give for an argument ----------------------------------------------------
 

@@ -17,6 +17,7 @@ from ..layers.group_norm import LocalResponseNorm
 from ..ops import norm as ops
 from ..ops.channels import channel_sum, channelwise
 from ..ops.response_norm import response_norm, response_norm_backward
+from ..parameter import is_writable
 from ._checks import check_shape, enter, public
 from ._pointwise import enter_pair, settings
 
@@ -291,7 +292,7 @@ def _from_batch(
         raise ShapeError(f"{where}: input has shape {x.shape}: one value has no variance; use a larger input")
     if not where.endswith("_backward"):
         for name, array in (("running_mean", mean), ("running_var", var)):
-            if array is not None and not getattr(array.flags, "writeable", True):
+            if array is not None and not is_writable(array):
                 raise ValueError(f"{where}: {name} is read-only, but it is updated; give a copy")
     return True
 

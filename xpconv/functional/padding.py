@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..arguments import LARGEST, is_sequence, shown, to_choice, to_float, to_int, to_size
-from ..backend import Array
+from ..backend import Array, backend_of
 from ..checks import check_pad
 from ..errors import ShapeError
 from ..geometry import Pairs, Shape
@@ -56,7 +56,7 @@ def pad(
         fill = _value(where, xp, x.dtype, value)
         check_pad(where, x, pairs, kind, "input")
         y = ops.pad_constant(xp, x, pairs, fill)
-        return y.copy() if xp.may_share_memory(y, x) else y
+        return y.copy() if backend_of(x).may_share_memory(y, x) else y
     if value is not None:
         raise ValueError(f"{where}: value is {shown(value)}, but mode={kind!r} has none; leave it None")
     images = _images(where, x, pairs, "input")
@@ -64,7 +64,7 @@ def pad(
     y = ops.pad_or_crop(xp, images, pairs, kind).reshape(
         *x.shape[: x.ndim - len(pairs)], *_sizes(x.shape, pairs)
     )
-    return y.copy() if xp.may_share_memory(y, x) else y
+    return y.copy() if backend_of(x).may_share_memory(y, x) else y
 
 
 @public
@@ -91,7 +91,7 @@ def pad_backward(grad_output: Array, pad: int | Sequence[int], mode: str = "cons
     if kind == "constant":
         check_pad(where, grad, back, kind, "grad_output")
         dx = ops.pad_constant_backward(xp, grad, pairs)
-        return dx.copy() if xp.may_share_memory(dx, grad) else dx
+        return dx.copy() if backend_of(grad).may_share_memory(dx, grad) else dx
     images = _images(where, grad, pairs, "grad_output")
     before = grad.ndim - len(pairs)
     source = Size((*grad.shape[:before], *_sizes(grad.shape, back)), grad.dtype)
@@ -101,7 +101,7 @@ def pad_backward(grad_output: Array, pad: int | Sequence[int], mode: str = "cons
         )
     check_pad(where, source, pairs, kind, "input")
     dx = ops.pad_or_crop_backward(xp, images, pairs, kind).reshape(source.shape)
-    return dx.copy() if xp.may_share_memory(dx, grad) else dx
+    return dx.copy() if backend_of(grad).may_share_memory(dx, grad) else dx
 
 
 class Size:

@@ -17,6 +17,7 @@ from ..arguments import shown
 from ..backend import backend_of, is_array_type, plain
 from ..errors import BackendError, DTypeError, ShapeError
 from ..ops.shape import copy
+from ..parameter import is_writable
 from ..tape import Tape, current, saving, separate
 
 Hook = Callable[..., Any]
@@ -178,7 +179,7 @@ def _read_only(array: Any) -> Any:
 
 def _own(array: Any) -> Any:
     """`array`, or a copy if it cannot be written to."""
-    return array if array is None or getattr(array.flags, "writeable", True) else copy(array)
+    return array if array is None or is_writable(array) else copy(array)
 
 
 def change(layer: Any, table: str, number: int, hook: Hook | None) -> None:

@@ -61,7 +61,7 @@ def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Ar
             known = f"0 to {count - 1}" if count > 0 else "classes from 0 up"
             raise ValueError(f"one_hot: target holds class {bad[0]}, expected {known}")
     check_room("one_hot: the target as rows", (*target.shape, count), kind.itemsize)
-    rows = backend.xp.zeros((target.size, count), kind)
+    rows = backend.xp.zeros((target.size, count), dtype=kind)
     index = target.reshape(-1).astype("int64")
     inside = (index >= 0) & (index < count)
     rows[backend.xp.arange(target.size), index.clip(0, count - 1)] = inside  # an element of each row

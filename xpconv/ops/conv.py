@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from ..backend import Array
-from ..geometry import Bounds, Window
+from ..backend import Array, backend_of_module
+from ..geometry import Bounds, Shape, Window
 from ..kernels import overridable
 from ..layout import channels_last, empty_images, in_order, pixel_matrix, weight_matrix
 from ..sums import total
@@ -206,20 +206,36 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
     n, c = x.shape[0], x.shape[1] // groups
     output = window.output_shape(x.shape[2:])
     image = channels_last(xp, x, window)
+    row = c * prod(window.kernel)
+    block = max(1, COLUMN_BYTES // (groups * prod(output) * row * x.itemsize))
+    blocks = [slice(start, start + block) for start in range(0, n, block)]
     # as_strided, as CuPy's sliding_window_view waits for the device.
+    as_strided = backend_of_module(xp).as_strided
+    if as_strided is None:
+        for images in blocks:
+            yield images, _copied_windows(xp, image[images], window, output, groups).reshape(groups, -1, row)
+        return
     by_image, *by_pixel, by_channel = image.strides
     positions = (step * s for step, s in zip(by_pixel, window.stride, strict=True))
     taps = (step * d for step, d in zip(by_pixel, window.dilation, strict=True))
-    windows = xp.lib.stride_tricks.as_strided(
+    windows = as_strided(
         image,
         (groups, n, *output, *window.kernel, c),
         (c * by_channel, by_image, *positions, *taps, by_channel),
     )
-    row = c * prod(window.kernel)
-    block = max(1, COLUMN_BYTES // (groups * prod(output) * row * x.itemsize))
-    for start in range(0, n, block):
-        images = slice(start, start + block)
+    for images in blocks:
         yield images, windows[:, images].reshape(groups, -1, row)
+
+
+def _copied_windows(xp: Any, image: Array, window: Window, output: Shape, groups: int) -> Array:
+    """The windows `(groups, N, *P, *R, C/groups)` of padded `image (N, *S, C)`, tap by tap."""
+    n, c = image.shape[0], image.shape[-1] // groups
+    windows = xp.empty((groups, n, *output, *window.kernel, c), dtype=image.dtype)
+    padded = window._replace(padding=((0, 0),) * len(output))
+    for tap in padded.taps(image.shape[1:-1], output):
+        part = image[ALL + tap.into].reshape(n, *output, groups, c)
+        windows[ALL * (2 + len(output)) + tap.offset] = xp.moveaxis(part, -2, 0)
+    return windows
 
 
 def group_matmul(xp: Any, a: Array, b: Array) -> Array:

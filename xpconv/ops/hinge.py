@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
+from ..sums import occurrences
 
 
 def listed(xp: Any, target: Array, classes: int) -> Array:
     """How many times each class occurs in a row of `target (N, K)` before the row's first -1: `(N, C)`.
 
-    Indices of `classes` or more are ignored. The counts are integers, so they do not depend on the order in
-    which they are added.
+    Indices of `classes` or more are ignored.
     """
     found = (xp.cumsum(target < 0, axis=-1) == 0) & (target < classes)
     place = xp.where(found, target, classes) + xp.arange(len(target))[:, None] * (classes + 1)
-    counts = xp.zeros(len(target) * (classes + 1), dtype="int64")
-    xp.add.at(counts, place.reshape(-1), 1)
+    counts = occurrences(xp, place.reshape(-1), len(target) * (classes + 1))
     return counts.reshape(-1, classes + 1)[:, :classes]
 
 

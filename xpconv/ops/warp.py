@@ -120,7 +120,7 @@ def _bordered(xp: Any, x: Array, row: Array, column: Array, fill: Array, after: 
     """
     n, c, h, w = x.shape
     high, wide = h + 1 + after, w + 1 + after
-    pixels = xp.empty((n, high, wide, c), x.dtype)
+    pixels = xp.empty((n, high, wide, c), dtype=x.dtype)
     pixels[...] = fill.reshape(-1)
     pixels[:, 1 : h + 1, 1 : w + 1] = xp.moveaxis(x, 1, -1)
     base = (row.clip(-1, h) + 1) * wide

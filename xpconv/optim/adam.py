@@ -72,7 +72,7 @@ class Adam(Optimizer):
         m, v = self._averages(self._decayed(p, g, group, self.decoupled), run)
         if group["amsgrad"]:
             largest = self._moment("max_exp_avg_sq", run)
-            v = xp.maximum(largest, v, out=largest)
+            v = xp.maximum(v, largest, out=largest)
         size = math.sqrt(1 - beta2**run.step)  # √v̂ = √v / size: a factor of the whole, and of eps
         step = xp.sqrt(v, out=self._scratch("part", v))
         step += group["eps"] * size
@@ -318,7 +318,7 @@ class Adamax(Optimizer):
         step = xp.abs(g, out=self._scratch("part", g))
         step += group["eps"]
         u *= beta2
-        xp.maximum(u, step, out=u)
+        xp.maximum(step, u, out=u)
         xp.divide(m, u, out=step)
         step *= group["lr"] / (1 - beta1**run.step)
         p -= step

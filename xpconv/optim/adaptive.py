@@ -99,7 +99,7 @@ class RMSprop(Optimizer):
             xp.multiply(mean, mean, out=step)
             variance = xp.subtract(v, step, out=step)
             least = xp.multiply(v, self._rounding(), out=self._scratch("part", v))
-            v = xp.maximum(variance, least, out=step)
+            v = xp.maximum(least, variance, out=step)
         xp.sqrt(v, out=step)
         step += group["eps"]
         scaled = xp.divide(g, step, out=step)

@@ -103,7 +103,7 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
     clip_value = to_float("clip_grad_value_: clip_value", clip_value, 0)
     for g in _grads(_listed("clip_grad_value_", parameters)):
         xp = get_xp(g)
-        xp.minimum(xp.maximum(g, -clip_value, out=g), clip_value, out=g)
+        xp.minimum(clip_value, xp.maximum(-clip_value, g, out=g), out=g)
 
 
 def _listed(where: str, parameters: Any) -> list[Parameter]:

@@ -66,7 +66,7 @@ class Flat:
                 f"{name}: params are of {' and '.join(dtypes)}; call model.to(dtype={dtypes[0]!r})"
             )
         check_one_device(name, params)
-        check_apart(name, backend.xp, params)
+        check_apart(name, params)
         before: Layout | None = vars(self).get("_layout")  # moments have its order
         channels_last = bool(overrides(backend.xp).get("gather")) if before is None else before.channels_last
         shapes, dtypes = [p.shape for p in params], [str(p.dtype) for p in params]
@@ -150,7 +150,7 @@ class Flat:
                 array = self._checked(where, i, "data", parameter.data)
                 incoming.append((parameter, view, self._apart(array)))
         if incoming:
-            check_apart(where, self._backend.xp, self._params)
+            check_apart(where, self._params)
         for parameter, view, array in incoming:
             view[...] = array
             parameter.data = view
@@ -180,9 +180,9 @@ class Flat:
 
     def _apart(self, array: Array) -> Array:
         """`array`, or a copy if it may be a view of the buffers, which are about to be written."""
-        if array.base is not None:
+        if getattr(array, "base", array) is not None:
             buffers = [flat for flat in (self._data, self._narrowed) if flat is not None]
-            if any(self._backend.xp.may_share_memory(array, flat) for flat in buffers):
+            if any(self._backend.may_share_memory(array, flat) for flat in buffers):
                 return array.copy()
         return array
 
@@ -219,8 +219,10 @@ class Flat:
         """The array of which all gradients are views, if they lie in it as the parameters in `_data`."""
         places = zip(given, self._data_views, strict=True)
         present: list[tuple[Any, Array]] = [(p.grad, view) for (p, here), view in places if here]
+        if not hasattr(self._backend.xp, "cuda"):
+            return None
         base, data = present[0][0].base, self._data
-        if base is None or not hasattr(self._backend.xp, "cuda"):
+        if base is None:
             return None
         if base.shape != data.shape or base.dtype != data.dtype:
             return None

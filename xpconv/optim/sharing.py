@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from ..backend import Array
+from ..backend import Array, assume_shared, backend_of
 from ..errors import BackendError
 from ..parameter import Parameter
 
 
-def check_apart(where: str, xp: Any, params: Sequence[Parameter]) -> None:
-    """Raise a ValueError if data of two parameters overlap: flat buffers would separate them."""
+def check_apart(where: str, params: Sequence[Parameter]) -> None:
+    """Raise a ValueError if data of two parameters overlap: flat buffers would separate them.
+
+    Of arrays whose addresses are unknown, it asks the backend for all pairs, or sees the same array alone.
+    """
     spans = sorted((*_span(p.data), i) for i, p in enumerate(params) if p.size)
     reaching: list[tuple[int, int]] = []  # ends and indices of earlier parameters that may overlap
     for start, stop, i in spans:
         reaching = [(end, j) for end, j in reaching if end > start]
         for _, j in sorted(reaching, key=lambda pair: pair[1]):
-            if xp.shares_memory(params[i].data, params[j].data):
+            if _overlap(params[i].data, params[j].data):
                 first, second = (place(params, k) for k in sorted((i, j)))
                 raise ValueError(
                     f"{where}: {first} and {second} share memory, expected memory of its own for each; to "
@@ -51,9 +54,23 @@ def place(params: Sequence[Parameter], i: int) -> str:
     return f"parameter {i} ({params[i].name!r})" if params[i].name else f"parameter {i}"
 
 
+def _interface(array: Array) -> Any:
+    found = getattr(array, "__array_interface__", None)
+    return getattr(array, "__cuda_array_interface__", None) if found is None else found
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    backend = backend_of(a)
+    if _interface(a) is not None:
+        return bool(backend.xp.shares_memory(a, b))
+    return a is b or (backend.may_share_memory is not assume_shared and bool(backend.may_share_memory(a, b)))
+
+
 def _span(array: Array) -> tuple[int, int]:
     """The first address of an array's elements and the one after the last."""
-    interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
+    interface = _interface(array)
+    if interface is None:
+        return 0, 1
     start = stop = interface["data"][0]
     for n, stride in zip(array.shape, array.strides, strict=True):
         start += min(0, (n - 1) * stride)

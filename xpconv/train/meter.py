@@ -31,7 +31,7 @@ class Totals:
         if self.vector is None:
             self.layout = {name: _lengths(name, parts) for name, parts in new.items()}
             self.layout.update({name: [0] * count for name, count in self._more.items()})
-            self._place(xp.zeros(self._size(), "float64"))
+            self._place(xp.zeros(self._size(), dtype="float64"))
         for name, parts in new.items():
             lengths = _lengths(name, parts)
             if lengths != self.layout[name]:

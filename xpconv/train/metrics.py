@@ -10,7 +10,7 @@ from ..backend import Array, get_xp
 from ..dtypes import is_floating
 from ..errors import DTypeError, ShapeError
 from ..signatures import public_errors
-from ..sums import sum_over, widened
+from ..sums import occurrences, sum_over, widened
 
 __all__ = ["Accuracy", "IoU", "MeanAbsoluteError", "MeanSquaredError", "Metric", "TopKAccuracy"]
 
@@ -247,9 +247,7 @@ class IoU(_OfClasses):
             counted = target != self.ignore_index
         valid = (target >= 0) & (target < classes) & (predicted < classes) & counted
         cells = xp.where(valid, target * classes + predicted, classes * classes)
-        counts = xp.zeros(classes * classes + 1, dtype="int64")
-        xp.add.at(counts, cells.reshape(-1), 1)
-        return (counts[:-1],)
+        return (occurrences(xp, cells.reshape(-1), classes * classes + 1)[:-1],)
 
     def value(self, confusion: Any) -> float | dict[str, float]:  # type: ignore[override]
         classes = round(len(confusion) ** 0.5)
