@@ -10,6 +10,7 @@
 Such code has `np`, `cp` (CuPy), `xpconv` with CuPy as its backend, and `counted` and `kernels` of `fakecuda`.
 """
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -24,6 +25,7 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WHEEL, VERSION = "cupy-cuda13x", "14.2.0"  # inside which `fakecuda` replaces functions
+SKIP = functools.partial(pytest.skip, allow_module_level=True)
 HEAD = """
 import json
 from fakecuda import counted, kernels
@@ -35,16 +37,17 @@ xpconv.set_backend("cupy")
 
 
 def require():
-    """Skip the test, or with `pytestmark` its module, where CuPy's wheel or a tool is missing."""
+    """Skip the test, or its module, where CuPy's wheel or a tool is missing; an error with XPCONV_REQUIRE_CUPY=1."""
+    give_up = pytest.fail if os.environ.get("XPCONV_REQUIRE_CUPY") == "1" else SKIP
     try:
         found = importlib.metadata.version(WHEEL)
     except importlib.metadata.PackageNotFoundError:
         found = "no"
     if found != VERSION:
-        pytest.skip(f"needs {WHEEL}=={VERSION}, here is {found} {WHEEL}", allow_module_level=True)
+        give_up(f"needs {WHEEL}=={VERSION}, here is {found} {WHEEL}")
     for tool in ("gcc", "nm"):
         if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed", allow_module_level=True)
+            give_up(f"{tool} is not installed")
 
 
 def run(code, cudnn=True):

@@ -18,17 +18,38 @@ BUDGET = {  # launches of a training step and of inference, without those inside
     "ResNet-20": (230, 65),
     "MobileNetV2 96×96": (568, 84),
 }
+GRAPHED = 8  # launches of a training step of any model whose forward and backward are replayed
+REPLAYED = 2  # of inference by a replayed graph
+CALLS = {  # of Python functions in such a training step and such an inference: the host's work
+    "LeNet-5": (330, 60),
+    "MNIST example": (340, 60),
+    "VGG-like 32×32": (370, 60),
+    "ResNet-20": (550, 70),
+    "MobileNetV2 96×96": (1010, 140),
+}
 
 
 @functools.cache
 def counts():
-    """Of each model: a training step and inference."""
+    """Of each model: a training step, inference, and both with replayed graphs; and calls of these two."""
     return launches.run(
         f"""
         import sys
+        import xpconv.cuda
         sys.path.insert(0, "benchmarks")
         from networks import MODELS
         result = {{}}
+
+        def calls(function):
+            def see(frame, event, argument):
+                seen[0] += event == "call"
+
+            seen = [0]
+            sys.setprofile(see)
+            function()
+            sys.setprofile(None)
+            return seen[0]
+
         for name in {list(BUDGET)}:
             make, shape = MODELS[name]
             model, criterion = make(), xpconv.SoftmaxCrossEntropyLoss()
@@ -49,19 +70,36 @@ def counts():
             step()
             training = counted(step)
             fused = model.eval().fuse()
-            infer()
-            result[name] = training, counted(infer)
+            inference = counted(infer)
+            xpconv.cuda.graphed(model.train())
+            for _ in range(4):
+                step()
+                infer()
+            result[name] = training, inference, counted(step), counted(infer), calls(step), calls(infer)
         """
     )
 
 
 @pytest.mark.parametrize("name", BUDGET)
 def test_launches_are_within_the_budget(name):
-    found = [done["launches"] for done in counts()[name]]
+    found = [done["launches"] for done in counts()[name][:2]]
     assert found == [min(pair) for pair in zip(found, BUDGET[name], strict=True)]
 
 
 @pytest.mark.parametrize("name", BUDGET)
 def test_nothing_waits_for_the_device_or_is_copied(name):
-    for done in counts()[name]:
+    for done in counts()[name][:2]:
         assert not {"syncs", "copies"} & set(done)
+
+
+@pytest.mark.parametrize("name", BUDGET)
+def test_replayed_graphs_leave_the_host_little_to_do(name):
+    """Copies are of the input, the output and the gradient, on the device."""
+    *_, step, inference, step_calls, inference_calls = counts()[name]
+    assert step["launches"] <= GRAPHED
+    assert inference["launches"] <= REPLAYED
+    assert step["copies"] <= 3
+    assert inference["copies"] <= 1
+    assert not {"syncs", "allocations", "products", "cudnn"} & {*step, *inference}
+    assert step_calls <= CALLS[name][0]
+    assert inference_calls <= CALLS[name][1]
