@@ -23,8 +23,10 @@ LARGEST = 2**31 - 1  # of a size: larger than any axis in practice, and the larg
 
 
 def shown(value: object) -> str:
-    """The text for `value` in an error: its repr on one line, truncated if it is long."""
+    """The text for `value` in an error: its repr on one line, truncated if it is long; an array's shape."""
     try:
+        if getattr(value, "shape", ()) != () and hasattr(value, "dtype"):
+            return f"an array of shape {tuple(value.shape)}"  # type: ignore[attr-defined]
         text = " ".join(repr(value).split())
     except Exception:  # noqa: BLE001  # an int with too many digits, or an object that is not fully constructed
         return f"a {type(value).__name__}"

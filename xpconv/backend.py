@@ -49,13 +49,14 @@ _override: ContextVar[Backend | None] = ContextVar("xpconv_backend", default=Non
 _ignoring: ContextVar[bool] = ContextVar("xpconv_ignoring_underflow", default=False)
 _ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "pow", "neg", "eq", "lt", "iadd", "imul")
 _METHODS = tuple(f"__{name}__" for name in (*_ARITHMETIC, "array_ufunc", "array_function"))
-_HINTS: dict[type, str] = {  # hints in errors for types on which `asarray` is not the fix
-    np.matrix: "its `*` is a matrix product; give numpy.asarray(x)",
-    tuple: "a layer with several outputs (such as pooling with return_indices=True) belongs in a layer of "
-    "your own that handles each, not in a Sequential",
-    type(None): "a forward without `return` returns None, and so does backward(…, input_grad=False), which "
-    "is for the first layer only",
-}
+LAYER_HINTS = (  # in errors for a tuple and for None, which mistakes with layers give
+    "a layer with several outputs (such as pooling with return_indices=True) belongs in a layer of your own "
+    "that handles each, not in a Sequential",
+    "a forward without `return` returns None, and so does backward(…, input_grad=False), which is for the "
+    "first layer only",
+)
+_HINTS: dict[type, str] = dict(zip((tuple, type(None)), LAYER_HINTS, strict=True))  # `asarray` is no fix
+_HINTS[np.matrix] = "its `*` is a matrix product; give numpy.asarray(x)"
 
 
 def assume_shared(first: Array, second: Array) -> bool:
@@ -212,8 +213,8 @@ def _find_owner(array: Array) -> Backend:
         owner = owner_of_type(kind)
         if owner is None:
             raise BackendError(
-                f"expected an array of one of the backends {', '.join(_backends)}, got "
-                f"{kind.__module__}.{kind.__qualname__}; {conversion_hint(kind)}"
+                f"expected an array of {' or '.join(_backends)}, got {kind.__module__}.{kind.__qualname__}; "
+                f"{conversion_hint(kind)}"
             )
         _owner_of[kind] = owner
     return _owner_of[kind]

@@ -300,7 +300,7 @@ def test_masks_that_do_not_fit():
         ShapeError, match=r"mask 1 of the batch has shape \(2, 7, 6, 1\), expected \(7, 6\) or"
     ):
         flip((x[0], np.zeros((2, 7, 6, 1))))
-    with pytest.raises(BackendError, match=r"mask 1 of the batch: expected an array of one of the backends"):
+    with pytest.raises(BackendError, match=r"mask 1 of the batch: expected an array of"):
         flip((x, [1, 2]))
     with pytest.raises(BackendError, match="mask 1 of the batch is on double but the images are on numpy"):
         flip((x, xpconv.asarray(np.zeros((2, 7, 6)), backend="double")))
@@ -309,7 +309,7 @@ def test_masks_that_do_not_fit():
 
 
 BAD_IMAGES = [
-    ([1.0], BackendError, "images: expected an array of one of the backends .* got builtins.list; .*tuple"),
+    ([1.0], BackendError, "images: expected an array of .*, got builtins.list; .*tuple"),
     ((), BackendError, "images: expected an array .* got builtins.tuple"),
     (None, BackendError, "images: expected an array .* got builtins.NoneType"),
     (np.zeros((8, 8)), ShapeError, r"images have shape \(8, 8\), expected \(N, C, H, W\), or \(C, H, W\) for one"),

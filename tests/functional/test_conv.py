@@ -126,7 +126,7 @@ WRONG = [
     (lambda: F.conv2d(X, W, pad=1), TypeError, r"functional.conv2d: got an unexpected keyword argument 'pad'"),
     (lambda: F.conv2d(None, W), BackendError, "functional.conv2d: input: expected an array"),
     (lambda: F.conv2d(X.tolist(), W), BackendError, r"input: .* got builtins.list; convert it with xpconv.asarray"),
-    (lambda: F.conv2d(X, W.astype("float64")), DTypeError, "input is float32 but weight is float64; use weight"),
+    (lambda: F.conv2d(X, W.astype("float64")), DTypeError, "input is float32 but weight is float64; use input"),
     (lambda: F.conv2d(X, W.astype("complex64")), DTypeError, "input is float32 but weight is complex64"),
     (lambda: F.conv2d(X.astype(int), W), DTypeError, "input is int64, expected floating point or complex"),
     (lambda: F.conv2d(X.astype(">f4"), W), DTypeError, "input is >f4, whose byte order"),

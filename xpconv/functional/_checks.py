@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
+from inspect import Parameter as Argument
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 from ..arguments import is_sequence, shown, to_size
-from ..backend import Array, ignoring_underflow
+from ..backend import LAYER_HINTS, Array, ignoring_underflow
 from ..checks import not_floating, owner_of
 from ..dtypes import is_floating
 from ..errors import BackendError, DTypeError, ShapeError
@@ -24,8 +27,30 @@ MOVED = ("floating point", "complex", "integer", "boolean")  # for functions tha
 
 def public(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a public function: errors of wrong calls list its parameters, and underflow is ignored."""
-    found: Callable[P, R] = ignoring_underflow(hinted(f"functional.{function.__name__}", {})(function))
+    found: Callable[P, R] = ignoring_underflow(
+        _without_layers(hinted(f"functional.{function.__name__}", {})(function))
+    )
     return found
+
+
+def _without_layers(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, whose errors list its parameters instead of hints about layers."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*args, **options)
+        except BackendError as error:
+            message = str(error)
+            hint = next((hint for hint in LAYER_HINTS if message.endswith(hint)), "")
+            if not hint:
+                raise
+            expected = signature(function)
+            arguments = [a.replace(annotation=Argument.empty) for a in expected.parameters.values()]
+            expected = expected.replace(parameters=arguments, return_annotation=Argument.empty)
+            raise BackendError(f"{message.removesuffix(hint)}it takes {expected}") from None
+
+    return call
 
 
 def enter(
@@ -62,14 +87,23 @@ def enter(
                 f"xpconv.asarray({name}, backend={owner.name!r})"
             )
         elif array.dtype != found[0].dtype:
+            if array.dtype.kind == "c":
+                check_kind(where, array, name, kinds)
             raise DTypeError(
                 f"{where}: {first} is {found[0].dtype} but {name} is {array.dtype}; use "
-                f"{name}.astype('{found[0].dtype}')"
+                + _common_dtype(owner.xp, {first: found[0].dtype, name: array.dtype})
             )
         found.append(array)
     if owner is None:
         raise TypeError(f"{where}: got no array")
     return owner.xp, *found
+
+
+def _common_dtype(xp: Any, given: dict[str, Any]) -> str:
+    """The conversions of arrays of these two dtypes to one dtype, without a loss of digits or parts."""
+    inexact = [dtype for dtype in given.values() if dtype.kind == "c" or is_floating(dtype)]
+    common = xp.result_type(*(inexact or given.values()))
+    return " and ".join(f"{name}.astype('{common}')" for name, dtype in given.items() if dtype != common)
 
 
 def check_kind(where: str, x: Array, argument: str, kinds: tuple[str, ...]) -> None:
@@ -90,7 +124,8 @@ def to_shape(
     All axes except a batch axis must be at least `minimum` long.
     """
     if not is_sequence(value):
-        raise TypeError(f"{where}: {argument} is {shown(value)}, expected a shape {form}")
+        fix = "; give its .shape" if hasattr(value, "shape") else ""
+        raise TypeError(f"{where}: {argument} is {shown(value)}, expected a shape {form}{fix}")
     sizes = tuple(value)
     if len(sizes) not in ranks:
         raise ShapeError(f"{where}: {argument} is {shown(sizes)}, expected {form}")

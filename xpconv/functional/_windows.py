@@ -5,10 +5,18 @@ from __future__ import annotations
 from math import prod
 from typing import Any, NamedTuple
 
-from ..arguments import check_room, to_conv_padding, to_output_padding, to_size, to_tuple
+from ..arguments import (
+    check_room,
+    is_sequence,
+    shown,
+    to_conv_padding,
+    to_output_padding,
+    to_size,
+    to_tuple,
+)
 from ..backend import Array
 from ..checks import SPATIAL, as_images, check_fits, check_left
-from ..errors import ShapeError
+from ..errors import BackendError, ShapeError
 from ..geometry import Shape, Window
 from ._checks import check_shape, to_shape
 
@@ -80,6 +88,17 @@ def sliding(
     why = f"{argument} has shape {weight_shape}" + f", groups={count}" * (count > 1)
     window = Window(kernel, steps, pairs, spread)
     return Sliding(where, window, count, padding, outer, weight_shape[1] * count, why)
+
+
+def check_bias(where: str, bias: object) -> None:
+    """Raise a BackendError if it is a stride or a padding, given as the third argument."""
+    sizes = bias if is_sequence(bias) and len(bias) else (bias,)
+    if isinstance(bias, str) or all(isinstance(n, int) and not isinstance(n, bool) for n in sizes):
+        name = "padding" if isinstance(bias, str) else "stride"
+        value = shown(bias)
+        raise BackendError(
+            f"{where}: bias is {value}, expected an array or None; {name} is given by name: {name}={value}"
+        )
 
 
 def image_size(how: Sliding, argument: str, value: object, transposed: bool = False) -> tuple[Shape, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..backend import Array
 from ..ops import conv_complex as ops
 from ._checks import LINEAR, check_shape, enter, public
-from ._windows import IntOrTuple, Padding, sliding
+from ._windows import IntOrTuple, Padding, check_bias, sliding
 
 __all__ = ["conv1d", "conv2d", "conv3d"]
 
@@ -21,6 +21,7 @@ def _conv(
     groups: int,
 ) -> Array:
     where = f"functional.conv{axes}d"
+    check_bias(where, bias)
     xp, x, w, b = enter(where, {"input": input, "weight": weight}, {"bias": bias}, LINEAR)
     how = sliding(where, axes, w.shape, stride, padding, dilation, groups)
     images, batched = how.images(x, "input")

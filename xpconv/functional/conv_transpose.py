@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..arguments import shown
 from ..backend import Array
@@ -15,6 +16,7 @@ from ._windows import (
     Padding,
     Sliding,
     as_gradient,
+    check_bias,
     image_size,
     sliding,
     transposed_size,
@@ -31,19 +33,12 @@ ORDER = "in_channels, out_channels/groups"
 
 
 def _sliding(
-    where: str,
-    axes: int,
-    weight_shape: Shape,
-    stride: IntOrTuple,
-    padding: Padding,
-    dilation: IntOrTuple,
-    groups: int,
-    argument: str = "weight",
+    where: str, axes: int, weight_shape: Shape, stride: IntOrTuple, padding: Padding, *more: Any, **names: str
 ) -> Sliding:
-    """The checked settings of the convolution whose transpose this is."""
+    """The checked settings of the convolution whose transpose this is; further arguments as for `sliding`."""
     if isinstance(padding, str):
         raise ValueError(f"{where}: padding is {shown(padding)}, expected numbers")
-    return sliding(where, axes, weight_shape, stride, padding, dilation, groups, argument, ORDER)
+    return sliding(where, axes, weight_shape, stride, padding, *more, **{"order": ORDER, **names})
 
 
 def _transpose(
@@ -58,6 +53,7 @@ def _transpose(
     dilation: IntOrTuple,
 ) -> Array:
     where = f"functional.conv_transpose{axes}d"
+    check_bias(where, bias)
     xp, x, w, b = enter(where, {"input": input, "weight": weight}, {"bias": bias}, LINEAR)
     how = _sliding(where, axes, w.shape, stride, padding, dilation, groups)
     images, batched = as_images(where, x, axes, how.outer, how.why, "input", "weight")
@@ -104,7 +100,7 @@ def _weight(
     where = f"functional.conv_transpose{axes}d_weight"
     xp, x, grad = enter(where, {"input": input, "grad_output": grad_output}, kinds=LINEAR)
     shape = weight_size(where, axes, weight_size_, ORDER)
-    how = _sliding(where, axes, shape, stride, padding, dilation, groups, "weight_size")
+    how = _sliding(where, axes, shape, stride, padding, dilation, groups, argument="weight_size")
     images, batched = as_images(where, x, axes, how.outer, how.why, "input", "weight")
     size = transposed_size(how, x, images.shape[2:], output_padding)
     why = f"input has shape {x.shape}, {how.why}"

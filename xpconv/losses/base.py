@@ -200,8 +200,8 @@ class Loss(Taped):
                 owners.append(backend_of(array))
             except BackendError as error:
                 raise BackendError(f"{name}: {argument}: {error}") from None
-            if array.dtype.kind in "OSUMm":
-                raise DTypeError(f"{name}: {argument} is {array.dtype}, expected numbers")
+            if array.dtype.kind in "OSUMmc":
+                raise DTypeError(f"{name}: {argument} is {array.dtype}, expected real numbers")
             if not array.dtype.isnative:
                 raise byte_order_error(f"{name}: {argument}", array)
         first, (owner, *others) = inputs[0], owners

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..arguments import to_bool, to_float
 from ..backend import Array, backend_of
-from ..errors import DTypeError, ShapeError
+from ..errors import ShapeError
 from ..ops.losses import divergence, huber, huber_slope, smooth_l1, smooth_l1_slope
 from .base import Elementwise, Loss, summed_to
 
@@ -237,12 +237,7 @@ class GaussianNLLLoss(Loss):
         self, xp: Any, input: Array, target: Array, var: Array
     ) -> tuple[Array, Any, tuple[Any, ...]]:
         shape, var_shape = input.shape, var.shape
-        if var.dtype != input.dtype:
-            raise DTypeError(
-                f"GaussianNLLLoss: var is {var.dtype} but input is {input.dtype}; "
-                f"use var.astype('{input.dtype}')"
-            )
-        var = self._variance(input, var)
+        var = self._variance(input, self._typed(input, var, "var"))
         input, target = self._paired(xp, input, target)
         if backend_of(var).name == "numpy" and (var < 0).any():
             raise ValueError(f"GaussianNLLLoss: var holds {var.min()}, expected at least 0; it is a variance")
