@@ -20,7 +20,7 @@ from ..layers.adaptive_pool import (
     _AdaptiveMaxPool,
     _AdaptivePool,
 )
-from ..layers.unpool import check_indices
+from ..layers.unpool import check_indices, check_inside
 from ..ops import adaptive_pool as ops
 from ._checks import LINEAR, enter, public
 from ._pointwise import settings
@@ -62,6 +62,7 @@ def _avg_backward(where: str, axes: int, grad_output: Array, input_size: Sequenc
     xp, grad = enter(where, {"grad_output": grad_output}, kinds=LINEAR)
     size = as_size(where, input_size, axes)
     check_lead(where, grad, size, axes)
+    check_room(f"{where}: an input", size, grad.dtype.itemsize)
     batched = len(size) == axes + 2
     grad = grad if batched else grad[None]
     dx = by_parts(xp, lambda part: ops.adaptive_avg_pool_backward(xp, part, size[-axes:]), grad)
@@ -82,8 +83,10 @@ def _max_backward(
     xp, grad = enter(where, {"grad_output": grad_output})
     size = as_size(where, input_size, axes)
     check_lead(where, grad, size, axes)
+    check_room(f"{where}: an input", size, grad.dtype.itemsize)
     places = array_of(indices)
     check_indices(where, grad, places, "grad_output", f"adaptive_max_pool{axes}d")
+    check_inside(where, places, size[-axes:], "inputs", "give the indices and the input_size of the pooling")
     batched = len(size) == axes + 2
     grad, places = (grad, places) if batched else (grad[None], places[None])
     dx = ops.adaptive_max_pool_backward(xp, grad, places, size[-axes:])
@@ -229,7 +232,7 @@ def adaptive_max_pool2d_backward(grad_output: Array, indices: Array, input_size:
     `input_size` is the shape of the input.
 
     Raises:
-        ValueError: an invalid size.
+        ValueError: an invalid size; on NumPy, an index outside the image (on a GPU it is ignored).
         ShapeError: (a ValueError) an array of another shape.
         DTypeError, BackendError: (TypeErrors) arrays of several dtypes or backends, or of an unsupported
             dtype.

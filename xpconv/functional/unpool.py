@@ -45,6 +45,7 @@ def _unpool_backward(where: str, axes: int, grad_output: Array, indices: Array) 
     places = array_of(indices)
     check_indices(where, grad, places, "", f"max_pool{axes}d")
     check_lead(where, places, grad.shape, axes, "indices", "that of grad_output")
+    check_inside(where, places, images.shape[2:], "a grad_output", f"give the indices of max_unpool{axes}d")
     dx = ops.max_unpool_backward(xp, images, places if batched else places[None])
     return dx if batched else dx[0]
 
@@ -89,6 +90,7 @@ def max_unpool2d_backward(grad_output: Array, indices: Array) -> Array:
     """Gradient of `max_unpool2d` with respect to `input`; `indices` are those that `max_unpool2d` returned.
 
     Raises:
+        ValueError: on NumPy, an index outside the image (on a GPU it gives NaN).
         ShapeError: (a ValueError) arrays of other shapes.
         DTypeError, BackendError: (TypeErrors) `indices` are not int64, or of another backend.
 

@@ -123,13 +123,19 @@ def check_indices(where: str, x: Array, indices: Array, argument: str, source: s
         )
 
 
-def check_inside(where: str, indices: Array, size: tuple[int, ...]) -> None:
+def check_inside(
+    where: str,
+    indices: Array,
+    size: tuple[int, ...],
+    of: str = "an output",
+    fix: str = "pass output_size=, the size before pooling",
+) -> None:
     """On NumPy, an error for an index outside images of this size; on a GPU the check would synchronise."""
     pixels = prod(size)
     if backend_of(indices).name == "numpy" and not ((indices >= 0) & (indices < pixels)).all():
         raise ValueError(
-            f"{where}: indices from {indices.min()} to {indices.max()}, expected 0 to {pixels - 1} for an "
-            f"output of {size}; pass output_size=, the size before pooling"
+            f"{where}: indices from {indices.min()} to {indices.max()}, expected 0 to {pixels - 1} for "
+            f"{of} of {size}; {fix}"
         )
 
 

@@ -11,22 +11,24 @@ from math import prod
 from typing import Any
 
 from ..backend import Array
+from ..geometry import Window
 from ..kernels import overridable
-from ..sums import sum_over, widened, widened_for
+from ..layout import empty_images
+from ..sums import sum_over, total, widened, widened_for
 from .constants import constant
-from .linear import matmul, rows
-from .resample import axis_taps, resample, resample_backward
+from .pool import avg_pool
 
-FEW = 16  # windows, each of which may have many inputs
-LARGE = 1 << 18  # elements of a matrix that is mostly zeros
+MOST_TAPS = 64  # of windows that are pooled tap by tap
 
 
 def adaptive_avg_pool(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
-    """Means over windows that cover the image.
-
-    A mean along one axis is a product with a matrix of `1/window` (m × n), or `resample` in mode "area".
-    """
-    return global_avg_pool(xp, x) if set(output) == {1} else _window_means(xp, x, output)
+    """Means over windows that cover the image."""
+    if set(output) == {1}:
+        return global_avg_pool(xp, x)
+    kernel = _equal_windows(x.shape[2:], output)
+    if kernel and prod(kernel) <= MOST_TAPS:
+        return avg_pool(xp, x, Window(kernel, kernel, ((0, 0),) * len(kernel), (1,) * len(kernel)))
+    return _window_means(xp, x, output)
 
 
 @overridable
@@ -42,30 +44,85 @@ def image_dot(xp: Any, a: Array, b: Array) -> Array:
 
 
 def _window_means(xp: Any, x: Array, output: tuple[int, ...]) -> Array:
-    y = widened(x)
-    for axis, m in enumerate(output, start=2):
-        y = _along(xp, y, y.shape[axis], m, axis, transposed=False)
-    return y.astype(x.dtype, copy=False)
+    y = xp.moveaxis(widened(x), 1, -1)
+    for axis, m in enumerate(output, start=1):
+        sizes = _counts(xp, y.shape[axis], m, y, axis)
+        y = _window_sums(xp, y, m, axis)
+        y /= sizes
+    return xp.moveaxis(y, -1, 1).astype(x.dtype, copy=False)
 
 
 @overridable
 def adaptive_avg_pool_backward(xp: Any, grad: Array, spatial: tuple[int, ...]) -> Array:
-    """The transposed matrices: each input gets its part of every window that holds it."""
-    dx = widened(grad)
-    for axis, n in enumerate(spatial, start=2):
-        dx = _along(xp, dx, n, dx.shape[axis], axis, transposed=True)
-    return dx.astype(grad.dtype, copy=False)
+    """Each input gets its part of every window that holds it.
+
+    Of m windows over n inputs, input h is in windows `⌊h m/n⌋ … ⌈(h+1) m/n⌉ - 1`: so these are the windows of
+    a pooling from m to n.
+    """
+    kernel = _equal_windows(spatial, grad.shape[2:])
+    if kernel:  # each input is in one window
+        return _repeated(xp, grad / prod(kernel), kernel)
+    dx = xp.moveaxis(widened(grad), 1, -1)
+    for axis, n in enumerate(spatial, start=1):
+        dx = _window_sums(xp, dx / _counts(xp, n, dx.shape[axis], dx, axis), n, axis)
+    return xp.moveaxis(dx, -1, 1).astype(grad.dtype, copy=False)
 
 
-def _along(xp: Any, x: Array, n: int, m: int, axis: int, transposed: bool) -> Array:
-    """Means of `n` inputs for `m` windows along an axis: a product, or gathers where the matrix is large."""
-    if m > FEW and n * m > LARGE:
-        pair: Any = [axis_taps("area", n, m, None, False, False), *[None] * (x.ndim - 1 - axis)]
-        return (resample_backward if transposed else resample)(xp, x, tuple(pair))
-    matrix = constant(xp, _means(n, m), str(x.dtype))
-    x = xp.moveaxis(x, axis, -1)
-    y = matmul(xp, rows(x), matrix if transposed else matrix.T)
-    return xp.moveaxis(y.reshape(*x.shape[:-1], y.shape[-1]), -1, axis)
+def _equal_windows(spatial: tuple[int, ...], output: tuple[int, ...]) -> tuple[int, ...]:
+    """The size of the windows if they are equal and do not overlap, else ()."""
+    pairs = list(zip(spatial, output, strict=True))
+    return () if any(n % m for n, m in pairs) else tuple(n // m for n, m in pairs)
+
+
+def _repeated(xp: Any, x: Array, times: tuple[int, ...]) -> Array:
+    """Images whose pixels are repeated so many times along each axis."""
+    sizes = tuple(m * k for m, k in zip(x.shape[2:], times, strict=True))
+    y = empty_images(xp, (*x.shape[:2], *sizes), x.dtype)
+    split = [size for m, k in zip(x.shape[2:], times, strict=True) for size in (m, k)]
+    pixels = xp.moveaxis(y, 1, -1).reshape(len(x), *split, x.shape[1])  # a view
+    each = (slice(None), *(slice(None), None) * len(times))
+    pixels[...] = xp.moveaxis(x, 1, -1)[each]
+    return y
+
+
+def _window_sums(xp: Any, x: Array, m: int, axis: int) -> Array:
+    """A new array of the sums of `m` windows along an axis, in the dtype of `x`.
+
+    Windows have `⌈n/m⌉` inputs, or one more where m does not divide n. Few windows are summed one by one,
+    of many the first inputs are added, then the second ones, and so on. A sum has no other inputs, not even
+    times zero: so a NaN stays in its own windows.
+    """
+    n = x.shape[axis]
+    least = -(-n // m)
+    if m <= least:
+        y = xp.empty((*x.shape[:axis], m, *x.shape[axis + 1 :]), dtype=x.dtype)
+        before = (slice(None),) * axis
+        for p in range(m):
+            output, inputs = (*before, p), (*before, slice(*_bounds(p, n, m)))
+            y[output] = total(x[inputs], (axis,))
+        return y
+    wide = xp.ascontiguousarray(widened_for(x, least))  # else each `take` copies it
+    first = xp.arange(m, dtype="int64") * n // m
+    y = wide.take(first, axis=axis)
+    for r in range(1, least):
+        y += wide.take(first + r, axis=axis)
+    if n % m:
+        holds = _along(first + least < -(-xp.arange(1, m + 1, dtype="int64") * n // m), x, axis)
+        y += xp.where(holds, wide.take(xp.minimum(first + least, n - 1), axis=axis), 0)
+    return y.astype(x.dtype, copy=False)
+
+
+def _counts(xp: Any, n: int, m: int, x: Array, axis: int) -> Any:
+    """How many of `n` inputs each of `m` windows has, to divide `x` by along an axis."""
+    if n % m == 0:
+        return n // m
+    p = xp.arange(m, dtype="int64")
+    return _along((-(-(p + 1) * n // m) - p * n // m).astype(x.dtype), x, axis)
+
+
+def _along(values: Array, x: Array, axis: int) -> Array:
+    """One value for each position of `x` along an axis, to be broadcast."""
+    return values.reshape(-1, *(1,) * (x.ndim - 1 - axis))
 
 
 @overridable
@@ -124,16 +181,6 @@ def adaptive_max_pool_backward(xp: Any, grad: Array, indices: Array, spatial: tu
 def _bounds(p: int, n: int, m: int) -> tuple[int, int]:
     """First input of window p, and the first after it."""
     return p * n // m, -(-(p + 1) * n // m)
-
-
-@lru_cache(maxsize=256)
-def _means(n: int, m: int) -> tuple[tuple[float, ...], ...]:
-    """The m × n matrix whose row p averages the inputs of window p."""
-    rows = []
-    for p in range(m):
-        start, stop = _bounds(p, n, m)
-        rows.append(tuple(1 / (stop - start) if start <= h < stop else 0.0 for h in range(n)))
-    return tuple(rows)
 
 
 @lru_cache(maxsize=256)

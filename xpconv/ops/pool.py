@@ -105,10 +105,15 @@ def max_unpool(xp: Any, x: Array, indices: Array, size: tuple[int, ...]) -> Arra
 
 
 def max_unpool_backward(xp: Any, grad: Array, indices: Array) -> Array:
-    """Each `x` gets the gradient of its position: `dx[n, c, p] = grad[n, c].flat[indices[n, c, p]]`."""
-    planes = grad.reshape(*grad.shape[:2], prod(grad.shape[2:]))
-    flat = xp.clip(indices, 0, planes.shape[2] - 1).reshape(*indices.shape[:2], prod(indices.shape[2:]))
-    return xp.take_along_axis(planes, flat, axis=2).reshape(indices.shape)
+    """Each `x` gets the gradient of its position: `dx[n, c, p] = grad[n, c].flat[indices[n, c, p]]`.
+
+    An index outside the image gives NaN.
+    """
+    pixels = prod(grad.shape[2:])
+    inside = (indices >= 0) & (indices < pixels)
+    flat = xp.clip(indices, 0, pixels - 1).reshape(*indices.shape[:2], prod(indices.shape[2:]))
+    dx = xp.take_along_axis(grad.reshape(*grad.shape[:2], pixels), flat, axis=2).reshape(indices.shape)
+    return xp.where(inside, dx, xp.nan).astype(grad.dtype, copy=False)
 
 
 @overridable

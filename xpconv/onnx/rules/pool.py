@@ -12,7 +12,7 @@ from ...layers.adaptive_pool import _AdaptiveAvgPool, _AdaptiveMaxPool
 from ...layers.lp_pool import _LPPool
 from ...layers.pool import _AvgPool, _MaxPool
 from ...layers.unpool import _MaxUnpool
-from ...ops.adaptive_pool import _means, _windows
+from ...ops.adaptive_pool import _bounds, _windows
 from ..builder import Builder, Tensor
 from .table import on_images, rule
 
@@ -142,8 +142,17 @@ def adaptive_average(b: Builder, x: Tensor, size: tuple[int | None, ...]) -> Any
         return b.node("AveragePool", x, kernel_shape=kernel, strides=kernel) if set(kernel) != {1} else x
     for axis, (n, m) in enumerate(zip(spatial, output, strict=True), start=2):
         if n != m:
-            x = along(b, x, np.asarray(_means(n, m)), axis)
+            x = along(b, x, _means(n, m), axis)
     return x
+
+
+def _means(n: int, m: int) -> np.ndarray:
+    """The m × n matrix whose row p averages the inputs of window p."""
+    matrix = np.zeros((m, n))
+    for p in range(m):
+        start, stop = _bounds(p, n, m)
+        matrix[p, start:stop] = 1 / (stop - start)
+    return matrix
 
 
 def along(b: Builder, x: Tensor, matrix: np.ndarray, axis: int) -> Any:
