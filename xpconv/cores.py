@@ -19,7 +19,7 @@ def cores() -> int:
 
 
 def count_from_environment() -> tuple[int, str]:
-    """The number of threads to start with, and the variable that gives it; by default one for each core."""
+    """The number of threads to start with, and the variable that gives it; by default one a core."""
     own, openmp = "XPCONV_NUM_THREADS", "OMP_NUM_THREADS"
     text = os.environ.get(own, "").strip()
     if text:
@@ -27,7 +27,26 @@ def count_from_environment() -> tuple[int, str]:
             raise ValueError(f"environment variable {own} is {text!r}, expected a number from 1")
         return int(text), own
     first = os.environ.get(openmp, "").partition(",")[0].strip()  # OpenMP takes a list, one a level
-    return (int(first), openmp) if first.isdecimal() and int(first) else (cores(), "")
+    if first.isdecimal() and int(first):
+        return int(first), openmp
+    return max(1, cores() // _processes_here()), ""
+
+
+def _processes_here() -> int:
+    """How many processes `mpiexec` started on this machine that have the same cores."""
+    for name in (
+        "MPI_LOCALNRANKS",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ):  # MPICH's; Open MPI's, which binds to cores
+        text = os.environ.get(name, "")
+        bound = (
+            name.startswith("OMPI")
+            and hasattr(os, "sched_getaffinity")
+            and (len(os.sched_getaffinity(0)) < (os.cpu_count() or 1))
+        )
+        if text.isdecimal() and int(text) and not bound:
+            return int(text)
+    return 1
 
 
 @functools.cache

@@ -38,7 +38,7 @@ def reports(function, *args):
     try:
         function(*args)
     except xpconv.errors.DistributedError as error:
-        print(f"[{rank}] {error}", flush=True)
+        sys.stdout.write(f"[{rank}] {error}\\n")
         raise SystemExit(3)
 """
 
@@ -106,7 +106,9 @@ def test_processes_that_end(tmp_path, kind):
 
 def test_processes_that_are_alike_end_well(tmp_path):
     done = ranks.run(
-        tmp_path, BEGIN + "model = make()\noptimizer = started(model)\nstep(model, optimizer)\nprint('fine')"
+        tmp_path,
+        BEGIN
+        + "model = make()\noptimizer = started(model)\nstep(model, optimizer)\nsys.stdout.write('fine\\n')",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("fine") == 2

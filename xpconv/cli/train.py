@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import models
 from ..data import batches, channel_mean_std
+from ..distributed import Communicator
 from ..errors import DataFileError, ShapeError
 from ..files import load_model, save_model
 from ..files.atomic import write_atomically
@@ -66,6 +67,7 @@ def train(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else None
+    first = Communicator().rank == 0  # of several processes, under mpiexec; it alone prints and writes
     earlier: dict[str, Any] = {}
     if out:
         make_folder(out, options.data)
@@ -87,7 +89,7 @@ def _train(options: argparse.Namespace) -> int:
     _set_lengths(options, len(images.train_targets), latest_step(out) if out else 0)
     manual_seed(options.seed)
     model, info = make_model(options.model, images)
-    say = (lambda text: None) if options.json else print
+    say = (lambda text: None) if options.json or not first else print
     say(
         f"{len(images.train_targets):,} images {images.shape} of {len(images.classes)} classes to train on, "
         f"{len(images.valid_targets):,} to validate{left_out(images.skipped)}\n{options.model}: "
@@ -95,7 +97,7 @@ def _train(options: argparse.Namespace) -> int:
         f"{_counted(options.epochs, 'epoch')}"
     )
     settings = {name: getattr(options, name) for name in SETTINGS}
-    if out:
+    if out and first:
         text = json.dumps({**settings, **data}, indent=1) + "\n"
         write_atomically(str(out / "settings.json"), [text.encode()])
     history, scores = run(model, images, options, out)
@@ -107,6 +109,8 @@ def _train(options: argparse.Namespace) -> int:
         f"accuracy on the {len(scores.targets):,} validation images: {scores.accuracy:.2%}, "
         f"with the weights of {weights_of(history)}"
     )
+    if not first:
+        return _status(options, history)
     if out:
         info.attach(model)
         files = {"model": out / "model.safetensors", "report": out / "report.html"}
@@ -202,7 +206,7 @@ def run(
             schedule=schedule, schedule_per="step", callbacks=[TerminateOnNaN(), best, *files],
             resume=out / "checkpoints" if out and options.resume else None, verbose=not options.json,
         )  # fmt: skip
-    if out:
+    if out and (out / "log.csv").exists():
         _add_seconds(history, out / "log.csv")
     return history, score(model, valid, images.valid_targets, images.classes)
 

@@ -131,6 +131,12 @@ class Communicator:
         """A small object of each process."""
         return [value] if self.size == 1 else list(self._mpi.COMM_WORLD.allgather(value))
 
+    def start(self, array: Array) -> None:
+        """Start NCCL for arrays like this one, outside of a captured step."""
+        xp = backend_of(array).xp
+        if self.size > 1 and hasattr(xp, "cuda"):
+            nccl_of(xp, self)
+
     def _sum(self, array: Array) -> Array:
         if self.size == 1 or not array.size:
             return array

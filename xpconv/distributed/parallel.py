@@ -107,6 +107,7 @@ def join(model: Layer, optimizer: Optimizer, communicator: Communicator) -> Call
     _compare(model, optimizer, communicator)
     for array in model._state().values():
         communicator.broadcast(array)
+    communicator.start(optimizer._data)
     separate_seeds(model, communicator)
     norms = [layer for _, layer in model.named_layers() if isinstance(layer, _BatchNorm)]
     for layer in norms:

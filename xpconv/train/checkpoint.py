@@ -63,6 +63,7 @@ class Checkpoint:
         True
     """
 
+    first_process_only = True  # of several that train together
     after_others = True
     elsewhere: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("save_best_only", "monitor"), "give best= with the name of a value"),

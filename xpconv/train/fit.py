@@ -22,6 +22,7 @@ from .loop import Loop
 from .progress import Progress
 from .run import INTERRUPTED, Run, modes_restored
 from .timetable import Timetable
+from .together import communicator_of, together
 
 __all__ = ["fit"]
 
@@ -86,6 +87,12 @@ def fit(
     results; a warning says why if it cannot be. Other Python code in layers, losses and metrics of your own,
     such as a counter, runs only in the recording. Arrays on the host are copied to the model's device, those
     of `xpconv.data.batches` during the step before.
+
+    In several processes (`mpiexec -n 4 python3 train.py`, see `xpconv.distributed`), each takes its part of
+    every batch, and the results are those of one process but for rounding and dropout: all processes have
+    the same model, losses and history. They need the same data and arguments. Callbacks that write files, and
+    what is printed, belong to the first; others are called in all. After a resumption dropout draws other
+    masks.
 
     Ctrl-C ends training after the present batch, and `fit` returns what has been reached
     (`history.interrupted`); a second Ctrl-C raises KeyboardInterrupt at once.
@@ -158,16 +165,17 @@ def fit(
         inputs=inputs, sample_weight=sample_weight, schedule=schedule, clip_grad_norm=clip_grad_norm,
         scaler=scaler, ema=ema, callbacks=callbacks,
     )  # fmt: skip
+    run.communicator = communicator_of(optimizer)
     group = to_size(f"{where}: accumulate", accumulate)
     run.timetable = Timetable(where, schedule, schedule_per, monitor, run, group, resume is not None)
-    progress = Progress(where, verbose)
+    progress = Progress(where, verbose if run.is_first else False)
     for callback in run.callbacks:
         if isinstance(callback, EarlyStopping | Checkpoint):
             callback.check(run)
     if resume is not None:
         progress.say(load_run(where, resume, run))
-    loop = Loop(run, group, run.timetable, progress)
-    with modes_restored(model), replaying(model), progress, _ctrl_c(run), run.closing():
+    with modes_restored(model), together(run), replaying(model), progress, _ctrl_c(run), run.closing():
+        loop = Loop(run, group, run.timetable, progress)
         try:
             run.call("on_fit_begin")
             loop.run_epochs()

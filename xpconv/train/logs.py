@@ -26,6 +26,7 @@ class _Logger:
     The file changes at the end of the first epoch, so that a run that cannot begin does not erase it.
     """
 
+    first_process_only = True  # of several that train together
     elsewhere: ClassVar[Mapping[str, str]] = {
         "append": "leave it out: a resumed run goes on in the file of the run before",
         "filename": "give path=",
@@ -153,6 +154,7 @@ class TensorBoard:
         ImportError: neither is installed.
     """
 
+    first_process_only = True  # of several that train together
     elsewhere: ClassVar[Mapping[str, str]] = {"log_dir": "give folder=", "logdir": "give folder="}
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

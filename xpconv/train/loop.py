@@ -20,6 +20,7 @@ from .objective import Batch, fed, length_of
 from .progress import Progress
 from .run import INTERRUPTED, Run, is_stateful, place_restored
 from .timetable import Timetable
+from .together import own_part
 
 
 class Loop:
@@ -32,6 +33,8 @@ class Loop:
         self.graphs = Graphs("fit", run, self._step)
         objective = run.meter.objective
         self.valid_meter = Meter(objective, run.meter.metrics, run.backend)
+        run.meter.communicator = self.valid_meter.communicator = run.communicator
+        objective.may_be_empty = run.communicator is not None
         stateful = is_stateful(run.valid) and run.valid is not run.train
         self.valid_state = run.valid.state_dict() if stateful else None
         if isinstance(run.valid, batches) and self.valid_state is not None:
@@ -45,7 +48,7 @@ class Loop:
         run.batches = length_of(run.train)
         within = run.within  # resumed there
         while run.stop is None and (within or run.epoch < run.epochs):
-            if run.interrupted:  # after an epoch
+            if run.is_interrupted("its end"):  # after an epoch
                 run.stop = INTERRUPTED
                 break
             start = time.perf_counter()
@@ -87,8 +90,8 @@ class Loop:
         if run.trained:
             return iter(())
         if resumed and not is_stateful(run.train):
-            return islice(run.train, run.batch, None)
-        return iter(fed(run.train, run.backend))  # a resumed one goes on where it was
+            return islice(own_part(run.train, run), run.batch, None)
+        return iter(fed(own_part(run.train, run), run.backend))  # a resumed one goes on where it was
 
     def _checked(self, batch: Any) -> Batch:
         run = self.run
@@ -122,7 +125,7 @@ class Loop:
         self.timetable.after_step()
         for callback in self.late:
             callback.on_batch_end(run)
-        if run.interrupted and run.stop is None:
+        if run.is_interrupted(f"after batch {run.batch}") and run.stop is None:
             run.stop = INTERRUPTED
         self.progress.batch(run)
 
@@ -145,6 +148,8 @@ class Loop:
         if run.interrupted:
             run.stop = INTERRUPTED
         run.call("on_epoch_end")
+        if run.communicator is not None and run.is_interrupted("after callbacks") and run.stop is None:
+            run.stop = INTERRUPTED
         self._warn(row)  # after the callbacks, which may raise an error that says more
         self.progress.row(run)
         return True
@@ -184,10 +189,10 @@ class Loop:
             done = measure(
                 run.model,
                 self.valid_meter,
-                fed(run.valid, run.backend),
+                fed(own_part(run.valid, run), run.backend),
                 run.backend,
                 "valid",
-                lambda: run.interrupted,
+                lambda: run.is_interrupted("a batch of valid"),
             )
         return self.valid_meter.values() if done else None
 

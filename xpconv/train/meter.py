@@ -160,6 +160,7 @@ class Meter:
     ) -> None:
         self.objective, self.metrics = objective, metrics
         self.totals = Totals({"grad_norm": 2} if norm else None)
+        self.communicator: Any = None  # of several processes, whose sums are added
         self.modes: dict[str, str | None] = {metric.name: metric.mode for metric in metrics}
         self._xp, self._on_host = backend.xp, backend.name == "numpy"
 
@@ -168,15 +169,19 @@ class Meter:
         """The names of the sums."""
         return ["loss"] * (self.objective.loss is not None) + [metric.name for metric in self.metrics]
 
-    def add(self, output: Any, batch: Batch) -> tuple[Any, Any]:
-        """Add the loss and the metrics of a batch; returns the loss and the divisor of its mean."""
+    def add(self, output: Any, batch: Batch) -> tuple[Any, Any, Any]:
+        """Add the loss and the metrics of a batch.
+
+        Returns:
+            the loss, the divisor of its mean, and the mean of that divisor over all processes.
+        """
         inputs, targets, weight = self.objective.split(batch)
         if not hasattr(output, "shape"):
             raise TypeError(
                 f"{self.objective.where}: the model returns a {type(output).__name__}, expected one array: "
                 "only the gradient of one goes back"
             )
-        sums: dict[str, Sequence[Any]] = {}
+        sums: dict[str, Any] = {}
         loss, count = None, None
         if self.objective.loss is not None:
             loss, count = self.objective(output, targets, weight, len(inputs[0]))
@@ -185,8 +190,31 @@ class Meter:
             with ignore_underflow(self._xp):
                 for metric in self.metrics:
                     sums[metric.name] = metric.sums(output, *targets)
+        mean = count
+        if self.communicator is not None:
+            sums, mean = self._joint(sums, count if len(inputs[0]) else 0, len(inputs[0]))
         self.totals.add(self._xp, sums)
-        return loss, count
+        return loss, count, mean
+
+    def _joint(
+        self, sums: Mapping[str, Sequence[Any]], count: Any, samples: int
+    ) -> tuple[dict[str, Any], Any]:
+        """The sums over all processes, and the mean of `count`."""
+        lengths = {name: _lengths(name, parts) for name, parts in sums.items()}
+        vector = self._xp.zeros(1 + sum(n or 1 for sizes in lengths.values() for n in sizes), "float64")
+        vector[0] = 0 if count is None else count
+        joint: dict[str, list[Any]] = {}
+        start = 1
+        for name, sizes in lengths.items():
+            joint[name] = []
+            for part, size in zip(sums[name], sizes, strict=True):
+                place = vector[start : start + (size or 1)]
+                if samples:  # of none the mean is NaN
+                    place[...] = part
+                joint[name].append(place if size else place.reshape(()))
+                start += size or 1
+        self.communicator.total(vector, f"fit: add up {', '.join(lengths)} of a batch")
+        return joint, vector[0] / self.communicator.size
 
     def _of_loss(self, loss: Any, count: Any) -> tuple[Any, Any]:
         """The sum of the losses of a batch, and the number of them."""

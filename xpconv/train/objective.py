@@ -28,6 +28,7 @@ class Objective:
     def __init__(self, where: str, loss: Any, inputs: Any, sample_weight: Any) -> None:
         self.where = where
         self.loss = loss
+        self.may_be_empty = False  # batches: the part of one of several processes
         self.inputs = to_size(f"{where}: inputs", inputs)
         if hasattr(sample_weight, "shape") or isinstance(sample_weight, list | tuple):
             raise TypeError(
@@ -117,7 +118,7 @@ class Objective:
                 f"{self.where}: {source} gave inputs of shapes {shapes}, expected equal lengths along the "
                 "first axis"
             )
-        if sizes == {(0,)}:
+        if sizes == {(0,)} and not self.may_be_empty:
             raise ShapeError(f"{self.where}: {source} gave a batch of no samples")
         return tuple(arrays)
 

@@ -52,6 +52,7 @@ class Run:
         self.valid: Any = parts["valid"]
         self.callbacks: Sequence[Any] = parts["callbacks"]
         self.step: Any = None
+        self.communicator: Any = None  # of several processes
         self.history = History()
         self.epoch, self.batch, self.steps = 0, 0, 0
         self.trained = False  # whether all batches of this epoch were read
@@ -75,6 +76,18 @@ class Run:
         if not isinstance(reason, str):
             reason = "a callback set run.stop" if reason else None
         self._stop = reason or None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the only process, or the first of several."""
+        return self.communicator is None or self.communicator.rank == 0
+
+    def is_interrupted(self, place: str) -> bool:
+        """Whether Ctrl-C was pressed or, of several processes, one is to stop; all are at this place."""
+        if self.communicator is None:
+            return self.interrupted
+        flag = self.interrupted or self.stop is not None
+        return bool(self.communicator.meet(f"fit: epoch {self.epoch}, {place}", flag))
 
     @property
     def within(self) -> bool:

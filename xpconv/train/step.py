@@ -54,12 +54,26 @@ class Step:
     def _run(self, group: Sequence[Batch]) -> None:
         self.optimizer.zero_grad()
         if len(group) == 1:
-            self._backward(self._forward(group[0])[0], 1.0)
+            loss, count, mean = self._forward(group[0])
+            self._backward(loss, self._share(count, mean))
         else:
             self._accumulate(group)
         self._update()
 
-    def _forward(self, batch: Batch) -> tuple[Any, Any]:
+    def _share(self, count: Any, mean: Any) -> Any:
+        """The factor with which the mean over several processes is the gradient of the joint batch.
+
+        `count` is the divisor of the loss here, and `mean` that of one process in the mean.
+        """
+        communicator = self.meter.communicator
+        if communicator is None:
+            return 1.0
+        if self.meter.objective.reduction == "sum":
+            return float(communicator.size)
+        factor = count / (mean + (mean == 0))
+        return factor if hasattr(self._xp, "cuda") else float(factor)
+
+    def _forward(self, batch: Batch) -> tuple[Any, Any, Any]:
         return self.meter.add(self.model(*batch[: self.meter.objective.inputs]), batch)
 
     def _backward(self, loss: Any, factor: Any) -> None:
@@ -78,13 +92,13 @@ class Step:
         about: Any = None
         whole: Any = 0
         for batch in group:
-            loss, count = self._forward(batch)
+            loss, count, mean = self._forward(batch)
             if self.meter.objective.reduction == "sum":
-                self._backward(loss, 1.0)
+                self._backward(loss, self._share(count, mean))
                 continue
             if about is None:
-                about = (count + (count == 0)) * len(group)
-            whole = whole + count
+                about = (mean + (mean == 0)) * len(group)
+            whole = whole + mean
             self._backward(loss, count / about)
         if about is None or (isinstance(whole, int) and whole == about):
             return
@@ -99,6 +113,7 @@ class Step:
 
     def _update(self) -> None:
         xp, optimizer, scaler = self._xp, self.optimizer, self.scaler
+        optimizer._average_once()
         if scaler is not None:
             scaler.unscale_(optimizer)
         if self.clip is not None:

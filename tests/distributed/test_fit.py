@@ -1,0 +1,158 @@
+"""`train.fit` and `xpconv train` under mpiexec, without a change."""
+
+import json
+
+import numpy as np
+import pytest
+import ranks
+
+pytest.importorskip("mpi4py")
+if ranks.mpiexec() is None:
+    pytest.skip("there is no mpiexec", allow_module_level=True)
+
+FIT = """
+import json, os, sys
+import numpy as np
+import xpconv
+from xpconv import train
+
+options = json.loads(sys.argv[1])
+xpconv.manual_seed(0)
+norm = [xpconv.BatchNorm1d(8)] if options.get("norm", True) else []
+model = xpconv.Sequential(xpconv.Dense(5, 8), *norm, xpconv.ReLU(), xpconv.Dense(8, 3)).to(dtype="float64")
+optimizer = xpconv.SGD(model.parameters(), lr=0.02, momentum=0.9)
+rng = np.random.default_rng(1)
+n = options.get("samples", 43)
+x, y = rng.normal(size=(n, 5)), rng.integers(0, 3, n)
+weight = np.array([0.2, 1.0, 3.0]) if options.get("weight") else None
+loss = xpconv.SoftmaxCrossEntropyLoss(weight, reduction=options.get("reduction", "mean"))
+data = xpconv.data.batches(x, y, 8, shuffle=True, seed=0)
+if options.get("list"):
+    data = [(x[i : i + 8], y[i : i + 8]) for i in range(0, n, 8)]
+more = {"ema": xpconv.EMA(model, 0.9)} if options.get("ema") else {}
+callbacks = [train.EarlyStopping("valid_loss", patience=5), train.Checkpoint("files", every=3), train.CSVLogger("log.csv")]
+history = train.fit(
+    model, loss, optimizer, data, xpconv.data.batches(x[:9], y[:9], 4), epochs=4, metrics=["accuracy"],
+    accumulate=options.get("accumulate", 1), clip_grad_norm=options.get("clip"), callbacks=callbacks, resume="files",
+    verbose=True, **more,
+)
+place = os.environ.get("PMI_RANK", "0")
+np.savez(f"{os.environ.get('PMI_SIZE', 1)}-{place}.npz", **{c: history[c] for c in history.columns}, **model.state_dict())
+assert optimizer._averaging is None and data is not None and (options.get("list") or data._part is None)
+"""
+
+OPTIONS = {
+    "plain": {},
+    "clipped, weighted": {"clip": 0.5, "weight": True},
+    "accumulated": {"accumulate": 3, "weight": True, "norm": False},
+    "sums": {"reduction": "sum", "accumulate": 2},
+    "a list": {"list": True},
+    "an empty part": {"norm": False, "samples": 41},
+}
+
+
+def compare(folder, one="1-0"):
+    alone, first, second = (np.load(folder / f"{name}.npz") for name in (one, "2-0", "2-1"))
+    for name in alone.files:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+        np.testing.assert_allclose(first[name], alone[name], rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_fit_in_two_processes_is_that_in_one(tmp_path, kind):
+    """Parameters, statistics, losses and metrics; one process writes files and prints."""
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        done = ranks.run(folder, FIT, count, [json.dumps(OPTIONS[kind])])
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("valid_loss") == 1
+        assert len((folder / "log.csv").read_text().splitlines()) == 5
+    (tmp_path / "1/1-0.npz").rename(tmp_path / "2/1-0.npz")
+    compare(tmp_path / "2")
+
+
+DIFFERENT = """
+import sys
+import numpy as np
+import xpconv
+from xpconv import train
+
+rank = xpconv.distributed.Communicator().rank
+model = xpconv.Sequential(xpconv.Dense(5, 3), xpconv.BatchNorm1d(3))
+x, y = np.ones((24, 5), "float32"), np.ones((24, 3), "float32")
+class Stops:
+    def on_batch_end(self, run):
+        if rank and run.steps == 4:
+            run.stop = "enough"
+class Fails:
+    def on_batch_end(self, run):
+        if rank and run.steps == 4:
+            raise KeyError("lost")
+fewer = [(x[i : i + 4], y[i : i + 4]) for i in range(0, 24 - 4 * rank, 4)]
+data = fewer if sys.argv[1] == "batches" else xpconv.data.batches(x, y, 4)
+callbacks = {"stop": [Stops()], "error": [Fails()]}.get(sys.argv[1], [])
+history = train.fit(model, xpconv.MSELoss(), xpconv.SGD(model.parameters(), lr=0.1), data, epochs=3, callbacks=callbacks)
+sys.stdout.write(f"steps {rank} {len(history)} {history.stopped}\\n")
+"""
+
+
+@pytest.mark.sample(3)
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("batches", "the processes differ: rank 0: "), ("error", "has ended by KeyError: 'lost'")],
+)
+def test_fits_that_differ(tmp_path, kind, text):
+    done = ranks.run(tmp_path, DIFFERENT, 2, [kind])
+    assert done.returncode != 0
+    assert text in done.stderr
+    assert "steps" not in done.stdout
+
+
+def test_one_process_stops_all(tmp_path):
+    done = ranks.run(tmp_path, DIFFERENT, 2, ["stop"])
+    assert done.returncode == 0, done.stderr
+    assert "steps 1 0 enough" in done.stdout
+    assert "steps 0 0 interrupted" in done.stdout
+
+
+@pytest.mark.slow
+def test_each_by_itself(tmp_path):
+    """XPCONV_DISTRIBUTED=0: other data in each process, and no error."""
+    done = ranks.run(tmp_path, DIFFERENT, 2, ["batches"], XPCONV_DISTRIBUTED="0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("steps 0 3 None") == 2
+
+
+COMMAND = "import sys\nfrom xpconv.cli import main\nsys.exit(main())"
+
+
+@pytest.mark.slow
+def test_the_command_line(tmp_path):
+    arguments = [
+        "train",
+        "digits",
+        "--epochs",
+        "2",
+        "--out",
+        str(tmp_path / "run"),
+        "--model",
+        "small_cnn",
+        "--workers",
+        "0",
+    ]
+    done = ranks.run(tmp_path, COMMAND, 2, arguments, PYTHONWARNINGS="default")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("accuracy on the") == 1
+    assert {"model.safetensors", "report.html", "log.csv", "checkpoints"} <= {
+        p.name for p in (tmp_path / "run").iterdir()
+    }
+    again = ranks.run(
+        tmp_path, COMMAND, 2, [*arguments[:3], "3", *arguments[4:], "--resume"], PYTHONWARNINGS="default"
+    )
+    assert again.returncode == 0, again.stderr
+    assert len((tmp_path / "run/log.csv").read_text().splitlines()) == 4
+    broken = ranks.run(tmp_path, COMMAND, 2, arguments, PYTHONWARNINGS="default")
+    assert broken.returncode != 0
+    assert "has a run already" in broken.stderr
