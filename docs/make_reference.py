@@ -12,6 +12,7 @@ import xpconv
 import xpconv.cuda
 import xpconv.data
 import xpconv.data.transforms
+import xpconv.distributed
 import xpconv.functional
 import xpconv.inspection
 import xpconv.models
@@ -39,6 +40,7 @@ ROOMS = {
     "xpconv.files": "Files",
     "xpconv.onnx": "ONNX",
     "xpconv.train": "Training",
+    "xpconv.distributed": "Several processes",
     "xpconv.sklearn": "scikit-learn",
     "xpconv.inspection": "Looking inside",
     "xpconv.plot": "Looking inside",
@@ -74,6 +76,7 @@ def public() -> dict[str, dict[str, Any]]:
         ("xpconv.testing", xpconv.testing),
         ("xpconv.onnx", xpconv.onnx),
         ("xpconv.train", xpconv.train),
+        ("xpconv.distributed", xpconv.distributed),
         ("xpconv.sklearn", xpconv.sklearn),
         ("xpconv.inspection", xpconv.inspection),
         ("xpconv.plot", xpconv.plot),

@@ -156,3 +156,107 @@ def test_the_command_line(tmp_path):
     broken = ranks.run(tmp_path, COMMAND, 2, arguments, PYTHONWARNINGS="default")
     assert broken.returncode != 0
     assert "has a run already" in broken.stderr
+
+
+TOGETHER = """
+import os, signal, sys
+import numpy as np
+import xpconv
+from xpconv import distributed, train
+
+rank = distributed.Communicator().rank
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(61, 5)), rng.integers(0, 3, 61)
+loss = xpconv.SoftmaxCrossEntropyLoss()
+
+def make():
+    xpconv.manual_seed(0)
+    layers = xpconv.Dense(5, 8), xpconv.BatchNorm1d(8), xpconv.ReLU(), xpconv.Dense(8, 3)
+    return xpconv.Sequential(*layers).to(dtype="float64")
+
+found = []
+for own in (False, True):  # with `parallel` and `share` before `fit`
+    model = make()
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+    data = xpconv.data.batches(x, y, 8, shuffle=True, seed=1)
+    if own:
+        distributed.parallel(model, optimizer)
+        data = distributed.share(data)
+    train.fit(model, loss, optimizer, data, epochs=2, accumulate=3)
+    found.append([p.data.copy() for p in model.parameters()])
+for one, other in zip(*found):
+    np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+model = make()  # two optimizers
+optimizers = xpconv.SGD(model[0].parameters(), lr=0.1), xpconv.Adam(model[3].parameters(), lr=0.1)
+for optimizer in optimizers:
+    distributed.parallel(model, optimizer)
+for _ in range(3):
+    loss(model(x[rank::2]), y[rank::2])
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    model.backward(loss.backward(), input_grad=False)
+    for optimizer in optimizers:
+        optimizer.step()
+for parameter in (model[0].weight, model[3].weight):
+    assert np.array_equal(parameter.data, distributed.Communicator().broadcast(parameter.data.copy()))
+
+class Interrupt:
+    def on_batch_end(self, run):
+        if run.steps == 5 and rank == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+model = make()
+optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+history = train.fit(model, loss, optimizer, xpconv.data.batches(x, y, 8), epochs=3, callbacks=[Interrupt()])
+sys.stdout.write(f"{rank}: {history.stopped}\\n")
+
+x[33, 2] = np.nan
+model = make()
+optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+history = train.fit(model, loss, optimizer, xpconv.data.batches(x, y, 8), callbacks=[train.TerminateOnNaN()])
+sys.stdout.write(f"{rank}: {history.stopped}\\n")
+"""
+
+
+def test_parallel_before_fit_two_optimizers_an_interrupt_and_nan(tmp_path):
+    done = ranks.run(tmp_path, TOGETHER, PYTHONWARNINGS="default")
+    assert done.returncode == 0, done.stderr
+    for text in (
+        "0: interrupted",
+        "1: interrupted",
+        "0: epoch 1, batch 5: NaN or infinity, in the part of another process",
+        "1: epoch 1, batch 5: NaN in the input of the batch",
+    ):
+        assert text in done.stdout
+
+
+DOUBLE = """
+import numpy as np
+import double
+import xpconv
+from xpconv import train
+
+double.register()
+xpconv.set_backend("double")
+rank = xpconv.distributed.Communicator().rank
+rng = np.random.default_rng(0)
+x, y = xpconv.asarray(rng.normal(size=(64, 5)).astype("float32")), xpconv.asarray(rng.integers(0, 3, 64))
+xpconv.manual_seed(rank)
+model = xpconv.Sequential(xpconv.Dense(5, 8), xpconv.BatchNorm1d(8), xpconv.Dropout(0.2), xpconv.Dense(8, 3))
+history = train.fit(
+    model, xpconv.SoftmaxCrossEntropyLoss(), xpconv.SGD(model.parameters(), lr=0.1), xpconv.data.batches(x, y, 7), epochs=2,
+    accumulate=2, metrics=["accuracy"], clip_grad_norm=1.0, scaler=xpconv.GradScaler(),
+)
+np.savez(f"{rank}.npz", loss=history["loss"], **{k: xpconv.asnumpy(v) for k, v in model.state_dict().items()})
+"""
+
+
+@pytest.mark.slow
+def test_arrays_that_are_not_on_the_host(tmp_path):
+    """On the double of CuPy: they are copied to the host, and go by MPI."""
+    done = ranks.run(tmp_path, DOUBLE)
+    assert done.returncode == 0, done.stderr
+    first, second = (np.load(tmp_path / f"{rank}.npz") for rank in range(2))
+    for name in first.files:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)

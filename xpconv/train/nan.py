@@ -90,6 +90,8 @@ class TerminateOnNaN:
         self._latest.clear()
         place = f"epoch {before.epoch}, batch {before.batch + 1}"
         text = found or "NaN or infinity, which did not come again when the batch was repeated"
+        if found is None and run.communicator is not None:
+            text = "NaN or infinity, in the part of another process"
         run.stop = f"{place}: {text}"
         warnings.warn(f"fit: stopped in {run.stop}", RuntimeWarning, stacklevel=2)
 
