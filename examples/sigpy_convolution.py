@@ -5,7 +5,7 @@ python3 examples/sigpy_convolution.py
 `data` is `(…, m_1, …, m_D)` and `filt` `(n_1, …, n_D)`; with `multi_channel` they are `(…, c_i, m_1, …, m_D)`
 and `(c_o, c_i, n_1, …, n_D)`, and the output is `(…, c_o, p_1, …, p_D)`. D is 1, 2 or 3. SigPy's convolution
 flips the filter; that of neural networks, which `xpconv.functional` has, does not. These lines replace
-SigPy's functions by these:
+SigPy's functions by these, copy this file beside your script:
 
     import sigpy, sigpy_convolution
 
@@ -31,7 +31,8 @@ def convolve(
 ) -> Any:
     """The convolution of `data` and `filt`; mode `'full'` includes the border, mode `'valid'` does not."""
     how = _how(data.shape, filt.shape, mode, strides, multi_channel)
-    weight = how.flip(get_xp(data).asarray(filt, dtype=data.dtype).reshape(how.filt))
+    data, filt = _of_one_dtype(data, filt)
+    weight = how.flip(filt.reshape(how.filt))
     return how.conv("", data.reshape(how.data), weight).reshape(how.result)
 
 
@@ -45,7 +46,8 @@ def convolve_data_adjoint(
 ) -> Any:
     """The adjoint of `convolve` with respect to the data: `⟨convolve(x, filt), output⟩ = ⟨x, adjoint⟩`."""
     how = _how(data_shape, filt.shape, mode, strides, multi_channel)
-    weight = how.flip(get_xp(output).asarray(filt, dtype=output.dtype).reshape(how.filt))
+    output, filt = _of_one_dtype(how.check(output), filt)
+    weight = how.flip(filt.reshape(how.filt))
     return how.conv("_input", how.data, weight, output.reshape(how.output)).reshape(tuple(data_shape))
 
 
@@ -59,10 +61,16 @@ def convolve_filter_adjoint(
 ) -> Any:
     """The adjoint of `convolve` with respect to the filter: `⟨convolve(data, f), output⟩ = ⟨f, adjoint⟩`."""
     how = _how(data.shape, filt_shape, mode, strides, multi_channel)
-    data = get_xp(output).asarray(data, dtype=output.dtype).reshape(how.data)
-    return how.flip(how.conv("_weight", data, how.filt, output.reshape(how.output))).reshape(
-        tuple(filt_shape)
-    )
+    output, data = _of_one_dtype(how.check(output), data)
+    grad = how.conv("_weight", data.reshape(how.data), how.filt, output.reshape(how.output))
+    return how.flip(grad).reshape(tuple(filt_shape))
+
+
+def _of_one_dtype(a: Any, b: Any) -> tuple[Any, Any]:
+    """Both on the device of the first, in the dtype that holds the values of both."""
+    xp = get_xp(a)
+    dtype = xp.result_type(a.dtype, b.dtype)
+    return xp.asarray(a, dtype=dtype), xp.asarray(b, dtype=dtype)
 
 
 def _how(data_shape: Any, filt_shape: Any, mode: str, strides: Any, multi_channel: bool) -> SimpleNamespace:
@@ -74,9 +82,15 @@ def _how(data_shape: Any, filt_shape: Any, mode: str, strides: Any, multi_channe
         )
     lead, m, n = data_shape[: -axes - multi_channel], data_shape[-axes:], filt_shape[-axes:]
     inputs, outputs = (filt_shape[1], filt_shape[0]) if multi_channel else (1, 1)
-    stride = tuple((1,) * axes if strides is None else strides)
-    if len(stride) != axes:
-        raise ValueError(f"strides are {stride}, expected {axes} of them")
+    if multi_channel and data_shape[-axes - 1] != inputs:
+        raise ValueError(f"data has {data_shape[-axes - 1]} channels, but the filter is for {inputs}")
+    stride = (1,) * axes if strides is None else tuple(np.ravel(strides).tolist())
+    if (
+        np.ndim(strides or 0) > 1
+        or len(stride) != axes
+        or not all(isinstance(s, int) and s > 0 for s in stride)
+    ):
+        raise ValueError(f"strides are {strides}, expected {axes} ints of at least 1")
     if mode == "full":
         padding = tuple(k - 1 for k in n)
     elif mode == "valid":
@@ -92,11 +106,19 @@ def _how(data_shape: Any, filt_shape: Any, mode: str, strides: Any, multi_channe
     def conv(which: str, *arguments: Any) -> Any:
         return getattr(F, f"conv{axes}d{which}")(*arguments, stride=stride, padding=padding)
 
+    result = (*lead, *(outputs,) * multi_channel, *size)
+
+    def check(output: Any) -> Any:
+        if output.shape != result:
+            raise ValueError(f"output has shape {output.shape}, expected {result}")
+        return output
+
     return SimpleNamespace(
         data=(prod(lead), inputs, *m),
         filt=(outputs, inputs, *n),
         output=(prod(lead), outputs, *size),
-        result=(*lead, *(outputs,) * multi_channel, *size),
+        result=result,
+        check=check,
         conv=conv,
         flip=lambda weight: weight[(..., *(slice(None, None, -1),) * axes)],
     )

@@ -131,6 +131,22 @@ def test_a_real_filter_of_complex_data(sigpy):
     )
 
 
+def test_a_complex_filter_of_real_data(sigpy, backend):
+    """The imaginary part is kept, in the adjoints too."""
+    data, filt = draw(0, (5, 6), "float32"), draw(1, (2, 3), "complex64")
+    here = xpconv.asarray(data), xpconv.asarray(filt)
+    y = sigpy.convolve(*here)
+    np.testing.assert_allclose(
+        xpconv.asnumpy(y), by_scipy(data, filt, "full", None, False), rtol=1e-5, atol=1e-5
+    )
+    back = xpconv.asnumpy(sigpy.convolve_data_adjoint(y.real.copy(), here[1], data.shape))
+    expected = sigpy.convolve_data_adjoint(y.real.astype("complex64"), here[1], data.shape)
+    np.testing.assert_allclose(back, xpconv.asnumpy(expected), rtol=1e-5)
+    assert np.abs(back.imag).max() > 0.1
+    of_filter = sigpy.convolve_filter_adjoint(y, here[0], filt.shape)
+    assert str(of_filter.dtype) == "complex64"
+
+
 def test_errors(sigpy):
     data, filt = np.ones((4, 5)), np.ones((2, 6))
     with pytest.raises(ValueError, match="valid: data or filter must be at least as large"):
@@ -142,8 +158,18 @@ def test_errors(sigpy):
             ValueError, match=r"got data of \(4, 5\) and a filter of .*, expected 1 to 3 axes"
         ):
             sigpy.convolve(data, np.ones(shape))
-    with pytest.raises(ValueError, match=r"strides are \(1, 2\), expected 1 of them"):
-        sigpy.convolve(data, filt[0], strides=(1, 2))
+    for strides in ((1, 2), (0,), (1.5,), ((1,), (2,)), "ab"):
+        with pytest.raises(ValueError, match=r"strides are .*, expected 1 ints of at least 1"):
+            sigpy.convolve(data, filt[0], strides=strides)
+    with pytest.raises(ValueError, match="strides are 2, expected 2 ints"):
+        sigpy.convolve(data, filt, strides=2)
+    with pytest.raises(ValueError, match="data has 4 channels, but the filter is for 3"):
+        sigpy.convolve(data, np.ones((2, 3, 2)), multi_channel=True)
+    for output in (np.ones((10, 5)), np.ones(50), np.ones((1, 5, 10))):
+        with pytest.raises(ValueError, match=r"output has shape .*, expected \(5, 10\)"):
+            sigpy.convolve_data_adjoint(output, filt, data.shape)
+        with pytest.raises(ValueError, match=r"output has shape .*, expected \(5, 10\)"):
+            sigpy.convolve_filter_adjoint(output, data, filt.shape)
 
 
 def test_the_script_runs(sigpy, capsys):

@@ -44,7 +44,8 @@ def conv1d(
     """1-D convolution, as `torch.nn.functional.conv1d`; see `conv2d`.
 
     `input` `(N, C, L)` or `(C, L)` and `weight` `(K, C/groups, R)` give `(N, K, P)` or `(K, P)`. Arguments,
-    dtypes and errors are those of `conv2d`.
+    dtypes, errors and the precision of large kernels
+    are those of `conv2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F
@@ -72,6 +73,11 @@ def conv2d(
     Q)` or `(K, P, Q)` with `P = ⌊(H + top + bottom - dilation·(R-1) - 1)/stride⌋ + 1`. All are of one
     floating or complex dtype, the result's; nothing is conjugated. The gradients are `conv2d_input`,
     `conv2d_weight` and `conv2d_bias`.
+
+    Kernels from about 8×8 on may be computed by Fourier transforms. The rounding error is then relative to
+    the largest values of a piece of `input` (in float32 and complex64 some 1e-7 of them), not to each output,
+    which matters for small values beside a peak. A NaN or an infinity makes NaN of a whole piece, as does an
+    overflow in the transform. `xpconv.set_exact(True)` rules this out; float64 has smaller errors.
 
     Args:
         stride, dilation: an int, or one for each axis.
@@ -112,7 +118,8 @@ def conv3d(
     """3-D convolution, as `torch.nn.functional.conv3d`; see `conv2d`.
 
     `input` `(N, C, D, H, W)` or `(C, D, H, W)` and `weight` `(K, C/groups, R, S, T)` give `(N, K, O, P, Q)`
-    or `(K, O, P, Q)`. Arguments, dtypes and errors are those of `conv2d`.
+    or `(K, O, P, Q)`. Arguments, dtypes, errors and the precision of large kernels
+    are those of `conv2d`.
 
     Example:
         >>> import numpy as np, xpconv.functional as F

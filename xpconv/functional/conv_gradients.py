@@ -147,6 +147,8 @@ def conv2d_input(
     `input_size`; without N in both, images are not batched. The formula has the conjugate of `weight`, so
     that `⟨conv2d(x, weight), y⟩ = ⟨x, conv2d_input(x.shape, weight, y)⟩`.
 
+    For large kernels, the note on precision in `conv2d` applies.
+
     Args:
         input_size: the shape of `input`; with a stride above 1, inputs of several sizes give outputs of one
             size.
@@ -186,6 +188,8 @@ def conv2d_weight(
     `input` `(N, C, H, W)` or `(C, H, W)` and `grad_output` `(N, K, P, Q)` or `(K, P, Q)` give `(K, C/groups,
     R, S)`, which is `weight_size`. The formula has the conjugate of `input`, so that `⟨conv2d(x, w), y⟩ = ⟨w,
     conv2d_weight(x, w.shape, y)⟩`.
+
+    For large kernels, the note on precision in `conv2d` applies.
 
     Args:
         weight_size: the shape of `weight`.

@@ -46,6 +46,7 @@ def _unpool_backward(where: str, axes: int, grad_output: Array, indices: Array) 
     check_indices(where, grad, places, "", f"max_pool{axes}d")
     check_lead(where, places, grad.shape, axes, "indices", "that of grad_output")
     check_inside(where, places, images.shape[2:], "a grad_output", f"give the indices of max_unpool{axes}d")
+    check_inside(where, places, grad.shape[-axes:])
     dx = ops.max_unpool_backward(xp, images, places if batched else places[None])
     return dx if batched else dx[0]
 
@@ -92,6 +93,7 @@ def max_unpool2d_backward(grad_output: Array, indices: Array) -> Array:
     Raises:
         ValueError: on NumPy, an index outside the image (on a GPU it gives NaN).
         ShapeError: (a ValueError) arrays of other shapes.
+        ValueError: an index outside of `grad_output`; on a GPU it is not checked.
         DTypeError, BackendError: (TypeErrors) `indices` are not int64, or of another backend.
 
     Example:

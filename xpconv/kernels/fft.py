@@ -17,7 +17,7 @@ from functools import lru_cache
 from math import inf, log2, prod
 from typing import Any, NamedTuple
 
-from ..backend import Array
+from ..backend import Array, ignoring_float_errors
 from ..geometry import Shape, Window
 
 FEWEST_TAPS = 64  # of kernels that it is considered for
@@ -117,6 +117,7 @@ def _spans(window: Window, spatial: Shape) -> Shape:
 # --- the three operations -----------------------------------------------------------------------------
 
 
+@ignoring_float_errors  # infinities give NaN, as in other algorithms without a warning
 def conv(on: Device, x: Array, weight: Array, window: Window, y: Array) -> None:
     """Write the convolution to `y (N, K, *P)`."""
     groups = x.shape[1] // weight.shape[1]
@@ -126,6 +127,7 @@ def conv(on: Device, x: Array, weight: Array, window: Window, y: Array) -> None:
     _correlate(on, x, _spread(on.xp, weight, window.dilation), lows, full, size, groups, y, window.stride)
 
 
+@ignoring_float_errors
 def input_grad(on: Device, grad: Array, weight: Array, window: Window, dx: Array) -> None:
     """Write the gradient to `dx (N, C, *S)`: a correlation with flipped kernels, channels exchanged."""
     groups = dx.shape[1] // weight.shape[1]
@@ -140,6 +142,7 @@ def input_grad(on: Device, grad: Array, weight: Array, window: Window, dx: Array
     _correlate(on, spread, kernel, lows, dx.shape[2:], size, groups, dx, ones)
 
 
+@ignoring_float_errors
 def weight_grad(on: Device, grad: Array, x: Array, window: Window, dw: Array) -> None:
     """Write the gradient to `dw (K, C/G, *R)`: for each frequency a product over images and pieces."""
     xp, groups = on.xp, x.shape[1] // dw.shape[1]

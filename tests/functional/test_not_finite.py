@@ -1,0 +1,46 @@
+"""Infinities, NaN and large values in functions that take Fourier transforms, and indices out of range."""
+
+import numpy as np
+import pytest
+
+import xpconv
+import xpconv.functional as F
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(np.nan, "float32"), (np.inf, "float32"), (3e38, "float32"), (np.nan, "complex64")]
+)
+def test_large_kernels_give_no_warnings_and_are_exact_on_request(value, dtype, backend):
+    """Warnings are errors in the tests; under `set_exact` only windows that hold the value have NaN."""
+    x, w = np.ones((1, 1, 96, 96), dtype), xpconv.asarray(np.ones((1, 1, 16, 16), dtype))
+    x[0, 0, 5, 5] = value
+    x = xpconv.asarray(x)
+    y = F.conv2d(x, w)
+    F.conv2d_input((1, 1, 111, 111), w, x)
+    F.conv2d_weight(x, w.shape, xpconv.asarray(np.ones(y.shape, dtype)))
+    if not np.isnan(value):
+        return
+    xpconv.set_exact(True)
+    try:
+        found = xpconv.asnumpy(F.conv2d(x, w))[0, 0]
+    finally:
+        xpconv.set_exact(False)
+    np.testing.assert_allclose(found[6:, 6:], 256)
+
+
+def test_precision_is_relative_to_a_peak(backend):
+    """As the docstring of `conv2d` says."""
+    x, w = np.ones((1, 1, 128, 128), "float32"), np.random.default_rng(0).random((1, 1, 16, 16))
+    x[0, 0, 10, 10] = 1e6
+    weight = xpconv.asarray(w.astype("float32"))
+    y = xpconv.asnumpy(F.conv2d(xpconv.asarray(x), weight))[0, 0, 60:, 60:]
+    exact = w.astype("float32").sum(dtype="float64")
+    assert np.abs(y - exact).max() < 1e-6 * 1e6
+    doubled = xpconv.asnumpy(F.conv2d(xpconv.asarray(x.astype("float64")), weight.astype("float64")))
+    np.testing.assert_allclose(doubled[0, 0, 60:, 60:], exact, rtol=1e-7)
+
+
+def test_indices_of_unpooling_are_inside():
+    indices = np.array([[[0, 9], [2, 3]]])
+    with pytest.raises(ValueError, match="max_unpool2d_backward: indices"):
+        F.max_unpool2d_backward(np.ones((1, 3, 3)), indices)
