@@ -142,7 +142,9 @@ class Flat:
         """Check the gradients and the arrays assigned to `.data`; then copy the latter into the buffers."""
         for i, (here, view) in enumerate(zip(present, self._data_views, strict=bool(present))):
             grad: Any = self._params[i].grad
-            if here and (type(grad), grad.shape, grad.dtype) != (type(view), view.shape, view.dtype):
+            if not here:
+                continue
+            if type(grad) is not type(view) or (grad.shape, grad.dtype) != (view.shape, view.dtype):
                 self._checked(where, i, "grad", grad)
         incoming = []
         for i, (parameter, view) in enumerate(zip(self._params, self._data_views, strict=True)):
