@@ -29,8 +29,9 @@ COLOURS = {
     "as set forward": "#a1d99b", "as set forward + backward": "#238b45",
 }  # fmt: skip
 GPU = {
-    "xpconv eager": "#fdae6b", "xpconv captured": "#d94801", "PyTorch eager": "#9ecae1",
-    "PyTorch channels-last": "#4292c6", "PyTorch graphs": "#08519c", "PyTorch compile": "#74c476",
+    "xpconv eager": "#fdd0a2", "xpconv graphed": "#fd8d3c", "xpconv captured": "#d94801",
+    "PyTorch eager": "#9ecae1", "PyTorch channels-last": "#4292c6", "PyTorch graphs": "#08519c",
+    "PyTorch compile": "#74c476",
 }  # fmt: skip
 LINES = {"xpconv": "#d94801", "PyTorch": "#6baed6", "PyTorch channels-last": "#08519c"}
 

@@ -223,11 +223,6 @@ def _find_owner(array: Array) -> Backend:
     return _owner_of[kind]
 
 
-def backend_of_module(xp: Any) -> Backend:
-    """The backend whose module is `xp`."""
-    return next(backend for backend in _backends.values() if backend.xp is xp)
-
-
 def owner_of_type(kind: type) -> Backend | None:
     """The backend whose arrays are of this type; None if there is none, or if their arithmetic differs."""
     if issubclass(kind, np.generic):  # NumPy's scalars, the results of 0-d arithmetic

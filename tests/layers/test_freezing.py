@@ -178,7 +178,7 @@ WORK = {  # what computes a parameter's gradient
     linear: ["linear_backward_weight", "linear_backward_bias", "bilinear_backward_weight"],
     conv: ["conv_backward_weight", "conv_transpose_backward_weight"],
     channels: ["channel_sum"],
-    norm: ["batch_norm_backward"],
+    norm: ["batch_norm_backward", "sum_over", "channel_sum"],
     sums: ["sum_over"],
     activation: ["leaky_relu_backward_slope"],
     embedding: ["embedding_backward"],

@@ -262,7 +262,7 @@ ERRORS = {
     ),
     "list": (
         lambda: xpconv.MaxUnpool1d(2)(zeros(1, 2), [[0, 1]]),
-        "MaxUnpool1d.forward: indices: expected an array of one of the backends",
+        "MaxUnpool1d.forward: indices: expected an array of numpy or double, got builtins.list",
     ),
     "rank": (lambda: xpconv.AdaptiveMaxPool2d(1)(zeros(3, 4)), r"AdaptiveMaxPool2d.forward: x has shape"),
 }

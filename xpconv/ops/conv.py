@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from ..backend import Array, backend_of_module
+from ..backend import Array, backend_of
 from ..geometry import Bounds, Shape, Window
 from ..kernels import overridable
 from ..layout import channels_last, empty_images, in_order, pixel_matrix, weight_matrix
@@ -210,7 +210,7 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
     block = max(1, COLUMN_BYTES // (groups * prod(output) * row * x.itemsize))
     blocks = [slice(start, start + block) for start in range(0, n, block)]
     # as_strided, as CuPy's sliding_window_view waits for the device.
-    as_strided = backend_of_module(xp).as_strided
+    as_strided = backend_of(x).as_strided
     if as_strided is None:
         for images in blocks:
             yield images, _copied_windows(xp, image[images], window, output, groups).reshape(groups, -1, row)

@@ -223,7 +223,7 @@ def _concatenate(recorder: Recorder, axis: int, bounds: Bounds, y: Array, *array
 
 def sigmoid(xp: Any, x: Array) -> Array:
     """In blocks; None for half precision, where `exp(-x)` is infinite while the result is not 0."""
-    return _of_one(_sigmoid, x) if x.itemsize > 2 else None
+    return _of_one(_sigmoid, x, copied=True) if x.itemsize > 2 else None
 
 
 def _sigmoid(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
@@ -233,7 +233,7 @@ def _sigmoid(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
 
 def silu(xp: Any, x: Array) -> Array:
     """`x / (1 + exp(-x))`, in blocks; None for half precision."""
-    return _of_one(_silu, x) if x.itemsize > 2 else None
+    return _of_one(_silu, x, copied=True) if x.itemsize > 2 else None
 
 
 def _silu(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
@@ -276,9 +276,19 @@ def _clipped_line(do: Part, line: tuple[float, float], x: Array, y: Array) -> No
     Ending(bounds=(0.0, 1.0)).finish(y, do)
 
 
-def _of_one(function: Callable[..., None], x: Array, numbers: Any = None) -> Array | None:
-    """`function` of all elements, which are floats, in blocks."""
-    source = flat(x) if x.dtype.kind == "f" and x.size and x.ndim else None
+def _of_one(
+    function: Callable[..., None], x: Array, numbers: Any = None, copied: bool = False
+) -> Array | None:
+    """`function` of all elements, which are floats, in blocks; with `copied` also if `x` has gaps in memory.
+
+    For functions that round otherwise than their reference: the result depends on the values alone.
+    """
+    if x.dtype.kind != "f" or not x.size or not x.ndim:
+        return None
+    source = flat(x)
+    if source is None and copied:
+        x = x.copy()
+        source = flat(x)
     if source is None:
         return None
     y = empty_like(x)
