@@ -78,8 +78,8 @@ class Labels:
         pairs = zip(self.classes, other.classes, strict=False)
         if len(self.classes) != len(other.classes) or not all(np.array_equal(a, b) for a, b in pairs):
             raise ValueError(
-                f"{where}: classes is {shown(other.public)}, but in the first call it was "
-                f"{shown(self.public)}"
+                f"{where}: classes is {_listed(other.public)}, but in the first call it was "
+                f"{_listed(self.public)}"
             )
 
     @property
@@ -110,7 +110,7 @@ class Labels:
             unknown = np.setdiff1d(unique(f"{where}: y", column), classes)
             if len(unknown):
                 raise ValueError(
-                    f"{where}: y has classes that are not in classes_, {shown(unknown)}; classes_ is "
+                    f"{where}: y has classes that are not in classes_, {_listed(unknown)}; classes_ is "
                     f"{classes}"
                 )
             found.append(np.searchsorted(classes, column))
@@ -176,6 +176,11 @@ class Labels:
     def default_loss(self) -> Loss:
         """Binary cross-entropy for indicators, else cross-entropy."""
         return BCEWithLogitsLoss() if self.kind == INDICATOR else SoftmaxCrossEntropyLoss()
+
+
+def _listed(labels: np.ndarray | list[np.ndarray]) -> str:
+    """The text for labels in an error: the labels themselves, and not an array's shape."""
+    return shown([a.tolist() for a in labels] if isinstance(labels, list) else labels.tolist())
 
 
 def _is_indicator(y: np.ndarray) -> bool:
