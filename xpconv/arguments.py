@@ -17,15 +17,16 @@ from unicodedata import combining, east_asian_width
 from .errors import ShapeError
 from .geometry import Pairs, same_padding
 
+SHOWN_ELEMENTS = 8  # of an array in an error, at most; of a larger one its shape
 MOST_PLACES = 2**22  # along an axis of an output or a window whose parts are listed: some seconds
 LARGEST_BYTES = 2**40  # of an array: more than any device has, but the allocation might not fail at once
 LARGEST = 2**31 - 1  # of a size: larger than any axis in practice, and the largest int32, which cuDNN uses
 
 
 def shown(value: object) -> str:
-    """The text for `value` in an error: its repr on one line, truncated if it is long; an array's shape."""
+    """The text for `value` in an error: its repr on one line, truncated; the shape of a large array."""
     try:
-        if getattr(value, "shape", ()) != () and hasattr(value, "dtype"):
+        if getattr(value, "size", 0) > SHOWN_ELEMENTS and hasattr(value, "dtype"):
             return f"an array of shape {tuple(value.shape)}"  # type: ignore[attr-defined]
         text = " ".join(repr(value).split())
     except Exception:  # noqa: BLE001  # an int with too many digits, or an object that is not fully constructed

@@ -263,7 +263,7 @@ def test_an_axis_that_is_no_batch(tmp_path):
         ((1, 1, 3, 8, 8), r"without the batch axis, which the model does not take: "),
         ((1, 8, 8), r"without the batch axis, which the model does not take: "),
         ((8, 8), r"without the batch axis, which the model does not take: "),
-        (np.zeros((2, 1, 8, 8), "float32"), r"ndarray.*, expected inputs that the model takes: "),
+        (np.zeros((2, 1, 8, 8), "float32"), r"an array of shape .*, expected inputs that the model takes: "),
     ],
 )
 @pytest.mark.parametrize("as_graph", [False, True])
