@@ -66,7 +66,10 @@ def calls():
     yield "one_hot", dict(input=np.array([0, 2]), num_classes=3)
 
 
-CALLS = dict(calls())
+CALLS = {
+    name: {k: np.array(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
+    for name, given in calls()
+}
 
 
 def test_every_function_is_called():

@@ -581,6 +581,7 @@ def main(argv):
     sys.path.append(str(Path(__file__).resolve().parents[2]))
     sys.argv = argv
     register()
+    syncs.n = 0  # without those of its registration
     try:
         runpy.run_path(argv[0], run_name="__main__")
     finally:

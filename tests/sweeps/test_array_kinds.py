@@ -105,7 +105,7 @@ REFUSED = {
     "units": (lambda x: x.view(Units), "asarray"),
     "list": (lambda x: x.tolist(), "asarray"),
     "byte-swapped": (lambda x: x.astype(x.dtype.newbyteorder()), "astype"),
-    "objects": (lambda x: x.astype(object), "expected (floating|int|numbers)"),
+    "objects": (lambda x: x.astype(object), "expected (floating|int|numbers|real numbers)"),
 }
 
 
