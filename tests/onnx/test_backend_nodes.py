@@ -95,6 +95,7 @@ def test_cases_of_a_module_that_is_imported_are_there_as_well():
     assert [case.name for case in cases_of("relu")] == first != []
 
 
+@pytest.mark.filterwarnings("ignore:.*was exported in training mode:UserWarning")
 @pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "module", [pytest.param(m, marks=pytest.mark.slow) if m in LONG else m for m in MODULES]

@@ -244,7 +244,7 @@ def _is_int(n: Any) -> bool:
 def _input_dtypes(model: Layer, floating: str) -> Iterator[str]:
     """The dtypes of the inputs of `model`, as far as its first layer determines them."""
     first = next((layer for _, layer in model.named_layers() if not layer.children()), model)
-    yield from (dtype or floating for dtype in first._input_dtypes)
+    yield from (dtype or floating for dtype in model._input_dtypes or first._input_dtypes)
     while True:
         yield floating
 

@@ -1,11 +1,14 @@
 """Shapes and dtypes of the values of a file by ONNX's shape inference, which is called node by node.
 
-Inference of a whole graph would crash the process for some faulty files. So a negative size, which results
-for example from an input smaller than a kernel, is not passed on to the next node.
+ONNX's inference is C++ that does not check what it reads: some faulty attributes crash the process, and some
+hang it. So it is called only for operators that xpconv reads, and not for attributes out of the range that
+the operator allows (`_is_safe`); a negative size, which results for example from an input smaller than a
+kernel, is not passed on to the next node.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import Any
@@ -13,11 +16,15 @@ from typing import Any
 import numpy as np
 
 from .library import defs, helper, numpy_helper, onnx, shape_inference
-from .node import Value
+from .node import OPERATORS, Value
 
 SMALL = 1024  # inference gets the numbers of arrays of at most so many elements
 GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-ERRORS = (shape_inference.InferenceError, defs.SchemaError, RuntimeError, ValueError, KeyError, TypeError)
+ERRORS = (shape_inference.InferenceError, defs.SchemaError, RuntimeError, ValueError, LookupError, TypeError)
+LARGEST = 2**31  # of an attribute that is one integer
+TERM = r"[a-zA-Z ]*(\.\.\.)?[a-zA-Z ]*"  # of an equation
+EQUATION = re.compile(rf"{TERM}(,{TERM})*(->{TERM})?")
+DTYPES = ("dtype", "to")  # attributes that name one
 
 
 def inferred(
@@ -65,7 +72,7 @@ def foreseen(node: Any, opset: int, arrays: Mapping[str, np.ndarray]) -> dict[st
 
 def _outputs(node: Any, opset: int, types: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """The types of a node's outputs; none if inference fails, as the layer then raises a better error."""
-    if _aborts(node) or any(attribute.type in GRAPHS for attribute in node.attribute):
+    if not _is_safe(node, types):
         return {}
     names = [name for name in dict.fromkeys(node.input) if name in types]
     model = onnx.ModelProto(ir_version=8, opset_import=[helper.make_opsetid("", opset)])
@@ -84,12 +91,27 @@ def _outputs(node: Any, opset: int, types: Mapping[str, Any], data: Mapping[str,
     return {info.name: _without_negative(info.type) for info in found.graph.output if info.HasField("type")}
 
 
-def _aborts(node: Any) -> bool:
-    """Whether ONNX's inference would crash: for a Split with a number of outputs other than it declares."""
-    if node.op_type != "Split":
+def _is_safe(node: Any, types: Mapping[str, Any]) -> bool:
+    """Whether ONNX's inference of this node neither crashes nor hangs, as far as is known."""
+    if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
         return False
-    counts = [attribute.i for attribute in node.attribute if attribute.name == "num_outputs"]
-    return any(count != len(node.output) for count in counts)
+    known = onnx.TensorProto.DataType.values()
+    for attribute in node.attribute:
+        if attribute.type in GRAPHS or not -LARGEST <= attribute.i < LARGEST:
+            return False
+        if attribute.name in DTYPES and attribute.i not in known:
+            return False
+    numbers = {attribute.name: attribute.i for attribute in node.attribute}
+    if node.op_type == "Split":
+        return bool(numbers.get("num_outputs", len(node.output)) == len(node.output))
+    if node.op_type == "GatherND":
+        ranks = [len(types[name].tensor_type.shape.dim) for name in node.input if name in types]
+        batch = numbers.get("batch_dims", 0)
+        return bool(batch == 0 or 0 < batch < min(ranks, default=0))
+    if node.op_type == "Einsum":
+        texts = [attribute.s.decode("utf-8", "replace") for attribute in node.attribute]
+        return all(EQUATION.fullmatch(text) for text in texts)
+    return True
 
 
 def _constants(node: Any) -> list[Any]:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import warnings
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from ..arguments import shown
 from ..backend import get_backend, use_backend
 from ..errors import DataFileError, OperatorError
 from ..files.image_info import check_fields
 from ..layers.constant import Constant, HostConstant, Weight
 from ..layers.graph import Graph
 from ..layers.layer import Layer
+from ..layers.operators import BatchNormalization
 from ..layers.tree import join
 from ..parameter import Parameter, limited_memory
 from ..tape import no_grad, separate
 from . import operators as operators  # they register themselves
 from .contents import OWN, Model
 from .inferred import foreseen
-from .library import onnx
+from .library import defs, onnx
 from .node import (
     OPERATORS,
     VIEWS,
@@ -80,7 +83,23 @@ class Loader:
                 lines = "".join(f"\n- {line}" for line in dict.fromkeys(self.refusals))
                 raise OperatorError(f"{self.model.where} has nodes that xpconv cannot compute:{lines}")
             graph = self._made()
+        self._warn()
         return graph.to(backend).eval()
+
+    def _warn(self) -> None:
+        """Warn of BatchNormalizations in training mode, whose outputs depend on the rest of the batch."""
+        names = [
+            name
+            for name, (layer, _) in self.layers.items()
+            if isinstance(layer, BatchNormalization) and layer.batch_statistics
+        ]
+        if names:
+            warnings.warn(
+                f"{self.model.where} was exported in training mode: {shown(names)} normalise by the "
+                "statistics of the batch, in inference too; export the model again in eval mode",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _tie(self, value: Value) -> None:
         """Let an initializer be a value that a layer computes, and so one parameter wherever it is taken."""
@@ -141,7 +160,8 @@ class Loader:
         function = OPERATORS.get(node.op) if node.domain in OWN else None
         if function is None:
             domain = f" of the domain {node.domain!r}" if node.domain not in OWN else ""
-            raise node.refused(f"the operator{domain} is unknown")
+            known = node.domain in OWN and defs.has(node.op)
+            raise node.refused(f"xpconv has no {node.op}" if known else f"the operator{domain} is unknown")
         for attribute in proto.attribute:
             if attribute.type in GRAPHS or attribute.ref_attr_name:
                 raise node.refused(f"attribute {attribute.name} is a graph of its own")
@@ -227,11 +247,21 @@ class Loader:
         declared = {name: shape for name, shape in shapes.items() if shape is not None}
         graph = Graph(self.nodes, inputs, outputs, shapes=declared or None)
         graph._names = self._aliases(graph)
+        vars(graph)["_input_dtypes"] = tuple(
+            self._dtype(dtype, graph) for _, dtype in self.model.fixed.values()
+        )
         ends = (*self.model.inputs, *self.model.outputs)
         if renamed := {new: name for name in ends if (new := self._name(name)) != name}:
             graph.onnx_names = renamed
         self._add_info(graph)
         return graph
+
+    @staticmethod
+    def _dtype(dtype: Any, graph: Graph) -> str | None:
+        """The dtype of an input; None for that of the floating parameters, which may be changed."""
+        if dtype is None or (dtype.kind not in "iub" and any(True for _ in graph.named_parameters())):
+            return None
+        return str(dtype)
 
     def _name(self, name: str, where: str = "") -> str:
         """The name in the graph of a value: that in the file, as far as it can be a layer's."""

@@ -14,14 +14,14 @@ PLACES: Places = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "PRelu": (1,),
     "BatchNormalization": (1, 2), "LayerNormalization": (1, 2), "GroupNormalization": (1, 2),
 }  # fmt: skip  # not InstanceNormalization, whose constants are the 1 and 0 of a layer without weights
-STATISTICS: Places = {"BatchNormalization": (3, 4)}
+FIXED: Places = {"BatchNormalization": (3, 4), "OneHot": (2,)}  # of arrays that are not trained
 BEFORE_BIAS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # an Add after them adds a bias
 OWN = "xpconv"  # the name of the producer in files from `export`
 FLOATS = tuple(map(onnx.TensorProto.DataType.Value, ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")))
 
 
 class Weights:
-    """The constants of a graph that an operator uses as a weight, or as running statistics.
+    """The constants of a graph that an operator uses as a weight, or as an array that is not trained.
 
     There may be a view, such as a Transpose, between the constant and the operator. A constant that an Add
     adds to the result of a Conv, ConvTranspose, Gemm or MatMul with a weight is a bias, and counts as a
@@ -37,7 +37,7 @@ class Weights:
                 for name, other in (node.input, node.input[::-1]):
                     if self._is_product(other):
                         self.weights.update(filter(None, [self._constant(name)]))
-        self.statistics = self._at(graph, STATISTICS) - self.weights
+        self.fixed = self._at(graph, FIXED) - self.weights
 
     def _at(self, graph: Any, places: Places) -> set[str]:
         inputs = [
@@ -47,7 +47,7 @@ class Weights:
 
     def includes(self, name: str, shape: tuple[int, ...]) -> bool:
         """Whether an initializer is a weight: an operator uses it as one, or it has axes."""
-        return name in self.weights or (bool(shape) and name not in self.statistics)
+        return name in self.weights or (bool(shape) and name not in self.fixed)
 
     def _constant(self, name: str) -> str | None:
         """The constant that a value is or views, if any."""

@@ -139,8 +139,7 @@ def schedule_from(
     if isinstance(given, LRScheduler):
         raise TypeError(
             f"{where}: schedule is {type(given).__name__}(…), which belongs to an optimizer; give its "
-            "name, its class, "
-            "or a function of the optimizer"
+            "name, its class, or a function of the optimizer"
         )
     maker = _maker(f"{where}: schedule", given, optim, LRScheduler)
     lengths: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
 from .. import train
-from ..arguments import to_bool, to_float, to_int, to_size
+from ..arguments import shown, to_bool, to_float, to_int, to_size
 from ..arrays import asnumpy
 from ..backend import get_backend
 from ..cores import cores
@@ -115,7 +115,7 @@ class ConvEstimator(ConvBase):
             epochs,
             epochs,
             to_size(f"{where}: batch_size", self.batch_size),
-            to_float(f"{where}: learning_rate", self.learning_rate, 0),
+            _to_rate(where, self.learning_rate),
             dtype_name(where, self.dtype),
             to_bool(f"{where}: early_stopping", self.early_stopping),
             _is_verbose(where, self.verbose),
@@ -230,6 +230,16 @@ class ConvEstimator(ConvBase):
 
         def _more_tags(self) -> dict[str, Any]:
             return {"multioutput": True, "multilabel": is_classifier(self), "requires_y": True}
+
+
+def _to_rate(where: str, value: Any) -> float:
+    """`learning_rate` as a number; scikit-learn's names of schedules get an error that names `schedule`."""
+    if isinstance(value, str):
+        raise TypeError(
+            f"{where}: learning_rate is {shown(value)}, expected a number; for a rate that changes give "
+            'schedule too, such as schedule="cosineannealing"'
+        )
+    return to_float(f"{where}: learning_rate", value, 0)
 
 
 def _is_verbose(where: str, verbose: Any) -> bool:

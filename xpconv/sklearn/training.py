@@ -76,8 +76,7 @@ class Finite:
         if not math.isfinite(run.logs["loss"]):
             raise ValueError(
                 f"{self.where}: the loss is {run.logs['loss']} in epoch {run.epoch}; give a smaller "
-                "learning_rate, or "
-                "scale X (and y), as by StandardScaler in a Pipeline"
+                "learning_rate, or scale X (and y), as by StandardScaler in a Pipeline"
             )
 
 
@@ -159,7 +158,7 @@ def _stepping(
                 raise ValueError(
                     f"{where}: {type(schedule).__name__} has total_steps={total}, of which this call of "
                     f"partial_fit needs {schedule.last_epoch + steps}; begin with a larger "
-                    "schedule__total_steps, or set another schedule"
+                    "max_epochs (or schedule__total_steps), or set another schedule"
                 )
     return optimizer, schedule
 

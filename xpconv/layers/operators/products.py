@@ -70,9 +70,11 @@ class Einsum(Operator):
         for i, (x, own) in enumerate(zip(inputs, terms, strict=True)):
             others = [out, *terms[:i], *terms[i + 1 :]]
             arrays = [widened(grad), *inputs[:i], *inputs[i + 1 :]]
-            found = "".join(letter for letter in own if any(letter in term for term in others))
+            sizes = dict(zip(own, x.shape, strict=True))  # an axis of size 1 may have been broadcast
+            found = "".join(s for s in own if sizes[s] != 1 and any(s in term for term in others))
             part = xp.einsum(f"{','.join(others)}->{found}", *arrays, optimize=True)
-            part = part.reshape([n if letter in found else 1 for letter, n in zip(own, x.shape, strict=True)])
+            shape = dict(zip(found, part.shape, strict=True))
+            part = part.reshape([shape.get(letter, 1) for letter in own])
             grads.append(xp.broadcast_to(part, x.shape))
         return tuple(grads)
 

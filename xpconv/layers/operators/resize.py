@@ -122,7 +122,7 @@ class Resize(Operator):
         """Scales and sizes, of which one was given; an empty one counts as none."""
         if not sizes:
             scales = scales or ()
-            return scales, [floor(n * scale) for n, scale in zip(spatial, scales, strict=False)]
+            return scales, [scaled_size(n, scale) for n, scale in zip(spatial, scales, strict=False)]
         scales = [m / max(1, n) for m, n in zip(sizes, spatial, strict=False)]
         if self.policy != "stretch" and scales:
             scale = (min if self.policy == "not_larger" else max)(scales)
@@ -133,6 +133,12 @@ class Resize(Operator):
         taps, outside = saved
         grad = grad if outside is None else xp.where(outside, 0, grad)
         return (resample_backward(xp, widened(grad), taps),)
+
+
+def scaled_size(n: int, scale: float) -> int:
+    """The size that `n` is resized to, rounded as in onnxruntime, whose product is float32."""
+    float32 = host().xp.float32
+    return floor(float(float32(n) * float32(scale)))
 
 
 @lru_cache(maxsize=256)

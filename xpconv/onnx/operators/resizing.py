@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor
 
 from ...layers import operators as layers
+from ...layers.operators.resize import scaled_size
 from ..node import Node, Result, Value, operator
 from .common import flag, settings
 
@@ -78,7 +78,7 @@ def _check_size(node: Node, x: Value, layer: layers.Resize) -> None:
         node.check_size([int(n) for n in layer.sizes])
     elif layer.scales:
         known = [1] * len(layer.scales) if x.shape is None or layer.axes else [n or 1 for n in x.shape]
-        node.check_size([floor(n * scale) for n, scale in zip(known, layer.scales, strict=False)])
+        node.check_size([scaled_size(n, scale) for n, scale in zip(known, layer.scales, strict=False)])
 
 
 def _choice(node: Node, name: str, default: str, choices: Sequence[str]) -> str:

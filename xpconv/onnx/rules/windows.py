@@ -89,7 +89,10 @@ def lp_pool(b: Builder, layer: ops.LpPool, x: Tensor) -> Any:
 def batch_normalization(b: Builder, layer: ops.BatchNormalization, *inputs: Tensor) -> Any:
     """BatchNormalization."""
     if layer.batch_statistics:
-        raise b.refused("it normalises by the statistics of the batch, in inference too")
+        raise b.refused(
+            "it normalises by the statistics of the batch, in inference too, as in a file that was exported "
+            "in training mode; export that again in eval mode, and load it"
+        )
     return b.node("BatchNormalization", *inputs, epsilon=layer.eps)
 
 
