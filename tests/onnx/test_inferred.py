@@ -1,7 +1,4 @@
-"""ONNX's inference of a node, and what would crash or hang it."""
-
-import subprocess
-import sys
+"""What the reader makes of single nodes: errors, dtypes of inputs, what trains."""
 
 import numpy as np
 import pytest
@@ -10,31 +7,6 @@ import xpconv
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper
-
-# In a process of its own: a crash fails this test alone.
-CRASHES = """
-import numpy as np
-from onnx import helper, numpy_helper
-import xpconv.onnx.load
-from xpconv.onnx.inferred import inferred
-
-float_, int_ = (helper.make_tensor_type_proto(kind, [2, 3]) for kind in (1, 7))
-nodes = [helper.make_node("Einsum", ["x"], ["y"], equation=e) for e in ("....a", "...a...", "a....", "a....->a", "..")]
-nodes += [helper.make_node("GatherND", ["x", "i"], ["y"], batch_dims=n) for n in (-9, -3, 2, 9, 2**62)]
-nodes += [helper.make_node("EyeLike", ["x"], ["y"], dtype=n) for n in (-(2**63), 99, 2**40)]
-nodes += [helper.make_node("Cast", ["x"], ["y"], to=n) for n in (-(2**63), 99, -1)]
-nodes += [helper.make_node("RegexFullMatch", [""], ["y"]), helper.make_node("STFT", ["x", "", "", ""], ["y"])]
-for node in nodes:
-    inferred([node], 20, {"x": float_, "i": int_}, {}, bool)
-print("done")
-"""
-
-
-def test_faulty_nodes_neither_crash_nor_hang():
-    run = subprocess.run(
-        [sys.executable, "-c", CRASHES], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert run.stdout == "done\n", run.stderr
 
 
 def graph_of(path, nodes, inputs, outputs, arrays=(), opset=13):

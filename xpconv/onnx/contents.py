@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from math import prod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from ..errors import DataFileError
 from ..layers.graph_checks import order_of
 from .batch import free_batch
-from .inferred import SMALL, inferred
-from .library import defs, helper, onnx
+from .inferred import value_of
+from .library import defs, onnx
 from .node import VIEWS, Value
 from .tensors import Stored, Tensors
 from .weights import hoist
@@ -60,11 +60,14 @@ class Model:
         self.values = self._known(proto)
         self.fixed = {name: (self.values[name].shape, self.values[name].dtype) for name in self.inputs}
         self.frees = dynamic_batch and any(shape and shape[0] is not None for shape, _ in self.fixed.values())
-        if self.frees:
-            free_batch(proto, {name: value.shape for name, value in self.values.items()})
-            for tensor in graph.initializer:
-                self.stored[tensor.name] = self.tensors.stored(tensor, f"initializer {tensor.name!r}")
-            self.values = self._known(proto)
+        self._proto = proto
+
+    def free_batch(self, shapes: Mapping[str, Any]) -> None:
+        """Let the batch size be free; `shapes`: what is known of those of the values, by name."""
+        free_batch(self._proto, shapes)
+        for tensor in self._proto.graph.initializer:
+            self.stored[tensor.name] = self.tensors.stored(tensor, f"initializer {tensor.name!r}")
+        self.values = self._known(self._proto)
 
     def _parsed(self, path: str) -> Any:
         try:
@@ -133,30 +136,18 @@ class Model:
         return [graph.node[i] for i in (sorted(numbers) if in_order else numbers)]
 
     def _known(self, proto: Any) -> dict[str, Value]:
-        """What the file and ONNX's shape inference say of its values; what they do not say is unknown."""
+        """What the file says of its values; what it does not say is unknown."""
         declared = {info.name: info.type for info in (*proto.graph.input, *proto.graph.output)}
         for name in self.inputs:
             if declared[name].WhichOneof("value") not in (None, "tensor_type"):
                 kind = declared[name].WhichOneof("value").removesuffix("_type")
                 raise DataFileError(f"{self.where}: input {name!r} is a {kind}, expected an array")
         types = {info.name: info.type for info in proto.graph.value_info} | declared
-        data = {}
-        for name, (tensor, shape, _) in self.stored.items():
-            types[name] = helper.make_tensor_type_proto(tensor.data_type, shape)
-            if prod(shape) <= SMALL and tensor.data_location != onnx.TensorProto.EXTERNAL:
-                data[name] = tensor
-        known = inferred(self.nodes, self.opset, types, data, self._is_sound)
+        known = {name: value_of(name, kind) for name, kind in types.items()}
         for name, stored in self.stored.items():
             weight = self.weights.includes(name, stored.shape)
             known[name] = Value(name, shape=stored.shape, dtype=stored.dtype, weight=weight)
         return known
-
-    def _is_sound(self, tensor: Any) -> bool:
-        try:
-            self.tensors.stored(tensor, "")
-        except DataFileError:
-            return False
-        return bool(tensor.data_location != onnx.TensorProto.EXTERNAL)
 
     def tied(self) -> list[str]:
         """The initializers that are one weight in several roles, such as a matrix and its transpose.

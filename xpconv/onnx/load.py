@@ -75,7 +75,10 @@ def load(path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Graph:
     if not os.path.isfile(name):
         raise FileNotFoundError(f"xpconv.onnx.load: there is no file {name!r} (from {os.getcwd()!r})")
     model = Model(name, dynamic_batch)
-    graph = Loader(model).graph()
+    loader = Loader(model)
+    graph = loader.graph()
     if model.frees:
+        model.free_batch({name: value.shape for name, value in loader.values.items()})
+        graph = Loader(model).graph()
         check_batch(model.where, graph, model.fixed)
     return graph

@@ -22,7 +22,7 @@ from ..parameter import Parameter, limited_memory
 from ..tape import no_grad, separate
 from . import operators as operators  # they register themselves
 from .contents import OWN, Model
-from .inferred import foreseen
+from .inferred import inferred
 from .library import defs, onnx
 from .node import (
     OPERATORS,
@@ -134,11 +134,18 @@ class Loader:
         try:
             function = self._function(node, proto)
             known = True
-            for output, value in zip(self._outputs(node, function), node.outputs, strict=True):
+            outputs = self._outputs(node, function)
+            found = inferred(proto, node.opset, node.inputs) if any(map(_is_layer, outputs)) else {}
+            for name, output, value in zip(proto.output, outputs, node.outputs, strict=True):
                 if isinstance(output, np.ndarray):
                     self._set(value, output)
-                elif output is not None:
-                    self._note(node, proto, value, *output)
+                    continue
+                new = found.get(name, Value(name))
+                if value.shape is None:
+                    value.shape = new.shape
+                value.dtype = new.dtype or value.dtype
+                if output is not None:
+                    self._note(node, value, new, *output)
         except (Refused, DataFileError) as error:
             if not (known and follows):
                 self.refusals.append(f"{node}: {error}")
@@ -190,11 +197,11 @@ class Loader:
                 raise node.refused(f"output {i}, {node.outputs[i].name!r}, is not computed")
         return [output if used else None for output, used in zip(outputs, node.used, strict=True)]
 
-    def _note(self, node: Node, proto: Any, value: Value, layer: Layer, values: Any) -> None:
+    def _note(self, node: Node, value: Value, new: Value, layer: Layer, values: Any) -> None:
         """Note the layer of an output, or run it if all that it takes is constant."""
         arrays = [given.array for given in values]
         if all(array is not None for array in arrays):
-            self._check_fold(node, value, proto)
+            self._check_fold(node, value, new)
             try:
                 with np.errstate(all="ignore"):
                     self._set(value, np.array(layer.eval()(*arrays)))
@@ -215,12 +222,9 @@ class Loader:
         """Whether a layer that takes it runs on the device of the model."""
         return self._trains(value) if value.array is not None else not value.on_host
 
-    def _check_fold(self, node: Node, value: Value, proto: Any) -> None:
-        """Refuse a node of constants whose output would be large, before it is computed."""
-        arrays = {
-            item.name: item.array for item in node.inputs if item is not None and item.array is not None
-        }
-        shape = foreseen(proto, node.opset, arrays).get(value.name, value.shape) or ()
+    def _check_fold(self, node: Node, value: Value, new: Value) -> None:
+        """Refuse a node of constants whose output, `new`, would be large, before it is computed."""
+        shape = new.shape or value.shape or ()
         node.check_size([n for n in shape if n is not None], value.dtype or "float32")
         if node.op in ("Resize", "Upsample") and max((n or 0 for n in shape), default=0) > MOST_RESIZED:
             raise node.refused(f"the output has shape {shape}, more than {MOST_RESIZED:,} along an axis")
@@ -322,3 +326,7 @@ class Loader:
                 owners[name := f"{name}.{item.form or len(owners)}"] = own
             aliases[join(paths[id(item.layer)], item.attribute)] = name
         return aliases
+
+
+def _is_layer(output: Output | None) -> bool:
+    return isinstance(output, tuple)

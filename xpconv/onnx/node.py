@@ -30,6 +30,8 @@ The rules:
 - A node that xpconv cannot compute: `raise node.refused("why")`. The reader collects these for one error.
   Every attribute of the node must be read, by one of the methods below: one that was not is refused as
   unknown. So read all of them before the first branch.
+- ONNX's shape inference, which ends the process for some faulty nodes, gets a node only after its function:
+  refuse attributes out of their ranges, and missing inputs, even if the layer would notice at run time.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, ClassVar
 
 from ...arrays import asnumpy
@@ -167,6 +168,8 @@ def to_axis(where: str, axis: int, ndim: int) -> int:
 
 def to_axes(where: str, axes: Sequence[int], ndim: int) -> tuple[int, ...]:
     """Numbers of axes, each at most once."""
+    if not all(isinstance(axis, Integral) for axis in axes):
+        raise ShapeError(f"{where}: axes are {tuple(axes)}, expected integers")
     found = tuple([to_axis(where, axis, ndim) for axis in axes])
     if len(set(found)) != len(found):
         raise ShapeError(f"{where}: axes {tuple(axes)} name an axis twice")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from ...layers import Dense, Identity
@@ -81,6 +83,9 @@ def is_inf(node: Node) -> Result:
 def einsum(node: Node) -> Result:
     equation = node.text("equation", "")
     values = given(node)
+    terms = equation.replace(" ", "").replace("->", ",", 1).split(",")
+    if not all(re.fullmatch(r"[A-Za-z]*(\.\.\.)?[A-Za-z]*", term) for term in terms):
+        raise node.refused(f"attribute equation is {equation!r:.60}, expected one such as 'ij,jk->ik'")
     if all(value.ndim is not None for value in values):
         letters_of(equation, [value.ndim or 0 for value in values])
     return layers.Einsum(equation), values
