@@ -5,7 +5,8 @@ each of which gives `t - R + 1` pixels of output (overlap-save). The pieces of a
 transformed, multiplied by the transformed kernels, which for each frequency is a matrix product over the
 channels, and transformed back. Dilation is a kernel with zeros between its taps, a stride an output of which
 some are left out; in the gradients the output's gradient has zeros between its pixels. The rounding error is
-that of a sum of as many terms as a piece has pixels, relative to the largest of them.
+that of a sum of as many terms as a piece has pixels, relative to the largest of them. Very large and very
+small values are scaled by powers of two, so that nothing overflows before the result does.
 
 The operations are those of `ops.conv`, bilinear, so without conjugates for complex arrays too.
 """
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 from ..backend import Array, ignoring_float_errors
 from ..geometry import Shape, Window
+from .scales import exponents, power, scale_back
 
 FEWEST_TAPS = 64  # of kernels that it is considered for
 # Times relative to one multiplication and addition in a matrix product (`benchmarks/functional.py` measures):
@@ -154,10 +156,11 @@ def weight_grad(on: Device, grad: Array, x: Array, window: Window, dw: Array) ->
     (n, c), k, places = x.shape[:2], grad.shape[1], prod(count)
     each = frequencies(size, x.dtype)
     kind = _complex(x.dtype)
+    of_x, of_k = exponents(xp, x, 1), exponents(xp, grad, 1)
     total = xp.zeros((prod(each), groups, k // groups, c // groups), dtype=kind)
     for images in _image_blocks(on, n, (c + k) * places * prod(each), kind):
-        seen = _transformed(on, _pieces(xp, x[images], lows, count, hop, size), size, kind)
-        of_grad = _pieces(xp, grad[images], (0,) * len(size), count, hop, hop)
+        seen = _transformed(on, _pieces(xp, x[images], of_x, lows, count, hop, size), size, kind)
+        of_grad = _pieces(xp, grad[images], of_k, (0,) * len(size), count, hop, hop)
         if x.dtype.kind == "c":
             of_grad = of_grad.conj()
         sent = _transformed(on, of_grad, size, kind)
@@ -173,7 +176,8 @@ def weight_grad(on: Device, grad: Array, x: Array, window: Window, dw: Array) ->
     spectra.reshape(groups, k // groups, c // groups, -1)[...] = xp.moveaxis(total, 0, -1)
     found = _back(on, spectra, size, reach, dw.dtype)
     taps = (..., *(slice(None, None, d) for d in window.dilation))
-    dw[...] = found[taps].reshape(dw.shape)
+    of_c = xp.repeat(of_x.reshape(groups, -1), k // groups, 0)  # of the channels of each kernel
+    scale_back(xp, found[taps].reshape(dw.shape), of_k.reshape(k, 1) + of_c, dw)
 
 
 def _correlate(
@@ -193,12 +197,15 @@ def _correlate(
     count = tuple(-(-m // h) for m, h in zip(output, hop, strict=True))
     (n, c), k, places = x.shape[:2], kernel.shape[0], prod(count)
     each, kind = frequencies(size, x.dtype), _complex(x.dtype)
+    of_x, of_k = exponents(xp, x, 0), exponents(xp, kernel, 0)
+    kernel = kernel * power(xp, -of_k, kernel)
     weights = kernel.conj() if kernel.dtype.kind == "c" else kernel
     weights = weights.reshape(-1, *(1,) * len(size), *reach)
     spectra = _transformed(on, weights, size, kind).reshape(groups, k // groups, c // groups, -1)
     for images in _image_blocks(on, n, (c + k) * places * prod(each), kind):
         rows = x[images].shape[0]
-        seen = _transformed(on, _pieces(xp, x[images], lows, count, hop, size), size, kind)
+        some_x = of_x[images]
+        seen = _transformed(on, _pieces(xp, x[images], some_x, lows, count, hop, size), size, kind)
         result = on.empty((rows * k, places, prod(each)), kind)
         into = result.reshape(rows, groups, k // groups, places, -1)
 
@@ -211,10 +218,11 @@ def _correlate(
 
         on.run(task, prod(each), seen.size + result.size)
         del seen
-        _put(on, result.reshape(rows * k, *count, *each), size, hop, steps, y[images])
+        scales = some_x.reshape(rows, 1) + of_k.reshape(1, k)
+        _put(on, result.reshape(rows * k, *count, *each), size, hop, steps, scales, y[images])
 
 
-def _put(on: Device, result: Array, size: Shape, hop: Shape, steps: Shape, y: Array) -> None:
+def _put(on: Device, result: Array, size: Shape, hop: Shape, steps: Shape, scales: Array, y: Array) -> None:
     """Transform the results of all pieces back, and write them to `y` in their places."""
     axes = len(size)
     (rows, k), count = y.shape[:2], result.shape[1 : axes + 1]
@@ -222,7 +230,7 @@ def _put(on: Device, result: Array, size: Shape, hop: Shape, steps: Shape, y: Ar
     order = [0, *(axis for i in range(axes) for axis in (1 + i, 1 + axes + i))]
     whole = found.transpose(order).reshape(rows, k, *(m * h for m, h in zip(count, hop, strict=True)))
     seen = (..., *(slice(0, (m - 1) * s + 1, s) for m, s in zip(y.shape[2:], steps, strict=True)))
-    y[...] = whole[seen]
+    scale_back(on.xp, whole[seen], scales, y)
 
 
 # --- transforms ---------------------------------------------------------------------------------------
@@ -248,8 +256,11 @@ def _spread(xp: Any, x: Array, steps: Shape) -> Array:
     return wide
 
 
-def _pieces(xp: Any, x: Array, lows: Shape, count: Shape, hop: Shape, size: Shape) -> Array:
-    """Pieces that begin `hop` apart, the first one `lows` before `x`: views `(N·C, *count, *size)`."""
+def _pieces(xp: Any, x: Array, scales: Array, lows: Shape, count: Shape, hop: Shape, size: Shape) -> Array:
+    """Pieces that begin `hop` apart, the first one `lows` before `x`: views `(N·C, *count, *size)`.
+
+    They are divided by two to the `scales`.
+    """
     sizes = tuple((m - 1) * h + t for m, h, t in zip(count, hop, size, strict=True))
     framed = xp.zeros((x.shape[0] * x.shape[1], *sizes), dtype=x.dtype)
     inside: tuple[slice, ...] = (slice(None), slice(None))
@@ -258,7 +269,7 @@ def _pieces(xp: Any, x: Array, lows: Shape, count: Shape, hop: Shape, size: Shap
         first, last = max(0, -lo), min(n, whole - lo)
         inside += (slice(first, max(first, last)),)
         into += (slice(first + lo, max(first, last) + lo),)
-    framed.reshape(*x.shape[:2], *sizes)[into] = x[inside]
+    xp.multiply(x[inside], power(xp, -scales, x), out=framed.reshape(*x.shape[:2], *sizes)[into])
     by_row, *by_pixel = framed.strides
     hops = (step * h for step, h in zip(by_pixel, hop, strict=True))
     shape = (framed.shape[0], *count, *size)
