@@ -73,6 +73,18 @@ def test_fit_in_two_processes_is_that_in_one(tmp_path, kind):
     compare(tmp_path / "2")
 
 
+@pytest.mark.slow
+def test_three_processes_and_a_batch_of_two(tmp_path):
+    """In the last batch of an epoch one has no sample, and takes part in BatchNorm nevertheless."""
+    for count in (1, 3):
+        (tmp_path / str(count)).mkdir()
+        done = ranks.run(tmp_path / str(count), FIT, count, [json.dumps({"samples": 42, "weight": True})])
+        assert done.returncode == 0, done.stderr
+    alone, last = np.load(tmp_path / "1/1-0.npz"), np.load(tmp_path / "3/3-2.npz")
+    for name in alone.files:
+        np.testing.assert_allclose(last[name], alone[name], rtol=1e-6, atol=1e-6, err_msg=name)
+
+
 DIFFERENT = """
 import sys
 import numpy as np

@@ -138,16 +138,14 @@ class _BatchNorm(ChannelNorm):
                 return None
             if not from_batch:  # no sums are needed
                 return ops.batch_norm_backward_input(xp, grad_output, weight, inv_std, y, bounds)
-        own = joint is None
         dx, dweight, dbias = ops.batch_norm_backward(
-            xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad and own, y, bounds
+            xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad, y, bounds
         )
-        if not own and input_grad:  # as for the layers below
-            sums = xp.concatenate([dweight, dbias]).astype("float64")
-            self._communicator.total(sums, f"sum the gradients of a BatchNorm of {self.num_features}")
-            dx = joint_norm.batch_norm_backward_joint(
-                xp, grad_output, x, weight, mean, inv_std, joint, sums, y, bounds
-            )
+        if joint is not None and input_grad:  # as for the layers below
+            own = xp.concatenate([dweight, dbias]).astype("float64")
+            action = f"sum the gradients of a BatchNorm of {self.num_features}"
+            sums = self._communicator.total(own.copy(), action)
+            dx = joint_norm.add_joint_part(xp, dx, x, weight, mean, inv_std, own, sums, joint)
         if learns(self.weight):
             self.weight.accumulate(dweight.astype(self.weight.dtype, copy=False))
         if learns(self.bias):
