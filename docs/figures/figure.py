@@ -1,0 +1,80 @@
+"""What the scripts of the figures share: the look, and a file that is the same at each run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+WIDTH = 4.9  # inches: 353 points, about the width of the text on a phone, so fonts keep their size there
+INK, GREY, PALE = "#263238", "#78909c", "#eceff1"
+BLUE, ORANGE, GREEN, RED, VIOLET = "#3f51b5", "#e65100", "#2e7d32", "#c62828", "#6a1b9a"
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9.5,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": mpl.cycler(color=[BLUE, ORANGE, GREEN, RED, VIOLET]),
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "svg.hashsalt": "xpconv",
+    "svg.fonttype": "path",
+}
+
+
+def new(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure and its axes."""
+    with mpl.rc_context(STYLE):
+        return plt.subplots(rows, columns, figsize=(WIDTH, height), layout="constrained", **options)
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write an SVG with a white background and no date."""
+    with mpl.rc_context(STYLE):
+        figure.savefig(
+            path,
+            format="svg",
+            facecolor="white",
+            bbox_inches="tight",
+            pad_inches=0.12,
+            metadata={"Date": None},
+        )
+    plt.close(figure)
+
+
+def canvas(axes: Axes, width: float, height: float) -> None:
+    """Axes for shapes and text: no ticks, units of the same length, and y downwards."""
+    axes.set(xlim=(-0.05, width + 0.05), ylim=(height + 0.05, -0.05), aspect="equal")
+    axes.axis("off")
+
+
+def cell(axes: Axes, x: float, y: float, text: Any = "", color: str = "white", **options: Any) -> None:
+    """A unit square with a text in it."""
+    options = {"size": 1.0, "weight": "normal", "ink": INK, "edge": INK, "font": 9.5, **options}
+    size = options["size"]
+    axes.add_patch(Rectangle((x, y), size, size, facecolor=color, edgecolor=options["edge"], linewidth=0.7))
+    style = {"ha": "center", "va": "center", "color": options["ink"], "weight": options["weight"]}
+    axes.text(x + size / 2, y + size / 2, str(text), fontsize=options["font"], **style)
+
+
+def label(axes: Axes, x: float, y: float, text: str, **options: Any) -> None:
+    """A text centred at a place."""
+    axes.text(x, y, text, **{"ha": "center", "va": "center", "fontsize": 9.5, "color": INK, **options})
+
+
+def number(value: float) -> str:
+    """`3` for 3.0, and `0.5` for 0.5."""
+    return f"{value:g}"
