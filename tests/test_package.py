@@ -322,32 +322,6 @@ def test_public_names_are_documented(name):
         assert ">>> " in inspect.getdoc(thing), "give a runnable example"
 
 
-def blocks(path, language):
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), flags=re.DOTALL)
-
-
-def test_readme_code_runs(capsys, tmp_path, monkeypatch):
-    """All Python blocks of the README, in order, in one namespace; what they print is what it says."""
-    monkeypatch.chdir(tmp_path)
-    namespace = {}
-    for block in blocks("README.md", "python"):
-        exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
-        printed = capsys.readouterr().out.splitlines()
-        promised = re.findall(r"print\(.*?\)  # (.+)", block)
-        assert printed == promised
-
-
-def test_readme_names_exist():
-    names = re.findall(r"`xpconv\.([\w.]+)", (ROOT / "README.md").read_text())
-    assert names
-    for name in names:
-        thing = xpconv
-        for part in name.split("."):
-            if not hasattr(thing, part):
-                __import__(f"{thing.__name__}.{part}")
-            thing = getattr(thing, part)
-
-
 # Files that are too long today; what is shortened leaves the set.
 LONG: set[str] = set()
 

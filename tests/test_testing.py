@@ -4,7 +4,6 @@ import doctest
 import importlib
 import pkgutil
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,21 +214,17 @@ def test_a_wrong_gradient_is_said_before_a_missing_input_grad():
 OWN = {
     "Square": lambda kind: kind(),
     "Deep": lambda kind: kind(3),
-    "Scale": lambda kind: kind(),
-    "Gated": lambda kind: kind(),
 }
 
 
 def examples():
-    """The sources of all examples: of docstrings and of README."""
+    """The sources of all examples of docstrings. Those of the pages call `assert_layer_ok` themselves."""
     for part in (
         "xpconv",
         *(f"xpconv.{m.name}" for m in pkgutil.iter_modules(xpconv.layers.__path__, "layers.")),
     ):
         for found in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(part)):
             yield "".join(example.source for example in found.examples)
-    readme = Path(__file__).parents[1] / "README.md"
-    yield from re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_the_layers_of_ones_own_in_the_examples_are_right():

@@ -1,0 +1,69 @@
+"""README.md and the pages of docs: their code runs and prints what they say, and what they name exists."""
+
+import importlib
+import re
+
+import pytest
+from pages import ROOT, blocks, needed, run_page
+
+import xpconv
+
+for library in ("PIL", "matplotlib", "safetensors", "sklearn", "tqdm"):
+    pytest.importorskip(library, reason='pip install "xpconv[examples]"')
+
+TEST_OF_ITS_OWN = re.compile(r"<!-- (tests/\S+) runs the code of this page")
+ELSEWHERE = {
+    "docs/architecture.md",
+    "docs/reference.md",
+    "docs/another-array-library.md",
+}  # tests/test_architecture.py, docstrings, tests/test_another_library.py
+PAGES = {
+    p.relative_to(ROOT).as_posix(): p for p in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
+TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
+OF_OTHERS = {name: found[1] for name, text in TEXTS.items() if (found := TEST_OF_ITS_OWN.search(text))}
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in {*OF_OTHERS, *ELSEWHERE}])
+def test_the_code_of_a_page_runs(name, capsys, tmp_path, monkeypatch):
+    """All blocks of a page, in order, in one namespace; what they print is what it says."""
+    for library in needed(blocks(TEXTS[name])):
+        found = pytest.importorskip(library)
+        if library == "torch":
+            found.set_num_threads(1)  # whose threads spin while they wait
+    monkeypatch.chdir(tmp_path)
+    with xpconv.use_backend("numpy"):
+        run_page(PAGES[name], capsys, shell=name != "README.md")  # whose commands are for the clone's folder
+
+
+def test_pages_with_a_test_of_their_own_have_one():
+    assert all((ROOT / path).exists() for path in OF_OTHERS.values())
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGES) - {"docs/reference.md"}))
+def test_names_exist(name):
+    """Those that stand in backticks: `xpconv.data.batches`."""
+    for path in re.findall(
+        r"`xpconv\.((?:\w+\.)*\w+)", re.sub(r"```.*?```", "", TEXTS[name], flags=re.DOTALL)
+    ):
+        thing = xpconv
+        for part in path.split("."):
+            if not hasattr(thing, part):
+                importlib.import_module(f"{thing.__name__}.{part}")
+            thing = getattr(thing, part)
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGES) - {"docs/reference.md"}))
+def test_links_lead_somewhere(name):
+    """Those to files of the project, and to headings of pages."""
+    prose = re.sub(r"```.*?```", "", TEXTS[name], flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if re.match(r"\w+:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (PAGES[name].parent / target).resolve() if target else PAGES[name]
+        assert path.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+            assert anchor in slugs, link
