@@ -246,10 +246,8 @@ class Parameter(ArrayLike):
         So inference may hold what depends on it. The flag of an array alone could be set again, and older
         views of its memory be written to.
         """
-        data = self.data
-        if backend_of(data).name == "numpy" and not self._is_read_only():
-            data = backend_of(data).xp.ndarray(data.shape, data.dtype, data.tobytes())
-            super().__setattr__("data", data)
+        if backend_of(self.data).name == "numpy" and not self._is_read_only():
+            super().__setattr__("data", read_only_copy(self.data))
 
     def _make_writable(self) -> None:
         """Copy read-only arrays, as a fused model makes them, or memory maps of files."""
@@ -266,10 +264,13 @@ class Parameter(ArrayLike):
         data = writable(self.data)
         change(data)
         if data is not self.data:
-            read_only = self._is_read_only()
-            self.data = data
-            if read_only:
-                self._make_read_only()
+            self.data = read_only_copy(data) if self._is_read_only() else data
+
+    def _in_place_of_data(self, value: Array) -> Array | None:
+        """A new array of these values for `data`, read-only if that is; None if `data` can be written to."""
+        if self._is_read_only():
+            return read_only_copy(value)
+        return None if is_writable(self.data) else backend_of(value).xp.array(value)
 
     def __repr__(self) -> str:
         owner = backend_of(self.data).name
@@ -288,6 +289,11 @@ def learns(parameter: Parameter | None) -> TypeGuard[Parameter]:
 def is_writable(array: Array) -> bool:
     """Whether the array may be written to; only NumPy has read-only arrays."""
     return bool(getattr(getattr(array, "flags", None), "writeable", True))
+
+
+def read_only_copy(array: Array) -> Array:
+    """A copy of a NumPy array that nothing can write to: its memory is a `bytes` object."""
+    return backend_of(array).xp.ndarray(array.shape, array.dtype, array.tobytes())
 
 
 def writable(array: Array) -> Array:

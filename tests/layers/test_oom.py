@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import xpconv
+from xpconv import parameter
 from xpconv.errors import OutOfMemoryError
 
 
@@ -91,3 +92,43 @@ def test_numpys_own_error_is_told_too():
     conv = xpconv.Conv2d(1, 1, 1)
     with pytest.raises(OutOfMemoryError, match=r"Conv2d\.forward: .* Unable to allocate .*"):
         conv(np.broadcast_to(np.float32(0), (1 << 22, 1, 1 << 12, 1 << 12)))
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 3])
+def test_a_fused_model_that_has_no_room_for_a_state_keeps_the_old_one(room, monkeypatch):
+    net = xpconv.Sequential(
+        xpconv.Conv2d(2, 3, 1, rng=0), xpconv.Flatten(), xpconv.Dense(12, 5, rng=1)
+    ).fuse()
+    before, x = net.state_dict(), np.ones((2, 2, 2, 2), "float32")
+    copy, left = parameter.read_only_copy, [room]
+
+    def copy_if_room(array):
+        left[0] -= 1
+        if left[0] < 0:
+            raise MemoryError("planted")
+        return copy(array)
+
+    monkeypatch.setattr(parameter, "read_only_copy", copy_if_room)
+    with xpconv.no_grad():
+        y = net(x)
+        with pytest.raises(MemoryError, match="planted"):
+            net.load_state_dict({name: array + 1 for name, array in before.items()})
+        np.testing.assert_equal(net.state_dict(), before)
+        np.testing.assert_array_equal(net(x), y)
+        monkeypatch.setattr(parameter, "read_only_copy", copy)
+        net.load_state_dict({name: array + 1 for name, array in before.items()})
+        np.testing.assert_allclose(net.state_dict()["0.weight"], before["0.weight"] + 1)
+        assert abs(net(x) - y).max() > 1
+
+
+def test_a_write_to_a_parameter_that_has_no_room_changes_nothing(monkeypatch):
+    net = xpconv.Sequential(xpconv.Dense(3, 2, rng=0)).fuse()
+    before = net[0].weight.data
+
+    def fail(array):
+        raise MemoryError("planted")
+
+    monkeypatch.setattr(parameter, "read_only_copy", fail)
+    with pytest.raises(MemoryError, match="planted"):
+        net[0].weight += 1
+    assert net[0].weight.data is before

@@ -12,7 +12,7 @@ from ..backend import Array, backend_of, get_xp, use_backend
 from ..dtypes import check_floating, is_floating, to_dtype
 from ..errors import DTypeError, StateDictError
 from ..locks import replacing
-from ..parameter import Parameter, writable
+from ..parameter import Parameter, is_writable, writable
 from .loading import LoadResult, compare, read_state
 from .tree import L, Tree, array_name
 
@@ -79,29 +79,30 @@ class State(Tree[L]):
         parts = [(prefix, made.get(id(layer), layer)) for prefix, layer in walk]
         new, result = compare(where, _arrays(parts), arrays, strict)
         with replacing():
+            fresh = _in_place_of_read_only(parts, new)  # first, as memory may run out
             try:
-                self._fill(new, made)
+                self._fill(new, fresh, made)
             except BaseException:  # such as Ctrl-C: no part of the old state may stay
-                self._fill(new, made)
+                self._fill(new, fresh, made)
                 raise
         return result
 
-    def _fill(self, new: Mapping[str, Array], made: Mapping[int, Any]) -> None:
-        """Turn lazy layers into those `made` for them, by id, and write all arrays; may be repeated."""
+    def _fill(self, new: Mapping[str, Array], fresh: Mapping[str, Array], made: Mapping[int, Any]) -> None:
+        """Turn lazy layers into those `made` for them, by id, and write all arrays; may be repeated.
+
+        Those in `fresh` take the place of the layer's own, into which the others are written.
+        """
         for layer in list(self.modules()):
             if id(layer) in made:
                 layer._turn_into(made[id(layer)])
-        written = set()
         for prefix, layer in self._walk(""):
-            for attribute, parameter in list(vars(layer).items()):
+            for attribute, value in _owned(layer).items():
                 key = array_name(prefix, attribute)
-                if isinstance(parameter, Parameter) and key in new and key not in written:
-                    parameter._write(new[key])
-                    written.add(key)
-        for _, layer in self.named_layers():
-            layer._make_buffers_writable()
+                if key in fresh:
+                    holder, name = (value, "data") if isinstance(value, Parameter) else (layer, attribute)
+                    setattr(holder, name, fresh[key])
         own = self._state()
-        for key in new.keys() - written:
+        for key in new.keys() - fresh.keys():
             own[key][...] = new[key]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -212,13 +213,35 @@ def _check_backend(layer: str, name: Any) -> None:
     raise (ValueError if isinstance(name, str) else TypeError)(f"{layer}.to: {fault}")
 
 
+def _owned(layer: Any) -> dict[str, Any]:
+    """The parameters and buffers of a layer by attribute; a buffer may be None."""
+    own = {name: value for name, value in vars(layer).items() if isinstance(value, Parameter)}
+    return own | {name: getattr(layer, name) for name in layer.buffer_names}
+
+
+def _in_place_of_read_only(walk: Iterable[tuple[str, L]], new: Mapping[str, Array]) -> dict[str, Array]:
+    """Copies of those arrays in `new` that cannot be written into the layers' own, by dotted name."""
+    fresh = {}
+    for prefix, layer in walk:
+        for attribute, value in _owned(layer).items():
+            key = array_name(prefix, attribute)
+            if key not in new:
+                continue
+            if isinstance(value, Parameter):
+                copy = value._in_place_of_data(new[key])
+            else:
+                copy = None if is_writable(value) else get_xp(value).array(new[key])
+            if copy is not None:
+                fresh[key] = copy
+    return fresh
+
+
 def _arrays(walk: Iterable[tuple[str, L]]) -> dict[str, Array]:
     """The arrays of parameters and buffers by dotted name; `walk` has pairs of a prefix and a layer."""
     state: dict[str, Array] = {}
     for prefix, layer in walk:
-        own = {name: value.data for name, value in vars(layer).items() if isinstance(value, Parameter)}
-        own |= {name: getattr(layer, name) for name in layer.buffer_names}
-        for name, array in own.items():
+        for name, value in _owned(layer).items():
+            array = value.data if isinstance(value, Parameter) else value
             key = array_name(prefix, name)
             if array is not None and state.setdefault(key, array) is not array:
                 raise StateDictError(f"two arrays are called {key!r}; give one of the layers another name")
