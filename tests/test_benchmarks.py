@@ -61,6 +61,7 @@ def check_tiny(out, printed):
     assert out.with_name("tiny-convolutions.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_results_are_written_as_table_json_and_chart(modules, tmp_path, monkeypatch, capsys):
     """Without the processes that measure, which import PyTorch anew."""
     import cpu
@@ -84,6 +85,7 @@ def test_one_command_writes_table_json_and_chart(tmp_path):
     check_tiny(out, done.stdout)
 
 
+@pytest.mark.slow
 def test_every_work_computes_the_same_in_all_contenders(modules):
     import jobs
     import networks
@@ -114,6 +116,7 @@ def test_fit_and_the_loop_that_it_is_compared_with_compute_the_same(modules):
     assert [row["loss"], row["accuracy"]] == pytest.approx(both["loop"](), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_onnx_files_and_the_runtime_compute_the_same(modules, tmp_path, monkeypatch):
     for needed in ("onnx", "onnxruntime"):
         pytest.importorskip(needed)
@@ -202,6 +205,7 @@ def test_two_checkouts_are_measured_in_turn(tmp_path):
     assert "has no package xpconv" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_part_of_the_gpu_command_has_a_process_and_a_limit(modules, tmp_path, monkeypatch):
     (tmp_path / "some_parts.py").write_text(
         "import sys, time\n"
@@ -232,6 +236,7 @@ def test_prefetching_is_measured_for_every_number_of_workers(tmp_path):
     assert all(record["ratio"] > 0 for record in records)
 
 
+@pytest.mark.slow
 def test_functional(modules, tmp_path, capsys):
     """A row for each operation, whose values are PyTorch's."""
     pytest.importorskip("scipy", reason="pip install scipy")

@@ -236,6 +236,7 @@ def _train_in_worker(model, optimizer):
     return [p.data.copy() for p in model.parameters()]
 
 
+@pytest.mark.slow
 def test_as_arguments_of_joblibs_workers():
     """Large arrays come there as read-only memory maps."""
     from joblib.externals.loky import get_reusable_executor

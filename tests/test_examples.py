@@ -80,6 +80,7 @@ def test_plain_loop_reaches_98_percent(backend, capsys):
     assert counts.trace() == round(360 * accuracy)
 
 
+@pytest.mark.slow
 def test_one_synchronisation_a_report(monkeypatch):
     plain_loop = importlib.import_module("plain_loop")
     monkeypatch.setattr(plain_loop, "REPORTS", 3)
@@ -92,6 +93,7 @@ def test_one_synchronisation_a_report(monkeypatch):
     assert counter.n <= reports + 5  # the final scores and labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["double", "cupy"], indirect=True)
 def test_the_same_seed_gives_the_same_on_every_backend(backend, monkeypatch):
     monkeypatch.setattr(xpconv.data, "load_digits", partial(xpconv.data.load_digits, test_size=0.6))
@@ -135,6 +137,7 @@ def test_fit_and_the_plain_loop_move_the_images_alike(mnist_folder, capsys):
     assert losses[0] == losses[1] > 0.1
 
 
+@pytest.mark.slow
 def test_mnist_files_model_and_pictures(mnist_folder, capsys):
     """The model in the file reads an image: `xpconv predict` gets what the example saw."""
     from PIL import Image
@@ -226,9 +229,7 @@ def test_a_loss_that_explodes_stops_the_run(capsys):
         run("train_mnist", "--lr", 1e30)
 
 
-@pytest.mark.parametrize(
-    "backend", ["numpy", pytest.param("double", marks=pytest.mark.slow), "cupy"], indirect=True
-)
+@pytest.mark.slow
 def test_xor_is_learned(backend, capsys):
     """Shortened by a larger learning rate."""
     losses = run("xor", "--seed", 10, "--lr", 1.0, "--epochs", 3000)
@@ -278,6 +279,7 @@ def test_grid_search_of_scikit_learn(capsys):
     assert f"test accuracy {accuracy:.2%} with" in printed
 
 
+@pytest.mark.slow
 def test_signals_are_told_apart(capsys):
     accuracy = run("signals", "--signals", 1000, "--epochs", 5)
     assert accuracy >= 0.6
@@ -289,6 +291,7 @@ def test_segmentation_reaches_an_iou_of_90_percent():
     assert run("segmentation") >= 0.9
 
 
+@pytest.mark.slow
 def test_segmentation_in_short(tmp_path, capsys):
     iou = run("segmentation", "--images", 64, "--epochs", 2, "--size", 32, "--out", tmp_path)
     assert 0.2 < iou < 1
@@ -316,6 +319,7 @@ def test_the_tour_shows_how_gradients_vanish(tmp_path, capsys):
     assert "not vanished" not in printed
 
 
+@pytest.mark.slow
 def test_fine_tuning_beats_random_weights(capsys):
     torch = pytest.importorskip("torch", reason="pip install torch")
     threads = torch.get_num_threads()
@@ -329,6 +333,7 @@ def test_fine_tuning_beats_random_weights(capsys):
     assert difference < 1e-4
 
 
+@pytest.mark.slow
 def test_cifar10_resumes(tmp_path):
     """From the checkpoint of the first of two epochs it reaches the same result."""
     rng = np.random.default_rng(0)

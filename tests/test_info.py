@@ -313,6 +313,7 @@ def test_rate_on_a_busy_machine(monkeypatch):
     assert "* The sgemm rate is likely too low" in report(facts)
 
 
+@pytest.mark.slow
 def test_rate_for_real():
     gflops, spread, share = info._sgemm_rate(1, 0.01)
     assert 0 < gflops < 1e6

@@ -66,6 +66,7 @@ def notebooks_xor(parameters, epochs):
     return losses
 
 
+@pytest.mark.sample(64)
 def test_example_prints_the_numbers_of_the_loops(backend, monkeypatch, capsys):
     monkeypatch.syspath_prepend(EXAMPLES)
     losses = importlib.import_module("notebook").main(["--epochs", "501", "--seed", "3"])

@@ -181,6 +181,7 @@ def test_report_in_a_browser(run, photos, width, mistakes, tmp_path):
     assert found == {"broken": 0, "images": found["images"], "wide": 0, "sections": 7}
 
 
+@pytest.mark.slow
 def test_resume_after_ctrl_c(photos, tmp_path, capsys, monkeypatch):
     """The exit status is 130, with how to go on; the result is then that of an uninterrupted run."""
     command = ["train", str(photos), "--size", "16", "--epochs", "3", "--batch-size", "12", "--no-augment"]
@@ -218,6 +219,7 @@ def test_parts_of_a_folder(tmp_path, capsys):
     assert "zebra" in failing(capsys, *arguments)
 
 
+@pytest.mark.slow
 def test_named_data_gray_and_a_model_file(tmp_path, capsys, photos):
     out = tmp_path / "digits"
     assert main(["train", "digits", "--epochs", "1", "--out", str(out), "--json"]) == 0
@@ -237,6 +239,7 @@ def test_named_data_gray_and_a_model_file(tmp_path, capsys, photos):
     )
 
 
+@pytest.mark.slow
 def test_errors_say_what_to_do(run, photos, tmp_path, capsys):
     model = run / "model.safetensors"
     assert "or one of digits, mnist" in failing(capsys, "train", tmp_path / "nothing")

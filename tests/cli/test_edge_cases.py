@@ -136,6 +136,7 @@ def test_names_of_classes_are_text(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2 + 1 + 6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in UTF-8 or UTF-16 only")
 def test_names_that_are_no_text(copied, tmp_path, capsys):
     photos, out = copied / "photos", copied / "out"
@@ -261,6 +262,7 @@ def test_paths_that_cannot_be(trained, capsys):
         assert f"argument {option}: expected a path" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_last_batch_of_one_image(tmp_path, capsys):
     """BatchNorm has no variance of one value; such a batch is left out, in each epoch with another image."""
     photos = write_images(tmp_path / "photos", count=8, side=8)
@@ -475,6 +477,7 @@ def test_the_same_folder_by_another_name(copied, capsys, monkeypatch):
         assert run("train", name, "--out", "out", "--resume", "--json") == 0
 
 
+@pytest.mark.slow
 def test_output_in_few_letters(trained, tmp_path):
     """A terminal or a pipe without the letters of a name gets escapes."""
     photos, out = write_images(tmp_path / "photos", ["猫", "лиса"]), tmp_path / "out"

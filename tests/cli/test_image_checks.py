@@ -139,6 +139,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_damaged_settings_of_a_run(folder, capsys):
     pytest.importorskip("matplotlib", reason='pip install "xpconv[train]"')
     assert main(["train", "photos", "--epochs", "1", "--size", "12", "--out", "out", "--json"]) == 0

@@ -86,6 +86,7 @@ def act(training, action):
 ACTIONS = ["call", "none", "zeros", "others", "one", "given"]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("by_shape", [False, True])
 @pytest.mark.parametrize("clear", ["inside", "zeros", "after", "never", "never steps"])
 def test_gradients_are_those_of_plain_calls(clear, by_shape, cuda):

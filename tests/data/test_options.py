@@ -74,6 +74,7 @@ def expected(arrays, epoch, *, size, order, drop_last, transform, seed):
         yield batch
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     kind=st.sampled_from(["arrays", "mapped", "double", "items", "stream"]),

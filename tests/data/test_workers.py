@@ -232,6 +232,7 @@ def run(code, **options):
     )
 
 
+@pytest.mark.slow
 def test_the_interpreter_exits_in_the_middle_of_a_loop():
     code = """
 def slow(batch, rng):

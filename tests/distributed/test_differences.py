@@ -68,7 +68,7 @@ CAUGHT = {
 }  # fmt: skip
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(64)
 @pytest.mark.parametrize("kind", CAUGHT)
 def test_processes_that_differ(tmp_path, kind):
     code, text = CAUGHT[kind]
@@ -92,7 +92,7 @@ ENDS = {
 }  # fmt: skip
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(64)
 @pytest.mark.parametrize("kind", ENDS)
 def test_processes_that_end(tmp_path, kind):
     code, text = ENDS[kind]
@@ -104,6 +104,7 @@ def test_processes_that_end(tmp_path, kind):
     assert "DistributedError" in done.stderr
 
 
+@pytest.mark.slow
 def test_processes_that_are_alike_end_well(tmp_path):
     done = ranks.run(
         tmp_path,

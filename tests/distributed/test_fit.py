@@ -58,7 +58,7 @@ def compare(folder, one="1-0"):
         np.testing.assert_allclose(first[name], alone[name], rtol=1e-6, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(64)
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_fit_in_two_processes_is_that_in_one(tmp_path, kind):
     """Parameters, statistics, losses and metrics; one process writes files and prints."""
@@ -110,7 +110,7 @@ sys.stdout.write(f"steps {rank} {len(history)} {history.stopped}\\n")
 """
 
 
-@pytest.mark.sample(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "text"),
     [("batches", "the processes differ: rank 0: "), ("error", "has ended by KeyError: 'lost'")],
@@ -122,6 +122,7 @@ def test_fits_that_differ(tmp_path, kind, text):
     assert "steps" not in done.stdout
 
 
+@pytest.mark.slow
 def test_one_process_stops_all(tmp_path):
     done = ranks.run(tmp_path, DIFFERENT, 2, ["stop"])
     assert done.returncode == 0, done.stderr
@@ -231,6 +232,7 @@ sys.stdout.write(f"{rank}: {history.stopped}\\n")
 """
 
 
+@pytest.mark.slow
 def test_parallel_before_fit_two_optimizers_an_interrupt_and_nan(tmp_path):
     done = ranks.run(tmp_path, TOGETHER, PYTHONWARNINGS="default")
     assert done.returncode == 0, done.stderr

@@ -46,6 +46,7 @@ np.savez(f"{size}-{rank}.npz", norms=norms, losses=losses, **{k: xpconv.asnumpy(
 """
 
 
+@pytest.mark.sample(64)
 @pytest.mark.parametrize(
     ("optimizer", "dtype"), [("SGD", "float64"), ("Adam", "float64"), ("SGD", "float32")]
 )

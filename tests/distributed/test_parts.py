@@ -105,6 +105,7 @@ def joined(found, name, epoch):
     ]
 
 
+@pytest.mark.slow
 def test_each_sample_once(found):
     assert [f["order"][0] for f in found] == [[[0, 2], [4, 6], [8, 10]], [[1, 3], [5, 7], [9]]]
     plain = batches(np.arange(11), 4, shuffle=True, seed=0)

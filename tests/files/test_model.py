@@ -493,6 +493,7 @@ def test_arrays_as_arguments(tmp_path):
     assert type(other[0].mean) is np.ndarray
 
 
+@pytest.mark.slow
 def test_large_layers_that_a_constructor_makes_and_that_are_replaced(tmp_path):
     model = Backbone(10_000_000)
     model.inner = xpconv.Dense(2, 3)

@@ -7,6 +7,7 @@ import xpconv
 import xpconv.functional as F
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("value", "dtype"), [(np.nan, "float32"), (np.inf, "float32"), (3e38, "float32"), (np.nan, "complex64")]
 )

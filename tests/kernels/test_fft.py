@@ -192,6 +192,7 @@ def test_memory_is_bounded():
     assert max(sizes) * 16 < 400_000
 
 
+@pytest.mark.slow
 def test_the_input_gradient_may_take_it_alone():
     """With a stride, and where only the convolution of the gradient with the mirrored kernel pays."""
     rng = np.random.default_rng(0)

@@ -457,6 +457,7 @@ def make_model(name, dtype):
 LARGE = {"densenet121", "efficientnet_b0", "googlenet", "resnet50", "vgg11_bn"}  # whose parts others have
 
 
+@pytest.mark.sample(64)
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in MODELS]

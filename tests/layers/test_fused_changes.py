@@ -352,6 +352,7 @@ def test_a_plan_reads_the_arrays_that_it_is_up_to_date_with(read_only, monkeypat
     check(fused)
 
 
+@pytest.mark.slow
 def test_reloading_while_another_thread_serves():
     fused = make()
     states = [other_state(i) for i in range(2)]

@@ -141,6 +141,7 @@ def test_the_count_is_that_of_python():
     assert 0.7 * counted < more < 1.3 * counted
 
 
+@pytest.mark.slow
 def test_many_sizes_stay_within_the_bound(limit):
     model = make()
     sizes = [(h, w) for h in range(20, 32, 2) for w in range(20, 33)]
@@ -157,6 +158,7 @@ def test_many_sizes_stay_within_the_bound(limit):
     assert len(model._inference._chain.prepared) < 10  # of all sizes together
 
 
+@pytest.mark.slow
 def test_many_batch_sizes_and_models_stay_within_the_bound(limit):
     models = [make() for _ in range(4)]
     for model in models:
@@ -208,6 +210,7 @@ def test_what_recurs_is_kept_and_what_is_no_longer_used_makes_room(limit, monkey
     assert made_in(calls(few), monkeypatch) == 0
 
 
+@pytest.mark.slow
 def test_several_threads_stay_within_the_bound(limit):
     models = [make() for _ in range(3)]
     xs = [images(2, h, 24) for h in range(20, 40, 2)]
@@ -230,6 +233,7 @@ def test_several_threads_stay_within_the_bound(limit):
     assert held_bytes() <= limit
 
 
+@pytest.mark.slow
 def test_shapes_that_come_once_are_forgotten():
     """Where nothing is kept for them, also that they were seen."""
     model = Sequential(Conv2d(1, 2, 3, rng=0)).fuse()

@@ -80,6 +80,7 @@ class Servers:
         assert not any(thread.is_alive() for thread in self.threads)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("serve", [run, run_saving])
 @pytest.mark.parametrize("kind", ["fused", "plain", "fused, under an optimizer", "plain, on the double"])
 @pytest.mark.parametrize("part", [False, True])
@@ -225,6 +226,7 @@ def test_after_ctrl_c_a_model_is_of_one_state(optimizer):
     del kept
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_forked_while_another_thread_loads():

@@ -37,6 +37,7 @@ CONV_OPTIONS = {
 }
 
 
+@pytest.mark.slow
 def test_conv2d_over_all_options():
     """Any three options meet in all their values."""
     count = 0
@@ -249,6 +250,7 @@ NORM_OPTIONS = {
 }
 
 
+@pytest.mark.slow
 def test_batch_norm2d_over_all_options():
     """Running statistics and `num_batches_tracked` after one and three batches: `check` compares the state."""
     for options in covering(NORM_OPTIONS, 4):

@@ -253,7 +253,7 @@ SIZES = {
 LARGE = {"alexnet", "vgg11_bn", "resnet50"}  # in bytes; their layers are those of the others
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(64)
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in SIZES])
 def test_trains(name):
     """A forward and backward that gives every parameter a finite gradient, none of them zero throughout."""

@@ -269,7 +269,7 @@ def image_far_from_kinks(twin, monkeypatch):
     return image
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(16)
 @pytest.mark.parametrize("name", CASES)
 def test_twin_float32(name, monkeypatch):
     """In inference mode, with the statistics of a batch of noise, so that signals keep their size."""

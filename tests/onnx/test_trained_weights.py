@@ -194,6 +194,7 @@ def test_constants_train_where_weights_stand(name, initializers, backend, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_a_batch_norm_computes_with_the_statistics_of_the_file_and_trains_as_that_of_pytorch(tmp_path):
     torch = pytest.importorskip("torch")
     norm = torch.nn.BatchNorm2d(4, momentum=0.3)

@@ -71,6 +71,7 @@ with open(sys.argv[1], "wb") as file:
 """
 
 
+@pytest.mark.sample(8)
 def test_training_goes_on_in_a_new_process(tmp_path, backend):
     few = backend == "double"  # where kernels are compiled anew
     names, kinds = (["NAdam"], ["float32"]) if few else (OPTIMIZERS, KINDS)

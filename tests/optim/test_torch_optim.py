@@ -82,6 +82,7 @@ def test_optimizer(name, options):
         assert_equal(ours, theirs)
 
 
+@pytest.mark.sample(64)
 @pytest.mark.parametrize("name", [*OPTIONS])
 def test_what_pytorchs_own_tests_take(name):
     """Settings of PyTorch's tests are taken, with the same values, or refused, as there."""

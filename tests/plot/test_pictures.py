@@ -118,6 +118,7 @@ def test_they_draw_into_given_axes(name):
         DRAW[name](3)
 
 
+@pytest.mark.slow
 def test_nothing_of_matplotlib_changes():
     """In a process of its own: settings, backend, the list of open figures, and nothing of pyplot is imported."""
     code = (

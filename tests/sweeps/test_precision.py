@@ -81,7 +81,7 @@ def test_long_products(m, length, n, turned):
 PRODUCTS_ONLY = ("Dense", "Bilinear", "Conv", "Separable", "GlobalAvg", "AdaptiveAvg")
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("case", LAYERS)
 def test_layers_on_large_inputs(case, backend):
     make, *shapes = LAYERS[case]

@@ -26,6 +26,7 @@ def behind_softmax(grad, log_p):
     return grad - log_p.detach().exp() * grad.sum(-1, keepdim=True)
 
 
+@pytest.mark.slow
 def test_every_loss_has_samples():
     assert {name for name in LOSSES if samples(name)} == set(LOSSES)
     assert set(LOSSES) <= set(torch_samples.names())

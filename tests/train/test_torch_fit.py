@@ -33,6 +33,7 @@ def torch_loop(net, data, epochs, accumulate, clip, weighted):
     return losses
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_it_is_pytorchs_loop(accumulate, weighted, backend):

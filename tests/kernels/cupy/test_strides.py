@@ -58,6 +58,7 @@ def on_device(arguments):
     return [xp.asarray(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_argument_of_every_kernel_may_be_strided(name, layout):

@@ -109,6 +109,7 @@ def test_limits_in_the_thread_that_computes():
         assert blas.get_num_threads() == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["limits", "KMeans"])
 def test_one_limit_around_all_threads_keeps_the_number(kind):
     """What `blas.py` says to do, as a number that is 1 at the beginning of a call is left alone."""

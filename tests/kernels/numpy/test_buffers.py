@@ -98,6 +98,7 @@ def test_a_steady_loop_asks_for_no_memory(monkeypatch):
         step()
 
 
+@pytest.mark.slow
 @given(st.integers(1, 1 << 34))
 def test_sizes_are_rounded_up_to_few(size):
     rounded = memory._rounded(max(size, memory.LINE))
@@ -186,6 +187,7 @@ def test_an_array_in_a_cycle_gives_its_buffer_back():
     assert memory.held_bytes() == 0
 
 
+@pytest.mark.slow
 def test_interrupts_at_every_bytecode():
     """Ctrl-C in `empty` and `free_memory`: at worst a buffer is lost for the pool, and freed by its array."""
 

@@ -93,7 +93,8 @@ CTRL_C = """
 """
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 4))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
 def test_memory_that_is_freed_after_ctrl_c_is_written_to_by_nobody(seed):
     """The worker has left before the call ends, so that what others put there stays as it is."""
     assert finish(start(CTRL_C, seed, 15)) == "15\n"
@@ -160,8 +161,9 @@ PRESSURE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
-@pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 4))])
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("mode", "megabytes"), [("training", 40), ("serving", 40)])
 def test_two_threads_without_memory_for_a_large_batch(mode, megabytes, seed):
     """Each gets its MemoryError, goes on with small ones, and nobody waits for ever."""

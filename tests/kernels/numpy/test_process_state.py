@@ -100,6 +100,7 @@ def test_steps():
     """)
 
 
+@pytest.mark.slow
 def test_in_another_python_thread():
     """Timer slack is a thread's own."""
     run_python("""
@@ -119,6 +120,7 @@ def test_in_another_python_thread():
     """)
 
 
+@pytest.mark.slow
 def test_a_hosts_own_changes_stay():
     """Between two calls, and within one, those that calls have nothing to do with."""
     run_python("""
@@ -162,6 +164,7 @@ def test_errors():
     """)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_forked_children():
     """Between steps, and while other threads are within a kernel."""
@@ -221,6 +224,7 @@ def test_a_fork_within_a_task():
     """)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_within_a_kernel_that_returns_to_it():
     """The child has not the worker that was at a part of it: an error, and everything is right afterwards."""
