@@ -12,7 +12,6 @@ from math import isinf, isnan, prod
 from numbers import Real
 from operator import index
 from typing import Any, TypeGuard
-from unicodedata import combining, east_asian_width
 
 from .errors import ShapeError
 from .geometry import Pairs, same_padding
@@ -174,6 +173,8 @@ def named(outer: str, inner: str) -> Iterator[None]:
 
 def text_width(text: str) -> int:
     """How many letters of usual width are as wide: those of Chinese, Japanese and Korean count twice."""
+    from unicodedata import combining, east_asian_width  # here: `import xpconv` does not need it
+
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 

@@ -23,7 +23,12 @@ _without_names: set[type] = set()  # classes of this package whose methods' qual
 
 def is_ours(thing: Any) -> bool:
     """Whether the function or class is this package's, and not a user's."""
-    return str(getattr(thing, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]
+    return _in_package(str(getattr(thing, "__module__", "")))
+
+
+@functools.lru_cache(maxsize=1024)
+def _in_package(module: str) -> bool:
+    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def public_errors(cls: Kind) -> Kind:
@@ -38,13 +43,13 @@ def public_errors(cls: Kind) -> Kind:
             for name, function in vars(kind).items():
                 if isinstance(function, FunctionType) and is_ours(function):
                     function.__qualname__ = name
-    for name, function in list(vars(cls).items()):
+    for name in ("__init__", "__call__", "backward"):
+        function = vars(cls).get(name)
         if not isinstance(function, FunctionType) or not is_ours(function):
             continue
         if name == "backward" and any(hasattr(base, name) for base in cls.__bases__):
             _allow_none(function)
-        overrides = any(name in vars(base) for base in cls.__mro__[1:-1])
-        if name == "__init__" or (name == "__call__" and overrides):
+        if name == "__init__" or (name == "__call__" and any(name in vars(b) for b in cls.__mro__[1:-1])):
             setattr(cls, name, _named_in_errors(function))
     return cls
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass
 class Recording:
     """The capture of one graph."""
 
-    products: Any = None  # of matrices: `cupy.gemm.Products`
-    callbacks: list[Callable[[], object]] = field(default_factory=list)  # to call before each replay
-    held: list[Any] = field(default_factory=list)  # arrays of others that the graph knows
+    def __init__(self, products: Any = None) -> None:
+        self.products = products  # of matrices: `cupy.gemm.Products`
+        self.callbacks: list[Callable[[], object]] = []  # to call before each replay
+        self.held: list[Any] = []  # arrays of others that the graph knows
 
 
 recording: ContextVar[Recording | None] = ContextVar("xpconv_recording", default=None)

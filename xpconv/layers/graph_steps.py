@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..backend import Array, get_xp
@@ -79,14 +78,26 @@ def check_part(where: str, part: Any, shape: tuple[int, ...], dtype: Any) -> Non
         raise DTypeError(f"{where}of dtype {part.dtype}, expected {dtype}")
 
 
-@dataclass(slots=True)
 class Passed:
-    """What a forward leaves for `GraphSteps.back`, in a type that the tape does not search for arrays."""
+    """What a forward leaves for `GraphSteps.back`, in a type that the tape does not search for arrays.
 
-    starts: list[int]  # where on the tape the entries of each step begin, and those of the last one end
-    floating: list[bool]  # for each value, whether it may have a gradient
-    values: list[tuple[tuple[int, ...], Any]]  # the shape and dtype of each value
-    modules: list[Any]  # of each input: the array module
+    Attributes:
+        starts: where on the tape the entries of each step begin, and those of the last one end.
+        floating: for each value, whether it may have a gradient.
+        values: the shape and dtype of each value.
+        modules: the array module of each input.
+    """
+
+    __slots__ = ("floating", "modules", "starts", "values")
+
+    def __init__(
+        self,
+        starts: list[int],
+        floating: list[bool],
+        values: list[tuple[tuple[int, ...], Any]],
+        modules: list[Any],
+    ) -> None:
+        self.starts, self.floating, self.values, self.modules = starts, floating, values, modules
 
     def or_zeros(self, grads: list[Array | None]) -> list[Array | None]:
         """The gradients of the inputs; zeros if no output depends on one, None for integers."""

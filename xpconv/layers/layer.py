@@ -22,7 +22,6 @@ from ..geometry import Bounds
 from ..signatures import call_error, is_call_error, is_ours
 from ..tape import current, cut, observer, saving
 from .elsewhere import ARGUMENTS
-from .replay import Replays
 from .summary import Summarized
 
 __all__ = ["Layer"]
@@ -299,6 +298,8 @@ class Layer(Summarized["Layer"]):
             parameter._make_read_only()
         on_gpu = any(hasattr(get_xp(p.data), "cuda") for _, p in fused._named_parameters())
         if fused._replays is None and on_gpu:
+            from .replay import Replays  # here, as `import xpconv` needs it for a GPU alone
+
             vars(fused)["_replays"] = Replays(training=False, reports=False)
         return fused.eval()
 

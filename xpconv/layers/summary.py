@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any
 
 from ..arguments import check_room, is_sequence, shown, to_size
@@ -83,6 +82,8 @@ class Table(str):
     sums = 0  # number of rows with totals, which come last
 
     def _repr_html_(self) -> str:
+        from html import escape  # here, as `import xpconv` needs it not
+
         def line(row: Sequence[str], tag: str) -> str:
             cells = []
             for i, cell in enumerate(row):

@@ -1,0 +1,101 @@
+"""What a release needs: one version, a changelog in its format, and pages whose links, names and commands are true."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xpconv
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
+
+
+def text(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_version_stands_in_one_place():
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?", xpconv.__version__)
+    assert 'dynamic.version.attr = "xpconv.__version__"' in text("pyproject.toml")
+    assert not re.search(r"^version\b", text("pyproject.toml") + text("CITATION.cff"), re.MULTILINE)
+    assert text("xpconv/__init__.py").count(f'"{xpconv.__version__}"') == 1
+
+
+def test_the_installed_version_is_that_of_the_package():
+    try:
+        installed = importlib.metadata.distribution("xpconv")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("xpconv is on the path, but not installed")
+    assert installed.version == xpconv.__version__
+
+
+def test_the_changelog_has_its_format():
+    """Versions from the newest to the oldest with their dates, below what is unreleased; entries by kind."""
+    titles = re.findall(r"^## (.+)$", text("CHANGELOG.md"), re.MULTILINE)
+    assert titles[0] == "[Unreleased]"
+    found = [re.fullmatch(r"\[(\d+)\.(\d+)\.(\d+)\] - \d{4}-\d\d-\d\d", title) for title in titles[1:]]
+    assert all(found), titles
+    versions = [tuple(map(int, match.groups())) for match in found]
+    assert versions == sorted(set(versions), reverse=True)
+    for part in re.split(r"^## .+$", text("CHANGELOG.md"), flags=re.MULTILINE)[1:]:
+        kinds = re.findall(r"^### (.+)$", part, re.MULTILINE)
+        assert kinds == [kind for kind in KINDS if kind in kinds]
+
+
+def test_the_citation_has_the_keys_of_its_format():
+    keys = re.findall(r"^([\w-]+):", text("CITATION.cff"), re.MULTILINE)
+    assert {"cff-version", "message", "title", "authors"} <= set(keys)
+    assert len(keys) == len(set(keys))
+    assert "cff-version: 1.2.0\n" in text("CITATION.cff")
+    assert "license: MIT\n" in text("CITATION.cff")
+    assert text("LICENSE").startswith("MIT License\n")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_the_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", text(page)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        assert (ROOT / path).exists(), target
+        titles = re.findall(r"^#+ (.+)$", text(path), re.MULTILINE)
+        anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+        assert not anchor or anchor in anchors, target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_names_on_the_pages_exist(page):
+    found = set(re.findall(r"\b(?:ci|tests|benchmarks|docs|xpconv)/[\w/.-]+\.\w+|\.ci/run", text(page)))
+    for name in found:
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"`xpconv\.([\w.]+)", text(page)):
+        thing = xpconv
+        for part in name.split("."):
+            thing = getattr(thing, part, None) or pytest.importorskip(f"{thing.__name__}.{part}")
+
+
+def test_scripts_of_ci_are_on_the_page_and_well_formed():
+    scripts = sorted((ROOT / "ci").glob("*.sh"))
+    for script in scripts:
+        assert f"ci/{script.name}" in text("CONTRIBUTING.md"), f"CONTRIBUTING.md lacks {script.name}"
+        run = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+
+
+def test_the_smoke_test_of_wheels_does_what_it_says(monkeypatch, tmp_path):
+    """All of ci/smoke.py but what asks where the package is installed."""
+    monkeypatch.syspath_prepend(ROOT / "ci")
+    import smoke
+
+    smoke.rooms_come()
+    smoke.trains_saves_and_loads(tmp_path)
+    smoke.functions_compute()
+    (tmp_path / "README.md").write_text("```python\nprint(1)  # 2\n# optimizer.step()\n```\n")
+    with pytest.raises(AssertionError):
+        smoke.readme_runs(tmp_path / "README.md")
+    monkeypatch.delitem(sys.modules, "smoke")
