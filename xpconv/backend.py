@@ -103,8 +103,9 @@ def _load_cupy() -> Backend:
             f"({cause}). Check `nvidia-smi`, the driver and CUDA_VISIBLE_DEVICES, "
             "or set XPCONV_BACKEND=numpy."
         ) from cause
-    place = os.environ.get("MPI_LOCALRANKID") or os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK") or ""
-    if place.isdecimal():  # one of several processes that mpiexec started on this machine
+    names = "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "LOCAL_RANK"  # of MPICH, Open MPI, torchrun
+    place = next(filter(None, map(os.environ.get, names)), "")
+    if place.isdecimal():  # one of several processes that were started together on this machine
         cupy.cuda.Device(int(place) % cupy.cuda.runtime.getDeviceCount()).use()
     add_backend(with_defaults("cupy", cupy, cupy.ndarray))
     return _backends["cupy"]

@@ -33,11 +33,12 @@ def count_from_environment() -> tuple[int, str]:
 
 
 def _processes_here() -> int:
-    """How many processes `mpiexec` started on this machine that have the same cores."""
+    """How many processes were started together on this machine that have the same cores."""
     for name in (
         "MPI_LOCALNRANKS",
         "OMPI_COMM_WORLD_LOCAL_SIZE",
-    ):  # MPICH's; Open MPI's, which binds to cores
+        "LOCAL_WORLD_SIZE",
+    ):  # MPICH's; Open MPI's, which binds to cores; torchrun's
         text = os.environ.get(name, "")
         bound = (
             name.startswith("OMPI")

@@ -64,6 +64,11 @@ class Source:
         self.pending = {name: values for name, values in counters.items() if name not in self.counters}
 
 
+def new_key(generator: np.random.Generator) -> int:
+    """The key of a new counter on a device."""
+    return int(generator.integers(1 << 63, size=2, dtype="uint64")[0])
+
+
 _global: Source | None = None  # made at the first use, as numpy.random is slow to import
 _own: ContextVar[Source | None] = ContextVar("xpconv_random", default=None)  # that of `drawing_from`
 

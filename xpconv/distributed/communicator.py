@@ -25,8 +25,11 @@ class Communicator:
     step, if each process has a device of its own; else they are copied to the host and go by MPI. A program
     that is started without mpiexec has one process, and needs neither. All processes must call the same
     methods in the same order: if they do not, or one of them ends, there is an error in all. Make one at the
-    beginning of a program, before what can fail in a single process, such as reading files: until then, MPI
-    waits for a process that has ended.
+    beginning of a program, before what can fail in a single process, such as reading files: MPI begins only
+    when all processes have made one. Where one ends before that, the others on its machine end with an error
+    too (on Linux with MPICH; Open MPI ends them itself); those on other machines wait.
+
+    The processes of `torchrun` have no MPI, and are refused; `LOCAL_RANK` chooses a process's device, though.
 
     Attributes:
         rank: the number of this process, from 0.
@@ -34,7 +37,8 @@ class Communicator:
 
     Raises:
         ImportError: there are several processes, and mpi4py is missing.
-        DistributedError: (a RuntimeError) mpiexec belongs to another MPI than mpi4py.
+        DistributedError: (a RuntimeError) mpiexec belongs to another MPI than mpi4py, or `torchrun` started
+            the processes.
 
     Example:
         >>> import numpy as np

@@ -39,7 +39,8 @@ def parallel(model: Layer, optimizer: Optimizer, communicator: Communicator | No
       gradient of the loss by `n · size / total`, with `n` samples here and `total` in all, as `train.fit`
       does; without that it is the mean of the processes' means.
     - In training mode, BatchNorm uses mean and variance of the samples of all processes.
-    - Dropout in the processes above rank 0 gets seeds of its own.
+    - Dropout in the processes above rank 0 gets seeds of its own, which follow from the random state of rank
+      0: after `set_rng_state` to that of a checkpoint, call this again. `train.fit` does so in each epoch.
 
     Copies and pickles of the model are no longer parallel: call it for them again. With one process nothing
     changes.

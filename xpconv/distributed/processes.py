@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from ..errors import DistributedError
+from .waiting import started_mpi
 
 SIZES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"  # of MPICH and others like it, Open MPI, …
 SWITCH = "XPCONV_DISTRIBUTED"  # 0: each process is by itself
@@ -16,14 +17,31 @@ ENDS = "has ended"
 
 
 def launched() -> bool:
-    """Whether `mpiexec` started several processes, and `XPCONV_DISTRIBUTED` is not 0."""
+    """Whether `mpiexec` started several processes, and `XPCONV_DISTRIBUTED` is not 0.
+
+    Raises:
+        DistributedError: (a RuntimeError) `torchrun` started them, or another with its variables.
+    """
     switch = os.environ.get(SWITCH, "").strip()
     if switch not in ("", "0", "1"):
         raise ValueError(f"environment variable {SWITCH} is {switch!r}, expected 0 or 1")
     if switch == "0":
         return False
-    sizes = [os.environ.get(name, "") for name in SIZES]
-    return any(text.isdecimal() and int(text) > 1 for text in sizes) or "PMIX_RANK" in os.environ
+    if any(_number(name) > 1 for name in SIZES) or "PMIX_RANK" in os.environ:
+        return True
+    if "RANK" in os.environ and _number("WORLD_SIZE") > 1:
+        size = _number("WORLD_SIZE")
+        raise DistributedError(
+            f"xpconv.distributed: this is one of {size} processes (WORLD_SIZE) of torchrun or the like, and "
+            f"the exchange here is by MPI; start them by `mpiexec -n {size} python3 …`, or set "
+            f"{SWITCH}=0, so that each process is by itself"
+        )
+    return False
+
+
+def _number(name: str) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else 0
 
 
 class Processes:
@@ -36,7 +54,7 @@ class Processes:
         if not launched():
             return
         try:
-            from mpi4py import MPI
+            MPI = started_mpi()
         except ImportError as cause:
             raise ImportError(
                 "xpconv.distributed: mpiexec started several processes, and these need mpi4py; pip install "
@@ -44,7 +62,7 @@ class Processes:
             ) from cause
         self.mpi, world = MPI, MPI.COMM_WORLD
         self.rank, self.size = int(world.Get_rank()), int(world.Get_size())
-        started = max((int(os.environ[name]) for name in SIZES if name in os.environ), default=1)
+        started = max(map(_number, SIZES))
         if self.size == 1 < started:
             raise DistributedError(
                 f"xpconv.distributed: mpiexec started {started} processes, but mpi4py sees one: it is of "

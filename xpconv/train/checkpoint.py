@@ -29,7 +29,8 @@ class Checkpoint:
 
     A file `step-00001200.safetensors` of `xpconv.save` has model, optimizer, schedule, scaler, averages,
     random state, history, the place in the epoch, and the states of `train` and of the other callbacks. A run
-    that is resumed from it gives the same results, on NumPy bit for bit, as one that was not interrupted. It
+    that is resumed from it gives the same results, on NumPy bit for bit, as one that was not interrupted (of
+    several processes, those after the first draw other masks of dropout where it goes on within an epoch). It
     saves after the other callbacks, and where Ctrl-C or `run.stop` ends training within an epoch too.
 
     Args:

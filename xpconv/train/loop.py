@@ -12,6 +12,7 @@ from typing import Any
 
 from ..backend import Array
 from ..data.batches import batches
+from ..distributed.seeds import separate_seeds
 from ..errors import ShapeError
 from .evaluate import measure
 from .graphs import Graphs
@@ -55,6 +56,8 @@ class Loop:
             if not within:
                 run.epoch, run.batch, run.trained = run.epoch + 1, 0, False
                 run.meter.totals.reset()
+                if run.communicator is not None:
+                    separate_seeds(run.model, run.communicator, run.epoch)
             run.call("on_epoch_begin")
             if run.stop is None:
                 self._train(within)

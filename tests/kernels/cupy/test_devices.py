@@ -89,3 +89,14 @@ def test_parameters_on_two_devices_are_refused():
     assert found()["both"].startswith(
         "BackendError: SGD: parameter 2 ('weight') is on device 0 but parameter 0"
     )
+
+
+@pytest.mark.parametrize(
+    ("variable", "place", "device"),
+    [("LOCAL_RANK", "3", 1), ("MPI_LOCALRANKID", "1", 1), ("LOCAL_RANK", "", 0)],
+)
+def test_processes_on_a_machine_get_devices_of_their_own(monkeypatch, variable, place, device):
+    monkeypatch.setenv(variable, place)
+    assert (
+        launches.run("result = cp.cuda.Device().id, xpconv.Dense(2, 2).weight.data.device.id") == [device] * 2
+    )

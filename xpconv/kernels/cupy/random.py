@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from ...backend import Array
-from ...random import Source
+from ...random import Source, new_key
 from ..graph import before_replay, capturing, hold
 from .launch import launch
 
@@ -40,7 +40,7 @@ def _counter(xp: Any, source: Source) -> tuple[str, Array]:
     if state is None:
         key = source.pending.pop(name, None)
         if key is None:
-            key = [int(source.generator.integers(1 << 63, size=2, dtype="uint64")[0]), 0]
+            key = [new_key(source.generator), 0]
         state = source.counters[name] = xp.asarray(key, dtype="uint64")
     return name, state
 
