@@ -17,6 +17,7 @@ ELSEWHERE = {
     "docs/reference.md",
     "docs/another-array-library.md",
 }  # tests/test_architecture.py, docstrings, tests/test_another_library.py
+SLOW = {"docs/guides/fine-tuning.md", "docs/guides/image-folders.md", "docs/guides/segmentation.md"}
 PAGES = {
     p.relative_to(ROOT).as_posix(): p for p in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 }
@@ -24,7 +25,14 @@ TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
 OF_OTHERS = {name: found[1] for name, text in TEXTS.items() if (found := TEST_OF_ITS_OWN.search(text))}
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name not in {*OF_OTHERS, *ELSEWHERE}])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+        for name in PAGES
+        if name not in {*OF_OTHERS, *ELSEWHERE}
+    ],
+)
 def test_the_code_of_a_page_runs(name, capsys, tmp_path, monkeypatch):
     """All blocks of a page, in order, in one namespace; what they print is what it says."""
     for library in needed(blocks(TEXTS[name])):
