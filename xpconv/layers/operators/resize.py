@@ -39,7 +39,8 @@ class Resize(Operator):
         coordinates: where an output lies among the inputs: `'half_pixel'`, `'half_pixel_symmetric'`,
             `'pytorch_half_pixel'`, `'align_corners'`, `'asymmetric'`, `'tf_crop_and_resize'` or
             `'tf_half_pixel_for_nn'`.
-        nearest_mode: `'round_prefer_floor'`, `'round_prefer_ceil'`, `'floor'` or `'ceil'`.
+        nearest_mode: `'round_prefer_floor'`, `'round_prefer_ceil'`, `'floor'` or `'ceil'`; or `'simple'`,
+            onnxruntime's for opset 10, which is `'ceil'` along axes that shrink and `'floor'` along others.
         cubic_coeff_a: a of Keys' kernel.
         exclude_outside: whether weights outside of the input are 0, not the border's.
         antialias: whether kernels are wider where the output is smaller.
@@ -195,6 +196,7 @@ def _window(sampling: Sampling, centres: Array, n: int, scale: float) -> tuple[A
             "round_prefer_ceil": xp.floor(centres + 0.5),
             "floor": xp.floor(centres),
             "ceil": xp.ceil(centres),
+            "simple": xp.ceil(centres) if scale < 1 else xp.floor(centres),
         }[sampling.nearest]
         return xp.clip(place, 0, n - 1).astype("int64")[None], xp.ones((1, len(centres)))
     wide = min(scale, 1.0) if sampling.antialias else 1.0

@@ -23,7 +23,7 @@ def resize(node: Node) -> Result:
     mode = _choice(node, "mode", "nearest", MODES)
     if node.opset < 11:
         arguments, values = settings(node, {"scales": 1})
-        return _layer(node, values, mode=mode, coordinates="asymmetric", nearest_mode="floor", **arguments)
+        return _layer(node, values, mode=mode, coordinates="asymmetric", nearest_mode="simple", **arguments)
     options = {
         "mode": mode,
         "coordinates": _choice(node, "coordinate_transformation_mode", "half_pixel", COORDINATES),

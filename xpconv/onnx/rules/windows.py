@@ -156,10 +156,12 @@ def flat_softmax(b: Builder, layer: ops.FlatSoftmax, x: Tensor) -> Any:
 def resize(b: Builder, layer: ops.Resize, *inputs: Tensor) -> Any:
     """Resize, with what an opset has: antialias, axes and policy are of opset 18."""
     (x,), given = numbers(layer, inputs)
+    if layer.nearest_mode == "simple" and layer.mode == "nearest":
+        return _simple_resize(b, layer, x, given["scales"])
     options: dict[str, Any] = {
         "mode": layer.mode,
         "coordinate_transformation_mode": layer.coordinates,
-        "nearest_mode": layer.nearest_mode,
+        "nearest_mode": layer.nearest_mode if layer.mode == "nearest" else None,
         "cubic_coeff_a": layer.cubic_coeff_a,
         "exclude_outside": int(layer.exclude_outside),
         "extrapolation_value": layer.extrapolation_value,
@@ -186,3 +188,22 @@ def resize(b: Builder, layer: ops.Resize, *inputs: Tensor) -> Any:
         **options,
         **newer,
     )
+
+
+def _simple_resize(b: Builder, layer: ops.Resize, x: Tensor, scales: Any) -> Any:
+    """Two nodes, one for the axes that shrink and one for those that grow, which round differently."""
+    if layer.axes is not None or layer.coordinates != "asymmetric" or scales is None:
+        raise b.refused(
+            "nearest_mode 'simple' is for coordinates 'asymmetric' and scales of all axes, as in opset 10"
+        )
+    for rounding, bound in (("ceil", "Min"), ("floor", "Max")):
+        if isinstance(scales, Tensor):
+            part: Any = b.node(bound, scales, b.constant(1.0, "float32"))
+        else:
+            part = [(min if bound == "Min" else max)(float(n), 1.0) for n in scales]
+            if set(part) == {1.0}:
+                continue
+            part = b.constant(part, "float32")
+        options: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": rounding}
+        x = b.node("Resize", x, None, part, like=(None,) * x.ndim, mode="nearest", **options)
+    return x
