@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array, get_xp, host
+from ..ops.shape import copy
 from ..parameter import new_parameter
 from .layer import Layer
 
@@ -37,7 +38,7 @@ class Weight(_Source):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> None:
         self.recall(grad_output, input_grad)
-        self.value.accumulate(grad_output)
+        self.value.accumulate(copy(grad_output))  # which goes to others too
 
 
 class Constant(_Source):
