@@ -272,6 +272,30 @@ def attribute_value(attribute: Any) -> Any:
         return value.decode("utf-8", "replace")
     if isinstance(value, onnx.TensorProto):
         return numpy_helper.to_array(value)
+    if isinstance(value, float):
+        return short(value)
     if hasattr(value, "__len__") and not isinstance(value, str) and not hasattr(value, "DESCRIPTOR"):
-        return tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in value)
+        return tuple(map(_item, value))
     return value
+
+
+def to_number(value: Any) -> Any:
+    """A NumPy number as Python's: of the floats that it may stand for, the one with the fewest digits.
+
+    So 1e-5, which float32 rounds to 9.999999747378752e-06, is 1e-05 again.
+    """
+    if value.dtype.kind == "f":
+        return float(np.format_float_scientific(value, unique=True))
+    return value.item()
+
+
+def short(number: float) -> float:
+    """The number with the fewest digits that is the same in float32, the dtype of attributes."""
+    return float(to_number(np.float32(number)))
+
+
+def _item(value: Any) -> Any:
+    """An element of an attribute that is a list."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return short(value) if isinstance(value, float) else value

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import layers as public
 from ...layers import operators as layers
-from ..node import Node, Output, Result, Value, operator
+from ..node import Node, Output, Result, Value, operator, to_number
 from .common import axis_within, is_floating
 
 SAME = {"Sigmoid": "Sigmoid", "Tanh": "Tanh", "Softplus": "Softplus", "Softsign": "Softsign", "Mish": "Mish",
@@ -118,7 +118,7 @@ def clip(node: Node) -> Result:
         elif value.array.size != 1:
             raise node.refused(f"input {i}, {value.name!r}, has shape {value.array.shape}, expected a number")
         else:
-            limits[name] = value.array.item()
+            limits[name] = to_number(value.array.reshape(-1)[0])
     low, high = limits.get("low"), limits.get("high")
     if not values and is_floating(x) and low is not None:
         if high is None and low == 0:
@@ -153,7 +153,7 @@ def dropout(node: Node) -> Result:
             )
         given = node.optional(1)
         if given is not None:
-            ratio = None if given.array is None else float(given.array)
+            ratio = None if given.array is None else float(to_number(given.array.reshape(())[()]))
     x = node.input(0)
     if ratio is not None and not 0 <= ratio <= 1:
         raise node.refused(f"ratio is {ratio}, expected 0 to 1")

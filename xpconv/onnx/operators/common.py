@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..library import helper
-from ..node import Node, Value
+from ..node import Node, Value, to_number
 
 FLOATS = ("float16", "float32", "float64", "bfloat16")
 DTYPES = (*FLOATS, "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -47,7 +47,7 @@ def settings(node: Node, places: Mapping[str, int]) -> tuple[dict[str, Any], lis
         else:
             if value.array.ndim > 1 or value.array.dtype.kind not in "iuf" or value.array.size > 64:
                 raise node.refused(f"{name} is {value.array.dtype} of shape {value.array.shape}")
-            arguments[name] = tuple(value.array.reshape(-1).tolist())
+            arguments[name] = tuple(map(to_number, value.array.reshape(-1)))
     if named:
         arguments["inputs"] = tuple(named)
     return arguments, list(named.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...layers import operators as layers
-from ..node import Node, Output, Result, operator
+from ..node import Node, Output, Result, operator, to_number
 from .common import axis_within, dtype_of, flag, settings
 
 MODES = ("constant", "reflect", "edge", "wrap")
@@ -134,7 +134,7 @@ def pad(node: Node) -> Result:
         if border is not None and border.array is not None:
             if border.array.size != 1:
                 raise node.refused(f"the value has shape {border.array.shape}, expected one number")
-            arguments["value"] = border.array.item()
+            arguments["value"] = to_number(border.array.reshape(-1)[0])
         elif border is not None and mode == "constant":
             values = [x, border, *dynamic]
         layer = layers.Pad(mode, **arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ... import layers as public
 from ...layers import operators as layers
-from ..node import Node, Output, Result, Value, operator
+from ..node import Node, Output, Result, Value, operator, short
 from .common import axis_within, flag, is_floating, no_other_outputs
 
 BATCH = {2: public.BatchNorm1d, 3: public.BatchNorm1d, 4: public.BatchNorm2d, 5: public.BatchNorm3d}
@@ -34,6 +34,7 @@ def _learned(scale: Value, bias: Value | None) -> bool:
 @operator("BatchNormalization")
 def batch_normalization(node: Node) -> Result:
     eps, momentum = node.number("epsilon", 1e-5), node.number("momentum", 0.9)
+    share = short(1 - momentum)  # of the batch, which is 1 minus ONNX's momentum
     training = flag(node, "training_mode", False) if node.opset >= 14 else False
     if node.opset < 9 and node.integer("spatial", 1) != 1:
         raise node.refused("attribute spatial is 0, expected 1")
@@ -52,7 +53,7 @@ def batch_normalization(node: Node) -> Result:
         result = layer, [x, *values]
     else:
         affine = _learned(*values[:2])
-        layer = BATCH[x.ndim](scale.size, eps, 1 - momentum, affine, dtype=scale.dtype.name)
+        layer = BATCH[x.ndim](scale.size, eps, share, affine, dtype=scale.dtype.name)
         for name, value in zip(("weight", "bias", "running_mean", "running_var"), values, strict=True):
             if affine or name.startswith("running"):
                 node.assign(layer, name, value)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import layers as public
 from ...layers import operators as layers
-from ..node import Node, Result, Value, operator
+from ..node import Node, Result, Value, operator, to_number
 from .common import DTYPES, axis_within, flag, given, is_floating, settings
 
 
@@ -152,7 +152,7 @@ def constant_of_shape(node: Node) -> Result:
     if value.size != 1 or value.dtype.name not in DTYPES:
         raise node.refused(f"attribute value is {value.dtype} of shape {value.shape}, expected one number")
     _check_sizes(node, sizes, value.dtype)
-    return layers.ConstantOfShape(value.item(), value.dtype.name), [sizes]
+    return layers.ConstantOfShape(to_number(value.reshape(-1)[0]), value.dtype.name), [sizes]
 
 
 def _check_sizes(node: Node, sizes: Value, dtype: Any) -> None:

@@ -57,7 +57,8 @@ def running(b: Builder, layer: ChannelNorm, x: Tensor) -> Any:
     if is_fixed(b, layer, x):
         y = fixed_scale(b, layer, wide)
     else:
-        y = b.node("BatchNormalization", *inputs, epsilon=layer.eps)
+        momentum = None if layer.momentum is None else 1 - layer.momentum  # of the old statistics, in ONNX
+        y = b.node("BatchNormalization", *inputs, epsilon=layer.eps, momentum=momentum)
     return y if x.dtype == dtype else b.cast(y, x.dtype)
 
 
