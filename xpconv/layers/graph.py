@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from ..arguments import shown
-from ..backend import Array
-from ..errors import BackendError, DTypeError, ShapeError
+from ..backend import Array, ignoring_float_warnings
 from ..ops.inference import is_recording
 from ..tape import cut, observer, position, saving
 from .containers import Sequential
@@ -54,6 +52,8 @@ class Graph(ShapedInputs):
     `len(graph)`, iteration and `in` go by the names of all nodes, in the order in which they were added, as
     do the state dict and `repr`; `summary` lists them as they run. As in a `Sequential`, a ReLU runs with the
     layer before it, `fuse()` folds BatchNorms whose input goes nowhere else, and inference runs as plans.
+    Infinity and NaN in the arrays are results, without NumPy's warnings; `numpy.seterr` still makes errors of
+    them.
 
     Args:
         nodes: mapping of names to `(layer, *names of its inputs)`. The layer may be None and be set later.
@@ -61,6 +61,8 @@ class Graph(ShapedInputs):
         outputs: names of the nodes (or inputs) that it returns; one may be given as a string.
         names: other names in the state dict, by the usual ones: `{"conv.weight": "stem/kernel"}`.
         shapes: those that inputs have, with None for sizes that are free: `{"a": (None, 3, 8, 8)}`.
+        dtypes: of inputs that are not of the parameters' dtype, for `summary` and `xpconv.onnx.export`:
+            `{"ids": "int64"}`.
 
     Raises:
         ValueError: names are unknown or occur twice, contain dots or are those of methods, or the nodes form
@@ -89,6 +91,7 @@ class Graph(ShapedInputs):
     """
 
     _is_model = True
+    _float_errors = staticmethod(ignoring_float_warnings)
     _cached_steps: GraphSteps | None = None
     _inference: Any = None
 
@@ -99,6 +102,7 @@ class Graph(ShapedInputs):
         outputs: str | Sequence[str],
         names: Mapping[str, str] | None = None,
         shapes: Mapping[str, Sequence[int | None]] | None = None,
+        dtypes: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self._inputs = as_names("Graph: inputs", inputs)
@@ -115,7 +119,7 @@ class Graph(ShapedInputs):
                 self._check_layer(name, layer)
                 self._layers[name] = layer
         self._names = checked_aliases(names, self._wiring, layers)
-        self.shapes = shapes
+        self.shapes, self.dtypes = shapes, dtypes
 
     # --- nodes -------------------------------------------------------------------------------------------
 
@@ -210,6 +214,7 @@ class Graph(ShapedInputs):
             "outputs": self._outputs,
             "names": self._names or None,
             "shapes": self._shapes,
+            "dtypes": self.dtypes,
         }
 
     def _add(self, name: str, layer: object) -> None:
@@ -239,6 +244,7 @@ class Graph(ShapedInputs):
     def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         return in_order(self._inputs, inputs, named)
 
+    @ignoring_float_warnings
     def forward(self, *inputs: Array) -> Any:
         """The outputs: an array, or a tuple if there are several."""
         check_count("Graph.forward", inputs, self._inputs, "inputs")
@@ -262,6 +268,7 @@ class Graph(ShapedInputs):
             )
         return super()._pass(*inputs)
 
+    @ignoring_float_warnings
     def backward(self, grad_output: Any, input_grad: bool = True) -> Any:
         """The chain rule, from the last node to the first; gradients of a value that goes to several add up.
 
@@ -285,26 +292,6 @@ class Graph(ShapedInputs):
         if not isinstance(y, tuple):
             return super()._outputs_of(y)
         return tuple([(part.shape, part.dtype, type(part)) for part in y]), self._outputs, tuple
-
-    def _check_grad(self, grad_output: Any, shape: Any, dtype: Any, kind: type) -> None:
-        """As for one output; of several, whose names are `dtype`, each gradient that is not None."""
-        if kind is not tuple:
-            super()._check_grad(grad_output, shape, dtype, kind)
-            return
-        if grad_output is None:
-            raise self._no_gradient()
-        if not isinstance(grad_output, tuple | list):
-            raise TypeError(
-                f"Graph.backward: grad_output is {shown(grad_output)}, expected a tuple of gradients, one "
-                f"for each output: {', '.join(dtype)}"
-            )
-        check_count("Graph.backward", grad_output, dtype, "gradients")
-        for name, grad, like in zip(dtype, grad_output, shape, strict=True):
-            if grad is not None:
-                try:
-                    super()._check_grad(grad, *like)
-                except (ShapeError, DTypeError, BackendError) as error:
-                    raise type(error)(f"{error} (output {name!r})") from None
 
     # --- steps ---------------------------------------------------------------------------------------------
 

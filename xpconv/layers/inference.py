@@ -65,8 +65,8 @@ class _Chain:
         self.change = latest_change()
         self.steps: list[Step] = [step for step, _ in steps]
         self.may_record = [all(map(_may_record, layers)) for _, layers in steps]
-        self.quiet = [
-            any(inner._ignores_float_errors for part in layers for inner in part.modules())
+        self.float_errors = [
+            {inner._float_errors for part in layers for inner in part.modules()} - {None}
             for _, layers in steps
         ]
         self.prepared: dict[Any, Array] | None = None
@@ -116,21 +116,21 @@ class _Chain:
             self.prepared = ops.prepared_arrays(xp)
         if self.prepared is None or last == i:
             return 1, self.steps[i]
-        quiet = any(self.quiet[i:last])
-        make = ignoring_float_errors(ops.plans) if quiet else ops.plans
+        found = set().union(*self.float_errors[i:last])
+        quiet = ignoring_float_errors if ignoring_float_errors in found else next(iter(found), None)
+        make = ops.plans if quiet is None else quiet(ops.plans)
         count, function = make(self.steps[i:last], x, self.constants, self.prepared)
         if function is None:
             return 1, self.steps[i]
-        return count, _Quiet(function) if quiet else function
+        return count, function if quiet is None else _Quiet(function, quiet)
 
 
 class _Quiet:
-    """A plan with operators whose infinities and NaN are results, of which NumPy gives no warnings."""
+    """A plan of layers whose infinities and NaN are results, of which NumPy gives no warnings."""
 
-    def __init__(self, plans: Any) -> None:
-        self.run, self.is_idle = plans, plans.is_idle
+    def __init__(self, plans: Any, quiet: Any) -> None:
+        self.run, self.is_idle = quiet(plans.__call__), plans.is_idle
 
-    @ignoring_float_errors
     def __call__(self, x: Array) -> Array:
         return self.run(x)
 

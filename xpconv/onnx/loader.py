@@ -251,21 +251,18 @@ class Loader:
         declared = {name: shape for name, shape in shapes.items() if shape is not None}
         graph = Graph(self.nodes, inputs, outputs, shapes=declared or None)
         graph._names = self._aliases(graph)
-        vars(graph)["_input_dtypes"] = tuple(
-            self._dtype(dtype, graph) for _, dtype in self.model.fixed.values()
-        )
+        graph.dtypes = self._dtypes(graph)
         ends = (*self.model.inputs, *self.model.outputs)
         if renamed := {new: name for name in ends if (new := self._name(name)) != name}:
             graph.onnx_names = renamed
         self._add_info(graph)
         return graph
 
-    @staticmethod
-    def _dtype(dtype: Any, graph: Graph) -> str | None:
-        """The dtype of an input; None for that of the floating parameters, which may be changed."""
-        if dtype is None or (dtype.kind not in "iub" and any(True for _ in graph.named_parameters())):
-            return None
-        return str(dtype)
+    def _dtypes(self, graph: Graph) -> dict[str, str]:
+        """The dtypes of inputs, except for that of the first parameter, which `graph.to` may change."""
+        usual = next((str(p.dtype) for _, p in graph.named_parameters()), "float32")
+        found = {self._name(name): dtype for name, (_, dtype) in self.model.fixed.items()}
+        return {name: str(dtype) for name, dtype in found.items() if dtype is not None and dtype != usual}
 
     def _name(self, name: str, where: str = "") -> str:
         """The name in the graph of a value: that in the file, as far as it can be a layer's."""

@@ -1,0 +1,103 @@
+"""Loaded graphs on infinity, NaN and numbers near the limits of float32: no warning escapes, as these are results."""
+
+import numpy as np
+import pytest
+
+import xpconv
+
+onnx = pytest.importorskip("onnx")
+
+from onnx_cases import CASES  # they need onnx
+from onnx_models import model
+
+SPECIAL = np.array([np.inf, -np.inf, np.nan, 3e38, -3e38, 1e-40, 0, -0.0, 1, -1], "float32")
+
+
+def special(x, shift=0):
+    """An array like `x`, with these numbers if it is floating."""
+    return np.resize(np.roll(SPECIAL, shift), x.shape).astype(x.dtype) if x.dtype.kind == "f" else x
+
+
+def loaded(path, *args, **options):
+    path.write_bytes(model(*args, **options).SerializeToString())
+    return xpconv.onnx.load(path)
+
+
+def run(graph, *inputs):
+    """Inference twice, since plans repeat what they have recorded; then forward and backward in both modes."""
+    inputs = [xpconv.asarray(x) for x in inputs]
+    with xpconv.no_grad():
+        graph(*inputs), graph(*inputs)
+    for mode in (graph.train, graph.eval):
+        mode()
+        y = graph(*inputs)
+        parts = y if isinstance(y, tuple) else (y,)
+        grads = [xpconv.asarray(special(xpconv.asnumpy(part), 3)) for part in parts]
+        graph.backward(tuple(grads) if isinstance(y, tuple) else grads[0])
+
+
+@pytest.mark.sample(4)
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("Range")])  # infinitely many
+def test_every_operator(name, backend, tmp_path):
+    op, opsets, inputs, attributes, outputs, order = CASES[name]
+    arrays = {key: np.asarray(value) for key, value in inputs.items()}
+    first = next(iter(arrays))
+    given, constants = {first: arrays[first]}, {k: v for k, v in arrays.items() if k != first}
+    made = [(op, order, " ".join(outputs), attributes)], opsets[-1], given, constants, outputs
+    graph = loaded(tmp_path / "model.onnx", *made)
+    for shift in (0, 4):
+        run(graph, special(arrays[first], shift))
+
+
+LAYERS = [
+    ("Conv", "x w b", "conv", {"pads": [1, 1, 1, 1]}),
+    ("BatchNormalization", "conv s b m v", "norm", {}),
+    ("Sigmoid", "norm", "gate", {}),
+    ("Mul", "norm gate", "swish", {}),
+    ("InstanceNormalization", "swish s b", "instance", {}),
+    ("AveragePool", "instance", "pool", {"kernel_shape": [2, 2], "strides": [2, 2]}),
+    ("Gelu", "pool", "gelu", {}),
+    ("Flatten", "gelu", "flat", {}),
+    ("Gemm", "flat f", "scores", {}),
+    ("Softmax", "scores", "y", {}),
+]
+
+
+def network(path, w=0.5):
+    rng = np.random.default_rng(0)
+    channels = {name: np.full(4, value, "float32") for name, value in zip("sbmv", (2, 1, 0, 1), strict=True)}
+    constants = {
+        "w": np.full((4, 3, 3, 3), w, "float32"),
+        "f": rng.normal(size=(64, 5)).astype("float32"),
+        **channels,
+    }
+    return loaded(path, LAYERS, 20, {"x": np.zeros((2, 3, 8, 8), "float32")}, constants)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 3e38])
+def test_a_network(value, backend, tmp_path):
+    x = np.random.default_rng(1).normal(size=(2, 3, 8, 8)).astype("float32")
+    x[0, 0, 0, 0] = value
+    for graph in (network(tmp_path / "a.onnx"), network(tmp_path / "b.onnx", w=value)):
+        run(graph, x)
+        run(graph.fuse(), x)
+        run(graph, special(x))
+    outer = xpconv.Sequential(graph, xpconv.Dense(5, 2)).eval()  # of both there is one plan
+    with np.errstate(all="ignore"):
+        outer(xpconv.asarray(x))
+    with xpconv.no_grad():
+        for _ in range(3):
+            outer(xpconv.asarray(x))
+
+
+def test_seterr_still_finds_the_origin():
+    """`numpy.seterr(all="raise")`, by which the README says to find where a NaN begins."""
+    graph = xpconv.Graph({"a": (xpconv.Softmax(1), "x"), "b": (xpconv.ReLU(), "a")}, "x", "b").eval()
+    x = np.full((2, 3), np.inf, "float32")
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        graph(x)
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError), xpconv.no_grad():
+        graph(x)
+    before = np.geterr()
+    assert np.isnan(graph(x)).all()
+    assert np.geterr() == before

@@ -1,0 +1,116 @@
+"""What a loaded graph keeps: in a file of xpconv, in copies, and when a file is loaded again."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import xpconv
+
+onnx = pytest.importorskip("onnx")
+
+import onnxed
+from onnx_models import model
+
+WORDS = np.random.default_rng(0).normal(size=(9, 4)).astype("float32")
+WIDE = np.linspace(0, 1, 4)
+IDS = np.array([[1, 8, 3], [0, 2, 2]])
+
+
+def embedding(folder, fixed=True):
+    """Ids, and numbers in float64, which the file casts to float32."""
+    nodes = [
+        ("Gather", "words ids", "taken", {}),
+        ("Cast", "wide", "narrow", {"to": onnx.TensorProto.FLOAT}),
+        ("Unsqueeze", "narrow axes", "one", {}),
+        ("Add", "taken one", "sum", {}),
+        ("Reshape", "sum shape", "y", {}),
+    ]
+    constants = {"words": WORDS, "shape": np.array([2, 12]), "axes": np.array([1])}
+    path = folder / "model.onnx"
+    made = model(nodes, 13, {"ids": IDS, "wide": np.stack([WIDE, WIDE])}, constants)
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+def inputs(n):
+    return np.resize(IDS, (n, 3)), np.resize(WIDE, (n, 4))
+
+
+def reloaded(graph, folder):
+    xpconv.save_model(graph, folder / "model.safetensors")
+    return xpconv.load_model(folder / "model.safetensors").eval()
+
+
+WAYS = {
+    "save_model": reloaded,
+    "pickle": lambda graph, folder: pickle.loads(pickle.dumps(graph)),  # noqa: S301
+    "deepcopy": lambda graph, folder: copy.deepcopy(graph),
+    "fuse": lambda graph, folder: graph.fuse(),
+    "save_model twice": lambda graph, folder: reloaded(reloaded(graph, folder), folder),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_dtypes_of_inputs(way, backend, tmp_path):
+    graph = xpconv.onnx.load(embedding(tmp_path), dynamic_batch=True)
+    assert graph.dtypes == {"ids": "int64", "wide": "float64"}
+    again = WAYS[way](graph, tmp_path)
+    assert (again.dtypes, again.shapes) == (graph.dtypes, graph.shapes)
+    assert "(1, 12)" in str(again.summary(((3,), (4,))))  # of shapes, for which it makes arrays
+    xpconv.onnx.export(again, tmp_path / "again.onnx", ((3,), (4,)))
+    x = inputs(5)
+    onnxed.same(onnxed.inferred(graph, *x), onnxed.run(tmp_path / "again.onnx", *x))
+
+
+def test_a_file_is_loaded_and_exported_again_and_again(backend, tmp_path):
+    path = embedding(tmp_path)
+    for dynamic in (True, False, True, True):
+        graph = xpconv.onnx.load(path, dynamic_batch=dynamic)
+        assert graph.shapes == {"ids": (None if dynamic else 2, 3), "wide": (None if dynamic else 2, 4)}
+    for number in range(3):  # each file from the one before
+        path = tmp_path / f"{number}.onnx"
+        xpconv.onnx.export(graph, path, ((3,), (4,)))
+        graph = xpconv.onnx.load(path, dynamic_batch=True)
+        assert graph.dtypes == {"ids": "int64", "wide": "float64"} and graph.shapes["ids"] == (None, 3)
+        for n in (1, 2, 7):
+            onnxed.same(onnxed.run(path, *inputs(n)), onnxed.inferred(graph, *inputs(n)))
+
+
+def test_dtypes_are_set_and_checked():
+    graph = xpconv.Graph(
+        {"words": (xpconv.Embedding(9, 4), "ids"), "sum": (xpconv.layers.operators.Add(), "words", "x")},
+        ["x", "ids"],
+        "sum",
+    )
+    assert graph.dtypes is None
+    graph.dtypes = {"ids": np.int32}
+    assert graph.dtypes == {"ids": "int32"} and graph.get_config()["dtypes"] == {"ids": "int32"}
+    assert "(1, 3, 4)" in str(graph.summary(((3, 4), (3,))))
+    for wrong, message in {
+        ("ids",): "expected a mapping of the names of inputs to dtypes",
+        "int64": "expected a mapping",
+    }.items():
+        with pytest.raises(TypeError, match=f"^Graph: dtypes is .*{message}"):
+            graph.dtypes = wrong
+    with pytest.raises(ValueError, match=r"^Graph: dtypes has 'words'; the inputs are x, ids"):
+        graph.dtypes = {"words": "int64"}
+    with pytest.raises(TypeError, match=r"^Graph: dtypes\['ids'\] is None, expected a dtype"):
+        graph.dtypes = {"ids": None}
+    with pytest.raises(TypeError, match=r"^Graph: dtypes: dtype is 'int65'"):
+        graph.dtypes = {"ids": "int65"}
+    assert graph.dtypes == {"ids": "int32"}
+    graph.dtypes = None
+    assert graph.dtypes is None
+
+
+def test_the_dtype_of_the_parameters_is_not_noted(tmp_path):
+    """So that it changes with theirs."""
+    path = tmp_path / "model.onnx"
+    x = np.ones((2, 9), "float32")
+    path.write_bytes(model([("MatMul", "x w", "y", {})], 13, {"x": x}, {"w": WORDS}).SerializeToString())
+    graph = xpconv.onnx.load(path, dynamic_batch=True)
+    assert graph.dtypes is None
+    xpconv.onnx.export(graph.to(dtype="float64"), tmp_path / "again.onnx", (9,))
+    assert xpconv.onnx.load(tmp_path / "again.onnx")(x.astype("float64")).dtype == "float64"
