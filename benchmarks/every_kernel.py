@@ -118,6 +118,8 @@ def run(xpconv: Any, dtype: str) -> None:
         xpconv.Adadelta,
         xpconv.Adamax,
         xpconv.Lion,
+        xpconv.LARS,
+        xpconv.LAMB,
     ]
     for make in [momentum, *others]:
         model = xpconv.Dense(7, 5, dtype=dtype, rng=0)

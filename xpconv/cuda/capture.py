@@ -50,10 +50,10 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
     kept.
 
     A CUDA graph cannot contain code that reads values on the host (`float(loss)`, `if`, boolean masks),
-    copies from the host, matrix products other than those of the layers, LARS, or LAMB. Other Python code
-    runs only during the recording. Do not use the model from another stream while the graph runs. With
-    examples, inputs of other shapes are errors, and the modes (`train`, `eval`) and settings of the layers
-    stay those of the recording. Capture such a step again after `model.to` or a new optimizer, which move the
+    copies from the host, or matrix products other than those of the layers. Other Python code runs only
+    during the recording. Do not use the model from another stream while the graph runs. With examples,
+    inputs of other shapes are errors, and the modes (`train`, `eval`) and settings of the layers stay those
+    of the recording. Capture such a step again after `model.to` or a new optimizer, which move the
     parameters to other memory, and after freezing or unfreezing parameters.
 
     On NumPy there is no graph: the same steps run one by one, including the warm-up, so that a script gives

@@ -43,8 +43,12 @@ def update(
     settings: Array,
     counters: Array,
     skip: Array | None = None,
+    parts: tuple[slice, ...] = (),
 ) -> bool:
-    """Perform the step of the optimizer `name` in one launch; False if there is no kernel for it."""
+    """Perform the step of the optimizer `name` in a few launches; False if there is no kernel for it.
+
+    `parts` are the parameters in `p` and `g`, for optimizers that take norms of each.
+    """
     return False
 
 

@@ -140,7 +140,7 @@ class Optimizer(Groups, State):
 
         Args:
             skip: a 0-d bool array: where it is true, nothing changes, and the step does not count. Reading it
-                waits for a GPU, unless the optimizer is a kernel there (all but LARS and LAMB).
+                waits for a GPU, unless the optimizer is a kernel there, as all here are.
 
         Raises:
             RuntimeError: none has, or the parameters were moved to another backend or dtype.
@@ -230,7 +230,7 @@ class Optimizer(Groups, State):
             found |= ~xp.isfinite(grad).all()
 
     def _run_kernel(self, run: Run, skip: Array | None) -> bool:
-        """Update a run with the device's kernel, in one launch; return whether there is a kernel."""
+        """Update a run with the device's kernels; return whether there is a kernel."""
         if not self.kernel or "update" not in overrides(self._backend.xp):
             return False
         if self._counters is None:
@@ -239,7 +239,7 @@ class Optimizer(Groups, State):
         moments = [self._moment(m, run) if m else None for m in self._moment_names(run.group)]
         return update(
             self._backend.xp, self.kernel, self._data[run.where], self._grad[run.where], moments,
-            self._settings_on_device(run.group), counters, skip,
+            self._settings_on_device(run.group), counters, skip, () if self.by_element else tuple(run.parts),
         )  # fmt: skip
 
     def _run_arrays(self, run: Run, skip: Array | None) -> bool:

@@ -97,6 +97,8 @@ class LARS(Optimizer):
 
     not_negative = (*Optimizer.not_negative, "trust_coefficient")
 
+    kernel = "lars"
+    counted = False
     by_element = False
     optional_names = ("momentum_buffer",)
 
@@ -120,6 +122,9 @@ class LARS(Optimizer):
 
     def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
         return ("momentum_buffer" if group["momentum"] else "",)
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return group["momentum"], group["trust_coefficient"], group["eps"]
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, decay = self._backend.xp, run.group, run.group["weight_decay"]
@@ -162,6 +167,7 @@ class LAMB(Optimizer):
         array([2.6464, 4.3536])
     """
 
+    kernel = "lamb"
     by_element = False
     state_names = ("step", "exp_avg", "exp_avg_sq")
 
@@ -177,6 +183,9 @@ class LAMB(Optimizer):
 
     def _moment_names(self, group: dict[str, Any]) -> Sequence[str]:
         return "exp_avg", "exp_avg_sq"
+
+    def _kernel_settings(self, group: dict[str, Any]) -> Sequence[float]:
+        return *group["betas"], group["eps"]
 
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, group, (beta1, beta2) = self._backend.xp, run.group, run.group["betas"]

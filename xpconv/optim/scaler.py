@@ -35,8 +35,7 @@ class GradScaler:
         scaler.step(optimizer)
         scaler.update()
 
-    No step waits for a GPU, except with LARS and LAMB, which are not kernels there. bfloat16 has the range of
-    float32 and needs no scaling.
+    No step waits for a GPU. bfloat16 has the range of float32 and needs no scaling.
 
     Args:
         init_scale: the initial scale, above 0.

@@ -53,10 +53,12 @@ LOSSES = {  # launches of forward and backward
     "x.SmoothL1Loss()": (3, 2),
 }
 
+STEPS = {"Adam": 3, "SGD": 3, "LARS": 3, "LAMB": 4}  # launches of a step of 16 parameters
+
 
 @functools.cache
 def counts():
-    """Of each layer and loss, forward and backward; and of averaging 12 weights."""
+    """Of each layer and loss, forward and backward; of steps of optimizers; of averaging 12 weights."""
     return launches.run(
         f"""
         x, result = xpconv, {{}}
@@ -81,6 +83,16 @@ def counts():
             forward = count(lambda: loss(data, target))
             loss.backward()
             result[make] = forward, counted(lambda: loss.backward())
+        for name in {list(STEPS)}:
+            model = x.Sequential(*[x.Dense(90, 90) for _ in range(8)])
+            optimizer, grads = getattr(x, name)(model.parameters(), lr=0.1), [cp.zeros((90, 90), "float32"), cp.zeros(90, "float32")]
+
+            def step():
+                for parameter, grad in zip(model.parameters(), grads * 8):
+                    parameter.grad = grad
+                optimizer.step()
+
+            result[name] = count(step), {{}}
         average = x.ExponentialMovingAverage(x.Sequential(*[x.Dense(3, 3) for _ in range(6)]))
         result["average"] = count(average.update), {{}}
         """
@@ -92,6 +104,11 @@ def test_launches_are_within_the_budget(make):
     budget = LAYERS[make][1:] if make in LAYERS else LOSSES[make]
     found = tuple(done.get("launches", 0) for done in counts()[make])
     assert found == tuple(min(pair) for pair in zip(found, budget, strict=True))
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_takes_few_launches(name):
+    assert counts()[name][0] == {"launches": STEPS[name]}
 
 
 def test_twelve_averages_take_one_launch():

@@ -6,6 +6,7 @@ from itertools import accumulate
 from typing import Any
 
 from ...backend import Array
+from .large_batch import lamb, lars
 from .launch import SUMS, check_device, launch, name_of, same_order, struct
 
 FILE = "optim.cu"
@@ -18,6 +19,7 @@ COUNTED = (
     "adamax",
 )  # optimizers whose step depends on its number
 KERNELS = {"nadam": "adam", "radam": "adam"}  # kernels with another name than the optimizer
+WITH_NORMS = {"lars": lars, "lamb": lamb}
 COEFFICIENTS = 9  # at most
 TABLE = 160  # one launch of `gather` copies at most so many arrays
 
@@ -55,15 +57,19 @@ def update(
     settings: Array,
     counters: Array,
     skip: Array | None = None,
+    parts: tuple[slice, ...] = (),
 ) -> bool:
-    """One launch, after one for the coefficients of this step."""
+    """One launch, after one for the coefficients of this step; for LARS and LAMB, see `large_batch`."""
     coefficients, pointer = settings, 0 if skip is None else skip
+    pointers = [0 if m is None else m for m in moments]
+    if name in WITH_NORMS:
+        WITH_NORMS[name](xp, p, g, pointers, settings, counters, pointer, parts)
+        return True
     if name in COUNTED:
         coefficients = xp.empty(COEFFICIENTS, dtype="float64")
         launch(
             xp, FILE, f"prepare_{name}", counters.shape[0], settings, counters, coefficients, pointer,
             dtype=name_of(p.dtype),
         )  # fmt: skip
-    pointers = [0 if m is None else m for m in moments]
     launch(xp, FILE, KERNELS.get(name, name), p.size, p, g, *pointers, coefficients, pointer)
     return True
