@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .backend import Array, backend_of
 from .errors import ShapeError
@@ -69,25 +69,33 @@ def _source(value: Any) -> Any:
     return value
 
 
-def _operators(function: Binary, in_place: Binary) -> tuple[Binary, Binary, Binary]:
-    """`p + other`, `other + p` and `p += other` for one arithmetic function."""
+def _left(function: Binary) -> Binary:
+    """`p + other`, for one arithmetic function."""
 
     def left(self: Any, other: Any) -> Any:
         return function(self.data, _plain(other))
 
+    return left
+
+
+def _right(function: Binary) -> Binary:
+    """`other + p`."""
+
     def right(self: Any, other: Any) -> Any:
         return function(_plain(other), self.data)
+
+    return right
+
+
+def _assign(in_place: Binary) -> Binary:
+    """`p += other`."""
 
     def assign(self: Any, other: Any) -> Any:
         value = _source(other)
         self._change(lambda data: in_place(data, value))
         return self
 
-    return left, right, assign
-
-
-def _left(function: Binary) -> Binary:
-    return _operators(function, function)[0]
+    return assign
 
 
 def _multiply(data: Array, other: Any) -> None:
@@ -159,17 +167,36 @@ class ArrayLike:
     def __abs__(self) -> Array:
         return abs(self.data)
 
-    __add__, __radd__, __iadd__ = _operators(operator.add, operator.iadd)
-    __sub__, __rsub__, __isub__ = _operators(operator.sub, operator.isub)
-    __mul__, __rmul__, __imul__ = _operators(operator.mul, operator.imul)
-    __truediv__, __rtruediv__, __itruediv__ = _operators(operator.truediv, operator.itruediv)
-    __floordiv__, __rfloordiv__, __ifloordiv__ = _operators(operator.floordiv, operator.ifloordiv)
-    __mod__, __rmod__, __imod__ = _operators(operator.mod, operator.imod)
-    __pow__, __rpow__, __ipow__ = _operators(operator.pow, operator.ipow)
-    __matmul__, __rmatmul__, __imatmul__ = _operators(operator.matmul, _multiply)
-    __divmod__, __rdivmod__, _ = _operators(divmod, divmod)
-    __lt__, __le__, __gt__, __ge__ = map(_left, (operator.lt, operator.le, operator.gt, operator.ge))
-    del _
+    __add__: ClassVar[Binary] = _left(operator.add)
+    __radd__: ClassVar[Binary] = _right(operator.add)
+    __iadd__: ClassVar[Binary] = _assign(operator.iadd)
+    __sub__: ClassVar[Binary] = _left(operator.sub)
+    __rsub__: ClassVar[Binary] = _right(operator.sub)
+    __isub__: ClassVar[Binary] = _assign(operator.isub)
+    __mul__: ClassVar[Binary] = _left(operator.mul)
+    __rmul__: ClassVar[Binary] = _right(operator.mul)
+    __imul__: ClassVar[Binary] = _assign(operator.imul)
+    __truediv__: ClassVar[Binary] = _left(operator.truediv)
+    __rtruediv__: ClassVar[Binary] = _right(operator.truediv)
+    __itruediv__: ClassVar[Binary] = _assign(operator.itruediv)
+    __floordiv__: ClassVar[Binary] = _left(operator.floordiv)
+    __rfloordiv__: ClassVar[Binary] = _right(operator.floordiv)
+    __ifloordiv__: ClassVar[Binary] = _assign(operator.ifloordiv)
+    __mod__: ClassVar[Binary] = _left(operator.mod)
+    __rmod__: ClassVar[Binary] = _right(operator.mod)
+    __imod__: ClassVar[Binary] = _assign(operator.imod)
+    __pow__: ClassVar[Binary] = _left(operator.pow)
+    __rpow__: ClassVar[Binary] = _right(operator.pow)
+    __ipow__: ClassVar[Binary] = _assign(operator.ipow)
+    __matmul__: ClassVar[Binary] = _left(operator.matmul)
+    __rmatmul__: ClassVar[Binary] = _right(operator.matmul)
+    __imatmul__: ClassVar[Binary] = _assign(_multiply)
+    __divmod__: ClassVar[Binary] = _left(divmod)
+    __rdivmod__: ClassVar[Binary] = _right(divmod)
+    __lt__: ClassVar[Binary] = _left(operator.lt)
+    __le__: ClassVar[Binary] = _left(operator.le)
+    __gt__: ClassVar[Binary] = _left(operator.gt)
+    __ge__: ClassVar[Binary] = _left(operator.ge)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """For `np.asarray(p)`, which shares memory with `data` if that is a NumPy array; else a TypeError."""

@@ -17,7 +17,7 @@ class Loads:
     begun = ended = 0
 
 
-loads = Loads()
+loads: Loads = Loads()
 
 
 @contextmanager

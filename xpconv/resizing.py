@@ -15,7 +15,7 @@ Size = int | Sequence[int]
 Scale = float | tuple[float, ...]
 
 # mode: its name along one axis, and the accepted ranks of images
-MODES = {
+MODES: dict[str, tuple[str, tuple[int, ...]]] = {
     "nearest": ("nearest", (3, 4, 5)),
     "nearest-exact": ("nearest-exact", (3, 4, 5)),
     "area": ("area", (3, 4, 5)),

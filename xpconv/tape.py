@@ -179,14 +179,15 @@ def cut(start: int) -> None:
 class Tape:
     """What the forwards of one outermost call have saved, in their order; see `Layer.record`."""
 
+    open: bool
     __slots__ = ("__weakref__", "entries", "open", "protected", "reachable", "replay", "unchecked")
 
     def __init__(self, open: bool = False) -> None:
         self.entries: list[Entry] = []
         self.open = open  # whether the code that runs is a user's, which has the arrays that it passes on
         self.reachable: list[Array] = []  # arrays that users' layers within this call have
-        self.protected = 0  # so many entries share no memory with these arrays
-        self.unchecked = False  # whether the next gradient comes from a user's code
+        self.protected: int = 0  # so many entries share no memory with these arrays
+        self.unchecked: bool = False  # whether the next gradient comes from a user's code
         self.replay: Any = None  # the backward of a forward that a GPU has replayed: see `layers.replay`
 
     def __repr__(self) -> str:

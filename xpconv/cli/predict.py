@@ -24,6 +24,10 @@ from .images import files_of, padded, printable
 class Files:
     """A data set of image files. With `skip`, a damaged one gives a black image, and is in `damaged`."""
 
+    paths: list[Path]
+    info: ImageInfo
+    skip: bool
+
     def __init__(self, paths: list[Path], info: ImageInfo, skip: bool) -> None:
         self.paths, self.info, self.skip = paths, info, skip
         self.damaged: dict[int, DataFileError] = {}

@@ -41,7 +41,7 @@ from .images import (
 from .report import write_report
 from .resume import SETTINGS, check_same_data, earlier_run, latest_step, make_folder, take_over
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "model": "small_cnn",
     "gray": False,
     "skip_damaged": False,

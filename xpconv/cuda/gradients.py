@@ -46,7 +46,7 @@ class Gradients:
     """The gradients before and after the step of one recording."""
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
-        self.parameters = list({id(p): p for p in parameters}.values())
+        self.parameters: list[Parameter] = list({id(p): p for p in parameters}.values())
         self._found: list[Array | None] = [p.grad for p in self.parameters]
         self._read: list[tuple[Parameter, Array | None]] = []
         self._left: list[tuple[Parameter, Array | None]] = []

@@ -89,6 +89,8 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         (('cat', 'dog'), (3, 3, 32, 32), array([0, 0, 1]))
     """
 
+    paths: list[Path]
+
     @hinted("image_folder", ELSEWHERE)
     def __init__(
         self,
@@ -99,14 +101,14 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
         dtype: Any = "float32",
         on_error: str = "raise",
     ) -> None:
-        self.path = to_path("image_folder: path", path).expanduser()
+        self.path: Path = to_path("image_folder: path", path).expanduser()
         self.size = None if size is None else to_tuple("image_folder: size", size, 2, 1)
-        self.mode = to_choice("image_folder: mode", mode, ("RGB", "L"))
+        self.mode: str = to_choice("image_folder: mode", mode, ("RGB", "L"))
         self.dtype = to_pixel_dtype("image_folder", dtype)
         on_error = to_choice("image_folder: on_error", on_error, ("raise", "skip"))
         need_pillow("image_folder")
         found = _scan(self.path)
-        self.classes = tuple(found)
+        self.classes: tuple[str, ...] = tuple(found)
         self.paths = [path for paths in found.values() for path in paths]
         self.targets = np.repeat(np.arange(len(found)), [len(paths) for paths in found.values()])
         self.skipped: list[Path] = []

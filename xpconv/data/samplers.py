@@ -51,7 +51,7 @@ class BalancedSampler:
             )
         if labels.dtype.kind not in "biuUS":
             raise DTypeError(f"{where}: labels is of {labels.dtype}, expected classes: ints, bools or text")
-        self.samples = len(labels)
+        self.samples: int = len(labels)
         self._size = self.samples if size is None else to_size(f"{where}: size", size)
         inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)[1:]
         self._members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
@@ -119,7 +119,7 @@ class GroupedSampler:
             raise DTypeError(f"GroupedSampler: groups is of {groups.dtype}, expected numbers or text")
         inverse, self._counts = np.unique(groups, axis=0, return_inverse=True, return_counts=True)[1:]
         self._group_of = inverse.reshape(-1)
-        self.samples = len(groups)
+        self.samples: int = len(groups)
 
     def __len__(self) -> int:
         """The number of samples in an epoch."""

@@ -33,7 +33,7 @@ class Arrays:
                 f"{' and '.join(map(str, shapes))}"
             )
         self.length: int = shapes[0][0]
-        self.on_host = self._backend == "numpy"
+        self.on_host: bool = self._backend == "numpy"
 
     def __repr__(self) -> str:
         return ", ".join(map(brief, self._arrays))
@@ -61,7 +61,7 @@ class Items:
 
     def __init__(self, items: Any) -> None:
         self._items = items
-        self.length = len(items)
+        self.length: int = len(items)
 
     def __repr__(self) -> str:
         return f"{type(self._items).__name__} of {self.length}"

@@ -50,6 +50,9 @@ class Communicator:
         array([1., 2.])
     """
 
+    rank: int
+    size: int
+
     def __init__(self) -> None:
         self._processes = processes()
         self.rank, self.size = self._processes.rank, self._processes.size

@@ -147,6 +147,9 @@ def _compare(model: Layer, optimizer: Optimizer, communicator: Communicator) -> 
 class Averaging:
     """What an optimizer needs to average gradients: the communicator, and the names of the parameters."""
 
+    communicator: Communicator
+    names: list[str]
+
     def __init__(self, communicator: Communicator, names: list[str]) -> None:
         self.communicator, self.names = communicator, names
 

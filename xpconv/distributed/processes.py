@@ -47,6 +47,9 @@ def _number(name: str) -> int:
 class Processes:
     """All processes of the program, by MPI. Alone there is one, and MPI is not used."""
 
+    rank: int
+    size: int
+
     def __init__(self) -> None:
         self.rank, self.size = 0, 1
         self.mpi: Any = None

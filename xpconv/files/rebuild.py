@@ -28,7 +28,7 @@ from .encoding import Decoder, Encoder
 MOST_PATHS = 1_000_000  # from the model to its layers, of which each may occur more than once
 SPARE = 2**26  # bytes
 SPARE_OF_OWN = 2**32  # with classes of the caller's, which may make layers that are replaced
-KEYS = {
+KEYS: dict[str, type] = {
     "class": str, "own": str, "arguments": dict, "given": dict, "generators": dict, "children": dict,
     "parameters": dict, "tied": dict, "attributes": dict, "flags": list, "counters": dict,
 }  # fmt: skip

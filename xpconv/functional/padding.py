@@ -107,6 +107,10 @@ def pad_backward(grad_output: Array, pad: int | Sequence[int], mode: str = "cons
 class Size:
     """The shape and dtype of an array, used in place of the array in checks."""
 
+    shape: Shape
+    dtype: Any
+    ndim: int
+
     def __init__(self, shape: Shape, dtype: Any) -> None:
         self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
 

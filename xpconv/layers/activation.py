@@ -6,7 +6,7 @@ are never modified. Forward saves one array for backward: ReLU its output, the o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import to_float, to_size
 from ..backend import Array
@@ -17,7 +17,7 @@ from ..ops.channels import channel_sum, channelwise
 from ..parameter import new_parameter
 from ..sums import sum_over
 from .layer import Layer, arguments
-from .pointwise import InPlace
+from .pointwise import Functions, InPlace
 
 __all__ = [
     "CELU",
@@ -42,7 +42,7 @@ class ReLU(InPlace):
         array([0., 0., 2.])
     """
 
-    functions = ops.relu, ops.relu_backward
+    functions: ClassVar[Functions] = ops.relu, ops.relu_backward
     saves_output = True
 
     def _bounds(self) -> Bounds:
@@ -58,7 +58,7 @@ class ReLU6(InPlace):
         array([0., 2., 6.])
     """
 
-    functions = ops.clip, ops.clip_backward
+    functions: ClassVar[Functions] = ops.clip, ops.clip_backward
     saves_output = True
 
     def _values(self) -> tuple[Any, ...]:
@@ -86,8 +86,9 @@ class LeakyReLU(InPlace):
         array([-0.1,  0. ,  2. ])
     """
 
-    functions = ops.leaky_relu, ops.leaky_relu_backward
-    constants = (("negative_slope", 0.01),)
+    negative_slope: float
+    functions: ClassVar[Functions] = ops.leaky_relu, ops.leaky_relu_backward
+    constants: ClassVar[tuple[tuple[str, Any], ...]] = (("negative_slope", 0.01),)
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__(inplace)
@@ -118,12 +119,12 @@ class PReLU(Layer):
         (array([0.25, 0.25, 1.  ]), array([-2.]))
     """
 
-    fixed = ("num_parameters", "init")
+    fixed: ClassVar[tuple[str, ...]] = ("num_parameters", "init")
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32") -> None:
         name = type(self).__name__
-        self.num_parameters = to_size(f"{name}: num_parameters", num_parameters)
-        self.init = to_float(f"{name}: init", init, finite=True)
+        self.num_parameters: int = to_size(f"{name}: num_parameters", num_parameters)
+        self.init: float = to_float(f"{name}: init", init, finite=True)
         self.weight = new_parameter(name, "weight", (self.num_parameters,), dtype, value=self.init)
 
     def forward(self, x: Array) -> Array:
@@ -172,12 +173,12 @@ class ELU(InPlace):
         array([-1.    , -0.6321,  2.    ])
     """
 
-    functions = ops.elu, ops.elu_backward
-    constants = (("alpha", 1.0),)
+    functions: ClassVar[Functions] = ops.elu, ops.elu_backward
+    constants: ClassVar[tuple[tuple[str, Any], ...]] = (("alpha", 1.0),)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
-        self.alpha = to_float(f"{type(self).__name__}: alpha", alpha, finite=True)
+        self.alpha: float = to_float(f"{type(self).__name__}: alpha", alpha, finite=True)
 
     def _values(self) -> tuple[Any, ...]:
         return self.alpha, 1.0, 1.0
@@ -194,7 +195,7 @@ class SELU(InPlace):
         array([-1.7581, -1.1113,  2.1014])
     """
 
-    functions = ops.elu, ops.elu_backward
+    functions: ClassVar[Functions] = ops.elu, ops.elu_backward
 
     def _values(self) -> tuple[Any, ...]:
         return 1.6732632423543772, 1.0507009873554805, 1.0
@@ -218,12 +219,12 @@ class CELU(InPlace):
         array([-2.    , -0.7869,  2.    ])
     """
 
-    functions = ops.elu, ops.elu_backward
-    constants = (("alpha", 1.0),)
+    functions: ClassVar[Functions] = ops.elu, ops.elu_backward
+    constants: ClassVar[tuple[tuple[str, Any], ...]] = (("alpha", 1.0),)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
-        self.alpha = to_float(f"{type(self).__name__}: alpha", alpha, finite=True)
+        self.alpha: float = to_float(f"{type(self).__name__}: alpha", alpha, finite=True)
         if self.alpha == 0:
             raise ValueError(f"{type(self).__name__}: alpha is 0, expected a number that x can be divided by")
 
@@ -249,9 +250,9 @@ class Hardtanh(InPlace):
         array([-1. ,  0.5,  1. ])
     """
 
-    functions = ops.clip, ops.clip_backward
+    functions: ClassVar[Functions] = ops.clip, ops.clip_backward
     saves_output = True
-    constants = (("min_val", -1.0), ("max_val", 1.0))
+    constants: ClassVar[tuple[tuple[str, Any], ...]] = (("min_val", -1.0), ("max_val", 1.0))
 
     def _bounds(self) -> Bounds:
         return self.min_val, self.max_val
@@ -259,8 +260,8 @@ class Hardtanh(InPlace):
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
         name = type(self).__name__
-        self.min_val = to_float(f"{name}: min_val", min_val)
-        self.max_val = to_float(f"{name}: max_val", max_val)
+        self.min_val: float = to_float(f"{name}: min_val", min_val)
+        self.max_val: float = to_float(f"{name}: max_val", max_val)
         if not self.min_val < self.max_val:
             raise ValueError(f"{name}: min_val is {min_val}, expected less than max_val={max_val}")
 
@@ -274,7 +275,7 @@ class Hardsigmoid(InPlace):
         array([0. , 0.5, 1. ])
     """
 
-    functions = ops.hardsigmoid, ops.hardsigmoid_backward
+    functions: ClassVar[Functions] = ops.hardsigmoid, ops.hardsigmoid_backward
 
 
 class Hardswish(InPlace):
@@ -288,7 +289,7 @@ class Hardswish(InPlace):
         array([-0.375,  0.   ,  4.   ])
     """
 
-    functions = ops.hardswish, ops.hardswish_backward
+    functions: ClassVar[Functions] = ops.hardswish, ops.hardswish_backward
 
 
 def clips(layer: Layer) -> bool:

@@ -25,6 +25,7 @@ Size = int | None | Sequence[int | None]
 class _AdaptivePool(Layer):
     """Base of the adaptive pooling layers, over `axes` spatial axes."""
 
+    output_size: tuple[int | None, ...]
     axes: ClassVar[int]
 
     def __init__(self, output_size: Size) -> None:
@@ -68,7 +69,7 @@ class _AdaptiveMaxPool(_AdaptivePool):
 
     def __init__(self, output_size: Size, return_indices: bool = False) -> None:
         super().__init__(output_size)
-        self.return_indices = to_bool(f"{type(self).__name__}: return_indices", return_indices)
+        self.return_indices: bool = to_bool(f"{type(self).__name__}: return_indices", return_indices)
 
     def forward(self, x: Array) -> Any:
         xp, images, batched = self._enter_images(x, self.axes)

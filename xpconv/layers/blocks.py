@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import shown, to_size
 from ..backend import Array
@@ -50,7 +50,7 @@ class SqueezeExcitation(Layer):
         ['fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias']
     """
 
-    fixed = ("input_channels", "squeeze_channels")
+    fixed: ClassVar[tuple[str, ...]] = ("input_channels", "squeeze_channels")
 
     def __init__(
         self,
@@ -63,14 +63,14 @@ class SqueezeExcitation(Layer):
         rng: RNG = None,
     ) -> None:
         name = type(self).__name__
-        self.input_channels = to_size(f"{name}: input_channels", input_channels)
-        self.squeeze_channels = to_size(f"{name}: squeeze_channels", squeeze_channels)
+        self.input_channels: int = to_size(f"{name}: input_channels", input_channels)
+        self.squeeze_channels: int = to_size(f"{name}: squeeze_channels", squeeze_channels)
         dtype = parameter_dtype(name, dtype)
         rng = default_rng(rng, name)
-        self.fc1 = Conv2d(self.input_channels, self.squeeze_channels, 1, dtype=dtype, rng=rng)
-        self.fc2 = Conv2d(self.squeeze_channels, self.input_channels, 1, dtype=dtype, rng=rng)
-        self.activation = self._layer("activation", activation)
-        self.scale_activation = self._layer("scale_activation", scale_activation)
+        self.fc1: Conv2d = Conv2d(self.input_channels, self.squeeze_channels, 1, dtype=dtype, rng=rng)
+        self.fc2: Conv2d = Conv2d(self.squeeze_channels, self.input_channels, 1, dtype=dtype, rng=rng)
+        self.activation: Layer = self._layer("activation", activation)
+        self.scale_activation: Layer = self._layer("scale_activation", scale_activation)
 
     def _layer(self, argument: str, value: Any) -> Layer:
         where = f"{type(self).__name__}: {argument} is {shown(value)}, expected a Layer or a Layer class"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from .layer import Layer
 from .tree import check_whole, name_taken
@@ -15,7 +15,7 @@ Self = TypeVar("Self", bound="Listed")
 class Named(Layer):
     """An ordered container of named layers, which can be read, replaced, added and removed by name."""
 
-    listed = ("_layers",)
+    listed: ClassVar[tuple[str, ...]] = ("_layers",)
     _is_fused = False
 
     def __init__(self) -> None:

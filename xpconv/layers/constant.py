@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backend import Array, get_xp, host
 from ..ops.shape import copy
@@ -30,8 +30,8 @@ class Weight(_Source):
     """A parameter as a value: `value`, of the given shape and dtype."""
 
     def __init__(self, shape: Sequence[int], dtype: Any = "float32") -> None:
-        self.shape = tuple(shape)
-        self.value = new_parameter("Weight", "value", self.shape, dtype)
+        self.shape: tuple[int, ...] = tuple(shape)
+        self.value: Any = new_parameter("Weight", "value", self.shape, dtype)
 
     def forward(self) -> Array:  # type: ignore[override]  # no input
         return self.keep(self.value.data)
@@ -44,18 +44,20 @@ class Weight(_Source):
 class Constant(_Source):
     """A buffer as a value, which moves with the model and is not trained."""
 
-    buffer_names = ("value",)
+    shape: tuple[int, ...]
+    dtype: str
+    buffer_names: ClassVar[tuple[str, ...]] = ("value",)
 
     _dtype_setting = "dtype"
 
     def __init__(self, shape: Sequence[int], dtype: str = "float32") -> None:
         self.shape, self.dtype = tuple(shape), dtype
-        self.value = get_xp().zeros(self.shape, self.dtype)
+        self.value: Any = get_xp().zeros(self.shape, self.dtype)
 
 
 class HostConstant(_Source):
     """An array that stays on the host, such as sizes of a shape."""
 
     def __init__(self, value: Any) -> None:
-        self.value = host().xp.array(value)
+        self.value: Any = host().xp.array(value)
         self.value.flags.writeable = False

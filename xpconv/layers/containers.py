@@ -192,7 +192,7 @@ class Concat(Parallel):
 
     def __init__(self, *branches: Layer | Sequence[Layer] | Mapping[str, Layer], axis: int = 1) -> None:
         super().__init__(*branches)
-        self.axis = to_int("Concat: axis", axis)
+        self.axis: int = to_int("Concat: axis", axis)
 
     def __getitem__(self, key: int | str | slice) -> Any:
         part = super().__getitem__(key)

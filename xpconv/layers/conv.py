@@ -29,7 +29,13 @@ Padding = str | int | tuple[int, ...] | tuple[tuple[int, int], ...]
 class _ConvNd(Layer):
     """Base of convolutions and transposed convolutions: sizes, groups and parameters."""
 
-    fixed = (
+    out_channels: int
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    in_channels: int
+    fixed: ClassVar[tuple[str, ...]] = (
         "in_channels",
         "out_channels",
         "kernel_size",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import to_bool
 from ..backend import Array
 from ..random import RNG
 from .conv import Conv1d, Conv2d, Conv3d, IntOrTuple, Padding, _Conv
-from .layer import arguments
+from .layer import Layer, arguments
 from .lazy import Lazy
 
 __all__ = ["LazyConv1d", "LazyConv2d", "LazyConv3d"]
@@ -74,7 +74,7 @@ class LazyConv1d(_LazyConv):
     """
 
     axes = 1
-    becomes = Conv1d
+    becomes: ClassVar[type[Layer]] = Conv1d
 
 
 class LazyConv2d(_LazyConv):
@@ -104,7 +104,7 @@ class LazyConv2d(_LazyConv):
     """
 
     axes = 2
-    becomes = Conv2d
+    becomes: ClassVar[type[Layer]] = Conv2d
 
 
 class LazyConv3d(_LazyConv):
@@ -120,4 +120,4 @@ class LazyConv3d(_LazyConv):
     """
 
     axes = 3
-    becomes = Conv3d
+    becomes: ClassVar[type[Layer]] = Conv3d

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import named, to_bool, to_size
 from ..backend import Array
@@ -53,7 +53,7 @@ class DepthwiseConv2d(Conv2d):
     ) -> None:
         name = type(self).__name__
         channels = to_size(f"{name}: in_channels", in_channels)
-        self.depth_multiplier = to_size(f"{name}: depth_multiplier", depth_multiplier)
+        self.depth_multiplier: int = to_size(f"{name}: depth_multiplier", depth_multiplier)
         super().__init__(
             channels,
             channels * self.depth_multiplier,
@@ -113,7 +113,8 @@ class SeparableConv2d(Layer):
         ['depthwise.weight', 'pointwise.weight', 'pointwise.bias']
     """
 
-    fixed = (
+    depthwise: DepthwiseConv2d
+    fixed: ClassVar[tuple[str, ...]] = (
         "in_channels",
         "out_channels",
         "kernel_size",
@@ -160,7 +161,7 @@ class SeparableConv2d(Layer):
                 rng=rng,
             )
         between = self.depthwise.out_channels
-        self.pointwise = Conv2d(between, out_channels, 1, bias=bias, dtype=dtype, rng=rng)
+        self.pointwise: Conv2d = Conv2d(between, out_channels, 1, bias=bias, dtype=dtype, rng=rng)
 
     def get_config(self) -> dict[str, Any]:
         last = self.pointwise

@@ -26,6 +26,8 @@ PadOrPairs = int | tuple[int, ...] | tuple[tuple[int, int], ...]
 class _ConvTranspose(_ConvNd):
     """Transposed convolution over `axes` spatial axes; `ConvTranspose2d` describes it."""
 
+    output_padding: tuple[int, ...]
+
     def __init__(
         self,
         in_channels: int,

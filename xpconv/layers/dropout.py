@@ -20,10 +20,10 @@ class _Dropout(Layer):
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: RNG = None) -> None:
         name = type(self).__name__
-        self.p = to_float(f"{name}: p", p)
+        self.p: float = to_float(f"{name}: p", p)
         if not 0 <= self.p <= 1:
             raise ValueError(f"{name}: p is {p}, expected a probability from 0 to 1")
-        self.inplace = to_bool(f"{name}: inplace", inplace)
+        self.inplace: bool = to_bool(f"{name}: inplace", inplace)
         self._source = None if rng is None else Source(default_rng(rng, name))
 
     def get_config(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Dropout1d(_ChannelDropout):
         array([2., 2., 2., 0., 0.])
     """
 
-    ranks: ClassVar = {3: True, 2: False}
+    ranks: ClassVar[dict[int, bool]] = {3: True, 2: False}
     expected = "(N, C, L) or (C, L)"
 
 
@@ -148,7 +148,7 @@ class Dropout2d(_ChannelDropout):
         array([2., 2., 2., 0., 0.])
     """
 
-    ranks: ClassVar = {4: True, 3: True}
+    ranks: ClassVar[dict[int, bool]] = {4: True, 3: True}
     expected = "(N, C, H, W) or (N, C, L)"
 
 
@@ -173,7 +173,7 @@ class Dropout3d(_ChannelDropout):
         array([2., 2., 2., 0., 0.])
     """
 
-    ranks: ClassVar = {5: True, 4: False}
+    ranks: ClassVar[dict[int, bool]] = {5: True, 4: False}
     expected = "(N, C, D, H, W) or (C, D, H, W)"
 
 

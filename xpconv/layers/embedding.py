@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import init
 from ..arguments import to_bool, to_float, to_int, to_size
@@ -55,8 +55,11 @@ class Embedding(Layer):
         array([0., 1., 1., 1., 2., 0., 0., 0., 0., 1.], dtype=float32)
     """
 
+    num_embeddings: int
+    max_norm: float | None
+    weight: Parameter
     _input_dtypes = ("int64",)
-    fixed = (
+    fixed: ClassVar[tuple[str, ...]] = (
         "num_embeddings",
         "embedding_dim",
         "padding_idx",
@@ -81,7 +84,7 @@ class Embedding(Layer):
     ) -> None:
         name = type(self).__name__
         self.num_embeddings = size = to_size(f"{name}: num_embeddings", num_embeddings)
-        self.embedding_dim = to_size(f"{name}: embedding_dim", embedding_dim)
+        self.embedding_dim: int = to_size(f"{name}: embedding_dim", embedding_dim)
         if padding_idx is not None:
             place = to_int(f"{name}: padding_idx", padding_idx)
             if not -size <= place < size:
@@ -92,11 +95,11 @@ class Embedding(Layer):
             padding_idx = place % size
         self.padding_idx = padding_idx
         self.max_norm = None if max_norm is None else to_float(f"{name}: max_norm", max_norm, 0.0)
-        self.norm_type = to_float(f"{name}: norm_type", norm_type)
+        self.norm_type: float = to_float(f"{name}: norm_type", norm_type)
         if not self.norm_type > 0:
             raise ValueError(f"{name}: norm_type is {norm_type}, expected a number above 0")
-        self.scale_grad_by_freq = to_bool(f"{name}: scale_grad_by_freq", scale_grad_by_freq)
-        self.sparse = to_bool(f"{name}: sparse", sparse)
+        self.scale_grad_by_freq: bool = to_bool(f"{name}: scale_grad_by_freq", scale_grad_by_freq)
+        self.sparse: bool = to_bool(f"{name}: sparse", sparse)
         shape = (size, self.embedding_dim)
         self.weight = init.normal_(new_parameter(name, "weight", shape, dtype), rng=default_rng(rng, name))
         if self.padding_idx is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ..arguments import check_room, to_tuple
 from ..backend import Array
 from ..checks import as_columns, check_fits
@@ -17,7 +19,11 @@ IntOrTuple = int | tuple[int, ...]
 class _Windows(Layer):
     """Base of `Unfold` and `Fold`: the window and its checks."""
 
-    fixed = ("kernel_size", "dilation", "padding", "stride")
+    kernel_size: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[int, ...]
+    stride: tuple[int, ...]
+    fixed: ClassVar[tuple[str, ...]] = ("kernel_size", "dilation", "padding", "stride")
     axes = 2
 
     def _set_window(
@@ -124,7 +130,7 @@ class Fold(_Windows):
         padding: IntOrTuple = 0,
         stride: IntOrTuple = 1,
     ) -> None:
-        self.output_size = to_tuple("Fold: output_size", output_size, self.axes, 1)
+        self.output_size: tuple[int, ...] = to_tuple("Fold: output_size", output_size, self.axes, 1)
         self._set_window(kernel_size, dilation, padding, stride)
         if min(self._window.output_shape(self.output_size)) < 1:
             raise ValueError(

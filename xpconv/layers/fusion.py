@@ -25,6 +25,8 @@ Step = tuple[Layer, Layer | None]  # a layer, and the ReLU that runs within it
 class Steps:
     """The steps of a Sequential, in the order in which they run."""
 
+    layers: list[Layer]
+
     def __init__(self, steps: list[Step]) -> None:
         self.steps = steps
         self.layers = [layer for layer, _ in steps]  # in the same order; their backwards are called

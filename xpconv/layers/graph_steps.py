@@ -88,6 +88,10 @@ class Passed:
         modules: the array module of each input.
     """
 
+    starts: list[int]
+    floating: list[bool]
+    values: list[tuple[tuple[int, ...], Any]]
+    modules: list[Any]
     __slots__ = ("floating", "modules", "starts", "values")
 
     def __init__(
@@ -130,10 +134,15 @@ class Block(NamedTuple):
 class GraphSteps:
     """The steps of a graph, in the order in which they run. The first numbers of values are the inputs'."""
 
+    steps: list[Step]
+    inputs: int
+    outputs: tuple[int, ...]
+    count: int
+
     def __init__(self, steps: list[Step], inputs: int, outputs: tuple[int, ...], count: int) -> None:
         self.steps, self.inputs, self.outputs, self.count = steps, inputs, outputs, count
         self.made_for: object = None  # the layers and their settings
-        self.constants = _constants(steps)
+        self.constants: set[int] = _constants(steps)
 
     def run(self, inputs: Sequence[Array]) -> tuple[Any, Passed]:
         """The output, or a tuple of several, and what `back` needs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import to_bool, to_float, to_size
 from ..backend import Array
@@ -41,7 +41,7 @@ class GroupNorm(Layer):
         array([[-1.,  1., -1.,  1.]], dtype=float32)
     """
 
-    fixed = ("num_groups", "num_channels", "affine", "bias")
+    fixed: ClassVar[tuple[str, ...]] = ("num_groups", "num_channels", "affine", "bias")
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class GroupNorm(Layer):
         dtype: Any = "float32",
     ) -> None:
         name = type(self).__name__
-        self.num_groups = to_size(f"{name}: num_groups", num_groups)
-        self.num_channels = to_size(f"{name}: num_channels", num_channels)
+        self.num_groups: int = to_size(f"{name}: num_groups", num_groups)
+        self.num_channels: int = to_size(f"{name}: num_channels", num_channels)
         if self.num_channels % self.num_groups:
             raise ValueError(
                 f"{name}: num_groups is {num_groups}, which does not divide num_channels = {num_channels}"
             )
-        self.eps = to_float(f"{name}: eps", eps, finite=True)
-        self.affine = to_bool(f"{name}: affine", affine)
+        self.eps: float = to_float(f"{name}: eps", eps, finite=True)
+        self.affine: bool = to_bool(f"{name}: affine", affine)
         self._has_bias = to_bool(f"{name}: bias", bias)
         dtype = parameter_dtype(name, dtype)
         self.weight: Parameter | None = None
@@ -135,10 +135,10 @@ class LocalResponseNorm(Layer):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         name = type(self).__name__
-        self.size = to_size(f"{name}: size", size)
-        self.alpha = to_float(f"{name}: alpha", alpha, finite=True)
-        self.beta = to_float(f"{name}: beta", beta, finite=True)
-        self.k = to_float(f"{name}: k", k, finite=True)
+        self.size: int = to_size(f"{name}: size", size)
+        self.alpha: float = to_float(f"{name}: alpha", alpha, finite=True)
+        self.beta: float = to_float(f"{name}: beta", beta, finite=True)
+        self.k: float = to_float(f"{name}: k", k, finite=True)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

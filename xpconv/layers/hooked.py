@@ -18,7 +18,7 @@ from .modes import Modes
 from .settings import note_change
 from .tree import L
 
-TAKES = {  # what the hooks of each table are called with
+TAKES: dict[str, tuple[str, ...]] = {  # what the hooks of each table are called with
     "before": ("layer", "inputs"),
     "after": ("layer", "inputs", "output"),
     "back": ("layer", "grad_input", "grad_output"),

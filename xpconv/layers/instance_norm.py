@@ -20,7 +20,11 @@ class _InstanceNorm(ChannelNorm):
     """Instance normalisation with `axes` spatial axes; `InstanceNorm2d` describes it."""
 
     axes: ClassVar[int]
-    defaults: ClassVar = {**ChannelNorm.defaults, "affine": False, "track_running_stats": False}
+    defaults: ClassVar[dict[str, Any]] = {
+        **ChannelNorm.defaults,
+        "affine": False,
+        "track_running_stats": False,
+    }
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import is_sequence, shown, to_bool, to_float, to_size
 from ..backend import Array
@@ -18,7 +18,8 @@ __all__ = ["LayerNorm", "RMSNorm"]
 class _TrailingNorm(Layer):
     """Normalisation over the last axes, `normalized_shape`, with a weight (and a bias) for each element."""
 
-    fixed = ("normalized_shape", "elementwise_affine", "bias")
+    normalized_shape: tuple[int, ...]
+    fixed: ClassVar[tuple[str, ...]] = ("normalized_shape", "elementwise_affine", "bias")
 
     def __init__(
         self, normalized_shape: int | Sequence[int], elementwise_affine: bool, bias: bool, dtype: Any
@@ -30,7 +31,7 @@ class _TrailingNorm(Layer):
             raise ValueError(
                 f"{name}: normalized_shape is {shown(normalized_shape)}, expected at least one axis"
             )
-        self.elementwise_affine = to_bool(f"{name}: elementwise_affine", elementwise_affine)
+        self.elementwise_affine: bool = to_bool(f"{name}: elementwise_affine", elementwise_affine)
         bias = to_bool(f"{name}: bias", bias)
         dtype = parameter_dtype(name, dtype)
         self.weight: Parameter | None = None
@@ -107,7 +108,7 @@ class LayerNorm(_TrailingNorm):
         *,
         dtype: Any = "float32",
     ) -> None:
-        self.eps = to_float(f"{type(self).__name__}: eps", eps, finite=True)
+        self.eps: float = to_float(f"{type(self).__name__}: eps", eps, finite=True)
         super().__init__(normalized_shape, elementwise_affine, bias, dtype)
         self._has_bias = bool(bias)
 
@@ -148,6 +149,8 @@ class RMSNorm(_TrailingNorm):
         array([[ 0.849,  1.131],
                [ 1.   , -1.   ]], dtype=float32)
     """
+
+    eps: float | None
 
     def __init__(
         self,

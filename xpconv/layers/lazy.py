@@ -113,7 +113,7 @@ class LazyLinear(Lazy, Dense):
         Dense(2704, 10)
     """
 
-    becomes = Dense
+    becomes: ClassVar[type[Layer]] = Dense
 
     def __init__(self, out_features: int, bias: bool = True, *, dtype: Any = None, rng: RNG = None) -> None:
         self._set_options(out_features, bias)
@@ -150,7 +150,7 @@ class _LazyBatchNorm(Lazy, _BatchNorm):
     ) -> None:
         self._set_options(eps, momentum, affine, track_running_stats, bias)
         self._set_later(dtype)
-        self.lazy = self.affine  # without parameters, an optimizer may be made before the first forward
+        self.lazy: bool = self.affine  # without parameters, an optimizer may be made before the first forward
 
     def forward(self, x: Array) -> Array:
         self._enter(x)
@@ -182,8 +182,9 @@ class LazyBatchNorm1d(_LazyBatchNorm):
         ((2, 2), BatchNorm1d(2))
     """
 
-    becomes = BatchNorm1d
-    ranks, expected = BatchNorm1d.ranks, BatchNorm1d.expected
+    becomes: ClassVar[type[Layer]] = BatchNorm1d
+    ranks: ClassVar[tuple[int, ...]] = BatchNorm1d.ranks
+    expected: ClassVar[str] = BatchNorm1d.expected
 
 
 class LazyBatchNorm2d(_LazyBatchNorm):
@@ -206,8 +207,9 @@ class LazyBatchNorm2d(_LazyBatchNorm):
         ((4, 3, 8, 8), BatchNorm2d(3, eps=0.001))
     """
 
-    becomes = BatchNorm2d
-    ranks, expected = BatchNorm2d.ranks, BatchNorm2d.expected
+    becomes: ClassVar[type[Layer]] = BatchNorm2d
+    ranks: ClassVar[tuple[int, ...]] = BatchNorm2d.ranks
+    expected: ClassVar[str] = BatchNorm2d.expected
 
 
 class LazyBatchNorm3d(_LazyBatchNorm):
@@ -222,5 +224,6 @@ class LazyBatchNorm3d(_LazyBatchNorm):
         ((2, 3, 4, 4, 4), BatchNorm3d(3))
     """
 
-    becomes = BatchNorm3d
-    ranks, expected = BatchNorm3d.ranks, BatchNorm3d.expected
+    becomes: ClassVar[type[Layer]] = BatchNorm3d
+    ranks: ClassVar[tuple[int, ...]] = BatchNorm3d.ranks
+    expected: ClassVar[str] = BatchNorm3d.expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import init
 from ..arguments import to_bool, to_size
@@ -40,7 +40,10 @@ class Dense(Layer):
         (64, 10)
     """
 
-    fixed = ("in_features", "out_features", "bias")
+    out_features: int
+    in_features: int
+    weight: Parameter
+    fixed: ClassVar[tuple[str, ...]] = ("in_features", "out_features", "bias")
 
     def __init__(
         self,
@@ -129,7 +132,8 @@ class Bilinear(Layer):
         [(5, 3), (5, 4)]
     """
 
-    fixed = ("in1_features", "in2_features", "out_features", "bias")
+    weight: Parameter
+    fixed: ClassVar[tuple[str, ...]] = ("in1_features", "in2_features", "out_features", "bias")
 
     def __init__(
         self,
@@ -142,9 +146,9 @@ class Bilinear(Layer):
         rng: RNG = None,
     ) -> None:
         name = type(self).__name__
-        self.in1_features = to_size(f"{name}: in1_features", in1_features)
-        self.in2_features = to_size(f"{name}: in2_features", in2_features)
-        self.out_features = to_size(f"{name}: out_features", out_features)
+        self.in1_features: int = to_size(f"{name}: in1_features", in1_features)
+        self.in2_features: int = to_size(f"{name}: in2_features", in2_features)
+        self.out_features: int = to_size(f"{name}: out_features", out_features)
         bias = to_bool(f"{name}: bias", bias)
         rng = default_rng(rng, name)
         shape = (self.out_features, self.in1_features, self.in2_features)

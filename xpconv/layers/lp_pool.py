@@ -21,7 +21,7 @@ class _LPPool(_Pool):
         stride: IntOrTuple | None = None,
         ceil_mode: bool = False,
     ) -> None:
-        self.norm_type = to_float(f"{type(self).__name__}: norm_type", norm_type)
+        self.norm_type: float = to_float(f"{type(self).__name__}: norm_type", norm_type)
         if not 0 < abs(self.norm_type) < float("inf"):
             raise ValueError(
                 f"{type(self).__name__}: norm_type is {norm_type}, expected a finite number other than 0; "

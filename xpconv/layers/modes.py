@@ -15,6 +15,7 @@ Self = TypeVar("Self", bound="Modes[Any]")
 class Modes(State[L]):
     """The part of `Layer` that sets training or inference mode, freezes parameters and clears gradients."""
 
+    training: bool
     _input_dtypes: ClassVar[tuple[str, ...]] = ()  # of the inputs, for `summary`; "" for a floating one
 
     def train(self: Self, mode: bool = True) -> Self:

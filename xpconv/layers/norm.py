@@ -20,8 +20,13 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 class ChannelNorm(Layer):
     """Base of BatchNorm and InstanceNorm: everything except the axes of the statistics."""
 
-    fixed = ("num_features", "affine", "track_running_stats", "bias")
-    buffer_names = ("running_mean", "running_var", "num_batches_tracked")
+    eps: float
+    momentum: float | None
+    affine: bool
+    track_running_stats: bool
+    num_features: int
+    fixed: ClassVar[tuple[str, ...]] = ("num_features", "affine", "track_running_stats", "bias")
+    buffer_names: ClassVar[tuple[str, ...]] = ("running_mean", "running_var", "num_batches_tracked")
     defaults: ClassVar[dict[str, Any]] = {
         "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True, "bias": True
     }  # fmt: skip
@@ -173,8 +178,8 @@ class BatchNorm1d(_BatchNorm):
                [ 1.,  0.]], dtype=float32)
     """
 
-    ranks = (2, 3)
-    expected = "(N, C) or (N, C, L)"
+    ranks: ClassVar[tuple[int, ...]] = (2, 3)
+    expected: ClassVar[str] = "(N, C) or (N, C, L)"
 
 
 class BatchNorm2d(_BatchNorm):
@@ -207,8 +212,8 @@ class BatchNorm2d(_BatchNorm):
         (True, 1.0)
     """
 
-    ranks = (4,)
-    expected = "(N, C, H, W)"
+    ranks: ClassVar[tuple[int, ...]] = (4,)
+    expected: ClassVar[str] = "(N, C, H, W)"
 
 
 class BatchNorm3d(_BatchNorm):
@@ -230,5 +235,5 @@ class BatchNorm3d(_BatchNorm):
         (2, 4, 3, 8, 8)
     """
 
-    ranks = (5,)
-    expected = "(N, C, D, H, W)"
+    ranks: ClassVar[tuple[int, ...]] = (5,)
+    expected: ClassVar[str] = "(N, C, D, H, W)"

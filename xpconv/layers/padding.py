@@ -33,7 +33,7 @@ class _Pad(Layer):
         if len(numbers) != 2 * self.axes:
             order = ", ".join(("left", "right", "top", "bottom", "front", "back")[: 2 * self.axes])
             raise ValueError(f"{name}: padding is {shown(padding)}, expected an int or ({order})")
-        self.padding = tuple(to_size(f"{name}: padding", p, -LARGEST) for p in numbers)
+        self.padding: tuple[int, ...] = tuple(to_size(f"{name}: padding", p, -LARGEST) for p in numbers)
         self._pairs: Pairs = tuple(zip(self.padding[::2], self.padding[1::2], strict=True))[::-1]
 
     def extra_repr(self) -> str:
@@ -45,7 +45,7 @@ class _ConstantPad(_Pad):
 
     def __init__(self, padding: Padding, value: float) -> None:
         super().__init__(padding)
-        self.value = to_float(f"{type(self).__name__}: value", value, nan=True)
+        self.value: float = to_float(f"{type(self).__name__}: value", value, nan=True)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
@@ -63,7 +63,7 @@ class _ConstantPad(_Pad):
 class _ZeroPad(_ConstantPad):
     """Padding with zeros."""
 
-    fixed = ("padding", "value")
+    fixed: ClassVar[tuple[str, ...]] = ("padding", "value")
     extra_repr = _Pad.extra_repr
 
     def __init__(self, padding: Padding) -> None:
@@ -194,7 +194,8 @@ class ReflectionPad1d(_BorderPad):
         array([[3., 2., 1., 2., 3., 2.]])
     """
 
-    axes, mode = 1, "reflect"
+    axes: ClassVar[int] = 1
+    mode: ClassVar[str] = "reflect"
 
 
 class ReflectionPad2d(_BorderPad):
@@ -219,7 +220,8 @@ class ReflectionPad2d(_BorderPad):
                 [4., 3., 4., 3.]]])
     """
 
-    axes, mode = 2, "reflect"
+    axes: ClassVar[int] = 2
+    mode: ClassVar[str] = "reflect"
 
 
 class ReflectionPad3d(_BorderPad):
@@ -232,7 +234,8 @@ class ReflectionPad3d(_BorderPad):
         (1, 4, 5, 6)
     """
 
-    axes, mode = 3, "reflect"
+    axes: ClassVar[int] = 3
+    mode: ClassVar[str] = "reflect"
 
 
 class ReplicationPad1d(_BorderPad):
@@ -244,7 +247,8 @@ class ReplicationPad1d(_BorderPad):
         array([[1., 1., 1., 2., 3., 3.]])
     """
 
-    axes, mode = 1, "replicate"
+    axes: ClassVar[int] = 1
+    mode: ClassVar[str] = "replicate"
 
 
 class ReplicationPad2d(_BorderPad):
@@ -261,7 +265,8 @@ class ReplicationPad2d(_BorderPad):
                 [3., 3., 4., 4.]]])
     """
 
-    axes, mode = 2, "replicate"
+    axes: ClassVar[int] = 2
+    mode: ClassVar[str] = "replicate"
 
 
 class ReplicationPad3d(_BorderPad):
@@ -274,7 +279,8 @@ class ReplicationPad3d(_BorderPad):
         (1, 4, 5, 6)
     """
 
-    axes, mode = 3, "replicate"
+    axes: ClassVar[int] = 3
+    mode: ClassVar[str] = "replicate"
 
 
 class CircularPad1d(_BorderPad):
@@ -286,7 +292,8 @@ class CircularPad1d(_BorderPad):
         array([[2., 3., 1., 2., 3., 1.]])
     """
 
-    axes, mode = 1, "circular"
+    axes: ClassVar[int] = 1
+    mode: ClassVar[str] = "circular"
 
 
 class CircularPad2d(_BorderPad):
@@ -303,7 +310,8 @@ class CircularPad2d(_BorderPad):
                 [4., 3., 4., 3.]]])
     """
 
-    axes, mode = 2, "circular"
+    axes: ClassVar[int] = 2
+    mode: ClassVar[str] = "circular"
 
 
 class CircularPad3d(_BorderPad):
@@ -316,4 +324,5 @@ class CircularPad3d(_BorderPad):
         (1, 4, 5, 6)
     """
 
-    axes, mode = 3, "circular"
+    axes: ClassVar[int] = 3
+    mode: ClassVar[str] = "circular"

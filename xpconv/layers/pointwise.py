@@ -9,6 +9,8 @@ from ..arguments import to_bool
 from ..backend import Array
 from .layer import Layer, arguments
 
+Functions = tuple[Callable[..., Array], Callable[..., Array]]  # a forward and its backward, of `ops`
+
 
 class Pointwise(Layer):
     """`y = f(x)` at every element of an `x` of any shape. Forward saves one array for backward.
@@ -18,7 +20,7 @@ class Pointwise(Layer):
     saves `y` instead of `x`.
     """
 
-    functions: ClassVar[tuple[Callable[..., Array], Callable[..., Array]]]
+    functions: ClassVar[Functions]
     constants: ClassVar[tuple[tuple[str, Any], ...]] = ()
     saves_output: ClassVar[bool] = False
 

@@ -23,7 +23,7 @@ MOST_TAPS = 2**20  # positions in a window; each takes a step in Python
 class _Pool(Layer):
     """Base of pooling layers: the window and its checks."""
 
-    fixed = ("kernel_size", "stride", "padding", "dilation")
+    fixed: ClassVar[tuple[str, ...]] = ("kernel_size", "stride", "padding", "dilation")
     axes: ClassVar[int]
 
     def __init__(
@@ -39,12 +39,12 @@ class _Pool(Layer):
         def numbers(argument: str, value: object, minimum: int) -> tuple[int, ...]:
             return to_tuple(f"{name}: {argument}", value, self.axes, minimum, or_one=True)
 
-        self.kernel_size = numbers("kernel_size", kernel_size, 1)
+        self.kernel_size: tuple[int, ...] = numbers("kernel_size", kernel_size, 1)
         left_out = stride is None or (is_sequence(stride) and not len(stride))  # () too, as in PyTorch
-        self.stride = self.kernel_size if left_out else numbers("stride", stride, 1)
-        self.padding = numbers("padding", padding, 0)
-        self.dilation = numbers("dilation", dilation, 1)
-        self.ceil_mode = to_bool(f"{name}: ceil_mode", ceil_mode)
+        self.stride: tuple[int, ...] = self.kernel_size if left_out else numbers("stride", stride, 1)
+        self.padding: tuple[int, ...] = numbers("padding", padding, 0)
+        self.dilation: tuple[int, ...] = numbers("dilation", dilation, 1)
+        self.ceil_mode: bool = to_bool(f"{name}: ceil_mode", ceil_mode)
         if prod(self.kernel_size) > MOST_TAPS:
             raise ValueError(
                 f"{name}: kernel_size is {self.kernel_size}, expected at most {MOST_TAPS} positions"
@@ -93,7 +93,7 @@ class _MaxPool(_Pool):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
-        self.return_indices = to_bool(f"{type(self).__name__}: return_indices", return_indices)
+        self.return_indices: bool = to_bool(f"{type(self).__name__}: return_indices", return_indices)
 
     def forward(self, x: Array) -> Any:
         return self._clipped(x)
@@ -203,7 +203,7 @@ class _AvgPool(_Pool):
     ) -> None:
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
         name = type(self).__name__
-        self.count_include_pad = to_bool(f"{name}: count_include_pad", count_include_pad)
+        self.count_include_pad: bool = to_bool(f"{name}: count_include_pad", count_include_pad)
         if divisor_override is not None:
             divisor_override = to_size(f"{name}: divisor_override", divisor_override, -LARGEST)
             if divisor_override == 0:

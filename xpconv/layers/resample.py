@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ..backend import Array
 from ..ops import resample as ops
 from ..resizing import Resizing, Scale, Size, to_resizing
@@ -42,6 +44,12 @@ class Upsample(Layer):
         >>> xpconv.Upsample(5, mode="linear", align_corners=True)(x)
         array([[[1. , 1.5, 2. , 3. , 4. ]]])
     """
+
+    size: int | tuple[int, ...] | None
+    scale_factor: Scale | None
+    mode: str
+    align_corners: bool | None
+    recompute_scale_factor: bool | None
 
     def __init__(
         self,
@@ -90,7 +98,7 @@ class UpsamplingNearest2d(Upsample):
                  [1., 1., 2., 2.]]]])
     """
 
-    fixed = ("mode", "align_corners", "recompute_scale_factor")
+    fixed: ClassVar[tuple[str, ...]] = ("mode", "align_corners", "recompute_scale_factor")
 
     def __init__(self, size: Size | None = None, scale_factor: Scale | None = None) -> None:
         super().__init__(size, scale_factor)
@@ -111,7 +119,7 @@ class UpsamplingBilinear2d(Upsample):
         array([[[[1. , 1.5, 2. ]]]])
     """
 
-    fixed = ("mode", "align_corners", "recompute_scale_factor")
+    fixed: ClassVar[tuple[str, ...]] = ("mode", "align_corners", "recompute_scale_factor")
 
     def __init__(self, size: Size | None = None, scale_factor: Scale | None = None) -> None:
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)

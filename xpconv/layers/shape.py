@@ -43,6 +43,9 @@ class Folded(Identity):
     unbatched inputs. All other checks are that layer's.
     """
 
+    what: str
+    expected: tuple[str, ...] | None
+
     def __init__(self, what: str, expected: tuple[str, ...] | None = None) -> None:
         self.what, self.expected = what, expected
 
@@ -82,8 +85,8 @@ class Flatten(_Reshape):
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim = to_int("Flatten: start_dim", start_dim)
-        self.end_dim = to_int("Flatten: end_dim", end_dim)
+        self.start_dim: int = to_int("Flatten: start_dim", start_dim)
+        self.end_dim: int = to_int("Flatten: end_dim", end_dim)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
@@ -120,11 +123,11 @@ class Unflatten(_Reshape):
     """
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
-        self.dim = to_int("Unflatten: dim", dim)
+        self.dim: int = to_int("Unflatten: dim", dim)
         where = "Unflatten: unflattened_size"
         if not is_sequence(unflattened_size):
             raise TypeError(f"{where} is {shown(unflattened_size)}, expected a tuple of ints")
-        self.unflattened_size = tuple(to_size(where, n, -1) for n in unflattened_size)
+        self.unflattened_size: tuple[int, ...] = tuple(to_size(where, n, -1) for n in unflattened_size)
         if not unflattened_size or self.unflattened_size.count(-1) > 1:
             raise ValueError(f"{where} is {shown(unflattened_size)}, expected sizes, and -1 at most once")
 
@@ -168,7 +171,7 @@ class PixelShuffle(Layer):
     """
 
     def __init__(self, upscale_factor: int) -> None:
-        self.upscale_factor = to_size("PixelShuffle: upscale_factor", upscale_factor)
+        self.upscale_factor: int = to_size("PixelShuffle: upscale_factor", upscale_factor)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
@@ -206,7 +209,7 @@ class PixelUnshuffle(Layer):
     """
 
     def __init__(self, downscale_factor: int) -> None:
-        self.downscale_factor = to_size("PixelUnshuffle: downscale_factor", downscale_factor)
+        self.downscale_factor: int = to_size("PixelUnshuffle: downscale_factor", downscale_factor)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
@@ -246,7 +249,7 @@ class ChannelShuffle(Layer):
     """
 
     def __init__(self, groups: int) -> None:
-        self.groups = to_size("ChannelShuffle: groups", groups)
+        self.groups: int = to_size("ChannelShuffle: groups", groups)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

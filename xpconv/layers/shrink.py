@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from ..arguments import to_float
 from ..ops import activation as ops
-from .pointwise import InPlace, Pointwise
+from .pointwise import Functions, InPlace, Pointwise
 
 __all__ = ["Hardshrink", "Softshrink", "Threshold"]
 
@@ -26,11 +28,11 @@ class Hardshrink(Pointwise):
         array([-1.,  0.,  2.])
     """
 
-    functions = ops.hardshrink, ops.shrink_backward
-    constants = (("lambd", 0.5),)
+    functions: ClassVar[Functions] = ops.hardshrink, ops.shrink_backward
+    constants: ClassVar[tuple[tuple[str, Any], ...]] = (("lambd", 0.5),)
 
     def __init__(self, lambd: float = 0.5) -> None:
-        self.lambd = to_float(f"{type(self).__name__}: lambd", lambd)
+        self.lambd: float = to_float(f"{type(self).__name__}: lambd", lambd)
 
 
 class Softshrink(Pointwise):
@@ -48,11 +50,11 @@ class Softshrink(Pointwise):
         array([-0.5,  0. ,  1.5])
     """
 
-    functions = ops.softshrink, ops.shrink_backward
-    constants = (("lambd", 0.5),)
+    functions: ClassVar[Functions] = ops.softshrink, ops.shrink_backward
+    constants: ClassVar[tuple[tuple[str, Any], ...]] = (("lambd", 0.5),)
 
     def __init__(self, lambd: float = 0.5) -> None:
-        self.lambd = to_float(f"{type(self).__name__}: lambd", lambd)
+        self.lambd: float = to_float(f"{type(self).__name__}: lambd", lambd)
         if not self.lambd >= 0:
             raise ValueError(f"{type(self).__name__}: lambd is {lambd}, expected at least 0")
 
@@ -76,10 +78,10 @@ class Threshold(InPlace):
         array([20., 20.,  2.])
     """
 
-    functions = ops.threshold, ops.threshold_backward
-    constants = (("threshold", None), ("value", None))
+    functions: ClassVar[Functions] = ops.threshold, ops.threshold_backward
+    constants: ClassVar[tuple[tuple[str, Any], ...]] = (("threshold", None), ("value", None))
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__(inplace)
-        self.threshold = to_float(f"{type(self).__name__}: threshold", threshold)
-        self.value = to_float(f"{type(self).__name__}: value", value, nan=True)
+        self.threshold: float = to_float(f"{type(self).__name__}: threshold", threshold)
+        self.value: float = to_float(f"{type(self).__name__}: value", value, nan=True)

@@ -6,14 +6,14 @@ Forward saves one array for backward, like `x`: Sigmoid and Tanh their output, t
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..arguments import axis_of, to_choice, to_float, to_int
 from ..backend import Array
 from ..errors import ShapeError
 from ..ops import smooth as ops
 from .layer import Layer, arguments
-from .pointwise import InPlace, Pointwise
+from .pointwise import Functions, InPlace, Pointwise
 
 __all__ = [
     "GELU",
@@ -38,7 +38,7 @@ class Sigmoid(Pointwise):
         array([0. , 0.5, 1. ])
     """
 
-    functions = ops.sigmoid, ops.sigmoid_backward
+    functions: ClassVar[Functions] = ops.sigmoid, ops.sigmoid_backward
     saves_output = True
 
 
@@ -51,7 +51,7 @@ class Tanh(Pointwise):
         array([0., 1.])
     """
 
-    functions = ops.tanh, ops.tanh_backward
+    functions: ClassVar[Functions] = ops.tanh, ops.tanh_backward
     saves_output = True
 
 
@@ -64,7 +64,7 @@ class LogSigmoid(Pointwise):
         array([-1.000e+04, -6.931e-01,  0.000e+00])
     """
 
-    functions = ops.log_sigmoid, ops.log_sigmoid_backward
+    functions: ClassVar[Functions] = ops.log_sigmoid, ops.log_sigmoid_backward
 
 
 class Softplus(Pointwise):
@@ -85,13 +85,13 @@ class Softplus(Pointwise):
         array([0.000e+00, 6.931e-01, 1.000e+04])
     """
 
-    functions = ops.softplus, ops.softplus_backward
-    constants = (("beta", 1.0), ("threshold", 20.0))
+    functions: ClassVar[Functions] = ops.softplus, ops.softplus_backward
+    constants: ClassVar[tuple[tuple[str, Any], ...]] = (("beta", 1.0), ("threshold", 20.0))
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         name = type(self).__name__
-        self.beta = to_float(f"{name}: beta", beta, finite=True)
-        self.threshold = to_float(f"{name}: threshold", threshold)
+        self.beta: float = to_float(f"{name}: beta", beta, finite=True)
+        self.threshold: float = to_float(f"{name}: threshold", threshold)
         if self.beta == 0:
             raise ValueError(f"{name}: beta is 0, expected a number to divide by")
 
@@ -105,7 +105,7 @@ class SiLU(InPlace):
         array([-2.689e-01,  0.000e+00,  1.000e+04])
     """
 
-    functions = ops.silu, ops.silu_backward
+    functions: ClassVar[Functions] = ops.silu, ops.silu_backward
 
 
 class Mish(InPlace):
@@ -117,7 +117,7 @@ class Mish(InPlace):
         array([-3.034e-01,  0.000e+00,  1.000e+04])
     """
 
-    functions = ops.mish, ops.mish_backward
+    functions: ClassVar[Functions] = ops.mish, ops.mish_backward
 
 
 class Softsign(Pointwise):
@@ -129,7 +129,7 @@ class Softsign(Pointwise):
         array([-0.75,  0.  ,  0.5 ])
     """
 
-    functions = ops.softsign, ops.softsign_backward
+    functions: ClassVar[Functions] = ops.softsign, ops.softsign_backward
 
 
 class Tanhshrink(Pointwise):
@@ -141,7 +141,7 @@ class Tanhshrink(Pointwise):
         array([-2.384e-01,  0.000e+00,  9.999e+03])
     """
 
-    functions = ops.tanhshrink, ops.tanhshrink_backward
+    functions: ClassVar[Functions] = ops.tanhshrink, ops.tanhshrink_backward
 
 
 class GELU(Layer):
@@ -166,7 +166,7 @@ class GELU(Layer):
     choices: ClassVar[tuple[str, ...]] = ("none", "tanh")
 
     def __init__(self, approximate: str = "none") -> None:
-        self.approximate = to_choice(f"{type(self).__name__}: approximate", approximate, self.choices)
+        self.approximate: str = to_choice(f"{type(self).__name__}: approximate", approximate, self.choices)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
@@ -206,7 +206,7 @@ class GLU(Layer):
     """
 
     def __init__(self, dim: int = -1) -> None:
-        self.dim = to_int(f"{type(self).__name__}: dim", dim)
+        self.dim: int = to_int(f"{type(self).__name__}: dim", dim)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

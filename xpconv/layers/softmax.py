@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 from ..arguments import axis_of, to_int
@@ -10,6 +9,7 @@ from ..backend import Array
 from ..errors import ShapeError
 from ..ops import softmax as ops
 from .layer import Layer
+from .pointwise import Functions
 
 __all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
 
@@ -34,7 +34,7 @@ class Softmax(Layer):
                [1. , 0. ]])
     """
 
-    functions: ClassVar[tuple[Callable[..., Array], Callable[..., Array]]] = (
+    functions: ClassVar[Functions] = (
         ops.softmax,
         ops.softmax_backward,
     )
@@ -42,7 +42,7 @@ class Softmax(Layer):
     images: ClassVar[bool] = False  # whether `x` must be images
 
     def __init__(self, dim: int) -> None:
-        self.dim = to_int(f"{type(self).__name__}: dim", dim)
+        self.dim: int = to_int(f"{type(self).__name__}: dim", dim)
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)
@@ -83,7 +83,10 @@ class LogSoftmax(Softmax):
                [ 0.000e+00, -2.000e+04]])
     """
 
-    functions = ops.log_softmax, ops.log_softmax_backward
+    functions: ClassVar[Functions] = (
+        ops.log_softmax,
+        ops.log_softmax_backward,
+    )
 
 
 class Softmin(Softmax):
@@ -120,7 +123,7 @@ class Softmax2d(Softmax):
         array([0.25, 0.25, 0.25, 0.25])
     """
 
-    fixed = ("dim",)
+    fixed: ClassVar[tuple[str, ...]] = ("dim",)
     images = True
 
     def __init__(self) -> None:

@@ -20,6 +20,7 @@ __all__ = ["MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"]
 class _MaxUnpool(Layer):
     """Max unpooling over `axes` spatial axes; `MaxUnpool2d` describes it."""
 
+    stride: tuple[int, ...]
     axes: ClassVar[int]
 
     _input_dtypes = ("", "int64")
@@ -28,11 +29,11 @@ class _MaxUnpool(Layer):
         self, kernel_size: IntOrTuple, stride: IntOrTuple | None = None, padding: IntOrTuple = 0
     ) -> None:
         name = type(self).__name__
-        self.kernel_size = to_tuple(f"{name}: kernel_size", kernel_size, self.axes, 1)
+        self.kernel_size: tuple[int, ...] = to_tuple(f"{name}: kernel_size", kernel_size, self.axes, 1)
         self.stride = (
             self.kernel_size if stride is None else to_tuple(f"{name}: stride", stride, self.axes, 1)
         )
-        self.padding = to_tuple(f"{name}: padding", padding, self.axes, 0)
+        self.padding: tuple[int, ...] = to_tuple(f"{name}: padding", padding, self.axes, 0)
 
     def __call__(self, x: Array, indices: Array, output_size: Sequence[int] | None = None) -> Array:
         """Return `forward(x, indices, output_size)`."""

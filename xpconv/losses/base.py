@@ -52,7 +52,7 @@ class Loss(Taped):
     _default_grad = 1.0
 
     def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = to_choice(f"{type(self).__name__}: reduction", reduction, self.reductions)
+        self.reduction: str = to_choice(f"{type(self).__name__}: reduction", reduction, self.reductions)
 
     if not TYPE_CHECKING:  # with it, type checkers would accept any name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import to_float
 from ..backend import Array, backend_of
@@ -42,7 +42,7 @@ class BCELoss(Elementwise):
 
     def __init__(self, weight: Array | None = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight = self._weight(weight)
+        self.weight: Any = self._weight(weight)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         if backend_of(x).name == "numpy":
@@ -88,8 +88,8 @@ class BCEWithLogitsLoss(Elementwise):
         self, weight: Array | None = None, reduction: str = "mean", pos_weight: Array | None = None
     ) -> None:
         super().__init__(reduction)
-        self.weight = self._weight(weight)
-        self.pos_weight = self._weight(pos_weight, "pos_weight")
+        self.weight: Any = self._weight(weight)
+        self.pos_weight: Any = self._weight(pos_weight, "pos_weight")
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         loss = binary_entropy(xp, x, t, self._positive(x))
@@ -121,7 +121,7 @@ class SoftMarginLoss(Elementwise):
     """
 
     integers = "iu"
-    broadcast = ("target",)
+    broadcast: ClassVar[tuple[str, ...]] = ("target",)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         return -log_sigmoid(xp, t * x)
@@ -149,11 +149,11 @@ class HingeEmbeddingLoss(Elementwise):
     """
 
     integers = "iub"
-    broadcast = ("input", "target")
+    broadcast: ClassVar[tuple[str, ...]] = ("input", "target")
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.margin = to_float("HingeEmbeddingLoss: margin", margin)
+        self.margin: float = to_float("HingeEmbeddingLoss: margin", margin)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         return xp.where(t != -1, x, 0) + xp.where(t != 1, xp.maximum(self.margin - x, 0), 0)
@@ -187,10 +187,10 @@ class FocalLoss(Elementwise):
 
     def __init__(self, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.alpha = None if alpha is None else to_float("FocalLoss: alpha", alpha)
+        self.alpha: float | None = None if alpha is None else to_float("FocalLoss: alpha", alpha)
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise ValueError(f"FocalLoss: alpha is {alpha}, expected a number from 0 to 1, or None")
-        self.gamma = to_float("FocalLoss: gamma", gamma, 0)
+        self.gamma: float = to_float("FocalLoss: gamma", gamma, 0)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         return self._alpha(t) * self._miss(xp, x, t) ** self.gamma * binary_entropy(xp, x, t)

@@ -24,8 +24,8 @@ class _ClassLoss(Loss):
         self, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
-        self.weight = self._weight(weight)
-        self.ignore_index = to_int(f"{type(self).__name__}: ignore_index", ignore_index)
+        self.weight: Any = self._weight(weight)
+        self.ignore_index: int = to_int(f"{type(self).__name__}: ignore_index", ignore_index)
         if not -(1 << 63) <= self.ignore_index < 1 << 63:
             raise ValueError(
                 f"{type(self).__name__}: ignore_index is {ignore_index}, expected a 64-bit integer"
@@ -137,7 +137,7 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        self.label_smoothing = to_float(f"{type(self).__name__}: label_smoothing", label_smoothing)
+        self.label_smoothing: float = to_float(f"{type(self).__name__}: label_smoothing", label_smoothing)
         if not 0 <= self.label_smoothing <= 1:
             raise ValueError(
                 f"{type(self).__name__}: label_smoothing is {label_smoothing}, expected a number from 0 to 1"
@@ -271,7 +271,8 @@ class MultiMarginLoss(_ClassLoss):
         self, p: int = 1, margin: float = 1.0, weight: Array | None = None, reduction: str = "mean"
     ) -> None:
         super().__init__(weight, -1, reduction)
-        self.p, self.margin = to_float("MultiMarginLoss: p", p), to_float("MultiMarginLoss: margin", margin)
+        self.p: float = to_float("MultiMarginLoss: p", p)
+        self.margin: float = to_float("MultiMarginLoss: margin", margin)
         if self.p not in (1, 2):
             raise ValueError(f"MultiMarginLoss: p is {p}, expected 1 or 2")
 
@@ -329,7 +330,7 @@ class DiceLoss(Loss):
 
     def __init__(self, smooth: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.smooth = to_float("DiceLoss: smooth", smooth, 0)
+        self.smooth: float = to_float("DiceLoss: smooth", smooth, 0)
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         input, target = self._paired(xp, input, target)

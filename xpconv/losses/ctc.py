@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import to_bool, to_int
 from ..arrays import asarray
@@ -57,12 +57,12 @@ class CTCLoss(Loss):
                [[-0.3333, -0.6667,  0.    ]]])
     """
 
-    names = ("log_probs", "targets", "input_lengths", "target_lengths")
+    names: ClassVar[tuple[str, ...]] = ("log_probs", "targets", "input_lengths", "target_lengths")
 
     def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
         super().__init__(reduction)
-        self.blank = to_int("CTCLoss: blank", blank, 0)
-        self.zero_infinity = to_bool("CTCLoss: zero_infinity", zero_infinity)
+        self.blank: int = to_int("CTCLoss: blank", blank, 0)
+        self.zero_infinity: bool = to_bool("CTCLoss: zero_infinity", zero_infinity)
 
     def _completed(self, *inputs: Any) -> tuple[Any, ...]:
         if len(inputs) != len(self.names):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backend import Array, backend_of
 from ..errors import DTypeError, ShapeError
@@ -80,11 +80,11 @@ class MultiLabelSoftMarginLoss(Loss):
     """
 
     integers = "iu"
-    broadcast = ("target",)
+    broadcast: ClassVar[tuple[str, ...]] = ("target",)
 
     def __init__(self, weight: Array | None = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight = self._weight(weight)
+        self.weight: Any = self._weight(weight)
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         input, target = self._paired(xp, input, target)

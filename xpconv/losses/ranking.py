@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import to_bool, to_float
 from ..backend import Array
@@ -33,12 +33,12 @@ class MarginRankingLoss(Loss):
         (array([-1.]), array([1.]))
     """
 
-    names = ("input1", "input2", "target")
+    names: ClassVar[tuple[str, ...]] = ("input1", "input2", "target")
     integers = "iu"
 
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.margin = to_float("MarginRankingLoss: margin", margin)
+        self.margin: float = to_float("MarginRankingLoss: margin", margin)
 
     def _forward(
         self, xp: Any, input1: Array, input2: Array, target: Array
@@ -76,12 +76,12 @@ class CosineEmbeddingLoss(Loss):
         array([[-0.128,  0.096]])
     """
 
-    names = ("input1", "input2", "target")
+    names: ClassVar[tuple[str, ...]] = ("input1", "input2", "target")
     integers = "iub"
 
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.margin = to_float("CosineEmbeddingLoss: margin", margin)
+        self.margin: float = to_float("CosineEmbeddingLoss: margin", margin)
 
     def _forward(
         self, xp: Any, input1: Array, input2: Array, target: Array
@@ -138,7 +138,7 @@ class TripletMarginLoss(Loss):
         (array([[0.]]), array([[1.]]), array([[-1.]]))
     """
 
-    names = ("anchor", "positive", "negative")
+    names: ClassVar[tuple[str, ...]] = ("anchor", "positive", "negative")
 
     def __init__(
         self,
@@ -149,12 +149,12 @@ class TripletMarginLoss(Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
-        self.margin = to_float("TripletMarginLoss: margin", margin)
-        self.p = to_float("TripletMarginLoss: p", p, 0)
-        self.eps = to_float("TripletMarginLoss: eps", eps)
+        self.margin: float = to_float("TripletMarginLoss: margin", margin)
+        self.p: float = to_float("TripletMarginLoss: p", p, 0)
+        self.eps: float = to_float("TripletMarginLoss: eps", eps)
         if not self.margin > 0:
             raise ValueError(f"TripletMarginLoss: margin is {margin}, expected above 0")
-        self.swap = to_bool("TripletMarginLoss: swap", swap)
+        self.swap: bool = to_bool("TripletMarginLoss: swap", swap)
 
     def _forward(
         self, xp: Any, anchor: Array, positive: Array, negative: Array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arguments import to_bool, to_float
 from ..backend import Array, backend_of
@@ -106,7 +106,7 @@ class SmoothL1Loss(_Distance):
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.beta = to_float("SmoothL1Loss: beta", beta, 0)
+        self.beta: float = to_float("SmoothL1Loss: beta", beta, 0)
 
     def _loss(self, xp: Any, d: Array) -> Array:
         return smooth_l1(xp, d, self.beta)
@@ -135,7 +135,7 @@ class HuberLoss(_Distance):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.delta = to_float("HuberLoss: delta", delta)
+        self.delta: float = to_float("HuberLoss: delta", delta)
         if not self.delta > 0:
             raise ValueError(f"HuberLoss: delta is {delta}, expected above 0")
 
@@ -169,15 +169,15 @@ class PoissonNLLLoss(Elementwise):
     """
 
     integers = "iub"
-    broadcast = ("input", "target")
+    broadcast: ClassVar[tuple[str, ...]] = ("input", "target")
 
     def __init__(
         self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
-        self.log_input = to_bool("PoissonNLLLoss: log_input", log_input)
-        self.full = to_bool("PoissonNLLLoss: full", full)
-        self.eps = to_float("PoissonNLLLoss: eps", eps)
+        self.log_input: bool = to_bool("PoissonNLLLoss: log_input", log_input)
+        self.full: bool = to_bool("PoissonNLLLoss: full", full)
+        self.eps: float = to_float("PoissonNLLLoss: eps", eps)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         loss = xp.exp(x) - t * x if self.log_input else x - t * xp.log(x + self.eps)
@@ -215,14 +215,14 @@ class GaussianNLLLoss(Loss):
         (array([[-0.5]]), array([[0.]]))
     """
 
-    names = ("input", "target", "var")
+    names: ClassVar[tuple[str, ...]] = ("input", "target", "var")
     integers = "iu"
-    broadcast = ("input", "target")
+    broadcast: ClassVar[tuple[str, ...]] = ("input", "target")
 
     def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.full = to_bool("GaussianNLLLoss: full", full)
-        self.eps = to_float("GaussianNLLLoss: eps", eps)
+        self.full: bool = to_bool("GaussianNLLLoss: full", full)
+        self.eps: float = to_float("GaussianNLLLoss: eps", eps)
         if not self.eps > 0:
             raise ValueError(f"GaussianNLLLoss: eps is {eps}, expected above 0")
 
@@ -297,12 +297,12 @@ class KLDivLoss(Elementwise):
         array([[-1., -0.]])
     """
 
-    reductions = ("mean", "batchmean", "sum", "none")
-    broadcast = ("input", "target")
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "batchmean", "sum", "none")
+    broadcast: ClassVar[tuple[str, ...]] = ("input", "target")
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__(reduction)
-        self.log_target = to_bool("KLDivLoss: log_target", log_target)
+        self.log_target: bool = to_bool("KLDivLoss: log_target", log_target)
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         loss, count, saved = super()._forward(xp, input, target)

@@ -42,6 +42,9 @@ class _Permute(Layer):
 class _LayerScale(Layer):
     """One learned factor a channel; its gradient is the channel's sum of `grad · x`."""
 
+    channels: int
+    value: float
+
     def __init__(self, channels: int, value: float) -> None:
         self.channels, self.value = channels, value
         self.layer_scale = new_parameter("LayerScale", "layer_scale", (channels, 1, 1), "float32", value)

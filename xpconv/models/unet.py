@@ -34,6 +34,8 @@ def _convs(channels: int, out: int) -> Sequential:
 class UNet(Sequential):
     """The model of `unet`: a Sequential that checks height and width."""
 
+    multiple: int
+
     def __init__(self, *layers: Layer | Mapping[str, Layer], multiple: int = 1) -> None:
         super().__init__(*layers)
         self.multiple = to_size("UNet: multiple", multiple)  # of which height and width must be multiples

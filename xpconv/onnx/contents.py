@@ -35,14 +35,17 @@ class Model:
         fixed: the shape and the dtype that the file gives each input.
     """
 
+    frees: bool
+    values: dict[str, Value]
+
     def __init__(self, path: str, dynamic_batch: bool = False) -> None:
-        self.where = f"xpconv.onnx.load: {path!r}"
+        self.where: str = f"xpconv.onnx.load: {path!r}"
         proto = self._parsed(path)
         graph = proto.graph
         self._check_names(proto)
-        self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
-        self.tensors = Tensors(self.where, os.path.dirname(os.path.abspath(path)))
-        self.opset = self._opset(proto)
+        self.metadata: dict[Any, Any] = {entry.key: entry.value for entry in proto.metadata_props}
+        self.tensors: Tensors = Tensors(self.where, os.path.dirname(os.path.abspath(path)))
+        self.opset: int = self._opset(proto)
         self.stored: dict[str, Stored] = {}
         self.weights = hoist(proto)
         if graph.sparse_initializer or proto.functions:
@@ -52,11 +55,11 @@ class Model:
             if tensor.name in self.stored:
                 raise DataFileError(f"{self.where} has two initializers called {tensor.name!r}")
             self.stored[tensor.name] = self.tensors.stored(tensor, f"initializer {tensor.name!r}")
-        self.inputs = [value.name for value in graph.input if value.name not in self.stored]
-        self.outputs = [value.name for value in graph.output]
+        self.inputs: list[Any] = [value.name for value in graph.input if value.name not in self.stored]
+        self.outputs: list[Any] = [value.name for value in graph.output]
         if not self.outputs or not self.inputs:
             raise DataFileError(f"{self.where} has no {'inputs' if self.outputs else 'outputs'}")
-        self.nodes = self._ordered(graph)
+        self.nodes: list[Any] = self._ordered(graph)
         self.values = self._known(proto)
         self.fixed = {name: (self.values[name].shape, self.values[name].dtype) for name in self.inputs}
         self.frees = dynamic_batch and any(shape and shape[0] is not None for shape, _ in self.fixed.values())

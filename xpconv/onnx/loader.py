@@ -53,6 +53,11 @@ RESERVED = {
 class Loader:
     """Makes the graph of a `Model`; `graph` is called once."""
 
+    model: Model
+    values: dict[str, Value]
+    limit: int
+    taken: set[str]
+
     def __init__(self, model: Model) -> None:
         self.model, self.values = model, model.values
         self.origins: dict[str, tuple[Layer, list[Value]]] = {}  # of folded views of weights
@@ -60,7 +65,7 @@ class Loader:
         self.assigned: list[Assigned] = []
         self.refusals: list[str] = []
         self.unknown: set[str] = set()  # outputs of refused nodes, and of those that depend on them
-        self.uses = {name for node in model.nodes for name in node.input} | set(model.outputs)
+        self.uses: set[Any] = {name for node in model.nodes for name in node.input} | set(model.outputs)
         stored = sum(prod(item.shape) * item.dtype.itemsize for item in model.stored.values())
         self.limit = SPARE + 2 * stored
 

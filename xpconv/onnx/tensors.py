@@ -34,6 +34,9 @@ class Stored(NamedTuple):
 class Tensors:
     """The reader of the arrays of a file; external data must be in `folder` or below it."""
 
+    where: str
+    folder: str
+
     def __init__(self, where: str, folder: str) -> None:
         self.where, self.folder = where, os.path.realpath(folder)
         self._left: Counter[str] = Counter()  # bytes of each external file that no array has used

@@ -29,15 +29,15 @@ class Weights:
     """
 
     def __init__(self, graph: Any) -> None:
-        self.makers = {name: node for node in graph.node for name in node.output if name}
-        self.known = {tensor.name for tensor in graph.initializer}
-        self.weights = self._at(graph, PLACES)
+        self.makers: dict[Any, Any] = {name: node for node in graph.node for name in node.output if name}
+        self.known: set[Any] = {tensor.name for tensor in graph.initializer}
+        self.weights: set[str] = self._at(graph, PLACES)
         for node in graph.node:
             if node.op_type == "Add" and len(node.input) == 2:
                 for name, other in (node.input, node.input[::-1]):
                     if self._is_product(other):
                         self.weights.update(filter(None, [self._constant(name)]))
-        self.fixed = self._at(graph, FIXED) - self.weights
+        self.fixed: set[str] = self._at(graph, FIXED) - self.weights
 
     def _at(self, graph: Any, places: Places) -> set[str]:
         inputs = [

@@ -41,8 +41,8 @@ class Adam(Optimizer):
 
     decoupled: ClassVar[bool] = False
     kernel = "adam"
-    state_names = ("step", "exp_avg", "exp_avg_sq")
-    optional_names = ("max_exp_avg_sq",)
+    state_names: ClassVar[tuple[str, ...]] = ("step", "exp_avg", "exp_avg_sq")
+    optional_names: ClassVar[tuple[str, ...]] = ("max_exp_avg_sq",)
     torch_settings: ClassVar[dict[str, Any]] = {**COMMON, "fused": None, "decoupled_weight_decay": False}
 
     def __init__(
@@ -141,11 +141,11 @@ class NAdam(Optimizer):
         array([0.8944, 2.1056])
     """
 
-    not_negative = (*Optimizer.not_negative, "momentum_decay")
+    not_negative: ClassVar[tuple[str, ...]] = (*Optimizer.not_negative, "momentum_decay")
 
     by_element = False
     kernel = "nadam"
-    state_names = ("step", "mu_product", "exp_avg", "exp_avg_sq")
+    state_names: ClassVar[tuple[str, ...]] = ("step", "mu_product", "exp_avg", "exp_avg_sq")
     torch_settings: ClassVar[dict[str, Any]] = COMMON
 
     def __init__(
@@ -215,7 +215,7 @@ class RAdam(Optimizer):
     """
 
     kernel = "radam"
-    state_names = ("step", "exp_avg", "exp_avg_sq")
+    state_names: ClassVar[tuple[str, ...]] = ("step", "exp_avg", "exp_avg_sq")
     torch_settings: ClassVar[dict[str, Any]] = COMMON
 
     def __init__(
@@ -289,7 +289,7 @@ class Adamax(Optimizer):
     """
 
     kernel = "adamax"
-    state_names = ("step", "exp_avg", "exp_inf")
+    state_names: ClassVar[tuple[str, ...]] = ("step", "exp_avg", "exp_inf")
     torch_settings: ClassVar[dict[str, Any]] = COMMON
 
     def __init__(

@@ -42,12 +42,12 @@ class RMSprop(Optimizer):
         array([0., 3.])
     """
 
-    not_negative = (*Optimizer.not_negative, "alpha")
+    not_negative: ClassVar[tuple[str, ...]] = (*Optimizer.not_negative, "alpha")
 
     kernel = "rmsprop"
     counted = False
-    state_names = ("step", "square_avg")
-    optional_names = ("momentum_buffer", "grad_avg")
+    state_names: ClassVar[tuple[str, ...]] = ("step", "square_avg")
+    optional_names: ClassVar[tuple[str, ...]] = ("momentum_buffer", "grad_avg")
     torch_settings: ClassVar[dict[str, Any]] = COMMON
 
     def __init__(
@@ -137,10 +137,14 @@ class Adagrad(Optimizer):
         array([0.9, 2.1])
     """
 
-    not_negative = (*Optimizer.not_negative, "lr_decay", "initial_accumulator_value")
+    not_negative: ClassVar[tuple[str, ...]] = (
+        *Optimizer.not_negative,
+        "lr_decay",
+        "initial_accumulator_value",
+    )
 
     kernel = "adagrad"
-    state_names = ("step", "sum")
+    state_names: ClassVar[tuple[str, ...]] = ("step", "sum")
     starts_with_state = True
     torch_settings: ClassVar[dict[str, Any]] = {"foreach": None, "differentiable": False, "fused": None}
 
@@ -219,11 +223,11 @@ class Adadelta(Optimizer):
         array([0.6838, 2.3162])
     """
 
-    not_negative = (*Optimizer.not_negative, "rho")
+    not_negative: ClassVar[tuple[str, ...]] = (*Optimizer.not_negative, "rho")
 
     kernel = "adadelta"
     counted = False
-    state_names = ("step", "square_avg", "acc_delta")
+    state_names: ClassVar[tuple[str, ...]] = ("step", "square_avg", "acc_delta")
     torch_settings: ClassVar[dict[str, Any]] = COMMON
 
     def __init__(

@@ -28,7 +28,7 @@ class _Composed(LRScheduler):
                 raise TypeError(
                     f"{name}: schedulers[{i}] is {schedule!r}, expected a schedule whose step takes no metric"
                 )
-        self.optimizer = schedulers[0].optimizer if optimizer is None else optimizer
+        self.optimizer: Optimizer = schedulers[0].optimizer if optimizer is None else optimizer
         groups_of(name, self.optimizer)
         for i, schedule in enumerate(schedulers):
             if schedule.optimizer is not self.optimizer:
@@ -105,6 +105,8 @@ class SequentialLR(_Composed):
         [0.5, 0.75, 1.0, 0.5, 0.25]
     """
 
+    last_epoch: int
+
     def __init__(
         self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]
     ) -> None:
@@ -166,6 +168,8 @@ class ChainedScheduler(_Composed):
         >>> round(schedule.get_last_lr()[0], 6)
         0.025
     """
+
+    last_epoch: int
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
         super().__init__(optimizer, schedulers)

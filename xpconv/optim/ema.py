@@ -51,6 +51,9 @@ class ExponentialMovingAverage:
         ExponentialMovingAverage(Dense(1, 1), decay=0.9)
     """
 
+    decay: float
+    averages: dict[str, Array]
+
     def __init__(self, model: Layer, decay: float = 0.999) -> None:
         if not isinstance(model, Layer):
             raise TypeError(f"ExponentialMovingAverage: model is {model!r}, expected a layer")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backend import Array
 from ..sums import sum_over
@@ -37,7 +37,7 @@ class Lion(Optimizer):
 
     kernel = "lion"
     counted = False
-    state_names = ("exp_avg",)
+    state_names: ClassVar[tuple[str, ...]] = ("exp_avg",)
 
     def __init__(
         self,
@@ -95,12 +95,12 @@ class LARS(Optimizer):
         array([3. , 3.5])
     """
 
-    not_negative = (*Optimizer.not_negative, "trust_coefficient")
+    not_negative: ClassVar[tuple[str, ...]] = (*Optimizer.not_negative, "trust_coefficient")
 
     kernel = "lars"
     counted = False
     by_element = False
-    optional_names = ("momentum_buffer",)
+    optional_names: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class LAMB(Optimizer):
 
     kernel = "lamb"
     by_element = False
-    state_names = ("step", "exp_avg", "exp_avg_sq")
+    state_names: ClassVar[tuple[str, ...]] = ("step", "exp_avg", "exp_avg_sq")
 
     def __init__(
         self,

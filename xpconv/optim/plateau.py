@@ -42,6 +42,14 @@ class ReduceLROnPlateau(LRScheduler):
         [0.1]
     """
 
+    optimizer: Optimizer
+    mode: str
+    threshold_mode: str
+    last_epoch: int
+    best: float
+    cooldown_counter: int
+    num_bad_epochs: int
+    min_lrs: list[float]
     _progress = ("last_epoch", "best", "num_bad_epochs", "cooldown_counter")
 
     def __init__(
@@ -58,7 +66,7 @@ class ReduceLROnPlateau(LRScheduler):
     ) -> None:
         name = "ReduceLROnPlateau"
         groups = groups_of(name, optimizer)
-        self.factor = to_float(f"{name}: factor", factor)
+        self.factor: float = to_float(f"{name}: factor", factor)
         if self.factor >= 1:
             raise ValueError(f"{name}: factor is {factor}, expected below 1")
         mode = to_choice(f"{name}: mode", mode, ("min", "max"))
@@ -68,10 +76,10 @@ class ReduceLROnPlateau(LRScheduler):
             raise ValueError(f"{name}: min_lr has {len(self.min_lrs)} values, expected {len(groups)}")
         self.optimizer, self.last_epoch = optimizer, 0
         self.mode, self.threshold_mode = mode, threshold_mode
-        self.patience = to_int(f"{name}: patience", patience)
-        self.cooldown = to_int(f"{name}: cooldown", cooldown)
-        self.threshold = to_float(f"{name}: threshold", threshold)
-        self.eps = to_float(f"{name}: eps", eps)
+        self.patience: int = to_int(f"{name}: patience", patience)
+        self.cooldown: int = to_int(f"{name}: cooldown", cooldown)
+        self.threshold: float = to_float(f"{name}: threshold", threshold)
+        self.eps: float = to_float(f"{name}: eps", eps)
         self._forget()
 
     def _forget(self) -> None:

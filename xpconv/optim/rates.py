@@ -38,8 +38,8 @@ class StepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        self.step_size = to_size("StepLR: step_size", step_size)
-        self.gamma = to_float("StepLR: gamma", gamma)
+        self.step_size: int = to_size("StepLR: step_size", step_size)
+        self.gamma: float = to_float("StepLR: gamma", gamma)
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -62,8 +62,8 @@ class MultiStepLR(LRScheduler):
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
         if not isinstance(milestones, Iterable) or getattr(milestones, "shape", None) == ():
             raise TypeError(f"MultiStepLR: milestones is {shown(milestones)}, expected a list of ints")
-        self.milestones = Counter(to_int("MultiStepLR: a milestone", m) for m in milestones)
-        self.gamma = to_float("MultiStepLR: gamma", gamma)
+        self.milestones: Counter[int] = Counter(to_int("MultiStepLR: a milestone", m) for m in milestones)
+        self.gamma: float = to_float("MultiStepLR: gamma", gamma)
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -83,7 +83,7 @@ class ExponentialLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        self.gamma = to_float("ExponentialLR: gamma", gamma)
+        self.gamma: float = to_float("ExponentialLR: gamma", gamma)
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -112,9 +112,9 @@ class LinearLR(LRScheduler):
         end_factor: float = 1.0,
         total_iters: int = 5,
     ) -> None:
-        self.start_factor = to_float("LinearLR: start_factor", start_factor)
-        self.end_factor = to_float("LinearLR: end_factor", end_factor)
-        self.total_iters = to_float("LinearLR: total_iters", total_iters, 1)
+        self.start_factor: float = to_float("LinearLR: start_factor", start_factor)
+        self.end_factor: float = to_float("LinearLR: end_factor", end_factor)
+        self.total_iters: float = to_float("LinearLR: total_iters", total_iters, 1)
         if not 0 < self.start_factor <= 1:
             raise ValueError(f"LinearLR: start_factor is {start_factor}, expected above 0 and at most 1")
         if not 0 <= self.end_factor <= 1:
@@ -146,8 +146,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
-        self.T_max = to_float("CosineAnnealingLR: T_max", T_max, 1)
-        self.eta_min = to_float("CosineAnnealingLR: eta_min", eta_min)
+        self.T_max: float = to_float("CosineAnnealingLR: T_max", T_max, 1)
+        self.eta_min: float = to_float("CosineAnnealingLR: eta_min", eta_min)
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:
@@ -175,10 +175,12 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         [0.5, 1.0, 0.8536, 0.5]
     """
 
+    T_mult: int
+
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0) -> None:
         name = "CosineAnnealingWarmRestarts"
         self.T_0, self.T_mult = to_size(f"{name}: T_0", T_0), to_size(f"{name}: T_mult", T_mult)
-        self.eta_min = to_float(f"{name}: eta_min", eta_min)
+        self.eta_min: float = to_float(f"{name}: eta_min", eta_min)
         super().__init__(optimizer)
 
     def _rate(self, lr: float, base: float, t: int) -> float:

@@ -66,6 +66,10 @@ class GradScaler:
         (array([0.5, 1. ], dtype=float16), 2.0)
     """
 
+    growth_factor: float
+    backoff_factor: float
+    growth_interval: int
+
     def __init__(
         self,
         init_scale: float = 65536.0,

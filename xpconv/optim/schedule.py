@@ -44,6 +44,7 @@ class LRScheduler:
         [0.5]
     """
 
+    last_epoch: int
     _apart: ClassVar[tuple[str, ...]] = ()  # attributes that a subclass adds to the state itself
     _progress: ClassVar[tuple[str, ...]] = ("last_epoch", "base_lrs")  # attributes that are no settings
 

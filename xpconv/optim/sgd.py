@@ -39,7 +39,7 @@ class SGD(Optimizer):
     """
 
     kernel = "sgd"
-    state_names = ("momentum_buffer",)
+    state_names: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
     torch_settings: ClassVar[dict[str, Any]] = {"foreach": None, "differentiable": False, "fused": None}
 
     def __init__(

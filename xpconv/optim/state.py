@@ -19,7 +19,8 @@ MASTER = "master_param"  # the float32 copy of a float16 or bfloat16 parameter
 SCALARS = ("step", "mu_product")
 # Entries of PyTorch's groups: options of its kernels, and values that its schedules store.
 IGNORED = ("foreach", "fused", "capturable", "differentiable", "param_names", "decoupled_weight_decay")
-COMMON = {"foreach": None, "capturable": False, "differentiable": False}  # of most of PyTorch's groups
+# What most of PyTorch's groups have.
+COMMON: dict[str, Any] = {"foreach": None, "capturable": False, "differentiable": False}
 NOTED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr")
 REMADE = (  # attributes that `__setstate__` makes again
     "_counters", "_cohorts", "_settings", "_data", "_narrowed", "_narrow_runs", "_data_views", "_slices",

@@ -67,17 +67,17 @@ class Tiles:
         bar: float = 0.0,
     ) -> None:
         times = -(-FINE // max(images.shape[1:3]))  # so that a gap may be less than a pixel of a small kernel
-        self.images = images.repeat(times, axis=1).repeat(times, axis=2)
+        self.images: Any = images.repeat(times, axis=1).repeat(times, axis=2)
         count, self.high, self.wide = self.images.shape[:3]
         gap = round(0.1 * max(self.high, self.wide))
         if columns is None:
             columns = _columns(count, (count * 1.7 * (self.high + gap) / (self.wide + gap)) ** 0.5)
-        self.texts = ["\n".join(legible(text.split("\n"))[0]) for text in texts]
-        self.fonts = legible("".join(texts).split("\n"))[1]
-        self.columns = min(max(columns, 1), max(count, 1))
-        self.rows = max(1, -(-count // self.columns))
-        self.right = self.wide + gap
-        self.full = self.columns * self.right - gap
+        self.texts: list[str] = ["\n".join(legible(text.split("\n"))[0]) for text in texts]
+        self.fonts: list[str] = legible("".join(texts).split("\n"))[1]
+        self.columns: int = min(max(columns, 1), max(count, 1))
+        self.rows: int = max(1, -(-count // self.columns))
+        self.right: Any = self.wide + gap
+        self.full: Any = self.columns * self.right - gap
         lines = max((text.count("\n") + 1 for text in texts), default=0)
         side = max(side, inches(texts) * max(1.0, self.high / self.wide))
         need = lines * 1.6 * SMALL / 72  # inches
@@ -88,9 +88,9 @@ class Tiles:
         )
         if texts:  # which have one size: rather a higher figure than texts that overlap
             inch = min(inch, max(self.right / inches(texts), self.full / (WIDTH - bar)))
-        self.above = round(need * inch)
-        self.down = self.high + max(gap, self.above)
-        self.size = max(NARROW, self.full / inch + bar), self.rows * self.down / inch + 0.4
+        self.above: Any = round(need * inch)
+        self.down: Any = self.high + max(gap, self.above)
+        self.size: tuple[float, Any] = max(NARROW, self.full / inch + bar), self.rows * self.down / inch + 0.4
 
     def corner(self, i: int) -> tuple[int, int]:
         """Row and column of the first pixel of a tile."""

@@ -34,6 +34,8 @@ class ConvEstimator(ConvBase):
     part of the model that is trained, of whose outputs the coder makes predictions.
     """
 
+    n_iter_: int
+    n_outputs_: Any
     model_: Layer
     history_: train.History
     loss_curve_: list[float]

@@ -24,6 +24,10 @@ __all__ = ["ConvRegressor"]
 class Values:
     """Targets that are numbers, in columns; with `scale`, the network learns `(y - mean) / scale`."""
 
+    n_outputs: int
+    flat: bool
+    mean: Any
+    scale: Any
     stratified, metrics = False, ()
 
     def __init__(

@@ -37,10 +37,12 @@ class Labels:
     columns of 0 and 1, each of which states whether a sample has that label.
     """
 
+    kind: str
+
     def __init__(self, kind: str, classes: Sequence[np.ndarray]) -> None:
         self.kind, self.classes = kind, list(classes)
-        self.sizes = [1 if kind == INDICATOR else len(c) for c in self.classes]
-        self.n_outputs = sum(self.sizes)
+        self.sizes: list[int] = [1 if kind == INDICATOR else len(c) for c in self.classes]
+        self.n_outputs: int = sum(self.sizes)
 
     @classmethod
     def of(cls, where: str, y: np.ndarray, classes: Any = None, needed: bool = False) -> Labels:
@@ -224,6 +226,9 @@ class SeveralLosses(Loss):
     With the reduction `'mean'`, the loss of each output is divided by its own divisor, such as the sum of the
     weights of its targets' classes. `Loss` divides by N, so each is multiplied by N over its divisor here.
     """
+
+    loss: Loss
+    sizes: list[int]
 
     def __init__(self, loss: Loss, sizes: Sequence[int]) -> None:
         super().__init__(loss.reduction)

@@ -48,6 +48,7 @@ class EarlyStopping:
         (3, 'loss has not improved for 2 epochs; the best is 3.172 in epoch 1')
     """
 
+    epoch: int
     elsewhere: ClassVar[Mapping[str, str]] = {"restore_best_weights": "give restore_best="}
 
     def __init__(
@@ -62,10 +63,10 @@ class EarlyStopping:
         if monitor is not None and not isinstance(monitor, str):
             raise TypeError(f"{where}: monitor is {shown(monitor)}, expected the name of a value, or None")
         self.monitor = monitor
-        self.patience = to_int(f"{where}: patience", patience, 0)
-        self.min_delta = to_float(f"{where}: min_delta", min_delta, 0)
-        self.mode = None if mode is None else to_choice(f"{where}: mode", mode, ("min", "max"))
-        self.restore_best = to_bool(f"{where}: restore_best", restore_best)
+        self.patience: int = to_int(f"{where}: patience", patience, 0)
+        self.min_delta: float = to_float(f"{where}: min_delta", min_delta, 0)
+        self.mode: str | None = None if mode is None else to_choice(f"{where}: mode", mode, ("min", "max"))
+        self.restore_best: bool = to_bool(f"{where}: restore_best", restore_best)
         self._name, self._sign = monitor, 1
         self._begin()
 

@@ -85,7 +85,7 @@ class Checkpoint:
         where = "Checkpoint"
         if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
             raise TypeError(f"{where}: folder is {shown(folder)}, expected a path")
-        self.folder = Path(folder)
+        self.folder: Path = Path(folder)
         if self.folder.suffix == ".safetensors":
             raise ValueError(
                 f"{where}: folder is {str(self.folder)!r}, expected the name of a folder for several files; "
@@ -93,12 +93,12 @@ class Checkpoint:
             )
         if self.folder.is_file():
             raise NotADirectoryError(f"{where}: folder is {str(self.folder)!r}, which is a file")
-        self.every = None if every is None else to_int(f"{where}: every", every, 1)
-        self.last = to_int(f"{where}: last", last, 1)
+        self.every: int | None = None if every is None else to_int(f"{where}: every", every, 1)
+        self.last: int = to_int(f"{where}: last", last, 1)
         if best is not None and not isinstance(best, str):
             raise TypeError(f"{where}: best is {shown(best)}, expected the name of a value, or None")
         self.best = best
-        self.mode = None if mode is None else to_choice(f"{where}: mode", mode, ("min", "max"))
+        self.mode: str | None = None if mode is None else to_choice(f"{where}: mode", mode, ("min", "max"))
         self._best_value: float | None = None
         self._best_steps: int | None = None
         self._sign = 1

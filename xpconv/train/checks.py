@@ -30,7 +30,7 @@ EVENTS = (
     "on_exception", "on_fit_end",
 )  # fmt: skip
 FOREIGN = ("epoch", "batch", "logs", "step", "trainer", "model", "net", "learn")  # of other libraries
-KINDS = {"schedule": LRScheduler, "scaler": GradScaler, "ema": ExponentialMovingAverage}
+KINDS: dict[str, type] = {"schedule": LRScheduler, "scaler": GradScaler, "ema": ExponentialMovingAverage}
 
 
 def checked_run(where: str, model: Any, loss: Any, optimizer: Any, **given: Any) -> Run:

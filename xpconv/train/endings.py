@@ -7,7 +7,7 @@ from typing import Any
 from ..layers import Layer, LogSigmoid, LogSoftmax, Sequential, Sigmoid, Softmax, Softmax2d
 from ..losses import BCEWithLogitsLoss, FocalLoss, MultiLabelSoftMarginLoss, NLLLoss, SoftmaxCrossEntropyLoss
 
-EXPECTED = {  # what a loss expects of the model
+EXPECTED: dict[type, str] = {  # what a loss expects of the model
     SoftmaxCrossEntropyLoss: "scores, to which it applies softmax itself; leave that layer out",
     BCEWithLogitsLoss: "scores, to which it applies the sigmoid itself; leave that layer out",
     FocalLoss: "scores, to which it applies the sigmoid itself; leave that layer out",

@@ -44,10 +44,13 @@ class LRFinder:
             there are fewer than 10 losses.
     """
 
+    lrs: list[float]
+    losses: list[float]
+
     def __init__(self, lrs: list[float], losses: list[float]) -> None:
         self.lrs, self.losses = lrs, losses
         self.smoothed: list[float] = _smoothed(losses)[0].tolist()
-        self.suggestion = _suggestion(lrs, losses)
+        self.suggestion: float | None = _suggestion(lrs, losses)
 
     def plot(self) -> Any:
         """The losses over the learning rate, with the suggestion.

@@ -23,6 +23,8 @@ class Graphs:
     recording. If a step cannot be recorded, all steps run without a graph, and one warning says why.
     """
 
+    on: bool
+
     def __init__(self, where: str, run: Run, function: Callable[..., None]) -> None:
         self._where, self._run, self._function = where, run, function
         self.on = hasattr(run.backend.xp, "cuda")  # whether to call this rather than the function itself

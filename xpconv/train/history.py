@@ -57,6 +57,8 @@ class History:
             3  0.1  0.0012*
     """
 
+    interrupted: bool
+
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self.seconds: list[float | None] = []

@@ -35,7 +35,7 @@ class _Logger:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
             raise TypeError(f"{type(self).__name__}: path is {shown(path)}, expected a path")
-        self.path = Path(path)
+        self.path: Path = Path(path)
 
     def on_fit_begin(self, run: Run) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ class TensorBoard:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
             raise TypeError(f"TensorBoard: folder is {shown(folder)}, expected a path")
-        self.folder = os.fspath(folder)
+        self.folder: str = os.fspath(folder)
         self._make = _summary_writer()
         self._writer: Any = None
 

@@ -27,21 +27,28 @@ from .together import own_part
 class Loop:
     """The epochs and the batches in them."""
 
+    run: Run
+    group: int
+    timetable: Timetable
+    progress: Progress
+    size: int
+    warned: bool
+
     def __init__(self, run: Run, group: int, timetable: Timetable, progress: Progress) -> None:
         self.run, self.group, self.timetable, self.progress = run, group, timetable, progress
         self.size = 0  # the number of arrays in a batch
         self.warned = False
-        self.graphs = Graphs("fit", run, self._step)
+        self.graphs: Graphs = Graphs("fit", run, self._step)
         objective = run.meter.objective
-        self.valid_meter = Meter(objective, run.meter.metrics, run.backend)
+        self.valid_meter: Meter = Meter(objective, run.meter.metrics, run.backend)
         run.meter.communicator = self.valid_meter.communicator = run.communicator
         objective.may_be_empty = run.communicator is not None
         stateful = is_stateful(run.valid) and run.valid is not run.train
-        self.valid_state = run.valid.state_dict() if stateful else None
+        self.valid_state: Any | None = run.valid.state_dict() if stateful else None
         if isinstance(run.valid, batches) and self.valid_state is not None:
             self.valid_state["batch"] = 0  # all batches, also after a loop that was left before its end
-        self.early = [c for c in run.callbacks if callable(getattr(c, "on_batch_begin", None))]
-        self.late = [c for c in run.callbacks if callable(getattr(c, "on_batch_end", None))]
+        self.early: list[Any] = [c for c in run.callbacks if callable(getattr(c, "on_batch_begin", None))]
+        self.late: list[Any] = [c for c in run.callbacks if callable(getattr(c, "on_batch_end", None))]
 
     def run_epochs(self) -> None:
         """All epochs that are left."""

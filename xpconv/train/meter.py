@@ -155,11 +155,14 @@ def _check_new(metric: Metric, value: Mapping[str, float], taken: set[str]) -> N
 class Meter:
     """Adds up the loss and the metrics of batches."""
 
+    objective: Objective
+    metrics: Sequence[Metric]
+
     def __init__(
         self, objective: Objective, metrics: Sequence[Metric], backend: Backend, norm: bool = False
     ) -> None:
         self.objective, self.metrics = objective, metrics
-        self.totals = Totals({"grad_norm": 2} if norm else None)
+        self.totals: Totals = Totals({"grad_norm": 2} if norm else None)
         self.communicator: Any = None  # of several processes, whose sums are added
         self.modes: dict[str, str | None] = {metric.name: metric.mode for metric in metrics}
         self._xp, self._on_host = backend.xp, backend.name == "numpy"

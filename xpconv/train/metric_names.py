@@ -47,6 +47,8 @@ def is_real(value: Any) -> bool:
 class Function(Metric):
     """A user's function of the output and the targets, which returns a mean or a number for each sample."""
 
+    mode: str | None
+
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(getattr(function, "__name__", type(function).__name__).strip("<>"))
         self.function, self.mode = function, getattr(function, "mode", None)

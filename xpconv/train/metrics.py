@@ -48,7 +48,7 @@ class Metric:
     def __init__(self, name: str = "") -> None:
         if not isinstance(name, str):
             raise TypeError(f"{type(self).__name__}: name is {shown(name)}, expected a string")
-        self.name = name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        self.name: str = name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
     def sums(self, output: Array, *targets: Array) -> tuple[Any, ...]:
         """Numbers and 1-d arrays on the device, which are added over the batches."""
@@ -72,11 +72,11 @@ class _Mean(Metric):
 class _OfClasses(_Mean):
     """Base of metrics that compare classes: the index of the largest output along axis 1."""
 
-    mode = "max"
+    mode: str = "max"
 
     def __init__(self, ignore_index: int = -100, name: str = "") -> None:
         super().__init__(name)
-        self.ignore_index = to_int(f"{type(self).__name__}: ignore_index", ignore_index)
+        self.ignore_index: int = to_int(f"{type(self).__name__}: ignore_index", ignore_index)
 
     def _targets(self, output: Array, target: Array) -> Array:
         """Class indices, of the shape of `output` without axis 1."""
@@ -125,6 +125,8 @@ class Accuracy(_OfClasses):
         [1.0, 2.0]
     """
 
+    threshold: float | None
+
     def __init__(self, threshold: float | None = None, ignore_index: int = -100, name: str = "") -> None:
         super().__init__(ignore_index, name)
         self.threshold = None if threshold is None else to_float("Accuracy: threshold", threshold)
@@ -154,10 +156,10 @@ class TopKAccuracy(_OfClasses):
     """
 
     def __init__(self, k: int = 5, ignore_index: int = -100, name: str = "") -> None:
-        self.k = to_size("TopKAccuracy: k", k)
+        self.k: int = to_size("TopKAccuracy: k", k)
         super().__init__(ignore_index, name)
         if not name:
-            self.name = f"top{self.k}_accuracy"
+            self.name: str = f"top{self.k}_accuracy"
 
     def sums(self, output: Array, *targets: Array) -> tuple[Any, ...]:
         xp = get_xp(output)
@@ -173,7 +175,7 @@ class TopKAccuracy(_OfClasses):
 
 
 class _Error(_Mean):
-    mode = "min"
+    mode: str = "min"
 
     def sums(self, output: Array, *targets: Array) -> tuple[Any, ...]:
         _same_shape(self, output, targets[0])
@@ -231,9 +233,9 @@ class IoU(_OfClasses):
         name: str = "iou",
     ) -> None:
         super().__init__(ignore_index, name)
-        self.classes = None if classes is None else to_size("IoU: classes", classes)
-        self.threshold = None if threshold is None else to_float("IoU: threshold", threshold)
-        self.per_class = to_bool("IoU: per_class", per_class)
+        self.classes: int | None = None if classes is None else to_size("IoU: classes", classes)
+        self.threshold: float | None = None if threshold is None else to_float("IoU: threshold", threshold)
+        self.per_class: bool = to_bool("IoU: per_class", per_class)
 
     def sums(self, output: Array, *targets: Array) -> tuple[Any, ...]:
         xp, target = get_xp(output), targets[0]

@@ -59,7 +59,7 @@ class TerminateOnNaN:
     """
 
     def __init__(self, every: int | None = None) -> None:
-        self.every = None if every is None else to_size("TerminateOnNaN: every", every)
+        self.every: int | None = None if every is None else to_size("TerminateOnNaN: every", every)
 
     def on_fit_begin(self, run: Run) -> None:
         run.step.watch()

@@ -29,14 +29,14 @@ class Objective:
         self.where = where
         self.loss = loss
         self.may_be_empty = False  # batches: the part of one of several processes
-        self.inputs = to_size(f"{where}: inputs", inputs)
+        self.inputs: int = to_size(f"{where}: inputs", inputs)
         if hasattr(sample_weight, "shape") or isinstance(sample_weight, list | tuple):
             raise TypeError(
                 f"{where}: sample_weight is {named_kind(sample_weight)}, expected True or False; put the "
                 "weights last: xpconv.data.batches(x, y, weight, batch_size=64), and give sample_weight=True"
             )
-        self.weighted = to_bool(f"{where}: sample_weight", sample_weight)
-        self.reduction = str(getattr(loss, "reduction", "mean"))
+        self.weighted: bool = to_bool(f"{where}: sample_weight", sample_weight)
+        self.reduction: str = str(getattr(loss, "reduction", "mean"))
         if loss is None:
             return
         if isinstance(loss, type):

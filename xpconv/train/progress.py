@@ -56,6 +56,10 @@ def bar(where: str, data: Iterable[Any], total: int | None, verbose: Any) -> Ite
 class Progress:
     """Bars and rows of `fit`."""
 
+    on: bool
+    bar_class: Any
+    shown: int
+
     def __init__(self, where: str, verbose: Any) -> None:
         self.on, self.bar_class = shows(where, verbose), bar_class(where, verbose)
         self.bar: Any = None

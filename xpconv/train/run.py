@@ -41,9 +41,17 @@ class Run:
             KeyboardInterrupt ended a step.
     """
 
+    model: Layer
+    backend: Backend
+    meter: Meter
+    epochs: int
+    epoch: int
+    batch: int
+    steps: int
+
     def __init__(self, model: Layer, backend: Backend, meter: Meter, epochs: int, **parts: Any) -> None:
         self.model, self.backend, self.meter, self.epochs = model, backend, meter, epochs
-        self.loss = meter.objective.loss
+        self.loss: Any = meter.objective.loss
         self.optimizer: Any = parts["optimizer"]
         self.schedule: Any = parts["schedule"]
         self.scaler: Any = parts["scaler"]
@@ -53,12 +61,12 @@ class Run:
         self.callbacks: Sequence[Any] = parts["callbacks"]
         self.step: Any = None
         self.communicator: Any = None  # of several processes
-        self.history = History()
+        self.history: History = History()
         self.epoch, self.batch, self.steps = 0, 0, 0
         self.trained = False  # whether all batches of this epoch were read
         self.batches: int | None = None
         self.group: Sequence[Batch] = ()
-        self.lr = float(self.optimizer.param_groups[0]["lr"])
+        self.lr: float = float(self.optimizer.param_groups[0]["lr"])
         self.logs: dict[str, float] = {}
         self._stop: str | None = None
         self.timetable: Any = None  # the `Timetable`

@@ -19,6 +19,13 @@ class Step:
     The gradient of a group of batches is that of the mean over all their samples, whatever the size of each.
     """
 
+    model: Layer
+    meter: Meter
+    optimizer: Optimizer
+    clip: float | None
+    scaler: GradScaler | None
+    ema: ExponentialMovingAverage | None
+
     def __init__(
         self,
         model: Layer,

@@ -19,6 +19,11 @@ MOST = 10_000_000  # steps of a schedule that are repeated, in some seconds
 class Timetable:
     """When the schedule makes a step."""
 
+    where: str
+    schedule: Any
+    run: Run
+    group: int
+
     def __init__(
         self, where: str, schedule: Any, per: Any, monitor: Any, run: Run, group: int, resumes: bool = False
     ) -> None:
@@ -31,19 +36,19 @@ class Timetable:
         if per is not None:
             per = to_choice(f"{where}: schedule_per", per, ("epoch", "step"))
         self.per = per or ("step" if isinstance(schedule, OneCycleLR) else "epoch")
-        self.plateau = isinstance(schedule, ReduceLROnPlateau)
+        self.plateau: bool = isinstance(schedule, ReduceLROnPlateau)
         if monitor is not None and not self.plateau:
             raise ValueError(
                 f"{where}: monitor is for ReduceLROnPlateau, schedule is a {type(schedule).__name__}"
             )
         if self.plateau:
-            self.monitor = _checked_monitor(where, schedule, monitor, run)
+            self.monitor: str = _checked_monitor(where, schedule, monitor, run)
             if self.per == "step":
                 raise ValueError(
                     f"{where}: ReduceLROnPlateau takes a value per epoch; leave schedule_per out"
                 )
         if resumes:
-            self.given = schedule._config()
+            self.given: dict[str, Any] | Any = schedule._config()
         self._check_length(0 if resumes else schedule.last_epoch)
 
     def _check_length(self, done: int, epochs: int = 0, batch: int = 0) -> None:

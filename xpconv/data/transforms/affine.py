@@ -10,13 +10,18 @@ from ...arguments import is_sequence, shown, to_choice, to_float
 from ...backend import Array
 from ...ops.warp import affine
 from .base import Geometric, in_float
-from .checks import LARGEST, to_positive_range, to_range, to_values
+from .checks import LARGEST, Values, to_positive_range, to_range, to_values
 
 __all__ = ["RandomAffine", "RandomRotation"]
 
 
 class _Affine(Geometric):
     """Base of those two. The draws are one float64 matrix `(2, 3)` for each image."""
+
+    interpolation: str
+    mask_fill: float
+    fill: Values
+    center: tuple[float, ...] | None
 
     def _set(self, interpolation: Any, fill: Any, center: Any, masks: Any, mask_fill: Any) -> None:
         where = type(self).__name__
@@ -82,6 +87,8 @@ class RandomRotation(_Affine):
                  [0., 2.]]]])
     """
 
+    degrees: tuple[float, float]
+
     def __init__(
         self,
         degrees: float | tuple[float, float],
@@ -121,6 +128,9 @@ class RandomAffine(_Affine):
         >>> transform(images, rng=0).shape
         (8, 3, 32, 32)
     """
+
+    degrees: tuple[float, float]
+    scale: tuple[float, float] | None
 
     def __init__(
         self,

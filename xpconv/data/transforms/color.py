@@ -12,7 +12,7 @@ from ...dtypes import is_floating, to_dtype
 from ...errors import DTypeError, ShapeError
 from ...sums import total, widened
 from .base import Transform, filling
-from .checks import to_range, to_values
+from .checks import Values, to_range, to_values
 
 __all__ = ["ColorJitter", "Grayscale", "Normalize", "ToDtype"]
 
@@ -44,6 +44,9 @@ class ColorJitter(Transform):
         array([50, 50], dtype=uint8)
     """
 
+    brightness: tuple[float, float]
+    saturation: tuple[float, float]
+
     def __init__(
         self,
         brightness: float | tuple[float, float] = 0,
@@ -53,9 +56,9 @@ class ColorJitter(Transform):
     ) -> None:
         where = type(self).__name__
         self.brightness = to_range(f"{where}: brightness", brightness, around=1, lowest=0)
-        self.contrast = to_range(f"{where}: contrast", contrast, around=1, lowest=0)
+        self.contrast: tuple[float, float] = to_range(f"{where}: contrast", contrast, around=1, lowest=0)
         self.saturation = to_range(f"{where}: saturation", saturation, around=1, lowest=0)
-        self.hue = to_range(f"{where}: hue", hue, around=0, lowest=-0.5, highest=0.5)
+        self.hue: tuple[float, float] = to_range(f"{where}: hue", hue, around=0, lowest=-0.5, highest=0.5)
 
     def _check(self, images: Array) -> None:
         where = type(self).__name__
@@ -175,7 +178,7 @@ class Grayscale(Transform):
 
     def __init__(self, num_output_channels: int = 1) -> None:
         where = f"{type(self).__name__}: num_output_channels"
-        self.num_output_channels = to_int(where, num_output_channels)
+        self.num_output_channels: int = to_int(where, num_output_channels)
         if self.num_output_channels not in (1, 3):
             raise ValueError(f"{where} is {self.num_output_channels}, expected 1 or 3")
 
@@ -207,7 +210,8 @@ class Normalize(Transform):
 
     def __init__(self, mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> None:
         where = type(self).__name__
-        self.mean, self.std = to_values(f"{where}: mean", mean), to_values(f"{where}: std", std)
+        self.mean: Values = to_values(f"{where}: mean", mean)
+        self.std: Values = to_values(f"{where}: std", std)
         if min(self.std if isinstance(self.std, tuple) else (self.std,)) <= 0:
             raise ValueError(f"{where}: std is {self.std}, expected numbers above 0")
 
@@ -246,8 +250,8 @@ class ToDtype(Transform):
         found = to_dtype(where, np, dtype)
         if found != "uint8" and not is_floating(found):
             raise DTypeError(f"{where}: dtype is {shown(dtype)}, expected 'uint8' or a floating dtype")
-        self.dtype = str(found.name)
-        self.scale = to_bool(f"{where}: scale", scale)
+        self.dtype: str = str(found.name)
+        self.scale: bool = to_bool(f"{where}: scale", scale)
 
     def _images(self, backend: Backend, x: Array, *draws: Array) -> Array:
         dtype = backend.xp.dtype(self.dtype)

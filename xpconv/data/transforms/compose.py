@@ -50,7 +50,7 @@ class Compose:
         name = type(self).__name__
         if not is_sequence(transforms):
             raise TypeError(f"{name}: transforms is {shown(transforms)}, expected a list of transforms")
-        self.transforms = list(transforms)
+        self.transforms: list[Any] = list(transforms)
         for k, transform in enumerate(self.transforms):
             if isinstance(transform, type) or not callable(transform):
                 hint = "; make an instance of it" if isinstance(transform, type) else ""
@@ -89,7 +89,7 @@ class RandomApply(Compose):
 
     def __init__(self, transforms: Sequence[Function], p: float = 0.5) -> None:
         super().__init__(transforms)
-        self.p = to_probability(f"{type(self).__name__}: p", p)
+        self.p: float = to_probability(f"{type(self).__name__}: p", p)
 
     def __call__(self, batch: T, rng: RNG = None) -> T:
         """Transform a batch; `rng` is a `numpy.random.Generator`, a seed, or that of `manual_seed`."""

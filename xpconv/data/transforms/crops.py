@@ -11,7 +11,7 @@ from ...backend import Array
 from ...errors import ShapeError
 from ...ops.warp import PADDING_MODES, window
 from .base import Geometric
-from .checks import to_borders, to_image_size, to_values
+from .checks import Values, to_borders, to_image_size, to_values
 
 __all__ = ["CenterCrop", "Pad", "RandomCrop"]
 
@@ -19,7 +19,9 @@ __all__ = ["CenterCrop", "Pad", "RandomCrop"]
 class _Window(Geometric):
     """Base of these three. The draws are the tops and the lefts of the windows."""
 
-    padding_mode = "constant"
+    fill: Values
+    mask_fill: float
+    padding_mode: str = "constant"
 
     def _set(self, fill: Any, padding_mode: Any, masks: Any, mask_fill: Any) -> None:
         where = type(self).__name__
@@ -62,6 +64,8 @@ class RandomCrop(_Window):
         (8, 3, 32, 32)
     """
 
+    padding: tuple[int, int, int, int] | None
+
     def __init__(
         self,
         size: int | tuple[int, int],
@@ -74,9 +78,9 @@ class RandomCrop(_Window):
         mask_fill: float = 0,
     ) -> None:
         where = type(self).__name__
-        self.size = to_image_size(f"{where}: size", size)
+        self.size: tuple[int, int] = to_image_size(f"{where}: size", size)
         self.padding = None if padding is None else to_borders(f"{where}: padding", padding)
-        self.pad_if_needed = to_bool(f"{where}: pad_if_needed", pad_if_needed)
+        self.pad_if_needed: bool = to_bool(f"{where}: pad_if_needed", pad_if_needed)
         self._set(fill, padding_mode, masks, mask_fill)
 
     def _size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -113,7 +117,7 @@ class CenterCrop(_Window):
     """
 
     def __init__(self, size: int | tuple[int, int], *, masks: int | tuple[int, ...] | None = None) -> None:
-        self.size = to_image_size(f"{type(self).__name__}: size", size)
+        self.size: tuple[int, int] = to_image_size(f"{type(self).__name__}: size", size)
         self._set_masks(masks)
 
     def _size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -152,7 +156,7 @@ class Pad(_Window):
         masks: int | tuple[int, ...] | None = None,
         mask_fill: float = 0,
     ) -> None:
-        self.padding = to_borders(f"{type(self).__name__}: padding", padding)
+        self.padding: tuple[int, int, int, int] = to_borders(f"{type(self).__name__}: padding", padding)
         self._set(fill, padding_mode, masks, mask_fill)
 
     def _size(self, size: tuple[int, int]) -> tuple[int, int]:

@@ -51,9 +51,9 @@ class RandomErasing(Transform):
         value: float | tuple[float, ...] | str = 0,
     ) -> None:
         where = type(self).__name__
-        self.p = to_probability(f"{where}: p", p)
-        self.scale = to_range(f"{where}: scale", scale, lowest=0, highest=1)
-        self.ratio = to_positive_range(f"{where}: ratio", ratio)
+        self.p: float = to_probability(f"{where}: p", p)
+        self.scale: tuple[float, float] = to_range(f"{where}: scale", scale, lowest=0, highest=1)
+        self.ratio: tuple[float, float] = to_positive_range(f"{where}: ratio", ratio)
         if isinstance(value, str) and value != "random":
             raise ValueError(
                 f"{where}: value is {value!r}, expected a number, one for each channel, or 'random'"
@@ -109,8 +109,8 @@ class Cutout(Transform):
 
     def __init__(self, size: int | tuple[int, int], value: float | tuple[float, ...] = 0) -> None:
         where = type(self).__name__
-        self.size = to_image_size(f"{where}: size", size)
-        self.value = to_values(f"{where}: value", value)
+        self.size: tuple[int, int] = to_image_size(f"{where}: size", size)
+        self.value: Values = to_values(f"{where}: value", value)
 
     def _draw(self, rng: Any, shape: tuple[int, int, int, int]) -> tuple[Any, ...]:
         start = [rng.integers(0, n, shape[0]) - m // 2 for n, m in zip(shape[2:], self.size, strict=True)]

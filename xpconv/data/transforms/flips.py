@@ -15,7 +15,7 @@ class _Flip(Geometric):
     _mirrored: tuple[Any, ...]  # the index of the pixels of a mirrored image
 
     def __init__(self, p: float = 0.5, *, masks: int | tuple[int, ...] | None = None) -> None:
-        self.p = to_probability(f"{type(self).__name__}: p", p)
+        self.p: float = to_probability(f"{type(self).__name__}: p", p)
         self._set_masks(masks)
 
     def _draw(self, rng: Any, shape: tuple[int, int, int, int]) -> tuple[Any, ...]:

@@ -20,9 +20,11 @@ __all__ = ["CutMix", "MixUp"]
 class _Mix(Transform):
     """Base of both. The draws are each image's partner, its share of the result, and what a subclass adds."""
 
+    num_classes: int | None
+
     def __init__(self, *, alpha: float = 1.0, num_classes: int | None = None) -> None:
         where = type(self).__name__
-        self.alpha = to_float(f"{where}: alpha", alpha, finite=True)
+        self.alpha: float = to_float(f"{where}: alpha", alpha, finite=True)
         if self.alpha <= 0:
             raise ValueError(f"{where}: alpha is {alpha}, expected a number above 0")
         self.num_classes = None if num_classes is None else to_size(f"{where}: num_classes", num_classes)

@@ -18,7 +18,8 @@ __all__ = ["RandomResizedCrop", "Resize"]
 class _Resize(Geometric):
     """Base of both. The draws are the boxes `(top, left, height, width)` to scale."""
 
-    antialias = True
+    interpolation: str
+    antialias: bool = True
 
     def _set(self, interpolation: Any, antialias: Any, masks: Any) -> None:
         where = type(self).__name__
@@ -54,6 +55,8 @@ class Resize(_Resize):
         >>> Resize(32)(np.zeros((5, 3, 64, 96))).shape
         (5, 3, 32, 48)
     """
+
+    size: tuple[int, int] | int
 
     def __init__(
         self,
@@ -108,9 +111,9 @@ class RandomResizedCrop(_Resize):
         masks: int | tuple[int, ...] | None = None,
     ) -> None:
         where = type(self).__name__
-        self.size = to_image_size(f"{where}: size", size)
-        self.scale = to_range(f"{where}: scale", scale, lowest=0, highest=1)
-        self.ratio = to_positive_range(f"{where}: ratio", ratio)
+        self.size: tuple[int, int] = to_image_size(f"{where}: size", size)
+        self.scale: tuple[float, float] = to_range(f"{where}: scale", scale, lowest=0, highest=1)
+        self.ratio: tuple[float, float] = to_positive_range(f"{where}: ratio", ratio)
         self._set(interpolation, antialias, masks)
 
     def _size(self, size: tuple[int, int]) -> tuple[int, int]:

@@ -41,15 +41,17 @@ class Recorder:
     Their arrays come from one pool, which exists as long as one of its arrays is in use.
     """
 
+    has_graphs: bool
+
     def __init__(self, xp: Any) -> None:
         self.xp = xp
         _destroy_dead()
         self.has_graphs = False
-        self.stream = xp.cuda.Stream(non_blocking=True)
-        self.pool = xp.cuda.MemoryPool(_allocator(xp.cuda, weakref.ref(self)))
+        self.stream: Any = xp.cuda.Stream(non_blocking=True)
+        self.pool: Any = xp.cuda.MemoryPool(_allocator(xp.cuda, weakref.ref(self)))
         self._latest: Any = None  # the stream of the last launch
         with self.active():
-            self.products = Products(xp)
+            self.products: Products = Products(xp)
 
     @contextmanager
     def active(self) -> Iterator[None]:

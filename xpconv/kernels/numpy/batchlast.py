@@ -104,14 +104,16 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
 class Columns:
     """im2col of some output rows at a time, `(C·taps, pixels·N)`, into the thread's own buffer."""
 
+    blocks: list[Block]
+
     def __init__(self, x: Array, window: Window, do: Part) -> None:
         self.window = window
-        self.output = window.output_shape(x.shape[2:])
+        self.output: tuple[int, ...] = window.output_shape(x.shape[2:])
         whole = Block(slice(0, x.shape[1]), slice(0, self.output[0]))
-        self.images = in_runs(do, Frame(batch_last(x), window).of(whole, do))
-        self.length = x.shape[1] * prod(window.kernel)
+        self.images: Array = in_runs(do, Frame(batch_last(x), window).of(whole, do))
+        self.length: Any = x.shape[1] * prod(window.kernel)
         row_bytes = self.length * prod(self.output[1:]) * x.shape[0] * x.itemsize
-        self.elements = self.output[0] * row_bytes // WORTH
+        self.elements: Any = self.output[0] * row_bytes // WORTH
         self.blocks = cut(1, self.output[0], row_bytes, COLUMN_BYTES, self.elements)  # of output rows
 
     def of(self, block: Block, do: Part) -> Array:

@@ -32,7 +32,7 @@ def _load() -> Callable[[str], Any]:
     return lambda name: None
 
 
-function = _load()
+function: Callable[[str], Any] = _load()
 get_num_threads, set_num_threads = (function(f"openblas_{verb}_num_threads") for verb in ("get", "set"))
 
 Result = TypeVar("Result")

@@ -227,6 +227,11 @@ def _seen(spatial: Shape, window: Window, first_row: int, last_row: int) -> Seen
 class Frame:
     """The parts of images `x (N, *S, C)` that blocks of output read, with the window's border around them."""
 
+    x: Array
+    window: Window
+    border: float
+    name: str
+
     def __init__(self, x: Array, window: Window, border: float = 0.0, name: str = "padded") -> None:
         self.x, self.window, self.border, self.name = x, window, border, name
         self._last: dict[int, tuple[Any, Array, Array]] = {}  # by part: key, scratch array, its inside

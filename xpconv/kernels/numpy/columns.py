@@ -146,11 +146,15 @@ class Columns:
     With `few` columns are in the order of the weight, `(C, taps)`.
     """
 
+    window: Window
+    groups: int
+    few: bool
+
     def __init__(self, x: Array, window: Window, groups: int, few: bool = False) -> None:
-        self.x = channels_last(x)
+        self.x: Array = channels_last(x)
         self.window, self.groups, self.few = window, groups, few
-        self.frame = Frame(self.x, window)
-        self.output = window.output_shape(x.shape[2:])
+        self.frame: Frame = Frame(self.x, window)
+        self.output: tuple[int, ...] = window.output_shape(x.shape[2:])
         self.channels = x.shape[1] // groups
         taps = prod(window.kernel)
         self.length = self.channels * taps

@@ -193,7 +193,7 @@ class Windows(Frame):
 
     def __init__(self, x: Array, window: Window, name: str) -> None:
         super().__init__(channels_last(x), window, name=name)
-        self.output = window.output_shape(x.shape[2:])
+        self.output: tuple[int, ...] = window.output_shape(x.shape[2:])
 
     def by_tap(self, block: Block, run: int, do: Part) -> Array:
         """A view `(n, rows, *R, *P, C)`, its last two axes as runs of `run` elements."""

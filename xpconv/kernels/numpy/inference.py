@@ -41,12 +41,15 @@ _lock = threading.RLock()
 class Plan:
     """What a chain of layers does to images of one shape. One thread at a time may run it."""
 
+    input: Any
+    output: Any
+
     def __init__(self, recorder: Recorder, input: Array, output: Array) -> None:
         self.input, self.output = recorder.bound(input), recorder.bound(output)
         self.calls = recorder.calls
-        self.elements = recorder.elements
-        self.buffers = sum(size for _, _, size in recorder.memory.values())
-        self.bytes = self.buffers + recorder.constant_bytes + CALL_BYTES * recorder.count
+        self.elements: float = recorder.elements
+        self.buffers: int = sum(size for _, _, size in recorder.memory.values())
+        self.bytes: int | Any = self.buffers + recorder.constant_bytes + CALL_BYTES * recorder.count
         self.used = -1  # the number of the last call that ran it, from `_clock`
         self.known = False  # whether `Plans` has counted it
 
@@ -115,6 +118,13 @@ class Plans:
     A call takes the plans that it runs out of the pool, so any number of threads may call at once. Idle
     plans, of all models together, may hold up to `IDLE_BYTES`; `free_memory` drops them.
     """
+
+    constants: list[Array]
+    prepared: dict[Any, Array]
+    output_shape: Any
+    dtype: Any
+    elements: float
+    bytes: int
 
     def __init__(
         self,

@@ -49,8 +49,10 @@ class Arena:
     while another runs in the same thread does not overwrite the other's scratch arrays.
     """
 
+    calls: int
+
     def __init__(self) -> None:
-        self.memory = Blocks()
+        self.memory: Blocks = Blocks()
         self.plans: dict[Any, Plan] = {}
         self.seen: dict[Any, int] = {}  # when a signature without a plan was last called
         self.calls = 0  # in all plans
@@ -132,6 +134,10 @@ class Operation(NamedTuple):
 class Part(Scratch):
     """What one thread does of a kernel: it makes calls, whose results go into one of their operands."""
 
+    arena: Arena
+    slot: int
+    record: bool
+
     def __init__(self, arena: Arena, slot: int, record: bool) -> None:
         self.arena, self.slot, self.record = arena, slot, record
         self.calls: list[Operation] = []
@@ -147,6 +153,8 @@ class Part(Scratch):
 
 class Recorder(Part):
     """Makes a kernel's calls: its own, one after the other, and those that threads share."""
+
+    calls: list[Operation]
 
     def __init__(self, arena: Arena, record: bool) -> None:
         super().__init__(arena, 0, record)
@@ -196,6 +204,8 @@ class Plan:
     Views of one shape at equal distances, such as those of a kernel's blocks, are bound at once.
     """
 
+    sections: list[list[list[tuple[Any, ...]]]]
+
     def __init__(
         self, sections: list[list[list[Operation]]], args: list[Any], sources: dict[int, Any]
     ) -> None:
@@ -214,9 +224,9 @@ class Plan:
             return call.function, _getter(indices[:count]), call.names, _getter(indices[count:])
 
         self.sections = [[[compiled(call) for call in calls] for calls in parts] for parts in sections]
-        self.size = len(calls)
+        self.size: int = len(calls)
         alone = [call for parts in sections if len(parts) == 1 for call in parts[0]]
-        self.products = any(call.function in PRODUCTS for call in alone)
+        self.products: bool = any(call.function in PRODUCTS for call in alone)
 
     def _arrange(self, operands: dict[Any, Any], args: list[Any]) -> dict[Any, int]:
         """Where each operand is among the values, by what distinguishes it."""

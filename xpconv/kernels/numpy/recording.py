@@ -32,11 +32,17 @@ class Recorder(Scratch):
         prepared: a cache of arrays that depend on parameters alone, shared by all plans of a chain.
     """
 
+    count: int
+    elements: float
+    slot: int
+    constant_bytes: Any
+    foreign: bool
+
     def __init__(self, constants: Iterable[Array], prepared: dict[Any, Array]) -> None:
         self.slot = 0
         self.calls: list[Call] = []
         self.input = self.output = None
-        self.constants = {id(_owner(array)) for array in constants}  # the owners' ids
+        self.constants: set[int] = {id(_owner(array)) for array in constants}  # the owners' ids
         self.prepared_arrays = prepared
         self.count = self.constant_bytes = 0  # of all calls, and of prepared arrays of this plan alone
         self.held: list[Array] = []  # prepared arrays, which the calls hold later

@@ -127,15 +127,20 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
 class Stripes:
     """The stripes of four output rows that cover the images, and the six input rows that each reads."""
 
+    images: int
+    channels: int
+    height: int
+    columns: int
+
     def __init__(self, x: Array, window: Window, output: Shape) -> None:
         self.images, self.channels, self.height, self.columns = output
-        self.b = pixels(self.channels)
-        self.parts = -(-(self.b + 2) // self.b)  # of runs that do not overlap
-        self.count = -(-self.height // TILE)
-        self.width = -(-(self.columns + 2) // self.b) * self.b  # of a row of inputs
+        self.b: int = pixels(self.channels)
+        self.parts: int = -(-(self.b + 2) // self.b)  # of runs that do not overlap
+        self.count: int = -(-self.height // TILE)
+        self.width: int = -(-(self.columns + 2) // self.b) * self.b  # of a row of inputs
         stripe = Window((SEEN, self.width), (TILE, 1), window.padding, (1, 1))
-        self.frame = Frame(channels_last(x), fitted(stripe, x.shape[2:], (self.count, 1)))
-        self.matrix = tile_matrix("B", 1, x.dtype)
+        self.frame: Frame = Frame(channels_last(x), fitted(stripe, x.shape[2:], (self.count, 1)))
+        self.matrix: Array = tile_matrix("B", 1, x.dtype)
         self.row_bytes = SEEN * self.width * (x.shape[1] + self.channels) * x.itemsize
 
     def cut(self, elements: int) -> list[Block]:

@@ -102,6 +102,8 @@ def _serve(queue: SimpleQueue[_Job | None]) -> None:
 class Pool:
     """The workers of this process, each with a queue of its own."""
 
+    retry: float
+
     def __init__(self, count: int) -> None:
         self.count = count  # of threads, the caller's among them
         self.workers: dict[int, SimpleQueue[_Job | None]] = {}
@@ -142,8 +144,8 @@ class Local(threading.local):
     count = 0  # 0: that of the pool
 
 
-local = Local()
-pool = Pool(count_from_environment()[0])
+local: Local = Local()
+pool: Pool = Pool(count_from_environment()[0])
 
 
 def run(task: Task, count: int, elements: float = math.inf) -> None:

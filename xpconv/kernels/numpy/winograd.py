@@ -145,12 +145,12 @@ class Tiles:
     """The 4×4 output tiles that cover the images, and the 6×6 inputs that each reads."""
 
     def __init__(self, x: Array, window: Window, output: Shape) -> None:
-        self.x = channels_last(x)
+        self.x: Array = channels_last(x)
         self.output = output
-        self.count = tuple(-(-n // TILE) for n in output)
+        self.count: tuple[int, ...] = tuple(-(-n // TILE) for n in output)
         tile = Window((SEEN, SEEN), (TILE, TILE), window.padding, (1, 1))
-        self.frame = Frame(self.x, fitted(tile, x.shape[2:], self.count))
-        self.matrix = tile_matrix("B", 2, x.dtype)
+        self.frame: Frame = Frame(self.x, fitted(tile, x.shape[2:], self.count))
+        self.matrix: Array = tile_matrix("B", 2, x.dtype)
 
     def row_bytes(self, channels: int) -> int:
         """Bytes of scratch memory for a row of tiles; `channels` are those of input and output together."""

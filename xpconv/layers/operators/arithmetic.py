@@ -234,6 +234,10 @@ class Clip(Operator):
         bounds: the names of those that are inputs.
     """
 
+    low: Any
+    high: Any
+    bounds: tuple[str, ...]
+
     def __init__(self, low: Any = None, high: Any = None, bounds: Sequence[str] = ()) -> None:
         self.low, self.high, self.bounds = low, high, tuple(bounds)
 

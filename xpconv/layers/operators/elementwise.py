@@ -205,6 +205,9 @@ class IsInf(Operator):
         detect_negative, detect_positive: which infinities count.
     """
 
+    detect_negative: bool
+    detect_positive: bool
+
     def __init__(self, detect_negative: bool = True, detect_positive: bool = True) -> None:
         self.detect_negative, self.detect_positive = detect_negative, detect_positive
 
@@ -216,6 +219,8 @@ class IsInf(Operator):
 class Selu(Pointwise):
     """`gamma x` where `x > 0`, else `gamma alpha (exp(x) - 1)`: `SELU` with other constants."""
 
+    alpha: float
+    gamma: float
     functions = ignoring_float_errors(elu), ignoring_float_errors(elu_backward)
 
     def __init__(self, alpha: float, gamma: float) -> None:
@@ -231,6 +236,9 @@ class Selu(Pointwise):
 class HardSigmoid(Operator):
     """`min(max(alpha x + beta, 0), 1)`; the gradient is 0 at the bounds and beyond."""
 
+    alpha: float
+    beta: float
+
     def __init__(self, alpha: float = 0.2, beta: float = 0.5) -> None:
         self.alpha, self.beta = alpha, beta
 
@@ -245,6 +253,9 @@ class HardSigmoid(Operator):
 
 class Shrink(Operator):
     """`x + bias` where `x < -lambd`, `x - bias` where `x > lambd`, else 0."""
+
+    lambd: float
+    bias: float
 
     def __init__(self, lambd: float = 0.5, bias: float = 0.0) -> None:
         self.lambd, self.bias = lambd, bias

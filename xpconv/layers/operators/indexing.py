@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ...backend import Array
 from ...errors import ShapeError
@@ -35,7 +35,12 @@ class Slice(_Part):
         inputs: which of the names `starts`, `ends`, `axes` and `steps` are inputs of the layer.
     """
 
-    settings = ("starts", "ends", "axes", "steps")
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    inputs: tuple[str, ...]
+    axes: tuple[Any, ...] | None
+    steps: tuple[Any, ...] | None
+    settings: ClassVar[tuple[str, ...]] = ("starts", "ends", "axes", "steps")
 
     def __init__(
         self,
@@ -92,7 +97,12 @@ class SplitPart(_Part):
         inputs: `("sizes",)` if the sizes are an input of the layer.
     """
 
-    settings = ("sizes",)
+    index: int
+    axis: int
+    parts: int | None
+    sizes: tuple[int, ...]
+    inputs: tuple[str, ...]
+    settings: ClassVar[tuple[str, ...]] = ("sizes",)
 
     def __init__(
         self,
@@ -156,7 +166,12 @@ class Pad(Operator):
         inputs: names of `pads` and `axes`, if they are inputs.
     """
 
-    settings = ("pads", "axes")
+    mode: str
+    value: Any
+    inputs: tuple[str, ...]
+    pads: tuple[int, ...]
+    axes: tuple[Any, ...] | None
+    settings: ClassVar[tuple[str, ...]] = ("pads", "axes")
 
     def __init__(
         self,

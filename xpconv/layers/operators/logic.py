@@ -132,6 +132,9 @@ class ArgMax(Operator):
         select_last_index: whether the last of equal elements counts.
     """
 
+    axis: int
+    keepdims: bool
+    select_last_index: bool
     _choose: ClassVar[str] = "argmax"
 
     def __init__(self, axis: int = 0, keepdims: bool = True, select_last_index: bool = False) -> None:

@@ -28,6 +28,8 @@ class BatchNormalization(Operator):
             the gradient goes through them.
     """
 
+    eps: float
+    batch_statistics: bool
     same_dtype = False
 
     def __init__(self, eps: float = 1e-5, batch_statistics: bool = False) -> None:
@@ -68,6 +70,9 @@ class BatchStatistics(Operator):
 
     `momentum · running + (1 - momentum) · new`, where `new` is the mean of each channel, or its variance.
     """
+
+    momentum: float
+    variance: bool
 
     def __init__(self, momentum: float = 0.9, variance: bool = False) -> None:
         self.momentum, self.variance = momentum, variance
@@ -128,6 +133,9 @@ class GroupNormalization(_Normalized):
         eps: added to the variance.
     """
 
+    num_groups: int | None
+    eps: float
+
     def __init__(self, num_groups: int | None = None, eps: float = 1e-5) -> None:
         self.num_groups, self.eps = num_groups, eps
 
@@ -158,6 +166,9 @@ class GroupNormalization(_Normalized):
 class LayerNormalization(_Normalized):
     """Normalisation over the axes from `axis` on, as `LayerNorm`, with scale and bias that are inputs."""
 
+    axis: int
+    eps: float
+
     def __init__(self, axis: int = -1, eps: float = 1e-5) -> None:
         self.axis, self.eps = axis, eps
 
@@ -167,6 +178,10 @@ class LayerNormalization(_Normalized):
 
 class LayerStatistics(Operator):
     """The mean of `x` over the axes from `axis` on, which remain, or 1/√(variance + eps)."""
+
+    axis: int
+    eps: float
+    inverse: bool
 
     def __init__(self, axis: int = -1, eps: float = 1e-5, inverse: bool = False) -> None:
         self.axis, self.eps, self.inverse = axis, eps, inverse
@@ -186,6 +201,11 @@ class LayerStatistics(Operator):
 
 class LRN(Operator):
     """`LocalResponseNorm` of ONNX: windows of even size have one more channel above the centre."""
+
+    size: int
+    alpha: float
+    beta: float
+    bias: float
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> None:
         self.size, self.alpha, self.beta, self.bias = size, alpha, beta, bias
@@ -209,6 +229,9 @@ class LpNormalization(Operator):
     With `y = x/n`: `dx = (grad - dn Σ(grad y)) / n`, where `dn` is `sign(x)` for p=1, and `y` for p=2.
     """
 
+    axis: int
+    p: int
+
     def __init__(self, axis: int = -1, p: int = 2) -> None:
         self.axis, self.p = axis, p
 
@@ -228,6 +251,9 @@ class LpNormalization(Operator):
 
 class FlatSoftmax(Operator):
     """Softmax over all axes from `axis` on together, as ONNX defines it up to opset 12."""
+
+    axis: int
+    log: bool
 
     def __init__(self, axis: int = 1, log: bool = False) -> None:
         self.axis, self.log = axis, log

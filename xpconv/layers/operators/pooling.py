@@ -51,6 +51,9 @@ class MaxPool(_Pool):
         column_major: whether positions count down the columns of an image first.
     """
 
+    indices: bool
+    column_major: bool
+
     def __init__(
         self,
         kernel_size: Sequence[int],

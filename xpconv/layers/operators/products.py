@@ -109,6 +109,11 @@ def letters_of(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
 class Gemm(Operator):
     """`alpha a @ b + beta c` of matrices, each transposed if asked for; `c` is broadcast or left out."""
 
+    alpha: float
+    beta: float
+    trans_a: bool
+    trans_b: bool
+
     def __init__(
         self, alpha: float = 1.0, beta: float = 1.0, trans_a: bool = False, trans_b: bool = False
     ) -> None:

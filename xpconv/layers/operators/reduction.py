@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from ...backend import Array
 from ...dtypes import is_floating
@@ -25,7 +25,11 @@ class _Reduction(Operator):
         inputs: `("axes",)` if they are an input.
     """
 
-    settings = ("axes",)
+    axes: tuple[Any, ...] | None
+    inputs: tuple[str, ...]
+    keepdims: bool
+    noop_with_empty_axes: bool
+    settings: ClassVar[tuple[str, ...]] = ("axes",)
 
     def __init__(
         self,
@@ -190,7 +194,11 @@ class CumSum(Operator):
         reverse: whether the sums are those from each element on.
     """
 
-    settings = ("axis",)
+    axis: tuple[int, ...]
+    inputs: tuple[str, ...]
+    exclusive: bool
+    reverse: bool
+    settings: ClassVar[tuple[str, ...]] = ("axis",)
 
     def __init__(
         self,

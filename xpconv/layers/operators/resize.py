@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import floor
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ...arguments import check_room
 from ...backend import Array, host
@@ -51,7 +51,20 @@ class Resize(Operator):
         inputs: names of those three that are inputs.
     """
 
-    settings = ("roi", "scales", "sizes")
+    mode: str
+    coordinates: str
+    nearest_mode: str
+    cubic_coeff_a: float
+    exclude_outside: bool
+    antialias: bool
+    extrapolation_value: float
+    policy: str
+    axes: tuple[Any, ...] | None
+    inputs: tuple[str, ...]
+    roi: tuple[Any, ...] | None
+    scales: tuple[Any, ...] | None
+    sizes: tuple[Any, ...] | None
+    settings: ClassVar[tuple[str, ...]] = ("roi", "scales", "sizes")
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from ...arguments import check_room
 from ...backend import Array, host
@@ -179,6 +179,9 @@ class _Scattered(_AtPlaces):
 class ScatterElements(_ByElement, _Scattered):
     """`y = x`, but `y[indices[i, j], j] = updates[i, j]` for axis 0; `add` adds the updates to `x`."""
 
+    axis: int
+    add: bool
+
     def __init__(self, axis: int = 0, add: bool = False) -> None:
         self.axis, self.add = axis, add
 
@@ -200,7 +203,12 @@ class TopK(Operator):
         k: how many; `inputs` is `("k",)` if that is an input.
     """
 
-    settings = ("k",)
+    axis: int
+    largest: bool
+    indices: bool
+    k: tuple[int, ...]
+    inputs: tuple[str, ...]
+    settings: ClassVar[tuple[str, ...]] = ("k",)
 
     def __init__(
         self,
@@ -255,7 +263,10 @@ class OneHot(Operator):
         depth: its size; `inputs` is `("depth",)` if that is an input.
     """
 
-    settings = ("depth",)
+    axis: int
+    depth: tuple[int, ...]
+    inputs: tuple[str, ...]
+    settings: ClassVar[tuple[str, ...]] = ("depth",)
     same_dtype = False
 
     def __init__(self, axis: int = -1, depth: Sequence[int] = (), inputs: Sequence[str] = ()) -> None:
@@ -284,6 +295,8 @@ class EyeLike(Operator):
         dtype: of the output; None is that of `x`.
     """
 
+    k: int
+    dtype: str | None
     _dtype_setting = "dtype"
 
     def __init__(self, k: int = 0, dtype: str | None = None) -> None:
@@ -304,7 +317,10 @@ class Trilu(Operator):
         k: how far the last diagonal of it is above the main one; `inputs` is `("k",)` if it is an input.
     """
 
-    settings = ("k",)
+    upper: bool
+    k: tuple[int, ...]
+    inputs: tuple[str, ...]
+    settings: ClassVar[tuple[str, ...]] = ("k",)
 
     def __init__(self, upper: bool = True, k: Sequence[int] = (0,), inputs: Sequence[str] = ()) -> None:
         self.upper, self.k, self.inputs = upper, tuple(k), tuple(inputs)

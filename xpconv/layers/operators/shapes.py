@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from ...arguments import check_room
 from ...arrays import asnumpy
@@ -36,7 +36,10 @@ class Reshape(_Reshaped):
         inputs: `("shape",)` if the sizes are an input.
     """
 
-    settings = ("shape",)
+    shape: tuple[int, ...]
+    allowzero: bool
+    inputs: tuple[str, ...]
+    settings: ClassVar[tuple[str, ...]] = ("shape",)
 
     def __init__(
         self, shape: Sequence[int] = (), allowzero: bool = False, inputs: Sequence[str] = ()
@@ -71,7 +74,9 @@ class FlattenTo2d(_Reshaped):
 class Squeeze(_Reshaped):
     """`x` without the axes `axes`, which are of size 1, or (None) without all such axes."""
 
-    settings = ("axes",)
+    axes: tuple[Any, ...] | None
+    inputs: tuple[str, ...]
+    settings: ClassVar[tuple[str, ...]] = ("axes",)
 
     def __init__(self, axes: Sequence[int] | None = None, inputs: Sequence[str] = ()) -> None:
         self.axes, self.inputs = to_numbers(axes), tuple(inputs)
@@ -91,7 +96,9 @@ class Squeeze(_Reshaped):
 class Unsqueeze(_Reshaped):
     """`x` with new axes of size 1, which are at `axes` of the result."""
 
-    settings = ("axes",)
+    axes: tuple[int, ...]
+    inputs: tuple[str, ...]
+    settings: ClassVar[tuple[str, ...]] = ("axes",)
 
     def __init__(self, axes: Sequence[int] = (), inputs: Sequence[str] = ()) -> None:
         self.axes, self.inputs = tuple(axes), tuple(inputs)
@@ -116,7 +123,7 @@ class Transpose(Operator):
     """`x` with its axes in another order; None reverses it."""
 
     def __init__(self, perm: Sequence[int] | None = None) -> None:
-        self.perm = None if perm is None else tuple(perm)
+        self.perm: tuple[int, ...] | None = None if perm is None else tuple(perm)
 
     def _compute(self, xp: Any, x: Array) -> Result:
         perm = tuple(reversed(range(x.ndim))) if self.perm is None else self.perm
@@ -134,7 +141,9 @@ class Transpose(Operator):
 class Expand(Operator):
     """`x` broadcast with `shape`."""
 
-    settings = ("shape",)
+    shape: tuple[int, ...]
+    inputs: tuple[str, ...]
+    settings: ClassVar[tuple[str, ...]] = ("shape",)
 
     def __init__(self, shape: Sequence[int] = (), inputs: Sequence[str] = ()) -> None:
         self.shape, self.inputs = tuple(shape), tuple(inputs)
@@ -155,7 +164,9 @@ class Expand(Operator):
 class Tile(Operator):
     """`x` repeated along each axis; the copies' gradients are added."""
 
-    settings = ("repeats",)
+    repeats: tuple[int, ...]
+    inputs: tuple[str, ...]
+    settings: ClassVar[tuple[str, ...]] = ("repeats",)
 
     def __init__(self, repeats: Sequence[int] = (), inputs: Sequence[str] = ()) -> None:
         self.repeats, self.inputs = tuple(repeats), tuple(inputs)
@@ -277,6 +288,9 @@ def _to_depth(xp: Any, x: Array, r: int) -> Array:
 class Shape(Operator):
     """The sizes of `x` from axis `start` to `end`, as int64 on the host."""
 
+    start: int
+    end: int | None
+
     def __init__(self, start: int = 0, end: int | None = None) -> None:
         self.start, self.end = start, end
 
@@ -294,6 +308,8 @@ class Size(Operator):
 class ConstantOfShape(Operator):
     """An array of the host with the sizes in the input, all of one value."""
 
+    value: Any
+    dtype: str
     _dtype_setting = "dtype"
 
     def __init__(self, value: Any, dtype: str) -> None:

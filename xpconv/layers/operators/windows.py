@@ -35,10 +35,10 @@ class Windowed(Operator):
         dilation: Sequence[int] | None = None,
         auto_pad: str = "NOTSET",
     ) -> None:
-        self.kernel_size = None if kernel_size is None else tuple(kernel_size)
-        self.stride = None if stride is None else tuple(stride)
-        self.pads = None if pads is None else tuple(pads)
-        self.dilation = None if dilation is None else tuple(dilation)
+        self.kernel_size: tuple[int, ...] | None = None if kernel_size is None else tuple(kernel_size)
+        self.stride: tuple[int, ...] | None = None if stride is None else tuple(stride)
+        self.pads: tuple[int, ...] | None = None if pads is None else tuple(pads)
+        self.dilation: tuple[int, ...] | None = None if dilation is None else tuple(dilation)
         self.auto_pad = auto_pad
 
     def _window(self, x: Array, kernel: Sequence[int]) -> Window:
@@ -129,6 +129,8 @@ class ConvTranspose(Windowed):
         output_shape: the sizes of the output, from which the padding follows.
     """
 
+    output_padding: tuple[int, ...] | None
+
     def __init__(
         self,
         stride: Sequence[int] | None = None,
@@ -142,7 +144,7 @@ class ConvTranspose(Windowed):
         super().__init__(None, stride, pads, dilation, auto_pad)
         self.groups = groups
         self.output_padding = None if output_padding is None else tuple(output_padding)
-        self.output_shape = None if output_shape is None else tuple(output_shape)
+        self.output_shape: tuple[int, ...] | None = None if output_shape is None else tuple(output_shape)
 
     def _compute(self, xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Result:
         if x.ndim != weight.ndim or x.shape[1] != weight.shape[0] or x.shape[1] % self.groups:
