@@ -84,3 +84,22 @@ def test_plans(name, backend):
     with xpconv.no_grad():
         for _ in range(3):
             np.testing.assert_array_equal(xpconv.asnumpy(graph(x)), xpconv.asnumpy(expected))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_the_mean_of_nothing(dtype, backend):
+    """NaN, as in PyTorch, where ONNX leaves it open; integers have no NaN."""
+    x = xpconv.asarray(np.zeros((2, 0, 3), dtype))
+    y = xpconv.asnumpy(ops.ReduceMean((1,))(x))
+    np.testing.assert_array_equal(y, np.full((2, 1, 3), 0 if dtype == "int32" else np.nan, dtype))
+
+
+@pytest.mark.parametrize("layer", [ops.ScatterND(), ops.ScatterElements()])
+def test_updates_of_one_place(layer):
+    """On NumPy the last one counts; all of them get the gradient of that place."""
+    x, updates = np.zeros(3), np.array([1.0, 2, 3])
+    indices = np.array([1, 1, 1])
+    y = layer(x, indices[:, None] if isinstance(layer, ops.ScatterND) else indices, updates)
+    assert y.tolist() == [0, 3, 0]
+    dx, _, du = layer.backward(np.array([1.0, 2, 3]))
+    assert (dx.tolist(), du.tolist()) == ([1, 0, 3], [2, 2, 2])

@@ -75,7 +75,10 @@ class ReduceSum(_Reduction):
 
 
 class ReduceMean(_Reduction):
-    """The mean over axes, of integers truncated; each element gets an equal part of the gradient."""
+    """The mean over axes, of integers truncated; each element gets an equal part of the gradient.
+
+    Of no elements it is NaN, as in PyTorch; of integers 0. ONNX leaves that open, and onnxruntime gives 0.
+    """
 
     def _reduce(self, xp: Any, x: Array, axes: tuple[int, ...]) -> Result:
         count = prod([x.shape[axis] for axis in axes])

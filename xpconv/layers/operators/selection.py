@@ -142,7 +142,11 @@ class GatherND(_ByTuple, _Gathered):
 
 
 class _Scattered(_AtPlaces):
-    """Base: a copy of `x` with updates at the places; of equal places, the order is open, or they add up."""
+    """Base: a copy of `x` with updates at the places.
+
+    Those at equal places add up, or one of them counts: the last on NumPy, any on a GPU, as ONNX leaves it open.
+    The gradient at such a place goes to all of its updates.
+    """
 
     add: bool
 
