@@ -1,5 +1,7 @@
 """X: kinds of numbers and arrays, shapes of samples, standardisation."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -247,3 +249,36 @@ def test_tensors_of_pytorch():
     for x in (torch.tensor(X), torch.tensor(FLAT).reshape(60, 1, 8, 8)):
         classifier = ConvClassifier(**QUICK).fit(x, torch.tensor(Y))
         np.testing.assert_array_equal(outputs(classifier, x[:9]), outputs(expected))
+
+
+@pytest.mark.parametrize("estimator", [ConvClassifier, ConvRegressor])
+@pytest.mark.parametrize(("shape", "warns"), [((2, 32), True), ((32, 2), True), ((12, 48), True), ((1, 4), True),
+                                              ((12, 47), False), ((9, 9), False), ((1, 1), False)])  # fmt: skip
+def test_signals_that_are_taken_for_images(estimator, shape, warns, recwarn):
+    """Three axes hold images, of which no array says that they are signals."""
+    x, y = np.random.default_rng(0).normal(size=(12, *shape)), np.arange(12) % 2
+    fitted = estimator(max_epochs=1, random_state=0).fit(x, y)
+    assert fitted.input_shape_ == (1, *shape)
+    text = (
+        f"{estimator.__name__}: X has samples of shape {re.escape(str(shape))}, .* give input_shape='signals'"
+    )
+    assert [bool(re.match(text, str(w.message))) for w in recwarn] == [True] * warns
+    recwarn.clear()
+    fitted.predict(x)
+    fitted.partial_fit(x, y)
+    estimator(max_epochs=1, random_state=0, input_shape=shape).fit(x, y)
+    assert estimator(max_epochs=1, input_shape="signals").fit(x, y).input_shape_ == shape
+    estimator(lambda shape, n: xpconv.Sequential(xpconv.Flatten(), xpconv.LazyLinear(n)), max_epochs=1).fit(
+        x, y
+    )
+    estimator(max_epochs=1).fit(x.reshape(12, -1), y)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("shape", [(12, 2, 32), (12, 32), (12, 2, 32, 1)])
+def test_a_network_for_signals_names_the_remedy(shape):
+    def network(input_shape, n_outputs):
+        return xpconv.Sequential(xpconv.Conv1d(2, 4, 3), xpconv.Flatten(), xpconv.LazyLinear(n_outputs))
+
+    with pytest.raises(ShapeError, match=r"if X holds signals .*, give input_shape='signals'"):
+        ConvClassifier(network, max_epochs=1).fit(np.zeros(shape), np.arange(12) % 2)

@@ -156,3 +156,12 @@ def test_defaults_on_a_table_with_features_of_all_scales():
     x = table * [1e-6, 1, 1e3, 1e6, 10] + [0, 5, 1e4, 0, 1]
     regressor = ConvRegressor(random_state=0).fit(x[:150], y[:150])
     assert regressor.score(x[150:], y[150:]) > 0.9
+
+
+def test_the_scale_of_y_is_that_of_the_first_part():
+    """As `partial_fit` says."""
+    x, y = np.random.default_rng(0).normal(size=(60, 4)), np.random.default_rng(1).normal(size=60)
+    regressor = ConvRegressor(random_state=0).partial_fit(x, y)
+    scale, mean = regressor._coder.scale.copy(), regressor._coder.mean.copy()
+    regressor.partial_fit(x, 1000 * y + 50)
+    assert (regressor._coder.scale, regressor._coder.mean) == (scale, mean)

@@ -76,7 +76,8 @@ def output_axes(where: str, model: Layer, X: np.ndarray, dtype: str, n_outputs: 
     try:
         output = predict(model, x)
     except ShapeError as error:
-        if x.ndim in (2, 4) and "1d" in str(error).partition(".")[0]:
+        along = any("Conv1d" in type(part).__name__ for part in model.modules())
+        if x.ndim in (2, 4) and (along or "1d" in str(error).partition(".")[0]):
             raise ShapeError(
                 f"{where}: model: {error}; if X holds signals (N, C, L), give input_shape='signals'"
             ) from error

@@ -47,8 +47,9 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
             signal for signals, and two hidden dense layers for tables. These default networks first
             standardise each channel or feature by its mean and deviation in the data of the first `fit`.
         input_shape: `(H, W)` or `(C, H, W)`, the shape of the images in the rows of a table; or `"signals"`:
-            X of shape `(N, C, L)` then holds signals (without it: gray images `(N, 1, C, L)`), and the rows
-            of a table become signals `(N, 1, L)`. Other X do not need it.
+            X of shape `(N, C, L)` then holds signals (without it: gray images `(N, 1, C, L)`, of which the
+            default network warns if they are four times as long as wide), and the rows of a table become
+            signals `(N, 1, L)`. Other X do not need it.
         loss: its name (`"SoftmaxCrossEntropyLoss"`, or `"cross_entropy"`), class, or a loss. None takes
             cross-entropy, or for indicators binary cross-entropy of logits. For several outputs, it is the
             mean of their losses. Its reduction is `"mean"` or `"sum"`.

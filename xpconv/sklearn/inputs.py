@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from math import prod
 from numbers import Integral
@@ -26,6 +27,7 @@ except ImportError:  # scikit-learn 1.5
 
 Shape = tuple[int, ...]
 SIGNALS = "signals"
+LONG = 4  # times as long as wide: more likely a signal than an image
 KINDS = (
     "float64",
     "float32",
@@ -61,6 +63,8 @@ def checked_images(
         raise ValueError(f"Input X contains infinity or a value too large for {np.dtype(dtype)!r}.")
     if first:
         shape = input_shape_of(where, input_shape, sample, table.shape[1])
+        if input_shape is None and getattr(estimator, "model", None) is None:
+            _warn_of_signals(where, sample)
     else:
         shape = estimator.input_shape_
         check_sample(where, sample, shape)
@@ -146,6 +150,16 @@ def input_shape_of(where: str, given: Any, sample: Shape | None, features: int) 
         shape = (1, *shape)
     check_sample(where, sample, shape)
     return shape
+
+
+def _warn_of_signals(where: str, sample: Shape | None) -> None:
+    """Warn if X with three axes, which are taken for gray images, looks like signals of several channels."""
+    if sample is not None and len(sample) == 2 and max(sample) >= LONG * min(sample):
+        text = (
+            f"{where}: X has samples of shape {sample}, which are taken for gray images (H, W); if they are "
+            f"signals (C, L), give input_shape='signals', and else input_shape={sample}"
+        )
+        warnings.warn(text, stacklevel=2)
 
 
 def _is_channels_last(shape: Shape) -> bool:

@@ -98,7 +98,12 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
     _y_checks = {"multi_output": True, "y_numeric": True}  # noqa: RUF012
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """One pass over X and y, as by `ConvClassifier.partial_fit`. Returns the estimator."""
+        """One pass over X and y, as by `ConvClassifier.partial_fit`. Returns the estimator.
+
+        With `model=None` and the losses MSE and L1, the first call fixes the mean and deviation by which y is
+        standardised, and those of X. If numbers in later parts are much larger or smaller, scale them
+        yourself, or let the first part be a sample of all.
+        """
         return self._learn_once(X, y, sample_weight)
 
     def _encoded(self, y: Any, weight: Any, goes_on: bool, partial: bool) -> tuple[Values, np.ndarray, Any]:
