@@ -144,8 +144,8 @@ class GatherND(_ByTuple, _Gathered):
 class _Scattered(_AtPlaces):
     """Base: a copy of `x` with updates at the places.
 
-    Those at equal places add up, or one of them counts: the last on NumPy, any on a GPU, as ONNX leaves it open.
-    The gradient at such a place goes to all of its updates.
+    Those at equal places add up, or one of them counts: the last on NumPy, any on a GPU; ONNX leaves that
+    open. The gradient at such a place goes to all of its updates.
     """
 
     add: bool
