@@ -142,7 +142,6 @@ TRICKS = {
     "own arithmetic": Trick(f"{OVERRIDES}.arithmetic", always(None)),
     "own batch_norm_backward": Trick(f"{OVERRIDES}.batch_norm_backward", always(None)),
     "own affine": Trick(f"{OVERRIDES}.affine", always(None)),
-    "own channel_total": Trick(f"{OVERRIDES}.channel_total", always(None)),
     "own clip": Trick(f"{OVERRIDES}.clip", always(None)),
     "own clip_backward": Trick(f"{OVERRIDES}.clip_backward", always(None)),
     "own clipped_line": Trick(f"{OVERRIDES}.clipped_line", always(None)),

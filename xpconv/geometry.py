@@ -63,6 +63,23 @@ class Window(NamedTuple):
             for n, k, s, (lo, hi), d in zip(positions, *self, strict=True)
         )
 
+    def fitted(self, spatial: Shape, output: Shape) -> Window:
+        """The window with the upper padding that so many outputs read; it may be negative."""
+        padding = []
+        for n, m, k, s, (lo, _), d in zip(spatial, output, *self, strict=True):
+            padding.append((lo, (m - 1) * s + d * (k - 1) + 1 - n - lo))
+        return self._replace(padding=tuple(padding))
+
+    def mirrored(self, spatial: Shape, output: Shape) -> Window:
+        """The window, at stride 1, by which an input position reads all outputs that depend on it.
+
+        It belongs to flipped kernels. Its padding may be negative.
+        """
+        padding = []
+        for n, m, k, _, (lo, _), d in zip(spatial, output, *self, strict=True):
+            padding.append((d * (k - 1) - lo, n - m + lo))
+        return self._replace(stride=(1,) * len(padding), padding=tuple(padding))
+
     def overlaps(self) -> int:
         """The largest number of windows that contain the same position."""
         most = 1

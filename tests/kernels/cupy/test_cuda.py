@@ -451,8 +451,7 @@ def log_of_nvrtc(file, dtype, architecture, wide=False):
     return compile_with_nvrtc(code, options)
 
 
-@pytest.mark.sample(7)
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", FILES[::7])  # `test_nvrtc_compiles_all` has all
 def test_nvrtc_compiles(file):
     assert log_of_nvrtc(file, "float32", "sm_90") == ""
 
@@ -461,10 +460,18 @@ def test_nvrtc_compiles(file):
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("file", FILES)
 def test_nvrtc_compiles_all(file, dtype):
-    """For every architecture, and on the newest with indices of 64 bits; two at a time."""
+    """For every architecture that differs, and on the newest with indices of 64 bits; two at a time.
+
+    What CUDA's headers have for 16 bits is not the same on all three; there is nothing else that differs.
+    """
+    architectures = ["sm_70", "sm_90"] + ["sm_80"] * dtype.endswith("16")
     with ThreadPoolExecutor(2) as pool:
-        log = functools.partial(log_of_nvrtc, file, dtype)
-        assert list(pool.map(log, ["sm_70", "sm_80", "sm_90", "sm_90"], [False] * 3 + [True])) == [""] * 4
+        logs = pool.map(
+            functools.partial(log_of_nvrtc, file, dtype),
+            [*architectures, "sm_90"],
+            [False] * len(architectures) + [True],
+        )
+        assert set(logs) == {""}
 
 
 @pytest.mark.slow

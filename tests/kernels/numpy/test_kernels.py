@@ -418,7 +418,6 @@ def test_batch_normalisation(shape, layout, dtype, centre, small_blocks):
     g = images(rng, shape, dtype, layout == "channels-first")
     mean, var = reference.statistics(np, x)
     same(ours.statistics(np, x), (mean, var), TOLERANCE[dtype] / 2)
-    same(ours.channel_total(np, x), reference.channel_total(np, x), TOLERANCE[dtype])
     inv_std = 1 / np.sqrt(var + 1e-5)
     weight, bias = rng.normal(size=(2, shape[1])).astype(dtype)
     for parameters in ((weight, bias), (None, None)):

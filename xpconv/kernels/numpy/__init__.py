@@ -1,6 +1,5 @@
 """The operations that are overridden for NumPy arrays, on all cores; each with its reference's name."""
 
-from .channel_sums import channel_total
 from .conv import conv, conv_algorithm, conv_backward_input, conv_backward_weight
 from .linear import affine, matmul
 from .norm import (
@@ -31,7 +30,6 @@ __all__ = [
     "arithmetic",
     "batch_norm",
     "batch_norm_backward",
-    "channel_total",
     "clip",
     "clip_backward",
     "clipped_line",

@@ -179,25 +179,6 @@ def _row(value: float, size: int, dtype: Any) -> Array:
     return memory.constant(np.full(size, value, dtype))
 
 
-def fitted(window: Window, spatial: Shape, output: Shape) -> Window:
-    """The window with the upper padding that so many outputs read; it may be negative."""
-    padding = []
-    for n, m, k, s, (lo, _), d in zip(spatial, output, *window, strict=True):
-        padding.append((lo, (m - 1) * s + d * (k - 1) + 1 - n - lo))
-    return window._replace(padding=tuple(padding))
-
-
-def mirror(window: Window, spatial: Shape, output: Shape) -> Window:
-    """The window, at stride 1, by which an input position reads all outputs that depend on it.
-
-    It belongs to flipped kernels. Its padding may be negative.
-    """
-    padding = []
-    for n, m, k, _, (lo, _), d in zip(spatial, output, *window, strict=True):
-        padding.append((d * (k - 1) - lo, n - m + lo))
-    return window._replace(stride=(1,) * len(padding), padding=tuple(padding))
-
-
 class Seen(NamedTuple):
     """The part of an image that a block needs, its position in the block's padded frame, and that shape."""
 

@@ -13,11 +13,10 @@ from ...backend import Array
 from . import memory, threads
 from .blocks import Block, contiguous, cut
 from .memory import batch_last, channels_last, is_batch_last
-from .plans import Part, Recorder, planned
+from .plans import Part, Recorder
 
 ALONE_BYTES = 1 << 19
 SHARED_BYTES = 1 << 22  # with several threads, which need longer calls
-SMALL = 1 << 14  # elements below which one sum by NumPy is faster, and pairwise
 ROWS = 256  # rows that are added in float32; their sums are added in float64
 LANES = 1 << 12  # contiguous numbers that are added so, in a few vector lanes
 WIDTH = 8192  # elements of a row of several pixels, as NumPy's loops are faster on long rows
@@ -82,35 +81,20 @@ def _repeat(pixels: int, channels: int, width: int) -> int:
     return max(r for r in range(1, max(1, width // channels) + 1) if pixels % r == 0)
 
 
-def channel_total(xp: Any, x: Array) -> Array:
-    """Sums by matrix products with ones; NumPy's own are as fast where the batch is last in memory."""
-    if narrow(x) or x.size < SMALL or is_batch_last(x):
-        return None
-    total = np.empty((1, x.shape[1]))
-    _channel_total(x, total)
-    return total[0]
-
-
-@planned
-def _channel_total(recorder: Recorder, x: Array, total: Array) -> None:
-    """Write to `total (1, C)`, in float64."""
-    sums_of(recorder, rows_of(recorder, "x", x, x), None, total)
-
-
 def sums_of(
     recorder: Recorder,
     a: Rows,
-    b: Rows | None,
+    b: Rows,
     total: Array,
     before: Callable[[Part, slice], None] | None = None,
 ) -> None:
-    """Write `Σ a` and, with `b`, `Σ a·b` of each channel to `total (1 or 2, C)`, in float64.
+    """Write `Σ a` and `Σ a·b` of each channel to `total (2, C)`, in float64.
 
     `before` computes some rows of `a` first.
     """
     blocks = a.cut(sums=True)
     length = a.matrix.shape[0 if a.transposed else 1]
-    sums = recorder.scratch("sums", (len(blocks), len(total), length), a.matrix.dtype)
+    sums = recorder.scratch("sums", (len(blocks), 2, length), a.matrix.dtype)
 
     def task(do: Part, i: int) -> None:
         rows = blocks[i].rows
@@ -121,13 +105,12 @@ def sums_of(
             do(np.add.reduce, part, 1, None, sums[i, 0])
         else:
             do(np.matmul, _ones(part.shape[0], part.dtype), part, sums[i, 0])
-        if b is not None:
-            do(np.einsum, f"ij,ij->{'i' if a.transposed else 'j'}", part, b.part(rows), out=sums[i, 1])
+        do(np.einsum, f"ij,ij->{'i' if a.transposed else 'j'}", part, b.part(rows), out=sums[i, 1])
 
     recorder.share(task, len(blocks), a.matrix.size)
     wide = recorder.scratch("wide sums", sums.shape[1:], np.float64)
     recorder(np.add.reduce, sums, 0, np.float64, wide)
-    recorder(np.add.reduce, wide.reshape(len(total), -1, total.shape[1]), 1, None, total)
+    recorder(np.add.reduce, wide.reshape(2, -1, total.shape[1]), 1, None, total)
 
 
 @functools.lru_cache(maxsize=64)

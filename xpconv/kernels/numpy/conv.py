@@ -25,7 +25,7 @@ from .. import fft
 from ..exact import is_exact
 from ..recorders import this_thread
 from . import batchlast, columns, depthwise, fourier, memory, stripes, winograd
-from .blocks import Ending, contiguous, mirror
+from .blocks import Ending, contiguous
 from .half import HALF, in_float32
 from .memory import taps_last
 from .plans import Recorder, planned
@@ -255,5 +255,5 @@ def _mirrored_window(window: Window, spatial: Shape, output: Shape) -> Window | 
     """The window of the convolution that gives the input gradient, at stride 1 or one position; or None."""
     if any(s > 1 and m > 1 for s, m in zip(window.stride, output, strict=True)):
         return None
-    found = mirror(window, spatial, output)
+    found = window.mirrored(spatial, output)
     return found if min(map(min, found.padding)) >= 0 else None

@@ -20,7 +20,7 @@ from ...backend import Array
 from ...geometry import Shape, Window
 from ...sums import SERIAL
 from . import memory
-from .blocks import ALL, Block, Ending, Frame, contiguous, cut, dtype_of_total, mirror, sum_of_blocks
+from .blocks import ALL, Block, Ending, Frame, contiguous, cut, dtype_of_total, sum_of_blocks
 from .memory import channels_first, channels_last
 from .plans import Part, Recorder
 
@@ -59,7 +59,7 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
             y = channels_first(recorder.scratch("phase", channels_last(into).shape, dx.dtype))
         flipped = np.flip(w[phase.taps], tuple(range(2, w.ndim)))
         row = _repeated(recorder, "weight", flipped, weight, y)
-        around = mirror(phase.window, into.shape[2:], grad.shape[2:])
+        around = phase.window.mirrored(into.shape[2:], grad.shape[2:])
         _sum(recorder, [(Windows(grad, around, "padded"), row)], y, Ending())
         if y is not into:
             recorder(setitem, into, ..., y)

@@ -144,37 +144,15 @@ def arithmetic(xp: Any, function: str, a: Array, b: Array) -> Array:
     whole = a if a.size >= b.size else b
     if a.dtype != b.dtype or a.dtype.kind != "f" or not (a.size and b.size and whole.ndim):
         return None
-    if a.shape == b.shape:
-        if flat(whole) is None:
-            return None
-        y = empty_like(whole)
-        other = like(b if whole is a else a, whole)
-        _in_blocks(ARITHMETIC[function], None, *map(flat, (a, other, y) if whole is a else (other, b, y)))
-        return y
-    if np.broadcast_shapes(a.shape, b.shape) != whole.shape or (flat(whole) is None):
+    if flat(whole) is None or np.broadcast_shapes(a.shape, b.shape) != whole.shape:
         return None
     y = empty_like(whole)
-    _broadcast(
-        function,
-        a.reshape((1,) * (y.ndim - a.ndim) + a.shape),
-        b.reshape((1,) * (y.ndim - b.ndim) + b.shape),
-        y,
-    )
+    _arithmetic(function, *[x.reshape((1,) * (y.ndim - x.ndim) + x.shape) for x in (a, b)], y)
     return y
 
 
-def _arithmetic(function: str, do: Part, bounds: Bounds, a: Array, b: Array, y: Array) -> None:
-    do(getattr(np, function), a, b, y)
-
-
-# one object for each function, as plans are found by it
-ARITHMETIC = {
-    name: functools.partial(_arithmetic, name) for name in ("add", "subtract", "multiply", "divide")
-}
-
-
 @planned
-def _broadcast(recorder: Recorder, function: str, a: Array, b: Array, y: Array) -> None:
+def _arithmetic(recorder: Recorder, function: str, a: Array, b: Array, y: Array) -> None:
     """Into `y`, by blocks of its first axis."""
     blocks = cut(y.shape[0], 1, y[:1].nbytes, y.nbytes, y.size)
 

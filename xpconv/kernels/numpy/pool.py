@@ -16,7 +16,7 @@ from ...backend import Array
 from ...geometry import Bounds, Shape, Window
 from ...sums import SERIAL, SERIAL_PRODUCTS
 from . import memory
-from .blocks import ALL, Block, Ending, Frame, contiguous, cut, fitted
+from .blocks import ALL, Block, Ending, Frame, contiguous, cut
 from .memory import channels_last, is_batch_last
 from .plans import Part, Recorder, planned
 from .products import long_product
@@ -67,7 +67,7 @@ def _maxima(
     ending = Ending(bounds=bounds)
     best, output = channels_last(y), y.shape[2:]
     who = None if winner is None else channels_last(winner)
-    window = fitted(window, x.shape[2:], output)
+    window = window.fitted(x.shape[2:], output)
     frame = Frame(channels_last(x), window, border=-np.inf)
     blocks = cut(x.shape[0], output[0], x[:1].nbytes // output[0], ROWS_BYTES, x.size)
     row = prod(best.shape[2:])

@@ -25,7 +25,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Shape, Window
 from . import memory, threads
-from .blocks import Block, Ending, Frame, contiguous, cut, fitted, in_runs, sum_of_blocks
+from .blocks import Block, Ending, Frame, contiguous, cut, in_runs, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, multiply
@@ -139,7 +139,7 @@ class Stripes:
         self.count: int = -(-self.height // TILE)
         self.width: int = -(-(self.columns + 2) // self.b) * self.b  # of a row of inputs
         stripe = Window((SEEN, self.width), (TILE, 1), window.padding, (1, 1))
-        self.frame: Frame = Frame(channels_last(x), fitted(stripe, x.shape[2:], (self.count, 1)))
+        self.frame: Frame = Frame(channels_last(x), stripe.fitted(x.shape[2:], (self.count, 1)))
         self.matrix: Array = tile_matrix("B", 1, x.dtype)
         self.row_bytes = SEEN * self.width * (x.shape[1] + self.channels) * x.itemsize
 

@@ -23,7 +23,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Shape, Window
 from . import memory
-from .blocks import Block, Ending, Frame, channel_pieces, contiguous, cut, fitted, sum_of_blocks
+from .blocks import Block, Ending, Frame, channel_pieces, contiguous, cut, sum_of_blocks
 from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, multiply, multiply_wide
@@ -149,7 +149,7 @@ class Tiles:
         self.output = output
         self.count: tuple[int, ...] = tuple(-(-n // TILE) for n in output)
         tile = Window((SEEN, SEEN), (TILE, TILE), window.padding, (1, 1))
-        self.frame: Frame = Frame(self.x, fitted(tile, x.shape[2:], self.count))
+        self.frame: Frame = Frame(self.x, tile.fitted(x.shape[2:], self.count))
         self.matrix: Array = tile_matrix("B", 2, x.dtype)
 
     def row_bytes(self, channels: int) -> int:
