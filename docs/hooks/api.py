@@ -1,24 +1,70 @@
-"""Pages of the API reference, made from the public names at each build: `api/*.md`.
+"""The pages of the API reference, `api/*.md`, made from the public names at each build, and links to them.
 
-A public thing is on the page of the file that it is from, so that a new layer comes to its page by itself.
+A public thing is on the page of the file that it is from, so that a new layer comes to its page by itself. A
+public name that stands as code on any page, `xpconv.train.fit` or `Conv2d`, becomes a link.
 """
 
 from __future__ import annotations
 
+import inspect
+import os
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "docs" / "hooks")) if path not in sys.path]
 
 import pages  # noqa: E402
 
+CODE = re.compile(
+    r"(<pre.*?</pre>|<a .*?</a>|<h\d.*?</h\d>|<autoref.*?</autoref>)|<code>([\w.]+)(\(\))?</code>", re.DOTALL
+)
+ROOMS = {
+    "F": "functional",
+    "transforms": "data.transforms",
+    "operators": "layers.operators",
+}  # as pages import them
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages."""
+    """Add the pages, and the file that orders them."""
     for path, text in pages.api_pages().items():
-        files.append(File.generated(config, path, content=text))
+        level = InclusionLevel.INCLUDED if path.endswith(".md") else InclusionLevel.EXCLUDED
+        files.append(File.generated(config, path, content=text, inclusion=level))
     return files
+
+
+def address(name: str) -> str | None:
+    """Page and anchor of a public thing, or of a method of one, by its name with or without the package's."""
+    things = pages.public()
+    if "." not in name and not (name[0].isupper() or "_" in name):
+        return None  # `load` may be any word
+    room, _, rest = name.removeprefix("xpconv.").partition(".")
+    full = f"xpconv.{ROOMS.get(room, room)}.{rest}" if rest else f"xpconv.{room}"
+    owner = full.rpartition(".")[0]
+    if full in things:
+        return f"api/{pages.page_of(things[full].__module__)}.html#{full}"
+    if inspect.isclass(things.get(owner)) and (base := pages.written(things[owner]).get(pages.short(full))):
+        shown = pages.methods(things[owner], pages.classes())[1].get(pages.short(full), things[owner])
+        home = next(name for name, thing in things.items() if thing is shown)
+        return f"api/{pages.page_of(shown.__module__)}.html#{home}.{pages.short(full)}" if base else None
+    return None
+
+
+def on_page_content(content: str, page: Any, **_: Any) -> str:
+    """Links from names to the reference."""
+
+    def link(found: re.Match[str]) -> str:
+        target = found[2] and address(found[2])
+        if not target:
+            return found[0]
+        path, _, anchor = target.partition("#")
+        relative = "" if path == page.url else os.path.relpath(path, os.path.dirname(page.url))
+        return f'<a href="{relative}#{anchor}">{found[0]}</a>'
+
+    return CODE.sub(link, content)

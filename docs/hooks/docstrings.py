@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +31,64 @@ def in_its_form(text: str) -> str:
     return "\n".join(lines)
 
 
+def modules(module: griffe.Module) -> Iterator[griffe.Module]:
+    """A module and those within it."""
+    yield module
+    for inner in module.modules.values():
+        if not inner.is_alias:
+            yield from modules(inner)
+
+
+def functions(thing: griffe.Module | griffe.Class) -> Iterator[griffe.Function]:
+    """The functions and methods of a module."""
+    yield from (f for f in thing.functions.values() if not f.is_alias)
+    for inner in thing.classes.values():
+        if not inner.is_alias:
+            yield from functions(inner)
+
+
+def spelled_out(annotation: Any, package: griffe.Module) -> Any:
+    """A type with what its names stand for, such as `int | tuple[int, ...]` for `IntOrTuple`."""
+    if isinstance(annotation, griffe.ExprBinOp):
+        left, right = (spelled_out(side, package) for side in (annotation.left, annotation.right))
+        return griffe.ExprBinOp(left, annotation.operator, right)
+    if not isinstance(annotation, griffe.ExprName):
+        return annotation
+    try:
+        value = package.modules_collection[annotation.canonical_path].value
+    except (AttributeError, KeyError, griffe.AliasResolutionError):  # a class, or of another package
+        return annotation
+    if isinstance(value, str):
+        return value.strip("'\"")
+    return (
+        spelled_out(value, package)
+        if isinstance(value, griffe.ExprBinOp | griffe.ExprSubscript)
+        else annotation
+    )
+
+
 class Public(griffe.Extension):
     """Names of the package's namespace, which it computes at import; docstrings in griffe's form."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """Add an alias for each public name."""
-        found = {name: pkg[home.partition(".")[2]] for name, home in pages.homes().items()}
+        found: dict[str, Any] = {name: pkg[home.partition(".")[2]] for name, home in pages.homes().items()}
         for name, thing in found.items():
             if name != thing.path:  # `xpconv.train.fit` is a function, in place of the file of this name
                 *parents, last = name.split(".")[1:]
                 place: Any = pkg[".".join(parents)] if parents else pkg
                 place.members[last] = griffe.Alias(last, thing, parent=place)
+
+        for module in modules(pkg):
+            for function in functions(module):
+                for parameter in function.parameters:
+                    parameter.annotation = spelled_out(parameter.annotation, pkg)
+                function.returns = spelled_out(function.returns, pkg)
+        for name, kind in pages.public().items():
+            if inspect.isclass(kind) and (links := pages.inherited_methods(kind)):
+                thing = found[name]
+                thing.docstring = thing.docstring or griffe.Docstring("", parent=thing)
+                thing.docstring.value += f"\n\n{links}"
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring."""

@@ -13,15 +13,21 @@ INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
 
 
+def mathml(tex: str, display: str = "inline") -> str:
+    """MathML of a formula; ValueError if there is something in it that the converter leaves as it is."""
+    lines = re.sub(r"(\\(?:begin|end)){aligned}", r"\1{split}", tex)  # the name that it knows
+    formula: str = convert(lines.strip(), display=display).replace("\\_", "_")
+    if "\\" in formula or "<mi>&</mi>" in formula:
+        raise ValueError(f"latex2mathml cannot convert all of {tex}")
+    return formula
+
+
 def on_page_content(content: str, page: Any, **_: Any) -> str:
     """The page's HTML with MathML in place of TeX."""
-
-    def mathml(found: re.Match[str], display: str) -> str:
-        tex = html.unescape(found[1]).strip()
-        formula = convert(tex, display=display)
-        if "\\" in re.sub("<annotation.*?</annotation>", "", formula):
-            raise PluginError(f"{page.file.src_path}: latex2mathml does not know a command in {tex}")
-        return formula
-
-    content = INLINE.sub(lambda found: mathml(found, "inline"), content)
-    return BLOCK.sub(lambda found: f'<div class="formula">{mathml(found, "block")}</div>', content)
+    try:
+        content = INLINE.sub(lambda found: mathml(html.unescape(found[1])), content)
+        return BLOCK.sub(
+            lambda found: f'<div class="formula">{mathml(html.unescape(found[1]), "block")}</div>', content
+        )
+    except ValueError as error:
+        raise PluginError(f"{page.file.src_uri}: {error}") from error

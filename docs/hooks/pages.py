@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from typing import Any
@@ -50,48 +51,49 @@ PAGES = {  # path, without `.md`: title, and the files or folders of the package
     "layers/shape": ("Shape, padding and resampling layers", "layers.shape layers.padding layers.resample"),
     "layers/operators": ("Operators: layers for graphs", "layers.operators layers.constant"),
     "functional/convolution": (
-        "Functions: convolution and affine maps",
+        "Convolution and linear functions",
         "functional.conv functional.conv_gradients functional.conv_transpose "
         "functional.fold functional.linear",
     ),
     "functional/pooling": (
-        "Functions: pooling",
+        "Pooling functions",
         "functional.max_pool functional.avg_pool functional.lp_pool "
         "functional.adaptive_pool functional.unpool",
     ),
     "functional/activations": (
-        "Functions: activations",
+        "Activation functions",
         "functional.activation functional.shrink functional.smooth functional.softmax",
     ),
     "functional/losses": (
-        "Functions: losses",
+        "Loss functions",
         "functional.loss_binary functional.loss_classification functional.loss_likelihood "
         "functional.loss_multilabel functional.loss_ranking functional.loss_regression",
     ),
-    "functional/others": ("Functions: normalisation, padding, dropout and others", "functional"),
+    "functional/others": ("Normalisation, padding, dropout and other functions", "functional"),
     "losses": ("Losses", "losses"),
     "optimizers": ("Optimizers", "optim"),
     "schedules": (
         "Learning rate schedules",
         "optim.schedule optim.rates optim.one_cycle optim.plateau optim.composed",
     ),
-    "train": ("Training: xpconv.train", "train"),
-    "data": ("Data: xpconv.data", "data"),
-    "transforms": ("Transforms of images: xpconv.data.transforms", "data.transforms"),
-    "models": ("Models: xpconv.models", "models"),
+    "train": ("Training", "train"),
+    "data": ("Data", "data"),
+    "transforms": ("Transforms of images", "data.transforms"),
+    "models": ("Models", "models"),
     "files": ("Saving and loading", "files"),
-    "onnx": ("ONNX: xpconv.onnx", "onnx"),
-    "sklearn": ("scikit-learn: xpconv.sklearn", "sklearn"),
-    "inspection": ("Looking inside: xpconv.inspection", "inspection"),
-    "plot": ("Pictures: xpconv.plot", "plot"),
-    "testing": ("Checks of gradients: xpconv.testing", "testing"),
+    "onnx": ("ONNX", "onnx"),
+    "sklearn": ("scikit-learn", "sklearn"),
+    "inspection": ("Looking inside", "inspection"),
+    "plot": ("Pictures", "plot"),
+    "testing": ("Checks of gradients", "testing"),
     "backend": ("The switch: backends and arrays", "backend array_library arrays"),
     "random": ("Random numbers and initial values", "random init"),
     "speed": ("Speed: algorithms, threads and memory", "kernels explain"),
-    "cuda": ("The GPU: xpconv.cuda", "cuda kernels.precision"),
-    "distributed": ("Several processes: xpconv.distributed", "distributed"),
+    "cuda": ("The GPU", "cuda kernels.precision"),
+    "distributed": ("Several processes", "distributed"),
     "errors": ("Errors", "errors"),
 }
+SECTIONS = {"layers": "Layers", "functional": "Functions"}
 
 
 def page_of(home: str) -> str | None:
@@ -105,6 +107,7 @@ def page_of(home: str) -> str | None:
     return max(fitting)[1] if fitting else None
 
 
+@functools.cache
 def public() -> dict[str, Any]:
     """All public things by the name that a user writes."""
     found: dict[str, Any] = {}
@@ -124,38 +127,44 @@ def homes() -> dict[str, str]:
     return {name: f"{thing.__module__}.{thing.__qualname__}" for name, thing in public().items()}
 
 
-def methods(kind: type, documented: set[type]) -> tuple[list[str], list[str]]:
-    """The public methods of a class: its own and of private bases, and those of documented bases."""
-    own, inherited = [], []
+def written(kind: type) -> dict[str, type]:
+    """The public methods of a class that have a docstring, each with the class that has it."""
+    found = {}
     for name in sorted(dir(kind)):
-        owner = next(base for base in kind.__mro__ if name in vars(base))
-        member = vars(owner)[name]
-        function = getattr(member, "fget", None) or getattr(member, "__func__", member)
-        written = (
-            inspect.isfunction(function) and "<locals>" not in function.__qualname__ and function.__doc__
-        )
-        if name.startswith("_") or not written or not owner.__module__.startswith("xpconv"):
-            continue
-        of_base = any(issubclass(base, owner) for base in kind.__mro__[1:] if base in documented)
-        (inherited if owner is not kind and of_base else own).append(name)
+        for owner in kind.__mro__:
+            member = vars(owner).get(name)
+            function = getattr(member, "fget", None) or getattr(member, "__func__", member)
+            ours = inspect.isfunction(function) and "<locals>" not in function.__qualname__
+            if ours and function.__doc__ and owner.__module__.startswith("xpconv"):
+                found[name] = owner
+                break
+    return {name: owner for name, owner in found.items() if not name.startswith("_")}
+
+
+def methods(kind: type, documented: set[type]) -> tuple[list[str], dict[str, type]]:
+    """The methods of a class and of its private bases; and those of documented bases, with the base."""
+    own, inherited = [], {}
+    bases = [base for base in reversed(kind.__mro__[1:]) if base in documented]
+    for name, owner in written(kind).items():
+        base = next((base for base in bases if owner is not kind and issubclass(base, owner)), None)
+        if base:
+            inherited[name] = base
+        else:
+            own.append(name)
     return own, inherited
 
 
 def api_pages() -> dict[str, str]:
-    """Path of each page of the reference to its Markdown."""
-    things = public()
-    names = {thing: name for name, thing in things.items() if thing.__name__ == short(name)}
-    documented = {thing for thing in things.values() if inspect.isclass(thing)}
+    """Path of each page of the reference to its Markdown, and the order of the pages."""
     entries: dict[str, dict[str, str]] = {path: {} for path in PAGES}
-    for name, thing in things.items():
-        path = page_of(thing.__module__)
-        assert path is not None
-        entries[path][name] = entry(name, thing, names, documented)
-    result = {"api/index.md": index(entries)}
+    things = public()
+    bases = {base for thing in things.values() if inspect.isclass(thing) for base in thing.__mro__[1:]}
+    for name, thing in sorted(things.items(), key=lambda item: (item[1] not in bases, item[0].lower())):
+        entries[page_of(thing.__module__) or ""][name] = entry(name, thing)
+    result = {"api/index.md": index(entries), "api/.nav.yml": order()}
     for path, (title, _) in PAGES.items():
-        listed = " · ".join(f"[`{short(n)}`](#{n})" for n in sorted(entries[path], key=str.lower))
-        texts = [entries[path][name] for name in sorted(entries[path], key=str.lower)]
-        result[f"api/{path}.md"] = "\n\n".join([f"# {title}", listed, *texts]) + "\n"
+        listed = " · ".join(f"[`{short(name)}`](#{name})" for name in entries[path])
+        result[f"api/{path}.md"] = "\n\n".join([f"# {title}", listed, *entries[path].values()]) + "\n"
     return result
 
 
@@ -164,36 +173,54 @@ def short(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def entry(name: str, thing: Any, names: dict[Any, str], documented: set[type]) -> str:
+def entry(name: str, thing: Any) -> str:
     """One public thing, for mkdocstrings, with the methods that a user calls."""
-    if names[thing] != name:
-        home = names[thing]
+    if thing.__name__ != short(name):
+        home = name.removesuffix(short(name)) + thing.__name__
         heading = f'## {name} {{ #{name} data-toc-label="{short(name)}" }}'
-        return f"{heading}\n\nAnother name for [`{short(home)}`](#{home})."
-    lines = [f"::: {name}"]
+        return f"{heading}\n\nAnother name for [`{thing.__name__}`](#{home})."
     if not inspect.isclass(thing):
-        return lines[0]
-    own, inherited = methods(thing, documented)
-    private = [n for n in own if n not in vars(thing)]
-    lines += ["    options:", f"      members: {own}" if own else "      members: false"]
-    lines += [f"      inherited_members: {private}"] if private else []
-    if inherited:
-        by_base: dict[str, list[str]] = {}
-        for method in inherited:
-            owner = next(base for base in thing.__mro__ if method in vars(base))
-            base = next(b for b in reversed(thing.__mro__) if b in documented and issubclass(b, owner))
-            by_base.setdefault(names[base], []).append(method)
-        lines.append("")
-        for base_name, found in by_base.items():
-            links = ", ".join(f"[`{method}`][{base_name}.{method}]" for method in found)
-            lines += [f"Methods of [`{short(base_name)}`][{base_name}]: {links}.", ""]
-    return "\n".join(lines)
+        return f"::: {name}"
+    own, _ = methods(thing, classes())
+    private = [method for method in own if method not in vars(thing)]
+    options = [
+        f"      members: {own or 'false'}",
+        *([f"      inherited_members: {private}"] if private else []),
+    ]
+    return "\n".join([f"::: {name}", "    options:", *options])
+
+
+def classes() -> set[type]:
+    """The classes of the reference."""
+    return {thing for thing in public().values() if inspect.isclass(thing)}
+
+
+def inherited_methods(kind: type) -> str:
+    """Links to the methods of documented bases, as Markdown."""
+    names = {thing: name for name, thing in public().items() if thing.__name__ == short(name)}
+    by_base: dict[str, list[str]] = {}
+    for method, base in methods(kind, classes())[1].items():
+        by_base.setdefault(names[base], []).append(f"[`{method}`][{names[base]}.{method}]")
+    return "\n\n".join(
+        f"**Methods of [`{short(base)}`][{base}]:** {', '.join(links)}." for base, links in by_base.items()
+    )
+
+
+def order() -> str:
+    """The reference in the site's navigation, in the order of `PAGES`, with a section for each folder."""
+    lines, folder = ["nav:", "  - index.md"], ""
+    for path in PAGES:
+        if path.rpartition("/")[0] != folder:
+            folder = path.rpartition("/")[0]
+            lines += [f"  - {SECTIONS[folder]}:"] if folder else []
+        lines.append(f"{'      ' if folder else '  '}- {path}.md")
+    return "\n".join(lines) + "\n"
 
 
 def index(entries: dict[str, dict[str, str]]) -> str:
     """The first page of the reference: each page with the names on it."""
     lines = ["# Reference", "", "Shapes, formulas, errors and an example for each public name.", ""]
     for path, (title, _) in PAGES.items():
-        listed = ", ".join(f"[`{short(n)}`]({path}.md#{n})" for n in sorted(entries[path], key=str.lower))
+        listed = ", ".join(f"[`{short(n)}`]({path}.md#{n})" for n in entries[path])
         lines += [f"**[{title}]({path}.md)**: {listed}", ""]
     return "\n".join(lines)
