@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -11,6 +12,7 @@ from ...dtypes import is_floating
 from ...geometry import Window
 from ...ops import pool as ops
 from ...ops.constants import constant
+from ...signatures import public_errors
 from ...sums import widened, widened_for
 from .windows import IMAGES, Windowed
 
@@ -18,22 +20,16 @@ Result = tuple[Any, tuple[Any, ...]]
 Counts = tuple[tuple[int, ...], ...]
 
 
+@dataclass(eq=False, repr=False)
 class _Pool(Windowed):
     """Base of pooling operators; `ceil_mode` adds a last window that extends beyond the end."""
 
-    kernel_size: tuple[int, ...]
-
-    def __init__(
-        self,
-        kernel_size: Sequence[int],
-        stride: Sequence[int] | None = None,
-        pads: Sequence[int] | None = None,
-        dilation: Sequence[int] | None = None,
-        auto_pad: str = "NOTSET",
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__(kernel_size, stride, pads, dilation, auto_pad)
-        self.ceil_mode = ceil_mode
+    kernel_size: Sequence[int]
+    stride: Sequence[int] | None = None
+    pads: Sequence[int] | None = None
+    dilation: Sequence[int] | None = None
+    auto_pad: str = "NOTSET"
+    ceil_mode: bool = False
 
     def _prepared(self, x: Array) -> tuple[Window, tuple[int, ...]]:
         """The window, and the sizes of the output."""
@@ -42,6 +38,8 @@ class _Pool(Windowed):
         return window, window.output_shape(tuple(x.shape[IMAGES:]), self.ceil_mode)
 
 
+@public_errors
+@dataclass(eq=False, repr=False)
 class MaxPool(_Pool):
     """The maximum over windows, of integers as well; as `MaxPool2d`, with any padding.
 
@@ -51,22 +49,8 @@ class MaxPool(_Pool):
         column_major: whether positions count down the columns of an image first.
     """
 
-    indices: bool
-    column_major: bool
-
-    def __init__(
-        self,
-        kernel_size: Sequence[int],
-        stride: Sequence[int] | None = None,
-        pads: Sequence[int] | None = None,
-        dilation: Sequence[int] | None = None,
-        auto_pad: str = "NOTSET",
-        ceil_mode: bool = False,
-        indices: bool = False,
-        column_major: bool = False,
-    ) -> None:
-        super().__init__(kernel_size, stride, pads, dilation, auto_pad, ceil_mode)
-        self.indices, self.column_major = indices, column_major
+    indices: bool = False
+    column_major: bool = False
 
     def _compute(self, xp: Any, x: Array) -> Result:
         window, _ = self._prepared(x)
@@ -91,6 +75,8 @@ class MaxPool(_Pool):
         return (ops.max_pool_backward(xp, grad, winner, shape, window),)
 
 
+@public_errors
+@dataclass(eq=False, repr=False)
 class AveragePool(_Pool):
     """The mean over windows, as `AvgPool2d`, with any padding and dilation.
 
@@ -98,18 +84,7 @@ class AveragePool(_Pool):
         count_include_pad: whether padding counts, as zeros.
     """
 
-    def __init__(
-        self,
-        kernel_size: Sequence[int],
-        stride: Sequence[int] | None = None,
-        pads: Sequence[int] | None = None,
-        dilation: Sequence[int] | None = None,
-        auto_pad: str = "NOTSET",
-        ceil_mode: bool = False,
-        count_include_pad: bool = False,
-    ) -> None:
-        super().__init__(kernel_size, stride, pads, dilation, auto_pad, ceil_mode)
-        self.count_include_pad = count_include_pad
+    count_include_pad: bool = False
 
     def _compute(self, xp: Any, x: Array) -> Result:
         window, output = self._prepared(x)
@@ -142,21 +117,12 @@ def _divided(xp: Any, y: Array, counts: Counts) -> Array:
     return y
 
 
+@public_errors
+@dataclass(eq=False, repr=False)
 class LpPool(_Pool):
     """`(Σ |x|^p)^(1/p)` over windows; where that is 0, the gradient is 0."""
 
-    def __init__(
-        self,
-        kernel_size: Sequence[int],
-        stride: Sequence[int] | None = None,
-        pads: Sequence[int] | None = None,
-        dilation: Sequence[int] | None = None,
-        auto_pad: str = "NOTSET",
-        ceil_mode: bool = False,
-        p: int = 2,
-    ) -> None:
-        super().__init__(kernel_size, stride, pads, dilation, auto_pad, ceil_mode)
-        self.p = p
+    p: int = 2
 
     def _compute(self, xp: Any, x: Array) -> Result:
         window, _ = self._prepared(x)

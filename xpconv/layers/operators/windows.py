@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from ...backend import Array
 from ...errors import ShapeError
 from ...geometry import Pairs, Window
 from ...ops import conv as ops
 from ...ops.channels import channel_sum
+from ...signatures import public_errors
 from .operator import Operator
 
 Result = tuple[Any, tuple[Any, ...]]
@@ -17,7 +19,7 @@ IMAGES = 2  # axes before the spatial ones
 
 
 class Windowed(Operator):
-    """Base of operators with a window.
+    """Base of operators with a window. The fields of its subclasses are the arguments of their constructors.
 
     Args:
         kernel_size: of the window; None takes it from the weight.
@@ -27,19 +29,11 @@ class Windowed(Operator):
             `⌈size / stride⌉` outputs, with the odd one of the padding after or before the input.
     """
 
-    def __init__(
-        self,
-        kernel_size: Sequence[int] | None = None,
-        stride: Sequence[int] | None = None,
-        pads: Sequence[int] | None = None,
-        dilation: Sequence[int] | None = None,
-        auto_pad: str = "NOTSET",
-    ) -> None:
-        self.kernel_size: tuple[int, ...] | None = None if kernel_size is None else tuple(kernel_size)
-        self.stride: tuple[int, ...] | None = None if stride is None else tuple(stride)
-        self.pads: tuple[int, ...] | None = None if pads is None else tuple(pads)
-        self.dilation: tuple[int, ...] | None = None if dilation is None else tuple(dilation)
-        self.auto_pad = auto_pad
+    kernel_size: Any
+    stride: Sequence[int] | None
+    pads: Sequence[int] | None
+    dilation: Sequence[int] | None
+    auto_pad: str
 
     def _window(self, x: Array, kernel: Sequence[int]) -> Window:
         """The window for images `x (N, C, *S)`."""
@@ -48,8 +42,7 @@ class Windowed(Operator):
             raise ShapeError(
                 f"{type(self).__name__}.forward: x has shape {x.shape}, expected {axes} spatial axes"
             )
-        stride = self.stride or (1,) * axes
-        dilation = self.dilation or (1,) * axes
+        stride, dilation = (tuple(numbers or (1,) * axes) for numbers in (self.stride, self.dilation))
         pads = self.pads or (0,) * 2 * axes
         if not len(stride) == len(dilation) == len(pads) // 2 == axes or len(pads) % 2:
             raise ShapeError(
@@ -86,22 +79,37 @@ def same_pads(
     return tuple(pairs)
 
 
-class Conv(Windowed):
+@dataclass(eq=False, repr=False)
+class _Convolution(Windowed):
+    """Base of convolutions whose weight and bias are inputs, too."""
+
+    stride: Sequence[int] | None = None
+    pads: Sequence[int] | None = None
+    dilation: Sequence[int] | None = None
+    groups: int = 1
+    auto_pad: str = "NOTSET"
+
+    kernel_size = None
+    _backward_input: ClassVar[Callable[..., Array]]
+    _backward_weight: ClassVar[Callable[..., Array]]
+
+    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array, ...]:
+        x, weight, has_bias, window = saved
+        dx = type(self)._backward_input(xp, grad, weight, x.shape, window, self.groups)
+        dw = type(self)._backward_weight(xp, grad, x, weight.shape, window, self.groups)
+        return (dx, dw, channel_sum(xp, grad)) if has_bias else (dx, dw)
+
+
+@public_errors
+@dataclass(eq=False, repr=False)
+class Conv(_Convolution):
     """Convolution of the first input with a weight and bias that are inputs, too.
 
     It is what `Conv2d` is, for weights that the model computes, and for padding that depends on the size.
     """
 
-    def __init__(
-        self,
-        stride: Sequence[int] | None = None,
-        pads: Sequence[int] | None = None,
-        dilation: Sequence[int] | None = None,
-        groups: int = 1,
-        auto_pad: str = "NOTSET",
-    ) -> None:
-        super().__init__(None, stride, pads, dilation, auto_pad)
-        self.groups = groups
+    _backward_input = staticmethod(ops.conv_backward_input)
+    _backward_weight = staticmethod(ops.conv_backward_weight)
 
     def _compute(self, xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Result:
         window = self._window(x, weight.shape[IMAGES:])
@@ -114,14 +122,10 @@ class Conv(Windowed):
         y = ops.conv(xp, x, weight, bias, window, self.groups)
         return y, (x, weight, bias is not None, window)
 
-    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array, ...]:
-        x, weight, has_bias, window = saved
-        dx = ops.conv_backward_input(xp, grad, weight, x.shape, window, self.groups)
-        dw = ops.conv_backward_weight(xp, grad, x, weight.shape, window, self.groups)
-        return (dx, dw, channel_sum(xp, grad)) if has_bias else (dx, dw)
 
-
-class ConvTranspose(Windowed):
+@public_errors
+@dataclass(eq=False, repr=False)
+class ConvTranspose(_Convolution):
     """The transpose of `Conv`, with a weight and bias that are inputs.
 
     Args:
@@ -129,22 +133,11 @@ class ConvTranspose(Windowed):
         output_shape: the sizes of the output, from which the padding follows.
     """
 
-    output_padding: tuple[int, ...] | None
+    output_padding: Sequence[int] | None = None
+    output_shape: Sequence[int] | None = None
 
-    def __init__(
-        self,
-        stride: Sequence[int] | None = None,
-        pads: Sequence[int] | None = None,
-        dilation: Sequence[int] | None = None,
-        groups: int = 1,
-        auto_pad: str = "NOTSET",
-        output_padding: Sequence[int] | None = None,
-        output_shape: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(None, stride, pads, dilation, auto_pad)
-        self.groups = groups
-        self.output_padding = None if output_padding is None else tuple(output_padding)
-        self.output_shape: tuple[int, ...] | None = None if output_shape is None else tuple(output_shape)
+    _backward_input = staticmethod(ops.conv_transpose_backward_input)
+    _backward_weight = staticmethod(ops.conv_transpose_backward_weight)
 
     def _compute(self, xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Result:
         if x.ndim != weight.ndim or x.shape[1] != weight.shape[0] or x.shape[1] % self.groups:
@@ -156,16 +149,10 @@ class ConvTranspose(Windowed):
         y = ops.conv_transpose(xp, x, weight, bias, size, window, self.groups)
         return y, (x, weight, bias is not None, window)
 
-    def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array, ...]:
-        x, weight, has_bias, window = saved
-        dx = ops.conv_transpose_backward_input(xp, grad, weight, x.shape, window, self.groups)
-        dw = ops.conv_transpose_backward_weight(xp, grad, x, weight.shape, window, self.groups)
-        return (dx, dw, channel_sum(xp, grad)) if has_bias else (dx, dw)
-
     def _sizes(self, x: Array, kernel: Sequence[int]) -> tuple[tuple[int, ...], Window]:
         """The sizes of the output, and the window."""
         axes = len(kernel)
-        stride, dilation = self.stride or (1,) * axes, self.dilation or (1,) * axes
+        stride, dilation = (tuple(numbers or (1,) * axes) for numbers in (self.stride, self.dilation))
         extra = self.output_padding or (0,) * axes
         full = [
             (n - 1) * s + d * (k - 1) + 1 + e

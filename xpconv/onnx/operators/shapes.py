@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,36 +57,34 @@ def transpose(node: Node) -> Result:
     return layers.Transpose(perm), [x]
 
 
-@operator("Expand")
+@operator("Expand", "Tile")
 def expand(node: Node) -> Result:
+    name, size_of = ("shape", _expanded) if node.op == "Expand" else ("repeats", _tiled)
     x = node.input(0)
     node.input(1)
-    arguments, values = settings(node, {"shape": 1})
-    shape = arguments.get("shape")
-    if shape is not None:
-        if min(shape, default=1) < 0:
-            raise node.refused(f"the shape is {shape}, expected sizes of at least 0")
-        known: Any = tuple([n or 1 for n in x.shape or ()])
-        try:
-            whole = np.broadcast_shapes(shape, known)
-        except ValueError:
-            raise node.refused(f"{x.name!r} of shape {x.shape} cannot be expanded to {shape}") from None
-        node.check_size(whole, x.dtype or "float32")
-    return layers.Expand(**arguments), [x, *values]
+    arguments, values = settings(node, {name: 1})
+    if name in arguments:
+        node.check_size(size_of(node, x, arguments[name]), x.dtype or "float32")
+    return getattr(layers, node.op)(**arguments), [x, *values]
 
 
-@operator("Tile")
-def tile(node: Node) -> Result:
-    x = node.input(0)
-    node.input(1)
-    arguments, values = settings(node, {"repeats": 1})
-    repeats = arguments.get("repeats")
-    if repeats is not None:
-        if min(repeats, default=0) < 0 or len(repeats) != (len(repeats) if x.ndim is None else x.ndim):
-            raise node.refused(f"the repeats are {repeats}, which do not fit {x.name!r} of {x.ndim} axes")
-        known = [1 if n is None else n for n in x.shape or (1,) * len(repeats)]
-        node.check_size([n * times for n, times in zip(known, repeats, strict=True)], x.dtype or "float32")
-    return layers.Tile(**arguments), [x, *values]
+def _expanded(node: Node, x: Value, shape: tuple[int, ...]) -> Sequence[int]:
+    """The sizes of `x` expanded to a shape, as far as they are known."""
+    if min(shape, default=1) < 0:
+        raise node.refused(f"the shape is {shape}, expected sizes of at least 0")
+    known: Any = tuple([n or 1 for n in x.shape or ()])
+    try:
+        return np.broadcast_shapes(shape, known)
+    except ValueError:
+        raise node.refused(f"{x.name!r} of shape {x.shape} cannot be expanded to {shape}") from None
+
+
+def _tiled(node: Node, x: Value, repeats: tuple[int, ...]) -> Sequence[int]:
+    """The sizes of `x` repeated along its axes, as far as they are known."""
+    if min(repeats, default=0) < 0 or len(repeats) != (len(repeats) if x.ndim is None else x.ndim):
+        raise node.refused(f"the repeats are {repeats}, which do not fit {x.name!r} of {x.ndim} axes")
+    known = [1 if n is None else n for n in x.shape or (1,) * len(repeats)]
+    return [n * times for n, times in zip(known, repeats, strict=True)]
 
 
 @operator("Concat")
