@@ -138,6 +138,36 @@ ERRORS = {
         lambda: torch.optim.lr_scheduler.StepLR(their_optimizer(), 1).step(), UserWarning,
         lambda: xpconv.StepLR(optimized(), 1).step(), None,
     ),
+    "decoupled_weight_decay=": (
+        lambda: torch.optim.Adam([nn.Parameter(torch.ones(2))], decoupled_weight_decay=True),
+        None,
+        lambda: xpconv.Adam([xpconv.Parameter(np.ones(2))], decoupled_weight_decay=True),
+        TypeError,
+    ),
+    "last_epoch=": (
+        lambda: torch.optim.lr_scheduler.StepLR(their_optimizer(), 1, last_epoch=-1),
+        None,
+        lambda: xpconv.StepLR(optimized(), 1, last_epoch=-1),
+        TypeError,
+    ),
+    "prepend=": (
+        lambda: nn.ReLU().register_forward_hook(lambda layer, inputs, y: None, prepend=True),
+        None,
+        lambda: xpconv.ReLU().register_forward_hook(lambda layer, inputs, y: None, prepend=True),
+        TypeError,
+    ),
+    "collate_fn=": (
+        lambda: torch.utils.data.DataLoader(same(X), collate_fn=list),
+        None,
+        lambda: xpconv.data.batches(X, 2, collate_fn=list),
+        TypeError,
+    ),
+    "device=": (
+        lambda: nn.Linear(2, 2, device="cpu"),
+        None,
+        lambda: xpconv.Dense(2, 2, device="cpu"),
+        TypeError,
+    ),
     "another stride": (
         lambda: setattr(nn.Conv2d(1, 1, 3), "stride", 2), None, lambda: setattr(xpconv.Conv2d(1, 1, 3), "stride", 2), AttributeError,
     ),
@@ -249,6 +279,25 @@ def test_the_same_distribution_of_initial_weights():
     theirs, ours = nn.Conv2d(16, 64, 3).weight.detach().numpy(), np.asarray(xpconv.Conv2d(16, 64, 3).weight)
     assert np.abs(theirs).max() == pytest.approx(np.abs(ours).max(), rel=0.01)
     assert theirs.std() == pytest.approx(ours.std(), rel=0.05)
+
+
+def test_decorators():
+    for no_grad in (torch.no_grad, xpconv.no_grad):
+
+        @no_grad()
+        def one():
+            return 1
+
+        assert one() == 1
+
+
+def test_the_gradient_of_a_sparse_embedding():
+    theirs, ours = nn.Embedding(4, 2, sparse=True), xpconv.Embedding(4, 2, sparse=True)
+    theirs(torch.tensor([1])).sum().backward()
+    y = ours(np.array([1]))
+    ours.backward(np.ones_like(y))
+    assert theirs.weight.grad.is_sparse
+    assert np.array_equal(ours.weight.grad, theirs.weight.grad.to_dense().numpy())
 
 
 def test_gradients_of_targets():
