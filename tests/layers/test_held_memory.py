@@ -11,6 +11,7 @@ import weakref
 
 import numpy as np
 import pytest
+from sharing import shared_by
 
 import xpconv
 from xpconv import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual, Sequential
@@ -19,17 +20,13 @@ from xpconv.layers.inference import MOST
 
 
 @pytest.fixture(autouse=True, params=[pytest.param(1, marks=pytest.mark.slow), 2])
-def thread_count(request, monkeypatch):
+def thread_count(request):
     """Everything on two threads however little there is to do, and on one. Garbage is not collected."""
-    before = threads.get_num_threads()
-    threads.set_num_threads(request.param)
-    monkeypatch.setattr(threads, "WORTH", 1)
-    xpconv.free_memory()
-    gc.collect()
-    gc.disable()
-    yield request.param
-    gc.enable()
-    threads.set_num_threads(before)
+    with shared_by(request.param):
+        gc.collect()
+        gc.disable()
+        yield request.param
+        gc.enable()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sharing import shared_by
 
 import xpconv
 from xpconv import (
@@ -30,7 +31,7 @@ from xpconv import (
     Residual,
     Sequential,
 )
-from xpconv.kernels.numpy import blocks, columns, depthwise, inference, threads, winograd
+from xpconv.kernels.numpy import blocks, columns, depthwise, inference, winograd
 
 LAYERS = every.all_layers()
 
@@ -38,12 +39,8 @@ LAYERS = every.all_layers()
 @pytest.fixture(autouse=True, params=[1, 2])
 def thread_count(request):
     """Everything on one thread, and on two however little there is to do."""
-    before = threads.get_num_threads(), threads.WORTH
-    threads.set_num_threads(request.param)
-    threads.WORTH = 1
-    yield request.param
-    threads.set_num_threads(before[0])
-    threads.WORTH = before[1]
+    with shared_by(request.param):
+        yield request.param
 
 
 def normal(*shape, dtype="float32", seed=0):

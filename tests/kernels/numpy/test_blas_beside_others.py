@@ -5,9 +5,10 @@ import time
 
 import numpy as np
 import pytest
+from sharing import shared_by
 
 import xpconv
-from xpconv.kernels.numpy import blas, threads
+from xpconv.kernels.numpy import blas
 
 threadpoolctl = pytest.importorskip("threadpoolctl", reason='pip install "xpconv[benchmarks]"')
 pytestmark = pytest.mark.skipif(blas.set_num_threads is None, reason="no BLAS whose threads can be set")
@@ -16,13 +17,12 @@ X = np.random.default_rng(0).normal(size=(8, 3, 16, 16)).astype("float32")
 
 
 @pytest.fixture(autouse=True)
-def four_threads(monkeypatch):
+def four_threads():
     """Of BLAS, and two of the pool for however little work."""
     before = blas.get_num_threads()
-    monkeypatch.setattr(threads, "WORTH", 1)
-    monkeypatch.setattr(threads.pool, "count", 2)
     blas.set_num_threads(4)
-    yield
+    with shared_by(2):
+        yield
     blas.set_num_threads(before)
 
 

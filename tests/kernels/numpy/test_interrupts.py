@@ -13,6 +13,7 @@ import weakref
 import numpy as np
 import pytest
 from deadline import until
+from sharing import shared_by
 
 import xpconv
 from xpconv.kernels.numpy import blas, memory, threads
@@ -29,12 +30,12 @@ needs_timer = pytest.mark.skipif(
 def two_threads(monkeypatch):
     """Two threads for however little work, and BLAS at a number of its own, which it has again afterwards."""
     before = blas.get_num_threads and blas.get_num_threads()
-    monkeypatch.setattr(threads, "WORTH", 1)
     monkeypatch.setattr(threads, "pool", threads.Pool(2))
     if before:
         blas.set_num_threads(BLAS_THREADS)
     running = number_of_threads()
-    yield
+    with shared_by(2):
+        yield
     stop_workers()
     wait_for_threads(running)
     if before:

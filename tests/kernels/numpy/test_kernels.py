@@ -11,6 +11,7 @@ from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from operations import TOLERANCE, ours, reference, same
+from sharing import shared_by
 
 import xpconv
 from xpconv.cores import count_from_environment
@@ -23,12 +24,8 @@ from xpconv.kernels.numpy.plans import Arena, Recorder
 @pytest.fixture(autouse=True, params=[1, 2])
 def thread_count(request):
     """Everything on one thread, and on two however little there is to do."""
-    before = threads.get_num_threads(), threads.WORTH
-    threads.set_num_threads(request.param)
-    threads.WORTH = 1
-    yield request.param
-    threads.set_num_threads(before[0])
-    threads.WORTH = before[1]
+    with shared_by(request.param):
+        yield request.param
 
 
 @pytest.fixture

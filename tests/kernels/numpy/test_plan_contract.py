@@ -15,6 +15,7 @@ from interrupts import at_bytecode, interrupt
 from kernel_cases import CASES, CONVOLUTIONS, Draw, all_plans
 from numpy.lib.array_utils import byte_bounds
 from operations import ours
+from sharing import shared_by
 
 import xpconv
 import xpconv.kernels.numpy as engine
@@ -22,15 +23,10 @@ from xpconv.kernels.numpy import memory, norm, plans, threads
 
 
 @pytest.fixture(autouse=True)
-def no_plans(monkeypatch):
+def no_plans():
     """With any size of work shared between two threads, unless a test says otherwise."""
-    before = threads.get_num_threads()
-    threads.set_num_threads(2)
-    monkeypatch.setattr(threads, "WORTH", 1)
-    memory.free_memory()
-    yield
-    threads.set_num_threads(before)
-    memory.free_memory()
+    with shared_by(2):
+        yield
 
 
 # --- what a kernel does depends on shapes, never on values ------------------------------------------------

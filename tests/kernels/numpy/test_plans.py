@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from kernel_cases import CONVOLUTIONS, all_plans, square
 from operations import ours
+from sharing import shared_by
 
 import xpconv
 from xpconv import BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, ReLU6, Residual, Sequential
@@ -19,14 +20,9 @@ from xpconv.kernels.numpy import memory, plans, threads
 @pytest.fixture(autouse=True, params=[1, 2])
 def on_threads(request, monkeypatch):
     """With any size of work shared, and any array in the memory that is used again."""
-    before = threads.get_num_threads()
-    threads.set_num_threads(request.param)
-    monkeypatch.setattr(threads, "WORTH", 1)
     monkeypatch.setattr(memory, "SMALL", 0)
-    memory.free_memory()
-    yield
-    threads.set_num_threads(before)
-    memory.free_memory()
+    with shared_by(request.param):
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The buffers of an inference plan while its kernels are recorded."""
 
 import numpy as np
+from sharing import shared_by
 
 import xpconv
 from xpconv.kernels.numpy import threads
@@ -30,8 +31,6 @@ def test_no_buffer_is_in_the_calls_of_two_threads(monkeypatch):
 
 def test_no_buffer_of_a_model_is_shared_by_threads(monkeypatch):
     """Convolutions of several sizes, whose blocks of rows differ in size."""
-    monkeypatch.setattr(threads.pool, "count", 2)
-    monkeypatch.setattr(threads, "WORTH", 1)
     empty, share, slots = Recorder.empty, Recorder.share, {}
 
     def noted(self, *arguments, **options):
@@ -53,5 +52,5 @@ def test_no_buffer_of_a_model_is_shared_by_threads(monkeypatch):
         model = xpconv.Sequential(
             *convs, xpconv.MaxPool2d(2), xpconv.ReLU(), xpconv.Conv2d(128, 128, 3, rng=0)
         ).eval()
-        with xpconv.no_grad():
+        with xpconv.no_grad(), shared_by(2):
             model(np.ones((1, 3, size, size), "float32"))
