@@ -1,6 +1,7 @@
 """The tape: the order of backward is checked, threads are apart, and nothing is left after an exception."""
 
 import contextlib
+import contextvars
 import dis
 import gc
 import signal
@@ -12,6 +13,7 @@ import every
 import numpy as np
 import pytest
 from deadline import until
+from interrupts import at_bytecode, interrupt
 
 import xpconv
 from xpconv import tape as tapes
@@ -624,3 +626,17 @@ def test_ctrl_c_at_the_ends_of_a_no_grad_block():
                 number += 1
             assert number >= 2
         assert tapes.saving()
+
+
+def test_a_no_grad_block_in_a_context_of_its_own_ends_in_any_case():
+    """Also if Ctrl-C comes before the first bytecode of `__exit__`."""
+
+    def block():
+        with xpconv.no_grad():
+            assert not tapes.saving()
+
+    number = 0
+    while at_bytecode(number, interrupt, [tapes.__file__], lambda: contextvars.copy_context().run(block)):
+        assert tapes.saving()
+        number += 1
+    assert number > 20

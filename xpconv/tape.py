@@ -96,6 +96,11 @@ def no_grad(function: Any = None) -> Any:
     Independent of `train()` and `eval()`, as in PyTorch. As a decorator, `@no_grad()` or `@no_grad`, it
     applies to every call of the function.
 
+    If a signal handler raises, as that of Ctrl-C does, in the very moment in which Python begins to end the
+    block, the mode stays on, as after any context manager written in Python. A program that goes on after
+    Ctrl-C can call a function with the block in it by `contextvars.copy_context().run(function)`, which
+    restores the mode in any case.
+
     Args:
         function: the function to decorate; omitted in `with no_grad():` and `@no_grad()`.
 

@@ -91,7 +91,11 @@ def set_num_threads(count: int) -> None:
     """Use `count` threads for NumPy arrays, instead of `XPCONV_NUM_THREADS`, `OMP_NUM_THREADS` or all cores.
 
     All cores are those that the process may run on, or fewer if its container limits the CPU time. Idle
-    threads sleep. While a layer computes, NumPy's own OpenBLAS works on one thread.
+    threads sleep. While a layer computes, NumPy's own OpenBLAS works on one thread. A `threadpool_limits`
+    block of threadpoolctl that begins in another thread meanwhile, such as that of scikit-learn's KMeans,
+    takes this one for the number to restore, which nothing here can see: around all such threads put one
+    `threadpool_limits(1, user_api="blas")`.
+
     Results are the same from run to run; with another number of threads sums may round differently.
 
     Raises:
