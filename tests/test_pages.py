@@ -3,6 +3,7 @@
 import importlib
 import re
 
+import pages
 import pytest
 from pages import ROOT, blocks, needed, run_page
 
@@ -71,3 +72,69 @@ def test_links_lead_somewhere(name):
             headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
             assert anchor in slugs, link
+
+
+PLANTED = {
+    "another value": "```python\nprint(1 + 1)  # 3\n```",
+    "no value": "```python\nprint(1 + 1)\n```",
+    "another output": "```python\nprint(1 + 1)\n```\n\n```text\n3\n```",
+    "no error": "```python\nint('1')\n# ValueError: …\n```",
+    "another error": "```python\nint('one')\n# TypeError: …\n```",
+    "another text of the error": "```python\nint('one')\n# ValueError: no number\n```",
+    "an error": "```python\nint('one')\n```",
+    "a name of no block": "```python\nx\n```",
+    "a failing command": "```bash\npython3 -c 'raise SystemExit(3)'\n```",
+    "another output of a command": "```bash\npython3 -c 'print(2)'\n```\n\n```text\n3\n```",
+}
+GOOD = """```python
+x = 1  # no promise
+print(x + 1)  # 2
+int("one")
+# ValueError: invalid literal for … base 10:
+# 'one'
+```
+
+Prose.
+
+```bash
+python3 -m pip install nothing
+python3 -c 'print(2)'  # a remark
+no-such-command         # not run here
+```
+
+```text
+2
+```
+
+```python
+# not run: it needs a GPU
+x = undefined
+```
+
+```python
+print([x, x])
+```
+
+```text
+[1,
+ 1]
+```
+"""
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    return tmp_path / "page.md"
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_planted_errors_are_caught(planted, page, capsys):
+    page.write_text(PLANTED[planted] + "\n")
+    with pytest.raises((AssertionError, ValueError, NameError, pytest.fail.Exception)):
+        run_page(page, capsys)
+
+
+def test_a_right_page_passes(page, capsys):
+    page.write_text(GOOD)
+    run_page(page, capsys)
