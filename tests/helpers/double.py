@@ -276,7 +276,7 @@ class ndarray:
     __array_ufunc__ = None  # so NumPy's operators leave it to those below, which refuse its arrays
 
     def __init__(self, shape, dtype=float, *, order="C"):
-        self._own(_unset(np.empty(shape, dtype, order)))
+        self._own(_unset(_perform(np.empty, shape, dtype, order)))
 
     def _own(self, value):
         """`value` as this array's; views have the array that owns the memory as `base`, as CuPy's."""

@@ -15,7 +15,7 @@ def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array
     if name_of(x.dtype) not in TYPES or not 3 <= x.ndim <= 5:
         return None
     shape = (x.shape[0], *output, x.shape[1])
-    y, places = xp.empty(shape, dtype=x.dtype), xp.empty(shape, dtype="int64")
+    y, places = xp.ndarray(shape, x.dtype), xp.ndarray(shape, "int64")
     launch(
         xp, FILE, "adaptive_max_pool", y.size, last(xp, x), y, places, *_three(x.shape[2:]), *_three(output),
         x.shape[1],
@@ -30,7 +30,7 @@ def adaptive_max_pool_backward(
     if name_of(grad.dtype) not in TYPES or not 3 <= grad.ndim <= 5:
         return None
     n, c, *output = grad.shape
-    dx = xp.empty((n, *spatial, c), dtype=grad.dtype)
+    dx = xp.ndarray((n, *spatial, c), grad.dtype)
     launch(
         xp, FILE, "adaptive_max_pool_back", dx.size, last(xp, grad), last(xp, indices), dx, *_three(spatial),
         *_three(output), c,

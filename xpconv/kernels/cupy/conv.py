@@ -8,13 +8,25 @@ from typing import Any
 
 from ...backend import Array
 from ...geometry import Bounds, Window
-from ...layout import empty_images, pixel_matrix, weight_matrix
+from ...layout import pixel_matrix, weight_matrix
 from ...sums import total
 from .. import fft, graph, precision
 from ..exact import is_exact
 from . import cudnn
 from .gemm import group_matmul, multiply
-from .launch import SUMS, check_device, dense, ends, geometry, lanes, launch, name_of, pixels, taps
+from .launch import (
+    SUMS,
+    check_device,
+    dense,
+    empty_images,
+    ends,
+    geometry,
+    lanes,
+    launch,
+    name_of,
+    pixels,
+    taps,
+)
 
 FILE = "conv.cu"
 COLUMN_BYTES = 1 << 28  # of the column buffer: as many images per block as fit, at least one
@@ -105,14 +117,14 @@ def conv_backward_weight(
     if x.dtype.kind == "c":
         if not _by_fft(x.shape, x.dtype, weight_shape, window, groups, algorithm):
             return None
-        dw = xp.empty(weight_shape, dtype=x.dtype)
+        dw = xp.ndarray(weight_shape, x.dtype)
         fft.weight_grad(_device(xp), grad, x, window, dw)
         return dw
     if _is_depthwise(weight_shape, groups):
         count = grad.size // weight_shape[0]
         length = max(LENGTH, -(-count * prod(weight_shape) // SUMMANDS))
         parts = -(-count // length)
-        sums = xp.empty((parts, taps(window), weight_shape[0]), dtype=SUMS[name_of(x.dtype)])
+        sums = xp.ndarray((parts, taps(window), weight_shape[0]), SUMS[name_of(x.dtype)])
         launch(
             xp, FILE, "depthwise_weight", sums.size, pixels(xp, grad), pixels(xp, x), sums, groups, k, count,
             length, geometry(window, x.shape[2:], grad.shape[2:]),
@@ -125,13 +137,13 @@ def conv_backward_weight(
         cudnn.run(xp, plan, x, dw, grad)
         return dw
     if _by_fft(x.shape, x.dtype, weight_shape, window, groups, algorithm):
-        dw = xp.empty(weight_shape, dtype=x.dtype)
+        dw = xp.ndarray(weight_shape, x.dtype)
         fft.weight_grad(_device(xp), grad, x, window, dw)
         return dw
     dw, everything = None, slice(0, x.shape[0])
     for images, col in column_blocks(xp, x, window, groups):
         alone = images in (slice(None), everything)  # else sums of float16 are not rounded in between
-        part = xp.empty((groups, k, c * taps(window)), dtype=x.dtype if alone else SUMS[name_of(x.dtype)])
+        part = xp.ndarray((groups, k, c * taps(window)), x.dtype if alone else SUMS[name_of(x.dtype)])
         multiply(xp, xp.swapaxes(pixel_matrix(xp, grad, images, groups), 1, 2), col, part)
         dw = part if dw is None else dw + part
     if dw is None:
@@ -180,7 +192,7 @@ def conv_backward_input(
     row, step = w.shape[2], prod(grad.shape[2:])
     for images in blocks(x_shape[0], groups * step * row * xp.dtype(sums).itemsize):
         part = dx[images]
-        col = xp.empty((groups, part.shape[0] * step, row), dtype=sums)
+        col = xp.ndarray((groups, part.shape[0] * step, row), sums)
         multiply(xp, pixel_matrix(xp, grad, images, groups), w, col)
         launch(
             xp, FILE, "from_columns", part.size, col, part, groups, weight.shape[1], col.shape[1], where,
@@ -254,7 +266,7 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
     for images in blocks(x.shape[0], groups * prod(output) * row * x.itemsize):
         part = x if images == slice(0, x.shape[0]) else x[images]
         count = part.shape[0] * prod(output)
-        col = xp.empty((groups, count, row), dtype=x.dtype)
+        col = xp.ndarray((groups, count, row), x.dtype)
         launch(
             xp, FILE, "columns", groups * row * -(-count // LENGTH), pixels(xp, part), col, groups, c, count,
             LENGTH, geometry(window, x.shape[2:], output),

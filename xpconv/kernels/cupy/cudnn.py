@@ -121,10 +121,11 @@ def run(xp: Any, plan: Any, x: Array, w: Array, y: Array) -> None:
     library = frontend()
     handle = _handle(library, xp.cuda.Device().id)
     library.set_stream(handle=handle, stream=xp.cuda.get_current_stream().ptr)
-    operands = {UIDS[name]: _aligned(xp, a) for name, a in (("x", x), ("w", w), ("y", y))}
+    x, w, y = _aligned(xp, x), _aligned(xp, w), _aligned(xp, y)
+    addresses = {UIDS["x"]: x.data.ptr, UIDS["w"]: w.data.ptr, UIDS["y"]: y.data.ptr}
     hold(plan)  # it owns kernels that a graph launches
-    workspace = xp.empty(max(1, plan.get_workspace_size()), dtype="uint8")
-    plan.execute({uid: a.data.ptr for uid, a in operands.items()}, workspace.data.ptr, handle=handle)
+    workspace = xp.ndarray(max(1, plan.get_workspace_size()), "uint8")
+    plan.execute(addresses, workspace.data.ptr, handle=handle)
 
 
 def describe(library: Any, problem: Problem, handle: Any = None) -> Any:

@@ -30,12 +30,12 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     """`a @ b` of two matrices."""
     if a.dtype != b.dtype:
         return a @ b
-    return multiply(xp, a, b, xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype))
+    return multiply(xp, a, b, xp.ndarray((a.shape[0], b.shape[1]), a.dtype))
 
 
 def group_matmul(xp: Any, a: Array, b: Array, out: Array | None = None) -> Array:
     """`a[g] @ b[g]` for every group, into `out` if given."""
-    y = xp.empty((a.shape[0], a.shape[1], b.shape[2]), dtype=a.dtype) if out is None else out
+    y = xp.ndarray((a.shape[0], a.shape[1], b.shape[2]), a.dtype) if out is None else out
     return multiply(xp, a, b, y)
 
 
@@ -114,7 +114,7 @@ class Products:
 
     def __init__(self, xp: Any) -> None:
         self._xp, self._library, self._handle = xp, _library(xp), POINTER()
-        self._workspace = xp.empty(WORKSPACE, dtype="uint8")
+        self._workspace = xp.ndarray(WORKSPACE, "uint8")
         _check(self._library.cublasCreate_v2(ctypes.byref(self._handle)), "cublasCreate")
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class Products:
         b, flip_b, lead_b = _operand(self._xp, b)
         z, flip_z, lead_z = _operand(self._xp, y)
         if flip_z:
-            z, lead_z = self._xp.empty(y.shape, dtype=y.dtype), y.shape[1]
+            z, lead_z = self._xp.ndarray(y.shape, y.dtype), y.shape[1]
         status = self._library.cublasGemmEx(
             self._handle, flip_b, flip_a, y.shape[1], y.shape[0], a.shape[1], one, b.data.ptr, kind, lead_b,
             a.data.ptr, kind, lead_a, zero, z.data.ptr, TYPES[name_of(y.dtype)], lead_z, compute, -1,

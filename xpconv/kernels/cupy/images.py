@@ -44,7 +44,7 @@ def adaptive_avg_pool_backward(xp: Any, grad: Array, spatial: tuple[int, ...]) -
     if set(grad.shape[2:]) != {1} or name_of(grad.dtype) not in TYPES:
         return None
     (n, c), pixels = grad.shape[:2], prod(spatial)
-    dx = xp.empty((n, *spatial, c), dtype=grad.dtype)
+    dx = xp.ndarray((n, *spatial, c), grad.dtype)
     grad = xp.ascontiguousarray(grad.reshape(n, c))
     launch(xp, FILE, "spread", dx.size, grad, dx, 1 / max(1, pixels), pixels, c)
     return xp.moveaxis(dx, -1, 1)
@@ -65,7 +65,7 @@ def _by_number(xp: Any, name: str, x: Array, numbers: Array, argument: float | i
             return None
         numbers = xp.ascontiguousarray(numbers)
         place = image, inner, x.shape[1], c if n > 1 else 0, 1 if c > 1 else 0
-    y = xp.empty(plain.shape, dtype=x.dtype)
+    y = xp.ndarray(plain.shape, x.dtype)
     launch(xp, FILE, name, y.size, plain, numbers, y, argument, *place)
     return xp.moveaxis(y, -1, 1) if images else y.reshape(x.shape)
 
@@ -76,8 +76,8 @@ def _image_sums(xp: Any, x: Array, y: Array | None, factor: float) -> Array | No
         return None
     (n, c), pixels = x.shape[:2], prod(x.shape[2:])
     parts = max(1, min(PARTS, pixels // PIXELS))
-    out = xp.empty((n, c, *(1,) * (x.ndim - 2)), dtype=x.dtype)
-    sums = xp.empty((n, parts, c), dtype="float64") if parts > 1 else 0
+    out = xp.ndarray((n, c, *(1,) * (x.ndim - 2)), x.dtype)
+    sums = xp.ndarray((n, parts, c), "float64") if parts > 1 else 0
     other = 0 if y is None else last(xp, y)
     launch(
         xp, FILE, "image_sums", n * parts * c, last(xp, x), other, sums, out, float(factor), pixels, c, parts

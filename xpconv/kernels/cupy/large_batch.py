@@ -27,7 +27,7 @@ def lars(
 ) -> None:
     """Norms, then the step."""
     for table, count, chunks in _tables(parts):
-        sums, size = xp.empty((chunks, 2), dtype="float64"), chunks * THREADS
+        sums, size = xp.ndarray((chunks, 2), "float64"), chunks * THREADS
         launch(xp, FILE, "lars_sums", size, p, g, sums, skip, table, count, CHUNK)
         launch(xp, FILE, "lars", size, p, g, *moments, sums, settings, skip, table, count, CHUNK)
 
@@ -43,11 +43,11 @@ def lamb(
     parts: tuple[slice, ...],
 ) -> None:
     """Averages, directions and norms, then the step."""
-    factors, u = xp.empty(2, dtype="float64"), xp.empty_like(p)
+    factors, u = xp.ndarray(2, "float64"), xp.empty_like(p)
     prepared = settings, counters, factors, skip
     launch(xp, FILE, "prepare_lamb", counters.shape[0], *prepared, dtype=name_of(p.dtype))
     for table, count, chunks in _tables(parts):
-        sums, size = xp.empty((chunks, 2), dtype="float64"), chunks * THREADS
+        sums, size = xp.ndarray((chunks, 2), "float64"), chunks * THREADS
         whole = settings, factors, skip, table, count, CHUNK
         launch(xp, FILE, "lamb_direction", size, p, g, *moments, u, sums, *whole)
         launch(xp, FILE, "lamb", size, p, u, sums, settings, skip, table, count, CHUNK)

@@ -69,12 +69,12 @@ def scaled_sum(xp: Any, x: Array, factor: Any) -> Array | None:
     """One launch of a single block, or two: many blocks, and then one block for their sums."""
     if hasattr(factor, "shape") or not x.size or name_of(x.dtype) not in TYPES:
         return None
-    x, y = xp.ascontiguousarray(x), xp.empty((), dtype=x.dtype)
+    x, y = xp.ascontiguousarray(x), xp.ndarray((), x.dtype)
     if x.size <= ONE_BLOCK:
         launch(xp, FILE, "scaled_sum", THREADS, x, 0, 0, y, float(factor), x.size, 1)
         return y
     blocks = min(BLOCKS, -(-x.size // (THREADS * EACH)))
-    sums = xp.empty(blocks, dtype="float64")
+    sums = xp.ndarray(blocks, "float64")
     launch(xp, FILE, "scaled_sum", blocks * THREADS, x, 0, sums, 0, 1.0, x.size, blocks)
     launch(xp, FILE, "scaled_sum", THREADS, x, sums, 0, y, float(factor), blocks, 1)
     return y

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds
-from ...layout import empty_images
-from .launch import SUMS, dense, ends, lanes, launch, name_of, pixels
+from .launch import SUMS, dense, empty_images, ends, lanes, launch, name_of, pixels
 
 FILE = "norm.cu"
 F64, INT64 = np.dtype("float64"), np.dtype("int64")
@@ -21,7 +21,7 @@ MERGED = 64  # partial results that one thread merges, at most
 
 def channel_total(xp: Any, x: Array) -> Array:
     """By partial sums, which are merged."""
-    return _sums(xp, x)[0]
+    return _sums(xp, x)[0, 0]
 
 
 def channel_sum(xp: Any, x: Array) -> Array:
@@ -29,7 +29,7 @@ def channel_sum(xp: Any, x: Array) -> Array:
     c = x.shape[1]
     if not x.size:
         return xp.zeros(c, dtype=x.dtype)
-    found, result = _sums(xp, x, most=MERGED), xp.empty(c, dtype=x.dtype)
+    found, result = _sums(xp, x, most=MERGED), xp.ndarray(c, x.dtype)
     launch(xp, FILE, "merge_last", c, result, found, found.shape[1])
     return result
 
@@ -99,7 +99,7 @@ def batch_norm_backward(
     mean, inv_std = dense(xp, mean, F64), dense(xp, inv_std, F64)
     grad, x = pixels(xp, grad), pixels(xp, x)
     sums = _sums(xp, grad, x, mean, cut, *cuts)
-    dweight, dbias = xp.empty(c, dtype=wide), xp.empty(c, dtype=wide)
+    dweight, dbias = xp.ndarray(c, wide), xp.ndarray(c, wide)
     dx = empty_images(xp, x.shape, x.dtype) if input_grad else None
     count, parts, width = _split(x.shape, x.size) if input_grad else (0, 1, 1)
     launch(
@@ -145,7 +145,7 @@ def _moments(xp: Any, x: Array, eps: float, *running: Any) -> Array:
     c = x.shape[1]
     count, parts, width = _split(x.shape, x.size)
     x = pixels(xp, x)
-    found, result = xp.empty((2, parts, c), dtype=F64), xp.empty((3, c), dtype=F64)
+    found, result = xp.ndarray((2, parts, c), F64), xp.ndarray((3, c), F64)
     launch(xp, FILE, "moments", parts * c // width, x, found, c, count, parts, width)
     found = merged(xp, x, found, MERGED)
     running = running or (0, 0, 0, 0, 0, 0, 0.0)
@@ -166,19 +166,18 @@ def _sums(
     high: float = 0.0,
     most: int = 1,
 ) -> Array:
-    """Sums `(1 or 2, C)` of `x` and, with `y`, of `x · (y - mean)`; if `most` is above 1 of so many parts."""
+    """Sums `(1 or 2, parts, C)` of `x` and, with `y`, of `x · (y - mean)`, in `most` parts or fewer."""
     c, kinds = x.shape[1], 1 if y is None else 2
     if not x.size:
-        return xp.zeros((kinds, c), dtype=F64)
+        return xp.zeros((kinds, 1, c), dtype=F64)
     count, parts, width = _split(x.shape, x.size)
-    found = xp.empty((kinds, parts, c), dtype=F64)
+    found = xp.ndarray((kinds, parts, c), F64)
     other = (0, 0) if y is None else (y, mean)
     launch(
         xp, FILE, "channel_sums", parts * c // width, pixels(xp, x), *other, found, cut, bounds, low, high, c,
         count, parts, width,
     )  # fmt: skip
-    found = merged(xp, x, found, most)
-    return found[:, 0] if most == 1 else found
+    return merged(xp, x, found, most)
 
 
 def merged(xp: Any, x: Array, found: Array, most: int) -> Array:
@@ -186,7 +185,7 @@ def merged(xp: Any, x: Array, found: Array, most: int) -> Array:
     kinds, parts, c = found.shape
     while parts > most:
         fewer = -(-parts // MERGED)
-        merged = xp.empty((kinds, fewer, c), dtype=F64)
+        merged = xp.ndarray((kinds, fewer, c), F64)
         launch(
             xp, FILE, "merge_sums", kinds * fewer * c, found, merged, c, parts, fewer, dtype=name_of(x.dtype)
         )  # fmt: skip
@@ -194,6 +193,7 @@ def merged(xp: Any, x: Array, found: Array, most: int) -> Array:
     return found
 
 
+@lru_cache(maxsize=4096)
 def _split(shape: tuple[int, ...], size: int) -> tuple[int, int, int]:
     """The number of pixels, of parts that they are split into, and of channels per thread."""
     channels = max(1, shape[1])

@@ -66,7 +66,7 @@ def update(
         WITH_NORMS[name](xp, p, g, pointers, settings, counters, pointer, parts)
         return True
     if name in COUNTED:
-        coefficients = xp.empty(COEFFICIENTS, dtype="float64")
+        coefficients = xp.ndarray(COEFFICIENTS, "float64")
         launch(
             xp, FILE, f"prepare_{name}", counters.shape[0], settings, counters, coefficients, pointer,
             dtype=name_of(p.dtype),

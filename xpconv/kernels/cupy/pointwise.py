@@ -6,8 +6,7 @@ from typing import Any
 
 from ...backend import Array
 from ...geometry import Bounds
-from ...layout import empty_images
-from .launch import TYPES, ends, launch, name_of, pixels
+from .launch import TYPES, empty_images, ends, launch, name_of, pixels
 
 FILE = "pointwise.cu"
 
@@ -37,7 +36,7 @@ def run(xp: Any, name: str, arrays: tuple[Array, ...], *arguments: Any, file: st
     if like.ndim > 2 and not like.flags.c_contiguous:
         plain, y = [pixels(xp, x) for x in arrays], empty_images(xp, like.shape, like.dtype)
     else:
-        plain, y = [xp.ascontiguousarray(x) for x in arrays], xp.empty(like.shape, dtype=like.dtype)
+        plain, y = [xp.ascontiguousarray(x) for x in arrays], xp.ndarray(like.shape, like.dtype)
     launch(xp, file, name, y.size, *plain, y, *arguments, each=4)
     return y
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from ...backend import Array
 from ...geometry import Bounds, Window
-from ...layout import empty_images
 from ...sums import widened_for
-from .launch import geometry, lanes, launch, name_of, pixels, taps
+from .launch import empty_images, geometry, lanes, launch, name_of, pixels, taps
 from .pointwise import clip
 
 FILE = "pool.cu"

@@ -18,7 +18,7 @@ def keep_mask(xp: Any, source: Source, shape: tuple[int, ...], p: float) -> Arra
 
     A lock makes threads draw one after the other. Streams do so too: each waits for the one that drew before.
     """
-    mask = xp.empty(shape, dtype=bool)
+    mask = xp.ndarray(shape, bool)
     fours = -(-prod(shape) // 4)
     with source.lock:
         name, state = _counter(xp, source)

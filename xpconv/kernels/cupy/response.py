@@ -18,7 +18,7 @@ def response_norm(
     if not _suits(x, size):
         return None
     x = last(xp, x)
-    y, d = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=SUMS[name_of(x.dtype)])
+    y, d = xp.ndarray(x.shape, x.dtype), xp.ndarray(x.shape, SUMS[name_of(x.dtype)])
     launch(
         xp, FILE, "response_norm", x.size, x, y, d, x.shape[-1], size // 2, (size - 1) // 2, alpha / size,
         float(beta), float(k),
@@ -32,7 +32,7 @@ def response_norm_backward(
     """One launch, for windows so short that a sum in float32 is exact enough."""
     if not _suits(x, size) or grad.dtype != x.dtype:
         return None
-    dx = xp.empty(last(xp, x).shape, dtype=x.dtype)
+    dx = xp.ndarray(last(xp, x).shape, x.dtype)
     launch(
         xp, FILE, "response_norm_back", dx.size, last(xp, grad), last(xp, x), last(xp, d), dx, dx.shape[-1],
         size // 2, (size - 1) // 2, alpha / size, float(beta),

@@ -115,7 +115,7 @@ def _team(rows: Rows) -> tuple[int, int]:
 def _forward(
     xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, centred: bool, rows: Rows
 ) -> tuple[Array, Array]:
-    y, statistics = xp.empty(x.shape, dtype=x.dtype), xp.empty((2, rows[0]), dtype="float64")
+    y, statistics = xp.ndarray(x.shape, x.dtype), xp.ndarray((2, rows[0]), "float64")
     of_block, size = _team(rows)
     launch(
         xp, FILE, "row_norm", size, x, y, statistics, _plain(xp, weight), _plain(xp, bias), float(eps),
@@ -127,7 +127,7 @@ def _forward(
 def _backward(
     xp: Any, grad: Array, x: Array, statistics: Array, weight: Array | None, centred: bool, rows: Rows
 ) -> Array:
-    dx = xp.empty(x.shape, dtype=x.dtype)
+    dx = xp.ndarray(x.shape, x.dtype)
     of_block, size = _team(rows)
     launch(
         xp, FILE, "row_norm_back", size, grad, x, dx, statistics, _plain(xp, weight), int(centred), of_block,
@@ -144,7 +144,7 @@ def _slopes(
     channels = prod(shape)
     pixels = x.size // channels
     parts = max(1, min(pixels, COLUMNS // channels))
-    sums, slopes = xp.empty((2, parts, channels), dtype="float64"), xp.empty((2, *shape), dtype=x.dtype)
+    sums, slopes = xp.ndarray((2, parts, channels), "float64"), xp.ndarray((2, *shape), x.dtype)
     launch(
         xp, FILE, "row_norm_slopes", parts * channels, grad, x, statistics, sums, count, run, groups,
         channels, pixels, per_image, parts,
@@ -172,7 +172,7 @@ def along_axis(xp: Any, name: str, arrays: tuple[Array, ...], axis: int, *argume
     length, inner = x.shape[axis], prod(x.shape[axis + 1 :])
     rows = (x.size // length, length, 1, inner, inner, length * inner)
     of_block, size = _team(rows)
-    y = xp.empty(x.shape, dtype=x.dtype)
+    y = xp.ndarray(x.shape, x.dtype)
     plain = [xp.ascontiguousarray(a) for a in arrays]
     launch(xp, FILE, name, size, *plain, y, *arguments, of_block, *rows)
     return y

@@ -21,7 +21,7 @@ MOST = 4096  # classes that one thread sums in sequence, at most
 def one_hot(xp: Any, target: Array, classes: int, ignored: int, axis: int, dtype: Any) -> tuple[Array, Array]:
     """One launch."""
     shape = (*target.shape[:axis], classes, *target.shape[axis:])
-    rows, counted = xp.empty(shape, dtype=dtype), xp.empty(target.shape, dtype=bool)
+    rows, counted = xp.ndarray(shape, dtype), xp.ndarray(target.shape, bool)
     target = dense(xp, target, "int64")
     launch(
         xp, FILE, "one_hot", rows.size, rows, target, counted, classes, prod(target.shape[axis:]), ignored
@@ -36,8 +36,8 @@ def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array,
     parts = 1 if classes <= CLASSES else max(min(CLASSES, -(-classes // CLASSES)), classes // MOST)
     outer = prod(x.shape[:axis])
     x, t = dense(xp, x), dense(xp, t)
-    found = xp.empty((2, outer, parts, inner), dtype=SUMS[name_of(x.dtype)])
-    sums, p = xp.zeros_like(found), xp.empty(x.shape, dtype=x.dtype)
+    found = xp.ndarray((2, outer, parts, inner), SUMS[name_of(x.dtype)])
+    sums, p = xp.zeros_like(found), xp.ndarray(x.shape, x.dtype)
     shape = (classes, inner, parts)
     launch(xp, FILE, "exp_sums", found[0].size, x, found, *shape)
     launch(xp, FILE, "cross_entropy", found[0].size, x, t, p, found, sums, *shape)
@@ -48,7 +48,7 @@ def cross_entropy(xp: Any, x: Array, t: Array, axis: int) -> tuple[Array, Array,
 
 def cross_entropy_backward(xp: Any, p: Array, t: Array, total: Array, scale: Any, axis: int) -> Array:
     """One launch."""
-    dtype, dx = SUMS[name_of(p.dtype)], xp.empty(p.shape, dtype=p.dtype)
+    dtype, dx = SUMS[name_of(p.dtype)], xp.ndarray(p.shape, p.dtype)
     scale = scale.astype(dtype, copy=False) if hasattr(scale, "shape") else xp.full((), scale, dtype=dtype)
     each = int(scale.ndim > 0)
     total = dense(xp, total, dtype)
@@ -87,12 +87,12 @@ def class_entropy(
     name = name_of(x.dtype)
     if classes > FEW_CLASSES or not rows or name not in SUMS:
         return None
-    p, copy = xp.empty(x.shape, dtype=SUMS[name]), xp.empty(target.shape, dtype="int64")
+    p, copy = xp.ndarray(x.shape, SUMS[name]), xp.ndarray(target.shape, "int64")
     x, target = dense(xp, x), dense(xp, target, "int64")
-    found = xp.empty((2, rows), dtype="float64")
+    found = xp.ndarray((2, rows), "float64")
     launch(xp, FILE, "class_entropy", rows, x, target, p, copy, found, classes, inner, ignored)
     found = merged(xp, x, found.reshape(2, rows, 1), ROWS)
-    loss, scale, count = (xp.empty((), dtype=dtype) for dtype in (x.dtype, "float64", SUMS[name]))
+    loss, scale, count = (xp.ndarray((), dtype) for dtype in (x.dtype, "float64", SUMS[name]))
     launch(xp, FILE, "reduce_entropy", 1, found, loss, scale, count, found.shape[1], int(mean), dtype=name)
     return loss, p, copy, scale, count
 
@@ -101,7 +101,7 @@ def class_entropy_backward(
     xp: Any, p: Array, target: Array, scale: Array, grad: Any, axis: int, ignored: int, dtype: Any
 ) -> Array:
     """One launch."""
-    name, dx = name_of(dtype), xp.empty(p.shape, dtype=dtype)
+    name, dx = name_of(dtype), xp.ndarray(p.shape, dtype)
     factor = (dense(xp, grad, SUMS[name]), 0.0) if hasattr(grad, "shape") else (0, float(grad))
     launch(
         xp, FILE, "class_entropy_back", dx.size, dx, dense(xp, p), dense(xp, target), dense(xp, scale),
