@@ -63,9 +63,10 @@ LAYERS = [
 ]
 
 
-def network(path, w=0.5):
+def network(path, w=0.5, **changed):
     rng = np.random.default_rng(0)
-    channels = {name: np.full(4, value, "float32") for name, value in zip("sbmv", (2, 1, 0, 1), strict=True)}
+    numbers = {"s": 2, "b": 1, "m": 0, "v": 1, **changed}
+    channels = {name: np.full(4, value, "float32") for name, value in numbers.items()}
     constants = {
         "w": np.full((4, 3, 3, 3), w, "float32"),
         "f": rng.normal(size=(64, 5)).astype("float32"),
@@ -88,6 +89,17 @@ def test_a_network(value, backend, tmp_path):
     with xpconv.no_grad():
         for _ in range(3):
             outer(xpconv.asarray(x))
+
+
+@pytest.mark.parametrize("name", "sbmv")
+@pytest.mark.parametrize("value", [0, -1, -np.inf, np.nan])
+def test_weights_of_a_normalisation(name, value, backend, tmp_path):
+    graph = network(tmp_path / "a.onnx", w=np.inf, **{name: value})
+    x = np.random.default_rng(1).normal(size=(2, 3, 8, 8)).astype("float32")
+    run(graph, x)
+    run(graph.fuse(), x)
+    graph.shapes = None
+    xpconv.onnx.export(graph, tmp_path / "b.onnx", (3, 8, 8), fold_batchnorm=True)
 
 
 def test_seterr_still_finds_the_origin():

@@ -228,3 +228,30 @@ def test_a_batch_norm_computes_with_the_statistics_of_the_file_and_trains_as_tha
     before = graph.requires_grad_(False, eval=True).train().state_dict()
     graph(IMAGES)
     assert all(np.array_equal(before[name], value) for name, value in graph.state_dict().items())
+
+
+def test_a_bias_that_a_folded_layer_shares_with_others(backend, tmp_path):
+    """Exporters store equal arrays once. What `fuse` makes of one has a name of its own."""
+    nodes = [
+        ("Conv", "x w b", "c", {}),
+        ("BatchNormalization", "c s b m v", "n", {}),
+        ("InstanceNormalization", "n s b", "i", {}),
+        ("Conv", "i k b", "d", {}),
+        ("BatchNormalization", "d s z m v", "e", {}),
+        ("Relu", "e", "y", {}),
+    ]
+    arrays = {"s": V**2 + 1, "b": V, "m": V - 1, "v": V**2 + 0.5, "z": V * 2, "w": KERNEL}
+    graph = load(
+        tmp_path, nodes, [None, 3, 5, 5], **arrays, k=RNG.normal(size=(4, 4, 1, 1)).astype("float32")
+    )
+    fused = graph.fuse()
+    assert set(fused.state_dict()) == {"w", "c.bias", "s", "b", "k", "d.bias"}
+    x = xpconv.asarray(IMAGES)
+    with xpconv.no_grad():
+        expected = xpconv.asnumpy(graph(x))
+        np.testing.assert_allclose(xpconv.asnumpy(fused(x)), expected, rtol=1e-4, atol=1e-5)
+    fused.load_state_dict(fused.state_dict())
+    xpconv.onnx.export(graph, tmp_path / "again.onnx", (3, 5, 5), fold_batchnorm=True)
+    with xpconv.no_grad():
+        again = xpconv.asnumpy(xpconv.onnx.load(tmp_path / "again.onnx")(x))
+    np.testing.assert_allclose(again, expected, rtol=1e-4, atol=1e-5)

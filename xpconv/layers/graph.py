@@ -23,6 +23,7 @@ from .graph_checks import (
     in_order,
     no_node,
     order_of,
+    without_folded,
     without_shared,
 )  # fmt: skip
 from .graph_inputs import ShapedInputs
@@ -319,6 +320,7 @@ class Graph(ShapedInputs):
             (b, [part for s in b.steps for part in (s.layer, s.clip) if part is not None]) for b in blocks
         ]
 
+    @ignoring_float_warnings
     def _fuse_children(self, uses: Counter[int]) -> None:
         if runs_as(self, Graph):
             # All nodes count as users, as any of them may become an output later.
@@ -326,6 +328,7 @@ class Graph(ShapedInputs):
                 for has_layers, names in groupby(chain, self._layers.__contains__):
                     if has_layers:
                         fold_nodes(self, list(names), Sequential, uses)
+            self._names = without_folded(self._names, self._layers)
             self._is_fused = True
 
     def __repr__(self) -> str:

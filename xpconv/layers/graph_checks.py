@@ -191,3 +191,13 @@ def without_shared(aliases: dict[str, str], node: str) -> dict[str, str]:
     mine = {usual for usual in aliases if usual.partition(".")[0] == node}
     others = {name for usual, name in aliases.items() if usual not in mine}
     return {usual: name for usual, name in aliases.items() if usual not in mine or name not in others}
+
+
+def without_folded(aliases: dict[str, str], layers: Mapping[str, Layer]) -> dict[str, str]:
+    """Names in the state dict after `fuse`: none of layers that it folded, nor of weights these shared."""
+    gone = {node for node, layer in layers.items() if layer._folded is not None}
+    left = {usual: name for usual, name in aliases.items() if usual.partition(".")[0] not in gone}
+    for node, layer in layers.items():
+        if any(part._carries for part in layer.modules()):  # whose parameters are new
+            left = without_shared(left, node)
+    return left
