@@ -19,7 +19,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "docs" / "hooks")) if path not in sys.path]
 
-import pages  # noqa: E402
+import public_names  # noqa: E402
 
 CODE = re.compile(
     r"(<pre.*?</pre>|<a .*?</a>|<h\d.*?</h\d>|<autoref.*?</autoref>)|<code>([\w.]+)(\(\))?</code>", re.DOTALL
@@ -33,7 +33,7 @@ ROOMS = {
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages, and the file that orders them."""
-    for path, text in pages.api_pages().items():
+    for path, text in public_names.api_pages().items():
         level = InclusionLevel.INCLUDED if path.endswith(".md") else InclusionLevel.EXCLUDED
         files.append(File.generated(config, path, content=text, inclusion=level))
     return files
@@ -41,18 +41,26 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def address(name: str) -> str | None:
     """Page and anchor of a public thing, or of a method of one, by its name with or without the package's."""
-    things = pages.public()
+    things = public_names.public()
     if "." not in name and not (name[0].isupper() or "_" in name):
         return None  # `load` may be any word
     room, _, rest = name.removeprefix("xpconv.").partition(".")
     full = f"xpconv.{ROOMS.get(room, room)}.{rest}" if rest else f"xpconv.{room}"
     owner = full.rpartition(".")[0]
     if full in things:
-        return f"api/{pages.page_of(things[full].__module__)}.html#{full}"
-    if inspect.isclass(things.get(owner)) and (base := pages.written(things[owner]).get(pages.short(full))):
-        shown = pages.methods(things[owner], pages.classes())[1].get(pages.short(full), things[owner])
+        return f"api/{public_names.page_of(things[full].__module__)}.html#{full}"
+    if inspect.isclass(things.get(owner)) and (
+        base := public_names.written(things[owner]).get(public_names.short(full))
+    ):
+        shown = public_names.methods(things[owner], public_names.classes())[1].get(
+            public_names.short(full), things[owner]
+        )
         home = next(name for name, thing in things.items() if thing is shown)
-        return f"api/{pages.page_of(shown.__module__)}.html#{home}.{pages.short(full)}" if base else None
+        return (
+            f"api/{public_names.page_of(shown.__module__)}.html#{home}.{public_names.short(full)}"
+            if base
+            else None
+        )
     return None
 
 

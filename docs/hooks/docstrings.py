@@ -12,7 +12,7 @@ from typing import Any
 import griffe
 
 sys.path[:0] = [path for path in (str(Path(__file__).parent),) if path not in sys.path]
-import pages  # noqa: E402
+import public_names  # noqa: E402
 
 PLAIN = ("Returns", "Yields", "Source", "Warns")  # sections of prose, which griffe would look for types in
 
@@ -72,7 +72,9 @@ class Public(griffe.Extension):
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """Add an alias for each public name."""
-        found: dict[str, Any] = {name: pkg[home.partition(".")[2]] for name, home in pages.homes().items()}
+        found: dict[str, Any] = {
+            name: pkg[home.partition(".")[2]] for name, home in public_names.homes().items()
+        }
         for name, thing in found.items():
             if name != thing.path:  # `xpconv.train.fit` is a function, in place of the file of this name
                 *parents, last = name.split(".")[1:]
@@ -84,8 +86,8 @@ class Public(griffe.Extension):
                 for parameter in function.parameters:
                     parameter.annotation = spelled_out(parameter.annotation, pkg)
                 function.returns = spelled_out(function.returns, pkg)
-        for name, kind in pages.public().items():
-            if inspect.isclass(kind) and (links := pages.inherited_methods(kind)):
+        for name, kind in public_names.public().items():
+            if inspect.isclass(kind) and (links := public_names.inherited_methods(kind)):
                 thing = found[name]
                 thing.docstring = thing.docstring or griffe.Docstring("", parent=thing)
                 thing.docstring.value += f"\n\n{links}"

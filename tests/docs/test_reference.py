@@ -17,9 +17,9 @@ HOOKS = Path(__file__).parents[2] / "docs" / "hooks"
 def pages():
     with pytest.MonkeyPatch.context() as patched:
         patched.syspath_prepend(HOOKS)
-        import pages
+        import public_names
 
-        yield pages
+        yield public_names
 
 
 @pytest.fixture(scope="module")
