@@ -87,6 +87,17 @@ def test_scripts_of_ci_are_on_the_page_and_well_formed():
         assert run.returncode == 0, run.stderr
 
 
+def test_the_oldest_versions_are_those_that_are_allowed():
+    """ci/oldest.txt has the lower bound of each project in the extras, but for those of a GPU and of tools."""
+    extras = dict(re.findall(r"^(\w+) = (\[.*\])", text("pyproject.toml"), re.MULTILINE))
+    tested = ("dependencies", "train", "examples", "safetensors", "onnx", "sklearn", "mpi", "test")
+    bounds = dict(re.findall(r'"([\w-]+)>=([\d.]+)', "".join(extras[name] for name in tested)))
+    pins = dict(re.findall(r"^([\w-]+)==([\d.]+)", text("ci/oldest.txt"), re.MULTILINE))
+    assert len(bounds) > 10
+    for name, bound in bounds.items():
+        assert re.fullmatch(rf"{re.escape(bound)}(\.0)*", pins[name]), f"{name}: {bound} and {pins.get(name)}"
+
+
 def test_the_smoke_test_of_wheels_does_what_it_says(monkeypatch, tmp_path):
     """All of ci/smoke.py but what asks where the package is installed."""
     monkeypatch.syspath_prepend(ROOT / "ci")

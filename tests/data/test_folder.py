@@ -220,6 +220,11 @@ def test_modes_of_files(tmp_path, kind):
         image.save(path, **({"transparency": bytes(range(256))} if kind != "P" else {}))
     else:
         base.convert(kind).save(path)
+        try:
+            with Image.open(path) as file:
+                file.load()
+        except OSError as error:
+            pytest.skip(f"this version of Pillow cannot read the TIFF that it has written: {error}")
     for mode in ("L", "RGB"):
         image, _ = image_folder(tmp_path, mode=mode)[0]
         assert image.shape == (len(mode), 6, 8) and image.max() <= 1

@@ -70,7 +70,7 @@ def write(where: str, path: str, kind: str, content: Any, arrays: dict[str, np.n
     data = save(arrays, {"xpconv": text})
     if data[8 : PLACE + 64] != START + FIRST + ZEROS.encode():
         raise RuntimeError(
-            f"{where}: this version of safetensors writes another header; install one from 2025"
+            f"{where}: this version of safetensors writes another header; install 0.4.4 or a newer one"
         )
     checksum = sha256(data).hexdigest().encode()
     write_atomically(path, [data[:PLACE], checksum, memoryview(data)[PLACE + 64 :]])
