@@ -11,6 +11,7 @@ twice that time.
 from __future__ import annotations
 
 import functools
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib.resources import files
 from math import prod
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
+from ...cores import cores
 from ...errors import BackendError
 from ...geometry import Bounds, Window
 
@@ -30,6 +32,14 @@ TYPES = {  # dtype: its name in CUDA, that of sums, and where it is declared
     "float32": ("float", "float", ""),
     "float64": ("double", "double", ""),
 }
+TOGETHER = (
+    "conv.cu",
+    "norm.cu",
+    "pool.cu",
+    "pointwise.cu",
+    "softmax.cu",
+    "optim.cu",
+)  # compiled at the same time
 BY_VALUE = frozenset((int, float, np.ndarray))  # types of arguments that are passed by value
 TO_LAST = ((), (), (0, 1), (0, 2, 1), (0, 2, 3, 1), (0, 2, 3, 4, 1))  # by the number of axes
 TO_FIRST = ((), (), (0, 1), (0, 2, 1), (0, 3, 1, 2), (0, 4, 1, 2, 3))
@@ -104,7 +114,29 @@ def source(file: str, dtype: str, wide: bool) -> tuple[str, tuple[str, ...]]:
 
 @functools.cache
 def _kernel(xp: Any, file: str, dtype: str, wide: bool, name: str) -> Any:
+    get_device = _get_device(xp)
+    if get_device is not None and file in TOGETHER and not wide:
+        begun = _compiling(xp, dtype, get_device()).get(file)
+        if begun is not None:
+            wait([begun])  # an error in it is raised below
     return _module(xp, file, dtype, wide).get_function(name)
+
+
+@functools.cache
+def _compiling(xp: Any, dtype: str, device: int) -> dict[str, Future[None]]:
+    """Begin to compile the files of most training steps, in threads: NVRTC takes about a second for each."""
+    count = min(cores(), len(TOGETHER))
+    if count < 2:
+        return {}
+
+    def compile_one(file: str) -> None:
+        with xp.cuda.Device(device):
+            _module(xp, file, dtype, False).compile()
+
+    pool = ThreadPoolExecutor(count, "xpconv NVRTC")
+    begun = {file: pool.submit(compile_one, file) for file in TOGETHER}
+    pool.shutdown(wait=False)
+    return begun
 
 
 @functools.cache
