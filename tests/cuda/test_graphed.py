@@ -493,3 +493,29 @@ def test_training_and_evaluation_are_graphed_by_themselves(optimizer, cuda):
         assert model._replays is None
     assert found[0] == found[1]
     assert sum(entry.startswith("launch") for entry in cuda.log) > 12
+
+
+@pytest.mark.parametrize("generator", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_predict_replays(generator, training, cuda):
+    """Also a model in training mode, which has its mode again after each batch; and after a change of weights."""
+    x, model = batch(0, 22)[0], resnet().train(training)
+    expected = [model.eval()(x[i : i + 4]).get() for i in range(0, 22, 4)]
+    model.forget()
+    model.train(training)
+    del cuda.log[:]
+    found = xpconv.train.predict(model, x, batch_size=4, generator=generator)
+    if generator:
+        first = next(found)
+        assert model._replays is not None
+        found = xpconv.get_xp().concatenate([first, *found])
+    np.testing.assert_array_equal(found.get(), np.concatenate(expected))
+    assert (
+        sum(entry.startswith("launch") for entry in cuda.log) == 4
+    )  # of six: not the first, nor the last, a smaller one
+    assert model.training is training
+    assert model._replays is None
+    abandoned = xpconv.train.predict(model, x, batch_size=4, generator=True)
+    next(abandoned)
+    abandoned.close()
+    assert model._replays is None

@@ -10,6 +10,7 @@ from ..arrays import asarray
 from ..backend import Array, Backend, is_array_type
 from ..errors import ShapeError
 from ..layers.layer import Layer
+from ..layers.replay import replaying
 from ..layers.summary import expected_images
 from ..signatures import hinted
 from ..tape import no_grad
@@ -32,7 +33,8 @@ def predict(
 ) -> Any:
     """The outputs of a model, in the order of the data, in inference mode.
 
-    Nothing is saved for backward, and each layer has its own mode again afterwards.
+    Nothing is saved for backward, and each layer has its own mode again afterwards. On a GPU, all
+    batches of a shape but the first are replays of a CUDA graph.
 
     Args:
         model: the model.
@@ -76,7 +78,7 @@ def predict(
         check_inputs(where, model, len(arrays), given)
         parts, count = _cut(arrays, size, backend), len(arrays[0])
     hint = "" if arrays is None else _one_image(model, arrays[0])
-    outputs = (_forward(model, part, arrays is not None, hint) for part in parts)
+    outputs = _outputs(model, parts, arrays is not None, hint)
     return outputs if to_bool(f"{where}: generator", generator) else _together(outputs, count, backend.xp)
 
 
@@ -88,6 +90,13 @@ def _one_image(model: Layer, x: Any) -> str:
         return ""
     new = ", ".join(["None"] * (axes + 2 - len(shape)))
     return f"; data has shape {shape}: for one image, whose batch axis is missing, give data[{new}]"
+
+
+def _outputs(model: Layer, parts: Iterator[tuple[Array, ...]], checked: bool, hint: str) -> Iterator[Any]:
+    """Those of each batch; on a GPU a repeated shape is a CUDA graph, as in `evaluate`."""
+    with replaying(model):
+        for part in parts:
+            yield _forward(model, part, checked, hint)
 
 
 def _forward(model: Layer, inputs: tuple[Array, ...], checked: bool, hint: str) -> Any:
