@@ -9,6 +9,7 @@ from graphs import Plus, X, body, close, residual, trained
 
 import xpconv
 from xpconv import BatchNorm2d, Conv2d, Dense, Flatten, Graph, MaxPool2d, ReLU, Sequential
+from xpconv.layers import operators
 from xpconv.testing import assert_layer_ok, gradcheck
 
 RNG = np.random.default_rng(0)
@@ -523,3 +524,19 @@ def test_a_layer_that_takes_another_number_of_inputs():
     assert "both" not in graph.nodes
     with pytest.raises(AttributeError, match=r"operators\.Concatenate"):
         _ = xpconv.cat
+
+
+def test_gradients_of_inputs_share_no_memory(backend):
+    """Add gives both of its inputs the same array, Transpose a view of it."""
+    nodes = {
+        "turned": (operators.Transpose(), "b"),
+        "ab": (operators.Add(), "a", "turned"),
+        "y": (operators.Add(), "ab", "c"),
+    }
+    graph = Graph(nodes, ["a", "b", "c"], "y")
+    x = [xpconv.asarray(np.ones(shape, "float32")) for shape in ((2, 3), (3, 2), (2, 3))]
+    graph(*x)
+    found = graph.backward(xpconv.asarray(np.ones((2, 3), "float32")))
+    for factor, grad in enumerate(found, start=2):
+        grad *= factor
+    assert [float(xpconv.asnumpy(grad).sum()) for grad in found] == [12, 18, 24]

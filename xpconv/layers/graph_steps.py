@@ -104,11 +104,13 @@ class Passed:
         self.starts, self.floating, self.values, self.modules = starts, floating, values, modules
 
     def or_zeros(self, grads: list[Array | None]) -> list[Array | None]:
-        """The gradients of the inputs; zeros if no output depends on one, None for integers."""
-        return [
-            xp.zeros(*self.values[i]) if grads[i] is None and self.floating[i] else grads[i]
-            for i, xp in enumerate(self.modules)
-        ]
+        """The gradients of the inputs, sharing no memory; 0 if no output depends on it, None for integers."""
+        found: list[Array | None] = []
+        for i, xp in enumerate(self.modules):
+            grad = xp.zeros(*self.values[i]) if grads[i] is None and self.floating[i] else grads[i]
+            others = [other for other in found if other is not None]
+            found.append(copy(grad) if grad is not None and shares(grad, others) else grad)
+        return found
 
 
 class Block(NamedTuple):
