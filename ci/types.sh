@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The types of all public names, as a user's type checker sees them: `pyright --verifytypes` must find at least LEAST
-# per cent of them complete. Needs Node.js, without which it is skipped. LIST=1 shows what is missing.
+# per cent of them complete, and no error in the README's code. Needs Node.js, without which it is skipped. LIST=1 shows
+# what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 LEAST=95
@@ -15,6 +16,8 @@ python3 -m venv "$work/environment"
 source "$work/environment/bin/activate"
 python3 -m pip install --quiet "pyright>=1.1.400" numpy
 cp -r xpconv "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"  # as an installed package
+sed -n '/^```python$/,/^```$/{/^```/!p}' README.md > "$work/readme.py"
+(cd "$work" && pyright readme.py)
 (cd "$work" && pyright --verifytypes xpconv --ignoreexternal --outputjson) > "$work/report.json" || true
 python3 - "$work/report.json" "$LEAST" << 'END'
 import json, os, sys

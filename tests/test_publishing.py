@@ -76,7 +76,10 @@ def test_files_and_names_on_the_pages_exist(page):
     for name in re.findall(r"`xpconv\.([\w.]+)", text(page)):
         thing = xpconv
         for part in name.split("."):
-            thing = getattr(thing, part, None) or pytest.importorskip(f"{thing.__name__}.{part}")
+            try:
+                thing = getattr(thing, part)
+            except ImportError as error:
+                pytest.skip(f"xpconv.{name}: {error}")
 
 
 def test_scripts_of_ci_are_on_the_page_and_well_formed():
