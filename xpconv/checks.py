@@ -6,7 +6,7 @@ from math import prod
 
 from .arguments import check_room
 from .backend import Array, Backend, backend_of
-from .dtypes import byte_order_error
+from .dtypes import check_usable
 from .errors import BackendError, DTypeError, ShapeError
 from .geometry import Pairs, Window
 
@@ -19,8 +19,7 @@ def owner_of(where: str, x: Array, argument: str = "x") -> Backend:
         owner = backend_of(x)
     except BackendError as error:
         raise BackendError(f"{where}: {argument}: {error}") from None
-    if not x.dtype.isnative:
-        raise byte_order_error(f"{where}: {argument}", x)
+    check_usable(f"{where}: {argument}", x)
     return owner
 
 
@@ -145,8 +144,9 @@ def _no_room(mode: str, n: int, lo: int, hi: int) -> str:
     if mode == "constant":
         return "that crops more than there is" if cropped < 0 else ""
     if mode == "circular":
-        more = cropped < 0 or max(lo, hi) > cropped
-        return "that goes around more than once, or crops too much" if more else ""
+        if cropped < 1:
+            return "that leaves nothing to go around"
+        return "that goes around more than once" if max(lo, hi) > cropped else ""
     if mode == "reflect" and max(lo, hi) >= n:
         return f"a reflection reaches {n - 1} at most"
     return "that leaves nothing" if n + lo + hi < 1 else ""

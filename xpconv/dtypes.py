@@ -16,6 +16,15 @@ def byte_order_error(where: str, array: Array) -> DTypeError:
     )
 
 
+def check_usable(where: str, array: Array) -> None:
+    """Raise an error for another byte order, and for `numpy.longdouble`, for which there is no BLAS."""
+    if not array.dtype.isnative:
+        raise byte_order_error(where, array)
+    if array.dtype.char in ("g", "G"):
+        most = "complex128" if array.dtype.kind == "c" else "float64"
+        raise DTypeError(f"{where} is {array.dtype}, expected {most} at most; use x.astype('{most}')")
+
+
 def to_dtype(where: str, xp: Any, dtype: Any) -> Any:
     """`dtype` as a dtype object; an error begins with `where`, the name of the function or layer."""
     try:

@@ -35,6 +35,7 @@ class Resizing(NamedTuple):
     mode: str
     align_corners: bool | None
     recompute_scale_factor: bool | None
+    antialias: bool = False
 
     def taps(
         self, where: str, shape: Shape, itemsize: int, argument: str = "x"
@@ -73,8 +74,18 @@ class Resizing(NamedTuple):
                     f"of an axis of {n}"
                 )
             scale = None if self.scale_factor is None or self.recompute_scale_factor else value
-            taps.append(axis_taps(mode, n, m, scale, bool(self.align_corners), itemsize < 8))
+            scale = axis_scale(mode, n, m, axes, scale)
+            taps.append(axis_taps(mode, n, m, scale, bool(self.align_corners), itemsize < 8, self.antialias))
         return tuple(taps)
+
+
+def axis_scale(mode: str, n: int, m: int, axes: int, scale: float | None) -> float | None:
+    """The scale that counts for an axis of `n` inputs and `m` outputs; None for `m / n`.
+
+    PyTorch ignores a given scale in mode `'nearest'` if a size stays or doubles, but only for images of two
+    axes. (In one and three its gradients ignore it too, which then are not those of its outputs.)
+    """
+    return None if mode == "nearest" and axes == 2 and m in (n, 2 * n) else scale
 
 
 def to_resizing(
@@ -84,6 +95,7 @@ def to_resizing(
     mode: object,
     align_corners: object,
     recompute_scale_factor: object,
+    antialias: object = False,
 ) -> Resizing:
     """The arguments, checked; errors begin with `name`."""
     kind = to_choice(f"{name}: mode", mode, MODES)
@@ -98,6 +110,10 @@ def to_resizing(
         recompute_scale_factor = to_bool(f"{name}: recompute_scale_factor", recompute_scale_factor)
     if recompute_scale_factor and size is not None:
         raise ValueError(f"{name}: recompute_scale_factor needs scale_factor, got size={shown(size)}")
+    if to_bool(f"{name}: antialias", antialias) and kind not in ("bilinear", "bicubic"):
+        raise ValueError(
+            f"{name}: antialias is True, but mode={mode!r} has none: 'bilinear' and 'bicubic' do"
+        )
     sizes: int | tuple[int, ...] | None = None
     scales: Scale | None = None
     if is_sequence(size):
@@ -110,7 +126,7 @@ def to_resizing(
         scales = _scale(name, scale_factor)
     if align_corners is not None:
         align_corners = to_bool(f"{name}: align_corners", align_corners)
-    return Resizing(sizes, scales, kind, align_corners, recompute_scale_factor)
+    return Resizing(sizes, scales, kind, align_corners, recompute_scale_factor, bool(antialias))
 
 
 def _scale(name: str, value: object) -> float:

@@ -87,3 +87,42 @@ def test_wrong_calls(case):
     with pytest.raises(kind, match=rf"^functional\..*{message}") as caught:
         call()
     assert not any(word in str(caught.value) for word in ("layer", "Sequential", "forward", "array(["))
+
+
+def test_missing_names_have_a_hint():
+    for name, expected in {
+        "conv": "has no attribute 'conv'; the nearest are conv",
+        "Conv2d": "the nearest are conv2d, .*; layers are in xpconv: xpconv.Conv2d",
+        "BatchNorm2d": "the nearest are batch_norm",
+        "max_pool": "max_pool2d",
+    }.items():
+        with pytest.raises(AttributeError, match=expected):
+            getattr(F, name)
+    assert dir(F) == sorted(F.__all__)
+
+
+def test_a_lack_of_memory_names_the_function():
+    x = np.ones((1, 1, 4, 4))
+    for name, call in {
+        "pad": lambda: F.pad(x, (190_000,) * 4),
+        "conv2d": lambda: F.conv2d(x, np.ones((1, 1, 2, 2)), padding=100_000),
+        "interpolate": lambda: F.interpolate(np.ones((1, 1, 1, 1)), (380_000, 380_000)),
+    }.items():
+        with pytest.raises(MemoryError, match=rf"^functional.{name}: .*GiB.*; give smaller arrays$"):
+            call()
+
+
+def test_indices_of_another_pooling():
+    grad, wrong = np.ones((1, 1, 2, 2)), np.array([[[[0, 2], [8, 99]]]])
+    with pytest.raises(
+        ValueError, match=r"functional\.max_pool2d_backward: indices hold one that is not in its"
+    ):
+        F.max_pool2d_backward(grad, wrong, (1, 1, 4, 4), 2)
+    with pytest.raises(
+        ValueError, match=r"max_unpool2d_backward: indices from 0 to 99, .*indices of max_unpool2d$"
+    ):
+        F.max_unpool2d_backward(np.ones((1, 1, 4, 4)), wrong)
+    y, indices = F.max_pool1d(
+        np.ones((1, 1, 1)), 2, padding=1, dilation=2, return_indices=True
+    )  # reads nothing
+    assert F.max_pool1d_backward(y, indices, (1, 1, 1), 2, padding=1, dilation=2).tolist() == [[[0]]]

@@ -171,6 +171,63 @@ def test_interpolate(backend, shape, options, dtype):
     )
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+def test_interpolate_to_sizes_that_stay_or_double(axes, mode, backend):
+    """PyTorch ignores the scale there only with two axes; our gradient is always the adjoint."""
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(1, 2, *(5,) * axes))
+    for scale in (1.05, 1.1, 1.19, 2.0, 2.05, 2.19, 0.9, [2.1] * axes):
+        expected = torch.nn.functional.interpolate(torch.tensor(x), scale_factor=scale, mode=mode).numpy()
+        y = xpconv.asnumpy(F.interpolate(xpconv.asarray(x), scale_factor=scale, mode=mode))
+        np.testing.assert_array_equal(y, expected)
+        back = xpconv.asnumpy(
+            F.interpolate_backward(xpconv.asarray(y), x.shape, scale_factor=scale, mode=mode)
+        )
+        np.testing.assert_allclose((back * x).sum(), (y * y).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("align_corners", [None, True])
+def test_interpolate_with_antialias(mode, align_corners, backend):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, 8, 9))
+    for how in (
+        {"size": (3, 5)}, {"size": (1, 1)}, {"size": (20, 4)}, {"scale_factor": 0.4}, {"scale_factor": (0.3, 2.2)},
+        {"scale_factor": 0.4, "recompute_scale_factor": True}, {"size": (8, 4)},
+    ):  # fmt: skip
+        how = {**how, "mode": mode, "align_corners": align_corners, "antialias": True}
+        seen = torch.tensor(x, requires_grad=True)
+        expected = torch.nn.functional.interpolate(seen, **how)
+        y = F.interpolate(xpconv.asarray(x), **how)
+        np.testing.assert_allclose(xpconv.asnumpy(y), expected.detach().numpy(), rtol=0, atol=1e-13)
+        grad = rng.normal(size=y.shape)
+        expected.backward(torch.tensor(grad))
+        dx = F.interpolate_backward(xpconv.asarray(grad), x.shape, **how)
+        np.testing.assert_allclose(xpconv.asnumpy(dx), seen.grad.numpy(), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic", "area"])
+@pytest.mark.parametrize("size", [(6, 6), (3, 3), (4, 7), (11, 5)])
+def test_interpolate_keeps_infinities_in_place(mode, size, backend):
+    """An output is infinite where it reads the infinity, NaN where it does so with both signs, else finite."""
+    x = np.ones((1, 1, 6, 6))
+    x[0, 0, 2, 3] = np.inf
+    weights = F.interpolate(xpconv.asarray(np.where(np.isinf(x), 1.0, 0.0)), size, mode=mode)
+    y = xpconv.asnumpy(F.interpolate(xpconv.asarray(x), size, mode=mode))
+    weights = xpconv.asnumpy(weights)
+    np.testing.assert_array_equal(y[weights != 0], np.copysign(np.inf, weights)[weights != 0])
+    assert np.isfinite(y[weights == 0]).all()
+    grad = np.ones((1, 1, *size))
+    grad[0, 0, 1, 1] = np.inf
+    dx = xpconv.asnumpy(F.interpolate_backward(xpconv.asarray(grad), x.shape, size, mode=mode))
+    share = np.where(np.isinf(grad), 1.0, 0.0)
+    weights = xpconv.asnumpy(F.interpolate_backward(xpconv.asarray(share), x.shape, size, mode=mode))
+    np.testing.assert_array_equal(dx[weights != 0], np.copysign(np.inf, weights)[weights != 0])
+    assert np.isfinite(dx[weights == 0]).all()
+
+
 def test_interpolate_moves_integers(backend):
     x = xpconv.asarray(np.array([[[1, 2**53 + 1]]]))
     y = F.interpolate(x, scale_factor=2)
@@ -212,7 +269,9 @@ WRONG = [
     (lambda: F.interpolate(X), ValueError, "functional.interpolate: size is None and scale_factor is None"),
     (lambda: F.interpolate(X, 2, mode="cubic"), ValueError, "functional.interpolate: mode is 'cubic', expected on"),
     (lambda: F.interpolate(X, 2, mode="linear"), ShapeError, r"input has shape .*, expected \(N, C, W\) for mode='l"),
-    (lambda: F.interpolate(X, 2, antialias=True), TypeError, "unexpected keyword argument 'antialias'; it takes"),
+    (lambda: F.interpolate(X, 2, antialias=True), ValueError, "interpolate: antialias is True, but mode='nearest' has none"),
+    (lambda: F.interpolate(X, 2, antialias=1), TypeError, "interpolate: antialias is 1, expected True or False"),
+    (lambda: F.pad(X, (-4, 2, 0, 0), "circular"), ShapeError, r"functional.pad: .* by \(-4, 2\): that leaves nothing to go"),
     (lambda: F.interpolate(INTS, 2, mode="area"), DTypeError, "input is int64, and mode='area' computes means"),
     (lambda: F.interpolate_backward(X, (2, 3, 2, 2), 5), ShapeError, r"expected \(2, 3, 5, 5\) \(input_size is"),
     (lambda: F.interpolate(X.tolist(), 2), BackendError, "functional.interpolate: input: expected an array"),

@@ -5,12 +5,14 @@ Only errors of the library's own come back, which name the function; nothing han
 
 import inspect
 import random
+import re
 
 import functional_cases
 import numpy as np
 import pytest
 from fuzzing import NEAR, VALUES, WRONG_ARRAYS, bounded, namespace, run
 
+import xpconv
 import xpconv.functional as F
 
 X, W = "np.ones((2, 4, 6, 6), 'float32')", "np.ones((2, 4, 3, 3), 'float32')"
@@ -96,4 +98,44 @@ def test_wrong_arguments(name):
             fault, _ = run(code, (f"functional.{name}",), space)
             if fault:
                 faults.append(f"{code}: {fault}")
+    assert not faults, "\n".join(faults)
+
+
+# --- every argument, with every value ---
+
+EXTENDED = ["np.ones((2, 4, 6, 6), 'longdouble')", "np.ones((2, 4, 6, 6), 'clongdouble')"]
+CLASSES = [n for n in dir(xpconv) if isinstance(getattr(xpconv, n), type)]
+FOREIGN = re.compile(rf"\b({'|'.join(CLASSES)})\b(?!\()")  # names of layers and losses
+
+
+def texts(name, wrong):
+    """The code and the error of each call with a wrong value for this argument."""
+    space = {**namespace(), "F": F, "good": CALLS[name]}
+    array = isinstance(CALLS[name].get(wrong), np.ndarray)
+    for value in (*VALUES, *NEAR, *(WRONG_ARRAYS + EXTENDED if array else ())):
+        code = f"F.{name}(**{{**good, {wrong!r}: {value}}})"
+        try:
+            eval(code, space)
+        except Exception as error:  # noqa: BLE001
+            yield value, code, error
+
+
+@pytest.mark.sample(8)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CALLS)
+def test_errors_begin_with_the_function_and_name_its_argument(name):
+    faults = []
+    parameters = list(inspect.signature(getattr(F, name)).parameters)
+    known = re.compile(rf"\b({'|'.join(parameters)})\b")
+    with bounded():
+        for wrong in parameters:
+            for value, code, error in texts(name, wrong):
+                text = str(error)
+                body = text.removeprefix(f"functional.{name}")
+                own = (body.replace(value, "") if len(value) > 4 else body).partition("; it takes")[0]
+                own = re.sub(r"xpconv\.\w+|'[^']*'|<[^>]*>", "", own)
+                if body == text or body[:1] not in ":":
+                    faults.append(f"{code}: {type(error).__name__}: {text[:150]}")
+                elif not known.search(own) or (FOREIGN.search(own) and "xpconv" not in value):
+                    faults.append(f"{code}: names no argument of its own: {text[:150]}")
     assert not faults, "\n".join(faults)

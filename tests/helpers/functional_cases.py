@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -148,6 +149,15 @@ add("group_norm", x(3, 4), options={"num_groups": 1, "eps": 1e-2})
 add("local_response_norm", x(2, 6, 3), options={"size": 3, "alpha": 0.5})
 add("local_response_norm", x(2, 6, 3, 2), options={"size": 2, "alpha": 1.0, "beta": 0.5, "k": 2.0})
 
+small = x(3, 4, 5)
+small[0] *= 1e-3  # below eps
+for options in ({}, {"p": 1.0, "dim": -1}, {"p": 3.0, "dim": (0, 2)}, {"p": math.inf}, {"eps": 0.1}):
+    add("normalize", small, options=options)
+add("normalize", x(6), options={"dim": 0, "p": 2.5})
+add("cosine_similarity", {"x1": x(3, 4, 5), "x2": x(3, 4, 5, seed=1)}, options={"dim": -1})
+add("cosine_similarity", {"x1": x(3, 4, 5), "x2": x(4, 1)})
+add("cosine_similarity", {"x1": x(6), "x2": x(6, seed=1)}, options={"dim": 0})
+
 # --- order of elements ---
 
 for name, shape, options in (
@@ -170,10 +180,10 @@ def losses(name: str, inputs: np.ndarray, target: np.ndarray, *rows: dict[str, A
 
 
 a, b = x(4, 5), x(4, 5, seed=1)
-losses("mse_loss", a, b)
-losses("l1_loss", a, b)
+losses("mse_loss", a, b, {}, {"weight": positive(4, 5)})
+losses("l1_loss", a, b, {}, {"weight": positive(4, 5)})
 losses("smooth_l1_loss", a, b, {}, {"beta": 0.3})
-losses("huber_loss", a, b, {}, {"delta": 0.3})
+losses("huber_loss", a, b, {}, {"delta": 0.3}, {"weight": positive(4, 5)})
 losses("poisson_nll_loss", positive(4, 5), np.abs(b) * 3, {}, {"log_input": False, "full": True})
 losses("kl_div", a, between(4, 5), {}, {"log_target": True})
 add("kl_div", a, fixed={"target": between(4, 5)}, options={"reduction": "batchmean"})
@@ -250,7 +260,7 @@ ELSEWHERE = {
 }
 NO_HALF = ("ctc_loss", "poisson_nll_loss")  # whose results float16 cannot hold, or not to 2 %
 WITH_BATCH = {c.name for c in CASES if "loss" not in c.name and "entropy" not in c.name} - {
-    "embedding", "layer_norm", "rms_norm", "kl_div"
+    "cosine_similarity", "embedding", "layer_norm", "normalize", "rms_norm", "kl_div"
 }  # fmt: skip
 
 

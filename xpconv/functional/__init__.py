@@ -14,9 +14,13 @@ this module; the first use of `xpconv.functional` does.
 **Backend.** The arguments decide where a function computes: for CuPy arrays on the GPU, for NumPy arrays on
 the CPU. The result is an array of the same backend. `XPCONV_BACKEND` and `use_backend` have no effect. Arrays
 of several backends in one call raise an error that names both; `xpconv.asarray(x, backend="cupy")` copies an
-array. A `Parameter` of a layer is accepted in place of an array. All arrays of a call must have one dtype,
-which the result has too. Inputs are not changed, except the running statistics of `batch_norm` and
-`instance_norm` in training.
+array. A `Parameter` of a layer is accepted in place of an array. Inputs are not changed, except the running
+statistics of `batch_norm` and `instance_norm` in training.
+
+**Dtypes.** The floating and complex arrays of a call must have one dtype, which the result has too: float16,
+bfloat16 (with `ml_dtypes`), float32 or float64. There are three exceptions. Indices, classes and lengths are
+integers, and the targets of some losses may be. The `weight` of a loss for each class, and `pos_weight`, may
+have any real dtype, and are converted. Where a loss is float16 or bfloat16, `grad_output` may be float32.
 
 **Gradients** are separate functions, named by these rules:
 
@@ -41,6 +45,8 @@ conjugate of `weight`, and `conv2d_weight` by that of `input`. Functions that on
 take integers. Any other dtype raises a DTypeError.
 """
 
+from difflib import get_close_matches
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from .activation import *
@@ -70,8 +76,22 @@ from .shuffle import *
 from .smooth import *
 from .softmax import *
 from .unpool import *
+from .vectors import *
 
 if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [
         name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
     ]
+    for _name in [name for name, thing in globals().items() if isinstance(thing, ModuleType)]:
+        del globals()[_name]  # the files, such as `conv`, which a user might take for functions
+
+    def __getattr__(name):
+        """Raise the error for a missing attribute, with the nearest names."""
+        plain = {function.replace("_", ""): function for function in __all__}
+        close = get_close_matches(name.lower().replace("_", ""), plain, 3)
+        nearest = f"; the nearest are {', '.join(plain[n] for n in close)}" if close else ""
+        layers = f"; layers are in xpconv: xpconv.{name}" if name[:1].isupper() else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest}{layers}")
+
+    def __dir__():
+        return sorted(__all__)

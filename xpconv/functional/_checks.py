@@ -26,7 +26,7 @@ MOVED = ("floating point", "complex", "integer", "boolean")  # for functions tha
 
 
 def public(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a public function: errors of wrong calls list its parameters, and underflow is ignored."""
+    """Decorate a public function: errors list its parameters and name it, and underflow is ignored."""
     found: Callable[P, R] = ignoring_underflow(
         _without_layers(hinted(f"functional.{function.__name__}", {})(function))
     )
@@ -34,12 +34,15 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _without_layers(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, whose errors list its parameters instead of hints about layers."""
+    """`function`, whose errors list its parameters instead of hints about layers, and name it."""
 
     @functools.wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
         try:
             return function(*args, **options)
+        except MemoryError as error:
+            name = f"functional.{function.__name__}"
+            raise MemoryError(f"{name}: {error or 'out of memory'}; give smaller arrays") from None
         except BackendError as error:
             message = str(error)
             hint = next((hint for hint in LAYER_HINTS if message.endswith(hint)), "")

@@ -15,15 +15,18 @@ __all__ = ["embedding", "embedding_backward", "one_hot"]
 
 
 @public
-def embedding(input: Array, weight: Array) -> Array:
+def embedding(input: Array, weight: Array, padding_idx: int | None = None) -> Array:
     """The rows `weight[input]`, as `torch.nn.functional.embedding`.
 
     `input` `(*)` of any integer dtype and `weight` `(V, D)` give `(*, D)`. On a GPU the row of an index
-    outside `[0, V)` is NaN. `padding_idx` and `scale_grad_by_freq` are arguments of `embedding_backward`;
-    there is no `max_norm`, which would change `weight`.
+    outside `[0, V)` is NaN. There is no `max_norm`, which would change `weight`.
+
+    Args:
+        padding_idx: only checked here: it affects the gradient alone, as does `scale_grad_by_freq`, an
+            argument of `embedding_backward`.
 
     Raises:
-        ValueError: on the CPU, an index outside `[0, V)`.
+        ValueError: on the CPU, an index outside `[0, V)`; a `padding_idx` that is none of the rows.
         ShapeError, DTypeError, BackendError: `input` is not of integers, or `weight` is not a floating
             matrix.
 
@@ -37,6 +40,7 @@ def embedding(input: Array, weight: Array) -> Array:
     xp, table = enter(where, {"weight": weight})
     if table.ndim != 2:
         raise ShapeError(f"{where}: weight has shape {table.shape}, expected (V, D): one row for each index")
+    _row(where, padding_idx, table.shape[0], f"weight has shape {table.shape}")
     indices = _indices(where, input, table, "weight", table.shape[0])
     return ops.embedding(xp, indices.reshape(-1), table).reshape(*indices.shape, table.shape[1])
 
@@ -71,13 +75,7 @@ def embedding_backward(
     where = "functional.embedding_backward"
     xp, grad = enter(where, {"grad_output": grad_output})
     size = to_size(f"{where}: num_embeddings", num_embeddings)
-    if padding_idx is not None:
-        place = to_int(f"{where}: padding_idx", padding_idx)
-        if not -size <= place < size:
-            raise ValueError(
-                f"{where}: padding_idx is {place}, expected {-size} to {size - 1} (num_embeddings={size})"
-            )
-        padding_idx = place % size
+    padding_idx = _row(where, padding_idx, size, f"num_embeddings={size}")
     by_frequency = to_bool(f"{where}: scale_grad_by_freq", scale_grad_by_freq)
     indices = _indices(where, input, grad, "grad_output", size)
     if grad.shape[:-1] != indices.shape or not grad.ndim:
@@ -109,6 +107,16 @@ def one_hot(input: Array, num_classes: int = -1) -> Array:
     """
     with named("functional.one_hot", "one_hot"), named("functional.one_hot: input", "one_hot: target"):
         return targets.one_hot(array_of(input), num_classes)
+
+
+def _row(where: str, padding_idx: int | None, size: int, why: str) -> int | None:
+    """Check `padding_idx`; return it counted from the start. `why` says where the number of rows is from."""
+    if padding_idx is None:
+        return None
+    row = to_int(f"{where}: padding_idx", padding_idx)
+    if not -size <= row < size:
+        raise ValueError(f"{where}: padding_idx is {row}, expected {-size} to {size - 1} ({why})")
+    return row % size
 
 
 def _indices(where: str, input: Array, other: Array, name: str, size: int) -> Array:

@@ -23,13 +23,14 @@ __all__ = [
 
 
 @public
-def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
+def mse_loss(input: Array, target: Array, *, reduction: str = "mean", weight: Array | None = None) -> Array:
     """Squared error `(x - t)²`, as `torch.nn.functional.mse_loss`.
 
     `input` has a floating dtype and any shape; `target` has the same shape, and may hold integers.
 
     Args:
         reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
+        weight: a factor for each element, like `input`; `'mean'` divides by the sum of the factors.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.MSELoss`.
@@ -42,17 +43,20 @@ def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     return value(
         "mse_loss",
         MSELoss,
-        (
-            input,
-            target,
-        ),
+        (input, target),
         reduction,
+        weight=weight,
     )
 
 
 @public
 def mse_loss_backward(
-    grad_output: Array | float, input: Array, target: Array, *, reduction: str = "mean"
+    grad_output: Array | float,
+    input: Array,
+    target: Array,
+    *,
+    reduction: str = "mean",
+    weight: Array | None = None,
 ) -> Array:
     """Gradient of `mse_loss` with respect to `input`.
 
@@ -68,22 +72,21 @@ def mse_loss_backward(
         "mse_loss",
         MSELoss,
         grad_output,
-        (
-            input,
-            target,
-        ),
+        (input, target),
         reduction,
+        weight=weight,
     )
 
 
 @public
-def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
+def l1_loss(input: Array, target: Array, *, reduction: str = "mean", weight: Array | None = None) -> Array:
     """Absolute error `|x - t|`, as `torch.nn.functional.l1_loss`.
 
     `input` has a floating dtype and any shape; `target` has the same shape, and may hold integers.
 
     Args:
         reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
+        weight: a factor for each element, like `input`; `'mean'` divides by the sum of the factors.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.L1Loss`.
@@ -96,17 +99,20 @@ def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
     return value(
         "l1_loss",
         L1Loss,
-        (
-            input,
-            target,
-        ),
+        (input, target),
         reduction,
+        weight=weight,
     )
 
 
 @public
 def l1_loss_backward(
-    grad_output: Array | float, input: Array, target: Array, *, reduction: str = "mean"
+    grad_output: Array | float,
+    input: Array,
+    target: Array,
+    *,
+    reduction: str = "mean",
+    weight: Array | None = None,
 ) -> Array:
     """Gradient of `l1_loss` with respect to `input`.
 
@@ -122,11 +128,9 @@ def l1_loss_backward(
         "l1_loss",
         L1Loss,
         grad_output,
-        (
-            input,
-            target,
-        ),
+        (input, target),
         reduction,
+        weight=weight,
     )
 
 
@@ -152,10 +156,7 @@ def smooth_l1_loss(input: Array, target: Array, *, reduction: str = "mean", beta
     return value(
         "smooth_l1_loss",
         SmoothL1Loss,
-        (
-            input,
-            target,
-        ),
+        (input, target),
         reduction,
         beta,
     )
@@ -179,17 +180,20 @@ def smooth_l1_loss_backward(
         "smooth_l1_loss",
         SmoothL1Loss,
         grad_output,
-        (
-            input,
-            target,
-        ),
+        (input, target),
         reduction,
         beta,
     )
 
 
 @public
-def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: float = 1.0) -> Array:
+def huber_loss(
+    input: Array,
+    target: Array,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: Array | None = None,
+) -> Array:
     """Squared near 0, absolute beyond `delta`, as `torch.nn.functional.huber_loss`.
 
     With `d = |x - t|`: `d²/2` if `d < delta`, else `delta (d - delta/2)`. `input` and `target` have one
@@ -198,6 +202,7 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     Args:
         reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
         delta: the error at which the two parts meet, above 0.
+        weight: a factor for each element, like `input`; `'mean'` divides by the sum of the factors.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.HuberLoss`.
@@ -210,18 +215,21 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     return value(
         "huber_loss",
         HuberLoss,
-        (
-            input,
-            target,
-        ),
+        (input, target),
         reduction,
         delta,
+        weight=weight,
     )
 
 
 @public
 def huber_loss_backward(
-    grad_output: Array | float, input: Array, target: Array, reduction: str = "mean", delta: float = 1.0
+    grad_output: Array | float,
+    input: Array,
+    target: Array,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: Array | None = None,
 ) -> Array:
     """Gradient of `huber_loss` with respect to `input`.
 
@@ -237,10 +245,8 @@ def huber_loss_backward(
         "huber_loss",
         HuberLoss,
         grad_output,
-        (
-            input,
-            target,
-        ),
+        (input, target),
         reduction,
         delta,
+        weight=weight,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend import Array
+from ..backend import Array, backend_of
 from ..checks import as_images
+from ..geometry import Shape, Window
 from ..layers.pool import IntOrTuple, MaxPool1d, MaxPool2d, MaxPool3d, _MaxPool
 from ..layers.unpool import check_indices
 from ..ops import pool as ops
@@ -22,6 +23,9 @@ __all__ = [
     "max_pool3d",
     "max_pool3d_backward",
 ]
+
+
+UNSET = {1: 255, 4: 2**31 - 1}  # the winner of no tap, by the size of its dtype
 
 
 def _max_pool(where: str, layer: _MaxPool, input: Array) -> Any:
@@ -48,8 +52,22 @@ def _max_pool_backward(
     if not batched:
         grad, places, size = grad[None], places[None], (1, *size)
     winner = ops.max_pool_winners(xp, places, size[2:], layer._window)
+    _check_winners(where, winner, size[2:], layer._window)
     dx = ops.max_pool_backward(xp, grad, winner, size, layer._window)
     return dx if batched else dx[0]
+
+
+def _check_winners(where: str, winner: Array, spatial: Shape, window: Window) -> None:
+    """On NumPy, an error for an index that its window does not read; on a GPU it has no gradient."""
+    if backend_of(winner).name != "numpy" or winner.max(initial=0) < UNSET[winner.dtype.itemsize]:
+        return
+    for n, m, k, s, (lo, _), d in zip(spatial, winner.shape[2:], *window, strict=True):
+        if not all(any(0 <= p * s - lo + r * d < n for r in range(k)) for p in range(m)):
+            return  # a dilated window that reads only padding has no index of its own
+    raise ValueError(
+        f"{where}: indices hold one that is not in its window; give the indices, the input_size and the "
+        "window of the pooling"
+    )
 
 
 @public

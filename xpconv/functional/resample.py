@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..backend import Array
 from ..errors import DTypeError
 from ..ops import resample as ops
-from ..resizing import Resizing, Scale, Size, to_resizing
+from ..resizing import Resizing, Size, to_resizing
 from ._checks import EXACT, check_shape, enter, public, to_shape
 
 __all__ = ["interpolate", "interpolate_backward"]
@@ -17,12 +17,13 @@ __all__ = ["interpolate", "interpolate_backward"]
 def interpolate(
     input: Array,
     size: Size | None = None,
-    scale_factor: Scale | None = None,
+    scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Array:
-    """Resize images, as `torch.nn.functional.interpolate`, of which `antialias` is missing.
+    """Resize images, as `torch.nn.functional.interpolate`, without its mode `'lanczos'`.
 
     `input` is `(N, C, *S)` of a floating or complex dtype, with `'nearest'` and `'nearest-exact'` also of an
     integer one; the result is `(N, C, *size)` or `(N, C, *⌊S·scale_factor⌋)`. Each output is computed from
@@ -31,16 +32,18 @@ def interpolate(
 
     Args:
         size: size of the output: an int, or one for each axis.
-        scale_factor: instead of `size`, a positive number, or a tuple with one for each axis.
+        scale_factor: instead of `size`, a positive number, or one for each axis.
         mode: `'nearest'`, `'nearest-exact'` or `'area'`, of 1 to 3 axes; `'linear'` of one, `'bilinear'` and
             `'bicubic'` of two, `'trilinear'` of three axes.
         align_corners: for the linear and cubic modes, whether the centres of the corner pixels meet (True)
             or the corners (False, and None).
         recompute_scale_factor: whether to compute the scale from the output's size, not from `scale_factor`.
+        antialias: for `'bilinear'` and `'bicubic'`, whether outputs that cover several pixels are means of
+            all of these, as in Pillow.
 
     Raises:
         ValueError: both or none of `size` and `scale_factor`, an impossible value, an unknown mode, or
-            `align_corners` for a mode that has none.
+            `align_corners` or `antialias` for a mode that has none.
         ShapeError: (a ValueError) `input` of a rank that the mode does not take, or an output of no pixels.
         DTypeError, BackendError: (TypeErrors) integers in a mode that computes means; not an array of
             numbers.
@@ -55,7 +58,8 @@ def interpolate(
     """
     where = "functional.interpolate"
     xp, x = enter(where, {"input": input}, kinds=EXACT)
-    how = to_resizing(where, size, scale_factor, mode, align_corners, recompute_scale_factor)
+    scale = tuple(scale_factor) if isinstance(scale_factor, list) else scale_factor
+    how = to_resizing(where, size, scale, mode, align_corners, recompute_scale_factor, antialias)
     _check_exact(where, x, "input", how)
     y = ops.resample(xp, x, how.taps(where, x.shape, x.real.dtype.itemsize, "input"))
     return y.copy() if y is x else y
@@ -66,10 +70,11 @@ def interpolate_backward(
     grad_output: Array,
     input_size: Sequence[int],
     size: Size | None = None,
-    scale_factor: Scale | None = None,
+    scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Array:
     """Gradient of `interpolate` with respect to `input`, which is its adjoint.
 
@@ -83,7 +88,8 @@ def interpolate_backward(
     """
     where = "functional.interpolate_backward"
     xp, grad = enter(where, {"grad_output": grad_output}, kinds=EXACT)
-    how = to_resizing(where, size, scale_factor, mode, align_corners, recompute_scale_factor)
+    scale = tuple(scale_factor) if isinstance(scale_factor, list) else scale_factor
+    how = to_resizing(where, size, scale, mode, align_corners, recompute_scale_factor, antialias)
     _check_exact(where, grad, "grad_output", how)
     shape = to_shape(where, "input_size", input_size, (3, 4, 5), "(N, C, *S)")
     taps = how.taps(where, shape, grad.real.dtype.itemsize, "input_size")

@@ -25,7 +25,7 @@ class _LPPool(_Pool):
         if not 0 < abs(self.norm_type) < float("inf"):
             raise ValueError(
                 f"{type(self).__name__}: norm_type is {norm_type}, expected a finite number other than 0; "
-                f"the limit at ∞ is MaxPool{self.axes}d"
+                "the limit at ∞ is max pooling"
             )
         super().__init__(kernel_size, stride, 0, 1, ceil_mode)
 

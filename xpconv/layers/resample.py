@@ -61,7 +61,7 @@ class Upsample(Layer):
     ) -> None:
         name = type(self).__name__
         found = to_resizing(name, size, scale_factor, mode, align_corners, recompute_scale_factor)
-        self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor = found
+        self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor = found[:5]
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x)

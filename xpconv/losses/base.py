@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..arguments import brief, to_choice, to_float
 from ..arrays import asarray
 from ..backend import Array, backend_of, conversion_hint, ignore_underflow
-from ..dtypes import byte_order_error, is_floating
+from ..dtypes import check_usable, is_floating
 from ..errors import BackendError, DTypeError, ShapeError
 from ..ops.losses import scaled_sum
 from ..sums import sum_over, widened
@@ -102,8 +102,8 @@ class Loss(Taped):
         loss, count, *saved = self._evaluated(inputs, weight)
         return self.keep(loss, *saved), count
 
-    def _evaluated(self, inputs: tuple[Array, ...], weight: Array | None = None) -> tuple[Any, ...]:
-        """The loss, the divisor of `'mean'`, and the arguments of `_gradient`."""
+    def _evaluated(self, inputs: Any, weight: Any = None, over_weight: bool = False) -> tuple[Any, ...]:
+        """The loss, the divisor of `'mean'` (`over_weight`: the sum of `weight`), and what backward needs."""
         inputs = self._completed(*inputs)
         xp = self._enter(*inputs)
         dtype, wide = inputs[0].dtype, inputs
@@ -113,8 +113,9 @@ class Loss(Taped):
             loss, count, saved = self._forward(xp, *wide)
             scale: Any = 1.0  # of each sample's gradient
             if weight is not None:
-                scale = self._spread(xp, weight, loss)
+                scale = weight.astype(loss.dtype) if over_weight else self._spread(xp, weight, loss)
                 loss = loss * scale
+                count = sum_over(scale, tuple(range(scale.ndim))) if over_weight else count
             mean: Any = 1.0
             if self.reduction not in ("none", "sum"):  # as PyTorch: no samples, no mean
                 host = isinstance(count, int)
@@ -202,8 +203,7 @@ class Loss(Taped):
                 raise BackendError(f"{name}: {argument}: {error}") from None
             if array.dtype.kind in "OSUMmc":
                 raise DTypeError(f"{name}: {argument} is {array.dtype}, expected real numbers")
-            if not array.dtype.isnative:
-                raise byte_order_error(f"{name}: {argument}", array)
+            check_usable(f"{name}: {argument}", array)
         first, (owner, *others) = inputs[0], owners
         for argument, other in zip(self.names[1:], others, strict=True):
             if owner is not other:

@@ -46,7 +46,7 @@ class BCELoss(Elementwise):
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         if backend_of(x).name == "numpy":
-            for name, p, fix in (("input", x, "; BCEWithLogitsLoss takes scores"), ("target", t, "")):
+            for name, p, fix in (("input", x, "; the loss with logits takes scores"), ("target", t, "")):
                 bad = p[~probable(p)].reshape(-1)
                 if bad.size:
                     raise ValueError(f"BCELoss: {name} holds {bad[0]}, expected probabilities, 0 to 1{fix}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 from ..arguments import to_bool, to_float
 from ..backend import Array
 from ..errors import ShapeError
+from ..ops.vectors import p_norm
 from ..sums import sum_over
 from .base import Loss, broadcast_shape, summed_to
 
@@ -186,22 +186,6 @@ class TripletMarginLoss(Loss):
         return anchor, positive, negative
 
     def _distance(self, xp: Any, x: Array, y: Array) -> tuple[Array, Array]:
-        """`d = ‖v‖_p` with `v = x - y + eps`, and `dd/dx = sign(v) (|v| / d)^(p-1)` (0 where v is 0).
-
-        The largest |v| is factored out, so that no power overflows: with `m = max |v|`, `s = |v| / m` and
-        `S = Σ s^p`, the results are `m S^(1/p)` and `sign(v) s^(p-1) S^(1/p - 1)`.
-        """
-        v = x - y + self.eps
-        size, p = xp.abs(v), self.p
-        if p == 0 or not v.size:
-            return xp.zeros_like(v), sum_over((v != 0).astype(v.dtype), (-1,))
-        most = size.max(axis=-1, keepdims=True)
-        if p == math.inf:
-            top = ((size == most) & (most > 0)).astype(v.dtype)
-            return xp.sign(v) * top / xp.maximum(sum_over(top, (-1,), keepdims=True), 1), most[..., 0]
-        p = min(p, 1e30)  # float32 can represent it, and a larger p gives the same result
-        share = size / xp.where(most == 0, 1, most)
-        powers = sum_over(share**p, (-1,), keepdims=True)  # at least 1, or 0
-        slope = xp.where(share == 0, 0, xp.where(share == 0, 1, share) ** (p - 1))
-        slope = slope * xp.where(powers == 0, 1, powers) ** (1 / p - 1)
-        return xp.sign(v) * slope, (powers ** (1 / p) * most)[..., 0]
+        """`dd/dx` of `d = ‖v‖_p` with `v = x - y + eps` along the last axis, and `d`."""
+        norm, slope = p_norm(xp, x - y + self.eps, self.p, (-1,))
+        return slope, norm[..., 0]

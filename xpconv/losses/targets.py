@@ -50,7 +50,9 @@ def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Ar
         raise DTypeError(f"one_hot: dtype is {shown(dtype)}, expected one of numbers, such as 'float32'")
     count = to_size("one_hot: num_classes", num_classes, -1)
     if count < 1 and not target.size:
-        raise ValueError(f"one_hot: num_classes is {count} and target is empty; give the number of classes")
+        raise ValueError(
+            f"one_hot: num_classes is {count} and there is no class to count; give the number of classes"
+        )
     if count == 0:
         raise ValueError("one_hot: num_classes is 0, expected at least 1, or -1")
     if count == -1:

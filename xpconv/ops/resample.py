@@ -20,10 +20,14 @@ Row = tuple[tuple[int, float], ...]  # (where to read, with what weight), for on
 
 
 class Taps(NamedTuple):
-    """`y[i] = Σ_t weights[t][i] · x[indices[t][i]]`; weights None are all 1."""
+    """`y[i] = Σ_t weights[t][i] · x[indices[t][i]]`; weights None are all 1.
+
+    `unread` says of each output whether it reads nothing, and is 0; it is empty if there is no such output.
+    """
 
     indices: tuple[tuple[int, ...], ...]
     weights: tuple[tuple[float, ...], ...] | None
+    unread: tuple[bool, ...] = ()
 
 
 def resample(xp: Any, x: Array, taps: tuple[tuple[Taps, Taps] | None, ...]) -> Array:
@@ -58,6 +62,9 @@ def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
         term = x.take(indices[t], axis=axis)
         term *= weights[t]
         y += term
+    if taps.unread:
+        unread = constant(xp, taps.unread, "bool").reshape(-1, *(1,) * (-axis - 1))
+        y = xp.where(unread, 0, y)  # not a product with 0, which is NaN for infinities
     return y.astype(dtype, copy=False)
 
 
@@ -66,7 +73,13 @@ def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
 
 @lru_cache(maxsize=256)
 def axis_taps(
-    mode: str, n: int, m: int, scale: float | None, align_corners: bool, single: bool
+    mode: str,
+    n: int,
+    m: int,
+    scale: float | None,
+    align_corners: bool,
+    single: bool,
+    antialias: bool = False,
 ) -> tuple[Taps, Taps] | None:
     """How `m` outputs read `n` inputs, and the transposed; None where `y` is `x`.
 
@@ -75,8 +88,12 @@ def axis_taps(
         scale: outputs per input, if the user gave it; None takes `m / n`.
         align_corners: whether the centres of the corner pixels meet, not the corners.
         single: whether to compute indices in single precision, as PyTorch does.
+        antialias: for `'linear'` and `'cubic'`, whether an output reads all inputs that it covers.
     """
-    rows = _rows(mode, n, m, scale, align_corners, single)
+    if antialias:
+        rows = _wide_rows(mode, n, m, scale, align_corners)
+    else:
+        rows = _rows(mode, n, m, scale, align_corners, single)
     if n == m and rows == [((i, 1.0),) for i in range(n)]:
         return None
     return both_taps(rows, n)
@@ -104,8 +121,6 @@ def _rows(mode: str, n: int, m: int, scale: float | None, align_corners: bool, s
         return [tuple((h, 1 / (end - start)) for h in range(start, end)) for start, end in spans]
     step = n / m if scale is None else 1 / scale
     if mode in ("nearest", "nearest-exact"):
-        if mode == "nearest" and m in (n, 2 * n):  # whatever the scale
-            return [((i * n // m, 1.0),) for i in range(m)]
         half = 0.5 if mode == "nearest-exact" else 0.0
         step = _to_single(step) if single else step
         return [((min(floor(_to_single((i + half) * step)), n - 1), 1.0),) for i in range(m)]
@@ -117,6 +132,29 @@ def _rows(mode: str, n: int, m: int, scale: float | None, align_corners: bool, s
             return [((i, 1.0),) for i in range(n)]
         return [_row(floor(c), (1 - c % 1, c % 1), n) for c in centres]
     return [_row(floor(c) - 1, [_keys(c % 1 + d) for d in (1, 0, -1, -2)], n) for c in centres]
+
+
+def _wide_rows(mode: str, n: int, m: int, scale: float | None, align_corners: bool) -> list[Row]:
+    """As `_rows`, with kernels that are `step` times as wide where `m` outputs are fewer than `n` inputs.
+
+    The weights are those of the kernel (Keys' with a = -½) at the centres of the inputs, over their sum.
+    """
+    if n == m:  # whatever the scale, as in PyTorch's forward
+        return [((i, 1.0),) for i in range(n)]
+    step = n / m if scale is None else 1 / scale
+    if align_corners:
+        step = (n - 1) / (m - 1) if m > 1 else 0.0
+    wide = max(1.0, step)
+    reach = wide * (1 if mode == "linear" else 2)
+    rows = []
+    for i in range(m):
+        centre = step * (i + 0.5)
+        inputs = range(max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), n))
+        distances = [(h - centre + 0.5) / wide for h in inputs]
+        weights = [max(0.0, 1 - abs(t)) if mode == "linear" else _keys(t, -0.5) for t in distances]
+        total = sum(weights) or 1.0
+        rows.append(tuple((h, w / total) for h, w in zip(inputs, weights, strict=True) if w))
+    return rows
 
 
 def _row(first: int, weights: tuple[float, ...] | list[float], n: int) -> Row:
@@ -138,17 +176,23 @@ def _keys(t: float, a: float = -0.75) -> float:
 
 
 def _taps(rows: list[Row]) -> Taps:
-    """Rows side by side, short ones filled with weight 0 on the last input that they read anyway."""
+    """Rows side by side; short ones are filled by halving their last weight, which changes no sum.
+
+    A weight of 0 in place of this would make NaN of an infinity.
+    """
     count = max(1, max(map(len, rows)))
-    spare = 0
     filled = []
     for row in rows:
-        spare = row[-1][0] if row else spare
-        filled.append((*row, *((spare, 0.0),) * (count - len(row))))
+        full = row or ((0, 0.0),)
+        while len(full) < count:
+            last, weight = full[-1]
+            full = (*full[:-1], (last, weight / 2), (last, weight / 2))
+        filled.append(full)
     indices = tuple(tuple(row[t][0] for row in filled) for t in range(count))
     weights = tuple(tuple(row[t][1] for row in filled) for t in range(count))
     ones = all(w == 1.0 for tap in weights for w in tap)
-    return Taps(indices, None if ones else weights)
+    unread = () if all(rows) else tuple(not row for row in rows)
+    return Taps(indices, None if ones else weights, unread)
 
 
 def _to_single(x: float) -> float:

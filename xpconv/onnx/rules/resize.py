@@ -8,7 +8,7 @@ import numpy as np
 
 from ...layers.resample import Upsample
 from ...ops.resample import Taps, axis_taps
-from ...resizing import MODES
+from ...resizing import MODES, axis_scale
 from ..builder import Builder, Tensor
 from .pool import adaptive_average, along
 from .table import rule
@@ -26,6 +26,8 @@ def upsample(b: Builder, layer: Upsample, x: Tensor) -> Any:
         return adaptive_average(b, x, tuple(sizes))
     scaled = layer.scale_factor is not None and not layer.recompute_scale_factor
     scales = [float(v) if scaled else None for v in values]
+    axes = len(spatial)
+    scales = [axis_scale(kind, n, m, axes, s) for n, m, s in zip(spatial, sizes, scales, strict=True)]
     if options := _resize(layer, kind, spatial, sizes, scales):
         factors = np.array([1, 1, *(m / n for n, m in zip(spatial, sizes, strict=True))], "float32")
         return b.node("Resize", x, None, factors, **options)
