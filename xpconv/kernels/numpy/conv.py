@@ -5,7 +5,8 @@
 - `batch_last`: for few input and output channels and many images;
 - `stripes`: Winograd's algorithm along the height only, for 3×3 kernels on fewer channels;
 - `fft`: for large kernels, by Fourier transforms;
-- `columns`: im2col by blocks, for all other cases.
+- `columns`: im2col by blocks, for all other cases;
+- `planar`: the same for images in C order, in place of `columns`; the only choice by memory order.
 
 float16 and bfloat16 are computed in float32 (`half.py`). The reference computes depthwise convolutions of
 several outputs a channel.
@@ -24,7 +25,7 @@ from ...geometry import Bounds, Shape, Window
 from .. import fft
 from ..exact import is_exact
 from ..recorders import this_thread
-from . import batchlast, columns, depthwise, fourier, memory, stripes, winograd
+from . import batchlast, columns, depthwise, fourier, memory, planar, stripes, winograd
 from .blocks import Ending, contiguous
 from .half import HALF, in_float32
 from .memory import taps_last
@@ -37,6 +38,7 @@ ALGORITHMS: dict[str, Any] = {
     "batch_last": batchlast,
     "stripes": stripes,
     "columns": columns,
+    "planar": planar,
 }
 
 
@@ -116,6 +118,8 @@ def conv(
         return None
     if chosen == "fft":
         return _conv_by_fft(x, weight, bias, window, bounds)
+    if chosen == "columns" and recorder is None and planar.pays(x, weight.shape, window):
+        chosen = "planar"
     y = _empty(chosen, (x.shape[0], weight.shape[0], *window.output_shape(x.shape[2:])), x.dtype)
     if y.size:
         if chosen != "batch_last":
@@ -136,7 +140,8 @@ def _conv_by_fft(x: Array, weight: Array, bias: Array | None, window: Window, bo
 
 def _empty(algorithm: str, shape: Shape, dtype: Any) -> Array:
     """A new array with the memory order of the algorithm's results."""
-    return (memory.empty_batch_last if algorithm == "batch_last" else memory.empty_images)(shape, dtype)
+    makers = {"batch_last": memory.empty_batch_last, "planar": memory.empty}
+    return makers.get(algorithm, memory.empty_images)(shape, dtype)
 
 
 @planned
@@ -186,6 +191,8 @@ def conv_backward_weight(
     if chosen == "fft":
         fft.weight_grad(fourier.device(), grad, x, window, dw)
         return dw
+    if chosen == "columns" and planar.pays_to_weight(grad, x, weight_shape):
+        chosen = "planar"
     if chosen != "batch_last":
         grad, x = not_batch_last(grad), not_batch_last(x)
     _weight_grad(chosen, grad, x, dw, window)

@@ -36,7 +36,7 @@ def small_kernels() -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _piece(rows: int, products: int, fewest: int) -> int:
+def piece_size(rows: int, products: int, fewest: int) -> int:
     """The rows of a piece, with `products` each; 0 for one product."""
     most = SMALL // max(1, products)
     if most < fewest or rows <= most or not small_kernels():
@@ -51,14 +51,14 @@ def _piece(rows: int, products: int, fewest: int) -> int:
 
 def in_pieces(rows: int, products: int) -> bool:
     """Whether `multiply` cuts so many rows, of so many products each; then `b` has to be contiguous."""
-    return _piece(rows, products, FEWEST) > 0
+    return piece_size(rows, products, FEWEST) > 0
 
 
 def multiply(do: Scratch, a: Array, b: Array, out: Array) -> None:
     """`out = a @ b` for many rows in `a`, or stacks of such."""
     *stack, rows, length = a.shape
     n = b.shape[-1]
-    piece = _piece(rows, length * n, FEWEST)
+    piece = piece_size(rows, length * n, FEWEST)
     count = rows // piece if piece else 0
     end = count * piece
     if count:
@@ -78,7 +78,7 @@ def add_product(do: Scratch, a: Array, b: Array, total: Array, first: bool) -> N
     rows, m = a.shape[-2:]
     products = m * b.shape[-1]
     thin = products <= THIN and rows > SERIAL_PRODUCTS
-    piece = SERIAL_PRODUCTS if thin else _piece(rows, products, FEWEST_TO_SUM)
+    piece = SERIAL_PRODUCTS if thin else piece_size(rows, products, FEWEST_TO_SUM)
     direct = first and total.dtype == a.dtype
     more = total if direct else do.scratch("sum", total.shape, a.dtype)
     long_product(do, a.swapaxes(-1, -2), b, piece, more)
