@@ -150,7 +150,7 @@ add("local_response_norm", x(2, 6, 3), options={"size": 3, "alpha": 0.5})
 add("local_response_norm", x(2, 6, 3, 2), options={"size": 2, "alpha": 1.0, "beta": 0.5, "k": 2.0})
 
 small = x(3, 4, 5)
-small[0] *= 1e-3  # below eps
+small[0] *= 0.02  # below the last eps
 for options in ({}, {"p": 1.0, "dim": -1}, {"p": 3.0, "dim": (0, 2)}, {"p": math.inf}, {"eps": 0.1}):
     add("normalize", small, options=options)
 add("normalize", x(6), options={"dim": 0, "p": 2.5})
