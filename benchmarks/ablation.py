@@ -165,7 +165,7 @@ TRICKS = {
     "algorithm fft": Trick("xpconv.kernels.fft:pays", always(False)),
     "algorithm depthwise": Trick(f"{ENGINE}.depthwise:fits", always(False)),
     "input gradient as a convolution": Trick(f"{ENGINE}.conv:_mirrored_window", always(None)),
-    "products in pieces": Trick(f"{ENGINE}.products:_piece", always(0)),
+    "products in pieces": Trick(f"{ENGINE}.products:piece_size", always(0)),
     "BatchNorm in long rows": Trick(f"{ENGINE}.channel_sums:_repeat", always(1)),
     "ReLU in the pass of the layer before": Trick("xpconv.layers.fusion:clips", always(False)),
     "MaxPool before ReLU": Trick("xpconv.layers.fusion:_commutes", always(False)),

@@ -105,7 +105,7 @@ def test_products_in_pieces(data):
         patch.setattr(products, "SMALL", draw(st.sampled_from([20, 3000, 10000])) * length)
         patch.setattr(products, "small_kernels", lambda: True)
         patch.setattr(products, "FEWEST_TO_SUM", draw(st.integers(1, 9)))
-        products._piece.cache_clear()
+        products.piece_size.cache_clear()
         out = np.full((*stack, rows, n), np.nan, dtype)
         do = Recorder(Arena(), record=False)
         products.multiply(do, a, b, out)
@@ -120,20 +120,20 @@ def test_products_in_pieces(data):
             wide = np.full((n, rows), np.nan, dtype)
             products.multiply_wide(do, few, a.T, wide)
             same(wide, few @ a.T)
-    products._piece.cache_clear()
+    products.piece_size.cache_clear()
 
 
 def test_pieces_are_small_and_about_even():
-    products._piece.cache_clear()
+    products.piece_size.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(products, "small_kernels", lambda: True)
-        assert products._piece(1000, 1000, 8) == 0  # one product is small enough
-        assert products._piece(1001, 1000, 8) == 496
-        assert products._piece(10000, 200000, 8) == 0  # pieces would be of 5 rows
-        assert products._piece(10000, 125000, 8) == 8
+        assert products.piece_size(1000, 1000, 8) == 0  # one product is small enough
+        assert products.piece_size(1001, 1000, 8) == 496
+        assert products.piece_size(10000, 200000, 8) == 0  # pieces would be of 5 rows
+        assert products.piece_size(10000, 125000, 8) == 8
         for rows, size in itertools.product((777, 4096, 65536), (96, 2304, 18432)):
-            assert (products._piece(rows, size, 8) or rows) * size <= 10**6
-    products._piece.cache_clear()
+            assert (products.piece_size(rows, size, 8) or rows) * size <= 10**6
+    products.piece_size.cache_clear()
 
 
 SHAPES = {  # batch, in, out, size, kernel, stride, padding, dilation, groups: those of benchmarks/work.py, thinner
