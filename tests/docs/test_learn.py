@@ -1,6 +1,7 @@
 """What the pages of docs/learn quote is in the source. Their code is run by tests/test_pages.py."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,15 @@ QUOTED = re.compile(r'^```python title="(\S+)"\n(.*?)^```', re.DOTALL | re.MULTI
 
 
 def missing(page):
-    """The parts of quotations that a source does not have, in this order; `# …` stands for lines left out."""
+    """The parts of quotations that a source does not have, in this order, whatever their indentation.
+
+    `# …` stands for lines that are left out.
+    """
     for file, block in QUOTED.findall(page):
         source, start = "\n" + (ROOT / file).read_text(encoding="utf-8"), 0
         for part in re.split(r"^ *# …\n", block, flags=re.MULTILINE):
-            found = source.find("\n" + part, start)
+            indented = (textwrap.indent(part, " " * n) for n in range(0, 24, 4))
+            found = max(source.find("\n" + lines, start) for lines in indented)
             if found < 0:
                 yield f"{file} does not have:\n{part}"
             start = max(start, found)
