@@ -1,9 +1,12 @@
 """What a release needs: one version, a changelog in its format, and pages whose links, names and commands are true."""
 
 import importlib.metadata
+import io
 import re
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,52 @@ def test_the_smoke_test_of_wheels_does_what_it_says(monkeypatch, tmp_path):
     with pytest.raises(AssertionError):
         smoke.readme_runs(tmp_path / "README.md")
     monkeypatch.delitem(sys.modules, "smoke")
+
+
+PARTS = ("xpconv/__init__.py", "xpconv/layers/conv.py", "xpconv-1.0.0.dist-info/licenses/LICENSE")
+
+
+@pytest.mark.parametrize(
+    ("parts", "most_kb", "problem"),
+    [
+        (PARTS, 10, None),
+        (PARTS, 0, "KB, expected at most 0"),
+        (PARTS[:2], 10, "the licence is missing"),
+        (PARTS[1:], 10, "not in the wheel: .'xpconv/__init__.py'"),
+        ((*PARTS, "xpconv/old.py"), 10, "only there: .'xpconv/old.py'"),
+        ((*PARTS, "tests/test_a.py"), 10, "'tests/test_a.py'"),
+    ],
+)
+def test_what_is_wrong_with_a_wheel_is_found(parts, most_kb, problem, monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(ROOT / "ci")
+    import distributions
+
+    monkeypatch.setattr(distributions, "files", lambda: [*PARTS[:2], "README.md", ".ci/run"])
+    path = tmp_path / "xpconv-1.0.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name in parts:
+            wheel.writestr(name, "")
+    if problem is None:
+        distributions.check_wheel(path, most_kb)
+        assert "other files 0, layers 0" in capsys.readouterr().out
+    else:
+        with pytest.raises(AssertionError, match=problem):
+            distributions.check_wheel(path, most_kb)
+
+
+@pytest.mark.parametrize("missing", [(), ("README.md",)])
+def test_what_a_source_distribution_lacks_is_found(missing, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "ci")
+    import distributions
+
+    names = ["README.md", "tests/test_a.py"]
+    monkeypatch.setattr(distributions, "files", lambda: [*names, ".ci/run"])
+    path = tmp_path / "xpconv-1.0.0.tar.gz"
+    with tarfile.open(path, "w:gz") as sdist:
+        for name in {*names} - {*missing}:
+            sdist.addfile(tarfile.TarInfo(f"xpconv-1.0.0/{name}"), io.BytesIO())
+    if not missing:
+        distributions.check_sdist(path)
+    else:
+        with pytest.raises(AssertionError, match=r"not in the sdist: \['README.md'\]"):
+            distributions.check_sdist(path)
