@@ -48,15 +48,23 @@ np.savez(f"{size}-{rank}.npz", norms=norms, losses=losses, **{k: xpconv.asnumpy(
 
 @pytest.mark.sample(64)
 @pytest.mark.parametrize(
-    ("optimizer", "dtype"), [("SGD", "float64"), ("Adam", "float64"), ("SGD", "float32")]
+    ("optimizer", "dtype"), [("SGD", "float64"), ("Adam", "float64"), ("SGD", "float32"), ("Adam", "float32")]
 )
 def test_two_processes_are_one_on_the_joint_batch(tmp_path, optimizer, dtype):
-    """20 steps with three BatchNorms and clipping; also running statistics, losses and norms of gradients."""
+    """20 steps with three BatchNorms and clipping; also running statistics, losses and norms of gradients.
+
+    The gradient of a bias before a BatchNorm is 0, and in float32 a rounding error, which Adam makes a step of
+    its usual length: those biases are arbitrary, in one process too.
+    """
     for count in (1, 2):
         done = ranks.run(tmp_path, TRAIN, count, [optimizer, dtype])
         assert done.returncode == 0, done.stderr
     one, first, second = (np.load(tmp_path / f"{name}.npz") for name in ("1-0", "2-0", "2-1"))
-    tolerance = 1e-6 if dtype == "float64" else 2e-4
+    tolerance = 1e-6 if optimizer == "SGD" or dtype == "float64" else 5e-6
     for name in one.files:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+        if (optimizer, dtype) == ("Adam", "float32") and name in ("0.bias", "3.bias", "4.bias", "6.bias"):
+            continue
+        if (optimizer, dtype) == ("Adam", "float32") and name.endswith("running_mean"):
+            continue  # which moves with that bias
         np.testing.assert_allclose(first[name], one[name], rtol=tolerance, atol=tolerance, err_msg=name)

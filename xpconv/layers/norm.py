@@ -143,14 +143,14 @@ class _BatchNorm(ChannelNorm):
                 return None
             if not from_batch:  # no sums are needed
                 return ops.batch_norm_backward_input(xp, grad_output, weight, inv_std, y, bounds)
+        alone = from_batch and joint is None
         dx, dweight, dbias = ops.batch_norm_backward(
-            xp, grad_output, x, weight, mean, inv_std, from_batch, input_grad, y, bounds
+            xp, grad_output, x, weight, mean, inv_std, alone, input_grad, y, bounds
         )
         if joint is not None and input_grad:  # as for the layers below
-            own = xp.concatenate([dweight, dbias]).astype("float64")
-            action = f"sum the gradients of a BatchNorm of {self.num_features}"
-            sums = self._communicator.total(own.copy(), action)
-            dx = joint_norm.add_joint_part(xp, dx, x, weight, mean, inv_std, own, sums, joint)
+            sums = xp.concatenate([dweight, dbias]).astype("float64")
+            sums = self._communicator.total(sums, f"sum the gradients of a BatchNorm of {self.num_features}")
+            dx = joint_norm.add_joint_part(xp, dx, x, weight, mean, inv_std, sums, joint)
         if learns(self.weight):
             self.weight.accumulate(dweight.astype(self.weight.dtype, copy=False))
         if learns(self.bias):

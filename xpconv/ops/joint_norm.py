@@ -62,18 +62,20 @@ def add_joint_part(
     weight: Array | None,
     mean: Array,
     inv_std: Array,
-    own: Array,
-    joint: Array,
+    sums: Array,
     count: Array,
 ) -> Array:
-    """Change `dx` of `batch_norm_backward`, which has sums over `x` alone, to that with sums over all parts.
+    """Complete `dx` of `batch_norm_backward` with given statistics by the part that acts through them.
 
-    `own` and `joint` are `dweight` and `dbias`, one after the other, of this part and of all, and n and N
-    (`count`) the numbers of values per channel. In `dx = scale · (grad - dbias/n - x̂ · dweight/n)`, with
-    `scale = weight · inv_std`, the sums over n become those over N, by adding a `batch_norm` of `x`.
+    `sums` are `dweight` and `dbias` of all parts together, one after the other, and N (`count`) the number of
+    values per channel. What is subtracted from `dx`, with `scale = weight · inv_std`,
+
+        scale · (x̂ · dweight/N + dbias/N)
+
+    is a `batch_norm` of `x`.
     """
     scale = inv_std if weight is None else inv_std * weight
-    difference = own / max(1, x.size // x.shape[1]) - joint / xp.maximum(count, 1.0)
-    factors = (xp.concatenate([scale, scale]) * difference).astype(widened(x[:0]).dtype)
+    means = sums / xp.maximum(count, 1.0)
+    factors = (xp.concatenate([scale, scale]) * -means).astype(widened(x[:0]).dtype)
     dx += batch_norm(xp, x, factors[: len(mean)], factors[len(mean) :], mean, inv_std)
     return dx
