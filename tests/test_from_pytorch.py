@@ -23,6 +23,8 @@ BESIDES = {
     "Container", "CrossMapLRN2d", "DataParallel", "Module", "NLLLoss2d", "ParameterDict", "ParameterList", "RNNBase", "RNNCellBase",
     "SyncBatchNorm", "FeatureAlphaDropout", "assert_int_or_pair", "boolean_dispatch", "handle_torch_function",
     "conv_tbc", "feature_alpha_dropout", "native_channel_shuffle", "upsample", "upsample_bilinear", "upsample_nearest",
+    "add_module", "bfloat16", "buffers", "cpu", "cuda", "double", "float", "half", "named_buffers", "register_buffer", "register_module",
+    "register_parameter", "T_destination", "call_super_init", "compile", "dump_patches", "ipu", "mtia", "register_backward_hook", "type", "xpu",
 }  # fmt: skip
 
 
@@ -45,6 +47,7 @@ def functions(module):
 MODULES = {n for n in classes(nn, nn.Module) if not n.endswith("Loss")}
 THEIRS = {
     "layers": MODULES,
+    "methods": {name for name in dir(nn.Module) if name[0] != "_"},
     "losses": classes(nn, nn.Module) - MODULES,
     "functions": {
         n for n in functions(TF) if not re.search(r"_$|_with_indices$|^has_torch|_mm$", n) and n != "Optional"
@@ -58,7 +61,7 @@ THEIRS = {
 @pytest.mark.skipif(not torch.__version__.startswith("2.13"), reason="the page is about PyTorch 2.13")
 @pytest.mark.parametrize("kind", THEIRS)
 def test_what_is_not_here(kind):
-    room = {"functions": F, "initialisation": xpconv.init}.get(kind, xpconv)
+    room = {"functions": F, "initialisation": xpconv.init, "methods": xpconv.Layer}.get(kind, xpconv)
     assert set(re.findall(r"`(\w+)`", NOT_HERE[kind])) == THEIRS[kind] - set(dir(room)) - BESIDES
 
 
