@@ -138,6 +138,10 @@ def test_the_rule():
         window = window._replace(kernel=(kernel, kernel))
         shapes = (1, 2, size, size), np.dtype("float32"), (3, 2, kernel, kernel), window
         assert ops.conv_algorithm(np, *shapes) != "fft"
+    strided = Window((24, 24), (2, 2), ((0, 0),) * 2, (1, 1))
+    shapes = np.dtype("float32"), (12, 8, 24, 24), strided, 1
+    assert fft.pays((1, 8, 256, 256), *shapes)  # a stride leaves out three quarters of the direct way's work
+    assert not fft.pays((1, 8, 256, 256), *shapes[:2], strided._replace(stride=(4, 4)), 1)
     assert not fft.pays((0, 2, 128, 128), np.dtype("float32"), LARGE[1], window, 1)
     assert not fft.pays(LARGE[0], np.dtype("int64"), LARGE[1], window, 1)
 

@@ -15,7 +15,7 @@ from training import OPTIMIZERS
 
 import xpconv
 from xpconv import sums
-from xpconv.ops import activation, channels, conv, embedding, linear, norm
+from xpconv.ops import activation, channels, conv, conv_transpose, embedding, linear, norm
 
 m = xpconv
 IMAGES, ROWS = (4, 4, 6, 6), (6, 5)
@@ -176,7 +176,8 @@ def test_a_lazy_layer_remembers(name, backend):
 
 WORK = {  # what computes a parameter's gradient
     linear: ["linear_backward_weight", "linear_backward_bias", "bilinear_backward_weight"],
-    conv: ["conv_backward_weight", "conv_transpose_backward_weight"],
+    conv: ["conv_backward_weight"],
+    conv_transpose: ["conv_transpose_backward_weight"],
     channels: ["channel_sum"],
     norm: ["batch_norm_backward", "sum_over", "channel_sum"],
     sums: ["sum_over"],

@@ -9,7 +9,7 @@ from ..arguments import shown
 from ..backend import Array
 from ..checks import as_images
 from ..geometry import Shape
-from ..ops import conv_complex as ops
+from ..ops import conv_transpose as ops
 from ._checks import LINEAR, check_shape, enter, public
 from ._windows import (
     IntOrTuple,

@@ -78,9 +78,8 @@ def batch_norm(
         return ops.batch_norm(xp, x, w, b, mean, ops.inverse_std(xp, var, eps))
     y, new_mean, new_var, _ = ops.normalize_batch(xp, x, w, b, eps)
     count = x.size // x.shape[1]
-    if mean is not None and count:
-        ops.follow(xp, mean, new_mean, rate)
-        ops.follow(xp, var, new_var, rate, count / (count - 1))
+    if mean is not None:
+        ops.track(xp, mean, var, new_mean, new_var, count, rate)
     return y
 
 
@@ -146,13 +145,10 @@ def instance_norm(
     axes = tuple(range(2, x.ndim))
     if _from_batch(where, x, axes, "use_input_stats", use_input_stats, mean, var, eps):
         y, new_mean, new_var, _ = ops.normalize(xp, x, axes, eps)
-        count = prod(x.shape[2:])
-        if mean is not None and x.size:
-            new_mean, new_var = (ops.mean_over(values, (0,)).reshape(-1) for values in (new_mean, new_var))
-            ops.follow(xp, mean, new_mean, rate)
-            ops.follow(xp, var, new_var, rate, count / (count - 1))
+        if mean is not None:
+            ops.track_images(xp, mean, var, new_mean, new_var, prod(x.shape[2:]), rate)
     else:
-        y, _ = _by_statistics(xp, x, mean, var, eps)
+        y, _ = ops.normalize_by(xp, x, mean, var, eps)
     y = y if w is None else y * channelwise(w, x.ndim)
     return y if b is None else y + channelwise(b, x.ndim)
 
@@ -188,7 +184,7 @@ def instance_norm_backward(
     if from_input:
         x_hat, _, _, inv_std = ops.normalize(xp, x, axes, eps)
     else:
-        x_hat, inv_std = _by_statistics(xp, x, mean, var, eps)
+        x_hat, inv_std = ops.normalize_by(xp, x, mean, var, eps)
     dweight, dbias = channel_sum(xp, grad * x_hat), channel_sum(xp, grad)
     grad = grad if w is None else grad * channelwise(w, x.ndim)
     dx = ops.normalize_backward(xp, grad, x_hat, inv_std, axes) if from_input else grad * inv_std
@@ -295,9 +291,3 @@ def _from_batch(
             if array is not None and not is_writable(array):
                 raise ValueError(f"{where}: {name} is read-only, but it is updated; give a copy")
     return True
-
-
-def _by_statistics(xp: Any, x: Array, mean: Array, var: Array, eps: float) -> tuple[Array, Array]:
-    """The normalised input, and `1/√(var + eps)`."""
-    inv_std = channelwise(1 / xp.sqrt(var + eps), x.ndim)
-    return (x - channelwise(mean, x.ndim)) * inv_std, inv_std

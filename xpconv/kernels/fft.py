@@ -27,6 +27,7 @@ FEWEST_TAPS = 64  # of kernels that it is considered for
 TRANSFORM = 80.0  # of an element and a step of log2, in a transform
 PRODUCT = 50.0  # of a product of two frequencies
 COPY = 20.0  # of an element of the columns, for the direct way
+STRIDED = 1.5  # times columns of real arrays with a stride, whose copies have short runs of memory
 SCATTERED = 3.0  # times a direct input gradient with a stride, which adds up columns tap by tap
 DEPTHWISE = 6.0  # of a multiplication and addition without columns
 GAIN = 1.25  # from which it is chosen
@@ -52,8 +53,8 @@ def pays(
         return False
     problem = weight_shape, window, groups
     direct = direct_cost(x_shape, dtype, *problem)
-    if to_input and max(window.stride) > 1:
-        direct *= SCATTERED
+    if max(window.stride) > 1:
+        direct *= SCATTERED if to_input else STRIDED if dtype.kind != "c" else 1
     return GAIN * _tiling(x_shape, dtype.kind == "c", *problem)[0] < direct
 
 

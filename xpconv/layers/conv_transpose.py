@@ -11,7 +11,7 @@ from ..backend import Array
 from ..checks import check_left
 from ..errors import ShapeError
 from ..geometry import Window
-from ..ops import conv as ops
+from ..ops import conv_transpose as ops
 from ..ops.channels import channel_sum
 from ..parameter import learns
 from ..random import RNG

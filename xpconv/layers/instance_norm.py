@@ -6,7 +6,7 @@ import warnings
 from math import prod
 from typing import Any, ClassVar
 
-from ..backend import Array, get_xp
+from ..backend import Array
 from ..errors import ShapeError
 from ..ops import norm as ops
 from ..ops.channels import channel_sum, channelwise
@@ -75,11 +75,11 @@ class _InstanceNorm(ChannelNorm):
                 scale, shift = (None if p is None else p.data for p in (weight, bias))
                 return *ops.group_norm(xp, x, scale, shift, x.shape[1], self.eps), None, x.shape
             x_hat, mean, var, inv_std = ops.normalize(xp, x, axes, self.eps)
-            if self.training and self.running_mean is not None:
-                self._track(mean, var, count)
+            if self.training and self.running_mean is not None and self.momentum is not None:
+                running = self.running_mean, self.running_var
+                ops.track_images(xp, *running, mean, var, count, self.momentum)
         else:
-            inv_std = channelwise(1 / xp.sqrt(self.running_var + self.eps), x.ndim)
-            x_hat = (x - channelwise(self.running_mean, x.ndim)) * inv_std
+            x_hat, inv_std = ops.normalize_by(xp, x, self.running_mean, self.running_var, self.eps)
         y = x_hat
         if weight is not None:
             y = x_hat * channelwise(weight.data, x.ndim)
@@ -120,14 +120,6 @@ class _InstanceNorm(ChannelNorm):
         if learns(self.bias):
             self.bias.accumulate(dbias)
         return None if dx is None else dx.reshape(grad.shape)
-
-    def _track(self, mean: Array, var: Array, count: int) -> None:
-        """Exponential average with `momentum`; None and an empty batch have no effect."""
-        if self.momentum is not None and mean.size and count:
-            mean, var = (ops.mean_over(values, (0,)).reshape(-1) for values in (mean, var))
-            xp = get_xp(mean)
-            ops.follow(xp, self.running_mean, mean, self.momentum)
-            ops.follow(xp, self.running_var, var, self.momentum, count / (count - 1))
 
 
 class InstanceNorm1d(_InstanceNorm):

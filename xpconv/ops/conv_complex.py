@@ -69,39 +69,6 @@ def conv_backward_weight(
     return from_matrices(xp, dw, x.dtype)
 
 
-def conv_transpose(
-    xp: Any,
-    x: Array,
-    weight: Array,
-    bias: Array | None,
-    size: tuple[int, ...],
-    window: Window,
-    groups: int = 1,
-) -> Array:
-    """`y[n, k, h] = bias[k] + Σ_c Σ_(p,r) x[n, c, p] · weight[c, k, r]`, see `ops.conv.conv_transpose`."""
-    shape = (x.shape[0], weight.shape[1] * groups, *size)
-    y = conv_backward_input(xp, x, conj(weight), shape, window, groups)
-    if bias is not None:
-        y += channels.channelwise(bias, y.ndim)
-    return y
-
-
-def conv_transpose_backward_input(
-    xp: Any, grad: Array, weight: Array, x_shape: tuple[int, ...], window: Window, groups: int = 1
-) -> Array:
-    """`dx[n, c, p] = Σ_k Σ_r grad[n, k, p*s - lo + r*d] · conj(weight[c, k, r])`."""
-    grad, window = real.written(grad, window, x_shape[2:])
-    return conv(xp, grad, conj(weight), None, window, groups)
-
-
-def conv_transpose_backward_weight(
-    xp: Any, grad: Array, x: Array, weight_shape: tuple[int, ...], window: Window, groups: int = 1
-) -> Array:
-    """`dweight[c, k, r] = Σ_n Σ_p conj(x[n, c, p]) · grad[n, k, p*s - lo + r*d]`."""
-    grad, window = real.written(grad, window, x.shape[2:])
-    return conj(conv_backward_weight(xp, x, grad, weight_shape, window, groups))
-
-
 def _as_it_is(
     xp: Any,
     x_shape: tuple[int, ...],

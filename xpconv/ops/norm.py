@@ -103,10 +103,26 @@ def normalize_and_track(
     with update:
         batches += 1
         share: Any = (1 / batches).astype(mean.dtype) if momentum is None else momentum
-        if count:
-            follow(xp, running_mean, mean, share)
-            follow(xp, running_var, var, share, count / (count - 1))
+        track(xp, running_mean, running_var, mean, var, count, share)
     return y, mean, inv_std
+
+
+def track(
+    xp: Any, running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: Any
+) -> None:
+    """Let running statistics follow mean and unbiased variance of `count` values, in place; of none, not."""
+    if count:
+        follow(xp, running_mean, mean, momentum)
+        follow(xp, running_var, var, momentum, count / (count - 1))
+
+
+def track_images(
+    xp: Any, running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: Any
+) -> None:
+    """`track` the mean over the images of their statistics `(N, C, 1, …)`; of no images it does nothing."""
+    if mean.size:
+        mean, var = (mean_over(values, (0,)).reshape(-1) for values in (mean, var))
+        track(xp, running_mean, running_var, mean, var, count, momentum)
 
 
 @overridable
@@ -195,6 +211,12 @@ def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Arr
     inv_std = 1 / xp.sqrt(var + eps)
     x_hat *= inv_std
     return x_hat.astype(dtype, copy=False), mean, var, inv_std.astype(dtype, copy=False)
+
+
+def normalize_by(xp: Any, x: Array, mean: Array, var: Array, eps: float) -> tuple[Array, Array]:
+    """`x̂ = (x - mean) · inv_std` with given statistics of the channels, and `inv_std`, as `normalize`."""
+    inv_std = channelwise(1 / xp.sqrt(var + eps), x.ndim)
+    return (x - channelwise(mean, x.ndim)) * inv_std, inv_std
 
 
 def normalize_backward(xp: Any, grad: Array, x_hat: Array, inv_std: Array, axes: tuple[int, ...]) -> Array:

@@ -10,6 +10,7 @@ from ...backend import Array
 from ...errors import ShapeError
 from ...geometry import Pairs, Window
 from ...ops import conv as ops
+from ...ops import conv_transpose as transposed
 from ...ops.channels import channel_sum
 from ...signatures import public_errors
 from .operator import Operator
@@ -136,8 +137,8 @@ class ConvTranspose(_Convolution):
     output_padding: Sequence[int] | None = None
     output_shape: Sequence[int] | None = None
 
-    _backward_input = staticmethod(ops.conv_transpose_backward_input)
-    _backward_weight = staticmethod(ops.conv_transpose_backward_weight)
+    _backward_input = staticmethod(transposed.conv_transpose_backward_input)
+    _backward_weight = staticmethod(transposed.conv_transpose_backward_weight)
 
     def _compute(self, xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Result:
         if x.ndim != weight.ndim or x.shape[1] != weight.shape[0] or x.shape[1] % self.groups:
@@ -146,7 +147,7 @@ class ConvTranspose(_Convolution):
                 f"{self.groups} groups"
             )
         size, window = self._sizes(x, weight.shape[IMAGES:])
-        y = ops.conv_transpose(xp, x, weight, bias, size, window, self.groups)
+        y = transposed.conv_transpose(xp, x, weight, bias, size, window, self.groups)
         return y, (x, weight, bias is not None, window)
 
     def _sizes(self, x: Array, kernel: Sequence[int]) -> tuple[tuple[int, ...], Window]:
