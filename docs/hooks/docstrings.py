@@ -31,20 +31,13 @@ def in_its_form(text: str) -> str:
     return "\n".join(lines)
 
 
-def modules(module: griffe.Module) -> Iterator[griffe.Module]:
-    """A module and those within it."""
-    yield module
-    for inner in module.modules.values():
-        if not inner.is_alias:
-            yield from modules(inner)
-
-
-def functions(thing: griffe.Module | griffe.Class) -> Iterator[griffe.Function]:
-    """The functions and methods of a module."""
-    yield from (f for f in thing.functions.values() if not f.is_alias)
-    for inner in thing.classes.values():
-        if not inner.is_alias:
-            yield from functions(inner)
+def members(thing: griffe.Module | griffe.Class) -> Iterator[Any]:
+    """All that is defined in a module or class, and within that."""
+    for member in thing.members.values():
+        if not member.is_alias:
+            yield member
+            if member.is_module or member.is_class:
+                yield from members(member)
 
 
 def spelled_out(annotation: Any, package: griffe.Module) -> Any:
@@ -68,31 +61,24 @@ def spelled_out(annotation: Any, package: griffe.Module) -> Any:
 
 
 class Public(griffe.Extension):
-    """Names of the package's namespace, which it computes at import; docstrings in griffe's form."""
+    """Names of the package's namespace, which it computes at import; docstrings and types for the pages."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Add an alias for each public name."""
-        found: dict[str, Any] = {
-            name: pkg[home.partition(".")[2]] for name, home in public_names.homes().items()
-        }
+        """Rewrite docstrings and types, and add an alias for each public name."""
+        for thing in members(pkg):
+            if thing.docstring:
+                thing.docstring.value = in_its_form(thing.docstring.value)
+            if thing.is_function:
+                thing.returns = spelled_out(thing.returns, pkg)
+                for parameter in thing.parameters:
+                    parameter.annotation = spelled_out(parameter.annotation, pkg)
+        found = {name: pkg[home.partition(".")[2]] for name, home in public_names.homes().items()}
+        for name, kind in public_names.public().items():
+            if inspect.isclass(kind) and (links := public_names.inherited_methods(kind)):
+                text = found[name].docstring.value if found[name].docstring else ""
+                found[name].docstring = griffe.Docstring(f"{text}\n\n{links}", parent=found[name])
         for name, thing in found.items():
             if name != thing.path:  # `xpconv.train.fit` is a function, in place of the file of this name
                 *parents, last = name.split(".")[1:]
                 place: Any = pkg[".".join(parents)] if parents else pkg
                 place.members[last] = griffe.Alias(last, thing, parent=place)
-
-        for module in modules(pkg):
-            for function in functions(module):
-                for parameter in function.parameters:
-                    parameter.annotation = spelled_out(parameter.annotation, pkg)
-                function.returns = spelled_out(function.returns, pkg)
-        for name, kind in public_names.public().items():
-            if inspect.isclass(kind) and (links := public_names.inherited_methods(kind)):
-                thing = found[name]
-                thing.docstring = thing.docstring or griffe.Docstring("", parent=thing)
-                thing.docstring.value += f"\n\n{links}"
-
-    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rewrite the docstring."""
-        if obj.docstring:
-            obj.docstring.value = in_its_form(obj.docstring.value)

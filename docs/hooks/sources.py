@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<=\]\()(\.\./[^)#\s]+)")
-LANGUAGES = {".py": "python", ".sh": "bash", ".toml": "toml", ".cu": "cpp", ".cuh": "cpp", ".json": "json"}
+LANGUAGES = {".py": "python", ".sh": "bash", ".toml": "toml", ".cu": "cpp", ".cuh": "cpp"}
 
 
 def inside(page: str, target: str) -> str:
@@ -52,11 +52,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def file_of(path: str, config: MkDocsConfig) -> File:
     """The file of the site for one of the repository."""
-    language = LANGUAGES.get(Path(path).suffix)
+    language, level = LANGUAGES.get(Path(path).suffix), InclusionLevel.NOT_IN_NAV
     if language:
         content = f"# {path}\n\n````{language}\n{(ROOT / path).read_text()}\n````\n"
-        return File.generated(config, f"files/{path}.md", content=content)
-    return File.generated(config, f"files/{path}", abs_src_path=str(ROOT / path))
+        return File.generated(config, f"files/{path}.md", content=content, inclusion=level)
+    return File.generated(config, f"files/{path}", abs_src_path=str(ROOT / path), inclusion=level)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
