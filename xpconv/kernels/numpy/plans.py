@@ -19,7 +19,7 @@ import functools
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from operator import itemgetter, methodcaller
 from typing import Any, NamedTuple
 
@@ -199,10 +199,7 @@ class _NewArrayError(Exception):
 
 
 class Plan:
-    """The calls of a kernel. Their operands are indices into values: constants, scratch arrays, and views.
-
-    Views of one shape at equal distances, such as those of a kernel's blocks, are bound at once.
-    """
+    """The calls of a kernel. Their operands are indices into values: constants, scratch arrays, and views."""
 
     sections: list[list[list[tuple[Any, ...]]]]
 
@@ -212,7 +209,7 @@ class Plan:
         self.used = 0
         self.values: list[Any] = []  # that are the same for all arguments
         self.whole: list[int] = []  # arguments that are values as they are
-        self.views: list[tuple[Any, ...]] = []  # argument, count, shape, dtype, offset, strides
+        self.views: list[tuple[Any, ...]] = []  # argument, shape, dtype, offset, strides
         self.buffers: dict[int, Callable[[Array], Array]] = {}  # of arguments that have views
         calls = [call for parts in sections for calls in parts for call in calls]
         operands = {_identity(value, args, sources): value for call in calls for value in call.operands}
@@ -230,30 +227,22 @@ class Plan:
 
     def _arrange(self, operands: dict[Any, Any], args: list[Any]) -> dict[Any, int]:
         """Where each operand is among the values, by what distinguishes it."""
-        fixed, whole = [], []
-        views: dict[Any, list[int]] = {}
+        fixed, whole, views = [], [], []
         for key, value in operands.items():
-            kind, offset = key
-            if kind[0] in (SCRATCH, CONSTANT):
+            source = key[0][0]
+            if source in (SCRATCH, CONSTANT):
                 fixed.append(key)
-            elif value is args[kind[0]]:
+            elif value is args[source]:
                 whole.append(key)
             else:
-                views.setdefault(kind, []).append(offset)
+                views.append(key)
         self.values = [operands[key] for key in fixed]
         self.whole = [kind[0] for kind, _ in whole]
-        order = fixed + whole
-        for kind, offsets in views.items():
-            source, shape, strides, dtype = kind
+        for (source, shape, strides, dtype), offset in views:
             if not args[source].flags.c_contiguous:
                 self.buffers.setdefault(source, _buffer(args[source]))
-            for offset, step, count in _runs(sorted(offsets), 1 if shape == () else len(offsets)):
-                order += [(kind, offset + i * step) for i in range(count)]
-                if count > 1:
-                    self.views.append((source, count, (count, *shape), dtype, offset, (step, *strides)))
-                else:
-                    self.views.append((source, 1, shape, dtype, offset, strides))
-        return {key: i for i, key in enumerate(order)}
+            self.views.append((source, shape, dtype, offset, strides))
+        return {key: i for i, key in enumerate(fixed + whole + views)}
 
     def run(self, args: tuple[Any, ...]) -> None:
         """Make the calls on the parts of these arguments."""
@@ -262,12 +251,8 @@ class Plan:
         buffers = list(args)
         for i, buffer in self.buffers.items():
             buffers[i] = buffer(args[i])
-        for i, count, shape, dtype, offset, strides in self.views:
-            view = np.ndarray(shape, dtype, buffers[i], offset, strides)
-            if count > 1:
-                values.extend(view)
-            else:
-                values.append(view)
+        for i, shape, dtype, offset, strides in self.views:
+            values.append(np.ndarray(shape, dtype, buffers[i], offset, strides))
         for parts in self.sections:
             if len(parts) > 1:
                 threads.run(functools.partial(_make, parts, values), len(parts))
@@ -277,16 +262,6 @@ class Plan:
                     function(*operands(values), **dict(zip(names, named(values), strict=True)))
                 else:
                     function(*operands(values))
-
-
-def _runs(offsets: list[int], most: int) -> Iterator[tuple[int, int, int]]:
-    """Rising numbers as runs of equal distances, of `most` numbers at most: first, distance, count."""
-    while offsets:
-        count, step = 1, offsets[1] - offsets[0] if len(offsets) > 1 else 0
-        while count < min(most, len(offsets)) and offsets[count] - offsets[count - 1] == step:
-            count += 1
-        yield offsets[0], step, count
-        offsets = offsets[count:]
 
 
 def _make(parts: list[list[Any]], values: list[Any], slot: int) -> None:
