@@ -410,7 +410,7 @@ def test_products_in_a_capture_are_cublas_calls_in_column_major_order(data):
     stream = types.SimpleNamespace(get_current_stream=lambda: types.SimpleNamespace(ptr=7),
                                    Device=lambda: types.SimpleNamespace(id=0))  # fmt: skip
     xp = types.SimpleNamespace(
-        cuda=stream, empty=lambda *a, **k: np.empty(*a, **k).view(Matrix),
+        cuda=stream, ndarray=lambda *a: np.empty(*a).view(Matrix),
         ascontiguousarray=lambda x: np.ascontiguousarray(x).view(Matrix),
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch, recording() as capture:
@@ -434,7 +434,7 @@ def test_cupy_is_told_of_tf32_once_it_is_switched(monkeypatch):
     monkeypatch.setattr(precision, "_passed_to_cupy", True)
     told = []
     core = types.SimpleNamespace(set_compute_type=lambda *a: told.append(a))
-    xp = types.SimpleNamespace(_core=core, empty=np.empty, matmul=np.matmul)
+    xp = types.SimpleNamespace(_core=core, ndarray=np.ndarray, matmul=np.matmul)
     one = np.ones((1, 1))
     gemm.matmul(xp, one, one)
     xpconv.cuda.allow_tf32()
