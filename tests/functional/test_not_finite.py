@@ -45,3 +45,18 @@ def test_indices_of_unpooling_are_inside():
     indices = np.array([[[0, 9], [2, 3]]])
     with pytest.raises(ValueError, match="max_unpool2d_backward: indices"):
         F.max_unpool2d_backward(np.ones((1, 3, 3)), indices)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.0, 0.5])
+@pytest.mark.parametrize("value", [-np.inf, np.inf])
+def test_lp_pool_of_infinities(power, value, backend):
+    """As PyTorch, without warnings: an infinite input leaves the gradients of the others finite or infinite."""
+    torch = pytest.importorskip("torch")
+    x = np.array([[[1.0, 2, value, 4, 5, 6]]])
+    seen = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.functional.lp_pool1d(seen, power, 2)
+    expected.sum().backward()
+    y = F.lp_pool1d(xpconv.asarray(x), power, 2)
+    np.testing.assert_array_equal(xpconv.asnumpy(y), expected.detach().numpy())
+    dx = F.lp_pool1d_backward(xpconv.asarray(np.ones(y.shape)), xpconv.asarray(x), power, 2)
+    np.testing.assert_allclose(xpconv.asnumpy(dx), seen.grad.numpy(), rtol=1e-12)

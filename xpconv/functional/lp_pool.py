@@ -33,9 +33,9 @@ def _lp_pool_backward(where: str, layer: _LPPool, grad_output: Array, input: Arr
     xp, x, grad = enter(where, {"input": input, "grad_output": grad_output})
     images, batched = as_images(where, x, layer.axes, argument="input")
     check_shape(where, "grad_output", grad, pooled_shape(where, layer, x.shape), f"for input {x.shape}")
-    y, total = ops.lp_pool(xp, images, layer._window, layer.norm_type, layer.ceil_mode)
+    _, total = ops.lp_pool(xp, images, layer._window, layer.norm_type, layer.ceil_mode)
     grad = grad if batched else grad[None]
-    dx = ops.lp_pool_backward(xp, grad, images, y, total, layer._window, layer.norm_type)
+    dx = ops.lp_pool_backward(xp, grad, images, total, layer._window, layer.norm_type)
     return dx if batched else dx[0]
 
 

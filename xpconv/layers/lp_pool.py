@@ -33,14 +33,14 @@ class _LPPool(_Pool):
         xp, images, batched = self._enter_images(x, self.axes)
         self._check_size(images)
         y, total = ops.lp_pool(xp, images, self._window, self.norm_type, self.ceil_mode)
-        return self.keep(y if batched else y[0], xp, images, y, total, batched, self.norm_type)
+        return self.keep(y if batched else y[0], xp, images, total, batched, self.norm_type)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> Array | None:
-        xp, images, y, total, batched, norm_type = self.recall(grad_output, input_grad)
+        xp, images, total, batched, norm_type = self.recall(grad_output, input_grad)
         if not input_grad:
             return None
         grad = grad_output if batched else grad_output[None]
-        grad = ops.lp_pool_backward(xp, grad, images, y, total, self._window, norm_type)
+        grad = ops.lp_pool_backward(xp, grad, images, total, self._window, norm_type)
         return grad if batched else grad[0]
 
     def extra_repr(self) -> str:
@@ -66,7 +66,7 @@ class LPPool2d(_LPPool):
 
     `q = 1` is sum pooling, and `q → ∞` tends to max pooling. `x` `(N, C, H, W)` or `(C, H, W)` gives `y`
     `(N, C, P, Q)` or `(C, P, Q)`. Where the sum is 0, the gradient is 0. A negative sum has a root only for
-    `q = ±1` and is NaN otherwise, as in PyTorch. Forward saves `x`, `y` and the sum.
+    `q = ±1` and is NaN otherwise, as in PyTorch. Forward saves `x` and the sum.
 
     Args:
         norm_type: q, a finite number other than 0.

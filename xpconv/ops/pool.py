@@ -6,7 +6,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from ..backend import Array
+from ..backend import Array, ignoring_float_errors
 from ..geometry import Bounds, Window
 from ..kernels import overridable
 from ..layout import empty_images
@@ -189,6 +189,7 @@ def avg_pool_backward(
     return sum_pool_backward(xp, wide, x_shape, window).astype(grad.dtype, copy=False)
 
 
+@ignoring_float_errors  # a root of a negative sum is NaN, and infinities are as in PyTorch
 def lp_pool(xp: Any, x: Array, window: Window, norm_type: float, ceil_mode: bool) -> tuple[Array, Array]:
     """`y[n, c, p] = (Σ_r x[n, c, p*s + r]^q)^(1/q)` with `q = norm_type`, and the sum under the root.
 
@@ -199,17 +200,17 @@ def lp_pool(xp: Any, x: Array, window: Window, norm_type: float, ceil_mode: bool
     return total ** (1 / norm_type), total
 
 
-def lp_pool_backward(
-    xp: Any, grad: Array, x: Array, y: Array, total: Array, window: Window, norm_type: float
-) -> Array:
-    """With `y = total^(1/q)`, `dy/dtotal = y / (q total)` and `dtotal/dx = q x^(q-1)` times its part of it:
+@ignoring_float_errors
+def lp_pool_backward(xp: Any, grad: Array, x: Array, total: Array, window: Window, norm_type: float) -> Array:
+    """With `y = total^(1/q)`, `dy/dtotal = total^(1/q - 1) / q` and `dtotal/dx = q x^(q-1)`:
 
-    dx[n, c, h] = x[n, c, h]^(q-1) · Σ over windows p with h  of  grad[p] · y[p] / total[p]
+    dx[n, c, h] = x[n, c, h]^(q-1) · Σ over windows p with h  of  grad[p] · total[p]^(1/q - 1)
 
     Where the sum is zero the root has no slope; the gradient there is set to zero.
     """
     zero = total == 0
-    slope = xp.where(zero, 0, grad * y / xp.where(zero, 1, total)).astype(x.dtype, copy=False)
+    slope = xp.where(zero, 0, grad * xp.where(zero, 1, total) ** (1 / norm_type - 1))
+    slope = slope.astype(x.dtype, copy=False)
     spread = avg_pool_backward(xp, slope * prod(window.kernel), x.shape, window)
     return spread * x ** (norm_type - 1)
 
