@@ -202,6 +202,15 @@ def test_wrong_arrays(backend):
             c.average(wrong)
         with pytest.raises(TypeError):
             c.broadcast(wrong)
+    fixed = np.ones(2)
+    fixed.flags.writeable = False
+    for method in (c.average, c.broadcast):  # they replace values in place, whatever the number of processes
+        with pytest.raises(
+            TypeError, match=r"array is (numpy.float32|2\.0|np\.float32).*xpconv.asarray\(\[number\]\)"
+        ):
+            method(np.float32(2))
+        with pytest.raises(ValueError, match="array is read-only"):
+            method(fixed)
 
 
 def test_threads_are_divided(monkeypatch):

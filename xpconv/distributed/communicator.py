@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import shown
 from ..arrays import asarray, asnumpy
 from ..backend import Array, backend_of
 from ..dtypes import is_floating
@@ -66,10 +67,13 @@ class Communicator:
 
         Raises:
             DTypeError: (a TypeError) it has another dtype.
+            TypeError, ValueError: it is a number, or read-only.
             DistributedError: (a RuntimeError) the shapes or dtypes differ, or other processes do something
                 else. Nothing has changed then.
         """
-        self._check_floating("average", array)
+        self._check_array("average", array)
+        if not is_floating(array.dtype):
+            raise DTypeError(f"Communicator.average: array is {array.dtype}, expected a floating dtype")
         self.meet(f"average an array of {array.dtype} {array.shape}")
         self._sum(array)
         array /= self.size
@@ -82,6 +86,7 @@ class Communicator:
             array: in all processes of the same shape and dtype.
 
         Raises:
+            TypeError, ValueError: it is a number, or read-only.
             DistributedError: (a RuntimeError) the shapes or dtypes differ, or other processes do something
                 else. Nothing has changed then.
 
@@ -91,7 +96,7 @@ class Communicator:
             >>> Communicator().broadcast(np.array([1, 2]))
             array([1, 2])
         """
-        backend_of(array)
+        self._check_array("broadcast", array)
         self.meet(f"broadcast an array of {array.dtype} {array.shape}")
         if self.size > 1 and array.size:
             host = np.ascontiguousarray(asnumpy(array))
@@ -164,10 +169,17 @@ class Communicator:
             array[...] = asarray(self._sum(asnumpy(array).copy()), backend=backend_of(array).name)
         return array
 
-    def _check_floating(self, name: str, array: Any) -> None:
+    def _check_array(self, name: str, array: Any) -> None:
+        """An array that can be written to, as its values are replaced."""
+        if isinstance(array, np.generic | float | int):
+            raise TypeError(
+                f"Communicator.{name}: array is {shown(array)}, a number, which cannot be replaced in "
+                f"place; give an array, e.g. xpconv.asarray([number])"
+            )
         backend_of(array)
-        if not is_floating(array.dtype):
-            raise DTypeError(f"Communicator.{name}: array is {array.dtype}, expected a floating dtype")
+        flags = getattr(array, "flags", None)
+        if not getattr(flags, "writeable", True):
+            raise ValueError(f"Communicator.{name}: array is read-only, and cannot be replaced; give a copy")
 
     @property
     def _mpi(self) -> Any:
