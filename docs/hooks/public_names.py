@@ -197,6 +197,8 @@ def classes() -> set[type]:
 
 def inherited_methods(kind: type) -> str:
     """Links to the methods of documented bases, as Markdown."""
+    if kind.__module__.startswith("xpconv.layers.operators."):  # which few call by name
+        return "Methods: those of [`Layer`][xpconv.Layer]."
     names = {thing: name for name, thing in public().items() if thing.__name__ == short(name)}
     by_base: dict[str, list[str]] = {}
     for method, base in methods(kind, classes())[1].items():

@@ -41,7 +41,7 @@ def chromium(profile):
         finally:
             socket.close()
     finally:
-        process.kill()
+        process.terminate()
         process.wait()
         process.stderr.close()
 
