@@ -129,3 +129,9 @@ def test_indices_of_another_pooling():
         np.ones((1, 1, 1)), 2, padding=1, dilation=2, return_indices=True
     )  # reads nothing
     assert F.max_pool1d_backward(y, indices, (1, 1, 1), 2, padding=1, dilation=2).tolist() == [[[0]]]
+
+
+def test_weights_of_single_numbers():
+    x, target, weight = np.array(2.0), np.array(1.0), np.array(3.0)
+    assert (F.mse_loss(x, target, weight=weight), F.huber_loss(x, target, weight=weight)) == (1.0, 1.5)
+    assert F.mse_loss_backward(1.0, x, target, weight=weight).tolist() == 2.0

@@ -7,6 +7,7 @@ from typing import Any
 from ..arguments import named
 from ..backend import Array, plain
 from ..losses.base import Loss
+from ..losses.regression import HuberLoss
 from ..parameter import Parameter
 from ._checks import check_shape, enter
 
@@ -16,12 +17,14 @@ def value(
 ) -> Array:
     """The value of the loss `kind(*arguments)` for these arrays.
 
-    The losses of the elements are multiplied by `weight`, and the mean is divided by its sum.
+    The losses of the elements are multiplied by `weight`, and the mean is divided by its sum; that of Huber's
+    loss by their number, as in PyTorch.
     """
     where = f"functional.{name}"
     with named(where, kind.__name__):
         criterion = kind(*arguments)
-        loss: Array = criterion._evaluated(_plain(arrays), _weight(where, arrays[0], weight), True)[0]
+        by_weight = kind is not HuberLoss
+        loss: Array = criterion._evaluated(_plain(arrays), _weight(where, arrays[0], weight), by_weight)[0]
     return loss
 
 
@@ -37,7 +40,8 @@ def gradient(
     where, whose = f"functional.{name}_backward", kind.__name__
     with named(where, whose), named(where, f"{whose}.backward"):
         criterion = kind(*arguments)
-        loss, _, *saved = criterion._evaluated(_plain(arrays), _weight(where, arrays[0], weight), True)
+        by_weight = kind is not HuberLoss
+        loss, _, *saved = criterion._evaluated(_plain(arrays), _weight(where, arrays[0], weight), by_weight)
         criterion._check_grad(grad_output, loss.shape, loss.dtype, type(loss))
         return criterion._gradient(grad_output, *saved)
 

@@ -202,7 +202,8 @@ def huber_loss(
     Args:
         reduction: `'mean'` or `'sum'`, whose result is a 0-d array, or `'none'`.
         delta: the error at which the two parts meet, above 0.
-        weight: a factor for each element, like `input`; `'mean'` divides by the sum of the factors.
+        weight: a factor for each element, like `input`; `'mean'` divides by the number of elements, as in
+            PyTorch, where that of `mse_loss` divides by the sum of the factors.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as the loss `xpconv.HuberLoss`.

@@ -113,7 +113,7 @@ class Loss(Taped):
             loss, count, saved = self._forward(xp, *wide)
             scale: Any = 1.0  # of each sample's gradient
             if weight is not None:
-                scale = weight.astype(loss.dtype) if over_weight else self._spread(xp, weight, loss)
+                scale = self._spread(xp, weight, loss)
                 loss = loss * scale
                 count = sum_over(scale, tuple(range(scale.ndim))) if over_weight else count
             mean: Any = 1.0
@@ -128,14 +128,14 @@ class Loss(Taped):
     def _spread(self, xp: Any, weight: Array, loss: Array) -> Array:
         """A weight for each sample, or each element of the losses, in the shape and dtype of the losses."""
         shape, whole = tuple(weight.shape), tuple(loss.shape)
-        if not whole or shape not in (whole, whole[:1]):
+        if shape not in (whole, whole[:1]):
             or_all = f" or {whole}" if len(whole) > 1 else ""
             raise ShapeError(
                 f"{type(self).__name__}: sample weights have shape {shape}, expected {whole[:1]}{or_all}: "
                 "one for each sample"
             )
         spread = weight.reshape(shape + (1,) * (len(whole) - len(shape))).astype(loss.dtype)
-        return xp.ascontiguousarray(xp.broadcast_to(spread, whole))
+        return spread if shape == whole else xp.ascontiguousarray(xp.broadcast_to(spread, whole))
 
     def backward(self, grad_output: Any = 1.0) -> Any:
         """Gradient with respect to `input`, of its shape and dtype; a tuple for several inputs.
