@@ -183,12 +183,12 @@ class Taped(TapedChecks):
             if save and self._is_model:
                 inputs, reachable = _each_array(copy, inputs), ()
         run, given = (function, inputs) if watch is None else (watch, (self, function, inputs))
-        tape, outside, begun = Tape(users), current.get(), loads.begun
+        tape, outside, ended = Tape(users), current.get(), loads.ended
         try:
             current.set(tape)  # within `try`: an interrupt may come right after it
             with ignore_underflow():
                 y = run(*given)
-            if not (begun == loads.begun == loads.ended or (save and getattr(self, "training", False))):
+            if ended != loads.begun and not (save and getattr(self, "training", False)):
                 with loading, ignore_underflow():  # another thread has replaced parameters; others wait now
                     loads.ended = loads.begun
                     current.set(tape := Tape(users))
