@@ -163,6 +163,8 @@ TRICKS = {
     "algorithm stripes": Trick(f"{ENGINE}.stripes:cost", always(math.inf)),
     "algorithm winograd": Trick(f"{ENGINE}.winograd:cost", always(math.inf)),
     "algorithm fft": Trick("xpconv.kernels.fft:pays", always(False)),
+    "algorithm planar": Trick(f"{ENGINE}.planar:pays", always(False)),
+    "planar gradients of weights": Trick(f"{ENGINE}.planar:pays_to_weight", always(False)),
     "algorithm depthwise": Trick(f"{ENGINE}.depthwise:fits", always(False)),
     "input gradient as a convolution": Trick(f"{ENGINE}.conv:_mirrored_window", always(None)),
     "products in pieces": Trick(f"{ENGINE}.products:piece_size", always(0)),
