@@ -21,9 +21,10 @@ class EarlyStopping:
     """Stop when a value has not improved for some epochs; the model then has the weights of the best epoch.
 
     The model has these weights at the end of every training, also after all epochs or Ctrl-C, and so have the
-    averages of `ema`. The optimizer keeps its state. NaN and infinity are no improvement, nor is any value of
-    an epoch whose loss is NaN. If a run that was stopped is resumed, `fit` returns at once, unless `patience`
-    is larger now.
+    averages of `ema`. The values of `valid` are measured on these averages: to have them again, evaluate in
+    `with ema.average_parameters():`. The optimizer keeps its state. NaN and infinity are no improvement, nor
+    is any value of an epoch whose loss is NaN. If a run that was stopped is resumed, `fit` returns at once,
+    unless `patience` is larger now.
 
     Args:
         monitor: the value, such as `"valid_accuracy"`; None takes `valid_loss`, without validation `loss`.

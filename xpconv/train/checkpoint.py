@@ -39,7 +39,9 @@ class Checkpoint:
         last: the number of files to keep, the latest ones.
         best: a value such as `"valid_accuracy"`: the run after the epoch with its best value is saved as
             `best.safetensors` too, for `xpconv.load(path, model=model)`. A run that is resumed with another
-            folder or `mode` begins the search for the best epoch again.
+            folder or `mode` begins the search for the best epoch again. With `ema`, the values of `valid` are
+            measured on the averages, but the model in the file has its own weights: load the averages too,
+            `xpconv.load(path, model=model, ema=ema)`, and evaluate in `with ema.average_parameters():`.
         mode: of `best`, `'min'` or `'max'`; None takes the one that belongs to the value.
 
     Raises:
