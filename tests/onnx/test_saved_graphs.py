@@ -114,3 +114,55 @@ def test_the_dtype_of_the_parameters_is_not_noted(tmp_path):
     assert graph.dtypes is None
     xpconv.onnx.export(graph.to(dtype="float64"), tmp_path / "again.onnx", (9,))
     assert xpconv.onnx.load(tmp_path / "again.onnx")(x.astype("float64")).dtype == "float64"
+
+
+def outside(path, folder):
+    """The same file with all its arrays, targets of Reshape too, in a file of their own."""
+    proto = onnx.load(path)
+    onnx.external_data_helper.convert_model_to_external_data(
+        proto, all_tensors_to_one_file=True, location="model.data", size_threshold=0, convert_attribute=True
+    )
+    onnx.save(proto, folder / "outside.onnx")
+    return folder / "outside.onnx"
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_fixed_batch_is_freed_where_the_arrays_are_in_a_file_of_their_own(batch, tmp_path):
+    """All are read twice then, and both Reshapes have one target."""
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(2, 1, 3, 3)).astype("float32"), rng.normal(size=2).astype("float32")
+    nodes = [
+        ("Conv", "x w b", "c", {"pads": [1, 1, 1, 1]}),
+        ("Reshape", "c target", "d", {}),
+        ("Relu", "d", "e", {}),
+        ("Reshape", "e target", "y", {}),
+    ]
+    x = rng.normal(size=(5, 1, 4, 4)).astype("float32")
+    arrays = {"w": weight, "b": bias, "target": np.array([batch, 32])}
+    whole = tmp_path / "model.onnx"
+    whole.write_bytes(model(nodes, 13, {"x": x[:batch]}, arrays).SerializeToString())
+    path = outside(whole, tmp_path)
+    assert (tmp_path / "model.data").stat().st_size == weight.nbytes + bias.nbytes + 16
+    graph = xpconv.onnx.load(path, dynamic_batch=True)
+    assert graph.shapes == {"x": (None, 1, 4, 4)}
+    for part in (x[:batch], x[batch : 2 * batch]):  # onnxruntime wants the targets in the file itself
+        onnxed.same(onnxed.run(whole, part), onnxed.inferred(graph, part))
+    parts = [onnxed.inferred(graph, x[i : i + 1])[0] for i in range(5)]
+    onnxed.same([np.concatenate(parts)], onnxed.inferred(graph, x))
+
+
+def test_arrays_that_are_the_same_bytes_of_a_file_are_refused(tmp_path):
+    """Since a small file could claim any amount of memory then; also where a batch is freed."""
+    whole = tmp_path / "model.onnx"
+    nodes = [("MatMul", "x w", "h", {}), ("MatMul", "h v", "y", {})]
+    arrays = {"w": np.eye(4, dtype="float32"), "v": np.ones((4, 4), "float32")}
+    whole.write_bytes(model(nodes, 13, {"x": np.ones((1, 4), "float32")}, arrays).SerializeToString())
+    proto = onnx.load(outside(whole, tmp_path), load_external_data=False)
+    first, second = proto.graph.initializer
+    del second.external_data[:]
+    second.external_data.extend(first.external_data)
+    (tmp_path / "model.data").write_bytes(arrays["w"].tobytes())
+    (tmp_path / "shared.onnx").write_bytes(proto.SerializeToString())
+    for dynamic in (False, True):
+        with pytest.raises(xpconv.errors.DataFileError, match="is that of other arrays as well"):
+            xpconv.onnx.load(tmp_path / "shared.onnx", dynamic_batch=dynamic)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
@@ -12,18 +12,19 @@ from ..arrays import asarray, asnumpy
 from ..errors import DataFileError
 from ..layers.graph import Graph
 from ..tape import no_grad
-from .library import numpy_helper, onnx
+from .library import numpy_helper
 
 MOST = 2**27  # elements of all inputs in the comparison
 FREE = 64  # the size that a free axis has in the comparison
 
 
-def free_batch(proto: Any, shapes: Mapping[str, Any]) -> None:
+def free_batch(proto: Any, shapes: Mapping[str, Any], array: Callable[[Any], np.ndarray]) -> None:
     """Let the first axis of each input be free, and the first size in the target of each Reshape.
 
     Args:
         proto: the file's `ModelProto`, which is changed.
         shapes: the known shapes of its values, by name.
+        array: reads the array of a `TensorProto`.
     """
     graph = proto.graph
     sizes = set()
@@ -41,10 +42,10 @@ def free_batch(proto: Any, shapes: Mapping[str, Any]) -> None:
             stored.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
     for i, node in enumerate(graph.node):
         tensor = stored.get(node.input[1]) if node.op_type == "Reshape" and len(node.input) > 1 else None
-        if tensor is None or node.input[0] in stored or tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor is None or node.input[0] in stored or len(tensor.dims) != 1:
             continue
-        target = np.array(numpy_helper.to_array(tensor))
-        if target.ndim == 1 and target.size and int(target[0]) in sizes:
+        target = np.array(array(tensor))
+        if target.size and int(target[0]) in sizes:
             same = (shapes.get(node.input[0]) or (None,))[0] == target[0]
             if same or -1 not in target:
                 target[0] = 0 if same else -1

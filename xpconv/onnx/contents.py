@@ -67,10 +67,16 @@ class Model:
 
     def free_batch(self, shapes: Mapping[str, Any]) -> None:
         """Let the batch size be free; `shapes`: what is known of those of the values, by name."""
-        free_batch(self._proto, shapes)
+        free_batch(self._proto, shapes, self._target)
+        self.tensors = Tensors(self.where, self.tensors.folder)  # all arrays will be read again
         for tensor in self._proto.graph.initializer:
             self.stored[tensor.name] = self.tensors.stored(tensor, f"initializer {tensor.name!r}")
         self.values = self._known(self._proto)
+
+    def _target(self, tensor: Any) -> np.ndarray:
+        """The array of a Reshape's target, which other nodes may have and read as well."""
+        tensors, what = Tensors(self.where, self.tensors.folder), f"the target {tensor.name!r} of a Reshape"
+        return tensors.read(tensors.stored(tensor, what), what)
 
     def _parsed(self, path: str) -> Any:
         try:
