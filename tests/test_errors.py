@@ -78,8 +78,8 @@ CONSTRUCTORS = [
     (lambda: AvgPool2d(2, divisor_override=0), ValueError, "AvgPool2d: divisor_override is 0, expected an int to divide by"),
     (lambda: Dense(0, 3), ValueError, "Dense: in_features is 0, expected at least 1"),
     (lambda: Dense(3, 2, dtype="int32"), TypeError, "dtype is int32, expected a floating dtype"),
-    (lambda: Dense(3, 2, dtype="foo"), TypeError, "Dense: dtype is 'foo', which is none of"),
-    (lambda: Dense(3, 2).to(dtype="foo"), TypeError, "Dense.to: dtype is 'foo', which is none of"),
+    (lambda: Dense(3, 2, dtype="foo"), TypeError, "Dense: dtype is 'foo', which is no dtype of numpy"),
+    (lambda: Dense(3, 2).to(dtype="foo"), TypeError, "Dense.to: dtype is 'foo', which is no dtype of numpy"),
     (lambda: Dense(3, 2).load_state_dict(None), TypeError, "state is NoneType, expected a mapping of names"),
     (lambda: BatchNorm2d(-1), ValueError, "BatchNorm2d: num_features is -1, expected at least 1"),
     (lambda: Dropout(1.5), ValueError, "Dropout: p is 1.5, expected a probability from 0 to 1"),
@@ -200,3 +200,39 @@ def test_load_state_dict_changes_all_or_nothing(backend):
     result = layer.load_state_dict(state, strict=False)
     assert result == (["1.bias"], ["2.bias"])
     assert xpconv.asnumpy(layer[1].weight.data).tolist() == [[1, 1], [1, 1]]
+
+
+class Foreign:
+    """An array of another library."""
+
+    dtype, shape, ndim = np.dtype("float32"), (2, 3), 2
+
+
+X = np.zeros((2, 3), "float32")
+FOREIGN = {
+    "target": lambda: MSELoss()(X, Foreign()),
+    "weight": lambda: SoftmaxCrossEntropyLoss(weight=Foreign()),
+    "grad_output": lambda: backward_of_a_foreign_gradient(),
+    "rows": lambda: xpconv.from_one_hot(Foreign()),
+    "x": lambda: ReLU()(Foreign()),
+}
+
+
+def backward_of_a_foreign_gradient():
+    layer = ReLU()
+    layer(X)
+    layer.backward(Foreign())
+
+
+@pytest.mark.parametrize("argument", FOREIGN)
+def test_the_fix_for_another_librarys_array_names_the_argument(argument):
+    with pytest.raises(xpconv.errors.BackendError, match=rf"convert it with xpconv\.asarray\({argument}\)"):
+        FOREIGN[argument]()
+
+
+def test_what_torch_cuda_has_is_named_with_what_to_use():
+    for name in ("is_available", "synchronize", "empty_cache", "device_count"):
+        with pytest.raises(AttributeError, match=rf"'xpconv.cuda' has no attribute '{name}'; .*(use|cupy)"):
+            getattr(xpconv.cuda, name)
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        xpconv.cuda.nothing  # noqa: B018

@@ -302,3 +302,13 @@ def test_gradcheck_leaves_input_and_parameters_alone():
     np.testing.assert_array_equal(x, X)
     for name, array in layer.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("check", [xpconv.testing.assert_layer_ok, xpconv.testing.gradcheck])
+def test_two_inputs_by_position_are_told_to_be_a_tuple(check):
+    x = np.ones((2, 3))
+    with pytest.raises(
+        TypeError,
+        match=rf"^{check.__name__}: .*; several inputs are one tuple: {check.__name__}\(\w+, \(a, b",
+    ):
+        check(lambda: xpconv.Bilinear(3, 3, 2), x, x)

@@ -6,6 +6,7 @@ that begins with `where`, the name of the layer or function and of the argument:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from math import isinf, isnan, prod
@@ -31,6 +32,11 @@ def shown(value: object) -> str:
     except Exception:  # noqa: BLE001  # an int with too many digits, or an object that is not fully constructed
         return f"a {type(value).__name__}"
     return text if len(text) <= 200 else f"{text[:160]}… ({type(value).__name__})"
+
+
+def about(argument: str, error: object) -> str:
+    """The text of an error whose fix is written for `x`, for another argument: `xpconv.asarray(target)`."""
+    return re.sub(r"\bx\b", argument, str(error)) if argument.isidentifier() else str(error)
 
 
 def brief(value: Any) -> str:

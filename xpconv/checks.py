@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from .arguments import check_room
+from .arguments import about, check_room
 from .backend import Array, Backend, backend_of
 from .dtypes import check_usable
 from .errors import BackendError, DTypeError, ShapeError
@@ -18,7 +18,7 @@ def owner_of(where: str, x: Array, argument: str = "x") -> Backend:
     try:
         owner = backend_of(x)
     except BackendError as error:
-        raise BackendError(f"{where}: {argument}: {error}") from None
+        raise BackendError(f"{where}: {argument}: {about(argument, error)}") from None
     check_usable(f"{where}: {argument}", x)
     return owner
 

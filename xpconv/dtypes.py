@@ -30,10 +30,12 @@ def to_dtype(where: str, xp: Any, dtype: Any) -> Any:
     try:
         return xp.dtype(dtype)
     except Exception as cause:  # TypeError, and ValueError or others of dictionaries, lists and strings
-        hint = "; NumPy has it after `import ml_dtypes`, for GPUs" if str(dtype) == "bfloat16" else ""
+        hint = ""
+        if str(dtype) == "bfloat16":
+            hint = "; it is for GPUs; NumPy knows it after `pip install ml_dtypes` and `import ml_dtypes`"
         if "torch." in str(dtype):
             hint = f"; give its name: {str(dtype).removeprefix('torch.')!r}"
-        message = f"{where}: dtype is {dtype!r:.200}, which is none of {xp.__name__}'s{hint}"
+        message = f"{where}: dtype is {dtype!r:.200}, which is no dtype of {xp.__name__}{hint}"
         raise DTypeError(message) from cause
 
 

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from math import prod
 from typing import Any, TypeGuard
 
-from .arguments import check_room, to_bool
+from .arguments import about, check_room, to_bool
 from .arraylike import ArrayLike
 from .backend import Array, backend_of, get_xp, plain
 from .dtypes import byte_order_error, check_floating, is_floating
@@ -230,7 +230,7 @@ class Parameter(ArrayLike):
         try:
             return backend_of(array)
         except BackendError as error:
-            raise BackendError(f"{self._called()}: {what}: {error}") from None
+            raise BackendError(f"{self._called()}: {what}: {about(what, error)}") from None
 
     def _called(self) -> str:
         return f"Parameter {self.name!r}" if self.name else "Parameter"

@@ -6,7 +6,7 @@ from numbers import Real
 from types import FunctionType
 from typing import Any, ClassVar
 
-from .arguments import to_bool
+from .arguments import about, to_bool
 from .backend import backend_of, owner_of_type
 from .errors import BackendError, BackwardError, DTypeError, ShapeError
 from .signatures import is_ours
@@ -58,7 +58,7 @@ class TapedChecks:
         except BackendError as error:
             if self._advice and isinstance(grad_output, Real):
                 raise BackendError(f"{name}.backward: grad_output is a number; {self._advice}") from None
-            raise BackendError(f"{name}.backward: grad_output: {error}") from None
+            raise BackendError(f"{name}.backward: grad_output: {about('grad_output', error)}") from None
         expected = backend if type(grad_output) is kind else owner_of_type(kind)
         if expected is not None and backend is not expected:
             raise BackendError(

@@ -20,10 +20,14 @@ from .contract import Result, check_close, check_gradients, check_layer, check_s
 from .dtypes import is_floating
 from .errors import DTypeError
 from .layers import Layer
+from .signatures import hinted
 
 __all__ = ["assert_layer_ok", "gradcheck"]
 
+TUPLE = "several inputs are one tuple"
 
+
+@hinted("gradcheck", {"*": f"{TUPLE}: gradcheck(layer, (a, b))"})
 def gradcheck(layer: Layer, x: Any, *, eps: float = 1e-6, rtol: float = 1e-6, seed: int = 0) -> None:
     """Compare a float64 layer's gradients with central differences along random directions.
 
@@ -67,6 +71,7 @@ def gradcheck(layer: Layer, x: Any, *, eps: float = 1e-6, rtol: float = 1e-6, se
     check_gradients(lambda: layer, inputs, eps, rtol, seed)
 
 
+@hinted("assert_layer_ok", {"*": f"{TUPLE}: assert_layer_ok(make, (a, b))"})
 def assert_layer_ok(
     make: Callable[[], Layer],
     x: np.ndarray | tuple[np.ndarray, ...],

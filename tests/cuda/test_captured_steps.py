@@ -211,6 +211,44 @@ def test_the_gradients_of_many_parameters_are_clipped_within_a_graph(norm_type, 
     assert all((a == b).all() for a, b in zip(norms[True][1], norms[False][1], strict=True))
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_clipping_averages_and_several_batches_belong_into_the_step(scaled, cuda):
+    """What the guide says of them; the schedule steps outside."""
+    found = []
+    for captured in (False, True):
+        training = Training(optimizer=xpconv.SGD)
+        model, loss, optimizer = training.model, training.loss, training.optimizer
+        ema, scaler = xpconv.ExponentialMovingAverage(model, decay=0.5), xpconv.GradScaler(4.0)
+        schedule = xpconv.ExponentialLR(optimizer, gamma=0.5)
+
+        def step(*batches, model=model, loss=loss, optimizer=optimizer, ema=ema, scaler=scaler):
+            optimizer.zero_grad()
+            for x, y in zip(batches[::2], batches[1::2], strict=True):
+                loss(model(x), y)
+                model.backward(loss.backward(scaler.scale / 2 if scaled else 0.5), input_grad=False)
+            if scaled:
+                scaler.unscale_(optimizer)
+            norm = xpconv.clip_grad_norm_(model.parameters(), 0.1)
+            if scaled:
+                scaler.step(optimizer)
+                scaler.update()
+            else:
+                optimizer.step()
+            ema.update()
+            return norm
+
+        run = xpconv.cuda.capture(step) if captured else step
+        for i in range(6):
+            norm = run(*batch(i), *batch(10 + i))
+            schedule.step()
+        averages = {f"{name} average": xpconv.asnumpy(a) for name, a in ema.averages.items()}
+        found.append({**training.state(), **averages, "norm": xpconv.asnumpy(norm)})
+    plain, graphed = found
+    assert cuda.log.count("launch on own") == 3
+    for name in plain:
+        np.testing.assert_array_equal(plain[name], graphed[name], err_msg=name)
+
+
 # --- without examples ---------------------------------------------------------------------------------------
 
 

@@ -126,6 +126,11 @@ def test_names(tmp_path):
         ({"input_shape": (4, 8, 8)}, ValueError, r"expected 3 \(in_channels=3\) \(layer 0\)"),
         ({"input_shape": ((3, 8, 8), (3, 8, 8))}, TypeError, "of 2 inputs, but Sequential.forward takes x"),
         ({"path": 3}, TypeError, "onnx.export: path is int 3, expected a path"),
+        (
+            {"path": np.zeros((2, 3))},
+            TypeError,
+            r"path is ndarray of shape \(2, 3\), expected a path; the path is the second",
+        ),
         ({"path": "nowhere/m.onnx"}, FileNotFoundError, "there is no folder"),
         ({"path": "."}, IsADirectoryError, "a folder, expected that of a file"),
         ({"model": ReLU}, TypeError, "onnx.export: model is .*, expected a Layer"),

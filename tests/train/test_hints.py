@@ -55,6 +55,7 @@ CALLS = {
     "a typing error": (lambda: batches(X, Y, 5, shufle=True), r"'shufle'; it takes \(\*data, batch_size=None, shuffle=False"),
     "validation_data": (lambda: fit(validation_data=(X, Y)), r"^fit: got an unexpected .*; give valid=xpconv.data.batches\(x, y, 500\); it takes \(model, .*valid=None, \*, epochs=1"),
     "batch_size": (lambda: fit(batch_size=5), "'batch_size'; it is an argument of xpconv.data.batches"),
+    "accumulation_steps": (lambda: fit(accumulation_steps=2), "'accumulation_steps'; give accumulate="),
     "lr": (lambda: fit(lr=0.1), "'lr'; it is an argument of the optimizer"),
     "scheduler": (lambda: fit(scheduler=None), "give schedule="),
     "patience": (lambda: fit(patience=3), "EarlyStopping"),
@@ -318,3 +319,35 @@ def test_a_history_is_copied_as_before():
     history = train.History()
     history.append({"epoch": 1, "loss": 0.5})
     assert copy.deepcopy(history).to_dict() == history.to_dict()
+
+
+def test_the_names_of_values_of_validation():
+    named = "monitor is 'val_loss', expected one of loss"
+    with pytest.raises(
+        ValueError, match=f"{named}; values of validation begin with valid_, and are there if fit has"
+    ):
+        fit(callbacks=[train.EarlyStopping("val_loss")])
+    with pytest.raises(ValueError, match=f"{named}, valid_loss; did you mean 'valid_loss'"):
+        fit(valid=batches(X, Y, 5), callbacks=[train.EarlyStopping("val_loss")])
+    model = net()
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+    options = dict(schedule=xpconv.ReduceLROnPlateau(optimizer), monitor="val_loss")
+    with pytest.raises(ValueError, match=f"{named}; values of validation"):
+        train.fit(model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, batches(X, Y, 5), **options)
+
+
+@pytest.mark.parametrize(
+    ("total", "accumulate", "warns"), [(8, 2, True), (4, 2, False), (12, 2, False), (8, 1, False)]
+)
+def test_a_one_cycle_that_counts_batches_where_two_make_a_step(total, accumulate, warns):
+    """20 samples in batches of 5, two epochs: 8 batches, 4 steps. A longer one may go on in another call."""
+    model = net()
+    optimizer = xpconv.SGD(model.parameters(), lr=0.1)
+    schedule = xpconv.OneCycleLR(optimizer, 0.1, total_steps=total)
+    message = r"^fit: OneCycleLR has total_steps=8, the number of batches, .* there are 4 steps, .*; give total_steps=4, or"
+    with pytest.warns(RuntimeWarning, match=message) if warns else nullcontext():
+        train.fit(
+            model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, batches(X, Y, 5), epochs=2, accumulate=accumulate,
+            schedule=schedule,
+        )  # fmt: skip
+    assert schedule.last_epoch == 8 // accumulate

@@ -27,7 +27,13 @@ def to_path(where: str, path: object) -> str:
                 hint = ": xpconv.save_model(model, 'model.safetensors')"
             elif where == "load_model":
                 hint = "; it makes a new model: model = xpconv.load_model('model.safetensors')"
-        raise TypeError(f"{where}: path is {type(path).__name__} {path!r:.100}, expected a path{hint}")
+        if where == "xpconv.onnx.export":
+            hint = f"; the path is the second argument: {where}(model, 'model.onnx', input_shape)"
+        kind = type(path).__name__
+        found = f"{kind} {path!r:.100}"
+        if hasattr(path, "shape"):
+            found = f"{kind} of shape {tuple(path.shape)}"
+        raise TypeError(f"{where}: path is {found}, expected a path{hint}")
     return text
 
 

@@ -7,7 +7,7 @@ from inspect import signature
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..arguments import brief, to_choice, to_float
+from ..arguments import about, brief, to_choice, to_float
 from ..arrays import asarray
 from ..backend import Array, backend_of, conversion_hint, ignore_underflow
 from ..dtypes import check_usable, is_floating
@@ -200,7 +200,7 @@ class Loss(Taped):
             try:
                 owners.append(backend_of(array))
             except BackendError as error:
-                raise BackendError(f"{name}: {argument}: {error}") from None
+                raise BackendError(f"{name}: {argument}: {about(argument, error)}") from None
             if array.dtype.kind in "OSUMmc":
                 raise DTypeError(f"{name}: {argument} is {array.dtype}, expected real numbers")
             check_usable(f"{name}: {argument}", array)
@@ -275,7 +275,7 @@ class Loss(Taped):
             kind = type(weight)
             known = f"{kind.__module__}.{kind.__qualname__}"
             raise BackendError(
-                f"{where} is a {known}, expected an array or None; {conversion_hint(kind)}"
+                f"{where} is a {known}, expected an array or None; {about(name, conversion_hint(kind))}"
             ) from None
         if not (is_floating(weight.dtype) or weight.dtype.kind in "iub"):
             raise TypeError(f"{where} is {weight.dtype}, expected numbers: an array or None")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arguments import check_room, shown, to_size
+from ..arguments import about, check_room, shown, to_size
 from ..backend import Array, backend_of
 from ..dtypes import is_floating, to_dtype
 from ..errors import BackendError, DTypeError, ShapeError
@@ -39,7 +39,7 @@ def one_hot(target: Array, num_classes: int = -1, *, dtype: Any = "int64") -> Ar
     try:
         backend = backend_of(target)
     except BackendError as error:
-        raise BackendError(f"one_hot: target: {error}") from None
+        raise BackendError(f"one_hot: target: {about('target', error)}") from None
     if target.dtype.kind not in "iu":
         raise DTypeError(f"one_hot: target is {target.dtype}, expected integer class indices")
     try:
@@ -92,7 +92,7 @@ def from_one_hot(rows: Array) -> Array:
     try:
         backend = backend_of(rows)
     except BackendError as error:
-        raise BackendError(f"from_one_hot: rows: {error}") from None
+        raise BackendError(f"from_one_hot: rows: {about('rows', error)}") from None
     if rows.dtype.kind not in "iub" and not is_floating(rows.dtype):
         raise DTypeError(f"from_one_hot: rows are {rows.dtype}, expected real numbers")
     if not rows.shape or rows.shape[-1] == 0:

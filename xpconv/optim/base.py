@@ -267,7 +267,7 @@ class Optimizer(Groups, State):
         if place not in self._settings:
             self._settings[place] = (values, asarray(values, "float64", backend=self._backend.name))
         known, array = self._settings[place]
-        if known != values:
+        if known != values and not capturing():  # else before the replay
             array[...] = asarray(values, "float64", backend=self._backend.name)
             self._settings[place] = (values, array)
         return array

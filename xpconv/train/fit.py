@@ -42,7 +42,10 @@ ELSEWHERE = {  # arguments of other libraries' functions of this kind, and what 
     ),
     "validation_split": "give valid=; xpconv.data.train_test_split splits arrays",
     "class_weight": "it is an argument of the loss, weight=",
-    "gradient_accumulation_steps": "give accumulate=",
+    **dict.fromkeys(
+        ("gradient_accumulation_steps", "accumulation_steps", "accumulate_grad_batches", "accum_steps"),
+        "give accumulate=",
+    ),
     "initial_epoch": "give resume=, the folder of a Checkpoint",
     "*": "train and valid are batches, xpconv.data.batches(x, y, 64), and what comes after them has a name",
     "device": "use model.to('cupy')",

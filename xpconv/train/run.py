@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ def mode_of(where: str, run: Run, name: Any, mode: str | None) -> str:
     if not isinstance(name, str) or name not in present:
         parts = [known for known in present if isinstance(name, str) and name.startswith(f"{known}_")]
         if not parts:  # such as iou_0, of the metric iou
-            raise ValueError(f"{where} is {shown(name)}, expected one of {', '.join(present)}")
+            raise no_value(where, name, present, run)
         found = mode or modes[parts[0]]
     else:
         found = mode or modes[name]
@@ -160,6 +160,18 @@ def mode_of(where: str, run: Run, name: Any, mode: str | None) -> str:
             f"{where}: it is not known whether {name} is to be large or small; give mode='max' or mode='min'"
         )
     return found
+
+
+def no_value(where: str, name: Any, present: Collection[str], run: Run) -> ValueError:
+    """The error for the name of a value that there is not."""
+    hint = ""
+    if isinstance(name, str) and name.startswith("val"):
+        meant = f"valid_{name.partition('_')[2]}"
+        if meant in present:
+            hint = f"; did you mean {meant!r}?"
+        elif run.valid is None:
+            hint = "; values of validation begin with valid_, and are there if fit has valid="
+    return ValueError(f"{where} is {shown(name)}, expected one of {', '.join(present)}{hint}")
 
 
 def is_stateful(thing: Any) -> bool:

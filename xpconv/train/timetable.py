@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..errors import StateDictError
 from ..optim import OneCycleLR, ReduceLROnPlateau
 from ..signatures import is_ours
 from .objective import length_of
-from .run import Run
+from .run import Run, no_value
 
 MOST = 10_000_000  # steps of a schedule that are repeated, in some seconds
 
@@ -50,6 +51,29 @@ class Timetable:
         if resumes:
             self.given: dict[str, Any] | Any = schedule._config()
         self._check_length(0 if resumes else schedule.last_epoch)
+        if not resumes and self._counts_batches():
+            batches = schedule.total_steps
+            steps = run.epochs * math.ceil(batches // run.epochs / group)
+            warnings.warn(
+                f"{where}: OneCycleLR has total_steps={batches}, the number of batches, but with accumulate="
+                f"{group} there are {steps} steps, after which the learning rate has not come down; give "
+                f"total_steps={steps}, or steps_per_epoch=math.ceil(len(train) / {group})",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def _counts_batches(self) -> bool:
+        """Whether a new OneCycleLR has a step for each batch where several batches make one step."""
+        schedule, batches = self.schedule, length_of(self.run.train)
+        return (
+            isinstance(schedule, OneCycleLR)
+            and self.per == "step"
+            and self.group > 1
+            and schedule.last_epoch == 0
+            and batches is not None
+            and batches > 1
+            and schedule.total_steps == self.run.epochs * batches
+        )
 
     def _check_length(self, done: int, epochs: int = 0, batch: int = 0) -> None:
         """Raise an error if a OneCycleLR that has made `done` steps has not enough for the rest.
@@ -193,7 +217,7 @@ def _checked_monitor(where: str, schedule: ReduceLROnPlateau, monitor: Any, run:
     if monitor is None:
         monitor = "loss" if run.valid is None else "valid_loss"
     elif not isinstance(monitor, str) or monitor not in modes:
-        raise ValueError(f"{where}: monitor is {shown(monitor)}, expected one of {', '.join(modes)}")
+        raise no_value(f"{where}: monitor", monitor, modes, run)
     if modes[monitor] not in (None, schedule.mode):
         raise ValueError(
             f"{where}: ReduceLROnPlateau has mode={schedule.mode!r}, but {monitor} is better if it is "

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ...arguments import is_sequence
+from ...arguments import about, is_sequence
 from ...arrays import asarray
 from ...backend import Array, Backend, backend_of, ignore_underflow, plain
 from ...dtypes import byte_order_error, is_floating
@@ -153,7 +153,7 @@ def check_images(where: str, x: Any) -> tuple[Backend, Array]:
         backend = backend_of(x)
     except BackendError as error:
         hint = "; give a batch as a tuple" if is_sequence(x) else ""
-        raise BackendError(f"{where}: images: {error}{hint}") from None
+        raise BackendError(f"{where}: images: {about('images', error)}{hint}") from None
     if x.ndim not in (3, 4) or 0 in x.shape[-3:]:
         hint = "; one gray image is x[None]" if x.ndim == 2 else ""
         raise ShapeError(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arguments import named, to_float, to_size
+from ...arguments import about, named, to_float, to_size
 from ...backend import Array, Backend, backend_of
 from ...dtypes import is_floating
 from ...errors import BackendError, DTypeError, ShapeError
@@ -48,7 +48,7 @@ class _Mix(Transform):
         try:
             owner = backend_of(y)
         except BackendError as error:
-            raise BackendError(f"{where}: targets: {error}") from None
+            raise BackendError(f"{where}: targets: {about('targets', error)}") from None
         if owner is not backend:
             raise BackendError(
                 f"{where}: the targets are on {owner.name} but the images are on {backend.name}"
