@@ -264,7 +264,7 @@ def test_one_cycle_has_the_length_of_the_training():
         ({"early_stopping": "yes"}, "early_stopping is 'yes', expected True or False"),
         ({"warm_start": 3}, "warm_start is 3, expected True or False"),
         ({"callbacks": [3]}, "callbacks has 3, expected an object"),
-        ({"callbacks": 3}, "callbacks has 3, expected an object"),
+        ({"callbacks": 3}, "ConvClassifier: callbacks is 3, expected a list of callbacks"),
         ({"random_state": "x"}, "'x' cannot be used to seed"),
         ({"class_weight": "balance"}, "class_weight"),
         ({"backend": 3}, "ConvClassifier: backend is 3, expected a name"),

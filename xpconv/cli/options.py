@@ -91,7 +91,7 @@ PREDICT = """examples:
   xpconv predict run/model.safetensors cat.jpg --top 3 --json
   xpconv predict model.onnx cat.jpg
 """
-TRAINED = "a file that `xpconv train` wrote, or an .onnx file that `xpconv export` made of one"
+TRAINED = "a file that `xpconv train` wrote, or an .onnx or model file with image_info, from any source"
 EVALUATE = """example:
   xpconv evaluate run/model.safetensors photos --json
 """

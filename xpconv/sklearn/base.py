@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,25 @@ from sklearn.utils import check_random_state
 from .state import attributes_on_host, on_host
 
 LEARNING_RATE = 0.001  # the default
+# For errors: what the parameters of scikit-learn's MLPClassifier, and other common names, are called here.
+ELSEWHERE = {
+    "max_iter": "max_epochs",
+    "epochs": "max_epochs",
+    "n_epochs": "max_epochs",
+    "solver": "optimizer",
+    "learning_rate_init": "learning_rate",
+    "lr": "learning_rate",
+    "alpha": "optimizer__weight_decay",
+    "weight_decay": "optimizer__weight_decay",
+    "momentum": "optimizer__momentum",
+    "hidden_layer_sizes": "model__width",
+    "activation": "model",
+    "module": "model",
+    "criterion": "loss",
+    "device": "backend",
+    "width": "model__width",
+    "dropout": "model__dropout",
+}
 BUILT = ("model", "loss", "optimizer", "schedule")  # arguments that have parameters such as `model__width`
 
 
@@ -41,6 +61,7 @@ class ConvBase(BaseEstimator):
             if not is_nested(name) or name.partition("__")[0] not in self._get_param_names():
                 raise TypeError(
                     f"{type(self).__name__}.__init__() got an unexpected keyword argument {name!r}"
+                    f"{self._hint(name)}"
                 )
         self.__dict__.update(nested)
 
@@ -61,9 +82,18 @@ class ConvBase(BaseEstimator):
 
         It is kept if `model` is changed later; `del estimator.model__width` removes it.
         """
+        for name in params:
+            if name.partition("__")[0] not in self._get_param_names() and (hint := self._hint(name)):
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}{hint}")
         super().set_params(**{name: value for name, value in params.items() if not self._is_own(name)})
         self.__dict__.update({name: value for name, value in params.items() if self._is_own(name)})
         return self
+
+    def _hint(self, name: str) -> str:
+        """For errors: the parameter that is probably meant by a name that is none, or no text."""
+        known = self._get_param_names()
+        meant = [ELSEWHERE[name]] if name in ELSEWHERE else get_close_matches(name, known, 1, 0.75)
+        return f"; did you mean {meant[0]}?" if meant and meant[0].partition("__")[0] in known else ""
 
     def _is_own(self, name: str) -> bool:
         """Whether this is a parameter such as `model__width`, not one of an estimator given as `model`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -36,16 +37,48 @@ def model_from(where: str, given: Any, nested: dict[str, Any], shape: Shape, n_o
         return copy.deepcopy(given)
     if instead := _builder_of(given):
         raise TypeError(f"{where}: model is {instead}")
+    if _is_torch(given):
+        raise TypeError(f"{where}: model is {_shown_torch(given)}")
     if not callable(given):
         raise TypeError(
             f"{where}: model is {shown(given)}, expected a Layer, a function of (input_shape, n_outputs) "
             "that returns "
             "one, or None"
         )
-    model = called(f"{where}: model", given, nested, shape, n_outputs)
+    try:
+        model = called(f"{where}: model", given, nested, shape, n_outputs)
+    except (ValueError, IndexError) as error:
+        if len(shape) != 1:
+            raise
+        raise ShapeError(
+            f"{where}: model: {_name(given)} raised {type(error).__name__}: {error}; {_table_hint(shape)}"
+        ) from error
+    if _is_torch(model):
+        raise TypeError(f"{where}: model: {_name(given)} returned {_shown_torch(model)}")
     if not isinstance(model, Layer):
         raise TypeError(f"{where}: model: {_name(given)} returned {shown(model)}, expected a Layer")
     return copy.deepcopy(model)  # the function may return the same one again
+
+
+def _table_hint(shape: Shape) -> str:
+    side = math.isqrt(shape[0])
+    images = f"({side}, {side})" if side > 1 and side**2 == shape[0] else "(H, W)"
+    return f"X is a table, so input_shape is {shape}; for images give input_shape={images}"
+
+
+def _is_torch(thing: Any) -> bool:
+    """Whether this is a module of PyTorch, or a class of modules; PyTorch is not imported for that."""
+    kinds = getattr(thing if isinstance(thing, type) else type(thing), "__mro__", ())
+    return any((kind.__module__, kind.__name__) == ("torch.nn.modules.module", "Module") for kind in kinds)
+
+
+def _shown_torch(thing: Any) -> str:
+    name = thing.__name__ if isinstance(thing, type) else type(thing).__name__
+    return (
+        f"{name}, a PyTorch module; convert it: build the same network of xpconv's layers, whose "
+        "load_state_dict(module.state_dict()) takes the module's weights; or give "
+        'xpconv.onnx.load("m.onnx", dynamic_batch=True) of the file that torch.onnx.export writes'
+    )
 
 
 def _builder_of(given: Any) -> str | None:
@@ -81,6 +114,8 @@ def output_axes(where: str, model: Layer, X: np.ndarray, dtype: str, n_outputs: 
             raise ShapeError(
                 f"{where}: model: {error}; if X holds signals (N, C, L), give input_shape='signals'"
             ) from error
+        if x.ndim == 2:
+            raise ShapeError(f"{where}: model: {error}; {_table_hint(x.shape[1:])}") from error
         raise
     expected = {(len(x), n_outputs)} | ({(len(x),)} if meaning == "value" and n_outputs == 1 else set())
     if isinstance(output, tuple) or tuple(output.shape) not in expected:

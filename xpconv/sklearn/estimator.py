@@ -239,7 +239,7 @@ def _to_rate(where: str, value: Any) -> float:
     if isinstance(value, str):
         raise TypeError(
             f"{where}: learning_rate is {shown(value)}, expected a number; for a rate that changes give "
-            'schedule too, such as schedule="cosineannealing"'
+            'schedule too, such as schedule="ReduceLROnPlateau"'
         )
     return to_float(f"{where}: learning_rate", value, 0)
 

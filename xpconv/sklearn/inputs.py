@@ -53,6 +53,8 @@ def checked_images(
     """
     where = type(estimator).__name__
     table, sample = _table(X)
+    if not first:
+        _check_not_one(where, X, estimator.input_shape_)
     checked = validate_data(estimator, table, reset=first, dtype=list(map(np.dtype, KINDS)), **options)
     table, *others = checked if isinstance(checked, tuple) else (checked,)
     largest = np.finfo(dtype).max
@@ -157,7 +159,7 @@ def _warn_of_signals(where: str, sample: Shape | None) -> None:
     if sample is not None and len(sample) == 2 and max(sample) >= LONG * min(sample):
         text = (
             f"{where}: X has samples of shape {sample}, which are taken for gray images (H, W); if they are "
-            f"signals (C, L), give input_shape='signals', and else input_shape={sample}"
+            f"signals (C, L), give input_shape='signals'; to silence this, give input_shape={sample}"
         )
         warnings.warn(text, stacklevel=2)
 
@@ -174,6 +176,13 @@ def check_sample(where: str, sample: Shape | None, shape: Shape) -> None:
     last = len(sample) == 3 and (sample[2], *sample[:2]) == shape
     fix = "; channels come first: give X.transpose(0, 3, 1, 2)" if last else ""
     raise ShapeError(f"{where}: X has samples of shape {sample}, expected {shape}{fix}")
+
+
+def _check_not_one(where: str, X: Any, shape: Shape) -> None:
+    """Raise a ShapeError if X is a single image or signal, which would be taken for several samples."""
+    given = tuple(getattr(X, "shape", None) or ())
+    if len(given) > 1 and given in (shape, shape[1:]) and prod(given[1:]) != prod(shape):
+        raise ShapeError(f"{where}: X has shape {given}, that of one sample; give X[None]")
 
 
 class Cast:

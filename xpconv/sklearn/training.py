@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from ..kernels import dividing_for
 from ..layers import Layer
 from ..optim import LRScheduler, Optimizer
 from ..random import drawing_from
+from ..train.checks import checked_callbacks
 from ..train.endings import wrong_ending
 from .base import LEARNING_RATE
 from .building import loss_from, optimizer_from, schedule_from
@@ -103,7 +104,8 @@ def trained(
     loss = coder.joint(loss)
     batches = in_batches(arrays, plan.batch_size, plan.dtype, seed)
     optimizer, schedule = _stepping(estimator, model, plan, len(batches), past)
-    callbacks = [Finite(where), *_listed(estimator.callbacks)]
+    given = [] if estimator.callbacks is None else checked_callbacks(where, estimator.callbacks)
+    callbacks = [Finite(where), *given]
     valid = None
     if held_out is not None:
         valid = in_batches(held_out, max(plan.batch_size, 128), plan.dtype)
@@ -169,13 +171,6 @@ def _equal(a: Any, b: Any) -> bool:
         return bool(a == b)
     except ValueError:
         return False
-
-
-def _listed(callbacks: Any) -> list[Any]:
-    """The callbacks that a user gave, as a list; `fit` checks them."""
-    if callbacks is None:
-        return []
-    return list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
 
 
 def append(history: train.History, new: train.History) -> None:

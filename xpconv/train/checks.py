@@ -61,7 +61,7 @@ def checked_run(where: str, model: Any, loss: Any, optimizer: Any, **given: Any)
     clip, backend = given["clip_grad_norm"], backend_of_model(model)
     clip = None if clip is None else to_float(f"{where}: clip_grad_norm", clip, 0)
     meter = Meter(objective, to_metrics(where, given["metrics"], loss), backend, clip is not None)
-    callbacks = _checked_callbacks(where, given["callbacks"])
+    callbacks = checked_callbacks(where, given["callbacks"])
     run = Run(
         model, backend, meter, epochs,
         optimizer=optimizer, train=train, valid=valid, callbacks=callbacks, **parts,
@@ -101,7 +101,7 @@ def _check_structure(objective: Objective, valid: Any, model: Layer) -> None:
             break
 
 
-def _checked_callbacks(where: str, callbacks: Any) -> list[Any]:
+def checked_callbacks(where: str, callbacks: Any) -> list[Any]:
     """The callbacks, those last that save what the others have changed."""
     if any(callable(getattr(callbacks, event, None)) for event in EVENTS):
         callbacks = [callbacks]
