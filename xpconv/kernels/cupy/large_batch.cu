@@ -66,6 +66,11 @@ __device__ inline void norms(int parameter, const double* sums, const Parameters
     b = sqrt(b);
 }
 
+__device__ inline double squared(T x) {
+    const double wide = (double)x;
+    return wide * wide;
+}
+
 #define EACH_CHUNK(number) for (long long number = blockIdx.x; number < table.chunks[count - 1]; number += gridDim.x)
 #define EACH_ELEMENT(i, chunk) for (INDEX i = chunk.begin + threadIdx.x; i < chunk.end; i += blockDim.x)
 
@@ -78,8 +83,8 @@ extern "C" __global__ void lars_sums(
         const Chunk chunk = chunk_of(number, table, count, length);
         double a = 0, b = 0;
         EACH_ELEMENT(i, chunk) {
-            a += (double)p[i] * p[i];
-            b += (double)g[i] * g[i];
+            a += squared(p[i]);
+            b += squared(g[i]);
         }
         note(a, b, sums, number);
     }
@@ -125,12 +130,12 @@ extern "C" __global__ void lamb_direction(
         EACH_ELEMENT(i, chunk) {
             const T grad = g[i], mean = (T)s[3] * m[i] + (T)(1 - s[3]) * grad;
             const T square = (T)s[4] * v[i] + (T)(1 - s[4]) * (grad * grad);
-            const T step = mean * (T)k[0] / (sqrt(square * (T)k[1]) + (T)s[5]) + (T)s[1] * p[i];
+            const T step = mean * (T)k[0] / ((T)sqrt((SUM)(square * (T)k[1])) + (T)s[5]) + (T)s[1] * p[i];
             m[i] = mean;
             v[i] = square;
             u[i] = step;
-            a += (double)p[i] * p[i];
-            b += (double)step * step;
+            a += squared(p[i]);
+            b += squared(step);
         }
         note(a, b, sums, number);
     }
