@@ -20,7 +20,7 @@ def check_usable(where: str, array: Array) -> None:
     """Raise an error for another byte order, and for `numpy.longdouble`, for which there is no BLAS."""
     if not array.dtype.isnative:
         raise byte_order_error(where, array)
-    if array.dtype.char in ("g", "G"):
+    if array.dtype.kind in "fc" and array.dtype.char in ("g", "G"):  # float8 has a letter "G", too
         most = "complex128" if array.dtype.kind == "c" else "float64"
         raise DTypeError(f"{where} is {array.dtype}, expected {most} at most; use x.astype('{most}')")
 
