@@ -485,6 +485,55 @@ class Backbone(xpconv.Layer):
         return self.inner.backward(grad_output, input_grad)
 
 
+class Swish(xpconv.Layer):
+    """A layer whose argument is learned."""
+
+    def __init__(self, beta=1.0, power=1):
+        self.beta, self.power = Parameter(xpconv.asarray([beta], dtype="float32"), "beta"), power
+
+    def forward(self, x):
+        return self.keep(x * self.beta.data, x)
+
+    def backward(self, grad_output, input_grad=True):
+        (x,) = self.recall(grad_output)
+        self.beta.accumulate((grad_output * x).sum().reshape(1))
+        return grad_output * self.beta.data if input_grad else None
+
+
+class Described(Swish):
+    def get_config(self):
+        return {"beta": self.beta.data.item(), "power": self.power}
+
+
+def test_an_argument_that_became_a_parameter_needs_get_config(tmp_path, backend):
+    model = xpconv.Sequential(xpconv.Dense(3, 2, rng=0), Swish(2.0))
+    with pytest.raises(TypeError, match=r"layer 1.*argument beta of Swish.*get_config"):
+        xpconv.save_model(model, tmp_path / "m.safetensors")
+    assert not any(tmp_path.iterdir())
+    with pytest.raises(TypeError, match=r"argument beta of Swish.*get_config"):
+        xpconv.save_model(Swish(), tmp_path / "m.safetensors")
+    model = xpconv.Sequential(xpconv.Dense(3, 2, rng=0), Described(2.0, power=3))
+    loaded = again(model, tmp_path, classes={"Described": Described})
+    assert_alike(model, loaded)
+    assert loaded[1].power == 3
+    assert loaded[1].beta.data.item() == 2
+
+
+class Table(xpconv.Layer):
+    """A layer that makes an array of its argument."""
+
+    def __init__(self, scale):
+        self.scale = np.array([scale])
+
+    def forward(self, x):
+        return self.keep(x * self.scale.reshape(-1)[0])
+
+
+def test_an_argument_that_became_another_array_is_noticed(tmp_path):
+    with pytest.raises((TypeError, DataFileError), match="get_config"):
+        again(Table(2.0), tmp_path, classes={"Table": Table})
+
+
 def test_arrays_as_arguments(tmp_path):
     mean = np.ones(4, "float32")
     model = xpconv.Sequential(Fixed(mean, mean, ["a"]), xpconv.Dense(4, 2))

@@ -201,7 +201,8 @@ def test_feature_maps_begin_at_zero_only_without_negative_ones():
     assert image.get_clim() == (0.0, pytest.approx(maps[3].max()))
     low, high = shown(plot.feature_maps(net(), X, "0", 3)).get_clim()
     assert low == -high < 0
-    assert figure_title(plot.feature_maps(net(), X, "1")) == "1: 64 of 70 maps of 12×20"
+    assert figure_title(plot.feature_maps(net(), X, "1")) == "layer 1: 64 of 70 maps of 12×20"
+    assert figure_title(plot.grad_cam(net(), X, "1", 0)) == "Grad-CAM of layer 1"
 
 
 def figure_title(figure):

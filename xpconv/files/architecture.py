@@ -62,6 +62,7 @@ class Description:
             for name, child in held(layer).items()
         }
         config = layer.get_config()
+        self._check_learned(where, layer, config)
         given = {
             name: self._given(where, name, v, below) for name, v in config.items() if isinstance(v, Layer)
         }
@@ -105,6 +106,16 @@ class Description:
         if self._own.setdefault(name, kind) is not kind:
             raise ValueError(f"{where}: the model has two classes of this name; rename one")
         return {"own": name}
+
+    def _check_learned(self, where: str, layer: Layer, config: dict[str, Any]) -> None:
+        """Raise an error if an argument is the layer's parameter: what it was made from is not known."""
+        for name, value in config.items():
+            if isinstance(value, Parameter) and vars(layer).get(name) is value:
+                raise TypeError(
+                    f"{where}: the argument {name} of {type(layer).__name__}(…) cannot be read from the "
+                    f"layer, as self.{name} is a Parameter; define get_config(self), which returns "
+                    f"{{{name!r}: what __init__ takes, …}}, such as self.{name}.data.item() for a number"
+                )
 
     def _given(self, where: str, name: str, layer: Layer, below: dict[str, int]) -> int:
         """The number of a layer that is an argument."""

@@ -207,8 +207,23 @@ class _Builder:
                 f"made with {shown(expected)}, it has {shown(self._config(layer, i))}; a class of your own "
                 "must store its arguments as they are, or define get_config(self)",
             )
+        self._check_arrays(i, layer, expected)
         if list(held(layer)) != list(children):
             raise self._fault(i, f"it has the layers {list(held(layer))}, expected {list(children)}")
+
+    def _check_arrays(self, i: int, layer: Layer, expected: Mapping[str, Any]) -> None:
+        """Raise an error if a class of the user's made an array of another shape of one it was given."""
+        config = layer.get_config()
+        for name, encoded in expected.items():
+            if not (isinstance(encoded, dict) and "$array" in encoded):
+                continue
+            given, now = self._decoder.decode(encoded), config[name]
+            if now.shape != given.shape:
+                raise self._fault(
+                    i,
+                    f"made with {name} of shape {given.shape}, it has {now.shape}; a class of your own "
+                    "must store its arguments as they are, or define get_config(self)",
+                )
 
     def _generator(self, encoded: Any) -> np.random.Generator:
         if encoded is None:

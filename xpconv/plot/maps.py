@@ -243,7 +243,8 @@ def _coloured(name: str, values: Any) -> Any:
 
 
 def _called(model: Layer, layer: Layer | str) -> str:
-    """The name of a layer in the model."""
+    """`layer 4`, by the name in the model, or the class of one without a name."""
     if isinstance(layer, str):
-        return layer or type(model).__name__
-    return next((name for name, part in model.named_layers() if part is layer and name), type(layer).__name__)
+        return f"layer {layer}" if layer else type(model).__name__
+    found = (f"layer {name}" for name, part in model.named_layers() if part is layer and name)
+    return next(found, type(layer).__name__)
