@@ -1,4 +1,4 @@
-"""Six activations and their derivatives, both computed by the layers."""
+"""Seven activations and their derivatives, both computed by the layers."""
 
 from pathlib import Path
 
@@ -7,13 +7,22 @@ from figure import BLUE, GREY, ORANGE, Figure, new, save
 
 import xpconv
 
-LAYERS = (xpconv.ReLU(), xpconv.LeakyReLU(0.1), xpconv.ELU(), xpconv.GELU(), xpconv.SiLU(), xpconv.Sigmoid())
+# In the order of the table beside the figure.
+LAYERS = {
+    "ReLU": xpconv.ReLU(),
+    "Leaky ReLU, a = 0.1": xpconv.LeakyReLU(0.1),
+    "ELU": xpconv.ELU(),
+    "sigmoid": xpconv.Sigmoid(),
+    "tanh": xpconv.Tanh(),
+    "SiLU": xpconv.SiLU(),
+    "GELU": xpconv.GELU(),
+}
 
 
 def draw() -> Figure:
     x = np.linspace(-4, 4, 161)
-    figure, axes = new(5.2, 3, 2, sharex=True, sharey=True)
-    for layer, panel in zip(LAYERS, axes.flat, strict=True):
+    figure, axes = new(6.6, 4, 2, sharex=True, sharey=True)
+    for (name, layer), panel in zip(LAYERS.items(), axes.flat, strict=False):
         y = layer(x)
         slope = layer.backward(np.ones_like(y))
         if isinstance(layer, xpconv.ReLU | xpconv.LeakyReLU):
@@ -23,8 +32,10 @@ def draw() -> Figure:
         panel.plot(x, y, color=BLUE, label="$y$")
         panel.plot(x, slope, color=ORANGE, linestyle="--", label="$dy/dx$")
         panel.set(xlim=(-4, 4), ylim=(-1.3, 2.7), xticks=(-3, 0, 3), yticks=(-1, 0, 1, 2))
-        panel.set_title(type(layer).__name__)
-    axes.flat[0].legend(loc="upper left")
+        panel.set_title(name)
+    axes[-1, -1].axis("off")  # seven in a grid of eight
+    axes[-1, -1].legend(*axes[0, 0].get_legend_handles_labels(), loc="center")
+    axes[-2, -1].tick_params(labelbottom=True)
     return figure
 
 

@@ -36,7 +36,7 @@ def draw() -> Figure:
         places = path(x, target, lr, steps)
         axes.plot(*places.T, "o-", color=color, markersize=3.5, linewidth=1.2, label=f"lr = {lr}")
     axes.plot([-0.7], [-1.5], "o", color=INK, markersize=6)
-    axes.set(xlabel="weight", ylabel="bias", xlim=(-1.2, 4.4), ylim=(-1.9, 3.9))
+    axes.set(xlabel="weight", ylabel="bias", xlim=(-1.2, 4.4), ylim=(-1.9, 3.9), aspect="equal")
     axes.legend(loc="lower right")
     return figure
 

@@ -43,7 +43,7 @@ def draw() -> Figure:
     for t, value in enumerate(weight.reshape(-1)):
         cell(axes, 5.6, 5.5 + t, number(value), "#fff59d")
     label(axes, 7.4, 7.5, "=", fontsize=14)
-    label(axes, 8.7, 5.0, "pixels")
+    label(axes, 8.7, 5.0, "outputs")
     for p, value in enumerate(y):
         cell(axes, 8.2, 5.5 + p, number(value), COLORS[p], ink="white", weight="bold")
     label(axes, 11.9, 5.5, "output $y$")

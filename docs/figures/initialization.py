@@ -1,4 +1,4 @@
-"""How large activations and gradients are after each of 30 layers with ReLU, for three initial weights."""
+"""The size of activations and gradients in 30 layers with ReLU, without bias, by initial weights."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import xpconv
 
 DEPTH, WIDTH = 30, 256
 INITIAL = {
-    "default, variance 1/(3n)": (BLUE, lambda weight, rng: None),
+    "default weights, variance 1/(3n)": (BLUE, lambda weight, rng: None),
     "variance 1/n": (
         ORANGE,
         lambda weight, rng: xpconv.init.kaiming_normal_(weight, nonlinearity="linear", rng=rng),
@@ -48,7 +48,8 @@ def draw() -> Figure:
         panel.set(xlabel="layer", xlim=(0, DEPTH + 1), xticks=(1, 10, 20, 30))
         panel.set_title(title)
     panels[0].set_ylabel("root mean square")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=1)
+    lines = panels[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside upper center", ncols=1, title="no bias; n inputs")
     return figure
 
 

@@ -27,9 +27,9 @@ def draw() -> Figure:
     x, y = np.meshgrid(np.linspace(-4.6, 1.6, 81), np.linspace(-1.25, 1.25, 61))
     loss = (x**2 + 25 * y**2) / 2
     runs = (
-        ("SGD", BLUE, lambda p: xpconv.SGD(p, lr=0.07)),
-        ("SGD with momentum 0.8", ORANGE, lambda p: xpconv.SGD(p, lr=0.03, momentum=0.8)),
-        ("Adam", GREEN, lambda p: xpconv.Adam(p, lr=0.3, betas=(0.8, 0.95))),
+        ("SGD, lr = 0.07", BLUE, lambda p: xpconv.SGD(p, lr=0.07)),
+        ("SGD with momentum, lr = 0.01, μ = 0.9", ORANGE, lambda p: xpconv.SGD(p, lr=0.01, momentum=0.9)),
+        ("Adam, lr = 0.3, β = (0.8, 0.95)", GREEN, lambda p: xpconv.Adam(p, lr=0.3, betas=(0.8, 0.95))),
     )
     figure, axes = new(5.6, 3, 1, sharex=True, sharey=True)
     for panel, (name, color, make) in zip(axes, runs, strict=True):
@@ -38,6 +38,8 @@ def draw() -> Figure:
         panel.plot(*START, "o", color=INK, markersize=6)
         panel.set(xlim=(-4.6, 1.6), ylim=(-1.25, 1.25), yticks=(-1, 0, 1))
         panel.set_title(name)
+        panel.set_ylabel("$y$, steep")
+    axes[-1].set_xlabel("$x$, flat")
     return figure
 
 

@@ -17,22 +17,30 @@ def draw() -> Figure:
     by_max = [F.max_pool2d_backward(g[None], indices, x.shape, 2, stride=1).reshape(9) for g in parts]
     by_mean = [F.avg_pool2d_backward(g[None], x.shape, 2, stride=1).reshape(9) for g in parts]
 
-    figure, axes = new(3.7)
-    canvas(axes, 14.3, 10.4)
+    figure, axes = new(4.1)
+    canvas(axes, 14.3, 11.6)
     label(axes, 1.9, 0.5, "image $x$")
     for i, value in enumerate(x.reshape(9)):
         winner = i in indices
         at = 0.4 + i % 3, 1 + i // 3
         cell(axes, *at, number(value), "#fff59d" if winner else PALE, weight="bold" if winner else "normal")
+    for p in range(4):  # the four windows, small, with the names of their outputs
+        left, up = 0.3 + 0.95 * p, 4.25
+        for i in range(9):
+            inside = p // 2 <= i // 3 < p // 2 + 2 and p % 2 <= i % 3 < p % 2 + 2
+            at = left + 0.25 * (i % 3), up + 0.25 * (i // 3)
+            cell(axes, *at, "", COLORS[p] if inside else "white", size=0.25)
+        label(axes, left + 0.375, up + 1.1, f"${'abcd'[p]}$", fontsize=8.5)
+    label(axes, 4.35, 4.6, "windows", ha="left", fontsize=9)
     label(axes, 6.4, 0.5, "maximum $y$")
     for p, value in enumerate(y.reshape(4)):
         cell(axes, 5.4 + p % 2, 1.5 + p // 2, number(value), COLORS[p], ink="white", weight="bold")
     label(axes, 11.1, 0.5, "gradient $g$ of $y$")
     for p, name in enumerate("abcd"):
         cell(axes, 10.1 + p % 2, 1.5 + p // 2, f"${name}$", COLORS[p], ink="white")
-    size, top = 1.45, 5.7
-    label(axes, 2.9, 5.1, "gradient of $x$ by the maximum")
-    label(axes, 11.0, 5.1, "by the mean, times 4")
+    size, top = 1.45, 6.9
+    label(axes, 2.9, 6.3, "gradient of $x$ by the maximum")
+    label(axes, 11.0, 6.3, "by the mean, times 4")
     for i in range(9):
         for left, share, factor in ((0.7, by_max, 1), (8.8, by_mean, 4)):
             names = ["abcd"[p] for p in range(4) if share[p][i]]

@@ -33,8 +33,9 @@ def rates(make) -> list[float]:
 def draw() -> Figure:
     figure, axes = new(2.9)
     for (name, make), line in zip(SCHEDULES.items(), ("-", "-", "-", "--"), strict=True):
-        axes.plot(rates(make), line, label=name)
-    axes.set(xlabel="step", ylabel="rate / lr", xlim=(0, STEPS - 1), ylim=(0, 1.05))
+        style = "steps-post" if name == "StepLR" else "default"
+        axes.plot(rates(make), line, label=name, drawstyle=style)
+    axes.set(xlabel="step", ylabel="rate / full rate", xlim=(0, STEPS - 1), ylim=(0, 1.05))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.32), ncols=2)
     return figure
 

@@ -50,7 +50,7 @@ def draw() -> Figure:
         arrow = FancyArrowPatch((x, ends[0]), (x, ends[1]), arrowstyle="-|>", mutation_scale=14, color=color)
         axes.add_patch(arrow)
         label(axes, x + (-0.75 if x < 7 else 0.75), 4.8, text, color=color, rotation=90 if x < 7 else -90)
-    label(axes, 7.3, 0.4, "the end of the tape", color=GREY, fontsize=9)
+    label(axes, 7.3, 0.4, "the end of the tape, for one image", color=GREY, fontsize=9)
     return figure
 
 

@@ -14,9 +14,10 @@ A = np.array([[1, 1, 1, 0], [0, 1, -1, 1]])
 
 
 def combination(row: np.ndarray, name: str) -> str:
-    """`(d_0 - d_2)`, for a row of a matrix; a common factor of the row is left out."""
+    """`(x_0 - x_2)`, for a row of a matrix; a common factor of the row is left out."""
     signs = [(np.sign(value), f"{name}_{i}") for i, value in enumerate(row) if value]
-    signs.sort(key=lambda part: -part[0])
+    if signs[0][0] < 0:  # as the text writes it: what is positive first
+        signs.sort(key=lambda part: -part[0])
     text = " ".join(f"{'+' if sign > 0 else '-'} {symbol}" for sign, symbol in signs).removeprefix("+ ")
     factor = r"\frac{1}{2}" if abs(row).max() == 0.5 else ""
     return f"{factor}({text})" if len(signs) > 1 else text
@@ -24,8 +25,8 @@ def combination(row: np.ndarray, name: str) -> str:
 
 def draw() -> Figure:
     rng = np.random.default_rng(0)
-    d, g = rng.standard_normal(4), rng.standard_normal(3)
-    np.testing.assert_allclose(A @ ((G @ g) * (B @ d)), np.correlate(d, g))
+    x, w = rng.standard_normal(4), rng.standard_normal(3)
+    np.testing.assert_allclose(A @ ((G @ w) * (B @ x)), np.correlate(x, w))
 
     with mpl.rc_context(STYLE):
         figure, (top, bars) = plt.subplots(
@@ -35,11 +36,11 @@ def draw() -> Figure:
     label(top, 2.6, 0.5, "six products", weight="bold")
     label(top, 10.6, 0.5, "four products", weight="bold")
     for j in range(3):
-        label(top, 1.6 + 1.3 * j, 1.6, f"$g_{j}$")
+        label(top, 1.6 + 1.3 * j, 1.6, f"$w_{j}$")
     for i in range(4):
-        label(top, 0.3, 2.7 + 1.3 * i, f"$d_{i}$")
+        label(top, 0.3, 2.7 + 1.3 * i, f"$x_{i}$")
         for j in range(3):
-            output = i - j  # y_output = Σ_j d_(output + j) g_j
+            output = i - j  # y_output = Σ_j x_(output + j) w_j
             used = output in (0, 1)
             color = (BLUE, ORANGE)[output] if used else PALE
             cell(
@@ -53,7 +54,7 @@ def draw() -> Figure:
             )
     for i in range(4):
         y = 2.4 + 1.0 * i
-        text = f"$m_{i} = {combination(B[i], 'd')} \\; {combination(G[i], 'g')}$"
+        text = f"$m_{i} = {combination(B[i], 'x')} \\; {combination(G[i], 'w')}$"
         label(top, 6.4, y, text, ha="left", color=GREEN, fontsize=10)
     for i, color in ((0, BLUE), (1, ORANGE)):
         label(
