@@ -8,21 +8,24 @@ from .backend import Array
 from .errors import DTypeError
 
 
-def byte_order_error(where: str, array: Array) -> DTypeError:
+def byte_order_error(where: str, array: Array, argument: str = "x") -> DTypeError:
     """The error for an array in another byte order than this machine's, as in FITS and IDX files."""
     return DTypeError(
         f"{where} is {array.dtype}, whose byte order is not this machine's; use "
-        f"x.astype('{array.dtype.newbyteorder('=')}')"
+        f"{argument}.astype('{array.dtype.newbyteorder('=')}')"
     )
 
 
-def check_usable(where: str, array: Array) -> None:
+def check_usable(where: str, array: Array, argument: str) -> None:
     """Raise an error for another byte order, and for `numpy.longdouble`, for which there is no BLAS."""
+    argument = argument if argument.isidentifier() else "x"
     if not array.dtype.isnative:
-        raise byte_order_error(where, array)
+        raise byte_order_error(where, array, argument)
     if array.dtype.kind in "fc" and array.dtype.char in ("g", "G"):  # float8 has a letter "G", too
         most = "complex128" if array.dtype.kind == "c" else "float64"
-        raise DTypeError(f"{where} is {array.dtype}, expected {most} at most; use x.astype('{most}')")
+        raise DTypeError(
+            f"{where} is {array.dtype}, expected {most} at most; use {argument}.astype('{most}')"
+        )
 
 
 def to_dtype(where: str, xp: Any, dtype: Any) -> Any:

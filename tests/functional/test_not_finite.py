@@ -60,3 +60,30 @@ def test_lp_pool_of_infinities(power, value, backend):
     np.testing.assert_array_equal(xpconv.asnumpy(y), expected.detach().numpy())
     dx = F.lp_pool1d_backward(xpconv.asarray(np.ones(y.shape)), xpconv.asarray(x), power, 2)
     np.testing.assert_allclose(xpconv.asnumpy(dx), seen.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, np.inf, 0.0])
+@pytest.mark.parametrize(
+    "values", [[1, np.inf, 2], [1, -np.inf, np.inf], [np.nan, 1, 2], [3, 4, 0], [0, 0, 0]], ids=str
+)
+def test_vectors_of_norm_1_are_pytorchs(p, values, backend):
+    torch = pytest.importorskip("torch")
+    x = np.array([values], "float64")
+    theirs = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.functional.normalize(theirs, p=p)
+    expected.sum().backward()
+    ours = xpconv.asarray(x)
+    np.testing.assert_allclose(xpconv.asnumpy(F.normalize(ours, p=p)), expected.detach().numpy())
+    found = F.normalize_backward(xpconv.asarray(np.ones_like(x)), ours, p=p)
+    np.testing.assert_allclose(xpconv.asnumpy(found), theirs.grad.numpy(), rtol=1e-6, atol=1e-12)
+    F.cosine_similarity(ours, ours)  # without a warning
+
+
+def test_infinities_stay_where_antialias_reads_few_pixels(backend):
+    """Rows of unequal length: the shorter are filled with parts of a weight, none of which is 0."""
+    torch = pytest.importorskip("torch")
+    x = np.ones((1, 1, 2, 7000), "float32")
+    x[..., 2333] = np.inf
+    found = F.interpolate(xpconv.asarray(x), (2, 3), mode="bilinear", antialias=True)
+    expected = torch.nn.functional.interpolate(torch.tensor(x), (2, 3), mode="bilinear", antialias=True)
+    np.testing.assert_allclose(xpconv.asnumpy(found), expected.numpy(), rtol=1e-6)

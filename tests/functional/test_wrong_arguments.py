@@ -120,6 +120,18 @@ def texts(name, wrong):
             yield value, code, error
 
 
+@pytest.mark.skipif(np.dtype("longdouble") == np.float64, reason="long double is float64 here")
+def test_fixes_name_the_argument():
+    x, wide = np.ones((1, 1, 4, 4)), np.ones((1, 1, 4, 4), "longdouble")
+    with pytest.raises(TypeError, match=r"functional.conv2d: weight is .*; use weight.astype\('float64'\)"):
+        F.conv2d(x, wide)
+    with pytest.raises(TypeError, match=r"functional.mse_loss: target is .*; use target.astype\('float64'\)"):
+        F.mse_loss(x, wide)
+    swapped = x.astype(x.dtype.newbyteorder())
+    with pytest.raises(TypeError, match=r"functional.conv2d: weight is .*; use weight.astype\('float64'\)"):
+        F.conv2d(x, swapped)
+
+
 @pytest.mark.sample(8)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CALLS)

@@ -45,8 +45,8 @@ conjugate of `weight`, and `conv2d_weight` by that of `input`. Functions that on
 take integers. Any other dtype raises a DTypeError.
 """
 
-from difflib import get_close_matches
-from types import ModuleType
+from difflib import get_close_matches as _get_close_matches
+from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING
 
 from .activation import *
@@ -82,13 +82,14 @@ if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [
         name for name, thing in globals().items() if getattr(thing, "__module__", "").startswith(__name__)
     ]
-    for _name in [name for name, thing in globals().items() if isinstance(thing, ModuleType)]:
+    for _name in [name for name, thing in globals().items() if isinstance(thing, _ModuleType)]:
         del globals()[_name]  # the files, such as `conv`, which a user might take for functions
+    del _name
 
     def __getattr__(name):
         """Raise the error for a missing attribute, with the nearest names."""
         plain = {function.replace("_", ""): function for function in __all__}
-        close = get_close_matches(name.lower().replace("_", ""), plain, 3)
+        close = _get_close_matches(name.lower().replace("_", ""), plain, 3)
         nearest = f"; the nearest are {', '.join(plain[n] for n in close)}" if close else ""
         layers = f"; layers are in xpconv: xpconv.{name}" if name[:1].isupper() else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest}{layers}")

@@ -42,7 +42,7 @@ def _without_layers(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **options)
         except MemoryError as error:
             name = f"functional.{function.__name__}"
-            raise MemoryError(f"{name}: {error or 'out of memory'}; give smaller arrays") from None
+            raise MemoryError(f"{name}: {str(error) or 'out of memory'}; give smaller arrays") from None
         except BackendError as error:
             message = str(error)
             hint = next((hint for hint in LAYER_HINTS if message.endswith(hint)), "")

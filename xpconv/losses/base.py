@@ -203,7 +203,7 @@ class Loss(Taped):
                 raise BackendError(f"{name}: {argument}: {about(argument, error)}") from None
             if array.dtype.kind in "OSUMmc":
                 raise DTypeError(f"{name}: {argument} is {array.dtype}, expected real numbers")
-            check_usable(f"{name}: {argument}", array)
+            check_usable(f"{name}: {argument}", array, argument)
         first, (owner, *others) = inputs[0], owners
         for argument, other in zip(self.names[1:], others, strict=True):
             if owner is not other:

@@ -176,7 +176,7 @@ def _keys(t: float, a: float = -0.75) -> float:
 
 
 def _taps(rows: list[Row]) -> Taps:
-    """Rows side by side; short ones are filled by halving their last weight, which changes no sum.
+    """Rows side by side; short ones are filled by dividing their last weight into equal parts.
 
     A weight of 0 in place of this would make NaN of an infinity.
     """
@@ -184,10 +184,9 @@ def _taps(rows: list[Row]) -> Taps:
     filled = []
     for row in rows:
         full = row or ((0, 0.0),)
-        while len(full) < count:
-            last, weight = full[-1]
-            full = (*full[:-1], (last, weight / 2), (last, weight / 2))
-        filled.append(full)
+        last, weight = full[-1]
+        parts = count - len(full) + 1
+        filled.append((*full[:-1], *((last, weight / parts),) * parts))
     indices = tuple(tuple(row[t][0] for row in filled) for t in range(count))
     weights = tuple(tuple(row[t][1] for row in filled) for t in range(count))
     ones = all(w == 1.0 for tap in weights for w in tap)
