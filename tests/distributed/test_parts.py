@@ -197,11 +197,14 @@ def test_wrong_arrays(backend):
     c = distributed.Communicator()
     with pytest.raises(TypeError, match=r"Communicator.average: array is int64, expected a floating dtype"):
         c.average(xpconv.asarray([1, 2], "int64"))
-    for wrong in (None, 3, [1.0]):
-        with pytest.raises(TypeError):
+    masked, parameter = np.ma.masked_array([1.0], [True]), xpconv.Parameter(xpconv.asarray([1.0]))
+    for wrong in (None, 3, 1j, [1.0], "a", masked, parameter):
+        with pytest.raises(TypeError, match=r"^Communicator\.average: array"):
             c.average(wrong)
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"^Communicator\.broadcast: array"):
             c.broadcast(wrong)
+    with pytest.raises(TypeError, match=r"array: expected .* builtins.list; .*xpconv.asarray\(array\)"):
+        c.average([1.0])
     fixed = np.ones(2)
     fixed.flags.writeable = False
     for method in (c.average, c.broadcast):  # they replace values in place, whatever the number of processes

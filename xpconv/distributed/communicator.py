@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import shown
+from ..arguments import about, shown
 from ..arrays import asarray, asnumpy
 from ..backend import Array, backend_of
 from ..dtypes import is_floating
-from ..errors import DTypeError
+from ..errors import BackendError, DTypeError
 from ..kernels.graph import before_replay, capturing, hold
 from ..kernels.nccl import nccl_of
 from .processes import processes
@@ -171,12 +171,15 @@ class Communicator:
 
     def _check_array(self, name: str, array: Any) -> None:
         """An array that can be written to, as its values are replaced."""
-        if isinstance(array, np.generic | float | int):
+        if isinstance(array, np.generic | float | int | complex):
             raise TypeError(
                 f"Communicator.{name}: array is {shown(array)}, a number, which cannot be replaced in "
                 f"place; give an array, e.g. xpconv.asarray([number])"
             )
-        backend_of(array)
+        try:
+            backend_of(array)
+        except BackendError as error:
+            raise BackendError(f"Communicator.{name}: array: {about('array', error)}") from None
         flags = getattr(array, "flags", None)
         if not getattr(flags, "writeable", True):
             raise ValueError(f"Communicator.{name}: array is read-only, and cannot be replaced; give a copy")
