@@ -507,7 +507,7 @@ def test_predict_replays(generator, training, cuda):
     found = xpconv.train.predict(model, x, batch_size=4, generator=generator)
     if generator:
         first = next(found)
-        assert model._replays is not None
+        assert model._replays is None  # between batches the model is the caller's
         found = xpconv.get_xp().concatenate([first, *found])
     np.testing.assert_array_equal(found.get(), np.concatenate(expected))
     assert (
@@ -519,3 +519,24 @@ def test_predict_replays(generator, training, cuda):
     next(abandoned)
     abandoned.close()
     assert model._replays is None
+
+
+def test_graphed_while_others_replay(cuda):
+    """A model that is graphed between the batches of `predict`, or by a callback of `fit`, stays graphed."""
+    x, model = batch(0, 12)[0], lenet().eval()
+    expected = [model(x[i : i + 4]).get() for i in range(0, 12, 4)]
+    model.forget()
+    one, other = (xpconv.train.predict(model, x, batch_size=4, generator=True) for _ in range(2))
+    found = [(next(one), next(other))]
+    xpconv.cuda.graphed(model)
+    graphs = model._replays
+    found += zip(one, other, strict=True)
+    assert model._replays is graphs
+    for pair, y in zip(found, expected, strict=True):
+        for output in pair:
+            np.testing.assert_array_equal(output.get(), y)
+    plain = lenet()
+    with replay.replaying(plain):
+        xpconv.cuda.graphed(plain)
+        graphs = plain._replays
+    assert plain._replays is graphs

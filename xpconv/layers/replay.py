@@ -36,16 +36,25 @@ PATIENCE = 1024  # largest number of calls before one is recorded
 
 
 @contextmanager
-def replaying(model: Any) -> Iterator[None]:
-    """Within this block, forwards of `model` under `no_grad` run as CUDA graphs on a GPU."""
+def replaying(model: Any, replays: Replays | None = None) -> Iterator[None]:
+    """Within this block, forwards of `model` under `no_grad` run as CUDA graphs on a GPU.
+
+    `replays` holds the graphs of earlier blocks. A model that is graphed, also within the block, stays so.
+    """
     if model._replays is not None:
         yield
         return
-    vars(model)["_replays"] = Replays(training=False, reports=False)
+    own = vars(model)["_replays"] = replays or for_inference()
     try:
         yield
     finally:
-        vars(model).pop("_replays", None)
+        if vars(model).get("_replays") is own:
+            del vars(model)["_replays"]
+
+
+def for_inference() -> Replays:
+    """Those of a model that nobody has called `graphed` with."""
+    return Replays(training=False, reports=False)
 
 
 class Replays:

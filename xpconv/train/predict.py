@@ -10,7 +10,7 @@ from ..arrays import asarray
 from ..backend import Array, Backend, is_array_type
 from ..errors import ShapeError
 from ..layers.layer import Layer
-from ..layers.replay import replaying
+from ..layers.replay import for_inference, replaying
 from ..layers.summary import expected_images
 from ..signatures import hinted
 from ..tape import no_grad
@@ -94,9 +94,11 @@ def _one_image(model: Layer, x: Any) -> str:
 
 def _outputs(model: Layer, parts: Iterator[tuple[Array, ...]], checked: bool, hint: str) -> Iterator[Any]:
     """Those of each batch; on a GPU a repeated shape is a CUDA graph, as in `evaluate`."""
-    with replaying(model):
-        for part in parts:
-            yield _forward(model, part, checked, hint)
+    replays = for_inference()
+    for part in parts:
+        with replaying(model, replays):  # not across a yield, after which the model is the caller's
+            output = _forward(model, part, checked, hint)
+        yield output
 
 
 def _forward(model: Layer, inputs: tuple[Array, ...], checked: bool, hint: str) -> Any:
