@@ -1,9 +1,12 @@
 """Loaded graphs on infinity, NaN and numbers near the limits of float32: no warning escapes, as these are results."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 import xpconv
+from xpconv.layers import operators
 
 onnx = pytest.importorskip("onnx")
 
@@ -113,3 +116,12 @@ def test_seterr_still_finds_the_origin():
     before = np.geterr()
     assert np.isnan(graph(x)).all()
     assert np.geterr() == before
+
+
+def test_seterr_passes_over_operators():
+    """They compute as ONNX defines, and so does a plan in which there is one."""
+    x = np.zeros((1, 1), "float32")
+    graph = xpconv.Graph({"y": (operators.Div(), "x", "x")}, "x", "y").eval()
+    for mode in (nullcontext, xpconv.no_grad):
+        with np.errstate(all="raise"), mode():
+            assert np.isnan(graph(x)).all()
