@@ -68,6 +68,14 @@ def to_size(where: str, value: object, minimum: int = 1) -> int:
     return result
 
 
+def to_ints(where: str, value: object, minimum: int | None = None) -> tuple[int, ...]:
+    """A tuple of any number of ints, from a sequence or a vector."""
+    numbers = value.tolist() if hasattr(value, "tolist") else value
+    if not is_sequence(numbers):
+        raise TypeError(f"{where} is {shown(value)}, expected a sequence of ints")
+    return tuple([to_int(where, n, minimum) for n in numbers])
+
+
 def to_tuple(where: str, value: object, axes: int, minimum: int, *, or_one: bool = False) -> tuple[int, ...]:
     """One int per axis, from one int for all axes or a sequence, which with `or_one` may hold one int."""
     if not is_sequence(value):

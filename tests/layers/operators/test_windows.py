@@ -255,3 +255,62 @@ def test_one_output_of_pytorch_half_pixel_is_the_first_input():
     x = np.random.default_rng(0).normal(size=(1, 1, 1, 5))
     y = ops.Resize("cubic", "pytorch_half_pixel", scales=(1, 1, 1, 0.3))(x)  # 1.5 pixels, so one
     np.testing.assert_allclose(y, x[..., :1], rtol=1e-12)
+
+
+SEQUENCES = {
+    "kernel_size": [ops.MaxPool, ops.AveragePool, ops.LpPool],
+    **{name: [ops.Conv, ops.ConvTranspose, ops.MaxPool] for name in ("stride", "pads", "dilation")},
+    "output_padding": [ops.ConvTranspose],
+    "output_shape": [ops.ConvTranspose],
+}
+PAIRS = [(kind, name) for name, kinds in SEQUENCES.items() for kind in kinds]
+
+
+def made(kind, name, value):
+    needed = {"kernel_size": (2, 2)} if kind in SEQUENCES["kernel_size"] else {}
+    return kind(**{**needed, name: value})
+
+
+@pytest.mark.parametrize(("kind", "name"), PAIRS)
+def test_sequences_are_kept_as_tuples(kind, name):
+    given = [1, 2]
+    for value in (given, np.array(given), range(1, 3), tuple(np.array(given))):
+        layer = made(kind, name, value)
+        assert repr(layer.get_config()[name]) == repr(getattr(layer, name)) == "(1, 2)"
+    layer = made(kind, name, given)
+    given[0] = 7
+    assert getattr(layer, name) == (1, 2)
+    setattr(layer, name, given)
+    given[0] = 9
+    assert getattr(layer, name) == (7, 2)
+    assert repr(type(layer)(**layer.get_config())) == repr(layer)
+
+
+@pytest.mark.parametrize(("kind", "name"), PAIRS)
+def test_wrong_sequences(kind, name):
+    """They are refused by the constructor and in an assignment, which changes nothing."""
+    layer = made(kind, name, (1, 2))
+    low = [(-1, 1)] * (name != "pads") + [(0, 1)] * (name not in ("pads", "output_padding"))
+    for wrong in (2, np.int64(2), "12", [1.5, 1], [True, 1], np.ones(2), np.ones((2, 2), int), {1: 2}, *low):
+        for attempt in (made, lambda _, name, value: setattr(layer, name, value)):
+            with pytest.raises((TypeError, ValueError), match=f"^{kind.__name__}: {name} is .*expected"):
+                attempt(kind, name, wrong)
+        assert getattr(layer, name) == (1, 2)
+    if name == "kernel_size":
+        with pytest.raises(TypeError, match=f"^{kind.__name__}: kernel_size is None, expected a sequence"):
+            kind(None)
+
+
+def test_wrong_settings_of_windows():
+    for wrong in (0, 1.5, None, "2"):
+        with pytest.raises((TypeError, ValueError), match=r"^Conv: groups is"):
+            ops.Conv(groups=wrong)
+    for wrong in ("SAME", None, 1):
+        with pytest.raises(ValueError, match=r"^MaxPool: auto_pad is .*'SAME_UPPER'"):
+            ops.MaxPool((2, 2), auto_pad=wrong)
+
+
+def test_strides_of_an_array(backend):
+    x, weight = xpconv.asarray(X), xpconv.asarray(draw(3, 4, 2, 2))
+    expected = xpconv.asnumpy(ops.Conv((1, 2))(x, weight))
+    np.testing.assert_array_equal(xpconv.asnumpy(ops.Conv(np.array([1, 2]))(x, weight)), expected)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...arguments import to_choice, to_int, to_ints
 from ...backend import Array
 from ...errors import ShapeError
 from ...geometry import Pairs, Window
@@ -17,6 +18,10 @@ from .operator import Operator
 
 Result = tuple[Any, tuple[Any, ...]]
 IMAGES = 2  # axes before the spatial ones
+AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+OF_AXES = {  # arguments of several ints, and the least that each may be
+    "kernel_size": 1, "stride": 1, "pads": None, "dilation": 1, "output_padding": 0, "output_shape": 1,
+}  # fmt: skip
 
 
 class Windowed(Operator):
@@ -24,7 +29,7 @@ class Windowed(Operator):
 
     Args:
         kernel_size: of the window; None takes it from the weight.
-        stride, dilation: an int for each axis; None is 1.
+        stride, dilation: a sequence with an int for each axis; None is 1.
         pads: the numbers before all axes, then those after; None is 0.
         auto_pad: `'NOTSET'` takes `pads`; `'VALID'` pads nothing; `'SAME_UPPER'` and `'SAME_LOWER'` give
             `⌈size / stride⌉` outputs, with the odd one of the padding after or before the input.
@@ -35,6 +40,14 @@ class Windowed(Operator):
     pads: Sequence[int] | None
     dilation: Sequence[int] | None
     auto_pad: str
+
+    def __post_init__(self) -> None:
+        """Keep tuples of ints, which do not change when the caller's sequences do."""
+        own, where = vars(self), type(self).__name__
+        for name, least in OF_AXES.items():
+            if name in own and (own[name] is not None or name == "kernel_size"):
+                own[name] = to_ints(f"{where}: {name}", own[name], least)
+        own["auto_pad"] = to_choice(f"{where}: auto_pad", self.auto_pad, AUTO_PADS)
 
     def _window(self, x: Array, kernel: Sequence[int]) -> Window:
         """The window for images `x (N, C, *S)`."""
@@ -93,6 +106,10 @@ class _Convolution(Windowed):
     kernel_size = None
     _backward_input: ClassVar[Callable[..., Array]]
     _backward_weight: ClassVar[Callable[..., Array]]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        vars(self)["groups"] = to_int(f"{type(self).__name__}: groups", self.groups, 1)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array, ...]:
         x, weight, has_bias, window = saved

@@ -10,10 +10,10 @@ from ...arguments import LARGEST
 from ...geometry import same_padding
 from ...layers import operators as layers
 from ...layers.layer import Layer
+from ...layers.operators.windows import AUTO_PADS
 from ..node import Node, Result, Value, operator
 from .common import is_floating
 
-AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 AXES = (1, 2, 3)
 MOST_TAPS = 2**20  # of a window
 
