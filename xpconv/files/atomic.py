@@ -30,9 +30,8 @@ def to_path(where: str, path: object) -> str:
         if where == "xpconv.onnx.export":
             hint = f"; the path is the second argument: {where}(model, 'model.onnx', input_shape)"
         kind = type(path).__name__
-        found = f"{kind} {path!r:.100}"
-        if hasattr(path, "shape"):
-            found = f"{kind} of shape {tuple(path.shape)}"
+        shape = getattr(path, "shape", None)
+        found = f"{kind} of shape {shape}" if isinstance(shape, tuple) else f"{kind} {path!r:.100}"
         raise TypeError(f"{where}: path is {found}, expected a path{hint}")
     return text
 
