@@ -31,7 +31,7 @@ python_of() {
 
 # smoke requirement…: installs them in the environment, and runs ci/smoke.py outside of the repository.
 smoke() {
-    "$tools" -m pip --python "$environment/bin/python" install --quiet --no-compile --only-binary :all: --upgrade "$@"
+    "$environment/bin/python" -m pip install --quiet --no-compile --only-binary :all: --upgrade "$@"
     (cd "$work" && "$environment/bin/python" -W error smoke.py ${README:-})
 }
 
@@ -43,7 +43,7 @@ for version; do
     python=$(python_of "$version")
     [ -n "$python" ] || { echo "skipped: no Python $version on this machine"; continue; }
     environment=$work/environment-$version
-    "$python" -m venv --without-pip "$environment"
+    "$python" -m venv "$environment"  # with its own pip: an older one does not run on a newer Python
     oldest='numpy~=2.0.0'
     [ "$version" = 3.13 ] && oldest='numpy~=2.1.0'  # the first one that has wheels for it
     smoke "$wheel" "$oldest"
