@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from matplotlib.patches import Rectangle
 WIDTH = 4.9  # inches: 353 points, about the width of the text on a phone, so fonts keep their size there
 INK, GREY, PALE = "#263238", "#78909c", "#eceff1"
 BLUE, ORANGE, GREEN, RED, VIOLET = "#3f51b5", "#e65100", "#2e7d32", "#c62828", "#6a1b9a"
+YELLOW, WHITE = "#fff59d", "#ffffff"
+# In dark mode, lines and texts of these colours are lighter, and areas of these are darker. Others stay, such
+# as a blue cell with white text.
+LINES = {INK: "#d5d8e0", BLUE: "#9fa8da", ORANGE: "#ffa726", GREEN: "#81c784", RED: "#e57373"}
+AREAS = {WHITE: "#1e2129", PALE: "#39424f", YELLOW: "#6b5b12"}  # the first is the background of the site
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 9.5,
@@ -33,26 +39,35 @@ STYLE = {
     "svg.hashsalt": "xpconv",
     "svg.fonttype": "path",
 }
+mpl.rcParams.update(STYLE)
 
 
 def new(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A figure and its axes."""
-    with mpl.rc_context(STYLE):
-        return plt.subplots(rows, columns, figsize=(WIDTH, height), layout="constrained", **options)
+    return plt.subplots(rows, columns, figsize=(WIDTH, height), layout="constrained", **options)
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write an SVG with a white background and no date."""
-    with mpl.rc_context(STYLE):
-        figure.savefig(
-            path,
-            format="svg",
-            facecolor="white",
-            bbox_inches="tight",
-            pad_inches=0.12,
-            metadata={"Date": None},
-        )
+    """Write an SVG with no date, which is dark where the page around it is."""
+    file = io.StringIO()
+    figure.savefig(
+        file, format="svg", facecolor=WHITE, bbox_inches="tight", pad_inches=0.12, metadata={"Date": None}
+    )
     plt.close(figure)
+    svg = file.getvalue()
+    assert svg.count("</style>") == 1
+    Path(path).write_text(svg.replace("</style>", f"\n{in_the_dark()}</style>"), encoding="utf-8")
+
+
+def in_the_dark() -> str:
+    """CSS with the colours of dark mode, for those that matplotlib writes as `style="fill: #263238"`."""
+    rules = [f"path[style*='fill: {light}'] {{ fill: {dark} !important }}" for light, dark in AREAS.items()]
+    for light, dark in LINES.items():
+        rules.append(f"[style*='stroke: {light}'] {{ stroke: {dark} !important }}")
+        texts, markers = f"g[style*='fill: {light}']", f"use[style*='fill: {light}']"
+        arrows = f"[style*='fill: {light}; stroke: {light}']"
+        rules.append(f"{texts}, {markers}, {arrows} {{ fill: {dark} !important }}")
+    return "@media (prefers-color-scheme: dark) {\n" + "\n".join(rules) + "\n}\n"
 
 
 def canvas(axes: Axes, width: float, height: float) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from figure import BLUE, GREEN, ORANGE, PALE, VIOLET, Figure, canvas, cell, label, new, number, save
+from figure import BLUE, GREEN, ORANGE, PALE, VIOLET, YELLOW, Figure, canvas, cell, label, new, number, save
 
 import xpconv.functional as F
 
@@ -33,7 +33,7 @@ def draw() -> Figure:
     label(axes, 10.9, 0.5, "kernel $w$")
     for i in range(2):
         for j in range(2):
-            cell(axes, 9.9 + j, 1 + i, number(weight[0, 0, i, j]), "#fff59d")
+            cell(axes, 9.9 + j, 1 + i, number(weight[0, 0, i, j]), YELLOW)
     label(axes, 2.0, 5.0, "matrix: a row for each window")
     for p, row in enumerate(columns):
         for t, value in enumerate(row):
@@ -41,7 +41,7 @@ def draw() -> Figure:
     label(axes, 4.8, 7.5, "×", fontsize=14)
     label(axes, 6.1, 5.0, "$w$")
     for t, value in enumerate(weight.reshape(-1)):
-        cell(axes, 5.6, 5.5 + t, number(value), "#fff59d")
+        cell(axes, 5.6, 5.5 + t, number(value), YELLOW)
     label(axes, 7.4, 7.5, "=", fontsize=14)
     label(axes, 8.7, 5.0, "outputs")
     for p, value in enumerate(y):

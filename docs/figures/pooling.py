@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from figure import BLUE, GREEN, ORANGE, PALE, VIOLET, Figure, canvas, cell, label, new, number, save
+from figure import BLUE, GREEN, ORANGE, PALE, VIOLET, YELLOW, Figure, canvas, cell, label, new, number, save
 
 import xpconv.functional as F
 
@@ -23,7 +23,7 @@ def draw() -> Figure:
     for i, value in enumerate(x.reshape(9)):
         winner = i in indices
         at = 0.4 + i % 3, 1 + i // 3
-        cell(axes, *at, number(value), "#fff59d" if winner else PALE, weight="bold" if winner else "normal")
+        cell(axes, *at, number(value), YELLOW if winner else PALE, weight="bold" if winner else "normal")
     for p in range(4):  # the four windows, small, with the names of their outputs
         left, up = 0.3 + 0.95 * p, 4.25
         for i in range(9):
@@ -47,7 +47,7 @@ def draw() -> Figure:
             assert all(share[p][i] * factor in (0, 1) for p in range(4))
             lines = [" + ".join(names[k : k + 2]) for k in range(0, len(names), 2)]
             text = "\n+ ".join(f"${line}$" for line in lines)
-            color = "#fff59d" if names and factor == 1 else "white" if factor == 1 else PALE
+            color = YELLOW if names and factor == 1 else "white" if factor == 1 else PALE
             at = left + size * (i % 3), top + size * (i // 3)
             cell(axes, *at, text or "0", color, size=size, font=9 if len(names) < 4 else 8)
     return figure

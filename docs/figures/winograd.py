@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from figure import BLUE, GREEN, GREY, ORANGE, PALE, STYLE, WIDTH, Figure, canvas, cell, label, mpl, plt, save
+from figure import BLUE, GREEN, GREY, ORANGE, PALE, Figure, canvas, cell, label, new, save
 
 from xpconv.kernels.numpy import winograd
 
@@ -28,10 +28,7 @@ def draw() -> Figure:
     x, w = rng.standard_normal(4), rng.standard_normal(3)
     np.testing.assert_allclose(A @ ((G @ w) * (B @ x)), np.correlate(x, w))
 
-    with mpl.rc_context(STYLE):
-        figure, (top, bars) = plt.subplots(
-            2, 1, figsize=(WIDTH, 4.6), layout="constrained", height_ratios=(2.3, 1)
-        )
+    figure, (top, bars) = new(4.6, 2, height_ratios=(2.3, 1))
     canvas(top, 15.6, 8.2)
     label(top, 2.6, 0.5, "six products", weight="bold")
     label(top, 10.6, 0.5, "four products", weight="bold")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-plt = pytest.importorskip("matplotlib.pyplot", reason='pip install "xpconv[examples]"')
+plt = pytest.importorskip("matplotlib.pyplot", reason='pip install -e ".[examples]"')
 
 import matplotlib as mpl
 
@@ -23,7 +23,8 @@ def agg(monkeypatch):
     monkeypatch.syspath_prepend(FIGURES)
     backend = mpl.get_backend()
     plt.switch_backend("agg")
-    yield
+    with mpl.rc_context():  # figure.py sets the look of all figures
+        yield
     plt.close("all")
     plt.switch_backend(backend)
     sys.modules.pop("figure", None)
@@ -68,6 +69,21 @@ def test_every_figure_has_a_script_and_a_page():
     assert pictures == {path.stem for path in SCRIPTS}
     for name in pictures:
         assert f"figures/{name}.svg" in pages, f"no page shows docs/figures/{name}.svg"
+
+
+@pytest.mark.parametrize("path", sorted(FIGURES.glob("*.svg")), ids=lambda path: path.stem)
+def test_texts_and_lines_are_legible_in_dark_mode(path):
+    """Each text names its colour, and the background, which is dark there, has a rule as the texts' colours have."""
+    svg = path.read_text()
+    dark = svg.partition("@media (prefers-color-scheme: dark)")[2].partition("</style>")[0]
+    texts = re.findall(r"<!-- .*? -->\s*<g( style=\"fill: (#\w{6})\")?", svg)
+    assert texts
+    assert all(
+        color == "#ffffff" or f"g[style*='fill: {color}']" in dark or color == "#78909c" for _, color in texts
+    )
+    strokes = set(re.findall(r"stroke: (#\w{6})", svg.replace(dark, "")))
+    assert all(f"stroke: {color}'" in dark for color in strokes - {"#78909c"})  # a grey in between
+    assert "path[style*='fill: #ffffff'] { fill: #1e2129 !important }" in dark
 
 
 def test_figures_are_small():
