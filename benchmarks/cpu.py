@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     args = parser.parse_args(argv)
     missing = [m for m in ("torch", "threadpoolctl", "matplotlib") if not find_spec(m)]
     if missing:
-        parser.error(f"{', '.join(missing)} missing: python3 -m pip install 'xpconv[benchmarks]'")
+        parser.error(f"{', '.join(missing)} missing: python3 -m pip install {' '.join(missing)}")
     result = run(args)
     if args.chainer_python:
         result["chainer"] = chainer_records(args, result["records"])

@@ -24,9 +24,9 @@ from xpconv import functional as F
 
 # The rooms that need other projects, and what to install for them.
 OPTIONAL = {
-    "onnx": ("onnx", "xpconv[onnx]"),
-    "plot": ("matplotlib", "xpconv[train]"),
-    "sklearn": ("sklearn", "xpconv[sklearn]"),
+    "onnx": ("onnx", "onnx"),
+    "plot": ("matplotlib", "matplotlib"),
+    "sklearn": ("sklearn", "scikit-learn"),
 }
 
 
@@ -40,22 +40,22 @@ def is_installed() -> None:
     assert (folder / "kernels" / "cupy" / "common.cuh").exists()
 
 
-def says_what_to_install(extra: str, function: Callable[..., object], *args: object) -> None:
-    """Without another project, a call is an error that names the extra which brings it."""
+def says_what_to_install(package: str, function: Callable[..., object], *args: object) -> None:
+    """Without another project, a call is an error that says how to install it."""
     problem = "it works without"
     try:
         function(*args)
     except ImportError as error:
         problem = str(error)
-    assert extra in problem, problem
+    assert f"pip install {package}" in problem, problem
 
 
 def rooms_come() -> None:
     """Each public room is imported, or its error says what to install."""
     for room in xpconv._ROOMS:
-        needed, extra = OPTIONAL.get(room, ("", ""))
+        needed, package = OPTIONAL.get(room, ("", ""))
         if needed and importlib.util.find_spec(needed) is None:
-            says_what_to_install(extra, importlib.import_module, f"xpconv.{room}")
+            says_what_to_install(package, importlib.import_module, f"xpconv.{room}")
         else:
             assert getattr(xpconv, room).__name__ == f"xpconv.{room}"
 
@@ -89,7 +89,7 @@ def trains_saves_and_loads(folder: Path) -> None:
         assert np.allclose(other.fuse()(x), expected, atol=1e-5)
     path = folder / "model.safetensors"
     if importlib.util.find_spec("safetensors") is None:
-        says_what_to_install("xpconv[safetensors]", xpconv.save_model, model, path)
+        says_what_to_install("safetensors", xpconv.save_model, model, path)
     else:
         xpconv.save_model(model, path)
         with xpconv.no_grad():

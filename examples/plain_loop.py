@@ -21,7 +21,7 @@ import xpconv
 try:
     from tqdm import tqdm
 except ImportError:
-    sys.exit('tqdm is missing: python3 -m pip install "xpconv[examples]"')
+    sys.exit("tqdm is missing: python3 -m pip install tqdm")
 
 REPORTS = 20  # an epoch: each reads the device once
 

@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> float:
         except OSError as error:
             parser.error(str(error))
         except ImportError:
-            parser.error('matplotlib is missing: python3 -m pip install "xpconv[examples]"')
+            parser.error("matplotlib is missing: python3 -m pip install matplotlib")
     data, model = prepare(parser, args)
 
     training = batches(

@@ -215,7 +215,7 @@ def test_auto_without_a_device_is_numpy():
 def test_cupy_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # makes `import cupy` fail
     monkeypatch.setattr(switch, "_backends", {k: v for k, v in switch._backends.items() if k != "cupy"})
-    with pytest.raises(BackendUnavailableError, match=r'pip install "xpconv\[cuda12\]"') as caught:
+    with pytest.raises(BackendUnavailableError, match=r'pip install "cupy-cuda12x\[ctk\]"') as caught:
         xpconv.set_backend("cupy")
     assert isinstance(caught.value.__cause__, ImportError)
 

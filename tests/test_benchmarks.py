@@ -13,7 +13,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 for needed in ("torch", "threadpoolctl", "matplotlib"):
-    pytest.importorskip(needed, reason='pip install "xpconv[benchmarks]"')
+    pytest.importorskip(needed, reason='pip install -e ".[benchmarks]"')
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import xpconv.cli
 from xpconv import Sequential
 
 for needed in ("PIL", "matplotlib", "safetensors", "sklearn", "tqdm"):
-    pytest.importorskip(needed, reason='pip install "xpconv[examples]"')
+    pytest.importorskip(needed, reason='pip install -e ".[examples]"')
 
 
 @pytest.fixture(autouse=True)
@@ -205,14 +205,14 @@ def test_ctrl_c_keeps_what_was_learned(monkeypatch, capsys):
     assert f"test accuracy {accuracy:.2%}" in printed
 
 
-@pytest.mark.parametrize("missing", ["matplotlib", "sklearn"])
-def test_a_missing_package_is_named_before_any_training(missing, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(("missing", "package"), [("matplotlib", "matplotlib"), ("sklearn", "scikit-learn")])
+def test_a_missing_package_is_named_before_any_training(missing, package, monkeypatch, tmp_path, capsys):
     for name in [n for n in sys.modules if n.split(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(SystemExit) as stopped:
         run("train_mnist", "--out", tmp_path)
-    assert 'pip install "xpconv[examples]"' in f"{stopped.value.code}{capsys.readouterr().err}"
+    assert f"pip install {package}" in f"{stopped.value.code}{capsys.readouterr().err}"
 
 
 def test_a_loss_that_explodes_stops_the_run(capsys):

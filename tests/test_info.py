@@ -187,7 +187,7 @@ def test_cudnn(monkeypatch):
 
 @pytest.mark.skipif(blas.get_num_threads is None, reason="NumPy's BLAS is not its wheels' OpenBLAS")
 def test_blas_is_what_threadpoolctl_says():
-    threadpoolctl = pytest.importorskip("threadpoolctl", reason='pip install "xpconv[benchmarks]"')
+    threadpoolctl = pytest.importorskip("threadpoolctl", reason='pip install -e ".[benchmarks]"')
     (pool,) = (p for p in threadpoolctl.threadpool_info() if "numpy" in p["filepath"])
     facts = Facts(versions={}, **info._blas())
     assert facts.blas == f"OpenBLAS {pool['version']}"

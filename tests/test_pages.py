@@ -10,7 +10,7 @@ from pages import ROOT, blocks, needed, run_page
 import xpconv
 
 for library in ("PIL", "matplotlib", "safetensors", "sklearn", "tqdm"):
-    pytest.importorskip(library, reason='pip install "xpconv[examples]"')
+    pytest.importorskip(library, reason='pip install -e ".[examples]"')
 
 TEST_OF_ITS_OWN = re.compile(r"<!-- (tests/\S+) runs the code of this page")
 ELSEWHERE = {"docs/architecture.md", "docs/another-array-library.md"}  # whose tests have their names

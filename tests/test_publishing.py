@@ -104,6 +104,13 @@ def test_the_oldest_versions_are_those_that_are_allowed():
         assert re.fullmatch(rf"{re.escape(bound)}(\.0)*", pins[name]), f"{name}: {bound} and {pins.get(name)}"
 
 
+def test_nobody_is_told_to_install_xpconv_from_pypi():
+    """It is not there: errors name the project that is missing, and pages install from the clone."""
+    for folder, suffix in (("xpconv", "py"), ("examples", "py"), ("benchmarks", "py"), ("docs", "md")):
+        for path in (ROOT / folder).rglob(f"*.{suffix}"):
+            assert not re.search(r"pip install[^`\n]*[ \"']xpconv\b", path.read_text(encoding="utf-8")), path
+
+
 def test_the_smoke_test_of_wheels_does_what_it_says(monkeypatch, tmp_path):
     """All of ci/smoke.py but what asks where the package is installed."""
     monkeypatch.syspath_prepend(ROOT / "ci")

@@ -91,8 +91,8 @@ def _load_cupy() -> Backend:
         import cupy
     except ImportError as cause:
         raise BackendUnavailableError(
-            "backend 'cupy': CuPy cannot be imported. Install it with `pip install \"xpconv[cuda12]\"` "
-            '(or `"xpconv[cuda13]"`, to match your driver), or set XPCONV_BACKEND=numpy.'
+            "backend 'cupy': CuPy cannot be imported. Install it with `pip install \"cupy-cuda12x[ctk]\"` "
+            "(or cupy-cuda13x, to match your driver), or set XPCONV_BACKEND=numpy."
         ) from cause
     try:
         cupy.cuda.runtime.getDevice()

@@ -19,7 +19,7 @@ from xpconv.cli import main
 from xpconv.train.loop import Loop
 
 for needed in ("PIL", "matplotlib", "safetensors", "tqdm"):
-    pytest.importorskip(needed, reason='pip install "xpconv[train]"')
+    pytest.importorskip(needed, reason='pip install -e ".[train]"')
 
 from PIL import Image
 

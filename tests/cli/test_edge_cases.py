@@ -16,7 +16,7 @@ import xpconv
 from xpconv.cli import main
 
 for needed in ("PIL", "matplotlib", "safetensors", "tqdm"):
-    pytest.importorskip(needed, reason='pip install "xpconv[train]"')
+    pytest.importorskip(needed, reason='pip install -e ".[train]"')
 
 from PIL import Image
 

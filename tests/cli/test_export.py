@@ -10,8 +10,8 @@ from xpconv.cli import main
 from xpconv.cli.image_model import ImageInfo, normalized
 
 for needed in ("PIL", "safetensors"):
-    pytest.importorskip(needed, reason='pip install "xpconv[train]"')
-pytest.importorskip("onnx", reason='pip install "xpconv[onnx]"')
+    pytest.importorskip(needed, reason='pip install -e ".[train]"')
+pytest.importorskip("onnx", reason='pip install -e ".[onnx]"')
 
 from onnxed import run
 from PIL import Image

@@ -10,7 +10,7 @@ import xpconv
 from xpconv.cli import main
 
 for needed in ("PIL", "safetensors"):
-    pytest.importorskip(needed, reason='pip install "xpconv[train]"')
+    pytest.importorskip(needed, reason='pip install -e ".[train]"')
 
 from PIL import Image
 
@@ -97,7 +97,7 @@ def test_damaged(case, folder, capsys):
 
 @pytest.mark.parametrize("case", ["a number", "classes: fewer", "shape: large", "mean: text"])
 def test_damaged_metadata_of_onnx(case, folder, capsys):
-    pytest.importorskip("onnx", reason='pip install "xpconv[onnx]"')
+    pytest.importorskip("onnx", reason='pip install -e ".[onnx]"')
     info, expected = DAMAGED[case]
     xpconv.onnx.export(network(), "m.onnx", (3, 12, 12), metadata={"image_info": json.dumps(info)})
     text = told(capsys, "predict", "m.onnx", "photos/a/0.png")
@@ -141,7 +141,7 @@ SETTINGS = {
 
 @pytest.mark.slow
 def test_damaged_settings_of_a_run(folder, capsys):
-    pytest.importorskip("matplotlib", reason='pip install "xpconv[train]"')
+    pytest.importorskip("matplotlib", reason='pip install -e ".[train]"')
     assert main(["train", "photos", "--epochs", "1", "--size", "12", "--out", "out", "--json"]) == 0
     capsys.readouterr()
     good = json.loads((folder / "out" / "settings.json").read_text())

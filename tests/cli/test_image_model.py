@@ -11,7 +11,7 @@ from xpconv.cli import main
 from xpconv.cli.image_model import normalized, open_model
 
 for needed in ("PIL", "matplotlib", "safetensors"):
-    pytest.importorskip(needed, reason='pip install "xpconv[train]"')
+    pytest.importorskip(needed, reason='pip install -e ".[train]"')
 
 from PIL import Image
 

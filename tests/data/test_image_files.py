@@ -7,7 +7,7 @@ import xpconv
 from xpconv.data import image_files, image_folder, read_image
 from xpconv.errors import DataFileError
 
-Image = pytest.importorskip("PIL.Image", reason='pip install "xpconv[train]"')
+Image = pytest.importorskip("PIL.Image", reason='pip install -e ".[train]"')
 
 
 @pytest.mark.parametrize("size", [None, 8, (6, 10)])

@@ -8,7 +8,7 @@ import pytest
 
 import xpconv
 
-pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
+pytest.importorskip("sklearn", reason='pip install -e ".[sklearn]"')
 
 HOOKS = Path(__file__).parents[2] / "docs" / "hooks"
 
@@ -74,7 +74,7 @@ def test_other_names_lead_to_the_thing(reference):
 
 
 def test_docstrings_in_the_form_of_griffe(monkeypatch):
-    pytest.importorskip("griffe", reason='pip install "xpconv[docs]"')
+    pytest.importorskip("griffe", reason='pip install -e ".[docs]"')
     monkeypatch.syspath_prepend(HOOKS)
     import docstrings
 

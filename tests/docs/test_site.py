@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 for library in ("mkdocs", "material", "mkdocstrings", "latex2mathml", "sklearn", "websocket"):
-    pytest.importorskip(library, reason='pip install "xpconv[docs]"')
+    pytest.importorskip(library, reason='pip install -e ".[docs]"')
 
 from chromium import browser, chromium
 

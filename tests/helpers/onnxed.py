@@ -5,7 +5,7 @@ import pytest
 
 import xpconv
 
-onnx = pytest.importorskip("onnx", reason='onnx is not installed: `pip install "xpconv[onnx]"`')
+onnx = pytest.importorskip("onnx", reason='onnx is not installed: `pip install -e ".[onnx]"`')
 onnxruntime = pytest.importorskip(
     "onnxruntime", reason="onnxruntime is not installed: `pip install onnxruntime`"
 )

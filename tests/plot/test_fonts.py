@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib", reason='pip install "xpconv[train]"')
+pytest.importorskip("matplotlib", reason='pip install -e ".[train]"')
 
 from matplotlib import font_manager
 

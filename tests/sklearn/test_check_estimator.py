@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
+pytest.importorskip("sklearn", reason='pip install -e ".[sklearn]"')
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 

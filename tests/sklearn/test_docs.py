@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
+pytest.importorskip("sklearn", reason='pip install -e ".[sklearn]"')
 
 from xpconv.cli import main
 from xpconv.sklearn import ConvClassifier

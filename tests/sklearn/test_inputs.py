@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
+pytest.importorskip("sklearn", reason='pip install -e ".[sklearn]"')
 
 
 from estimators import FAST, FLAT, OWN, QUICK, X, Y, bars, outputs

@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
+pytest.importorskip("sklearn", reason='pip install -e ".[sklearn]"')
 
 from joblib import Parallel, delayed
 from sklearn.base import clone
@@ -280,7 +280,7 @@ def test_a_pickle_opens_in_another_process(tmp_path):
 
 def test_the_network_by_itself_in_files(tmp_path):
     """With the standardisation of X and y, as it is in layers."""
-    pytest.importorskip("safetensors", reason='pip install "xpconv[train]"')
+    pytest.importorskip("safetensors", reason='pip install -e ".[train]"')
     for estimator in (ConvClassifier(**FAST).fit(X, Y), ConvRegressor(**FAST).fit(X, 100.0 * Y)):
         x = X[:, None].astype("float32")
         expected = (estimator.predict if estimator.n_outputs_ == 1 else estimator.decision_function)(X)
@@ -292,7 +292,7 @@ def test_the_network_by_itself_in_files(tmp_path):
 
 
 def test_the_network_by_itself_as_onnx(tmp_path):
-    pytest.importorskip("onnx", reason='pip install "xpconv[onnx]"')
+    pytest.importorskip("onnx", reason='pip install -e ".[onnx]"')
     runtime = pytest.importorskip("onnxruntime", reason="pip install onnxruntime")
     classifier = ConvClassifier(**FAST).fit(X, Y)
     path = str(tmp_path / "model.onnx")

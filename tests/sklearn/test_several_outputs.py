@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
+pytest.importorskip("sklearn", reason='pip install -e ".[sklearn]"')
 
 from estimators import FLAT, X, Y
 

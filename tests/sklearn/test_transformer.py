@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason='pip install "xpconv[sklearn]"')
+pytest.importorskip("sklearn", reason='pip install -e ".[sklearn]"')
 
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline

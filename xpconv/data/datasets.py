@@ -162,5 +162,5 @@ def _sklearn(where: str, module: str) -> Any:
         return import_module(f"sklearn.{module}")
     except ImportError as cause:
         raise ImportError(
-            f'{where}: scikit-learn cannot be imported; install it with `pip install "xpconv[examples]"`'
+            f"{where}: scikit-learn cannot be imported; install it with `pip install scikit-learn`"
         ) from cause

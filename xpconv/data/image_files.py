@@ -96,7 +96,7 @@ def need_pillow(where: str) -> None:
         import PIL  # noqa: F401
     except ImportError as cause:
         raise ImportError(
-            f'{where}: Pillow cannot be imported; install it with `pip install "xpconv[train]"`'
+            f"{where}: Pillow cannot be imported; install it with `pip install pillow`"
         ) from cause
 
 

@@ -61,7 +61,7 @@ class Processes:
         except ImportError as cause:
             raise ImportError(
                 "xpconv.distributed: mpiexec started several processes, and these need mpi4py; pip install "
-                f'"xpconv[mpi]", or set {SWITCH}=0, so that each process is by itself'
+                f"mpi4py, or set {SWITCH}=0, so that each process is by itself"
             ) from cause
         self.mpi, world = MPI, MPI.COMM_WORLD
         self.rank, self.size = int(world.Get_rank()), int(world.Get_size())

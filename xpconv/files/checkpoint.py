@@ -61,7 +61,7 @@ def save(path: str | os.PathLike[str], **things: Any) -> None:
             int, float, str, NumPy's numbers, and lists, tuples and dicts of these and of arrays.
 
     The random state, of `manual_seed` and of dropout layers with an `rng` of their own in the models, is
-    always included. Needs safetensors (`pip install "xpconv[safetensors]"`).
+    always included. Needs safetensors (`pip install safetensors`).
 
     Raises:
         TypeError: a value is of another kind; the message says where in `things` it is.

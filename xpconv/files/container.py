@@ -114,7 +114,7 @@ def _safetensors(where: str) -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
-        raise ImportError(f'xpconv.{where} needs safetensors: pip install "xpconv[safetensors]"') from error
+        raise ImportError(f"xpconv.{where} needs safetensors: pip install safetensors") from error
     return safetensors
 
 

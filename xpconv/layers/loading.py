@@ -53,9 +53,7 @@ def _read_file(where: str, path: str | os.PathLike[str]) -> Mapping[str, Any]:
         try:
             from safetensors.numpy import load_file
         except ImportError as error:
-            raise ImportError(
-                f'{where}({str(path)!r}) needs safetensors: pip install "xpconv[safetensors]"'
-            ) from error
+            raise ImportError(f"{where}({str(path)!r}) needs safetensors: pip install safetensors") from error
         readers[suffix] = load_file
     elif suffix not in readers:
         torchs = suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")

@@ -48,7 +48,7 @@ class State(Tree[L]):
         Args:
             state: mapping of names to arrays, as from `state_dict()`, of any backend or PyTorch's tensors;
                 or the path of a file that ends in `.npz` or `.safetensors`, also of `save_model`
-                (`pip install "xpconv[safetensors]"`). As in PyTorch, BatchNorm's `num_batches_tracked` may
+                (`pip install safetensors`). As in PyTorch, BatchNorm's `num_batches_tracked` may
                 be missing; the model's then stays unchanged.
             strict: False loads the names that both have and ignores the others. The shapes must match in
                 either case.

@@ -1,4 +1,4 @@
-"""ONNX: models written to and read from `.onnx` files. Needs onnx: `pip install "xpconv[onnx]"`."""
+"""ONNX: models written to and read from `.onnx` files. Needs onnx: `pip install onnx`."""
 
 from typing import TYPE_CHECKING
 

@@ -8,4 +8,4 @@ try:
     from onnx import numpy_helper as numpy_helper
     from onnx import shape_inference as shape_inference
 except ImportError as cause:
-    raise ImportError('xpconv.onnx: onnx is missing; pip install "xpconv[onnx]"') from cause
+    raise ImportError("xpconv.onnx: onnx is missing; pip install onnx") from cause

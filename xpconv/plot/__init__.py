@@ -1,6 +1,6 @@
 """Pictures of models: kernels, feature maps, Grad-CAM, saliency, gradients, confusion, mistakes.
 
-Needs matplotlib (`pip install "xpconv[train]"`). Each function draws into `ax`, or makes a figure, and
+Needs matplotlib (`pip install matplotlib`). Each function draws into `ax`, or makes a figure, and
 returns the figure: `plot.kernels(model.conv1).savefig("kernels.png")`. A notebook displays it. No setting
 of matplotlib changes, and no window opens. `xpconv.inspection` has the same as arrays, and
 `train.History.plot` the learning curves.

@@ -19,7 +19,7 @@ try:
 
     from .fonts import legible
 except ImportError as cause:
-    raise ImportError('xpconv.plot: matplotlib is missing; pip install "xpconv[train]"') from cause
+    raise ImportError("xpconv.plot: matplotlib is missing; pip install matplotlib") from cause
 
 DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 WIDTH, HEIGHT = 6.4, 9.0  # of a new figure, at most, in inches

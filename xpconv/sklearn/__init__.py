@@ -7,20 +7,19 @@
     digits = load_digits()
     print(cross_val_score(ConvClassifier(random_state=0), digits.images, digits.target, n_jobs=2))
 
-Needs scikit-learn 1.5 or later: `pip install "xpconv[sklearn]"`.
+Needs scikit-learn 1.5 or later: `pip install scikit-learn`.
 """
 
 try:
     import sklearn as _scikit_learn
 except ImportError as cause:
     raise ImportError(
-        "xpconv.sklearn needs scikit-learn 1.5 or later, which cannot be imported; pip install "
-        '"xpconv[sklearn]"'
+        "xpconv.sklearn needs scikit-learn 1.5 or later, which cannot be imported; pip install scikit-learn"
     ) from cause
 if tuple(map(int, _scikit_learn.__version__.split(".")[:2])) < (1, 5):
     raise ImportError(
         f"xpconv.sklearn needs scikit-learn 1.5 or later, found {_scikit_learn.__version__}; "
-        'pip install -U "xpconv[sklearn]"'
+        "pip install -U scikit-learn"
     )
 
 from .classifier import ConvClassifier

@@ -268,7 +268,7 @@ def figure(where: str, pictures: int) -> tuple[Any, list[Any]]:
     try:
         from ..plot.figures import Picture
     except ImportError as cause:
-        raise ImportError(f'{where}: matplotlib is missing; pip install "xpconv[train]"') from cause
+        raise ImportError(f"{where}: matplotlib is missing; pip install matplotlib") from cause
     rows, columns = math.ceil(pictures / 3), min(pictures, 3)
     found = Picture(figsize=(5.0 * columns, 3.6 * rows), layout="constrained")
     flat = [ax for row in found.subplots(rows, columns, squeeze=False) for ax in row]

@@ -42,7 +42,7 @@ def bar_class(where: str, verbose: Any) -> Any:
         if verbose is None:
             return None
         raise ImportError(
-            f'{where}: verbose=True needs tqdm for its progress bar; pip install "xpconv[train]"'
+            f"{where}: verbose=True needs tqdm for its progress bar; pip install tqdm"
         ) from cause
     return partial(tqdm, leave=False, dynamic_ncols=True, unit="batch")
 

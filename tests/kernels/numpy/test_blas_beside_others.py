@@ -10,7 +10,7 @@ from sharing import shared_by
 import xpconv
 from xpconv.kernels.numpy import blas
 
-threadpoolctl = pytest.importorskip("threadpoolctl", reason='pip install "xpconv[benchmarks]"')
+threadpoolctl = pytest.importorskip("threadpoolctl", reason='pip install -e ".[benchmarks]"')
 pytestmark = pytest.mark.skipif(blas.set_num_threads is None, reason="no BLAS whose threads can be set")
 
 X = np.random.default_rng(0).normal(size=(8, 3, 16, 16)).astype("float32")
@@ -113,7 +113,7 @@ def test_limits_in_the_thread_that_computes():
 @pytest.mark.parametrize("kind", ["limits", "KMeans"])
 def test_one_limit_around_all_threads_keeps_the_number(kind):
     """What `blas.py` says to do, as a number that is 1 at the beginning of a call is left alone."""
-    cluster = pytest.importorskip("sklearn.cluster", reason='pip install "xpconv[sklearn]"')
+    cluster = pytest.importorskip("sklearn.cluster", reason='pip install -e ".[sklearn]"')
     points = np.random.default_rng(0).normal(size=(200, 3))
     expected = cluster.KMeans(2, n_init=1, random_state=0).fit(points).labels_
     with threadpoolctl.threadpool_limits(1, user_api="blas"), Training():
@@ -129,7 +129,7 @@ def test_one_limit_around_all_threads_keeps_the_number(kind):
 
 def test_results_are_right_beside_kmeans_and_the_number_can_be_set_again():
     """Without that limit the number may stay at 1, since KMeans has read it during a call."""
-    cluster = pytest.importorskip("sklearn.cluster", reason='pip install "xpconv[sklearn]"')
+    cluster = pytest.importorskip("sklearn.cluster", reason='pip install -e ".[sklearn]"')
     points = np.random.default_rng(0).normal(size=(200, 3))
     expected = cluster.KMeans(2, n_init=1, random_state=0).fit(points).labels_
     with Training():

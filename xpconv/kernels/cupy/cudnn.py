@@ -1,4 +1,4 @@
-"""Convolution by cuDNN, through NVIDIA's Python frontend (`xpconv[cudnn]`).
+"""Convolution by cuDNN, through NVIDIA's Python frontend (the extra `cudnn`).
 
 A convolution relates images `x (N, C, *S)`, weights `w (K, C/G, *R)` and outputs `y (N, K, *P)`; cuDNN
 computes any of them from the two others: `y` is the forward, `x` and `w` are the gradients. For each set of
@@ -75,8 +75,8 @@ def installed() -> tuple[Any, BackendUnavailableError | None]:
         if setting == "" and isinstance(cause, ModuleNotFoundError) and cause.name == "cudnn":
             return None, None
         problem = BackendUnavailableError(
-            f"cuDNN cannot be used ({cause}). It takes nvidia-cudnn-frontend>=1.18,<1.27 and the library "
-            'for your CUDA: `pip install "xpconv[cudnn]" nvidia-cudnn-cu12` (or -cu13). '
+            f"cuDNN cannot be used ({cause}). It takes a frontend, and the library for your CUDA: "
+            '`pip install "nvidia-cudnn-frontend>=1.18,<1.27" nvidia-cudnn-cu12` (or -cu13). '
             "Set XPCONV_CUDNN=0 to do without."
         )
         problem.__cause__ = cause
