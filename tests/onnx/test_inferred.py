@@ -6,6 +6,7 @@ import pytest
 import xpconv
 
 onnx = pytest.importorskip("onnx")
+import onnxed
 from onnx import TensorProto, helper
 
 
@@ -64,8 +65,11 @@ def test_training_mode_warns(tmp_path):
     with pytest.warns(UserWarning, match="exported in training mode: .*'y'.*again in eval mode") as caught:
         graph = xpconv.onnx.load(path)
     assert caught[0].filename == __file__
-    with pytest.raises(ValueError, match="export that again in eval mode"):
-        xpconv.onnx.export(graph, tmp_path / "again.onnx", (3, 4, 4))
+    for opset in (13, 18):
+        x = np.random.default_rng(0).normal(2, 3, size=(5, 3, 4, 4)).astype("float32")
+        xpconv.onnx.export(graph, tmp_path / "again.onnx", (3, 4, 4), opset)
+        onnxed.same(onnxed.inferred(graph, x), onnxed.run(tmp_path / "again.onnx", x))
+        onnxed.same(onnxed.inferred(xpconv.onnx.load(tmp_path / "again.onnx"), x), onnxed.inferred(graph, x))
 
 
 def test_an_unknown_and_a_missing_operator(tmp_path):

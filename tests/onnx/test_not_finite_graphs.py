@@ -1,5 +1,6 @@
 """Loaded graphs on infinity, NaN and numbers near the limits of float32: no warning escapes, as these are results."""
 
+import warnings
 from contextlib import nullcontext
 
 import numpy as np
@@ -119,9 +120,61 @@ def test_seterr_still_finds_the_origin():
 
 
 def test_seterr_passes_over_operators():
-    """They compute as ONNX defines, and so does a plan in which there is one."""
+    """They compute as ONNX defines."""
     x = np.zeros((1, 1), "float32")
     graph = xpconv.Graph({"y": (operators.Div(), "x", "x")}, "x", "y").eval()
     for mode in (nullcontext, xpconv.no_grad):
         with np.errstate(all="raise"), mode():
             assert np.isnan(graph(x)).all()
+
+
+def in_row(*layers):
+    """A graph of layers one after the other."""
+    names = ["x", *map("l{}".format, range(len(layers)))]
+    nodes = {name: (layer, names[i]) for i, (name, layer) in enumerate(zip(names[1:], layers, strict=True))}
+    return xpconv.Graph(nodes, "x", names[-1])
+
+
+NOISY = {
+    "layer": lambda: xpconv.Softmax(1),
+    "operator": operators.Log,
+    "graph": lambda: in_row(xpconv.Softmax(1)),
+}
+KINDS = {"Sequential": xpconv.Sequential, "Graph": in_row, "inner": lambda *a: xpconv.Sequential(in_row(*a))}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("before", [(), ("layer",), ("operator",), ("graph",)], ids=str)
+@pytest.mark.parametrize("noisy", NOISY)
+@pytest.mark.parametrize("after", [(), ("layer",), ("operator",), ("graph",)], ids=str)
+def test_what_a_plan_reports(kind, before, noisy, after):
+    """NumPy's warnings and errors are those of a layer that runs by itself, whatever runs in the plan with it."""
+    finite = {"layer": xpconv.Sigmoid, "operator": operators.Abs, "graph": lambda: in_row(xpconv.Sigmoid())}
+    if noisy == "operator":
+        good, bad = np.ones((2, 3), "float32"), np.full((2, 3), -1, "float32")
+        finite["layer"], finite["graph"] = xpconv.Identity, lambda: in_row(xpconv.Identity())
+        before = tuple("layer" if part == "operator" else part for part in before)
+    else:
+        good, bad = np.ones((2, 3), "float32"), np.full((2, 3), np.inf, "float32")
+        before = tuple("operator" for part in before)
+    layers = [finite[part]() for part in before], NOISY[noisy](), [finite[part]() for part in after]
+    model = KINDS[kind](*layers[0], layers[1], *layers[2]).eval()
+    with xpconv.no_grad():
+        model(good)  # which makes the plan
+    for state in ("raise", "warn"):
+        reports = [report(model, bad, state, mode) for mode in (nullcontext, xpconv.no_grad, xpconv.no_grad)]
+        assert len(set(reports)) == 1, (state, reports)
+    assert report(model, bad, "raise", xpconv.no_grad) == (noisy != "operator")
+    warns = noisy == "layer" and kind == "Sequential"
+    assert report(model, bad, "warn", xpconv.no_grad) == warns
+
+
+def report(model, x, state, mode):
+    """Whether NumPy warns, or raises an error."""
+    with np.errstate(all=state), mode(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model(x)
+        except FloatingPointError:
+            return True
+    return bool(caught)

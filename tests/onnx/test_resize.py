@@ -104,6 +104,36 @@ def test_opset_10(scales, mode, given, backend, tmp_path):
         np.testing.assert_array_equal(onnxed.run(again, *inputs.values())[0], expected)
 
 
+@pytest.mark.parametrize("op", ["Resize 10", "Resize 11", "Resize 18", "Upsample 9"])
+def test_sizes_that_inference_rounds_otherwise(op, tmp_path):
+    """5 × 1.4, the last in float32, is 7 in onnxruntime, but less in the inference of shapes, which then says 6."""
+    kind, opset = op.split()
+    scales, n = np.arange(0.2, 4, 0.1, dtype="float32"), 5
+    x = {"x": np.random.default_rng(0).normal(size=(1, 1, n, n)).astype("float32")}
+    order = "x - s" if opset in ("11", "18") else "x s"
+    for scale in scales[np.floor(n * scales.astype("float64")) != np.floor(np.float32(n) * scales)]:
+        constants = {"s": np.array([1, 1, scale, scale], "float32")}
+        nodes = [(kind, order, "r", {"mode": "nearest"}), ("Relu", "r", "y", {})]
+        made = model(nodes, int(opset), x, constants, infer=False)
+        (path := tmp_path / "model.onnx").write_bytes(made.SerializeToString())
+        graph = xpconv.onnx.load(path)
+        expected = onnxed.run(path, *x.values())
+        assert expected[0].shape[2] == np.floor(np.float32(n) * scale)
+        onnxed.same(expected, onnxed.inferred(graph, *x.values()))
+        for newer in (13, 18):
+            xpconv.onnx.export(graph, again := tmp_path / "again.onnx", (1, n, n), newer)
+            onnxed.same(expected, onnxed.run(again, *x.values()))
+            onnxed.same(expected, onnxed.inferred(xpconv.onnx.load(again), *x.values()))
+
+
+def test_parts_of_a_size_that_inference_rounds_otherwise(tmp_path):
+    constants = {"s": np.array([1, 1, 1.4, 1], "float32"), "p": np.array([3, 4])}
+    nodes = [("Resize", "x - s", "r", {}), ("Split", "r p", "a y", {"axis": 2})]
+    made = model(nodes, 17, {"x": np.ones((1, 1, 5, 5), "float32")}, constants, infer=False)
+    (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
+    assert xpconv.onnx.load(tmp_path / "model.onnx")(np.ones((1, 1, 5, 5), "float32")).shape == (1, 1, 4, 5)
+
+
 @pytest.mark.parametrize("mode", ["round_prefer_floor", "round_prefer_ceil"])
 def test_ties(mode, backend):
     """With a scale of 1/2, the centre of each output lies between two inputs."""

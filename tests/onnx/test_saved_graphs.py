@@ -11,6 +11,7 @@ import xpconv
 onnx = pytest.importorskip("onnx")
 
 import onnxed
+from onnx_cases import CASES
 from onnx_models import model
 
 WORDS = np.random.default_rng(0).normal(size=(9, 4)).astype("float32")
@@ -76,6 +77,45 @@ def test_a_file_is_loaded_and_exported_again_and_again(backend, tmp_path):
         assert graph.dtypes == {"ids": "int64", "wide": "float64"} and graph.shapes["ids"] == (None, 3)
         for n in (1, 2, 7):
             onnxed.same(onnxed.run(path, *inputs(n)), onnxed.inferred(graph, *inputs(n)))
+
+
+@pytest.mark.sample(8)
+@pytest.mark.parametrize("name", CASES)
+def test_names_and_numbers_stay(name, tmp_path):
+    """Of a graph that is exported and loaded, twice: the arrays have the names of the first file."""
+    op, opsets, given, attributes, outputs, order = CASES[name]
+    arrays = {key: np.asarray(value) for key, value in given.items()}
+    x = dict(list(arrays.items())[:1])
+    made = model(
+        [(op, order, " ".join(outputs), attributes)],
+        opsets[-1],
+        x,
+        {k: v for k, v in arrays.items() if k not in x},
+        outputs,
+    )
+    (path := tmp_path / "0.onnx").write_bytes(made.SerializeToString())
+    graph = xpconv.onnx.load(path)
+    names, expected = [set(graph.state_dict())], onnxed.inferred(graph, *x.values())
+    for number in (1, 2):
+        opset = max(18, opsets[-1])
+        xpconv.onnx.export(graph, path := tmp_path / f"{number}.onnx", list(x.values()), opset, False)
+        graph = xpconv.onnx.load(path)
+        names.append(set(graph.state_dict()))
+        onnxed.same(expected, onnxed.inferred(graph, *x.values()))
+    assert names[0] <= names[1] == names[2]  # what an opset has no operator for has constants of its own
+
+
+def test_an_output_that_is_there_twice(tmp_path):
+    made = model([("Relu", "x", "y", {})], 13, {"x": WORDS}, {}, ("y", "y"))
+    (tmp_path / "a.onnx").write_bytes(made.SerializeToString())
+    graph = xpconv.onnx.load(tmp_path / "a.onnx")
+    xpconv.onnx.export(graph, tmp_path / "b.onnx", WORDS, dynamic_batch=False)
+    again = xpconv.onnx.load(tmp_path / "b.onnx")
+    assert graph.outputs == ("y", "y") and again.outputs == ("y", "y_2")
+    onnxed.same(onnxed.run(tmp_path / "b.onnx", WORDS), onnxed.inferred(graph, WORDS))
+    first, second = graph.train()(WORDS), again.train()(WORDS)
+    grads = tuple(np.ones_like(y) for y in first)
+    assert (graph.backward(grads) == again.backward(grads)).all() and len(second) == 2
 
 
 def test_dtypes_are_set_and_checked():

@@ -54,7 +54,7 @@ class Graph(ShapedInputs):
     do the state dict and `repr`; `summary` lists them as they run. As in a `Sequential`, a ReLU runs with the
     layer before it, `fuse()` folds BatchNorms whose input goes nowhere else, and inference runs as plans.
     Infinity and NaN in the arrays are results, without NumPy's warnings; `numpy.seterr` still makes errors of
-    them, except in `xpconv.layers.operators` and, in inference, in layers that run as one plan with those.
+    them, except in `xpconv.layers.operators`.
 
     Args:
         nodes: mapping of names to `(layer, *names of its inputs)`. The layer may be None and be set later.
@@ -92,7 +92,6 @@ class Graph(ShapedInputs):
     """
 
     _is_model = True
-    _float_errors = staticmethod(ignoring_float_warnings)
     _cached_steps: GraphSteps | None = None
     _inference: Any = None
 

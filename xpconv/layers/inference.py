@@ -7,7 +7,7 @@ from itertools import repeat
 from operator import attrgetter, contains, is_
 from typing import Any
 
-from ..backend import Array, backend_of, ignoring_float_errors
+from ..backend import Array, backend_of
 from ..errors import BackendError
 from ..ops import inference as ops
 from ..parameter import Parameter
@@ -65,10 +65,6 @@ class _Chain:
         self.change = latest_change()
         self.steps: list[Step] = [step for step, _ in steps]
         self.may_record = [all(map(_may_record, layers)) for _, layers in steps]
-        self.float_errors = [
-            {inner._float_errors for part in layers for inner in part.modules()} - {None}
-            for _, layers in steps
-        ]
         self.prepared: dict[Any, Array] | None = None
         self.plans: dict[Any, tuple[int, Step]] = {}
 
@@ -116,23 +112,8 @@ class _Chain:
             self.prepared = ops.prepared_arrays(xp)
         if self.prepared is None or last == i:
             return 1, self.steps[i]
-        found = set().union(*self.float_errors[i:last])
-        quiet = ignoring_float_errors if ignoring_float_errors in found else next(iter(found), None)
-        make = ops.plans if quiet is None else quiet(ops.plans)
-        count, function = make(self.steps[i:last], x, self.constants, self.prepared)
-        if function is None:
-            return 1, self.steps[i]
-        return count, function if quiet is None else _Quiet(function, quiet)
-
-
-class _Quiet:
-    """A plan of layers whose infinities and NaN are results, of which NumPy gives no warnings."""
-
-    def __init__(self, plans: Any, quiet: Any) -> None:
-        self.run, self.is_idle = quiet(plans.__call__), plans.is_idle
-
-    def __call__(self, x: Array) -> Array:
-        return self.run(x)
+        count, function = ops.plans(self.steps[i:last], x, self.constants, self.prepared)
+        return (1, self.steps[i]) if function is None else (count, function)
 
 
 def _may_record(layer: Layer) -> bool:

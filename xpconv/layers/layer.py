@@ -63,7 +63,6 @@ class Layer(Summarized["Layer"]):
     _has_backward: ClassVar[bool] = False
     elsewhere: ClassVar[Mapping[str, str]] = ARGUMENTS  # see `signatures.public_errors`
     _gives_none: ClassVar[bool] = False  # whether backward may return None in place of zeros
-    _float_errors: ClassVar[Any] = None  # a decorator of what runs the layer without NumPy's warnings
 
     def forward(self, x: Array) -> Array:
         """The layer's output for `x`."""

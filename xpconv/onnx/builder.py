@@ -217,6 +217,12 @@ class Builder:
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return self._declare(name, helper.make_tensor_type_proto(kind, shape))
 
+    def named(self, tensor: Tensor, name: str) -> Tensor:
+        """Let a tensor have a reserved name in the file: that of a buffer which is no initializer."""
+        self._taken.discard(name)
+        self._results[tensor.name] = name
+        return tensor
+
     def results(self) -> dict[str, str]:
         """New names for what layers give: their paths."""
         made = {name for node in self.nodes for name in node.output}

@@ -165,8 +165,15 @@ def _refused(layer: Layer, path: str) -> Iterator[str]:
 
 def _own(graph: Any, kind: str) -> list[str]:
     """The names of a graph's inputs or outputs; in the file that it comes from, if it does."""
-    names: Any = getattr(graph, "onnx_names", {})
-    return [names.get(name, name) for name in getattr(graph, kind)]
+    renamed: Any = getattr(graph, "onnx_names", {})
+    names: list[str] = []
+    for name in getattr(graph, kind):
+        new, number = renamed.get(name, name), 1
+        while new in names:  # an output that is there twice
+            number += 1
+            new = f"{renamed.get(name, name)}_{number}"
+        names.append(new)
+    return names
 
 
 def _names(kind: str, given: Any, count: int) -> list[str]:

@@ -25,7 +25,7 @@ from ..recorders import this_thread
 from . import blas, memory, threads
 from .blocks import even
 from .memory import channels_first, empty_images
-from .recording import Recorder
+from .recording import REPORTS, Recorder, joined
 
 PIECE_BYTES = 1 << 24  # all buffers for a piece of a batch
 IDLE_BYTES = 1 << 29  # limit for all idle plans of all models
@@ -46,7 +46,7 @@ class Plan:
 
     def __init__(self, recorder: Recorder, input: Array, output: Array) -> None:
         self.input, self.output = recorder.bound(input), recorder.bound(output)
-        self.calls = recorder.calls
+        self.calls = joined(recorder.calls)
         self.elements: float = recorder.elements
         self.buffers: int = sum(size for _, _, size in recorder.memory.values())
         self.bytes: int | Any = self.buffers + recorder.constant_bytes + CALL_BYTES * recorder.count
@@ -61,6 +61,7 @@ class Plan:
         np.copyto(out, self.output)
 
 
+@np.errstate(**REPORTS)
 def record(
     steps: list[Callable[[Array], Array]],
     x: Array,

@@ -6,12 +6,13 @@ import weakref
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import groupby
 from math import inf, prod
 from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...backend import Array, ignoring_float_warnings
 from ...geometry import Shape
 from ..recorders import this_thread
 from . import memory, threads
@@ -19,6 +20,25 @@ from .plans import Arena, Part
 from .scratch import Fill, Scratch
 
 Call = Callable[[], Any]
+# How NumPy reports floating-point errors while calls are recorded. A call made where an error is "ignore" is
+# repeated so; those where only what was "warn" is ignored are in `ignoring_float_warnings`.
+REPORTS: Any = {"divide": "warn", "over": "call", "under": "call", "invalid": "call", "call": lambda *_: None}
+
+
+class Quiet:
+    """A call that is made without NumPy's reports of some floating-point errors.
+
+    Attributes:
+        errors: the names of these.
+    """
+
+    errors: tuple[str, ...]
+
+    def __init__(self, errors: tuple[str, ...], call: Call) -> None:
+        self.errors, self.call = errors, call
+
+    def __call__(self) -> None:
+        self.call()
 
 
 class Recorder(Scratch):
@@ -69,7 +89,8 @@ class Recorder(Scratch):
             function, *map(self.bound, operands), **{name: self.bound(x) for name, x in options.items()}
         )
         call()
-        self.calls.append(call)
+        ignored = tuple([name for name, mode in np.geterr().items() if mode == "ignore"])
+        self.calls.append(Quiet(ignored, call) if ignored else call)
         self.count += 1
 
     def share(self, task: Callable[[Scratch, int], None], count: int, elements: float = inf) -> None:
@@ -87,7 +108,7 @@ class Recorder(Scratch):
                 self.calls = []
                 for i in range(self.slot * count // slots, (self.slot + 1) * count // slots):
                     task(self, i)
-                lists.append(self.calls)
+                lists.append(joined(self.calls))
         finally:
             self.calls, self.slot = calls, 0
         calls.append(partial(threads.run, partial(_make, lists), slots))
@@ -197,6 +218,24 @@ class Recorder(Scratch):
         while self._gone:
             number = self._alive.pop(id(self._gone.pop()))[1]
             insort(self._free, (self.memory[number][2], number))
+
+
+def joined(calls: list[Call]) -> list[Call]:
+    """The same calls; of several `Quiet` ones in a row, which ignore the same, one is made."""
+    found: list[Call] = []
+    for errors, row in groupby(calls, lambda call: getattr(call, "errors", None)):
+        parts = list(row)
+        if errors is None:
+            found += parts
+            continue
+        together = partial(_make, [[part.call for part in parts if isinstance(part, Quiet)]], 0)
+        only_warned = {name for name, mode in REPORTS.items() if mode == "warn"}
+        if only_warned.issuperset(errors):
+            found.append(ignoring_float_warnings(together))
+        else:
+            ignored: Any = dict.fromkeys(errors, "ignore")
+            found.append(np.errstate(**ignored)(together))
+    return found
 
 
 def _make(lists: list[list[Call]], slot: int) -> None:

@@ -31,7 +31,6 @@ class Operator(Layer):
     same_dtype: ClassVar[bool] = True  # whether all floating inputs have one dtype
     settings: ClassVar[tuple[str, ...]] = ()  # arguments that are numbers and may come as inputs
     _gives_none = True
-    _float_errors = staticmethod(ignoring_float_errors)
     inputs: tuple[str, ...] = ()  # those that do, as the last inputs, in this order
 
     def forward(self, *inputs: Array) -> Array:

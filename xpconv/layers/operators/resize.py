@@ -155,6 +155,18 @@ def scaled_size(n: int, scale: float) -> int:
     return floor(float(float32(n) * float32(scale)))
 
 
+def scaled_shape(
+    shape: Sequence[int | str | None], scales: Sequence[float], axes: Sequence[int] | None = None
+) -> tuple[int | None, ...]:
+    """The sizes of an array whose axes are resized by `scales`; None for those that are no numbers."""
+    found = [n if isinstance(n, int) else None for n in shape]
+    for axis, scale in zip(range(len(found)) if axes is None else axes, scales, strict=False):
+        n = found[axis] if -len(found) <= axis < len(found) else None
+        if n is not None:
+            found[axis] = scaled_size(n, scale)
+    return tuple(found)
+
+
 @lru_cache(maxsize=256)
 def axis_sampling(
     sampling: Sampling, n: int, m: int, scale: float, roi: tuple[float, float]

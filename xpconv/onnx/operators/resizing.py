@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...layers import operators as layers
-from ...layers.operators.resize import scaled_size
+from ...layers.operators.resize import scaled_shape
 from ..node import Node, Result, Value, operator
 from .common import flag, settings
 
@@ -68,17 +68,19 @@ def _layer(node: Node, values: Sequence[Value], **arguments: object) -> Result:
         raise node.refused("there are both scales and sizes, expected one of them")
     if min(layer.scales or (1,)) <= 0:
         raise node.refused(f"scales are {layer.scales}, expected above 0")
-    _check_size(node, x, layer)
+    _note_shape(node, x, layer)
     return layer, [x, *values]
 
 
-def _check_size(node: Node, x: Value, layer: layers.Resize) -> None:
-    """Refuse an output that is too large, as far as the file says."""
+def _note_shape(node: Node, x: Value, layer: layers.Resize) -> None:
+    """Refuse an output that is too large, and note one by scales, which ONNX's inference rounds down."""
     if layer.sizes:
         node.check_size([int(n) for n in layer.sizes])
     elif layer.scales:
-        known = [1] * len(layer.scales) if x.shape is None or layer.axes else [n or 1 for n in x.shape]
-        node.check_size([scaled_size(n, scale) for n, scale in zip(known, layer.scales, strict=False)])
+        least = [n or 1 for n in x.shape or (1,) * len(layer.scales)]
+        node.check_size([n or 0 for n in scaled_shape(least, layer.scales, layer.axes)])
+        if x.shape:
+            node.outputs[0].shape = scaled_shape(x.shape, layer.scales, layer.axes)
 
 
 def _choice(node: Node, name: str, default: str, choices: Sequence[str]) -> str:

@@ -77,7 +77,9 @@ def weight(b: Builder, layer: Weight) -> Any:
 @rule(Constant, HostConstant)
 def constant(b: Builder, layer: Any) -> Any:
     """A node `Constant`, which is not trained."""
-    return b.constant(asnumpy(layer.value))
+    tensor = b.constant(asnumpy(layer.value))
+    name = b.names.get(id(layer.value))
+    return tensor if name is None else b.named(tensor, name)
 
 
 @rule(SeparableConv2d)

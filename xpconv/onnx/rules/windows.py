@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import Any
 
 import numpy as np
 
 from ...geometry import Window
 from ...layers import operators as ops
+from ...layers.operators.resize import scaled_size
 from ...layers.operators.windows import Windowed
 from ..builder import Builder, Tensor
-from .norm import mean
+from .norm import mean, standardize
 from .operators import numbers
 from .pool import _ends as window_ends
 from .table import rule
@@ -87,13 +89,16 @@ def lp_pool(b: Builder, layer: ops.LpPool, x: Tensor) -> Any:
 
 @rule(ops.BatchNormalization)
 def batch_normalization(b: Builder, layer: ops.BatchNormalization, *inputs: Tensor) -> Any:
-    """BatchNormalization."""
-    if layer.batch_statistics:
-        raise b.refused(
-            "it normalises by the statistics of the batch, in inference too, as in a file that was exported "
-            "in training mode; export that again in eval mode, and load it"
-        )
-    return b.node("BatchNormalization", *inputs, epsilon=layer.eps)
+    """BatchNormalization; by the statistics of the batch, in inference too, several nodes."""
+    if not layer.batch_statistics:
+        return b.node("BatchNormalization", *inputs, epsilon=layer.eps)
+    x, scale, bias, *_ = inputs
+    wide = x if x.dtype == scale.dtype else b.cast(x, scale.dtype)
+    y = standardize(b, wide, [axis for axis in range(x.ndim) if axis != 1], layer.eps)
+    if axes := list(range(1, x.ndim - 1)):
+        scale, bias = (b.node("Unsqueeze", p, axes) for p in (scale, bias))
+    y = b.node("Add", b.node("Mul", y, scale), bias)
+    return y if y.dtype == x.dtype else b.cast(y, x.dtype)
 
 
 @rule(ops.GroupNormalization)
@@ -171,10 +176,9 @@ def resize(b: Builder, layer: ops.Resize, *inputs: Tensor) -> Any:
     needed = next((name for name, value in newer.items() if value is not None), None)
     if b.opset < 18 and needed:
         raise b.too_old(f"Resize with {needed}", 18)
-    roi, scales = (
-        b.constant(given[name], "float32") if isinstance(given[name], list) and given[name] else given[name]
-        for name in ("roi", "scales")
-    )
+    roi, scales = given["roi"], given["scales"]
+    roi = b.constant(roi, "float32") if isinstance(roi, list) and roi else roi
+    scales = _scales(b, x, scales, layer.axes) if isinstance(scales, list) and scales else scales
     sizes = None if isinstance(given["sizes"], list) and not given["sizes"] else given["sizes"]
     if isinstance(sizes, list):
         sizes = [int(n) for n in sizes]
@@ -190,6 +194,16 @@ def resize(b: Builder, layer: ops.Resize, *inputs: Tensor) -> Any:
     )
 
 
+def _scales(b: Builder, x: Tensor, scales: list[float], axes: tuple[int, ...] | None) -> Any:
+    """Scales as a constant; behind an Identity if ONNX's inference, of float64, would find other sizes."""
+    given = b.constant(scales, "float32")
+    single = [float(np.float32(scale)) for scale in scales]
+    places = range(x.ndim) if axes is None else axes
+    known = [(x.shape[axis], scale) for axis, scale in zip(places, single, strict=True)]
+    same = all(floor(n * scale) == scaled_size(n, scale) for n, scale in known if isinstance(n, int))
+    return given if same else b.node("Identity", given)
+
+
 def _simple_resize(b: Builder, layer: ops.Resize, x: Tensor, scales: Any) -> Any:
     """Two nodes, one for the axes that shrink and one for those that grow, which round differently."""
     if layer.axes is not None or layer.coordinates != "asymmetric" or scales is None:
@@ -203,7 +217,7 @@ def _simple_resize(b: Builder, layer: ops.Resize, x: Tensor, scales: Any) -> Any
             part = [(min if bound == "Min" else max)(float(n), 1.0) for n in scales]
             if set(part) == {1.0}:
                 continue
-            part = b.constant(part, "float32")
+            part = _scales(b, x, part, None)
         options: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": rounding}
         x = b.node("Resize", x, None, part, like=(None,) * x.ndim, mode="nearest", **options)
     return x
