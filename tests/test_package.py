@@ -430,3 +430,17 @@ def test_pytorchs_names_say_what_to_use_here():
         operator.attrgetter(path)(xpconv)
     with pytest.raises(AttributeError, match=r"^module 'xpconv' has no attribute 'modle'$"):
         _ = xpconv.modle
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["train/predict.py", "functional/dropout.py", "onnx/load.py"])
+def test_the_doctests_of_one_module_run_alone(path):
+    """Also where the room exports a function of the module's name, which conftest.py is about."""
+    if path.startswith("onnx"):
+        pytest.importorskip("onnx", reason='pip install -e ".[onnx]"')
+    options = ["-q", "-p", "no:cacheprovider", "-m", "slow or not slow"]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, f"xpconv/{path}"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout
