@@ -19,7 +19,10 @@ def mathml(tex: str, display: str = "inline") -> str:
     formula: str = convert(lines.strip(), display=display).replace("\\_", "_")
     if "\\" in formula or "<mi>&</mi>" in formula:
         raise ValueError(f"latex2mathml cannot convert all of {tex}")
-    return formula
+    formula = re.sub(
+        r"<mo>(max|min)</mo>(?=<mo[^>]*>&#x00028;)", r"<mi>\1</mi>", formula
+    )  # no space: max(x, 0)
+    return re.sub(r"(?<!<msub>)(<mi>(?:cos|log|tanh)</mi>)", r'\1<mspace width="0.17em"/>', formula)
 
 
 def on_page_content(content: str, page: Any, **_: Any) -> str:

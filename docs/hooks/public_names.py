@@ -164,6 +164,7 @@ def api_pages() -> dict[str, str]:
     result = {"api/index.md": index(entries), "api/.nav.yml": order()}
     for path, (title, _) in PAGES.items():
         listed = " · ".join(f"[`{short(name)}`](#{name})" for name in entries[path])
+        listed += "\n{: data-search-exclude }"  # a search finds the entries themselves
         result[f"api/{path}.md"] = "\n\n".join([f"# {title}", listed, *entries[path].values()]) + "\n"
     return result
 
@@ -221,7 +222,13 @@ def order() -> str:
 
 def index(entries: dict[str, dict[str, str]]) -> str:
     """The first page of the reference: each page with the names on it."""
-    lines = ["# Reference", "", "Shapes, formulas, errors and an example for each public name.", ""]
+    lines = [
+        "---\nsearch: {exclude: true}\n---",
+        "# Reference",
+        "",
+        "Shapes, formulas, errors and an example for each public name.",
+        "",
+    ]
     for path, (title, _) in PAGES.items():
         listed = ", ".join(f"[`{short(n)}`]({path}.md#{n})" for n in entries[path])
         lines += [f"**[{title}]({path}.md)**: {listed}", ""]
