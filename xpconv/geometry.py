@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
+from operator import mul
 from typing import NamedTuple
 
 Shape = tuple[int, ...]
@@ -79,6 +80,10 @@ class Window(NamedTuple):
         for n, m, k, _, (lo, _), d in zip(spatial, output, *self, strict=True):
             padding.append((d * (k - 1) - lo, n - m + lo))
         return self._replace(stride=(1,) * len(padding), padding=tuple(padding))
+
+    def steps(self, by_pixel: Sequence[int]) -> tuple[Shape, Shape]:
+        """Steps in memory from tap to tap, and from position to position, by those from pixel to pixel."""
+        return tuple(map(mul, by_pixel, self.dilation)), tuple(map(mul, by_pixel, self.stride))
 
     def overlaps(self) -> int:
         """The largest number of windows that contain the same position."""

@@ -153,8 +153,7 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
             yield images, _copied_windows(xp, image[images], window, output, groups).reshape(groups, -1, row)
         return
     by_image, *by_pixel, by_channel = image.strides
-    positions = (step * s for step, s in zip(by_pixel, window.stride, strict=True))
-    taps = (step * d for step, d in zip(by_pixel, window.dilation, strict=True))
+    taps, positions = window.steps(by_pixel)
     windows = as_strided(
         image,
         (groups, n, *output, *window.kernel, c),

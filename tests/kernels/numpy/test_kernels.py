@@ -16,7 +16,16 @@ from sharing import shared_by
 import xpconv
 from xpconv.cores import count_from_environment
 from xpconv.geometry import Window
-from xpconv.kernels.numpy import batchlast, channel_sums, memory, plans, pointwise, products, stripes, threads
+from xpconv.kernels.numpy import (
+    batchlast,
+    channel_sums,
+    memory,
+    plans,
+    pointwise,
+    products,
+    stripes,
+    threads,
+)
 from xpconv.kernels.numpy.blocks import Ending
 from xpconv.kernels.numpy.plans import Arena, Recorder
 

@@ -16,11 +16,12 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Shape, Window
-from . import memory, threads
-from .blocks import ALL, Block, Ending, Frame, arranged, contiguous, cut, even, in_runs, sum_of_blocks
-from .memory import batch_first, batch_last, in_order
+from . import planar, threads
+from .blocks import ALL, Block, Ending, Frame, contiguous, cut, even, in_runs, sum_of_blocks
+from .memory import batch_first, batch_last
 from .plans import Part, Recorder
 from .products import add_product, multiply_wide
+from .threads import PRODUCTS
 
 COLUMN_BYTES = 1 << 20
 GRAD_BYTES = 1 << 21  # of columns that are added up
@@ -42,33 +43,31 @@ def pays(x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window, groups
 
 def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Write to `y (N, K, *P)`, whose batch is last in memory."""
-    k = weight.shape[0]
-    columns = Columns(x, window, recorder)
-    into = batch_last(y)
-    w = arranged(recorder, weight, in_order).reshape(k, -1)
-    if ending.bias is not None:
-        ending = ending._replace(bias=ending.bias[:, None])
-
-    def task(part: Part, i: int) -> None:
-        out = into[:, columns.blocks[i].rows].reshape(k, -1)
-        multiply_wide(part, w, columns.of(columns.blocks[i], part), out)
-        ending.finish(out, part)
-
-    recorder.share(task, len(columns.blocks), columns.elements)
+    image, window = framed(recorder, x, window)
+    planar.conv(recorder, image, weight, window, batch_last(y)[None], ending, COLUMN_BYTES)
 
 
 def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
     """`dw (K, C, *R)`."""
     k = weight_shape[0]
-    columns = Columns(x, window, recorder)
+    image, window = framed(recorder, x, window)
+    columns = planar.Columns(image, window)
+    elements = grad.size * columns.length // PRODUCTS
     g = contiguous(recorder, "gradient", batch_last(grad))
 
     def add(part: Part, block: Block, total: Array, first: bool) -> None:
-        add_product(part, columns.of(block, part).T, g[:, block.rows].reshape(k, -1).T, total, first)
+        add_product(part, columns.of(block, part)[0], g[:, block.rows].reshape(k, -1).T, total, first)
 
     shape = columns.length, k
-    total = sum_of_blocks(recorder, columns.blocks, columns.elements, shape, x.dtype, add)
+    total = sum_of_blocks(recorder, columns.cut(elements, COLUMN_BYTES), elements, shape, x.dtype, add)
     return batch_first(total.reshape(*weight_shape[1:], k))
+
+
+def framed(recorder: Recorder, x: Array, window: Window) -> tuple[Array, Window]:
+    """All images as one image `(1, C, *S, N)` with the window's border, and the window without it."""
+    whole = Block(slice(0, x.shape[1]), slice(0, window.output_shape(x.shape[2:])[0]))
+    image = in_runs(recorder, Frame(batch_last(x), window).of(whole, recorder))
+    return image[None], window._replace(padding=((0, 0),) * len(window.padding))
 
 
 def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window: Window) -> None:
@@ -99,32 +98,3 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
                 part(np.add, sums, columns[:, j][ALL + tap.out], sums)
 
     recorder.share(task, len(channels), elements)
-
-
-class Columns:
-    """im2col of some output rows at a time, `(C·taps, pixels·N)`, into the thread's own buffer."""
-
-    blocks: list[Block]
-
-    def __init__(self, x: Array, window: Window, do: Part) -> None:
-        self.window = window
-        self.output: tuple[int, ...] = window.output_shape(x.shape[2:])
-        whole = Block(slice(0, x.shape[1]), slice(0, self.output[0]))
-        self.images: Array = in_runs(do, Frame(batch_last(x), window).of(whole, do))
-        self.length: Any = x.shape[1] * prod(window.kernel)
-        row_bytes = self.length * prod(self.output[1:]) * x.shape[0] * x.itemsize
-        self.elements: Any = self.output[0] * row_bytes // WORTH
-        self.blocks = cut(1, self.output[0], row_bytes, COLUMN_BYTES, self.elements)  # of output rows
-
-    def of(self, block: Block, do: Part) -> Array:
-        """The columns of a block."""
-        part = self.images[:, block.rows.start * self.window.stride[0] :]
-        by_channel, *by_pixel, by_image = part.strides
-        rows = block.rows.stop - block.rows.start
-        shape = (part.shape[0], *self.window.kernel, rows, *self.output[1:], part.shape[-1])
-        taps = [b * d for b, d in zip(by_pixel, self.window.dilation, strict=True)]
-        positions = [b * s for b, s in zip(by_pixel, self.window.stride, strict=True)]
-        seen = memory.strided(part, shape, (by_channel, *taps, *positions, by_image))
-        columns = do.scratch("columns", shape, part.dtype)
-        do(setitem, columns, ..., seen)
-        return columns.reshape(self.length, -1)

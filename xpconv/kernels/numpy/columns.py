@@ -33,7 +33,7 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     elements = y.size * columns.length // PRODUCTS
     pieces = channel_pieces(y.size // y.shape[1], k, elements if groups == 1 and free else 0)
     whole = len(pieces) == 1
-    blocks = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements if whole else 0)
+    blocks = columns.cut(elements if whole else 0)
     row = prod(y.shape[3:]) if whole else 1
     in_order = in_pieces(y.size // k // len(blocks), columns.length * k)
     if groups == 1 and (free or in_order):
@@ -91,7 +91,7 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
     k, c = weight_shape[0] // groups, weight_shape[1]
     columns = Columns(x, window, groups)
     elements = grad.size * columns.length // PRODUCTS
-    blocks = cut(x.shape[0], grad.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
+    blocks = columns.cut(elements)
     images = channels_last(grad)
 
     def add(part: Part, block: Block, total: Array, first: bool) -> None:
@@ -158,11 +158,15 @@ class Columns:
         self.channels = x.shape[1] // groups
         taps = prod(window.kernel)
         self.length = self.channels * taps
-        self.row_bytes = prod(self.output[1:]) * groups * self.length * x.itemsize
         self.pointwise = taps == 1 and self.output == x.shape[2:] and max(window.stride) == 1
         # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
         run = x.shape[1] * window.kernel[-1]
         self.by_tap = few or (groups == 1 and run < 16 and self.output[-1] > run)
+
+    def cut(self, elements: float) -> list[Block]:
+        """Blocks of images, or of rows of one, that the buffer holds."""
+        row_bytes = prod(self.output[1:]) * self.groups * self.length * self.x.itemsize
+        return cut(self.x.shape[0], self.output[0], row_bytes, COLUMN_BYTES, elements)
 
     def of(self, block: Block, do: Part) -> Array:
         """The columns of a block."""
@@ -180,8 +184,7 @@ class Columns:
     def _windows(self, part: Array, rows: int) -> Array:
         """A view: every pixel's window, `(G, n, *P, *R, C/G)`; by tap `(*R, C, n, *P)`, if few `C` first."""
         by_image, *by_pixel, by_channel = part.strides
-        positions = [s * t for s, t in zip(by_pixel, self.window.stride, strict=True)]
-        taps = [s * d for s, d in zip(by_pixel, self.window.dilation, strict=True)]
+        taps, positions = self.window.steps(by_pixel)
         pixels = (part.shape[0], rows, *self.output[1:])
         if self.by_tap:
             shape, strides = (*self.window.kernel, self.channels), (*taps, by_channel)

@@ -199,8 +199,7 @@ class Windows(Frame):
         """A view `(n, rows, *R, *P, C)`, its last two axes as runs of `run` elements."""
         pixels = contiguous(do, "pixels", self.of(block, do))
         by_image, *by_pixel, by_channel = pixels.strides
-        taps = [b * d for b, d in zip(by_pixel, self.window.dilation, strict=True)]
-        by_row, *by_output = [b * s for b, s in zip(by_pixel, self.window.stride, strict=True)]
+        taps, (by_row, *by_output) = self.window.steps(by_pixel)
         by_output[-1] = run * by_channel
         rows, *middle, last = (block.rows.stop - block.rows.start, *self.output[1:])
         shape = (pixels.shape[0], rows, *self.window.kernel, *middle, last * pixels.shape[-1] // run, run)

@@ -217,7 +217,7 @@ def _mask(
     grads: Rows, outputs: Rows, bounds: tuple[float, float | None], into: Rows, do: Part, rows: slice
 ) -> None:
     """Write the gradient to `into` where the output is within `bounds`, else 0."""
-    masked(do, bounds, grads.part(rows), outputs.part(rows), into.part(rows))
+    masked(do, bounds, into.part(rows), grads.part(rows), outputs.part(rows))
 
 
 def _input_grad(

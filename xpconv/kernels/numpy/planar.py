@@ -3,6 +3,8 @@
 The columns of an image, `(C·taps, pixels)`, are runs of its rows, and a product with the weight as it is
 gives the channels of the output in C order. For images in C order `columns.py` makes a transposed copy of
 them, or of the gradient, which takes up to half of the time. What layers compute is channels-last.
+
+Pixels may have a last axis of several numbers, `(N, C, *S, run)`, with the same weights: see `batchlast.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from ...backend import Array
 from ...geometry import Shape, Window
 from ...sums import SERIAL, SERIAL_PRODUCTS, SMALL_PRODUCT
 from . import memory
-from .blocks import Block, Ending, contiguous, cut, seen_part, sum_of_blocks
+from .blocks import Block, Ending, Frame, contiguous, cut, sum_of_blocks
 from .columns import COLUMN_BYTES
 from .columns import Columns as ColumnsLast
 from .memory import channels_last
 from .plans import Part, Recorder
-from .products import FEWEST_TO_SUM, long_product, multiply_wide, piece_size
+from .products import FEWEST_TO_SUM, long_product, multiply, piece_size
 from .threads import PRODUCTS
 
 CHANNELS = 16  # fewer are copied to channels-last memory in no time
@@ -45,45 +47,50 @@ def pays_to_weight(grad: Array, x: Array, weight_shape: Shape) -> bool:
     return not few and is_planar(grad) and prod(weight_shape[1:]) <= GAIN * prod(grad.shape[2:])
 
 
-def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
-    """Write to `y (N, K, *P)` in C order, with one product per image or rows of one."""
-    k = weight.shape[0]
+def conv(
+    recorder: Recorder,
+    x: Array,
+    weight: Array,
+    window: Window,
+    y: Array,
+    ending: Ending,
+    limit: int = COLUMN_BYTES,
+) -> None:
+    """Write to `y (N, K, *P)`, in the order of `x`, with one product per image or rows of one."""
     columns = Columns(x, window)
     elements = y.size * columns.length // PRODUCTS
-    blocks = cut(x.shape[0], y.shape[2], columns.row_bytes, COLUMN_BYTES, elements)
-    w = contiguous(recorder, "weight", weight).reshape(k, -1)
+    blocks = columns.cut(elements, limit)
+    w = contiguous(recorder, "weight", weight).reshape(weight.shape[0], -1).T
     ending = ending._replace(bias=None if ending.bias is None else ending.bias[:, None])
 
     def task(part: Part, i: int) -> None:
-        block = blocks[i]
-        out = y[block.images, :, block.rows]
+        out = y[blocks[i].images, :, blocks[i].rows]
         out = out.reshape(*out.shape[:2], -1)
-        multiply_wide(part, w, columns.of(block, part), out)
+        multiply(part, columns.of(blocks[i], part), w, out.swapaxes(1, 2))
         ending.finish(out, part)
 
     recorder.share(task, len(blocks), elements)
 
 
 def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
-    """`dw (1, K, C, *R)`: a sum over images of products of the gradient, in C order, and any columns."""
-    k = weight_shape[0]
-    own = Columns(x, window)
-    planar = own.pointwise and is_planar(x)
-    columns = ColumnsLast(x, window, 1)
-    length = own.length
+    """`dw (K, C, *R)`: a sum over images of products of the gradient, in C order, and any columns."""
+    columns: Columns | ColumnsLast = ColumnsLast(x, window, 1)
+    in_order = columns.pointwise and is_planar(x)
+    if in_order:
+        columns = Columns(x, window)
+    k, length = grad.shape[1], columns.length
     elements = grad.size * length // PRODUCTS
-    blocks = cut(x.shape[0], grad.shape[2], own.row_bytes, COLUMN_BYTES, elements)
     products = k * length
 
     def add(part: Part, block: Block, total: Array, first: bool) -> None:
         g = grad[block.images, :, block.rows]
         g = g.reshape(*g.shape[:2], -1)
         n, _, pixels = g.shape
-        col = own.of(block, part).swapaxes(1, 2) if planar else columns.of(block, part)
+        col = columns.of(block, part).reshape(n, pixels, length)
         thin = products <= SMALL_PRODUCT and pixels > SERIAL_PRODUCTS
         piece = SERIAL_PRODUCTS if thin else piece_size(pixels, products, FEWEST_TO_SUM)
-        of_images = part.scratch("of images", (n, k, length), x.dtype)
-        long_product(part, g, col.reshape(n, pixels, length), piece, of_images)
+        of_images = part.scratch("of images", (n, k, length), g.dtype)
+        long_product(part, g, col, piece, of_images)
         wide = np.float64 if n > SERIAL else total.dtype
         direct = first and total.dtype == wide
         more = total if direct else part.scratch("of block", total.shape, wide)
@@ -93,46 +100,39 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
         elif not direct:
             part(setitem, total, ..., more)
 
-    total = sum_of_blocks(recorder, blocks, elements, (k, length), x.dtype, add)
-    if planar:
-        return total.reshape(1, *weight_shape)
-    return np.moveaxis(total.reshape(1, k, *window.kernel, weight_shape[1]), -1, 2)
+    total = sum_of_blocks(recorder, columns.cut(elements), elements, (k, length), grad.dtype, add)
+    if in_order:
+        return total.reshape(weight_shape)
+    return np.moveaxis(total.reshape(k, *window.kernel, weight_shape[1]), -1, 1)
 
 
 class Columns:
-    """im2col of one block at a time, `(n, C·taps, pixels)`, into the thread's own buffer."""
+    """im2col of one block at a time, `(n, pixels, C·taps)`, into the thread's own buffer."""
 
     def __init__(self, x: Array, window: Window) -> None:
+        axes = len(window.kernel)
         self.x, self.window = x, window
-        self.output = window.output_shape(x.shape[2:])
+        spatial = x.shape[2 : axes + 2]
+        self.frame = Frame(x.reshape(-1, *spatial, prod(x.shape[axes + 2 :])), window)
+        self.output = window.output_shape(spatial)
         self.length = x.shape[1] * prod(window.kernel)
-        self.row_bytes = prod(self.output[1:]) * self.length * x.itemsize
-        self.pointwise = prod(window.kernel) == 1 and self.output == x.shape[2:] and max(window.stride) == 1
+        self.pointwise = self.length == x.shape[1] and self.output == x.shape[2:] and max(window.stride) == 1
+
+    def cut(self, elements: int, limit: int = COLUMN_BYTES) -> list[Block]:
+        """Blocks of images, or of rows of one, that the buffer holds."""
+        row_bytes = prod(self.output[1:]) * self.length * self.frame.x.shape[-1] * self.x.itemsize
+        return cut(self.x.shape[0], self.output[0], row_bytes, limit, elements)
 
     def of(self, block: Block, do: Part) -> Array:
         """The columns of a block."""
-        n, rows = block.images.stop - block.images.start, block.rows.stop - block.rows.start
+        (n, c), rows = self.x[block.images].shape[:2], block.rows
         if self.pointwise:
-            return self.x[block.images, :, block.rows].reshape(n, self.length, -1)
-        part = self._frame(block, do)
-        by_image, by_channel, *by_pixel = part.strides
-        taps = (step * d for step, d in zip(by_pixel, self.window.dilation, strict=True))
-        positions = (step * s for step, s in zip(by_pixel, self.window.stride, strict=True))
-        shape = (n, part.shape[1], *self.window.kernel, rows, *self.output[1:])
-        seen = memory.strided(part, shape, (by_image, by_channel, *taps, *positions))
+            return self.x[block.images, :, rows].reshape(n, c, -1).swapaxes(1, 2)
+        part = self.frame.of(Block(slice(c * block.images.start, c * block.images.stop), rows), do)
+        by_channel, *by_pixel, by_number = part.strides
+        taps, positions = self.window.steps(by_pixel)
+        shape = (n, c, *self.window.kernel, rows.stop - rows.start, *self.output[1:], part.shape[-1])
+        seen = memory.strided(part, shape, (c * by_channel, by_channel, *taps, *positions, by_number))
         columns = do.scratch("columns", shape, part.dtype)
         do(setitem, columns, ..., seen)
-        return columns.reshape(n, self.length, -1)
-
-    def _frame(self, block: Block, do: Part) -> Array:
-        """The part of the images that the block reads, with the window's border around it."""
-        seen = seen_part(self.x.shape[2:], self.window, block.rows.start, block.rows.stop)
-        place = (block.images, slice(None), *seen.inside[1:])
-        part = self.x[place]
-        if seen.whole:
-            return part
-        shape = (*part.shape[:2], *seen.shape)
-        inside = (*(slice(0, n) for n in part.shape[:2]), *(slice(a, b) for a, b in seen.into))
-        result = do.framed("padded", shape, part.dtype, inside, 0.0)
-        do(setitem, result[inside], ..., part)
-        return result
+        return columns.reshape(n, self.length, -1).swapaxes(1, 2)

@@ -12,7 +12,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Bounds, Shape
 from . import memory, threads
-from .blocks import Ending, cut
+from .blocks import Ending
 from .plans import Part, Recorder, planned
 
 BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for the interpreter lock
@@ -37,12 +37,9 @@ def scratch(xp: Any, name: str, like: Array) -> Array:
     return memory.empty(like.shape, like.dtype)
 
 
-def flat(x: Array) -> Array | None:
-    """All elements in the order of memory, as a view; None where there are gaps."""
-    if x.flags.c_contiguous:
-        return x.reshape(-1)
-    y = x.transpose(_order(x.strides)[0])
-    return y.reshape(-1) if y.flags.c_contiguous else None
+def flat(x: Array) -> Array:
+    """All elements in the order of memory: a view, or a copy where there are gaps."""
+    return (x if x.flags.c_contiguous else x.transpose(_order(x.strides)[0])).reshape(-1)
 
 
 def empty_like(x: Array) -> Array:
@@ -67,48 +64,49 @@ def like(x: Array, y: Array) -> Array:
     if x.strides == y.strides:
         return x
     copied = empty_like(y)
-    _copy(x, copied)
+    _by_parts(_copy, None, copied, x)
     return copied
 
 
 @planned
-def _in_blocks(recorder: Recorder, function: Callable[..., None], bounds: Bounds, *arrays: Array) -> None:
-    """`function(do, bounds, *parts)` on parts of arrays `(n,)` that fit the cache."""
-    size = arrays[0].size
-    count = max(threads.share(size), -(-size // BLOCK))
+def _by_parts(
+    recorder: Recorder, function: Callable[..., None], setting: Any, y: Array, *arrays: Array
+) -> None:
+    """`function(do, setting, y, *arrays)` on parts of `y` along its first axis that fit the cache.
 
-    def block(do: Part, i: int) -> None:
-        part = slice(i * size // count, (i + 1) * size // count)
-        function(do, bounds, *[array[part] for array in arrays])
+    An array with another length of that axis, which is broadcast, is given as it is.
+    """
+    n, size = y.shape[0], y.size
+    count = min(n, max(threads.share(size), -(-size // BLOCK)))
 
-    recorder.share(block, count, size)
+    def part(do: Part, i: int) -> None:
+        some = slice(i * n // count, (i + 1) * n // count)
+        function(do, setting, y[some], *[a[some] if a.shape[0] == n else a for a in arrays])
+
+    recorder.share(part, count, size)
 
 
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
-    """In blocks."""
-    source = flat(x)
-    if source is None:
-        return None
+    """In parts."""
     y = empty_like(x)
-    _in_blocks(_clip, (low, high), source, flat(y))
+    _by_parts(_clip, (low, high), flat(y), flat(x))
     return y
 
 
-def _clip(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
+def _clip(do: Part, bounds: Bounds, y: Array, x: Array) -> None:
     Ending(bounds=bounds).clip(x, y, do)
 
 
 def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
     """The product of a mask and the gradient's bits."""
-    output = flat(y)
-    if output is None or y.itemsize > 8:  # no integer is as long
+    if y.itemsize > 8:  # no integer is as long
         return None
     dx = empty_like(y)
-    _in_blocks(masked, (low, high), flat(like(grad, y)), output, flat(dx))
+    _by_parts(masked, (low, high), flat(dx), flat(like(grad, y)), flat(y))
     return dx
 
 
-def masked(do: Part, bounds: tuple[float, float | None], grad: Array, y: Array, out: Array) -> None:
+def masked(do: Part, bounds: tuple[float, float | None], out: Array, grad: Array, y: Array) -> None:
     """`clip_backward` into `out`; the mask times the gradient's bits, so that 0 · ∞ is 0."""
     low, high = bounds
     mask = do.scratch("mask", out.shape, bool)
@@ -126,17 +124,11 @@ def masked(do: Part, bounds: tuple[float, float | None], grad: Array, y: Array, 
 
 def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
     """With the memory order of `b`."""
-    other = flat(b)
-    if other is None or a.dtype != b.dtype:
+    if a.dtype != b.dtype:
         return None
     y = empty_like(b)
-    _in_blocks(_add, bounds, flat(like(a, b)), other, flat(y))
+    _by_parts(_arithmetic, ("add", bounds), flat(y), flat(like(a, b)), flat(b))
     return y
-
-
-def _add(do: Part, bounds: Bounds, a: Array, b: Array, y: Array) -> None:
-    do(np.add, a, b, y)
-    Ending(bounds=bounds).finish(y, do)
 
 
 def arithmetic(xp: Any, function: str, a: Array, b: Array) -> Array:
@@ -144,24 +136,19 @@ def arithmetic(xp: Any, function: str, a: Array, b: Array) -> Array:
     whole = a if a.size >= b.size else b
     if a.dtype != b.dtype or a.dtype.kind != "f" or not (a.size and b.size and whole.ndim):
         return None
-    if flat(whole) is None or np.broadcast_shapes(a.shape, b.shape) != whole.shape:
+    if np.broadcast_shapes(a.shape, b.shape) != whole.shape:
         return None
     y = empty_like(whole)
-    _arithmetic(function, *[x.reshape((1,) * (y.ndim - x.ndim) + x.shape) for x in (a, b)], y)
+    _by_parts(
+        _arithmetic, (function, None), y, *[x.reshape((1,) * (y.ndim - x.ndim) + x.shape) for x in (a, b)]
+    )
     return y
 
 
-@planned
-def _arithmetic(recorder: Recorder, function: str, a: Array, b: Array, y: Array) -> None:
-    """Into `y`, by blocks of its first axis."""
-    blocks = cut(y.shape[0], 1, y[:1].nbytes, y.nbytes, y.size)
-
-    def block(do: Part, i: int) -> None:
-        part = blocks[i].images
-        operands = [x if x.shape[0] == 1 else x[part] for x in (a, b)]
-        do(getattr(np, function), *operands, y[part])
-
-    recorder.share(block, len(blocks), y.size)
+def _arithmetic(do: Part, setting: tuple[str, Bounds], y: Array, a: Array, b: Array) -> None:
+    function, bounds = setting
+    do(getattr(np, function), a, b, y)
+    Ending(bounds=bounds).finish(y, do)
 
 
 def concatenate(xp: Any, axis: int, *arrays: Array, bounds: Bounds = None) -> Array:
@@ -174,47 +161,37 @@ def concatenate(xp: Any, axis: int, *arrays: Array, bounds: Bounds = None) -> Ar
     size = sum([x.shape[axis] for x in arrays])
     shape = (*first.shape[:axis], size, *first.shape[axis + 1 :])
     y = memory.empty_images(shape, first.dtype) if len(shape) > 2 else memory.empty(shape, first.dtype)
-    _concatenate(axis, bounds, y, *arrays)
+    _by_parts(_concatenate, (axis, bounds), y, *arrays)
     return y
 
 
-@planned
-def _concatenate(recorder: Recorder, axis: int, bounds: Bounds, y: Array, *arrays: Array) -> None:
-    """Into `y`."""
-    low, high = bounds or (None, None)
-    blocks = cut(y.shape[0], 1, y[:1].nbytes, y.nbytes, y.size)
-    before = (slice(None),) * (axis - 1)
-
-    def block(do: Part, i: int) -> None:
-        part, start = blocks[i].images, 0
-        for x in arrays:
-            end = start + x.shape[axis]
-            place = (part, *before, slice(start, end))
-            if bounds is None:
-                do(setitem, y[place], ..., x[part])
-            else:
-                do(np.clip, x[part], low, np.inf if high is None else high, y[place])
-            start = end
-
-    recorder.share(block, len(blocks), y.size)
+def _concatenate(do: Part, setting: tuple[int, Bounds], y: Array, *arrays: Array) -> None:
+    (axis, bounds), end = setting, 0
+    for x in arrays:
+        start, end = end, end + x.shape[axis]
+        part = y[(slice(None),) * axis + (slice(start, end),)]
+        if bounds is None:
+            do(setitem, part, ..., x)
+        else:
+            Ending(bounds=bounds).clip(x, part, do)
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
-    """In blocks; None for half precision, where `exp(-x)` is infinite while the result is not 0."""
-    return _of_one(_sigmoid, x, copied=True) if x.itemsize > 2 else None
+    """In parts; None for half precision, where `exp(-x)` is infinite while the result is not 0."""
+    return _of_one(_sigmoid, x) if x.itemsize > 2 else None
 
 
-def _sigmoid(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
+def _sigmoid(do: Part, setting: None, y: Array, x: Array) -> None:
     _one_plus_exp(do, x, y)
     do(np.divide, 1, y, y)
 
 
 def silu(xp: Any, x: Array) -> Array:
-    """`x / (1 + exp(-x))`, in blocks; None for half precision."""
-    return _of_one(_silu, x, copied=True) if x.itemsize > 2 else None
+    """`x / (1 + exp(-x))`, in parts; None for half precision."""
+    return _of_one(_silu, x) if x.itemsize > 2 else None
 
 
-def _silu(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
+def _silu(do: Part, setting: None, y: Array, x: Array) -> None:
     _one_plus_exp(do, x, y)
     do(np.divide, x, y, y)
 
@@ -233,44 +210,33 @@ def quiet_exp(x: Array, out: Array) -> None:
 
 
 def hardsigmoid(xp: Any, x: Array) -> Array:
-    """In blocks."""
+    """In parts."""
     return _of_one(_hardsigmoid, x)
 
 
-def _hardsigmoid(do: Part, bounds: Bounds, x: Array, y: Array) -> None:
+def _hardsigmoid(do: Part, setting: None, y: Array, x: Array) -> None:
     do(np.add, x, 3, y)
     Ending(bounds=(0.0, 6.0)).finish(y, do)
     do(np.divide, y, 6, y)
 
 
 def clipped_line(xp: Any, x: Array, slope: float, offset: float) -> Array:
-    """In blocks."""
+    """In parts."""
     return _of_one(_clipped_line, x, (slope, offset))
 
 
-def _clipped_line(do: Part, line: tuple[float, float], x: Array, y: Array) -> None:
+def _clipped_line(do: Part, line: tuple[float, float], y: Array, x: Array) -> None:
     do(np.multiply, x, line[0], y)
     do(np.add, y, line[1], y)
     Ending(bounds=(0.0, 1.0)).finish(y, do)
 
 
-def _of_one(
-    function: Callable[..., None], x: Array, numbers: Any = None, copied: bool = False
-) -> Array | None:
-    """`function` of all elements, which are floats, in blocks; with `copied` also if `x` has gaps in memory.
-
-    For functions that round otherwise than their reference: the result depends on the values alone.
-    """
+def _of_one(function: Callable[..., None], x: Array, setting: Any = None) -> Array | None:
+    """`function` of all elements, in parts; None if they are no floats."""
     if x.dtype.kind != "f" or not x.size or not x.ndim:
         return None
-    source = flat(x)
-    if source is None and copied:
-        x = x.copy()
-        source = flat(x)
-    if source is None:
-        return None
     y = empty_like(x)
-    _in_blocks(function, numbers, source, flat(y))
+    _by_parts(function, setting, flat(y), flat(x))
     return y
 
 
@@ -279,7 +245,7 @@ def reshape(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
     if x.flags.c_contiguous:
         return x.reshape(shape)
     y = memory.empty(x.shape, x.dtype)
-    _copy(x, y)
+    _by_parts(_copy, None, y, x)
     return y.reshape(shape)
 
 
@@ -288,12 +254,9 @@ def not_batch_last(x: Array) -> Array:
     if not memory.is_batch_last(x):
         return x
     y = memory.empty_images(x.shape, x.dtype)
-    _copy(x, y)
+    _by_parts(_copy, None, y, x)
     return y
 
 
-@planned
-def _copy(work: Recorder, x: Array, y: Array) -> None:
-    """Into `y`."""
-    blocks = cut(x.shape[0], 1, y[:1].nbytes, y.nbytes, x.size)
-    work.share(lambda do, i: do(setitem, y[blocks[i].images], ..., x[blocks[i].images]), len(blocks), x.size)
+def _copy(do: Part, setting: None, y: Array, x: Array) -> None:
+    do(setitem, y, ..., x)
