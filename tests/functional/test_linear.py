@@ -278,6 +278,38 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "area", "nearest"])
+@pytest.mark.parametrize("size", [(1, 1), (5, 90), (90, 5), (7, 9), (64, 3), (90, 130)], ids=str)
+def test_interpolate_shrinks_and_grows(mode, size, backend):
+    """By much along one axis and little along the other, in half precision to its last digits too."""
+    torch = pytest.importorskip("torch")
+    shape = (2, 3, 40, 65)
+    x, options = np.random.default_rng(0).uniform(1, 2, size=shape), {"mode": mode}
+    if mode.startswith("bi"):
+        options["antialias"] = True
+    seen = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.functional.interpolate(seen, size, **options)
+    grad = np.random.default_rng(1).uniform(1, 2, size=expected.shape)
+    expected.backward(torch.tensor(grad))
+    for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-5), ("float16", 3e-3)):
+        y = F.interpolate(xpconv.asarray(x.astype(dtype)), size, **options)
+        np.testing.assert_allclose(xpconv.asnumpy(y), expected.detach().numpy(), rtol=tolerance, atol=1e-12)
+        dx = F.interpolate_backward(xpconv.asarray(grad.astype(dtype)), shape, size, **options)
+        dx, there = xpconv.asnumpy(dx).astype("float64"), seen.grad.numpy()
+        np.testing.assert_allclose(dx, there, rtol=0, atol=2 * tolerance * np.abs(there).max())
+
+
+def test_circular_padding_beyond_what_is_left_is_refused(backend):
+    """As in PyTorch: after cropping, the border would be longer than the rest."""
+    torch, x = pytest.importorskip("torch"), np.ones((1, 1, 3))
+    for pad in ((-1, 3), (3, -1), (-2, 3), (4, 0)):
+        with pytest.raises(RuntimeError):
+            torch.nn.functional.pad(torch.tensor(x), pad, mode="circular")
+        with pytest.raises(ShapeError, match=r"functional\.pad: .* goes around more than once"):
+            F.pad(xpconv.asarray(x), pad, mode="circular")
+
+
 @pytest.mark.parametrize(("call", "kind", "message"), WRONG)
 def test_wrong_arguments_are_named(call, kind, message):
     with pytest.raises(kind, match=message):

@@ -62,6 +62,58 @@ def test_lp_pool_of_infinities(power, value, backend):
     np.testing.assert_allclose(xpconv.asnumpy(dx), seen.grad.numpy(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.0, 0.5, -1.0])
+def test_lp_pool_of_nan(power, backend):
+    torch = pytest.importorskip("torch")
+    x = np.array([[[1.0, 2, np.nan, 4, 5, 6, np.nan, np.nan]]])
+    seen = torch.tensor(x, requires_grad=True)
+    torch.nn.functional.lp_pool1d(seen, power, 2).sum().backward()
+    dx = F.lp_pool1d_backward(xpconv.asarray(np.ones((1, 1, 4))), xpconv.asarray(x), power, 2)
+    np.testing.assert_allclose(xpconv.asnumpy(dx), seen.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 11), (2, 3, 5, 6), (1, 3, 3, 4, 5)], ids=str)
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_the_last_of_several_nan_is_the_maximum(adaptive, shape, share, backend):
+    """Maxima, their indices and gradients are PyTorch's, also where a window holds only NaN."""
+    torch = pytest.importorskip("torch")
+    rng, axes = np.random.default_rng(0), len(shape) - 2
+    x = np.where(rng.random(shape) < share, np.nan, rng.normal(size=shape))
+    name = f"adaptive_max_pool{axes}d" if adaptive else f"max_pool{axes}d"
+    seen = torch.tensor(x, requires_grad=True)
+    expected, places = getattr(torch.nn.functional, name)(seen, 2, return_indices=True)
+    y, indices = getattr(F, name)(xpconv.asarray(x), 2, return_indices=True)
+    np.testing.assert_array_equal(xpconv.asnumpy(y), expected.detach().numpy())
+    np.testing.assert_array_equal(xpconv.asnumpy(indices), places.numpy())
+    grad = rng.normal(size=y.shape)
+    expected.backward(torch.tensor(grad))
+    options = () if adaptive else (2,)
+    dx = getattr(F, f"{name}_backward")(xpconv.asarray(grad), indices, shape, *options)
+    np.testing.assert_allclose(xpconv.asnumpy(dx), seen.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weight", [None, [0.0, 0.0, 0.0], [1.0, np.nan, np.inf], [2.0, 0.0, 1.0]], ids=str)
+def test_classes_that_are_no_target_have_gradient_0(weight, reduction, backend):
+    """Whatever their scores and weights are, and where the sum of the weights is 0 too, as in PyTorch."""
+    torch = pytest.importorskip("torch")
+    x, target = np.array([[1.0, np.nan, -np.inf], [2.0, np.inf, 3.0]]), np.array([0, 0])
+    seen = torch.tensor(x, requires_grad=True)
+    weights = None if weight is None else np.array(weight)
+    there = None if weight is None else torch.tensor(weights)
+    options = {"reduction": reduction}
+    expected = torch.nn.functional.nll_loss(seen, torch.tensor(target), there, **options)
+    expected.backward(torch.ones_like(expected))
+    weights = None if weight is None else xpconv.asarray(weights)
+    arrays = xpconv.asarray(x), xpconv.asarray(target), weights
+    found = xpconv.asnumpy(F.nll_loss(*arrays, **options))
+    np.testing.assert_allclose(found, expected.detach().numpy())
+    grad = xpconv.asarray(np.ones(expected.shape)) if reduction == "none" else 1.0
+    dx = xpconv.asnumpy(F.nll_loss_backward(grad, *arrays, **options))
+    np.testing.assert_allclose(dx, seen.grad.numpy())
+
+
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, np.inf, 0.0])
 @pytest.mark.parametrize(
     "values", [[1, np.inf, 2], [1, -np.inf, np.inf], [np.nan, 1, 2], [3, 4, 0], [0, 0, 0]], ids=str

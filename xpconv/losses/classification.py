@@ -78,8 +78,7 @@ class _ClassLoss(Loss):
         """The divisor of `mean`: the weights of the samples that are not ignored. NaN counts as 0."""
         if self.weight is None:
             return counted.sum().astype(rows.dtype)
-        rows = xp.where(xp.isnan(rows), 0, rows) * weights
-        return sum_over(rows, tuple(range(rows.ndim)))
+        return sum_over(xp.where(rows > 0, weights, 0), tuple(range(rows.ndim)))
 
     def _of_counted(self, xp: Any, scale: Any, counted: Array | None, dtype: Any) -> Any:
         """`scale` for each sample, with 0 for ignored ones, even if all are ignored and the mean is NaN."""
@@ -240,11 +239,13 @@ class NLLLoss(_ClassLoss):
         t, counted = self._one_hot(xp, input, target, axis)
         weights = self._class_weights(input, axis)
         count = self._count(xp, t, counted, weights)
-        t = t * weights
-        return -sum_over(t * xp.where(t == 0, 0, input), (axis,)), count, (t, counted, axis)
+        others = t == 0  # classes that are not the target: 0, whatever the scores, weights and scale are
+        t = t if self.weight is None else t * xp.where(others, 1, weights)
+        return -sum_over(t * xp.where(others, 0, input), (axis,)), count, (t, others, counted, axis)
 
-    def _backward(self, xp: Any, scale: Any, t: Array, counted: Array, axis: int) -> Array:
-        return -t * over_classes(xp, self._of_counted(xp, scale, counted, t.dtype), axis)
+    def _backward(self, xp: Any, scale: Any, t: Array, others: Array, counted: Array, axis: int) -> Array:
+        grad = -t * over_classes(xp, self._of_counted(xp, scale, counted, t.dtype), axis)
+        return xp.where(others, 0, grad).astype(t.dtype, copy=False)
 
 
 class MultiMarginLoss(_ClassLoss):

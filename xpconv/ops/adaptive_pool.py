@@ -130,8 +130,8 @@ def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array
     """Maxima over windows that cover the image, and the position of each in the flattened image, int64.
 
     The maxima along the last axis are computed first, then the maxima of these along the other axes. So among
-    equal values the first in row-major order wins. For each axis, the windows are gathered (at most twice the
-    input), and their argmax is computed.
+    equal values the first in row-major order wins, and among several NaN the last one, as in PyTorch. For
+    each axis, the windows are gathered (at most twice the input), and their argmax is computed.
     """
     weight = 1
     y, indices = x, None
@@ -140,7 +140,7 @@ def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array
         places = windows.reshape((-1, windows.shape[1]) + (1,) * (x.ndim - 1 - axis))
         split = (*y.shape[:axis], *windows.shape, *y.shape[axis + 1 :])
         seen = xp.take(y, windows.reshape(-1), axis=axis).reshape(split)
-        best = xp.expand_dims(seen.argmax(axis=axis + 1), axis + 1)
+        best = xp.expand_dims(_argmax(xp, seen, axis + 1), axis + 1)
         y = xp.take_along_axis(seen, best, axis=axis + 1).squeeze(axis + 1)
         place = xp.take_along_axis(xp.broadcast_to(places, split), best, axis=axis + 1).squeeze(axis + 1)
         if indices is not None:
@@ -149,6 +149,16 @@ def adaptive_max_pool(xp: Any, x: Array, output: tuple[int, ...]) -> tuple[Array
         indices = place
         weight *= x.shape[axis]
     return y, indices
+
+
+def _argmax(xp: Any, x: Array, axis: int) -> Array:
+    """The position of the first maximum along an axis, or of the last NaN if there is one."""
+    first = x.argmax(axis=axis)
+    if x.dtype.kind in "iu":
+        return first
+    nan = (x != x)[(slice(None),) * axis + (slice(None, None, -1),)]
+    last = x.shape[axis] - 1 - nan.argmax(axis=axis)
+    return xp.where(nan.any(axis=axis), last, first)
 
 
 @overridable

@@ -206,9 +206,10 @@ def lp_pool_backward(xp: Any, grad: Array, x: Array, total: Array, window: Windo
 
     dx[n, c, h] = x[n, c, h]^(q-1) · Σ over windows p with h  of  grad[p] · total[p]^(1/q - 1)
 
-    Where the sum is zero the root has no slope; the gradient there is set to zero.
+    Where the sum is zero the root has no slope; the gradient there is set to zero. As in PyTorch it is also
+    zero in windows that hold a NaN if q = 1, and NaN there for another q.
     """
-    zero = total == 0
+    zero = (total == 0) | (total != total) if norm_type == 1 else total == 0
     slope = xp.where(zero, 0, grad * xp.where(zero, 1, total) ** (1 / norm_type - 1))
     slope = slope.astype(x.dtype, copy=False)
     spread = avg_pool_backward(xp, slope * prod(window.kernel), x.shape, window)

@@ -13,7 +13,7 @@ from math import floor
 from typing import Any, NamedTuple
 
 from ..backend import Array
-from ..sums import widened_for
+from ..sums import widened, widened_for
 from .constants import constant
 
 Row = tuple[tuple[int, float], ...]  # (where to read, with what weight), for one position written
@@ -32,36 +32,49 @@ class Taps(NamedTuple):
 
 def resample(xp: Any, x: Array, taps: tuple[tuple[Taps, Taps] | None, ...]) -> Array:
     """`y = Σ_t weights[t] · x[indices[t]]` along each of the last axes; None leaves one as it is."""
-    for axis in range(-1, -len(taps) - 1, -1):
-        pair = taps[axis]
-        x = x if pair is None else _gather(xp, x, pair[0], axis)
-    return x
+    return _gather_all(xp, x, [pair and pair[0] for pair in taps])
 
 
 def resample_backward(xp: Any, grad: Array, taps: tuple[tuple[Taps, Taps] | None, ...]) -> Array:
     """`dx[h] = Σ grad[i] · w` over all `i` that read `x[h]`, `w` their weights, axis by axis."""
-    for axis in range(-len(taps), 0):
-        pair = taps[axis]
-        grad = grad if pair is None else _gather(xp, grad, pair[1], axis)
-    return grad
+    return _gather_all(xp, grad, [pair and pair[1] for pair in taps])
+
+
+def _gather_all(xp: Any, x: Array, taps: list[Taps | None]) -> Array:
+    """The sums along the last axes: first along those that shrink, so that the rest has less to do.
+
+    Along the last axis each element is read by itself, along others whole rows. So the last axis comes last
+    of those that shrink, and first of those that grow.
+    """
+    axes = {axis: some for axis, some in enumerate(taps, start=-len(taps)) if some is not None}
+    growth = {axis: len(some.indices[0]) / max(1, x.shape[axis]) for axis, some in axes.items()}
+    for axis in sorted(axes, key=lambda axis: (growth[axis], axis if growth[axis] < 1 else -axis)):
+        x = _gather(xp, x, axes[axis], axis)
+    return x
 
 
 def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
-    dtype, x = x.dtype, xp.ascontiguousarray(widened_for(x, len(taps.indices)))  # else each `take` copies x
-    indices = constant(xp, taps.indices, "int64")
-    if taps.weights is None:
-        y = x.take(indices[0], axis=axis)
-        for t in range(1, len(taps.indices)):
-            y += x.take(indices[t], axis=axis)
-        return y.astype(dtype, copy=False)
-    weights = constant(xp, taps.weights, str(x.real.dtype if x.dtype.kind == "c" else x.dtype))
-    weights = weights.reshape(len(taps.weights), -1, *(1,) * (-axis - 1))
-    y = x.take(indices[0], axis=axis)
-    y *= weights[0]
-    for t in range(1, len(taps.indices)):
-        term = x.take(indices[t], axis=axis)
-        term *= weights[t]
-        y += term
+    """The sums along one axis: of so many taps at once that they take about as much memory as `x`."""
+    count, m = len(taps.indices), len(taps.indices[0])
+    dtype, sums = x.dtype, x.dtype.kind not in "iub" and (count > 1 or taps.weights is not None)
+    x = xp.ascontiguousarray(widened_for(widened(x) if sums else x, count))  # else each `take` copies it
+    indices, weights = constant(xp, taps.indices, "int64"), None
+    if taps.weights is not None:
+        weights = constant(xp, taps.weights, str(x.real.dtype if x.dtype.kind == "c" else x.dtype))
+        weights = weights.reshape(count, m, *(1,) * (-axis - 1))
+    y: Any = None
+    step = min(max(1, x.shape[axis] // max(1, m)), count)
+    for start in range(0, count, step):
+        some: Any = slice(start, start + step) if step > 1 else start
+        term = x.take(indices[some], axis=axis)
+        if weights is not None:
+            term *= weights[some]
+        if step > 1:
+            term = term.sum(axis=axis - 1, dtype=x.dtype)
+        if y is None:
+            y = term
+        else:
+            y += term
     if taps.unread:
         unread = constant(xp, taps.unread, "bool").reshape(-1, *(1,) * (-axis - 1))
         y = xp.where(unread, 0, y)  # not a product with 0, which is NaN for infinities

@@ -16,7 +16,7 @@ __device__ inline void outputs_of(INDEX h, INDEX n, INDEX m, INDEX& from, INDEX&
     to = (INDEX)((((long long)h + 1) * m - 1) / n) + 1;
 }
 
-// y, and the index of each maximum in its image: that of the first of equal maxima, or of the first NaN.
+// y, and the index of each maximum in its image: that of the first of equal maxima, or of the last NaN.
 extern "C" __global__ void adaptive_max_pool(long long size, const T* x, T* y, long long* places, SIZES) {
     const INDEX in[3] = {(INDEX)n0, (INDEX)n1, (INDEX)n2}, out[3] = {(INDEX)m0, (INDEX)m1, (INDEX)m2};
     FOR_EACH(i, size) {
@@ -31,7 +31,7 @@ extern "C" __global__ void adaptive_max_pool(long long size, const T* x, T* y, l
                     const INDEX at[3] = {a, b, c};
                     const T value = x[pixel(p.image, at, in, (INDEX)channels) + p.channel];
                     const SUM v = (SUM)value, l = (SUM)largest;
-                    if (!any || v > l || (v != v && l == l)) {
+                    if (!any || v > l || v != v) {
                         any = true;
                         largest = value;
                         best = (a * in[1] + b) * in[2] + c;
