@@ -37,7 +37,10 @@ def install():
     from cupy_backends.cuda.api import runtime
 
     _redirect(runtime.__file__, cuda)
-    from cupy.cuda import compiler, function
+    from cupy.cuda import compiler, function, thrust
+
+    for name in ("sort", "lexsort", "argsort"):  # compiled, with a CUDA runtime of their own
+        setattr(thrust, name, lambda *_: _add_launch(cuda))
 
     def compile_nothing(source, options=(), **_):
         module = function.Module()
@@ -47,6 +50,10 @@ def install():
     compiler._compile_module_with_cache = compile_nothing
     compiler._get_arch = lambda: "90"
     return cuda, blas
+
+
+def _add_launch(library):
+    ctypes.c_long.in_dll(library, "fake_launches").value += 1
 
 
 def _build(source, name, folder, *options):
@@ -74,11 +81,11 @@ def _redirect(path, library):
             ctypes.memmove(place, code, len(code))
 
 
-COUNTS = ("launches", "copies", "fills", "syncs", "allocations")
+COUNTS = ("launches", "copies", "uploads", "downloads", "fills", "syncs", "allocations")
 
 
 def counts():
-    """What has happened so far: numbers by name."""
+    """What has happened so far: numbers by name. Among the copies, uploads are from the host, downloads to it."""
     found = {name: ctypes.c_long.in_dll(cuda, f"fake_{name}").value for name in COUNTS}
     found["products"] = ctypes.c_long.in_dll(blas, "fake_products").value
     found["cudnn"] = sys.modules["cudnn"].executed if "cudnn" in sys.modules else 0
@@ -100,6 +107,15 @@ def kernels(function):
     watching.value = 0
     names = (ctypes.c_char_p * watched.value).in_dll(cuda, "fake_names")
     return [name.decode() for name in names]
+
+
+def arguments(function, count):
+    """The first 8 bytes of each of the first `count` arguments of the kernel that `function()` launches, as integers."""
+    looking = ctypes.c_int.in_dll(cuda, "fake_looking")
+    looking.value = count
+    function()
+    looking.value = 0
+    return list((ctypes.c_longlong * count).in_dll(cuda, "fake_arguments"))
 
 
 cuda, blas = install()

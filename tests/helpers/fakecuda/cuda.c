@@ -6,7 +6,7 @@
 typedef unsigned u;
 typedef size_t z;
 typedef void* p;
-long fake_launches = 0, fake_allocations = 0, fake_copies = 0, fake_fills = 0, fake_syncs = 0;
+long fake_launches = 0, fake_allocations = 0, fake_copies = 0, fake_uploads = 0, fake_downloads = 0, fake_fills = 0, fake_syncs = 0;
 static long anything = 1, handles = 0x1000;
 
 // --- captures: the first call that a real one would refuse is kept in `fake_why`
@@ -25,6 +25,10 @@ static int refused(const char* what, int code) {
 int fake_watching = 0, fake_watched = 0;
 const char* fake_names[1 << 16];
 
+// --- the first 8 bytes of so many arguments of the latest launch
+int fake_looking = 0;
+long long fake_arguments[64];
+
 // --- the driver
 int cuGetErrorName(int e, const char** s) { *s = "FAKE"; return 0; }
 int cuGetErrorString(int e, const char** s) { *s = "fake"; return 0; }
@@ -42,6 +46,7 @@ int cuModuleGetGlobal_v2(p* a, z* n, p m, const char* name) { *a = &anything; re
 int cuLaunchKernel(p f, u gx, u gy, u gz, u bx, u by, u bz, u shared, p stream, p* arguments, p* extra) {
     if (capturing && invalid) return 901;
     fake_launches++;
+    for (int i = 0; i < fake_looking; i++) memcpy(&fake_arguments[i], arguments[i], 8);
     if (fake_watching && fake_watched < 1 << 16) fake_names[fake_watched++] = f;
     return 0;
 }
@@ -78,14 +83,19 @@ int fake_cudaFree(p a) { free(a); return 0; }
 int fake_cudaHostAlloc(p* a, z n, u flags) { return posix_memalign(a, 512, n ? n : 1); }
 int fake_cudaFreeHost(p a) { free(a); return 0; }
 int fake_cudaMemGetInfo(z* a, z* b) { *a = *b = 1ull << 37; return 0; }
+static void count(int kind) {
+    fake_copies++;
+    fake_uploads += kind == 1;
+    fake_downloads += kind == 2;
+}
 int fake_cudaMemcpy(p to, const p from, z n, int kind) {
     if (refused("cudaMemcpy", 900)) return 900;
-    fake_copies++;
+    count(kind);
     memcpy(to, from, n);
     return 0;
 }
 int fake_cudaMemcpyAsync(p to, const p from, z n, int kind, p stream) {
-    fake_copies++;
+    count(kind);
     if (kind == 1 || kind == 2 || n < 65536) memcpy(to, from, n);  // nobody reads what is on the device
     return 0;
 }
