@@ -6,6 +6,7 @@ A layer's forward has one more here than within a model: the copy of its input.
 import functools
 
 import launches
+import numpy as np
 import pytest
 
 launches.require()
@@ -119,3 +120,27 @@ def test_nothing_waits_or_copies():
     for name, both in counts().items():
         for done in both:
             assert not {"copies", "syncs"} & set(done), name
+
+
+def test_numbers_and_structs_reach_the_kernel():
+    """Again and again, as their arguments are kept; zeros keep their sign."""
+    found = launches.run(
+        """
+        from fakecuda import arguments
+        from xpconv.geometry import Window
+        from xpconv.kernels.cupy import launch
+
+        x, window = cp.zeros(3, "float32"), launch.geometry(cp, Window((3,), (1,), ((2, 2),), (1,)), (7,), (9,))
+        plain = launch.struct([11, 12])
+        given = [5, -3, 0, 1 << 40, 0.5, -0.25, 0.0, -0.0, 1e300, float("inf"), float("nan"), window, plain, x]
+        result = []
+        for _ in range(2):
+            call = lambda: launch.launch(cp, "pointwise.cu", "clip", 3, *given)
+            result.append(arguments(call, 1 + len(given)))
+        result = result, x.data.ptr
+        """
+    )
+    (once, again), address = found
+    floats = np.array([0.5, -0.25, 0.0, -0.0, 1e300, np.inf, np.nan]).view("int64").tolist()
+    assert once == [3, 5, -3, 0, 1 << 40, *floats, 1, 11, address]
+    assert again == once

@@ -84,7 +84,7 @@ def conv(
         width = lanes(groups) if groups == weight.shape[0] else 1
         launch(
             xp, FILE, "depthwise", y.size, pixels(xp, x), _taps_first(xp, weight), y, offset,
-            groups, weight.shape[0] // groups, *ending, width, geometry(window, x.shape[2:], output),
+            groups, weight.shape[0] // groups, *ending, width, geometry(xp, window, x.shape[2:], output),
             each=width,
         )  # fmt: skip
         return y
@@ -127,7 +127,7 @@ def conv_backward_weight(
         sums = xp.ndarray((parts, taps(window), weight_shape[0]), SUMS[name_of(x.dtype)])
         launch(
             xp, FILE, "depthwise_weight", sums.size, pixels(xp, grad), pixels(xp, x), sums, groups, k, count,
-            length, geometry(window, x.shape[2:], grad.shape[2:]),
+            length, geometry(xp, window, x.shape[2:], grad.shape[2:]),
         )  # fmt: skip
         return total(sums, (0,)).T.reshape(weight_shape).astype(x.dtype)
     plan = _cudnn(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, algorithm)
@@ -168,7 +168,7 @@ def conv_backward_input(
             return None
         fft.input_grad(_device(xp), grad, weight, window, dx)
         return dx
-    where = geometry(window, x_shape[2:], grad.shape[2:])
+    where = geometry(xp, window, x_shape[2:], grad.shape[2:])
     if _is_depthwise(weight.shape, groups):
         width = lanes(groups) if groups == weight.shape[0] else 1
         launch(
@@ -269,7 +269,7 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
         col = xp.ndarray((groups, count, row), x.dtype)
         launch(
             xp, FILE, "columns", groups * row * -(-count // LENGTH), pixels(xp, part), col, groups, c, count,
-            LENGTH, geometry(window, x.shape[2:], output),
+            LENGTH, geometry(xp, window, x.shape[2:], output),
         )  # fmt: skip
         yield images, col
 

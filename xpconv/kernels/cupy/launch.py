@@ -11,10 +11,11 @@ twice that time.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib.resources import files
-from math import prod
-from typing import Any
+from math import copysign, prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +41,7 @@ TOGETHER = (
     "softmax.cu",
     "optim.cu",
 )  # compiled at the same time
-BY_VALUE = frozenset((int, float, np.ndarray))  # types of arguments that are passed by value
+NUMBERS = 4096  # of different values whose arguments are kept
 TO_LAST = ((), (), (0, 1), (0, 2, 1), (0, 2, 3, 1), (0, 2, 3, 4, 1))  # by the number of axes
 TO_FIRST = ((), (), (0, 1), (0, 2, 1), (0, 3, 1, 2), (0, 4, 1, 2, 3))
 SUMS = {dtype: "float64" if sums == "double" else "float32" for dtype, (_, sums, _) in TYPES.items()}
@@ -59,10 +60,19 @@ def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str
     """
     if not size:
         return
-    largest, get_device = size, _get_device(xp)
-    device = None if get_device is None else get_device()
+    arrays, get_device, _, ints, floats, _ = _host(xp)
+    largest, device = size, None if get_device is None else get_device()
+    values = [ints[size]]
     for a in arguments:
-        if type(a) in BY_VALUE:
+        kind = type(a)
+        if kind is int:
+            values.append(ints[a])
+            continue
+        if kind is float:
+            values.append(floats[a] if a or copysign(1.0, a) > 0 else a)  # as keys 0.0 and -0.0 are equal
+            continue
+        values.append(a)
+        if not isinstance(a, arrays):
             continue
         if a.size > largest:
             largest = a.size
@@ -70,14 +80,51 @@ def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str
             dtype = name_of(a.dtype)
         if device is not None and a.data.device_id != device:
             raise _elsewhere(name, a, device)
-    kernel = _kernel(xp, file, dtype, largest >= LARGEST, name)
+    kernel = _kernel(xp, file, dtype, largest >= LARGEST, name, device)
     blocks = -(-size // (THREADS * each))
-    kernel((blocks if blocks < BLOCKS else BLOCKS,), (THREADS,), (size, *arguments))
+    kernel((blocks if blocks < BLOCKS else BLOCKS,), (THREADS,), tuple(values))
+
+
+class Numbers(dict[Any, Any]):
+    """The arguments of kernels for numbers, made once; CuPy would make them anew in each launch."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __missing__(self, number: Any) -> Any:
+        if len(self) >= NUMBERS:
+            self.clear()
+        made = self[number] = self._make(number)
+        return made
+
+
+class Host(NamedTuple):
+    """What a launch needs of an array module; on a GPU, as CuPy itself passes arguments to a kernel."""
+
+    arrays: Any  # their type
+    get_device: Callable[[], int] | None = None  # the current device's number; None if there are no devices
+    allocate: Callable[[int], Any] | None = None
+    ints: Numbers = Numbers(lambda number: number)
+    floats: Numbers = Numbers(lambda number: number)
+    struct: Callable[[Any], Any] = lambda struct: struct
+
+
+@functools.cache
+def _host(xp: Any) -> Host:
+    if xp.__name__ != "cupy":
+        return Host(xp.ndarray)
+    found = Host(xp.ndarray, xp.cuda.runtime.getDevice, xp.cuda.alloc)
+    function = xp.cuda.function  # whose classes for arguments are not documented
+    if not hasattr(function, "CIntptr") or not hasattr(function, "CNumpyArray"):
+        return found
+    ints = Numbers(function.CIntptr)  # 64 bits, which a launch passes
+    floats = Numbers(lambda number: function.CIntptr(np.float64(number).view("int64").item()))
+    return found._replace(ints=ints, floats=floats, struct=function.CNumpyArray)
 
 
 def check_device(xp: Any, name: str, *arrays: Array) -> None:
     """Raise a BackendError unless all arrays are on the current device; `name` is what they are for."""
-    get_device = _get_device(xp)
+    get_device = _host(xp).get_device
     if get_device is not None:
         device = get_device()
         for a in arrays:
@@ -94,12 +141,6 @@ def _elsewhere(name: str, array: Array, device: int) -> BackendError:
     )
 
 
-@functools.cache
-def _get_device(xp: Any) -> Any:
-    """The function that returns the current device's number; None if there are no devices."""
-    return xp.cuda.runtime.getDevice if xp.__name__ == "cupy" else None
-
-
 name_of = functools.cache(str)  # of a dtype; NumPy builds the string anew each time
 
 
@@ -113,13 +154,14 @@ def source(file: str, dtype: str, wide: bool) -> tuple[str, tuple[str, ...]]:
 
 
 @functools.cache
-def _kernel(xp: Any, file: str, dtype: str, wide: bool, name: str) -> Any:
-    get_device = _get_device(xp)
-    if get_device is not None and file in TOGETHER and not wide:
-        begun = _compiling(xp, dtype, get_device()).get(file)
+def _kernel(xp: Any, file: str, dtype: str, wide: bool, name: str, device: int | None) -> Any:
+    """The kernel for the current device, which CuPy's `RawKernel` would look up in each launch."""
+    if device is not None and file in TOGETHER and not wide:
+        begun = _compiling(xp, dtype, device).get(file)
         if begun is not None:
             wait([begun])  # an error in it is raised below
-    return _module(xp, file, dtype, wide).get_function(name)
+    kernel = _module(xp, file, dtype, wide).get_function(name)
+    return kernel if device is None else kernel.kernel
 
 
 @functools.cache
@@ -161,7 +203,11 @@ def pixels(xp: Any, x: Array) -> Array:
 
 def empty_images(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """A new `(N, C, *S)` array whose memory is channels-last."""
-    return xp.ndarray((shape[0], *shape[2:], shape[1]), dtype).transpose(TO_FIRST[len(shape)])
+    allocate = _host(xp).allocate
+    if allocate is None:
+        return xp.ndarray((shape[0], *shape[2:], shape[1]), dtype).transpose(TO_FIRST[len(shape)])
+    strides = pixels_strides(shape, xp.dtype(dtype).itemsize)
+    return xp.ndarray(shape, dtype, allocate(strides[0] * shape[0]), strides)
 
 
 def last(xp: Any, x: Array) -> Array:
@@ -205,14 +251,14 @@ def struct(numbers: list[int]) -> np.ndarray[Any, Any]:
 
 
 @functools.lru_cache(maxsize=1024)
-def geometry(window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def geometry(xp: Any, window: Window, spatial: tuple[int, ...], output: tuple[int, ...]) -> Any:
     """The `WINDOW` argument of a kernel, always for three axes."""
     low = tuple(lo for lo, _ in window.padding)
     rows = (
         (spatial, 1), (output, 1), (window.kernel, 1), (window.stride, 1), (low, 0), (window.dilation, 1)
     )  # fmt: skip
     numbers = [n for values, none in rows for n in (none,) * (3 - len(values)) + tuple(values)]
-    return struct(numbers)
+    return _host(xp).struct(struct(numbers))
 
 
 def taps(window: Window) -> int:

@@ -30,7 +30,7 @@ def max_pool(
     winner = empty_images(xp, y.shape, kind) if winners else None
     launch(
         xp, FILE, f"max_pool_{kind}", y.size, pixels(xp, x), y, 0 if winner is None else winner, x.shape[1],
-        lanes(x.shape[1]), geometry(window, x.shape[2:], output), each=lanes(x.shape[1]),
+        lanes(x.shape[1]), geometry(xp, window, x.shape[2:], output), each=lanes(x.shape[1]),
     )  # fmt: skip
     return y if bounds is None else clip(xp, y, *bounds), winner
 
@@ -41,7 +41,8 @@ def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, .
     dx = empty_images(xp, x_shape, grad.dtype)
     launch(
         xp, FILE, f"max_pool_back_{name_of(winner.dtype)}", dx.size, pixels(xp, grad), pixels(xp, winner), dx,
-        x_shape[1], lanes(x_shape[1]), geometry(window, x_shape[2:], grad.shape[2:]), each=lanes(x_shape[1]),
+        x_shape[1], lanes(x_shape[1]), geometry(xp, window, x_shape[2:], grad.shape[2:]),
+        each=lanes(x_shape[1]),
     )  # fmt: skip
     return dx.astype(dtype, copy=False)
 
@@ -52,7 +53,7 @@ def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Arra
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
     launch(
         xp, FILE, "sum_pool", y.size, pixels(xp, x), y, x.shape[1],
-        lanes(x.shape[1]), geometry(window, x.shape[2:], output), each=lanes(x.shape[1]),
+        lanes(x.shape[1]), geometry(xp, window, x.shape[2:], output), each=lanes(x.shape[1]),
     )  # fmt: skip
     return y
 
@@ -62,6 +63,6 @@ def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Wi
     dx = empty_images(xp, x_shape, grad.dtype)
     launch(
         xp, FILE, "sum_pool_back", dx.size, pixels(xp, grad), dx, x_shape[1],
-        lanes(x_shape[1]), geometry(window, x_shape[2:], grad.shape[2:]), each=lanes(x_shape[1]),
+        lanes(x_shape[1]), geometry(xp, window, x_shape[2:], grad.shape[2:]), each=lanes(x_shape[1]),
     )  # fmt: skip
     return dx
