@@ -94,6 +94,13 @@ def batch_norm_backward_cases(draw):
                 yield grad, x, weight, *statistics, from_batch, True, draw.images(4, 5, 6, 7), bounds
 
 
+def joint_input_grad_cases(draw):
+    for weight in (draw(5), None):
+        means = draw.rng.normal(size=(2, 5))
+        yield draw.images(4, 5, 6, 7), draw.images(4, 5, 6, 7), weight, *draw.statistics(5), means
+        yield draw(4, 5), draw(4, 5), weight, *draw.statistics(5), means
+
+
 def normalize_and_track_cases(draw):
     for momentum in (0.1, None):
         for bounds in BOUNDS:
@@ -244,6 +251,7 @@ CASES = {
     "matmul": lambda draw: [(draw(m, n), draw(k, n).T) for m, n, k in ((3, 4, 5), (64, 3000, 32))],
     "max_pool": max_pool_cases,
     "max_pool_backward": max_pool_backward_cases,
+    "joint_input_grad": joint_input_grad_cases,
     "normalize_and_track": normalize_and_track_cases,
     "normalize_batch": lambda draw: [(draw.images(4, 5, 6, 7), draw(5), draw(5), 1e-5, b) for b in BOUNDS],
     "one_hot": lambda draw: [(draw.rng.integers(-1, 6, (3, 4)), 5, -1, axis, draw.dtype) for axis in (0, 1)],
@@ -351,7 +359,7 @@ CASES = {
         for axis in range(-1, x.ndim)
     ],
     "gelu_backward": lambda draw: [(*pair, None) for pair in everywhere(draw)],
-    "statistics": lambda draw: [(draw.images(4, 5, 6, 7) + 3,), (draw(40, 3),)],
+    "statistics": lambda draw: [(draw.images(4, 5, 6, 7) + 3,), (draw(40, 3),), (draw(40, 3) + 1000,)],
     "sum_pool": lambda draw: [
         (draw.images(2, 4, 7, 9), window, ceil) for window in (HALVED, STRIDED) for ceil in (0, 1)
     ],

@@ -10,6 +10,7 @@ from ..errors import ShapeError
 from ..geometry import Bounds
 from ..ops import joint_norm
 from ..ops import norm as ops
+from ..ops.activation import clip_backward
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
 from ..tape import saving
 from .layer import Layer, arguments
@@ -143,14 +144,17 @@ class _BatchNorm(ChannelNorm):
                 return None
             if not from_batch:  # no sums are needed
                 return ops.batch_norm_backward_input(xp, grad_output, weight, inv_std, y, bounds)
-        alone = from_batch and joint is None
+        if joint is not None and bounds is not None:
+            grad_output, bounds = clip_backward(xp, grad_output, y, *bounds), None
+        alone = input_grad and joint is None
         dx, dweight, dbias = ops.batch_norm_backward(
-            xp, grad_output, x, weight, mean, inv_std, alone, input_grad, y, bounds
+            xp, grad_output, x, weight, mean, inv_std, from_batch, alone, y, bounds
         )
         if joint is not None and input_grad:  # as for the layers below
-            sums = xp.concatenate([dweight, dbias]).astype("float64")
+            sums = xp.concatenate([dbias, dweight]).astype("float64")
             sums = self._communicator.total(sums, f"sum the gradients of a BatchNorm of {self.num_features}")
-            dx = joint_norm.add_joint_part(xp, dx, x, weight, mean, inv_std, sums, joint)
+            means = sums.reshape(2, -1) / xp.maximum(joint, 1.0)
+            dx = joint_norm.joint_input_grad(xp, grad_output, x, weight, mean, inv_std, means)
         if learns(self.weight):
             self.weight.accumulate(dweight.astype(self.weight.dtype, copy=False))
         if learns(self.bias):

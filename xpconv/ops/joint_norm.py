@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
+from ..kernels import overridable
 from ..locks import update
 from ..sums import widened
-from .norm import batch_norm, normalize_batch
+from .norm import batch_norm, batch_norm_backward_input, statistics
 
 
 def packed_statistics(xp: Any, x: Array) -> Array:
     """The number of values per channel, their mean and their variance, in one float64 vector."""
-    _, mean, var, _ = normalize_batch(xp, x, None, None, 1.0)  # of what has these, the fastest on all devices
+    mean, var = statistics(xp, x)
     packed = xp.empty(1 + 2 * len(mean), dtype="float64")
     packed[0] = x.size // x.shape[1]
     packed[1 : 1 + len(mean)] = mean
@@ -55,27 +56,21 @@ def track(
     return running_mean
 
 
-def add_joint_part(
-    xp: Any,
-    dx: Array,
-    x: Array,
-    weight: Array | None,
-    mean: Array,
-    inv_std: Array,
-    sums: Array,
-    count: Array,
+@overridable
+def joint_input_grad(
+    xp: Any, grad: Array, x: Array, weight: Array | None, mean: Array, inv_std: Array, means: Array
 ) -> Array:
-    """Complete `dx` of `batch_norm_backward` with given statistics by the part that acts through them.
+    """The input gradient of a BatchNorm with the statistics of all samples together, of which `x` are some.
 
-    `sums` are `dweight` and `dbias` of all parts together, one after the other, and N (`count`) the number of
-    values per channel. What is subtracted from `dx`, with `scale = weight · inv_std`,
+    `means (2, C)` are those of `grad` and of `grad · x̂` over all of these. As in `batch_norm_backward`, with
+    `scale = weight · inv_std`,
 
-        scale · (x̂ · dweight/N + dbias/N)
+        dx = scale · grad - scale · (means[0] + x̂ · means[1])
 
-    is a `batch_norm` of `x`.
+    whose terms are a `batch_norm` of `grad` and one of `x`.
     """
     scale = inv_std if weight is None else inv_std * weight
-    means = sums / xp.maximum(count, 1.0)
-    factors = (xp.concatenate([scale, scale]) * -means).astype(widened(x[:0]).dtype)
-    dx += batch_norm(xp, x, factors[: len(mean)], factors[len(mean) :], mean, inv_std)
+    shift, factor = (-scale * means).astype(widened(x[:0]).dtype)
+    dx = batch_norm_backward_input(xp, grad, weight, inv_std)
+    dx += batch_norm(xp, x, factor, shift, mean, inv_std)
     return dx

@@ -6,7 +6,9 @@ from .norm import (
     batch_norm,
     batch_norm_backward,
     inverse_std,
+    joint_input_grad,
     normalize_batch,
+    statistics,
 )
 from .pointwise import (
     add,
@@ -42,6 +44,7 @@ __all__ = [
     "hardsigmoid",
     "in_blocks",
     "inverse_std",
+    "joint_input_grad",
     "matmul",
     "max_pool",
     "max_pool_backward",
@@ -50,6 +53,7 @@ __all__ = [
     "scratch",
     "sigmoid",
     "silu",
+    "statistics",
     "sum_pool",
     "sum_pool_backward",
 ]

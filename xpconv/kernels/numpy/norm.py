@@ -98,6 +98,21 @@ def _scale(recorder: Recorder, rows: Rows, factors: Array, bounds: Bounds, y: Ar
     recorder.share(task, len(blocks), rows.matrix.size)
 
 
+def statistics(xp: Any, x: Array) -> tuple[Array, Array] | None:
+    """From sums of x and of x²; None if that is not exact enough."""
+    if narrow(x):
+        return None
+    found = np.empty((5, x.shape[1]))
+    _statistics(x, found)
+    return (found[0], found[1]) if found[3, 0] else None
+
+
+@planned
+def _statistics(recorder: Recorder, x: Array, found: Array) -> None:
+    """As `_moments`."""
+    _moments(recorder, rows_of(recorder, "x", x, x), x.size // x.shape[1], found)
+
+
 def normalize_batch(
     xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
 ) -> tuple[Array, Array, Array, Array] | None:
@@ -126,18 +141,9 @@ def _normalized(
 ) -> None:
     """Write to `y` and `found (5, C)`: mean, variance, 1/√(variance + eps), and whether they are exact."""
     rows = rows_of(recorder, "x", x, x)
-    mean, var, inv_std, exact, square = found
-    sums_of(recorder, rows, rows, found[:2])
-    recorder(np.divide, found[:2], x.size // x.shape[1], found[:2])
-    recorder(np.multiply, mean, mean, square)
-    recorder(np.subtract, var, square, var)
-    recorder(np.multiply, var, CLOSE**2, inv_std)  # until its value is computed below
-    recorder(np.less_equal, square, inv_std, square)
-    recorder(np.less, var, np.inf, exact)
-    recorder(np.minimum, square, exact, out=square)
-    recorder(np.minimum.reduce, square, 0, None, exact[:1].reshape(()))
-    recorder(np.maximum, var, 0.0, out=inv_std)
-    recorder(np.add, inv_std, eps, inv_std)
+    _moments(recorder, rows, x.size // x.shape[1], found)
+    mean, var, inv_std = found[:3]
+    recorder(np.add, var, eps, inv_std)
     recorder(np.sqrt, inv_std, inv_std)
     recorder(np.divide, 1.0, inv_std, inv_std)
     factors = recorder.scratch("factors", (2, mean.size), np.float64)
@@ -146,6 +152,21 @@ def _normalized(
     recorder(np.multiply, mean, scale, shift)
     recorder(np.subtract, 0.0 if bias is None else bias, shift, shift)
     _scale(recorder, rows, factors, bounds, y)
+
+
+def _moments(recorder: Recorder, rows: Rows, count: int, found: Array) -> None:
+    """Write to `found (5, C)` mean and variance of `count` values, and in row 3 whether they are exact."""
+    mean, var, limit, exact, square = found
+    sums_of(recorder, rows, rows, found[:2])
+    recorder(np.divide, found[:2], count, found[:2])
+    recorder(np.multiply, mean, mean, square)
+    recorder(np.subtract, var, square, var)
+    recorder(np.multiply, var, CLOSE**2, limit)
+    recorder(np.less_equal, square, limit, square)
+    recorder(np.less, var, np.inf, exact)
+    recorder(np.minimum, square, exact, out=square)
+    recorder(np.minimum.reduce, square, 0, None, exact[:1].reshape(()))
+    recorder(np.maximum, var, 0.0, out=var)
 
 
 def batch_norm_backward(
@@ -199,18 +220,57 @@ def _gradients(
     sums_of(recorder, grads, inputs, sums, mask)
     dbias, dweight = sums
     factors = recorder.scratch("factors", (3, x.shape[1]), np.float64)
-    scale, slope, shift = factors
-    recorder(np.multiply, mean, dbias, shift)
-    recorder(np.subtract, dweight, shift, dweight)
+    means = recorder.scratch("means", sums.shape, np.float64)
+    recorder(np.multiply, mean, dbias, means[0])
+    recorder(np.subtract, dweight, means[0], dweight)
     recorder(np.multiply, dweight, inv_std, dweight)
     if input_grad:
-        recorder(np.multiply, inv_std, dweight, slope)
-        recorder(np.divide, slope, -(x.size // x.shape[1]), slope)
-        recorder(np.multiply, mean, slope, scale)
-        recorder(np.divide, dbias, -(x.size // x.shape[1]), shift)
-        recorder(np.subtract, shift, scale, shift)
-        recorder(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
+        count = x.size // x.shape[1]
+        recorder(np.divide, sums, count, means)
+        _input_factors(recorder, weight, mean, inv_std, means, factors)
         _input_grad(recorder, grads, inputs, into, factors, from_batch)
+
+
+def joint_input_grad(
+    xp: Any, grad: Array, x: Array, weight: Array | None, mean: Array, inv_std: Array, means: Array
+) -> Array | None:
+    """In one pass, as the second one of `batch_norm_backward`."""
+    if narrow(x) or (np.abs(mean) * inv_std).max() > CLOSE:
+        return None
+    dx = _empty_like(x)
+    _joint_gradient(grad, x, weight, mean, inv_std, means, dx)
+    return dx
+
+
+@planned
+def _joint_gradient(
+    recorder: Recorder,
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array,
+    inv_std: Array,
+    means: Array,
+    dx: Array,
+) -> None:
+    """Write `joint_input_grad` to `dx`."""
+    factors = recorder.scratch("factors", (3, mean.size), np.float64)
+    _input_factors(recorder, weight, mean, inv_std, means, factors)
+    grads, inputs = rows_of(recorder, "gradient", grad, x), rows_of(recorder, "x", x, x)
+    _input_grad(recorder, grads, inputs, rows_of(recorder, "dx", dx, x), factors, True)
+
+
+def _input_factors(
+    recorder: Recorder, weight: Array | None, mean: Array, inv_std: Array, means: Array, factors: Array
+) -> None:
+    """Write `a`, `b` and `c` of `_input_grad` to `factors`, from the means of `grad` and `grad · x̂`."""
+    scale, slope, shift = factors
+    recorder(np.multiply, inv_std, means[1], slope)
+    recorder(np.negative, slope, slope)
+    recorder(np.multiply, mean, slope, scale)
+    recorder(np.add, means[0], scale, shift)
+    recorder(np.negative, shift, shift)
+    recorder(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
 
 
 def _mask(
