@@ -23,7 +23,8 @@ from xpconv.kernels.numpy import blas
 collect_ignore = ["helpers"]  # which the tests import as `double`, `oracle`, …: nothing to collect
 HAS_CUPY = importlib.util.find_spec("cupy") is not None
 MOST_PROCESSES = 4
-LONG_EXAMPLES = {"xpconv.models.alexnet.alexnet"}  # which draws 57 million weights
+# which draw up to 57 million weights
+LONG_EXAMPLES = {"xpconv.models.alexnet.alexnet", "xpconv.models.convnext.convnext_tiny"}
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if IS_WORKER and blas.set_num_threads is not None:
     blas.set_num_threads(1)  # its threads spin while they wait, on the cores of the other processes

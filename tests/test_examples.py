@@ -58,6 +58,7 @@ def test_digits_reach_98_percent_in_the_default_run(backend, capsys):
     assert [int(row[0]) for row in rows if len(row) == 7] == list(range(1, 21))
 
 
+@pytest.mark.slow
 def test_fit_and_the_plain_loop_learn_the_same():
     """The same model, order, dropout and rates: their test images are right and wrong alike."""
     assert run("train_mnist", "--epochs", 2, "--seed", 5) == run("plain_loop", "--epochs", 2, "--seed", 5)

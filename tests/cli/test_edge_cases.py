@@ -112,6 +112,7 @@ def test_a_folder_with_the_name_of_a_model(tmp_path, monkeypatch):
     assert run("train", "photos", "--epochs", "1", "--model", "small_cnn", "--json") == 0
 
 
+@pytest.mark.slow
 def test_names_of_classes_are_text(tmp_path, capsys):
     """Formulas, HTML, commas, quotes, lines and letters of other scripts."""
     names = ["$1_{$", 'a,"b"\nc', "<b>&amp;", "x^2 $y$", "猫", "कुत्ता"]
@@ -156,6 +157,7 @@ def test_names_that_are_no_text(copied, tmp_path, capsys):
     assert "not UTF-8; rename the folder" in failing(capsys, "train", photos)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number(tmp_path, capsys):
     """The model keeps its parameters from before, and the exit status says that the run failed."""
     photos, out = write_images(tmp_path / "photos"), tmp_path / "out"
@@ -169,6 +171,7 @@ def test_a_loss_that_is_not_a_number(tmp_path, capsys):
     assert all(np.isfinite(array).all() for array in state.values())
 
 
+@pytest.mark.slow
 def test_scores_that_are_not_numbers(copied, tmp_path, capsys):
     photos, out = copied / "photos", copied / "out"
     model = xpconv.load_model(out / "model.safetensors")
@@ -198,6 +201,7 @@ def test_damaged_images_in_evaluate(copied, capsys):
     assert "12 images, 1 damaged file left out, accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_out_has_other_files(tmp_path, capsys):
     """Nothing is replaced that is not of a run, and a run without a checkpoint is none."""
     photos, out = write_images(tmp_path / "photos"), tmp_path / "out"
@@ -363,7 +367,7 @@ def test_default_lengths(count, given, expected, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.sample(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["score", "save_model", "write_report"])
 def test_a_second_ctrl_c(tmp_path, capsys, monkeypatch, moment):
     """While the model is measured or written: the run can go on, and the message says so."""
@@ -404,6 +408,7 @@ def test_arguments_in_another_order(trained, tmp_path, capsys, monkeypatch):
     assert f"load_model: {str(image)!r}" in failing(capsys, "predict", image, image)
 
 
+@pytest.mark.slow
 def test_the_report_names_files_and_settings(trained, tmp_path):
     page = (trained / "out" / "report.html").read_text(encoding="utf-8")
     assert "<b>9</b>training images" in page
@@ -425,6 +430,7 @@ def test_the_report_names_files_and_settings(trained, tmp_path):
     assert names and all(name.startswith("val/") for name in names)
 
 
+@pytest.mark.slow
 def test_mistakes_of_the_report_are_those_of_the_model(tmp_path):
     """Its files are the ones that `predict` classifies otherwise than their folders."""
     photos, out = write_images(tmp_path / "photos", count=30), tmp_path / "out"
@@ -455,6 +461,7 @@ def test_tables_with_wide_letters_are_aligned(trained, tmp_path, capsys):
     assert rows[3].startswith("dog          1  100.0%")
 
 
+@pytest.mark.slow
 def test_out_within_the_images(tmp_path, capsys):
     """It would be taken for a class; no folder is made."""
     photos = write_images(tmp_path / "photos")

@@ -384,6 +384,7 @@ def test_load_mnist_names_the_mismatch(mnist_dir, write, fault):
         load_mnist(mnist_dir)
 
 
+@pytest.mark.slow
 def test_load_mnist_the_real_one():
     beside = Path(__file__).parents[3] / "shared" / "data" / "mnist"
     folder = Path(os.environ.get("XPCONV_MNIST_DIR", beside))

@@ -33,7 +33,7 @@ def mpi():
 
 
 @pytest.mark.usefixtures("mpi")
-@pytest.mark.sample(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["open('missing')", "sys.exit(0)", "sys.exit(3)"])
 def test_a_process_that_ends_before_the_first_communicator(tmp_path, body):
     start = time.monotonic()
@@ -44,6 +44,7 @@ def test_a_process_that_ends_before_the_first_communicator(tmp_path, body):
     assert time.monotonic() - start < ranks.SECONDS / 2  # it ends by itself, not by the test's limit
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mpi")
 def test_processes_that_take_their_time(tmp_path):
     """Within shells, which mpiexec started in their place; a message says what the first one waits for."""

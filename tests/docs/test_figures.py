@@ -50,6 +50,7 @@ def words(svg):
     return re.findall(r"<!-- (.*?) -->", svg)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_the_file_is_what_the_script_draws(script, tmp_path):
     svg, committed = drawn(script, tmp_path / "first.svg"), script.with_suffix(".svg").read_text()

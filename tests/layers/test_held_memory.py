@@ -241,6 +241,7 @@ def test_shapes_that_come_once_are_forgotten():
     assert len(model._inference._chain.plans) <= MOST + 101
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(memory._trim is None, reason="only glibc is asked to give freed memory back")
 def test_the_system_gets_it_back():
     """After many sizes, whose memory lies in pieces between what is in use."""

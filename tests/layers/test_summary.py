@@ -23,7 +23,7 @@ def rows(text):
     return {(row[0], row[1]): row[2:] for row in text.rows}
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("name", MODELS)
 def test_it_counts_as_explain_does(backend, name, mode):
@@ -75,6 +75,7 @@ def test_without_a_shape_it_lists_parameters():
     ]
 
 
+@pytest.mark.slow
 def test_long_names_and_layers():
     """Layers are cut off, names never; a notebook shows all."""
     text = xpconv.models.densenet121(num_classes=3).summary((3, 32, 32))

@@ -75,6 +75,7 @@ def test_sums_over_many_rows_or_columns(shape, order):
     assert (np.abs(dvar - expected) / scale).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_cross_entropy_of_many_classes(backend):
     """Equal scores: every rounding of a running sum goes the same way."""
     x = np.full((1, 4 * 10**6), -2.3, "float32")

@@ -142,7 +142,7 @@ def test_ties(mode, backend):
     assert y.tolist() == ([0, 2, 4, 6] if mode == "round_prefer_floor" else [1, 3, 5, 7])
 
 
-@pytest.mark.sample(8)
+@pytest.mark.slow
 def test_a_long_axis(backend):
     x = xpconv.asarray(np.arange(1000, dtype="float32"))
     layer = ops.Resize("linear", scales=(300.0,))

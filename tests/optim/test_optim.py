@@ -439,6 +439,7 @@ def test_making_an_optimizer_changes_no_value(backend):
     np.testing.assert_array_equal(xpconv.asnumpy(model(x)), y)
 
 
+@pytest.mark.sample(20)
 @pytest.mark.parametrize(
     ("kind", "options"), [(SGD, dict(lr=0.05, momentum=0.9)), (Adam, dict(lr=0.1)), (AdamW, dict(lr=0.1))]
 )

@@ -62,6 +62,7 @@ def test_a_damaged_font_is_passed_over(fresh, monkeypatch, tmp_path):
     assert "Broken" not in legible(["猫"])[1]
 
 
+@pytest.mark.slow
 def test_every_picture_with_names(tmp_path):
     """A missing letter would be a warning, which is an error here; titles have none either."""
     y, k = np.arange(len(NAMES)), len(NAMES)

@@ -251,6 +251,7 @@ def test_tensors_of_pytorch():
         np.testing.assert_array_equal(outputs(classifier, x[:9]), outputs(expected))
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("estimator", [ConvClassifier, ConvRegressor])
 @pytest.mark.parametrize(("shape", "warns"), [((2, 32), True), ((32, 2), True), ((12, 48), True), ((1, 4), True),
                                               ((12, 47), False), ((9, 9), False), ((1, 1), False)])  # fmt: skip

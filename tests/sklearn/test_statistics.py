@@ -90,6 +90,7 @@ def test_integers_that_float32_rounds():
     assert scaled.score(seconds, y) > 0.95
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("mean", "spread"), [(1e6, 1e-3), (1e12, 1.0), (1e30, 1e27), (1e-300, 1e-301)])
 def test_y_of_a_small_spread_at_a_large_mean(mean, spread):
     """The outputs are scaled back in float64."""

@@ -164,6 +164,7 @@ def test_values_too_small_for_float32():
         assert measured(output, np.zeros((4, 2), "float32"), ["mse", "mae"])["mse"] == 0
 
 
+@pytest.mark.slow
 def test_sums_stay_exact_over_many_samples():
     """In float64: a million batches of float32 losses would lose digits."""
     meter_sum = train.evaluate(

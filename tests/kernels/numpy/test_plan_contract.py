@@ -164,6 +164,7 @@ def every_case():
     yield "normalize_batch", (x, draw(6), draw(6), 1e-5)
 
 
+@pytest.mark.slow
 def test_what_a_kernel_does_depends_on_shapes_alone(recordings):
     for operation, args in every_operation():
         for contents in other_contents(args):
