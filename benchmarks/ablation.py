@@ -155,7 +155,6 @@ TRICKS = {
     "own max_pool": Trick(f"{OVERRIDES}.max_pool", always(None)),
     "own max_pool_backward": Trick(f"{OVERRIDES}.max_pool_backward", always(None)),
     "own reshape": Trick(f"{OVERRIDES}.reshape", always(None)),
-    "own scratch": Trick(f"{OVERRIDES}.scratch", always(None)),
     "own sigmoid": Trick(f"{OVERRIDES}.sigmoid", always(None)),
     "own silu": Trick(f"{OVERRIDES}.silu", always(None)),
     "own statistics": Trick(f"{OVERRIDES}.statistics", always(None)),

@@ -134,7 +134,7 @@ def dividing_for(count: int) -> AbstractContextManager[None]:
     """A context in which this thread divides its work as for `count` threads, whatever number there is."""
     from .numpy import threads
 
-    return threads.divided_for(count)
+    return threads.setting("count", count)
 
 
 def free_memory() -> None:

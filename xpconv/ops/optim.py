@@ -20,12 +20,6 @@ def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> int:
 
 
 @overridable
-def scratch(xp: Any, name: str, like: Array) -> Array:
-    """An uninitialised array like `like` for a `task`, valid until it requests `name` again."""
-    return xp.empty_like(like)
-
-
-@overridable
 def gather(xp: Any, arrays: list[Array], views: list[Array]) -> int:
     """Copy each array into its view, which has its shape; returns how many there are."""
     for array, view in zip(arrays, views, strict=True):

@@ -74,7 +74,7 @@ class Adam(Optimizer):
             largest = self._moment("max_exp_avg_sq", run)
             v = xp.maximum(v, largest, out=largest)
         size = math.sqrt(1 - beta2**run.step)  # √v̂ = √v / size: a factor of the whole, and of eps
-        step = xp.sqrt(v, out=self._scratch("part", v))
+        step = xp.sqrt(v, out=xp.empty_like(v))
         step += group["eps"] * size
         xp.divide(m, step, out=step)
         step *= lr * size / (1 - beta1**run.step)
@@ -253,7 +253,7 @@ class RAdam(Optimizer):
         bias1, bias2 = 1 - beta1**t, 1 - beta2**t
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * t * beta2**t / bias2
-        step = self._scratch("part", v)
+        step = xp.empty_like(v)
         if length <= 5:
             p -= xp.multiply(m, lr / bias1, out=step)
             return
@@ -315,7 +315,7 @@ class Adamax(Optimizer):
         g = self._decayed(p, g, group)
         m, u = self._moment("exp_avg", run), self._moment("exp_inf", run)
         self._follow(m, beta1, g)
-        step = xp.abs(g, out=self._scratch("part", g))
+        step = xp.abs(g, out=xp.empty_like(g))
         step += group["eps"]
         u *= beta2
         xp.maximum(step, u, out=u)

@@ -92,13 +92,13 @@ class RMSprop(Optimizer):
         g = self._decayed(p, g, group)
         v = self._moment("square_avg", run)
         self._follow(v, alpha, g, g)
-        step = self._scratch("step", v)
+        step = xp.empty_like(v)
         if group["centered"]:
             mean = self._moment("grad_avg", run)
             self._follow(mean, alpha, g)
             xp.multiply(mean, mean, out=step)
             variance = xp.subtract(v, step, out=step)
-            least = xp.multiply(v, self._rounding(), out=self._scratch("part", v))
+            least = xp.multiply(v, self._rounding(), out=xp.empty_like(v))
             v = xp.maximum(least, variance, out=step)
         xp.sqrt(v, out=step)
         step += group["eps"]
@@ -187,7 +187,7 @@ class Adagrad(Optimizer):
         xp, group = self._backend.xp, run.group
         g = self._decayed(p, g, group)
         v = self._moment("sum", run)
-        step = self._scratch("step", v)
+        step = xp.empty_like(v)
         v += xp.multiply(g, g, out=step)
         xp.sqrt(v, out=step)
         step += group["eps"]
@@ -258,8 +258,8 @@ class Adadelta(Optimizer):
         g = self._decayed(p, g, group)
         v, d = self._moment("square_avg", run), self._moment("acc_delta", run)
         self._follow(v, rho, g, g)
-        step = xp.add(d, group["eps"], out=self._scratch("step", d))
-        root = xp.add(v, group["eps"], out=self._scratch("root", v))
+        step = xp.add(d, group["eps"], out=xp.empty_like(d))
+        root = xp.add(v, group["eps"], out=xp.empty_like(v))
         xp.sqrt(step, out=step)
         step /= xp.sqrt(root, out=root)
         step *= g

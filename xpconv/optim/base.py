@@ -11,7 +11,7 @@ from ..arrays import asarray
 from ..backend import Array, ignore_underflow
 from ..kernels import overrides
 from ..kernels.graph import before_replay, capturing, note_optimized
-from ..ops.optim import in_blocks, scratch, update
+from ..ops.optim import in_blocks, update
 from ..parameter import Parameter
 from ..signatures import public_errors
 from .groups import Groups
@@ -281,7 +281,7 @@ class Optimizer(Groups, State):
         where = slice(run.where.start + part.start, run.where.start + part.stop)
         p, g = self._data[where], self._grad[where]
         if run.group.get("maximize"):
-            g = self._backend.xp.negative(g, out=self._scratch("negative", g))
+            g = -g
         self._update(p, g, run._replace(where=where))
 
     def _counts(self, group: dict[str, Any]) -> bool:
@@ -309,7 +309,7 @@ class Optimizer(Groups, State):
     def _follow(self, average: Array, beta: float, value: Array, factor: Array | None = None) -> None:
         """`average = β average + (1 - β) value · factor`, in place."""
         xp = self._backend.xp
-        part = xp.multiply(value, 1 - beta, out=self._scratch("part", value))
+        part = xp.multiply(value, 1 - beta, out=xp.empty_like(value))
         if factor is not None:
             part *= factor
         average *= beta
@@ -323,15 +323,10 @@ class Optimizer(Groups, State):
         if decoupled:
             p *= 1 - group["lr"] * decay
             return g
-        total = self._backend.xp.multiply(p, decay, out=self._scratch("decayed", p))
+        xp = self._backend.xp
+        total = xp.multiply(p, decay, out=xp.empty_like(p))
         total += g
         return total
-
-    def _scratch(self, name: str, like: Array) -> Array:
-        """Scratch memory for `_update`, reused at the next request for `name`, so that it is in the cache."""
-        if self.by_element:
-            return scratch(self._backend.xp, name, like)
-        return self._backend.xp.empty_like(like)  # as large as the parameters, so it is not reused
 
     def _runs(self, present: Sequence[bool]) -> Iterator[Run]:
         """The runs, as few as possible: usually one per group."""

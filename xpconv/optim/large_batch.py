@@ -58,8 +58,8 @@ class Lion(Optimizer):
         xp, (beta1, beta2) = self._backend.xp, run.group["betas"]
         self._decayed(p, g, run.group, decoupled=True)
         m = self._moment("exp_avg", run)
-        step = xp.multiply(m, beta1, out=self._scratch("step", m))
-        step += xp.multiply(g, 1 - beta1, out=self._scratch("part", g))
+        step = xp.multiply(m, beta1, out=xp.empty_like(m))
+        step += xp.multiply(g, 1 - beta1, out=xp.empty_like(g))
         xp.sign(step, out=step)
         step *= run.group["lr"]
         p -= step

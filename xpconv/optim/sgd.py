@@ -81,7 +81,7 @@ class SGD(Optimizer):
     def _update(self, p: Array, g: Array, run: Run) -> None:
         xp, momentum, share = self._backend.xp, run.group["momentum"], 1 - run.group["dampening"]
         g = self._decayed(p, g, run.group)
-        step = self._scratch("step", p)
+        step = xp.empty_like(p)
         if momentum:
             m = self._moment("momentum_buffer", run)
             if run.step == 1:

@@ -20,7 +20,6 @@ from .pointwise import (
     hardsigmoid,
     in_blocks,
     reshape,
-    scratch,
     sigmoid,
     silu,
 )
@@ -50,7 +49,6 @@ __all__ = [
     "max_pool_backward",
     "normalize_batch",
     "reshape",
-    "scratch",
     "sigmoid",
     "silu",
     "statistics",

@@ -92,7 +92,7 @@ def _add_step(recorder: Recorder, step: Callable[[Array], Array], x: Array, alon
     """Record a step, whose output for `x` is `recorder.output` then; False if it cannot be recorded."""
     count, elements = len(recorder.calls), recorder.elements
     try:
-        with threads.scarce(inf if alone else 4):  # threads that meet often are worth less
+        with threads.setting("times", inf if alone else 4):  # threads that meet often are worth less
             this_thread.recorder = recorder
             try:
                 recorder.output = step(x)

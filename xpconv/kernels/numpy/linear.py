@@ -9,13 +9,10 @@ import numpy as np
 from ...backend import Array
 from ...sums import piece
 from . import memory, threads
-from .blocks import Ending, arranged
+from .blocks import Ending
 from .half import HALF, in_float32
 from .plans import Part, Recorder, planned
 from .products import long_product, quiet_matmul
-
-WIDE = 64  # outputs from which a prepared weight is better transposed
-FEW = 32  # and the rows up to which it is
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
@@ -41,8 +38,6 @@ def _multiply(work: Recorder, x: Array, weight: Array, bias: Array | None, turne
     """`x @ weight + bias` into `y`, the longer side of which is cut into a piece a thread."""
     (m, n), length = y.shape, x.shape[1]
     b = weight.T if turned else weight
-    if turned and n >= WIDE and m <= FEW and work.holds(weight):
-        b = arranged(work, weight, transposed_matrix)
     most = piece(x, b)
     multiply = quiet_matmul if 1 in y.shape else np.matmul
     products = m * n * length // threads.PRODUCTS
@@ -57,8 +52,3 @@ def _multiply(work: Recorder, x: Array, weight: Array, bias: Array | None, turne
         Ending(None if bias is None else bias[columns]).finish(out, do)
 
     work.share(task, pieces, products)
-
-
-def transposed_matrix(weight: Array) -> Array:
-    """`(K, C)` as `(C, K)`."""
-    return weight.T

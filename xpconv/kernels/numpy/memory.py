@@ -131,11 +131,6 @@ def is_batch_last(x: Array) -> bool:
     )
 
 
-def in_order(weight: Array) -> Array:
-    """Itself."""
-    return weight
-
-
 def taps_first(weight: Array) -> Array:
     """`(K, C, *R)` as `(*R, C, K)`."""
     return weight.transpose(*range(2, weight.ndim), 1, 0)

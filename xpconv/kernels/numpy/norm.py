@@ -16,7 +16,7 @@ from .blocks import Ending
 from .channel_sums import Rows, narrow, rows_of, sums_of
 from .memory import is_batch_last
 from .plans import Part, Recorder, planned
-from .pointwise import masked
+from .pointwise import by_parts, masked
 
 CLOSE = 8  # distance of the mean from 0 in standard deviations, a factor of rounding errors
 
@@ -43,16 +43,14 @@ def inverse_std(xp: Any, var: Array, eps: float) -> Array | None:
     if this_thread.recorder is None:
         return None
     inv_std = memory.empty(var.shape, np.float64)
-    _inverse_std(var, eps, inv_std)
+    by_parts(_inverse_std, eps, inv_std, var)
     return inv_std
 
 
-@planned
-def _inverse_std(recorder: Recorder, var: Array, eps: float, inv_std: Array) -> None:
-    """Write to `inv_std`."""
-    recorder(np.add, var, eps, inv_std)
-    recorder(np.sqrt, inv_std, inv_std)
-    recorder(np.divide, 1.0, inv_std, inv_std)
+def _inverse_std(do: Part, eps: float, inv_std: Array, var: Array) -> None:
+    do(np.add, var, eps, inv_std)
+    do(np.sqrt, inv_std, inv_std)
+    do(np.divide, 1.0, inv_std, inv_std)
 
 
 @planned
@@ -143,9 +141,7 @@ def _normalized(
     rows = rows_of(recorder, "x", x, x)
     _moments(recorder, rows, x.size // x.shape[1], found)
     mean, var, inv_std = found[:3]
-    recorder(np.add, var, eps, inv_std)
-    recorder(np.sqrt, inv_std, inv_std)
-    recorder(np.divide, 1.0, inv_std, inv_std)
+    _inverse_std(recorder, eps, inv_std, var)
     factors = recorder.scratch("factors", (2, mean.size), np.float64)
     scale, shift = factors
     recorder(np.multiply, inv_std, 1.0 if weight is None else weight, scale)

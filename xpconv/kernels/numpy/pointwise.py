@@ -32,11 +32,6 @@ def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> int:
     return count
 
 
-def scratch(xp: Any, name: str, like: Array) -> Array:
-    """From the pool of buffers: most likely it is still in the cache."""
-    return memory.empty(like.shape, like.dtype)
-
-
 def flat(x: Array) -> Array:
     """All elements in the order of memory: a view, or a copy where there are gaps."""
     return (x if x.flags.c_contiguous else x.transpose(_order(x.strides)[0])).reshape(-1)
@@ -64,12 +59,12 @@ def like(x: Array, y: Array) -> Array:
     if x.strides == y.strides:
         return x
     copied = empty_like(y)
-    _by_parts(_copy, None, copied, x)
+    by_parts(_copy, None, copied, x)
     return copied
 
 
 @planned
-def _by_parts(
+def by_parts(
     recorder: Recorder, function: Callable[..., None], setting: Any, y: Array, *arrays: Array
 ) -> None:
     """`function(do, setting, y, *arrays)` on parts of `y` along its first axis that fit the cache.
@@ -89,7 +84,7 @@ def _by_parts(
 def clip(xp: Any, x: Array, low: float, high: float | None) -> Array:
     """In parts."""
     y = empty_like(x)
-    _by_parts(_clip, (low, high), flat(y), flat(x))
+    by_parts(_clip, (low, high), flat(y), flat(x))
     return y
 
 
@@ -102,7 +97,7 @@ def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None
     if y.itemsize > 8:  # no integer is as long
         return None
     dx = empty_like(y)
-    _by_parts(masked, (low, high), flat(dx), flat(like(grad, y)), flat(y))
+    by_parts(masked, (low, high), flat(dx), flat(like(grad, y)), flat(y))
     return dx
 
 
@@ -127,7 +122,7 @@ def add(xp: Any, a: Array, b: Array, bounds: Bounds = None) -> Array:
     if a.dtype != b.dtype:
         return None
     y = empty_like(b)
-    _by_parts(_arithmetic, ("add", bounds), flat(y), flat(like(a, b)), flat(b))
+    by_parts(_arithmetic, ("add", bounds), flat(y), flat(like(a, b)), flat(b))
     return y
 
 
@@ -139,7 +134,7 @@ def arithmetic(xp: Any, function: str, a: Array, b: Array) -> Array:
     if np.broadcast_shapes(a.shape, b.shape) != whole.shape:
         return None
     y = empty_like(whole)
-    _by_parts(
+    by_parts(
         _arithmetic, (function, None), y, *[x.reshape((1,) * (y.ndim - x.ndim) + x.shape) for x in (a, b)]
     )
     return y
@@ -161,7 +156,7 @@ def concatenate(xp: Any, axis: int, *arrays: Array, bounds: Bounds = None) -> Ar
     size = sum([x.shape[axis] for x in arrays])
     shape = (*first.shape[:axis], size, *first.shape[axis + 1 :])
     y = memory.empty_images(shape, first.dtype) if len(shape) > 2 else memory.empty(shape, first.dtype)
-    _by_parts(_concatenate, (axis, bounds), y, *arrays)
+    by_parts(_concatenate, (axis, bounds), y, *arrays)
     return y
 
 
@@ -236,7 +231,7 @@ def _of_one(function: Callable[..., None], x: Array, setting: Any = None) -> Arr
     if x.dtype.kind != "f" or not x.size or not x.ndim:
         return None
     y = empty_like(x)
-    _by_parts(function, setting, flat(y), flat(x))
+    by_parts(function, setting, flat(y), flat(x))
     return y
 
 
@@ -245,7 +240,7 @@ def reshape(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
     if x.flags.c_contiguous:
         return x.reshape(shape)
     y = memory.empty(x.shape, x.dtype)
-    _by_parts(_copy, None, y, x)
+    by_parts(_copy, None, y, x)
     return y.reshape(shape)
 
 
@@ -254,7 +249,7 @@ def not_batch_last(x: Array) -> Array:
     if not memory.is_batch_last(x):
         return x
     y = memory.empty_images(x.shape, x.dtype)
-    _by_parts(_copy, None, y, x)
+    by_parts(_copy, None, y, x)
     return y
 
 

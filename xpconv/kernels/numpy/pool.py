@@ -76,10 +76,8 @@ def _maxima(
     def task(part: Part, i: int) -> None:
         images, rows = blocks[i]
         seen, top = frame.of(blocks[i], part), best[images, rows]
-        if who is None:
-            _maximum(seen, window, top, part)
-        else:
-            _winners(seen, window, top, who[images, rows], part)
+        _maxima_of_block(seen, window, top, None if who is None else who[images, rows], part)
+        if who is not None:
             better = part.scratch("mask", top.shape, bool)
             part(np.isfinite, top, better)
             part(np.logical_and.reduce, better.reshape(-1), 0, None, each[i : i + 1].reshape(()))
@@ -90,37 +88,20 @@ def _maxima(
         recorder(np.logical_and.reduce, each, 0, None, finite)
 
 
-def _winners(images: Array, window: Window, into: Array, who: Array, do: Part) -> None:
-    """Maxima of windows on `images (n, *S, C)`, and the number of the tap that each is from."""
+def _maxima_of_block(images: Array, window: Window, into: Array, who: Array | None, do: Part) -> None:
+    """Maxima of windows on `images (n, *S, C)` into `into`, and the number of the tap of each into `who`."""
     taps = window._replace(padding=((0, 0),) * len(window.kernel)).taps(images.shape[1:-1], into.shape[1:-1])
     do(setitem, into, ..., images[ALL + taps[0].into])
-    do(setitem, who, ..., 0)
-    better, step = do.scratch("mask", who.shape, bool), do.scratch("step", who.shape, "uint8")
+    if who is not None:
+        do(setitem, who, ..., 0)
+        better, step = do.scratch("mask", who.shape, bool), do.scratch("step", who.shape, "uint8")
     for t, tap in enumerate(taps[1:], start=1):
         value = images[ALL + tap.into]
-        do(np.greater, value, into, better)
+        if who is not None:
+            do(np.greater, value, into, better)
+            do(np.multiply, better.view("uint8"), np.uint8(t), step)
+            do(np.maximum, who, step, out=who)
         do(np.maximum, value, into, out=into)
-        do(np.multiply, better.view("uint8"), np.uint8(t), step)
-        do(np.maximum, who, step, out=who)
-
-
-def _maximum(images: Array, window: Window, into: Array, do: Part) -> None:
-    """Maxima of windows on `images (n, *S, C)`: one axis after the other; rows first, as they are long."""
-    last = len(window.kernel)
-    for axis, (k, s, d) in enumerate(
-        zip(window.kernel, window.stride, window.dilation, strict=True), start=1
-    ):
-        if k == s == 1 and axis < last:
-            continue
-        shape = (*images.shape[:axis], into.shape[axis], *images.shape[axis + 1 :])
-        top = into if axis == last else do.scratch(f"maxima {axis}", shape, into.dtype)
-        ends = [r * d + (into.shape[axis] - 1) * s + 1 for r in range(k)]
-        views = [images[ALL * axis + (slice(r * d, end, s),)] for r, end in enumerate(ends)]
-        if k == 1:
-            do(setitem, top, ..., views[0])
-        for i, view in enumerate(views[1:]):
-            do(np.maximum, view, top if i else views[0], out=top)
-        images = top
 
 
 def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window) -> Array:
@@ -128,8 +109,9 @@ def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, .
     if window.overlaps() > SERIAL:
         return None
     if is_batch_last(winner):
+        n, c, *spatial = x_shape
         grad, winner = grad.swapaxes(0, 1), winner.swapaxes(0, 1)
-        return max_pool_backward(xp, grad, winner, _swapped(x_shape), window).swapaxes(0, 1)
+        return max_pool_backward(xp, grad, winner, (c, n, *spatial), window).swapaxes(0, 1)
     dx = memory.empty_images(x_shape, grad.dtype)
     _put_back(grad, winner, window, dx)
     return dx
@@ -195,20 +177,21 @@ def _weights(count: int, dtype: Any) -> Array:
 
 def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
     """By blocks of images."""
-    if is_batch_last(x):
-        return sum_pool(xp, x.swapaxes(0, 1), window, ceil_mode).swapaxes(0, 1)
-    y = memory.empty_images((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
-    _add_taps(x, window, y, False)
-    return y
+    return _sums(x, window, window.output_shape(x.shape[2:], ceil_mode), back=False)
 
 
 def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
     """By blocks of images."""
-    if is_batch_last(grad):
-        return sum_pool_backward(xp, grad.swapaxes(0, 1), _swapped(x_shape), window).swapaxes(0, 1)
-    dx = memory.empty_images(x_shape, grad.dtype)
-    _add_taps(grad, window, dx, True)
-    return dx
+    return _sums(grad, window, x_shape[2:], back=True)
+
+
+def _sums(x: Array, window: Window, spatial: Shape, back: bool) -> Array:
+    """The result of `_add_taps`, images of size `spatial`."""
+    if is_batch_last(x):
+        return _sums(x.swapaxes(0, 1), window, spatial, back).swapaxes(0, 1)
+    y = memory.empty_images((*x.shape[:2], *spatial), x.dtype)
+    _add_taps(x, window, y, back)
+    return y
 
 
 @planned
@@ -227,10 +210,6 @@ def _add_taps(recorder: Recorder, x: Array, window: Window, y: Array, back: bool
             part(np.add, target, some[ALL + of], target)
 
     recorder.share(task, len(blocks), max(x.size, y.size))
-
-
-def _swapped(shape: Shape) -> Shape:
-    return (shape[1], shape[0], *shape[2:])
 
 
 def _cut(x: Array) -> list[Block]:

@@ -138,10 +138,10 @@ class Pool:
 
 
 class Local(threading.local):
-    """What `scarce` and `divided_for` have set for this thread."""
+    """What `setting` has set for this thread."""
 
-    times: float = 1
-    count = 0  # 0: that of the pool
+    times: float = 1  # `share` gives this thread others only for `times` the work; for `inf` never
+    count = 0  # of threads that work is divided for, so that sums round alike everywhere; 0: that of the pool
 
 
 local: Local = Local()
@@ -171,28 +171,14 @@ def share(elements: float = math.inf) -> int:
 
 
 @contextmanager
-def scarce(times: float) -> Iterator[None]:
-    """Within this block, `share` gives this thread others only for `times` the work; for `inf` never."""
-    before = local.times
-    local.times = times
+def setting(name: str, value: float) -> Iterator[None]:
+    """Within this block, an attribute of `local` has this value."""
+    before = getattr(local, name)
+    setattr(local, name, value)
     try:
         yield
     finally:
-        local.times = before
-
-
-@contextmanager
-def divided_for(count: int) -> Iterator[None]:
-    """Within this block, this thread divides work as for `count` threads, whatever number there is.
-
-    Sums are then rounded alike in processes with different numbers of threads.
-    """
-    before = local.count
-    local.count = count
-    try:
-        yield
-    finally:
-        local.count = before
+        setattr(local, name, before)
 
 
 def get_num_threads() -> int:
