@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnxed
@@ -235,6 +236,14 @@ class Wrong(Own):
         (lambda b, x: b.node("Relu", x, alpha=1), r"ONNX's checker refuses: .*alpha"),
         (lambda b, x: b.node("Relu", "x"), r"layer 1: Relu gets 'x', expected a tensor"),
         (lambda b, x: b.layer(Own(), x), "ONNX has no form for Own"),
+        (lambda b, x: b.node(3, x), "layer 1: builder.node: op is 3, expected the name of an operator"),
+        (lambda b, x: b.node("Softmax", x, axis=object()), "layer 1: Softmax does not take the attributes"),
+        (lambda b, x: b.node("Relu", x, name="a"), "layer 1: Relu does not take the attributes .*'name'"),
+        (lambda b, x: (x, x), "the model gives 1 outputs, but its to_onnx 2"),
+        (lambda b, x: (), "layer 1: to_onnx gives .*, expected a tensor, or a tuple of them"),
+        (lambda b, x: b.node("Relu", replace(x, name="z")), "layer 1: Relu gets Tensor.*a tensor that this builder gave"),
+        (lambda b, x: replace(x, name="z"), "layer 1: the layer after to_onnx gets .*a tensor that this builder gave"),
+        (lambda b, x: b.layer(ReLU().eval(), (x, x)), "layer 1: ReLU gets .*expected a tensor that this builder gave"),
     ],
 )  # fmt: skip
 def test_wrong_to_onnx(write, message, tmp_path):

@@ -1,5 +1,7 @@
 """What the reader makes of single nodes: errors, dtypes of inputs, what trains."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,8 @@ import xpconv
 onnx = pytest.importorskip("onnx")
 import onnxed
 from onnx import TensorProto, helper
+from onnx_cases import CASES
+from onnx_models import model
 
 
 def graph_of(path, nodes, inputs, outputs, arrays=(), opset=13):
@@ -106,3 +110,81 @@ def test_einsum_broadcasts_backward_too(equation, a, b):
 def test_sizes_from_scales_are_those_of_onnxruntime():
     layer = xpconv.layers.operators.Resize(scales=(1.0, 1.0, float(np.float32(2.6))))
     assert layer(np.ones((1, 1, 5), "float32")).shape == (1, 1, 13)
+
+
+@pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("extra", [[0, 0], [1, 0], [1, 2]])
+@pytest.mark.parametrize("stride", [[2, 3], [4, 3]])
+def test_transposed_convolution_with_automatic_padding(stride, extra, auto, tmp_path):
+    """ONNX's inference adds `output_padding` to the sizes of SAME, which onnxruntime and the layer do not."""
+    options = {"strides": stride, "output_padding": extra, "auto_pad": auto}
+    weight = np.random.default_rng(0).normal(size=(2, 3, 4, 3)).astype("float32")
+    made = [helper.make_node("ConvTranspose", ["x", "w"], ["y"], **options)]
+    arrays, y = [onnx.numpy_helper.from_array(weight, "w")], onnx.ValueInfoProto(name="y")
+    path = graph_of(tmp_path / "m.onnx", made, [info("x", ["N", 2, 5, 4])], [y], arrays)
+    x = np.random.default_rng(1).normal(size=(7, 2, 5, 4)).astype("float32")
+    graph = xpconv.onnx.load(path)
+    onnxed.same(onnxed.run(path, x), onnxed.inferred(graph, x))
+    xpconv.onnx.export(graph, tmp_path / "again.onnx", (2, 5, 4))
+    onnxed.same(onnxed.run(tmp_path / "again.onnx", x), onnxed.inferred(graph, x))
+
+
+def test_an_array_of_the_model_may_be_an_output(tmp_path):
+    arrays = [onnx.numpy_helper.from_array(np.ones((3, 2), "float32"), "w")]
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    path = graph_of(
+        tmp_path / "m.onnx", nodes, [info("x", ["N", 3])], [info("w", [3, 2]), info("y", ["N", 2])], arrays
+    )
+    graph = xpconv.onnx.load(path)
+    xpconv.onnx.export(graph, tmp_path / "again.onnx", (3,))
+    assert [y.name for y in onnx.load(tmp_path / "again.onnx").graph.output] == ["w_2", "y"]
+    x = np.ones((4, 3), "float32")
+    onnxed.same(onnxed.run(tmp_path / "again.onnx", x), onnxed.run(path, x))
+
+
+def test_functions_of_a_file(tmp_path):
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    function = helper.make_function(
+        "own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], opsets[:1]
+    )
+    node = helper.make_node("Twice", ["x"], ["y"], domain="own")
+    graph = helper.make_graph([node], "g", [info("x", [2])], [info("y", [2])])
+    made = helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=8)
+    onnx.save(made, path := tmp_path / "m.onnx")
+    with pytest.raises(
+        xpconv.errors.DataFileError, match=r"functions of its own, such as 'Twice', .*inline_local_functions"
+    ):
+        xpconv.onnx.load(path)
+    onnx.save(pytest.importorskip("onnx.inliner").inline_local_functions(onnx.load(path)), path)
+    assert xpconv.onnx.load(path)(np.ones(2, "float32")).tolist() == [2, 2]
+
+
+@pytest.mark.sample(20)
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (1,), (3, 3), (0, 4), (2, 0, 3, 3), (1, 1, 1, 1), (2, 3, 4, 5, 6)]
+)
+@pytest.mark.parametrize("name", CASES)
+def test_inputs_of_other_shapes(name, shape, tmp_path):
+    """Of a graph whose inputs may have any shape: an error of ours, or a result; also where it is empty."""
+    op, opsets, given, attributes, outputs, order = CASES[name]
+    first = next(iter(given))
+    arrays = {key: np.asarray(value) for key, value in given.items() if key != first}
+    x = np.asarray(given[first])
+    made = model(
+        [(op, order, " ".join(outputs), attributes)], opsets[-1], {first: x}, arrays, outputs, infer=False
+    )
+    made.graph.input[0].type.tensor_type.ClearField("shape")
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    try:
+        graph = xpconv.onnx.load(tmp_path / "m.onnx")
+    except xpconv.errors.OperatorError:
+        return
+    x = np.resize(x if x.size else np.zeros(1, x.dtype), shape).astype(x.dtype)
+    for mode in (graph.train, graph.eval):
+        mode()
+        with suppress(ValueError, TypeError):
+            y = graph(x)
+            ones = [np.ones_like(part) for part in (y if isinstance(y, tuple) else (y,))]
+            graph.backward(tuple(ones) if isinstance(y, tuple) else ones[0])
+        with suppress(ValueError, TypeError):
+            onnxed.inferred(graph, x)

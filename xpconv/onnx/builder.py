@@ -19,9 +19,7 @@ from .library import defs, helper, numpy_helper, shape_inference
 
 __all__ = ["Builder", "Tensor"]
 
-Size = (
-    int | str | None
-)  # of an axis: a number, or the name of a size that is free, as the batch; None: unknown
+Size = int | str | None  # of an axis: a number, the name of one that is free, as the batch; None: unknown
 SMALL = 1024  # elements of a constant that shape inference looks at
 
 
@@ -117,7 +115,10 @@ class Builder:
             names.pop()
         given = {name: value for name, value in attributes.items() if value is not None}
         results = [self._new_name(join(self.path, f"{op}_output")) for _ in range(outputs)]
-        node = helper.make_node(op, names, results, name=self._new_name(join(self.path, op)), **given)
+        try:
+            node = helper.make_node(op, names, results, name=self._new_name(join(self.path, op)), **given)
+        except (TypeError, ValueError) as cause:
+            raise self.refused(f"{op} does not take the attributes {shown(given)}: {cause}") from cause
         types = self._infer(node, like)
         self.nodes.append(node)
         tensors = tuple(self._declare(name, types[name]) for name in results)
@@ -160,11 +161,14 @@ class Builder:
     def layer(self, layer: Layer, *inputs: Tensor) -> Any:
         """Append the nodes of a layer that this one calls; gives what its forward gives."""
         with self._inside(layer):
+            self._check_own(type(layer).__name__, *inputs)
             result = self._sized(self.rules(layer)(self, *inputs))
             if self.path and isinstance(result, Tensor) and all(result.name != x.name for x in inputs):
                 self._results.setdefault(result.name, self.path)
-            if not all(isinstance(y, Tensor) for y in (result if isinstance(result, tuple) else (result,))):
+            parts = result if isinstance(result, tuple) else (result,)
+            if not parts or not all(isinstance(y, Tensor) for y in parts):
                 raise self.refused(f"to_onnx gives {shown(result)}, expected a tensor, or a tuple of them")
+            self._check_own("the layer after to_onnx", *parts)
             return result
 
     def reshape(self, x: Tensor, *sizes: Size) -> Tensor:
@@ -256,7 +260,14 @@ class Builder:
         kind = helper.np_dtype_to_tensor_dtype(y.dtype)
         return self._declare(y.name, helper.make_tensor_type_proto(kind, shape))
 
+    def _check_own(self, who: str, *tensors: Any) -> None:
+        for x in tensors:
+            if not isinstance(x, Tensor) or x.name not in self._types:
+                raise self.refused(f"{who} gets {shown(x)}, expected a tensor that this builder gave")
+
     def _check_operator(self, op: str) -> None:
+        if not isinstance(op, str):
+            raise self.refused(f"builder.node: op is {shown(op)}, expected the name of an operator")
         try:
             schema = defs.get_schema(op, self.opset, "")
         except defs.SchemaError:
@@ -313,6 +324,7 @@ class Builder:
 
     def _to_tensor(self, op: str, value: Any, dtype: Any) -> Tensor:
         if isinstance(value, Tensor):
+            self._check_own(op, value)
             return value
         if isinstance(value, Parameter) or (is_array_type(type(value)) and id(value) in self.names):
             return self.parameter(value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import shown
 from ..errors import DataFileError
 from ..layers.graph_checks import order_of
 from .batch import free_batch
@@ -49,8 +50,13 @@ class Model:
         self.stored: dict[str, Stored] = {}
         self.weights = hoist(proto)
         if graph.sparse_initializer or proto.functions:
-            what = "functions of its own" if proto.functions else "sparse initializers"
-            raise DataFileError(f"{self.where} has {what}, which xpconv does not read")
+            what = "sparse initializers, which xpconv does not read"
+            if proto.functions:
+                what = (
+                    f"functions of its own, such as {shown(proto.functions[0].name)}, which xpconv does not "
+                    "read; onnx.inliner.inline_local_functions(onnx.load(path)) gives the same model without"
+                )
+            raise DataFileError(f"{self.where} has {what}")
         for tensor in graph.initializer:
             if tensor.name in self.stored:
                 raise DataFileError(f"{self.where} has two initializers called {tensor.name!r}")

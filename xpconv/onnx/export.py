@@ -166,12 +166,14 @@ def _refused(layer: Layer, path: str) -> Iterator[str]:
 def _own(graph: Any, kind: str) -> list[str]:
     """The names of a graph's inputs or outputs; in the file that it comes from, if it does."""
     renamed: Any = getattr(graph, "onnx_names", {})
+    taken = set(graph._state()) if kind == "outputs" else set()  # an array of the model may be an output
     names: list[str] = []
     for name in getattr(graph, kind):
         new, number = renamed.get(name, name), 1
-        while new in names:  # an output that is there twice
+        while new in taken:  # also where an output is there twice
             number += 1
             new = f"{renamed.get(name, name)}_{number}"
+        taken.add(new)
         names.append(new)
     return names
 
@@ -219,6 +221,10 @@ def _graph(
         tensors.append(builder.input(name, shape, str(x.dtype)))
     result = builder.layer(model, *tensors)
     results = list(result) if isinstance(result, tuple | list) else [result]
+    if len(results) != len(output_names):
+        raise ValueError(
+            f"xpconv.onnx.export: the model gives {len(output_names)} outputs, but its to_onnx {len(results)}"
+        )
     outputs = _named_outputs(builder, results, output_names, {*input_names, *names.values()})
     graph = helper.make_graph(
         builder.nodes,
@@ -287,8 +293,9 @@ def _check_outputs(proto: Any, outputs: list[Array]) -> None:
         same = len(shape) == y.ndim and all(n in (None, m) for n, m in zip(shape, y.shape, strict=True))
         if not same or dtype != str(y.dtype):
             raise ValueError(
-                f"xpconv.onnx.export: {value.name} would be {dtype} of shape {shape}, but the model gives "
-                f"{y.dtype} of {list(y.shape)}; a to_onnx does not give what the forward of its class gives"
+                f"xpconv.onnx.export: by ONNX's inference {value.name} would be {dtype} of shape {shape}, "
+                f"but the model gives {y.dtype} of {list(y.shape)}; a to_onnx must give what the forward of "
+                "its class gives"
             )
 
 

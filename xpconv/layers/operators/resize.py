@@ -128,7 +128,7 @@ class Resize(Operator):
         y = resample(xp, widened(x), tuple(taps)).astype(x.dtype, copy=False)
         if outside is not None:
             y = xp.where(outside, self.extrapolation_value, y).astype(x.dtype, copy=False)
-        return y, (tuple(taps), outside)
+        return y, (tuple(taps), outside, x.shape)
 
     def _sizes(
         self, spatial: Sequence[int], scales: Sequence[float] | None, sizes: Sequence[float] | None
@@ -144,7 +144,9 @@ class Resize(Operator):
         return scales, sizes
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
-        taps, outside = saved
+        taps, outside, shape = saved
+        if not grad.size:
+            return (xp.zeros(shape, dtype=grad.dtype),)
         grad = grad if outside is None else xp.where(outside, 0, grad)
         return (resample_backward(xp, widened(grad), taps),)
 

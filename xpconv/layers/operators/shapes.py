@@ -86,7 +86,7 @@ class Squeeze(_Reshaped):
             found = tuple([axis for axis, n in enumerate(x.shape) if n == 1])
         else:
             found = to_axes("Squeeze.forward", axes, x.ndim)
-            if any(x.shape[axis] != 1 for axis in found):
+            if any(x.shape[axis : axis + 1] != (1,) for axis in found):
                 raise ShapeError(
                     f"Squeeze.forward: x has shape {x.shape}, whose axes {found} are not all of size 1"
                 )

@@ -10,7 +10,7 @@ import numpy as np
 from ...geometry import Window
 from ...layers import operators as ops
 from ...layers.operators.resize import scaled_size
-from ...layers.operators.windows import Windowed
+from ...layers.operators.windows import IMAGES, Windowed
 from ..builder import Builder, Tensor
 from .norm import mean, standardize
 from .operators import numbers
@@ -37,9 +37,13 @@ def conv(b: Builder, layer: ops.Conv, *inputs: Tensor) -> Any:
 
 @rule(ops.ConvTranspose)
 def conv_transpose(b: Builder, layer: ops.ConvTranspose, *inputs: Tensor) -> Any:
-    """ConvTranspose."""
+    """ConvTranspose; with pads in place of SAME, to which ONNX's inference adds `output_padding`."""
     sizes: dict[str, Any] = {"output_padding": layer.output_padding, "output_shape": layer.output_shape}
-    return b.node("ConvTranspose", *inputs, group=layer.groups, **sizes, **window(layer))
+    found, x, weight = window(layer), *inputs[:2]
+    if layer.auto_pad.startswith("SAME") and layer.output_shape is None:
+        _, same = layer._sizes(np.empty((1,) * x.ndim), b.fixed(weight, *range(IMAGES, weight.ndim)))
+        found |= {"auto_pad": None, "pads": [n for ends in zip(*same.padding, strict=True) for n in ends]}
+    return b.node("ConvTranspose", *inputs, group=layer.groups, **sizes, **found)
 
 
 def pooling(b: Builder, layer: Any, x: Tensor, counts_padding: bool = False) -> dict[str, Any]:
