@@ -28,8 +28,8 @@ def power(xp: Any, scales: Array, x: Array) -> Array:
 
 
 def scale_back(xp: Any, x: Array, scales: Array, y: Array) -> None:
-    """Write `x` times powers of two `(N, K)` to `y (N, K, …)`: half at a time, as a power may overflow."""
-    scales = scales.reshape(*scales.shape, *(1,) * (x.ndim - 2))
+    """Write `x` times powers of two to `y`, which has more axes: half at a time, as a power may overflow."""
+    scales = scales.reshape(*scales.shape, *(1,) * (x.ndim - scales.ndim))
     half = scales // 2
     xp.multiply(x, power(xp, half, x), out=y)
     xp.multiply(y, power(xp, scales - half, x), out=y)

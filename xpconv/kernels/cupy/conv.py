@@ -238,11 +238,11 @@ def _by_fft(
     if algorithm != "auto" or is_exact() or graph.capturing():
         return False
     problem = x_shape, dtype, weight_shape, window, groups
-    return fft.pays(*problem) and fft.direct_cost(*problem) >= LARGE
+    return fft.pays(*problem, matrices=False) and fft.direct_cost(*problem) >= LARGE
 
 
 def _device(xp: Any) -> fft.Device:
-    return fft.Device(xp, xp.empty, lambda task, count, elements: task(slice(0, count)), COLUMN_BYTES)
+    return fft.Device(xp, xp.empty, lambda task, count, elements: task(slice(0, count)), COLUMN_BYTES, False)
 
 
 def _is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:

@@ -72,7 +72,11 @@ def _choice(
 
     `prepared` if it need not transform the weight, `to_input` for the gradient of the input.
     """
-    if algorithm == "auto" and not exact and fft.pays(x_shape, dtype, weight_shape, window, groups, to_input):
+    if (
+        algorithm == "auto"
+        and not exact
+        and fft.pays(x_shape, dtype, weight_shape, window, groups, True, to_input)
+    ):
         return "fft"
     if groups > 1 and weight_shape[1] == 1:
         return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else None

@@ -20,7 +20,7 @@ ELEMENTS = 4  # by which a transformed element counts, in `threads.share`
 
 def device() -> fft.Device:
     """NumPy, with memory from the pool; not from an inference plan, which calls the layer by itself."""
-    return fft.Device(np, _empty if this_thread.recorder is None else np.empty, _run, IMAGES_BYTES)
+    return fft.Device(np, _empty if this_thread.recorder is None else np.empty, _run, IMAGES_BYTES, True)
 
 
 def _empty(shape: Shape, dtype: Any) -> Array:
