@@ -9,7 +9,7 @@ from typing import Any
 from ..backend import Array, backend_of
 from ..geometry import Bounds, Shape, Window
 from ..kernels import overridable
-from ..layout import channels_last, empty_images, in_order, pixel_matrix, weight_matrix
+from ..layout import empty_images, framed, in_order, pixel_matrix, weight_matrix
 from ..sums import total
 from .activation import clip
 from .channels import channelwise
@@ -142,7 +142,7 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
     """im2col: blocks of images, and their windows as matrices `(groups, pixels, taps*C/groups)`."""
     n, c = x.shape[0], x.shape[1] // groups
     output = window.output_shape(x.shape[2:])
-    image = channels_last(xp, x, window)
+    image = framed(xp, x, window)
     row = c * prod(window.kernel)
     block = max(1, COLUMN_BYTES // (groups * prod(output) * row * x.itemsize))
     blocks = [slice(start, start + block) for start in range(0, n, block)]

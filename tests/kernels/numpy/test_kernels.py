@@ -240,7 +240,7 @@ def test_stripes_drawn(data):
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     n, c, k = (draw(st.integers(1, 4)) for _ in range(3))
     apart = lambda x: np.repeat(x, 2, axis=-1)[..., ::2]
-    last = lambda x: memory.channels_first(np.ascontiguousarray(memory.channels_last(x)))
+    last = lambda x: xpconv.layout.channels_first(np.ascontiguousarray(xpconv.layout.channels_last(x)))
     layout = st.sampled_from([lambda x: x, last, apart, lambda x: apart(last(x)), batch_last])
     x = draw(layout)(rng.normal(size=(n, c, *spatial)).astype(dtype))
     g = draw(layout)(rng.normal(size=(n, k, *output)).astype(dtype))
@@ -267,7 +267,7 @@ def test_stripes_drawn(data):
 
 def batch_last(x):
     """The same values, with the batch last in memory."""
-    return memory.batch_first(np.ascontiguousarray(memory.batch_last(x)))
+    return xpconv.layout.batch_first(np.ascontiguousarray(xpconv.layout.batch_last(x)))
 
 
 @settings(max_examples=examples(100))
@@ -342,9 +342,9 @@ def test_convolutions_of_images_with_the_batch_last(n, c, k, size, kernel, way, 
 def test_the_batch_stays_last():
     """Through ReLU, pooling and BatchNorm, and on the way back."""
     x, g = (batch_last(np.random.default_rng(i).normal(size=(32, 3, 8, 8))) for i in range(2))
-    assert memory.is_batch_last(x)
+    assert xpconv.layout.is_batch_last(x)
     assert not any(
-        memory.is_batch_last(images(np.random.default_rng(0), s, "float32", last))
+        xpconv.layout.is_batch_last(images(np.random.default_rng(0), s, "float32", last))
         for last in (True, False)
         for s in [(4, 3, 5, 6), (1, 3, 5, 6), (4, 1, 5, 6), (4, 3, 1, 1), (4, 3)]
     )
@@ -360,7 +360,7 @@ def test_the_batch_stays_last():
         ours.sum_pool(np, x, window), ours.sum_pool_backward(np, y, x.shape, window), z,
         ours.batch_norm_backward(np, np.ascontiguousarray(g), x, None, *given, True, True, z, (0.0, None))[0],
     ):  # fmt: skip
-        assert memory.is_batch_last(array)
+        assert xpconv.layout.is_batch_last(array)
 
 
 @settings(max_examples=examples(100))

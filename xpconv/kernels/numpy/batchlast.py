@@ -16,9 +16,9 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Shape, Window
+from ...layout import batch_first, batch_last
 from . import planar, threads
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, even, in_runs, sum_of_blocks
-from .memory import batch_first, batch_last
 from .plans import Part, Recorder
 from .products import add_product, multiply_wide
 from .threads import PRODUCTS

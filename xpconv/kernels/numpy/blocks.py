@@ -13,6 +13,7 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds, Shape, Window
+from ...layout import channels_first, channels_last
 from ...sums import SERIAL
 from . import memory, threads
 from .plans import Part, Recorder
@@ -134,11 +135,11 @@ def copy_images(do: Scratch, out: Array, x: Array) -> None:
         return
     step = max(1, PLANES // (channels * plane))
     for first in range(0, len(x), step):
-        some = memory.channels_first(x[first : first + step])
+        some = channels_first(x[first : first + step])
         wide = do.scratch("planes", (*some.shape[:2], plane + memory.LINE // x.itemsize), x.dtype)
         planes = wide[..., :plane].reshape(some.shape)
         do(setitem, planes, ..., some)
-        do(setitem, out[first : first + step], ..., memory.channels_last(planes))
+        do(setitem, out[first : first + step], ..., channels_last(planes))
 
 
 def in_runs(do: Scratch, images: Array) -> Array:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import Array
+from ...layout import batch_last, channels_last, is_batch_last
 from . import memory, threads
 from .blocks import Block, contiguous, cut
-from .memory import batch_last, channels_last, is_batch_last
 from .plans import Part, Recorder
 
 ALONE_BYTES = 1 << 19

@@ -9,9 +9,9 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Shape, Window
+from ...layout import channels_last, taps_first
 from . import memory, threads
 from .blocks import ALL, Block, Ending, Frame, arranged, channel_pieces, contiguous, cut, sum_of_blocks
-from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, in_pieces, multiply
 from .threads import PRODUCTS

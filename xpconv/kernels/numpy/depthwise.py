@@ -18,10 +18,10 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Shape, Window
+from ...layout import channels_first, channels_last
 from ...sums import SERIAL
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, dtype_of_total, sum_of_blocks
-from .memory import channels_first, channels_last
 from .plans import Part, Recorder
 
 BLOCK_BYTES = 1 << 21

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
+from ...layout import channels_first
 from ..recorders import this_thread
 from . import blas, memory, threads
 from .blocks import even
-from .memory import channels_first, empty_images
+from .memory import empty_images
 from .recording import REPORTS, Recorder, joined
 
 PIECE_BYTES = 1 << 24  # all buffers for a piece of a batch

@@ -26,6 +26,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 from ...geometry import Shape
+from ...layout import batch_first, channels_first
 from ..recorders import this_thread
 
 SMALL = 1 << 12  # below this many bytes malloc is as good
@@ -100,51 +101,9 @@ def address(x: Array) -> int:
     return start
 
 
-def channels_last(x: Array) -> Array:
-    """`(N, C, *S)` as `(N, *S, C)`; `numpy.moveaxis` takes ten times as long."""
-    return x.transpose(0, *range(2, x.ndim), 1)
-
-
-def channels_first(x: Array) -> Array:
-    """`(N, *S, C)` as `(N, C, *S)`."""
-    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
-
-
-def batch_last(x: Array) -> Array:
-    """`(N, C, *S)` as `(C, *S, N)`."""
-    return x.transpose(*range(1, x.ndim), 0)
-
-
-def batch_first(x: Array) -> Array:
-    """`(C, *S, N)` as `(N, C, *S)`."""
-    return x.transpose(x.ndim - 1, *range(x.ndim - 1))
-
-
-def is_batch_last(x: Array) -> bool:
-    """Whether `x (N, C, *S)` is `(C, *S, N)` in memory, and not channels-last or in order as well."""
-    if x.ndim < 3 or x.shape[0] < 2 or x.strides[0] != x.itemsize:  # as nearly always
-        return False
-    return bool(
-        batch_last(x).flags.c_contiguous
-        and not x.flags.c_contiguous
-        and not channels_last(x).flags.c_contiguous
-    )
-
-
-def taps_first(weight: Array) -> Array:
-    """`(K, C, *R)` as `(*R, C, K)`."""
-    return weight.transpose(*range(2, weight.ndim), 1, 0)
-
-
-def taps_last(weight: Array) -> Array:
-    """`(*R, C, K)` as `(K, C, *R)`."""
-    return weight.transpose(weight.ndim - 1, weight.ndim - 2, *range(weight.ndim - 2))
-
-
 def empty_images(shape: Shape, dtype: Any) -> Array:
     """A new `(N, C, *S)` array whose memory is channels-last."""
-    axes = range(1, len(shape) - 1)
-    return empty((shape[0], *shape[2:], shape[1]), dtype).transpose(0, len(shape) - 1, *axes)
+    return channels_first(empty((shape[0], *shape[2:], shape[1]), dtype))
 
 
 def empty_batch_last(shape: Shape, dtype: Any) -> Array:

@@ -10,11 +10,11 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds
+from ...layout import is_batch_last
 from ..recorders import this_thread
 from . import memory
 from .blocks import Ending
 from .channel_sums import Rows, narrow, rows_of, sums_of
-from .memory import is_batch_last
 from .plans import Part, Recorder, planned
 from .pointwise import by_parts, masked
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Shape, Window
+from ...layout import channels_last
 from ...sums import SERIAL, SERIAL_PRODUCTS, SMALL_PRODUCT
 from . import memory
 from .blocks import Block, Ending, Frame, contiguous, cut, sum_of_blocks
 from .columns import COLUMN_BYTES
 from .columns import Columns as ColumnsLast
-from .memory import channels_last
 from .plans import Part, Recorder
 from .products import FEWEST_TO_SUM, long_product, multiply, piece_size
 from .threads import PRODUCTS

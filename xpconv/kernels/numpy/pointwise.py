@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds, Shape
+from ...layout import is_batch_last
 from . import memory, threads
 from .blocks import Ending
 from .plans import Part, Recorder, planned
@@ -246,7 +247,7 @@ def reshape(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
 
 def not_batch_last(x: Array) -> Array:
     """`x`, as a channels-last copy if its batch is last."""
-    if not memory.is_batch_last(x):
+    if not is_batch_last(x):
         return x
     y = memory.empty_images(x.shape, x.dtype)
     by_parts(_copy, None, y, x)

@@ -14,10 +14,10 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds, Shape, Window
+from ...layout import channels_last, is_batch_last
 from ...sums import SERIAL, SERIAL_PRODUCTS
 from . import memory
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut
-from .memory import channels_last, is_batch_last
 from .plans import Part, Recorder, planned
 from .products import long_product
 

@@ -24,9 +24,9 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Shape, Window
+from ...layout import channels_last, taps_first
 from . import memory, threads
 from .blocks import Block, Ending, Frame, contiguous, cut, in_runs, sum_of_blocks
-from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, multiply
 from .scratch import Scratch

@@ -22,9 +22,9 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Shape, Window
+from ...layout import channels_last, taps_first
 from . import memory
 from .blocks import Block, Ending, Frame, channel_pieces, contiguous, cut, sum_of_blocks
-from .memory import channels_last, taps_first
 from .plans import Part, Recorder
 from .products import add_product, multiply, multiply_wide
 from .scratch import Scratch
