@@ -31,7 +31,7 @@ FUNCTIONS = _words(
     abs add arange argsort array asarray ascontiguousarray broadcast_to clip concatenate copysign
     count_nonzero cumsum divide dtype empty empty_like exp expand_dims expm1 finfo floor full
     full_like iinfo inf isfinite isnan linalg.norm log log1p logical_or matmul maximum minimum
-    moveaxis multiply nan negative ones ones_like pad result_type rint searchsorted sign sort split sqrt stack
+    moveaxis multiply nan ones ones_like pad result_type rint searchsorted sign sort split sqrt stack
     subtract swapaxes take take_along_axis tanh where zeros zeros_like
     """
 )
