@@ -98,9 +98,30 @@ def test_early_stopping():
     weighted = ConvClassifier(max_epochs=3, **settings).fit(X, Y, np.arange(1.0, 61))
     assert len(weighted.history_["valid_loss"]) == 3
     with pytest.raises(
-        ValueError, match=r"least populated class|should be greater or equal to the number of classes"
+        ValueError,
+        match=r"^ConvClassifier: early_stopping cannot hold out validation_fraction=0\.1 of 4 samples: ",
     ):
         ConvClassifier(**settings).fit(X[:4], Y[:4])
+    rare = np.array(["a", "b"], object)[Y % 2]
+    rare[7] = "rare label"
+    with pytest.raises(
+        ValueError, match=r"\['rare label'\]; give another validation_fraction, .* early_stopping=False"
+    ):
+        ConvClassifier(**settings).fit(X, rare)
+
+
+@pytest.mark.parametrize(
+    "y", [np.where(Y == 3, 9, Y), Y.astype(str), np.column_stack([Y, Y])], ids=["9", "str", "two"]
+)
+def test_a_warm_start_with_other_classes(y):
+    classifier = ConvClassifier(**FAST, warm_start=True).fit(X, Y)
+    before = outputs(classifier)
+    with pytest.raises(
+        ValueError, match=r"; warm_start=True continues with .* give warm_start=False for others$"
+    ):
+        classifier.fit(X, y)
+    np.testing.assert_array_equal(outputs(classifier), before)
+    assert classifier.set_params(warm_start=False).fit(X, y).predict(X).shape == y.shape
 
 
 def test_a_failed_fit_leaves_the_model():

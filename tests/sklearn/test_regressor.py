@@ -165,3 +165,11 @@ def test_the_scale_of_y_is_that_of_the_first_part():
     scale, mean = regressor._coder.scale.copy(), regressor._coder.mean.copy()
     regressor.partial_fit(x, 1000 * y + 50)
     assert (regressor._coder.scale, regressor._coder.mean) == (scale, mean)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, np.inf])
+def test_targets_of_objects_that_are_no_numbers(missing):
+    y = np.arange(len(X)).astype(object)
+    y[3] = missing
+    with pytest.raises(ValueError, match=r"Input (y )?contains (NaN|infinity)"):
+        ConvRegressor(max_epochs=1).fit(X, y)

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from ..arguments import shown
 from .state import attributes_on_host, on_host
 
 LEARNING_RATE = 0.001  # the default
@@ -112,7 +113,14 @@ class ConvBase(BaseEstimator):
 
     def _generator(self) -> np.random.Generator:
         """A generator seeded by `random_state`; a `RandomState` or None draws the seed."""
-        return np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        try:
+            state = check_random_state(self.random_state)
+        except ValueError as error:
+            raise ValueError(
+                f"{type(self).__name__}: random_state is {shown(self.random_state)}, expected an int from 0 "
+                f"to 4294967295, a numpy.random.RandomState or None: {error}"
+            ) from error
+        return np.random.default_rng(state.randint(2**31 - 1))
 
     def __getstate__(self) -> dict[str, Any]:
         """The state for pickles, with NumPy arrays, so that it can be loaded on a machine without a GPU."""

@@ -19,6 +19,8 @@ from .weights import class_weights
 
 __all__ = ["ConvClassifier"]
 
+WARM = "; warm_start=True continues with the classes of the first fit: give warm_start=False for others"
+
 
 def _gives_probabilities(estimator: Any) -> bool:
     """Whether the loss trains the model to give scores that are logarithms of probabilities."""
@@ -171,7 +173,7 @@ class ConvClassifier(ClassifierMixin, ConvEstimator):
         labels = self._coder if goes_on else Labels.of(where, y, classes, partial)
         if goes_on and classes is not None:
             labels.check_same(where, Labels.of(where, y, classes))
-        target = labels.encode(where, y)
+        target = labels.encode(where, y, "" if partial or not goes_on else WARM)
         factors = None
         if self.class_weight is not None:
             factors = class_weights(where, self.class_weight, labels, y, target)

@@ -203,12 +203,20 @@ class ConvEstimator(ConvBase):
 
     def _divided(self, arrays: Sequence[np.ndarray], coder: Any, rng: np.random.Generator) -> tuple[Any, Any]:
         """Split the samples into those for training and those held out for early stopping."""
-        first, second = train_test_split(
-            np.arange(len(arrays[0])),
-            test_size=self.validation_fraction,
-            random_state=int(rng.integers(2**31)),
-            stratify=arrays[1] if coder.stratified else None,
-        )
+        count = len(arrays[0])
+        try:
+            first, second = train_test_split(
+                np.arange(count),
+                test_size=self.validation_fraction,
+                random_state=int(rng.integers(2**31)),
+                stratify=coder.classes[0][arrays[1]] if coder.stratified else None,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"{type(self).__name__}: early_stopping cannot hold out validation_fraction="
+                f"{self.validation_fraction} of {count} samples: {error}; give another validation_fraction, "
+                "more samples, or early_stopping=False"
+            ) from error
         return [array[first] for array in arrays], [array[second] for array in arrays]
 
     def _outputs(self, X: Any) -> np.ndarray:

@@ -53,6 +53,8 @@ def checked_images(
     """
     where = type(estimator).__name__
     table, sample = _table(X)
+    if getattr(getattr(table, "dtype", None), "kind", "f") in "USmMV":  # else scikit-learn converts them
+        raise ValueError(f"{where}: X is of dtype {table.dtype}, expected numbers")
     if not first:
         _check_not_one(where, X, estimator.input_shape_)
     checked = validate_data(estimator, table, reset=first, dtype=list(map(np.dtype, KINDS)), **options)

@@ -101,19 +101,22 @@ class Labels:
             return np.arange(len(self.classes))
         return self.classes[0] if self.kind == SINGLE else self.classes
 
-    def encode(self, where: str, y: np.ndarray) -> np.ndarray:
-        """Indices of classes `(N,)` or `(N, labels)`, or indicators as float32 `(N, labels)`."""
+    def encode(self, where: str, y: np.ndarray, fix: str = "") -> np.ndarray:
+        """Indices of classes `(N,)` or `(N, labels)`, or indicators as float32 `(N, labels)`.
+
+        `fix` is the end of errors about a y that does not fit the classes.
+        """
         columns = [y] if y.ndim == 1 else list(y.T)
         if (y.ndim == 1) != (self.kind == SINGLE) or len(columns) != len(self.classes):
             expected = "(N,)" if self.kind == SINGLE else f"(N, {len(self.classes)})"
-            raise ShapeError(f"{where}: y has shape {y.shape}, expected {expected}, as in the first fit")
+            raise ShapeError(f"{where}: y has shape {y.shape}, expected {expected}, as in the first fit{fix}")
         found = []
         for column, classes in zip(columns, self.classes, strict=True):
             unknown = np.setdiff1d(unique(f"{where}: y", column), classes)
             if len(unknown):
                 raise ValueError(
                     f"{where}: y has classes that are not in classes_, {_listed(unknown)}; classes_ is "
-                    f"{classes}"
+                    f"{classes}{fix}"
                 )
             found.append(np.searchsorted(classes, column))
         if self.kind == INDICATOR:
