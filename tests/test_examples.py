@@ -45,9 +45,7 @@ def run(name, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "backend", ["numpy", pytest.param("double", marks=pytest.mark.slow), "cupy"], indirect=True
-)
+@pytest.mark.parametrize("backend", ["numpy", "cupy"], indirect=True)
 def test_digits_reach_98_percent_in_the_default_run(backend, capsys):
     accuracy = run("train_mnist")
     printed = capsys.readouterr().out

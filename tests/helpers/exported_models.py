@@ -11,9 +11,9 @@ import pytest
 import xpconv
 from xpconv import models
 
-SHAPES = {"lenet5": (1, 28, 28), "small_cnn": (3, 32, 32), "resnet20": (3, 32, 32), "unet": (3, 32, 32)}
+SHAPES = {"lenet5": (1, 28, 28), "small_cnn": (3, 32, 32), "resnet20": (3, 32, 32), "unet": (3, 16, 16)}
 for _name in models.__all__:
-    if _name.startswith(("convnext", "resnet", "vgg")):
+    if _name.startswith(("convnext", "densenet", "efficientnet", "googlenet", "mobilenet", "resnet", "vgg")):
         SHAPES.setdefault(_name, (3, 32, 32))
 QUICK = {"lenet5", "small_cnn", "resnet20", "squeezenet1_1"}
 DEEP = ("alexnet", "resnet", "vgg")  # the files of models of which some have up to 140 million weights
@@ -39,7 +39,7 @@ def made(name):
         for file, kind in product(files, KINDS):
             if hasattr(file, kind) and name not in QUICK:
                 stack.enter_context(mock.patch.object(file, kind, narrow(getattr(xpconv, kind))))
-        model = getattr(models, name)()
+        model = getattr(models, name)(**({"width": 8} if name == "unet" else {}))
     rng = np.random.default_rng(0)
     for key, array in model._state().items():
         if key.endswith(("running_mean", "bias")):

@@ -187,7 +187,7 @@ CASES = {
         lambda: TorchMobileNetV2(10),
         (4, 3, 64, 64),
     ),
-    "densenet121": (lambda: models.densenet121(10), lambda: TorchDenseNet121(10), (3, 3, 64, 64)),
+    "densenet121": (lambda: models.densenet121(10), lambda: TorchDenseNet121(10), (3, 3, 32, 32)),
     "unet": (lambda: models.unet(3, 4, width=8, depth=3), lambda: TorchUNet(3, 4, 8, 3), (2, 3, 32, 40)),
 }
 

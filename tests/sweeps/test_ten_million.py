@@ -1,4 +1,7 @@
-"""Each layer that adds up numbers keeps float32's digits over ten million of them, in both orders of memory."""
+"""Each layer that adds up numbers keeps float32's digits over ten million of them.
+
+`test_precision.py` has fewer numbers, in both orders of memory and on all backends.
+"""
 
 import pytest
 from precision import LAYERS, compare, conv, inputs_of, negated
@@ -108,5 +111,5 @@ def test_layers_on_ten_million_numbers(case):
     inputs = inputs_of(case, shapes)
     if case == "SqueezeExcitation":
         inputs[0] *= 0.25  # else its sigmoid is near 1, and float32 has few digits of the rest
-    compare(make, inputs, ["C", "F" if len(shapes[0]) < 3 else "channels last"], "numpy")
+    compare(make, inputs, ["C"], "numpy")
     xpconv.free_memory()  # else the buffers of all cases add up
