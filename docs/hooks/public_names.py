@@ -165,7 +165,11 @@ def api_pages() -> dict[str, str]:
     for path, (title, _) in PAGES.items():
         listed = " · ".join(f"[`{short(name)}`](#{name})" for name in entries[path])
         listed += "\n{: data-search-exclude }"  # a search finds the entries themselves
-        result[f"api/{path}.md"] = "\n\n".join([f"# {title}", listed, *entries[path].values()]) + "\n"
+        last = (
+            "---\nsearch: {boost: 0.3}\n---\n" if path == "layers/operators" else ""
+        )  # a search finds layers first
+        text = "\n\n".join([f"# {title}", listed, *entries[path].values()])
+        result[f"api/{path}.md"] = f"{last}{text}\n"
     return result
 
 

@@ -126,7 +126,8 @@ def test_search_and_dark_mode(address, page):
         "box.dispatchEvent(new Event('input', {bubbles: true})); box.dispatchEvent(new Event('keyup', {bubbles: true}))}"
     )
     page.until("document.querySelectorAll('.md-search-result__item').length > 0")
-    assert "api/" in page.run("document.querySelector('.md-search-result__item a').href")
+    first = page.run("document.querySelector('.md-search-result__item a[href*=\"#\"]').href")
+    assert "api/layers/normalization.html" in first
     assert page.run("document.body.dataset.mdColorScheme") == "default"
     page.run("document.querySelector('label[for=__palette_1]').click()")
     page.until("document.body.dataset.mdColorScheme == 'slate'")

@@ -173,15 +173,6 @@ class Node:
             return None
         return self.constant(i).array
 
-    def integers_at(self, i: int) -> tuple[int, ...] | None:
-        """Input `i`, constant integers, as a tuple; None if it is left out."""
-        array = self.array(i)
-        if array is None:
-            return None
-        if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > 64:
-            raise self.refused(f"input {i} is {array.dtype} of shape {array.shape}, expected a few integers")
-        return tuple(int(n) for n in array.reshape(-1))
-
     # --- attributes ----------------------------------------------------------------------------------------
 
     def integer(self, name: str, default: Default) -> int | Default:
