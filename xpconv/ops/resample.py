@@ -32,39 +32,48 @@ class Taps(NamedTuple):
 
 def resample(xp: Any, x: Array, taps: tuple[tuple[Taps, Taps] | None, ...]) -> Array:
     """`y = Σ_t weights[t] · x[indices[t]]` along each of the last axes; None leaves one as it is."""
-    return _gather_all(xp, x, [pair and pair[0] for pair in taps])
+    for _, _, axis, some in _in_order(x, taps, 0):
+        x = _gather(xp, x, some, axis)
+    return x
 
 
 def resample_backward(xp: Any, grad: Array, taps: tuple[tuple[Taps, Taps] | None, ...]) -> Array:
     """`dx[h] = Σ grad[i] · w` over all `i` that read `x[h]`, `w` their weights, axis by axis."""
-    return _gather_all(xp, grad, [pair and pair[1] for pair in taps])
+    for _, _, axis, some in _in_order(grad, taps, 1):
+        grad = _gather(xp, grad, some, axis)
+    return grad
 
 
-def _gather_all(xp: Any, x: Array, taps: list[Taps | None]) -> Array:
-    """The sums along the last axes: first along those that shrink, so that the rest has less to do.
+def _in_order(
+    x: Array, taps: tuple[tuple[Taps, Taps] | None, ...], side: int
+) -> list[tuple[float, int, int, Taps]]:
+    """How axes grow, a rank, the axes and their taps: axes that shrink come first, so that the rest is less.
 
     Along the last axis each element is read by itself, along others whole rows. So the last axis comes last
     of those that shrink, and first of those that grow.
     """
-    axes = {axis: some for axis, some in enumerate(taps, start=-len(taps)) if some is not None}
-    growth = {axis: len(some.indices[0]) / max(1, x.shape[axis]) for axis, some in axes.items()}
-    for axis in sorted(axes, key=lambda axis: (growth[axis], axis if growth[axis] < 1 else -axis)):
-        x = _gather(xp, x, axes[axis], axis)
-    return x
+    order = []
+    for axis, pair in enumerate(taps, start=-len(taps)):
+        if pair is not None:
+            growth = len(pair[side].indices[0]) / (x.shape[axis] or 1)
+            order.append((growth, axis if growth < 1 else -axis, axis, pair[side]))
+    order.sort()
+    return order
 
 
 def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
     """The sums along one axis: of so many taps at once that they take about as much memory as `x`."""
-    count, m = len(taps.indices), len(taps.indices[0])
-    dtype, sums = x.dtype, x.dtype.kind not in "iub" and (count > 1 or taps.weights is not None)
-    x = xp.ascontiguousarray(widened_for(widened(x) if sums else x, count))  # else each `take` copies it
-    indices, weights = constant(xp, taps.indices, "int64"), None
+    indices, weights, dtype = constant(xp, taps.indices, "int64"), None, x.dtype
+    count, m = indices.shape
+    if dtype.itemsize == 2 and dtype.kind not in "iub" and (count > 1 or taps.weights is not None):
+        x = widened(x)
+    x = xp.ascontiguousarray(x if count < 4 else widened_for(x, count))  # else each `take` copies it
     if taps.weights is not None:
         weights = constant(xp, taps.weights, str(x.real.dtype if x.dtype.kind == "c" else x.dtype))
         weights = weights.reshape(count, m, *(1,) * (-axis - 1))
     y: Any = None
-    step = min(max(1, x.shape[axis] // max(1, m)), count)
-    for start in range(0, count, step):
+    step = x.shape[axis] // m if m and count > 3 else 1
+    for start in range(0, count, step or 1):
         some: Any = slice(start, start + step) if step > 1 else start
         term = x.take(indices[some], axis=axis)
         if weights is not None:
