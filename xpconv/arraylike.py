@@ -266,3 +266,21 @@ for _name in ATTRIBUTES:
     setattr(ArrayLike, _name, property(operator.attrgetter(f"data.{_name}")))
 for _name in ELSEWHERE:
     setattr(ArrayLike, _name, _missing(_name))
+
+
+def is_writable(array: Array) -> bool:
+    """Whether the array may be written to; only NumPy has read-only arrays."""
+    return bool(getattr(getattr(array, "flags", None), "writeable", True))
+
+
+def read_only_copy(array: Array) -> Array:
+    """A copy of a NumPy array that nothing can write to: its memory is a `bytes` object."""
+    return backend_of(array).xp.ndarray(array.shape, array.dtype, array.tobytes())
+
+
+def writable(array: Array) -> Array:
+    """The array, or a copy if it is read-only, as memory maps of joblib are."""
+    if is_writable(array):
+        return array
+    backend = backend_of(array)
+    return backend.asarray(backend.xp.array(array))

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arraylike import is_writable
 from .arrays import asarray, asnumpy
 from .backend import backend_of
 from .dtypes import is_floating
 from .errors import BackwardError
 from .layers import Layer
-from .parameter import Parameter, is_writable
+from .parameter import Parameter
 from .tape import no_grad
 
 INPUT_GRAD = "backward(grad_output, input_grad=False) must return None, and set parameter gradients as usual"

@@ -20,6 +20,15 @@ class Loads:
 loads: Loads = Loads()
 
 
+class Changes:
+    """How often values of parameters have changed: each parameter has the number of its latest change."""
+
+    latest = 0
+
+
+changes: Changes = Changes()
+
+
 @contextmanager
 def replacing() -> Iterator[None]:
     """Within this block this thread replaces parameters; forwards that meet it run again, after it."""

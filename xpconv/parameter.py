@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import repeat
 from math import prod
 from typing import Any, TypeGuard
 
 from .arguments import about, check_room, to_bool
-from .arraylike import ArrayLike
+from .arraylike import ArrayLike, is_writable, read_only_copy, writable
 from .backend import Array, backend_of, get_xp, plain
 from .dtypes import byte_order_error, check_floating, is_floating
 from .errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
-from .locks import update
+from .locks import changes, update
 from .signatures import public_errors
 
 __all__ = ["Parameter"]
@@ -64,12 +65,13 @@ class Parameter(ArrayLike):
         array([0., 0., 0.], dtype=float32)
     """
 
-    __slots__ = ("data", "grad", "name", "requires_grad")
+    __slots__ = ("_changed", "data", "grad", "name", "requires_grad")
 
     data: Array
     grad: Array | None
     name: str
     requires_grad: bool
+    _changed: int  # see `locks.Changes`
 
     def __init__(self, data: Array, name: str = "", requires_grad: bool = True) -> None:
         if not isinstance(name, str):
@@ -77,29 +79,32 @@ class Parameter(ArrayLike):
         self.name = name
         self.requires_grad = requires_grad
         super().__setattr__("grad", None)
-        super().__setattr__("data", self._as_data(data))
+        self._place(self._as_data(data))
+        note_changes((self,))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "grad":
             fitting = None if value is None else writable(self._fitting(value, "grad"))
             _set_grad(self, fitting)  # further gradients are added in place
             return
-        if name == "data" and value is not self.data:
-            value = self._as_data(value)
-            self._check_change(value)
+        if name == "data":
+            if value is not self.data:
+                value = self._as_data(value)
+                self._check_change(value)
+            note_changes((self,))
         elif name == "requires_grad":
             value = to_bool(f"{self._called()}: requires_grad", value)
         super().__setattr__(name, value)
 
     def __getstate__(self) -> Any:
         """Copies of read-only arrays are writable, so that it has to be said."""
-        slots = {name: getattr(self, name) for name in self.__slots__}
+        slots = {name: getattr(self, name) for name in self.__slots__ if name != "_changed"}
         return None, {**slots, "read_only": self._is_read_only()}
 
     def __setstate__(self, state: Any) -> None:
         """Restore a copy or a pickle; those of earlier versions have no `requires_grad`."""
         attributes, slots = state if isinstance(state, tuple) else (state, None)
-        values = {"requires_grad": True, **(attributes or {}), **(slots or {})}
+        values = {"requires_grad": True, **(attributes or {}), **(slots or {}), "_changed": 0}
         read_only = values.pop("read_only", False)
         for name, value in values.items():
             super().__setattr__(name, value)
@@ -247,11 +252,11 @@ class Parameter(ArrayLike):
         views of its memory be written to.
         """
         if backend_of(self.data).name == "numpy" and not self._is_read_only():
-            super().__setattr__("data", read_only_copy(self.data))
+            self._place(read_only_copy(self.data))
 
     def _make_writable(self) -> None:
         """Copy read-only arrays, as a fused model makes them, or memory maps of files."""
-        self.data = writable(self.data)
+        self._place(writable(self.data))
         if self.grad is not None:
             self.grad = writable(self.grad)
 
@@ -263,8 +268,13 @@ class Parameter(ArrayLike):
         """Call `change(data)`, which writes to it; if `data` is read-only, as in a fused model, to a copy."""
         data = writable(self.data)
         change(data)
+        note_changes((self,))
         if data is not self.data:
-            self.data = read_only_copy(data) if self._is_read_only() else data
+            self._place(read_only_copy(data) if self._is_read_only() else data)
+
+    def _place(self, data: Array) -> None:
+        """Put another array of the same values in place of `data`."""
+        super().__setattr__("data", data)
 
     def _in_place_of_data(self, value: Array) -> Array | None:
         """A new array of these values for `data`, read-only if that is; None if `data` can be written to."""
@@ -278,30 +288,20 @@ class Parameter(ArrayLike):
         return f"Parameter({self.name!r}, shape={self.shape}, {self.data.dtype}, {owner}{frozen})"
 
 
+def note_changes(parameters: Iterable[Parameter]) -> None:
+    """Note that the values of these have changed: a backward of an earlier forward is an error then."""
+    changes.latest += 1
+    for _ in map(_set_changed, parameters, repeat(changes.latest)):
+        pass
+
+
 _set_grad = Parameter.__dict__["grad"].__set__  # skips the checks of `__setattr__`
+_set_changed = Parameter.__dict__["_changed"].__set__
 
 
 def learns(parameter: Parameter | None) -> TypeGuard[Parameter]:
     """Whether there is a parameter, and it requires a gradient."""
     return parameter is not None and parameter.requires_grad
-
-
-def is_writable(array: Array) -> bool:
-    """Whether the array may be written to; only NumPy has read-only arrays."""
-    return bool(getattr(getattr(array, "flags", None), "writeable", True))
-
-
-def read_only_copy(array: Array) -> Array:
-    """A copy of a NumPy array that nothing can write to: its memory is a `bytes` object."""
-    return backend_of(array).xp.ndarray(array.shape, array.dtype, array.tobytes())
-
-
-def writable(array: Array) -> Array:
-    """The array, or a copy if it is read-only, as memory maps of joblib are."""
-    if is_writable(array):
-        return array
-    backend = backend_of(array)
-    return backend.asarray(backend.xp.array(array))
 
 
 def new_parameter(layer: str, name: str, shape: tuple[int, ...], dtype: Any, value: float = 0.0) -> Parameter:

@@ -185,7 +185,7 @@ class Tape:
     """What the forwards of one outermost call have saved, in their order; see `Layer.record`."""
 
     open: bool
-    __slots__ = ("__weakref__", "entries", "open", "protected", "reachable", "replay", "unchecked")
+    __slots__ = ("__weakref__", "changes", "entries", "open", "protected", "reachable", "replay", "unchecked")
 
     def __init__(self, open: bool = False) -> None:
         self.entries: list[Entry] = []
@@ -193,10 +193,17 @@ class Tape:
         self.reachable: list[Array] = []  # arrays that users' layers within this call have
         self.protected: int = 0  # so many entries share no memory with these arrays
         self.unchecked: bool = False  # whether the next gradient comes from a user's code
+        self.changes: int = 0  # the number of the parameters' latest change when the forward had ended
         self.replay: Any = None  # the backward of a forward that a GPU has replayed: see `layers.replay`
 
     def __repr__(self) -> str:
         return f"<Tape of {len(self.entries)} entries>"
+
+    def again(self) -> Tape:
+        """A tape of the same forward, for another backward."""
+        tape = Tape()
+        tape.entries, tape.changes = list(self.entries), self.changes
+        return tape
 
     def reach(self, value: Any) -> None:
         """Note that a user's code has the arrays in `value`."""

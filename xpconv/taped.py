@@ -12,7 +12,7 @@ from weakref import ref
 
 from .backend import Array, ignore_underflow, plain
 from .errors import BackwardError
-from .locks import loading, loads
+from .locks import changes, loading, loads
 from .ops.shape import copy
 from .signatures import call_error, is_ours, public_errors
 from .tape import NOT_COPIED, Tape, Tapes, _each_array, current, observer, save_mode, separate
@@ -141,8 +141,7 @@ class Taped(TapedChecks):
                 f"{type(self).__name__}.pullback: tape is {type(tape).__name__}, expected the second value "
                 "of record: y, tape = model.record(x)"
             )
-        again = Tape()
-        again.entries = list(tape.entries)
+        again = tape.again()
         (finished := self._finished()).append(again)
         try:
             with separate():
@@ -244,7 +243,7 @@ class Taped(TapedChecks):
         return held.tapes
 
     def _finish(self, tape: Tape) -> None:
-        tape.reachable = []  # what is saved shares no memory with these any more
+        tape.reachable, tape.changes = [], changes.latest  # nothing is shared with the former any more
         (finished := self._finished()).append(tape)
         if len(finished) == MANY_PENDING:
             warnings.warn(
@@ -266,7 +265,8 @@ class Taped(TapedChecks):
                 "call backward of the model, not of its layers"
             )
         self._check(finished[-1], grad_output, input_grad)
-        return finished.pop()
+        tape = finished.pop()
+        return tape if tape.changes == changes.latest else self._unchanged(tape)
 
     def _enter_backward(
         self, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any], users: bool

@@ -77,6 +77,10 @@ class TapedChecks:
                 f"the output; use grad_output.astype('{dtype}')"
             )
 
+    def _unchanged(self, tape: Tape) -> Tape:
+        """The tape, if no parameter has changed since its forward; only layers have parameters."""
+        return tape
+
     def _no_gradient(self) -> BackendError:
         return BackendError(f"{type(self).__name__}.backward: grad_output is missing or None; {self._advice}")
 

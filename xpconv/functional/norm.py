@@ -11,13 +11,13 @@ from math import prod
 from typing import Any
 
 from ..arguments import to_bool, to_float
+from ..arraylike import is_writable
 from ..backend import Array
 from ..errors import ShapeError
 from ..layers.group_norm import LocalResponseNorm
 from ..ops import norm as ops
 from ..ops.channels import channel_sum, channelwise
 from ..ops.response_norm import response_norm, response_norm_backward
-from ..parameter import is_writable
 from ._checks import check_shape, enter, public
 from ._pointwise import enter_pair, settings
 

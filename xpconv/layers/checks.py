@@ -7,8 +7,9 @@ from typing import Any
 from ..backend import Array, Backend, backend_of
 from ..checks import as_images, not_floating, owner_of
 from ..dtypes import is_floating
-from ..errors import BackendError, DTypeError, ShapeError
+from ..errors import BackendError, BackwardError, DTypeError, ShapeError
 from ..parameter import Parameter
+from ..tape import Tape
 from ..taped import Taped
 
 
@@ -47,6 +48,22 @@ class Checks(Taped):
         if x.dtype.kind != "f" and not is_floating(x.dtype):
             raise not_floating(f"{name}.forward", x)
         return owner.xp
+
+    def _unchanged(self, tape: Tape) -> Tape:
+        """The tape, if no parameter of the layers that ran has changed since its forward.
+
+        The backward reads parameters: its gradients would be those of neither the old nor the new values.
+        """
+        for reference, *_ in tape.entries:
+            layer = reference()
+            for name, value in list(vars(layer).items()) if layer is not None else ():
+                if isinstance(value, Parameter) and value._changed > tape.changes:
+                    raise BackwardError(
+                        f"{type(self).__name__}.backward: {name} of {type(layer).__name__} has changed since "
+                        "the forward that this backward belongs to, as by optimizer.step() or "
+                        "load_state_dict(); call backward before such a change, or forward again after it"
+                    )
+        return tape
 
     def _single(self, outputs: list[Any]) -> list[Any]:
         """`outputs`, of layers in this one; an error if one of them is a tuple."""

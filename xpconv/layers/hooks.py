@@ -14,10 +14,10 @@ from typing import Any
 from weakref import ref
 
 from ..arguments import shown
+from ..arraylike import is_writable
 from ..backend import backend_of, is_array_type, plain
 from ..errors import BackendError, DTypeError, ShapeError
 from ..ops.shape import copy
-from ..parameter import is_writable
 from ..tape import Tape, current, saving, separate
 
 Hook = Callable[..., Any]

@@ -77,7 +77,9 @@ class Layer(Summarized["Layer"]):
                 model in training, where it is not needed.
 
         Raises:
-            BackwardError: (a RuntimeError) there is no forward without a backward.
+            BackwardError: (a RuntimeError) there is no forward without a backward, or a parameter of a layer
+                that ran has changed since: by an optimizer, `load_state_dict`, `p += 1`, `p.data -= step` or
+                another `Parameter` (writing `p.data[...] = 0` is not noticed, and gives wrong gradients).
             ShapeError, DTypeError, BackendError: `grad_output` does not fit the output.
         """
         raise TypeError(f"{type(self).__name__} defines no backward(grad_output)")

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from ..arguments import shown, to_bool
+from ..arraylike import is_writable, writable
 from ..arrays import asarray
 from ..backend import Array, backend_of, get_xp, use_backend
 from ..dtypes import check_floating, is_floating, to_dtype
 from ..errors import DTypeError, StateDictError
 from ..locks import replacing
-from ..parameter import Parameter, is_writable, writable
+from ..parameter import Parameter, note_changes
 from .loading import LoadResult, compare, read_state
 from .tree import L, Tree, array_name
 
@@ -104,6 +105,7 @@ class State(Tree[L]):
         own = self._state()
         for key in new.keys() - fresh.keys():
             own[key][...] = new[key]
+        note_changes([parameter for _, parameter in self._named_parameters()])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copy or a pickle. In training mode, read-only arrays, such as memory maps, are copied."""

@@ -162,7 +162,7 @@ class Optimizer(Groups, State):
             for run in list(self._runs(present)):
                 if not self._run_kernel(run, skip) and not self._run_arrays(run, skip):
                     return
-            self._narrow()
+            self._publish(present)
         self._grad, self._averaged = None, False  # whose memory may be that of gradients
         if capturing():
             before_replay(partial(self._prepare_replay, present))

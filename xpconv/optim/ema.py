@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..arguments import shown, to_float
+from ..arraylike import writable
 from ..arrays import asarray
 from ..backend import Array, backend_of, get_xp, ignore_underflow
 from ..errors import StateDictError
 from ..layers.layer import Layer
 from ..locks import replacing
 from ..ops.optim import follow_all
-from ..parameter import writable
 from ..signatures import public_errors
 from ..sums import widened
 from .values import as_array, misfit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, compress, groupby, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from ..errors import BackendError, DTypeError, ShapeError
 from ..kernels import overrides
 from ..kernels.graph import capturing, hold
 from ..ops.optim import gather
-from ..parameter import Parameter
+from ..parameter import Parameter, note_changes
 from .sharing import check_apart, check_one_device, on_device_of, place
 
 NARROW = ("float16", "bfloat16")  # parameters of these dtypes have a float32 master copy, which is updated
@@ -116,7 +116,7 @@ class Flat:
             master[...] = parameter.data
             if view is not master:
                 view[...] = parameter.data
-            parameter.data = view
+            parameter._place(view)
 
     def _restore(self, layout: Layout, masters: Array | None) -> None:
         """As `_flatten`, for a copy; leaves moved parameters alone, so that `_checked` can report them."""
@@ -130,7 +130,7 @@ class Flat:
                 continue
             if (found.name, parameter.dtype, parameter.shape) == (layout.backend, view.dtype, view.shape):
                 view[...] = parameter.data
-                parameter.data = view
+                parameter._place(view)
 
     # --- changes by users between steps ------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Flat:
             check_apart(where, self._params)
         for parameter, view, array in incoming:
             view[...] = array
-            parameter.data = view
+            parameter._place(view)
         if self._narrowed is not None:
             self._widen()
 
@@ -267,10 +267,11 @@ class Flat:
                 self._averaging.average(flat)
         self._averaged = True
 
-    def _narrow(self) -> None:
-        """Round the master copies into the float16 or bfloat16 parameters."""
+    def _publish(self, present: Sequence[bool]) -> None:
+        """Round the master copies into the float16 or bfloat16 parameters; note which ones have changed."""
         if self._narrowed is not None:
             self._narrowed[...] = self._data
+        note_changes(compress(self._params, present))
 
     def _widen(self) -> None:
         """Copy changed values of float16 or bfloat16 parameters into their master copies."""

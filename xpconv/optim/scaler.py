@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import shown, to_float, to_int
+from ..arraylike import writable
 from ..arrays import asarray, asnumpy
 from ..backend import Array, backend_of, get_backend, ignore_underflow
 from ..errors import StateDictError
 from ..kernels.graph import hold
-from ..parameter import writable
 from ..signatures import public_errors
 from .base import Optimizer
 from .schedule import groups_of

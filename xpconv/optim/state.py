@@ -7,10 +7,10 @@ from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
 from ..arguments import shown, to_bool
+from ..arraylike import writable
 from ..arrays import asarray, asnumpy
 from ..backend import Array
 from ..errors import StateDictError
-from ..parameter import writable
 from .flat import NARROW, Flat
 from .sharing import place
 from .values import as_array, misfit, plain_number
