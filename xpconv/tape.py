@@ -38,7 +38,7 @@ current: ContextVar[Tape | None] = ContextVar("xpconv_tape", default=None)  # of
 is_separate: ContextVar[bool] = ContextVar("xpconv_separate", default=False)  # see `separate`
 observer: ContextVar[Observer | None] = ContextVar("xpconv_observer", default=None)
 
-FEW = 32  # up to so many saved arrays are always compared with an output
+FEW = 32  # the saved arrays of up to so many layers are always compared with an output
 NOT_COPIED = ("_tapes", "_hooks", "_after_backward", "_communicator")  # attributes that copies do not have
 LOOK = 4096  # bytes that are copied in the time of one comparison
 
@@ -232,15 +232,18 @@ class Tape:
 
     def apart(self, value: Any, start: int = 0) -> Any:
         """`value`, with copies of the arrays that share memory with those saved since `start`."""
-        saved = {id(array): array for entry in self.entries[start:] for array in arrays_in(entry[1])}
-        many = len(saved)
+        entries = self.entries[start:]
+        many = len(entries)
+        saved: list[dict[int, Array]] = []  # by their ids, if any array is compared with them
 
         def copied(array: Array) -> Array:
-            if (many > FEW and array.nbytes < many * LOOK) or shares(array, saved.values()):
+            if many > FEW and array.nbytes < many * LOOK:
                 return copy(array)
-            return array
+            if not saved:
+                saved.append({id(a): a for entry in entries for a in arrays_in(entry[1])})
+            return copy(array) if shares(array, saved[0].values()) else array
 
-        return _each_array(copied, value) if saved else value
+        return _each_array(copied, value) if entries else value
 
 
 class Tapes(threading.local):

@@ -201,10 +201,13 @@ class _Conv(_ConvNd):
             self.bias.accumulate(channel_sum(xp, grad))
         if not input_grad:
             return None
-        sizes = [lo + n + hi for n, (lo, hi) in zip(images.shape[2:], self._border, strict=True)]
-        shape = (*images.shape[:2], *sizes)
+        shape, bordered = images.shape, self.padding_mode != "zeros"
+        if bordered:
+            sizes = [lo + n + hi for n, (lo, hi) in zip(shape[2:], self._border, strict=True)]
+            shape = (*shape[:2], *sizes)
         grad = ops.conv_backward_input(xp, grad, weight.data, shape, window, groups, self.algorithm)
-        grad = pad_backward(xp, grad, self._border, self.padding_mode)
+        if bordered:
+            grad = pad_backward(xp, grad, self._border, self.padding_mode)
         return grad if batched else grad[0]
 
     def algorithm_for(self, x: Array) -> str:

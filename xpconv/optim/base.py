@@ -338,8 +338,9 @@ class Optimizer(Groups, State):
                 while i < end and self._cohorts[i] == cohort and present[i] == here:
                     i += 1
                 if here:
-                    first = self._slices[start].start
-                    parts = [slice(s.start - first, s.stop - first) for s in self._slices[start:i]]
+                    first, parts = self._slices[start].start, self._slices[start:i]
+                    if first:
+                        parts = [slice(s.start - first, s.stop - first) for s in parts]
                     yield Run(
                         slice(first, self._slices[i - 1].stop), group, self._steps[start] + 1, parts, start
                     )

@@ -140,11 +140,10 @@ class Flat:
 
     def _adopt(self, where: str, present: Sequence[bool] = ()) -> None:
         """Check the gradients and the arrays assigned to `.data`; then copy the latter into the buffers."""
+        shapes, array_type = self._layout.shapes, type(self._data)
         for i, (here, view) in enumerate(zip(present, self._data_views, strict=bool(present))):
             grad: Any = self._params[i].grad
-            if not here:
-                continue
-            if type(grad) is not type(view) or (grad.shape, grad.dtype) != (view.shape, view.dtype):
+            if here and (type(grad) is not array_type or grad.dtype != view.dtype or grad.shape != shapes[i]):
                 self._checked(where, i, "grad", grad)
         incoming = []
         for i, (parameter, view) in enumerate(zip(self._params, self._data_views, strict=True)):

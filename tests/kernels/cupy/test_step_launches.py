@@ -15,17 +15,17 @@ BUDGET = {  # launches of a training step and of inference, without those inside
     "LeNet-5": (36, 13),
     "MNIST example": (38, 9),
     "VGG-like 32×32": (78, 23),
-    "ResNet-20": (230, 65),
-    "MobileNetV2 96×96": (568, 84),
+    "ResNet-20": (225, 58),
+    "MobileNetV2 96×96": (555, 84),
 }
 GRAPHED = 8  # launches of a training step of any model whose forward and backward are replayed
 REPLAYED = 2  # of inference by a replayed graph
 PLAIN_CALLS = {  # of Python functions in a training step without graphs: the rest of the host's work
-    "LeNet-5": 950,
-    "MNIST example": 880,
-    "VGG-like 32×32": 1750,
-    "ResNet-20": 5000,
-    "MobileNetV2 96×96": 11700,
+    "LeNet-5": 900,
+    "MNIST example": 840,
+    "VGG-like 32×32": 1720,
+    "ResNet-20": 4900,
+    "MobileNetV2 96×96": 11450,
 }
 CALLS = {  # in such a training step and such an inference with replayed graphs
     "LeNet-5": (330, 60),

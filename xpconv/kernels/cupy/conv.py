@@ -8,12 +8,11 @@ from typing import Any
 
 from ...backend import Array
 from ...geometry import Bounds, Window
-from ...layout import pixel_matrix, weight_matrix
 from ...sums import total
 from .. import fft, graph, precision
 from ..exact import is_exact
 from . import cudnn
-from .gemm import group_matmul, multiply
+from .gemm import ALL, group_matmul, multiply, pixel_matrix, weight_matrix
 from .launch import (
     SUMS,
     check_device,
@@ -95,7 +94,7 @@ def conv(
     elif _by_fft(x.shape, x.dtype, weight.shape, window, groups, algorithm):
         fft.conv(_device(xp), x, weight, window, y)
     else:
-        w = xp.swapaxes(weight_matrix(xp, weight, groups), 1, 2)
+        w = weight_matrix(xp, weight, groups, flip=True)
         for images, col in column_blocks(xp, x, window, groups):
             group_matmul(xp, col, w, pixel_matrix(xp, y, images, groups))
     if bias is not None or bounds is not None:
@@ -129,7 +128,9 @@ def conv_backward_weight(
             xp, FILE, "depthwise_weight", sums.size, pixels(xp, grad), pixels(xp, x), sums, groups, k, count,
             length, geometry(xp, window, x.shape[2:], grad.shape[2:]),
         )  # fmt: skip
-        return total(sums, (0,)).T.reshape(weight_shape).astype(x.dtype)
+        dw = xp.ndarray((weight_shape[0], taps(window)), x.dtype)
+        dw[...] = total(sums, (0,)).T
+        return dw.reshape(weight_shape)
     plan = _cudnn(xp, "w", x.dtype, x.shape, weight_shape, grad.shape, window, algorithm)
     if plan is not None:
         dw = empty_images(xp, weight_shape, x.dtype)
@@ -142,9 +143,9 @@ def conv_backward_weight(
         return dw
     dw, everything = None, slice(0, x.shape[0])
     for images, col in column_blocks(xp, x, window, groups):
-        alone = images in (slice(None), everything)  # else sums of float16 are not rounded in between
+        alone = images in (ALL, everything)  # else sums of float16 are not rounded in between
         part = xp.ndarray((groups, k, c * taps(window)), x.dtype if alone else SUMS[name_of(x.dtype)])
-        multiply(xp, xp.swapaxes(pixel_matrix(xp, grad, images, groups), 1, 2), col, part)
+        multiply(xp, pixel_matrix(xp, grad, images, groups, flip=True), col, part)
         dw = part if dw is None else dw + part
     if dw is None:
         dw = xp.zeros((groups, k, c * taps(window)), dtype=x.dtype)
@@ -168,12 +169,12 @@ def conv_backward_input(
             return None
         fft.input_grad(_device(xp), grad, weight, window, dx)
         return dx
-    where = geometry(xp, window, x_shape[2:], grad.shape[2:])
     if _is_depthwise(weight.shape, groups):
         width = lanes(groups) if groups == weight.shape[0] else 1
         launch(
             xp, FILE, "depthwise_input", dx.size, pixels(xp, grad), _taps_first(xp, weight), dx,
-            groups, weight.shape[0] // groups, width, where, each=width,
+            groups, weight.shape[0] // groups, width, geometry(xp, window, x_shape[2:], grad.shape[2:]),
+            each=width,
         )  # fmt: skip
         return dx
     plan = _cudnn(xp, "x", grad.dtype, x_shape, weight.shape, grad.shape, window, algorithm)
@@ -186,10 +187,10 @@ def conv_backward_input(
         return dx
     w = weight_matrix(xp, weight, groups)
     if _is_product(window, groups, x_shape, grad.shape):
-        group_matmul(xp, pixel_matrix(xp, grad, slice(None), 1), w, pixel_matrix(xp, dx, slice(None), 1))
+        group_matmul(xp, pixel_matrix(xp, grad, ALL, 1), w, pixel_matrix(xp, dx, ALL, 1))
         return dx
     sums = SUMS[name_of(grad.dtype)]  # the dtype of the columns' gradients, which are summed over the taps
-    row, step = w.shape[2], prod(grad.shape[2:])
+    row, step, where = w.shape[2], prod(grad.shape[2:]), geometry(xp, window, x_shape[2:], grad.shape[2:])
     for images in blocks(x_shape[0], groups * step * row * xp.dtype(sums).itemsize):
         part = dx[images]
         col = xp.ndarray((groups, part.shape[0] * step, row), sums)
@@ -260,7 +261,7 @@ def column_blocks(xp: Any, x: Array, window: Window, groups: int) -> Iterator[tu
     c = x.shape[1] // groups
     output = window.output_shape(x.shape[2:])
     if _is_product(window, groups, x.shape, (*x.shape[:2], *output)):
-        yield slice(None), pixel_matrix(xp, x, slice(None), 1)
+        yield ALL, pixel_matrix(xp, x, ALL, 1)
         return
     row = c * taps(window)
     for images in blocks(x.shape[0], groups * prod(output) * row * x.itemsize):

@@ -10,9 +10,10 @@ import ctypes
 import functools
 from typing import Any
 
+from ... import layout
 from ...backend import Array
 from .. import graph, precision
-from .launch import SUMS, check_device, name_of
+from .launch import SUMS, TO_LAST, check_device, name_of, on_device, pixels
 
 WORKSPACE = 32 << 20  # bytes
 TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
@@ -24,6 +25,7 @@ SCALARS = {
 }
 ADDRESSES = {name: tuple(ctypes.addressof(number) for number in pair) for name, pair in SCALARS.items()}
 POINTER, INT = ctypes.c_void_p, ctypes.c_int
+ALL = slice(None)
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
@@ -37,6 +39,35 @@ def group_matmul(xp: Any, a: Array, b: Array, out: Array | None = None) -> Array
     """`a[g] @ b[g]` for every group, into `out` if given."""
     y = xp.ndarray((a.shape[0], a.shape[1], b.shape[2]), a.dtype) if out is None else out
     return multiply(xp, a, b, y)
+
+
+def pixel_matrix(xp: Any, images: Array, rows: slice, groups: int, flip: bool = False) -> Array:
+    """As `layout.pixel_matrix`; with `flip` transposed matrices `(G, K/G, pixels)`."""
+    if groups == 1 and rows in (ALL, slice(0, images.shape[0])):
+        return _dense_matrix(xp, images, images.shape[1], flip)
+    matrix = layout.pixel_matrix(xp, images, rows, groups)
+    return xp.swapaxes(matrix, 1, 2) if flip else matrix
+
+
+def weight_matrix(xp: Any, weight: Array, groups: int, flip: bool = False) -> Array:
+    """As `layout.weight_matrix`; with `flip` transposed matrices `(G, taps*C/G, K/G)`."""
+    if groups == 1:
+        return _dense_matrix(xp, weight, weight.size // max(1, weight.shape[0]), flip)
+    matrix = layout.weight_matrix(xp, weight, groups)
+    return xp.swapaxes(matrix, 1, 2) if flip else matrix
+
+
+def _dense_matrix(xp: Any, x: Array, columns: int, flip: bool) -> Array:
+    """`x (N, C, *S)` in channels-last memory, or such a copy, as `(1, rows, columns)`: made as one view."""
+    x = pixels(xp, x)
+    if not on_device(xp) or not x.size:
+        matrix = x.transpose(TO_LAST[x.ndim]).reshape(1, x.size // columns, columns)
+        return matrix.transpose(0, 2, 1) if flip else matrix
+    rows, along = x.size // columns, x.itemsize
+    down = columns * along
+    if flip:
+        return xp.ndarray((1, columns, rows), x.dtype, x.data, (x.nbytes, along, down))
+    return xp.ndarray((1, rows, columns), x.dtype, x.data, (x.nbytes, down, along))
 
 
 def multiply(xp: Any, a: Array, b: Array, y: Array) -> Array:
@@ -72,28 +103,29 @@ def _by_binding(xp: Any, a: Array, b: Array, y: Array) -> None:
     """`y = a @ b`, computed as `yᵀ = bᵀ aᵀ`, since cuBLAS is column-major."""
     handle, gemm, strided = _binding(xp)
     check_device(xp, "a matrix product", a, b, y)
-    (a, flip_a, lead_a), (b, flip_b, lead_b), (z, flip_z, lead_z) = (_operand(xp, x) for x in (a, b, y))
+    z, flip_z, lead_z = _operand(xp, y)
     if flip_z:  # the output is column-major itself
         swap = (0, 2, 1) if y.ndim == 3 else (1, 0)
         _by_binding(xp, b.transpose(swap), a.transpose(swap), y.transpose(swap))
         return
-    name, sums = name_of(a.dtype), SUMS[name_of(a.dtype)]
+    a, flip_a, lead_a = _operand(xp, a)
+    b, flip_b, lead_b = _operand(xp, b)
+    name, target = name_of(a.dtype), TYPES[name_of(y.dtype)]
+    sums = SUMS[name]
     kind, compute, (one, zero) = TYPES[name], COMPUTE[sums], ADDRESSES[sums]
     if name == "float32":
         compute = FAST.get(xp._core.get_compute_type("f"), compute)
-    m, n = y.shape[-2:]
-    shape, ending = (flip_b, flip_a, n, m, a.shape[-1], one), (compute, -1)
-    target = TYPES[name_of(y.dtype)]
-    if y.ndim == 3 and y.shape[0] > 1:
+    *stack, m, n = y.shape
+    if stack and stack[0] > 1:
         steps = [x.strides[0] // x.itemsize for x in (b, a, z)]
         strided(
-            handle(), *shape, b.data.ptr, kind, lead_b, steps[0], a.data.ptr, kind, lead_a, steps[1], zero,
-            z.data.ptr, target, lead_z, steps[2], y.shape[0], *ending,
+            handle(), flip_b, flip_a, n, m, a.shape[-1], one, b.data.ptr, kind, lead_b, steps[0], a.data.ptr,
+            kind, lead_a, steps[1], zero, z.data.ptr, target, lead_z, steps[2], stack[0], compute, -1,
         )  # fmt: skip
     else:
         gemm(
-            handle(), *shape, b.data.ptr, kind, lead_b, a.data.ptr, kind, lead_a, zero, z.data.ptr, target,
-            lead_z, *ending,
+            handle(), flip_b, flip_a, n, m, a.shape[-1], one, b.data.ptr, kind, lead_b, a.data.ptr, kind,
+            lead_a, zero, z.data.ptr, target, lead_z, compute, -1,
         )  # fmt: skip
     if z is not y:
         y[...] = z

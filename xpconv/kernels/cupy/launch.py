@@ -60,26 +60,23 @@ def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str
     """
     if not size:
         return
-    arrays, get_device, _, ints, floats, _ = _host(xp)
+    array_type, get_device, _, ints, floats, _ = _host(xp)
     largest, device = size, None if get_device is None else get_device()
     values = [ints[size]]
     for a in arguments:
         kind = type(a)
         if kind is int:
-            values.append(ints[a])
-            continue
-        if kind is float:
-            values.append(floats[a] if a or copysign(1.0, a) > 0 else a)  # as keys 0.0 and -0.0 are equal
-            continue
+            a = ints[a]
+        elif kind is float:
+            a = floats[a] if a or copysign(1.0, a) > 0 else a  # as keys 0.0 and -0.0 are equal
+        elif kind is array_type or isinstance(a, array_type):
+            if a.size > largest:
+                largest = a.size
+            if not dtype:
+                dtype = name_of(a.dtype)
+            if device is not None and a.data.device_id != device:
+                raise _elsewhere(name, a, device)
         values.append(a)
-        if not isinstance(a, arrays):
-            continue
-        if a.size > largest:
-            largest = a.size
-        if not dtype:
-            dtype = name_of(a.dtype)
-        if device is not None and a.data.device_id != device:
-            raise _elsewhere(name, a, device)
     kernel = _kernel(xp, file, dtype, largest >= LARGEST, name, device)
     blocks = -(-size // (THREADS * each))
     kernel((blocks if blocks < BLOCKS else BLOCKS,), (THREADS,), tuple(values))
@@ -101,7 +98,7 @@ class Numbers(dict[Any, Any]):
 class Host(NamedTuple):
     """What a launch needs of an array module; on a GPU, as CuPy itself passes arguments to a kernel."""
 
-    arrays: Any  # their type
+    array_type: Any
     get_device: Callable[[], int] | None = None  # the current device's number; None if there are no devices
     allocate: Callable[[int], Any] | None = None
     ints: Numbers = Numbers(lambda number: number)
@@ -120,6 +117,11 @@ def _host(xp: Any) -> Host:
     ints = Numbers(function.CIntptr)  # 64 bits, which a launch passes
     floats = Numbers(lambda number: function.CIntptr(np.float64(number).view("int64").item()))
     return found._replace(ints=ints, floats=floats, struct=function.CNumpyArray)
+
+
+def on_device(xp: Any) -> bool:
+    """Whether arrays of this module are on a GPU, and are made of its memory."""
+    return _host(xp).allocate is not None
 
 
 def check_device(xp: Any, name: str, *arrays: Array) -> None:
@@ -233,10 +235,16 @@ def ends(bounds: Bounds) -> tuple[int, float, float]:
     return (1, float(low), 0.0) if high is None else (2, float(low), float(high))
 
 
+def is_contiguous(x: Array) -> bool:
+    """Whether it is in C order, without gaps; CuPy makes an object for `x.flags`."""
+    found: bool | None = getattr(x, "_c_contiguous", None)
+    return bool(x.flags.c_contiguous) if found is None else found
+
+
 def same_order(a: Array, b: Array) -> bool:
     """Whether two arrays of one shape have their elements in the same order in memory, without gaps."""
-    if a.flags.c_contiguous:
-        return bool(b.flags.c_contiguous)
+    if is_contiguous(a):
+        return is_contiguous(b)
     return a.ndim > 2 and all(x.strides == pixels_strides(x.shape, x.itemsize) for x in (a, b))
 
 

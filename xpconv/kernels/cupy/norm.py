@@ -63,6 +63,7 @@ def normalize_and_track(
         if (is_wide and array.dtype != WIDE[name_of(x.dtype)]) or not array.flags.c_contiguous:
             return None
         running += [array, int(is_wide)]
+    x = pixels(xp, x)
     found = _moments(xp, x, eps, *running, batches, int(momentum is None), float(momentum or 0.0))
     mean, inv_std = found[0], found[2]
     return _apply(xp, x, weight, bias, mean, inv_std, bounds, batches), mean, inv_std

@@ -27,12 +27,16 @@ TABLE = 160  # one launch of `gather` copies at most so many arrays
 def gather(xp: Any, arrays: list[Array], views: list[Array]) -> int:
     """One launch for 160 arrays of one dtype which have the memory order of their views."""
     batches: dict[str, list[tuple[Array, Array]]] = {}
+    kinds, batch, fits = None, [], False
     for array, view in zip(arrays, views, strict=True):
-        name = name_of(array.dtype)
         if not array.size:
             continue
-        if SUMS.get(name) == name_of(view.dtype) and same_order(array, view):
-            batches.setdefault(name, []).append((array, view))
+        if kinds != (array.dtype, view.dtype):
+            kinds = array.dtype, view.dtype
+            name = name_of(array.dtype)
+            fits, batch = SUMS.get(name) == name_of(view.dtype), batches.setdefault(name, [])
+        if fits and same_order(array, view):
+            batch.append((array, view))
         else:
             view[...] = array
     check_device(xp, "optimizer.step", *arrays)
