@@ -251,8 +251,6 @@ def test_stripes_drawn(data):
     y = memory.empty_images((n, k, *output), x.dtype)
     y[...] = np.nan
     with pytest.MonkeyPatch.context() as patch:
-        b = draw(st.integers(1, 5))
-        patch.setattr(stripes, "pixels", lambda channels: b)
         for name in ("BLOCK_BYTES", "SHARED_BYTES"):
             patch.setattr(stripes, name, draw(st.sampled_from([1, 1 << 12, 1 << 14, 1 << 20])))
         arena = Arena()

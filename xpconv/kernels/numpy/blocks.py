@@ -20,7 +20,6 @@ from .plans import Part, Recorder
 from .scratch import Scratch
 
 ALL = (slice(None),)
-ROW = 8192  # elements of a row of bounds
 PAGE = 4096  # bytes, after which the sets of the first cache repeat
 SETS = 1 << 16  # numbers of a pixel times the part of a page between them, up to which they fit the cache
 PLANES = 1 << 16  # elements of planes that are copied at a time
@@ -194,15 +193,10 @@ class Ending(NamedTuple):
         if self.bounds is None:
             return
         low, high = self.bounds
-        if high is None and out.shape[-1] <= ROW:
-            do(np.maximum, x, _row(low, out.shape[-1], out.dtype), out=out)
+        if high is None:
+            do(np.maximum, x, low, out=out)
         else:
-            do(np.clip, x, low, np.inf if high is None else high, out)
-
-
-@functools.lru_cache(maxsize=1024)
-def _row(value: float, size: int, dtype: Any) -> Array:
-    return memory.constant(np.full(size, value, dtype))
+            do(np.clip, x, low, high, out)
 
 
 class Seen(NamedTuple):

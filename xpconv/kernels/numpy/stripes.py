@@ -6,13 +6,12 @@ inputs `X` and the rows `w[r]` of the kernel, with the matrices of `winograd` fo
     V[i] = Σ_h Bᵀ[i, h] X[h],   U[i] = Σ_r G[i, r] w[r],   Y[h] = Σ_i Aᵀ[h, i] M[i]
 
 where `M[i]` is the convolution of `V[i]` with `U[i]` along the width. Transforms are products of a small
-matrix with rows as they are in memory. `M` needs no copies either: b+2 neighbouring pixels are one run of
-(b+2)·C numbers, and times a matrix `((b+2)·C, b·K)` that holds b shifted copies of `U[i]` they give the b·K
-numbers of b outputs. BLAS takes runs that do not overlap: every second one (third, for b = 1), then the
-others. The results of a run that extends into the next row are not used.
+matrix with rows as they are in memory. `M` needs no copies either: three neighbouring pixels are one run of
+3·C numbers, and times `U[i] (3·C, K)` they give the K numbers of an output. BLAS takes runs that do not
+overlap: every third one, then the others. The results of a run that extends into the next row are not used.
 
-All is linear in `w`, so its gradient is exact: `dM = A dY`, `dU[i] = V[i]ᵀ dM[i]` summed over the copies,
-`dw = Gᵀ dU`. In float32 rounding is about 3 times that of the definition: 3e-6 of the largest output.
+All is linear in `w`, so its gradient is exact: `dM = A dY`, `dU[i] = V[i]ᵀ dM[i]`, `dw = Gᵀ dU`. In float32
+rounding is about 3 times that of the definition: 3e-6 of the largest output.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from .scratch import Scratch
 from .threads import PRODUCTS
 from .winograd import SEEN, TILE, tile_matrix
 
+TAPS = 3
 BLOCK_BYTES = 1 << 20
 SHARED_BYTES = 1 << 21  # with several threads, which need longer calls
 MOST = 32 * 64  # input channels times output channels, up to which this algorithm is faster
@@ -47,31 +47,21 @@ def cost(x_shape: Shape, weight_shape: Shape, window: Window, prepared: bool = F
     if k * c > MOST:
         return inf
     n, (rows, columns) = x_shape[0], window.output_shape(x_shape[2:])
-    products = n * -(-rows // TILE) * (columns + 2) * 2 * SEEN * (pixels(k) + 2) * c * k
+    products = n * -(-rows // TILE) * (columns + 2) * 2 * SEEN * TAPS * c * k
     return products + n * rows * columns * (65 * c + 35 * k) + (1e6 if prepared else 2000 * c * k + 4e6)
-
-
-def pixels(channels: int) -> int:
-    """b, the pixels of a run: two for few channels, as BLAS is slow for matrices of few columns."""
-    return 2 if channels <= 16 else 1
 
 
 def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Write to `y (N, K, P, Q)`."""
     k, c = weight.shape[:2]
     stripes = Stripes(x, window, y.shape)
-    b, row = stripes.b, y.shape[3] * k
+    row = y.shape[3] * k
 
-    def transform(do: Scratch, side: Array) -> None:
-        w = contiguous(do, "weight", taps_first(weight)).reshape(3, -1)
-        u = do.scratch("kernels", (SEEN, 3 * c * k), x.dtype)
-        do(np.matmul, tile_matrix("G", 1, x.dtype), w, u)
-        do(setitem, side, ..., 0)
-        for j in range(b):
-            do(setitem, side[:, j : j + 3, :, j], ..., u.reshape(SEEN, 3, c, k))
+    def transform(do: Scratch, u: Array) -> None:
+        w = contiguous(do, "weight", taps_first(weight)).reshape(TAPS, -1)
+        do(np.matmul, tile_matrix("G", 1, x.dtype), w, u.reshape(SEEN, -1))
 
-    side = recorder.prepared("side", (SEEN, b + 2, c, b, k), x.dtype, weight, transform)
-    side = side.reshape(SEEN, (b + 2) * c, b * k)
+    u = recorder.prepared("kernels", (SEEN, TAPS * c, k), x.dtype, weight, transform)
     images, back = channels_last(y), tile_matrix("A", 1, x.dtype)
     ending = ending.times(y.shape[3], recorder)
     elements = y.size * 4 * c // PRODUCTS
@@ -80,7 +70,7 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     def task(do: Part, i: int) -> None:
         block = blocks[i]
         runs, outputs, _ = stripes.products(block, do)
-        multiply(do, stripes.transformed(block, do), side, runs)
+        multiply(do, stripes.transformed(block, do), u, runs)
         for m, rows in outputs:
             out = images[block.images, rows]
             out = out.reshape(out.shape[0], m.shape[1], -1, row)
@@ -94,7 +84,7 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
     """`dw (K, C, 3, 3)`."""
     k, c = weight_shape[:2]
     stripes = Stripes(x, window, grad.shape)
-    b, row = stripes.b, grad.shape[3] * k
+    row = grad.shape[3] * k
     images, spread = channels_last(grad), tile_matrix("A", 1, x.dtype, transposed=True)
     elements = grad.size * 4 * c // PRODUCTS
 
@@ -108,36 +98,23 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
             do(np.matmul, spread[:, : values.shape[2]], values, m)
         add_product(do, stripes.transformed(block, do), runs, total, first)
 
-    shape = stripes.parts, SEEN, (b + 2) * c, b * k
+    shape = TAPS, SEEN, TAPS * c, k
     totals = sum_of_blocks(recorder, stripes.cut(elements), elements, shape, x.dtype, add)
-    total = recorder.scratch("side", totals.shape[1:], x.dtype)
-    recorder(np.add.reduce, totals, 0, None, total)
-    total = total.reshape(SEEN, b + 2, c, b, k)
-    du = recorder.scratch("kernels", (SEEN, 3, c, k), x.dtype)
-    recorder(setitem, du, ..., total[:, :3, :, 0])
-    for j in range(1, b):
-        recorder(np.add, du, total[:, j : j + 3, :, j], du)
-    dw = recorder.scratch("sum", (3, 3, c, k), x.dtype)
-    recorder(
-        np.matmul, tile_matrix("G", 1, x.dtype, transposed=True), du.reshape(SEEN, -1), dw.reshape(3, -1)
-    )
+    du = recorder.scratch("kernels", shape[1:], x.dtype)
+    recorder(np.add.reduce, totals, 0, None, du)
+    dw = recorder.scratch("sum", (TAPS, TAPS, c, k), x.dtype)
+    back = tile_matrix("G", 1, x.dtype, transposed=True)
+    recorder(np.matmul, back, du.reshape(SEEN, -1), dw.reshape(TAPS, -1))
     return dw.transpose(3, 2, 0, 1)
 
 
 class Stripes:
     """The stripes of four output rows that cover the images, and the six input rows that each reads."""
 
-    images: int
-    channels: int
-    height: int
-    columns: int
-
     def __init__(self, x: Array, window: Window, output: Shape) -> None:
         self.images, self.channels, self.height, self.columns = output
-        self.b: int = pixels(self.channels)
-        self.parts: int = -(-(self.b + 2) // self.b)  # of runs that do not overlap
         self.count: int = -(-self.height // TILE)
-        self.width: int = -(-(self.columns + 2) // self.b) * self.b  # of a row of inputs
+        self.width: int = self.columns + TAPS - 1  # of a row of inputs
         stripe = Window((SEEN, self.width), (TILE, 1), window.padding, (1, 1))
         self.frame: Frame = Frame(channels_last(x), stripe.fitted(x.shape[2:], (self.count, 1)))
         self.matrix: Array = tile_matrix("B", 1, x.dtype)
@@ -153,10 +130,10 @@ class Stripes:
         return slice(block.rows.start * TILE, min(block.rows.stop * TILE, self.height))
 
     def transformed(self, block: Block, do: Part) -> Array:
-        """Runs of a block's `V (parts, 6, count, (b+2)·C)`."""
+        """Runs of a block's `V (3, 6, count, 3·C)`."""
         part = in_runs(do, self.frame.of(block, do))
         by_image, by_row, _, by_number = part.strides
-        v, beyond, runs = self._scratch(do, "transformed", block, part.shape[3], self.b + 2)
+        v, beyond, runs = self._scratch(do, "transformed", block, part.shape[3], TAPS)
         into = of_rows(v)
         seen = memory.strided(part, into.shape, (by_image, TILE * by_row, by_row, by_number))
         do(setitem, beyond, ..., 0)
@@ -164,11 +141,11 @@ class Stripes:
         return runs
 
     def products(self, block: Block, do: Part) -> tuple[Array, list[tuple[Array, slice]], list[Array]]:
-        """For a block's `M`: its runs `(parts, 6, count, b·K)`, outputs, and what is between these.
+        """For a block's `M`: its runs `(3, 6, count, K)`, outputs, and what is between these.
 
         Outputs are parts `(n, stripes, 6, Q·K)` and their rows in the images: whole stripes, then the rest.
         """
-        m, beyond, runs = self._scratch(do, "products", block, self.channels, self.b)
+        m, beyond, runs = self._scratch(do, "products", block, self.channels, 1)
         rows = self.rows(block)
         whole = (rows.stop - rows.start) // TILE
         middle = rows.start + whole * TILE
@@ -181,16 +158,17 @@ class Stripes:
     ) -> tuple[Array, Array, Array]:
         """Views of a scratch array: `(6, n, stripes, width, C)`, the rest, and runs of both.
 
-        A run of `(parts, 6, count, pixels·C)` starts at each b-th pixel. The runs of a part do not overlap,
-        and all parts have equally many.
+        A run of `(3, 6, count, pixels·C)` starts at each third pixel. The runs of a part do not overlap, and
+        all parts have equally many.
         """
         shape = (*(some.stop - some.start for some in block), self.width, channels)
-        size, b, parts = prod(shape), self.b, self.parts
-        count = -(-(size // channels - 2) // (parts * b))
-        rows = do.scratch(name, (SEEN, (count * parts * b + 2) * channels), self.matrix.dtype)
+        size = prod(shape)
+        count = -(-(size // channels - TAPS + 1) // TAPS)
+        rows = do.scratch(name, (SEEN, (count * TAPS + TAPS - 1) * channels), self.matrix.dtype)
         by_i, by_number = rows.strides
-        steps = b * channels * by_number, by_i, parts * b * channels * by_number, by_number
-        runs = memory.strided(rows, (parts, SEEN, count, pixels * channels), steps)
+        by_pixel = channels * by_number
+        steps = by_pixel, by_i, TAPS * by_pixel, by_number
+        runs = memory.strided(rows, (TAPS, SEEN, count, pixels * channels), steps)
         return rows[:, :size].reshape(SEEN, *shape), rows[:, size:], runs
 
 

@@ -32,7 +32,6 @@ from .threads import PRODUCTS
 
 TILE, SEEN = 4, 6
 BLOCK_BYTES = 1 << 22
-SUM_BYTES = 1 << 20
 GRAD_BLOCK_BYTES = 1 << 23  # larger, as each block adds to 36 matrices (C, K)
 B = np.array(
     [
@@ -122,7 +121,6 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
     spread = tile_matrix("A", 2, dtype, transposed=True)
     elements = grad.size * 4 * c // PRODUCTS
     blocks = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements)
-    few = max(1, SUM_BYTES // (k * c * dtype.itemsize))  # matrices a call, as their products take memory too
 
     def add(part: Part, block: Block, total: Array, first: bool) -> None:
         v = tiles.transformed(block, part)
@@ -131,9 +129,7 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
         tiles.each_output(block, images, values, part, put=False)
         m = part.scratch("tiles", (SEEN**2, count, k), dtype)
         multiply_wide(part, spread, values.reshape(TILE**2, -1), m.reshape(SEEN**2, -1))
-        for start in range(0, SEEN**2, few):
-            some = slice(start, start + few)
-            add_product(part, m[some], v[some], total[some], first)
+        add_product(part, m, v, total, first)
 
     total = sum_of_blocks(recorder, blocks, elements, (SEEN**2, k, c), dtype, add)
     dw = recorder.scratch("sum", (k * c, 9), dtype)
