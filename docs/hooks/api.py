@@ -64,11 +64,19 @@ def address(name: str) -> str | None:
     return None
 
 
+def beside(name: str, page: str) -> str | None:
+    """Page and anchor of a public thing on a page of the reference, by its name without the room's."""
+    for full, thing in public_names.public().items() if page.startswith("api/") else ():
+        if public_names.short(full) == name and page == f"api/{public_names.page_of(thing.__module__)}.html":
+            return f"{page}#{full}"
+    return None
+
+
 def on_page_content(content: str, page: Any, **_: Any) -> str:
     """Links from names to the reference."""
 
     def link(found: re.Match[str]) -> str:
-        target = found[2] and address(found[2])
+        target = found[2] and (address(found[2]) or beside(found[2], page.url))
         if not target:
             return found[0]
         path, _, anchor = target.partition("#")
