@@ -228,13 +228,10 @@ def seen_part(spatial: Shape, window: Window, first_row: int, last_row: int) -> 
 class Frame:
     """The parts of images `x (N, *S, C)` that blocks of output read, with the window's border around them."""
 
-    x: Array
-    window: Window
-    border: float
-    name: str
-
     def __init__(self, x: Array, window: Window, border: float = 0.0, name: str = "padded") -> None:
-        self.x, self.window, self.border, self.name = x, window, border, name
+        self.x: Array = x
+        self.window: Window = window
+        self.border, self.name = border, name
         self._last: dict[int, tuple[Any, Array, Array]] = {}  # by part: key, scratch array, its inside
 
     def of(self, block: Block, do: Part) -> Array:

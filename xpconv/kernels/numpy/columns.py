@@ -146,10 +146,6 @@ class Columns:
     With `few` columns are in the order of the weight, `(C, taps)`.
     """
 
-    window: Window
-    groups: int
-    few: bool
-
     def __init__(self, x: Array, window: Window, groups: int, few: bool = False) -> None:
         self.x: Array = channels_last(x)
         self.window, self.groups, self.few = window, groups, few

@@ -42,9 +42,6 @@ _lock = threading.RLock()
 class Plan:
     """What a chain of layers does to images of one shape. One thread at a time may run it."""
 
-    input: Any
-    output: Any
-
     def __init__(self, recorder: Recorder, input: Array, output: Array) -> None:
         self.input, self.output = recorder.bound(input), recorder.bound(output)
         self.calls = joined(recorder.calls)
@@ -120,13 +117,6 @@ class Plans:
     A call takes the plans that it runs out of the pool, so any number of threads may call at once. Idle
     plans, of all models together, may hold up to `IDLE_BYTES`; `free_memory` drops them.
     """
-
-    constants: list[Array]
-    prepared: dict[Any, Array]
-    output_shape: Any
-    dtype: Any
-    elements: float
-    bytes: int
 
     def __init__(
         self,

@@ -49,13 +49,11 @@ class Arena:
     while another runs in the same thread does not overwrite the other's scratch arrays.
     """
 
-    calls: int
-
     def __init__(self) -> None:
         self.memory: Blocks = Blocks()
         self.plans: dict[Any, Plan] = {}
         self.seen: dict[Any, int] = {}  # when a signature without a plan was last called
-        self.calls = 0  # in all plans
+        self.calls: int = 0  # in all plans
 
     def run(self, kernel: Callable[..., None], args: tuple[Any, ...], key: Any) -> None:
         """Run a kernel; record it at the second call of a signature, if there is room for a plan."""
@@ -134,12 +132,10 @@ class Operation(NamedTuple):
 class Part(Scratch):
     """What one thread does of a kernel: it makes calls, whose results go into one of their operands."""
 
-    arena: Arena
-    slot: int
-    record: bool
-
     def __init__(self, arena: Arena, slot: int, record: bool) -> None:
-        self.arena, self.slot, self.record = arena, slot, record
+        self.arena: Arena = arena
+        self.slot: int = slot
+        self.record: bool = record
         self.calls: list[Operation] = []
 
     def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
@@ -153,8 +149,6 @@ class Part(Scratch):
 
 class Recorder(Part):
     """Makes a kernel's calls: its own, one after the other, and those that threads share."""
-
-    calls: list[Operation]
 
     def __init__(self, arena: Arena, record: bool) -> None:
         super().__init__(arena, 0, record)

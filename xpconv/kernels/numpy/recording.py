@@ -52,12 +52,6 @@ class Recorder(Scratch):
         prepared: a cache of arrays that depend on parameters alone, shared by all plans of a chain.
     """
 
-    count: int
-    elements: float
-    slot: int
-    constant_bytes: Any
-    foreign: bool
-
     def __init__(self, constants: Iterable[Array], prepared: dict[Any, Array]) -> None:
         self.slot = 0
         self.calls: list[Call] = []

@@ -102,13 +102,11 @@ def _serve(queue: SimpleQueue[_Job | None]) -> None:
 class Pool:
     """The workers of this process, each with a queue of its own."""
 
-    retry: float
-
     def __init__(self, count: int) -> None:
         self.count = count  # of threads, the caller's among them
         self.workers: dict[int, SimpleQueue[_Job | None]] = {}
         self.jobs: set[_Job] = set()  # those going on
-        self.retry = -math.inf  # after the system refused a thread: time of the next try
+        self.retry: float = -math.inf  # after the system refused a thread: time of the next try
 
     def queues(self, count: int) -> list[SimpleQueue[_Job | None]]:
         """Of `count` workers, or of as many as the system starts.
