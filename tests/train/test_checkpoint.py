@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -80,6 +81,14 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(steps, tmp_path, backend):
     assert_equal(
         run(tmp_path, resume=tmp_path, seed=5 if steps else 0), whole
     )  # the seeds come from the file
+
+
+def test_without_safetensors_there_is_an_error_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(
+        ImportError, match=r"^xpconv\.train\.Checkpoint needs safetensors: pip install safetensors$"
+    ):
+        train.Checkpoint(tmp_path / "run")
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])

@@ -59,7 +59,7 @@ def write(where: str, path: str, kind: str, content: Any, arrays: dict[str, np.n
 
     check_target(where, path)
     _check_ending(where, path)
-    save = _safetensors(where).numpy.save
+    save = need_safetensors(where).numpy.save
     about = {"sha256": ZEROS, "kind": kind, "format": FORMAT, **versions(), "content": content}
     text = json.dumps(about, separators=(",", ":"), allow_nan=False)
     if len(json.dumps(text)) + sum(len(name) + 200 for name in arrays) > LONGEST:
@@ -84,7 +84,7 @@ def read(where: str, path: str, kind: str) -> tuple[dict[str, Any], dict[str, np
     """
     from hashlib import sha256
 
-    library = _safetensors(where)
+    library = need_safetensors(where)
     named = f"{where}: {path!r}"
     data = _bytes(where, path)
     text = _metadata(named, data, kind)
@@ -110,7 +110,8 @@ def read(where: str, path: str, kind: str) -> tuple[dict[str, Any], dict[str, np
     return about["content"], arrays
 
 
-def _safetensors(where: str) -> Any:
+def need_safetensors(where: str) -> Any:
+    """The library; an error that says what to install, if it is missing."""
     try:
         import safetensors.numpy
     except ImportError as error:

@@ -13,6 +13,7 @@ from ..arguments import shown, to_choice, to_float, to_int
 from ..arrays import asnumpy
 from ..errors import DataFileError, StateDictError
 from ..files import load, save
+from ..files.container import need_safetensors
 from ..signatures import public_errors
 from .history import is_sound
 from .run import Run, mode_of
@@ -104,6 +105,7 @@ class Checkpoint:
         self._best_value: float | None = None
         self._best_steps: int | None = None
         self._sign = 1
+        need_safetensors("train.Checkpoint")  # else the first epoch would be lost
         self._loaded: tuple[Any, Any] | None = None  # the value that a loaded state is of, and its sign
 
     def check(self, run: Run) -> None:
