@@ -2,9 +2,9 @@
 
     python3 benchmarks/distributed.py [--processes 2] [--seconds 10]
 
-Each trains a small CNN on its part of the same batches of 128 images. The runs of one and of several take
-turns; the ratio of the medians is printed, and written as JSON with `--out`. Each process needs a core of its
-own.
+Each trains a small CNN on its part of the same batches of 128 images. The runs of one, of several, and of as
+many that train apart, without any exchange, take turns; the last show what the machine allows. The ratios of
+the medians are printed, and written as JSON with `--out`. Each process needs a core of its own.
 """
 
 import argparse
@@ -18,10 +18,14 @@ import time
 from pathlib import Path
 
 ROUNDS = 3
+IMAGES = 128  # of a batch
 
 
-def measure(seconds):
-    """Images per second of all processes together, with BatchNorm synchronised; printed by rank 0."""
+def measure(seconds, images):
+    """Images per second of all processes together, with BatchNorm synchronised; printed by rank 0.
+
+    They share batches of so many images.
+    """
     import numpy as np
 
     import xpconv
@@ -35,8 +39,8 @@ def measure(seconds):
     optimizer, loss = xpconv.SGD(model.parameters(), lr=0.01), xpconv.SoftmaxCrossEntropyLoss()
     communicator = distributed.parallel(model, optimizer)
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(256, 3, 32, 32)).astype("float32"), rng.integers(0, 10, 256)
-    data = distributed.share(xpconv.data.batches(x, y, 128))
+    x, y = rng.normal(size=(2 * images, 3, 32, 32)).astype("float32"), rng.integers(0, 10, 2 * images)
+    data = distributed.share(xpconv.data.batches(x, y, images))
     batches, start, begun = 0, time.perf_counter(), None
     while True:
         for a, b in data:
@@ -50,16 +54,23 @@ def measure(seconds):
         if communicator.meet("measure", time.perf_counter() - start > seconds):
             break
     if communicator.rank == 0:
-        print(128 * batches / (time.perf_counter() - begun))
+        print(images * batches / (time.perf_counter() - begun))
 
 
-def run(processes, seconds):
+def run(processes, seconds, apart=False):
+    """Images per second of so many processes, in one program or `apart`."""
     beside = Path(sys.executable).parent / "mpiexec"
     mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-    start = [mpiexec, "-n", str(processes)] if processes > 1 else []
+    start = [mpiexec, "-n", str(processes)] if processes > 1 and not apart else []
     env = {**os.environ, "XPCONV_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [*start, sys.executable, __file__, "--measure", "--seconds", str(seconds)]
-    return float(subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout)
+    images = IMAGES // processes if apart else IMAGES
+    command = [*start, sys.executable, __file__, "--measure", str(images), "--seconds", str(seconds)]
+    count = processes if apart else 1
+    running = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    outputs = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        raise SystemExit(f"failed: {' '.join(command)}")
+    return sum(map(float, outputs))
 
 
 def main():
@@ -69,23 +80,26 @@ def main():
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--out")
-    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        measure(options.seconds)
+        measure(options.seconds, options.measure)
         return
-    found = {1: [], options.processes: []}
+    kinds = {"one": (1, False), "several": (options.processes, False), "apart": (options.processes, True)}
+    found = {kind: [] for kind in kinds}
     for _ in range(ROUNDS):
-        for processes, rates in found.items():
-            rates.append(run(processes, options.seconds))
-    one, several = (statistics.median(rates) for rates in found.values())
+        for kind, (processes, apart) in kinds.items():
+            found[kind].append(run(processes, options.seconds, apart))
+    one, several, apart = (statistics.median(rates) for rates in found.values())
     result = {
         "processes": options.processes,
         "images_per_second": found,
         "ratio": several / one,
+        "ratio_apart": apart / one,
         "cores": os.cpu_count(),
     }
     print(f"{options.processes} processes: {several:.0f} images/s, one: {one:.0f}; ratio {several / one:.2f}")
+    print(f"without exchange: {apart:.0f} images/s; ratio {apart / one:.2f}")
     if options.out:
         Path(options.out).write_text(json.dumps(result, indent=1) + "\n")
 
