@@ -23,16 +23,14 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Shape, Window
-from ...layout import channels_last, taps_first
+from ...layout import channels_last
 from . import memory, threads
-from .blocks import Block, Ending, Frame, contiguous, cut, in_runs, sum_of_blocks
+from .blocks import Block, Ending, Frame, cut, in_runs, sum_of_blocks
 from .plans import Part, Recorder
 from .products import add_product, multiply
-from .scratch import Scratch
 from .threads import PRODUCTS
-from .winograd import SEEN, TILE, tile_matrix
+from .winograd import SEEN, TAPS, TILE, tile_matrix, transformed_weight
 
-TAPS = 3
 BLOCK_BYTES = 1 << 20
 SHARED_BYTES = 1 << 21  # with several threads, which need longer calls
 MOST = 32 * 64  # input channels times output channels, up to which this algorithm is faster
@@ -56,12 +54,7 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     k, c = weight.shape[:2]
     stripes = Stripes(x, window, y.shape)
     row = y.shape[3] * k
-
-    def transform(do: Scratch, u: Array) -> None:
-        w = contiguous(do, "weight", taps_first(weight)).reshape(TAPS, -1)
-        do(np.matmul, tile_matrix("G", 1, x.dtype), w, u.reshape(SEEN, -1))
-
-    u = recorder.prepared("kernels", (SEEN, TAPS * c, k), x.dtype, weight, transform)
+    u = transformed_weight(recorder, weight, 1)
     images, back = channels_last(y), tile_matrix("A", 1, x.dtype)
     ending = ending.times(y.shape[3], recorder)
     elements = y.size * 4 * c // PRODUCTS

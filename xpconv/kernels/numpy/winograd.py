@@ -30,7 +30,7 @@ from .products import add_product, multiply, multiply_wide
 from .scratch import Scratch
 from .threads import PRODUCTS
 
-TILE, SEEN = 4, 6
+TILE, SEEN, TAPS = 4, 6, 3
 BLOCK_BYTES = 1 << 22
 GRAD_BLOCK_BYTES = 1 << 23  # larger, as each block adds to 36 matrices (C, K)
 B = np.array(
@@ -78,11 +78,7 @@ def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, 
     dtype = x.dtype
     k, c = weight.shape[:2]
 
-    def transform(do: Scratch, u: Array) -> None:
-        w = contiguous(do, "weight", taps_first(weight)).reshape(9, -1)
-        do(np.matmul, tile_matrix("G", 2, dtype), w, u.reshape(SEEN**2, -1))
-
-    u = recorder.prepared("kernels", (SEEN**2, c, k), dtype, weight, transform)
+    u = transformed_weight(recorder, weight, 2)
     tiles = Tiles(x, window, y.shape[2:])
     into = channels_last(y)
     out = tile_matrix("A", 2, dtype)
@@ -135,6 +131,18 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
     dw = recorder.scratch("sum", (k * c, 9), dtype)
     recorder(np.matmul, total.reshape(SEEN**2, -1).T, tile_matrix("G", 2, dtype), dw)
     return dw.reshape(weight_shape)
+
+
+def transformed_weight(recorder: Recorder, weight: Array, axes: int) -> Array:
+    """`U (36, C, K)`, or for one axis, the first, `(6, 3·C, K)`."""
+    k, c = weight.shape[:2]
+    shape = SEEN**axes, TAPS ** (2 - axes) * c, k
+
+    def transform(do: Scratch, u: Array) -> None:
+        w = contiguous(do, "weight", taps_first(weight)).reshape(TAPS**axes, -1)
+        do(np.matmul, tile_matrix("G", axes, weight.dtype), w, u.reshape(SEEN**axes, -1))
+
+    return recorder.prepared("kernels", shape, weight.dtype, weight, transform)
 
 
 class Tiles:
