@@ -70,7 +70,7 @@ def test_matrices(m, k, n):
 )  # fmt: skip
 def test_no_product_of_a_layer_is_of_float16(layer, shape, monkeypatch):
     """NumPy's own function for matrices never sees 16 bits, in training and in inference."""
-    from xpconv.kernels.numpy import products
+    from xpconv.kernels.numpy import linear
 
     matmul = np.matmul
 
@@ -78,7 +78,7 @@ def test_no_product_of_a_layer_is_of_float16(layer, shape, monkeypatch):
         assert a.dtype.itemsize > 2
         return matmul(a, b, *rest, **options)
 
-    for module in (np, products):
+    for module in (np, linear):
         monkeypatch.setattr(module, "matmul" if module is np else "quiet_matmul", watched)
     model, x = layer().to(dtype="float16"), half(*shape)
     y = model(x)

@@ -18,10 +18,10 @@ from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import batch_first, batch_last
 from . import planar, threads
-from .blocks import ALL, Block, Ending, Frame, contiguous, cut, even, in_runs, sum_of_blocks
+from .blocks import ALL, Block, Ending, Frame, contiguous, cut, in_runs, sum_of_blocks
 from .plans import Part, Recorder
 from .products import add_product, multiply_wide
-from .threads import PRODUCTS
+from .threads import PRODUCTS, even
 
 COLUMN_BYTES = 1 << 20
 GRAD_BYTES = 1 << 21  # of columns that are added up

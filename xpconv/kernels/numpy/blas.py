@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ...backend import Array
+
 
 def _load() -> Callable[[str], Any]:
     """Look up a function by its plain name: wheels add a prefix and a suffix for 64-bit integers."""
@@ -36,6 +38,15 @@ function: Callable[[str], Any] = _load()
 get_num_threads, set_num_threads = (function(f"openblas_{verb}_num_threads") for verb in ("get", "set"))
 
 Result = TypeVar("Result")
+
+
+def quiet_matmul(a: Array, b: Array, out: Array) -> None:
+    """With a vector, OpenBLAS also computes with stale values in its buffer, which may warn."""
+    with np.errstate(invalid="ignore"):
+        np.matmul(a, b, out)
+
+
+MATMULS = np.matmul, quiet_matmul  # the functions that compute with BLAS
 
 
 class _Caller:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable
 from operator import setitem
@@ -18,6 +17,7 @@ from ...sums import SERIAL
 from . import memory, threads
 from .plans import Part, Recorder
 from .scratch import Scratch
+from .threads import even
 
 ALL = (slice(None),)
 PAGE = 4096  # bytes, after which the sets of the first cache repeat
@@ -48,23 +48,6 @@ def _cut(images: int, rows: int, row_bytes: int, limit: int, parts: int) -> list
         return [Block(slice(a, b), slice(0, rows)) for a, b in cuts]
     cuts = even(rows, fit, 1 if images % parts == 0 else parts)
     return [Block(slice(i, i + 1), slice(a, b)) for i in range(images) for a, b in cuts]
-
-
-def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
-    """Slices of 0…size of at most `most`; equally many for each of the `parts`, if there are enough.
-
-    Those of a part have two lengths at most, the longer ones first.
-    """
-    count = -(-size // most)
-    count = min(size, -(-count // parts) * parts)
-    parts = min(parts, count)
-    ends = [0]
-    for part in range(parts):
-        last = size * (part + 1) // parts
-        slices = count * (part + 1) // parts - count * part // parts
-        for left in range(slices, 0, -1):
-            ends.append(ends[-1] - (ends[-1] - last) // left)
-    return list(itertools.pairwise(ends))
 
 
 def channel_pieces(pixels: int, channels: int, elements: float) -> list[slice]:

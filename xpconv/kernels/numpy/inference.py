@@ -24,7 +24,6 @@ from ...backend import Array
 from ...layout import channels_first
 from ..recorders import this_thread
 from . import blas, memory, threads
-from .blocks import even
 from .memory import empty_images
 from .recording import REPORTS, Recorder, joined
 
@@ -141,7 +140,7 @@ class Plans:
         """The output for `x (N, …)`, in a new array."""
         n = x.shape[0]
         parts = threads.share(self.elements * n) if n > 1 else 1
-        cuts = even(n, min(max(1, PIECE_BYTES // self.bytes), -(-n // parts)), parts)
+        cuts = threads.even(n, min(max(1, PIECE_BYTES // self.bytes), -(-n // parts)), parts)
         shape = (n, *self.output_shape)
         out = empty_images(shape, self.dtype) if len(shape) > 2 else np.empty(shape, self.dtype)
         now, missed = next(_clock), self.missed.copy()

@@ -9,10 +9,11 @@ import numpy as np
 from ...backend import Array
 from ...sums import piece
 from . import memory, threads
+from .blas import quiet_matmul
 from .blocks import Ending
 from .half import HALF, in_float32
 from .plans import Part, Recorder, planned
-from .products import long_product, quiet_matmul
+from .products import long_product
 
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:

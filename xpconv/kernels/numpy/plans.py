@@ -31,7 +31,6 @@ from ...backend import Array
 from ...geometry import Shape
 from ..recorders import this_thread
 from . import blas, memory, threads
-from .products import PRODUCTS
 from .scratch import Blocks, Scratch
 
 MOST_CALLS = 50_000  # in the plans of an arena, of about a kilobyte each
@@ -217,7 +216,7 @@ class Plan:
         self.sections = [[[compiled(call) for call in calls] for calls in parts] for parts in sections]
         self.size: int = len(calls)
         alone = [call for parts in sections if len(parts) == 1 for call in parts[0]]
-        self.products: bool = any(call.function in PRODUCTS for call in alone)
+        self.products: bool = any(call.function in blas.MATMULS for call in alone)
 
     def _arrange(self, operands: dict[Any, Any], args: list[Any]) -> dict[Any, int]:
         """Where each operand is among the values, by what distinguishes it."""

@@ -109,12 +109,3 @@ def long_product(
         do(setitem, out, ..., wide)
     else:
         do(np.add.reduce, sums, len(stack), None, out)
-
-
-def quiet_matmul(a: Array, b: Array, out: Array) -> None:
-    """With a vector, OpenBLAS also computes with stale values in its buffer, which may warn."""
-    with np.errstate(invalid="ignore"):
-        np.matmul(a, b, out)
-
-
-PRODUCTS = np.matmul, quiet_matmul  # the functions that compute with BLAS

@@ -10,6 +10,7 @@ that changes shared state is one call of a built-in method, which is atomic, and
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -166,6 +167,23 @@ def _run_alone(task: Task, count: int) -> None:
 def share(elements: float = math.inf) -> int:
     """How many threads `run` has for so much work."""
     return (local.count or pool.count) if elements >= WORTH * local.times else 1
+
+
+def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
+    """Slices of 0…size of at most `most`; equally many for each of the `parts`, if there are enough.
+
+    Those of a part have two lengths at most, the longer ones first.
+    """
+    count = -(-size // most)
+    count = min(size, -(-count // parts) * parts)
+    parts = min(parts, count)
+    ends = [0]
+    for part in range(parts):
+        last = size * (part + 1) // parts
+        slices = count * (part + 1) // parts - count * part // parts
+        for left in range(slices, 0, -1):
+            ends.append(ends[-1] - (ends[-1] - last) // left)
+    return list(itertools.pairwise(ends))
 
 
 @contextmanager
