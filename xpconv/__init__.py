@@ -85,6 +85,7 @@ _ELSEWHERE = {  # what PyTorch has under another name
     "inference_mode": "use xpconv.no_grad(), and model.eval()",
     "nn": "layers and losses are here: xpconv.Conv2d, xpconv.MSELoss; its functions in xpconv.functional",
     "ones": "use xpconv.get_xp().ones(shape, dtype='float32')",
+    "Pooling": "use xpconv.MaxPool2d or xpconv.AvgPool2d",
     "predict": "use xpconv.train.predict(model, x)",
     "rand": "use xpconv.asarray(numpy.random.default_rng(seed).random(shape, dtype='float32'))",
     "randn": "use xpconv.asarray(numpy.random.default_rng(seed).standard_normal(shape, dtype='float32'))",

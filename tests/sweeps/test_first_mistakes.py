@@ -244,6 +244,19 @@ def test_a_backward_without_input_grad_is_told():
             model.backward(y)
 
 
+def test_what_the_notebooks_layers_have_is_named():
+    dense = Dense(2, 2)
+    for name, instead in {
+        "weights": "weight", "kernel": "weight", "biases": "bias", "grad_weights": "weight.grad", "grad_biases": "bias.grad",
+    }.items():  # fmt: skip
+        with pytest.raises(
+            AttributeError, match=rf"^'Dense' object has no attribute '{name}'; use layer\.{instead}"
+        ):
+            getattr(dense, name)
+    with pytest.raises(AttributeError, match=r"use xpconv\.MaxPool2d or xpconv\.AvgPool2d"):
+        _ = xpconv.Pooling
+
+
 def test_what_pytorchs_modules_have_is_named():
     for name, message in [
         ("register_buffer", "buffer_names"), ("register_parameter", "xpconv.Parameter"), ("add_module", "layer.name = other"),

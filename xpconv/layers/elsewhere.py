@@ -29,13 +29,19 @@ ELSEWHERE = {  # what to use here instead; first of PyTorch
     **dict.fromkeys(("predict", "predict_proba"), "use xpconv.train.predict(model, x)"),
     "save": "use xpconv.save_model(model, 'model.safetensors')",
     "load": "use xpconv.load_model('model.safetensors')",
-    **dict.fromkeys(("save_weights", "get_weights", "weights"), "state_dict() has the weights, by name"),
+    **dict.fromkeys(("save_weights", "get_weights"), "state_dict() has the weights, by name"),
+    "weights": "use layer.weight, or state_dict(), which has all by name",
     **dict.fromkeys(("load_weights", "set_weights"), "use load_state_dict(state)"),
     "layers": "use children() or modules()",
     "get_layer": "use model[name]",
     "add": "use model.append(layer)",
     "trainable": "use layer.requires_grad_(False) to freeze",
     **dict.fromkeys(("trainable_variables", "trainable_weights"), "use parameters()"),
+    # of the notebook, and of Keras' layers
+    "kernel": "use layer.weight",
+    "biases": "use layer.bias",
+    **dict.fromkeys(("grad_weights", "grad_kernel"), "use layer.weight.grad"),
+    **dict.fromkeys(("grad_bias", "grad_biases"), "use layer.bias.grad"),
     "count_params": "use summary(input_shape), or sum(p.size for p in model.parameters())",
 }
 
