@@ -8,17 +8,16 @@ are copied to this one, and results have it, so that following layers of few cha
 
 from __future__ import annotations
 
+from itertools import chain
 from math import prod
 from operator import setitem
 from typing import Any
-
-import numpy as np
 
 from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import batch_first, batch_last
 from . import planar, threads
-from .blocks import ALL, Block, Ending, Frame, contiguous, cut, in_runs, sum_of_blocks
+from .blocks import ALL, Block, Ending, Frame, add_all, contiguous, cut, in_runs, sum_of_blocks
 from .plans import Part, Recorder
 from .products import add_product, multiply_wide
 from .threads import PRODUCTS, even
@@ -93,8 +92,8 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
             multiply_wide(part, side, values.reshape(k, -1), columns.reshape(len(side), -1))
             columns = columns.reshape(len(target), -1, *values.shape[1:])
             seen = window._replace(padding=((lo - rows.start * window.stride[0], hi), *others))
-            for j, tap in enumerate(seen.taps(target.shape[1:-1], values.shape[1:-1])):
-                sums = target[ALL + tap.into]
-                part(np.add, sums, columns[:, j][ALL + tap.out], sums)
+            taps = enumerate(seen.taps(target.shape[1:-1], values.shape[1:-1]))
+            pairs = ((target[ALL + tap.into], columns[:, j][ALL + tap.out]) for j, tap in taps)
+            part(add_all, *chain.from_iterable(pairs))
 
     recorder.share(task, len(channels), elements)

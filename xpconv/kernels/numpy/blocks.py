@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from contextvars import copy_context
 from operator import setitem
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from .scratch import Scratch
 from .threads import even
 
 ALL = (slice(None),)
+BUFFER = 1024  # elements of NumPy's buffer for windows
 PAGE = 4096  # bytes, after which the sets of the first cache repeat
 SETS = 1 << 16  # numbers of a pixel times the part of a page between them, up to which they fit the cache
 PLANES = 1 << 16  # elements of planes that are copied at a time
@@ -91,6 +93,21 @@ def sum_of_blocks(
 def dtype_of_total(dtype: Any, blocks: int) -> Any:
     """The dtype in which to add up the sums of `blocks` blocks: float64 for many in float32, else `dtype`."""
     return np.float64 if blocks > SERIAL and dtype == np.float32 else dtype
+
+
+def add_all(*arrays: Array) -> None:
+    """Add the second array to the first one, the fourth to the third, and so on.
+
+    NumPy copies operands whose rows are shorter than its buffer, of 8192 elements. With a smaller one, which
+    only these calls have, windows of images are added as they are, in half the time.
+    """
+    copy_context().run(_add_all, arrays)
+
+
+def _add_all(arrays: tuple[Array, ...]) -> None:
+    np.setbufsize(BUFFER)
+    for target, more in zip(arrays[::2], arrays[1::2], strict=True):
+        np.add(target, more, target)
 
 
 def contiguous(do: Scratch, name: str, x: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from math import prod
 from operator import setitem
 
@@ -11,11 +12,23 @@ from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import channels_last, taps_first
 from . import memory, threads
-from .blocks import ALL, Block, Ending, Frame, arranged, channel_pieces, contiguous, cut, sum_of_blocks
+from .blocks import (
+    ALL,
+    Block,
+    Ending,
+    Frame,
+    add_all,
+    arranged,
+    channel_pieces,
+    contiguous,
+    cut,
+    sum_of_blocks,
+)
 from .plans import Part, Recorder
 from .products import add_product, in_pieces, multiply
 from .threads import PRODUCTS
 
+FEW = 16  # channels, whose runs of memory are short
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
@@ -121,21 +134,28 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
     elements = dx.size * k * prod(window.kernel) // PRODUCTS
     blocks = cut(dx.shape[0], 1, image_bytes, COLUMN_BYTES, elements)  # whole images: their columns overlap
     taps = window.taps(dx.shape[2:], output)
+    few = groups == 1 and c < FEW < output[-1]  # then rows of images are added, else pixels
 
     def task(part: Part, i: int) -> None:
         some = blocks[i].images
         g = contiguous(part, "gradient", images[some]).reshape(-1, groups, k).swapaxes(0, 1)
-        dcol = part.scratch("columns", (groups, g.shape[1], w.shape[2]), grad.dtype)
+        shape = groups, g.shape[1], w.shape[2]
+        dcol = part.scratch("columns", shape[::-1] if few else shape, grad.dtype)
+        dcol = dcol.T if few else dcol
         if groups == 1:
             multiply(part, g[0], w[0], dcol[0])
         else:
             part(np.matmul, g, w, dcol)
         dcol = np.moveaxis(dcol.reshape(groups, -1, *output, *window.kernel, c), 0, -2)
         target = into[some]
+        if few:
+            sums = part.scratch("sums", (c, *target.shape[:-2], 1), grad.dtype)
+            target = np.moveaxis(sums, 0, -1)
         part(setitem, target, ..., 0)
-        for tap in taps:
-            seen = target[ALL + tap.into]
-            part(np.add, seen, dcol[ALL + tap.out + tap.offset], seen)
+        pairs = ((target[ALL + tap.into], dcol[ALL + tap.out + tap.offset]) for tap in taps)
+        part(add_all, *chain.from_iterable(pairs))
+        if few:
+            part(setitem, into[some], ..., target)
 
     recorder.share(task, len(blocks), elements)
 

@@ -74,10 +74,10 @@ def conv(
 
 def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
     """`dw (K, C, *R)`: a sum over images of products of the gradient, in C order, and any columns."""
-    columns: Columns | ColumnsLast = ColumnsLast(x, window, 1)
-    in_order = columns.pointwise and is_planar(x)
-    if in_order:
-        columns = Columns(x, window)
+    last = ColumnsLast(x, window, 1)
+    last.by_tap = False  # BLAS is slow if the pixels are last in both
+    in_order = last.pointwise and is_planar(x)
+    columns = Columns(x, window) if in_order else last
     k, length = grad.shape[1], columns.length
     elements = grad.size * length // PRODUCTS
     products = k * length
