@@ -119,6 +119,14 @@ def test_names(tmp_path):
         ({"dynamic_batch": 1}, TypeError, "dynamic_batch is 1, expected True or False"),
         ({"fold_batchnorm": None}, TypeError, "fold_batchnorm is None"),
         ({"input_shape": 3}, TypeError, "input_shape is 3, expected a tuple"),
+        ({"input_shape": (3.0, 8, 8)}, TypeError, r"input_shape is \(3.0, 8, 8\), expected a tuple"),
+        (
+            {"input_shape": tuple(np.array([3, -8, 8]))},
+            ValueError,
+            "expected the sizes of one image, all of them",
+        ),
+        ({"input_names": ["\ud800"]}, ValueError, "input_names has .*, which is no text"),
+        ({"metadata": {"a": "\ud800"}}, ValueError, "metadata has .*, which is no text"),
         (
             {"input_shape": (3, 8)},
             ValueError,
@@ -211,6 +219,11 @@ def test_to_onnx_belongs_to_the_forward_of_its_class(tmp_path):
     check(Sequential(Twice()), tmp_path / "m.onnx", IMAGES, batches=(1, 7))
     with pytest.raises(ValueError, match="0, Thrice: xpconv has no rule for its forward"):
         export(Sequential(Thrice()).eval(), tmp_path / "m.onnx", (3, 8, 8))
+
+
+def test_sizes_of_numpy(tmp_path):
+    export(small(), tmp_path / "m.onnx", tuple(np.array([3, 8, 8])))
+    same(inferred(small(), IMAGES), run(tmp_path / "m.onnx", IMAGES))
 
 
 class Wrong(Own):

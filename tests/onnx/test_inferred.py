@@ -188,3 +188,18 @@ def test_inputs_of_other_shapes(name, shape, tmp_path):
             graph.backward(tuple(ones) if isinstance(y, tuple) else ones[0])
         with suppress(ValueError, TypeError):
             onnxed.inferred(graph, x)
+
+
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
+def test_the_number_of_axes_of_a_computed_shape(op, tmp_path):
+    """It is the number of sizes, which are known as they are those of another input."""
+    nodes = [
+        ("Flatten", "x", "f", {"axis": 0}),
+        ("Shape", "x", "s", {}),
+        ("Reshape", "f s", "r", {}),
+        (op, "r", "y", {}),
+    ]
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
+    made = model(nodes, 17, {"x": x}, {}, infer=False)
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    onnxed.same(onnxed.run(tmp_path / "m.onnx", x), onnxed.inferred(xpconv.onnx.load(tmp_path / "m.onnx"), x))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 from ..arguments import check_room, is_sequence, shown, to_size
@@ -235,7 +236,7 @@ def _shape_hint(model: Layer, shape: Any) -> str:
 
 def _is_input(one: Any) -> bool:
     """Whether `one` is a sequence, which may be a shape, or an array."""
-    return is_sequence(one) or (is_array_type(type(one)) and not isinstance(one, str))
+    return is_sequence(one) or (is_array_type(type(one)) and not isinstance(one, str | Integral))
 
 
 def _is_int(n: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -123,7 +123,17 @@ def _texts(metadata: Any) -> dict[str, str]:
         raise TypeError(
             f"xpconv.onnx.export: metadata is {shown(metadata)}, expected a mapping of texts to texts"
         )
+    _check_text("metadata", [text for pair in texts.items() for text in pair])
     return dict(texts)
+
+
+def _check_text(what: str, texts: Iterable[str]) -> None:
+    """Raise an error for text that no file can have: surrogates, as in names of files that are not UTF-8."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"xpconv.onnx.export: {what} has {text!r}, which is no text: {error}") from None
 
 
 def _to_opset(value: Any) -> int:
@@ -190,6 +200,7 @@ def _names(kind: str, given: Any, count: int) -> list[str]:
             f"xpconv.onnx.export: {kind}_names is {shown(given)}, expected {count} different: "
             f"the model has {count}"
         )
+    _check_text(f"{kind}_names", names)
     return names
 
 

@@ -52,6 +52,7 @@ Result = Output | list[Output | None]
 Operator = Callable[["Node"], Result]
 Default = TypeVar("Default")
 
+MOST_AXES = 64
 MOST_BYTES = 2**31  # of an array whose size is data of the file
 VIEWS = (
     "Identity",
@@ -238,6 +239,13 @@ class Node:
         own = np.array(given, order="C")
         setattr(layer, attribute, own if attribute in layer.buffer_names else Parameter(own, attribute))
         self.assigned.append(Assigned(layer, attribute, value, form))
+
+    def note_axes(self, sizes: Value) -> None:
+        """Note how many axes the output has, whose shape is `sizes`, a value that the model computes."""
+        shape, output = sizes.shape or (), self.outputs[0]
+        count = shape[0] if sizes.array is None and len(shape) == 1 else None
+        if count is not None and count <= MOST_AXES and output.shape is None:
+            output.shape = (None,) * count
 
     def check_size(self, shape: Sequence[int], dtype: Any = "float32") -> None:
         """Refuse an output of this shape if it is negative, or larger than any that the reader makes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def _check_sizes(input_shape: Any) -> None:
     if not is_sequence(input_shape):
         return
     for shape in (input_shape, *filter(is_sequence, input_shape)):
-        if any(n is None or isinstance(n, str) or (isinstance(n, int) and n < 0) for n in shape):
+        if any(n is None or isinstance(n, str) or (isinstance(n, Integral) and n < 0) for n in shape):
             raise ValueError(
                 f"xpconv.onnx.export: input_shape is {shown(input_shape)}, expected the sizes of one image, "
                 "all of them numbers: in the file only the batch is free, which the shape leaves out"
@@ -85,7 +86,7 @@ def _fix(model: Layer, inputs: tuple[Array, ...], input_shape: Any) -> str:
             "which the model takes, but not with another size of the first axis; if its first axis is no "
             "batch, or is fixed, give dynamic_batch=False"
         )
-    several = is_sequence(input_shape) and not all(isinstance(n, int) for n in input_shape)
+    several = is_sequence(input_shape) and not all(isinstance(n, Integral) for n in input_shape)
     if not is_sequence(input_shape) or (several and not all(map(is_sequence, input_shape))):
         return "expected inputs that the model takes"
     shapes = [x.shape[2:] for x in inputs]

@@ -11,12 +11,12 @@ import numpy as np
 
 from ..errors import DataFileError
 from .library import helper, numpy_helper, onnx
+from .node import MOST_AXES
 
 # The field of a TensorProto that has the values of each dtype, if `raw_data` has not.
 SHORT = ("INT32", "INT16", "INT8", "UINT16", "UINT8", "BOOL", "FLOAT16", "BFLOAT16")
 FIELDS = {"FLOAT": "float_data", "DOUBLE": "double_data", "INT64": "int64_data"}
 FIELDS |= dict.fromkeys(("UINT32", "UINT64"), "uint64_data") | dict.fromkeys(SHORT, "int32_data")
-MOST_AXES = 64
 
 
 class Stored(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import kernels
-from ..backend import Array
+from ..backend import Array, get_xp, ignoring_float_errors
 from ..kernels.exact import is_exact
 from ..kernels.recorders import this_thread
 
@@ -35,23 +35,27 @@ def plans(
     if x.dtype not in ("float32", "float64"):
         return 0, None
     count, one = inference.record(steps, x[:1], constants, prepared)
-    if one is None or not _is_batch(steps[:count], x, one.output.shape):
+    if one is None:
+        return 0, None
+    y = _of_two(steps[:count], x)
+    if y is None or not inference.is_batch(y, one.output):
         return 0, None
     return count, inference.Plans(steps[:count], constants, prepared, one, len(x) == 1)
 
 
-def _is_batch(steps: list[Step], x: Array, shape: tuple[int, ...]) -> bool:
-    """Whether the first axis is the batch, not the channels of one image: two images give two outputs."""
-    y = x[[0, 0]]
+@ignoring_float_errors  # of the second image, which is not the caller's
+def _of_two(steps: list[Step], x: Array) -> Any:
+    """What the steps give for the first image and another one together; None if they take one alone."""
+    y = get_xp(x).concatenate([x[:1], 1 - x[:1]])
     before, this_thread.tries = this_thread.tries, True  # a signal handler may run layers meanwhile
     try:
         for step in steps:
             y = step(y)
     except (TypeError, ValueError, Warning):  # the steps raise it again if it is true of `x`
-        return False
+        return None
     finally:
         this_thread.tries = before
-    return bool(shape[:1] == (1,) and y.shape == (2, *shape[1:]))
+    return y
 
 
 def is_recording() -> bool:

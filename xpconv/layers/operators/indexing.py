@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 
 from ...backend import Array
 from ...errors import ShapeError
+from ...ops.inference import is_recording
 from ...ops.padding import pad_constant, pad_constant_backward, pad_or_crop, pad_or_crop_backward
 from .operator import Operator, to_axes, to_axis, to_numbers, unbroadcast
 from .selection import summed_at, taken
 
 Result = tuple[Any, tuple[Any, ...]]
 NAMES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+OPEN = 2**31 - 1  # the ends of slices from here on stand for the end of any axis
 
 
 class _Part(Operator):
@@ -72,7 +74,15 @@ class Slice(_Part):
         where = [slice(None)] * x.ndim
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
             where[axis] = _slice(x.shape[axis], start, end, step)
-        return x[tuple(where)], (tuple(where), x.shape)
+        y = x[tuple(where)]
+        if is_recording() and any(map(_may_cut, map(x.shape.__getitem__, axes), starts, ends)):
+            y = y.copy()  # which no plan of inference takes
+        return y, (tuple(where), x.shape)
+
+
+def _may_cut(n: int, start: int, end: int) -> bool:
+    """Whether an axis of `n` may be the batch, so that this slice takes other parts of a longer one."""
+    return n == 1 or not all(-n <= i <= n or abs(i) >= OPEN for i in (start, end))
 
 
 def _slice(n: int, start: int, end: int, step: int) -> slice:

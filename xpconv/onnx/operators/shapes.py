@@ -17,7 +17,7 @@ from .common import DTYPES, axis_within, flag, given, is_floating, settings
 def reshape(node: Node) -> Result:
     allowzero = flag(node, "allowzero", False)
     x = node.input(0)
-    node.input(1)
+    node.note_axes(node.input(1))
     arguments, values = settings(node, {"shape": 1})
     shape = arguments.get("shape")
     if shape is not None and (shape.count(-1) > 1 or min(shape, default=0) < -1):
@@ -151,6 +151,7 @@ def constant_of_shape(node: Node) -> Result:
     if value.size != 1 or value.dtype.name not in DTYPES:
         raise node.refused(f"attribute value is {value.dtype} of shape {value.shape}, expected one number")
     _check_sizes(node, sizes, value.dtype)
+    node.note_axes(sizes)
     return layers.ConstantOfShape(to_number(value.reshape(-1)[0]), value.dtype.name), [sizes]
 
 
