@@ -111,3 +111,35 @@ def torch_or_none():
     except ImportError:
         return None
     return torch
+
+
+LARGE: list[tuple[tuple[int, ...], dict]] = [
+    ((26, 25), {"kernel_size": (26, 25)}),
+    ((26, 25), {"kernel_size": (9, 8), "stride": 1}),
+    ((26, 25), {"kernel_size": (3, 24), "stride": (2, 5), "ceil_mode": True}),
+    ((26, 25), {"kernel_size": (12, 7), "stride": (5, 3), "padding": (6, 1), "count_include_pad": False}),
+    ((26, 25), {"kernel_size": 10, "stride": 3, "padding": 5, "ceil_mode": True, "divisor_override": 7}),
+    ((9, 11, 5), {"kernel_size": (9, 11, 5)}),
+    ((9, 11, 5), {"kernel_size": (6, 7, 2), "stride": (3, 1, 2), "padding": (3, 0, 1), "ceil_mode": True}),
+]
+
+
+@pytest.mark.parametrize("kind", ["avg", "lp"])
+@pytest.mark.parametrize(("spatial", "options"), LARGE, ids=str)
+def test_large_windows(kind, spatial, options, backend):
+    """Their sums are computed along one axis after the other."""
+    torch = pytest.importorskip("torch")
+    name, shape = f"{kind}_pool{len(spatial)}d", (2, 3, *spatial)
+    if kind == "lp":
+        taken = {n: v for n, v in options.items() if n in ("kernel_size", "stride", "ceil_mode")}
+        options = {"norm_type": 2.0, **taken}
+    x = np.random.default_rng(0).uniform(0.5, 1.5, size=shape)
+    seen = torch.tensor(x, requires_grad=True)
+    expected = getattr(torch.nn.functional, name)(seen, **options)
+    grad = np.random.default_rng(1).normal(size=expected.shape)
+    expected.backward(torch.tensor(grad))
+    y = getattr(F, name)(xpconv.asarray(x), **options)
+    np.testing.assert_allclose(xpconv.asnumpy(y), expected.detach().numpy(), rtol=1e-12)
+    needs = {"input_size": shape} if kind == "avg" else {"input": xpconv.asarray(x)}
+    dx = getattr(F, f"{name}_backward")(xpconv.asarray(grad), **needs, **options)
+    np.testing.assert_allclose(xpconv.asnumpy(dx), seen.grad.numpy(), rtol=0, atol=1e-12)

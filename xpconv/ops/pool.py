@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -15,6 +16,7 @@ from .activation import clip
 from .constants import constant
 
 IMAGES = (slice(None), slice(None))  # all, with all channels
+MOST_TAPS = 64  # of windows that are summed tap by tap
 
 
 @overridable
@@ -154,6 +156,40 @@ def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Wi
     return dx
 
 
+def window_sums(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
+    """`sum_pool`; of large windows along one axis after the other, as sums of sums."""
+    for part in _sums_of(window)[2]:
+        x = sum_pool(xp, x, part, ceil_mode)
+    return x
+
+
+def window_sums_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
+    """`sum_pool_backward`; of large windows along one axis after the other, the last one first."""
+    parts = _sums_of(window)[2]
+    if len(parts) == 1:
+        return sum_pool_backward(xp, grad, x_shape, window)
+    for axis in range(len(parts) + 1, 1, -1):  # the axes after it have the sizes of `x` again
+        grad = sum_pool_backward(xp, grad, grad.shape[:axis] + x_shape[axis:], parts[axis - 2])
+    return grad
+
+
+@lru_cache(maxsize=1024)
+def _sums_of(window: Window) -> tuple[int, int, tuple[Window, ...]]:
+    """The number of taps, that of windows that hold an input, and the windows to sum one after the other.
+
+    A large window is one for each axis, which slides along that alone.
+    """
+    taps, axes = prod(window.kernel), len(window.kernel)
+    if taps <= MOST_TAPS or axes == 1:
+        return taps, window.overlaps(), (window,)
+    still = Window((1,) * axes, (1,) * axes, ((0, 0),) * axes, (1,) * axes)
+    parts = []
+    for axis in range(axes):
+        pairs: Any = zip(still, window, strict=True)
+        parts.append(Window(*[(*a[:axis], b[axis], *a[axis + 1 :]) for a, b in pairs]))
+    return taps, window.overlaps(), tuple(parts)
+
+
 def avg_pool(
     xp: Any,
     x: Array,
@@ -167,7 +203,10 @@ def avg_pool(
     `size` counts the taps over input and padding (not beyond it, as with `ceil_mode`), over
     the input alone without `count_include_pad`, or is `divisor_override`.
     """
-    y = sum_pool(xp, widened(widened_for(x, prod(window.kernel))), window, ceil_mode)
+    taps, _, parts = _sums_of(window)
+    y = widened(widened_for(x, taps))
+    for part in parts:
+        y = sum_pool(xp, y, part, ceil_mode)
     y = _divide(xp, y, x.shape[2:], window, count_include_pad, divisor_override)
     return y.astype(x.dtype, copy=False)
 
@@ -185,8 +224,10 @@ def avg_pool_backward(
     dx[n, c, h] = Σ over (p, r) with p*s - lo + r = h  of  grad[n, c, p] / size[p]
     """
     scaled = _divide(xp, grad.copy(), x_shape[2:], window, count_include_pad, divisor_override)
-    wide = widened_for(scaled, window.overlaps())
-    return sum_pool_backward(xp, wide, x_shape, window).astype(grad.dtype, copy=False)
+    _, overlaps, parts = _sums_of(window)
+    wide = widened_for(scaled, overlaps)
+    back = sum_pool_backward if len(parts) == 1 else window_sums_backward
+    return back(xp, wide, x_shape, window).astype(grad.dtype, copy=False)
 
 
 @ignoring_float_errors  # a root of a negative sum is NaN, and infinities are as in PyTorch

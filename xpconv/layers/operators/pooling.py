@@ -90,7 +90,7 @@ class AveragePool(_Pool):
         window, output = self._prepared(x)
         counts = self._counts(tuple(x.shape[IMAGES:]), output, window)
         wide = widened(widened_for(x, prod(window.kernel)))
-        y = _divided(xp, ops.sum_pool(xp, wide, window, self.ceil_mode), counts)
+        y = _divided(xp, ops.window_sums(xp, wide, window, self.ceil_mode), counts)
         return y.astype(x.dtype, copy=False), (counts, x.shape, window)
 
     def _counts(self, spatial: tuple[int, ...], output: tuple[int, ...], window: Window) -> Counts:
@@ -106,7 +106,7 @@ class AveragePool(_Pool):
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
         counts, shape, window = saved
         scaled = _divided(xp, widened_for(widened(grad), window.overlaps()), counts)
-        return (ops.sum_pool_backward(xp, scaled, shape, window),)
+        return (ops.window_sums_backward(xp, scaled, shape, window),)
 
 
 def _divided(xp: Any, y: Array, counts: Counts) -> Array:
@@ -127,12 +127,12 @@ class LpPool(_Pool):
     def _compute(self, xp: Any, x: Array) -> Result:
         window, _ = self._prepared(x)
         wide = widened(widened_for(x, prod(window.kernel)))
-        total = ops.sum_pool(xp, abs(wide) ** self.p, window, self.ceil_mode)
+        total = ops.window_sums(xp, abs(wide) ** self.p, window, self.ceil_mode)
         y = total ** (1 / self.p)
         return y.astype(x.dtype, copy=False), (x, y, total, window)
 
     def _gradients(self, xp: Any, grad: Array, *saved: Any) -> tuple[Array]:
         x, y, total, window = saved
         scaled = grad * xp.where(total == 0, 0, y / xp.where(total == 0, 1, total))
-        spread = ops.sum_pool_backward(xp, scaled, x.shape, window)
+        spread = ops.window_sums_backward(xp, scaled, x.shape, window)
         return (spread * xp.sign(x) * abs(x) ** (self.p - 1),)
