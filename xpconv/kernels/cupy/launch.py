@@ -66,17 +66,19 @@ def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str
     for a in arguments:
         kind = type(a)
         if kind is int:
-            a = ints[a]
-        elif kind is float:
-            a = floats[a] if a or copysign(1.0, a) > 0 else a  # as keys 0.0 and -0.0 are equal
-        elif kind is array_type or isinstance(a, array_type):
+            values.append(ints[a])
+            continue
+        if kind is float:
+            values.append(floats[a] if a or copysign(1.0, a) > 0 else a)  # as keys 0.0 and -0.0 are equal
+            continue
+        values.append(a)
+        if kind is array_type or isinstance(a, array_type):
             if a.size > largest:
                 largest = a.size
             if not dtype:
                 dtype = name_of(a.dtype)
             if device is not None and a.data.device_id != device:
                 raise _elsewhere(name, a, device)
-        values.append(a)
     kernel = _kernel(xp, file, dtype, largest >= LARGEST, name, device)
     blocks = -(-size // (THREADS * each))
     kernel((blocks if blocks < BLOCKS else BLOCKS,), (THREADS,), tuple(values))
@@ -253,9 +255,9 @@ def lanes(channels: int) -> int:
     return 1 if channels % 4 else 4
 
 
-def struct(numbers: list[int]) -> np.ndarray[Any, Any]:
-    """An argument of a kernel: a struct of these numbers, in 64 bits each, by value."""
-    return np.frombuffer(np.array(numbers, "int64").tobytes(), f"V{8 * len(numbers)}")
+def struct(numbers: Any) -> np.ndarray[Any, Any]:
+    """An argument of a kernel: a struct of these whole numbers, in 64 bits each, by value."""
+    return np.frombuffer(np.asarray(numbers, "int64").tobytes(), f"V{8 * len(numbers)}")
 
 
 @functools.lru_cache(maxsize=1024)

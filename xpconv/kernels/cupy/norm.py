@@ -21,7 +21,7 @@ MERGED = 64  # partial results that one thread merges, at most
 
 def channel_total(xp: Any, x: Array) -> Array:
     """By partial sums, which are merged."""
-    return _sums(xp, x)[0, 0]
+    return _sums(xp, pixels(xp, x))[0, 0]
 
 
 def channel_sum(xp: Any, x: Array) -> Array:
@@ -29,7 +29,7 @@ def channel_sum(xp: Any, x: Array) -> Array:
     c = x.shape[1]
     if not x.size:
         return xp.zeros(c, dtype=x.dtype)
-    found, result = _sums(xp, x, most=MERGED), xp.ndarray(c, x.dtype)
+    found, result = _sums(xp, pixels(xp, x), most=MERGED), xp.ndarray(c, x.dtype)
     launch(xp, FILE, "merge_last", c, result, found, found.shape[1])
     return result
 
@@ -38,7 +38,7 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array]:
     """By partial moments, which are merged."""
     if not x.size:
         return xp.zeros(x.shape[1], dtype=F64), xp.zeros(x.shape[1], dtype=F64)
-    found = _moments(xp, x, 1.0)
+    found = _moments(xp, pixels(xp, x), 1.0)
     return found[0], found[1]
 
 
@@ -79,7 +79,7 @@ def batch_norm(
     bounds: Bounds = None,
 ) -> Array:
     """One launch."""
-    return _apply(xp, x, weight, bias, mean, inv_std, bounds)
+    return _apply(xp, pixels(xp, x), weight, bias, mean, inv_std, bounds)
 
 
 def batch_norm_backward(
@@ -130,11 +130,11 @@ def _apply(
     bounds: Bounds,
     batches: Array | int = 0,
 ) -> Array:
-    """`batch_norm`; it adds 1 to `batches`, if given."""
+    """`batch_norm` of channels-last images; it adds 1 to `batches`, if given."""
     y = empty_images(xp, x.shape, x.dtype)
     count, parts, width = _split(x.shape, x.size)
     launch(
-        xp, FILE, "batch_norm", min(x.size, parts * x.shape[1]) // width, pixels(xp, x), y,
+        xp, FILE, "batch_norm", min(x.size, parts * x.shape[1]) // width, x, y,
         dense(xp, mean, F64), dense(xp, inv_std, F64), *_affine(xp, x, weight), *_affine(xp, x, bias),
         *ends(bounds), batches, x.shape[1], count, parts, width,
     )  # fmt: skip
@@ -142,10 +142,9 @@ def _apply(
 
 
 def _moments(xp: Any, x: Array, eps: float, *running: Any) -> Array:
-    """`(3, C)`: mean, biased variance and 1/√(variance + eps) of `x`, which is not empty."""
+    """`(3, C)`: mean, biased variance and 1/√(variance + eps) of channels-last images, at least one."""
     c = x.shape[1]
     count, parts, width = _split(x.shape, x.size)
-    x = pixels(xp, x)
     found, result = xp.ndarray((2, parts, c), F64), xp.ndarray((3, c), F64)
     launch(xp, FILE, "moments", parts * c // width, x, found, c, count, parts, width)
     found = merged(xp, x, found, MERGED)
@@ -167,7 +166,10 @@ def _sums(
     high: float = 0.0,
     most: int = 1,
 ) -> Array:
-    """Sums `(1 or 2, parts, C)` of `x` and, with `y`, of `x · (y - mean)`, in `most` parts or fewer."""
+    """Sums `(1 or 2, parts, C)` of `x` and, with `y`, of `x · (y - mean)`, in `most` parts or fewer.
+
+    All images are channels-last.
+    """
     c, kinds = x.shape[1], 1 if y is None else 2
     if not x.size:
         return xp.zeros((kinds, 1, c), dtype=F64)
@@ -175,7 +177,7 @@ def _sums(
     found = xp.ndarray((kinds, parts, c), F64)
     other = (0, 0) if y is None else (y, mean)
     launch(
-        xp, FILE, "channel_sums", parts * c // width, pixels(xp, x), *other, found, cut, bounds, low, high, c,
+        xp, FILE, "channel_sums", parts * c // width, x, *other, found, cut, bounds, low, high, c,
         count, parts, width,
     )  # fmt: skip
     return merged(xp, x, found, most)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+
 from ...backend import Array
 from .large_batch import lamb, lars
 from .launch import SUMS, check_device, launch, name_of, same_order, struct
@@ -44,7 +46,7 @@ def gather(xp: Any, arrays: list[Array], views: list[Array]) -> int:
         for i in range(0, len(pairs), TABLE):
             part = pairs[i : i + TABLE]
             ends = list(accumulate(array.size for array, _ in part))
-            numbers = [0] * (3 * TABLE)
+            numbers = np.zeros(3 * TABLE, "int64")
             numbers[: len(part)] = [array.data.ptr for array, _ in part]
             numbers[TABLE : TABLE + len(part)] = [view.data.ptr for _, view in part]
             numbers[2 * TABLE : 2 * TABLE + len(part)] = ends
