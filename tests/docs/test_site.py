@@ -1,7 +1,9 @@
 """The site builds without a warning, and each of its pages is read in a browser, as on a phone and on a desk."""
 
+import base64
 import contextlib
 import functools
+import io
 import os
 import subprocess
 import threading
@@ -10,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-for library in ("mkdocs", "material", "mkdocstrings", "latex2mathml", "sklearn", "websocket"):
+for library in ("mkdocs", "material", "mkdocstrings", "latex2mathml", "sklearn", "websocket", "PIL"):
     pytest.importorskip(library, reason='pip install -e ".[docs]"')
 
 from chromium import browser, chromium
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -131,6 +134,30 @@ def test_search_and_dark_mode(address, page):
     assert page.run("document.body.dataset.mdColorScheme") == "default"
     page.run("document.querySelector('label[for=__palette_1]').click()")
     page.until("document.body.dataset.mdColorScheme == 'slate'")
+
+
+@IN_A_BROWSER
+def test_figures_have_the_background_of_the_page(address, page):
+    """Also where a reader has turned dark mode on, and the system is in light mode."""
+    page.size(1280)
+    page.open(address + "learn/convolution.html")
+    for scheme in ("default", "slate"):
+        if scheme != page.run("document.body.dataset.mdColorScheme"):
+            page.run("document.querySelector('label[for=__palette_1]').click()")
+        page.until(f"document.body.dataset.mdColorScheme == '{scheme}'")
+        x, y, ground = page.run(
+            """(() => {
+              const corner = document.querySelector("img[src$='im2col.svg']").getBoundingClientRect();
+              const colors = getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number);
+              return [corner.x + scrollX, corner.y + scrollY, colors];
+            })()"""
+        )
+        clip = {"x": x + 3, "y": y + 3, "width": 1, "height": 1, "scale": 1}
+        shot = page.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        picture = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
+        assert (
+            list(picture.getpixel((0, 0))) == ground == {"default": [255] * 3, "slate": [30, 33, 41]}[scheme]
+        )
 
 
 def test_the_build_fails_at_a_broken_link(tmp_path):
