@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Bounds, Shape, Window
+from ...geometry import Bounds, Window
 from ...layout import channels_last, is_batch_last
 from ...sums import SERIAL, SERIAL_PRODUCTS
 from . import memory
@@ -177,21 +177,21 @@ def _weights(count: int, dtype: Any) -> Array:
 
 def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
     """By blocks of images."""
-    return _sums(x, window, window.output_shape(x.shape[2:], ceil_mode), back=False)
+    if is_batch_last(x):
+        return sum_pool(xp, x.swapaxes(0, 1), window, ceil_mode).swapaxes(0, 1)
+    y = memory.empty_images((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
+    _add_taps(x, window, y, False)
+    return y
 
 
 def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
     """By blocks of images."""
-    return _sums(grad, window, x_shape[2:], back=True)
-
-
-def _sums(x: Array, window: Window, spatial: Shape, back: bool) -> Array:
-    """The result of `_add_taps`, images of size `spatial`."""
-    if is_batch_last(x):
-        return _sums(x.swapaxes(0, 1), window, spatial, back).swapaxes(0, 1)
-    y = memory.empty_images((*x.shape[:2], *spatial), x.dtype)
-    _add_taps(x, window, y, back)
-    return y
+    if is_batch_last(grad):
+        n, c, *spatial = x_shape
+        return sum_pool_backward(xp, grad.swapaxes(0, 1), (c, n, *spatial), window).swapaxes(0, 1)
+    dx = memory.empty_images(x_shape, grad.dtype)
+    _add_taps(grad, window, dx, True)
+    return dx
 
 
 @planned
