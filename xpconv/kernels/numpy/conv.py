@@ -72,34 +72,25 @@ def _choice(
 
     `prepared` if it need not transform the weight, `to_input` for the gradient of the input.
     """
-    if (
-        algorithm == "auto"
-        and not exact
-        and fft.pays(x_shape, dtype, weight_shape, window, groups, True, to_input)
-    ):
+    free = algorithm == "auto" and not exact
+    if free and fft.pays(x_shape, dtype, weight_shape, window, groups, True, to_input):
         return "fft"
     if groups > 1 and weight_shape[1] == 1:
         return "depthwise" if depthwise.fits(weight_shape, groups, dtype) else None
     tiled = ""
     if winograd.possible(dtype, window, groups):
-        free = algorithm == "auto" and not exact
-        tiled = _cheapest(x_shape, weight_shape, window, prepared) if free else algorithm
+        shapes = x_shape, weight_shape, window
+        costs = {
+            "winograd": winograd.cost(*shapes, prepared),
+            "stripes": stripes.cost(*shapes, prepared),
+            "columns": winograd.direct_cost(*shapes),  # less a margin: if the others gain little
+        }
+        tiled = min(costs, key=costs.__getitem__) if free else algorithm
     if tiled == "winograd":
         return tiled
     if batchlast.pays(x_shape, dtype, weight_shape, window, groups):
         return "batch_last"
     return "stripes" if tiled == "stripes" else "columns"
-
-
-def _cheapest(x_shape: Shape, weight_shape: Shape, window: Window, prepared: bool) -> str:
-    """The cheapest of `winograd`, `stripes` and `columns`; `columns` also if the others gain little."""
-    shapes = x_shape, weight_shape, window
-    costs = {
-        "winograd": winograd.cost(*shapes, prepared),
-        "stripes": stripes.cost(*shapes, prepared),
-        "columns": winograd.direct_cost(*shapes),
-    }
-    return min(costs, key=costs.__getitem__)
 
 
 def conv(
