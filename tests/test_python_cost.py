@@ -19,7 +19,7 @@ BOUNDS = {  # row of python_cost.py: calls of forward, backward, forward under n
     "Conv2d 1×1, no bias": (55, 45, 40, 8),
     "Conv2d depthwise 3×3": (55, 110, 40, 0),
     "Conv1d": (55, 55, 40, 8),
-    "ConvTranspose2d": (70, 75, 55, 12),
+    "ConvTranspose2d": (75, 75, 55, 12),
     "Dense": (45, 45, 30, 9),
     "BatchNorm2d": (75, 40, 50, 10),
     "GroupNorm": (70, 55, 50, 0),

@@ -234,16 +234,21 @@ class Tape:
         """`value`, with copies of the arrays that share memory with those saved since `start`."""
         entries = self.entries[start:]
         many = len(entries)
-        saved: list[dict[int, Array]] = []  # by their ids, if any array is compared with them
+        if many <= FEW:
+            saved = {id(array): array for entry in entries for array in arrays_in(entry[1])}
+            if not saved:
+                return value
 
         def copied(array: Array) -> Array:
-            if many > FEW and array.nbytes < many * LOOK:
+            if many <= FEW:
+                others: Iterable[Array] = saved.values()
+            elif array.nbytes < many * LOOK:
                 return copy(array)
-            if not saved:
-                saved.append({id(a): a for entry in entries for a in arrays_in(entry[1])})
-            return copy(array) if shares(array, saved[0].values()) else array
+            else:
+                others = arrays_in([entry[1] for entry in entries])
+            return copy(array) if shares(array, others) else array
 
-        return _each_array(copied, value) if entries else value
+        return _each_array(copied, value)
 
 
 class Tapes(threading.local):
