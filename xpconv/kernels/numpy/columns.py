@@ -168,16 +168,18 @@ class Columns:
 
     def __init__(self, x: Array, window: Window, groups: int, few: bool = False) -> None:
         self.x: Array = channels_last(x)
-        self.window, self.groups, self.few = window, groups, few
+        self.window: Window = window
+        self.groups: int = groups
+        self.few: bool = few
         self.frame: Frame = Frame(self.x, window)
         self.output: tuple[int, ...] = window.output_shape(x.shape[2:])
-        self.channels = x.shape[1] // groups
+        self.channels: int = x.shape[1] // groups
         taps = prod(window.kernel)
-        self.length = self.channels * taps
-        self.pointwise = taps == 1 and self.output == x.shape[2:] and max(window.stride) == 1
+        self.length: int = self.channels * taps
+        self.pointwise: bool = taps == 1 and self.output == x.shape[2:] and max(window.stride) == 1
         # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
         run = x.shape[1] * window.kernel[-1]
-        self.by_tap = few or (groups == 1 and run < 16 and self.output[-1] > run)
+        self.by_tap: bool = few or (groups == 1 and run < 16 and self.output[-1] > run)
 
     def cut(self, elements: float) -> list[Block]:
         """Blocks of images, or of rows of one, that the buffer holds."""

@@ -53,14 +53,16 @@ class Recorder(Scratch):
     """
 
     def __init__(self, constants: Iterable[Array], prepared: dict[Any, Array]) -> None:
-        self.slot = 0
+        self.slot: int = 0
         self.calls: list[Call] = []
-        self.input = self.output = None
+        self.input: Array | None = None
+        self.output: Array | None = None
         self.constants: set[int] = {id(_owner(array)) for array in constants}  # the owners' ids
         self.prepared_arrays = prepared
-        self.count = self.constant_bytes = 0  # of all calls, and of prepared arrays of this plan alone
+        self.count: int = 0  # of all calls
+        self.constant_bytes: int = 0  # of prepared arrays of this plan alone
         self.held: list[Array] = []  # prepared arrays, which the calls hold later
-        self.elements = 0.0  # as `threads.share` counts them
+        self.elements: float = 0.0  # as `threads.share` counts them
         self.memory: dict[int, tuple[Any, int, int]] = {}  # by id: memory, its address and size
         self._free: list[tuple[int, int]] = []  # sizes and ids
         self._gone: list[weakref.ref[Any]] = []
@@ -68,7 +70,7 @@ class Recorder(Scratch):
         self._named: dict[Any, Array] = {}  # scratch arrays of the present kernel
         self._outgrown: list[Array] = []  # those that were too small for a later use
         self._framed: dict[Any, Array] = {}
-        self.foreign = False  # whether a call had an operand that is neither in a buffer nor a constant
+        self.foreign: bool = False  # whether a call had an operand that is neither in a buffer nor a constant
 
     def run(self, kernel: Callable[..., Any], *arguments: Any) -> Any:
         """The result of a kernel. Its scratch arrays end with it."""
