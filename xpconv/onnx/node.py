@@ -62,6 +62,8 @@ VIEWS = (
     "Squeeze",
     "Unsqueeze",
     "Cast",
+    "CastLike",
+    "Expand",
 )  # train what they take
 OPERATORS: dict[str, Operator] = {}  # by the operator's name
 
