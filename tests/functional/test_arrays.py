@@ -124,3 +124,23 @@ def test_integers_beyond_the_padding():
         np.testing.assert_array_equal(F.max_pool2d(low, 3, 1, 1), low)
         _, indices = F.max_pool2d(low, 3, 1, 1, return_indices=True)
         assert indices.min() == 0
+
+
+LAST_DIGIT = [
+    "elu", "selu", "celu", "hardsigmoid", "hardswish", "logsigmoid", "silu", "mish", "softsign", "tanhshrink",
+    "softplus", "glu",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAST_DIGIT)
+def test_half_precision_keeps_its_last_digit(name, backend):
+    """Also near a zero of the function or its slope, where PyTorch in part is not."""
+    x = np.random.default_rng(0).normal(scale=3, size=(2000, 2)).astype("float16")
+    grad = np.ones((2000, 1 if name == "glu" else 2), "float16")
+    function, backward = getattr(F, name), getattr(F, f"{name}_backward")
+    for call, arrays in ((function, (x,)), (backward, (grad, x))):
+        found = call(*map(xpconv.asarray, arrays))
+        assert str(found.dtype) == "float16"
+        exact = xpconv.asnumpy(call(*[xpconv.asarray(a.astype("float64")) for a in arrays]))
+        step = np.spacing(np.abs(exact).astype("float16")).astype("float64")
+        assert (np.abs(xpconv.asnumpy(found).astype("float64") - exact) <= 1.1 * step).all()

@@ -30,6 +30,7 @@ Overrides = dict[str, Callable[..., Any]]
 
 operations: dict[str, Callable[..., Any]] = {}  # by name
 _overrides: dict[str, Overrides] = {}  # by the name of the array module
+_in_float32: set[str] = set()  # names of references that `in_float32` marks
 
 
 def overridable(reference: Callable[P, R]) -> Callable[P, R]:
@@ -37,17 +38,39 @@ def overridable(reference: Callable[P, R]) -> Callable[P, R]:
 
     The operation calls the override that the module has, or the reference. `__wrapped__` is the reference.
     """
-    name = reference.__name__
+    name, widens = reference.__name__, reference.__name__ in _in_float32
 
     @functools.wraps(reference)
     def operation(*args: Any, **options: Any) -> R:
         found = _overrides.get(args[0].__name__)
         override = (_load(args[0]) if found is None else found).get(name)
         result: R | None = None if override is None else override(*args, **options)
-        return reference(*args, **options) if result is None else result
+        if result is None:
+            if widens and args[1].dtype.itemsize == 2:
+                return _rounded(reference, args[0], args[1:], options)
+            return reference(*args, **options)
+        return result
 
     operations[name] = operation
     return operation
+
+
+def in_float32(reference: Callable[P, R]) -> Callable[P, R]:
+    """Let the operation of this reference compute with float16 and bfloat16 in float32, and round once.
+
+    Below `overridable`. Each step in half precision would lose digits: all, near a zero of the result.
+    """
+    _in_float32.add(reference.__name__)
+    return reference
+
+
+def _rounded(reference: Callable[..., R], xp: Any, args: tuple[Any, ...], options: Any) -> R:
+    dtype = args[0].dtype
+    wide = [x.astype("float32") if getattr(x, "dtype", None) == dtype else x for x in args]
+    result: Any = reference(xp, *wide, **options)
+    if isinstance(result, tuple):
+        return tuple(y.astype(dtype) for y in result)  # type: ignore[return-value]
+    return result.astype(dtype)  # type: ignore[no-any-return]
 
 
 def overrides(xp: Any) -> Overrides:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from ..kernels import overridable
+from ..kernels import in_float32, overridable
 
 
 @overridable
@@ -60,12 +60,14 @@ def leaky_relu_backward_slope(xp: Any, grad: Array, x: Array) -> Array:
 
 
 @overridable
+@in_float32
 def elu(xp: Any, x: Array, alpha: float, scale: float, rate: float) -> Array:
     """`y = scale x` where `x > 0`, else `scale alpha (exp(rate x) - 1)`."""
     return xp.where(x > 0, x * scale, xp.expm1(xp.minimum(x, 0) * rate) * (alpha * scale))
 
 
 @overridable
+@in_float32
 def elu_backward(xp: Any, grad: Array, x: Array, alpha: float, scale: float, rate: float) -> Array:
     """`dy/dx` is `scale` where `x > 0`, else `scale alpha rate exp(rate x)`."""
     slope = xp.exp(xp.minimum(x, 0) * rate) * (alpha * scale * rate)
@@ -73,12 +75,14 @@ def elu_backward(xp: Any, grad: Array, x: Array, alpha: float, scale: float, rat
 
 
 @overridable
+@in_float32
 def hardsigmoid(xp: Any, x: Array) -> Array:
     """`y = min(max(x + 3, 0), 6) / 6`."""
     return clip(xp, x + 3, 0, 6) / 6
 
 
 @overridable
+@in_float32
 def clipped_line(xp: Any, x: Array, slope: float, offset: float) -> Array:
     """`y = min(max(slope x + offset, 0), 1)`."""
     return clip(xp, x * slope + offset, 0, 1)
@@ -91,12 +95,14 @@ def hardsigmoid_backward(xp: Any, grad: Array, x: Array) -> Array:
 
 
 @overridable
+@in_float32
 def hardswish(xp: Any, x: Array) -> Array:
     """`y = x min(max(x + 3, 0), 6) / 6`."""
     return arithmetic(xp, "multiply", x, hardsigmoid(xp, x))
 
 
 @overridable
+@in_float32
 def hardswish_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx` is 0 up to -3, 1 from 3 on, and between them `d/dx (x² + 3x)/6 = x/3 + 1/2`."""
     inner = clip(xp, x, -3, 3)

@@ -10,13 +10,14 @@ import math
 from typing import Any
 
 from ..backend import Array
-from ..kernels import overridable
+from ..kernels import in_float32, overridable
 from ..sums import widened
 from .activation import arithmetic
 from .special import erf
 
 
 @overridable
+@in_float32
 def sigmoid(xp: Any, x: Array) -> Array:
     """`y = 1 / (1 + exp(-x))`, from `z = exp(-|x|)`, which cannot overflow: 1/(1+z), or z/(1+z) for x < 0."""
     z = xp.exp(-xp.abs(x))
@@ -24,6 +25,7 @@ def sigmoid(xp: Any, x: Array) -> Array:
 
 
 @overridable
+@in_float32
 def sigmoid_backward(xp: Any, grad: Array, y: Array) -> Array:
     """`dy/dx = y (1 - y)`."""
     return grad * y * (1 - y)
@@ -35,24 +37,28 @@ def tanh(xp: Any, x: Array) -> Array:
 
 
 @overridable
+@in_float32
 def tanh_backward(xp: Any, grad: Array, y: Array) -> Array:
     """`dy/dx = 1 - y²`."""
     return grad * (1 - y * y)
 
 
 @overridable
+@in_float32
 def log_sigmoid(xp: Any, x: Array) -> Array:
     """`y = log σ(x) = min(x, 0) - log(1 + exp(-|x|))`."""
     return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
 
 
 @overridable
+@in_float32
 def log_sigmoid_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx = σ'(x) / σ(x) = 1 - σ(x) = σ(-x)`."""
     return grad * sigmoid(xp, -x)
 
 
 @overridable
+@in_float32
 def softplus(xp: Any, x: Array, beta: float, threshold: float) -> Array:
     """`y = log(1 + exp(z)) / beta` with `z = beta x`, or `x` where `z > threshold`.
 
@@ -63,6 +69,7 @@ def softplus(xp: Any, x: Array, beta: float, threshold: float) -> Array:
 
 
 @overridable
+@in_float32
 def softplus_backward(xp: Any, grad: Array, x: Array, beta: float, threshold: float) -> Array:
     """`dy/dx = exp(z) / (1 + exp(z)) = σ(z)`, or 1 where `z > threshold`."""
     z = x * beta
@@ -70,12 +77,14 @@ def softplus_backward(xp: Any, grad: Array, x: Array, beta: float, threshold: fl
 
 
 @overridable
+@in_float32
 def silu(xp: Any, x: Array) -> Array:
     """`y = x σ(x)`."""
     return arithmetic(xp, "multiply", x, sigmoid(xp, x))
 
 
 @overridable
+@in_float32
 def silu_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx = σ(x) + x σ(x) (1 - σ(x))`, with s for `σ(x)`: `s (1 + x (1 - s))`."""
     s = sigmoid(xp, x)
@@ -83,12 +92,14 @@ def silu_backward(xp: Any, grad: Array, x: Array) -> Array:
 
 
 @overridable
+@in_float32
 def mish(xp: Any, x: Array) -> Array:
     """`y = x tanh(softplus(x))`."""
     return x * xp.tanh(_log_1p_exp(xp, x))
 
 
 @overridable
+@in_float32
 def mish_backward(xp: Any, grad: Array, x: Array) -> Array:
     """With t for `tanh(softplus(x))`, as softplus has the slope `σ(x)`: `dy/dx = t + x (1 - t²) σ(x)`."""
     t = xp.tanh(_log_1p_exp(xp, x))
@@ -96,6 +107,7 @@ def mish_backward(xp: Any, grad: Array, x: Array) -> Array:
 
 
 @overridable
+@in_float32
 def gelu(xp: Any, x: Array) -> tuple[Array, Array | None]:
     """`y = x Φ(x)` with the normal distribution function `Φ(x) = (1 + erf(x/√2)) / 2`.
 
@@ -106,6 +118,7 @@ def gelu(xp: Any, x: Array) -> tuple[Array, Array | None]:
 
 
 @overridable
+@in_float32
 def gelu_backward(xp: Any, grad: Array, x: Array, phi: Array | None) -> Array:
     """`dy/dx = Φ(x) + x Φ'(x)`, with the normal density `Φ'(x) = exp(-x²/2) / √(2π)`."""
     r = widened(x) * math.sqrt(0.5)
@@ -118,6 +131,7 @@ _TANH_SCALE, _TANH_CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
 @overridable
+@in_float32
 def gelu_tanh(xp: Any, x: Array) -> Array:
     """`y = x (1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`: `tanh u` is close to `erf(x/√2)`."""
     wide = widened(x)
@@ -126,6 +140,7 @@ def gelu_tanh(xp: Any, x: Array) -> Array:
 
 
 @overridable
+@in_float32
 def gelu_tanh_backward(xp: Any, grad: Array, x: Array) -> Array:
     """With t for `tanh u`: `dy/dx = (1 + t)/2 + x/2 (1 - t²) du/dx`, `du/dx = √(2/π) (1 + 3·0.044715 x²)`."""
     wide = widened(x)
@@ -135,33 +150,45 @@ def gelu_tanh_backward(xp: Any, grad: Array, x: Array) -> Array:
     return grad * slope.astype(x.dtype, copy=False)
 
 
+@overridable
+@in_float32
 def softsign(xp: Any, x: Array) -> Array:
     """`y = x / (1 + |x|)`."""
     return x / (1 + xp.abs(x))
 
 
+@overridable
+@in_float32
 def softsign_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx = (1 + |x| - x sign(x)) / (1 + |x|)² = 1 / (1 + |x|)²`."""
     r = 1 / (1 + xp.abs(x))
     return grad * r * r
 
 
+@overridable
+@in_float32
 def tanhshrink(xp: Any, x: Array) -> Array:
     """`y = x - tanh(x)`."""
     return x - xp.tanh(x)
 
 
+@overridable
+@in_float32
 def tanhshrink_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx = 1 - (1 - tanh²(x)) = tanh²(x)`."""
     t = xp.tanh(x)
     return grad * t * t
 
 
+@overridable
+@in_float32
 def glu(xp: Any, a: Array, b: Array) -> Array:
     """`y = a σ(b)`, the gated linear unit: `a` and `b` are the two halves of the input."""
     return a * sigmoid(xp, b)
 
 
+@overridable
+@in_float32
 def glu_backward(xp: Any, grad: Array, a: Array, b: Array) -> tuple[Array, Array]:
     """`dy/da = σ(b)`, `dy/db = a σ(b) (1 - σ(b))`."""
     s = sigmoid(xp, b)

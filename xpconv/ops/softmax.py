@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from ..kernels import overridable
+from ..kernels import in_float32, overridable
 from ..sums import sum_over, total, widened
 
 
 @overridable
+@in_float32
 def softmax(xp: Any, x: Array, axis: int) -> Array:
     """`y_i = exp(x_i) / Σ_k exp(x_k)` along `axis`; the maximum is subtracted first, so nothing overflows."""
     if not x.size:
@@ -19,12 +20,14 @@ def softmax(xp: Any, x: Array, axis: int) -> Array:
 
 
 @overridable
+@in_float32
 def softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array:
     """`dy_k/dx_i = y_k ([i = k] - y_i)`, so `dx_i = y_i (grad_i - Σ_k grad_k y_k)`."""
     return y * (grad - sum_over(grad * y, (axis,), keepdims=True))
 
 
 @overridable
+@in_float32
 def log_softmax(xp: Any, x: Array, axis: int) -> Array:
     """`y = x - log Σ exp(x)` along `axis`; the maximum is subtracted first, so nothing overflows."""
     if not x.size:
@@ -34,6 +37,7 @@ def log_softmax(xp: Any, x: Array, axis: int) -> Array:
 
 
 @overridable
+@in_float32
 def log_softmax_backward(xp: Any, grad: Array, y: Array, axis: int) -> Array:
     """`dy_k/dx_i = [i = k] - exp(y_i)`, so `dx_i = grad_i - exp(y_i) Σ_k grad_k`."""
     return grad - xp.exp(y) * sum_over(grad, (axis,), keepdims=True)

@@ -206,13 +206,13 @@ def quiet_exp(x: Array, out: Array) -> None:
 
 
 def hardsigmoid(xp: Any, x: Array) -> Array:
-    """As a line."""
+    """As a line; None for half precision."""
     return clipped_line(xp, x, 1 / 6, 1 / 2)
 
 
 def clipped_line(xp: Any, x: Array, slope: float, offset: float) -> Array:
-    """In parts."""
-    return _of_one(_clipped_line, x, (slope, offset))
+    """In parts; None for half precision."""
+    return _of_one(_clipped_line, x, (slope, offset)) if x.itemsize > 2 else None
 
 
 def _clipped_line(do: Part, line: tuple[float, float], y: Array, x: Array) -> None:
