@@ -24,7 +24,7 @@ import measure
 
 Record = dict[str, Any]
 WORTH = 1.03  # the ratio from which a trick earns its place
-ENGINE = "xpconv.kernels.numpy"
+KERNELS, ENGINE = "xpconv.kernels.numpy", "xpconv.kernels.engine"
 OVERRIDES = "xpconv.kernels:_overrides.numpy"
 
 
@@ -134,8 +134,8 @@ TRICKS = {
     "BLAS at one thread inside kernels": Trick(f"{ENGINE}.blas:set_num_threads", lambda old: None),
     "plans": Trick(f"{ENGINE}.plans:Arena._has_room", always(False)),
     "buffer pool": Trick(f"{ENGINE}.memory:empty", lambda old: import_module("numpy").empty),
-    "blocks that fit the cache": Trick(f"{ENGINE}.blocks:cut", whole),
-    "threads for output channels": Trick(f"{ENGINE}.blocks:channel_pieces", always([slice(None)])),
+    "blocks that fit the cache": Trick(f"{KERNELS}.blocks:cut", whole),
+    "threads for output channels": Trick(f"{KERNELS}.blocks:channel_pieces", always([slice(None)])),
     "channels last between layers": Trick(f"{OVERRIDES}.conv", channels_first),
     # an override that returns None leaves the operation to its reference
     "own add": Trick(f"{OVERRIDES}.add", always(None)),
@@ -160,16 +160,16 @@ TRICKS = {
     "own statistics": Trick(f"{OVERRIDES}.statistics", always(None)),
     "own sum_pool": Trick(f"{OVERRIDES}.sum_pool", always(None)),
     "own sum_pool_backward": Trick(f"{OVERRIDES}.sum_pool_backward", always(None)),
-    "algorithm batch_last": Trick(f"{ENGINE}.batchlast:pays", always(False)),
-    "algorithm stripes": Trick(f"{ENGINE}.stripes:cost", always(math.inf)),
-    "algorithm winograd": Trick(f"{ENGINE}.winograd:cost", always(math.inf)),
+    "algorithm batch_last": Trick(f"{KERNELS}.batchlast:pays", always(False)),
+    "algorithm stripes": Trick(f"{KERNELS}.stripes:cost", always(math.inf)),
+    "algorithm winograd": Trick(f"{KERNELS}.winograd:cost", always(math.inf)),
     "algorithm fft": Trick("xpconv.kernels.fft:pays", always(False)),
-    "algorithm planar": Trick(f"{ENGINE}.planar:pays", always(False)),
-    "planar gradients of weights": Trick(f"{ENGINE}.planar:pays_to_weight", always(False)),
-    "algorithm depthwise": Trick(f"{ENGINE}.depthwise:fits", always(False)),
-    "input gradient as a convolution": Trick(f"{ENGINE}.conv:_mirrored_window", always(None)),
-    "products in pieces": Trick(f"{ENGINE}.products:piece_size", always(0)),
-    "BatchNorm in long rows": Trick(f"{ENGINE}.channel_sums:_repeat", always(1)),
+    "algorithm planar": Trick(f"{KERNELS}.planar:pays", always(False)),
+    "planar gradients of weights": Trick(f"{KERNELS}.planar:pays_to_weight", always(False)),
+    "algorithm depthwise": Trick(f"{KERNELS}.depthwise:fits", always(False)),
+    "input gradient as a convolution": Trick(f"{KERNELS}.conv:_mirrored_window", always(None)),
+    "products in pieces": Trick(f"{KERNELS}.products:piece_size", always(0)),
+    "BatchNorm in long rows": Trick(f"{KERNELS}.channel_sums:_repeat", always(1)),
     "ReLU in the pass of the layer before": Trick("xpconv.layers.fusion:clips", always(False)),
     "MaxPool before ReLU": Trick("xpconv.layers.fusion:_commutes", always(False)),
     "BatchNorm folded": Trick("xpconv.layers.fuse:_fits", always(False)),

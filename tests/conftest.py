@@ -18,7 +18,7 @@ from hypothesis import settings
 
 import xpconv
 from xpconv import init
-from xpconv.kernels.numpy import blas
+from xpconv.kernels.engine import blas
 
 collect_ignore = ["helpers"]  # which the tests import as `double`, `oracle`, …: nothing to collect
 HAS_CUPY = importlib.util.find_spec("cupy") is not None

@@ -115,7 +115,7 @@ def test_results_are_the_same_without_the_trick(expected, name):
 
 def test_a_name_that_is_gone_is_said():
     for place in (
-        "xpconv.kernels.numpy.threads:nothing",
+        "xpconv.kernels.engine.threads:nothing",
         "xpconv.nowhere:share",
         "xpconv.layers.pool:No.name",
     ):

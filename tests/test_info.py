@@ -17,7 +17,7 @@ from xpconv import __main__, info
 from xpconv.cores import cores
 from xpconv.info import Facts, Rate, advice, collect, report
 from xpconv.kernels.cupy import cudnn
-from xpconv.kernels.numpy import blas
+from xpconv.kernels.engine import blas
 
 GOOD = Facts(
     versions={"xpconv": "1.2", "Python": "3.12.1", "NumPy": "2.4.6", "CuPy": "not installed"},

@@ -145,7 +145,7 @@ def _device(cupy: Any) -> str:
 
 def _blas() -> dict[str, Any]:
     """NumPy's BLAS: from the OpenBLAS of its wheels, else from threadpoolctl, else from NumPy's build."""
-    from .kernels.numpy import blas
+    from .kernels.engine import blas
 
     config, corename = (blas.function(f"openblas_get_{what}") for what in ("config", "corename"))
     if config is not None and blas.get_num_threads is not None:

@@ -6,7 +6,7 @@ import numpy as np
 from operations import reference
 
 from xpconv.geometry import Window
-from xpconv.kernels.numpy import plans
+from xpconv.kernels.engine import plans
 
 SAME = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
 STRIDED = Window((2, 3), (2, 1), ((0, 1), (1, 0)), (1, 2))

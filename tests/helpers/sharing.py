@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from xpconv.kernels.numpy import memory, threads
+from xpconv.kernels.engine import memory, threads
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from operations import Plain, ours, reference, same
 import xpconv
 from xpconv import kernels
 from xpconv.backend import Array
-from xpconv.kernels.numpy import inference
+from xpconv.kernels.engine import inference
 from xpconv.random import Source
 
 MODULES = [

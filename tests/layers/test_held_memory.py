@@ -15,7 +15,7 @@ from sharing import shared_by
 
 import xpconv
 from xpconv import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual, Sequential
-from xpconv.kernels.numpy import inference, memory, threads
+from xpconv.kernels.engine import inference, memory, threads
 from xpconv.layers.inference import MOST
 
 

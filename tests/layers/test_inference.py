@@ -31,7 +31,8 @@ from xpconv import (
     Residual,
     Sequential,
 )
-from xpconv.kernels.numpy import blocks, columns, depthwise, inference, winograd
+from xpconv.kernels.engine import inference
+from xpconv.kernels.numpy import blocks, columns, depthwise, winograd
 
 LAYERS = every.all_layers()
 

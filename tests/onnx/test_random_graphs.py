@@ -5,7 +5,7 @@ import onnxed
 import pytest
 
 import xpconv
-from xpconv.kernels.numpy import inference
+from xpconv.kernels.engine import inference
 
 pytest.importorskip("onnx")
 

@@ -132,7 +132,7 @@ def set_num_threads(count: int) -> None:
         1
         >>> xpconv.set_num_threads(before)
     """
-    from .numpy import threads
+    from .engine import threads
 
     threads.set_num_threads(count)
 
@@ -148,14 +148,14 @@ def get_num_threads() -> int:
         >>> xpconv.get_num_threads() >= 1
         True
     """
-    from .numpy.threads import get_num_threads  # a name of a module, not of a package, which takes 1 µs more
+    from .engine.threads import get_num_threads  # a name of a module, not of a package, which takes 1 µs more
 
     return get_num_threads()
 
 
 def dividing_for(count: int) -> AbstractContextManager[None]:
     """A context in which this thread divides its work as for `count` threads, whatever number there is."""
-    from .numpy import threads
+    from .engine import threads
 
     return threads.setting("count", count)
 
@@ -171,6 +171,6 @@ def free_memory() -> None:
         >>> import xpconv
         >>> xpconv.free_memory()
     """
-    from .numpy import memory
+    from .engine import memory
 
     memory.free_memory()

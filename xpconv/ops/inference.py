@@ -1,4 +1,4 @@
-"""Inference plans of a chain of layers: see `kernels.numpy.inference`."""
+"""Inference plans of a chain of layers: see `kernels.engine.inference`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def prepared_arrays(xp: Any) -> dict[Any, Array] | None:
     """An empty cache of arrays that depend only on parameters, for plans; None on backends without plans."""
     if xp.__name__ != "numpy":
         return None
-    from ..kernels.numpy import memory
+    from ..kernels.engine import memory
 
     found: dict[Any, Array] = memory.kept()
     return found
@@ -30,7 +30,7 @@ def plans(
 
     `constants` are the parameters and other arrays that the steps read.
     """
-    from ..kernels.numpy import inference
+    from ..kernels.engine import inference
 
     if x.dtype not in ("float32", "float64"):
         return 0, None

@@ -16,18 +16,10 @@ from sharing import shared_by
 import xpconv
 from xpconv.cores import count_from_environment
 from xpconv.geometry import Window
-from xpconv.kernels.numpy import (
-    batchlast,
-    channel_sums,
-    memory,
-    plans,
-    pointwise,
-    products,
-    stripes,
-    threads,
-)
+from xpconv.kernels.engine import memory, plans, threads
+from xpconv.kernels.engine.plans import Arena, Recorder
+from xpconv.kernels.numpy import batchlast, channel_sums, pointwise, products, stripes
 from xpconv.kernels.numpy.blocks import Ending
-from xpconv.kernels.numpy.plans import Arena, Recorder
 
 
 @pytest.fixture(autouse=True, params=[1, 2])

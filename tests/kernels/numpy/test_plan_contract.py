@@ -18,8 +18,9 @@ from operations import ours
 from sharing import shared_by
 
 import xpconv
-import xpconv.kernels.numpy as engine
-from xpconv.kernels.numpy import memory, norm, plans, pointwise, threads
+import xpconv.kernels.numpy as kernels
+from xpconv.kernels.engine import memory, plans, threads
+from xpconv.kernels.numpy import norm, pointwise
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +35,8 @@ def no_plans():
 
 def planned_kernels():
     modules = [
-        importlib.import_module(f"{engine.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(engine.__path__)
+        importlib.import_module(f"{kernels.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(kernels.__path__)
     ]
     code = plans.planned(print).__code__
     return {

@@ -17,7 +17,7 @@ from xpconv import (
     Tanh,
     Unflatten,
 )
-from xpconv.kernels.numpy import inference
+from xpconv.kernels.engine import inference
 from xpconv.layers import operators as ops
 
 END = 2**31 - 1

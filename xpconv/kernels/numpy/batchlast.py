@@ -16,11 +16,12 @@ from typing import Any
 from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import batch_first, batch_last
-from . import planar, threads
+from ..engine import threads
+from ..engine.plans import Part, Recorder
+from ..engine.threads import PRODUCTS, even
+from . import planar
 from .blocks import ALL, Block, Ending, Frame, add_all, contiguous, cut, in_runs, sum_of_blocks
-from .plans import Part, Recorder
 from .products import add_product, multiply_wide
-from .threads import PRODUCTS, even
 
 COLUMN_BYTES = 1 << 20
 GRAD_BYTES = 1 << 21  # of columns that are added up

@@ -15,10 +15,10 @@ from ...backend import Array
 from ...geometry import Bounds, Shape, Window
 from ...layout import channels_first, channels_last
 from ...sums import SERIAL
-from . import memory, threads
-from .plans import Part, Recorder
-from .scratch import Scratch
-from .threads import even
+from ..engine import memory, threads
+from ..engine.plans import Part, Recorder
+from ..engine.scratch import Scratch
+from ..engine.threads import even
 
 ALL = (slice(None),)
 BUFFER = 1024  # elements of NumPy's buffer for windows

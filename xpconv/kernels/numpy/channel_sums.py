@@ -11,9 +11,9 @@ import numpy as np
 
 from ...backend import Array
 from ...layout import batch_last, channels_last, is_batch_last
-from . import memory, threads
+from ..engine import memory, threads
+from ..engine.plans import Part, Recorder
 from .blocks import Block, contiguous, cut
-from .plans import Part, Recorder
 
 ALONE_BYTES = 1 << 19
 SHARED_BYTES = 1 << 22  # with several threads, which need longer calls

@@ -11,7 +11,9 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import channels_last, taps_first
-from . import memory, threads
+from ..engine import memory, threads
+from ..engine.plans import Part, Recorder
+from ..engine.threads import PRODUCTS
 from .blocks import (
     ALL,
     Block,
@@ -24,9 +26,7 @@ from .blocks import (
     cut,
     sum_of_blocks,
 )
-from .plans import Part, Recorder
 from .products import add_product, in_pieces, multiply
-from .threads import PRODUCTS
 
 FEW = 16  # channels, whose runs of memory are short
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer

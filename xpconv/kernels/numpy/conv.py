@@ -24,12 +24,13 @@ from ...backend import Array
 from ...geometry import Bounds, Shape, Window
 from ...layout import taps_last
 from .. import fft
+from ..engine import memory
+from ..engine.plans import Recorder, planned
 from ..exact import is_exact
 from ..recorders import this_thread
-from . import batchlast, columns, depthwise, fourier, memory, planar, stripes, winograd
+from . import batchlast, columns, depthwise, fourier, planar, stripes, winograd
 from .blocks import Ending, contiguous
 from .half import HALF, in_float32
-from .plans import Recorder, planned
 from .pointwise import clip, not_batch_last
 
 ALGORITHMS: dict[str, Any] = {

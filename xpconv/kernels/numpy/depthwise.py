@@ -20,9 +20,9 @@ from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import channels_first, channels_last
 from ...sums import SERIAL
-from . import memory
+from ..engine import memory
+from ..engine.plans import Part, Recorder
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut, dtype_of_total, sum_of_blocks
-from .plans import Part, Recorder
 
 BLOCK_BYTES = 1 << 21
 RUN = 600  # elements of a run of outputs, at least

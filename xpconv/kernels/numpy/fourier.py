@@ -10,8 +10,8 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Shape
 from .. import fft
+from ..engine import memory, threads
 from ..recorders import this_thread
-from . import memory, threads
 
 IMAGES_BYTES = 1 << 28  # of the transforms of a block of images
 PIECE_BYTES = 1 << 20  # of the part that a thread works on at a time

@@ -8,11 +8,11 @@ import numpy as np
 
 from ...backend import Array
 from ...sums import piece
-from . import memory, threads
-from .blas import quiet_matmul
+from ..engine import memory, threads
+from ..engine.blas import quiet_matmul
+from ..engine.plans import Part, Recorder, planned
 from .blocks import Ending
 from .half import HALF, in_float32
-from .plans import Part, Recorder, planned
 from .products import long_product
 
 

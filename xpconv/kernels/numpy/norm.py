@@ -11,11 +11,11 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Bounds
 from ...layout import is_batch_last
+from ..engine import memory
+from ..engine.plans import Part, Recorder, planned
 from ..recorders import this_thread
-from . import memory
 from .blocks import Ending
 from .channel_sums import Rows, narrow, rows_of, sums_of
-from .plans import Part, Recorder, planned
 from .pointwise import by_parts, masked
 
 CLOSE = 8  # distance of the mean from 0 in standard deviations, a factor of rounding errors

@@ -18,13 +18,13 @@ from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import channels_last
 from ...sums import SERIAL, SERIAL_PRODUCTS, SMALL_PRODUCT
-from . import memory
+from ..engine import memory
+from ..engine.plans import Part, Recorder
+from ..engine.threads import PRODUCTS
 from .blocks import Block, Ending, Frame, contiguous, cut, sum_of_blocks
 from .columns import COLUMN_BYTES
 from .columns import Columns as ColumnsLast
-from .plans import Part, Recorder
 from .products import FEWEST_TO_SUM, long_product, multiply, piece_size
-from .threads import PRODUCTS
 
 CHANNELS = 16  # fewer are copied to channels-last memory in no time
 GAIN = 3  # times as long as to write a number of a sum takes it to transpose one of the gradient

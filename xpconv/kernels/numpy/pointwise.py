@@ -12,9 +12,9 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Bounds, Shape
 from ...layout import is_batch_last
-from . import memory, threads
+from ..engine import memory, threads
+from ..engine.plans import Part, Recorder, planned
 from .blocks import Ending
-from .plans import Part, Recorder, planned
 
 BLOCK = 1 << 20  # elements: calls shorter than 40 µs make two threads wait for the interpreter lock
 SHARED_BLOCK = 1 << 18  # what many passes find in the second cache outweighs that

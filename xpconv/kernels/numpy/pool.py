@@ -16,9 +16,9 @@ from ...backend import Array
 from ...geometry import Bounds, Window
 from ...layout import channels_last, is_batch_last
 from ...sums import SERIAL, SERIAL_PRODUCTS
-from . import memory
+from ..engine import memory
+from ..engine.plans import Part, Recorder, planned
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut
-from .plans import Part, Recorder, planned
 from .products import long_product
 
 BLOCK_BYTES = 1 << 22

@@ -17,8 +17,8 @@ import numpy as np
 
 from ...backend import Array
 from ...sums import SERIAL, SERIAL_PRODUCTS
-from . import blas
-from .scratch import Scratch
+from ..engine import blas
+from ..engine.scratch import Scratch
 
 SMALL = 10**6
 THIN = 2048  # size of a product up to which the small kernels add long rows one element at a time

@@ -24,11 +24,11 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import channels_last
-from . import memory, threads
+from ..engine import memory, threads
+from ..engine.plans import Part, Recorder
+from ..engine.threads import PRODUCTS
 from .blocks import Block, Ending, Frame, cut, in_runs, sum_of_blocks
-from .plans import Part, Recorder
 from .products import add_product, multiply
-from .threads import PRODUCTS
 from .winograd import SEEN, TAPS, TILE, tile_matrix, transformed_weight
 
 BLOCK_BYTES = 1 << 20

@@ -23,12 +23,12 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import channels_last, taps_first
-from . import memory
+from ..engine import memory
+from ..engine.plans import Part, Recorder
+from ..engine.scratch import Scratch
+from ..engine.threads import PRODUCTS
 from .blocks import Block, Ending, Frame, channel_pieces, contiguous, cut, sum_of_blocks
-from .plans import Part, Recorder
 from .products import add_product, multiply, multiply_wide
-from .scratch import Scratch
-from .threads import PRODUCTS
 
 TILE, SEEN, TAPS = 4, 6, 3
 BLOCK_BYTES = 1 << 22

@@ -14,7 +14,7 @@ faulthandler.dump_traceback_later(100, exit=True)  # in place of hanging
 import contextlib, os, signal, sys, threading, time
 import numpy as np
 import xpconv
-from xpconv.kernels.numpy import blas, threads
+from xpconv.kernels.engine import blas, threads
 from xpconv.tape import saving
 
 threads.WORTH = 1

@@ -8,7 +8,7 @@ import pytest
 from sharing import shared_by
 
 import xpconv
-from xpconv.kernels.numpy import blas
+from xpconv.kernels.engine import blas
 
 threadpoolctl = pytest.importorskip("threadpoolctl", reason='pip install -e ".[benchmarks]"')
 pytestmark = pytest.mark.skipif(blas.set_num_threads is None, reason="no BLAS whose threads can be set")

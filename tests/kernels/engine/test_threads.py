@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import xpconv
-from xpconv.kernels.numpy import blas, threads
+from xpconv.kernels.engine import blas, threads
 
 X = np.random.default_rng(0).normal(size=(8, 3, 24, 24)).astype("float32")
 REFUSALS = ["can't start new thread", "can't create new thread at interpreter shutdown"]
@@ -145,7 +145,7 @@ def test_while_the_interpreter_shuts_down(before):
     """At exit, and from an object that goes after that: with and without workers by then."""
     text = f"""
         import atexit, os, numpy, xpconv
-        from xpconv.kernels.numpy import threads
+        from xpconv.kernels.engine import threads
         threads.WORTH = 1
         layer, x = xpconv.Conv2d(3, 8, 3, rng=0), numpy.ones((4, 3, 16, 16), "float32")
 
@@ -169,7 +169,7 @@ def test_under_a_limit_of_the_system():
         pytest.skip("this system limits no threads")
     text = """
         import os, resource, threading, numpy, xpconv
-        from xpconv.kernels.numpy import threads
+        from xpconv.kernels.engine import threads
         layer, x = xpconv.Conv2d(3, 8, 3, rng=0), numpy.ones((4, 3, 16, 16), "float32")
         expected = layer(x)  # on one thread: so little is not worth another
         threads.WORTH = 1

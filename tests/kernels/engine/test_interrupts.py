@@ -16,7 +16,7 @@ from deadline import until
 from sharing import shared_by
 
 import xpconv
-from xpconv.kernels.numpy import blas, memory, threads
+from xpconv.kernels.engine import blas, memory, threads
 
 BLAS_THREADS = 2
 TIMES = [20, pytest.param(1000, marks=pytest.mark.slow)]

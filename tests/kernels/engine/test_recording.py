@@ -4,8 +4,8 @@ import numpy as np
 from sharing import shared_by
 
 import xpconv
-from xpconv.kernels.numpy import threads
-from xpconv.kernels.numpy.recording import Recorder, _owner
+from xpconv.kernels.engine import threads
+from xpconv.kernels.engine.recording import Recorder, _owner
 
 
 def test_no_buffer_is_in_the_calls_of_two_threads(monkeypatch):

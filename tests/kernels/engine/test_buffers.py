@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from interrupts import at_bytecode, interrupt
 
 import xpconv
-from xpconv.kernels.numpy import memory
+from xpconv.kernels.engine import memory
 
 SIZE = 50_000
 

@@ -14,7 +14,7 @@ from sharing import shared_by
 
 import xpconv
 from xpconv import BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, ReLU6, Residual, Sequential
-from xpconv.kernels.numpy import memory, plans, threads
+from xpconv.kernels.engine import memory, plans, threads
 
 
 @pytest.fixture(autouse=True, params=[1, 2])

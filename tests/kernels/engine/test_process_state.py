@@ -19,7 +19,7 @@ except ImportError:
 before_import = {**os.environ}
 import numpy as np
 import xpconv
-from xpconv.kernels.numpy import blas, threads
+from xpconv.kernels.engine import blas, threads
 
 GET_TIMER_SLACK = 30
 
