@@ -81,17 +81,21 @@ def one_blas_thread(function: Callable[..., Result], *args: Any) -> Result:
 
 
 def _leave(caller: _Caller) -> None:
-    """Forget the caller; restore BLAS's number of threads if it was the last one.
+    """Forget the caller; restore BLAS's number of threads if it was the last one, whatever interrupts this.
 
     Not if the number is no longer 1: then another thread has set it meanwhile, and that holds.
     """
-    _callers.discard(weakref.ref(caller))
-    lowered = list(_lowered.items())  # before the test: if it finds no callers, these calls have ended
-    if not _callers and lowered:
-        if get_num_threads() == 1:
-            set_num_threads(lowered[-1][1])
-        for key, _ in lowered:
-            _lowered.pop(key, None)
+    try:
+        _callers.discard(weakref.ref(caller))
+        lowered = list(_lowered.items())  # before the test: if it finds no callers, these calls have ended
+        if not _callers and lowered:
+            if get_num_threads() == 1:
+                set_num_threads(lowered[-1][1])
+            for key, _ in lowered:
+                _lowered.pop(key, None)
+    except BaseException:
+        _leave(caller)  # every step may be repeated
+        raise
 
 
 def _after_fork() -> None:
