@@ -27,8 +27,8 @@ from .transforms import Places, backward, forward, frequencies
 FEWEST_TAPS = 64  # of kernels that it is considered for
 # Times relative to one multiplication and addition in a matrix product (`benchmarks/functional.py` measures):
 TRANSFORM = 80.0  # of an element and a step of log2, in an FFT
-MATRIX = 2.0  # in a product with the DFT's matrix
-PRODUCT = 50.0  # of a product of two frequencies
+MATRIX = 1.75  # in a product with the DFT's matrix
+PRODUCT, REAL_PRODUCT = 50.0, 20.0  # of two frequencies, as complex numbers and as their parts
 COPY = 20.0  # of an element of the columns, for the direct way
 STRIDED = 1.5  # times columns of real arrays with a stride, whose copies have short runs of memory
 SCATTERED = 3.0  # times a direct input gradient with a stride, which adds up columns tap by tap
@@ -129,7 +129,7 @@ def _tiling(
     is_complex = dtype.kind == "c"
     channels, kernels = images * (x_shape[1] + weight_shape[0]), weight_shape[0] * weight_shape[1]
     halves = prod(size) * (1 + is_complex) / 2  # of a real transform half is enough
-    total = PRODUCT * images * kernels * halves
+    total = (REAL_PRODUCT if by_matrices else PRODUCT) * images * kernels * halves
     if by_matrices:
         total += MATRIX * 3 * (channels * size[0] + kernels * window.kernel[0]) * prod(size)
     else:

@@ -13,7 +13,7 @@ from .. import fft
 from ..engine import memory, threads
 from ..recorders import this_thread
 
-IMAGES_BYTES = 1 << 28  # of the transforms of a block of images
+IMAGES_BYTES = 1 << 27  # of the transforms of a block of images
 PIECE_BYTES = 1 << 20  # of the part that a thread works on at a time
 ELEMENTS = 4  # by which a transformed element counts, in `threads.share`
 
