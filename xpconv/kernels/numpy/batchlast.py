@@ -8,7 +8,6 @@ are copied to this one, and results have it, so that following layers of few cha
 
 from __future__ import annotations
 
-from itertools import chain
 from math import prod
 from operator import setitem
 from typing import Any
@@ -20,7 +19,7 @@ from ..engine import threads
 from ..engine.plans import Part, Recorder
 from ..engine.threads import PRODUCTS, even
 from . import planar
-from .blocks import ALL, Block, Ending, Frame, add_all, contiguous, cut, in_runs, sum_of_blocks
+from .blocks import ALL, Block, Ending, Frame, add_windows, contiguous, cut, in_runs, sum_of_blocks
 from .products import add_product, multiply_wide
 
 COLUMN_BYTES = 1 << 20
@@ -95,6 +94,6 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
             seen = window._replace(padding=((lo - rows.start * window.stride[0], hi), *others))
             taps = enumerate(seen.taps(target.shape[1:-1], values.shape[1:-1]))
             pairs = ((target[ALL + tap.into], columns[:, j][ALL + tap.out]) for j, tap in taps)
-            part(add_all, *chain.from_iterable(pairs))
+            add_windows(part, pairs)
 
     recorder.share(task, len(channels), elements)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
+from itertools import chain
 from operator import setitem
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from ..engine.scratch import Scratch
 from ..engine.threads import even
 
 ALL = (slice(None),)
-BUFFER = 1024  # elements of NumPy's buffer for windows
+BUFFER, LARGE = 1024, 8192  # elements of NumPy's buffer for large windows, and of these
 PAGE = 4096  # bytes, after which the sets of the first cache repeat
 SETS = 1 << 16  # numbers of a pixel times the part of a page between them, up to which they fit the cache
 PLANES = 1 << 16  # elements of planes that are copied at a time
@@ -95,16 +96,25 @@ def dtype_of_total(dtype: Any, blocks: int) -> Any:
     return np.float64 if blocks > SERIAL and dtype == np.float32 else dtype
 
 
-def add_all(*arrays: Array) -> None:
-    """Add the second array to the first one, the fourth to the third, and so on.
+def add_windows(do: Scratch, pairs: Iterable[tuple[Array, Array]]) -> None:
+    """Add the second array of each pair to the first, a window of images.
 
-    NumPy copies operands whose rows are shorter than its buffer, of 8192 elements. With a smaller one, which
-    only these calls have, windows of images are added as they are, in half the time.
+    NumPy copies operands whose rows are shorter than its buffer. With a smaller one, which only these calls
+    have, large windows are added as they are, in half the time.
     """
-    copy_context().run(_add_all, arrays)
+    pairs = list(pairs)
+    if any(target.size > LARGE for target, _ in pairs):
+        do(_add_all, *chain.from_iterable(pairs))
+        return
+    for target, more in pairs:
+        do(np.add, target, more, target)
 
 
-def _add_all(arrays: tuple[Array, ...]) -> None:
+def _add_all(*arrays: Array) -> None:
+    copy_context().run(_add_in_small_buffers, arrays)
+
+
+def _add_in_small_buffers(arrays: tuple[Array, ...]) -> None:
     np.setbufsize(BUFFER)
     for target, more in zip(arrays[::2], arrays[1::2], strict=True):
         np.add(target, more, target)

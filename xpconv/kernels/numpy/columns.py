@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from math import prod
 from operator import setitem
 
@@ -19,7 +18,7 @@ from .blocks import (
     Block,
     Ending,
     Frame,
-    add_all,
+    add_windows,
     arranged,
     channel_pieces,
     contiguous,
@@ -153,7 +152,7 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
             target = np.moveaxis(sums, 0, -1)
         part(setitem, target, ..., 0)
         pairs = ((target[ALL + tap.into], dcol[ALL + tap.out + tap.offset]) for tap in taps)
-        part(add_all, *chain.from_iterable(pairs))
+        add_windows(part, pairs)
         if few:
             part(setitem, into[some], ..., target)
 
