@@ -5,7 +5,7 @@
 # runs. OUT=folder keeps the distributions. Takes about a minute, and the network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-MOST_KB=1000  # of the wheel; docstrings and comments are a third of it, and its 400 files' headers a tenth
+MOST_KB=1000  # size of the wheel: a third is docstrings and comments, a tenth the headers of its 400 files
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

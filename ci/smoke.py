@@ -41,7 +41,7 @@ def is_installed() -> None:
 
 
 def says_what_to_install(package: str, function: Callable[..., object], *args: object) -> None:
-    """Without another project, a call is an error that says how to install it."""
+    """Check that a call without an optional package raises an error that says how to install it."""
     problem = "it works without"
     try:
         function(*args)

@@ -23,7 +23,7 @@ from xpconv.kernels.engine import blas
 collect_ignore = ["helpers"]  # which the tests import as `double`, `oracle`, …: nothing to collect
 HAS_CUPY = importlib.util.find_spec("cupy") is not None
 MOST_PROCESSES = 4
-# which draw up to 57 million weights
+# These draw up to 57 million weights.
 LONG_EXAMPLES = {"xpconv.models.alexnet.alexnet", "xpconv.models.convnext.convnext_tiny"}
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if IS_WORKER and blas.set_num_threads is not None:

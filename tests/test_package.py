@@ -169,7 +169,7 @@ def room_of(file):
     return file.split("/")[0].removesuffix(".py")
 
 
-# Folders of `kernels` of which the first imports nothing from the second.
+# Pairs of folders of `kernels`: the first must not import from the second.
 ACROSS = {("numpy", "cupy"), ("cupy", "numpy"), ("cupy", "engine"), ("engine", "numpy"), ("engine", "cupy")}
 
 
@@ -443,7 +443,7 @@ def test_pytorchs_names_say_what_to_use_here():
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["train/predict.py", "functional/dropout.py", "onnx/load.py"])
 def test_the_doctests_of_one_module_run_alone(path):
-    """Also where the room exports a function of the module's name, which conftest.py is about."""
+    """Also if the package exports a function with the module's name, which conftest.py handles."""
     if path.startswith("onnx"):
         pytest.importorskip("onnx", reason='pip install -e ".[onnx]"')
     options = ["-q", "-p", "no:cacheprovider", "-m", "slow or not slow"]

@@ -49,7 +49,7 @@ def test_pages_with_a_test_of_their_own_have_one():
 
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_what_stands_in_a_list_is_indented_by_four(name):
-    """Lists, tables and code; with less, Python-Markdown puts them beside the list, and numbers go on in them."""
+    """Lists, tables and code: with less, Python-Markdown puts them outside the list and continues its numbers."""
     text = re.sub(r"^```.*?^```", "", TEXTS[name], flags=re.DOTALL | re.MULTILINE)
     assert not re.findall(r"^ {1,3}(?:[-*|`]|\d+\.) .*", text, re.MULTILINE)
 

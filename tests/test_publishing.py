@@ -105,7 +105,7 @@ def test_the_oldest_versions_are_those_that_are_allowed():
 
 
 def test_nobody_is_told_to_install_xpconv_from_pypi():
-    """It is not there: errors name the project that is missing, and pages install from the clone."""
+    """xpconv is not on PyPI: errors name the missing package, and pages install from the clone."""
     for folder, suffix in (("xpconv", "py"), ("examples", "py"), ("benchmarks", "py"), ("docs", "md")):
         for path in (ROOT / folder).rglob(f"*.{suffix}"):
             assert not re.search(r"pip install[^`\n]*[ \"']xpconv\b", path.read_text(encoding="utf-8")), path

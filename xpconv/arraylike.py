@@ -279,7 +279,7 @@ def read_only_copy(array: Array) -> Array:
 
 
 def writable(array: Array) -> Array:
-    """The array, or a copy if it is read-only, as memory maps of joblib are."""
+    """The array, or a copy if it is read-only, as joblib's memory maps are."""
     if is_writable(array):
         return array
     backend = backend_of(array)

@@ -82,7 +82,7 @@ class Window(NamedTuple):
         return self._replace(stride=(1,) * len(padding), padding=tuple(padding))
 
     def steps(self, by_pixel: Sequence[int]) -> tuple[Shape, Shape]:
-        """Steps in memory from tap to tap, and from position to position, by those from pixel to pixel."""
+        """Strides in memory between taps, and between positions of the window, given those between pixels."""
         return tuple(map(mul, by_pixel, self.dilation)), tuple(map(mul, by_pixel, self.stride))
 
     def overlaps(self) -> int:

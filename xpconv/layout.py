@@ -29,8 +29,8 @@ def batch_first(x: Array) -> Array:
 
 
 def is_batch_last(x: Array) -> bool:
-    """Whether `x (N, C, *S)` is `(C, *S, N)` in memory, and not channels-last or in order as well."""
-    if x.ndim < 3 or x.shape[0] < 2 or x.strides[0] != x.itemsize:  # as nearly always
+    """Whether the memory of `x (N, C, *S)` is `(C, *S, N)`, and neither channels-last nor C order as well."""
+    if x.ndim < 3 or x.shape[0] < 2 or x.strides[0] != x.itemsize:  # the usual case
         return False
     return bool(
         batch_last(x).flags.c_contiguous

@@ -21,7 +21,7 @@ loads: Loads = Loads()
 
 
 class Changes:
-    """How often values of parameters have changed: each parameter has the number of its latest change."""
+    """Counts changes of parameters' values; each parameter stores the number of its latest change."""
 
     latest = 0
 

@@ -273,7 +273,7 @@ class Parameter(ArrayLike):
             self._place(read_only_copy(data) if self._is_read_only() else data)
 
     def _place(self, data: Array) -> None:
-        """Put another array of the same values in place of `data`."""
+        """Set `data` without recording a change."""
         super().__setattr__("data", data)
 
     def _in_place_of_data(self, value: Array) -> Array | None:
@@ -289,7 +289,7 @@ class Parameter(ArrayLike):
 
 
 def note_changes(parameters: Iterable[Parameter]) -> None:
-    """Note that the values of these have changed: a backward of an earlier forward is an error then."""
+    """Record that the values of these have changed, so that a backward of an earlier forward is an error."""
     changes.latest += 1
     for _ in map(_set_changed, parameters, repeat(changes.latest)):
         pass

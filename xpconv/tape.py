@@ -38,7 +38,7 @@ current: ContextVar[Tape | None] = ContextVar("xpconv_tape", default=None)  # of
 is_separate: ContextVar[bool] = ContextVar("xpconv_separate", default=False)  # see `separate`
 observer: ContextVar[Observer | None] = ContextVar("xpconv_observer", default=None)
 
-FEW = 32  # the saved arrays of up to so many layers are always compared with an output
+FEW = 32  # up to this many layers, saved arrays are always compared with an output
 NOT_COPIED = ("_tapes", "_hooks", "_after_backward", "_communicator")  # attributes that copies do not have
 LOOK = 4096  # bytes that are copied in the time of one comparison
 
@@ -193,14 +193,14 @@ class Tape:
         self.reachable: list[Array] = []  # arrays that users' layers within this call have
         self.protected: int = 0  # so many entries share no memory with these arrays
         self.unchecked: bool = False  # whether the next gradient comes from a user's code
-        self.changes: int = 0  # the number of the parameters' latest change when the forward had ended
+        self.changes: int = 0  # number of the parameters' latest change at the end of the forward
         self.replay: Any = None  # the backward of a forward that a GPU has replayed: see `layers.replay`
 
     def __repr__(self) -> str:
         return f"<Tape of {len(self.entries)} entries>"
 
     def again(self) -> Tape:
-        """A tape of the same forward, for another backward."""
+        """A copy of the tape, for another backward of the same forward."""
         tape = Tape()
         tape.entries, tape.changes = list(self.entries), self.changes
         return tape

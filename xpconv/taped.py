@@ -243,7 +243,7 @@ class Taped(TapedChecks):
         return held.tapes
 
     def _finish(self, tape: Tape) -> None:
-        tape.reachable, tape.changes = [], changes.latest  # nothing is shared with the former any more
+        tape.reachable, tape.changes = [], changes.latest  # only the forward needs `reachable`
         (finished := self._finished()).append(tape)
         if len(finished) == MANY_PENDING:
             warnings.warn(

@@ -16,8 +16,8 @@ WIDTH = 4.9  # inches: 353 points, about the width of the text on a phone, so fo
 INK, GREY, PALE = "#263238", "#78909c", "#eceff1"
 BLUE, ORANGE, GREEN, RED, VIOLET = "#3f51b5", "#e65100", "#2e7d32", "#c62828", "#6a1b9a"
 YELLOW, WHITE = "#fff59d", "#ffffff"
-# In dark mode, lines and texts of these colours are lighter, and areas of these are darker. Others stay, such
-# as a blue cell with white text.
+# In dark mode, lines and texts in the colours of LINES become lighter, and areas in those of AREAS darker.
+# Other colours do not change, such as that of a blue cell with white text.
 LINES = {INK: "#d5d8e0", BLUE: "#9fa8da", ORANGE: "#ffa726", GREEN: "#81c784", RED: "#e57373"}
 AREAS = {WHITE: "#1e2129", PALE: "#39424f", YELLOW: "#6b5b12"}  # the first is the background of the site
 STYLE = {
@@ -48,7 +48,7 @@ def new(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write an SVG with no date, which is dark where the page around it is."""
+    """Write an SVG without a date, with colours for light and dark mode."""
     file = io.StringIO()
     figure.savefig(
         file, format="svg", facecolor=WHITE, bbox_inches="tight", pad_inches=0.12, metadata={"Date": None}
@@ -60,7 +60,7 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 def in_the_dark() -> str:
-    """CSS with the colours of dark mode, for those that matplotlib writes as `style="fill: #263238"`."""
+    """CSS that replaces the colours that matplotlib writes, as `style="fill: #263238"`, in dark mode."""
     rules = [f"path[style*='fill: {light}'] {{ fill: {dark} !important }}" for light, dark in AREAS.items()]
     for light, dark in LINES.items():
         rules.append(f"[style*='stroke: {light}'] {{ stroke: {dark} !important }}")

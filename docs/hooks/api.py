@@ -65,7 +65,7 @@ def address(name: str) -> str | None:
 
 
 def beside(name: str, page: str) -> str | None:
-    """Page and anchor of a public thing on a page of the reference, by its name without the room's."""
+    """Page and anchor of the public object with this short name, if `page` of the reference describes it."""
     for full, thing in public_names.public().items() if page.startswith("api/") else ():
         if public_names.short(full) == name and page == f"api/{public_names.page_of(thing.__module__)}.html":
             return f"{page}#{full}"

@@ -27,7 +27,7 @@ def in_its_form(text: str) -> str:
             lines += [f"**{heading[1]}:**", ""]
         else:
             plain = plain and (not line or line.startswith("    "))
-            if several := re.match(r"    (\w+Error(?:, \w+Error)+):", line):  # else they become a tuple
+            if several := re.match(r"    (\w+Error(?:, \w+Error)+):", line):  # otherwise they become a tuple
                 line = line.replace(several[1], several[1].replace(", ", " | "), 1)
             lines.append(line.removeprefix("    ") if plain else re.sub("^Example:$", "Examples:", line))
     return "\n".join(lines)

@@ -164,10 +164,10 @@ def api_pages() -> dict[str, str]:
     result = {"api/index.md": index(entries), "api/.nav.yml": order()}
     for path, (title, _) in PAGES.items():
         listed = " · ".join(f"[`{short(name)}`](#{name})" for name in entries[path])
-        listed += "\n{: data-search-exclude }"  # a search finds the entries themselves
+        listed += "\n{: data-search-exclude }"  # searches find the entries instead
         last = (
             "---\nsearch: {boost: 0.3}\n---\n" if path == "layers/operators" else ""
-        )  # a search finds layers first
+        )  # searches rank layers higher
         text = "\n\n".join([f"# {title}", listed, *entries[path].values()])
         result[f"api/{path}.md"] = f"{last}{text}\n"
     return result

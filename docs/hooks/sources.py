@@ -63,7 +63,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links to such files lead to their pages."""
     source = page.file.src_uri
     if source.startswith("files/"):
-        page.meta.setdefault("search", {"boost": 0.3})  # a search finds the pages of docs/ first
+        page.meta.setdefault("search", {"boost": 0.3})  # searches rank the pages of docs/ higher
     home = source.removeprefix("files/") if source.startswith("files/") else f"docs/{source}"
     if home.endswith((".py.md", ".sh.md")):
         return markdown

@@ -74,7 +74,7 @@ def test_every_figure_has_a_script_and_a_page():
 
 @pytest.mark.parametrize("path", sorted(FIGURES.glob("*.svg")), ids=lambda path: path.stem)
 def test_texts_and_lines_are_legible_in_dark_mode(path):
-    """Each text names its colour, and the background, which is dark there, has a rule as the texts' colours have."""
+    """Every text states its colour, and the rules for dark mode cover all colours of texts and the background."""
     svg = path.read_text()
     dark = svg.partition("@media (prefers-color-scheme: dark)")[2].partition("</style>")[0]
     texts = re.findall(r"<!-- .*? -->\s*<g( style=\"fill: (#\w{6})\")?", svg)
@@ -83,7 +83,7 @@ def test_texts_and_lines_are_legible_in_dark_mode(path):
         color == "#ffffff" or f"g[style*='fill: {color}']" in dark or color == "#78909c" for _, color in texts
     )
     strokes = set(re.findall(r"stroke: (#\w{6})", svg.replace(dark, "")))
-    assert all(f"stroke: {color}'" in dark for color in strokes - {"#78909c"})  # a grey in between
+    assert all(f"stroke: {color}'" in dark for color in strokes - {"#78909c"})  # the same grey in both
     assert "path[style*='fill: #ffffff'] { fill: #1e2129 !important }" in dark
 
 

@@ -138,7 +138,7 @@ def test_search_and_dark_mode(address, page):
 
 @IN_A_BROWSER
 def test_figures_have_the_background_of_the_page(address, page):
-    """Also where a reader has turned dark mode on, and the system is in light mode."""
+    """Also if the reader has turned on dark mode on a system in light mode."""
     page.size(1280)
     page.open(address + "learn/convolution.html")
     for scheme in ("default", "slate"):

@@ -134,7 +134,7 @@ LAST_DIGIT = [
 
 @pytest.mark.parametrize("name", LAST_DIGIT)
 def test_half_precision_keeps_its_last_digit(name, backend):
-    """Also near a zero of the function or its slope, where PyTorch in part is not."""
+    """Also near a zero of the function or its slope, where PyTorch is partly less exact."""
     x = np.random.default_rng(0).normal(scale=3, size=(2000, 2)).astype("float16")
     grad = np.ones((2000, 1 if name == "glu" else 2), "float16")
     function, backward = getattr(F, name), getattr(F, f"{name}_backward")

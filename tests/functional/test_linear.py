@@ -282,7 +282,7 @@ WRONG = [
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic", "area", "nearest"])
 @pytest.mark.parametrize("size", [(1, 1), (5, 90), (90, 5), (7, 9), (64, 3), (90, 130)], ids=str)
 def test_interpolate_shrinks_and_grows(mode, size, backend):
-    """By much along one axis and little along the other, in half precision to its last digits too."""
+    """Large and small factors along the two axes; in half precision, exact to the last digits."""
     torch = pytest.importorskip("torch")
     shape = (2, 3, 40, 65)
     x, options = np.random.default_rng(0).uniform(1, 2, size=shape), {"mode": mode}
@@ -301,7 +301,7 @@ def test_interpolate_shrinks_and_grows(mode, size, backend):
 
 
 def test_circular_padding_beyond_what_is_left_is_refused(backend):
-    """As in PyTorch: after cropping, the border would be longer than the rest."""
+    """As in PyTorch: after cropping, the border would be longer than the remaining axis."""
     torch, x = pytest.importorskip("torch"), np.ones((1, 1, 3))
     for pad in ((-1, 3), (3, -1), (-2, 3), (4, 0)):
         with pytest.raises(RuntimeError):

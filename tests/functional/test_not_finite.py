@@ -76,7 +76,7 @@ def test_lp_pool_of_nan(power, backend):
 @pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 def test_the_last_of_several_nan_is_the_maximum(adaptive, shape, share, backend):
-    """Maxima, their indices and gradients are PyTorch's, also where a window holds only NaN."""
+    """Maxima, their indices and their gradients agree with PyTorch, also in windows that hold only NaN."""
     torch = pytest.importorskip("torch")
     rng, axes = np.random.default_rng(0), len(shape) - 2
     x = np.where(rng.random(shape) < share, np.nan, rng.normal(size=shape))
@@ -96,7 +96,7 @@ def test_the_last_of_several_nan_is_the_maximum(adaptive, shape, share, backend)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("weight", [None, [0.0, 0.0, 0.0], [1.0, np.nan, np.inf], [2.0, 0.0, 1.0]], ids=str)
 def test_classes_that_are_no_target_have_gradient_0(weight, reduction, backend):
-    """Whatever their scores and weights are, and where the sum of the weights is 0 too, as in PyTorch."""
+    """For any scores and weights, also if the weights sum to 0, as in PyTorch."""
     torch = pytest.importorskip("torch")
     x, target = np.array([[1.0, np.nan, -np.inf], [2.0, np.inf, 3.0]]), np.array([0, 0])
     seen = torch.tensor(x, requires_grad=True)

@@ -127,7 +127,7 @@ LARGE: list[tuple[tuple[int, ...], dict]] = [
 @pytest.mark.parametrize("kind", ["avg", "lp"])
 @pytest.mark.parametrize(("spatial", "options"), LARGE, ids=str)
 def test_large_windows(kind, spatial, options, backend):
-    """Their sums are computed along one axis after the other."""
+    """Sums over large windows are computed along one axis after the other."""
     torch = pytest.importorskip("torch")
     name, shape = f"{kind}_pool{len(spatial)}d", (2, 3, *spatial)
     if kind == "lp":

@@ -1,8 +1,8 @@
 """Every function of `xpconv.functional` in CuPy's host code, on a simulated driver: no device computes here.
 
-Kernels are not compiled and do not run, so values mean nothing. What is checked is what the host does: there is no
-error, the results are CuPy's arrays of NumPy's shapes and dtypes, nothing waits for the device, and nothing is copied
-from the host or to it.
+Kernels are neither compiled nor run, so values mean nothing. The tests check what the host does: there is no error, the
+results are CuPy arrays with the shapes and dtypes of NumPy's results, nothing waits for the device, and nothing is
+copied between host and device.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Good arguments by name, NumPy's arrays among them, of every function of `xpconv.functional` and of every gradient."""
+"""Valid arguments, with NumPy arrays, for every function of `xpconv.functional`, gradients included."""
 
 import inspect
 
@@ -10,7 +10,7 @@ import xpconv.functional as F
 
 
 def calls():
-    """The name of each function, and the code of good arguments."""
+    """The name of each function, and code for valid arguments."""
     for case in {case.name: case for case in functional_cases.CASES}.values():
         arrays, options = functional_cases.arguments(case, "float32")
         y = functional_cases.forward(case, arrays, options)

@@ -1,4 +1,4 @@
-"""Calls of all functions with CuPy's arrays on the simulated driver, compared with NumPy in all but values.
+"""Calls of all functions with CuPy arrays on the simulated driver; all but the values is compared with NumPy.
 
 Only for code of `launches.run`: `fakecuda` has to be imported before CuPy.
 """
@@ -54,7 +54,7 @@ def first_rows(arrays, names):
 
 
 def rows():
-    """The name of a function, what is called, and what makes the call; with lengths as arrays instead of tuples."""
+    """The name of a function, a description of the call, and a function that makes it; lengths are arrays, not tuples."""
     for row in functional_cases.CASES:
         case = row._replace(
             fixed={n: np.array(v) if isinstance(v, tuple) else v for n, v in row.fixed.items()}

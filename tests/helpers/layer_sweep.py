@@ -50,7 +50,7 @@ def optimizer_call(kind, options, dtype):
 
 
 def settings(kind):
-    """None, and each that is a flag or a decay."""
+    """Options of an optimizer: none, each flag reversed, and a weight decay."""
     defaults = inspect.signature(getattr(xpconv, kind)).parameters.values()
     for name, value in {
         "": None,
@@ -61,7 +61,7 @@ def settings(kind):
 
 
 def calls():
-    """What is called, and what makes the call."""
+    """A description of each call, and a function that makes it."""
     for name, (make, inputs) in every.all_layers().items():
         for dtype in ("float32", "float64", "float16"):
             for training in (True, False):

@@ -17,7 +17,7 @@ STEPS = []
 
 
 class Draft:
-    """A graph that grows: `shapes` are those of its values, by name."""
+    """A graph that grows; `shapes` has the shapes of its values by name."""
 
     def __init__(self, seed):
         self.random, self.numbers = random.Random(seed), np.random.default_rng(seed)
@@ -312,7 +312,7 @@ def drawn(seed):
     infos = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in d.inputs.items()
     ]
-    if d.opset < 9:  # whose initializers are inputs as well
+    if d.opset < 9:  # these opsets require initializers to be inputs as well
         infos += [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
             for name, array in d.constants.items()

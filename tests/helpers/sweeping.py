@@ -1,4 +1,4 @@
-"""A call with CuPy's arrays on the simulated driver, compared with NumPy in all but values, which mean nothing there.
+"""A call with CuPy arrays on the simulated driver; all but the values, which mean nothing, is compared with NumPy.
 
 Only for code of `launches.run`: `fakecuda` has to be imported before CuPy.
 """
@@ -8,7 +8,7 @@ from fakecuda import counted
 
 import xpconv
 
-AWAY = "syncs", "uploads", "downloads"  # what a call that stays on the device does not do
+AWAY = "syncs", "uploads", "downloads"  # a call that stays on the device does none of these
 
 
 def flat(value):
@@ -23,8 +23,8 @@ def described(results):
 def faults(make):
     """What is wrong with `make()()`: `make` makes arrays on the active backend, and returns what is checked.
 
-    The results have to be CuPy's arrays of the shapes and dtypes of NumPy's. Counted is the second call, as the first
-    one may copy small tables to the device.
+    The results must be CuPy arrays with the shapes and dtypes of NumPy's results. Only the second call is counted, as
+    the first one may copy small tables to the device.
     """
     with xpconv.use_backend("numpy"), np.errstate(all="ignore"):
         expected = flat(make()())

@@ -92,7 +92,7 @@ def test_gradients_are_those_of_the_forward(name, backend):
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_changed_parameters_are_an_error(name, backend):
-    """As in PyTorch: backward reads parameters, so the gradients would be of neither their old nor new values."""
+    """As in PyTorch: backward reads parameters, so the gradients would belong to neither the old nor the new values."""
     model = make()
     with pytest.raises(
         BackwardError, match=r"^Sequential\.backward: weight of \w+ has changed since the forward"
@@ -103,7 +103,7 @@ def test_changed_parameters_are_an_error(name, backend):
     CHANGES[name](model)
     with pytest.raises(BackwardError, match="forward again"):
         model.backward(xpconv.asarray(GRAD))
-    y = model(xpconv.asarray(X))  # it goes on
+    y = model(xpconv.asarray(X))  # the model still works
     assert model.backward(xpconv.asarray(GRAD)).shape == X.shape
     assert y.shape == GRAD.shape
 
@@ -132,7 +132,7 @@ def test_layers_by_themselves_and_within_a_users(backend):
 
 
 def test_parameters_that_did_not_run(backend):
-    """Two models of which one learns while the other waits for its gradient, as in adversarial training."""
+    """Two models, of which one is updated before the other's backward, as in adversarial training."""
     maker, judge = xpconv.Dense(3, 3, rng=0), xpconv.Dense(3, 1, rng=1)
     optimizer = xpconv.SGD(judge.parameters(), lr=0.1)
     fake = maker(xpconv.asarray(GRAD.astype("float32")))

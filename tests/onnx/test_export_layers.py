@@ -40,7 +40,7 @@ def test_every_public_layer_has_a_rule_or_a_reason(name):
     layer = m.Sequential() if name in every.made_of_layers() - REFUSED.keys() else None
     why = refusal(layer or instances.instance_of(name))
     assert (why is None) != (name in REFUSED), (
-        "a rule in xpconv/onnx/rules, or a reason in REFUSED here and there"
+        "add a rule to onnx/rules, or a reason to REFUSED here and in onnx/rules/table.py"
     )
     if why:
         assert REFUSED[name] in why

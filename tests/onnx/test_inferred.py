@@ -116,7 +116,7 @@ def test_sizes_from_scales_are_those_of_onnxruntime():
 @pytest.mark.parametrize("extra", [[0, 0], [1, 0], [1, 2]])
 @pytest.mark.parametrize("stride", [[2, 3], [4, 3]])
 def test_transposed_convolution_with_automatic_padding(stride, extra, auto, tmp_path):
-    """ONNX's inference adds `output_padding` to the sizes of SAME, which onnxruntime and the layer do not."""
+    """ONNX's shape inference adds `output_padding` to the sizes of SAME; onnxruntime and the layer do not."""
     options = {"strides": stride, "output_padding": extra, "auto_pad": auto}
     weight = np.random.default_rng(0).normal(size=(2, 3, 4, 3)).astype("float32")
     made = [helper.make_node("ConvTranspose", ["x", "w"], ["y"], **options)]
@@ -165,7 +165,7 @@ def test_functions_of_a_file(tmp_path):
 )
 @pytest.mark.parametrize("name", CASES)
 def test_inputs_of_other_shapes(name, shape, tmp_path):
-    """Of a graph whose inputs may have any shape: an error of ours, or a result; also where it is empty."""
+    """A graph whose inputs may have any shape, also empty ones, returns a result or raises one of our errors."""
     op, opsets, given, attributes, outputs, order = CASES[name]
     first = next(iter(given))
     arrays = {key: np.asarray(value) for key, value in given.items() if key != first}
@@ -192,7 +192,7 @@ def test_inputs_of_other_shapes(name, shape, tmp_path):
 
 @pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
 def test_the_number_of_axes_of_a_computed_shape(op, tmp_path):
-    """It is the number of sizes, which are known as they are those of another input."""
+    """It is the length of the shape tensor, which is known because it is the shape of another input."""
     nodes = [
         ("Flatten", "x", "f", {"axis": 0}),
         ("Shape", "x", "s", {}),

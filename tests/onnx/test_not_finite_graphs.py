@@ -120,7 +120,7 @@ def test_seterr_still_finds_the_origin():
 
 
 def test_seterr_passes_over_operators():
-    """They compute as ONNX defines."""
+    """Operators compute what ONNX defines, without errors."""
     x = np.zeros((1, 1), "float32")
     graph = xpconv.Graph({"y": (operators.Div(), "x", "x")}, "x", "y").eval()
     for mode in (nullcontext, xpconv.no_grad):
@@ -148,7 +148,7 @@ KINDS = {"Sequential": xpconv.Sequential, "Graph": in_row, "inner": lambda *a: x
 @pytest.mark.parametrize("noisy", NOISY)
 @pytest.mark.parametrize("after", [(), ("layer",), ("operator",), ("graph",)], ids=str)
 def test_what_a_plan_reports(kind, before, noisy, after):
-    """NumPy's warnings and errors are those of a layer that runs by itself, whatever runs in the plan with it."""
+    """A layer gives the same NumPy warnings and errors alone and in a plan, whatever else the plan contains."""
     finite = {"layer": xpconv.Sigmoid, "operator": operators.Abs, "graph": lambda: in_row(xpconv.Sigmoid())}
     if noisy == "operator":
         good, bad = np.ones((2, 3), "float32"), np.full((2, 3), -1, "float32")
@@ -160,7 +160,7 @@ def test_what_a_plan_reports(kind, before, noisy, after):
     layers = [finite[part]() for part in before], NOISY[noisy](), [finite[part]() for part in after]
     model = KINDS[kind](*layers[0], layers[1], *layers[2]).eval()
     with xpconv.no_grad():
-        model(good)  # which makes the plan
+        model(good)  # makes the plan
     for state in ("raise", "warn"):
         reports = [report(model, bad, state, mode) for mode in (nullcontext, xpconv.no_grad, xpconv.no_grad)]
         assert len(set(reports)) == 1, (state, reports)
@@ -170,7 +170,7 @@ def test_what_a_plan_reports(kind, before, noisy, after):
 
 
 def report(model, x, state, mode):
-    """Whether NumPy warns, or raises an error."""
+    """Whether NumPy warns or raises an error."""
     with np.errstate(all=state), mode(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

@@ -1,4 +1,4 @@
-"""Random graphs: outputs against onnxruntime, gradients against finite differences, and the same after another export."""
+"""Random graphs: outputs against onnxruntime, gradients against finite differences, and both again after an export."""
 
 import numpy as np
 import onnxed
@@ -30,7 +30,7 @@ def test_outputs(seed, tmp_path, monkeypatch):
         x = list(inputs.values())
         expected = onnxed.run(path, *x)
         graph = xpconv.onnx.load(path)
-        for _ in range(2):  # the second one by plans
+        for _ in range(2):  # the second call runs plans
             close(expected, onnxed.inferred(graph, *x))
         y = graph(*x)
         close(expected, y if isinstance(y, tuple) else (y,))
@@ -42,7 +42,7 @@ def test_outputs(seed, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 8))])
 def test_gradients(seed, tmp_path):
-    """The derivative in a random direction; not where two differences say that a kink is near."""
+    """The derivative in a random direction; skipped if two step sizes disagree, as near a kink."""
     compared = 0
     for number in range(seed * GRAPHS, (seed + 1) * GRAPHS):
         model, inputs = drawn(number)

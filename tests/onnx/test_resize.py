@@ -106,7 +106,7 @@ def test_opset_10(scales, mode, given, backend, tmp_path):
 
 @pytest.mark.parametrize("op", ["Resize 10", "Resize 11", "Resize 18", "Upsample 9"])
 def test_sizes_that_inference_rounds_otherwise(op, tmp_path):
-    """5 × 1.4, the last in float32, is 7 in onnxruntime, but less in the inference of shapes, which then says 6."""
+    """5 × 1.4 in float32 gives 7 in onnxruntime; ONNX's shape inference computes less than 7 and rounds down to 6."""
     kind, opset = op.split()
     scales, n = np.arange(0.2, 4, 0.1, dtype="float32"), 5
     x = {"x": np.random.default_rng(0).normal(size=(1, 1, n, n)).astype("float32")}

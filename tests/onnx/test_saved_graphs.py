@@ -82,7 +82,7 @@ def test_a_file_is_loaded_and_exported_again_and_again(backend, tmp_path):
 @pytest.mark.sample(8)
 @pytest.mark.parametrize("name", CASES)
 def test_names_and_numbers_stay(name, tmp_path):
-    """Of a graph that is exported and loaded, twice: the arrays have the names of the first file."""
+    """After a graph is exported and loaded twice, its arrays still have the names of the first file."""
     op, opsets, given, attributes, outputs, order = CASES[name]
     arrays = {key: np.asarray(value) for key, value in given.items()}
     x = dict(list(arrays.items())[:1])
@@ -102,7 +102,8 @@ def test_names_and_numbers_stay(name, tmp_path):
         graph = xpconv.onnx.load(path)
         names.append(set(graph.state_dict()))
         onnxed.same(expected, onnxed.inferred(graph, *x.values()))
-    assert names[0] <= names[1] == names[2]  # what an opset has no operator for has constants of its own
+    # An operator that the opset lacks is written as others with additional constants.
+    assert names[0] <= names[1] == names[2]
 
 
 def test_an_output_that_is_there_twice(tmp_path):

@@ -117,7 +117,7 @@ def test_a_warm_start_with_other_classes(y):
     classifier = ConvClassifier(**FAST, warm_start=True).fit(X, Y)
     before = outputs(classifier)
     with pytest.raises(
-        ValueError, match=r"; warm_start=True continues with .* give warm_start=False for others$"
+        ValueError, match=r"; warm_start=True continues with .* for others give warm_start=False$"
     ):
         classifier.fit(X, y)
     np.testing.assert_array_equal(outputs(classifier), before)

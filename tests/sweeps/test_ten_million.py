@@ -1,4 +1,4 @@
-"""Each layer that adds up numbers keeps float32's digits over ten million of them.
+"""Each layer that sums numbers keeps the precision of float32 over ten million of them.
 
 `test_precision.py` has fewer numbers, in both orders of memory and on all backends.
 """

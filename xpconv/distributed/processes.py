@@ -11,7 +11,7 @@ from ..errors import DistributedError
 from .waiting import started_mpi
 
 SIZES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"  # of MPICH and others like it, Open MPI, …
-SWITCH = "XPCONV_DISTRIBUTED"  # 0: each process is by itself
+SWITCH = "XPCONV_DISTRIBUTED"  # 0: each process is independent
 LENGTH = 512  # bytes of what a process says it is about to do
 ENDS = "has ended"
 
@@ -34,7 +34,7 @@ def launched() -> bool:
         raise DistributedError(
             f"xpconv.distributed: this is one of {size} processes (WORLD_SIZE) of torchrun or the like, and "
             f"the exchange here is by MPI; start them by `mpiexec -n {size} python3 …`, or set "
-            f"{SWITCH}=0, so that each process is by itself"
+            f"{SWITCH}=0 to make each process independent"
         )
     return False
 
@@ -60,8 +60,8 @@ class Processes:
             MPI = started_mpi()
         except ImportError as cause:
             raise ImportError(
-                "xpconv.distributed: mpiexec started several processes, and these need mpi4py; pip install "
-                f"mpi4py, or set {SWITCH}=0, so that each process is by itself"
+                "xpconv.distributed: mpiexec started several processes, which need mpi4py; pip install "
+                f"mpi4py, or set {SWITCH}=0 to make each process independent"
             ) from cause
         self.mpi, world = MPI, MPI.COMM_WORLD
         self.rank, self.size = int(world.Get_rank()), int(world.Get_size())

@@ -30,7 +30,7 @@ Overrides = dict[str, Callable[..., Any]]
 
 operations: dict[str, Callable[..., Any]] = {}  # by name
 _overrides: dict[str, Overrides] = {}  # by the name of the array module
-_in_float32: set[str] = set()  # names of references that `in_float32` marks
+_in_float32: set[str] = set()  # names of the references that `in_float32` decorates
 
 
 def overridable(reference: Callable[P, R]) -> Callable[P, R]:
@@ -56,9 +56,10 @@ def overridable(reference: Callable[P, R]) -> Callable[P, R]:
 
 
 def in_float32(reference: Callable[P, R]) -> Callable[P, R]:
-    """Let the operation of this reference compute with float16 and bfloat16 in float32, and round once.
+    """Compute float16 and bfloat16 in float32 where the reference runs, and round the result once.
 
-    Below `overridable`. Each step in half precision would lose digits: all, near a zero of the result.
+    Put it below `overridable`. Every step in half precision would lose digits, and near a zero of the
+    function all of them.
     """
     _in_float32.add(reference.__name__)
     return reference
@@ -148,7 +149,7 @@ def get_num_threads() -> int:
         >>> xpconv.get_num_threads() >= 1
         True
     """
-    from .engine.threads import get_num_threads  # a name of a module, not of a package, which takes 1 µs more
+    from .engine.threads import get_num_threads  # from the module: a lookup in a package takes 1 µs more
 
     return get_num_threads()
 

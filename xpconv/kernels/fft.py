@@ -3,10 +3,10 @@
 A correlation is a product of transforms: of a kernel of `R` pixels and pieces of `t` pixels of the image,
 each of which gives `t - R + 1` pixels of output (overlap-save). The pieces of all images and channels are
 transformed, multiplied by the transformed kernels, which for each frequency is a matrix product over the
-channels, and transformed back (`transforms.py`). With a dilation the taps of a kernel are some places apart
-in a piece, with a stride the outputs are, and the pixels of their gradient. The rounding error is that of a
-sum of as many terms as a piece has pixels, relative to the largest of them. Very large and very small values
-are scaled by powers of two, so that nothing overflows before the result does.
+channels, and transformed back (`transforms.py`). With a dilation there are gaps between the taps of a
+kernel in a piece, and with a stride between the outputs and between the pixels of their gradient. The
+rounding error is that of a sum of as many terms as a piece has pixels, relative to the largest of them. Very
+large and very small values are scaled by powers of two, so that nothing overflows before the result does.
 
 The operations are those of `ops.conv`, bilinear, so without conjugates for complex arrays too.
 """
@@ -26,10 +26,10 @@ from .transforms import Places, backward, forward, frequencies
 
 FEWEST_TAPS = 64  # of kernels that it is considered for
 # Times relative to one multiplication and addition in a matrix product (`benchmarks/functional.py` measures):
-TRANSFORM = 80.0  # of an element and a step of log2, in an FFT
-MATRIX = 1.75  # in a product with the DFT's matrix
-PRODUCT, REAL_PRODUCT = 50.0, 20.0  # of two frequencies, as complex numbers and as their parts
-COPY = 20.0  # of an element of the columns, for the direct way
+TRANSFORM = 80.0  # an FFT, per element and log2 of the size
+MATRIX = 1.75  # a multiplication and addition in a product with the matrix of the DFT
+PRODUCT, REAL_PRODUCT = 50.0, 20.0  # a product of two frequencies, as complex numbers and as their parts
+COPY = 20.0  # an element of the columns, in the direct algorithm
 STRIDED = 1.5  # times columns of real arrays with a stride, whose copies have short runs of memory
 SCATTERED = 3.0  # times a direct input gradient with a stride, which adds up columns tap by tap
 DEPTHWISE = 6.0  # of a multiplication and addition without columns
@@ -40,13 +40,13 @@ DTYPES = ("float32", "float64", "complex64", "complex128")
 
 
 class Device(NamedTuple):
-    """What a device does differently: memory for results, shares of work, and transforms."""
+    """What differs between devices: allocation, how work is divided, and which transforms may be used."""
 
     xp: Any
     empty: Callable[[Shape, Any], Array]
     run: Callable[[Callable[[slice], None], int, int], None]  # for slices of a range, and elements in all
     bytes: int  # of the transforms of a block of images
-    matrices: bool  # whether products with the DFT's matrix may be faster than its FFTs
+    matrices: bool  # whether products with the matrix of the DFT may be faster than the device's FFTs
 
 
 class Tiling(NamedTuple):
@@ -73,7 +73,7 @@ def pays(
     cost = tiling(x_shape, dtype, weight_shape, window, matrices, to_input).cost
     if (
         dtype.kind == "c" and matrices and weight_shape[1] > 1
-    ):  # `ops.conv_complex` makes real arrays of others
+    ):  # `ops.conv_complex` otherwise computes with real arrays
         x_parts = (x_shape[0], 2 * x_shape[1], *x_shape[2:])
         w_parts = (2 * weight_shape[0], 2 * weight_shape[1], *weight_shape[2:])
         if tiling(x_parts, dtype.type().real.dtype, w_parts, window, matrices, to_input).cost < cost:
@@ -98,7 +98,7 @@ def direct_cost(x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window,
 def tiling(
     x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window, matrices: bool, to_input: bool = False
 ) -> Tiling:
-    """The one of the lowest cost."""
+    """The tiling with the lowest cost."""
     ways = (False, True) if matrices and len(window.kernel) == 2 and dtype.kind != "c" else (False,)
     output = zip(window.output_shape(x_shape[2:]), window.stride, strict=True)
     spans = x_shape[2:] if to_input else tuple((m - 1) * s + 1 for m, s in output)
@@ -128,7 +128,7 @@ def _tiling(
         images *= -(-span // hop[-1])
     is_complex = dtype.kind == "c"
     channels, kernels = images * (x_shape[1] + weight_shape[0]), weight_shape[0] * weight_shape[1]
-    halves = prod(size) * (1 + is_complex) / 2  # of a real transform half is enough
+    halves = prod(size) * (1 + is_complex) / 2  # half of a real transform is enough
     total = (REAL_PRODUCT if by_matrices else PRODUCT) * images * kernels * halves
     if by_matrices:
         total += MATRIX * 3 * (channels * size[0] + kernels * window.kernel[0]) * prod(size)
@@ -207,7 +207,7 @@ def weight_grad(on: Device, grad: Array, x: Array, window: Window, dw: Array) ->
         pieces = _pieces(on, grad[images], of_k, (0,) * len(lows), count, t, outputs, groups)
         sent = forward(on, pieces, outputs, t.size, 1, t.by_matrices)
         total = total + _products(on, sent, seen.swapaxes(2, 3))
-    if t.by_matrices:  # the products of all real and imaginary parts
+    if t.by_matrices:  # these are products of all real and imaginary parts
         total = total.reshape(*total.shape[:2], 2, k // groups, 2, c // groups)
         real = total[:, :, 0, :, 0] - total[:, :, 1, :, 1]
         total = xp.concatenate((real, total[:, :, 0, :, 1] + total[:, :, 1, :, 0]), 2)
@@ -228,10 +228,10 @@ def _filter(
     sign: int,
     y: Array,
 ) -> None:
-    """Convolve pieces of `x`, which begin `lows` before it, with `kernels (G, K, C, *R)`.
+    """Convolve pieces of `x`, of which the first begins `lows` before it, with `kernels (G, K, C, *R)`.
 
-    `inputs`, `outputs` and `taps` are the places in a piece of the pixels of `x`, of `y` and of the kernels.
-    With the `sign` 1 it is a correlation.
+    `inputs`, `outputs` and `taps` are the positions of the pixels of `x`, `y` and the kernels in a piece.
+    With `sign` 1 it is a correlation.
     """
     xp, n, (groups, k, c) = on.xp, len(x), kernels.shape[:3]
     count = _count(y.shape[2:], outputs)
@@ -270,7 +270,7 @@ def _count(sizes: Shape, places: Places) -> Shape:
 def _pieces(
     on: Device, x: Array, scales: Array, lows: Shape, count: Shape, t: Tiling, places: Places, groups: int
 ) -> Array:
-    """Pieces of `x`, the first `lows` before it, divided by two to the `scales`: `(G, C, N, *count, *S)`."""
+    """Pieces `(G, C, N, *count, *S)` of `x`, the first from `lows` before it, divided by `2**scales`."""
     xp, apart = on.xp, tuple(h // some.step for h, some in zip(t.hop, places, strict=True))
     sizes = tuple(map(len, places))
     whole = tuple((m - 1) * a + n for m, a, n in zip(count, apart, sizes, strict=True))
@@ -291,13 +291,13 @@ def _pieces(
 
 
 def _put(xp: Any, found: Array, count: Shape, scales: Array, y: Array) -> None:
-    """Write outputs of pieces `(G, K, N·places, *S)` to `y (N, G·K, *P)`, times two to the `scales`."""
+    """Write the outputs of pieces, `(G, K, N·places, *S)`, times `2**scales`, to `y (N, G·K, *P)`."""
     axes, (groups, k), n = len(count), found.shape[:2], len(y)
     sizes = found.shape[3:]
     order = (2, 0, 1, *(axis for i in range(axes) for axis in (3 + i, 3 + axes + i)))
     found = found.reshape(groups, k, n, *count, *sizes).transpose(order)
     y = y.reshape(n, groups, k, *y.shape[2:])
-    parts = []  # of each axis: whole pieces, and one of which a part is left
+    parts = []  # for each axis: the whole pieces, and the last one if `y` ends within it
     for m, size in zip(y.shape[3:], sizes, strict=True):
         whole, rest = divmod(m, size)
         parts.append([(slice(whole), slice(size), slice(whole * size), (whole, size))] if whole else [])
@@ -313,7 +313,7 @@ def _put(xp: Any, found: Array, count: Shape, scales: Array, y: Array) -> None:
 
 
 def _image_blocks(on: Device, images: int, spectra: int, t: Tiling, dtype: Any) -> list[slice]:
-    """As many images at a time as their transforms fit in memory, of so many `spectra` for each."""
+    """Blocks of as many images as fit in memory with their transforms, `spectra` for each image."""
     each = 2 * prod(frequencies(t.size, dtype)) * dtype.itemsize // (1 + (dtype.kind == "c"))
     step = max(1, on.bytes // (spectra * each))
     return [slice(i, i + step) for i in range(0, images, step)]

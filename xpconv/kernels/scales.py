@@ -28,7 +28,7 @@ def power(xp: Any, scales: Array, x: Array) -> Array:
 
 
 def scale_back(xp: Any, x: Array, scales: Array, y: Array) -> None:
-    """Write `x` times powers of two to `y`, which has more axes: half at a time, as a power may overflow."""
+    """Write `x · 2**scales` to `y`, in two multiplications, as `2**scales` itself may overflow."""
     scales = scales.reshape(*scales.shape, *(1,) * (x.ndim - scales.ndim))
     half = scales // 2
     xp.multiply(x, power(xp, half, x), out=y)

@@ -1,16 +1,16 @@
 """Fourier transforms of pieces of images, for any array module: FFTs, or products with the DFT's matrix.
 
-A matrix product makes many more operations, but BLAS makes some fifty times as many of them in a second as
-NumPy's FFT. It also leaves out the zeros between pixels and around a kernel, and outputs that are not needed.
-Its operands are read where they are, and its results are in the order that the next product reads:
+A matrix product needs many more operations, but BLAS does about fifty times as many of them in a second as
+NumPy's FFT. It also skips the zeros between pixels and around a kernel, and outputs that are not needed. Its
+operands are read without copies, and its results are in the order that the next product reads:
 
-    pieces (…, h, w)  →  (…, w', h), by the matrix of the last axis  →  (w', h', …), by that of the other
+    pieces (…, h, w)  →  (…, w', h), by the matrix for the last axis  →  (w', h', …), by that for the other
 
-and back in the opposite order. The numbers are real: a complex one is a real part and an imaginary part, and
-a complex entry of a matrix the four real ones of a product with it.
+and back in the opposite order. All numbers are real: a complex number is stored as its real and imaginary
+parts, and a complex entry of a matrix as the 2×2 real matrix that multiplies by it.
 
-Spectra are `(G, F, A, Q)` for pieces `(G, A, *Q, *S)`, with the frequencies in any order, or, from
-matrices, `(G, F, 2·A, Q)` with all real parts before all imaginary ones.
+The spectra of pieces `(G, A, *Q, *S)` are `(G, F, A, Q)`, with the frequencies in any order; those by
+matrices are `(G, F, 2·A, Q)`, with all real parts before all imaginary ones.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ Places = tuple[range, ...]  # the positions of the pixels in a piece, along each
 
 
 def frequencies(size: Shape, dtype: Any) -> Shape:
-    """The shape of the transform of a piece: real arrays have half of the last axis."""
+    """The shape of the transform of a piece; for real arrays, the last axis has half of the frequencies."""
     return size if dtype.kind == "c" else (*size[:-1], size[-1] // 2 + 1)
 
 
 def forward(
     on: Any, pieces: Array, at: Places, size: Shape, sign: int, by_matrices: bool, factors: bool = False
 ) -> Array:
-    """The spectra of pieces whose pixels are `at` these places, with the `sign` of the exponent.
+    """The spectra of pieces with pixels at the positions `at`; `sign` is that of the exponent.
 
-    As `factors` of other spectra real ones `(G, F, 2·A, 2·Q)` have `[[a, -b], [b, a]]` for each `a + ib`.
+    With `factors`, those by matrices are `(G, F, 2·A, 2·Q)`, with `[[a, -b], [b, a]]` for each `a + ib`, so
+    that a real product with them multiplies other spectra.
     """
     if by_matrices:
         return _forward_by_matrices(on, pieces, at, size, sign, factors)
@@ -44,7 +45,7 @@ def forward(
 
 
 def backward(on: Any, spectra: Array, at: Places, size: Shape, dtype: Any, by_matrices: bool) -> Array:
-    """The pixels `at` these places, `(G, A, Q, *S)`, of pieces with these spectra."""
+    """The pixels `(G, A, Q, *S)` at the positions `at` of pieces with these spectra."""
     return (_backward_by_matrices if by_matrices else _backward_by_fft)(on, spectra, at, size, dtype)
 
 
@@ -92,7 +93,7 @@ def _forward_by_matrices(on: Any, pieces: Array, at: Places, size: Shape, sign: 
     xp, lead, dtype, (high, wide) = on.xp, pieces.shape[:-2], pieces.dtype, frequencies(size, pieces.dtype)
     cos, sin = _waves(xp, size[1], wide, at[1], dtype)
     of_row = xp.stack((cos, sign * sin), 1).reshape(2 * wide, -1)
-    if factors:  # and those times i
+    if factors:  # the same rows times i as well
         of_row = xp.stack((of_row, xp.stack((-sign * sin, cos), 1).reshape(2 * wide, -1)))[:, None]
         lead, pieces = (*lead[:2], 2, lead[2]), pieces[:, :, None]
     first = on.empty((*lead, 2 * wide, len(at[0])), dtype)
@@ -128,7 +129,7 @@ def _backward_by_matrices(on: Any, spectra: Array, at: Places, size: Shape, dtyp
     on.run(along_columns, wide, spectra.size)
     cos, sin = _waves(xp, size[1], wide, at[1], dtype)
     of_row = xp.stack((cos, -sin), 1)
-    of_row[1 : (size[1] + 1) // 2] *= 2  # for the negative frequencies, which are missing
+    of_row[1 : (size[1] + 1) // 2] *= 2  # they stand for the negative frequencies too
     of_row = of_row.reshape(2 * wide, -1)
     rows = first.reshape(groups, 2 * wide, len(at[0]), -1).transpose(0, 2, 3, 1)
     second = on.empty((groups, len(at[0]), k * places, len(at[1])), dtype)
@@ -150,7 +151,7 @@ def _waves(xp: Any, size: int, frequencies: int, at: range, dtype: Any) -> Array
 
 
 def _share(on: Any, task: Callable[[tuple[slice, ...]], None], lead: Shape, elements: int) -> None:
-    """`task` for parts of arrays whose first axes are `lead`, cut along the longest of these."""
+    """Run `task` on parts of arrays whose first axes are `lead`, cut along the longest of these."""
     along = max(range(len(lead)), key=lead.__getitem__)
     on.run(lambda some: task((slice(None),) * along + (some,)), lead[along], elements)
 

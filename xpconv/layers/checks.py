@@ -52,7 +52,7 @@ class Checks(Taped):
     def _unchanged(self, tape: Tape) -> Tape:
         """The tape, if no parameter of the layers that ran has changed since its forward.
 
-        The backward reads parameters: its gradients would be those of neither the old nor the new values.
+        Backward reads parameters, so its gradients would belong to neither the old nor the new values.
         """
         for reference, *_ in tape.entries:
             layer = reference()
@@ -60,7 +60,7 @@ class Checks(Taped):
                 if isinstance(value, Parameter) and value._changed > tape.changes:
                     raise BackwardError(
                         f"{type(self).__name__}.backward: {name} of {type(layer).__name__} has changed since "
-                        "the forward that this backward belongs to, as by optimizer.step() or "
+                        "the forward that this backward belongs to, for example by optimizer.step() or "
                         "load_state_dict(); call backward before such a change, or forward again after it"
                     )
         return tape

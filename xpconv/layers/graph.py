@@ -53,8 +53,8 @@ class Graph(ShapedInputs):
     `len(graph)`, iteration and `in` go by the names of all nodes, in the order in which they were added, as
     do the state dict and `repr`; `summary` lists them as they run. As in a `Sequential`, a ReLU runs with the
     layer before it, `fuse()` folds BatchNorms whose input goes nowhere else, and inference runs as plans.
-    Infinity and NaN in the arrays are results, without NumPy's warnings; `numpy.seterr` still makes errors of
-    them, except in `xpconv.layers.operators`.
+    Infinity and NaN are computed without NumPy's warnings. Under `numpy.seterr(all="raise")` they are still
+    errors, except in `xpconv.layers.operators`.
 
     Args:
         nodes: mapping of names to `(layer, *names of its inputs)`. The layer may be None and be set later.

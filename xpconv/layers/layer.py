@@ -79,7 +79,7 @@ class Layer(Summarized["Layer"]):
         Raises:
             BackwardError: (a RuntimeError) there is no forward without a backward, or a parameter of a layer
                 that ran has changed since: by an optimizer, `load_state_dict`, `p += 1`, `p.data -= step` or
-                another `Parameter` (writing `p.data[...] = 0` is not noticed, and gives wrong gradients).
+                another `Parameter` (`p.data[...] = 0` is not detected, and leads to wrong gradients).
             ShapeError, DTypeError, BackendError: `grad_output` does not fit the output.
         """
         raise TypeError(f"{type(self).__name__} defines no backward(grad_output)")

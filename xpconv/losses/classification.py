@@ -239,7 +239,7 @@ class NLLLoss(_ClassLoss):
         t, counted = self._one_hot(xp, input, target, axis)
         weights = self._class_weights(input, axis)
         count = self._count(xp, t, counted, weights)
-        others = t == 0  # classes that are not the target: 0, whatever the scores, weights and scale are
+        others = t == 0  # other classes than the target: loss and gradient 0, also for NaN and infinity
         t = t if self.weight is None else t * xp.where(others, 1, weights)
         return -sum_over(t * xp.where(others, 0, input), (axis,)), count, (t, others, counted, axis)
 

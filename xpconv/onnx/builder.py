@@ -19,7 +19,7 @@ from .library import defs, helper, numpy_helper, shape_inference
 
 __all__ = ["Builder", "Tensor"]
 
-Size = int | str | None  # of an axis: a number, the name of one that is free, as the batch; None: unknown
+Size = int | str | None  # of an axis: a number, the name of a free size such as the batch, or None if unknown
 SMALL = 1024  # elements of a constant that shape inference looks at
 
 
@@ -161,14 +161,14 @@ class Builder:
     def layer(self, layer: Layer, *inputs: Tensor) -> Any:
         """Append the nodes of a layer that this one calls; gives what its forward gives."""
         with self._inside(layer):
-            self._check_own(type(layer).__name__, *inputs)
+            self._check_own(f"{type(layer).__name__} gets", *inputs)
             result = self._sized(self.rules(layer)(self, *inputs))
             if self.path and isinstance(result, Tensor) and all(result.name != x.name for x in inputs):
                 self._results.setdefault(result.name, self.path)
             parts = result if isinstance(result, tuple) else (result,)
             if not parts or not all(isinstance(y, Tensor) for y in parts):
-                raise self.refused(f"to_onnx gives {shown(result)}, expected a tensor, or a tuple of them")
-            self._check_own("the layer after to_onnx", *parts)
+                raise self.refused(f"to_onnx returns {shown(result)}, expected a tensor or a tuple of them")
+            self._check_own("to_onnx returns", *parts)
             return result
 
     def reshape(self, x: Tensor, *sizes: Size) -> Tensor:
@@ -222,7 +222,7 @@ class Builder:
         return self._declare(name, helper.make_tensor_type_proto(kind, shape))
 
     def named(self, tensor: Tensor, name: str) -> Tensor:
-        """Let a tensor have a reserved name in the file: that of a buffer which is no initializer."""
+        """Give a tensor a reserved name in the file: the name of a buffer that is not an initializer."""
         self._taken.discard(name)
         self._results[tensor.name] = name
         return tensor
@@ -260,10 +260,10 @@ class Builder:
         kind = helper.np_dtype_to_tensor_dtype(y.dtype)
         return self._declare(y.name, helper.make_tensor_type_proto(kind, shape))
 
-    def _check_own(self, who: str, *tensors: Any) -> None:
+    def _check_own(self, where: str, *tensors: Any) -> None:
         for x in tensors:
             if not isinstance(x, Tensor) or x.name not in self._types:
-                raise self.refused(f"{who} gets {shown(x)}, expected a tensor that this builder gave")
+                raise self.refused(f"{where} {shown(x)}, expected a tensor from this builder")
 
     def _check_operator(self, op: str) -> None:
         if not isinstance(op, str):
@@ -324,7 +324,7 @@ class Builder:
 
     def _to_tensor(self, op: str, value: Any, dtype: Any) -> Tensor:
         if isinstance(value, Tensor):
-            self._check_own(op, value)
+            self._check_own(f"{op} gets", value)
             return value
         if isinstance(value, Parameter) or (is_array_type(type(value)) and id(value) in self.names):
             return self.parameter(value)

@@ -128,12 +128,12 @@ def _texts(metadata: Any) -> dict[str, str]:
 
 
 def _check_text(what: str, texts: Iterable[str]) -> None:
-    """Raise an error for text that no file can have: surrogates, as in names of files that are not UTF-8."""
+    """Raise an error for text that UTF-8 cannot encode, such as the names of files that are not UTF-8."""
     for text in texts:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"xpconv.onnx.export: {what} has {text!r}, which is no text: {error}") from None
+            raise ValueError(f"xpconv.onnx.export: {what} has {text!r}: {error}") from None
 
 
 def _to_opset(value: Any) -> int:
@@ -180,7 +180,7 @@ def _own(graph: Any, kind: str) -> list[str]:
     names: list[str] = []
     for name in getattr(graph, kind):
         new, number = renamed.get(name, name), 1
-        while new in taken:  # also where an output is there twice
+        while new in taken:  # also if an output occurs twice
             number += 1
             new = f"{renamed.get(name, name)}_{number}"
         taken.add(new)
@@ -234,7 +234,7 @@ def _graph(
     results = list(result) if isinstance(result, tuple | list) else [result]
     if len(results) != len(output_names):
         raise ValueError(
-            f"xpconv.onnx.export: the model gives {len(output_names)} outputs, but its to_onnx {len(results)}"
+            f"xpconv.onnx.export: to_onnx returns {len(results)} outputs, expected {len(output_names)}"
         )
     outputs = _named_outputs(builder, results, output_names, {*input_names, *names.values()})
     graph = helper.make_graph(
@@ -296,7 +296,7 @@ def _check_file(proto: Any) -> None:
 
 
 def _check_outputs(proto: Any, outputs: list[Array]) -> None:
-    """Raise an error if the file would give other shapes or dtypes than the model, as a wrong `to_onnx`."""
+    """Raise an error if the file's output shapes or dtypes are not the model's, due to a wrong `to_onnx`."""
     for value, y in zip(proto.graph.output, outputs, strict=True):
         kind = value.type.tensor_type
         shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
@@ -304,9 +304,9 @@ def _check_outputs(proto: Any, outputs: list[Array]) -> None:
         same = len(shape) == y.ndim and all(n in (None, m) for n, m in zip(shape, y.shape, strict=True))
         if not same or dtype != str(y.dtype):
             raise ValueError(
-                f"xpconv.onnx.export: by ONNX's inference {value.name} would be {dtype} of shape {shape}, "
-                f"but the model gives {y.dtype} of {list(y.shape)}; a to_onnx must give what the forward of "
-                "its class gives"
+                f"xpconv.onnx.export: by ONNX's inference {value.name} is {dtype} of shape {shape}, but the "
+                f"model returns {y.dtype} of shape {list(y.shape)}; a to_onnx must return what the forward "
+                "of its class returns"
             )
 
 

@@ -243,7 +243,7 @@ class Node:
         self.assigned.append(Assigned(layer, attribute, value, form))
 
     def note_axes(self, sizes: Value) -> None:
-        """Note how many axes the output has, whose shape is `sizes`, a value that the model computes."""
+        """Record the number of the output's axes; its shape is `sizes`, a value that the model computes."""
         shape, output = sizes.shape or (), self.outputs[0]
         count = shape[0] if sizes.array is None and len(shape) == 1 else None
         if count is not None and count <= MOST_AXES and output.shape is None:

@@ -43,9 +43,9 @@ def plans(
     return count, inference.Plans(steps[:count], constants, prepared, one, len(x) == 1)
 
 
-@ignoring_float_errors  # of the second image, which is not the caller's
+@ignoring_float_errors  # the second image is made up, so its errors are not the caller's
 def _of_two(steps: list[Step], x: Array) -> Any:
-    """What the steps give for the first image and another one together; None if they take one alone."""
+    """The output of the steps for the first image and another one; None if they refuse two images."""
     y = get_xp(x).concatenate([x[:1], 1 - x[:1]])
     before, this_thread.tries = this_thread.tries, True  # a signal handler may run layers meanwhile
     try:
@@ -59,7 +59,7 @@ def _of_two(steps: list[Step], x: Array) -> Any:
 
 
 def is_recording() -> bool:
-    """Whether a plan is being recorded, or its steps are tried, in this thread."""
+    """Whether this thread is recording a plan, or trying its steps."""
     return this_thread.recorder is not None or this_thread.tries
 
 

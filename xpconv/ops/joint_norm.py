@@ -60,14 +60,14 @@ def track(
 def joint_input_grad(
     xp: Any, grad: Array, x: Array, weight: Array | None, mean: Array, inv_std: Array, means: Array
 ) -> Array:
-    """The input gradient of a BatchNorm with the statistics of all samples together, of which `x` are some.
+    """The input gradient of a BatchNorm whose statistics are over more samples than those in `x`.
 
-    `means (2, C)` are those of `grad` and of `grad · x̂` over all of these. As in `batch_norm_backward`, with
-    `scale = weight · inv_std`,
+    `means (2, C)` are the means of `grad` and of `grad · x̂` over all these samples. As in
+    `batch_norm_backward`, with `scale = weight · inv_std`,
 
         dx = scale · grad - scale · (means[0] + x̂ · means[1])
 
-    whose terms are a `batch_norm` of `grad` and one of `x`.
+    The two terms are computed as a `batch_norm` of `grad` and one of `x`.
     """
     scale = inv_std if weight is None else inv_std * weight
     shift, factor = (-scale * means).astype(widened(x[:0]).dtype)

@@ -16,7 +16,7 @@ from .activation import clip
 from .constants import constant
 
 IMAGES = (slice(None), slice(None))  # all, with all channels
-MOST_TAPS = 64  # of windows that are summed tap by tap
+MOST_TAPS = 64  # in windows that are summed tap by tap
 
 
 @overridable
@@ -157,27 +157,27 @@ def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Wi
 
 
 def window_sums(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
-    """`sum_pool`; of large windows along one axis after the other, as sums of sums."""
+    """`sum_pool`; large windows are summed along one axis after the other."""
     for part in _sums_of(window)[2]:
         x = sum_pool(xp, x, part, ceil_mode)
     return x
 
 
 def window_sums_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """`sum_pool_backward`; of large windows along one axis after the other, the last one first."""
+    """`sum_pool_backward`; for large windows along one axis after the other, beginning with the last."""
     parts = _sums_of(window)[2]
     if len(parts) == 1:
         return sum_pool_backward(xp, grad, x_shape, window)
-    for axis in range(len(parts) + 1, 1, -1):  # the axes after it have the sizes of `x` again
+    for axis in range(len(parts) + 1, 1, -1):  # the axes after it already have the sizes of `x`
         grad = sum_pool_backward(xp, grad, grad.shape[:axis] + x_shape[axis:], parts[axis - 2])
     return grad
 
 
 @lru_cache(maxsize=1024)
 def _sums_of(window: Window) -> tuple[int, int, tuple[Window, ...]]:
-    """The number of taps, that of windows that hold an input, and the windows to sum one after the other.
+    """The number of taps, the most windows that hold an input, and the windows to sum one after the other.
 
-    A large window is one for each axis, which slides along that alone.
+    A large window becomes one window per axis, which slides along that axis only.
     """
     taps, axes = prod(window.kernel), len(window.kernel)
     if taps <= MOST_TAPS or axes == 1:
@@ -247,8 +247,8 @@ def lp_pool_backward(xp: Any, grad: Array, x: Array, total: Array, window: Windo
 
     dx[n, c, h] = x[n, c, h]^(q-1) · Σ over windows p with h  of  grad[p] · total[p]^(1/q - 1)
 
-    Where the sum is zero the root has no slope; the gradient there is set to zero. As in PyTorch it is also
-    zero in windows that hold a NaN if q = 1, and NaN there for another q.
+    Where the sum is zero, the root has no slope, and the gradient is set to zero. In windows that hold a NaN
+    the gradient is zero if q = 1, otherwise NaN, as in PyTorch.
     """
     zero = (total == 0) | (total != total) if norm_type == 1 else total == 0
     slope = xp.where(zero, 0, grad * xp.where(zero, 1, total) ** (1 / norm_type - 1))

@@ -47,10 +47,10 @@ def resample_backward(xp: Any, grad: Array, taps: tuple[tuple[Taps, Taps] | None
 def _in_order(
     x: Array, taps: tuple[tuple[Taps, Taps] | None, ...], side: int
 ) -> list[tuple[float, int, int, Taps]]:
-    """How axes grow, a rank, the axes and their taps: axes that shrink come first, so that the rest is less.
+    """Growth, rank, number and taps of each axis, sorted: axes that shrink first, to leave fewer elements.
 
-    Along the last axis each element is read by itself, along others whole rows. So the last axis comes last
-    of those that shrink, and first of those that grow.
+    Along the last axis elements are read one by one, along other axes whole rows at once. So the last axis is
+    the last of those that shrink, and the first of those that grow.
     """
     order = []
     for axis, pair in enumerate(taps, start=-len(taps)):
@@ -62,12 +62,12 @@ def _in_order(
 
 
 def _gather(xp: Any, x: Array, taps: Taps, axis: int) -> Array:
-    """The sums along one axis: of so many taps at once that they take about as much memory as `x`."""
+    """The sums along one axis, over as many taps at once as take about as much memory as `x`."""
     indices, weights, dtype = constant(xp, taps.indices, "int64"), None, x.dtype
     count, m = indices.shape
     if dtype.itemsize == 2 and dtype.kind not in "iub" and (count > 1 or taps.weights is not None):
         x = widened(x)
-    x = xp.ascontiguousarray(x if count < 4 else widened_for(x, count))  # else each `take` copies it
+    x = xp.ascontiguousarray(x if count < 4 else widened_for(x, count))  # otherwise each `take` copies it
     if taps.weights is not None:
         weights = constant(xp, taps.weights, str(x.real.dtype if x.dtype.kind == "c" else x.dtype))
         weights = weights.reshape(count, m, *(1,) * (-axis - 1))

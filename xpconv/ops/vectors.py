@@ -25,7 +25,7 @@ def p_norm(xp: Any, v: Array, p: float, axes: tuple[int, ...]) -> tuple[Array, A
         top = ((size == most) & (most > 0)).astype(v.dtype)
         return most, xp.sign(v) * top / xp.maximum(sum_over(top, axes, keepdims=True), 1)
     p = min(p, 1e30)  # float32 can represent it, and a larger p gives the same result
-    infinite = most == math.inf  # share is 1 for infinities then, and 0 for finite numbers
+    infinite = most == math.inf  # then `share` is 1 for infinities, and 0 for finite numbers
     share = xp.where(infinite, size == most, size / xp.where((most == 0) | infinite, 1, most))
     powers = sum_over(share**p, axes, keepdims=True)  # at least 1, or 0
     slope = xp.where(share == 0, 0, xp.where(share == 0, 1, share) ** (p - 1))

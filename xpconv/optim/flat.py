@@ -267,7 +267,7 @@ class Flat:
         self._averaged = True
 
     def _publish(self, present: Sequence[bool]) -> None:
-        """Round the master copies into the float16 or bfloat16 parameters; note which ones have changed."""
+        """Round the master copies into the float16 or bfloat16 parameters; record which ones have changed."""
         if self._narrowed is not None:
             self._narrowed[...] = self._data
         note_changes(compress(self._params, present))

@@ -19,7 +19,7 @@ from .weights import class_weights
 
 __all__ = ["ConvClassifier"]
 
-WARM = "; warm_start=True continues with the classes of the first fit: give warm_start=False for others"
+WARM = "; warm_start=True continues with the classes of the first fit: for others give warm_start=False"
 
 
 def _gives_probabilities(estimator: Any) -> bool:

@@ -53,7 +53,7 @@ def checked_images(
     """
     where = type(estimator).__name__
     table, sample = _table(X)
-    if getattr(getattr(table, "dtype", None), "kind", "f") in "mM":  # which scikit-learn would convert
+    if getattr(getattr(table, "dtype", None), "kind", "f") in "mM":  # dates, which scikit-learn would convert
         raise ValueError(f"{where}: X is of dtype {table.dtype}, expected numbers")
     if not first:
         _check_not_one(where, X, estimator.input_shape_)

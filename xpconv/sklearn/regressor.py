@@ -115,7 +115,7 @@ class ConvRegressor(RegressorMixin, ConvEstimator):
                 f"{where}: y is of dtype {y.dtype}, expected real numbers; for labels use ConvClassifier"
             )
         flat, columns = y.ndim == 1, y.astype("float64").reshape(len(y), -1)
-        assert_all_finite(columns, input_name="y")  # scikit-learn finds no None in arrays of objects
+        assert_all_finite(columns, input_name="y")  # scikit-learn does not find None in arrays of objects
         if abs(columns).max() > np.finfo(self.dtype).max:
             raise ValueError(
                 f"{where}: y has values up to {abs(columns).max():.3g}, which are too large for "

@@ -104,7 +104,7 @@ class Labels:
     def encode(self, where: str, y: np.ndarray, fix: str = "") -> np.ndarray:
         """Indices of classes `(N,)` or `(N, labels)`, or indicators as float32 `(N, labels)`.
 
-        `fix` is the end of errors about a y that does not fit the classes.
+        `fix` is appended to errors about a y that does not fit the classes.
         """
         columns = [y] if y.ndim == 1 else list(y.T)
         if (y.ndim == 1) != (self.kind == SINGLE) or len(columns) != len(self.classes):

@@ -105,7 +105,7 @@ class Checkpoint:
         self._best_value: float | None = None
         self._best_steps: int | None = None
         self._sign = 1
-        need_safetensors("train.Checkpoint")  # else the first epoch would be lost
+        need_safetensors("train.Checkpoint")  # before training, or the first epoch would be lost
         self._loaded: tuple[Any, Any] | None = None  # the value that a loaded state is of, and its sign
 
     def check(self, run: Run) -> None:

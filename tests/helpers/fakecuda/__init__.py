@@ -39,7 +39,7 @@ def install():
     _redirect(runtime.__file__, cuda)
     from cupy.cuda import compiler, function, thrust
 
-    for name in ("sort", "lexsort", "argsort"):  # compiled, with a CUDA runtime of their own
+    for name in ("sort", "lexsort", "argsort"):  # compiled code, which links to a CUDA runtime of its own
         setattr(thrust, name, lambda *_: _add_launch(cuda))
 
     def compile_nothing(source, options=(), **_):
@@ -85,7 +85,7 @@ COUNTS = ("launches", "copies", "uploads", "downloads", "fills", "syncs", "alloc
 
 
 def counts():
-    """What has happened so far: numbers by name. Among the copies, uploads are from the host, downloads to it."""
+    """What has happened so far: counts by name. Uploads are the copies from the host, downloads those to it."""
     found = {name: ctypes.c_long.in_dll(cuda, f"fake_{name}").value for name in COUNTS}
     found["products"] = ctypes.c_long.in_dll(blas, "fake_products").value
     found["cudnn"] = sys.modules["cudnn"].executed if "cudnn" in sys.modules else 0

@@ -460,9 +460,9 @@ def test_nvrtc_compiles(file):
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("file", FILES)
 def test_nvrtc_compiles_all(file, dtype):
-    """For every architecture that differs, on the newest with indices of 64 bits; two at a time.
+    """For every architecture that differs, with 64-bit indices on the newest; two compile at a time.
 
-    What CUDA's headers have for 16 bits is not the same on all three; there is nothing else that differs.
+    Only the 16-bit types of CUDA's headers differ among the three.
     """
     architectures = ["sm_90", "sm_70"] + ["sm_80"] * dtype.endswith("16")
     with ThreadPoolExecutor(2) as pool:
@@ -473,7 +473,7 @@ def test_nvrtc_compiles_all(file, dtype):
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_nvcc_compiles(file, tmp_path):
-    """With a dtype of CUDA and one of its headers; `test_nvrtc_compiles_all` has all."""
+    """With one built-in dtype and one from a header; `test_nvrtc_compiles_all` covers all."""
     if shutil.which("nvcc") is None:
         pytest.skip("nvcc is not installed")
 

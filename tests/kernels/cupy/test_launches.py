@@ -123,7 +123,7 @@ def test_nothing_waits_or_copies():
 
 
 def test_numbers_and_structs_reach_the_kernel():
-    """Again and again, as their arguments are kept; zeros keep their sign."""
+    """Also in repeated launches, since their arguments are cached; zeros keep their sign."""
     found = launches.run(
         """
         from fakecuda import arguments

@@ -1,4 +1,4 @@
-"""The number of BLAS's threads where other threads of the process set it too: threadpoolctl and scikit-learn."""
+"""The number of BLAS's threads if other code in the process also sets it: threadpoolctl and scikit-learn."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ X = np.random.default_rng(0).normal(size=(8, 3, 16, 16)).astype("float32")
 
 @pytest.fixture(autouse=True)
 def four_threads():
-    """Of BLAS, and two of the pool for however little work."""
+    """Four threads of BLAS, and two of the pool even for little work."""
     before = blas.get_num_threads()
     blas.set_num_threads(4)
     with shared_by(2):
@@ -27,7 +27,7 @@ def four_threads():
 
 
 class Training:
-    """A thread that trains, and whether all its results were those of one that trains alone."""
+    """A thread that trains; at the end, its results must be those of training alone."""
 
     def __init__(self):
         self.model = xpconv.Sequential(
@@ -60,7 +60,7 @@ class Training:
 
 
 def within_a_call(function, then=lambda: None):
-    """Call `function` in this thread while another one is within a call of a layer, and `then` after that."""
+    """Call `function` in this thread during `one_blas_thread` of another thread, and `then` after that."""
     entered, leave = threading.Event(), threading.Event()
 
     def inside():
@@ -78,7 +78,7 @@ def within_a_call(function, then=lambda: None):
 
 
 def test_a_limit_that_begins_within_a_call_holds_until_it_ends():
-    """A call that ends does not set the number that there was before the limit."""
+    """The end of a call does not restore the number from before the limit."""
     limit = []
     within_a_call(lambda: limit.append(threadpoolctl.threadpool_limits(3, user_api="blas")))
     assert blas.get_num_threads() == 3
@@ -112,7 +112,7 @@ def test_limits_in_the_thread_that_computes():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["limits", "KMeans"])
 def test_one_limit_around_all_threads_keeps_the_number(kind):
-    """What `blas.py` says to do, as a number that is 1 at the beginning of a call is left alone."""
+    """The remedy that `blas.py` names: a call does not change a number that is already 1."""
     cluster = pytest.importorskip("sklearn.cluster", reason='pip install -e ".[sklearn]"')
     points = np.random.default_rng(0).normal(size=(200, 3))
     expected = cluster.KMeans(2, n_init=1, random_state=0).fit(points).labels_
@@ -128,7 +128,7 @@ def test_one_limit_around_all_threads_keeps_the_number(kind):
 
 
 def test_results_are_right_beside_kmeans_and_the_number_can_be_set_again():
-    """Without that limit the number may stay at 1, since KMeans has read it during a call."""
+    """Without that limit the number may stay at 1, if KMeans reads it during a call."""
     cluster = pytest.importorskip("sklearn.cluster", reason='pip install -e ".[sklearn]"')
     points = np.random.default_rng(0).normal(size=(200, 3))
     expected = cluster.KMeans(2, n_init=1, random_state=0).fit(points).labels_

@@ -28,12 +28,12 @@ def part(start, end, step=1, axis=0):
 
 
 def merged(*layers):
-    """Layers on all images as one row."""
+    """Layers between reshapes that make one row of all images."""
     return [ops.Reshape([1, -1]), *layers, ops.Reshape([-1, 6])]
 
 
 def turned(*layers):
-    """Layers on images that stand in columns."""
+    """Layers on the transpose, where the images are columns."""
     return [ops.Transpose((1, 0)), *layers, ops.Transpose((1, 0))]
 
 
@@ -76,7 +76,7 @@ def test_outputs(name, kind, backend, monkeypatch):
             x = xpconv.asarray(np.random.default_rng(n).normal(size=(n, 6)).astype("float32"))
             try:
                 expected = model(x)
-            except ValueError:  # such as parts of nothing
+            except ValueError:  # such as layers on an empty slice
                 continue
             for _ in range(2):
                 with xpconv.no_grad():
@@ -86,7 +86,7 @@ def test_outputs(name, kind, backend, monkeypatch):
 
 
 def test_a_model_has_a_plan_whatever_the_first_images_are():
-    """Also of NaN, infinity and zeros, of which the plan is compared with the layers one by one."""
+    """Also if they are NaN, infinity or zeros: recording compares the plan's output for them with the layers' output."""
     for value in (0, np.nan, np.inf, -1e30):
         model = Sequential(xpconv.Conv2d(3, 4, 3, rng=0), ReLU(), Flatten(), Dense(64, 3, rng=0)).eval()
         x = np.full((3, 3, 6, 6), value, "float32")

@@ -143,7 +143,7 @@ def conv_backward_weight(
         return dw
     dw, everything = None, slice(0, x.shape[0])
     for images, col in column_blocks(xp, x, window, groups):
-        alone = images in (ALL, everything)  # else sums of float16 are not rounded in between
+        alone = images in (ALL, everything)  # otherwise partial sums of float16 are not rounded
         part = xp.ndarray((groups, k, c * taps(window)), x.dtype if alone else SUMS[name_of(x.dtype)])
         multiply(xp, pixel_matrix(xp, grad, images, groups, flip=True), col, part)
         dw = part if dw is None else dw + part

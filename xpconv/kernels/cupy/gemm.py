@@ -42,7 +42,7 @@ def group_matmul(xp: Any, a: Array, b: Array, out: Array | None = None) -> Array
 
 
 def pixel_matrix(xp: Any, images: Array, rows: slice, groups: int, flip: bool = False) -> Array:
-    """As `layout.pixel_matrix`; with `flip` transposed matrices `(G, K/G, pixels)`."""
+    """As `layout.pixel_matrix`; with `flip`, the transposed matrices `(G, K/G, pixels)`."""
     if groups == 1 and rows in (ALL, slice(0, images.shape[0])):
         return _dense_matrix(xp, images, images.shape[1], flip)
     matrix = layout.pixel_matrix(xp, images, rows, groups)
@@ -50,7 +50,7 @@ def pixel_matrix(xp: Any, images: Array, rows: slice, groups: int, flip: bool = 
 
 
 def weight_matrix(xp: Any, weight: Array, groups: int, flip: bool = False) -> Array:
-    """As `layout.weight_matrix`; with `flip` transposed matrices `(G, taps*C/G, K/G)`."""
+    """As `layout.weight_matrix`; with `flip`, the transposed matrices `(G, taps*C/G, K/G)`."""
     if groups == 1:
         return _dense_matrix(xp, weight, weight.size // max(1, weight.shape[0]), flip)
     matrix = layout.weight_matrix(xp, weight, groups)
@@ -58,7 +58,7 @@ def weight_matrix(xp: Any, weight: Array, groups: int, flip: bool = False) -> Ar
 
 
 def _dense_matrix(xp: Any, x: Array, columns: int, flip: bool) -> Array:
-    """`x (N, C, *S)` in channels-last memory, or such a copy, as `(1, rows, columns)`: made as one view."""
+    """A view `(1, rows, columns)` of `x (N, C, *S)`, or of a copy if its memory is not channels-last."""
     x = pixels(xp, x)
     if not on_device(xp) or not x.size:
         matrix = x.transpose(TO_LAST[x.ndim]).reshape(1, x.size // columns, columns)

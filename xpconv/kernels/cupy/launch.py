@@ -41,7 +41,7 @@ TOGETHER = (
     "softmax.cu",
     "optim.cu",
 )  # compiled at the same time
-NUMBERS = 4096  # of different values whose arguments are kept
+NUMBERS = 4096  # most numbers whose kernel arguments are cached
 TO_LAST = ((), (), (0, 1), (0, 2, 1), (0, 2, 3, 1), (0, 2, 3, 4, 1))  # by the number of axes
 TO_FIRST = ((), (), (0, 1), (0, 2, 1), (0, 3, 1, 2), (0, 4, 1, 2, 3))
 SUMS = {dtype: "float64" if sums == "double" else "float32" for dtype, (_, sums, _) in TYPES.items()}
@@ -69,7 +69,7 @@ def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str
             values.append(ints[a])
             continue
         if kind is float:
-            values.append(floats[a] if a or copysign(1.0, a) > 0 else a)  # as keys 0.0 and -0.0 are equal
+            values.append(floats[a] if a or copysign(1.0, a) > 0 else a)  # not -0.0: 0.0 is the same key
             continue
         values.append(a)
         if kind is array_type or isinstance(a, array_type):
@@ -85,7 +85,7 @@ def launch(xp: Any, file: str, name: str, size: int, *arguments: Any, dtype: str
 
 
 class Numbers(dict[Any, Any]):
-    """The arguments of kernels for numbers, made once; CuPy would make them anew in each launch."""
+    """A cache of kernel arguments for numbers; CuPy would create them again in each launch."""
 
     def __init__(self, make: Callable[[Any], Any]) -> None:
         self._make = make
@@ -98,7 +98,7 @@ class Numbers(dict[Any, Any]):
 
 
 class Host(NamedTuple):
-    """What a launch needs of an array module; on a GPU, as CuPy itself passes arguments to a kernel."""
+    """What a launch needs of an array module; on a GPU, the classes by which CuPy passes kernel arguments."""
 
     array_type: Any
     get_device: Callable[[], int] | None = None  # the current device's number; None if there are no devices
@@ -113,16 +113,16 @@ def _host(xp: Any) -> Host:
     if xp.__name__ != "cupy":
         return Host(xp.ndarray)
     found = Host(xp.ndarray, xp.cuda.runtime.getDevice, xp.cuda.alloc)
-    function = xp.cuda.function  # whose classes for arguments are not documented
+    function = xp.cuda.function  # its argument classes are not documented
     if not hasattr(function, "CIntptr") or not hasattr(function, "CNumpyArray"):
         return found
-    ints = Numbers(function.CIntptr)  # 64 bits, which a launch passes
+    ints = Numbers(function.CIntptr)  # of 64 bits, as kernels expect
     floats = Numbers(lambda number: function.CIntptr(np.float64(number).view("int64").item()))
     return found._replace(ints=ints, floats=floats, struct=function.CNumpyArray)
 
 
 def on_device(xp: Any) -> bool:
-    """Whether arrays of this module are on a GPU, and are made of its memory."""
+    """Whether arrays of this module are in the memory of a GPU."""
     return _host(xp).allocate is not None
 
 
@@ -159,7 +159,7 @@ def source(file: str, dtype: str, wide: bool) -> tuple[str, tuple[str, ...]]:
 
 @functools.cache
 def _kernel(xp: Any, file: str, dtype: str, wide: bool, name: str, device: int | None) -> Any:
-    """The kernel for the current device, which CuPy's `RawKernel` would look up in each launch."""
+    """The kernel for the current device, cached, since CuPy's `RawKernel` looks it up in each launch."""
     if device is not None and file in TOGETHER and not wide:
         begun = _compiling(xp, dtype, device).get(file)
         if begun is not None:
@@ -238,7 +238,7 @@ def ends(bounds: Bounds) -> tuple[int, float, float]:
 
 
 def is_contiguous(x: Array) -> bool:
-    """Whether it is in C order, without gaps; CuPy makes an object for `x.flags`."""
+    """Whether it is in C order without gaps; faster than `x.flags`, for which CuPy creates an object."""
     found: bool | None = getattr(x, "_c_contiguous", None)
     return bool(x.flags.c_contiguous) if found is None else found
 
@@ -256,7 +256,7 @@ def lanes(channels: int) -> int:
 
 
 def struct(numbers: Any) -> np.ndarray[Any, Any]:
-    """An argument of a kernel: a struct of these whole numbers, in 64 bits each, by value."""
+    """A kernel argument: a struct of these integers, 64 bits each, passed by value."""
     return np.frombuffer(np.asarray(numbers, "int64").tobytes(), f"V{8 * len(numbers)}")
 
 

@@ -130,7 +130,7 @@ def _apply(
     bounds: Bounds,
     batches: Array | int = 0,
 ) -> Array:
-    """`batch_norm` of channels-last images; it adds 1 to `batches`, if given."""
+    """`batch_norm` of channels-last images; also adds 1 to the counter `batches`, if given."""
     y = empty_images(xp, x.shape, x.dtype)
     count, parts, width = _split(x.shape, x.size)
     launch(

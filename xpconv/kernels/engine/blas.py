@@ -1,11 +1,12 @@
 """The number of threads of the OpenBLAS that NumPy's wheels bring.
 
-Of another BLAS (MKL, Accelerate) the functions are None, and its threads are left as they are.
+With another BLAS (MKL, Accelerate) the functions are None, and its number of threads is not changed.
 
-The number is the process's. Who reads it during a call, in another thread, reads 1. `threadpool_limits` of
-threadpoolctl reads it when its block begins, and sets it when the block ends (scikit-learn's KMeans uses it):
-then 1 stays, as it does where two such blocks of different threads overlap. Nothing here can see that. Where
-the number is 1 before, calls leave it alone: put one `threadpool_limits(1, user_api="blas")` around all such
+The number applies to the whole process, so another thread that reads it during a call reads 1.
+`threadpool_limits` of threadpoolctl (scikit-learn's KMeans uses it) reads the number when its block begins,
+and sets it again when the block ends. If the block begins during a call and ends after it, the number stays
+1. The same may happen if two such blocks of different threads overlap. This cannot be detected here. Calls
+do not change a number that is already 1: put one `threadpool_limits(1, user_api="blas")` around all such
 threads.
 """
 
@@ -53,15 +54,15 @@ class _Caller:
     """A call of `one_blas_thread`."""
 
 
-_callers: set[weakref.ref[_Caller]] = set()  # weak, as a second Ctrl-C may cut the end of a call short
+_callers: set[weakref.ref[_Caller]] = set()  # weak, as a second Ctrl-C may interrupt the end of a call
 _lowered: dict[object, int] = {}  # the numbers of threads that BLAS had before calls set it to 1
 
 
 def one_blas_thread(function: Callable[..., Result], *args: Any) -> Result:
     """`function(*args)`, while BLAS computes in the calling thread alone.
 
-    Where several threads are here at once, the last one to leave restores BLAS's number of threads. This is a
-    function and no context manager, as Ctrl-C may come before the first line of an `__exit__`.
+    If several threads are here at once, the last one to leave restores BLAS's number of threads. This is a
+    function instead of a context manager, as Ctrl-C may come before the first line of an `__exit__`.
     """
     if set_num_threads is None:
         return function(*args)
@@ -83,23 +84,23 @@ def one_blas_thread(function: Callable[..., Result], *args: Any) -> Result:
 def _leave(caller: _Caller) -> None:
     """Forget the caller; restore BLAS's number of threads if it was the last one, whatever interrupts this.
 
-    Not if the number is no longer 1: then another thread has set it meanwhile, and that holds.
+    If the number is no longer 1, another thread has set it meanwhile, and that number stays.
     """
     try:
         _callers.discard(weakref.ref(caller))
-        lowered = list(_lowered.items())  # before the test: if it finds no callers, these calls have ended
+        lowered = list(_lowered.items())  # read before `_callers`: if that is empty, these calls have ended
         if not _callers and lowered:
             if get_num_threads() == 1:
                 set_num_threads(lowered[-1][1])
             for key, _ in lowered:
                 _lowered.pop(key, None)
     except BaseException:
-        _leave(caller)  # every step may be repeated
+        _leave(caller)  # every step is safe to repeat
         raise
 
 
 def _after_fork() -> None:
-    """In the child of a fork, which has none of the other threads that were callers."""
+    """Reset the state in the child of a fork, where the other threads that were callers do not exist."""
     _callers.clear()
     _leave(_Caller())
 

@@ -109,9 +109,9 @@ def _add_step(recorder: Recorder, step: Callable[[Array], Array], x: Array, alon
 
 
 def is_batch(two: Array, one: Array) -> bool:
-    """Whether the first axis is the batch: the first of `two` outputs is the `one` of that image alone.
+    """Whether the first axis is the batch: the first of `two` outputs equals `one`, that of its image alone.
 
-    It is not if it is the channels of one image, or if the layers compute across the images.
+    It is not the batch if it is the channels of one image, or if the layers compute across the images.
     """
     if one.shape[:1] != (1,) or two.shape != (2, *one.shape[1:]):
         return False

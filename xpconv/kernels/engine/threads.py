@@ -139,8 +139,8 @@ class Pool:
 class Local(threading.local):
     """What `setting` has set for this thread."""
 
-    times: float = 1  # `share` gives this thread others only for `times` the work; for `inf` never
-    count = 0  # of threads that work is divided for, so that sums round alike everywhere; 0: that of the pool
+    times: float = 1  # factor of the least work for which `share` uses other threads; `inf`: never
+    count = 0  # of threads to divide work for, on which the rounding of sums depends; 0: that of the pool
 
 
 local: Local = Local()
@@ -170,9 +170,9 @@ def share(elements: float = math.inf) -> int:
 
 
 def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
-    """Slices of 0…size of at most `most`; equally many for each of the `parts`, if there are enough.
+    """Cut 0…size into slices of at most `most`, with the same number in each of the `parts`, if possible.
 
-    Those of a part have two lengths at most, the longer ones first.
+    The slices of a part have at most two lengths, the longer ones first.
     """
     count = -(-size // most)
     count = min(size, -(-count // parts) * parts)
@@ -198,7 +198,7 @@ def setting(name: str, value: float) -> Iterator[None]:
 
 
 def get_num_threads() -> int:
-    """The number of threads that work with NumPy arrays is divided for."""
+    """The number of threads among which work on NumPy arrays is divided."""
     return local.count or pool.count
 
 
@@ -219,7 +219,7 @@ def _after_fork() -> None:
     jobs = list(pool.jobs)
     pool = Pool(pool.count)
     for job in jobs:
-        job.errors.append(RuntimeError("a process that was forked within a kernel cannot go on with it"))
+        job.errors.append(RuntimeError("a process that was forked within a kernel cannot finish that kernel"))
         job.turns.clear()
         job.workers.clear()
         job.left.put(None)

@@ -63,7 +63,7 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
 
 
 def framed(recorder: Recorder, x: Array, window: Window) -> tuple[Array, Window]:
-    """All images as one image `(1, C, *S, N)` with the window's border, and the window without it."""
+    """All images as one image `(1, C, *S, N)` with the window's padding, and the window without padding."""
     whole = Block(slice(0, x.shape[1]), slice(0, window.output_shape(x.shape[2:])[0]))
     image = in_runs(recorder, Frame(batch_last(x), window).of(whole, recorder))
     return image[None], window._replace(padding=((0, 0),) * len(window.padding))

@@ -22,7 +22,7 @@ from ..engine.scratch import Scratch
 from ..engine.threads import even
 
 ALL = (slice(None),)
-BUFFER, LARGE = 1024, 8192  # elements of NumPy's buffer for large windows, and of these
+BUFFER, LARGE = 1024, 8192  # elements: of NumPy's buffer for large windows, and above which windows are large
 PAGE = 4096  # bytes, after which the sets of the first cache repeat
 SETS = 1 << 16  # numbers of a pixel times the part of a page between them, up to which they fit the cache
 PLANES = 1 << 16  # elements of planes that are copied at a time
@@ -99,8 +99,8 @@ def dtype_of_total(dtype: Any, blocks: int) -> Any:
 def add_windows(do: Scratch, pairs: Iterable[tuple[Array, Array]]) -> None:
     """Add the second array of each pair to the first, a window of images.
 
-    NumPy copies operands whose rows are shorter than its buffer. With a smaller one, which only these calls
-    have, large windows are added as they are, in half the time.
+    NumPy copies operands whose rows are shorter than its buffer. Large windows are added with a smaller
+    buffer, which only these calls use, so that they are not copied; this takes half the time.
     """
     pairs = list(pairs)
     if any(target.size > LARGE for target, _ in pairs):

@@ -27,7 +27,7 @@ from .blocks import (
 )
 from .products import add_product, in_pieces, multiply
 
-FEW = 16  # channels, whose runs of memory are short
+FEW = 16  # channels below which the numbers of a pixel are a short run of memory
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
@@ -133,7 +133,7 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
     elements = dx.size * k * prod(window.kernel) // PRODUCTS
     blocks = cut(dx.shape[0], 1, image_bytes, COLUMN_BYTES, elements)  # whole images: their columns overlap
     taps = window.taps(dx.shape[2:], output)
-    few = groups == 1 and c < FEW < output[-1]  # then rows of images are added, else pixels
+    few = groups == 1 and c < FEW < output[-1]  # then add rows of images, otherwise single pixels
 
     def task(part: Part, i: int) -> None:
         some = blocks[i].images
@@ -181,7 +181,7 @@ class Columns:
         self.by_tap: bool = few or (groups == 1 and run < 16 and self.output[-1] > run)
 
     def cut(self, elements: float) -> list[Block]:
-        """Blocks of images, or of rows of one, that the buffer holds."""
+        """Blocks of images, or of rows of one image, whose columns fit in the buffer."""
         row_bytes = prod(self.output[1:]) * self.groups * self.length * self.x.itemsize
         return cut(self.x.shape[0], self.output[0], row_bytes, COLUMN_BYTES, elements)
 

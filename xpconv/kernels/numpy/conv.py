@@ -84,7 +84,7 @@ def _choice(
         costs = {
             "winograd": winograd.cost(*shapes, prepared),
             "stripes": stripes.cost(*shapes, prepared),
-            "columns": winograd.direct_cost(*shapes),  # less a margin: if the others gain little
+            "columns": winograd.direct_cost(*shapes),  # reduced by the margin that the others must gain
         }
         tiled = min(costs, key=costs.__getitem__) if free else algorithm
     if tiled == "winograd":

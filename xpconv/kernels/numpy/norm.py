@@ -97,7 +97,7 @@ def _scale(recorder: Recorder, rows: Rows, factors: Array, bounds: Bounds, y: Ar
 
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array] | None:
-    """From sums of x and of x²; None if that is not exact enough."""
+    """Mean and variance from the sums of x and x²; None if that is not exact enough."""
     if narrow(x):
         return None
     found = np.empty((5, x.shape[1]))
@@ -151,7 +151,7 @@ def _normalized(
 
 
 def _moments(recorder: Recorder, rows: Rows, count: int, found: Array) -> None:
-    """Write to `found (5, C)` mean and variance of `count` values, and in row 3 whether they are exact."""
+    """Write mean and variance of `count` values to `found (5, C)`, and to row 3 whether they are exact."""
     mean, var, limit, exact, square = found
     sums_of(recorder, rows, rows, found[:2])
     recorder(np.divide, found[:2], count, found[:2])
@@ -230,7 +230,7 @@ def _gradients(
 def joint_input_grad(
     xp: Any, grad: Array, x: Array, weight: Array | None, mean: Array, inv_std: Array, means: Array
 ) -> Array | None:
-    """In one pass, as the second one of `batch_norm_backward`."""
+    """One pass over the images, like the second pass of `batch_norm_backward`."""
     if narrow(x) or (np.abs(mean) * inv_std).max() > CLOSE:
         return None
     dx = _empty_like(x)
@@ -249,7 +249,7 @@ def _joint_gradient(
     means: Array,
     dx: Array,
 ) -> None:
-    """Write `joint_input_grad` to `dx`."""
+    """Write the result of `joint_input_grad` to `dx`."""
     factors = recorder.scratch("factors", (3, mean.size), np.float64)
     _input_factors(recorder, weight, mean, inv_std, means, factors)
     grads, inputs = rows_of(recorder, "gradient", grad, x), rows_of(recorder, "x", x, x)

@@ -73,9 +73,9 @@ def conv(
 
 
 def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
-    """`dw (K, C, *R)`: a sum over images of products of the gradient, in C order, and any columns."""
+    """`dw (K, C, *R)`: a sum over images of products of the gradient, in C order, with columns."""
     last = ColumnsLast(x, window, 1)
-    last.by_tap = False  # BLAS is slow if the pixels are last in both
+    last.by_tap = False  # BLAS is slow if the pixels are the last axis of both operands
     in_order = last.pointwise and is_planar(x)
     columns = Columns(x, window) if in_order else last
     k, length = grad.shape[1], columns.length
@@ -119,7 +119,7 @@ class Columns:
         self.pointwise = self.length == x.shape[1] and self.output == x.shape[2:] and max(window.stride) == 1
 
     def cut(self, elements: int, limit: int = COLUMN_BYTES) -> list[Block]:
-        """Blocks of images, or of rows of one, that the buffer holds."""
+        """Blocks of images, or of rows of one image, whose columns fit in the buffer."""
         row_bytes = prod(self.output[1:]) * self.length * self.frame.x.shape[-1] * self.x.itemsize
         return cut(self.x.shape[0], self.output[0], row_bytes, limit, elements)
 

@@ -34,7 +34,7 @@ def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> int:
 
 
 def flat(x: Array) -> Array:
-    """All elements in the order of memory: a view, or a copy where there are gaps."""
+    """All elements in memory order: a view, or a copy if there are gaps."""
     return (x if x.flags.c_contiguous else x.transpose(_order(x.strides)[0])).reshape(-1)
 
 
@@ -68,9 +68,9 @@ def like(x: Array, y: Array) -> Array:
 def by_parts(
     recorder: Recorder, function: Callable[..., None], setting: Any, y: Array, *arrays: Array
 ) -> None:
-    """`function(do, setting, y, *arrays)` on parts of `y` along its first axis that fit the cache.
+    """Call `function(do, setting, y, *arrays)` on parts of `y` along its first axis that fit the cache.
 
-    An array with another length of that axis, which is broadcast, is given as it is.
+    Arrays with another length of that axis, which are broadcast, are passed whole.
     """
     n, size = y.shape[0], y.size
     count = min(n, max(threads.share(size), -(-size // BLOCK)))
@@ -95,7 +95,7 @@ def _clip(do: Part, bounds: Bounds, y: Array, x: Array) -> None:
 
 def clip_backward(xp: Any, grad: Array, y: Array, low: float, high: float | None) -> Array:
     """The product of a mask and the gradient's bits."""
-    if y.itemsize > 8:  # no integer is as long
+    if y.itemsize > 8:  # there is no integer dtype of this size
         return None
     dx = empty_like(y)
     by_parts(masked, (low, high), flat(dx), flat(like(grad, y)), flat(y))
@@ -173,7 +173,7 @@ def _concatenate(do: Part, setting: tuple[int, Bounds], y: Array, *arrays: Array
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
-    """In parts; None for half precision, where `exp(-x)` is infinite while the result is not 0."""
+    """`1 / (1 + exp(-x))`; None for half precision, where `exp(-x)` overflows while the result is not 0."""
     return _of_one(_sigmoid, x) if x.itemsize > 2 else None
 
 
@@ -183,7 +183,7 @@ def _sigmoid(do: Part, setting: None, y: Array, x: Array) -> None:
 
 
 def silu(xp: Any, x: Array) -> Array:
-    """`x / (1 + exp(-x))`, in parts; None for half precision."""
+    """`x / (1 + exp(-x))`; None for half precision."""
     return _of_one(_silu, x) if x.itemsize > 2 else None
 
 
@@ -206,12 +206,12 @@ def quiet_exp(x: Array, out: Array) -> None:
 
 
 def hardsigmoid(xp: Any, x: Array) -> Array:
-    """As a line; None for half precision."""
+    """A clipped line; None for half precision."""
     return clipped_line(xp, x, 1 / 6, 1 / 2)
 
 
 def clipped_line(xp: Any, x: Array, slope: float, offset: float) -> Array:
-    """In parts; None for half precision."""
+    """`slope · x + offset`, clipped to [0, 1]; None for half precision."""
     return _of_one(_clipped_line, x, (slope, offset)) if x.itemsize > 2 else None
 
 
@@ -222,7 +222,7 @@ def _clipped_line(do: Part, line: tuple[float, float], y: Array, x: Array) -> No
 
 
 def _of_one(function: Callable[..., None], x: Array, setting: Any = None) -> Array | None:
-    """`function` of all elements, in parts; None if they are no floats."""
+    """Apply `function` to all elements, in parts that fit the cache; None unless they are real floats."""
     if x.dtype.kind != "f" or not x.size or not x.ndim:
         return None
     y = empty_like(x)

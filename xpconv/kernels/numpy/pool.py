@@ -89,7 +89,7 @@ def _maxima(
 
 
 def _maxima_of_block(images: Array, window: Window, into: Array, who: Array | None, do: Part) -> None:
-    """Maxima of windows on `images (n, *S, C)` into `into`, and the number of the tap of each into `who`."""
+    """Write the maxima of windows on `images (n, *S, C)` to `into`, and their tap numbers to `who`."""
     taps = window._replace(padding=((0, 0),) * len(window.kernel)).taps(images.shape[1:-1], into.shape[1:-1])
     do(setitem, into, ..., images[ALL + taps[0].into])
     if who is not None:

@@ -5,10 +5,11 @@ inputs `X` and the rows `w[r]` of the kernel, with the matrices of `winograd` fo
 
     V[i] = Σ_h Bᵀ[i, h] X[h],   U[i] = Σ_r G[i, r] w[r],   Y[h] = Σ_i Aᵀ[h, i] M[i]
 
-where `M[i]` is the convolution of `V[i]` with `U[i]` along the width. Transforms are products of a small
-matrix with rows as they are in memory. `M` needs no copies either: three neighbouring pixels are one run of
-3·C numbers, and times `U[i] (3·C, K)` they give the K numbers of an output. BLAS takes runs that do not
-overlap: every third one, then the others. The results of a run that extends into the next row are not used.
+where `M[i]` is the convolution of `V[i]` with `U[i]` along the width. The transforms are products of
+a small matrix with rows as they are in memory. `M` needs no copies either: three neighbouring pixels are one
+run of 3·C numbers, and its product with `U[i] (3·C, K)` is the K numbers of an output. BLAS needs runs that
+do not overlap, so there are three products, each for every third run. The results of runs that extend into
+the next row are not used.
 
 All is linear in `w`, so its gradient is exact: `dM = A dY`, `dU[i] = V[i]ᵀ dM[i]`, `dw = Gᵀ dU`. In float32
 rounding is about 3 times that of the definition: 3e-6 of the largest output.
@@ -123,7 +124,7 @@ class Stripes:
         return slice(block.rows.start * TILE, min(block.rows.stop * TILE, self.height))
 
     def transformed(self, block: Block, do: Part) -> Array:
-        """Runs of a block's `V (3, 6, count, 3·C)`."""
+        """The runs `(3, 6, count, 3·C)` of a block's `V`."""
         part = in_runs(do, self.frame.of(block, do))
         by_image, by_row, _, by_number = part.strides
         v, beyond, runs = self._scratch(do, "transformed", block, part.shape[3], TAPS)
@@ -134,9 +135,9 @@ class Stripes:
         return runs
 
     def products(self, block: Block, do: Part) -> tuple[Array, list[tuple[Array, slice]], list[Array]]:
-        """For a block's `M`: its runs `(3, 6, count, K)`, outputs, and what is between these.
+        """The runs `(3, 6, count, K)` of a block's `M`, its outputs, and the memory between these.
 
-        Outputs are parts `(n, stripes, 6, Q·K)` and their rows in the images: whole stripes, then the rest.
+        Outputs are parts `(n, stripes, 6, Q·K)` with their rows in the images: whole stripes, then the rest.
         """
         m, beyond, runs = self._scratch(do, "products", block, self.channels, 1)
         rows = self.rows(block)
@@ -149,10 +150,10 @@ class Stripes:
     def _scratch(
         self, do: Part, name: str, block: Block, channels: int, pixels: int
     ) -> tuple[Array, Array, Array]:
-        """Views of a scratch array: `(6, n, stripes, width, C)`, the rest, and runs of both.
+        """Views of a scratch array: `(6, n, stripes, width, C)`, the rest, and the runs of both.
 
-        A run of `(3, 6, count, pixels·C)` starts at each third pixel. The runs of a part do not overlap, and
-        all parts have equally many.
+        The runs `(3, 6, count, pixels·C)` are in three parts, each with a run at every third pixel, so that
+        those of a part do not overlap. All parts have the same number of runs.
         """
         shape = (*(some.stop - some.start for some in block), self.width, channels)
         size = prod(shape)

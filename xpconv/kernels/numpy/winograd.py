@@ -134,7 +134,7 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
 
 
 def transformed_weight(recorder: Recorder, weight: Array, axes: int) -> Array:
-    """`U (36, C, K)`, or for one axis, the first, `(6, 3·C, K)`."""
+    """`U (36, C, K)`, or `(6, 3·C, K)` if only the first axis is transformed."""
     k, c = weight.shape[:2]
     shape = SEEN**axes, TAPS ** (2 - axes) * c, k
 

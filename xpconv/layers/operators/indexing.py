@@ -14,7 +14,7 @@ from .selection import summed_at, taken
 
 Result = tuple[Any, tuple[Any, ...]]
 NAMES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
-OPEN = 2**31 - 1  # the ends of slices from here on stand for the end of any axis
+OPEN = 2**31 - 1  # a start or end of at least this means the end of the axis, whatever its size
 
 
 class _Part(Operator):
@@ -76,12 +76,12 @@ class Slice(_Part):
             where[axis] = _slice(x.shape[axis], start, end, step)
         y = x[tuple(where)]
         if is_recording() and any(map(_may_cut, map(x.shape.__getitem__, axes), starts, ends)):
-            y = y.copy()  # which no plan of inference takes
+            y = y.copy()  # a new array, which inference plans cannot contain
         return y, (tuple(where), x.shape)
 
 
 def _may_cut(n: int, start: int, end: int) -> bool:
-    """Whether an axis of `n` may be the batch, so that this slice takes other parts of a longer one."""
+    """Whether the slice may select another part of a longer axis, as of a batch, than of one of size `n`."""
     return n == 1 or not all(-n <= i <= n or abs(i) >= OPEN for i in (start, end))
 
 

@@ -160,7 +160,7 @@ def scaled_size(n: int, scale: float) -> int:
 def scaled_shape(
     shape: Sequence[int | str | None], scales: Sequence[float], axes: Sequence[int] | None = None
 ) -> tuple[int | None, ...]:
-    """The sizes of an array whose axes are resized by `scales`; None for those that are no numbers."""
+    """The sizes of an array whose axes are resized by `scales`; None for unknown or free ones."""
     found = [n if isinstance(n, int) else None for n in shape]
     for axis, scale in zip(range(len(found)) if axes is None else axes, scales, strict=False):
         n = found[axis] if -len(found) <= axis < len(found) else None

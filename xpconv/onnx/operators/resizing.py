@@ -73,7 +73,7 @@ def _layer(node: Node, values: Sequence[Value], **arguments: object) -> Result:
 
 
 def _note_shape(node: Node, x: Value, layer: layers.Resize) -> None:
-    """Refuse an output that is too large, and note one by scales, which ONNX's inference rounds down."""
+    """Refuse too large an output; record its shape by scales, which ONNX's inference rounds differently."""
     if layer.sizes:
         node.check_size([int(n) for n in layer.sizes])
     elif layer.scales:

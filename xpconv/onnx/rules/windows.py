@@ -37,7 +37,7 @@ def conv(b: Builder, layer: ops.Conv, *inputs: Tensor) -> Any:
 
 @rule(ops.ConvTranspose)
 def conv_transpose(b: Builder, layer: ops.ConvTranspose, *inputs: Tensor) -> Any:
-    """ConvTranspose; with pads in place of SAME, to which ONNX's inference adds `output_padding`."""
+    """ConvTranspose; SAME is written as pads, since ONNX's shape inference adds `output_padding` to it."""
     sizes: dict[str, Any] = {"output_padding": layer.output_padding, "output_shape": layer.output_shape}
     found, x, weight = window(layer), *inputs[:2]
     if layer.auto_pad.startswith("SAME") and layer.output_shape is None:
@@ -93,7 +93,7 @@ def lp_pool(b: Builder, layer: ops.LpPool, x: Tensor) -> Any:
 
 @rule(ops.BatchNormalization)
 def batch_normalization(b: Builder, layer: ops.BatchNormalization, *inputs: Tensor) -> Any:
-    """BatchNormalization; by the statistics of the batch, in inference too, several nodes."""
+    """BatchNormalization; several nodes if it uses the batch's statistics in inference too."""
     if not layer.batch_statistics:
         return b.node("BatchNormalization", *inputs, epsilon=layer.eps)
     x, scale, bias, *_ = inputs
@@ -199,7 +199,7 @@ def resize(b: Builder, layer: ops.Resize, *inputs: Tensor) -> Any:
 
 
 def _scales(b: Builder, x: Tensor, scales: list[float], axes: tuple[int, ...] | None) -> Any:
-    """Scales as a constant; behind an Identity if ONNX's inference, of float64, would find other sizes."""
+    """The scales; an Identity hides them from ONNX's inference if it finds other sizes, in float64."""
     given = b.constant(scales, "float32")
     single = [float(np.float32(scale)) for scale in scales]
     places = range(x.ndim) if axes is None else axes
