@@ -76,8 +76,10 @@ def _maxima(
     def task(part: Part, i: int) -> None:
         images, rows = blocks[i]
         seen, top = frame.of(blocks[i], part), best[images, rows]
-        _maxima_of_block(seen, window, top, None if who is None else who[images, rows], part)
-        if who is not None:
+        if who is None:
+            _maximum(seen, window, top, part)
+        else:
+            _winners(seen, window, top, who[images, rows], part)
             better = part.scratch("mask", top.shape, bool)
             part(np.isfinite, top, better)
             part(np.logical_and.reduce, better.reshape(-1), 0, None, each[i : i + 1].reshape(()))
@@ -88,20 +90,37 @@ def _maxima(
         recorder(np.logical_and.reduce, each, 0, None, finite)
 
 
-def _maxima_of_block(images: Array, window: Window, into: Array, who: Array | None, do: Part) -> None:
+def _winners(images: Array, window: Window, into: Array, who: Array, do: Part) -> None:
     """Write the maxima of windows on `images (n, *S, C)` to `into`, and their tap numbers to `who`."""
     taps = window._replace(padding=((0, 0),) * len(window.kernel)).taps(images.shape[1:-1], into.shape[1:-1])
     do(setitem, into, ..., images[ALL + taps[0].into])
-    if who is not None:
-        do(setitem, who, ..., 0)
-        better, step = do.scratch("mask", who.shape, bool), do.scratch("step", who.shape, "uint8")
+    do(setitem, who, ..., 0)
+    better, step = do.scratch("mask", who.shape, bool), do.scratch("step", who.shape, "uint8")
     for t, tap in enumerate(taps[1:], start=1):
         value = images[ALL + tap.into]
-        if who is not None:
-            do(np.greater, value, into, better)
-            do(np.multiply, better.view("uint8"), np.uint8(t), step)
-            do(np.maximum, who, step, out=who)
+        do(np.greater, value, into, better)
+        do(np.multiply, better.view("uint8"), np.uint8(t), step)
+        do(np.maximum, who, step, out=who)
         do(np.maximum, value, into, out=into)
+
+
+def _maximum(images: Array, window: Window, into: Array, do: Part) -> None:
+    """Write the maxima of windows on `images (n, *S, C)` to `into`: along one axis after the other."""
+    last = len(window.kernel)
+    for axis, (k, s, d) in enumerate(
+        zip(window.kernel, window.stride, window.dilation, strict=True), start=1
+    ):
+        if k == s == 1 and axis < last:
+            continue
+        shape = (*images.shape[:axis], into.shape[axis], *images.shape[axis + 1 :])
+        top = into if axis == last else do.scratch(f"maxima {axis}", shape, into.dtype)
+        ends = [r * d + (into.shape[axis] - 1) * s + 1 for r in range(k)]
+        views = [images[ALL * axis + (slice(r * d, end, s),)] for r, end in enumerate(ends)]
+        if k == 1:
+            do(setitem, top, ..., views[0])
+        for i, view in enumerate(views[1:]):
+            do(np.maximum, view, top if i else views[0], out=top)
+        images = top
 
 
 def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window) -> Array:
