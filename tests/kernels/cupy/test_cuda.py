@@ -460,7 +460,7 @@ def test_nvrtc_compiles(file):
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("file", FILES)
 def test_nvrtc_compiles_all(file, dtype):
-    """For every architecture that differs, with 64-bit indices on the newest; two compile at a time.
+    """For every architecture that differs, with 64-bit indices on the oldest; two compile at a time.
 
     Only the 16-bit types of CUDA's headers differ among the three.
     """
