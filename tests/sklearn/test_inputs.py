@@ -283,3 +283,60 @@ def test_a_network_for_signals_names_the_remedy(shape):
 
     with pytest.raises(ShapeError, match=r"if X holds signals .*, give input_shape='signals'"):
         ConvClassifier(network, max_epochs=1).fit(np.zeros(shape), np.arange(12) % 2)
+
+
+# --- dates ------------------------------------------------------------------------------------------------
+
+DAYS = np.arange(120).reshape(60, 2).astype("M8[D]")
+SPANS = DAYS - DAYS[0, 0]
+
+
+def frame_of(library, **columns):
+    frames = pytest.importorskip(library)
+    return frames.DataFrame({"a": FLAT[:, 0], **columns})
+
+
+DATES = {
+    "dates": lambda: DAYS,
+    "durations": lambda: SPANS,
+    "images": lambda: np.arange(240).reshape(60, 2, 2).astype("M8[s]"),
+    "objects": lambda: DAYS.astype("M8[s]").astype(object),
+    "objects of numpy": lambda: np.array([[1.0, d] for d in DAYS[:, 0]], dtype=object),
+    "durations of numpy": lambda: np.array([[1.0, d] for d in SPANS[:, 0]], dtype=object),
+    "list": lambda: [list(row) for row in DAYS],
+    "tuple of durations": lambda: tuple(map(tuple, SPANS)),
+    "list of both": lambda: [[1.0, d] for d in DAYS[:, 0]],
+    "list of images": lambda: [[list(row)] * 2 for row in DAYS],
+    "list of dates of Python": lambda: DAYS.tolist(),
+    "frame": lambda: pytest.importorskip("pandas").DataFrame(DAYS),
+    "frame of both": lambda: frame_of("pandas", b=DAYS[:, 0]),
+    "frame of durations": lambda: frame_of("pandas", b=SPANS[:, 0]),
+    "frame with a zone": lambda: frame_of("pandas", b=pytest.importorskip("pandas").to_datetime(DAYS[:, 0], utc=True)),
+    "frame of objects": lambda: frame_of("pandas", b=list(DAYS[:, 0])).astype({"b": object}),
+    "frame of categories": lambda: frame_of("pandas", b=DAYS[:, 0]).astype({"b": "category"}),
+    "polars": lambda: frame_of("polars", b=DAYS[:, 0]),
+    "polars of durations": lambda: frame_of("polars", b=SPANS[:, 0].astype("m8[ms]")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [ConvClassifier, ConvRegressor, ConvTransformer])
+@pytest.mark.parametrize("form", DATES)
+def test_dates_are_refused(form, kind):
+    """They would be trained on as numbers of days or nanoseconds; at predictions, too."""
+    x = DATES[form]()
+    message = f"{kind.__name__}: X (is|has a column|has values) of (d?type) .*, expected numbers$"
+    with pytest.raises(ValueError, match=message):
+        kind().fit(x, Y)
+    settings, method = ({}, "transform") if kind is ConvTransformer else (QUICK_TABLE, "predict")
+    fitted = kind(**settings).fit(FLAT[:, :2], Y)
+    with pytest.raises(ValueError, match=message):
+        getattr(fitted, method)(x)
+
+
+def test_objects_and_lists_of_numbers_are_not_taken_for_dates():
+    pandas = pytest.importorskip("pandas")
+    expected = outputs(ConvClassifier(**QUICK_TABLE).fit(FLAT, Y), FLAT[:9])
+    for x in (FLAT.tolist(), FLAT.astype(object), pandas.DataFrame(FLAT).astype(object),
+              pandas.DataFrame(FLAT).astype({0: "category"})):  # fmt: skip
+        found = ConvClassifier(**QUICK_TABLE).fit(x, Y)
+        np.testing.assert_array_equal(outputs(found, FLAT[:9]), expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import warnings
 from collections.abc import Sequence
 from math import prod
@@ -28,6 +29,7 @@ except ImportError:  # scikit-learn 1.5
 Shape = tuple[int, ...]
 SIGNALS = "signals"
 LONG = 4  # times as long as wide: more likely a signal than an image
+DATES = (np.datetime64, np.timedelta64, datetime.date, datetime.timedelta)  # and subclasses, as pandas has
 KINDS = (
     "float64",
     "float32",
@@ -52,9 +54,7 @@ def checked_images(
         input_shape: the estimator's argument.
     """
     where = type(estimator).__name__
-    table, sample = _table(X)
-    if getattr(getattr(table, "dtype", None), "kind", "f") in "mM":  # dates, which scikit-learn would convert
-        raise ValueError(f"{where}: X is of dtype {table.dtype}, expected numbers")
+    table, sample = _table(where, X)
     if not first:
         _check_not_one(where, X, estimator.input_shape_)
     checked = validate_data(estimator, table, reset=first, dtype=list(map(np.dtype, KINDS)), **options)
@@ -76,7 +76,7 @@ def checked_images(
     return (images, *others) if others else images
 
 
-def _table(X: Any) -> tuple[Any, Shape | None]:
+def _table(where: str, X: Any) -> tuple[Any, Shape | None]:
     """X as a table, and the shape of a sample before; None if X was a table already."""
     if is_array_type(type(X)) and not isinstance(X, np.ndarray):  # on a GPU
         X = asnumpy(X)
@@ -86,7 +86,13 @@ def _table(X: Any) -> tuple[Any, Shape | None]:
             array = np.asarray(X)
         except ValueError:  # lists of unequal lengths, for which scikit-learn has the better error
             return X, None
+        except TypeError:  # dates among numbers
+            _refuse_dates(where, np.asarray(X, dtype=object))
+            raise
+        _refuse_dates(where, array)
         X, shape = (array, array.shape) if array.ndim > 2 else (X, None)
+    else:
+        _refuse_dates(where, X)
     if shape is None or len(shape) <= 2:
         return X, None
     if not isinstance(X, np.ndarray) and hasattr(X, "__array__"):  # such as a tensor of PyTorch
@@ -94,6 +100,24 @@ def _table(X: Any) -> tuple[Any, Shape | None]:
     if not isinstance(X, np.ndarray):
         return X, None
     return X.reshape(shape[0], prod(shape[1:])), tuple(shape[1:])
+
+
+def _refuse_dates(where: str, X: Any) -> None:
+    """Raise a ValueError if X holds dates or durations, which scikit-learn would convert to numbers."""
+    columns = getattr(X, "dtypes", ())  # of a data frame; a series has one dtype
+    for i, dtype in enumerate(columns if hasattr(columns, "__iter__") else ()):
+        kind = getattr(dtype, "kind", "")
+        if kind == "O" and hasattr(X, "iloc"):  # objects, or categories
+            _refuse_dates(where, np.asarray(X.iloc[:, i]))
+        elif (kind and kind in "mM") or getattr(dtype, "is_temporal", bool)():  # of pandas, of polars
+            raise ValueError(f"{where}: X has a column of dtype {dtype}, expected numbers")
+    kind = getattr(getattr(X, "dtype", None), "kind", "")
+    if kind and kind in "mM":
+        raise ValueError(f"{where}: X is of dtype {X.dtype}, expected numbers")
+    if kind == "O" and isinstance(X, np.ndarray):
+        for found in set(map(type, X.ravel().tolist())):
+            if issubclass(found, DATES):
+                raise ValueError(f"{where}: X has values of type {found.__name__}, expected numbers")
 
 
 def dtype_name(where: str, dtype: Any) -> str:
