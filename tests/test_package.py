@@ -23,7 +23,7 @@ SOURCES = sorted((ROOT / "xpconv").rglob("*.py"))
 # Files that may name numpy: the switch, host-side files (seeds, data files), and the tests' helper.
 HOST = {
     "plot/figures.py", "plot/maps.py", "plot/charts.py", "train/find_lr.py",
-    "array_library.py", "backend.py", "arrays.py", "random.py", "contract.py", "testing.py", "info.py", "data/idx.py", "data/datasets.py", "data/batches.py", "data/prefetch.py",
+    "array_library.py", "backend.py", "reports.py", "arrays.py", "random.py", "contract.py", "testing.py", "info.py", "data/idx.py", "data/datasets.py", "data/batches.py", "data/prefetch.py",
     "data/sources.py", "data/samplers.py", "data/settings.py", "data/mapped.py",
     "files/architecture.py", "files/container.py", "files/encoding.py", "files/rebuild.py",
     "data/cifar.py", "data/folder.py", "data/image_files.py", "data/mnist.py", "data/splits.py", "data/statistics.py",
@@ -45,6 +45,7 @@ ROOMS = [
     "locks",
     "signatures",
     "backend",
+    "reports",
     "array_library",
     "dtypes",
     "arrays",

@@ -302,20 +302,6 @@ def ignoring_underflow(function: Callable[..., Any]) -> Callable[..., Any]:
 ignoring_float_errors: Callable[[Callable[..., Any]], Callable[..., Any]] = np.errstate(all="ignore")
 
 
-def ignoring_float_warnings(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` without NumPy's warnings of infinity and NaN, but with what else `numpy.seterr` asks for."""
-
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        warned: dict[str, Any] = {name: "ignore" for name, mode in np.geterr().items() if mode == "warn"}
-        if not warned:
-            return function(*args, **kwargs)
-        with np.errstate(**warned):
-            return function(*args, **kwargs)
-
-    return wrapped
-
-
 def host() -> Backend:
     """The backend of arrays in the memory of the host, NumPy, whichever is active."""
     return _backends["numpy"]

@@ -157,24 +157,93 @@ def test_what_a_plan_reports(kind, before, noisy, after):
     else:
         good, bad = np.ones((2, 3), "float32"), np.full((2, 3), np.inf, "float32")
         before = tuple("operator" for part in before)
-    layers = [finite[part]() for part in before], NOISY[noisy](), [finite[part]() for part in after]
-    model = KINDS[kind](*layers[0], layers[1], *layers[2]).eval()
+
+    def made():
+        layers = [finite[part]() for part in before], NOISY[noisy](), [finite[part]() for part in after]
+        return KINDS[kind](*layers[0], layers[1], *layers[2]).eval()
+
+    model = made()
     with xpconv.no_grad():
         model(good)  # makes the plan
-    for state in ("raise", "warn"):
-        reports = [report(model, bad, state, mode) for mode in (nullcontext, xpconv.no_grad, xpconv.no_grad)]
-        assert len(set(reports)) == 1, (state, reports)
-    assert report(model, bad, "raise", xpconv.no_grad) == (noisy != "operator")
+    for state in STATES:
+        for one in (model, made()):  # whose first call under no_grad makes the plan
+            reports = [
+                report(one, bad, state, mode) for mode in (nullcontext, xpconv.no_grad, xpconv.no_grad)
+            ]
+            assert len(set(reports)) == 1, (state, reports)
+    assert bool(report(model, bad, "raise", xpconv.no_grad)) == (noisy != "operator")
     warns = noisy == "layer" and kind == "Sequential"
-    assert report(model, bad, "warn", xpconv.no_grad) == warns
+    assert bool(report(model, bad, "warn", xpconv.no_grad)) == warns
+    assert not report(made(), bad, "ignore", xpconv.no_grad)
+
+
+STATES = ["raise", "warn", "ignore", "call", "log"]
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("value", ["running_var", "weight", "x"])
+@pytest.mark.parametrize("size", [6, 40])
+def test_what_the_first_call_reports(state, fused, value, size):
+    """What is reported without a plan, and at the first call not more than at later ones."""
+    model = xpconv.Sequential(
+        xpconv.Conv2d(3, 8, 3, rng=0), xpconv.BatchNorm2d(8, eps=2**-17), xpconv.ReLU()
+    ).eval()
+    x = np.random.default_rng(0).normal(size=(4, 3, size, size)).astype("float32")
+    if value == "running_var":
+        model[1].running_var[...] = -model[1].eps
+    elif value == "weight":
+        model[0].weight.fill(np.inf)
+    else:
+        x[...] = np.float32(3e38)
+    if fused:
+        with np.errstate(all="ignore"):
+            model = model.fuse()
+    plain = set(report(model, x, state, nullcontext))
+    reports = [report(model, x, state, xpconv.no_grad) for _ in range(3)]
+    assert len(set(reports)) == 1
+    if value == "x":  # an algorithm may subtract infinities that another one adds
+        assert bool(reports[0]) == bool(plain)
+    else:
+        assert set(reports[0]) == plain
+    if state == "ignore":
+        assert not plain
+    elif value == "running_var" and not fused:
+        assert any("divide by zero" in text for text in plain)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_prepared_weight_that_is_not_finite(state):
+    """What a plan would compute of it once is reported at each run."""
+    layer = xpconv.Conv2d(8, 8, 3, algorithm="winograd")
+    layer.weight.fill(np.inf)
+    model = xpconv.Sequential(layer, xpconv.ReLU()).eval().fuse()
+    x = np.ones((1, 8, 16, 16), "float32")
+    plain = report(model, x, state, nullcontext)
+    assert bool(plain) == (state != "ignore")
+    for _ in range(3):
+        assert report(model, x, state, xpconv.no_grad) == plain
 
 
 def report(model, x, state, mode):
-    """Whether NumPy warns or raises an error."""
-    with np.errstate(all=state), mode(), warnings.catch_warnings(record=True) as caught:
+    """What NumPy warns of, logs, calls a function with, or raises as an error."""
+    found = []
+
+    class Log:
+        def __call__(self, kind, flag):
+            found.append(kind)
+
+        def write(self, message):
+            found.append(message)
+
+    with (
+        np.errstate(all=state, call=Log()),
+        mode(),
+        warnings.catch_warnings(record=True) as caught,
+    ):
         warnings.simplefilter("always")
         try:
             model(x)
-        except FloatingPointError:
-            return True
-    return bool(caught)
+        except FloatingPointError as error:
+            found.append(str(error))
+    return *found, *(str(warning.message) for warning in caught)

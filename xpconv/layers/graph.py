@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from ..backend import Array, ignoring_float_warnings
+from ..backend import Array
 from ..ops.inference import is_recording
+from ..reports import ignoring_float_warnings
 from ..tape import cut, observer, position, saving
 from .containers import Sequential
 from .fuse import fold_nodes

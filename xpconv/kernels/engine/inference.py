@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...backend import Array, ignoring_float_errors
 from ...layout import channels_first
 from ..recorders import this_thread
 from . import blas, memory, threads
@@ -108,6 +108,7 @@ def _add_step(recorder: Recorder, step: Callable[[Array], Array], x: Array, alon
     return False
 
 
+@ignoring_float_errors
 def is_batch(two: Array, one: Array) -> bool:
     """Whether the first axis is the batch: the first of `two` outputs equals `one`, that of its image alone.
 

@@ -12,17 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array, ignoring_float_warnings
+from ...backend import Array
 from ...geometry import Shape
+from ...reports import Unheard, ignoring_float_warnings
 from ..recorders import this_thread
 from . import memory, threads
 from .plans import Arena, Part
 from .scratch import Fill, Scratch
 
 Call = Callable[[], Any]
-# How NumPy reports floating-point errors while calls are recorded. A call made where an error is "ignore" is
-# repeated so; those where only what was "warn" is ignored are in `ignoring_float_warnings`.
-REPORTS: Any = {"divide": "warn", "over": "call", "under": "call", "invalid": "call", "call": lambda *_: None}
+# How NumPy reports floating-point errors while calls are recorded: to nobody, as the run of the plan, which
+# follows, reports what the caller asks for. A call made where an error is "ignore" is repeated so; those
+# where only what was "log", which stands for "warn", is ignored are in `ignoring_float_warnings`.
+REPORTS: Any = {"divide": "log", "over": "call", "under": "call", "invalid": "call", "call": Unheard()}
 
 
 class Quiet:
@@ -49,7 +51,8 @@ class Recorder(Scratch):
 
     Args:
         constants: parameters and other arrays that calls may read.
-        prepared: a cache of arrays that depend on parameters alone, shared by all plans of a chain.
+        prepared: a cache of arrays that depend on parameters alone, shared by all plans of a chain but
+            for those that are `wide`, which each plan has for itself.
     """
 
     def __init__(self, constants: Iterable[Array], prepared: dict[Any, Array]) -> None:
@@ -131,10 +134,14 @@ class Recorder(Scratch):
         if found is None:
             found = memory.aligned(shape, dtype)
             this_thread.recorder = None  # the scratch arrays of these calls are not the plan's
+            unheard = Unheard()
             try:
-                fill(Part(Arena(), 0, record=False), found)
+                with np.errstate(call=unheard):
+                    fill(Part(Arena(), 0, record=False), found)
             finally:
                 this_thread.recorder = self
+            if unheard.count:  # as with an infinite weight: each run reports it, as it does without a plan
+                return super().prepared(name, shape, dtype, source, fill, wide)
             found.flags.writeable = False
             if wide:
                 self.constant_bytes += found.nbytes
@@ -225,7 +232,7 @@ def joined(calls: list[Call]) -> list[Call]:
             found += parts
             continue
         together = partial(_make, [[part.call for part in parts if isinstance(part, Quiet)]], 0)
-        only_warned = {name for name, mode in REPORTS.items() if mode == "warn"}
+        only_warned = {name for name, mode in REPORTS.items() if mode == "log"}
         if only_warned.issuperset(errors):
             found.append(ignoring_float_warnings(together))
         else:
