@@ -255,6 +255,15 @@ def test_a_cast_that_underflows_is_no_error():
             xpconv.asarray(np.array([1e30]), "float16")
 
 
+def test_half_precision_of_a_finite_result():
+    """It is rounded to infinity unreported where float32 was in range; an overflow of float32 itself is heard."""
+    with np.errstate(all="raise"):
+        y = xpconv.functional.log_softmax(np.array([[-60000, 60000]], "float16"), -1)
+        np.testing.assert_array_equal(y, np.array([[-np.inf, 0]], "float16"))
+        with pytest.raises(FloatingPointError, match="overflow"):
+            xpconv.functional.log_softmax(np.array([[-3e38, 3e38]], "float32"), -1)
+
+
 @pytest.mark.parametrize("grad", [0.0, 6e-8, 6e4])
 @pytest.mark.parametrize("name", ["SGD", "AdamW", "Adadelta", "LARS", "NAdam", "RMSprop"])
 def test_float16_parameters_below_its_range(name, grad):

@@ -22,6 +22,8 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
+from ..reports import ignore_overflow
+
 __all__ = ["free_memory", "get_num_threads", "set_num_threads"]
 
 P = ParamSpec("P")
@@ -59,7 +61,8 @@ def in_float32(reference: Callable[P, R]) -> Callable[P, R]:
     """Compute float16 and bfloat16 in float32 where the reference runs, and round the result once.
 
     Put it below `overridable`. Every step in half precision would lose digits, and near a zero of the
-    function all of them.
+    function all of them. A result that is finite in float32 but out of range in half precision becomes
+    infinite without a report, as log_softmax of a far class does.
     """
     _in_float32.add(reference.__name__)
     return reference
@@ -69,9 +72,10 @@ def _rounded(reference: Callable[..., R], xp: Any, args: tuple[Any, ...], option
     dtype = args[0].dtype
     wide = [x.astype("float32") if getattr(x, "dtype", None) == dtype else x for x in args]
     result: Any = reference(xp, *wide, **options)
-    if isinstance(result, tuple):
-        return tuple(y.astype(dtype) for y in result)  # type: ignore[return-value]
-    return result.astype(dtype)  # type: ignore[no-any-return]
+    with ignore_overflow(xp):
+        if isinstance(result, tuple):
+            return tuple(y.astype(dtype) for y in result)  # type: ignore[return-value]
+        return result.astype(dtype)  # type: ignore[no-any-return]
 
 
 def overrides(xp: Any) -> Overrides:
