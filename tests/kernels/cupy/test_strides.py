@@ -12,6 +12,7 @@ from operations import ours, reference, same
 
 import xpconv
 from xpconv import kernels
+from xpconv.kernels.cupy import gemm, launch
 
 xp = double.xp
 pytestmark = pytest.mark.skipif(emulation.COMPILER is None, reason="g++ is not installed")
@@ -56,6 +57,20 @@ def intact(memory, where):
 
 def on_device(arguments):
     return [xp.asarray(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
+
+
+def test_matrices_of_no_channels():
+    for module in (np, xp):
+        images, weight = (module.zeros(shape, dtype="float32") for shape in ((2, 0, 3, 3), (4, 0, 3, 3)))
+        assert not gemm.pixel_matrix(module, images, slice(0, 2), 1).size
+        assert not gemm.weight_matrix(module, weight, 1, flip=True).size
+
+
+def test_numbers_that_are_no_number_are_not_kept():
+    """Each NaN would be a key of its own."""
+    numbers = launch.Numbers(str)
+    assert [numbers[float(text)] for text in ("nan", "1", "nan")] == ["nan", "1.0", "nan"]
+    assert list(numbers) == [1.0]
 
 
 @pytest.mark.sample(6)

@@ -60,10 +60,10 @@ def weight_matrix(xp: Any, weight: Array, groups: int, flip: bool = False) -> Ar
 def _dense_matrix(xp: Any, x: Array, columns: int, flip: bool) -> Array:
     """A view `(1, rows, columns)` of `x (N, C, *S)`, or of a copy if its memory is not channels-last."""
     x = pixels(xp, x)
+    rows, along = x.size // max(1, columns), x.itemsize
     if not on_device(xp) or not x.size:
-        matrix = x.transpose(TO_LAST[x.ndim]).reshape(1, x.size // columns, columns)
+        matrix = x.transpose(TO_LAST[x.ndim]).reshape(1, rows, columns)
         return matrix.transpose(0, 2, 1) if flip else matrix
-    rows, along = x.size // columns, x.itemsize
     down = columns * along
     if flip:
         return xp.ndarray((1, columns, rows), x.dtype, x.data, (x.nbytes, along, down))

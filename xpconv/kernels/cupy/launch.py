@@ -93,7 +93,9 @@ class Numbers(dict[Any, Any]):
     def __missing__(self, number: Any) -> Any:
         if len(self) >= NUMBERS:
             self.clear()
-        made = self[number] = self._make(number)
+        made = self._make(number)
+        if number == number:  # a NaN would be found again only if it were the same object
+            self[number] = made
         return made
 
 
