@@ -20,7 +20,7 @@ def owner_of(where: str, x: Array, argument: str = "x") -> Backend:
     except BackendError as error:
         raise BackendError(f"{where}: {argument}: {about(argument, error)}") from None
     dtype = x.dtype
-    if not dtype.isnative or dtype.char in "gG":
+    if not dtype.isnative or dtype.char in "gG":  # all that `check_usable` may refuse; here without its call
         check_usable(f"{where}: {argument}", x, argument)
     return owner
 

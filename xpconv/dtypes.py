@@ -17,7 +17,10 @@ def byte_order_error(where: str, array: Array, argument: str = "x") -> DTypeErro
 
 
 def check_usable(where: str, array: Array, argument: str) -> None:
-    """Raise an error for another byte order, and for `numpy.longdouble`, for which there is no BLAS."""
+    """Raise an error for another byte order, and for `numpy.longdouble`, for which there is no BLAS.
+
+    What it refuses must pass the condition in `checks.owner_of`, too, which saves a call for each array.
+    """
     argument = argument if argument.isidentifier() else "x"
     if not array.dtype.isnative:
         raise byte_order_error(where, array, argument)

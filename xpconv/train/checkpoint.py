@@ -48,6 +48,7 @@ class Checkpoint:
     Raises:
         ValueError, TypeError: an argument is wrong.
         FileExistsError: a run begins, or goes on from another folder, but the folder has files already.
+        ImportError: safetensors is not installed.
 
     Example:
         >>> import tempfile, numpy as np, xpconv
