@@ -300,3 +300,13 @@ def test_the_same_signature_is_accepted(override):
 def test_an_override_of_nothing_is_refused():
     with pytest.raises(TypeError, match="overrides nothing: no operation is called 'clamp'"):
         kernels.check("clamp", the_same)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint16"])
+def test_integers_of_two_bytes_are_no_half_precision(dtype):
+    """Their results are those of longer integers, not rounded to integers."""
+    for name, *options in (("hardsigmoid",), ("clipped_line", 0.25, 0.5), ("elu", 1.0, 0.5, 1.0)):
+        x = np.arange(7)
+        y, expected = (getattr(ours, name)(np, x.astype(d), *options) for d in (dtype, "int32"))
+        assert y.dtype.kind == "f"
+        np.testing.assert_allclose(y, expected, rtol=1e-6)

@@ -48,7 +48,7 @@ def overridable(reference: Callable[P, R]) -> Callable[P, R]:
         override = (_load(args[0]) if found is None else found).get(name)
         result: R | None = None if override is None else override(*args, **options)
         if result is None:
-            if widens and args[1].dtype.itemsize == 2:
+            if widens and args[1].dtype.itemsize == 2 and args[1].dtype.kind not in "iu":
                 return _rounded(reference, args[0], args[1:], options)
             return reference(*args, **options)
         return result
