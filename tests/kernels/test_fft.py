@@ -14,7 +14,7 @@ from operations import reference, same
 import xpconv
 import xpconv.functional as F
 from xpconv.geometry import Window
-from xpconv.kernels import fft
+from xpconv.kernels import fft, transforms
 from xpconv.ops import conv as ops
 
 LARGE = (1, 2, 128, 128), (3, 2, 21, 21)  # for which it is chosen on NumPy
@@ -37,7 +37,7 @@ def device(xp, limit=1 << 28, pieces=1, matrices=False):
         for i in range(parts):
             task(slice(i * count // parts, (i + 1) * count // parts))
 
-    return fft.Device(xp, xp.empty, run, limit, matrices)
+    return fft.Device(xp, xp.empty, run, limit, matrices, {})
 
 
 @st.composite
@@ -222,3 +222,107 @@ def test_the_input_gradient_may_take_it_alone():
             assert_close(dx, F.conv2d_input(x_shape, weight, grad, **options))
         finally:
             xpconv.set_exact(False)
+
+
+FLAT, TALL = ((4, 8, 1, 4000), (1, 101), (0, 50)), ((4, 8, 4000, 1), (101, 1), (50, 0))
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "kernel", "padding"),
+    [
+        FLAT,
+        TALL,
+        ((8, 16, 1, 16000), (1, 101), (0, 50)),
+        ((1, 1, 3, 20000), (3, 301), (1, 150)),
+        ((1, 1, 4000, 4000), (400, 400), (0, 0)),
+        ((1, 1, 9, 9), (9, 9), (4, 4)),
+    ],
+    ids=str,
+)
+def test_no_side_of_a_matrix_is_long(x_shape, kernel, padding):
+    """Its bytes and its time grow with the square of a side, whatever the other side is."""
+    weight_shape = (x_shape[1], x_shape[1], *kernel)
+    window = Window(kernel, (1, 1), tuple((p, p) for p in padding), (1, 1))
+    for to_input in (False, True):
+        t = fft.tiling(x_shape, np.dtype("float32"), weight_shape, window, True, to_input)
+        assert np.isfinite(t.cost)
+        assert not t.by_matrices or max(t.size) <= fft.LARGEST_MATRIX
+        as_fft = fft.tiling(x_shape, np.dtype("float32"), weight_shape, window, False, to_input)
+        assert t.cost <= as_fft.cost
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("x_shape", "weight_shape"),
+    [((8, 16, 64, 64), (16, 16, 15, 15)), ((1, 8, 256, 256), (12, 8, 24, 24))],
+    ids=str,
+)
+def test_squares_are_transformed_by_matrices(x_shape, weight_shape, stride):
+    window = Window(weight_shape[2:], (stride, stride), ((0, 0),) * 2, (1, 1))
+    assert fft.tiling(x_shape, np.dtype("float32"), weight_shape, window, True).by_matrices
+
+
+@pytest.mark.parametrize(("x_shape", "kernel", "padding"), [FLAT, TALL, ((2, 4, 5, 900), (3, 81), (1, 40))])
+def test_values_of_flat_and_tall_images(backend, always, x_shape, kernel, padding):
+    rng = np.random.default_rng(0)
+    x, weight = normal(rng, x_shape), normal(rng, (3, x_shape[1], *kernel))
+    grad = normal(rng, F.conv2d(x, weight, padding=padding).shape)
+    calls = (
+        lambda: F.conv2d(x, weight, padding=padding),
+        lambda: F.conv2d_input(x_shape, weight, grad, padding=padding),
+        lambda: F.conv2d_weight(x, weight.shape, grad, padding=padding),
+    )
+    found = [call() for call in calls]
+    xpconv.set_exact()
+    try:
+        for y, call in zip(found, calls, strict=True):
+            assert_close(y, xpconv.asnumpy(call()))
+    finally:
+        xpconv.set_exact(False)
+
+
+@pytest.mark.parametrize("matrices", [False, True])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_memory_of_many_kernels_is_bounded(groups, matrices):
+    """Kernels are transformed a few at a time; the results are the same."""
+    rng, limit = np.random.default_rng(0), 300_000
+    x, weight = rng.standard_normal((2, 16, 20, 20)), rng.standard_normal((16, 16 // groups, 9, 9))
+    window = Window((9, 9), (1, 1), ((0, 0),) * 2, (1, 1))
+    grad, sizes = rng.standard_normal((2, 16, 12, 12)), []
+    on = device(np, limit, matrices=matrices)._replace(
+        empty=lambda s, d: sizes.append(np.prod(s) * np.dtype(d).itemsize) or np.empty(s, d)
+    )
+    y, dx, dw = np.empty_like(grad), np.empty_like(x), np.empty_like(weight)
+    fft.conv(on, x, weight, window, y)
+    fft.input_grad(on, grad, weight, window, dx)
+    fft.weight_grad(on, grad, x, window, dw)
+    same(y, reference.conv(np, x, weight, None, window, groups))
+    same(dx, reference.conv_backward_input(np, grad, weight, x.shape, window, groups))
+    same(dw, reference.conv_backward_weight(np, grad, x, weight.shape, window, groups))
+    assert max(sizes) <= 2 * limit
+
+
+def test_repeated_transforms_count():
+    """Of the images, for each block of kernels."""
+    window = Window((15, 15), (1, 1), ((7, 7),) * 2, (1, 1))
+    problem = (2, 256, 64, 64), np.dtype("float32"), (256, 256, 15, 15), window, True
+    for to_input in (False, True):
+        costs = [fft.tiling(*problem, to_input, limit).cost for limit in (1 << 40, 1 << 27, 1 << 22)]
+        assert costs == sorted(costs)
+        assert costs[0] < costs[2]
+
+
+def test_matrices_are_freed_and_few(monkeypatch):
+    """`free_memory` frees them, and of more than fit all others are dropped."""
+    kept = import_module("xpconv.kernels.numpy.fourier").device().kept
+    x, weight = np.ones((1, 8, 256, 256), "float32"), np.ones((12, 8, 24, 24), "float32")
+    F.conv2d(x, weight)
+    assert kept
+    xpconv.free_memory()
+    assert not kept
+    monkeypatch.setattr(transforms, "KEPT_BYTES", 50_000)
+    on = device(np, matrices=True)
+    for size in range(20, 60):
+        waves = transforms._waves(on, size, size // 2 + 1, range(size), np.dtype("float32"))
+        assert transforms._waves(on, size, size // 2 + 1, range(size), np.dtype("float32")) is waves
+        assert sum(other.nbytes for other in on.kept.values()) <= 50_000

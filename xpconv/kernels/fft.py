@@ -7,13 +7,14 @@ channels, and transformed back (`transforms.py`). With a dilation there are gaps
 kernel in a piece, and with a stride between the outputs and between the pixels of their gradient. The
 rounding error is that of a sum of as many terms as a piece has pixels, relative to the largest of them. Very
 large and very small values are scaled by powers of two, so that nothing overflows before the result does.
+To limit memory, images and kernels are transformed in blocks, and images again for each block of kernels.
 
 The operations are those of `ops.conv`, bilinear, so without conjugates for complex arrays too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import product
 from math import inf, log2, prod
@@ -21,10 +22,13 @@ from typing import Any, NamedTuple
 
 from ..backend import Array, ignoring_float_errors
 from ..geometry import Shape, Window
+from .pieces import count, pieces, put
 from .scales import exponents, power, scale_back
 from .transforms import Places, backward, forward, frequencies
 
 FEWEST_TAPS = 64  # of kernels that it is considered for
+LARGEST_MATRIX = 512  # pixels of a side of a piece: the DFT's matrix has the square of it
+BLOCK_BYTES = 1 << 27  # of the transforms of a block of images, and of one of kernels
 # Times relative to one multiplication and addition in a matrix product (`benchmarks/functional.py` measures):
 TRANSFORM = 80.0  # an FFT, per element and log2 of the size
 MATRIX = 1.75  # a multiplication and addition in a product with the matrix of the DFT
@@ -45,8 +49,9 @@ class Device(NamedTuple):
     xp: Any
     empty: Callable[[Shape, Any], Array]
     run: Callable[[Callable[[slice], None], int, int], None]  # for slices of a range, and elements in all
-    bytes: int  # of the transforms of a block of images
+    bytes: int  # of the transforms of a block of images, and of one of kernels
     matrices: bool  # whether products with the matrix of the DFT may be faster than the device's FFTs
+    kept: dict[Any, Array]  # such matrices, which `transforms.py` keeps
 
 
 class Tiling(NamedTuple):
@@ -66,17 +71,22 @@ def pays(
     groups: int,
     matrices: bool,
     to_input: bool = False,
+    limit: int = BLOCK_BYTES,
 ) -> bool:
-    """Whether it is faster than a matrix product of columns; `to_input` for the gradient of the input."""
+    """Whether it is faster than a matrix product of columns; `to_input` for the gradient of the input.
+
+    `limit` is that of the device's memory.
+    """
     if prod(window.kernel) < FEWEST_TAPS or str(dtype) not in DTYPES or not prod(x_shape):
         return False
-    cost = tiling(x_shape, dtype, weight_shape, window, matrices, to_input).cost
+    cost = tiling(x_shape, dtype, weight_shape, window, matrices, to_input, limit).cost
     if (
         dtype.kind == "c" and matrices and weight_shape[1] > 1
     ):  # `ops.conv_complex` otherwise computes with real arrays
         x_parts = (x_shape[0], 2 * x_shape[1], *x_shape[2:])
         w_parts = (2 * weight_shape[0], 2 * weight_shape[1], *weight_shape[2:])
-        if tiling(x_parts, dtype.type().real.dtype, w_parts, window, matrices, to_input).cost < cost:
+        real = dtype.type().real.dtype
+        if tiling(x_parts, real, w_parts, window, matrices, to_input, limit).cost < cost:
             return False
     direct = direct_cost(x_shape, dtype, weight_shape, window, groups)
     if max(window.stride) > 1:
@@ -96,14 +106,20 @@ def direct_cost(x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window,
 
 @lru_cache(maxsize=1024)
 def tiling(
-    x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window, matrices: bool, to_input: bool = False
+    x_shape: Shape,
+    dtype: Any,
+    weight_shape: Shape,
+    window: Window,
+    matrices: bool,
+    to_input: bool = False,
+    limit: int = BLOCK_BYTES,
 ) -> Tiling:
     """The tiling with the lowest cost."""
     ways = (False, True) if matrices and len(window.kernel) == 2 and dtype.kind != "c" else (False,)
     output = zip(window.output_shape(x_shape[2:]), window.stride, strict=True)
     spans = x_shape[2:] if to_input else tuple((m - 1) * s + 1 for m, s in output)
     return min(
-        _tiling(ratio, by_matrices, spans, x_shape, dtype, weight_shape, window)
+        _tiling(ratio, by_matrices, spans, x_shape, dtype, weight_shape, window, to_input, limit)
         for ratio in RATIOS
         for by_matrices in ways
     )
@@ -117,6 +133,8 @@ def _tiling(
     dtype: Any,
     weight_shape: Shape,
     window: Window,
+    to_input: bool,
+    limit: int,
 ) -> Tiling:
     """Pieces of about `ratio` times the size of the kernel, for an output of these `spans` at stride 1."""
     size, hop, images = [], [], x_shape[0]
@@ -127,11 +145,20 @@ def _tiling(
         hop.append((size[-1] - r + 1) // s * s)
         images *= -(-span // hop[-1])
     is_complex = dtype.kind == "c"
-    channels, kernels = images * (x_shape[1] + weight_shape[0]), weight_shape[0] * weight_shape[1]
+    each, kernels = weight_shape[0] * weight_shape[1] // x_shape[1], weight_shape[0] * weight_shape[1]
+    sent, found, c, k = x_shape[1], weight_shape[0], weight_shape[1], each
+    if to_input:
+        sent, found, c, k = found, sent, k, c
+    times = -(-k // _kernel_rows(limit, c, tuple(size), dtype, by_matrices))  # each image is transformed
+    channels = images * (times * sent + found)
     halves = prod(size) * (1 + is_complex) / 2  # half of a real transform is enough
     total = (REAL_PRODUCT if by_matrices else PRODUCT) * images * kernels * halves
     if by_matrices:
-        total += MATRIX * 3 * (channels * size[0] + kernels * window.kernel[0]) * prod(size)
+        if max(size) > LARGEST_MATRIX:
+            return Tiling(inf, tuple(size), tuple(hop), by_matrices)
+        of_rows, of_columns = size[1], 2 * size[0]
+        of_kernel = window.kernel[0] * size[1] * (window.kernel[1] + of_columns)
+        total += MATRIX * (channels * (of_rows + of_columns) * prod(size) + kernels * of_kernel)
     else:
         total += TRANSFORM * (channels + kernels) * halves * log2(max(2, prod(size)))
     return Tiling(total, tuple(size), tuple(hop), by_matrices)
@@ -167,7 +194,7 @@ def _taps(window: Window) -> Places:
 def conv(on: Device, x: Array, weight: Array, window: Window, y: Array) -> None:
     """Write the convolution to `y (N, K, *P)`."""
     groups = x.shape[1] // weight.shape[1]
-    t = tiling(x.shape, x.dtype, weight.shape, window, on.matrices)
+    t = tiling(x.shape, x.dtype, weight.shape, window, on.matrices, limit=on.bytes)
     lows = tuple(lo for lo, _ in window.padding)
     inputs = tuple(map(range, t.size))
     outputs = tuple(range(0, h, s) for h, s in zip(t.hop, window.stride, strict=True))
@@ -179,7 +206,7 @@ def conv(on: Device, x: Array, weight: Array, window: Window, y: Array) -> None:
 def input_grad(on: Device, grad: Array, weight: Array, window: Window, dx: Array) -> None:
     """Write the gradient to `dx (N, C, *S)`."""
     groups = dx.shape[1] // weight.shape[1]
-    t = tiling(dx.shape, dx.dtype, weight.shape, window, on.matrices, to_input=True)
+    t = tiling(dx.shape, dx.dtype, weight.shape, window, on.matrices, True, on.bytes)
     over = tuple(r - 1 for r in _reach(window))
     first = [o - lo for o, (lo, _) in zip(over, window.padding, strict=True)]
     lows = tuple(f // s for f, s in zip(first, window.stride, strict=True))
@@ -194,26 +221,32 @@ def weight_grad(on: Device, grad: Array, x: Array, window: Window, dw: Array) ->
     """Write the gradient to `dw (K, C/G, *R)`: for each frequency a product over images and pieces."""
     xp, groups = on.xp, x.shape[1] // dw.shape[1]
     (n, c), k = x.shape[:2], grad.shape[1]
-    t = tiling(x.shape, x.dtype, dw.shape, window, on.matrices)
+    t = tiling(x.shape, x.dtype, dw.shape, window, on.matrices, limit=on.bytes)
     lows = tuple(lo for lo, _ in window.padding)
     inputs = tuple(map(range, t.size))
     outputs = tuple(range(0, h, s) for h, s in zip(t.hop, window.stride, strict=True))
-    count = _count(grad.shape[2:], outputs)
+    counts = count(grad.shape[2:], outputs)
     of_x, of_k = exponents(xp, x, 1), exponents(xp, grad, 1)
-    total: Any = 0
-    for images in _image_blocks(on, n, (c + k) * prod(count), t, x.dtype):
-        pieces = _pieces(on, x[images], of_x, lows, count, t, inputs, groups)
-        seen = forward(on, pieces, inputs, t.size, -1, t.by_matrices)
-        pieces = _pieces(on, grad[images], of_k, (0,) * len(lows), count, t, outputs, groups)
-        sent = forward(on, pieces, outputs, t.size, 1, t.by_matrices)
-        total = total + _products(on, sent, seen.swapaxes(2, 3))
-    if t.by_matrices:  # these are products of all real and imaginary parts
-        total = total.reshape(*total.shape[:2], 2, k // groups, 2, c // groups)
-        real = total[:, :, 0, :, 0] - total[:, :, 1, :, 1]
-        total = xp.concatenate((real, total[:, :, 0, :, 1] + total[:, :, 1, :, 0]), 2)
-    found = backward(on, total, _taps(window), t.size, dw.dtype, t.by_matrices)
-    of_c = xp.repeat(of_x.reshape(groups, -1), k // groups, 0)  # of the channels of each kernel
-    scale_back(xp, found.reshape(dw.shape), of_k.reshape(k, 1) + of_c, dw)
+    c, k = c // groups, k // groups
+    dw = dw.reshape(groups, k, *dw.shape[1:])
+    for some, rows, read, made in _kernel_blocks(on, groups, k, c, t, x.dtype):
+        m, spectra = some.stop - some.start, read.stop - read.start + made.stop - made.start
+        total: Any = 0
+        for images in _image_blocks(on, n, spectra * prod(counts), t, x.dtype):
+            some_pieces = pieces(on, x[images, read], of_x[:, read], lows, counts, t.hop, inputs, m)
+            seen = forward(on, some_pieces, inputs, t.size, -1, t.by_matrices)
+            some_pieces = pieces(
+                on, grad[images, made], of_k[:, made], (0,) * len(lows), counts, t.hop, outputs, m
+            )
+            sent = forward(on, some_pieces, outputs, t.size, 1, t.by_matrices)
+            total = total + _products(on, sent, seen.swapaxes(2, 3))
+        if t.by_matrices:  # these are products of all real and imaginary parts
+            total = total.reshape(*total.shape[:2], 2, -1, 2, c)
+            real = total[:, :, 0, :, 0] - total[:, :, 1, :, 1]
+            total = xp.concatenate((real, total[:, :, 0, :, 1] + total[:, :, 1, :, 0]), 2)
+        found = backward(on, total, _taps(window), t.size, dw.dtype, t.by_matrices)
+        scales = of_k[:, made].reshape(m, -1, 1) + of_x[:, read].reshape(m, 1, c)
+        scale_back(xp, found, scales, dw[some, rows])
 
 
 def _filter(
@@ -234,17 +267,19 @@ def _filter(
     With `sign` 1 it is a correlation.
     """
     xp, n, (groups, k, c) = on.xp, len(x), kernels.shape[:3]
-    count = _count(y.shape[2:], outputs)
+    counts = count(y.shape[2:], outputs)
     of_x, of_k = exponents(xp, x, 0), exponents(xp, kernels.reshape(groups * k, *kernels.shape[2:]), 0)
     of_k = of_k.reshape(groups, k)
     scaled = kernels * power(xp, -of_k, kernels).reshape(groups, k, *(1,) * (kernels.ndim - 2))
-    factors = forward(on, scaled, taps, t.size, sign, t.by_matrices, factors=True)
-    for images in _image_blocks(on, n, groups * (c + k) * prod(count), t, x.dtype):
-        pieces = _pieces(on, x[images], of_x[images], lows, count, t, inputs, groups)
-        seen = forward(on, pieces, inputs, t.size, -1, t.by_matrices)
-        result = _products(on, factors, seen)
-        found = backward(on, result, outputs, t.size, y.dtype, t.by_matrices)
-        _put(xp, found, count, of_x[images].reshape(-1, 1, 1) + of_k, y[images])
+    for some, rows, read, made in _kernel_blocks(on, groups, k, c, t, x.dtype):
+        factors = forward(on, scaled[some, rows], taps, t.size, sign, t.by_matrices, factors=True)
+        m, spectra = some.stop - some.start, read.stop - read.start + made.stop - made.start
+        for images in _image_blocks(on, n, spectra * prod(counts), t, x.dtype):
+            some_pieces = pieces(on, x[images, read], of_x[images], lows, counts, t.hop, inputs, m)
+            seen = forward(on, some_pieces, inputs, t.size, -1, t.by_matrices)
+            result = _products(on, factors, seen)
+            found = backward(on, result, outputs, t.size, y.dtype, t.by_matrices)
+            put(xp, found, counts, of_x[images].reshape(-1, 1, 1) + of_k[some, rows], y[images, made])
 
 
 def _products(on: Device, a: Array, b: Array) -> Array:
@@ -259,61 +294,34 @@ def _products(on: Device, a: Array, b: Array) -> Array:
     return result
 
 
-# --- pieces -------------------------------------------------------------------------------------------
-
-
-def _count(sizes: Shape, places: Places) -> Shape:
-    """The number of pieces along each axis."""
-    return tuple(-(-n // len(some)) for n, some in zip(sizes, places, strict=True))
-
-
-def _pieces(
-    on: Device, x: Array, scales: Array, lows: Shape, count: Shape, t: Tiling, places: Places, groups: int
-) -> Array:
-    """Pieces `(G, C, N, *count, *S)` of `x`, the first from `lows` before it, divided by `2**scales`."""
-    xp, apart = on.xp, tuple(h // some.step for h, some in zip(t.hop, places, strict=True))
-    sizes = tuple(map(len, places))
-    whole = tuple((m - 1) * a + n for m, a, n in zip(count, apart, sizes, strict=True))
-    framed = on.empty((*x.shape[:2], *whole), x.dtype)
-    framed[...] = 0
-    inside: tuple[slice, ...] = (slice(None), slice(None))
-    into: tuple[slice, ...] = inside
-    for n, lo, size in zip(x.shape[2:], lows, whole, strict=True):
-        first, last = max(0, -lo), min(n, size - lo)
-        inside += (slice(first, max(first, last)),)
-        into += (slice(first + lo, max(first, last) + lo),)
-    xp.multiply(x[inside], power(xp, -scales, x), out=framed[into])
-    by_image, by_channel, *by_pixel = framed.strides
-    steps = (step * a for step, a in zip(by_pixel, apart, strict=True))
-    shape = (groups, x.shape[1] // groups, len(x), *count, *sizes)
-    strides = (shape[1] * by_channel, by_channel, by_image, *steps, *by_pixel)
-    return xp.lib.stride_tricks.as_strided(framed, shape, strides)
-
-
-def _put(xp: Any, found: Array, count: Shape, scales: Array, y: Array) -> None:
-    """Write the outputs of pieces, `(G, K, N·places, *S)`, times `2**scales`, to `y (N, G·K, *P)`."""
-    axes, (groups, k), n = len(count), found.shape[:2], len(y)
-    sizes = found.shape[3:]
-    order = (2, 0, 1, *(axis for i in range(axes) for axis in (3 + i, 3 + axes + i)))
-    found = found.reshape(groups, k, n, *count, *sizes).transpose(order)
-    y = y.reshape(n, groups, k, *y.shape[2:])
-    parts = []  # for each axis: the whole pieces, and the last one if `y` ends within it
-    for m, size in zip(y.shape[3:], sizes, strict=True):
-        whole, rest = divmod(m, size)
-        parts.append([(slice(whole), slice(size), slice(whole * size), (whole, size))] if whole else [])
-        if rest:
-            parts[-1].append((slice(whole, whole + 1), slice(rest), slice(whole * size, m), (1, rest)))
-    leading, half = (slice(None),) * 3, scales // 2
-    for some in product(*parts):
-        seen = found[leading + tuple(s for pieces, pixels, *_ in some for s in (pieces, pixels))]
-        into = y[leading + tuple(into for _, _, into, _ in some)]
-        into = into.reshape(n, groups, k, *(m for *_, shape in some for m in shape))
-        xp.multiply(seen, power(xp, half, y).reshape(n, groups, k, *(1,) * (2 * axes)), out=into)
-    xp.multiply(y, power(xp, scales - half, y).reshape(n, groups, k, *(1,) * axes), out=y)
+# --- blocks -------------------------------------------------------------------------------------------
 
 
 def _image_blocks(on: Device, images: int, spectra: int, t: Tiling, dtype: Any) -> list[slice]:
     """Blocks of as many images as fit in memory with their transforms, `spectra` for each image."""
-    each = 2 * prod(frequencies(t.size, dtype)) * dtype.itemsize // (1 + (dtype.kind == "c"))
-    step = max(1, on.bytes // (spectra * each))
+    step = max(1, on.bytes // (spectra * _spectrum_bytes(t.size, dtype)))
     return [slice(i, i + step) for i in range(0, images, step)]
+
+
+def _kernel_blocks(
+    on: Device, groups: int, k: int, c: int, t: Tiling, dtype: Any
+) -> Iterator[tuple[slice, slice, slice, slice]]:
+    """Blocks of as many kernels `(G, K, C)` as fit in memory with their transforms: groups, or rows of one.
+
+    Each with the channels of the images that these kernels read and make.
+    """
+    rows = _kernel_rows(on.bytes, c, t.size, dtype, t.by_matrices)
+    step = max(1, rows // k)
+    for i, j in product(range(0, groups, step), range(0, k, rows)):
+        stop, last = min(i + step, groups), min(j + rows, k)
+        yield slice(i, stop), slice(j, last), slice(i * c, stop * c), slice(i * k + j, (stop - 1) * k + last)
+
+
+def _kernel_rows(limit: int, c: int, size: Shape, dtype: Any, by_matrices: bool) -> int:
+    """How many rows of `c` kernels fit in memory with their transforms; matrices need each number twice."""
+    return max(1, limit // (c * _spectrum_bytes(size, dtype) * (1 + by_matrices)))
+
+
+def _spectrum_bytes(size: Shape, dtype: Any) -> int:
+    """The bytes of the transform of a piece."""
+    return int(2 * prod(frequencies(size, dtype)) * dtype.itemsize // (1 + (dtype.kind == "c")))

@@ -16,7 +16,6 @@ matrices are `(G, F, 2·A, Q)`, with all real parts before all imaginary ones.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from math import pi, prod
 from typing import Any
 
@@ -24,6 +23,7 @@ from ..backend import Array
 from ..geometry import Shape
 
 Places = tuple[range, ...]  # the positions of the pixels in a piece, along each axis
+KEPT_BYTES = 1 << 24  # of the DFT's matrices that are kept
 
 
 def frequencies(size: Shape, dtype: Any) -> Shape:
@@ -91,7 +91,7 @@ def _backward_by_fft(on: Any, spectra: Array, at: Places, size: Shape, dtype: An
 
 def _forward_by_matrices(on: Any, pieces: Array, at: Places, size: Shape, sign: int, factors: bool) -> Array:
     xp, lead, dtype, (high, wide) = on.xp, pieces.shape[:-2], pieces.dtype, frequencies(size, pieces.dtype)
-    cos, sin = _waves(xp, size[1], wide, at[1], dtype)
+    cos, sin = _waves(on, size[1], wide, at[1], dtype)
     of_row = xp.stack((cos, sign * sin), 1).reshape(2 * wide, -1)
     if factors:  # the same rows times i as well
         of_row = xp.stack((of_row, xp.stack((-sign * sin, cos), 1).reshape(2 * wide, -1)))[:, None]
@@ -102,7 +102,7 @@ def _forward_by_matrices(on: Any, pieces: Array, at: Places, size: Shape, sign: 
         xp.matmul(of_row, pieces[part].swapaxes(-1, -2), out=first[part])
 
     _share(on, along_rows, lead[:2] if factors else lead, first.size)
-    cos, sin = _waves(xp, size[0], high, at[0], dtype)
+    cos, sin = _waves(on, size[0], high, at[0], dtype)
     of_column = xp.stack((xp.hstack((cos, -sign * sin)), xp.hstack((sign * sin, cos))), 1)  # (h', 2, (2, h))
     columns = first.reshape(lead[0], -1, wide, 2 * len(at[0])).transpose(0, 2, 3, 1)
     second = on.empty((lead[0], wide, 2 * high, columns.shape[-1]), dtype)
@@ -117,7 +117,7 @@ def _forward_by_matrices(on: Any, pieces: Array, at: Places, size: Shape, sign: 
 def _backward_by_matrices(on: Any, spectra: Array, at: Places, size: Shape, dtype: Any) -> Array:
     xp, groups, (high, wide) = on.xp, len(spectra), frequencies(size, dtype)
     k, places = spectra.shape[2] // 2, spectra.shape[3]
-    cos, sin = _waves(xp, size[0], high, at[0], dtype) / prod(size)
+    cos, sin = _waves(on, size[0], high, at[0], dtype) / prod(size)
     of_column = xp.stack((xp.hstack((cos, sin)), xp.hstack((-sin, cos))), 1)  # (h', 2, (2, h)), transposed
     of_column = of_column.reshape(2 * high, -1).T
     spectra = spectra.reshape(groups, wide, 2 * high, k * places)
@@ -127,7 +127,7 @@ def _backward_by_matrices(on: Any, spectra: Array, at: Places, size: Shape, dtyp
         xp.matmul(of_column, spectra[:, some], out=first[:, some])
 
     on.run(along_columns, wide, spectra.size)
-    cos, sin = _waves(xp, size[1], wide, at[1], dtype)
+    cos, sin = _waves(on, size[1], wide, at[1], dtype)
     of_row = xp.stack((cos, -sin), 1)
     of_row[1 : (size[1] + 1) // 2] *= 2  # they stand for the negative frequencies too
     of_row = of_row.reshape(2 * wide, -1)
@@ -141,12 +141,18 @@ def _backward_by_matrices(on: Any, spectra: Array, at: Places, size: Shape, dtyp
     return second.reshape(groups, len(at[0]), k, places, -1).transpose(0, 2, 3, 1, 4)
 
 
-@lru_cache(maxsize=64)
-def _waves(xp: Any, size: int, frequencies: int, at: range, dtype: Any) -> Array:
-    """Cosine and sine `(2, frequencies, places)` of the DFT of one axis."""
+def _waves(on: Any, size: int, frequencies: int, at: range, dtype: Any) -> Array:
+    """Cosine and sine `(2, frequencies, places)` of the DFT of one axis; the device keeps some."""
+    xp, key = on.xp, (size, frequencies, at, dtype)
+    found: Array | None = on.kept.get(key)
+    if found is not None:
+        return found
     turns = xp.arange(frequencies)[:, None] * xp.arange(at.start, at.stop, at.step) % size
     angles = turns * (2 * pi / size)
     waves: Array = xp.stack((xp.cos(angles), xp.sin(angles))).astype(dtype)
+    if sum(other.nbytes for other in list(on.kept.values())) + waves.nbytes > KEPT_BYTES:
+        on.kept.clear()
+    on.kept[key] = waves
     return waves
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
@@ -239,11 +239,14 @@ def _by_fft(
     if algorithm != "auto" or is_exact() or graph.capturing():
         return False
     problem = x_shape, dtype, weight_shape, window, groups
-    return fft.pays(*problem, matrices=False) and fft.direct_cost(*problem) >= LARGE
+    return fft.pays(*problem, matrices=False, limit=COLUMN_BYTES) and fft.direct_cost(*problem) >= LARGE
 
 
 def _device(xp: Any) -> fft.Device:
-    return fft.Device(xp, xp.empty, lambda task, count, elements: task(slice(0, count)), COLUMN_BYTES, False)
+    def run(task: Callable[[slice], None], count: int, elements: int) -> None:
+        task(slice(0, count))
+
+    return fft.Device(xp, xp.empty, run, COLUMN_BYTES, False, {})
 
 
 def _is_depthwise(weight_shape: tuple[int, ...], groups: int) -> bool:

@@ -13,14 +13,16 @@ from .. import fft
 from ..engine import memory, threads
 from ..recorders import this_thread
 
-IMAGES_BYTES = 1 << 27  # of the transforms of a block of images
 PIECE_BYTES = 1 << 20  # of the part that a thread works on at a time
 ELEMENTS = 4  # by which a transformed element counts, in `threads.share`
+
+_kept: dict[Any, Array] = memory.kept()  # matrices of DFTs
 
 
 def device() -> fft.Device:
     """NumPy, with memory from the pool; not from an inference plan, which calls the layer by itself."""
-    return fft.Device(np, _empty if this_thread.recorder is None else np.empty, _run, IMAGES_BYTES, True)
+    empty = _empty if this_thread.recorder is None else np.empty
+    return fft.Device(np, empty, _run, fft.BLOCK_BYTES, True, _kept)
 
 
 def _empty(shape: Shape, dtype: Any) -> Array:
