@@ -11,6 +11,7 @@ from ..backend import Array, backend_of
 from ..errors import BackendError
 from ..ops import inference as ops
 from ..parameter import Parameter
+from ..tape import observing
 from .children import Named
 from .layer import Layer
 from .settings import latest_change
@@ -112,7 +113,7 @@ class _Chain:
             self.prepared = ops.prepared_arrays(xp)
         if self.prepared is None or last == i:
             return 1, self.steps[i]
-        count, function = ops.plans(self.steps[i:last], x, self.constants, self.prepared)
+        count, function = ops.plans(self.steps[i:last], x, self.constants, self.prepared, observing)
         return (1, self.steps[i]) if function is None else (count, function)
 
 

@@ -109,15 +109,16 @@ def _add_step(recorder: Recorder, step: Callable[[Array], Array], x: Array, alon
 
 
 @ignoring_float_errors
-def is_batch(two: Array, one: Array) -> bool:
-    """Whether the first axis is the batch: the first of `two` outputs equals `one`, that of its image alone.
+def is_batch(one: Array, two: Array, three: Array) -> bool:
+    """Whether an image has the output `one` alone, in front of another one, and between two others.
 
-    It is not the batch if it is the channels of one image, or if the layers compute across the images.
+    It has not if the layers compute across the images, or if the first axis is the channels of one image.
     """
-    if one.shape[:1] != (1,) or two.shape != (2, *one.shape[1:]):
+    if one.shape[:1] != (1,) or two.shape != (2, *one.shape[1:]) or three.shape != (3, *one.shape[1:]):
         return False
     finite = np.abs(one[np.isfinite(one)])
-    return np.allclose(two[:1], one, 1e-3, 1e-3 * float(finite.max(initial=0)), equal_nan=True)
+    margin = 1e-3 * float(finite.max(initial=0))
+    return all(np.allclose(y, one, 1e-3, margin, equal_nan=True) for y in (two[:1], three[1:2]))
 
 
 class Plans:
