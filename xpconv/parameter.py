@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import repeat
 from math import prod
 from typing import Any, TypeGuard
 
@@ -15,7 +14,7 @@ from .arraylike import ArrayLike, is_writable, read_only_copy, writable
 from .backend import Array, backend_of, get_xp, plain
 from .dtypes import byte_order_error, check_floating, is_floating
 from .errors import BackendError, DTypeError, OutOfMemoryError, ShapeError
-from .locks import changes, update
+from .locks import Changing, note_changes, update
 from .signatures import public_errors
 
 __all__ = ["Parameter"]
@@ -25,7 +24,7 @@ collected: ContextVar[Callable[[Parameter, Array], None] | None] = ContextVar("c
 
 
 @public_errors
-class Parameter(ArrayLike):
+class Parameter(Changing, ArrayLike):
     """A trainable array and its gradient.
 
     It can be used as its array: `np.asarray(p)`, `len(p)`, `p[0]`, `p.mean()`, `2 * p`, `p > 0`,
@@ -65,13 +64,12 @@ class Parameter(ArrayLike):
         array([0., 0., 0.], dtype=float32)
     """
 
-    __slots__ = ("_changed", "data", "grad", "name", "requires_grad")
+    __slots__ = ("data", "grad", "name", "requires_grad")
 
     data: Array
     grad: Array | None
     name: str
     requires_grad: bool
-    _changed: int  # see `locks.Changes`
 
     def __init__(self, data: Array, name: str = "", requires_grad: bool = True) -> None:
         if not isinstance(name, str):
@@ -79,6 +77,7 @@ class Parameter(ArrayLike):
         self.name = name
         self.requires_grad = requires_grad
         super().__setattr__("grad", None)
+        super().__setattr__("_away", ())
         self._place(self._as_data(data))
         note_changes((self,))
 
@@ -91,20 +90,23 @@ class Parameter(ArrayLike):
             if value is not self.data:
                 value = self._as_data(value)
                 self._check_change(value)
+                note_changes((self,))
+            super().__setattr__(name, value)
             note_changes((self,))
-        elif name == "requires_grad":
+            return
+        if name == "requires_grad":
             value = to_bool(f"{self._called()}: requires_grad", value)
         super().__setattr__(name, value)
 
     def __getstate__(self) -> Any:
         """Copies of read-only arrays are writable, so that it has to be said."""
-        slots = {name: getattr(self, name) for name in self.__slots__ if name != "_changed"}
+        slots = {name: getattr(self, name) for name in self.__slots__}
         return None, {**slots, "read_only": self._is_read_only()}
 
     def __setstate__(self, state: Any) -> None:
         """Restore a copy or a pickle; those of earlier versions have no `requires_grad`."""
         attributes, slots = state if isinstance(state, tuple) else (state, None)
-        values = {"requires_grad": True, **(attributes or {}), **(slots or {}), "_changed": 0}
+        values = {"requires_grad": True, **(attributes or {}), **(slots or {}), "_changed": 0, "_away": ()}
         read_only = values.pop("read_only", False)
         for name, value in values.items():
             super().__setattr__(name, value)
@@ -267,10 +269,11 @@ class Parameter(ArrayLike):
     def _change(self, change: Callable[[Array], Any]) -> None:
         """Call `change(data)`, which writes to it; if `data` is read-only, as in a fused model, to a copy."""
         data = writable(self.data)
-        change(data)
         note_changes((self,))
+        change(data)
         if data is not self.data:
             self._place(read_only_copy(data) if self._is_read_only() else data)
+        note_changes((self,))
 
     def _place(self, data: Array) -> None:
         """Set `data` without recording a change."""
@@ -288,15 +291,7 @@ class Parameter(ArrayLike):
         return f"Parameter({self.name!r}, shape={self.shape}, {self.data.dtype}, {owner}{frozen})"
 
 
-def note_changes(parameters: Iterable[Parameter]) -> None:
-    """Record that the values of these have changed, so that a backward of an earlier forward is an error."""
-    changes.latest += 1
-    for _ in map(_set_changed, parameters, repeat(changes.latest)):
-        pass
-
-
 _set_grad = Parameter.__dict__["grad"].__set__  # skips the checks of `__setattr__`
-_set_changed = Parameter.__dict__["_changed"].__set__
 
 
 def learns(parameter: Parameter | None) -> TypeGuard[Parameter]:

@@ -38,8 +38,8 @@ current: ContextVar[Tape | None] = ContextVar("xpconv_tape", default=None)  # of
 is_separate: ContextVar[bool] = ContextVar("xpconv_separate", default=False)  # see `separate`
 observer: ContextVar[Observer | None] = ContextVar("xpconv_observer", default=None)
 
-FEW = 32  # up to this many layers, saved arrays are always compared with an output
-NOT_COPIED = ("_tapes", "_hooks", "_after_backward", "_communicator")  # attributes that copies do not have
+FEW = 32  # the saved arrays of up to so many layers are always compared with an output
+NOT_COPIED = ("_tapes", "_hooks", "_after_backward", "_communicator", "_replaced")  # what copies do not have
 LOOK = 4096  # bytes that are copied in the time of one comparison
 
 

@@ -39,9 +39,10 @@ def assert_alike(a, b):
             "_cached_steps",
             "_inference",
             "_thawed_mode",
+            "_replaced",
         }
         for name, value in vars(one).items():
-            if isinstance(value, int | float | str | tuple | None) and name != "training":
+            if isinstance(value, int | float | str | tuple | None) and name not in ("training", "_replaced"):
                 assert getattr(other, name) == value, name
     parameters = list(a.named_parameters()), list(b.named_parameters())
     assert [(n, p.name, p.requires_grad) for n, p in parameters[0]] == [

@@ -9,6 +9,7 @@ import pytest
 
 import xpconv
 from xpconv.errors import BackwardError
+from xpconv.locks import changes
 
 X = np.random.default_rng(0).normal(size=(3, 2, 4, 4))
 GRAD = np.random.default_rng(1).normal(size=(3, 3))
@@ -33,6 +34,21 @@ def optimized(model):
 def by_hand(model):
     for p in model.parameters():
         p.data -= 0.1
+
+
+def averaged(model, function):
+    ema = xpconv.ExponentialMovingAverage(model, decay=0.5)
+    for average in ema.averages.values():
+        average += 1.0
+    with ema.average_parameters():
+        function()
+
+
+def evaluated(model):
+    mode = model.training
+    with xpconv.no_grad():
+        model.eval()(xpconv.asarray(X))
+    model.train(mode)
 
 
 def scaled(model):
@@ -61,6 +77,12 @@ HARMLESS = {
     "an average": lambda m: xpconv.ExponentialMovingAverage(m),
     "a look": lambda m: (m.state_dict(), m.summary(), repr(m)),
     "another model": lambda m: optimized(make()),
+    "the same parameter": lambda m: setattr(m[11], "weight", m[11].weight),
+    "statistics alone": lambda m: m.load_state_dict({"1.running_mean": np.ones(4)}, strict=False),
+    "averages in between": lambda m: averaged(m, lambda: None),
+    "an evaluation with averages": lambda m: averaged(m, lambda: evaluated(m)),
+    "many evaluations": lambda m: [averaged(m, lambda: None) for _ in range(40)],
+    "two averages": lambda m: averaged(m, lambda: averaged(m, lambda: None)),
     "a hook": lambda m: m[2].register_forward_hook(lambda *_: None),
 }
 CHANGES = {
@@ -70,6 +92,10 @@ CHANGES = {
     "an element": lambda m: m[0].weight.__setitem__((0, 0, 0, 0), 5.0),
     "other data": lambda m: setattr(m[11].weight, "data", m[11].weight.data * 2),
     "another parameter": lambda m: setattr(m[11], "weight", xpconv.Parameter(m[11].weight.data * 2)),
+    "a copied parameter": lambda m: setattr(m[11], "weight", copy.deepcopy(m[11].weight)),
+    "load_state_dict of one": lambda m: m.load_state_dict({"11.weight": np.ones((3, 4))}, strict=False),
+    "averages and a step": lambda m: averaged(m, lambda: optimized(m)),
+    "a step before averages": lambda m: (optimized(m), averaged(m, lambda: None)),
     "init": lambda m: xpconv.init.xavier_normal_(m[11].weight),
     "load_state_dict": lambda m: m.load_state_dict({k: v * 2 for k, v in m.state_dict().items()}),
     "in an inner layer": lambda m: m[5].body[0].weight.fill(0.0),
@@ -92,7 +118,7 @@ def test_gradients_are_those_of_the_forward(name, backend):
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_changed_parameters_are_an_error(name, backend):
-    """As in PyTorch: backward reads parameters, so the gradients would belong to neither the old nor the new values."""
+    """Any parameter of a layer that ran: backward reads parameters, so gradients would mix old and new values."""
     model = make()
     with pytest.raises(
         BackwardError, match=r"^Sequential\.backward: weight of \w+ has changed since the forward"
@@ -152,3 +178,177 @@ def test_a_change_of_another_thread_counts():
     worker.join()
     with pytest.raises(BackwardError, match="has changed"):
         model.backward(GRAD)
+
+
+def dense(**options):
+    return xpconv.Dense(3, 3, dtype="float64", **options)
+
+
+def test_parameters_that_are_older_than_the_forward(backend):
+    x, old = xpconv.asarray(GRAD), dense(rng=5)
+    model = xpconv.Sequential(dense(rng=0), xpconv.Tanh(), dense(rng=1))
+    a, b = model[0], model[2]
+
+    def swap():
+        a.weight, b.weight = b.weight, a.weight
+
+    def there_and_back():
+        swap()
+        swap()
+
+    def deleted():
+        weight = a.weight
+        del a.weight
+        a.weight = weight
+
+    changes = {
+        "weight": [lambda: setattr(a, "weight", old.weight), swap, there_and_back, deleted],
+        "bias": [lambda: setattr(a, "bias", old.bias), lambda: setattr(a, "bias", None)],
+    }
+    for name, each in changes.items():
+        for change in each:
+            model(x)
+            change()
+            with pytest.raises(BackwardError, match=f"{name} of Dense has changed"):
+                model.backward(x)
+            model.forget()
+            model(x)
+            model.backward(x)
+
+
+def test_shared_and_late_parameters_are_no_change(backend):
+    x = xpconv.asarray(GRAD)
+    model = xpconv.Sequential(dense(rng=0), xpconv.LazyLinear(3, dtype="float64"), dense(rng=1))
+    model[2].weight = model[0].weight
+    model(x)
+    assert model.backward(x).shape == x.shape
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), copy.copy(model[2])):  # noqa: S301
+        assert "_replaced" not in vars(copied)
+        copied(x)
+        assert copied.backward(x).shape == x.shape
+    other = xpconv.Sequential(xpconv.LazyLinear(3, dtype="float64"))
+    other.load_state_dict(xpconv.Sequential(dense(rng=2)).state_dict())
+    other(x)
+    assert other.backward(x).shape == x.shape
+    other.to(dtype="float32")
+    other(x.astype("float32"))
+    assert other.backward(x.astype("float32")).shape == x.shape
+
+
+def test_a_loss_within_a_layer():
+    class WithLoss(xpconv.Layer):
+        def __init__(self):
+            self.inner, self.other = dense(rng=0), dense(rng=1)
+            self.loss = xpconv.MSELoss()
+
+        def forward(self, x):
+            return self.keep(xpconv.get_xp().asarray(self.loss(self.inner(x), x)))
+
+        def backward(self, grad_output, input_grad=True):
+            self.recall(grad_output)
+            return self.inner.backward(self.loss.backward() * grad_output, input_grad)
+
+    layer = WithLoss()
+    layer(GRAD)
+    layer.other.weight += 1  # which did not run
+    assert layer.backward(np.ones(())).shape == GRAD.shape
+
+
+def test_a_forward_with_averages_has_its_backward_there(backend):
+    x, layer = xpconv.asarray(GRAD), dense(rng=0)
+    ema = xpconv.ExponentialMovingAverage(layer)
+    _, before = layer.record(x)
+    with ema.average_parameters():
+        _, within = layer.record(x)
+        layer.pullback(within, x)
+        with pytest.raises(BackwardError, match="has changed"):
+            layer.pullback(before, x)
+    _, between = layer.record(x)
+    for _ in range(3):
+        with ema.average_parameters():
+            _, again = layer.record(x)
+        for tape in (within, again):
+            with pytest.raises(BackwardError, match="has changed"):
+                layer.pullback(tape, x)
+        for tape in (before, between):
+            layer.pullback(tape, x)
+    for _ in range(50):
+        with ema.average_parameters():
+            pass
+    assert len(layer.weight._away) < 20
+    layer.pullback(before, x)
+    with pytest.raises(BackwardError, match="has changed"):
+        layer.pullback(within, x)
+    optimized(layer)
+    with pytest.raises(BackwardError, match="has changed"):
+        layer.pullback(between, x)
+    _, after = layer.record(x)
+    with ema.average_parameters():
+        pass
+    layer.pullback(after, x)
+    assert len(layer.weight._away) == 1
+
+
+class Interrupting(Exception):
+    """In place of Ctrl-C."""
+
+
+def test_a_change_that_is_interrupted_counts(monkeypatch):
+    def write(data):
+        data += 1
+        raise Interrupting
+
+    def interrupted(_self, run, part):
+        _self._data += 1
+        raise Interrupting
+
+    def step(layer):
+        layer.weight.grad = np.ones((3, 3))
+        xpconv.SGD([layer.weight], lr=0.1).step()
+
+    monkeypatch.setattr(xpconv.SGD, "_update_part", interrupted)
+    for change in (lambda layer: layer.weight._change(write), step):
+        layer = dense(rng=0)
+        layer(GRAD)
+        before = layer.weight.data.copy()
+        with pytest.raises(Interrupting):
+            change(layer)
+        assert (layer.weight.data != before).all()
+        with pytest.raises(BackwardError, match="weight of Dense has changed"):
+            layer.backward(GRAD)
+
+
+def test_a_skipped_step_is_no_change():
+    """Where no GPU has to be waited for to know it."""
+    layer = dense(rng=0)
+    optimizer, scaler = xpconv.SGD(layer.parameters(), lr=0.1), xpconv.GradScaler()
+    _, tape = layer.record(GRAD)
+    for value in (np.inf, 1.0):
+        for p in layer.parameters():
+            p.grad = np.full(p.shape, value)
+        scaler.step(optimizer)
+        scaler.update()
+        if value == np.inf:
+            layer.pullback(tape, GRAD)
+    with pytest.raises(BackwardError, match="weight of Dense has changed"):
+        layer.pullback(tape, GRAD)
+
+
+def test_each_change_has_a_number_of_its_own():
+    before = changes.latest
+    parameters = [xpconv.Parameter(np.zeros(1)) for _ in range(4)]
+    threads = [threading.Thread(target=lambda p=p: [p.fill(0) for _ in range(500)]) for p in parameters]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert changes.latest == before + 4 + 2 * 4 * 500
+
+
+def test_a_replayed_step_is_a_change():
+    layer = dense(rng=0)
+    optimizer = xpconv.SGD(layer.parameters(), lr=0.1)
+    layer(GRAD)
+    optimizer._prepare_replay([True, False])
+    with pytest.raises(BackwardError, match="weight of Dense has changed"):
+        layer.backward(GRAD)

@@ -8,6 +8,7 @@ from ..backend import Array, Backend, backend_of
 from ..checks import as_images, not_floating, owner_of
 from ..dtypes import is_floating
 from ..errors import BackendError, BackwardError, DTypeError, ShapeError
+from ..locks import changes, noting
 from ..parameter import Parameter
 from ..tape import Tape
 from ..taped import Taped
@@ -15,6 +16,27 @@ from ..taped import Taped
 
 class Checks(Taped):
     """Base of layers, with the checks of inputs that their `forward` begins with."""
+
+    _replaced: tuple[int, str] = (0, "")  # the latest parameter that was set: see `locks.Changes`
+
+    def __delattr__(self, name: str) -> None:
+        was_parameter = isinstance(vars(self).get(name), Parameter)
+        super().__delattr__(name)
+        if was_parameter:
+            self._note_replaced(name)
+
+    def _replace(self, name: str, value: Any) -> None:
+        """Set an attribute that is or was a parameter."""
+        if vars(self).get(name) is not value:
+            self._note_replaced(name)
+            object.__setattr__(self, name, value)
+            self._note_replaced(name)
+
+    def _note_replaced(self, name: str) -> None:
+        """Record that a parameter is replaced, so that a backward of an earlier forward is an error."""
+        with noting:
+            changes.latest += 1
+            vars(self)["_replaced"] = changes.latest, name
 
     def _enter(self, x: Array, *parameters: Parameter | Array | None, or_narrower: bool = False) -> Any:
         """Check that `x` is a floating array on the parameters' backend and of their dtype; return `xp`.
@@ -56,13 +78,18 @@ class Checks(Taped):
         """
         for reference, *_ in tape.entries:
             layer = reference()
-            for name, value in list(vars(layer).items()) if layer is not None else ():
-                if isinstance(value, Parameter) and value._changed > tape.changes:
-                    raise BackwardError(
-                        f"{type(self).__name__}.backward: {name} of {type(layer).__name__} has changed since "
-                        "the forward that this backward belongs to, for example by optimizer.step() or "
-                        "load_state_dict(); call backward before such a change, or forward again after it"
-                    )
+            if layer is None:
+                continue
+            replaced, attribute = getattr(layer, "_replaced", (0, ""))  # a loss has none
+            changed = [attribute] if replaced > tape.changes else []
+            own = list(vars(layer).items())
+            changed += [k for k, v in own if isinstance(v, Parameter) and v._has_changed(tape.changes)]
+            if changed:
+                raise BackwardError(
+                    f"{type(self).__name__}.backward: {changed[0]} of {type(layer).__name__} has changed "
+                    "since the forward that this backward belongs to, for example by optimizer.step() or "
+                    "load_state_dict(); call backward before such a change, or forward again after it"
+                )
         return tape
 
     def _single(self, outputs: list[Any]) -> list[Any]:

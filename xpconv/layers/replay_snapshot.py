@@ -12,7 +12,8 @@ from ..parameter import Parameter
 from ..random import Source, global_source
 from .settings import latest_change
 
-_OWN = ("_tapes", "_replays", "_cached_steps", "_inference", "_hooks", "training")  # attributes to leave out
+# Attributes to leave out; of replaced parameters it has the objects.
+_OWN = ("_tapes", "_replays", "_cached_steps", "_inference", "_hooks", "_replaced", "training")
 
 
 class Snapshot:

@@ -12,8 +12,8 @@ from ..arrays import asarray
 from ..backend import Array, backend_of, get_xp, use_backend
 from ..dtypes import check_floating, is_floating, to_dtype
 from ..errors import DTypeError, StateDictError
-from ..locks import replacing
-from ..parameter import Parameter, note_changes
+from ..locks import note_changes, replacing
+from ..parameter import Parameter
 from .loading import LoadResult, compare, read_state
 from .tree import L, Tree, array_name
 
@@ -96,6 +96,13 @@ class State(Tree[L]):
         for layer in list(self.modules()):
             if id(layer) in made:
                 layer._turn_into(made[id(layer)])
+        loaded = [
+            value
+            for prefix, layer in self._walk("")
+            for attribute, value in _owned(layer).items()
+            if isinstance(value, Parameter) and array_name(prefix, attribute) in new
+        ]
+        note_changes(loaded)
         for prefix, layer in self._walk(""):
             for attribute, value in _owned(layer).items():
                 key = array_name(prefix, attribute)
@@ -105,7 +112,7 @@ class State(Tree[L]):
         own = self._state()
         for key in new.keys() - fresh.keys():
             own[key][...] = new[key]
-        note_changes([parameter for _, parameter in self._named_parameters()])
+        note_changes(loaded)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copy or a pickle. In training mode, read-only arrays, such as memory maps, are copied."""

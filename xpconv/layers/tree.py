@@ -1,7 +1,4 @@
-"""The tree of layers: children, parameters and their names.
-
-Errors for layers in places that are not searched.
-"""
+"""The tree of layers: children, parameters and names; errors for layers in places that are not searched."""
 
 from __future__ import annotations
 
@@ -152,7 +149,10 @@ class Tree(Settings, Generic[L]):
             self._check_part(name, old, value)
         elif name in vars(self):
             value = self._set_again(name, old, value)
-        super().__setattr__(name, value)
+        if isinstance(old, Parameter) or isinstance(value, Parameter):
+            self._replace(name, value)
+        else:
+            super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         """Called for missing attributes: look in the child with the name "", which adds no prefix."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import compress
 from typing import Any, ClassVar, NamedTuple
 
 from ..arguments import shown, to_bool
@@ -11,6 +12,7 @@ from ..arrays import asarray
 from ..backend import Array, ignore_underflow
 from ..kernels import overrides
 from ..kernels.graph import before_replay, capturing, note_optimized
+from ..locks import note_changes
 from ..ops.optim import in_blocks, update
 from ..parameter import Parameter
 from ..signatures import public_errors
@@ -162,7 +164,9 @@ class Optimizer(Groups, State):
             for run in list(self._runs(present)):
                 if not self._run_kernel(run, skip) and not self._run_arrays(run, skip):
                     return
-            self._publish(present)
+            if self._narrowed is not None:
+                self._narrow()
+            note_changes(compress(self._params, present))
         self._grad, self._averaged = None, False  # whose memory may be that of gradients
         if capturing():
             before_replay(partial(self._prepare_replay, present))
@@ -212,15 +216,13 @@ class Optimizer(Groups, State):
     def _prepare_replay(self, stepped: list[bool]) -> None:
         """Before a captured step runs again: upload changed settings to the device, and count the step."""
         self._check_changed()
+        note_changes(compress(self._params, stepped))
         for group in self.param_groups:
             self._settings_on_device(group)
         self._count(stepped)
 
     def _unscale(self, factor: Array, found: Array) -> None:
-        """Replace the gradients by new arrays, multiplied by `factor`.
-
-        Set `found` if one is infinite or NaN.
-        """
+        """Replace the gradients by new arrays, times `factor`; set `found` if one is infinite or NaN."""
         xp, present = self._backend.xp, self._some_present()
         self._adopt(f"{type(self).__name__}.step", present)
         flat = self._move_gradients(present)
@@ -235,6 +237,7 @@ class Optimizer(Groups, State):
             return False
         if self._counters is None:
             self._counters = self._counts_on_device()
+        note_changes(self._params[run.first : run.first + len(run.parts)])
         counters = self._counters[run.first : run.first + len(run.parts)]
         moments = [self._moment(m, run) if m else None for m in self._moment_names(run.group)]
         return update(
@@ -252,6 +255,7 @@ class Optimizer(Groups, State):
                 "change afterwards; use one that is a CUDA kernel, such as SGD or AdamW, or call step() "
                 "outside the captured function"
             )
+        note_changes(self._params[run.first : run.first + len(run.parts)])
         size = run.where.stop - run.where.start
         if self.by_element:
             in_blocks(self._backend.xp, partial(self._update_part, run), size)

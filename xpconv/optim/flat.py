@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, compress, groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from ..errors import BackendError, DTypeError, ShapeError
 from ..kernels import overrides
 from ..kernels.graph import capturing, hold
 from ..ops.optim import gather
-from ..parameter import Parameter, note_changes
+from ..parameter import Parameter
 from .sharing import check_apart, check_one_device, on_device_of, place
 
 NARROW = ("float16", "bfloat16")  # parameters of these dtypes have a float32 master copy, which is updated
@@ -266,11 +266,9 @@ class Flat:
                 self._averaging.average(flat)
         self._averaged = True
 
-    def _publish(self, present: Sequence[bool]) -> None:
-        """Round the master copies into the float16 or bfloat16 parameters; record which ones have changed."""
-        if self._narrowed is not None:
-            self._narrowed[...] = self._data
-        note_changes(compress(self._params, present))
+    def _narrow(self) -> None:
+        """Round the master copies into the float16 or bfloat16 parameters."""
+        self._narrowed[...] = self._data
 
     def _widen(self) -> None:
         """Copy changed values of float16 or bfloat16 parameters into their master copies."""
