@@ -157,7 +157,7 @@ def _tiling(
         if max(size) > LARGEST_MATRIX:
             return Tiling(inf, tuple(size), tuple(hop), by_matrices)
         of_rows, of_columns = size[1], 2 * size[0]
-        of_kernel = window.kernel[0] * size[1] * (window.kernel[1] + of_columns)
+        of_kernel = window.kernel[0] * size[1] * (max(window.kernel[1], size[0]) + of_columns)
         total += MATRIX * (channels * (of_rows + of_columns) * prod(size) + kernels * of_kernel)
     else:
         total += TRANSFORM * (channels + kernels) * halves * log2(max(2, prod(size)))
