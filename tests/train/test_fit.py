@@ -571,7 +571,7 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     fitted(epochs=1)
     assert capsys.readouterr().err == ""
-    with pytest.raises(ImportError, match=r"fit: verbose=True needs tqdm .*xpconv\[train\]"):
+    with pytest.raises(ImportError, match=r"fit: verbose=True needs tqdm .*pip install tqdm"):
         fitted(epochs=1, verbose=True)
 
 
