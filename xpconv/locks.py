@@ -88,5 +88,6 @@ def replacing() -> Iterator[None]:
 
 
 if hasattr(os, "register_at_fork"):  # a child must not inherit a lock from another thread that holds it
-    for lock in (update, loading, noting):
+    # The last one registered is acquired first, so the innermost, `noting`, is registered first.
+    for lock in (noting, update, loading):
         os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
