@@ -278,7 +278,7 @@ def test_load_digits_arguments():
 
 def test_load_digits_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r'load_digits: .*pip install "xpconv\[examples\]"') as caught:
+    with pytest.raises(ImportError, match=r"load_digits: .*pip install scikit-learn") as caught:
         load_digits()
     assert isinstance(caught.value.__cause__, ImportError)
 

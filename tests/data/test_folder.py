@@ -372,5 +372,5 @@ def test_bad_arguments(folder):
 
 def test_without_pillow(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r'image_folder: Pillow .*pip install "xpconv\[train\]"'):
+    with pytest.raises(ImportError, match=r"image_folder: Pillow .*pip install pillow"):
         image_folder(Path(folder))
