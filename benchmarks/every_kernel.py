@@ -24,9 +24,9 @@ def watch() -> set[str]:
     launched: set[str] = set()
     find = launch._kernel
 
-    def found(xp: Any, file: str, dtype: str, wide: bool, name: str) -> Any:
+    def found(xp: Any, file: str, dtype: str, wide: bool, name: str, *others: Any) -> Any:
         launched.add(name)
-        return find(xp, file, dtype, wide, name)
+        return find(xp, file, dtype, wide, name, *others)
 
     launch._kernel = found  # type: ignore[assignment]
     return launched
