@@ -34,35 +34,17 @@ class Changes:
 
 
 changes: Changes = Changes()
-MANY_AWAY = 16  # so many ranges of `_away` become one
 
 
 class Changing:
     """What stores the number of the latest change of its values."""
 
-    __slots__ = ("_away", "_changed")
+    __slots__ = ("_changed",)
 
     _changed: int
-    _away: tuple[range, ...]  # numbers of changes between which it had other values, which it has no more
-
-    def _note_return(self, changed: int, since: int) -> None:
-        """Note that it has the values of its change `changed` again, after others since the change `since`.
-
-        A backward is right again if its forward was before those, and an error if it was meanwhile.
-        """
-        with noting:
-            away = *(past for past in self._away if past.stop > changed), range(since, self._changed)
-            if len(away) > MANY_AWAY:
-                away = (range(away[0].start, away[-1].stop),)
-            _set_away(self, away)
-            _set_changed(self, changed)
-
-    def _has_changed(self, since: int) -> bool:
-        """Whether its values are others than after the change of this number."""
-        return self._changed > since or any(since in away for away in self._away)
 
 
-_set_away, _set_changed = (Changing.__dict__[name].__set__ for name in ("_away", "_changed"))
+_set_changed = Changing.__dict__["_changed"].__set__
 
 
 def note_changes(parameters: Iterable[Changing]) -> None:

@@ -77,7 +77,6 @@ class Parameter(Changing, ArrayLike):
         self.name = name
         self.requires_grad = requires_grad
         super().__setattr__("grad", None)
-        super().__setattr__("_away", ())
         self._place(self._as_data(data))
         note_changes((self,))
 
@@ -106,7 +105,7 @@ class Parameter(Changing, ArrayLike):
     def __setstate__(self, state: Any) -> None:
         """Restore a copy or a pickle; those of earlier versions have no `requires_grad`."""
         attributes, slots = state if isinstance(state, tuple) else (state, None)
-        values = {"requires_grad": True, **(attributes or {}), **(slots or {}), "_changed": 0, "_away": ()}
+        values = {"requires_grad": True, **(attributes or {}), **(slots or {}), "_changed": 0}
         read_only = values.pop("read_only", False)
         for name, value in values.items():
             super().__setattr__(name, value)

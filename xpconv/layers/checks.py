@@ -83,7 +83,7 @@ class Checks(Taped):
             replaced, attribute = getattr(layer, "_replaced", (0, ""))  # a loss has none
             changed = [attribute] if replaced > tape.changes else []
             own = list(vars(layer).items())
-            changed += [k for k, v in own if isinstance(v, Parameter) and v._has_changed(tape.changes)]
+            changed += [k for k, v in own if isinstance(v, Parameter) and v._changed > tape.changes]
             if changed:
                 raise BackwardError(
                     f"{type(self).__name__}.backward: {changed[0]} of {type(layer).__name__} has changed "

@@ -12,7 +12,7 @@ from ..arrays import asarray
 from ..backend import Array, backend_of, get_xp, ignore_underflow
 from ..errors import StateDictError
 from ..layers.layer import Layer
-from ..locks import changes, replacing
+from ..locks import replacing
 from ..ops.optim import follow_all
 from ..signatures import public_errors
 from ..sums import widened
@@ -80,26 +80,21 @@ class ExponentialMovingAverage:
         """Within this block the model has the averaged parameters.
 
         A forward in another thread, in inference mode, has all of them or none: one that meets the change
-        runs again. A backward after the block may belong to a forward before it, not to one within it.
+        runs again. The block changes the parameters twice, so a forward has its backward on the same side of
+        its beginning and of its end.
         """
         pairs = list(self._pairs("average_parameters"))
         own = [data.copy() for _, data in pairs]
         parameters = [p for _, p in self.model._named_parameters()]
-        before, since = [p._changed for p in parameters], changes.latest + 1
-        averaged = list(before)
         try:
             with ignore_underflow(get_xp(*own[:1])), replacing():
-                for i, ((average, _), parameter) in enumerate(zip(pairs, parameters, strict=True)):
+                for (average, _), parameter in zip(pairs, parameters, strict=True):
                     parameter._write(average)
-                    averaged[i] = parameter._changed
             yield self.model
         finally:
             with replacing():
-                for parameter, value, *numbers in zip(parameters, own, before, averaged, strict=True):
-                    is_ours = parameter._changed == numbers[1]
+                for parameter, value in zip(parameters, own, strict=True):
                     parameter._write(value)
-                    if is_ours:  # nothing else has changed it in the block
-                        parameter._note_return(numbers[0], since)
 
     def state_dict(self) -> dict[str, Any]:
         """`{"decay": …, "averages": {name: array}}`; the arrays are copies.
