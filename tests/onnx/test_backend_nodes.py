@@ -30,14 +30,13 @@ LEFT_OUT = {  # the beginning of names: the reason, and the number of cases
     r"training_dropout": ("a random output in inference", 6),
     r"identity_(sequence|opt)": ("sequences and optional values", 2),
     r"constant$": ("a model without inputs", 1),
-    r"celu_bfloat16": ("bfloat16, which NumPy computes in float32", 2),
     r"resize_downsample_scales_(linear|cubic)_align_corners": (
         "corners of scale * n pixels; PyTorch and onnxruntime align those of the whole output",
         2,
     ),
-    r"attention_(3d_causal|4d_(causal|padded_kv|causal_padded_kv))_bf16_expanded": (
-        "bfloat16, in which each of several operators rounds",
-        4,
+    r"attention_(4d_causal_fp16|(3d_causal|4d_((attn_mask_)?causal|padded_kv|causal_padded_kv))_bf16)_expanded": (
+        "two-byte dtypes, in which each of several operators rounds; Softmax here is computed in float32",
+        6,
     ),
     r"einsum_batch_diagonal": ("a letter twice in one input", 1),
     r"scatter(_elements_with_reduction|nd)_(mul|max|min)": ("reductions other than a sum", 8),
