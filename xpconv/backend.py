@@ -76,6 +76,7 @@ def with_defaults(name: str, module: Any, array_type: type, **given: Any) -> Bac
 
 
 def add_backend(backend: Backend) -> None:
+    """Make a backend known by its name, instead of an earlier one of the same name."""
     _backends[backend.name] = backend
     _owner_of.clear()  # the new backend may be the closer owner of a known type
 

@@ -220,6 +220,7 @@ class Seen(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def seen_part(spatial: Shape, window: Window, first_row: int, last_row: int) -> Seen:
+    """The part of images of size `spatial` that the windows of these rows of the output see."""
     inside, into, shape = [], [], []
     for axis, (n, k, s, (lo, hi), d) in enumerate(zip(spatial, *window, strict=True)):
         start, stop = -lo, n + hi
