@@ -141,9 +141,9 @@ def test_figures_have_the_background_of_the_page(address, page):
     """Also if the reader has turned on dark mode on a system in light mode."""
     page.size(1280)
     page.open(address + "learn/convolution.html")
-    for scheme in ("default", "slate"):
+    for palette, scheme in enumerate(("default", "slate")):
         if scheme != page.run("document.body.dataset.mdColorScheme"):
-            page.run("document.querySelector('label[for=__palette_1]').click()")
+            page.run(f"document.querySelector('label[for=__palette_{palette}]').click()")
         page.until(f"document.body.dataset.mdColorScheme == '{scheme}'")
         x, y, ground = page.run(
             """(() => {
