@@ -160,7 +160,7 @@ def nll_loss_backward(
     Example:
         >>> import numpy as np, xpconv.functional as F
         >>> F.nll_loss_backward(1.0, np.log(np.array([[0.25, 0.75]])), np.array([0]))
-        array([[-1., -0.]])
+        array([[-1.,  0.]])
     """
     return gradient(
         "nll_loss",

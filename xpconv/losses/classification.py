@@ -231,7 +231,7 @@ class NLLLoss(_ClassLoss):
         >>> float(criterion(np.log(np.array([[0.25, 0.75]])), np.array([0])).round(4))
         1.3863
         >>> criterion.backward()
-        array([[-1., -0.]])
+        array([[-1.,  0.]])
     """
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
