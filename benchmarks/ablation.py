@@ -167,6 +167,9 @@ TRICKS = {
     "algorithm planar": Trick(f"{KERNELS}.planar:pays", always(False)),
     "planar gradients of weights": Trick(f"{KERNELS}.planar:pays_to_weight", always(False)),
     "algorithm depthwise": Trick(f"{KERNELS}.depthwise:fits", always(False)),
+    "dense weights transposed in inference plans": Trick(
+        f"{KERNELS}.linear:transposition_pays", always(False)
+    ),
     "input gradient as a convolution": Trick(f"{KERNELS}.conv:_mirrored_window", always(None)),
     "products in pieces": Trick(f"{KERNELS}.products:piece_size", always(0)),
     "BatchNorm in long rows": Trick(f"{KERNELS}.channel_sums:_repeat", always(1)),

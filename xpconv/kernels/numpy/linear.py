@@ -11,7 +11,7 @@ from ...sums import piece
 from ..engine import memory, threads
 from ..engine.blas import quiet_matmul
 from ..engine.plans import Part, Recorder, planned
-from .blocks import Ending
+from .blocks import Ending, arranged
 from .half import HALF, in_float32
 from .products import long_product
 
@@ -39,6 +39,8 @@ def _multiply(work: Recorder, x: Array, weight: Array, bias: Array | None, turne
     """`x @ weight + bias` into `y`, the longer side of which is cut into a piece a thread."""
     (m, n), length = y.shape, x.shape[1]
     b = weight.T if turned else weight
+    if turned and transposition_pays(m, n) and work.holds(weight):
+        b = arranged(work, weight, np.transpose)
     most = piece(x, b)
     multiply = quiet_matmul if 1 in y.shape else np.matmul
     products = m * n * length // threads.PRODUCTS
@@ -53,3 +55,8 @@ def _multiply(work: Recorder, x: Array, weight: Array, bias: Array | None, turne
         Ending(None if bias is None else bias[columns]).finish(out, do)
 
     work.share(task, pieces, products)
+
+
+def transposition_pays(rows: int, outputs: int) -> bool:
+    """Whether inference plans transpose a dense weight once; BLAS would do it for every piece of a batch."""
+    return rows <= 32 and outputs >= 64
