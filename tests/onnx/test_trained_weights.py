@@ -14,6 +14,7 @@ import xpconv.onnx
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 5, 4)).astype("float32")
 W = RNG.normal(size=(4, 4)).astype("float32")
+V = W[:, 0]
 
 
 def load(folder, nodes, shape=None, **arrays):
@@ -64,6 +65,16 @@ CASES = {  # nodes, arrays, the names of the parameters
     "CastLike of a computed array": ([("CastLike", "w x", "v", {}), ("MatMul", "x v", "y", {})],
                                      {"w": W.astype("float16")}, "w"),
     "Expand": ([("Expand", "b s", "v", {}), ("Add", "x v", "y", {})], {"b": W[0], "s": np.array([1, 4])}, "b"),
+    "Concat": ([("Concat", "w w2", "v", {"axis": 1}), ("MatMul", "x v", "y", {})], {"w": W, "w2": W[:, :3] + 1}, "w w2"),
+    "Concat of biases": ([("Concat", "a b", "v", {"axis": 0}), ("Add", "x v", "y", {})], {"a": V[:1], "b": V[1:]}, "a b"),
+    "Concat beside the weight": (
+        [("Concat", "w w", "v", {"axis": 1}), ("MatMul", "x w", "t", {}), ("MatMul", "t v", "y", {})], {"w": W}, "w"),
+    "Tile": ([("Tile", "w n", "v", {}), ("MatMul", "x v", "y", {})], {"w": W, "n": np.array([1, 3])}, "w"),
+    "Gather": ([("Gather", "w i", "v", {}), ("Add", "x v", "y", {})], {"w": W, "i": np.array([3, 0, 0, 1])}, "w"),
+    "Slice": ([("Slice", "w s e", "v", {}), ("Add", "x v", "y", {})],
+              {"w": np.concatenate([W, W]), "s": np.array([2]), "e": np.array([6])}, "w"),
+    "Split": ([("Split", "w", "u v", {"axis": 1}), ("MatMul", "x v", "y", {})], {"w": W}, "w"),
+    "Mul": ([("Mul", "w g", "v", {}), ("MatMul", "x v", "y", {})], {"w": W, "g": V}, "g w"),
     "Unsqueeze": ([("Unsqueeze", "b a", "v", {}), ("Add", "x v", "y", {})], {"b": W[0], "a": np.array([0])}, "b"),
     "both sides": ([("MatMul", "x w", "t", {}), ("Transpose", "w", "v", {}), ("MatMul", "t v", "y", {})], {"w": W}, "w"),
     "view of a sum": ([("MatMul", "x w", "t", {}), ("MatMul", "t w", "u", {}), ("Add", "u w", "y", {})],
@@ -131,7 +142,7 @@ def constant(name, array):
     return ("Constant", "", name, {"value": numpy_helper.from_array(np.asarray(array))})
 
 
-V, IMAGES = W[:, 0], RNG.normal(size=(2, 3, 5, 5)).astype("float32")
+IMAGES = RNG.normal(size=(2, 3, 5, 5)).astype("float32")
 KERNEL = RNG.normal(size=(4, 3, 2, 2)).astype("float32")
 NORMAL = [constant(name, V**2 + 0.5) for name in "sbmv"]
 CONSTANTS = {  # nodes, the input, the names of the parameters, and of the buffers

@@ -21,8 +21,8 @@ def load(path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Graph:
     its state dict those of the initializers; the weights of layers are parameters, and the statistics of a
     BatchNormalization buffers. A weight that the file stores transposed has xpconv's order of axes.
 
-    Parameters are the floating arrays of the file that are weights, even if a Transpose, Reshape, Cast or
-    the like lies between them and the layer: the initializers with axes; and the initializers without
+    Parameters are the floating arrays of the file that are weights, even if a Transpose, Concat, Gather, Mul
+    or the like lies between them and the layer: the initializers with axes; and the initializers without
     axes and the nodes Constant which are a weight, bias, scale or slope of a Conv, ConvTranspose, Gemm,
     MatMul, PRelu, BatchNormalization, LayerNormalization or GroupNormalization, or which an Add adds to
     the product of one of the first four with a weight. Other scalars and nodes Constant, such as the
@@ -31,7 +31,7 @@ def load(path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Graph:
     BatchNormalization computes with the statistics of the file in inference mode; after `graph.train()`
     it is a BatchNorm that trains, unless `graph.requires_grad_(False, eval=True)` froze it.
 
-    What depends on constants alone is computed once. Sizes that depend on the input, as where a Reshape takes
+    What depends on constants alone is computed once, and what depends on parameters in each forward. Sizes that depend on the input, as where a Reshape takes
     the Shape of a batch, are computed on the host in each forward. Opsets from 7 on, arrays of all floating
     types and of integers, and external data in the model's folder are read.
 

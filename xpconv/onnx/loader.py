@@ -26,7 +26,6 @@ from .inferred import inferred
 from .library import defs, onnx
 from .node import (
     OPERATORS,
-    VIEWS,
     Assigned,
     Node,
     Operator,
@@ -60,7 +59,7 @@ class Loader:
 
     def __init__(self, model: Model) -> None:
         self.model, self.values = model, model.values
-        self.origins: dict[str, tuple[Layer, list[Value]]] = {}  # of folded views of weights
+        self.origins: dict[str, tuple[Layer, list[Value]]] = {}  # of constants that are computed from weights
         self.layers: dict[str, tuple[Layer, list[Value]]] = {}  # by the name of the output
         self.assigned: list[Assigned] = []
         self.refusals: list[str] = []
@@ -213,14 +212,14 @@ class Loader:
             except FAULTS as error:
                 raise node.refused(str(error)) from error
             self.limit -= value.array.nbytes if value.array is not None else 0  # of all together
-            if node.op in VIEWS and self._trains(values[0]):
+            if value.array is not None and is_float(value.array) and any(map(self._trains, values)):
                 self.origins[value.name] = layer, list(values)
             return
         value.on_host = node.op in SHAPES or not any(map(self._on_device, values))
         self.layers[value.name] = layer, list(values)
 
     def _trains(self, value: Value) -> bool:
-        """Whether a constant is a weight or a view of one."""
+        """Whether a constant is a weight, or computed from one."""
         return value.trainable or value.name in self.origins
 
     def _on_device(self, value: Value) -> bool:

@@ -23,7 +23,7 @@ The rules:
 - Integers and booleans that come from constants, from `Shape` and from what is computed of these alone are
   NumPy arrays at run time too, on every backend (`Value.on_host`): reading them never waits for a GPU.
 - Constants among the values become layers that give them: parameters if `Value.trainable`, else buffers;
-  what `VIEWS` make of a parameter is computed in each forward, so that it trains;
+  what is computed from parameters alone is computed in each forward, so that they train;
   those `on_host` stay where they are.
 - Weights of a layer are set by `node.assign`, which gives them the file's name in the state dict; one
   initializer in two layers is one `Parameter`.
@@ -64,7 +64,7 @@ VIEWS = (
     "Cast",
     "CastLike",
     "Expand",
-)  # train what they take
+)  # what they give is still the weight that they take
 OPERATORS: dict[str, Operator] = {}  # by the operator's name
 
 
