@@ -76,6 +76,9 @@ CASES = {  # nodes, arrays, the names of the parameters
     "Split": ([("Split", "w", "u v", {"axis": 1}), ("MatMul", "x v", "y", {})], {"w": W}, "w"),
     "Mul": ([("Mul", "w g", "v", {}), ("MatMul", "x v", "y", {})], {"w": W, "g": V}, "g w"),
     "Unsqueeze": ([("Unsqueeze", "b a", "v", {}), ("Add", "x v", "y", {})], {"b": W[0], "a": np.array([0])}, "b"),
+    "slope of two layers": (
+        [("Unsqueeze", "b a", "u", {}), ("PRelu", "x u", "t", {}), ("Unsqueeze", "b a", "v", {}), ("Elu", "t", "s", {}),
+         ("Neg", "s", "r", {}), ("PRelu", "r v", "y", {})], {"b": B / 2, "a": np.array([0])}, "b"),
     "both sides": ([("MatMul", "x w", "t", {}), ("Transpose", "w", "v", {}), ("MatMul", "t v", "y", {})], {"w": W}, "w"),
     "view of a sum": ([("MatMul", "x w", "t", {}), ("MatMul", "t w", "u", {}), ("Add", "u w", "y", {})],
                       {"w": W[:, :]}, "w"),
@@ -162,6 +165,10 @@ CONSTANTS = {  # nodes, the input, the names of the parameters, and of the buffe
     "Conv": ([constant("w", KERNEL), constant("b", V), ("Conv", "x w b", "y", {})], IMAGES, "b w", ""),
     "Conv, bias added": (
         [constant("w", KERNEL), constant("b", V.reshape(4, 1, 1)), ("Conv", "x w", "t", {}), ("Add", "t b", "y", {})], IMAGES, "b w", "",
+    ),
+    "Conv, a number filled in": (
+        [constant("w", KERNEL), constant("b", np.float32(0)), constant("s", [4]), ("CastLike", "b x", "c", {}), ("Expand", "c s", "v", {}),
+         ("Conv", "x w v", "y", {})], IMAGES, "w", "b",
     ),
     "ConvTranspose": ([constant("w", KERNEL.swapaxes(0, 1)), ("ConvTranspose", "x w", "y", {})], IMAGES, "w", ""),
     "BatchNormalization": (

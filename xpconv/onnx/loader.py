@@ -41,6 +41,7 @@ MOST_RESIZED = 2**16  # outputs along an axis of a constant that a file resizes:
 SPARE = 2**26  # bytes of constants that a file may compute, besides twice its arrays
 FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+SAME_ORDER = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")  # operators that only change the axes
 SHAPES = ("Shape", "Size")  # operators that give integers of the host for any array
 RESERVED = {
     *vars(Graph({"a": (None, "x")}, "x", "a")),
@@ -60,6 +61,7 @@ class Loader:
     def __init__(self, model: Model) -> None:
         self.model, self.values = model, model.values
         self.origins: dict[str, tuple[Layer, list[Value]]] = {}  # of constants that are computed from weights
+        self.reshaped: dict[str, Value] = {}  # for those that have its elements in its order: the weight
         self.layers: dict[str, tuple[Layer, list[Value]]] = {}  # by the name of the output
         self.assigned: list[Assigned] = []
         self.refusals: list[str] = []
@@ -214,6 +216,8 @@ class Loader:
             self.limit -= value.array.nbytes if value.array is not None else 0  # of all together
             if value.array is not None and is_float(value.array) and any(map(self._trains, values)):
                 self.origins[value.name] = layer, list(values)
+                if node.op in SAME_ORDER:
+                    self.reshaped[value.name] = self.reshaped.get(values[0].name, values[0])
             return
         value.on_host = node.op in SHAPES or not any(map(self._on_device, values))
         self.layers[value.name] = layer, list(values)
@@ -318,7 +322,8 @@ class Loader:
         owners: dict[str, Any] = {}  # the parameter or array of each name
         aliases = {}
         for item in self.assigned:
-            own, name = getattr(item.layer, item.attribute), item.value.name
+            own = getattr(item.layer, item.attribute)
+            name = self.reshaped.get(item.value.name, item.value).name
             if isinstance(own, Parameter):
                 first = shared.setdefault((name, item.form), own)
                 if first is not own and first.shape == own.shape:

@@ -23,7 +23,8 @@ FLOATS = tuple(map(onnx.TensorProto.DataType.Value, ("FLOAT", "DOUBLE", "FLOAT16
 class Weights:
     """The constants of a graph that an operator uses as a weight, or as an array that is not trained.
 
-    There may be a view, such as a Transpose, between the constant and the operator. A constant that an Add
+    There may be a view, such as a Transpose, between the constant and the operator; but what an Expand makes of
+    a node Constant, as of the 0 of a Conv without bias, is no weight. A constant that an Add
     adds to the result of a Conv, ConvTranspose, Gemm or MatMul with a weight is a bias, and counts as a
     weight.
     """
@@ -52,13 +53,15 @@ class Weights:
     def _constant(self, name: str) -> str | None:
         """The constant that a value is or views, if any."""
         seen: set[str] = set()
+        filled = False  # whether an Expand repeats it: then a Constant is a number to fill an array with
         while name not in self.known and name in self.makers and name not in seen:
             seen.add(name)
             maker = self.makers[name]
             if maker.op_type == "Constant":
-                return name
+                return None if filled else name
             if maker.op_type not in VIEWS or not maker.input:
                 return None
+            filled = filled or maker.op_type == "Expand"
             name = maker.input[0]
         return name if name in self.known else None
 
