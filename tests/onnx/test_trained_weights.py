@@ -166,10 +166,6 @@ CONSTANTS = {  # nodes, the input, the names of the parameters, and of the buffe
     "Conv, bias added": (
         [constant("w", KERNEL), constant("b", V.reshape(4, 1, 1)), ("Conv", "x w", "t", {}), ("Add", "t b", "y", {})], IMAGES, "b w", "",
     ),
-    "Conv, a number filled in": (
-        [constant("w", KERNEL), constant("b", np.float32(0)), constant("s", [4]), ("CastLike", "b x", "c", {}), ("Expand", "c s", "v", {}),
-         ("Conv", "x w v", "y", {})], IMAGES, "w", "b",
-    ),
     "ConvTranspose": ([constant("w", KERNEL.swapaxes(0, 1)), ("ConvTranspose", "x w", "y", {})], IMAGES, "w", ""),
     "BatchNormalization": (
         [constant("w", KERNEL), ("Conv", "x w", "t", {}), *NORMAL, ("BatchNormalization", "t s b m v", "y", {})],
@@ -215,6 +211,11 @@ def test_constants_train_where_weights_stand(name, initializers, backend, tmp_pa
     np.testing.assert_allclose(
         xpconv.asnumpy(again(xpconv.asarray(x))), xpconv.asnumpy(expected), rtol=1e-3, atol=1e-4
     )
+
+
+def test_a_number_that_fills_the_bias_of_a_conv_without_one_is_no_weight(tmp_path):
+    nodes = [constant("b", np.float32(0)), ("Shape", "w", "s", {"end": 1}), ("Expand", "b s", "v", {})]
+    assert names(load(tmp_path, [*nodes, ("Conv", "x w v", "y", {})], w=KERNEL)) == ["w"]
 
 
 @pytest.mark.slow

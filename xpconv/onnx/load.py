@@ -31,9 +31,10 @@ def load(path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Graph:
     BatchNormalization computes with the statistics of the file in inference mode; after `graph.train()`
     it is a BatchNorm that trains, unless `graph.requires_grad_(False, eval=True)` froze it.
 
-    What depends on constants alone is computed once, and what depends on parameters in each forward. Sizes that depend on the input, as where a Reshape takes
-    the Shape of a batch, are computed on the host in each forward. Opsets from 7 on, arrays of all floating
-    types and of integers, and external data in the model's folder are read.
+    What depends on constants alone is computed once, and what depends on parameters in each forward. Sizes
+    that depend on the input, as where a Reshape takes the Shape of a batch, are computed on the host in each
+    forward. Opsets from 7 on, arrays of all floating types and of integers, and external data in the model's
+    folder are read.
 
     Args:
         path: of the file.

@@ -23,10 +23,9 @@ FLOATS = tuple(map(onnx.TensorProto.DataType.Value, ("FLOAT", "DOUBLE", "FLOAT16
 class Weights:
     """The constants of a graph that an operator uses as a weight, or as an array that is not trained.
 
-    There may be a view, such as a Transpose, between the constant and the operator; but what an Expand makes of
-    a node Constant, as of the 0 of a Conv without bias, is no weight. A constant that an Add
-    adds to the result of a Conv, ConvTranspose, Gemm or MatMul with a weight is a bias, and counts as a
-    weight.
+    There may be a view, such as a Transpose, between constant and operator; but a node Constant that an
+    Expand repeats, as the 0 of a Conv without bias, is no weight. A constant that an Add adds to the result
+    of a Conv, ConvTranspose, Gemm or MatMul with a weight is a bias, and counts as a weight.
     """
 
     def __init__(self, graph: Any) -> None:
