@@ -22,8 +22,7 @@ def prepared_arrays(xp: Any) -> dict[Any, Array] | None:
         return None
     from ..kernels.engine import memory
 
-    found: dict[Any, Array] = memory.kept()
-    return found
+    return memory.Cache()
 
 
 def plans(

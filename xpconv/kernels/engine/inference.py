@@ -139,7 +139,7 @@ class Plans:
         keep: bool,
     ) -> None:
         self.steps, self.constants, self.prepared = steps, constants, prepared
-        self.pool: dict[Key, list[Plan]] = memory.kept()
+        self.pool: dict[Key, list[Plan]] = memory.Cache()
         self.alive: weakref.WeakSet[Plan] = weakref.WeakSet()  # in the pool or running
         self.missed: dict[Key, int] = {}  # the last call, from `_clock`, that made a plan
         self.output_shape, self.dtype = one.output.shape[1:], one.output.dtype

@@ -19,14 +19,14 @@ import sys
 import weakref
 from contextlib import suppress
 from math import prod
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import Array
 from ...geometry import Shape
-from ...layout import batch_first, channels_first
+from ...layout import batch_first, channels_first, is_batch_last
 from ..recorders import this_thread
 
 SMALL = 1 << 12  # below this many bytes malloc is as good
@@ -50,16 +50,17 @@ class Lease(weakref.ref[Any]):
 class Cache(dict[Any, Any]):
     """A dict that `free_memory` clears."""
 
-    __hash__ = object.__hash__  # type: ignore[assignment]  # one is itself, whatever it holds
+    def __init__(self) -> None:
+        super().__init__()
+        _caches[id(self)] = self
 
 
-C = TypeVar("C")
 _leases: set[Lease] = set()  # of all buffers
 _idle: dict[int, list[Lease]] = {}  # by size
 _most_used = 0  # bytes that arrays needed at once
 # A forked child writes to pages of its own.
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-_caches: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+_caches: weakref.WeakValueDictionary[int, Cache] = weakref.WeakValueDictionary()
 
 
 def empty(shape: Shape, dtype: Any) -> Array:
@@ -111,22 +112,16 @@ def empty_batch_last(shape: Shape, dtype: Any) -> Array:
     return batch_first(empty((*shape[1:], shape[0]), dtype))
 
 
+def images_like(x: Array, shape: Shape, dtype: Any) -> Array:
+    """New images `(N, C, *S)` with the batch last in memory if it is in `x`, else channels-last."""
+    return (empty_batch_last if is_batch_last(x) else empty_images)(shape, dtype)
+
+
 def strided(x: Array, shape: Shape, strides: Shape) -> Array:
     """As NumPy's `as_strided`, which takes five times as long."""
     if x.flags.c_contiguous:
         return np.ndarray(shape, x.dtype, x, 0, strides)
     return as_strided(x, shape, strides)
-
-
-def clearable(cache: C) -> C:
-    """The same object, which `free_memory` clears as long as it exists."""
-    _caches[id(cache)] = cache
-    return cache
-
-
-def kept() -> Cache:
-    """An empty dict that `free_memory` clears."""
-    return clearable(Cache())
 
 
 def free_memory() -> None:

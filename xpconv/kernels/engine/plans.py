@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections import deque
 from collections.abc import Callable, Iterable
 from operator import itemgetter, methodcaller
 from typing import Any, NamedTuple
@@ -87,7 +86,7 @@ class Arena:
         return self.calls < MOST_CALLS
 
 
-_idle: deque[Arena] = memory.clearable(deque(maxlen=MOST_IDLE))  # of the process: the last one is taken first
+_idle: dict[Arena, None] = memory.Cache()  # of the process: the last one is taken first
 
 
 def planned(kernel: Callable[..., None]) -> Callable[..., None]:
@@ -103,8 +102,8 @@ def planned(kernel: Callable[..., None]) -> Callable[..., None]:
             signature.append((a.shape, a.strides, a.dtype) if isinstance(a, np.ndarray) else a)
         key = tuple(signature)
         try:
-            arena = _idle.pop()
-        except IndexError:
+            arena, _ = _idle.popitem()
+        except KeyError:
             arena = Arena()
         plan = arena.plans.get(key)
         if plan is None:
@@ -115,7 +114,8 @@ def planned(kernel: Callable[..., None]) -> Callable[..., None]:
                 blas.one_blas_thread(plan.run, args)
             else:
                 plan.run(args)
-        _idle.append(arena)  # not after an exception, which may have left it half changed
+        if len(_idle) < MOST_IDLE:  # not after an exception, which may have left it half changed
+            _idle[arena] = None
 
     return run
 

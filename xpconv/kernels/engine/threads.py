@@ -169,6 +169,11 @@ def share(elements: float = math.inf) -> int:
     return (local.count or pool.count) if elements >= WORTH * local.times else 1
 
 
+def part(i: int, count: int, size: int) -> slice:
+    """The i-th of `count` parts of 0…size, which are as equal as possible."""
+    return slice(i * size // count, (i + 1) * size // count)
+
+
 def even(size: int, most: int, parts: int) -> list[tuple[int, int]]:
     """Cut 0…size into slices of at most `most`, with the same number in each of the `parts`, if possible.
 

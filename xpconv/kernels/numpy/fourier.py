@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...geometry import Shape
 from .. import fft
 from ..engine import memory, threads
 from ..recorders import this_thread
@@ -16,23 +15,17 @@ from ..recorders import this_thread
 PIECE_BYTES = 1 << 20  # of the part that a thread works on at a time
 ELEMENTS = 4  # by which a transformed element counts, in `threads.share`
 
-_kept: dict[Any, Array] = memory.kept()  # matrices of DFTs
+_matrices: dict[Any, Array] = memory.Cache()  # of DFTs
 
 
 def device() -> fft.Device:
     """NumPy, with memory from the pool; not from an inference plan, which calls the layer by itself."""
-    empty = _empty if this_thread.recorder is None else np.empty
-    return fft.Device(np, empty, _run, fft.BLOCK_BYTES, True, _kept)
-
-
-def _empty(shape: Shape, dtype: Any) -> Array:
-    return memory.empty(shape, dtype)
+    empty = memory.empty if this_thread.recorder is None else np.empty
+    return fft.Device(np, empty, _run, fft.BLOCK_BYTES, True, _matrices)
 
 
 def _run(task: Callable[[slice], None], count: int, elements: int) -> None:
     """`task` for slices of `range(count)`, which fit the cache and give all threads work."""
     pieces = max(threads.share(ELEMENTS * elements), 8 * elements // PIECE_BYTES)
     pieces = max(1, min(count, pieces))
-    threads.run(
-        lambda i: task(slice(i * count // pieces, (i + 1) * count // pieces)), pieces, ELEMENTS * elements
-    )
+    threads.run(lambda i: task(threads.part(i, pieces, count)), pieces, ELEMENTS * elements)

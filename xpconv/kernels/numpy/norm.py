@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from operator import setitem
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds
-from ...layout import is_batch_last
 from ..engine import memory
 from ..engine.plans import Part, Recorder, planned
 from ..recorders import this_thread
@@ -33,7 +31,7 @@ def batch_norm(
     """As `(x - mean) · scale + shift`."""
     if narrow(x):
         return None
-    y = _empty_like(x)
+    y = memory.images_like(x, x.shape, x.dtype)
     _with_statistics(x, weight, bias, mean, inv_std, bounds, y)
     return y
 
@@ -101,14 +99,8 @@ def statistics(xp: Any, x: Array) -> tuple[Array, Array] | None:
     if narrow(x):
         return None
     found = np.empty((5, x.shape[1]))
-    _statistics(x, found)
+    _normalized(x, None, None, 1.0, None, None, found)
     return (found[0], found[1]) if found[3, 0] else None
-
-
-@planned
-def _statistics(recorder: Recorder, x: Array, found: Array) -> None:
-    """As `_moments`."""
-    _moments(recorder, rows_of(recorder, "x", x, x), x.size // x.shape[1], found)
 
 
 def normalize_batch(
@@ -117,13 +109,11 @@ def normalize_batch(
     """In two passes: sums of x and of x², then `x · scale + shift`; None if that is not exact enough."""
     if narrow(x) or eps <= 0:
         return None
-    y = _empty_like(x)
+    y = memory.images_like(x, x.shape, x.dtype)
     found = np.empty((5, x.shape[1]))
     _normalized(x, weight, bias, eps, bounds, y, found)
-    if not found[3, 0]:
-        return None
-    mean, var, inv_std = found[:3]
-    return y, mean, var, inv_std
+    mean, var, inv_std, exact, _ = found
+    return (y, mean, var, inv_std) if exact[0] else None
 
 
 @planned
@@ -134,13 +124,24 @@ def _normalized(
     bias: Array | None,
     eps: float,
     bounds: Bounds,
-    y: Array,
+    y: Array | None,
     found: Array,
 ) -> None:
-    """Write to `y` and `found (5, C)`: mean, variance, 1/√(variance + eps), and whether they are exact."""
+    """Write to `found (5, C)` mean, variance, 1/√(variance + eps) and whether these are exact; then `y`."""
     rows = rows_of(recorder, "x", x, x)
-    _moments(recorder, rows, x.size // x.shape[1], found)
-    mean, var, inv_std = found[:3]
+    mean, var, inv_std, exact, square = found
+    sums_of(recorder, rows, rows, found[:2])
+    recorder(np.divide, found[:2], x.size // x.shape[1], found[:2])
+    recorder(np.multiply, mean, mean, square)
+    recorder(np.subtract, var, square, var)
+    recorder(np.multiply, var, CLOSE**2, inv_std)
+    recorder(np.less_equal, square, inv_std, square)
+    recorder(np.less, var, np.inf, exact)
+    recorder(np.minimum, square, exact, out=square)
+    recorder(np.minimum.reduce, square, 0, None, exact[:1].reshape(()))
+    recorder(np.maximum, var, 0.0, out=var)
+    if y is None:
+        return
     _inverse_std(recorder, eps, inv_std, var)
     factors = recorder.scratch("factors", (2, mean.size), np.float64)
     scale, shift = factors
@@ -150,19 +151,9 @@ def _normalized(
     _scale(recorder, rows, factors, bounds, y)
 
 
-def _moments(recorder: Recorder, rows: Rows, count: int, found: Array) -> None:
-    """Write mean and variance of `count` values to `found (5, C)`, and to row 3 whether they are exact."""
-    mean, var, limit, exact, square = found
-    sums_of(recorder, rows, rows, found[:2])
-    recorder(np.divide, found[:2], count, found[:2])
-    recorder(np.multiply, mean, mean, square)
-    recorder(np.subtract, var, square, var)
-    recorder(np.multiply, var, CLOSE**2, limit)
-    recorder(np.less_equal, square, limit, square)
-    recorder(np.less, var, np.inf, exact)
-    recorder(np.minimum, square, exact, out=square)
-    recorder(np.minimum.reduce, square, 0, None, exact[:1].reshape(()))
-    recorder(np.maximum, var, 0.0, out=var)
+def _is_far(x: Array, mean: Array, inv_std: Array) -> bool:
+    """Whether the reference computes the gradient: to lose no digits, it must subtract a mean far from 0."""
+    return narrow(x) or bool((np.abs(mean) * inv_std).max() > CLOSE)
 
 
 def batch_norm_backward(
@@ -179,12 +170,11 @@ def batch_norm_backward(
 ) -> tuple[Array | None, Array, Array] | None:
     """In two passes: sums, then `a · (grad + b · x + c)`.
 
-    With `bounds` the first pass writes the masked `grad` into `dx`, which the second overwrites. None if a
-    mean is so far from 0 that it must be subtracted first, to lose no digits.
+    With `bounds` the first pass writes the masked `grad` into `dx`, which the second overwrites.
     """
-    if narrow(x) or (np.abs(mean) * inv_std).max() > CLOSE:
+    if _is_far(x, mean, inv_std):
         return None
-    dx = _empty_like(x)
+    dx = memory.images_like(x, x.shape, x.dtype)
     sums = np.empty((2, x.shape[1]))
     y = None if bounds is None else y
     _gradients(grad, x, weight, mean, inv_std, from_batch, input_grad, y, bounds, dx, sums)
@@ -211,29 +201,30 @@ def _gradients(
     grads, inputs = rows_of(recorder, "gradient", grad, x), rows_of(recorder, "x", x, x)
     into, mask = rows_of(recorder, "dx", dx, x), None
     if y is not None and bounds is not None:
-        mask = functools.partial(_mask, grads, rows_of(recorder, "y", y, x), bounds, into)
+        unmasked, outputs, limits = grads, rows_of(recorder, "y", y, x), bounds
+
+        def mask(do: Part, rows: slice) -> None:
+            masked(do, limits, into.part(rows), unmasked.part(rows), outputs.part(rows))
+
         grads = into
     sums_of(recorder, grads, inputs, sums, mask)
     dbias, dweight = sums
-    factors = recorder.scratch("factors", (3, x.shape[1]), np.float64)
     means = recorder.scratch("means", sums.shape, np.float64)
     recorder(np.multiply, mean, dbias, means[0])
     recorder(np.subtract, dweight, means[0], dweight)
     recorder(np.multiply, dweight, inv_std, dweight)
     if input_grad:
-        count = x.size // x.shape[1]
-        recorder(np.divide, sums, count, means)
-        _input_factors(recorder, weight, mean, inv_std, means, factors)
-        _input_grad(recorder, grads, inputs, into, factors, from_batch)
+        recorder(np.divide, sums, x.size // x.shape[1], means)
+        _input_grad(recorder, grads, inputs, weight, mean, inv_std, means, into, from_batch)
 
 
 def joint_input_grad(
     xp: Any, grad: Array, x: Array, weight: Array | None, mean: Array, inv_std: Array, means: Array
 ) -> Array | None:
     """One pass over the images, like the second pass of `batch_norm_backward`."""
-    if narrow(x) or (np.abs(mean) * inv_std).max() > CLOSE:
+    if _is_far(x, mean, inv_std):
         return None
-    dx = _empty_like(x)
+    dx = memory.images_like(x, x.shape, x.dtype)
     _joint_gradient(grad, x, weight, mean, inv_std, means, dx)
     return dx
 
@@ -250,16 +241,25 @@ def _joint_gradient(
     dx: Array,
 ) -> None:
     """Write the result of `joint_input_grad` to `dx`."""
-    factors = recorder.scratch("factors", (3, mean.size), np.float64)
-    _input_factors(recorder, weight, mean, inv_std, means, factors)
-    grads, inputs = rows_of(recorder, "gradient", grad, x), rows_of(recorder, "x", x, x)
-    _input_grad(recorder, grads, inputs, rows_of(recorder, "dx", dx, x), factors, True)
+    grads, inputs, into = (
+        rows_of(recorder, name, a, x) for name, a in (("gradient", grad), ("x", x), ("dx", dx))
+    )
+    _input_grad(recorder, grads, inputs, weight, mean, inv_std, means, into, True)
 
 
-def _input_factors(
-    recorder: Recorder, weight: Array | None, mean: Array, inv_std: Array, means: Array, factors: Array
+def _input_grad(
+    recorder: Recorder,
+    grads: Rows,
+    inputs: Rows,
+    weight: Array | None,
+    mean: Array,
+    inv_std: Array,
+    means: Array,
+    into: Rows,
+    from_batch: bool,
 ) -> None:
-    """Write `a`, `b` and `c` of `_input_grad` to `factors`, from the means of `grad` and `grad · x̂`."""
+    """Write `a · (grad + b · x + c)`, with the means of `grad` and `grad · x̂`; it may overwrite `grad`."""
+    factors = recorder.scratch("factors", (3, mean.size), np.float64)
     scale, slope, shift = factors
     recorder(np.multiply, inv_std, means[1], slope)
     recorder(np.negative, slope, slope)
@@ -267,19 +267,6 @@ def _input_factors(
     recorder(np.add, means[0], scale, shift)
     recorder(np.negative, shift, shift)
     recorder(np.multiply, inv_std, 1.0 if weight is None else weight, scale)
-
-
-def _mask(
-    grads: Rows, outputs: Rows, bounds: tuple[float, float | None], into: Rows, do: Part, rows: slice
-) -> None:
-    """Write the gradient to `into` where the output is within `bounds`, else 0."""
-    masked(do, bounds, into.part(rows), grads.part(rows), outputs.part(rows))
-
-
-def _input_grad(
-    recorder: Recorder, grads: Rows, inputs: Rows, into: Rows, factors: Array, from_batch: bool
-) -> None:
-    """`a · (grad + b · x + c)`, which may overwrite the gradient."""
     in_place = grads is into
     grads, inputs, into = grads.longer(), inputs.longer(), into.longer()
     a, b, c = grads.wide(recorder, factors)
@@ -297,8 +284,3 @@ def _input_grad(
         do(np.multiply, out, a, out)
 
     recorder.share(task, len(blocks), grads.matrix.size)
-
-
-def _empty_like(x: Array) -> Array:
-    """Images with the batch last in memory, if it is in `x`, else channels-last."""
-    return (memory.empty_batch_last if is_batch_last(x) else memory.empty_images)(x.shape, x.dtype)

@@ -25,11 +25,7 @@ def in_blocks(xp: Any, task: Callable[[slice], None], size: int) -> int:
     """`task` on slices of 0…size that fit the cache, on all cores where there is work enough."""
     share = threads.share(size)
     count = max(share, -(-size // (SHARED_BLOCK if share > 1 else ALONE_BLOCK)))
-
-    def part(i: int) -> None:
-        task(slice(i * size // count, (i + 1) * size // count))
-
-    threads.run(part, count, size)
+    threads.run(lambda i: task(threads.part(i, count, size)), count, size)
     return count
 
 
@@ -76,7 +72,7 @@ def by_parts(
     count = min(n, max(threads.share(size), -(-size // BLOCK)))
 
     def part(do: Part, i: int) -> None:
-        some = slice(i * n // count, (i + 1) * n // count)
+        some = threads.part(i, count, n)
         function(do, setting, y[some], *[a[some] if a.shape[0] == n else a for a in arrays])
 
     recorder.share(part, count, size)
@@ -174,29 +170,19 @@ def _concatenate(do: Part, setting: tuple[int, Bounds], y: Array, *arrays: Array
 
 def sigmoid(xp: Any, x: Array) -> Array:
     """`1 / (1 + exp(-x))`; None for half precision, where `exp(-x)` overflows while the result is not 0."""
-    return _of_one(_sigmoid, x) if x.itemsize > 2 else None
-
-
-def _sigmoid(do: Part, setting: None, y: Array, x: Array) -> None:
-    _one_plus_exp(do, x, y)
-    do(np.divide, 1, y, y)
+    return _of_one(_logistic, x, False)
 
 
 def silu(xp: Any, x: Array) -> Array:
     """`x / (1 + exp(-x))`; None for half precision."""
-    return _of_one(_silu, x) if x.itemsize > 2 else None
+    return _of_one(_logistic, x, True)
 
 
-def _silu(do: Part, setting: None, y: Array, x: Array) -> None:
-    _one_plus_exp(do, x, y)
-    do(np.divide, x, y, y)
-
-
-def _one_plus_exp(do: Part, x: Array, y: Array) -> None:
-    """`y = 1 + exp(-x)`."""
+def _logistic(do: Part, times_x: bool, y: Array, x: Array) -> None:
     do(np.negative, x, y)
     do(quiet_exp, y, y)
     do(np.add, y, 1, y)
+    do(np.divide, x if times_x else 1, y, y)
 
 
 def quiet_exp(x: Array, out: Array) -> None:
@@ -212,7 +198,7 @@ def hardsigmoid(xp: Any, x: Array) -> Array:
 
 def clipped_line(xp: Any, x: Array, slope: float, offset: float) -> Array:
     """`slope · x + offset`, clipped to [0, 1]; None for half precision."""
-    return _of_one(_clipped_line, x, (slope, offset)) if x.itemsize > 2 else None
+    return _of_one(_clipped_line, x, (slope, offset))
 
 
 def _clipped_line(do: Part, line: tuple[float, float], y: Array, x: Array) -> None:
@@ -221,9 +207,9 @@ def _clipped_line(do: Part, line: tuple[float, float], y: Array, x: Array) -> No
     Ending(bounds=(0.0, 1.0)).finish(y, do)
 
 
-def _of_one(function: Callable[..., None], x: Array, setting: Any = None) -> Array | None:
-    """Apply `function` to all elements, in parts that fit the cache; None unless they are real floats."""
-    if x.dtype.kind != "f" or not x.size or not x.ndim:
+def _of_one(function: Callable[..., None], x: Array, setting: Any) -> Array | None:
+    """Apply `function` to all elements, in parts; None unless they are real and of more than 16 bits."""
+    if x.dtype.kind != "f" or x.itemsize == 2 or not x.size or not x.ndim:
         return None
     y = empty_like(x)
     by_parts(function, setting, flat(y), flat(x))

@@ -1,6 +1,6 @@
 """Pooling by taps, over blocks of images.
 
-Images with the batch last in memory are channels-last images after exchanging batch and channels.
+Kernels get images as `(N, *S, C)`, or, with the batch last in memory, as `(C, *S, N)`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from ...backend import Array
 from ...geometry import Bounds, Window
-from ...layout import channels_last, is_batch_last
+from ...layout import batch_last, channels_last, is_batch_last
 from ...sums import SERIAL, SERIAL_PRODUCTS
 from ..engine import memory
 from ..engine.plans import Part, Recorder, planned
@@ -39,18 +39,14 @@ def max_pool(
     """
     if not x.size or prod(window.kernel) >= 255 or x.dtype.kind in "iu":
         return None
-    if is_batch_last(x):
-        found = max_pool(xp, x.swapaxes(0, 1), window, ceil_mode, winners, bounds)
-        if found is None:
-            return None
-        y, winner = found
-        return y.swapaxes(0, 1), None if winner is None else winner.swapaxes(0, 1)
-    y = memory.empty_images((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
-    winner, finite = None, None
-    if winners:
-        winner, finite = memory.empty_images(y.shape, "uint8"), np.empty((), bool)
-    _maxima(x, window, bounds, y, winner, finite)
-    return None if winners and not finite else (y, winner)
+    y = memory.images_like(x, (*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
+    view = batch_last if is_batch_last(x) else channels_last
+    if not winners:
+        _maxima(view(x), window, bounds, view(y), None, None)
+        return y, None
+    winner, finite = memory.images_like(x, y.shape, "uint8"), np.empty((), bool)
+    _maxima(view(x), window, bounds, view(y), view(winner), finite)
+    return (y, winner) if finite else None
 
 
 @planned
@@ -63,23 +59,22 @@ def _maxima(
     winner: Array | None,
     finite: Array | None,
 ) -> None:
-    """Write maxima to `y (N, C, *P)`, their taps to `winner`, and whether all are finite to `finite ()`."""
+    """Write maxima to `y (N, *P, C)`, their taps to `winner`, and whether all are finite to `finite ()`."""
     ending = Ending(bounds=bounds)
-    best, output = channels_last(y), y.shape[2:]
-    who = None if winner is None else channels_last(winner)
-    window = window.fitted(x.shape[2:], output)
-    frame = Frame(channels_last(x), window, border=-np.inf)
+    output = y.shape[1:-1]
+    window = window.fitted(x.shape[1:-1], output)
+    frame = Frame(x, window, border=-np.inf)
     blocks = cut(x.shape[0], output[0], x[:1].nbytes // output[0], ROWS_BYTES, x.size)
-    row = prod(best.shape[2:])
+    row = prod(y.shape[2:])
     each = recorder.scratch("finite", (len(blocks),), bool)
 
     def task(part: Part, i: int) -> None:
         images, rows = blocks[i]
-        seen, top = frame.of(blocks[i], part), best[images, rows]
-        if who is None:
+        seen, top = frame.of(blocks[i], part), y[images, rows]
+        if winner is None:
             _maximum(seen, window, top, part)
         else:
-            _winners(seen, window, top, who[images, rows], part)
+            _winners(seen, window, top, winner[images, rows], part)
             better = part.scratch("mask", top.shape, bool)
             part(np.isfinite, top, better)
             part(np.logical_and.reduce, better.reshape(-1), 0, None, each[i : i + 1].reshape(()))
@@ -127,31 +122,27 @@ def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, .
     """None if many windows overlap, whose sums need float64."""
     if window.overlaps() > SERIAL:
         return None
-    if is_batch_last(winner):
-        n, c, *spatial = x_shape
-        grad, winner = grad.swapaxes(0, 1), winner.swapaxes(0, 1)
-        return max_pool_backward(xp, grad, winner, (c, n, *spatial), window).swapaxes(0, 1)
-    dx = memory.empty_images(x_shape, grad.dtype)
-    _put_back(grad, winner, window, dx)
+    dx = memory.images_like(winner, x_shape, grad.dtype)
+    view = batch_last if is_batch_last(winner) else channels_last
+    _put_back(view(grad), view(winner), window, view(dx))
     return dx
 
 
 @planned
 def _put_back(recorder: Recorder, grad: Array, winner: Array, window: Window, dx: Array) -> None:
-    """Write to `dx (N, C, *S)`, each gradient at the position of its winner."""
-    into, g, who = (channels_last(a) for a in (dx, grad, winner))
-    taps = window.taps(dx.shape[2:], grad.shape[2:])
+    """Write to `dx (N, *S, C)`, each gradient at the position of its winner."""
+    taps = window.taps(dx.shape[1:-1], grad.shape[1:-1])
     apart = all(
         s >= d * (k - 1) + 1 for k, s, d in zip(window.kernel, window.stride, window.dilation, strict=True)
     )
-    covered = apart and sum(into[:1][ALL + tap.into].size for tap in taps) == into[:1].size
+    covered = apart and sum(dx[:1][ALL + tap.into].size for tap in taps) == dx[:1].size
     bits = f"i{grad.dtype.itemsize}"
     blocks = _cut(dx)
 
     def task(part: Part, i: int) -> None:
         images = blocks[i].images
-        some, number = into[images], who[images]
-        values = contiguous(part, "values", g[images]).view(bits)
+        some, number = dx[images], winner[images]
+        values = contiguous(part, "values", grad[images]).view(bits)
         if not covered:
             part(setitem, some, ..., 0)
         mask = part.scratch("mask", number.shape, bool)
@@ -196,32 +187,29 @@ def _weights(count: int, dtype: Any) -> Array:
 
 def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
     """By blocks of images."""
-    if is_batch_last(x):
-        return sum_pool(xp, x.swapaxes(0, 1), window, ceil_mode).swapaxes(0, 1)
-    y = memory.empty_images((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
-    _add_taps(x, window, y, False)
+    y = memory.images_like(x, (*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
+    view = batch_last if is_batch_last(x) else channels_last
+    _add_taps(view(x), window, view(y), False)
     return y
 
 
 def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
     """By blocks of images."""
-    if is_batch_last(grad):
-        n, c, *spatial = x_shape
-        return sum_pool_backward(xp, grad.swapaxes(0, 1), (c, n, *spatial), window).swapaxes(0, 1)
-    dx = memory.empty_images(x_shape, grad.dtype)
-    _add_taps(grad, window, dx, True)
+    dx = memory.images_like(grad, x_shape, grad.dtype)
+    view = batch_last if is_batch_last(grad) else channels_last
+    _add_taps(view(grad), window, view(dx), True)
     return dx
 
 
 @planned
 def _add_taps(recorder: Recorder, x: Array, window: Window, y: Array, back: bool) -> None:
     """Write to `y` the sum over taps of what `x` has of each: windows, or if `back` their gradients."""
-    source, total = channels_last(x), channels_last(y)
-    taps = window.taps(y.shape[2:], x.shape[2:]) if back else window.taps(x.shape[2:], y.shape[2:])
-    blocks = _cut(y if back else x)
+    images, output = (y, x) if back else (x, y)
+    taps = window.taps(images.shape[1:-1], output.shape[1:-1])
+    blocks = _cut(images)
 
     def task(part: Part, i: int) -> None:
-        some, out = source[blocks[i].images], total[blocks[i].images]
+        some, out = x[blocks[i].images], y[blocks[i].images]
         part(setitem, out, ..., 0)
         for _, *places in taps:
             to, of = reversed(places) if back else places
