@@ -1,14 +1,15 @@
 """Throughput of two processes with one thread each, over that of one process with one thread.
 
-    python3 benchmarks/distributed.py [--processes 2] [--seconds 10]
+python3 benchmarks/distributed.py
 
 Each trains a small CNN on its part of the same batches of 128 images. The runs of one, of several, and of as
 many that train apart, without any exchange, take turns; the last show what the machine allows. The ratios of
-the medians are printed, and written as JSON with `--out`. Each process needs a core of its own.
+the medians are printed, and written as JSON. Each process needs a core of its own.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -16,12 +17,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-ROUNDS = 3
+import measure
+
 IMAGES = 128  # of a batch
 
 
-def measure(seconds, images):
+def train(seconds: float, images: int) -> None:
     """Images per second of all processes together, with BatchNorm synchronised; printed by rank 0.
 
     They share batches of so many images.
@@ -51,17 +54,17 @@ def measure(seconds, images):
             batches += 1
         if begun is None:  # the first two batches prepare kernels
             batches, begun = 0, time.perf_counter()
-        if communicator.meet("measure", time.perf_counter() - start > seconds):
+        if communicator.meet("train", batches > 0 and time.perf_counter() - start > seconds):
             break
     if communicator.rank == 0:
         print(images * batches / (time.perf_counter() - begun))
 
 
-def run(processes, seconds, apart=False):
+def run(processes: int, seconds: float, apart: bool = False) -> float:
     """Images per second of so many processes, in one program or `apart`."""
     beside = Path(sys.executable).parent / "mpiexec"
     mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-    start = [mpiexec, "-n", str(processes)] if processes > 1 and not apart else []
+    start = [str(mpiexec), "-n", str(processes)] if processes > 1 and not apart else []
     env = {**os.environ, "XPCONV_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     images = IMAGES // processes if apart else IMAGES
     command = [*start, sys.executable, __file__, "--measure", str(images), "--seconds", str(seconds)]
@@ -73,35 +76,32 @@ def run(processes, seconds, apart=False):
     return sum(map(float, outputs))
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--out")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=measure.HERE / "results" / "distributed.json")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.measure:
-        measure(options.seconds, options.measure)
+    args = parser.parse_args()
+    if args.measure:
+        train(args.seconds, args.measure)
         return
-    kinds = {"one": (1, False), "several": (options.processes, False), "apart": (options.processes, True)}
-    found = {kind: [] for kind in kinds}
-    for _ in range(ROUNDS):
+    kinds = {"one": (1, False), "several": (args.processes, False), "apart": (args.processes, True)}
+    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(args.rounds):
         for kind, (processes, apart) in kinds.items():
-            found[kind].append(run(processes, options.seconds, apart))
-    one, several, apart = (statistics.median(rates) for rates in found.values())
-    result = {
-        "processes": options.processes,
-        "images_per_second": found,
-        "ratio": several / one,
-        "ratio_apart": apart / one,
-        "cores": os.cpu_count(),
-    }
-    print(f"{options.processes} processes: {several:.0f} images/s, one: {one:.0f}; ratio {several / one:.2f}")
-    print(f"without exchange: {apart:.0f} images/s; ratio {apart / one:.2f}")
-    if options.out:
-        Path(options.out).write_text(json.dumps(result, indent=1) + "\n")
+            rates[kind].append(run(processes, args.seconds, apart))
+    medians = {kind: statistics.median(found) for kind, found in rates.items()}
+    result: dict[str, Any] = {"machine": measure.machine(1), "processes": args.processes}
+    result["images per second"] = rates
+    result["ratio"] = medians["several"] / medians["one"]
+    result["ratio without exchange"] = medians["apart"] / medians["one"]
+    print(f"{args.processes} processes: {result['ratio']:.2f} times the images of one per second")
+    print(f"without exchange: {result['ratio without exchange']:.2f}")
+    print(f"wrote {measure.write(args.out, result)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import emulation
 import pytest
+import ranks
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -234,6 +235,21 @@ def test_prefetching_is_measured_for_every_number_of_workers(tmp_path):
     names = [f"{name}, workers={n}" for name in ("waits", "computes") for n in (0, 1, 2)]
     assert [record["name"] for record in records] == names
     assert all(record["ratio"] > 0 for record in records)
+
+
+@pytest.mark.slow
+def test_one_process_is_compared_with_two(tmp_path):
+    pytest.importorskip("mpi4py")
+    if ranks.mpiexec() is None:
+        pytest.skip("there is no mpiexec")
+    out = tmp_path / "distributed.json"
+    command = [sys.executable, str(BENCHMARKS / "distributed.py"), "--rounds", "1", "--seconds", "0.1"]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    rates = {kind: found[0] for kind, found in result["images per second"].items()}
+    assert result["ratio"] == rates["several"] / rates["one"] > 0
+    assert result["ratio without exchange"] == rates["apart"] / rates["one"] > 0
 
 
 @pytest.mark.slow
