@@ -88,7 +88,7 @@ def expected():
     xpconv.set_num_threads(before)
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(32)
 @pytest.mark.parametrize("name", ablation.TRICKS)
 def test_results_are_the_same_without_the_trick(expected, name):
     trick, calls = ablation.TRICKS[name], []

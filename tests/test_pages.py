@@ -15,7 +15,7 @@ for library in ("PIL", "matplotlib", "safetensors", "sklearn", "tqdm"):
 TEST_OF_ITS_OWN = re.compile(r"<!-- (tests/\S+) runs the code of this page")
 ELSEWHERE = {"docs/architecture.md", "docs/another-array-library.md"}  # whose tests have their names
 LONG = ("feature-maps", "fine-tuning", "image-folders", "own-optimizers", "schedules", "segmentation")
-LONG += ("several-devices", "training-in-one-call")
+LONG += ("cpu-only-ci", "several-devices", "training-in-one-call")
 SLOW = {*(f"docs/guides/{name}.md" for name in LONG), "docs/index.md", "docs/learn/training.md"}
 PAGES = {
     p.relative_to(ROOT).as_posix(): p for p in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

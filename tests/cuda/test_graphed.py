@@ -146,7 +146,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("options", OPTIONS)
 def test_training_has_the_values_of_a_plain_loop(name, options, cuda):
@@ -246,7 +246,7 @@ CHANGES = ["freeze", "mode", "eval", "load", "state", "assign", "optimizer", "se
            "record", "hook", "setting", "layer", "write", "error"]  # fmt: skip
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("what", CHANGES)
 def test_changes_between_the_steps_are_seen(name, what, cuda):

@@ -258,6 +258,7 @@ def test_memory_of_large_images(transform, dtype):
     assert peak < y.nbytes + 8 * 4 * base.BLOCK
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float32"])
 @pytest.mark.parametrize("channels", [(), (1,), (2,)], ids=str)
 @pytest.mark.parametrize("transform", MASKED, ids=repr)

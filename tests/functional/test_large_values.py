@@ -16,7 +16,7 @@ def drawn(seed, shape, dtype):
     return (values + 1j * rng.uniform(-1, 1, shape) if dtype[0] == "c" else values).astype(dtype)
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(64)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])

@@ -57,7 +57,7 @@ CASES = [
 ]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("dtype", ["float64", "complex128", "float32", "complex64"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_values_are_scipys_and_adjoints_are_adjoint(sigpy, case, dtype, backend):

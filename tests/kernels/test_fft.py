@@ -262,6 +262,7 @@ def test_squares_are_transformed_by_matrices(x_shape, weight_shape, stride):
     assert fft.tiling(x_shape, np.dtype("float32"), weight_shape, window, True).by_matrices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("x_shape", "kernel", "padding"), [FLAT, TALL, ((2, 4, 5, 900), (3, 81), (1, 40))])
 def test_values_of_flat_and_tall_images(backend, always, x_shape, kernel, padding):
     rng = np.random.default_rng(0)

@@ -46,6 +46,7 @@ CONV = {
 }
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(("axes", "kernels", "strength"), [(1, [1, 3, (2,)], 3), (3, [2, (1, 2, 3)], 2)])
 def test_conv_over_all_options(axes, kernels, strength):
     assert over_all(f"Conv{axes}d", {"kernel_size": kernels, **CONV}, axes, strength) > 15

@@ -143,6 +143,7 @@ NOISY = {
 KINDS = {"Sequential": xpconv.Sequential, "Graph": in_row, "inner": lambda *a: xpconv.Sequential(in_row(*a))}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("before", [(), ("layer",), ("operator",), ("graph",)], ids=str)
 @pytest.mark.parametrize("noisy", NOISY)

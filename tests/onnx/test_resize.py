@@ -31,7 +31,7 @@ POLICIES = ("stretch", "not_larger", "not_smaller")
 ROI = np.array([0.125, 0.25, 0.875, 1.25], "float32")
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_against_onnxruntime(mode, coordinates, tmp_path):

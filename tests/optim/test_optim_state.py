@@ -26,7 +26,7 @@ def trained(name, kind, steps=3):
     return training
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_goes_on_from_a_state(name, kind, backend):

@@ -72,6 +72,7 @@ def assert_equal(a, b):
         assert (array == b[1][name]).all(), name
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("steps", [0, 1, 2, 4, 6])
 def test_a_run_that_crashed_goes_on_bit_for_bit(steps, tmp_path, backend):
     """Steps 3, 6, … end an epoch."""

@@ -195,7 +195,7 @@ def test_few_and_equal_losses(losses):
     assert found.suggestion is None or lrs[0] <= found.suggestion <= lrs[-1]
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(64)
 @pytest.mark.parametrize("steps", [40, 100, 200])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_training_at_the_suggestion_works(steps, weighted):

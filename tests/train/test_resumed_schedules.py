@@ -94,6 +94,7 @@ class Halve:
         run.optimizer.param_groups[0]["lr"] *= 0.97
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", SAME)
 @pytest.mark.parametrize("per", [None, "step"])
 def test_the_same_schedule_is_not_computed_again(name, per, tmp_path):

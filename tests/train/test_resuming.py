@@ -32,6 +32,7 @@ class StopAt:
             run.stop = self.reason
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("steps", "event", "saved", "every"),
     [

@@ -267,6 +267,7 @@ def test_a_fork_within_a_kernel_that_returns_to_it():
     """)
 
 
+@pytest.mark.slow
 def test_idle_threads_use_no_cpu_time():
     """Neither directly after a step."""
     run_python("""

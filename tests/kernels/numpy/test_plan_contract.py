@@ -385,6 +385,7 @@ def step(model, x):
 X = np.random.default_rng(0).normal(size=(2, 2, 3, 8, 8)).astype("float32")
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     ("calls_before", "stride", "least"),
     [(0, 97, 20), (3, 197, 20), (1, 4999, 6), pytest.param(1, 1499, 20, marks=pytest.mark.slow)],

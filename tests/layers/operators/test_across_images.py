@@ -66,6 +66,7 @@ def graph(*layers):
     return Graph(nodes, "x", names[-1])
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("kind", [Sequential, graph])
 @pytest.mark.parametrize("name", MODELS)
 def test_outputs(name, kind, backend, monkeypatch):
@@ -143,6 +144,7 @@ def check_large_batches(model, width, monkeypatch):
                 np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("kind", [Sequential, graph, nested, twice])
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("view", VIEWS)
@@ -152,6 +154,7 @@ def test_windows_between_views(view, window, kind, monkeypatch):
     check_large_batches(kind(*before, WINDOWS[window](channels), *after), 6, monkeypatch)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("width", [1, 2, 3, 6])  # also as many columns as there are images in a trial
 @pytest.mark.parametrize("kind", [Sequential, graph, nested, twice])
 @pytest.mark.parametrize("window", IMAGES)
@@ -160,6 +163,7 @@ def test_windows_on_one_image(window, kind, width, monkeypatch):
     check_large_batches(model, width, monkeypatch)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("width", [1, 2, 3])
 @pytest.mark.parametrize("kind", [Sequential, graph, nested, twice])
 @pytest.mark.parametrize("window", WINDOWS)

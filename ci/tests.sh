@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# What CI runs without a GPU, in the active virtual environment: the README's own test command, with the tests
-# marked slow; lint; types.
+# All tests, in the active virtual environment: the README's own test command, with the tests marked slow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,8 +7,3 @@ unset PYTHONDONTWRITEBYTECODE  # or each process that a test starts compiles the
 tests=$(grep -m1 'python3 -m pytest$' README.md)
 echo "README: $tests"
 bash -c "$tests -m 'slow or not slow'"
-
-python3 -m pip install --quiet -e ".[lint]"
-ruff check .
-ruff format --check .
-mypy
