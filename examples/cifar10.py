@@ -2,7 +2,7 @@
 
 python3 examples/cifar10.py                      # downloads the images; on a GPU: XPCONV_BACKEND=cupy
 python3 examples/cifar10.py --data-dir DIR       # with the files of CIFAR's binary version
-python3 examples/cifar10.py --checkpoints run    # goes on from the last checkpoint in run/, if there is one
+python3 examples/cifar10.py --checkpoints run    # continues from the last checkpoint in run/, if there is one
 
 The paper's 64,000 steps take hours on a CPU; `--epochs 30` shows most of it. Ctrl-C ends the training with
 what has been learned.

@@ -29,7 +29,7 @@ IMAGES = 30  # from which odd and even are learned
 
 
 def train_in_pytorch(x: np.ndarray, y: np.ndarray, epochs: int) -> torch.nn.Module:
-    """The CNN that somebody else has trained."""
+    """The CNN that has been trained elsewhere."""
     nn = torch.nn
     model = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),

@@ -57,7 +57,7 @@ def print_gradients(model: Sequential, x: Any, y: Any) -> None:
     print("    " + "   ".join(f"{name} {norm:.2g}" for name, norm in norms.items()))
     ratio = norms["dense"] / norms["conv1"]
     verdict = "vanished, and conv1 hardly learns." if ratio > 100 else "not vanished, and conv1 learns too."
-    print(f"   Backward goes from dense to conv1. That of conv1 is {ratio:.1f} times smaller: it has")
+    print(f"   Backward runs from dense to conv1. The norm of conv1 is {ratio:.1f} times smaller: it has")
     print(f"   {verdict}")
 
 

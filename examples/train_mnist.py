@@ -80,7 +80,7 @@ def prepare(parser: argparse.ArgumentParser, args: argparse.Namespace):
         if value is not None and not value >= floor:
             parser.error(f"--{name.replace('_', '-')} is {value}, expected at least {floor}")
     if args.data == "digits" and args.data_dir:
-        parser.error("--data-dir goes with --data mnist")
+        parser.error("--data-dir needs --data mnist")
     try:
         if args.backend:
             xpconv.set_backend(args.backend)

@@ -17,7 +17,7 @@ GOAL = 0.02  # every output is then within 0.2 of its target
 
 
 def make_model(seed: int) -> Sequential:
-    """Two inputs, two hidden units, one output. Not every start finds the way: see other seeds."""
+    """Two inputs, two hidden units, one output. Some seeds do not lead to a solution."""
     xpconv.manual_seed(seed)
     return Sequential(Dense(2, 2, dtype="float64"), Sigmoid(), Dense(2, 1, dtype="float64"), Sigmoid())
 

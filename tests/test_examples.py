@@ -170,7 +170,7 @@ def test_mnist_files_model_and_pictures(mnist_folder, capsys):
         (["--batch-size", "-3"], "--batch-size is -3, expected at least 1"),
         (["--lr", "nan"], "--lr is nan, expected at least 0"),
         (["--seed", "-1"], "--seed is -1, expected at least 0"),
-        (["--data-dir", "x"], "--data-dir goes with --data mnist"),
+        (["--data-dir", "x"], "--data-dir needs --data mnist"),
         (["--data", "mnist", "--data-dir", "nowhere"], "nowhere"),
     ],
 )

@@ -25,7 +25,7 @@ def test_costs(backend):
     assert [cost.moved for cost in costs] == [
         4 * (2 * 192 + 1024 + 8 * 28), 0, 4 * (1024 + 256), 4 * 512, 4 * (256 + 10 + 129 * 5),
     ]  # fmt: skip
-    assert [cost.kept for cost in costs[:3]] == [4 * 2 * 192, 0, 256 + 4 * 256]
+    assert [cost.saved for cost in costs[:3]] == [4 * 2 * 192, 0, 256 + 4 * 256]
     assert all(cost.seconds > 0 for cost in costs)
     assert bool(costs[0].algorithm)
     assert [cost.algorithm for cost in costs[1:]] == ["fused", "", "", ""]
@@ -76,7 +76,7 @@ def test_what_is_kept_is_what_a_forward_keeps(name, backend, no_draws):
     _, tape = net.record(x)
     saved = {id(o): o for o in [owner(a) for entry in tape.entries for a in arrays_in(entry[1])]}
     expected = sum(o.nbytes for i, o in saved.items() if i not in own)
-    assert sum(cost.kept for cost in measure(net, shape, batch=2)) == expected
+    assert sum(cost.saved for cost in measure(net, shape, batch=2)) == expected
 
 
 def test_the_table_adds_up():
@@ -107,7 +107,7 @@ def test_what_waits_and_what_is_drawn_stay():
     np.testing.assert_array_equal(layers[0](x), first)
     assert len(layers[0]._finished()) == 1
     with xpconv.no_grad():
-        assert measure(layers, (8,), batch=2)[1].kept == 4 * 2 * 8
+        assert measure(layers, (8,), batch=2)[1].saved == 4 * 2 * 8
     np.testing.assert_array_equal(layers[0](x), mask(x))
     assert layers[0].backward(x).shape == x.shape
 

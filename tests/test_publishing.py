@@ -29,6 +29,11 @@ def test_the_version_stands_in_one_place():
     assert text("xpconv/__init__.py").count(f'"{xpconv.__version__}"') == 1
 
 
+def test_a_script_beside_the_clone_imports_the_package():
+    """Without this setting an editable installation is found only after the folder of the clone, as a namespace."""
+    assert 'package-dir = { "" = "." }' in text("pyproject.toml")
+
+
 def test_the_installed_version_is_that_of_the_package():
     try:
         installed = importlib.metadata.distribution("xpconv")

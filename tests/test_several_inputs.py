@@ -193,7 +193,7 @@ def test_explain_of_several_inputs(backend):
     assert cost.output == (4, 5)
     assert cost.flops == 2 * 20 * 6
     assert cost.moved == 4 * (4 * 3 + 4 * 2 + 20 + 35)
-    assert cost.kept == 4 * (4 * 3 + 4 * 2)
+    assert cost.saved == 4 * (4 * 3 + 4 * 2)
     assert [c.name for c in measure(Gate(), ((3,), (2,)), batch=4)] == ["dense", "norm", ""]
     (cost,) = measure(xpconv.MaxUnpool2d(2), ((3, 4, 4), (3, 4, 4)), batch=2)
     assert cost.output == (2, 3, 8, 8)
@@ -327,7 +327,7 @@ def test_the_table_of_a_summary():
 def test_the_table_of_explain():
     text = xpconv.explain(xpconv.Sequential(xpconv.Conv2d(1, 2, 3), xpconv.ReLU()), (1, 6, 6))
     rows = Cells(text._repr_html_()).rows
-    assert rows[0] == ["name", "layer", "output", "algorithm", "MFLOP", "MB moved", "MB kept", "ms", "share"]
+    assert rows[0] == ["name", "layer", "output", "algorithm", "MFLOP", "MB moved", "MB saved", "ms", "share"]
     assert [row[0] for row in rows[1:]] == ["0", "1", "total"]
     assert [" ".join(" ".join(row).split()) for row in rows] == [
         " ".join(s.split()) for s in text.splitlines()

@@ -15,7 +15,7 @@ __all__ = ["explain"]
 
 
 class Cost(NamedTuple):
-    """Of one layer's forward."""
+    """What one forward of a layer costs."""
 
     name: str
     layer: str
@@ -23,7 +23,7 @@ class Cost(NamedTuple):
     algorithm: str
     flops: int
     moved: int
-    kept: int
+    saved: int
     seconds: float
 
 
@@ -34,7 +34,7 @@ def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
       for a ReLU that runs in the same pass over the data as the layer above it in the table;
     - `MFLOP`: multiplications and additions of convolutions and dense layers, in millions;
     - `MB moved`: the size of inputs, outputs and parameters, each once; 0 if the output is the input itself;
-    - `MB kept`: the size of the arrays that the layer saves for backward and that no earlier layer saves;
+    - `MB saved`: the size of the arrays that the layer saves for backward and that no earlier layer saves;
     - `ms`: the shortest time of three, synchronising with a GPU after each layer, and its share of the total.
 
     It runs copies of the model, in the model's mode. The layers are in the order in which they run. Of layers
@@ -60,21 +60,21 @@ def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
         >>> import xpconv
         >>> model = xpconv.Sequential(xpconv.Conv2d(1, 8, 3), xpconv.ReLU())
         >>> xpconv.explain(model, (1, 28, 28)).splitlines()[0].split()
-        ['name', 'layer', 'output', 'algorithm', 'MFLOP', 'MB', 'moved', 'MB', 'kept', 'ms', 'share']
+        ['name', 'layer', 'output', 'algorithm', 'MFLOP', 'MB', 'moved', 'MB', 'saved', 'ms', 'share']
     """
     if not isinstance(model, Layer):
         raise TypeError(f"explain: model is {shown(model)}, expected a Layer")
     rows = measure(model, input_shape, to_size("explain: batch", batch))
     total = sum(cost.seconds for cost in rows) or 1.0
-    header = ("name", "layer", "output", "algorithm", "MFLOP", "MB moved", "MB kept", "ms", "share")
+    header = ("name", "layer", "output", "algorithm", "MFLOP", "MB moved", "MB saved", "ms", "share")
     lines = [
         (
             *(c.name, c.layer, str(c.output), c.algorithm, millions(c.flops) if c.flops else ""),
-            *(millions(c.moved), millions(c.kept), f"{c.seconds * 1e3:.3f}", f"{c.seconds / total:.0%}"),
+            *(millions(c.moved), millions(c.saved), f"{c.seconds * 1e3:.3f}", f"{c.seconds / total:.0%}"),
         )
         for c in rows
     ]
-    sums = [millions(sum(getattr(c, name) for c in rows)) for name in ("flops", "moved", "kept")]
+    sums = [millions(sum(getattr(c, name) for c in rows)) for name in ("flops", "moved", "saved")]
     return table([header, *lines], [("total", "", "", "", *sums, f"{total * 1e3:.3f}", "")], texts=4)
 
 

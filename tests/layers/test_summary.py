@@ -34,7 +34,7 @@ def test_it_counts_as_explain_does(backend, name, mode):
     table = rows(text)
     assert table["total", ""] == (
         "", f"{sum(p.size for p in model.parameters()):,}",
-        millions(sum(c.flops for c in costs)), millions(sum(c.kept for c in costs)),
+        millions(sum(c.flops for c in costs)), millions(sum(c.saved for c in costs)),
     )  # fmt: skip
     assert table["memory", ""][1] == f"{millions(sum(p.data.nbytes for p in model.parameters()))} MB"
     for cost in costs:
@@ -44,7 +44,7 @@ def test_it_counts_as_explain_does(backend, name, mode):
         ]
         assert found[0] == str(cost.output)
         calls = [c for c in costs if (c.name, c.layer) == (cost.name, cost.layer)]
-        assert found[2:] == (millions(sum(c.flops for c in calls)), millions(sum(c.kept for c in calls)))
+        assert found[2:] == (millions(sum(c.flops for c in calls)), millions(sum(c.saved for c in calls)))
     assert max(map(len, text.splitlines())) <= (100 if name != "unet" else 106)  # its names are long
 
 

@@ -32,7 +32,7 @@ class Summarized(Hooked[L]):
         - `output`: the shape of the output, the first of several, in the last call of the layer;
         - `MFLOP`: multiplications and additions of convolutions and dense layers, in millions;
         - `MB saved`: the size of the arrays that a forward saves for backward, in the mode that the model is
-          in, as `MB kept` of `explain`. It is empty if the model cannot be trained with that batch, as batch
+          in, as `MB saved` of `explain`. It is empty if the model cannot be trained with that batch, as batch
           normalization of single pixels cannot with one image: then the forward is one of inference.
 
         The last rows are totals. `memory` is that of the parameters' arrays, without gradients and the state
