@@ -523,7 +523,15 @@ def test_pullback_of_losses(name, backend):
         criterion.forget()
         assert np.array_equal(xpconv.asnumpy(criterion(*given)), xpconv.asnumpy(loss))
         same(arrays(criterion.pullback(tape, scale)), arrays(criterion.backward(scale)))
-    same(arrays(criterion.pullback(tape)), arrays(criterion.pullback(tape, 1.0)))
+    expected = arrays(criterion.pullback(tape))
+    same(arrays(criterion.pullback(tape, 1.0)), expected)
+    for setting in vars(criterion).keys() - {"_tapes"}:  # backward goes by the settings of its forward
+        value = vars(criterion)[setting]
+        setattr(criterion, setting, not value if isinstance(value, bool) else OTHERS.get(str(value), 0.3))
+    same(arrays(criterion.pullback(tape)), expected)
+
+
+OTHERS = {"mean": "sum", "sum": "mean", "-100": 1, "None": np.array([0.5])}
 
 
 class OneBuffer(xpconv.Layer):

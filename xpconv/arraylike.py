@@ -146,6 +146,9 @@ class ArrayLike:
     def _make_writable(self) -> None:
         """Make `data` writable, for code that writes to it."""
 
+    def _note_change(self) -> None:
+        """Record that the values change; called before the change and after it."""
+
     def __bool__(self) -> bool:
         kind = type(self).__name__
         raise ValueError(
@@ -210,14 +213,17 @@ class ArrayLike:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """NumPy's ufuncs, and `array * p`, applied to the array."""
-        if method == "at" and isinstance(inputs[0], ArrayLike):
-            inputs[0]._make_writable()
+        changed = [a for a in (*kwargs.get("out", ()), *inputs[: method == "at"]) if isinstance(a, ArrayLike)]
+        for array in changed:
+            array._make_writable()
+            array._note_change()
         if "out" in kwargs:
-            for array in kwargs["out"]:
-                if isinstance(array, ArrayLike):
-                    array._make_writable()
             kwargs["out"] = tuple(map(_plain, kwargs["out"]))
-        return getattr(ufunc, method)(*map(_plain, inputs), **kwargs)
+        try:
+            return getattr(ufunc, method)(*map(_plain, inputs), **kwargs)
+        finally:
+            for array in changed:
+                array._note_change()
 
     def __dlpack__(self, **options: Any) -> Any:
         """For `torch.as_tensor(p)` and `np.from_dlpack(p)`, which share memory with `data`."""

@@ -78,7 +78,7 @@ class Parameter(Changing, ArrayLike):
         self.requires_grad = requires_grad
         super().__setattr__("grad", None)
         self._place(self._as_data(data))
-        note_changes((self,))
+        self._note_change()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "grad":
@@ -89,9 +89,9 @@ class Parameter(Changing, ArrayLike):
             if value is not self.data:
                 value = self._as_data(value)
                 self._check_change(value)
-                note_changes((self,))
+                self._note_change()
             super().__setattr__(name, value)
-            note_changes((self,))
+            self._note_change()
             return
         if name == "requires_grad":
             value = to_bool(f"{self._called()}: requires_grad", value)
@@ -268,10 +268,13 @@ class Parameter(Changing, ArrayLike):
     def _change(self, change: Callable[[Array], Any]) -> None:
         """Call `change(data)`, which writes to it; if `data` is read-only, as in a fused model, to a copy."""
         data = writable(self.data)
-        note_changes((self,))
+        self._note_change()
         change(data)
         if data is not self.data:
             self._place(read_only_copy(data) if self._is_read_only() else data)
+        self._note_change()
+
+    def _note_change(self) -> None:
         note_changes((self,))
 
     def _place(self, data: Array) -> None:

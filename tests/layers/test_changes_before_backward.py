@@ -73,6 +73,7 @@ HARMLESS = {
     "the same parameter": lambda m: setattr(m[11], "weight", m[11].weight),
     "statistics alone": lambda m: m.load_state_dict({"1.running_mean": np.ones(4)}, strict=False),
     "a hook": lambda m: m[2].register_forward_hook(lambda *_: None),
+    "a move to where it is": lambda m: m.to(xpconv.get_backend(), dtype="float64"),
 }
 CHANGES = {
     "optimizer.step": optimized,
@@ -104,6 +105,32 @@ def test_gradients_are_those_of_the_forward(name, backend):
     found = gradients(make(), HARMLESS[name])
     np.testing.assert_array_equal(found[0], y)
     np.testing.assert_allclose(found[1], dx, rtol=1e-12)
+
+
+def test_a_move_to_where_it_is_discards_nothing(backend):
+    model = make()
+    y = model(xpconv.asarray(X))
+    model.to(backend, dtype="float64")
+    np.testing.assert_array_equal(
+        xpconv.asnumpy(model.backward(xpconv.asarray(GRAD))), gradients(make(), len)[1]
+    )
+    model(xpconv.asarray(X))
+    model.to(dtype="float32").to(dtype="float64")
+    with pytest.raises(BackwardError, match="no forward without a backward"):
+        model.backward(y)
+
+
+def test_ufuncs_that_write():
+    layer = dense(rng=0)
+    for write in (
+        lambda p: np.add(p, 1, out=p),
+        lambda p: np.add.at(p, (0, 0), 1),
+        lambda p: p.clip(0, 1, out=p),
+    ):
+        layer(GRAD)
+        write(layer.weight)
+        with pytest.raises(BackwardError, match="weight of Dense has changed"):
+            layer.backward(GRAD)
 
 
 @pytest.mark.parametrize("name", CHANGES)

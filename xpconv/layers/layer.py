@@ -79,8 +79,9 @@ class Layer(Summarized["Layer"]):
         Raises:
             BackwardError: (a RuntimeError) there is no forward without a backward, or a parameter of a layer
                 that ran has changed since: by an optimizer, `load_state_dict`, `p += 1`, `p.data -= step` or
-                another `Parameter`. Two changes are not detected, and lead to wrong gradients:
-                `p.data[...] = 0`, and a change through another `Parameter` with the same array.
+                another `Parameter`. What is written into an array of a parameter is not detected, and leads
+                to wrong gradients: `p.data[...] = 0`, `p[0][1] = 0`, or through another `Parameter` with the
+                same array.
             ShapeError, DTypeError, BackendError: `grad_output` does not fit the output.
         """
         raise TypeError(f"{type(self).__name__} defines no backward(grad_output)")

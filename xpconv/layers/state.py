@@ -161,7 +161,8 @@ class State(Tree[L]):
     def to(self: Self, backend: str | None = None, *, dtype: Any = None) -> Self:
         """Move all parameters, gradients and buffers to a backend and/or a floating dtype, in place.
 
-        Discards what forwards have saved for backward. Make the optimizer after moving, as in PyTorch.
+        A move discards what forwards have saved for backward; where all is in place already, nothing changes.
+        Make the optimizer after moving, as in PyTorch.
 
         Args:
             backend: `'numpy'`, `'cupy'`, `'auto'` or a registered name; None does not move them.
@@ -187,11 +188,12 @@ class State(Tree[L]):
             return asarray(array, new_dtype, backend=backend or backend_of(array).name)
 
         self._check_collections()
-        self.forget()
+        moved = False
         for _, parameter in self._named_parameters():
-            grad, parameter.grad = parameter.grad, None
-            parameter.data = move(parameter.data)
-            parameter.grad = None if grad is None else move(grad)
+            data, grad = move(parameter.data), None if parameter.grad is None else move(parameter.grad)
+            if data is not parameter.data or grad is not parameter.grad:
+                moved, parameter.grad = True, None
+                parameter.data, parameter.grad = data, grad
         for _, layer in self.named_layers():
             if dtype is not None and layer._dtype_later is not None:
                 layer._dtype_later = dtype
@@ -199,8 +201,13 @@ class State(Tree[L]):
             if dtype is not None and setting and is_floating(xp.dtype(getattr(layer, setting))):
                 setattr(layer, setting, dtype.name)
             for name in layer.buffer_names:
-                if getattr(layer, name) is not None:
-                    setattr(layer, name, move(getattr(layer, name)))
+                old = getattr(layer, name)
+                new = None if old is None else move(old)
+                if new is not old:
+                    moved = True
+                    setattr(layer, name, new)
+        if moved:
+            self.forget()
         return self
 
 

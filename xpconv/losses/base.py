@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from inspect import signature
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -272,10 +273,9 @@ class Loss(Taped):
         try:
             backend_of(weight)
         except BackendError:
-            kind = type(weight)
-            known = f"{kind.__module__}.{kind.__qualname__}"
+            known, hint = type(weight), about(name, conversion_hint(type(weight)))
             raise BackendError(
-                f"{where} is a {known}, expected an array or None; {about(name, conversion_hint(kind))}"
+                f"{where} is a {known.__module__}.{known.__qualname__}, expected an array or None; {hint}"
             ) from None
         if not (is_floating(weight.dtype) or weight.dtype.kind in "iub"):
             raise TypeError(f"{where} is {weight.dtype}, expected numbers: an array or None")
@@ -307,12 +307,12 @@ class Elementwise(Loss):
     """Losses of each element alone: `_loss` and its derivative `_slope` with respect to `input`."""
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
-        shape = input.shape
+        shape, then = input.shape, copy(self)  # whose settings do not change until backward
         input, target = self._paired(xp, input, target)
-        return self._loss(xp, input, target), input.size, (input, target, shape)
+        return self._loss(xp, input, target), input.size, (then, input, target, shape)
 
-    def _backward(self, xp: Any, scale: Any, input: Array, target: Array, shape: tuple[int, ...]) -> Array:
-        return summed_to(self._slope(xp, input, target) * scale, shape)
+    def _backward(self, xp: Any, scale: Any, then: Any, input: Array, target: Array, shape: Any) -> Array:
+        return summed_to(then._slope(xp, input, target) * scale, shape)
 
     def _loss(self, xp: Any, x: Array, t: Array) -> Array:
         raise TypeError(f"{type(self).__name__} defines no _loss(xp, x, t)")

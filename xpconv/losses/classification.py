@@ -154,7 +154,8 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
                 found = kernel(xp, input, target, axis, self.ignore_index, self.reduction == "mean")
                 if found is not None:
                     loss, *saved, count = found
-                    return self.keep(loss, xp, input.dtype, 1.0, (*saved, input.dtype, axis)), count
+                    own = (*saved, (self.ignore_index, input.dtype), axis)
+                    return self.keep(loss, xp, input.dtype, 1.0, own), count
         return super()._reduced(inputs, weight)
 
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
@@ -164,11 +165,10 @@ class SoftmaxCrossEntropyLoss(_ClassLoss):
         return loss, loss.size if count is None else count, (p, t, total, counted, axis)
 
     def _backward(
-        self, xp: Any, scale: Any, p: Array, t: Array, total: Array, counted: Array | None, axis: int
+        self, xp: Any, scale: Any, p: Array, t: Array, total: Array, counted: Any, axis: int
     ) -> Array:
-        if t.shape != p.shape:  # classes by number: `total` is the factor of a mean, `counted` the dtype
-            dtype: Any = counted
-            return class_entropy_backward(xp, p, t, total, scale, axis, self.ignore_index, dtype)
+        if t.shape != p.shape:  # classes by number: `total` is the factor of a mean
+            return class_entropy_backward(xp, p, t, total, scale, axis, *counted)
         return cross_entropy_backward(xp, p, t, total, self._of_counted(xp, scale, counted, p.dtype), axis)
 
     def _distribution(

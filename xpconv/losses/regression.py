@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -21,10 +22,10 @@ class _Distance(Loss):
     def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
         input, target = self._paired(xp, input, target)
         d = input - target
-        return self._loss(xp, d), d.size, (d,)
+        return self._loss(xp, d), d.size, (copy(self), d)  # the copy's settings do not change until backward
 
-    def _backward(self, xp: Any, scale: Any, d: Array) -> Array:
-        return self._slope(xp, d) * scale
+    def _backward(self, xp: Any, scale: Any, then: _Distance, d: Array) -> Array:
+        return then._slope(xp, d) * scale
 
     def _loss(self, xp: Any, d: Array) -> Array:
         raise TypeError(f"{type(self).__name__} defines no _loss(xp, d)")
