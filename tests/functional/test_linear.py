@@ -137,6 +137,10 @@ def test_fold_of_integers_and_of_many_overlaps(backend):
         assert y.max() == 100
         assert y.sum() == 40000
         assert xpconv.asnumpy(F.unfold(xpconv.asarray(y), 20)).shape == (400, 100)
+    mask = np.random.default_rng(0).random((2, 3, 5, 6)) > 0.5
+    found, expected = (xpconv.asnumpy(F.unfold(xpconv.asarray(a), 2, padding=1)) for a in (mask, mask * 1))
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, expected)
 
 
 RESIZED = [
@@ -261,7 +265,7 @@ WRONG = [
     (lambda: F.pad_backward(X, (2, 2, 0, 0), "reflect"), ShapeError, "smaller than the borders"),
     (lambda: F.unfold(X, 5), ShapeError, r"functional.unfold: input has shape .* smaller than the kernel \(5, 5\)"),
     (lambda: F.unfold(X, 0), ValueError, "functional.unfold: kernel_size is 0, expected at least 1"),
-    (lambda: F.unfold(X > 0, 2), DTypeError, "input is bool, expected floating point, complex or integer"),
+    (lambda: F.fold(X[0, 0] > 0, 2, 2), DTypeError, "input is bool, expected floating point, complex or integer"),
     (lambda: F.fold(X[0], 5, 2), ShapeError, r"functional.fold: input has shape .*, expected \(N, C·4, 16\) or"),
     (lambda: F.fold(X[0], 2, 5), ShapeError, "smaller than the kernel"),
     (lambda: F.unfold_backward(np.ones((8, 9)), (3, 4, 4), 2), ShapeError, r"expected \(12, 9\) \(input_size is"),

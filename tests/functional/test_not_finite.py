@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from functional_cases import CASES, arguments, backward, forward
 
 import xpconv
 import xpconv.functional as F
@@ -139,3 +140,38 @@ def test_infinities_stay_where_antialias_reads_few_pixels(backend):
     found = F.interpolate(xpconv.asarray(x), (2, 3), mode="bilinear", antialias=True)
     expected = torch.nn.functional.interpolate(torch.tensor(x), (2, 3), mode="bilinear", antialias=True)
     np.testing.assert_allclose(xpconv.asnumpy(found), expected.numpy(), rtol=1e-6)
+
+
+POINTWISE = [case for case in CASES[: [c.name for c in CASES].index("softmax")] if case.name != "glu"]
+CONSTANT = ["relu", "relu6", "hardtanh", "hardsigmoid", "hardswish", "hardshrink", "softshrink", "threshold"]
+
+
+def gradients(case, value, grad, count=1):
+    """PyTorch's gradient and ours for `count` inputs of this value."""
+    torch = pytest.importorskip("torch")
+    case = case._replace(inputs={"input": np.full(count, value)})
+    seen = torch.tensor(case.inputs["input"], requires_grad=True)
+    getattr(torch.nn.functional, case.name)(seen, **case.options).backward(
+        torch.full((count,), grad).double()
+    )
+    arrays, options = arguments(case, "float64")
+    y = forward(case, arrays, options)
+    found = backward(case, xpconv.asarray(np.full(count, grad)), y, *arguments(case, "float64"))[0]
+    return float(seen.grad[0]), float(xpconv.asnumpy(found)[0])
+
+
+def test_gradients_of_activations_of_nan(backend):
+    """At NaN that of PyTorch's scalar or vector code, which differ for some; 0 where a function is constant."""
+    for case in POINTWISE:
+        (scalar, _), (vector, ours) = gradients(case, np.nan, 2.0), gradients(case, np.nan, 2.0, 64)
+        assert any(np.allclose(ours, theirs, equal_nan=True) for theirs in (scalar, vector)), str(case)
+        if case.name in CONSTANT:
+            for grad in (np.nan, np.inf):
+                theirs, ours = gradients(case, 0.0 if case.name.endswith("shrink") else -9.0, grad)
+                assert theirs == ours == 0, str(case)
+
+
+def test_the_gradient_of_l1_loss_at_nan_is_0(backend):
+    x = xpconv.asarray(np.array([np.nan, -2.0, 3.0]))
+    found = F.l1_loss_backward(1.0, x, xpconv.asarray(np.zeros(3)), reduction="sum")
+    assert xpconv.asnumpy(found).tolist() == [0, -1, 1]

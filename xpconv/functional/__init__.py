@@ -31,18 +31,21 @@ have any real dtype, and are converted. Where a loss is float16 or bfloat16, `gr
 - Any other function `f` has `f_backward(grad_output, …)`. After `grad_output`, the gradient with respect to
   the result of `f`, comes what the derivative needs (`input`, `output`, `indices` or `mask`, or `input_size`
   if only the shape is needed), and then the other arguments of `f` that affect the gradient, in their order.
-  It returns the gradient with respect to `input`, or a tuple with one gradient for each array, in the order
-  of `f`: `relu_backward(grad_output, input)`, `pad_backward(grad_output, pad, mode=…)`,
-  `cross_entropy_backward(grad_output, input, target)`, `max_pool2d_backward(grad_output, indices, input_size,
-  kernel_size)`.
+  It returns the gradient with respect to `input`, or a tuple of the gradients of several arrays, in the
+  order of `f` (targets and running statistics have none): `relu_backward(grad_output, input)`,
+  `pad_backward(grad_output, pad, mode=…)`, `cross_entropy_backward(grad_output, input, target)`,
+  `max_pool2d_backward(grad_output, indices, input_size, kernel_size)`.
 
 `grad_output` has the shape of what `f` returned; for a loss it may also be a number.
 
 **Complex arrays.** Functions that are linear (convolutions, `linear`, `pad`, `unfold`, `fold`, `interpolate`,
 average pooling, shuffles) also take complex64 and complex128. Their gradients are PyTorch's, which are the
 adjoints: with `⟨a, b⟩ = Σ conj(a)·b`, `⟨f(x), y⟩ = ⟨x, f_backward(y)⟩`; so `conv2d_input` multiplies by the
-conjugate of `weight`, and `conv2d_weight` by that of `input`. Functions that only move or compare values also
-take integers. Any other dtype raises a DTypeError.
+conjugate of `weight`, and `conv2d_weight` by that of `input`.
+
+**Integers** are accepted where results are exact: by `pad`, `unfold`, `fold`, the shuffles, `interpolate` in
+nearest modes and max pooling; booleans by `pad`, `unfold` and the shuffles. Any other dtype raises a
+DTypeError.
 """
 
 from difflib import get_close_matches as _get_close_matches

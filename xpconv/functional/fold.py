@@ -9,7 +9,7 @@ from ..backend import Array
 from ..checks import as_columns, as_images, check_fits
 from ..geometry import Shape, Window
 from ..ops import fold as ops
-from ._checks import EXACT, check_shape, enter, public, to_shape
+from ._checks import EXACT, MOVED, check_shape, enter, public, to_shape
 
 __all__ = ["fold", "fold_backward", "unfold", "unfold_backward"]
 
@@ -28,9 +28,9 @@ def unfold(
 
         y[n, (c, r, s), (p, q)] = input[n, c, p·stride - padding + r·dilation, q·… + s·…]
 
-    with zeros around `input`. `(N, C, H, W)` or `(C, H, W)`, of a floating, complex or integer dtype, gives
-    `(N, C·R·S, P·Q)` or `(C·R·S, P·Q)` with `P = ⌊(H + 2·padding - dilation·(R-1) - 1)/stride⌋ + 1`; the
-    groups of axes are in row-major order.
+    with zeros around `input`. `(N, C, H, W)` or `(C, H, W)`, of a floating, complex, integer or boolean
+    dtype, gives `(N, C·R·S, P·Q)` or `(C·R·S, P·Q)` with `P = ⌊(H + 2·padding - dilation·(R-1) - 1)/stride⌋ +
+    1`; the groups of axes are in row-major order.
 
     Args:
         kernel_size, dilation, padding, stride: an int, or one for each axis.
@@ -49,7 +49,7 @@ def unfold(
                [4, 5]])
     """
     where = "functional.unfold"
-    xp, x = enter(where, {"input": input}, kinds=EXACT)
+    xp, x = enter(where, {"input": input}, kinds=MOVED)
     window = _window(where, kernel_size, dilation, padding, stride)
     images, batched = as_images(where, x, 2, argument="input")
     _check_images(where, x, images.shape, window, padding, "input")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ..arguments import to_bool, to_float
 from ..backend import Array, backend_of
 from ..errors import ShapeError
-from ..ops.losses import divergence, huber, huber_slope, smooth_l1, smooth_l1_slope
+from ..ops.losses import divergence, huber, huber_slope, sign, smooth_l1, smooth_l1_slope
 from .base import Elementwise, Loss, summed_to
 
 __all__ = ["GaussianNLLLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "PoissonNLLLoss", "SmoothL1Loss"]
@@ -82,7 +82,7 @@ class L1Loss(_Distance):
         return xp.abs(d)
 
     def _slope(self, xp: Any, d: Array) -> Array:
-        return xp.sign(d)
+        return sign(xp, d)
 
 
 class SmoothL1Loss(_Distance):

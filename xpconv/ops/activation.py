@@ -1,7 +1,8 @@
 """Piecewise pointwise functions; the smooth ones are in `smooth.py`.
 
 Each backward is a function of the one array that forward saves: the output `y` (`relu`, `clip`) or the input
-`x`. Where two pieces meet, the gradient is PyTorch's.
+`x`. Where two pieces meet, the gradient is PyTorch's; at NaN, where that depends on the number of elements,
+it is one of those. Where a function is constant, it is 0, also for a `grad` of NaN.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def hardswish(xp: Any, x: Array) -> Array:
 def hardswish_backward(xp: Any, grad: Array, x: Array) -> Array:
     """`dy/dx` is 0 up to -3, 1 from 3 on, and between them `d/dx (x² + 3x)/6 = x/3 + 1/2`."""
     inner = clip(xp, x, -3, 3)
-    return grad * xp.where(x <= -3, 0, xp.where(x < 3, inner / 3 + 0.5, 1))
+    return xp.where(x <= -3, 0, grad * xp.where(x < 3, inner / 3 + 0.5, 1))
 
 
 def hardshrink(xp: Any, x: Array, lambd: float) -> Array:

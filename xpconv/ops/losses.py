@@ -54,6 +54,11 @@ def probable(p: Array) -> Array:
     return (p >= 0) & (p <= 1)
 
 
+def sign(xp: Any, d: Array) -> Array:
+    """1, 0 or -1; 0 at NaN, as in PyTorch and CuPy, where NumPy has NaN."""
+    return xp.where(d == d, xp.sign(d), 0)
+
+
 @overridable
 def smooth_l1(xp: Any, d: Array, beta: float) -> Array:
     """`d² / (2 beta)` where `|d| < beta`, else `|d| - beta/2`."""

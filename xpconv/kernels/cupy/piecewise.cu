@@ -44,6 +44,6 @@ extern "C" __global__ void hardswish(long long size, const T* x, T* y) {
 extern "C" __global__ void hardswish_back(long long size, const T* grad, const T* x, T* dx) {
     map(size, grad, x, dx, [](T slope, T value) {
         const SUM v = (SUM)value;
-        return (T)((SUM)slope * (v <= -3 ? 0 : v < 3 ? v / 3 + (SUM)0.5 : 1));
+        return v <= -3 ? (T)(SUM)0 : (T)((SUM)slope * (v < 3 ? v / 3 + (SUM)0.5 : 1));
     });
 }
