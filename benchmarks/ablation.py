@@ -166,6 +166,12 @@ TRICKS = {
     "algorithm fft": Trick("xpconv.kernels.fft:pays", always(False)),
     "algorithm planar": Trick(f"{KERNELS}.planar:pays", always(False)),
     "planar gradients of weights": Trick(f"{KERNELS}.planar:pays_to_weight", always(False)),
+    "gradients of 1×1 weights with one side transposed": Trick(
+        f"{KERNELS}.planar:MANY_CHANNELS", lambda old: math.inf
+    ),
+    "rows of columns filled up": Trick(f"{KERNELS}.planar:filled", lambda old: int),
+    "few channels copied one by one": Trick(f"{KERNELS}.blocks:FEW_CHANNELS", lambda old: 0),
+    "rows of windows copied as elements": Trick(f"{KERNELS}.columns:SHORT_RUN", lambda old: 0),
     "algorithm depthwise": Trick(f"{KERNELS}.depthwise:fits", always(False)),
     "dense weights transposed in inference plans": Trick(
         f"{KERNELS}.linear:transposition_pays", always(False)

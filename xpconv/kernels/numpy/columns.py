@@ -28,6 +28,7 @@ from .blocks import (
 from .products import add_product, in_pieces, multiply
 
 FEW = 16  # channels below which the numbers of a pixel are a short run of memory
+SHORT_RUN = 32  # numbers
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
@@ -162,23 +163,28 @@ def input_grad(recorder: Recorder, grad: Array, weight: Array, dx: Array, window
 class Columns:
     """im2col of one block at a time, `(groups, pixels, taps·C/groups)`, into the thread's own buffer.
 
-    With `few` columns are in the order of the weight, `(C, taps)`.
+    With `few` columns are in the order of the weight, `(C, taps)`. A `row` longer than that ends with zeros.
     """
 
-    def __init__(self, x: Array, window: Window, groups: int, few: bool = False) -> None:
+    def __init__(
+        self, x: Array, window: Window, groups: int, few: bool = False, by_tap: bool | None = None
+    ) -> None:
         self.x: Array = channels_last(x)
         self.window: Window = window
         self.groups: int = groups
         self.few: bool = few
-        self.frame: Frame = Frame(self.x, window)
         self.output: tuple[int, ...] = window.output_shape(x.shape[2:])
         self.channels: int = x.shape[1] // groups
         taps = prod(window.kernel)
         self.length: int = self.channels * taps
+        self.row: int = self.length  # in memory
+        self._filled: dict[int, Shape] = {}  # by part: the buffer whose rows end with zeros
         self.pointwise: bool = taps == 1 and self.output == x.shape[2:] and max(window.stride) == 1
         # Few channels: the runs of memory in a row of columns are short, those along an image's row long.
         run = x.shape[1] * window.kernel[-1]
-        self.by_tap: bool = few or (groups == 1 and run < 16 and self.output[-1] > run)
+        short = groups == 1 and run < 16 and self.output[-1] > run
+        self.by_tap: bool = few or (short if by_tap is None else by_tap)
+        self.frame: Frame = Frame(self.x, window, planar=self.by_tap and not few)
 
     def cut(self, elements: float) -> list[Block]:
         """Blocks of images, or of rows of one image, whose columns fit in the buffer."""
@@ -191,12 +197,21 @@ class Columns:
         if self.pointwise and (groups == 1 or x.flags.c_contiguous):
             flat = contiguous(do, "images", x[block.images, block.rows])
             return flat.reshape(-1, groups, self.channels).swapaxes(0, 1)
-        seen = self._windows(self.frame.of(block, do), block.rows.stop - block.rows.start)
-        columns = do.scratch("columns", seen.shape, x.dtype)
-        do(setitem, columns, ..., seen)
+        part = self.frame.of(block, do)
+        seen = self._windows(part, block.rows.stop - block.rows.start)
         if self.by_tap:
+            columns = do.scratch("columns", seen.shape, x.dtype)
+            do(setitem, columns, ..., seen)
             return columns.reshape(1, self.length, -1).swapaxes(1, 2)
-        return columns.reshape(groups, -1, self.length)
+        columns = do.scratch("columns", (groups, seen[0].size // self.length, self.row), x.dtype)
+        if self.row > self.length and self._filled.get(do.slot) != columns.shape:
+            do(setitem, columns, ..., 0)
+            self._filled[do.slot] = columns.shape
+        into = columns[..., : self.length].reshape(seen.shape)
+        if part.flags.c_contiguous and are_runs(seen):
+            seen, into = as_elements(seen, part), as_elements(into, columns)
+        do(setitem, into, ..., seen)
+        return columns
 
     def _windows(self, part: Array, rows: int) -> Array:
         """A view: every pixel's window, `(G, n, *P, *R, C/G)`; by tap `(*R, C, n, *P)`, if few `C` first."""
@@ -211,3 +226,16 @@ class Columns:
         shape = (self.groups, *pixels, *self.window.kernel, self.channels)
         strides = (self.channels * by_channel, by_image, *positions, *taps, by_channel)
         return memory.strided(part, shape, strides)
+
+
+def are_runs(windows: Array) -> bool:
+    """Whether the last two axes are a run of memory, and so short that NumPy's loop over it takes longer."""
+    *_, tap, number = windows.strides
+    run = windows[(0,) * (windows.ndim - 2)]
+    return run.size <= SHORT_RUN and (tap, number) == (run.shape[-1] * run.itemsize, run.itemsize)
+
+
+def as_elements(x: Array, memory_of_x: Array) -> Array:
+    """A view of `x` without its last two axes, which are a run of memory each, copied as one element."""
+    element = np.dtype((np.void, x.itemsize * prod(x.shape[-2:])))
+    return np.ndarray(x.shape[:-2], element, memory_of_x, 0, x.strides[:-2])

@@ -17,15 +17,17 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import channels_last
-from ...sums import SERIAL, SERIAL_PRODUCTS, SMALL_PRODUCT
+from ...sums import SERIAL
 from ..engine import memory
 from ..engine.plans import Part, Recorder
 from ..engine.threads import PRODUCTS
 from .blocks import Block, Ending, Frame, contiguous, cut, sum_of_blocks
 from .columns import COLUMN_BYTES
 from .columns import Columns as ColumnsLast
-from .products import FEWEST_TO_SUM, long_product, multiply, piece_size
+from .products import long_product, multiply, piece_to_sum
 
+MANY_CHANNELS = 96  # from which on transposing the smaller operand of a 1×1 kernel's gradient is worth it
+PIXELS = 512  # in a block of that
 CHANNELS = 16  # fewer are copied to channels-last memory in no time
 GAIN = 3  # times as long as to write a number of a sum takes it to transpose one of the gradient
 
@@ -74,36 +76,53 @@ def conv(
 
 def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
     """`dw (K, C, *R)`: a sum over images of products of the gradient, in C order, with columns."""
-    last = ColumnsLast(x, window, 1)
-    last.by_tap = False  # BLAS is slow if the pixels are the last axis of both operands
+    k, c = weight_shape[:2]
+    last = ColumnsLast(x, window, 1, by_tap=False)  # BLAS is slow if pixels are last in both operands
     in_order = last.pointwise and is_planar(x)
-    columns = Columns(x, window) if in_order else last
-    k, length = grad.shape[1], columns.length
-    elements = grad.size * length // PRODUCTS
-    products = k * length
+    turned = in_order and max(k, c) >= MANY_CHANNELS  # the operand with fewer channels
+    first = Columns(x, window)
+    columns = first if in_order else last
+    last.row = filled(last.length)
+    elements = grad.size * last.length // PRODUCTS
+    shape = (c, k) if turned and c >= k else (k, last.length)
 
     def add(part: Part, block: Block, total: Array, first: bool) -> None:
         g = grad[block.images, :, block.rows]
         g = g.reshape(*g.shape[:2], -1)
         n, _, pixels = g.shape
-        col = columns.of(block, part).reshape(n, pixels, length)
-        thin = products <= SMALL_PRODUCT and pixels > SERIAL_PRODUCTS
-        piece = SERIAL_PRODUCTS if thin else piece_size(pixels, products, FEWEST_TO_SUM)
-        of_images = part.scratch("of images", (n, k, length), g.dtype)
-        long_product(part, g, col, piece, of_images)
+        col = columns.of(block, part)
+        col = col.reshape(n, pixels, col.shape[-1])
+        if turned:
+            a, b = (col.swapaxes(1, 2), g.swapaxes(1, 2)) if c >= k else (g, col)
+            of_images = part.scratch("of images", (n, *shape), g.dtype)
+            multiply(part, a, contiguous(part, "turned", b), of_images)
+        else:
+            of_images = part.scratch("of images", (n, k, col.shape[-1]), g.dtype)
+            long_product(part, g, col, piece_to_sum(pixels, k * col.shape[-1]), of_images)
         wide = np.float64 if n > SERIAL else total.dtype
         direct = first and total.dtype == wide
         more = total if direct else part.scratch("of block", total.shape, wide)
-        part(np.add.reduce, of_images, 0, wide, more)
+        part(np.add.reduce, of_images[..., : shape[1]], 0, wide, more)
         if not first:
             part(np.add, total, more, total)
         elif not direct:
             part(setitem, total, ..., more)
 
-    total = sum_of_blocks(recorder, columns.cut(elements), elements, (k, length), grad.dtype, add)
+    blocks = first.cut(elements, PIXELS * c * x.itemsize) if turned else columns.cut(elements)
+    total = sum_of_blocks(recorder, blocks, elements, shape, grad.dtype, add)
     if in_order:
-        return total.reshape(weight_shape)
-    return np.moveaxis(total.reshape(k, *window.kernel, weight_shape[1]), -1, 1)
+        return (total.T if shape != (k, c) else total).reshape(weight_shape)
+    return np.moveaxis(total.reshape(k, *window.kernel, c), -1, 1)
+
+
+def filled(length: int) -> int:
+    """The length of a row of columns, with zeros, for which the product with the gradient is fastest.
+
+    BLAS computes 16 numbers of a row of the result at a time, and what is left by 8, 4, 2 and 1.
+    """
+    if 24 < length < 32:
+        return 32  # takes two thirds of the time
+    return length + -length % 4 if length > 64 else length
 
 
 class Columns:

@@ -16,12 +16,11 @@ from operator import setitem
 import numpy as np
 
 from ...backend import Array
-from ...sums import SERIAL, SERIAL_PRODUCTS
+from ...sums import SERIAL, SERIAL_PRODUCTS, SMALL_PRODUCT
 from ..engine import blas
 from ..engine.scratch import Scratch
 
 SMALL = 10**6
-THIN = 2048  # size of a product up to which the small kernels add long rows one element at a time
 FEWEST, FEWEST_TO_SUM = 8, 96  # rows of a piece, below which one product is as fast
 
 
@@ -73,15 +72,20 @@ def multiply_wide(do: Scratch, a: Array, b: Array, out: Array) -> None:
     multiply(do, b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2))
 
 
+def piece_to_sum(rows: int, products: int) -> int:
+    """The rows of a piece of a sum over rows, whose result has so many elements; 0 for one product."""
+    piece = piece_size(rows, products, FEWEST_TO_SUM)
+    if products <= SMALL_PRODUCT and rows > SERIAL_PRODUCTS:  # BLAS would add them one by one
+        return min(piece or rows, SERIAL_PRODUCTS)
+    return piece
+
+
 def add_product(do: Scratch, a: Array, b: Array, total: Array, first: bool) -> None:
     """`total += aᵀ @ b` for many rows in both, or stacks of such; the `first` overwrites it."""
     rows, m = a.shape[-2:]
-    products = m * b.shape[-1]
-    thin = products <= THIN and rows > SERIAL_PRODUCTS
-    piece = SERIAL_PRODUCTS if thin else piece_size(rows, products, FEWEST_TO_SUM)
     direct = first and total.dtype == a.dtype
     more = total if direct else do.scratch("sum", total.shape, a.dtype)
-    long_product(do, a.swapaxes(-1, -2), b, piece, more)
+    long_product(do, a.swapaxes(-1, -2), b, piece_to_sum(rows, m * b.shape[-1]), more)
     if not first:
         do(np.add, total, more, total)
     elif not direct:
