@@ -47,8 +47,8 @@ _ROOMS = (
     "sklearn",
     "testing",
     "train",
-)  # imported when asked for
-_LATER = ("load", "load_model", "save", "save_model")  # from `files`, which is imported when asked for
+)  # imported at first use
+_LATER = ("load", "load_model", "save", "save_model")  # from `files`, which is imported at first use
 
 if not TYPE_CHECKING:  # type checkers read the star imports
     __all__ = [
@@ -116,7 +116,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        """`xpconv.data`, `.models` and others, and what `.files` has: imported when asked for."""
+        """`xpconv.data`, `.models` and others, and what `.files` has: imported at first use."""
         if name in _LATER:
             return getattr(import_module(f"{__name__}.files"), name)
         if name in _ROOMS:

@@ -155,7 +155,7 @@ def _check_library(where: str, backend: Backend) -> None:
     if lacking:
         raise TypeError(
             f"{where}: backend {backend.name!r} lacks {', '.join(lacking)}; add these, such as in a class "
-            "whose __getattr__ asks the module for the others"
+            "whose __getattr__ returns the others from the module"
         )
     zeros = backend.xp.zeros((1, 2), dtype="float32")
     makers: dict[str, Callable[[], Array]] = {  # in this order

@@ -147,8 +147,8 @@ def _no_room(mode: str, n: int, lo: int, hi: int) -> str:
         return "that crops more than there is" if cropped < 0 else ""
     if mode == "circular":
         if cropped < 1:
-            return "that leaves nothing to go around"
-        return "that goes around more than once" if max(lo, hi) > cropped else ""
+            return "that leaves nothing to wrap around"
+        return "that wraps around more than once" if max(lo, hi) > cropped else ""
     if mode == "reflect" and max(lo, hi) >= n:
         return f"a reflection reaches {n - 1} at most"
     return "that leaves nothing" if n + lo + hi < 1 else ""

@@ -93,7 +93,7 @@ def grad_cam(model: Layer, x: Any, layer: Layer | str, target: Target = None) ->
     _gradient("grad_cam", whole, x, target)
     if not gradients:
         raise ValueError(f"grad_cam: the scores do not depend on layer {shown(layer)}")
-    maps, gradient = outputs[-1], gradients[0]  # backward goes from the last forward to the first
+    maps, gradient = outputs[-1], gradients[0]  # backward runs from the last forward to the first
     if maps.ndim < 3:
         raise ShapeError(
             f"grad_cam: layer {shown(layer)} gives shape {maps.shape}, expected maps (N, C, H, W); take a "

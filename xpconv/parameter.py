@@ -336,7 +336,7 @@ def limited_memory(nbytes: int) -> Iterator[None]:
 
 
 def has_values_later() -> bool:
-    """Whether the values of new parameters will come from a file."""
+    """Whether the values of new parameters will be loaded from a file."""
     return _left.get() is not None
 
 

@@ -31,7 +31,7 @@ class Unheard:
 
 
 def ignoring_float_warnings(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` without NumPy's warnings of infinity and NaN, but with what else `numpy.seterr` asks for."""
+    """`function` without NumPy's warnings of infinity and NaN; the other modes of `numpy.seterr` apply."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

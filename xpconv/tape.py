@@ -97,7 +97,7 @@ def no_grad(function: Any = None) -> Any:
     applies to every call of the function.
 
     If a signal handler raises, as that of Ctrl-C does, in the very moment in which Python begins to end the
-    block, the mode stays on, as after any context manager written in Python. A program that goes on after
+    block, the mode stays on, as after any context manager written in Python. A program that continues after
     Ctrl-C can call a function with the block in it by `contextvars.copy_context().run(function)`, which
     restores the mode in any case.
 

@@ -255,7 +255,7 @@ def test_errors_say_what_to_do(run, photos, tmp_path, capsys):
     xpconv.save_model(xpconv.Dense(2, 2), tmp_path / "dense.safetensors")
     assert "no image_info" in failing(capsys, "predict", tmp_path / "dense.safetensors", photos)
     assert "--data-dir" not in failing(capsys, "evaluate", model, "nowhere")
-    assert "knows images" in failing(capsys, "evaluate", model, "digits")
+    assert "takes images" in failing(capsys, "evaluate", model, "digits")
 
 
 @pytest.mark.parametrize(

@@ -381,7 +381,10 @@ def test_a_second_ctrl_c(tmp_path, capsys, monkeypatch, moment):
     with monkeypatch.context() as patch:
         patch.setattr(module, moment, interrupted)
         assert run(*command) == 130
-        assert "xpconv: interrupted; the same command with --resume goes on\n" in capsys.readouterr().err
+        assert (
+            "xpconv: interrupted; the same command with --resume continues the run\n"
+            in capsys.readouterr().err
+        )
     assert run(*command, "--resume") == 0
     assert (out / "report.html").exists()
     capsys.readouterr()

@@ -158,7 +158,7 @@ def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
 
 def test_a_truncated_file_stays_a_part(server, tmp_path):
     server.how = "cut at once"
-    with pytest.raises(OSError, match=r"set.bin: it broke off after 0 bytes.*goes on where this broke off"):
+    with pytest.raises(OSError, match=r"set.bin: it stopped after 0 bytes.*continues where this stopped"):
         fetch("load", file_of(server), tmp_path)
     server.how, server.content = "no length", CONTENT[:600]
     with pytest.raises(OSError, match="its SHA-256 is"):

@@ -503,10 +503,10 @@ def test_random_apply(backend):
     image, label = RandomApply(inner[1:], 1)((xpconv.asarray(x[0]), 3), 0)
     assert image.shape == x[0].shape and label == 3
     with pytest.raises(
-        ShapeError, match=r"RandomApply: array 0 of the batch went from float32 .* to float32 .*keep"
+        ShapeError, match=r"RandomApply: array 0 of the batch changed from float32 .* to float32 .*keep"
     ):
         RandomApply([Resize(3, masks=2)])(batch, 0)
-    with pytest.raises(ShapeError, match="RandomApply: array 1 of the batch went from int64"):
+    with pytest.raises(ShapeError, match="RandomApply: array 1 of the batch changed from int64"):
         RandomApply([MixUp(num_classes=400)])(batch, 0)
     for wrong, message in [
         (lambda batch, rng: batch[0], "expected a tuple of 3 arrays"),

@@ -275,7 +275,7 @@ WRONG = [
     (lambda: F.interpolate(X, 2, mode="linear"), ShapeError, r"input has shape .*, expected \(N, C, W\) for mode='l"),
     (lambda: F.interpolate(X, 2, antialias=True), ValueError, "interpolate: antialias is True, but mode='nearest' has none"),
     (lambda: F.interpolate(X, 2, antialias=1), TypeError, "interpolate: antialias is 1, expected True or False"),
-    (lambda: F.pad(X, (-4, 2, 0, 0), "circular"), ShapeError, r"functional.pad: .* by \(-4, 2\): that leaves nothing to go"),
+    (lambda: F.pad(X, (-4, 2, 0, 0), "circular"), ShapeError, r"functional.pad: .* by \(-4, 2\): that leaves nothing to wrap"),
     (lambda: F.interpolate(INTS, 2, mode="area"), DTypeError, "input is int64, and mode='area' computes means"),
     (lambda: F.interpolate_backward(X, (2, 3, 2, 2), 5), ShapeError, r"expected \(2, 3, 5, 5\) \(input_size is"),
     (lambda: F.interpolate(X.tolist(), 2), BackendError, "functional.interpolate: input: expected an array"),
@@ -310,7 +310,7 @@ def test_circular_padding_beyond_what_is_left_is_refused(backend):
     for pad in ((-1, 3), (3, -1), (-2, 3), (4, 0)):
         with pytest.raises(RuntimeError):
             torch.nn.functional.pad(torch.tensor(x), pad, mode="circular")
-        with pytest.raises(ShapeError, match=r"functional\.pad: .* goes around more than once"):
+        with pytest.raises(ShapeError, match=r"functional\.pad: .* wraps around more than once"):
             F.pad(xpconv.asarray(x), pad, mode="circular")
 
 

@@ -66,7 +66,7 @@ CALLS = {
     "restore_best_weights": (lambda: train.EarlyStopping(restore_best_weights=True), "^EarlyStopping: .*; give restore_best=; it takes"),
     "save_best_only": (lambda: train.Checkpoint("x", save_best_only=True), "^Checkpoint: .*; give best= with the name of a value; it takes .folder, "),
     "no path": (lambda: train.CSVLogger(), "^CSVLogger: missing 1 required .*it takes .path"),
-    "append": (lambda: train.JSONLogger("x", append=True), "^JSONLogger: .*; leave it out: a resumed run goes on in the file"),
+    "append": (lambda: train.JSONLogger("x", append=True), "^JSONLogger: .*; leave it out: a resumed run appends to the file"),
     "log_dir": (lambda: train.TensorBoard(log_dir="x"), "^TensorBoard: .*; give folder="),
     "every": (lambda: train.TerminateOnNaN(steps=3), "^TerminateOnNaN: .*'steps'; it takes"),
     "top": (lambda: train.TopKAccuracy(n=3), "^TopKAccuracy: .*'n'; it takes"),

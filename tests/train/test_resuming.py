@@ -99,7 +99,7 @@ def test_where_a_new_run_may_begin(tmp_path, monkeypatch, capsys):
         out = capsys.readouterr().out
         assert re.match(f"fit: no checkpoint in '.*{os.path.basename(folder)}' yet; a new run begins\n", out)
     go("new", epochs=2, resume="new", verbose=True)
-    assert "fit: goes on from 'new/step-00000004.safetensors', after epoch 1\n" in capsys.readouterr().out
+    assert "fit: continues from 'new/step-00000004.safetensors', after epoch 1\n" in capsys.readouterr().out
     go("other/checkpoints", epochs=1)
     for resume, folder, error, said in (
         (
@@ -372,7 +372,7 @@ def test_what_is_printed_of_another_learning_rate(tmp_path, capsys):
     history, _ = go(epochs=2, resume=tmp_path, verbose=True, callbacks=[Halve()])
     assert history["lr"] == [0.01, 0.005]
     assert capsys.readouterr().out.startswith(
-        f"fit: goes on from '{tmp_path}/step-00000004.safetensors', after epoch 1\n"
+        f"fit: continues from '{tmp_path}/step-00000004.safetensors', after epoch 1\n"
     )
     model = xpconv.Sequential(xpconv.Dense(5, 8), xpconv.ReLU(), xpconv.Dropout(0.5), xpconv.Dense(8, 3))
     optimizer, loss = xpconv.Adam(model.parameters(), lr=0.5), xpconv.SoftmaxCrossEntropyLoss()
@@ -419,7 +419,7 @@ def small(epochs, folder=None, resume=None, schedule=True, **options):
 
 def test_fewer_epochs_than_there_have_been(tmp_path):
     small(5, tmp_path / "run")
-    with pytest.raises(ValueError, match=r"has come to epoch 5, and epochs is 3, .*give epochs=5"):
+    with pytest.raises(ValueError, match=r"has reached epoch 5, and epochs is 3, .*give epochs=5"):
         small(3, resume=tmp_path / "run")
     assert len(small(5, resume=tmp_path / "run")) == 5
     assert len(small(6, resume=tmp_path / "run")) == 6

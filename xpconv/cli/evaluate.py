@@ -114,7 +114,7 @@ def evaluate(options: argparse.Namespace) -> int:
         skipped = len(folder.skipped)
     if not set(classes) <= set(info.classes) or shape != info.shape:
         raise DataFileError(
-            f"{options.data} has images {shape} of the classes {some(classes)}, but {options.model} knows "
+            f"{options.data} has images {shape} of the classes {some(classes)}, but {options.model} takes "
             f"images {info.shape} of {some(info.classes)}; give images of these (of a folder with train/ and "
             "valid/, one of the two)"
         )

@@ -1,4 +1,4 @@
-"""The folder of a training run: what is in it, and what a run that goes on takes over."""
+"""The folder of a training run: what is in it, and what a resumed run takes over."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def make_folder(out: Path, data: str) -> None:
 
 
 def earlier_run(out: Path, resume: bool) -> dict[str, Any]:
-    """The settings of the run in `out` that goes on; empty if a new one begins.
+    """The settings of the run in `out` that is resumed; empty if a new one begins.
 
-    A run that ended before its first checkpoint counts for nothing.
+    A run that ended before its first checkpoint is ignored.
 
     Raises:
         DataFileError: (a ValueError) files there would be replaced, or are damaged.
@@ -97,7 +97,7 @@ def latest_step(out: Path) -> int:
 
 
 def take_over(options: argparse.Namespace, out: Path, earlier: dict[str, Any]) -> None:
-    """Take over the settings of a run that goes on.
+    """Take over the settings of a run that is resumed.
 
     Raises:
         DataFileError: (a ValueError) other ones are given than it was begun with; only `epochs` may differ.

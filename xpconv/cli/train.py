@@ -51,7 +51,7 @@ DEFAULTS: dict[str, Any] = {
 }
 STEPS = 200  # by default, at least
 FEW = 50  # of which the user is warned
-GOES_ON = "; the same command with --resume goes on"
+GOES_ON = "; the same command with --resume continues the run"
 
 
 def train(options: argparse.Namespace) -> int:

@@ -114,7 +114,7 @@ class Replay:
         ]
 
     def fits(self, modes: bool) -> bool:
-        """Whether the same gradients are None as then, and random numbers come from the same streams.
+        """Whether the same gradients are None as then, and random numbers are drawn from the same streams.
 
         With `modes`, also whether the modes and settings of the layers are the same.
         """

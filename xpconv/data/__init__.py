@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        """`xpconv.data.transforms`, imported when asked for."""
+        """`xpconv.data.transforms`, imported at first use."""
         if name == "transforms":
             return import_module(f"{__name__}.transforms")
         hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""

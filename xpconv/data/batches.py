@@ -25,7 +25,7 @@ Batch = tuple[Array, ...]
 
 
 class Place(NamedTuple):
-    """Where the latest loop is: its epoch, how many batches it has handed out, and what stands for the loop.
+    """Where the latest loop is: its epoch, how many batches it has returned, and an object as its identity.
 
     `loop` is None before a loop, and after one that has ended its epoch: the next loop begins here.
     """
@@ -77,7 +77,7 @@ class batches:  # lower-case, like `range`, as it is used like a function
         DTypeError: (a TypeError) the dtypes of two items differ.
         BackendError: (a TypeError) arrays are on different backends, or are not arrays.
         BatchError: (a RuntimeError) the data set or the transform raised an error, which is its cause. It
-            comes in the place of the batch, with workers too. A MemoryError is raised as it is.
+            is raised in place of the batch, with workers too. A MemoryError is raised as it is.
         TypeError, ValueError: an argument is of the wrong type or out of range.
 
     Example:
@@ -145,7 +145,7 @@ class batches:  # lower-case, like `range`, as it is used like a function
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, first, unfinished = self._place
-        if unfinished is not None:  # the latest loop was left before its end, or is still going on
+        if unfinished is not None:  # the latest loop was left before its end, or still runs
             epoch, first = epoch + 1, 0
         loop = object()
         self._place = Place(epoch, first, loop)
@@ -191,7 +191,7 @@ class batches:  # lower-case, like `range`, as it is used like a function
         return {"seed": self._seed, "epoch": epoch, "batch": batch, **self._layout()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned: the next loop goes on there, with the seed of the state.
+        """Continue from what `state_dict` returned: the next loop begins there, with the seed of the state.
 
         A state at the beginning of an epoch may be loaded with other settings or data.
 

@@ -46,7 +46,7 @@ def load_cifar10(
             `data_batch_5.bin` and `test_batch.bin`, or with their folder `cifar-10-batches-bin`. Default:
             `cifar10` in the folder that the variable `XPCONV_DATA` names, else in `~/.cache/xpconv`.
         download: whether to download the archive (170 MB) if it is missing, by default only to the default
-            folder. Its SHA-256 is checked, and a download that broke off goes on at the next call.
+            folder. Its SHA-256 is checked, and the next call continues an interrupted download.
         dtype: a floating dtype for pixels from 0 to 1, or uint8 for 0 to 255.
 
     Returns:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 TIMEOUT = 60  # seconds without an answer
-TRIES = 5  # of one address, each of which goes on where the last one broke off
+TRIES = 5  # of one address, each of which continues where the last one stopped
 BLOCK = 1 << 18
 
 
@@ -30,8 +30,8 @@ def data_folder(name: str) -> Path:
 def fetch(where: str, file: RemoteFile, folder: Path) -> Path:
     """Download a file into `folder`, if it is not there.
 
-    What has arrived is in `NAME.part`, where the next call goes on; it gets its name after its checksum was
-    found right. Two processes may call this at the same time (the second one waits; not on Windows).
+    What has arrived is in `NAME.part`, which the next call continues; it is renamed when complete and its
+    checksum is right. Two processes may call this at the same time (the second one waits; not on Windows).
 
     Raises:
         OSError: no address gave the file; the error names them, and where to put a file by hand.
@@ -65,7 +65,7 @@ def fetch(where: str, file: RemoteFile, folder: Path) -> Path:
         problems.append(f"{type(error).__name__}: {error}")
     raise OSError(
         f"{where}: could not download {file.name} ({'; '.join(problems)}). Check the network and call again, "
-        f"which goes on where this broke off; or put the file {file.name} into {folder.absolute()} yourself"
+        f"which continues where this stopped; or put the file {file.name} into {folder.absolute()} yourself"
     )
 
 
@@ -79,7 +79,7 @@ def _complete(url: str, part: IO[bytes], file: RemoteFile) -> str | None:
         start = part.seek(0, os.SEEK_END)
         try:
             complete = _append(url, part, start, file.name)
-            problem = f"it broke off after {part.tell()} bytes"
+            problem = f"it stopped after {part.tell()} bytes"
         except HTTPError as error:
             error.close()
             if error.code != 416 or not start:  # 416: there is nothing behind `start`
@@ -96,12 +96,12 @@ def _complete(url: str, part: IO[bytes], file: RemoteFile) -> str | None:
             part.truncate(0)
             problem = f"its SHA-256 is {found}, expected {file.sha256}"
             if not start:
-                return problem  # all of it came from here
+                return problem  # all of it was received from here
     return problem
 
 
 def _append(url: str, part: IO[bytes], start: int, name: str) -> bool:
-    """Add to `part` what follows its first `start` bytes; whether all has come."""
+    """Add to `part` what follows its first `start` bytes; whether it is complete then."""
     from urllib.request import Request, urlopen
 
     headers = {"User-Agent": "xpconv", **({"Range": f"bytes={start}-"} if start else {})}

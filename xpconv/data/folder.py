@@ -1,4 +1,4 @@
-"""Images in folders by class, read one by one when they are asked for."""
+"""Images in folders by class, each read when it is indexed."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def read_pixels(path: Path, mode: str, size: tuple[int, ...] | None) -> np.ndarr
 
 
 def damaged_error(where: str, damaged: Mapping[Path, Exception], fix: str) -> DataFileError:
-    """The error that names the files and what is the matter with each; `{}` in `fix` stands for them."""
+    """The error that names the files and the problem of each; `{}` in `fix` is replaced by "it" or "them"."""
     lines = [f"{path} ({_reason(error)})" for path, error in list(damaged.items())[:NAMED]]
     more = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
     one = len(damaged) == 1

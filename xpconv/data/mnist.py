@@ -56,7 +56,7 @@ def load_mnist(
             dot (`train-images.idx3-ubyte`) are found too. Default: `mnist` in the folder that the variable
             `XPCONV_DATA` names, else in `~/.cache/xpconv`.
         download: whether to download the files that are missing (11 MB in all), by default only for the
-            default folder. Their SHA-256 is checked, and a download that broke off goes on at the next call.
+            default folder. Their SHA-256 is checked, and the next call continues an interrupted download.
         dtype: a floating dtype for pixels from 0 to 1, or uint8 for 0 to 255.
 
     Returns:

@@ -21,7 +21,7 @@ def prefetch(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Array, ...]]:
 
     On a GPU, batches are copied through two pinned buffers on a separate stream. On NumPy, batches are
     returned as they are. Errors of the source are raised. The state of an `xpconv.data.batches` counts the
-    batches that came out here, not the one that is copied in advance.
+    batches that were returned here, not the one that is copied in advance.
 
     Args:
         batches: tuples of host arrays, such as `xpconv.data.batches(images, labels, 64)` of NumPy arrays.

@@ -1,7 +1,7 @@
-"""Threads that make batches in advance, and hand them out in order.
+"""Threads that make batches in advance, and return them in order.
 
-Ctrl-C, a signal handler or a destructor may come between any two steps, so there are no locks here: threads
-pass things on through `SimpleQueue`, whose methods are atomic.
+Ctrl-C, a signal handler or a destructor may run between any two steps, so there are no locks here: threads
+pass jobs and results through `SimpleQueue`, whose methods are atomic.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def in_order(
 
 
 class _Team:
-    """The threads of one iterator, and the results that it has asked them for.
+    """The threads of one iterator, and the results that it has requested.
 
     They hold no reference to it: if it is gone without a `close`, as after Ctrl-C within that, they end.
     """
@@ -103,7 +103,7 @@ class _Team:
             thread.start()
 
     def next(self) -> Made | None:
-        """The next result; waits for it, and asks for another one."""
+        """The next result; waits for it, and requests another one."""
         made = self._pending.popleft().get()
         self._ask()
         return made

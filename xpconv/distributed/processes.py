@@ -77,7 +77,7 @@ class Processes:
     def meet(self, action: str, flag: bool = False) -> bool:
         """Wait until all processes are about to do `action`; whether one of them has the flag.
 
-        What processes do together comes after such a meeting. So processes that do different things, or have
+        Such a meeting precedes what processes do together. So processes that do different things, or have
         ended, are an error in all of them, where MPI or NCCL would wait for ever.
 
         Raises:
@@ -101,7 +101,7 @@ class Processes:
         return [p[1:].rstrip(b"\0").decode(errors="replace") for p in parts], [bool(p[0]) for p in parts]
 
     def _leave(self) -> None:
-        """At the end of this process: tell the others, and fail if they go on without it."""
+        """At the end of this process: notify the others, and fail if they continue without it."""
         if self._broken or self.mpi.Is_finalized():
             return
         error = getattr(sys, "last_value", None)

@@ -14,7 +14,7 @@ from .communicator import Communicator
 def separate_seeds(model: Layer, communicator: Communicator, epoch: int = 0) -> None:
     """Give the sources of random numbers seeds that follow from those of rank 0, the rank and the epoch.
 
-    Rank 0 goes on as it was. As the state of rank 0 is that of all, a checkpoint needs no other.
+    Rank 0 does not change. As the state of rank 0 is that of all, a checkpoint needs no other.
     """
     sources = [global_source(), *_sources("parallel", model).values()]
     seeds = communicator.from_first([_seed(source) for source in sources] if communicator.rank == 0 else None)

@@ -160,7 +160,7 @@ class Description:
             ) from error
 
     def _generator(self, where: str, generator: np.random.Generator) -> int:
-        """The number of a generator; None stands for that of `manual_seed`."""
+        """The number of a generator; None means that of `manual_seed`."""
         if id(generator) not in self._generators:
             number = self._generators[id(generator)] = len(self.generators)
             bits = generator.bit_generator

@@ -104,7 +104,7 @@ def load(path: str | os.PathLike[str], **things: Any) -> dict[str, Any]:
     Args:
         path: of the file.
         things: objects under the names that they were saved with; each `load_state_dict` is called, those of
-            models first. None stands for an object that is not used, if None was saved.
+            models first. None means an object that is not used, if None was saved.
 
     Returns:
         the values in the file by name. An object that was not given is in it as its state dict; arrays that

@@ -28,9 +28,9 @@ have any real dtype, and are converted. Where a loss is float16 or bfloat16, `gr
   after that array. Its arguments are in the order of `torch.nn.grad`: the arguments of `f`, with the shape of
   the array in place of the array, and then `grad_output`: `conv2d_input(input_size, weight, grad_output,
   stride=…, …)`, `conv2d_weight(input, weight_size, grad_output, …)`, `conv2d_bias(grad_output)`.
-- Any other function `f` has `f_backward(grad_output, …)`. After `grad_output`, the gradient with respect to
-  the result of `f`, comes what the derivative needs (`input`, `output`, `indices` or `mask`, or `input_size`
-  if only the shape is needed), and then the other arguments of `f` that affect the gradient, in their order.
+- Any other function `f` has `f_backward(grad_output, …)`. `grad_output` is the gradient with respect to the
+  result of `f`. It is followed by what the derivative needs (`input`, `output`, `indices` or `mask`, or
+  `input_size` if only the shape is needed), then by the other arguments of `f` that affect the gradient.
   It returns the gradient with respect to `input`, or a tuple of the gradients of several arrays, in the
   order of `f` (targets and running statistics have none): `relu_backward(grad_output, input)`,
   `pad_backward(grad_output, pad, mode=…)`, `cross_entropy_backward(grad_output, input, target)`,

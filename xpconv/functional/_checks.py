@@ -138,6 +138,6 @@ def to_shape(
 
 
 def check_shape(where: str, argument: str, x: Array, expected: tuple[int, ...], why: str) -> None:
-    """Raise a ShapeError if `x` has another shape; `why` says where the expected one comes from."""
+    """Raise a ShapeError if `x` has another shape; `why` says what determines the expected one."""
     if x.shape != expected:
         raise ShapeError(f"{where}: {argument} has shape {x.shape}, expected {expected} ({why})")

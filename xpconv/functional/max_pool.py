@@ -128,7 +128,7 @@ def max_pool2d_backward(
 ) -> Array:
     """Gradient of `max_pool2d` with respect to `input`; `indices` are those that `max_pool2d` returned.
 
-    Each gradient goes to the maximum of its window. `input_size` is the shape of the input, and the other
+    Each gradient is added at the maximum of its window. `input_size` is the shape of the input, and the other
     arguments are those of `max_pool2d`. An index outside its window has no effect.
 
     Raises:

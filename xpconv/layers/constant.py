@@ -38,7 +38,7 @@ class Weight(_Source):
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> None:
         self.recall(grad_output, input_grad)
-        self.value.accumulate(copy(grad_output))  # which goes to others too
+        self.value.accumulate(copy(grad_output))  # which other nodes get too
 
 
 class Constant(_Source):

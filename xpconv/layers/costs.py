@@ -61,7 +61,7 @@ def _run(model: Any, inputs: tuple[Array, ...], save: bool) -> list[Call]:
     names = {id(layer): (i, name) for i, (name, layer) in enumerate(model.named_layers())}
     held = {
         id(a): a for a in (_owner(p.data) for _, p in model.named_parameters())
-    }  # alive: no id comes again
+    }  # alive, so that no id is used again
 
     def watch(layer: Any, forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
         x = first_array(inputs)

@@ -41,8 +41,8 @@ class Graph(ShapedInputs):
     """Layers as the nodes of a directed acyclic graph, with any number of inputs and outputs.
 
     Each node has a name, a layer, and the names of what the layer gets: inputs of the graph or other nodes.
-    The order of the nodes is free. A layer may stand in several nodes, which share its parameters, and a
-    value may go to several nodes, whose gradients are added. Layers that join several values are in
+    The order of the nodes is free. A layer may be used in several nodes, which share its parameters, and a
+    value may be an input of several nodes, whose gradients are added. Layers that join several values are in
     `xpconv.layers.operators`, as `Add()` and `Concatenate(axis=1)`. Nodes that no output needs do not run.
 
     `graph(a, b)` takes the inputs in their order or by name. Several outputs are a tuple, and `backward`
@@ -51,9 +51,9 @@ class Graph(ShapedInputs):
 
     Layers are read and replaced by name, as in a `Sequential` with names: `graph["fc"] = Dense(512, 7)`.
     `add` and `del graph[name]` change the nodes, and `graph.outputs = "pool"` what the graph returns.
-    `len(graph)`, iteration and `in` go by the names of all nodes, in the order in which they were added, as
+    `len(graph)`, iteration and `in` use the names of all nodes, in the order in which they were added, as
     do the state dict and `repr`; `summary` lists them as they run. As in a `Sequential`, a ReLU runs with the
-    layer before it, `fuse()` folds BatchNorms whose input goes nowhere else, and inference runs as plans.
+    layer before it, `fuse()` folds BatchNorms whose input no other node uses, and inference runs as plans.
     Infinity and NaN are computed without NumPy's warnings. Under `numpy.seterr(all="raise")` they are still
     errors, except in `xpconv.layers.operators`.
 
@@ -271,10 +271,10 @@ class Graph(ShapedInputs):
 
     @ignoring_float_warnings
     def backward(self, grad_output: Any, input_grad: bool = True) -> Any:
-        """The chain rule, from the last node to the first; gradients of a value that goes to several add up.
+        """The chain rule, from the last node to the first; the gradients of all uses of a value add up.
 
         Args:
-            grad_output: gradient with respect to the output; of several, a tuple, in which None stands for
+            grad_output: gradient with respect to the output; of several, a tuple, in which None means
                 zeros.
             input_grad: as for other layers.
 

@@ -86,7 +86,7 @@ def check_new(where: str, name: Any, taken: Container[str]) -> None:
 def order_of(where: str, wiring: Wiring, inputs: Iterable[str], wanted: Iterable[str]) -> list[str]:
     """The nodes that `wanted` depend on, each after those that it takes, one branch after the other.
 
-    A node that takes nothing comes directly before the first that takes it.
+    A node without inputs is directly before the first node that uses it.
 
     Raises:
         ValueError: a name is unknown, or nodes form a cycle.

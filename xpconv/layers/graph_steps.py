@@ -117,8 +117,8 @@ class Block(NamedTuple):
     """Steps between two places at which a single value is all that later steps take."""
 
     steps: list[Step]
-    source: int | None  # the number of that value; None stands for all inputs
-    target: int | None  # of that which comes out; None stands for all outputs
+    source: int | None  # the number of that value; None means all inputs
+    target: int | None  # that of the block's result; None means all outputs
     plan: GraphSteps
 
     def __call__(self, x: Any) -> Any:
@@ -246,7 +246,7 @@ def chains(
 ) -> list[list[str]]:
     """The nodes of `order` in chains, in which each gives its output to the next one and to nothing else.
 
-    `users` are the nodes whose inputs count as uses; None stands for `order`.
+    `users` are the nodes whose inputs count as uses; None means `order`.
     """
     uses = dict.fromkeys(outputs, 2)  # an output is a use besides that by the next node
     for name in order if users is None else users:

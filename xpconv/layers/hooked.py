@@ -124,7 +124,7 @@ class Hooked(Modes[L]):
 
         The hook is called for forwards that began after it was registered. As backward ends at the first
         layer that has something to learn, hooks of layers before that one are called only if the input
-        gradient of the model is asked for. On NumPy the gradients are read-only; elsewhere do not write to
+        gradient of the model is computed. On NumPy the gradients are read-only; elsewhere do not write to
         them, either. Everything else is as in `register_forward_hook`.
 
         Args:

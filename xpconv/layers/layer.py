@@ -174,7 +174,7 @@ class Layer(Summarized["Layer"]):
             raise
 
     def _clipped(self, x: Array, bounds: Bounds) -> Array:
-        """`forward`, with the output clipped to `bounds`; `backward` goes through both."""
+        """`forward`, with the output clipped to `bounds`; `backward` differentiates both."""
         raise TypeError(f"{type(self).__name__} defines no _clipped(x, bounds)")
 
     def _explain(self, error: BaseException, inputs: tuple[Any, ...]) -> None:
@@ -263,7 +263,7 @@ class Layer(Summarized["Layer"]):
         On NumPy, under `no_grad()`, every `Sequential` in inference mode runs as plans: the first forward
         with a new input shape takes longer, as it chooses the algorithms, allocates buffers and lists the
         array operations, which later forwards repeat. Unused buffers of at most 512 MB, for all models
-        together, are kept for later calls. The copy's plans also hold what algorithms need of the weights in
+        together, are cached for later calls. The copy's plans also hold weights that algorithms need in
         another layout or transformed (up to five times the parameters); `free_memory()` frees both.
 
         On a GPU, under `no_grad()`, later forwards with a shape are replays of a CUDA graph, as those of a

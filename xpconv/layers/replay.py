@@ -53,7 +53,7 @@ def replaying(model: Any, replays: Replays | None = None) -> Iterator[None]:
 
 
 def for_inference() -> Replays:
-    """Those of a model that nobody has called `graphed` with."""
+    """Those of a model that `graphed` was not called with."""
     return Replays(training=False, reports=False)
 
 
@@ -226,7 +226,7 @@ class _Forward:
         self._backwards: dict[Any, Any] = {}  # `_RAN` after the first, then the `_Backward`, or 'failed'
 
     def draws_alike(self) -> bool:
-        """Whether random numbers come from the same generators and counters as in the recording."""
+        """Whether random numbers are drawn from the same generators and counters as in the recording."""
         return all(
             (layer._source or global_source()) is source
             and all(source.counters.get(name) is counter for name, counter in counters.items())

@@ -94,7 +94,7 @@ def check_whole(holder: Any, layers: list[Any]) -> None:
 
 
 def is_folded_later(layer: Any) -> bool:
-    """Whether `fuse` has folded a layer that comes after `layer` into what computes the output of `layer`."""
+    """Whether `fuse` has folded a layer after `layer` into what computes the output of `layer`."""
     parts = [part for _, part in layer.named_layers()]
     folded = {part._folded for part in parts}
     return any(number not in folded for part in parts for number in (*part._carries, *part._between))

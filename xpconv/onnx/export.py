@@ -31,7 +31,7 @@ OLDEST, DEFAULT = 13, 17  # opsets
 BATCH = "batch"  # the name of the free size of the first axis
 LARGEST = 2**31 - 2**20  # bytes of a file; protobuf takes no message of 2 GiB
 ALIGNED = 4096  # bytes, of the offset of an array in a file that is mapped
-APART = 1024  # bytes of an array that goes to the file beside a large model
+APART = 1024  # bytes of an array that is written to the file beside a large model
 
 
 def export(
@@ -70,7 +70,7 @@ def export(
             `input_0`, `input_1`, … if there are several.
         fold_batchnorm: whether to fold each BatchNorm into the layer before it, as `model.fuse()` does.
         metadata: a dict of strings to store in the file. If the model has an `image_info`, that is stored
-            too, from which `xpconv predict` knows the classes; its shape becomes `input_shape`.
+            too, and gives `xpconv predict` the classes; its shape becomes `input_shape`.
 
     Raises:
         ValueError: the model is in training mode; it has layers that ONNX has no form for, all of which are
@@ -174,7 +174,7 @@ def _refused(layer: Layer, path: str) -> Iterator[str]:
 
 
 def _own(graph: Any, kind: str) -> list[str]:
-    """The names of a graph's inputs or outputs; in the file that it comes from, if it does."""
+    """The names of a graph's inputs or outputs; of a loaded graph, those in its file."""
     renamed: Any = getattr(graph, "onnx_names", {})
     taken = set(graph._state()) if kind == "outputs" else set()  # an array of the model may be an output
     names: list[str] = []
@@ -266,7 +266,7 @@ def _rule(layer: Layer) -> Any:
 def _named_outputs(
     builder: Builder, tensors: list[Tensor], names: list[str], fixed: set[str]
 ) -> list[tuple[str, Tensor]]:
-    """The outputs under their names; an input, a weight or an output that came before gets an Identity."""
+    """The outputs under their names; an input, a weight or a repeated output gets an Identity."""
     new: dict[str, str] = {}
     found = []
     for name, tensor in zip(names, tensors, strict=True):
@@ -333,7 +333,7 @@ def _write(path: str, proto: Any) -> None:
 
 
 def _move_out(proto: Any, file: str) -> Iterator[bytes]:
-    """Let the large arrays stand in `file`, from which ONNX maps them; yields its content."""
+    """Make the large arrays refer to `file`, from which ONNX maps them; yields its content."""
     offset = 0
     for array in proto.graph.initializer:
         if len(array.raw_data) < APART:

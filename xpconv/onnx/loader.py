@@ -136,7 +136,7 @@ class Loader:
             [bool(name) and name in self.uses for name in proto.output], {}, limit=self.limit,
         )  # fmt: skip
         follows = bool(self.unknown.intersection(proto.input))
-        known = False  # whether the operator is; other errors may come from a refused node before
+        known = False  # whether the operator is; other errors may be due to a node that was refused before
         try:
             function = self._function(node, proto)
             known = True

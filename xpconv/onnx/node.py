@@ -16,11 +16,11 @@ A function of `operators/` reads one ONNX node and says which layer computes it:
 The rules:
 
 - A function gives, for each output of the node, `(layer, [values])`: the layer gets these values in this
-  order; or a NumPy array, where it knows the result. A node with one output gives it without a list.
+  order; or a NumPy array, if the result is known. A node with one output gives it without a list.
 - The reader folds: a layer whose values are all constant runs once, on the host, and its output is a
   constant. So a function writes a layer for integers of the host just as for images, and no arithmetic of
-  its own. `node.check_size` comes first where the sizes of the output are data of the file.
-- Integers and booleans that come from constants, from `Shape` and from what is computed of these alone are
+  its own. It begins with `node.check_size` if the sizes of the output are data of the file.
+- Integers and booleans from constants, from `Shape` and from what is computed of these alone are
   NumPy arrays at run time too, on every backend (`Value.on_host`): reading them never waits for a GPU.
 - Constants among the values become layers that give them: parameters if `Value.trainable`, else buffers;
   what is computed from parameters alone is computed in each forward, so that they train;
@@ -93,7 +93,7 @@ class Value:
         shape: the sizes that are known; None for those that are not. None as a whole: not even their number.
         dtype: None if unknown.
         weight: whether it is a parameter, if it is floating: an array of the file with axes, or one that
-            stands where a weight does (see `weights.py`); constants of arithmetic are not.
+            is used as a weight is (see `weights.py`); constants of arithmetic are not.
         on_host: whether it is an array of NumPy at run time, on every backend.
     """
 
@@ -117,7 +117,7 @@ class Value:
 
 @dataclass(eq=False)
 class Assigned:
-    """An array of a layer that comes from the file: a parameter or buffer, by its attribute."""
+    """An array of the file as that of a layer: a parameter or buffer, by its attribute."""
 
     layer: Layer
     attribute: str
@@ -281,7 +281,7 @@ def attribute_value(attribute: Any) -> Any:
 
 
 def to_number(value: Any) -> Any:
-    """A NumPy number as Python's: of the floats that it may stand for, the one with the fewest digits.
+    """A NumPy number as Python's: of the floats that round to it, the one with the fewest digits.
 
     So 1e-5, which float32 rounds to 9.999999747378752e-06, is 1e-05 again.
     """

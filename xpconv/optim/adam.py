@@ -127,7 +127,7 @@ class NAdam(Optimizer):
 
     Args:
         params, lr, betas, eps, weight_decay: as for `Adam`, with a default lr of 2e-3.
-        momentum_decay: how fast μ comes up to β₁.
+        momentum_decay: how fast μ rises to β₁.
         decoupled_weight_decay: decay as in `AdamW`.
         maximize: go up the gradient instead of down.
 

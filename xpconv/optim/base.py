@@ -200,9 +200,9 @@ class Optimizer(Groups, State):
                 )
             raise RuntimeError(
                 f"{name}.step: no parameter has a gradient; call model.backward(criterion.backward()) first. "
-                "If that was done, zero_grad() came after it, or the optimizer has the parameters of another "
-                "model: as when the two were copied or unpickled apart, which must be done in one call "
-                "(copy.deepcopy((model, optimizer))), or when layers were replaced since"
+                "If that was done, zero_grad() was called after it, or the optimizer has the parameters of "
+                "another model: the two were copied or unpickled apart, which must be done in one call "
+                "(copy.deepcopy((model, optimizer))), or layers were replaced since"
             )
         return present
 

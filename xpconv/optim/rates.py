@@ -91,7 +91,7 @@ class ExponentialLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """Warm-up: a factor on the rate goes linearly from `start_factor` to `end_factor` in `total_iters` steps.
+    """Warm-up: a factor on the rate, from `start_factor` to `end_factor` linearly in `total_iters` steps.
 
     Example:
         >>> import numpy as np, xpconv

@@ -129,7 +129,7 @@ class LRScheduler:
         return {**self.state_dict(), **config}
 
     def _agrees(self) -> bool:
-        """Whether the schedule computes what a loaded state has, as far as the settings do not tell."""
+        """Whether the schedule computes what a loaded state has, apart from the settings."""
         return True
 
     def _restart(self) -> None:

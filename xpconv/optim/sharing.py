@@ -14,7 +14,7 @@ from ..parameter import Parameter
 def check_apart(where: str, params: Sequence[Parameter]) -> None:
     """Raise a ValueError if data of two parameters overlap: flat buffers would separate them.
 
-    Of arrays whose addresses are unknown, it asks the backend for all pairs, or sees the same array alone.
+    For arrays without known addresses it calls the backend's function for all pairs, or compares identities.
     """
     spans = sorted((*_span(p.data), i) for i, p in enumerate(params) if p.size)
     reaching: list[tuple[int, int]] = []  # ends and indices of earlier parameters that may overlap

@@ -14,7 +14,7 @@ _families: dict[str, str | None] = {}  # by letter: a font of the system that ha
 def legible(texts: Sequence[Any]) -> tuple[list[str], list[str]]:
     """Texts as matplotlib can draw them, and the font families for that, in the order to be tried.
 
-    The first are those that matplotlib is set to. A letter that they lack comes from another font of the
+    The first are those that matplotlib is set to. A letter that they lack is taken from another font of the
     system; one that no font has, or that is no letter, as a line feed, is escaped: `\\u732b`.
     """
     lines = [str(text) for text in texts]

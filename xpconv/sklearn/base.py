@@ -81,7 +81,7 @@ class ConvBase(BaseEstimator):
     def set_params(self, **params: Any) -> Any:
         """Set parameters by name, also such as `model__width`, which the function given as `model` gets.
 
-        It is kept if `model` is changed later; `del estimator.model__width` removes it.
+        It remains if `model` is changed later; `del estimator.model__width` removes it.
         """
         for name in params:
             if name.partition("__")[0] not in self._get_param_names() and (hint := self._hint(name)):

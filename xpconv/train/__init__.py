@@ -1,6 +1,6 @@
 """Training: `fit`, `evaluate` and `predict`, metrics, callbacks and `History`.
 
-Everything here is built on the loop of the README: forward, loss, backward, step. Imported when asked for, as
+Everything here is built on the loop of the README: forward, loss, backward, step. Imported at first use, as
 `xpconv.train`.
 """
 

@@ -1,4 +1,4 @@
-"""`Checkpoint`: the state of a run on disk, from which `fit(resume=…)` goes on."""
+"""`Checkpoint`: the state of a run on disk, from which `fit(resume=…)` continues."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ BEST = "best.safetensors"
 
 @public_errors
 class Checkpoint:
-    """Save the run after each epoch, and go on from there with `fit(…, resume=folder)`.
+    """Save the run after each epoch, for `fit(…, resume=folder)` to continue it.
 
     A file `step-00001200.safetensors` of `xpconv.save` has model, optimizer, schedule, scaler, averages,
     random state, history, the place in the epoch, and the states of `train` and of the other callbacks. A run
     that is resumed from it gives the same results, on NumPy bit for bit, as one that was not interrupted (of
-    several processes, those after the first draw other masks of dropout where it goes on within an epoch). It
+    several processes, those after the first draw other masks of dropout if it continues within an epoch). It
     saves after the other callbacks, and where Ctrl-C or `run.stop` ends training within an epoch too.
 
     Args:
@@ -47,7 +47,7 @@ class Checkpoint:
 
     Raises:
         ValueError, TypeError: an argument is wrong.
-        FileExistsError: a run begins, or goes on from another folder, but the folder has files already.
+        FileExistsError: a run begins, or continues one of another folder, but the folder has files.
         ImportError: safetensors is not installed.
 
     Example:
@@ -233,7 +233,7 @@ def load_run(where: str, resume: Any, run: Run) -> str:
     if run.valid is not None:
         run.history.note_modes(run.meter.modes, "valid_")
     place = f"batch {run.batch} of epoch {run.epoch}" if run.within else f"epoch {run.epoch}"
-    text = f"{where}: goes on from {str(path)!r}, after {place}"
+    text = f"{where}: continues from {str(path)!r}, after {place}"
     loaded = initial_rates(run)
     if loaded != given:
         there, here = (", ".join(f"{rate:.3g}" for rate in rates) for rates in (loaded, given))

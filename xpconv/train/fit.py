@@ -47,7 +47,7 @@ ELSEWHERE = {  # arguments of other libraries' functions of this kind, and what 
         "give accumulate=",
     ),
     "initial_epoch": "give resume=, the folder of a Checkpoint",
-    "*": "train and valid are batches, xpconv.data.batches(x, y, 64), and what comes after them has a name",
+    "*": "train and valid are batches, xpconv.data.batches(x, y, 64); give the arguments after them by name",
     "device": "use model.to('cupy')",
 }
 
@@ -129,12 +129,12 @@ def fit(
             `on_batch_begin(run)` and `on_batch_end(run)` (around each step), `on_epoch_end(run)`,
             `on_interrupt(run)` (Ctrl-C or `run.stop` ended training within an epoch), `on_fit_end(run)`, and
             in its place `on_exception(run, error)` if there is an error; see `Run`.
-        resume: a file that `Checkpoint` wrote, or its folder, to go on from the latest one. If the folder is
+        resume: a file that `Checkpoint` wrote, or its folder, to continue from the latest. If the folder is
             that of a `Checkpoint` in `callbacks` and has no file yet, a new run begins, so that the same
-            command begins a run and goes on with it. Everything else must be as in the run that wrote the
+            command begins a run and continues it. Everything else must be as in the run that wrote the
             file, with these exceptions: `epochs` may be larger, but not smaller than the epoch that it has
-            come to. If `schedule` has other settings, such as `total_steps`, or functions with other values,
-            it is set to where it would be after as many steps; a class with a `step` of its own goes on with
+            reached. If `schedule` has other settings, such as `total_steps`, or functions with other values,
+            it is set to where it would be after as many steps; a class with a `step` of its own uses
             the settings in the file. Callbacks may be added and left out, and at the end of an epoch
             `accumulate`, metrics and clipping may differ too. The settings of the optimizer, also the initial
             learning rate of a schedule, are those in the file.

@@ -21,14 +21,14 @@ __all__ = ["CSVLogger", "JSONLogger", "TensorBoard"]
 
 @public_errors
 class _Logger:
-    """Base of logs with a row for each epoch. A resumed run goes on in the file of the run before.
+    """Base of logs with a row for each epoch. A resumed run appends to the file of the run before.
 
     The file changes at the end of the first epoch, so that a run that cannot begin does not erase it.
     """
 
     first_process_only = True  # of several that train together
     elsewhere: ClassVar[Mapping[str, str]] = {
-        "append": "leave it out: a resumed run goes on in the file of the run before",
+        "append": "leave it out: a resumed run appends to the file of the run before",
         "filename": "give path=",
     }
 
@@ -67,8 +67,8 @@ class _Logger:
 class JSONLogger(_Logger):
     """A file with a JSON object in a line for each epoch: its values and `seconds`.
 
-    NaN and infinity are null. A new run replaces the file; a resumed one goes on after the epochs that its
-    checkpoint has.
+    NaN and infinity are null. A new run replaces the file; a resumed one continues it after the epochs of its
+    checkpoint.
 
     Args:
         path: of the file; its folder is made if necessary.
@@ -110,7 +110,7 @@ class JSONLogger(_Logger):
 class CSVLogger(_Logger):
     """A CSV file with a row for each epoch: its values and `seconds`; NaN and infinity are empty.
 
-    A new run replaces the file; a resumed one goes on after the epochs that its checkpoint has.
+    A new run replaces the file; a resumed one continues it after the epochs of its checkpoint.
 
     Args:
         path: of the file; its folder is made if necessary.

@@ -101,7 +101,7 @@ class Loop:
             return iter(())
         if resumed and not is_stateful(run.train):
             return islice(own_part(run.train, run), run.batch, None)
-        return iter(fed(own_part(run.train, run), run.backend))  # a resumed one goes on where it was
+        return iter(fed(own_part(run.train, run), run.backend))  # a resumed one continues
 
     def _checked(self, batch: Any) -> Batch:
         run = self.run
@@ -207,7 +207,7 @@ class Loop:
         return self.valid_meter.values() if done else None
 
     def end_partial(self) -> None:
-        """Note the values of an epoch that does not come to its end."""
+        """Note the values of an epoch that is not finished."""
         run = self.run
         if run.batch and run.within:
             run.history.partial = {"epoch": run.epoch, "batch": run.batch, **run.values()}

@@ -64,7 +64,7 @@ class Totals:
         return found
 
     def reset(self) -> None:
-        """Begin again, in the same memory, whose address a captured step knows."""
+        """Begin again, in the same memory, whose address a captured step uses."""
         if self.vector is not None:
             self.vector[...] = 0.0
 
@@ -182,7 +182,7 @@ class Meter:
         if not hasattr(output, "shape"):
             raise TypeError(
                 f"{self.objective.where}: the model returns a {type(output).__name__}, expected one array: "
-                "only the gradient of one goes back"
+                "fit computes the gradient of one output only"
             )
         sums: dict[str, Any] = {}
         loss, count = None, None

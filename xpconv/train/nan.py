@@ -36,7 +36,7 @@ class TerminateOnNaN:
     then runs again, on a copy of the model and with the same random numbers, layer by layer.
     `history.stopped` and a RuntimeWarning say which layer, in forward or backward, was the first; or that a
     parameter, an input or a target had a NaN before. `Checkpoint` saves nothing after it, so that a resumed
-    run goes on from before, and stops there again if nothing is changed.
+    run continues from before, and stops there again if nothing is changed.
 
     With a `GradScaler`, whose large scale may overflow gradients at any time, only the loss is looked at.
 
@@ -89,7 +89,7 @@ class TerminateOnNaN:
         before.restore_statistics(run.model)
         self._latest.clear()
         place = f"epoch {before.epoch}, batch {before.batch + 1}"
-        text = found or "NaN or infinity, which did not come again when the batch was repeated"
+        text = found or "NaN or infinity, which did not occur again when the batch was repeated"
         if found is None and run.communicator is not None:
             text = "NaN or infinity, in the part of another process"
         run.stop = f"{place}: {text}"

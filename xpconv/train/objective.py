@@ -58,7 +58,7 @@ class Objective:
         if self.weighted and not self._ours:
             raise TypeError(
                 f"{where}: sample_weight needs a loss of xpconv, which {kind.__name__} is not; without "
-                "sample_weight the last array of a batch goes to the loss with the targets"
+                "sample_weight the last array of a batch is passed to the loss with the targets"
             )
 
     def split(self, batch: Batch) -> tuple[Batch, Batch, Array | None]:

@@ -24,14 +24,14 @@ def in_notebook() -> bool:
 
 
 def shows(where: str, verbose: Any) -> bool:
-    """Whether to print anything: `verbose`, and for None whether somebody watches."""
+    """Whether to print anything: `verbose`, and for None whether this is a terminal or a notebook."""
     if verbose is None:
         return in_notebook() or sys.stdout.isatty()
     return to_bool(f"{where}: verbose", verbose)
 
 
 def bar_class(where: str, verbose: Any) -> Any:
-    """tqdm's class, if somebody watches; None otherwise, and if `verbose` is None and tqdm is missing."""
+    """tqdm's class on a terminal or in a notebook; else None, as if tqdm is missing and `verbose` is None."""
     if not shows(where, verbose) or not (in_notebook() or sys.stderr.isatty()):
         return None
     try:
@@ -48,7 +48,7 @@ def bar_class(where: str, verbose: Any) -> Any:
 
 
 def bar(where: str, data: Iterable[Any], total: int | None, verbose: Any) -> Iterable[Any]:
-    """`data`, with a bar if somebody watches; `total` is the number of batches, if it is known."""
+    """`data`, with a bar if `bar_class` has one; `total` is the number of batches, if it is known."""
     found = bar_class(where, verbose)
     return data if found is None else found(data, total=total, desc=where)
 

@@ -26,7 +26,7 @@ class Run:
     Attributes:
         model, loss, optimizer, schedule, scaler, ema, train, valid, callbacks: the arguments of `fit`.
         history: the `History` so far. In `on_epoch_end` its last row is that of this epoch.
-        epochs: the number of epochs asked for.
+        epochs: the argument of `fit`.
         epoch: the present epoch, from 1.
         batch: the number of batches of this epoch that were trained on.
         batches: the number of batches of an epoch, or None if it is not known.
@@ -34,9 +34,9 @@ class Run:
         group: the batches of the present step: one, with `accumulate` several.
         lr: the learning rate of the present step, that of the first group.
         logs: the latest values: in `on_epoch_end` those of the epoch and its `seconds`.
-        resumed: whether it goes on from a checkpoint.
+        resumed: whether it continues from a checkpoint.
         stop: None, or why training is to end after this batch; set it to a text, or True, to end it. It is
-            not saved: a resumed run goes on, unless a callback stops it again, as `EarlyStopping` does.
+            not saved: a resumed run continues, unless a callback stops it again, as `EarlyStopping` does.
         whole: whether the state is that between two steps, so that it can be saved. It is not if a
             KeyboardInterrupt ended a step.
     """
@@ -72,7 +72,7 @@ class Run:
         self.timetable: Any = None  # the `Timetable`
         self.interrupted = False  # whether Ctrl-C was pressed
         self.resumed = False
-        self.source: Path | None = None  # the file that it goes on from
+        self.source: Path | None = None  # the file that it continues from
         self.whole = True
 
     @property
@@ -130,7 +130,7 @@ class Run:
     def parts(self) -> dict[str, Any]:
         """All that changes in training, by name: objects with `state_dict` and `load_state_dict`.
 
-        None stands for what this run does not have, so that a run that has it does not go on from its files.
+        What this run lacks is None, so that a run that has it does not continue from its files.
         """
         return {
             "model": self.model,
@@ -214,8 +214,8 @@ class RunState:
         within = len(run.history) < epoch  # the history is loaded already
         if epoch > run.epochs:
             raise StateDictError(
-                f"{where}: its run has come to epoch {epoch}, and epochs is {run.epochs}, which counts those "
-                f"before too; give epochs={epoch} to have it as it is, or more to go on"
+                f"{where}: its run has reached epoch {epoch}, and epochs is {run.epochs}, which counts those "
+                f"before too; give epochs={epoch} to load it as it is, or more to continue"
             )
         fits = run.meter.totals.fits(where, state["totals"], run.meter.names, epoch if within else None)
         pairs = _paired(where, run.callbacks, state["callbacks"])

@@ -56,7 +56,7 @@ class Timetable:
             steps = run.epochs * math.ceil(batches // run.epochs / group)
             warnings.warn(
                 f"{where}: OneCycleLR has total_steps={batches}, the number of batches, but with accumulate="
-                f"{group} there are {steps} steps, after which the learning rate has not come down; give "
+                f"{group} there are {steps} steps, after which the learning rate is still high; give "
                 f"total_steps={steps}, or steps_per_epoch=math.ceil(len(train) / {group})",
                 RuntimeWarning,
                 stacklevel=4,

@@ -49,7 +49,7 @@ class _Affine(Geometric):
     ) -> tuple[Any, ...]:
         """The map from a place in the result to that in the image, `(N, 2, 3)`, by columns x and rows y.
 
-        A place p of an image goes to `A (p - c) + c + move`, where c is the centre, and A scales, shears and
+        A place p of an image moves to `A (p - c) + c + move`, where c is the centre, and A scales, shears and
         then turns clockwise (as rows point down), by torchvision's formula. This is the inverse of that.
         """
         angle, (sx, sy) = np.radians(angle), np.radians(shear)
@@ -72,7 +72,7 @@ class RandomRotation(_Affine):
         degrees: range `(min, max)` of the angle, counter-clockwise; `d` means `(-d, d)`.
         interpolation: `'nearest'` or `'bilinear'`.
         center: `(x, y)` in pixels from the upper left corner; default: the centre of the image.
-        fill: value of the pixels that come from outside, or one for each channel. With bilinear interpolation
+        fill: value of the pixels outside of the image, or one for each channel. With bilinear interpolation
             the border is a mixture of image and fill.
         masks: which arrays of a batch are masks, rotated alike with the nearest pixel; see
             `RandomHorizontalFlip`.

@@ -115,7 +115,7 @@ class RandomApply(Compose):
                 raise TypeError(f"{name}: transforms gave {shown(new)} for array {k}, expected an array")
             if new.shape != old.shape or new.dtype != old.dtype:
                 raise ShapeError(
-                    f"{name}: array {k} of the batch went from {old.dtype} {old.shape} to {new.dtype} "
+                    f"{name}: array {k} of the batch changed from {old.dtype} {old.shape} to {new.dtype} "
                     f"{new.shape}; for some images only, transforms must keep shapes and dtypes"
                 )
             if new is not old:

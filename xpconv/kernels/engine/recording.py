@@ -21,8 +21,8 @@ from .plans import Arena, Part
 from .scratch import Fill, Scratch
 
 Call = Callable[[], Any]
-# How NumPy reports floating-point errors while calls are recorded: to nobody, as the run of the plan, which
-# follows, reports what the caller asks for. A call made where an error is "ignore" is repeated so; those
+# How NumPy reports floating-point errors while calls are recorded: not at all, as the run of the plan, which
+# follows, reports them in the caller's modes. A call made where an error is "ignore" is repeated so; those
 # where only what was "log", which stands for "warn", is ignored are in `ignoring_float_warnings`.
 REPORTS: Any = {"divide": "log", "over": "call", "under": "call", "invalid": "call", "call": Unheard()}
 
@@ -202,7 +202,7 @@ class Recorder(Scratch):
     def repeats(self, calls: list[Call], input: Array, output: Array) -> bool:
         """Whether `calls` compute `output` of `input` again, where all other buffers have other contents.
 
-        And whether nobody has an array in these, as a signal handler may that ran a layer meanwhile.
+        And whether no array outside uses these, as that of a signal handler may that ran a layer meanwhile.
         """
         lasting = {id(_owner(array)) for array in (self.input, input, *self._framed.values())}
         self._settle()

@@ -1,4 +1,4 @@
-"""Layers that are one operation on arrays: what graphs are made of that come from ONNX files."""
+"""Layers that are one operation on arrays, of which graphs from ONNX files consist."""
 
 from .arithmetic import Add as Add
 from .arithmetic import Clip as Clip

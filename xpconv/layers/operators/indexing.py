@@ -32,8 +32,8 @@ class Slice(_Part):
 
     Args:
         starts, ends: an int for each axis that is cut.
-        axes: which axes are cut; None stands for the first ones.
-        steps: an int for each; None stands for 1.
+        axes: which axes are cut; None means the first ones.
+        steps: an int for each; None means 1.
         inputs: which of the names `starts`, `ends`, `axes` and `steps` are inputs of the layer.
     """
 

@@ -25,7 +25,7 @@ class BatchNormalization(Operator):
     Args:
         eps: added to the variance.
         batch_statistics: whether mean and variance are those of the batch, in inference mode as well, and
-            the gradient goes through them.
+            are differentiated too.
     """
 
     eps: float

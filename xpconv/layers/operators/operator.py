@@ -22,14 +22,14 @@ class Operator(Layer):
     """A function of one or several arrays, which need not be floating; broadcasts as NumPy.
 
     A subclass defines `_compute`, which returns the output and a tuple of what `_gradients` needs, and
-    `_gradients`, which returns a gradient for each input; None stands for no gradient.
+    `_gradients`, which returns a gradient for each input; None means no gradient.
     Integers may be arrays of the host on every backend; where such an array meets one of a device, it is
     copied there. `settings` are arguments of the constructor, or inputs which the host reads. Infinity and
     NaN are results as ONNX defines them (`1 / 0`, `log(-1)`), without NumPy's warnings.
     """
 
     same_dtype: ClassVar[bool] = True  # whether all floating inputs have one dtype
-    settings: ClassVar[tuple[str, ...]] = ()  # arguments that are numbers and may come as inputs
+    settings: ClassVar[tuple[str, ...]] = ()  # arguments that are numbers, or inputs instead
     _gives_none = True
     inputs: tuple[str, ...] = ()  # those that do, as the last inputs, in this order
 

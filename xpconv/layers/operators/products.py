@@ -52,7 +52,7 @@ class Einsum(Operator):
     Letters of no other array are an axis that was summed, along which the gradient is the same.
 
     Args:
-        equation: such as `'bhwc,kc->bhwk'`; `...` stands for any axes. No letter is twice in one input.
+        equation: such as `'bhwc,kc->bhwk'`; `...` means any axes. No letter is twice in one input.
     """
 
     def __init__(self, equation: str) -> None:
@@ -107,7 +107,7 @@ def letters_of(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
 
 
 class Gemm(Operator):
-    """`alpha a @ b + beta c` of matrices, each transposed if asked for; `c` is broadcast or left out."""
+    """`alpha a @ b + beta c` of matrices, each transposed on request; `c` is broadcast or left out."""
 
     alpha: float
     beta: float

@@ -84,7 +84,7 @@ class _ByElement(_AtPlaces):
 class _ByTuple(_AtPlaces):
     """Places of parts: the last axis of the indices has an index along each of the first axes of `x`.
 
-    `batch_dims` axes come before these, and are the same in `x` and in the indices.
+    `batch_dims` axes before these are the same in `x` and in the indices.
     """
 
     batch_dims = 0
@@ -145,7 +145,7 @@ class _Scattered(_AtPlaces):
     """Base: a copy of `x` with updates at the places.
 
     Those at equal places add up, or one of them counts: the last on NumPy, any on a GPU; ONNX leaves that
-    open. The gradient at such a place goes to all of its updates.
+    open. All updates of such a place get its gradient.
     """
 
     add: bool

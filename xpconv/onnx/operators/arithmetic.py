@@ -131,7 +131,7 @@ def gemm(node: Node) -> Result:
     trans_a, trans_b = flag(node, "transA", False), flag(node, "transB", False)
     a, b, c = node.input(0), node.input(1), node.optional(2)
     plain = not trans_a and alpha == 1 and (beta == 1 or c is None)
-    # an array of the host, such as a first state, goes to the device in `layers.Gemm`, not in `Dense`
+    # an array of the host, such as a first state, is copied to the device in `layers.Gemm`, not in `Dense`
     layer = _dense(node, b, c, trans_b) if plain and not a.on_host else None
     if layer is not None:
         return layer, [a]

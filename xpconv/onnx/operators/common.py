@@ -31,7 +31,7 @@ def settings(node: Node, places: Mapping[str, int]) -> tuple[dict[str, Any], lis
 
     Args:
         node: the node.
-        places: for each argument the number of the input that it comes from.
+        places: for each argument the number of its input.
 
     Returns:
         the arguments, and the values that the layer gets after its other inputs.

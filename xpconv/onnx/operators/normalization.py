@@ -14,7 +14,7 @@ INSTANCE = {3: public.InstanceNorm1d, 4: public.InstanceNorm2d, 5: public.Instan
 def _constants(x: Value, *values: Value | None) -> bool:
     """Whether all values are constant vectors of one floating dtype and size, and `x` is not of the host.
 
-    (An array of the host goes to the device in the operator's layer, not in the public one.)
+    (An array of the host is copied to the device in the operator's layer, not in the public one.)
     """
     arrays = [value.array for value in values if value is not None]
     first = arrays[0]
@@ -25,7 +25,7 @@ def _constants(x: Value, *values: Value | None) -> bool:
 
 
 def _learned(scale: Value, bias: Value | None) -> bool:
-    """Whether scale and bias are more than the 1 and 0 that stand for a layer which has none."""
+    """Whether scale and bias are more than the 1 and 0 of a layer that has none."""
     ones, zeros = scale.array, None if bias is None else bias.array
     plain = ones is not None and bool((ones == 1).all()) and (zeros is None or not zeros.any())
     return not plain or scale.weight or (bias is not None and bias.weight)

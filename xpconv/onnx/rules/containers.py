@@ -59,7 +59,7 @@ REFUSED[Graph] = _unset
 
 @rule(Graph)
 def graph(b: Builder, layer: Graph, *inputs: Tensor) -> Any:
-    """Its nodes, in an order in which each comes after those that it needs."""
+    """Its nodes, each after those that it needs."""
     values: dict[str, Any] = dict(zip(layer.inputs, inputs, strict=True))
     nodes = layer.nodes
     for name in layer._order():

@@ -211,7 +211,7 @@ def _windowed_max(
 
 
 def maximum(b: Builder, x: Tensor, axis: int) -> Any:
-    """The maximum along an axis, which goes; an attribute of the operator before opset 18."""
+    """The maximum along an axis, which is removed; an attribute of the operator before opset 18."""
     if b.opset >= 18:
         return b.node("ReduceMax", x, [axis], keepdims=0)
     return b.node("ReduceMax", x, axes=[axis], keepdims=0)
