@@ -46,6 +46,22 @@ class Gate(xpconv.Layer):
         return self.conv.backward(self.tanh.backward(grad_output * x)) + grad_output * gate
 
 
+class Hides(xpconv.Layer):
+    """A layer that saves twice, and whose loss and activation, which save too, are no layers of it."""
+
+    def __init__(self):
+        relu = xpconv.ReLU()
+        self.fc, self.loss, self._activation = xpconv.Dense(8, 8), xpconv.MSELoss(), lambda: relu
+
+    def forward(self, x):
+        y = self.fc(self.keep(2 * x, x))
+        self.loss(y, y + 1)
+        return self.keep(self._activation()(y) * x, x)
+
+    def backward(self, grad_output, input_grad=True):
+        raise NotImplementedError
+
+
 MODELS = {
     "small": (model, (3, 8, 8)),
     "resnet": (lambda: xpconv.models.resnet18(num_classes=3), (3, 32, 32)),
@@ -56,6 +72,7 @@ MODELS = {
                     (3, 8, 8)),
     "layers of one's own": (lambda: xpconv.Sequential(xpconv.Conv2d(3, 8, 3), Gate(), xpconv.Tanh(), Gate()), (3, 8, 8)),
     "one of one's own": (Gate, (8, 6, 6)),
+    "what is no layer of it": (Hides, (8,)),
 }  # fmt: skip
 
 

@@ -37,8 +37,9 @@ def explain(model: Layer, input_shape: Any, batch: int = 1) -> str:
     - `MB saved`: the size of the arrays that the layer saves for backward and that no earlier layer saves;
     - `ms`: the shortest time of three, synchronising with a GPU after each layer, and its share of the total.
 
-    It runs copies of the model, in the model's mode. The layers are in the order in which they run. Of layers
-    that contain others, those are listed that save arrays themselves, with only those arrays.
+    It runs copies of the model, in the model's mode, but without its hooks, with which a forward saves more.
+    The layers are in the order in which they run. Of layers that contain others, those are listed that save
+    arrays themselves, with only those arrays.
 
     Args:
         model: any layer.

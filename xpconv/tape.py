@@ -167,13 +167,6 @@ def position() -> int:
     return len(tape.entries) if tape is not None else 0
 
 
-def latest_entry(layer: Any) -> int | None:
-    """The place on the tape of what the forward of `layer` that has just ended has saved, within its call."""
-    tape = current.get()
-    last = tape.entries[-1] if tape is not None and tape.entries else (lambda: None, ())
-    return position() - 1 if last[0]() is layer and isinstance(last[1], tuple) else None
-
-
 def cut(start: int) -> None:
     """Discard the entries after the first `start` ones."""
     tape = current.get()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..arrays import asnumpy
 from ..backend import Array
 from ..parameter import Parameter
-from ..tape import arrays_in, latest_entry, observing, run_saving
+from ..tape import arrays_in, current, observing, position, run_saving
 from .modes import Modes
 
 Layer = Modes[Any]  # the base of `Layer`
@@ -49,30 +49,37 @@ def measure(model: Any, inputs: tuple[Array, ...], save: bool = True) -> list[Ca
         model: a layer.
         inputs: its inputs.
         save: whether the forward saves what backward needs, also within `no_grad`. Each array counts for the
-            first layer that saves it.
+            first layer that saves it; what a loss saves, or a layer that is no part of the model, counts for
+            the layer that called it.
     """
     calls: list[Call] = run_saving(save, _run, twin(model), inputs, save)
     return calls
 
 
 def _run(model: Any, inputs: tuple[Array, ...], save: bool) -> list[Call]:
-    calls: list[tuple[int | None, Call]] = []  # with the place on the tape
+    calls: list[tuple[list[int], Call]] = []  # with the places on the tape of what the layer itself has saved
     shapes: list[tuple[int, ...]] = []  # of their inputs
+    tapes: list[Any] = []  # one, that of the call of `model`
+    counted: set[int] = set()  # places on it
     names = {id(layer): (i, name) for i, (name, layer) in enumerate(model.named_layers())}
     held = {
         id(a): a for a in (_owner(p.data) for _, p in model.named_parameters())
     }  # alive, so that no id is used again
 
     def watch(layer: Any, forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
-        x = first_array(inputs)
+        x, begin = first_array(inputs), position()
+        if not tapes:
+            tapes.append(current.get())
         _wait(x)
         start = time.perf_counter()
         result = forward(*inputs)
         y = first_array(result)  # pooling may return indices too
         _wait(y)
         seconds = time.perf_counter() - start
-        if id(layer) not in names:
+        if id(layer) not in names or current.get() is not tapes[0]:  # or a user's layer called `record`
             return result
+        own = [place for place in range(begin, position()) if place not in counted]
+        counted.update(own)
         shape = () if y is None else tuple(y.shape)
         call = Call(*names[id(layer)], layer, shape, "", 0, 0, 0, 0.0, y is x)
         if not layer.children():  # what is in a container counts for itself
@@ -87,9 +94,9 @@ def _run(model: Any, inputs: tuple[Array, ...], save: bool) -> list[Call]:
         before = calls[-1][1] if calls else None
         if before and call.same and call.number < before.number and hasattr(before.layer, "return_indices"):
             # a ReLU that runs within the MaxPool after it
-            calls.insert(len(calls) - 1, (latest_entry(layer), call._replace(output=shapes[-1])))
+            calls.insert(len(calls) - 1, (own, call._replace(output=shapes[-1])))
         else:
-            calls.append((latest_entry(layer), call))
+            calls.append((own, call))
             shapes.append(() if x is None else tuple(x.shape))
         return result
 
@@ -99,8 +106,8 @@ def _run(model: Any, inputs: tuple[Array, ...], save: bool) -> list[Call]:
             return [call for _, call in calls]
         _, tape = model.record(*inputs)  # whole: copies take the place of arrays that users' layers have
     found = []
-    for place, call in calls:
-        arrays = () if place is None else arrays_in(tape.entries[place][1])
+    for places, call in calls:
+        arrays = arrays_in([tape.entries[place][1] for place in places])
         new = {id(a): a for a in map(_owner, arrays) if id(a) not in held}
         held.update(new)
         found.append(call._replace(saved=sum(a.nbytes for a in new.values())))
