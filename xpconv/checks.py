@@ -44,7 +44,7 @@ def as_images(
 ) -> tuple[Array, bool]:
     """Check rank and channels of images; return them as a batch, and whether `x` was one.
 
-    `why` there are so many channels, and the `weight` that decides it, are for the errors.
+    `why` that number of channels is expected, and the `weight` that decides it, are for the errors.
     """
     spatial = SPATIAL[axes]
     if x.ndim not in (axes + 1, axes + 2):

@@ -58,14 +58,14 @@ class Window(NamedTuple):
         )
 
     def transposed_shape(self, positions: tuple[int, ...]) -> tuple[int, ...]:
-        """The smallest size of images that have so many window positions, along each axis."""
+        """The smallest size of images that have this number of window positions along each axis."""
         return tuple(
             (n - 1) * s - lo - hi + d * (k - 1) + 1
             for n, k, s, (lo, hi), d in zip(positions, *self, strict=True)
         )
 
     def fitted(self, spatial: Shape, output: Shape) -> Window:
-        """The window with the upper padding that so many outputs read; it may be negative."""
+        """The window with the upper padding that this number of outputs reads; it may be negative."""
         padding = []
         for n, m, k, s, (lo, _), d in zip(spatial, output, *self, strict=True):
             padding.append((lo, (m - 1) * s + d * (k - 1) + 1 - n - lo))

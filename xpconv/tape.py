@@ -38,7 +38,7 @@ current: ContextVar[Tape | None] = ContextVar("xpconv_tape", default=None)  # of
 is_separate: ContextVar[bool] = ContextVar("xpconv_separate", default=False)  # see `separate`
 observer: ContextVar[Observer | None] = ContextVar("xpconv_observer", default=None)
 
-FEW = 32  # the saved arrays of up to so many layers are always compared with an output
+FEW = 32  # up to this number of layers, all saved arrays are compared with an output
 NOT_COPIED = ("_tapes", "_hooks", "_after_backward", "_communicator", "_replaced")  # what copies do not have
 LOOK = 4096  # bytes that are copied in the time of one comparison
 
@@ -184,7 +184,7 @@ class Tape:
         self.entries: list[Entry] = []
         self.open = open  # whether the code that runs is a user's, which has the arrays that it passes on
         self.reachable: list[Array] = []  # arrays that users' layers within this call have
-        self.protected: int = 0  # so many entries share no memory with these arrays
+        self.protected: int = 0  # the first entries, which share no memory with these arrays
         self.unchecked: bool = False  # whether the next gradient comes from a user's code
         self.changes: int = 0  # number of the parameters' latest change at the end of the forward
         self.replay: Any = None  # the backward of a forward that a GPU has replayed: see `layers.replay`

@@ -41,7 +41,7 @@ def capture(step: Callable[..., Any], *examples: Array, warmup: int = 3) -> Call
     and returns the graph's outputs. The next call overwrites these outputs and the gradients, so copy what
     you need later. A changed learning rate takes effect, and dropout draws a new mask in every call.
     Gradients accumulate exactly as without a graph. If a parameter had a gradient during the recording and
-    has none at a call, or the other way round, that call runs without a graph, and the next call in the same
+    has none at a call, or the reverse, that call runs without a graph, and the next call in the same
     situation is recorded as well.
 
     Without examples, inputs may have any shapes and dtypes. For each combination of shapes and dtypes, the

@@ -41,8 +41,8 @@ class batches:  # lower-case, like `range`, as it is used like a function
     Args:
         data: one or more arrays of one backend and equal length along their first axis, such as inputs,
             targets and weights; then, by position or name, `batch_size`. Arrays may be memory-mapped
-            (`np.load(path, mmap_mode="r")`): only the rows of a batch are read, and the pages are given
-            back, so that a file may be larger than the memory. In place of arrays one data set:
+            (`np.load(path, mmap_mode="r")`): only the rows of a batch are read, and their pages are
+            released, so that a file may be larger than the memory. In place of arrays one data set:
 
             - an object with `__len__` and `__getitem__(i)`, whose items are arrays, numbers, or tuples of
               them, which are stacked. Each item has the same shapes and dtypes.
@@ -64,7 +64,7 @@ class batches:  # lower-case, like `range`, as it is used like a function
             loop, on its current stream. Data sets and transforms that run in workers should keep to host
             arrays, and leave the copy to `xpconv.cuda.prefetch`.
         sampler: the order of an epoch in place of `shuffle`: `BalancedSampler`, `GroupedSampler`, or an
-            object with `__len__` and `indices(rng)`, which returns so many indices of samples.
+            object with `__len__` and `indices(rng)`, which returns that many indices of samples.
 
     Yields:
         Tuples of arrays: `(x[i], y[i])` for `batches(x, y, …)`, `(x[i],)` for `batches(x, …)`. They are on

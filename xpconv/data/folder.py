@@ -45,10 +45,10 @@ class image_folder:  # lower-case like `batches`, as it is used like a function
     reads all. An index array or a slice gives a part of it, as `train_test_split(folder,
     stratify=folder.targets)` does.
 
-    Classes are the folders in `path`, sorted by name; their images also lie in further folders within.
+    Classes are the folders in `path`, sorted by name, with the images in them and in folders within them.
     Files are images by their suffix (jpg, png, bmp, gif, tif, webp, ppm and relatives). Others, hidden ones
-    (with a dot) and images outside of class folders are ignored. Links are followed. Photos are turned as
-    their EXIF data say.
+    (with a dot) and images outside of class folders are ignored. Links are followed. Photos are rotated as
+    their EXIF data specify.
 
     Args:
         path: the folder.

@@ -1,4 +1,4 @@
-"""Memory-mapped arrays: random rows are read without what is between them, and their pages are given back.
+"""Memory-mapped arrays: random rows are read without what is between them, and their pages are released.
 
 Where a page is missing, the system reads ahead: ninety times as much as random rows of 12 kB had, in one
 measurement. And pages count as the process's memory from when they are read. `madvise` changes both.

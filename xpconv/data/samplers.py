@@ -17,8 +17,9 @@ class BalancedSampler:
     """Draw every class equally often, for `batches(…, sampler=BalancedSampler(labels))`.
 
     With k classes, each k samples in succession have one of each class, in random order, so that a batch of
-    a multiple of k samples is balanced too. A class is gone through in random order, and in another one when
-    it is exhausted: samples of rare classes appear repeatedly, and some of frequent ones are left out.
+    a multiple of k samples is balanced too. The samples of a class are drawn in random order, and in another
+    one when all have been drawn: samples of rare classes appear repeatedly, and some of frequent classes are
+    left out.
 
     Args:
         labels: the class of each sample `(N,)`: ints, bools or text, on any backend.
@@ -160,7 +161,7 @@ class GroupedSampler:
 
 
 def checked_sampler(sampler: Any, samples: int) -> Any:
-    """`sampler`, if it has the methods of one, and is of so many samples where it says."""
+    """`sampler`, if it has the methods of one, and is for this number of samples, if it states one."""
     if isinstance(sampler, type) or not (
         hasattr(sampler, "__len__") and callable(getattr(sampler, "indices", None))
     ):

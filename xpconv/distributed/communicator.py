@@ -23,7 +23,7 @@ class Communicator:
     """The processes of a program that `mpiexec -n 4 python3 train.py` started, and arrays that they share.
 
     Arrays on the host go by MPI. Those of CuPy go by NCCL, on the current stream and also within a captured
-    step, if each process has a device of its own; else they are copied to the host and go by MPI. A program
+    step, if each process has a device of its own; else they are copied to the host and sent by MPI. A program
     that is started without mpiexec has one process, and needs neither. All processes must call the same
     methods in the same order: if they do not, or one of them ends, there is an error in all. Make one at the
     beginning of a program, before what can fail in a single process, such as reading files: MPI begins only

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-POLL = 0.5  # seconds between two looks at the other processes
+POLL = 0.5  # seconds between two checks of the other processes
 NOTICE = 60.0  # seconds until a message says what a process waits for
 LAUNCHERS = "hydra", "mpiexec"  # of MPICH and those like it: the beginnings of their processes' names
 

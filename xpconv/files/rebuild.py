@@ -289,7 +289,7 @@ class _Builder:
 
 def checked_nodes(where: str, nodes: Any, generators: int) -> list[dict[str, Any]]:
     """The descriptions of layers, if all are of the right form and no layer is in itself."""
-    fault = DataFileError(f"{where} is damaged: its layers are not described in the way of xpconv")
+    fault = DataFileError(f"{where} is damaged: its description of layers is not one of xpconv")
     if not isinstance(nodes, list) or not nodes:
         raise fault
     depths: list[int] = []

@@ -1,4 +1,4 @@
-"""Nodes of a `Graph` that take nothing and give an array of the model."""
+"""Nodes of a `Graph` without inputs, which return an array of the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .layer import Layer
 
 
 class _Source(Layer):
-    """Base: forward takes nothing, and so backward gives nothing."""
+    """Base: forward takes no input, so backward returns None."""
 
     value: Any
 

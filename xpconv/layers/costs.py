@@ -18,7 +18,7 @@ L = TypeVar("L", bound=Layer)
 
 
 class Call(NamedTuple):
-    """Of one layer's forward."""
+    """One forward of a layer, and what it costs."""
 
     number: int  # of the layer in `model.named_layers()`
     name: str
@@ -135,7 +135,7 @@ def _wait(array: Array | None) -> None:
 
 
 def _owner(array: Array) -> Any:
-    """The array whose memory a view looks at."""
+    """The array whose memory a view shows."""
     while getattr(array, "base", None) is not None and hasattr(array.base, "nbytes"):
         array = array.base
     return array

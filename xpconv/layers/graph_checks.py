@@ -51,7 +51,7 @@ def no_node(name: Any) -> ValueError:
 
 
 def check_takes(where: str, name: str, layer: Layer, count: int) -> None:
-    """Raise a TypeError if the layer of a node cannot take so many inputs."""
+    """Raise a TypeError if the layer of a node cannot take that number of inputs."""
     found = signature(layer.forward)
     try:
         found.bind(*[None] * count)

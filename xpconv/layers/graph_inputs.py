@@ -40,7 +40,7 @@ class ShapedInputs(Named):
         """The dtypes of inputs that are not of the parameters' dtype, by the names of inputs.
 
         `summary` and `xpconv.onnx.export` give them to the arrays that they make from shapes. May be set;
-        None in place of all stands for the parameters' dtype.
+        None in place of all means the parameters' dtype.
         """
         return {n: dtype for n, dtype in zip(self._inputs, self._input_dtypes, strict=False) if dtype} or None
 

@@ -200,7 +200,7 @@ class GraphSteps:
         return found[0] if len(found) == 1 else found
 
     def blocks(self) -> Iterator[Block]:
-        """The steps in pieces, through each of which a single value passes on.
+        """The steps in pieces, each of which takes a single value from the piece before it.
 
         Steps that take nothing, which give constants, run in each piece that takes their value.
         """

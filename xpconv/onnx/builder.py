@@ -20,7 +20,7 @@ from .library import defs, helper, numpy_helper, shape_inference
 __all__ = ["Builder", "Tensor"]
 
 Size = int | str | None  # of an axis: a number, the name of a free size such as the batch, or None if unknown
-SMALL = 1024  # elements of a constant that shape inference looks at
+SMALL = 1024  # elements of a constant that shape inference reads
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ OWN = ("", "ai.onnx")  # the names of ONNX's own domain
 
 
 class Model:
-    """A file's graph, checked as a whole; of the arrays, only shapes and dtypes have been looked at.
+    """A file's graph, checked as a whole; of the arrays, only shapes and dtypes have been checked.
 
     Attributes:
         where: the beginning of errors.

@@ -15,7 +15,7 @@ import numpy as np
 from .library import defs, helper, numpy_helper, onnx, shape_inference
 from .node import Value
 
-SMALL = 1024  # inference gets the numbers of arrays of at most so many elements
+SMALL = 1024  # elements of the largest array whose numbers inference gets
 ERRORS = (
     shape_inference.InferenceError, defs.SchemaError,
     RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError,

@@ -75,7 +75,7 @@ def _equal_windows(spatial: tuple[int, ...], output: tuple[int, ...]) -> tuple[i
 
 
 def _repeated(xp: Any, x: Array, times: tuple[int, ...]) -> Array:
-    """Images whose pixels are repeated so many times along each axis."""
+    """Images whose pixels are repeated `times` along each axis."""
     sizes = tuple(m * k for m, k in zip(x.shape[2:], times, strict=True))
     y = empty_images(xp, (*x.shape[:2], *sizes), x.dtype)
     split = [size for m, k in zip(x.shape[2:], times, strict=True) for size in (m, k)]

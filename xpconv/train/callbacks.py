@@ -155,7 +155,7 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from what `state_dict` returned."""
         names = {"monitor", "sign", "best", "epoch", "wait", "weights", "averages"}
         if not isinstance(state, Mapping) or set(state) != names:
             raise StateDictError(

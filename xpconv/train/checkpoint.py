@@ -36,7 +36,7 @@ class Checkpoint:
 
     Args:
         folder: of the files; it is made if necessary.
-        every: a number of steps, to save after so many as well; None saves after epochs only.
+        every: a number of steps after which to save as well; None saves after epochs only.
         last: the number of files to keep, the latest ones.
         best: a value such as `"valid_accuracy"`: the run after the epoch with its best value is saved as
             `best.safetensors` too, for `xpconv.load(path, model=model)`. A run that is resumed with another
@@ -172,7 +172,7 @@ class Checkpoint:
         return {"monitor": self.best, "sign": self._sign, "best": value, "steps": steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from what `state_dict` returned."""
         if not isinstance(state, Mapping) or set(state) != {"monitor", "sign", "best", "steps"}:
             raise StateDictError(
                 f"Checkpoint.load_state_dict: state is {shown(state)}, expected what state_dict() returns"
@@ -190,7 +190,7 @@ def files_in(folder: Path) -> list[tuple[int, Path]]:
 
 
 def load_run(where: str, resume: Any, run: Run) -> str:
-    """Restore a run from a checkpoint, or the latest in a folder; returns what there is to say.
+    """Restore a run from a checkpoint, or the latest in a folder; returns a message about it.
 
     A folder without checkpoints, or that is not there, is no error if a `Checkpoint` of this run writes to
     it: then a new run begins.
@@ -243,7 +243,7 @@ def load_run(where: str, resume: Any, run: Run) -> str:
 
 
 def _check_begins(named: str, path: Path, run: Run) -> None:
-    """Raise an error if there is nothing to go on from, and no `Checkpoint` that will write there."""
+    """Raise an error if there is nothing to continue from, and no `Checkpoint` that will write there."""
     folders = [callback.folder for callback in run.callbacks if isinstance(callback, Checkpoint)]
     if path.resolve() in [folder.resolve() for folder in folders]:
         return

@@ -46,7 +46,7 @@ def evaluate(
     Args:
         model: the model.
         loss: as for `fit`; None for metrics alone.
-        data: a tuple of arrays `(x, y)`, of which 128 samples at a time go through the model; or iterates
+        data: a tuple of arrays `(x, y)`, of which the model gets 128 samples at a time; or iterates
             over batches of them, as for `fit`.
         metrics, inputs, sample_weight: as for `fit`.
         verbose: whether to show a progress bar; None shows it on a terminal or in a notebook.

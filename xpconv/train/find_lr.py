@@ -22,9 +22,9 @@ from .run import Run, modes_restored, place_restored
 __all__ = ["LRFinder", "find_lr"]
 
 WIDTH = 20  # the standard deviation of the smoothing kernel is the number of losses over this
-SKIPPED = 10  # the first of so many parts of the losses is left out for the suggestion
+SKIPPED = 10  # parts of the losses, of which the first is left out for the suggestion
 FEWEST = 10  # losses from which there can be a suggestion
-CERTAIN = 4.0  # a fall of so many standard errors is no noise
+CERTAIN = 4.0  # standard errors from which on a fall is no noise
 DIVERGED = 4.0  # times the smallest loss: there it ends
 
 

@@ -109,7 +109,7 @@ class Totals:
         return True
 
     def load_state_dict(self, state: Mapping[str, Any], backend: str) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from what `state_dict` returned."""
         if state["sums"] is None:
             self.reset()
             return

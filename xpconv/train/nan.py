@@ -25,7 +25,7 @@ from .run import Run
 
 __all__ = ["TerminateOnNaN"]
 
-ON_DEVICE = 20  # steps between two looks at a GPU, each of which waits for it
+ON_DEVICE = 20  # steps between two checks on a GPU, each of which waits for it
 
 
 @public_errors
@@ -38,10 +38,10 @@ class TerminateOnNaN:
     parameter, an input or a target had a NaN before. `Checkpoint` saves nothing after it, so that a resumed
     run continues from before, and stops there again if nothing is changed.
 
-    With a `GradScaler`, whose large scale may overflow gradients at any time, only the loss is looked at.
+    With a `GradScaler`, whose large scale may overflow gradients at any time, only the loss is checked.
 
     Args:
-        every: the number of steps between two looks, each of which waits for the device; None takes 1 on the
+        every: the number of steps between two checks, each of which waits for the device; None takes 1 on the
             CPU and 20 on a GPU. No update is made meanwhile either, and the batches are held until then.
 
     Example:

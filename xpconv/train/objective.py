@@ -149,7 +149,7 @@ def checked_model(where: str, model: Any) -> Layer:
 
 
 def check_inputs(where: str, model: Layer, count: int, given: str) -> None:
-    """Raise an error if the model's forward does not take so many inputs; `given` says where from."""
+    """Raise an error if the model's forward does not take `count` inputs; `given` says why."""
     parameters = signature(model.forward)
     try:
         parameters.bind(*[None] * count)

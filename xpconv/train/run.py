@@ -204,7 +204,7 @@ class RunState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned; nothing changes if it does not fit."""
+        """Continue from what `state_dict` returned; nothing changes if it does not fit."""
         run, where = self.run, "fit"
         names = ("epoch", "batch", "steps", "trained", "lr", "totals", "timetable", "callbacks")
         if not isinstance(state, Mapping) or any(name not in state for name in names):

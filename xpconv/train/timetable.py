@@ -78,7 +78,7 @@ class Timetable:
     def _check_length(self, done: int, epochs: int = 0, batch: int = 0) -> None:
         """Raise an error if a OneCycleLR that has made `done` steps has not enough for the rest.
 
-        So many epochs have ended, and of the present one so many batches are done.
+        `epochs` have ended, and `batch` batches of the present one are done.
         """
         schedule, batches, group = self.schedule, length_of(self.run.train), self.group
         if not isinstance(schedule, OneCycleLR) or batches is None or self.run.epochs <= epochs:
@@ -115,8 +115,8 @@ class Timetable:
     def resume(self, state: Any, epochs: int, batch: int) -> None:
         """Called when all else of a saved run is loaded, with what `state_dict` returned then.
 
-        So many epochs had ended, and of the next one so many batches were done. If the given schedule has
-        other settings than the saved one, they count.
+        `epochs` had ended, and `batch` batches of the next one were done. If the given schedule has
+        other settings than the saved one, they are used.
         """
         where, own = self.where, self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(own):

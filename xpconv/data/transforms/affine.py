@@ -74,7 +74,7 @@ class RandomRotation(_Affine):
         center: `(x, y)` in pixels from the upper left corner; default: the centre of the image.
         fill: value of the pixels outside of the image, or one for each channel. With bilinear interpolation
             the border is a mixture of image and fill.
-        masks: which arrays of a batch are masks, rotated alike with the nearest pixel; see
+        masks: which arrays of a batch are masks, rotated too, with the nearest pixel; see
             `RandomHorizontalFlip`.
         mask_fill: value of the mask outside.
 

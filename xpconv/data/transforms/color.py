@@ -26,8 +26,8 @@ class ColorJitter(Transform):
 
     Args:
         brightness: range of a factor for the image; a number `d` means `(max(0, 1 - d), 1 + d)`.
-        contrast: range of a factor for the difference from the image's mean gray, alike.
-        saturation: range of a factor for the difference from the gray image, alike.
+        contrast: range of a factor for the difference from the image's mean gray, likewise.
+        saturation: range of a factor for the difference from the gray image, likewise.
         hue: range of what is added to the hue, within -0.5 to 0.5, where 1 is the whole circle; `d` means
             `(-d, d)`.
 
@@ -236,7 +236,7 @@ class ToDtype(Transform):
     Args:
         dtype: `'uint8'` or a floating dtype.
         scale: whether 0 to 255 of uint8 become 0 to 1 of floating dtypes, and the reverse, instead of the
-            same numbers. On the way to uint8, values outside are clipped.
+            same numbers. In the conversion to uint8, values outside are clipped.
 
     Example:
         >>> import numpy as np

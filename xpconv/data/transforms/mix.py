@@ -76,7 +76,7 @@ class _Mix(Transform):
 class MixUp(_Mix):
     """Mix each image with another of the batch, as torchvision's `MixUp`, with a share of its own.
 
-    `x = λ x₁ + (1 - λ) x₂`, and the targets alike, where λ is from Beta(alpha, alpha), drawn for each
+    `x = λ x₁ + (1 - λ) x₂`, and the same for targets, where λ is from Beta(alpha, alpha), drawn for each
     image, and the partner is another image by a random permutation. The targets become probabilities `(N,
     num_classes)`, which `CrossEntropyLoss` takes. Further arrays of the batch stay as they are.
 
@@ -124,7 +124,7 @@ class CutMix(_Mix):
     they are.
 
     Args:
-        alpha: of the Beta distribution; 1 draws all areas alike.
+        alpha: of the Beta distribution; with 1 all areas are equally likely.
         num_classes: number of classes, if the targets are class indices `(N,)`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Adaptive max pooling, one launch each way; gradients are gathered, so no atomic additions are needed."""
+"""Adaptive max pooling, one launch forward and one backward, which gathers gradients without atomics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GELU, one launch each way."""
+"""GELU, one launch forward and one backward."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from .pointwise import function as elementwise
 
 FILE = "images.cu"
 FUNCTIONS = ("add", "subtract", "multiply", "divide")
-PIXELS = 256  # at most so many pixels of an image are summed by one thread
-PARTS = 32  # at most so many parts of an image are summed separately
+PIXELS = 256  # the most pixels of an image that one thread sums
+PARTS = 32  # the most parts of an image that are summed separately
 
 
 def arithmetic(xp: Any, function: str, a: Array, b: Array) -> Array | None:

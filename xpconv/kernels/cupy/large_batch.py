@@ -12,7 +12,7 @@ from .launch import THREADS, launch, name_of, struct
 
 FILE = "large_batch.cu"
 CHUNK = 4096  # elements of a block
-TABLE = 200  # one launch takes at most so many parameters
+TABLE = 200  # the most parameters of one launch
 
 
 def lars(

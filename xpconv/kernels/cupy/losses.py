@@ -11,7 +11,7 @@ from .pointwise import function
 FILE = "losses.cu"
 EACH = 16  # elements summed by one thread
 BLOCKS = 1024  # largest number of blocks
-ONE_BLOCK = 1 << 15  # up to so many elements are summed by one block
+ONE_BLOCK = 1 << 15  # the most elements that one block sums
 
 
 def binary_entropy(xp: Any, x: Array, t: Array | float, positive: Array | float = 1.0) -> Array | None:

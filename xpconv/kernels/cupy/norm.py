@@ -15,7 +15,7 @@ FILE = "norm.cu"
 F64, INT64 = np.dtype("float64"), np.dtype("int64")
 WIDE = {name: np.dtype(sums) for name, sums in SUMS.items()}
 THREADS = 1 << 17  # for the pixels of all channels together: enough to fill a GPU
-PARTS = 4096  # the pixels are split into at most so many parts, whose results two launches can merge
+PARTS = 4096  # the most parts of the pixels, whose results two launches can merge
 MERGED = 64  # partial results that one thread merges, at most
 
 

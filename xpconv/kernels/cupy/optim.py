@@ -23,7 +23,7 @@ COUNTED = (
 KERNELS = {"nadam": "adam", "radam": "adam"}  # kernels with another name than the optimizer
 WITH_NORMS = {"lars": lars, "lamb": lamb}
 COEFFICIENTS = 9  # at most
-TABLE = 160  # one launch of `gather` copies at most so many arrays
+TABLE = 160  # the most arrays that one launch of `gather` copies
 
 
 def gather(xp: Any, arrays: list[Array], views: list[Array]) -> int:

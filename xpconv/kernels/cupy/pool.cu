@@ -47,7 +47,7 @@ __device__ inline void max_pool_back(
     }
 }
 
-// y (…, out, C) = sums of x (…, in, C) over windows; the other way round with `Output`.
+// y (…, out, C) = sums of x (…, in, C) over windows; the reverse with `Output`.
 template <int V, class Other>
 __device__ inline void sums(
     long long size, const T* x, T* y, INDEX channels, const Window& w, const INDEX* here, const INDEX* there) {

@@ -1,4 +1,4 @@
-"""Local response normalisation, one launch each way."""
+"""Local response normalisation, one launch forward and one backward."""
 
 from __future__ import annotations
 

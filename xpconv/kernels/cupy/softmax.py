@@ -14,7 +14,7 @@ from .rows import along_axis
 FILE = "softmax.cu"
 CLASSES = 32  # up to this number, one thread sums a whole row
 FEW_CLASSES = 128  # up to this number of classes, one thread computes the loss of a row with a class index
-ROWS = 256  # at most so many losses are added by one thread
+ROWS = 256  # the most losses that one thread adds
 MOST = 4096  # classes that one thread sums in sequence, at most
 
 

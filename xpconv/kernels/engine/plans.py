@@ -154,7 +154,7 @@ class Recorder(Part):
         self.sections: list[list[list[Operation]]] = []  # one after the other: the calls of each slot
 
     def share(self, task: Callable[[Part, int], None], count: int, elements: float = math.inf) -> None:
-        """`task(part, i)` for every i below `count`, on as many threads as so many elements are worth."""
+        """`task(part, i)` for every i below `count`, on as many threads as pay for these `elements`."""
         slots = min(threads.share(elements), count)
         if slots <= 1:
             for i in range(count):

@@ -165,7 +165,7 @@ def _run_alone(task: Task, count: int) -> None:
 
 
 def share(elements: float = math.inf) -> int:
-    """How many threads `run` has for so much work."""
+    """How many threads `run` has for this amount of work."""
     return (local.count or pool.count) if elements >= WORTH * local.times else 1
 
 

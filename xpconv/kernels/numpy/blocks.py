@@ -27,7 +27,7 @@ PAGE = 4096  # bytes, after which the sets of the first cache repeat
 SETS = 1 << 16  # numbers of a pixel times the part of a page between them, up to which they fit the cache
 PLANES = 1 << 16  # elements of planes that are copied at a time
 FEW_CHANNELS = 4  # up to which images are copied channel by channel
-FEW_PIXELS = 4  # pixels are few if there are so many times as many channels
+FEW_PIXELS = 4  # pixels are few if there are at least this many channels for each
 
 
 class Block(NamedTuple):

@@ -49,7 +49,7 @@ def piece_size(rows: int, products: int, fewest: int) -> int:
 
 
 def in_pieces(rows: int, products: int) -> bool:
-    """Whether `multiply` cuts so many rows, of so many products each; then `b` has to be contiguous."""
+    """Whether `multiply` cuts these rows, of `products` each, into pieces; then `b` has to be contiguous."""
     return piece_size(rows, products, FEWEST) > 0
 
 
@@ -73,7 +73,7 @@ def multiply_wide(do: Scratch, a: Array, b: Array, out: Array) -> None:
 
 
 def piece_to_sum(rows: int, products: int) -> int:
-    """The rows of a piece of a sum over rows, whose result has so many elements; 0 for one product."""
+    """The rows of a piece of a sum over rows, each of `products`; 0 for one product."""
     piece = piece_size(rows, products, FEWEST_TO_SUM)
     if products <= SMALL_PRODUCT and rows > SERIAL_PRODUCTS:  # BLAS would add them one by one
         return min(piece or rows, SERIAL_PRODUCTS)

@@ -83,7 +83,7 @@ def letters_of(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
     """The letters of each input and of the output, with letters for `...`.
 
     Raises:
-        ShapeError: the equation does not fit inputs of so many axes, or a letter is twice in one of them.
+        ShapeError: the equation does not fit the inputs' axes, or a letter is twice in one of them.
     """
     left, arrow, out = equation.replace(" ", "").partition("->")
     terms, letters = left.split(","), set(LETTERS)
