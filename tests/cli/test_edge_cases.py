@@ -487,6 +487,21 @@ def test_the_same_folder_by_another_name(copied, capsys, monkeypatch):
         assert run("train", name, "--out", "out", "--resume", "--json") == 0
 
 
+def test_closed_streams(trained, monkeypatch):
+    """Python has None for them."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert run("info", trained / "out" / "model.safetensors") == 0
+    assert run("info", trained / "missing") == 1
+    for name in ("stdout", "stderr"):
+        getattr(sys, name).close()
+
+
+def test_the_remedy_of_a_missing_data_set_is_an_option(tmp_path, capsys):
+    found = failing(capsys, "train", "mnist", "--data-dir", tmp_path)
+    assert "or leave out --data-dir, to download it" in found and "download=" not in found
+
+
 @pytest.mark.slow
 def test_output_in_few_letters(trained, tmp_path):
     """A terminal or a pipe without the letters of a name gets escapes."""

@@ -16,6 +16,7 @@ FAILED, INTERRUPTED = 1, 130  # exit statuses, besides 0 and argparse's 2
 REMEDIES = {  # in errors of the library: what the command line has in place of an argument
     "give size=": "give --size",
     "give on_error='skip'": "give --skip-damaged",
+    "give download=True": "leave out --data-dir, to download it",
 }
 
 
@@ -23,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. The exit status is 0, or 1 if it failed, 2 for wrong arguments and 130 after Ctrl-C."""
     from ..errors import BatchError, LayerError
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it is closed, or there is no console
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for the process
     for stream in (sys.stdout, sys.stderr):  # letters that a terminal or a pipe has not are escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
