@@ -87,7 +87,7 @@ def described(recorder, args):
         return *kind, source, value.ctypes.data - start if value.size else 0
 
     return [
-        [[(c.function, c.names, *map(operand, c.operands)) for c in calls] for calls in parts]
+        [[(c.function, operand(c.out), *map(operand, c.operands)) for c in calls] for calls in parts]
         for parts in recorder.sections
     ]
 

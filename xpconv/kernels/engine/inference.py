@@ -46,9 +46,10 @@ class Plan:
         self.calls = joined(recorder.calls)
         self.elements: float = recorder.elements
         self.buffers: int = sum(size for _, _, size in recorder.memory.values())
-        self.bytes: int | Any = self.buffers + recorder.constant_bytes + CALL_BYTES * recorder.count
+        self.bytes: int = self.buffers + recorder.constant_bytes + CALL_BYTES * recorder.count
         self.used = -1  # the number of the last call that ran it, from `_clock`
-        self.known = False  # whether `Plans` has counted it
+        self.known = False  # whether it counts among `_plans`
+        self.place: tuple[weakref.ref[dict[Key, list[Plan]]], Key]  # its pool, unless it is running
 
     def run(self, x: Array, out: Array) -> None:
         """From `x (n, …)` into `out`."""
@@ -56,6 +57,14 @@ class Plan:
         for call in self.calls:
             call()
         np.copyto(out, self.output)
+
+    def leave(self) -> int:
+        """Remove it from its pool, and return the freed bytes: none if a thread has taken it."""
+        pool, key = self.place
+        with suppress(TypeError, KeyError, ValueError):  # no pool any more, or not in it
+            pool()[key].remove(self)  # type: ignore[index]
+            return self.bytes
+        return 0
 
 
 @np.errstate(**REPORTS)
@@ -140,12 +149,9 @@ class Plans:
     ) -> None:
         self.steps, self.constants, self.prepared = steps, constants, prepared
         self.pool: dict[Key, list[Plan]] = memory.Cache()
-        self.alive: weakref.WeakSet[Plan] = weakref.WeakSet()  # in the pool or running
         self.missed: dict[Key, int] = {}  # the last call, from `_clock`, that made a plan
         self.output_shape, self.dtype = one.output.shape[1:], one.output.dtype
         self.elements, self.bytes = one.elements, one.buffers  # for one image
-        with _lock:
-            _all.add(self)
         if keep:
             self.pool[1, False] = [one]
 
@@ -170,7 +176,8 @@ class Plans:
             self.pool.setdefault(key, []).append(plan)
             if not plan.known:
                 self.missed[key] = now
-                self._admit(key, plan, missed.get(key, -1))
+                plan.place = weakref.ref(self.pool), key
+                _admit(plan, missed.get(key, -1))
 
         threads.run(task, len(cuts), self.elements * n)
         return out
@@ -191,35 +198,26 @@ class Plans:
             count, plan = record(self.steps, x, self.constants, self.prepared, alone=key[1])
             return plan if count == len(self.steps) else None
 
-    def _admit(self, key: Key, plan: Plan, before: int) -> None:
-        """Register a new plan, and drop idle ones so that all fit in `IDLE_BYTES`.
 
-        First to be dropped are plans that were not used since `before`, the previous call that needed such a
-        plan; if that is not enough, the new plan itself. So a model that needs more than the limit still
-        keeps some of its plans, whatever the order of its calls.
-        """
-        with _lock:
-            self.alive.add(plan)
-            everyone = list(_all)
-            excess = sum(p.bytes for some in everyone for p in some.alive) - IDLE_BYTES
-            idle = [(p, some, k) for some in everyone for k, line in list(some.pool.items()) for p in line]
-            for old, owner, its in sorted(idle, key=lambda entry: entry[0].used):
-                if excess <= 0 or old.used >= before:
-                    break
-                excess -= owner._drop(its, old)
+_plans: weakref.WeakSet[Plan] = weakref.WeakSet()  # of all models, idle or running
+
+
+def _admit(plan: Plan, before: int) -> None:
+    """Register a new plan, and drop idle ones so that all fit in `IDLE_BYTES`.
+
+    First to be dropped are plans that were not used since `before`, the previous call that needed such a
+    plan; if that is not enough, the new plan itself. So a model that needs more than the limit still keeps
+    some of its plans, whatever the order of its calls.
+    """
+    with _lock:
+        _plans.add(plan)
+        excess = sum(p.bytes for p in _plans) - IDLE_BYTES
+        unused = [p for p in _plans if p.used < before]
+        for old in [*sorted(unused, key=lambda p: p.used), plan]:
             if excess > 0:
-                excess -= self._drop(key, plan)
-            plan.known = excess <= 0
+                excess -= old.leave()
+        plan.known = excess <= 0
 
-    def _drop(self, key: Key, plan: Plan) -> int:
-        """Remove `plan` from the pool, unless another thread has taken it; return the freed bytes."""
-        with suppress(ValueError):
-            self.pool.get(key, []).remove(plan)
-            return plan.bytes
-        return 0
-
-
-_all: weakref.WeakSet[Plans] = weakref.WeakSet()
 
 if hasattr(os, "register_at_fork"):  # else the child of a fork while the lock is held could not acquire it
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -17,6 +17,7 @@ import functools
 import mmap
 import sys
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from math import prod
 from typing import Any
@@ -72,14 +73,21 @@ def empty(shape: Shape, dtype: Any) -> Array:
     size = prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    size = _rounded(max(size, LINE))
-    buffer = _pop(size)
+    sizes, buffer = _sizes(size), None
+    for larger in sizes:
+        try:
+            idle = _idle[larger].pop()
+        except (KeyError, IndexError):
+            continue
+        _leases.discard(idle)
+        buffer = idle.buffer
+        break
     if buffer is None:
-        _make_room(size)
-        buffer = _aligned(size)
+        _make_room(sizes[0])
+        buffer = _aligned(sizes[0])
     array = np.ndarray(shape, dtype, buffer)
     lease = Lease(array, _idle.setdefault(len(buffer), []).append)
-    lease.buffer, lease.size = buffer, size
+    lease.buffer, lease.size = buffer, sizes[0]
     _leases.add(lease)
     return array
 
@@ -112,9 +120,10 @@ def empty_batch_last(shape: Shape, dtype: Any) -> Array:
     return batch_first(empty((*shape[1:], shape[0]), dtype))
 
 
-def images_like(x: Array, shape: Shape, dtype: Any) -> Array:
-    """New images `(N, C, *S)` with the batch last in memory if it is in `x`, else channels-last."""
-    return (empty_batch_last if is_batch_last(x) else empty_images)(shape, dtype)
+def images_like(x: Array) -> Callable[[Shape, Any], Array]:
+    """What makes images with the batch last in memory if it is in `x`, else channels-last."""
+    usual = x.strides[0] != x.itemsize  # without the call
+    return empty_images if usual or not is_batch_last(x) else empty_batch_last
 
 
 def strided(x: Array, shape: Shape, strides: Shape) -> Array:
@@ -141,12 +150,8 @@ def free_memory() -> None:
         _trim(0)
 
 
-def _find_trim() -> Any:
-    """glibc's `malloc_trim`, which returns freed memory to the system even between blocks in use, or None."""
-    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-
-
-_trim = _find_trim()
+# glibc's `malloc_trim`, which returns freed memory to the system even between blocks in use.
+_trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 def held_bytes() -> int:
@@ -161,18 +166,13 @@ def _rounded(size: int) -> int:
     return -(-size // unit) * unit
 
 
-def _pop(size: int) -> Any:
-    """The smallest idle buffer of this size or more, up to `LARGER` times as much; or None."""
-    most = LARGER * size
-    while size <= most:
-        try:
-            lease = _idle[size].pop()
-        except (KeyError, IndexError):
-            size = _rounded(size + 1)
-        else:
-            _leases.discard(lease)
-            return lease.buffer
-    return None
+@functools.lru_cache(maxsize=4096)
+def _sizes(size: int) -> list[int]:
+    """The sizes of buffers for an array, up to `LARGER` times its own."""
+    sizes = [_rounded(max(size, LINE))]
+    while (larger := _rounded(sizes[-1] + 1)) <= LARGER * sizes[0]:
+        sizes.append(larger)
+    return sizes
 
 
 def _make_room(size: int) -> None:

@@ -121,11 +121,11 @@ def planned(kernel: Callable[..., None]) -> Callable[..., None]:
 
 
 class Operation(NamedTuple):
-    """A function, its operands, and the names of the last ones if these are given by keyword."""
+    """A function, its operands, one at least, and the array for its result if it takes that as `out=`."""
 
     function: Callable[..., Any]
     operands: tuple[Any, ...]
-    names: tuple[str, ...]
+    out: Array | None
 
 
 class Part(Scratch):
@@ -137,10 +137,13 @@ class Part(Scratch):
         self.record: bool = record
         self.calls: list[Operation] = []
 
-    def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
-        function(*operands, **options)
+    def __call__(self, function: Callable[..., Any], *operands: Any, out: Array | None = None) -> None:
+        if out is None:
+            function(*operands)
+        else:
+            function(*operands, out=out)
         if self.record:
-            self.calls.append(Operation(function, (*operands, *options.values()), tuple(options)))
+            self.calls.append(Operation(function, operands, out))
 
     def scratch(self, name: str, shape: Shape, dtype: Any) -> Array:
         return self.arena.memory.scratch(name, shape, dtype, self.slot)
@@ -163,7 +166,7 @@ class Recorder(Part):
         parts = [Part(self.arena, slot, self.record) for slot in range(slots)]
 
         def run(slot: int) -> None:
-            for i in range(slot * count // slots, (slot + 1) * count // slots):
+            for i in range(count)[threads.part(slot, slots, count)]:
                 task(parts[slot], i)
 
         threads.run(run, slots)
@@ -174,10 +177,8 @@ class Recorder(Part):
     def plan(self, args: list[Any]) -> Plan | None:
         """Of all calls, when they have been made; None if an operand is a new array, or a view of one."""
         self._end_section()
-        sources: dict[int, Any] = {id(block): SCRATCH for block in self.arena.memory.blocks.values()}
-        sources |= {id(a): i for i, a in enumerate(args) if isinstance(a, np.ndarray)}
         try:
-            return Plan(self.sections, args, sources)
+            return Plan(self.sections, args, self.arena.memory.blocks.values())
         except _NewArrayError:
             return None
 
@@ -194,96 +195,77 @@ class _NewArrayError(Exception):
 class Plan:
     """The calls of a kernel. Their operands are indices into values: constants, scratch arrays, and views."""
 
-    sections: list[list[list[tuple[Any, ...]]]]
-
     def __init__(
-        self, sections: list[list[list[Operation]]], args: list[Any], sources: dict[int, Any]
+        self, sections: list[list[list[Operation]]], args: list[Any], blocks: Iterable[Array]
     ) -> None:
         self.used = 0
-        self.values: list[Any] = []  # that are the same for all arguments
-        self.whole: list[int] = []  # arguments that are values as they are
-        self.views: list[tuple[Any, ...]] = []  # argument, shape, dtype, offset, strides
-        self.buffers: dict[int, Callable[[Array], Array]] = {}  # of arguments that have views
-        calls = [call for parts in sections for calls in parts for call in calls]
-        operands = {_identity(value, args, sources): value for call in calls for value in call.operands}
-        index = self._arrange(operands, args)
+        self.values: list[Any] = []  # None in place of parts of arguments
+        self.views: list[tuple[Any, ...]] = []  # such a part: index, argument, shape, dtype, offset, strides
+        sources: dict[int, Any] = {id(block): SCRATCH for block in blocks}
+        sources |= {id(a): i for i, a in enumerate(args) if isinstance(a, np.ndarray)}
+        indices: dict[Any, int] = {}  # by what distinguishes an operand from others
+
+        def index(value: Any) -> int:
+            source: Any = _source(value, sources) if isinstance(value, np.ndarray) else CONSTANT
+            key: tuple[Any, ...] = source, id(value)
+            if source is not CONSTANT:
+                start = memory.address(value) if value.size else 0
+                key = source, start, value.shape, value.strides, value.dtype
+            if key not in indices:
+                indices[key] = len(self.values)
+                given = source not in (SCRATCH, CONSTANT)
+                self.values.append(None if given else value)
+                if given:
+                    offset = start - byte_bounds(args[source])[0] if value.size else 0
+                    self.views.append((indices[key], source, value.shape, value.dtype, offset, value.strides))
+            return indices[key]
 
         def compiled(call: Operation) -> tuple[Any, ...]:
-            indices = [index[_identity(value, args, sources)] for value in call.operands]
-            count = len(indices) - len(call.names)
-            return call.function, _getter(indices[:count]), call.names, _getter(indices[count:])
+            first, *more = map(index, call.operands)
+            operands = itemgetter(first, *more) if more else itemgetter(slice(first, first + 1))
+            return call.function, operands, None if call.out is None else index(call.out)
 
         self.sections = [[[compiled(call) for call in calls] for calls in parts] for parts in sections]
-        self.size: int = len(calls)
+        gaps = {i for _, i, *_ in self.views if not args[i].flags.c_contiguous}
+        self.buffers = {i: _buffer(args[i]) for i in gaps}
+        self.size: int = sum(len(calls) for parts in sections for calls in parts)
         alone = [call for parts in sections if len(parts) == 1 for call in parts[0]]
         self.products: bool = any(call.function in blas.MATMULS for call in alone)
 
-    def _arrange(self, operands: dict[Any, Any], args: list[Any]) -> dict[Any, int]:
-        """Where each operand is among the values, by what distinguishes it."""
-        fixed, whole, views = [], [], []
-        for key, value in operands.items():
-            source = key[0][0]
-            if source in (SCRATCH, CONSTANT):
-                fixed.append(key)
-            elif value is args[source]:
-                whole.append(key)
-            else:
-                views.append(key)
-        self.values = [operands[key] for key in fixed]
-        self.whole = [kind[0] for kind, _ in whole]
-        for (source, shape, strides, dtype), offset in views:
-            if not args[source].flags.c_contiguous:
-                self.buffers.setdefault(source, _buffer(args[source]))
-            self.views.append((source, shape, dtype, offset, strides))
-        return {key: i for i, key in enumerate(fixed + whole + views)}
-
     def run(self, args: tuple[Any, ...]) -> None:
         """Make the calls on the parts of these arguments."""
-        values = self.values.copy()
-        values.extend(map(args.__getitem__, self.whole))
-        buffers = list(args)
+        values, buffers = self.values.copy(), list(args)
         for i, buffer in self.buffers.items():
             buffers[i] = buffer(args[i])
-        for i, shape, dtype, offset, strides in self.views:
-            values.append(np.ndarray(shape, dtype, buffers[i], offset, strides))
+        for index, i, shape, dtype, offset, strides in self.views:
+            values[index] = np.ndarray(shape, dtype, buffers[i], offset, strides)
         for parts in self.sections:
             if len(parts) > 1:
                 threads.run(functools.partial(_make, parts, values), len(parts))
                 continue
-            for function, operands, names, named in parts[0]:  # as in `_make`, without its frame
-                if names:
-                    function(*operands(values), **dict(zip(names, named(values), strict=True)))
-                else:
+            for function, operands, out in parts[0]:  # as in `_make`, without its frame
+                if out is None:
                     function(*operands(values))
+                else:
+                    function(*operands(values), out=values[out])
 
 
 def _make(parts: list[list[Any]], values: list[Any], slot: int) -> None:
     """The calls of one thread."""
-    for function, operands, names, named in parts[slot]:
-        if names:
-            function(*operands(values), **dict(zip(names, named(values), strict=True)))
-        else:
+    for function, operands, out in parts[slot]:
+        if out is None:
             function(*operands(values))
-
-
-def _identity(value: Any, args: list[Any], sources: dict[int, Any]) -> tuple[tuple[Any, ...], int]:
-    """What distinguishes an operand from others: its kind, the source first, and its place in the source."""
-    source: Any = _source(value, sources) if isinstance(value, np.ndarray) else CONSTANT
-    if source is CONSTANT:
-        return (source,), id(value)
-    start = memory.address(value) - (0 if source is SCRATCH else byte_bounds(args[source])[0])
-    return (source, value.shape, value.strides, value.dtype), start if value.size else 0
+        else:
+            function(*operands(values), out=values[out])
 
 
 def _source(array: Any, sources: dict[int, Any]) -> Any:
     """The number of an argument, `SCRATCH` or `CONSTANT`, by the array that this is a view of."""
     while id(array) not in sources:
         base = getattr(array, "base", None)
-        if base is None and (
-            isinstance(array, bytes) or (isinstance(array, np.ndarray) and not array.flags.writeable)
-        ):
-            return CONSTANT
         if base is None:
+            if isinstance(array, bytes) or (isinstance(array, np.ndarray) and not array.flags.writeable):
+                return CONSTANT
             raise _NewArrayError
         array = base
     return sources[id(array)]
@@ -299,9 +281,3 @@ def _buffer(x: Array) -> Callable[[Array], Array]:
     if (high - low) % x.itemsize:
         raise _NewArrayError
     return lambda x: as_strided(x[upward], ((high - low) // x.itemsize,), (x.itemsize,))
-
-
-def _getter(indices: list[int]) -> Callable[[list[Any]], Iterable[Any]]:
-    if len(indices) > 1:
-        return itemgetter(*indices)
-    return itemgetter(slice(indices[0], indices[0] + 1)) if indices else itemgetter(slice(0))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import groupby
 from math import inf, prod
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -20,27 +21,11 @@ from . import memory, threads
 from .plans import Arena, Part
 from .scratch import Fill, Scratch
 
-Call = Callable[[], Any]
+Call = tuple[tuple[str, ...], Callable[[], Any]]  # names of errors that NumPy ignores meanwhile; the call
 # How NumPy reports floating-point errors while calls are recorded: not at all, as the run of the plan, which
 # follows, reports them in the caller's modes. A call made where an error is "ignore" is repeated so; those
 # where only what was "log", which stands for "warn", is ignored are in `ignoring_float_warnings`.
 REPORTS: Any = {"divide": "log", "over": "call", "under": "call", "invalid": "call", "call": Unheard()}
-
-
-class Quiet:
-    """A call that is made without NumPy's reports of some floating-point errors.
-
-    Attributes:
-        errors: the names of these.
-    """
-
-    errors: tuple[str, ...]
-
-    def __init__(self, errors: tuple[str, ...], call: Call) -> None:
-        self.errors, self.call = errors, call
-
-    def __call__(self) -> None:
-        self.call()
 
 
 class Recorder(Scratch):
@@ -83,13 +68,12 @@ class Recorder(Scratch):
             self._named.clear()
             self._outgrown.clear()
 
-    def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
-        call = partial(
-            function, *map(self.bound, operands), **{name: self.bound(x) for name, x in options.items()}
-        )
+    def __call__(self, function: Callable[..., Any], *operands: Any, out: Array | None = None) -> None:
+        named = {} if out is None else {"out": self.bound(out)}
+        call = partial(function, *map(self.bound, operands), **named)
         call()
         ignored = tuple([name for name, mode in np.geterr().items() if mode == "ignore"])
-        self.calls.append(Quiet(ignored, call) if ignored else call)
+        self.calls.append((ignored, call))
         self.count += 1
 
     def share(self, task: Callable[[Scratch, int], None], count: int, elements: float = inf) -> None:
@@ -105,12 +89,12 @@ class Recorder(Scratch):
         try:
             for self.slot in range(slots):
                 self.calls = []
-                for i in range(self.slot * count // slots, (self.slot + 1) * count // slots):
+                for i in range(count)[threads.part(self.slot, slots, count)]:
                     task(self, i)
                 lists.append(joined(self.calls))
         finally:
             self.calls, self.slot = calls, 0
-        calls.append(partial(threads.run, partial(_make, lists), slots))
+        calls.append(((), partial(threads.run, partial(_make, lists), slots)))
 
     def scratch(self, name: str, shape: Shape, dtype: Any) -> Array:
         key = name, np.dtype(dtype), self.slot
@@ -212,7 +196,7 @@ class Recorder(Scratch):
         for number, (block, _, _) in self.memory.items():
             if number not in lasting:
                 np.frombuffer(block, "uint8")[...] = 255  # NaN, in floats
-        for call in calls:
+        for _, call in calls:
             call()
         return bool(output.tobytes() == expected)
 
@@ -223,25 +207,23 @@ class Recorder(Scratch):
             insort(self._free, (self.memory[number][2], number))
 
 
-def joined(calls: list[Call]) -> list[Call]:
-    """The same calls; of several `Quiet` ones in a row, which ignore the same, one is made."""
-    found: list[Call] = []
-    for errors, row in groupby(calls, lambda call: getattr(call, "errors", None)):
-        parts = list(row)
-        if errors is None:
-            found += parts
+def joined(calls: list[Call]) -> list[Callable[[], Any]]:
+    """The same calls, to be made as they are; those in a row that ignore the same errors are one."""
+    found: list[Callable[[], Any]] = []
+    for ignored, row in groupby(calls, itemgetter(0)):
+        alike = [call for _, call in row]
+        if not ignored:
+            found += alike
             continue
-        together = partial(_make, [[part.call for part in parts if isinstance(part, Quiet)]], 0)
-        only_warned = {name for name, mode in REPORTS.items() if mode == "log"}
-        if only_warned.issuperset(errors):
+        together = partial(_make, [alike], 0)
+        if all(REPORTS[name] == "log" for name in ignored):
             found.append(ignoring_float_warnings(together))
         else:
-            ignored: Any = dict.fromkeys(errors, "ignore")
-            found.append(np.errstate(**ignored)(together))
+            found.append(np.errstate(**dict.fromkeys(ignored, "ignore"))(together))  # type: ignore[arg-type]
     return found
 
 
-def _make(lists: list[list[Call]], slot: int) -> None:
+def _make(lists: list[list[Callable[[], Any]]], slot: int) -> None:
     for call in lists[slot]:
         call()
 

@@ -17,8 +17,8 @@ from . import memory
 class Scratch:
     """What has scratch arrays, and makes calls with them."""
 
-    def __call__(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
-        """Make a call, whose result goes into one of its operands."""
+    def __call__(self, function: Callable[..., Any], *operands: Any, out: Array | None = None) -> None:
+        """Make a call, whose result goes into one of its operands, or into `out`."""
         raise NotImplementedError
 
     def scratch(self, name: str, shape: Shape, dtype: Any) -> Array:

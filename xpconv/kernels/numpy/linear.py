@@ -35,12 +35,14 @@ def affine(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
 
 
 @planned
-def _multiply(work: Recorder, x: Array, weight: Array, bias: Array | None, turned: bool, y: Array) -> None:
+def _multiply(
+    recorder: Recorder, x: Array, weight: Array, bias: Array | None, turned: bool, y: Array
+) -> None:
     """`x @ weight + bias` into `y`, the longer side of which is cut into a piece a thread."""
     (m, n), length = y.shape, x.shape[1]
     b = weight.T if turned else weight
-    if turned and transposition_pays(m, n) and work.holds(weight):
-        b = arranged(work, weight, np.transpose)
+    if turned and transposition_pays(m, n) and recorder.holds(weight):
+        b = arranged(recorder, weight, np.transpose)
     most = piece(x, b)
     multiply = quiet_matmul if 1 in y.shape else np.matmul
     products = m * n * length // threads.PRODUCTS
@@ -48,13 +50,13 @@ def _multiply(work: Recorder, x: Array, weight: Array, bias: Array | None, turne
     every = slice(None)
 
     def task(do: Part, i: int) -> None:
-        part = slice(i * size // pieces, (i + 1) * size // pieces)
+        part = threads.part(i, pieces, size)
         rows, columns = (part, every) if m >= n else (every, part)
         out = y[rows, columns]
         long_product(do, x[rows], b[:, columns], most, out, multiply)
         Ending(None if bias is None else bias[columns]).finish(out, do)
 
-    work.share(task, pieces, products)
+    recorder.share(task, pieces, products)
 
 
 def transposition_pays(rows: int, outputs: int) -> bool:

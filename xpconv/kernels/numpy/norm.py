@@ -31,7 +31,7 @@ def batch_norm(
     """As `(x - mean) · scale + shift`."""
     if narrow(x):
         return None
-    y = memory.images_like(x, x.shape, x.dtype)
+    y = memory.images_like(x)(x.shape, x.dtype)
     _with_statistics(x, weight, bias, mean, inv_std, bounds, y)
     return y
 
@@ -109,7 +109,7 @@ def normalize_batch(
     """In two passes: sums of x and of x², then `x · scale + shift`; None if that is not exact enough."""
     if narrow(x) or eps <= 0:
         return None
-    y = memory.images_like(x, x.shape, x.dtype)
+    y = memory.images_like(x)(x.shape, x.dtype)
     found = np.empty((5, x.shape[1]))
     _normalized(x, weight, bias, eps, bounds, y, found)
     mean, var, inv_std, exact, _ = found
@@ -151,9 +151,9 @@ def _normalized(
     _scale(recorder, rows, factors, bounds, y)
 
 
-def _is_far(x: Array, mean: Array, inv_std: Array) -> bool:
-    """Whether the reference computes the gradient: to lose no digits, it must subtract a mean far from 0."""
-    return narrow(x) or bool((np.abs(mean) * inv_std).max() > CLOSE)
+def _is_far(mean: Array, inv_std: Array) -> bool:
+    """Whether a mean is so far from 0 that it must be subtracted first, as the reference does."""
+    return bool((np.abs(mean) * inv_std).max() > CLOSE)
 
 
 def batch_norm_backward(
@@ -172,9 +172,9 @@ def batch_norm_backward(
 
     With `bounds` the first pass writes the masked `grad` into `dx`, which the second overwrites.
     """
-    if _is_far(x, mean, inv_std):
+    if narrow(x) or _is_far(mean, inv_std):
         return None
-    dx = memory.images_like(x, x.shape, x.dtype)
+    dx = memory.images_like(x)(x.shape, x.dtype)
     sums = np.empty((2, x.shape[1]))
     y = None if bounds is None else y
     _gradients(grad, x, weight, mean, inv_std, from_batch, input_grad, y, bounds, dx, sums)
@@ -222,9 +222,9 @@ def joint_input_grad(
     xp: Any, grad: Array, x: Array, weight: Array | None, mean: Array, inv_std: Array, means: Array
 ) -> Array | None:
     """One pass over the images, like the second pass of `batch_norm_backward`."""
-    if _is_far(x, mean, inv_std):
+    if narrow(x) or _is_far(mean, inv_std):
         return None
-    dx = memory.images_like(x, x.shape, x.dtype)
+    dx = memory.images_like(x)(x.shape, x.dtype)
     _joint_gradient(grad, x, weight, mean, inv_std, means, dx)
     return dx
 

@@ -1,6 +1,6 @@
 """Pooling by taps, over blocks of images.
 
-Kernels get images as `(N, *S, C)`, or, with the batch last in memory, as `(C, *S, N)`.
+Kernels see images as `(N, *S, C)`, or, with the batch last in memory, as `(C, *S, N)`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,13 @@ def max_pool(
     """
     if not x.size or prod(window.kernel) >= 255 or x.dtype.kind in "iu":
         return None
-    y = memory.images_like(x, (*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
-    view = batch_last if is_batch_last(x) else channels_last
-    if not winners:
-        _maxima(view(x), window, bounds, view(y), None, None)
-        return y, None
-    winner, finite = memory.images_like(x, y.shape, "uint8"), np.empty((), bool)
-    _maxima(view(x), window, bounds, view(y), view(winner), finite)
-    return (y, winner) if finite else None
+    empty = memory.images_like(x)
+    y = empty((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
+    winner, finite = None, None
+    if winners:
+        winner, finite = empty(y.shape, "uint8"), np.empty((), bool)
+    _maxima(x, window, bounds, y, winner, finite)
+    return None if winners and not finite else (y, winner)
 
 
 @planned
@@ -59,7 +58,8 @@ def _maxima(
     winner: Array | None,
     finite: Array | None,
 ) -> None:
-    """Write maxima to `y (N, *P, C)`, their taps to `winner`, and whether all are finite to `finite ()`."""
+    """Write maxima to `y (N, C, *P)`, their taps to `winner`, and whether all are finite to `finite ()`."""
+    x, y, winner = _in_memory_order(x, y, winner)
     ending = Ending(bounds=bounds)
     output = y.shape[1:-1]
     window = window.fitted(x.shape[1:-1], output)
@@ -68,34 +68,34 @@ def _maxima(
     row = prod(y.shape[2:])
     each = recorder.scratch("finite", (len(blocks),), bool)
 
-    def task(part: Part, i: int) -> None:
+    def task(do: Part, i: int) -> None:
         images, rows = blocks[i]
-        seen, top = frame.of(blocks[i], part), y[images, rows]
+        seen, top = frame.of(blocks[i], do), y[images, rows]
         if winner is None:
-            _maximum(seen, window, top, part)
+            _maximum(seen, window, top, do)
         else:
-            _winners(seen, window, top, winner[images, rows], part)
-            better = part.scratch("mask", top.shape, bool)
-            part(np.isfinite, top, better)
-            part(np.logical_and.reduce, better.reshape(-1), 0, None, each[i : i + 1].reshape(()))
-        ending.finish(top.reshape(-1, row), part)
+            _winners(seen, window, top, winner[images, rows], do)
+            better = do.scratch("mask", top.shape, bool)
+            do(np.isfinite, top, better)
+            do(np.logical_and.reduce, better.reshape(-1), 0, None, each[i : i + 1].reshape(()))
+        ending.finish(top.reshape(-1, row), do)
 
     recorder.share(task, len(blocks), x.size)
     if finite is not None:
         recorder(np.logical_and.reduce, each, 0, None, finite)
 
 
-def _winners(images: Array, window: Window, into: Array, who: Array, do: Part) -> None:
-    """Write the maxima of windows on `images (n, *S, C)` to `into`, and their tap numbers to `who`."""
+def _winners(images: Array, window: Window, into: Array, winner: Array, do: Part) -> None:
+    """Write the maxima of windows on `images (n, *S, C)` to `into`, and their tap numbers to `winner`."""
     taps = window._replace(padding=((0, 0),) * len(window.kernel)).taps(images.shape[1:-1], into.shape[1:-1])
     do(setitem, into, ..., images[ALL + taps[0].into])
-    do(setitem, who, ..., 0)
-    better, step = do.scratch("mask", who.shape, bool), do.scratch("step", who.shape, "uint8")
+    do(setitem, winner, ..., 0)
+    better, step = do.scratch("mask", winner.shape, bool), do.scratch("step", winner.shape, "uint8")
     for t, tap in enumerate(taps[1:], start=1):
         value = images[ALL + tap.into]
         do(np.greater, value, into, better)
         do(np.multiply, better.view("uint8"), np.uint8(t), step)
-        do(np.maximum, who, step, out=who)
+        do(np.maximum, winner, step, out=winner)
         do(np.maximum, value, into, out=into)
 
 
@@ -122,15 +122,15 @@ def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, .
     """None if many windows overlap, whose sums need float64."""
     if window.overlaps() > SERIAL:
         return None
-    dx = memory.images_like(winner, x_shape, grad.dtype)
-    view = batch_last if is_batch_last(winner) else channels_last
-    _put_back(view(grad), view(winner), window, view(dx))
+    dx = memory.images_like(winner)(x_shape, grad.dtype)
+    _put_back(grad, winner, window, dx)
     return dx
 
 
 @planned
 def _put_back(recorder: Recorder, grad: Array, winner: Array, window: Window, dx: Array) -> None:
-    """Write to `dx (N, *S, C)`, each gradient at the position of its winner."""
+    """Write to `dx (N, C, *S)`, each gradient at the position of its winner."""
+    winner, grad, dx = _in_memory_order(winner, grad, dx)
     taps = window.taps(dx.shape[1:-1], grad.shape[1:-1])
     apart = all(
         s >= d * (k - 1) + 1 for k, s, d in zip(window.kernel, window.stride, window.dilation, strict=True)
@@ -139,23 +139,23 @@ def _put_back(recorder: Recorder, grad: Array, winner: Array, window: Window, dx
     bits = f"i{grad.dtype.itemsize}"
     blocks = _cut(dx)
 
-    def task(part: Part, i: int) -> None:
+    def task(do: Part, i: int) -> None:
         images = blocks[i].images
         some, number = dx[images], winner[images]
-        values = contiguous(part, "values", grad[images]).view(bits)
+        values = contiguous(do, "values", grad[images]).view(bits)
         if not covered:
-            part(setitem, some, ..., 0)
-        mask = part.scratch("mask", number.shape, bool)
-        product = part.scratch("product", number.shape, grad.dtype)
+            do(setitem, some, ..., 0)
+        mask = do.scratch("mask", number.shape, bool)
+        product = do.scratch("product", number.shape, grad.dtype)
         for t, tap in enumerate(taps):
-            part(np.equal, number, np.uint8(t) if number.dtype == "uint8" else t, mask)
+            do(np.equal, number, np.uint8(t) if number.dtype == "uint8" else t, mask)
             where = ALL + tap.out
             if apart:  # the mask times the gradient's bits, so that 0 · ∞ is 0
-                part(np.multiply, values[where], mask[where], some.view(bits)[ALL + tap.into])
+                do(np.multiply, values[where], mask[where], some.view(bits)[ALL + tap.into])
             else:
-                part(np.multiply, values, mask, product.view(bits))
+                do(np.multiply, values, mask, product.view(bits))
                 target = some[ALL + tap.into]
-                part(np.add, target, product[where], target)
+                do(np.add, target, product[where], target)
 
     recorder.share(task, len(blocks), dx.size)
 
@@ -187,34 +187,33 @@ def _weights(count: int, dtype: Any) -> Array:
 
 def sum_pool(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
     """By blocks of images."""
-    y = memory.images_like(x, (*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
-    view = batch_last if is_batch_last(x) else channels_last
-    _add_taps(view(x), window, view(y), False)
+    y = memory.images_like(x)((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
+    _add_taps(x, window, y, False)
     return y
 
 
 def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
     """By blocks of images."""
-    dx = memory.images_like(grad, x_shape, grad.dtype)
-    view = batch_last if is_batch_last(grad) else channels_last
-    _add_taps(view(grad), window, view(dx), True)
+    dx = memory.images_like(grad)(x_shape, grad.dtype)
+    _add_taps(grad, window, dx, True)
     return dx
 
 
 @planned
 def _add_taps(recorder: Recorder, x: Array, window: Window, y: Array, back: bool) -> None:
     """Write to `y` the sum over taps of what `x` has of each: windows, or if `back` their gradients."""
+    x, y = _in_memory_order(x, y)
     images, output = (y, x) if back else (x, y)
     taps = window.taps(images.shape[1:-1], output.shape[1:-1])
     blocks = _cut(images)
 
-    def task(part: Part, i: int) -> None:
+    def task(do: Part, i: int) -> None:
         some, out = x[blocks[i].images], y[blocks[i].images]
-        part(setitem, out, ..., 0)
+        do(setitem, out, ..., 0)
         for _, *places in taps:
             to, of = reversed(places) if back else places
             target = out[ALL + to]
-            part(np.add, target, some[ALL + of], target)
+            do(np.add, target, some[ALL + of], target)
 
     recorder.share(task, len(blocks), max(x.size, y.size))
 
@@ -222,3 +221,9 @@ def _add_taps(recorder: Recorder, x: Array, window: Window, y: Array, back: bool
 def _cut(x: Array) -> list[Block]:
     """Blocks of whole images."""
     return cut(x.shape[0], 1, prod(x.shape[1:]) * x.itemsize, BLOCK_BYTES, x.size)
+
+
+def _in_memory_order(first: Array, *others: Array) -> list[Array]:
+    """Views `(N, *S, C)`, or `(C, *S, N)` if the batch of the first array is last in memory."""
+    view = batch_last if is_batch_last(first) else channels_last
+    return [None if x is None else view(x) for x in (first, *others)]
