@@ -206,7 +206,7 @@ def backend_of(*arrays: Array) -> Backend:
         if _owner_of.get(type(array)) is not backend and _find_owner(array) is not backend:
             names = ", ".join(_find_owner(a).name for a in arrays)
             raise BackendError(
-                f"arrays of different backends: {names}; bring them together with "
+                f"arrays of different backends: {names}; move them to one with "
                 "xpconv.asarray(x) (to the active backend) or layer.to(name)"
             )
     return backend

@@ -98,7 +98,7 @@ class TapedChecks:
                 )
         hint = "; its forward must end with `return self.keep(y, …)`" if self._is_users else ""
         return BackwardError(
-            f"{name}.backward: there is no forward of {_brief(self)} to go back through"
+            f"{name}.backward: there is no forward of {_brief(self)} for this backward"
             f"{last}{hint}; backward calls the layers in the reverse order of their "
             "forwards"
         )
@@ -117,10 +117,10 @@ class TapedChecks:
         name, kind = type(self).__name__, type(y).__name__
         if not self._is_users:
             return TypeError(
-                f"{name}.forward: the output is a {kind}, expected an array to go back from; call "
+                f"{name}.forward: the output is a {kind}, expected one array, as backward needs; call "
                 "a layer of several outputs by itself, or within `with xpconv.no_grad():`"
             )
-        several = "; of several outputs keep the one that backward gets the gradient of: "
+        several = "; of several outputs give it the one whose gradient backward gets: "
         return TypeError(
             f"{name}: self.keep got {kind}, expected the output, an array, and after it what backward needs: "
             "return self.keep(y, …)"

@@ -223,7 +223,7 @@ def test_out_has_other_files(tmp_path, capsys):
     assert "has a run already" in failing(capsys, *command)
     for path in (out / "checkpoints").iterdir():
         path.unlink()
-    assert "no checkpoints to go on from" in failing(capsys, *command, "--resume")
+    assert "no checkpoints to continue from" in failing(capsys, *command, "--resume")
 
 
 def test_other_data_do_not_resume(copied, capsys):

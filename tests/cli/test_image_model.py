@@ -94,7 +94,7 @@ def test_folders_of_runs_say_what_to_give(tmp_path, capsys, monkeypatch):
     assert "a folder; give run/model.safetensors" in capsys.readouterr().err
     (tmp_path / "run" / "model.safetensors").unlink()  # as after SIGKILL
     assert main(["predict", "run", "photo.png"]) == 1
-    assert "has not ended, go on with it: xpconv train digits --out run --resume" in capsys.readouterr().err
+    assert "has not ended; continue it: xpconv train digits --out run --resume" in capsys.readouterr().err
     (tmp_path / "run" / "settings.json").write_text("{")
     assert main(["predict", "run", "photo.png"]) == 1
     assert "xpconv train DATA --out run --resume" in capsys.readouterr().err

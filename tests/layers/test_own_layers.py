@@ -7,7 +7,7 @@ import xpconv
 from xpconv import Dense, Sequential
 
 X = np.ones((2, 4), "float32")
-SEVERAL = r"; of several outputs keep the one that backward gets the gradient of: y = self.keep\(y, …\), then"
+SEVERAL = r"; of several outputs give it the one whose gradient backward gets: y = self.keep\(y, …\), then"
 
 
 class Ends(xpconv.Layer):
@@ -57,7 +57,7 @@ def test_a_model_that_ends_in_several_outputs():
     pool = xpconv.MaxPool2d(2, return_indices=True)
     x = np.arange(16.0).reshape(1, 4, 4)
     with pytest.raises(
-        TypeError, match=r"^Sequential.forward: the output is a tuple, expected an array.*by itself"
+        TypeError, match=r"^Sequential.forward: the output is a tuple, expected one array.*by itself"
     ):
         Sequential(pool)(x)
     with xpconv.no_grad():

@@ -282,7 +282,7 @@ def test_a_damaged_checkpoint_names_the_one_before(tmp_path):
     *_, before, last = sorted(tmp_path.glob("step-*"))
     last.write_bytes(last.read_bytes()[:300])
     with pytest.raises(
-        xpconv.errors.DataFileError, match=f"damaged.*to go on from {before.name}.*remove this file"
+        xpconv.errors.DataFileError, match=f"damaged.*to continue from {before.name}.*remove this file"
     ):
         run(tmp_path, resume=tmp_path)
     last.unlink()

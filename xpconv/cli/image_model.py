@@ -109,7 +109,7 @@ def _fix(folder: str) -> str:
     except (OSError, ValueError, TypeError, KeyError):
         data = "DATA"
     command = f"xpconv train {shlex.quote(data)} --out {shlex.quote(folder)} --resume"
-    return f"its training has not ended, go on with it: {command}"
+    return f"its training has not ended; continue it: {command}"
 
 
 def _open_onnx(path: str) -> Layer:

@@ -117,7 +117,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--resume", action="store_true",
-        help="go on from the latest checkpoint in --out, with the settings of that run; --epochs may be more",
+        help="continue from the latest checkpoint in --out, with that run's settings; --epochs may be more",
     )  # fmt: skip
     parser.add_argument(
         "--model", metavar="NAME",

@@ -84,9 +84,9 @@ def earlier_run(out: Path, resume: bool) -> dict[str, Any]:
     if latest_step(out):
         if resume:
             return earlier
-        raise DataFileError(f"{out} has a run already: add --resume to go on with it, or give another --out")
+        raise DataFileError(f"{out} has a run already: add --resume to continue it, or give another --out")
     if "model.safetensors" in there:
-        raise DataFileError(f"{out} has a model, but no checkpoints to go on from; give another --out")
+        raise DataFileError(f"{out} has a model, but no checkpoints to continue from; give another --out")
     return {}
 
 
@@ -129,7 +129,7 @@ def _or_none(value: Any) -> Any:
 
 
 def check_same_data(out: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
-    """An error if a run would go on with other data."""
+    """An error if a run would continue with other data."""
     other = [name for name in now if name in earlier and earlier[name] != now[name]]
     if other:
         raise DataFileError(

@@ -129,5 +129,5 @@ def to_path(where: str, value: object) -> Path:
 def _broken(path: str | os.PathLike[str], expected: str, got: str) -> DataFileError:
     return DataFileError(
         f"load_idx: {os.fspath(path)}: expected {expected}, got {got}; "
-        "download the file again and pass it as it comes, plain or gzipped"
+        "download the file again and pass it unchanged, plain or gzipped"
     )

@@ -69,7 +69,7 @@ def in_order(
         if not restartable:
             raise RuntimeError(
                 "batches: a process that was forked in the middle of a loop with workers over an iterable "
-                "cannot go on with it; begin the loop after the fork"
+                "cannot continue it; begin the loop after the fork"
             )
 
 

@@ -110,7 +110,7 @@ def one_hot(input: Array, num_classes: int = -1) -> Array:
 
 
 def _row(where: str, padding_idx: int | None, size: int, why: str) -> int | None:
-    """Check `padding_idx`; return it counted from the start. `why` says where the number of rows is from."""
+    """Check `padding_idx`; return it counted from the start. `why` names what has the number of rows."""
     if padding_idx is None:
         return None
     row = to_int(f"{where}: padding_idx", padding_idx)

@@ -25,7 +25,7 @@ SMALL = 1024  # elements of a constant that shape inference reads
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the graph: an input, or what a node gives.
+    """A tensor of the graph: an input, or the output of a node.
 
     Attributes:
         name: in the file.
@@ -55,8 +55,8 @@ class Weight:
 class Builder:
     """The ONNX graph of a model while `export` makes it; `to_onnx` of a layer of your own gets it.
 
-    A layer of your own says what it is in ONNX by `to_onnx(self, builder, x)`, with as many `x` as its
-    forward takes. It returns what `builder.node(…)` returns, or a tuple of these for several outputs.
+    A layer of your own writes its nodes in `to_onnx(self, builder, x)`, with as many `x` as its forward
+    takes. It returns what `builder.node(…)` returns, or a tuple of these for several outputs.
 
     Attributes:
         opset: the version of ONNX's operators.
@@ -159,7 +159,7 @@ class Builder:
         return self._declare(weight.name, helper.make_tensor_type_proto(kind, weight.array.shape))
 
     def layer(self, layer: Layer, *inputs: Tensor) -> Any:
-        """Append the nodes of a layer that this one calls; gives what its forward gives."""
+        """Append the nodes of a layer that this one calls; returns the tensors of its outputs."""
         with self._inside(layer):
             self._check_own(f"{type(layer).__name__} gets", *inputs)
             result = self._sized(self.rules(layer)(self, *inputs))
@@ -249,7 +249,7 @@ class Builder:
             self.path = before
 
     def _sized(self, y: Any) -> Any:
-        """`y`, what the layer gives, with the sizes that are known of it where ONNX infers none."""
+        """`y`, an output of the layer, with its known sizes where ONNX infers none."""
         sizes = self.sizes.get(self.path, ())
         if not isinstance(y, Tensor) or y.ndim != len(sizes):
             return y
@@ -281,7 +281,7 @@ class Builder:
             raise self.refused(f"ONNX has no operator {op} in opset {self.opset}")
 
     def _infer(self, node: Any, like: Sequence[Size] | None) -> Mapping[str, Any]:
-        """The types of what a node gives, by ONNX's inference over a graph of that node alone."""
+        """The types of a node's outputs, by ONNX's inference over a graph of that node alone."""
         known = {name: self._types[name] for name in node.input if name}
         values = [helper.make_value_info(name, kind) for name, kind in known.items()]
         data = [self._data[name] for name in known if name in self._data]

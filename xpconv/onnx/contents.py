@@ -1,4 +1,4 @@
-"""The contents of an ONNX file: its nodes in the order in which they run, and what is known of its values."""
+"""The contents of an ONNX file: its nodes in the order in which they run, shapes and dtypes of its values."""
 
 from __future__ import annotations
 

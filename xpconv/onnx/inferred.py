@@ -1,4 +1,4 @@
-"""Shapes and dtypes of what a node gives, by ONNX's shape inference of that node alone.
+"""Shapes and dtypes of a node's outputs, by ONNX's shape inference of that node alone.
 
 ONNX's inference hangs, or ends the process, for some faulty nodes. So it gets only nodes of operators that
 `operators/` reads, after the operator's function has taken their attributes and inputs; and no negative size,

@@ -16,10 +16,11 @@ __all__ = ["load"]
 def load(path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Graph:
     """The model in an ONNX file, as a `Graph` in inference mode, on the active backend.
 
-    It computes what the file says, and trains: `graph.train()`, `graph.backward(grad)`, `graph.fuse()` and
-    all else are those of a `Graph`. Its nodes have the names of the file's values (with `_` for dots), and
-    its state dict those of the initializers; the weights of layers are parameters, and the statistics of a
-    BatchNormalization buffers. A weight that the file stores transposed has xpconv's order of axes.
+    It computes what the file describes, and can be trained: `graph.train()`, `graph.backward(grad)`,
+    `graph.fuse()` and all else are those of a `Graph`. Its nodes have the names of the file's values (with
+    `_` for dots), and its state dict those of the initializers; the weights of layers are parameters, and the
+    statistics of a BatchNormalization buffers. A weight that the file stores transposed has xpconv's order of
+    axes.
 
     Parameters are the floating arrays of the file that are weights, even if a Transpose, Concat, Gather, Mul
     or the like lies between them and the layer: the initializers with axes; and the initializers without

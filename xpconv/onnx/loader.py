@@ -108,7 +108,7 @@ class Loader:
             )
 
     def _tie(self, value: Value) -> None:
-        """Let an initializer be a value that a layer computes, and so one parameter wherever it is taken."""
+        """Make an initializer a value that a layer computes, and so one parameter for all its uses."""
         layer = self._weight(value)
         self.layers[value.name] = layer, []
         self.assigned.append(Assigned(layer, "value", value, ""))
@@ -124,7 +124,7 @@ class Loader:
     # --- nodes ---------------------------------------------------------------------------------------------
 
     def _add(self, proto: Any) -> None:
-        """Compute what a node gives, or note its layers."""
+        """Compute the outputs of a node, or note its layers."""
         inputs = [self._value(name) if name else None for name in proto.input]
         first = inputs[0] if inputs else None
         if proto.op_type == "Identity" and proto.domain in OWN and first is not None and first.trainable:

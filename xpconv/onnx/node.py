@@ -1,4 +1,4 @@
-"""What an operator's function gets and gives: the contract between the reader and `operators/`.
+"""What an operator's function gets and returns: the contract between the reader and `operators/`.
 
 A function of `operators/` reads one ONNX node and says which layer computes it:
 
@@ -15,8 +15,8 @@ A function of `operators/` reads one ONNX node and says which layer computes it:
 
 The rules:
 
-- A function gives, for each output of the node, `(layer, [values])`: the layer gets these values in this
-  order; or a NumPy array, if the result is known. A node with one output gives it without a list.
+- A function returns, for each output of the node, `(layer, [values])`: the layer gets these values in this
+  order; or a NumPy array, if the result is known. For a node with one output it returns that without a list.
 - The reader folds: a layer whose values are all constant runs once, on the host, and its output is a
   constant. So a function writes a layer for integers of the host just as for images, and no arithmetic of
   its own. It begins with `node.check_size` if the sizes of the output are data of the file.

@@ -1,4 +1,4 @@
-"""A run of the model that is exported: what it gives for zeros, and the sizes within it."""
+"""A run of the model that is exported: its outputs for zeros, and the sizes within it."""
 
 from __future__ import annotations
 

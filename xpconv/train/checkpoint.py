@@ -217,7 +217,7 @@ def load_run(where: str, resume: Any, run: Run) -> str:
         run.source = path
     except DataFileError as error:
         earlier = [other.name for _, other in files_in(path.parent) if other < path]
-        hint = f"; to go on from {earlier[-1]} instead, remove this file" if earlier else ""
+        hint = f"; to continue from {earlier[-1]} instead, remove this file" if earlier else ""
         raise DataFileError(f"{where}: resume: {str(error).removeprefix('load: ')}{hint}") from error
     except StateDictError as error:
         cause = str(error.__cause__)

@@ -113,7 +113,7 @@ class Geometric(Transform):
             if self.masks is None and alike and (single or shape[0] == n):
                 raise ShapeError(
                     f"{type(self).__name__}: array {k} of the batch has shape {shape}, like masks of images "
-                    f"{tuple(arrays[0].shape[single:])}; give masks={k}, and it moves with them, or masks=() "
+                    f"{tuple(arrays[0].shape[single:])}; give masks={k}, to move it with them, or masks=() "
                     "to leave it as it is"
                 )
 
