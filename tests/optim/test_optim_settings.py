@@ -151,9 +151,7 @@ def test_a_step_without_gradients_says_what_may_be_the_cause(scaled, backend):
     other = copy.deepcopy(optimizer)  # apart from its model
     run(model)
     step = (lambda o: xpconv.GradScaler(1.0).step(o)) if scaled else (lambda o: o.step())
-    causes = (
-        r"call model\.backward.* zero_grad\(\) came after it, or .* of another model: .* copied or unpickled"
-    )
+    causes = r"call model\.backward.* zero_grad\(\) was called after it, or .* of another model: .* copied or unpickled"
     with pytest.raises(RuntimeError, match=causes):
         step(other)
     optimizer.zero_grad()

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 from ..arguments import to_bool, to_float
 from ..backend import Array, get_xp, ignore_underflow
+from ..kernels import overrides
+from ..kernels.graph import hold
+from ..ops.losses import scaled_sum
+from ..ops.optim import gather
 from ..parameter import Parameter
-from ..sums import sum_over, widened
+from ..sums import widened
+from .flat import view_as
+from .sharing import on_device_of
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
@@ -57,30 +65,52 @@ def clip_grad_norm_(
     if not grads:
         return get_xp(*(p.data for p in parameters)).zeros((), dtype="float32")
     xp = get_xp(*grads)
-    with ignore_underflow(xp):
-        norm = _norm(xp, grads, norm_type)
-    if error_if_nonfinite and not xp.isfinite(norm):
-        raise RuntimeError(
-            f"clip_grad_norm_: the gradients' norm is {float(norm)}; lower the learning rate, or look for NaN"
-        )
-    with ignore_underflow(xp):
+    with _joined(xp, grads) as parts, ignore_underflow(xp):
+        norm = _norm(xp, parts, norm_type)
+        if error_if_nonfinite and not xp.isfinite(norm):
+            raise RuntimeError(
+                f"clip_grad_norm_: the gradients' norm is {float(norm)}; lower the learning rate, or look "
+                "for NaN"
+            )
         factor = xp.minimum(max_norm / (norm + 1e-6), 1.0)
-        for g in grads:
-            g *= factor.astype(g.dtype)
+        for g in parts:
+            g *= factor.astype(g.dtype, copy=False)
     return norm
+
+
+@contextmanager
+def _joined(xp: Any, grads: list[Array]) -> Iterator[list[Array]]:
+    """The gradients, to be changed in place: on a GPU as one vector, as that takes few launches."""
+    kinds = {str(g.dtype) if g.dtype.itemsize > 2 else "float32" for g in grads}
+    if "gather" not in overrides(xp) or len(kinds) > 1:
+        yield grads
+        return
+    with on_device_of(grads[0]):
+        vector = xp.empty(sum(g.size for g in grads), *kinds)
+        hold(vector)
+        stops = accumulate((g.size for g in grads), initial=0)
+        views = [
+            view_as(vector[start : start + g.size], g.shape, not g.flags.c_contiguous)
+            for g, start in zip(grads, stops, strict=False)
+        ]
+        gather(xp, grads, views)
+        yield [vector]
+        gather(xp, views, grads)
 
 
 def _norm(xp: Any, grads: list[Array], p: float) -> Array:
     """The p-norm of all elements together."""
     if p == math.inf:
-        return _listed_on_device(xp, [xp.abs(g).max() for g in grads]).max()
-    powers = (xp.abs(widened(g)) ** p for g in grads)
-    sums = [sum_over(power, tuple(range(power.ndim))) for power in powers]
-    return _listed_on_device(xp, sums).sum() ** (1 / p)
+        return _listed_on_device(xp, [xp.abs(widened(g)).max() for g in grads]).max()
+    wide = map(widened, grads)
+    powers = (g * g if p == 2 else xp.abs(g) ** p for g in wide)
+    return _listed_on_device(xp, [scaled_sum(xp, power, 1.0) for power in powers]).sum() ** (1 / p)
 
 
 def _listed_on_device(xp: Any, numbers: list[Array]) -> Array:
     """0-d arrays as a vector. CuPy's `stack` would copy addresses from the host, which no graph holds."""
+    if len(numbers) == 1:
+        return numbers[0]
     vector = xp.empty(len(numbers), dtype=max((n.dtype for n in numbers), key=lambda dtype: dtype.itemsize))
     for i, number in enumerate(numbers):
         vector[i] = number
@@ -101,9 +131,12 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
         array([ 1. , -0.5])
     """
     clip_value = to_float("clip_grad_value_: clip_value", clip_value, 0)
-    for g in _grads(_listed("clip_grad_value_", parameters)):
-        xp = get_xp(g)
-        xp.minimum(clip_value, xp.maximum(-clip_value, g, out=g), out=g)
+    grads = [g for g in _grads(_listed("clip_grad_value_", parameters)) if g.size]
+    if grads:
+        xp = get_xp(*grads)
+        with _joined(xp, grads) as parts:
+            for g in parts:
+                xp.minimum(clip_value, xp.maximum(-clip_value, g, out=g), out=g)
 
 
 def _listed(where: str, parameters: Any) -> list[Parameter]:

@@ -102,11 +102,7 @@ class Flat:
 
     def _view(self, flat: Array, i: int) -> Array:
         """Parameter `i`'s part of a flat buffer, in its shape."""
-        part, shape = flat[self._slices[i]], self._layout.shapes[i]
-        if len(shape) < 3 or not self._layout.channels_last:
-            return part.reshape(shape)
-        last = len(shape) - 1
-        return part.reshape(shape[0], *shape[2:], shape[1]).transpose(0, last, *range(1, last))
+        return view_as(flat[self._slices[i]], self._layout.shapes[i], self._layout.channels_last)
 
     def _flatten(self, layout: Layout) -> None:
         """Make the buffers and turn every parameter's data into a view of them."""
@@ -278,3 +274,11 @@ class Flat:
             with ignore_underflow(xp):
                 same = wide.astype(narrow.dtype) == narrow
             wide[...] = xp.where(same, wide, narrow.astype(wide.dtype))
+
+
+def view_as(part: Array, shape: tuple[int, ...], channels_last: bool) -> Array:
+    """A vector in another shape, of images or weights of convolutions with their channels last in memory."""
+    if len(shape) < 3 or not channels_last:
+        return part.reshape(shape)
+    last = len(shape) - 1
+    return part.reshape(shape[0], *shape[2:], shape[1]).transpose(0, last, *range(1, last))

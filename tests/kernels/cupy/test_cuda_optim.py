@@ -165,3 +165,35 @@ def test_steps_left_out_on_the_device_do_not_mix_up_the_counts(name):
             return [xpconv.asnumpy(x.data) for x in (p, q)]
 
     np.testing.assert_allclose(train(True), train(False), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_gradients_are_clipped_together(dtype, monkeypatch):
+    """In any memory order, also without elements; as one vector, whose values are those of NumPy."""
+    rng, launches = np.random.default_rng(0), []
+    call = emulation.RawKernel.__call__
+    monkeypatch.setattr(
+        emulation.RawKernel, "__call__", lambda self, *a: (launches.append(self.name), call(self, *a))
+    )
+    grads = [
+        rng.normal(size=shape).astype(dtype) for shape in ((5, 4), (0,), (), (70000,), (2, 3, 3, 4), (6, 8))
+    ]
+    grads[4], grads[5] = np.moveaxis(grads[4], -1, 1), grads[5][:, ::2].T
+    for clip in (
+        lambda params: xpconv.clip_grad_norm_(params, 1.5),
+        lambda params: xpconv.clip_grad_norm_(params, 1.5, np.inf),
+        lambda params: xpconv.clip_grad_value_(params, 0.7),
+    ):
+        results = []
+        for backend in ("double", "numpy"):
+            with xpconv.use_backend(backend) as xp:
+                params = [xpconv.Parameter(xp.zeros(g.shape, dtype)) for g in grads]
+                for p, g in zip(params, grads, strict=True):
+                    p.grad = xpconv.asarray(g.copy(order="K"))
+                norm = clip(params)
+                results.append([0.0 if norm is None else norm, *(p.grad for p in params)])
+        for a, b in zip(*results, strict=True):
+            rtol, atol = (2e-3, 1e-7) if dtype == "float16" else (1e-6, 0)
+            np.testing.assert_allclose(xpconv.asnumpy(a), b, rtol, atol)
+            assert a.dtype == b.dtype if hasattr(a, "dtype") else a == b
+    assert launches.count("gather") == (3 if dtype == "float16" else 6)

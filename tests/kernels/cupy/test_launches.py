@@ -96,6 +96,10 @@ def counts():
             result[name] = count(step), {{}}
         average = x.ExponentialMovingAverage(x.Sequential(*[x.Dense(3, 3) for _ in range(6)]))
         result["average"] = count(average.update), {{}}
+        model = x.Sequential(*[x.Conv2d(30, 30, 3) for _ in range(6)])
+        for parameter in model.parameters():
+            parameter.grad = cp.zeros_like(parameter.data)
+        result["clip"] = [count(lambda: clip(model.parameters(), 1.0)) for clip in (x.clip_grad_norm_, x.clip_grad_value_)]
         """
     )
 
@@ -114,6 +118,10 @@ def test_a_step_takes_few_launches(name):
 
 def test_twelve_averages_take_one_launch():
     assert counts()["average"][0] == {"launches": 1}
+
+
+def test_clipping_twelve_gradients_takes_few_launches():
+    assert counts()["clip"] == [{"launches": 11}, {"launches": 4}]
 
 
 def test_nothing_waits_or_copies():
