@@ -143,3 +143,40 @@ def test_large_windows(kind, spatial, options, backend):
     needs = {"input_size": shape} if kind == "avg" else {"input": xpconv.asarray(x)}
     dx = getattr(F, f"{name}_backward")(xpconv.asarray(grad), **needs, **options)
     np.testing.assert_allclose(xpconv.asnumpy(dx), seen.grad.numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("spatial", "options"),
+    [
+        *LARGE,
+        ((40, 9), {"kernel_size": (9, 8), "dilation": (4, 1), "padding": 4}),
+        ((80, 4), {"kernel_size": (70, 3), "stride": 2}),
+    ],
+    ids=str,
+)
+def test_maxima_of_large_windows(spatial, options, backend):
+    """Also of equal values, -∞ and NaN, with indices; gradients are added window by window."""
+    torch = pytest.importorskip("torch")
+    options = {n: v for n, v in options.items() if n not in ("count_include_pad", "divisor_override")}
+    name, shape = f"max_pool{len(spatial)}d", (2, 3, *spatial)
+    rng = np.random.default_rng(0)
+    for values in ([0, 1, 2], [-np.inf, -1], [0, 1, np.nan]):
+        x = rng.choice(
+            np.array(values, "float64"), shape, p=[1 - 0.01 * (len(values) - 1), *[0.01] * (len(values) - 1)]
+        )
+        seen = torch.tensor(x, requires_grad=True)
+        expected, places = getattr(torch.nn.functional, name)(seen, **options, return_indices=True)
+        y, indices = getattr(F, name)(xpconv.asarray(x), **options, return_indices=True)
+        np.testing.assert_array_equal(xpconv.asnumpy(y), expected.detach().numpy())
+        np.testing.assert_array_equal(xpconv.asnumpy(indices), places.numpy())
+        np.testing.assert_array_equal(
+            xpconv.asnumpy(getattr(F, name)(xpconv.asarray(x), **options)), xpconv.asnumpy(y)
+        )
+        grad = rng.normal(size=y.shape)
+        expected.backward(torch.tensor(grad))
+        dx = getattr(F, f"{name}_backward")(xpconv.asarray(grad), indices, shape, **options)
+        np.testing.assert_allclose(xpconv.asnumpy(dx), seen.grad.numpy(), rtol=1e-12, atol=1e-12)
+        if np.isfinite(values).all():
+            whole = getattr(F, name)(xpconv.asarray(x.astype("int16")), **options, return_indices=True)
+            np.testing.assert_array_equal(xpconv.asnumpy(whole[0]), xpconv.asnumpy(y))
+            np.testing.assert_array_equal(xpconv.asnumpy(whole[1]), xpconv.asnumpy(indices))

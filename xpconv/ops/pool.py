@@ -16,7 +16,7 @@ from .activation import clip
 from .constants import constant
 
 IMAGES = (slice(None), slice(None))  # all, with all channels
-MOST_TAPS = 64  # in windows that are summed tap by tap
+MOST_TAPS = 64  # in windows that are pooled tap by tap
 
 
 @overridable
@@ -34,6 +34,9 @@ def max_pool(
     byte per output (four for kernels of 255 taps and more), and is all that backward needs; without
     `winners` it is None. With `bounds` the maximum is then limited to these. `x` may hold integers.
     """
+    if len(_parts(window)[2]) > 1:
+        y, winner = _max_by_axes(xp, x, window, ceil_mode, winners)
+        return y if bounds is None else clip(xp, y, *bounds), winner
     output = window.output_shape(x.shape[2:], ceil_mode)
     unset = 255 if prod(window.kernel) < 255 else 2**31 - 1
     y = empty_images(xp, (*x.shape[:2], *output), x.dtype)
@@ -50,6 +53,33 @@ def max_pool(
         y[where] = xp.where(better, value, best)
         winner[where] = xp.where(better, t, who)
     return y if bounds is None else clip(xp, y, *bounds), winner
+
+
+def _max_by_axes(
+    xp: Any, x: Array, window: Window, ceil_mode: bool, winners: bool
+) -> tuple[Array, Array | None]:
+    """`max_pool` along one axis after the other: the last one first, so that the first of equals wins.
+
+    A winner r along an axis is the input `h = p*s - lo + r*d`, and that has a winner along the axes after it.
+    """
+    y, winner, later = x, None, 1
+    for axis in reversed(range(len(window.kernel))):
+        k, s, d = window.kernel[axis], window.stride[axis], window.dilation[axis]
+        lo, n = window.padding[axis][0], y.shape[axis + 2]
+        y, tap = max_pool(xp, y, _parts(window)[2][axis], ceil_mode, winners)
+        if tap is None:
+            continue
+        number, seen = tap.astype("int64"), tap < k
+        if winner is not None:
+            p = xp.arange(y.shape[axis + 2], dtype="int64").reshape(-1, *(1,) * (y.ndim - axis - 3))
+            inner = xp.take_along_axis(winner, xp.clip(p * s - lo + number * d, 0, n - 1), axis + 2)
+            number, seen = number * later + inner, seen & (inner >= 0)
+        winner, later = xp.where(seen, number, -1), later * k
+    if winner is None:
+        return y, None
+    if later < 255:
+        return y, xp.where(winner < 0, 255, winner).astype("uint8")
+    return y, xp.where(winner < 0, 2**31 - 1, winner).astype("int32")
 
 
 def max_pool_indices(xp: Any, winner: Array, spatial: tuple[int, ...], window: Window) -> Array:
@@ -158,14 +188,14 @@ def sum_pool_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Wi
 
 def window_sums(xp: Any, x: Array, window: Window, ceil_mode: bool = False) -> Array:
     """`sum_pool`; large windows are summed along one axis after the other."""
-    for part in _sums_of(window)[2]:
+    for part in _parts(window)[2]:
         x = sum_pool(xp, x, part, ceil_mode)
     return x
 
 
 def window_sums_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window: Window) -> Array:
     """`sum_pool_backward`; for large windows along one axis after the other, beginning with the last."""
-    parts = _sums_of(window)[2]
+    parts = _parts(window)[2]
     if len(parts) == 1:
         return sum_pool_backward(xp, grad, x_shape, window)
     for axis in range(len(parts) + 1, 1, -1):  # the axes after it already have the sizes of `x`
@@ -174,13 +204,13 @@ def window_sums_backward(xp: Any, grad: Array, x_shape: tuple[int, ...], window:
 
 
 @lru_cache(maxsize=1024)
-def _sums_of(window: Window) -> tuple[int, int, tuple[Window, ...]]:
-    """The number of taps, the most windows that hold an input, and the windows to sum one after the other.
+def _parts(window: Window) -> tuple[int, int, tuple[Window, ...]]:
+    """The number of taps, the most windows that hold an input, and the windows to pool one after the other.
 
     A large window becomes one window per axis, which slides along that axis only.
     """
     taps, axes = prod(window.kernel), len(window.kernel)
-    if taps <= MOST_TAPS or axes == 1:
+    if taps <= MOST_TAPS or taps == max(window.kernel):
         return taps, window.overlaps(), (window,)
     still = Window((1,) * axes, (1,) * axes, ((0, 0),) * axes, (1,) * axes)
     parts = []
@@ -203,7 +233,7 @@ def avg_pool(
     `size` counts the taps over input and padding (not beyond it, as with `ceil_mode`), over
     the input alone without `count_include_pad`, or is `divisor_override`.
     """
-    taps, _, parts = _sums_of(window)
+    taps, _, parts = _parts(window)
     y = widened(widened_for(x, taps))
     for part in parts:
         y = sum_pool(xp, y, part, ceil_mode)
@@ -224,7 +254,7 @@ def avg_pool_backward(
     dx[n, c, h] = Σ over (p, r) with p*s - lo + r = h  of  grad[n, c, p] / size[p]
     """
     scaled = _divide(xp, grad.copy(), x_shape[2:], window, count_include_pad, divisor_override)
-    _, overlaps, parts = _sums_of(window)
+    _, overlaps, parts = _parts(window)
     wide = widened_for(scaled, overlaps)
     back = sum_pool_backward if len(parts) == 1 else window_sums_backward
     return back(xp, wide, x_shape, window).astype(grad.dtype, copy=False)

@@ -15,7 +15,7 @@ import numpy as np
 from ...backend import Array
 from ...geometry import Bounds, Window
 from ...layout import batch_last, channels_last, is_batch_last
-from ...sums import SERIAL, SERIAL_PRODUCTS
+from ...sums import SERIAL_PRODUCTS
 from ..engine import memory
 from ..engine.plans import Part, Recorder, planned
 from .blocks import ALL, Block, Ending, Frame, contiguous, cut
@@ -23,6 +23,7 @@ from .products import long_product
 
 BLOCK_BYTES = 1 << 22
 ROWS_BYTES = 1 << 20
+MOST_TAPS = 64  # of windows whose taps run one by one
 
 
 def max_pool(
@@ -35,9 +36,11 @@ def max_pool(
 ) -> tuple[Array, Array | None] | None:
     """The winner's number only grows from tap to tap, so it is a maximum too, if all maxima are finite.
 
-    None for integers, and for large kernels.
+    None for integers, and for winners of large windows, unless these are large along one axis alone.
     """
-    if not x.size or prod(window.kernel) >= 255 or x.dtype.kind in "iu":
+    taps = prod(window.kernel)
+    most = MOST_TAPS if taps > max(window.kernel) else 254
+    if not x.size or (winners and taps > most) or x.dtype.kind in "iu":
         return None
     empty = memory.images_like(x)
     y = empty((*x.shape[:2], *window.output_shape(x.shape[2:], ceil_mode)), x.dtype)
@@ -119,12 +122,30 @@ def _maximum(images: Array, window: Window, into: Array, do: Part) -> None:
 
 
 def max_pool_backward(xp: Any, grad: Array, winner: Array, x_shape: tuple[int, ...], window: Window) -> Array:
-    """None if many windows overlap, whose sums need float64."""
-    if window.overlaps() > SERIAL:
-        return None
+    """By taps; for large windows output by output."""
     dx = memory.images_like(winner)(x_shape, grad.dtype)
-    _put_back(grad, winner, window, dx)
+    put_back = _put_back if prod(window.kernel) <= MOST_TAPS else _count_back
+    put_back(grad, winner, window, dx)
     return dx
+
+
+def _count_back(grad: Array, winner: Array, window: Window, dx: Array) -> None:
+    """As `_put_back`, by `bincount`: one addition in float64 for each output, however large the window is."""
+    winner, grad, dx = _in_memory_order(winner, grad, dx)
+    most, channels = prod(window.kernel), dx.shape[-1]
+    for block in _cut(dx):
+        number, some = winner[block.images], dx[block.images]
+        inside = number < most
+        taps = np.unravel_index(np.minimum(number, most - 1), window.kernel)
+        index = np.arange(len(some)).reshape(-1, *(1,) * (some.ndim - 1))
+        for axis, (tap, s, (lo, _), d) in enumerate(zip(taps, *window[1:], strict=True), start=1):
+            start = np.arange(number.shape[axis]) * s - lo
+            position = start.reshape(-1, *(1,) * (some.ndim - 1 - axis)) + tap * d
+            inside &= (position >= 0) & (position < some.shape[axis])
+            index = index * some.shape[axis] + position
+        index = index * channels + np.arange(channels)
+        values = grad[block.images][inside].astype("float64")
+        some[...] = np.bincount(index[inside], values, some.size).reshape(some.shape)
 
 
 @planned
