@@ -75,7 +75,7 @@ def footprint(repeats: int) -> dict[str, float]:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure everything that the arguments ask for; returns what goes into the JSON."""
+    """Measure what the arguments select; returns the content of the JSON."""
     seconds, rounds = (0.2, 3) if args.quick else (3.0, 5)
     overview = measure.fresh("jobs.overview", args.only, args.threads, env=measure.threads_env(args.threads))
     before, names = overview

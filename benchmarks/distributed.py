@@ -27,7 +27,7 @@ IMAGES = 128  # of a batch
 def train(seconds: float, images: int) -> None:
     """Images per second of all processes together, with BatchNorm synchronised; printed by rank 0.
 
-    They share batches of so many images.
+    They share batches of that number of images.
     """
     import numpy as np
 
@@ -61,7 +61,7 @@ def train(seconds: float, images: int) -> None:
 
 
 def run(processes: int, seconds: float, apart: bool = False) -> float:
-    """Images per second of so many processes, in one program or `apart`."""
+    """Images per second of several processes, in one program or `apart`."""
     beside = Path(sys.executable).parent / "mpiexec"
     mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
     start = [str(mpiexec), "-n", str(processes)] if processes > 1 and not apart else []

@@ -1,4 +1,4 @@
-"""The throughput of `xpconv.train.fit`, compared with that of the plain loop that it stands for.
+"""The throughput of `xpconv.train.fit`, compared with that of the plain loop that it replaces.
 
 python3 benchmarks/fit.py                        # on NumPy
 XPCONV_BACKEND=cupy python3 benchmarks/fit.py    # with and without CUDA graphs: the loop is eager

@@ -98,7 +98,7 @@ def end_group(process: subprocess.Popen[str]) -> None:
 
 
 def in_process(part: str, arguments: list[Any], limit: float) -> Iterator[Record]:
-    """The records of a part, a `module.function`, as they come from a process of its own.
+    """The records of a part, a `module.function`, from a process of its own.
 
     One more record says that the process died or ran over the limit.
     """

@@ -96,7 +96,7 @@ def fresh(
 
 
 def threads_env(threads: int) -> dict[str, str]:
-    """The environment variables that give every library so many threads."""
+    """The environment variables that give every library that number of threads."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XPCONV_NUM_THREADS")
     return dict.fromkeys(names, str(threads))
 

@@ -73,7 +73,7 @@ def last(folder: Path) -> bytes:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Kill so many times; the number of runs that were finished."""
+    """Kill as often as `--kills` says; returns the number of runs that were finished."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

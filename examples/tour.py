@@ -4,7 +4,7 @@ python3 examples/tour.py                         # some ten seconds
 python3 examples/tour.py --out out               # and pictures in out/
 python3 examples/tour.py --activation sigmoid    # the same network learns nothing: its gradients say why
 
-Each number and each picture comes with a sentence that says what to see. The digits are scikit-learn's.
+Each number and each picture has a sentence that says what to see. The digits are scikit-learn's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The pages of the API reference, `api/*.md`, made from the public names at each build, and links to them.
 
-A public thing is on the page of the file that it is from, so that a new layer comes to its page by itself. A
-public name that stands as code on any page, `xpconv.train.fit` or `Conv2d`, becomes a link.
+A public thing is on the page of the file that it is from, so that a new layer needs no entry. A public
+name in code on any page, `xpconv.train.fit` or `Conv2d`, becomes a link.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def members(thing: griffe.Module | griffe.Class) -> Iterator[Any]:
 
 
 def spelled_out(annotation: Any, package: griffe.Module) -> Any:
-    """A type with what its names stand for, such as `int | tuple[int, ...]` for `IntOrTuple`."""
+    """A type with its aliases replaced, such as `int | tuple[int, ...]` for `IntOrTuple`."""
     if isinstance(annotation, griffe.ExprBinOp):
         left, right = (spelled_out(side, package) for side in (annotation.left, annotation.right))
         return griffe.ExprBinOp(left, annotation.operator, right)

@@ -1,4 +1,4 @@
-"""What is public, on which page of the API reference it stands, and which methods are shown with it."""
+"""What is public, on which page of the API reference it is, and which methods are shown with it."""
 
 from __future__ import annotations
 
