@@ -5,13 +5,13 @@ from sharing import shared_by
 
 import xpconv
 from xpconv.kernels.engine import threads
-from xpconv.kernels.engine.recording import Recorder, _owner
+from xpconv.kernels.engine.recording import ChainRecorder, _owner
 
 
 def test_no_buffer_is_in_the_calls_of_two_threads(monkeypatch):
     """A thread needs a larger scratch array later on; the other must not get what it had before."""
     monkeypatch.setattr(threads.pool, "count", 2)
-    recorder, used = Recorder([], {}), {0: set(), 1: set()}
+    recorder, used = ChainRecorder([], {}), {0: set(), 1: set()}
 
     def task(work, i):
         array = work.scratch("rows", (100 * (i % 2 + 1),), "float32")
@@ -31,7 +31,7 @@ def test_no_buffer_is_in_the_calls_of_two_threads(monkeypatch):
 
 def test_no_buffer_of_a_model_is_shared_by_threads(monkeypatch):
     """Convolutions of several sizes, whose blocks of rows differ in size."""
-    empty, share, slots = Recorder.empty, Recorder.share, {}
+    empty, share, slots = ChainRecorder.empty, ChainRecorder.share, {}
 
     def noted(self, *arguments, **options):
         array = empty(self, *arguments, **options)
@@ -43,8 +43,8 @@ def test_no_buffer_of_a_model_is_shared_by_threads(monkeypatch):
         share(self, *arguments, **options)
         assert all(len(some) == 1 for some in slots.values())
 
-    monkeypatch.setattr(Recorder, "empty", noted)
-    monkeypatch.setattr(Recorder, "share", checked)
+    monkeypatch.setattr(ChainRecorder, "empty", noted)
+    monkeypatch.setattr(ChainRecorder, "share", checked)
     for size in (16, 18, 22, 31):
         convs = [
             xpconv.Conv2d(c, k, 3, padding=1, rng=0) for c, k in [(3, 32), (32, 64), (64, 64), (64, 128)]

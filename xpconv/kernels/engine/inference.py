@@ -2,9 +2,9 @@
 
 For a small image the NumPy calls of a layer take some tens of microseconds, and choosing them in Python takes
 several times as long. What a chain of layers does depends on the shape of the input alone. So its kernels
-run once with a `Recorder`, which makes their calls and lists them, and from then on a `Plan` makes the calls
-of the list. Arrays that depend on parameters alone are computed at the recording, if the parameters cannot
-change.
+run once with a `ChainRecorder`, which makes their calls and lists them, and from then on a `ChainPlan` makes
+the calls of the list. Arrays that depend on parameters alone are computed at the recording, if the
+parameters cannot change.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from ...layout import channels_first
 from ..recorders import this_thread
 from . import blas, memory, threads
 from .memory import empty_images
-from .recording import REPORTS, Recorder, joined
+from .recording import REPORTS, ChainRecorder, joined
 
 PIECE_BYTES = 1 << 24  # all buffers for a piece of a batch
 IDLE_BYTES = 1 << 29  # limit for all idle plans of all models
 CALL_BYTES = 1000  # Python objects of one call with its operands
-FEW = 8  # channels below which images are better copied channel by channel
 Key = tuple[int, bool]  # of a plan: the number of images, and whether other threads run the rest of a batch
 
 _clock = itertools.count()
@@ -38,10 +37,10 @@ _clock = itertools.count()
 _lock = threading.RLock()
 
 
-class Plan:
+class ChainPlan:
     """What a chain of layers does to images of one shape. One thread at a time may run it."""
 
-    def __init__(self, recorder: Recorder, input: Array, output: Array) -> None:
+    def __init__(self, recorder: ChainRecorder, input: Array, output: Array) -> None:
         self.input, self.output = recorder.bound(input), recorder.bound(output)
         self.calls = joined(recorder.calls)
         self.elements: float = recorder.elements
@@ -49,7 +48,7 @@ class Plan:
         self.bytes: int = self.buffers + recorder.constant_bytes + CALL_BYTES * recorder.count
         self.used = -1  # the number of the last call that ran it, from `_clock`
         self.known = False  # whether it counts among `_plans`
-        self.place: tuple[weakref.ref[dict[Key, list[Plan]]], Key]  # its pool, unless it is running
+        self.place: tuple[weakref.ref[dict[Key, list[ChainPlan]]], Key]  # its pool, unless it is running
 
     def run(self, x: Array, out: Array) -> None:
         """From `x (n, …)` into `out`."""
@@ -74,13 +73,13 @@ def record(
     constants: Iterable[Array],
     prepared: dict[Any, Array],
     alone: bool = False,
-) -> tuple[int, Plan | None]:
+) -> tuple[int, ChainPlan | None]:
     """How many of the first `steps`, one after the other, can be recorded for `x`, and a plan of these.
 
     A plan that is made `alone` runs in one thread.
     """
-    recorder = Recorder(constants, prepared)
-    if x.ndim == 4 and x.shape[1] >= FEW:
+    recorder = ChainRecorder(constants, prepared)
+    if x.ndim == 4:
         input = channels_first(recorder.empty((x.shape[0], *x.shape[2:], x.shape[1]), x.dtype))
     else:
         input = recorder.empty(x.shape, x.dtype)
@@ -91,10 +90,10 @@ def record(
         if not blas.one_blas_thread(_add_step, recorder, step, y, alone):
             break
         y, count = recorder.output, count + 1
-    return count, Plan(recorder, input, y) if count else None
+    return count, ChainPlan(recorder, input, y) if count else None
 
 
-def _add_step(recorder: Recorder, step: Callable[[Array], Array], x: Array, alone: bool) -> bool:
+def _add_step(recorder: ChainRecorder, step: Callable[[Array], Array], x: Array, alone: bool) -> bool:
     """Record a step, whose output for `x` is `recorder.output` then; False if it cannot be recorded."""
     count, elements = len(recorder.calls), recorder.elements
     try:
@@ -144,11 +143,11 @@ class Plans:
         steps: list[Callable[[Array], Array]],
         constants: list[Array],
         prepared: dict[Any, Array],
-        one: Plan,
+        one: ChainPlan,
         keep: bool,
     ) -> None:
         self.steps, self.constants, self.prepared = steps, constants, prepared
-        self.pool: dict[Key, list[Plan]] = memory.Cache()
+        self.pool: dict[Key, list[ChainPlan]] = memory.Cache()
         self.missed: dict[Key, int] = {}  # the last call, from `_clock`, that made a plan
         self.output_shape, self.dtype = one.output.shape[1:], one.output.dtype
         self.elements, self.bytes = one.elements, one.buffers  # for one image
@@ -169,7 +168,10 @@ class Plans:
             key = b - a, parts > 1
             plan = self._take(key, x[a:b])
             if plan is None:
-                out[a:b] = self._call(x[a:b])
+                y = x[a:b]
+                for step in self.steps:
+                    y = step(y)
+                out[a:b] = y
                 return
             plan.run(x[a:b], out[a:b])
             plan.used = now
@@ -186,12 +188,7 @@ class Plans:
         """Whether the pool is empty, so that nothing is lost if this object is discarded."""
         return not any(self.pool.values())
 
-    def _call(self, x: Array) -> Array:
-        for step in self.steps:
-            x = step(x)
-        return x
-
-    def _take(self, key: Key, x: Array) -> Plan | None:
+    def _take(self, key: Key, x: Array) -> ChainPlan | None:
         try:
             return self.pool[key].pop()
         except (KeyError, IndexError):
@@ -199,10 +196,10 @@ class Plans:
             return plan if count == len(self.steps) else None
 
 
-_plans: weakref.WeakSet[Plan] = weakref.WeakSet()  # of all models, idle or running
+_plans: weakref.WeakSet[ChainPlan] = weakref.WeakSet()  # of all models, idle or running
 
 
-def _admit(plan: Plan, before: int) -> None:
+def _admit(plan: ChainPlan, before: int) -> None:
     """Register a new plan, and drop idle ones so that all fit in `IDLE_BYTES`.
 
     First to be dropped are plans that were not used since `before`, the previous call that needed such a

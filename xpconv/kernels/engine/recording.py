@@ -28,7 +28,7 @@ Call = tuple[tuple[str, ...], Callable[[], Any]]  # names of errors that NumPy i
 REPORTS: Any = {"divide": "log", "over": "call", "under": "call", "invalid": "call", "call": Unheard()}
 
 
-class Recorder(Scratch):
+class ChainRecorder(Scratch):
     """Makes the calls of kernels, and lists them with operands that are views of the plan's buffers.
 
     Code that is no kernel gives no calls. Where a layer computes with it, an operand or the output is not in
@@ -45,18 +45,17 @@ class Recorder(Scratch):
         self.calls: list[Call] = []
         self.input: Array | None = None
         self.output: Array | None = None
-        self.constants: set[int] = {id(_owner(array)) for array in constants}  # the owners' ids
+        self.constants = {id(_owner(array)): array for array in constants}  # by their owners' ids
         self.prepared_arrays = prepared
         self.count: int = 0  # of all calls
         self.constant_bytes: int = 0  # of prepared arrays of this plan alone
-        self.held: list[Array] = []  # prepared arrays, which the calls hold later
         self.elements: float = 0.0  # as `threads.share` counts them
         self.memory: dict[int, tuple[Any, int, int]] = {}  # by id: memory, its address and size
         self._free: list[tuple[int, int]] = []  # sizes and ids
         self._gone: list[weakref.ref[Any]] = []
         self._alive: dict[int, tuple[weakref.ref[Any], int]] = {}
-        self._named: dict[Any, Array] = {}  # scratch arrays of the present kernel
-        self._outgrown: list[Array] = []  # those that were too small for a later use
+        # Scratch arrays of the present kernel, the largest last; other slots, which run meanwhile, get none.
+        self._named: dict[Any, list[Array]] = {}
         self._framed: dict[Any, Array] = {}
         self.foreign: bool = False  # whether a call had an operand that is neither in a buffer nor a constant
 
@@ -66,7 +65,6 @@ class Recorder(Scratch):
             return kernel(self, *arguments)
         finally:
             self._named.clear()
-            self._outgrown.clear()
 
     def __call__(self, function: Callable[..., Any], *operands: Any, out: Array | None = None) -> None:
         named = {} if out is None else {"out": self.bound(out)}
@@ -97,13 +95,10 @@ class Recorder(Scratch):
         calls.append(((), partial(threads.run, partial(_make, lists), slots)))
 
     def scratch(self, name: str, shape: Shape, dtype: Any) -> Array:
-        key = name, np.dtype(dtype), self.slot
-        array = self._named.get(key)
-        if array is None or array.size < prod(shape):
-            if array is not None:  # another slot, which runs meanwhile, must not get it
-                self._outgrown.append(array)
-            self._named[key] = array = self.empty((prod(shape),), dtype)
-        return array[: prod(shape)].reshape(shape)
+        arrays = self._named.setdefault((name, np.dtype(dtype), self.slot), [])
+        if not arrays or arrays[-1].size < prod(shape):
+            arrays.append(self.empty((prod(shape),), dtype))
+        return arrays[-1][: prod(shape)].reshape(shape)
 
     def holds(self, source: Array) -> bool:
         return id(_owner(source)) in self.constants and is_frozen(source)
@@ -131,8 +126,7 @@ class Recorder(Scratch):
                 self.constant_bytes += found.nbytes
             else:
                 self.prepared_arrays[key] = found
-        self.constants.add(id(_owner(found)))
-        self.held.append(found)
+        self.constants[id(_owner(found))] = found
         return found
 
     def framed(self, name: str, shape: Shape, dtype: Any, inside: tuple[slice, ...], border: float) -> Array:
