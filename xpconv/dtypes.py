@@ -50,6 +50,11 @@ def is_floating(dtype: Any) -> bool:
     return bool(dtype.kind == "f" or (dtype.kind == "V" and dtype.name == "bfloat16"))
 
 
+def epsilon(dtype: Any) -> float:
+    """The machine epsilon of the dtype that values of `dtype` are computed in: float32 for half precision."""
+    return 2.0**-52 if dtype.itemsize == 8 else 2.0**-23
+
+
 def check_floating(where: str, xp: Any, dtype: Any) -> Any:
     """`dtype` as a dtype object in the machine's byte order; an error if it is not floating."""
     found = to_dtype(where, xp, dtype)

@@ -93,6 +93,35 @@ def test_half_precision(case, backend):
         assert str(array.dtype) == "float16"
 
 
+def test_bfloat16():
+    """All functions keep it, to about its digits; NumPy has it with `ml_dtypes`."""
+    pytest.importorskip("ml_dtypes")
+    for case in CASES:
+        if case.name in functional_cases.NO_HALF:
+            continue
+        exact, options = arguments(case, "float32")
+        y = forward(case, exact, options)
+        expected = [y, *backward(case, np.ones_like(y), y, *arguments(case, "float32"))]
+        arrays, halved = arguments(case, "bfloat16")
+        found = forward(case, arrays, halved)
+        ones = np.ones(y.shape, found.dtype)
+        for array, value in zip(
+            [found, *backward(case, ones, found, *arguments(case, "bfloat16"))], expected, strict=True
+        ):
+            assert str(array.dtype) == "bfloat16", str(case)
+            assert np.abs(array.astype("float32") - value).max() <= 0.1 * np.abs(value).max() + 0.02, str(
+                case
+            )
+
+
+def test_the_epsilon_of_rms_norm_is_that_of_float32_for_half_precision(backend):
+    """As in PyTorch, which computes in float32 then."""
+    x = xpconv.asarray(np.full(4, 0.01), "float16")
+    layer = xpconv.RMSNorm(4, dtype="float16")
+    for y in (F.rms_norm(x, 4), layer(x)):
+        np.testing.assert_allclose(xpconv.asnumpy(y).astype("float64"), 1, rtol=2e-3)
+
+
 @pytest.mark.sample(6)
 @pytest.mark.parametrize("case", [c for c in CASES if functional_cases.has_batch(c)], ids=str)
 def test_empty_batches(case, backend):
@@ -115,6 +144,12 @@ def test_parameters_and_memory_maps(tmp_path):
         np.testing.assert_array_equal(F.max_pool2d(given, 2), F.max_pool2d(x, 2))
         assert F.mse_loss(given, x) == 0
         np.testing.assert_array_equal(F.softmax_backward(given, given, 1), F.softmax_backward(x, x, 1))
+        for moved in (
+            F.pixel_unshuffle(given, 2),
+            F.pad_backward(given, (1, 1)),
+            F.channel_shuffle(given[None], 1),
+        ):
+            assert type(moved) is np.ndarray
 
 
 def test_integers_beyond_the_padding():

@@ -9,7 +9,7 @@ from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 from ..arguments import is_sequence, shown, to_size
-from ..backend import LAYER_HINTS, Array, ignoring_underflow
+from ..backend import LAYER_HINTS, Array, ignoring_underflow, plain
 from ..checks import not_floating, owner_of
 from ..dtypes import is_floating
 from ..errors import BackendError, DTypeError, ShapeError
@@ -79,7 +79,7 @@ def enter(
         if value is None and name not in arrays:
             found.append(None)
             continue
-        array = value.data if isinstance(value, Parameter) else value
+        array = plain(value.data if isinstance(value, Parameter) else value)
         home = owner_of(where, array, name)
         if owner is None:
             owner, first = home, name

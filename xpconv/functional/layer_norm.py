@@ -7,7 +7,6 @@ weight, the second is the gradient of a weight of ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..backend import Array
 from ..errors import ShapeError
@@ -105,7 +104,7 @@ def rms_norm(
         input: `(*, *normalized_shape)`.
         normalized_shape: the sizes of the axes, or the size of the last one.
         weight: of `normalized_shape`.
-        eps: added to the mean square; None is the machine epsilon of the dtype.
+        eps: added to the mean square; None is the machine epsilon of float32, and of float64 for float64.
 
     Raises:
         ValueError, ShapeError, DTypeError, BackendError: as for `layer_norm`.
@@ -120,7 +119,7 @@ def rms_norm(
     layer = settings(where, RMSNorm, normalized_shape, eps, False)
     xp, x, w = enter(where, {"input": input}, {"weight": weight})
     axes = _last_axes(where, x, layer.normalized_shape, weight=w)
-    y: Array = ops.layer_norm(xp, x, w, None, axes, _epsilon(xp, x, layer), centred=False)[0]
+    y: Array = ops.layer_norm(xp, x, w, None, axes, layer._epsilon(x), centred=False)[0]
     return y
 
 
@@ -147,7 +146,7 @@ def rms_norm_backward(
     xp, x, grad, w = enter(where, {"input": input, "grad_output": grad_output}, {"weight": weight})
     check_shape(where, "grad_output", grad, x.shape, "that of input")
     axes = _last_axes(where, x, layer.normalized_shape, weight=w)
-    _, x_hat, inv_rms = ops.layer_norm(xp, x, w, None, axes, _epsilon(xp, x, layer), False)
+    _, x_hat, inv_rms = ops.layer_norm(xp, x, w, None, axes, layer._epsilon(x), False)
     dx, dweight, _ = ops.layer_norm_backward(xp, grad, x_hat, inv_rms, w, axes, (True, True, False), False)
     return dx, dweight
 
@@ -239,10 +238,6 @@ def _grouped(where: str, x: Array, num_groups: int, eps: float, **arrays: Array 
             "larger input"
         )
     return layer
-
-
-def _epsilon(xp: Any, x: Array, layer: RMSNorm) -> float:
-    return float(xp.finfo(x.dtype).eps) if layer.eps is None else layer.eps
 
 
 def _all(grads: tuple[Array | None, Array | None, Array | None], grad_output: Array) -> Grads:

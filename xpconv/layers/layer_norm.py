@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ..arguments import is_sequence, shown, to_bool, to_float, to_size
 from ..backend import Array
+from ..dtypes import epsilon
 from ..errors import ShapeError
 from ..ops import norm as ops
 from ..parameter import Parameter, learns, new_parameter, parameter_dtype
@@ -135,7 +136,7 @@ class RMSNorm(_TrailingNorm):
 
     Args:
         normalized_shape: sizes of the axes, or the size of the last one.
-        eps: added to the mean square; None is the dtype's machine epsilon.
+        eps: added to the mean square; None is the machine epsilon of float32, and of float64 for float64.
         elementwise_affine: whether to learn `weight` (starts at 1).
         dtype: floating dtype of `weight`, and so of `x`.
 
@@ -165,8 +166,10 @@ class RMSNorm(_TrailingNorm):
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x, self.weight)
-        eps = float(xp.finfo(x.dtype).eps) if self.eps is None else self.eps
-        return self._normalize(xp, x, eps, False)
+        return self._normalize(xp, x, self._epsilon(x), False)
+
+    def _epsilon(self, x: Any) -> float:
+        return epsilon(x.dtype) if self.eps is None else self.eps
 
     def extra_repr(self) -> str:
         affine = (self.elementwise_affine, True)

@@ -44,12 +44,14 @@ def relu_backward(xp: Any, grad: Array, y: Array) -> Array:
 
 
 @overridable
+@in_float32
 def leaky_relu(xp: Any, x: Array, slope: float | Array) -> Array:
     """`y = x` where `x > 0`, else `slope x`."""
     return xp.where(x > 0, x, x * slope)
 
 
 @overridable
+@in_float32
 def leaky_relu_backward(xp: Any, grad: Array, x: Array, slope: float | Array) -> Array:
     """`dy/dx` is 1 where `x > 0`, else `slope`."""
     return xp.where(x > 0, grad, grad * slope)
@@ -127,7 +129,7 @@ def shrink_backward(xp: Any, grad: Array, x: Array, lambd: float) -> Array:
 
 def threshold(xp: Any, x: Array, limit: float, value: float) -> Array:
     """`y = x` where `x > limit`, else `value`."""
-    return xp.where(x <= limit, value, x)
+    return xp.where(x <= limit, value, x).astype(x.dtype, copy=False)
 
 
 def threshold_backward(xp: Any, grad: Array, x: Array, limit: float, value: float) -> Array:

@@ -12,7 +12,8 @@ from ..sums import widened
 def embedding(xp: Any, indices: Array, weight: Array) -> Array:
     """`y[i] = weight[indices[i]]` for `(n,)` indices; NaN where there is no such row."""
     valid = (indices >= 0) & (indices < weight.shape[0])
-    return xp.where(valid[:, None], weight[xp.where(valid, indices, 0)], math.nan)
+    y = xp.where(valid[:, None], weight[xp.where(valid, indices, 0)], math.nan)
+    return y.astype(weight.dtype, copy=False)
 
 
 def embedding_backward(

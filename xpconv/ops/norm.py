@@ -215,8 +215,10 @@ def normalize(xp: Any, x: Array, axes: tuple[int, ...], eps: float) -> tuple[Arr
 
 def normalize_by(xp: Any, x: Array, mean: Array, var: Array, eps: float) -> tuple[Array, Array]:
     """`x̂ = (x - mean) · inv_std` with given statistics of the channels, and `inv_std`, as `normalize`."""
+    dtype, x, mean, var = x.dtype, widened(x), widened(mean), widened(var)
     inv_std = channelwise(1 / xp.sqrt(var + eps), x.ndim)
-    return (x - channelwise(mean, x.ndim)) * inv_std, inv_std
+    x_hat = (x - channelwise(mean, x.ndim)) * inv_std
+    return x_hat.astype(dtype, copy=False), inv_std.astype(dtype, copy=False)
 
 
 def normalize_backward(xp: Any, grad: Array, x_hat: Array, inv_std: Array, axes: tuple[int, ...]) -> Array:

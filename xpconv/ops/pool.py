@@ -267,8 +267,8 @@ def lp_pool(xp: Any, x: Array, window: Window, norm_type: float, ceil_mode: bool
     The sum is the mean times the size of the kernel, as in PyTorch: so a window that extends
     beyond the end with `ceil_mode` counts as if it were full.
     """
-    total = avg_pool(xp, x**norm_type, window, ceil_mode) * prod(window.kernel)
-    return total ** (1 / norm_type), total
+    total = avg_pool(xp, widened(x) ** norm_type, window, ceil_mode) * prod(window.kernel)
+    return (total ** (1 / norm_type)).astype(x.dtype, copy=False), total
 
 
 @ignoring_float_errors
@@ -281,10 +281,10 @@ def lp_pool_backward(xp: Any, grad: Array, x: Array, total: Array, window: Windo
     the gradient is zero if q = 1, otherwise NaN, as in PyTorch.
     """
     zero = (total == 0) | (total != total) if norm_type == 1 else total == 0
-    slope = xp.where(zero, 0, grad * xp.where(zero, 1, total) ** (1 / norm_type - 1))
-    slope = slope.astype(x.dtype, copy=False)
+    slope = xp.where(zero, 0, widened(grad) * xp.where(zero, 1, total) ** (1 / norm_type - 1))
+    slope = slope.astype(total.dtype, copy=False)
     spread = avg_pool_backward(xp, slope * prod(window.kernel), x.shape, window)
-    return spread * x ** (norm_type - 1)
+    return (spread * widened(x) ** (norm_type - 1)).astype(x.dtype, copy=False)
 
 
 def _divide(

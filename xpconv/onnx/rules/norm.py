@@ -128,9 +128,8 @@ def layer_norm(b: Builder, layer: LayerNorm, x: Tensor) -> Any:
 @rule(RMSNorm)
 def rms_norm(b: Builder, layer: RMSNorm, x: Tensor) -> Any:
     """Its formula."""
-    eps = float(np.finfo(x.dtype).eps) if layer.eps is None else layer.eps
     axes = list(range(-len(layer.normalized_shape), 0))
-    return affine(b, layer, standardize(b, x, axes, eps, center=False))
+    return affine(b, layer, standardize(b, x, axes, layer._epsilon(x), center=False))
 
 
 @rule(LocalResponseNorm)
