@@ -56,8 +56,11 @@ class TapedChecks:
         try:
             backend = backend_of(grad_output)
         except BackendError as error:
-            if self._advice and isinstance(grad_output, Real):
-                raise BackendError(f"{name}.backward: grad_output is a number; {self._advice}") from None
+            kind = "a number" if isinstance(grad_output, Real) else f"a {type(grad_output).__name__}"
+            if self._advice and (
+                kind == "a number" or callable(grad_output)
+            ):  # criterion, without .backward()
+                raise BackendError(f"{name}.backward: grad_output is {kind}; {self._advice}") from None
             raise BackendError(f"{name}.backward: grad_output: {about('grad_output', error)}") from None
         expected = backend if type(grad_output) is kind else owner_of_type(kind)
         if expected is not None and backend is not expected:

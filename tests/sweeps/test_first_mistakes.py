@@ -125,6 +125,8 @@ LOSSES = {
     "an integer": 1,
     "an array": np.array(0.3, "float32"),
     "another dtype": np.float64(0.3),
+    "the criterion": xpconv.MSELoss(),
+    "its backward": xpconv.MSELoss().backward,
 }
 
 

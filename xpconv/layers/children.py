@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
+from ..arguments import shown
 from .layer import Layer
 from .tree import check_whole, name_taken
 
@@ -97,7 +98,7 @@ class Named(Layer):
     def _name(self, key: Any) -> str:
         if isinstance(key, str):
             return key
-        raise TypeError(f"{type(self).__name__}: the key is {key!r}, expected a layer's name")
+        raise TypeError(f"{type(self).__name__}: the key is {shown(key)}, expected a layer's name")
 
     def _add(self, name: str, layer: object) -> None:
         """Replace the layer of this name, or append the layer under it."""
@@ -126,7 +127,7 @@ class Named(Layer):
             hint = "; with names, give a mapping: dict(model.named_children())"
         if isinstance(name, str) and name in self._layers:
             hint += f"; to remove the layer: del model[{name!r}]"
-        raise TypeError(f"{type(self).__name__}: layer {name} is {layer!r}, expected a Layer{hint}")
+        raise TypeError(f"{type(self).__name__}: layer {name} is {shown(layer)}, expected a Layer{hint}")
 
     def _check_name(self, name: str) -> None:
         if name and (hasattr(type(self), name) or name in vars(self)):

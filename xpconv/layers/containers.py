@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from ..arguments import named, to_int
+from ..arguments import named, shown, to_int
 from ..backend import Array, get_xp
 from ..errors import ShapeError
 from ..geometry import Bounds
@@ -272,7 +272,7 @@ class Residual(Layer):
             optional = attribute == "shortcut"
             if not (isinstance(value, Layer) or (value is None and optional)):
                 expected = "a Layer or None" if optional else "a Layer"
-                raise TypeError(f"{type(self).__name__}: {name} is {value!r}, expected {expected}")
+                raise TypeError(f"{type(self).__name__}: {name} is {shown(value)}, expected {expected}")
             old = vars(self).get(attribute)
             check_whole(self, [] if old is None else [old])
             vars(self)[attribute] = value

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..arguments import to_int
+from ..arguments import shown, to_int
 from .base import Optimizer
 from .plateau import ReduceLROnPlateau
 from .schedule import LRScheduler, groups_of
@@ -22,11 +22,12 @@ class _Composed(LRScheduler):
     def __init__(self, optimizer: Optimizer | None, schedulers: Sequence[LRScheduler]) -> None:
         name = type(self).__name__
         if not isinstance(schedulers, list | tuple) or not schedulers:
-            raise ValueError(f"{name}: schedulers is {schedulers!r}, expected a list of schedules")
+            raise ValueError(f"{name}: schedulers is {shown(schedulers)}, expected a list of schedules")
         for i, schedule in enumerate(schedulers):
             if not isinstance(schedule, LRScheduler) or isinstance(schedule, ReduceLROnPlateau):
                 raise TypeError(
-                    f"{name}: schedulers[{i}] is {schedule!r}, expected a schedule whose step takes no metric"
+                    f"{name}: schedulers[{i}] is {shown(schedule)}, expected a schedule whose step takes no "
+                    "metric"
                 )
         self.optimizer: Optimizer = schedulers[0].optimizer if optimizer is None else optimizer
         groups_of(name, self.optimizer)
@@ -113,7 +114,7 @@ class SequentialLR(_Composed):
         groups_of("SequentialLR", optimizer)
         super().__init__(optimizer, schedulers)
         if not isinstance(milestones, list | tuple):
-            raise TypeError(f"SequentialLR: milestones is {milestones!r}, expected a list of ints")
+            raise TypeError(f"SequentialLR: milestones is {shown(milestones)}, expected a list of ints")
         steps = [to_int("SequentialLR: a milestone", m, 0) for m in milestones]
         if len(steps) != len(schedulers) - 1 or steps != sorted(steps):
             raise ValueError(

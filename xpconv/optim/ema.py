@@ -56,7 +56,7 @@ class ExponentialMovingAverage:
 
     def __init__(self, model: Layer, decay: float = 0.999) -> None:
         if not isinstance(model, Layer):
-            raise TypeError(f"ExponentialMovingAverage: model is {model!r}, expected a layer")
+            raise TypeError(f"ExponentialMovingAverage: model is {shown(model)}, expected a Layer")
         model.parameters()  # raises an error if a lazy layer has not made its parameters yet
         self.model = model
         self.decay = _checked_decay(decay)

@@ -236,7 +236,7 @@ class LambdaLR(LRScheduler):
         functions: list[Any] = list(lr_lambda) if many else [lr_lambda] * len(groups)  # type: ignore[arg-type]
         for function in functions:
             if not callable(function):
-                raise TypeError(f"LambdaLR: lr_lambda is {function!r}, expected a function of the step")
+                raise TypeError(f"LambdaLR: lr_lambda is {shown(function)}, expected a function of the step")
         if len(functions) != len(groups):
             raise ValueError(f"LambdaLR: lr_lambda has {len(functions)} functions, expected {len(groups)}")
         self.lr_lambdas = functions

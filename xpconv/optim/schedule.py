@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ..arguments import to_bool, to_float, to_int
+from ..arguments import shown, to_bool, to_float, to_int
 from ..signatures import public_errors
 from .base import Optimizer
 
@@ -168,7 +168,7 @@ class LRScheduler:
 
 def groups_of(name: str, optimizer: Optimizer) -> list[dict[str, Any]]:
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"{name}: optimizer is {optimizer!r}, expected an Optimizer")
+        raise TypeError(f"{name}: optimizer is {shown(optimizer)}, expected an Optimizer")
     return optimizer.param_groups
 
 
