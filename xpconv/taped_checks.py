@@ -20,6 +20,7 @@ class TapedChecks:
 
     _advice: ClassVar[str] = ""  # the hint in the error if `backward` gets the loss, or nothing
     _hooks: Any = None  # of a layer that has some: `layers.hooks.Hooks`
+    _to_define: ClassVar[tuple[str, ...]] = ()  # private methods of this class that a user's subclass defines
     _is_users: ClassVar[bool] = False  # whether `forward`, `backward` or `__call__` is a user's
     _after_backward: Any = None  # of a model that processes train together: what averages its gradients
 
@@ -31,7 +32,7 @@ class TapedChecks:
             if not name.startswith("_") or name.endswith("_") or not isinstance(value, METHODS):
                 continue
             base = next((kind for kind in cls.__mro__[1:] if is_ours(kind) and name in vars(kind)), None)
-            if base is not None:
+            if base is not None and name not in vars(base).get("_to_define", ()):
                 raise TypeError(
                     f"{cls.__name__} defines {name}, but xpconv's {base.__name__} has a method of this name "
                     "for its own use; choose another name"
@@ -46,6 +47,11 @@ class TapedChecks:
         _, _, shape, dtype, kind = entries[-2 if own else -1]
         if not isinstance(input_grad, bool):
             to_bool(f"{name}.backward: input_grad", input_grad)
+        if grad_output is None and tape.unchecked:
+            raise BackendError(
+                f"{name}.backward: grad_output is None, as the backward of the layer after it returned None; "
+                "with input_grad=True it has to return the gradient with respect to its input"
+            )
         if shape is not None:
             self._check_grad(grad_output, shape, dtype, kind)
 
@@ -56,11 +62,12 @@ class TapedChecks:
         try:
             backend = backend_of(grad_output)
         except BackendError as error:
-            kind = "a number" if isinstance(grad_output, Real) else f"a {type(grad_output).__name__}"
+            number = isinstance(grad_output, Real)
             if self._advice and (
-                kind == "a number" or callable(grad_output)
-            ):  # criterion, without .backward()
-                raise BackendError(f"{name}.backward: grad_output is {kind}; {self._advice}") from None
+                number or callable(grad_output)
+            ):  # such as `criterion`, without `.backward()`
+                given = "number" if number else type(grad_output).__name__
+                raise BackendError(f"{name}.backward: grad_output is a {given}; {self._advice}") from None
             raise BackendError(f"{name}.backward: grad_output: {about('grad_output', error)}") from None
         expected = backend if type(grad_output) is kind else owner_of_type(kind)
         if expected is not None and backend is not expected:

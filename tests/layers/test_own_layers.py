@@ -109,6 +109,7 @@ def test_methods_with_names_that_the_base_uses_itself_are_refused(base, wrap):
     for name in sorted(private):
         with pytest.raises(TypeError, match=rf"Own defines {name}, but xpconv's .* choose another name"):
             type("Own", (base,), {name: wrap(helper)})
+    type("Own", (xpconv.Loss,), {"_forward": helper, "_backward": helper})  # which Loss describes
     type("Own", (base,), {"_helper": wrap(helper), "__private": wrap(helper), "_repr_html_": wrap(helper)})
 
 
@@ -122,3 +123,19 @@ def test_a_helper_named_clipped():
 
             def forward(self, x):
                 return self.keep(x.clip(0, 1), ~self._clipped(x))
+
+
+def test_a_backward_that_returns_none():
+    class Forgets(xpconv.Layer):
+        def forward(self, x):
+            return self.keep(2 * x)
+
+        def backward(self, grad_output, input_grad=True):
+            self.recall(grad_output)
+
+    model = Sequential(xpconv.Dense(3, 2), Forgets())
+    y = model(np.ones((4, 3), "float32"))
+    with pytest.raises(
+        TypeError, match=r"^Dense\.backward: grad_output is None, as the backward of the layer"
+    ):
+        model.backward(y)

@@ -41,6 +41,8 @@ class Layer(Summarized["Layer"]):
       respect to `x` (None without `input_grad`). Frozen parameters ignore `accumulate`; test
       `self.weight.requires_grad` first to avoid computing a gradient for them.
 
+    Neither may write to the array that it is given, since other layers may be given the same one.
+
     Attributes that are `Parameter`s or `Layer`s are part of the model without further registration. List the
     names of other arrays that belong in the state dict in `buffer_names`.
 

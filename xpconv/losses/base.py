@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from copy import copy
 from inspect import signature
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,10 +30,10 @@ ELSEWHERE = {  # attributes of PyTorch's losses, and what to use here instead
 class Loss(Taped):
     """Base of all losses: checks, reduction, and the arrays saved for `backward`.
 
-    A loss defines `_forward(xp, *inputs)`, which returns the unreduced losses, the divisor of `'mean'` (on
-    the device if it depends on the target) and the arguments of `_backward`; and `_backward(xp, scale,
-    *saved)`, which returns `scale` times the gradient of the losses' sum. Both get float16 inputs as
-    float32, since squares and sums would overflow; the loss and the gradients are float16.
+    A loss, also one of your own, defines `_forward(xp, *inputs)`, which returns the unreduced losses, the
+    divisor of `'mean'` (on the device if it depends on the target) and the arguments of `_backward`; and
+    `_backward(xp, scale, *saved)`, which returns `scale` times the gradient of the losses' sum. Both get
+    float16 inputs as float32, since squares and sums would overflow; the loss and the gradients are float16.
 
     A loss's value is a plain array or NumPy number, which has no `backward`; the loss object has:
     `model.backward(criterion.backward())`.
@@ -44,8 +43,23 @@ class Loss(Taped):
 
     Args:
         reduction: `'mean'`, `'sum'`, or `'none'` for an array of losses.
+
+    Example:
+        >>> import numpy as np, xpconv
+        >>> class LogCosh(xpconv.Loss):
+        ...     def _forward(self, xp, input, target):
+        ...         d = input - target
+        ...         return xp.log(xp.cosh(d)), d.size, (d,)
+        ...     def _backward(self, xp, scale, d):
+        ...         return xp.tanh(d) * scale
+        >>> criterion = LogCosh(reduction="sum")
+        >>> float(criterion(np.array([1.0, 2.0]), np.array([1.0, 0.0])).round(4))
+        1.325
+        >>> criterion.backward().round(4)
+        array([0.   , 0.964])
     """
 
+    _to_define: ClassVar[tuple[str, ...]] = ("_forward", "_backward")
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
     names: ClassVar[tuple[str, ...]] = ("input", "target")
     integers: ClassVar[str] = ""
@@ -301,24 +315,6 @@ class Loss(Taped):
             if name in vars(self) and _differs(vars(self)[name], parameter.default)
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
-
-
-class Elementwise(Loss):
-    """Losses of each element alone: `_loss` and its derivative `_slope` with respect to `input`."""
-
-    def _forward(self, xp: Any, input: Array, target: Array) -> tuple[Array, Any, tuple[Any, ...]]:
-        shape, then = input.shape, copy(self)  # whose settings do not change until backward
-        input, target = self._paired(xp, input, target)
-        return self._loss(xp, input, target), input.size, (then, input, target, shape)
-
-    def _backward(self, xp: Any, scale: Any, then: Any, input: Array, target: Array, shape: Any) -> Array:
-        return summed_to(then._slope(xp, input, target) * scale, shape)
-
-    def _loss(self, xp: Any, x: Array, t: Array) -> Array:
-        raise TypeError(f"{type(self).__name__} defines no _loss(xp, x, t)")
-
-    def _slope(self, xp: Any, x: Array, t: Array) -> Array:
-        raise TypeError(f"{type(self).__name__} defines no _slope(xp, x, t)")
 
 
 def _differs(value: Any, default: Any) -> bool:

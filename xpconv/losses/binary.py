@@ -14,7 +14,7 @@ from ..ops.losses import (
     probable,
 )
 from ..ops.smooth import log_sigmoid, sigmoid
-from .base import Elementwise
+from .elementwise import Elementwise
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "FocalLoss", "HingeEmbeddingLoss", "SoftMarginLoss"]
 

@@ -11,7 +11,8 @@ from ..arguments import to_bool, to_float
 from ..backend import Array, backend_of
 from ..errors import ShapeError
 from ..ops.losses import divergence, huber, huber_slope, sign, smooth_l1, smooth_l1_slope
-from .base import Elementwise, Loss, summed_to
+from .base import Loss, summed_to
+from .elementwise import Elementwise
 
 __all__ = ["GaussianNLLLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "PoissonNLLLoss", "SmoothL1Loss"]
 
