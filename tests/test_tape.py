@@ -80,7 +80,7 @@ def test_a_wrong_order_is_an_error_that_names_both(backend):
     for whole in (pair, model):
         whole(xpconv.asarray(X))
         with pytest.raises(
-            BackwardError, match=r"Dense\.backward: .* of Dense\(4, 3\) to.* is that of Tanh\(\)"
+            BackwardError, match=r"Dense\.backward: .* of Dense\(4, 3\) .*is that of Tanh\(\)"
         ):
             whole.backward(xpconv.asarray(G))
         assert not whole._finished()
@@ -94,7 +94,7 @@ def test_a_child_without_its_forward_is_an_error():
 
     pair = Pair(extra)
     pair(X)
-    with pytest.raises(BackwardError, match=r"Dense\.backward: there is no forward of Dense\(4, 3\) to"):
+    with pytest.raises(BackwardError, match=r"Dense\.backward: there is no forward of Dense\(4, 3\) "):
         pair.backward(G)
 
 
