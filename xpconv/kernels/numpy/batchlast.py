@@ -15,11 +15,11 @@ from typing import Any
 from ...backend import Array
 from ...geometry import Shape, Window
 from ...layout import batch_first, batch_last
-from ..engine import threads
+from ..engine import memory, threads
 from ..engine.plans import Part, Recorder
 from ..engine.threads import PRODUCTS, even
 from . import planar
-from .blocks import ALL, Block, Ending, Frame, add_windows, contiguous, cut, in_runs, sum_of_blocks
+from .blocks import ALL, Block, Ending, Frame, add_windows, arranged, contiguous, cut, in_runs, sum_of_blocks
 from .products import add_product, multiply_wide
 
 COLUMN_BYTES = 1 << 20
@@ -41,9 +41,51 @@ def pays(x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window, groups
 
 
 def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
-    """Write to `y (N, K, *P)`, whose batch is last in memory."""
+    """Write to `y (N, K, *P)`, whose batch is last in memory.
+
+    Neighbours in a row share columns. What a row of windows sees is copied to `(width, *R[:-1], C, N)`, where
+    the columns of each window are one run, the batch a row: a product a window, of a view.
+    """
     image, window = framed(recorder, x, window)
-    planar.conv(recorder, image, weight, window, batch_last(y)[None], ending, COLUMN_BYTES)
+    if not overlap(window):
+        planar.conv(recorder, image, weight, window, batch_last(y)[None], ending, COLUMN_BYTES)
+        return
+    (k, c), n = weight.shape[:2], x.shape[0]
+    w = arranged(recorder, weight, by_columns).reshape(k, -1)
+    by_channel, *by_pixel, by_number = image.strides[1:]
+    taps, positions = window.steps(by_pixel)
+    out = batch_last(y)
+    _, rows, *middle, width, _ = out.shape
+    near = *middle, image.shape[-2], *window.kernel[:-1], c, n
+    steps = *positions[:-1], by_pixel[-1], *taps[:-1], by_channel, by_number
+    elements = y.size * w.shape[1] // PRODUCTS
+    blocks = cut(1, rows, prod(near) * x.itemsize, COLUMN_BYTES, elements)
+
+    def task(part: Part, i: int) -> None:
+        some = blocks[i].rows
+        seen = image[0, :, some.start * window.stride[0] :]
+        columns = part.scratch("columns", (some.stop - some.start, *near), x.dtype)
+        part(setitem, columns, ..., memory.strided(seen, columns.shape, steps))
+        by_row, by_column = columns.strides[: 1 + len(middle)], columns.strides[1 + len(middle)]
+        shape = *columns.shape[: 1 + len(middle)], width, w.shape[1], n
+        strides = *by_row, window.stride[-1] * by_column, *columns.strides[-2:]
+        windows = memory.strided(columns, shape, strides)
+        values = out[:, some]
+        multiply_wide(part, w, windows, values.transpose(*range(1, values.ndim - 1), 0, values.ndim - 1))
+        ending.finish(values.reshape(k, -1), part)
+
+    ending = ending._replace(bias=None if ending.bias is None else ending.bias[:, None])
+    recorder.share(task, len(blocks), elements)
+
+
+def overlap(window: Window) -> bool:
+    """Whether the columns of windows in a row are a run of memory that they share."""
+    return len(window.kernel) > 1 and window.dilation[-1] == 1
+
+
+def by_columns(weight: Array) -> Array:
+    """`(K, C, *R)` as `(K, R[-1], *R[:-1], C)`."""
+    return weight.transpose(0, weight.ndim - 1, *range(2, weight.ndim - 1), 1)
 
 
 def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, window: Window) -> Array:
