@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -70,7 +71,23 @@ def sliding(
     argument: str = "weight",
     order: str = "out_channels, in_channels/groups",
 ) -> Sliding:
-    """Check the weight's shape and the arguments of a convolution."""
+    """Check the weight's shape and the arguments of a convolution; of plain ones the result is remembered."""
+    plain = {type(stride), type(padding), type(dilation), type(groups)} <= {int, str}
+    check = _remembered if plain else _sliding
+    return check(where, axes, weight_shape, stride, padding, dilation, groups, argument, order)
+
+
+def _sliding(
+    where: str,
+    axes: int,
+    weight_shape: Shape,
+    stride: object,
+    padding: object,
+    dilation: object,
+    groups: object,
+    argument: str,
+    order: str,
+) -> Sliding:
     kernel_axes = ", ".join(f"k{axis}" for axis in SPATIAL[axes].split(", "))
     if len(weight_shape) != axes + 2:
         raise ShapeError(f"{where}: {argument} has shape {weight_shape}, expected ({order}, {kernel_axes})")
@@ -90,8 +107,13 @@ def sliding(
     return Sliding(where, window, count, padding, outer, weight_shape[1] * count, why)
 
 
+_remembered = lru_cache(maxsize=256)(_sliding)
+
+
 def check_bias(where: str, bias: object) -> None:
     """Raise a BackendError if it is a stride or a padding, given as the third argument."""
+    if bias is None:
+        return
     sizes = bias if is_sequence(bias) and len(bias) else (bias,)
     if isinstance(bias, str) or all(isinstance(n, int) and not isinstance(n, bool) for n in sizes):
         name = "padding" if isinstance(bias, str) else "stride"
