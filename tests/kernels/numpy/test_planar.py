@@ -18,6 +18,9 @@ def square(axes, size, stride=1, padding=0, dilation=1):
 CASES = {  # shapes of x and weight, window
     "1×1": ((3, 20, 15, 14), (30, 20, 1, 1), Window((1, 1), (1, 1), ((0, 0),) * 2, (1, 1))),
     "1×1, padded": ((3, 20, 15, 14), (30, 20, 1, 1), square(2, 1, 1, 1)),
+    "1×1, to fewer": ((3, 100, 15, 14), (30, 100, 1, 1), square(2, 1)._replace(padding=((0, 0),) * 2)),
+    "1×1, to more": ((3, 20, 15, 14), (100, 20, 1, 1), square(2, 1)._replace(padding=((0, 0),) * 2)),
+    "7×7, colours": ((2, 3, 70, 70), (16, 3, 7, 7), square(2, 7, 2, 3)),
     "3×3, dilated": ((3, 20, 15, 14), (30, 20, 3, 3), square(2, 3, 1, 1, 2)),
     "5×5": ((2, 17, 20, 19), (16, 17, 5, 5), square(2, 5, 1, 2)),
     "strided": ((3, 20, 15, 14), (30, 20, 3, 3), square(2, 3, 2, 1)),
@@ -60,7 +63,7 @@ def test_planar_convolution_is_the_reference(case, dtype, small, monkeypatch):
 
 
 def test_the_gradient_alone_may_be_planar():
-    x, w, grad, window = arrays("strided", "float64", 0)
+    x, w, grad, window = arrays("few input channels", "float64", 0)
     expected = conv_backward_weight(np, grad, x, w.shape, window)
     last = np.ascontiguousarray(np.moveaxis(x, 1, -1)).transpose(0, 3, 1, 2)
     assert planar.pays_to_weight(grad, last, w.shape)
