@@ -144,6 +144,10 @@ def test_parameters_and_memory_maps(tmp_path):
         np.testing.assert_array_equal(F.max_pool2d(given, 2), F.max_pool2d(x, 2))
         assert F.mse_loss(given, x) == 0
         np.testing.assert_array_equal(F.softmax_backward(given, given, 1), F.softmax_backward(x, x, 1))
+        loss = F.binary_cross_entropy_backward(given, x / 16, x / 16, given, reduction="none")
+        np.testing.assert_array_equal(
+            loss, F.binary_cross_entropy_backward(x, x / 16, x / 16, x, reduction="none")
+        )
         for moved in (
             F.pixel_unshuffle(given, 2),
             F.pad_backward(given, (1, 1)),

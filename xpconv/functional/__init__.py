@@ -20,7 +20,8 @@ statistics of `batch_norm` and `instance_norm` in training.
 **Dtypes.** The floating and complex arrays of a call must have one dtype, which the result has too: float16,
 bfloat16 (with `ml_dtypes`), float32 or float64. There are three exceptions. Indices, classes and lengths are
 integers, and the targets of some losses may be. The `weight` of a loss for each class, and `pos_weight`, may
-have any real dtype, and are converted. Where a loss is float16 or bfloat16, `grad_output` may be float32.
+have any real dtype, and are converted, also from another backend. Where a loss is float16 or bfloat16,
+`grad_output` may be float32.
 
 **Gradients** are separate functions, named by these rules:
 

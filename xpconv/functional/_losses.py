@@ -22,7 +22,7 @@ def value(
     """
     where = f"functional.{name}"
     with named(where, kind.__name__):
-        criterion = kind(*arguments)
+        criterion = kind(*_plain(arguments))
         by_weight = kind is not HuberLoss
         loss: Array = criterion._evaluated(_plain(arrays), _weight(where, arrays[0], weight), by_weight)[0]
     return loss
@@ -38,8 +38,9 @@ def gradient(
 ) -> Any:
     """The gradient of that loss with respect to the first array, or a tuple for losses of several arrays."""
     where, whose = f"functional.{name}_backward", kind.__name__
+    (grad_output,) = _plain((grad_output,))
     with named(where, whose), named(where, f"{whose}.backward"):
-        criterion = kind(*arguments)
+        criterion = kind(*_plain(arguments))
         by_weight = kind is not HuberLoss
         loss, _, *saved = criterion._evaluated(_plain(arrays), _weight(where, arrays[0], weight), by_weight)
         criterion._check_grad(grad_output, loss.shape, loss.dtype, type(loss))
