@@ -47,7 +47,7 @@ class ChainPlan:
         self.buffers: int = sum(size for _, _, size in recorder.memory.values())
         self.bytes: int = self.buffers + recorder.constant_bytes + CALL_BYTES * recorder.count
         self.used = -1  # the number of the last call that ran it, from `_clock`
-        self.known = False  # whether it counts among `_plans`
+        self.counted = False  # whether it counts among `_plans`
         self.place: tuple[weakref.ref[dict[Key, list[ChainPlan]]], Key]  # its pool, unless it is running
 
     def run(self, x: Array, out: Array) -> None:
@@ -176,7 +176,7 @@ class Plans:
             plan.run(x[a:b], out[a:b])
             plan.used = now
             self.pool.setdefault(key, []).append(plan)
-            if not plan.known:
+            if not plan.counted:
                 self.missed[key] = now
                 plan.place = weakref.ref(self.pool), key
                 _admit(plan, missed.get(key, -1))
@@ -213,7 +213,7 @@ def _admit(plan: ChainPlan, before: int) -> None:
         for old in [*sorted(unused, key=lambda p: p.used), plan]:
             if excess > 0:
                 excess -= old.leave()
-        plan.known = excess <= 0
+        plan.counted = excess <= 0
 
 
 if hasattr(os, "register_at_fork"):  # else the child of a fork while the lock is held could not acquire it

@@ -30,7 +30,7 @@ from ...backend import Array
 from ...geometry import Shape
 from ..recorders import this_thread
 from . import blas, memory, threads
-from .scratch import Blocks, Scratch
+from .scratch import Scratch, ScratchMemory
 
 MOST_CALLS = 50_000  # in the plans of an arena, of about a kilobyte each
 MOST_SEEN = 4096  # signatures without a plan that an arena remembers
@@ -48,7 +48,7 @@ class Arena:
     """
 
     def __init__(self) -> None:
-        self.memory: Blocks = Blocks()
+        self.memory: ScratchMemory = ScratchMemory()
         self.plans: dict[Any, Plan] = {}
         self.seen: dict[Any, int] = {}  # when a signature without a plan was last called
         self.calls: int = 0  # in all plans

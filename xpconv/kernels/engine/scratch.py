@@ -52,7 +52,7 @@ class Scratch:
 Fill = Callable[[Scratch, Array], None]
 
 
-class Blocks:
+class ScratchMemory:
     """Memory for the scratch arrays of one kernel at a time: a block of bytes for each slot."""
 
     def __init__(self) -> None:

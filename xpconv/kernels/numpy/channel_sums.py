@@ -59,7 +59,7 @@ class Rows(NamedTuple):
         return cut(1, rows, row * self.matrix.itemsize, limit, self.matrix.size)
 
 
-def narrow(x: Array) -> bool:
+def is_for_reference(x: Array) -> bool:
     """Whether `x` is left to the reference: empty, or of half precision, whose sums need a wider dtype."""
     return not x.size or x.dtype.itemsize == 2
 

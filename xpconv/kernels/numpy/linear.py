@@ -36,12 +36,12 @@ def affine(xp: Any, x: Array, weight: Array, bias: Array | None) -> Array:
 
 @planned
 def _multiply(
-    recorder: Recorder, x: Array, weight: Array, bias: Array | None, turned: bool, y: Array
+    recorder: Recorder, x: Array, weight: Array, bias: Array | None, transposed: bool, y: Array
 ) -> None:
     """`x @ weight + bias` into `y`, the longer side of which is cut into a piece a thread."""
     (m, n), length = y.shape, x.shape[1]
-    b = weight.T if turned else weight
-    if turned and transposition_pays(m, n) and recorder.holds(weight):
+    b = weight.T if transposed else weight
+    if transposed and transposition_pays(m, n) and recorder.holds(weight):
         b = arranged(recorder, weight, np.transpose)
     most = piece(x, b)
     multiply = quiet_matmul if 1 in y.shape else np.matmul

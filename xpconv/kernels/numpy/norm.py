@@ -13,7 +13,7 @@ from ..engine import memory
 from ..engine.plans import Part, Recorder, planned
 from ..recorders import this_thread
 from .blocks import Ending
-from .channel_sums import Rows, narrow, rows_of, sums_of
+from .channel_sums import Rows, is_for_reference, rows_of, sums_of
 from .pointwise import by_parts, masked
 
 CLOSE = 8  # distance of the mean from 0 in standard deviations, a factor of rounding errors
@@ -29,7 +29,7 @@ def batch_norm(
     bounds: Bounds = None,
 ) -> Array:
     """As `(x - mean) · scale + shift`."""
-    if narrow(x):
+    if is_for_reference(x):
         return None
     y = memory.images_like(x)(x.shape, x.dtype)
     _with_statistics(x, weight, bias, mean, inv_std, bounds, y)
@@ -96,23 +96,23 @@ def _scale(recorder: Recorder, rows: Rows, factors: Array, bounds: Bounds, y: Ar
 
 def statistics(xp: Any, x: Array) -> tuple[Array, Array] | None:
     """Mean and variance from the sums of x and x²; None if that is not exact enough."""
-    if narrow(x):
+    if is_for_reference(x):
         return None
-    found = np.empty((5, x.shape[1]))
-    _normalized(x, None, None, 1.0, None, None, found)
-    return (found[0], found[1]) if found[3, 0] else None
+    moments = np.empty((5, x.shape[1]))
+    _normalized(x, None, None, 1.0, None, None, moments)
+    return (moments[0], moments[1]) if moments[3, 0] else None
 
 
 def normalize_batch(
     xp: Any, x: Array, weight: Array | None, bias: Array | None, eps: float, bounds: Bounds = None
 ) -> tuple[Array, Array, Array, Array] | None:
     """In two passes: sums of x and of x², then `x · scale + shift`; None if that is not exact enough."""
-    if narrow(x) or eps <= 0:
+    if is_for_reference(x) or eps <= 0:
         return None
     y = memory.images_like(x)(x.shape, x.dtype)
-    found = np.empty((5, x.shape[1]))
-    _normalized(x, weight, bias, eps, bounds, y, found)
-    mean, var, inv_std, exact, _ = found
+    moments = np.empty((5, x.shape[1]))
+    _normalized(x, weight, bias, eps, bounds, y, moments)
+    mean, var, inv_std, exact, _ = moments
     return (y, mean, var, inv_std) if exact[0] else None
 
 
@@ -125,13 +125,13 @@ def _normalized(
     eps: float,
     bounds: Bounds,
     y: Array | None,
-    found: Array,
+    moments: Array,
 ) -> None:
-    """Write to `found (5, C)` mean, variance, 1/√(variance + eps) and whether these are exact; then `y`."""
+    """Write to `moments (5, C)` mean, variance, 1/√(variance + eps) and whether these are exact; then `y`."""
     rows = rows_of(recorder, "x", x, x)
-    mean, var, inv_std, exact, square = found
-    sums_of(recorder, rows, rows, found[:2])
-    recorder(np.divide, found[:2], x.size // x.shape[1], found[:2])
+    mean, var, inv_std, exact, square = moments
+    sums_of(recorder, rows, rows, moments[:2])
+    recorder(np.divide, moments[:2], x.size // x.shape[1], moments[:2])
     recorder(np.multiply, mean, mean, square)
     recorder(np.subtract, var, square, var)
     recorder(np.multiply, var, CLOSE**2, inv_std)
@@ -172,7 +172,7 @@ def batch_norm_backward(
 
     With `bounds` the first pass writes the masked `grad` into `dx`, which the second overwrites.
     """
-    if narrow(x) or _is_far(mean, inv_std):
+    if is_for_reference(x) or _is_far(mean, inv_std):
         return None
     dx = memory.images_like(x)(x.shape, x.dtype)
     sums = np.empty((2, x.shape[1]))
@@ -222,7 +222,7 @@ def joint_input_grad(
     xp: Any, grad: Array, x: Array, weight: Array | None, mean: Array, inv_std: Array, means: Array
 ) -> Array | None:
     """One pass over the images, like the second pass of `batch_norm_backward`."""
-    if narrow(x) or _is_far(mean, inv_std):
+    if is_for_reference(x) or _is_far(mean, inv_std):
         return None
     dx = memory.images_like(x)(x.shape, x.dtype)
     _joint_gradient(grad, x, weight, mean, inv_std, means, dx)
