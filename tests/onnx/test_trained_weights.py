@@ -213,6 +213,26 @@ def test_constants_train_where_weights_stand(name, initializers, backend, tmp_pa
     )
 
 
+def test_the_groups_of_a_group_norm_have_no_scale_of_their_own(tmp_path):
+    """As PyTorch's exporter writes it, with a 1 and a 0 for each group as initializers."""
+    nodes = [
+        ("Reshape", "x s", "a", {}),
+        ("InstanceNormalization", "a one zero", "b", {}),
+        ("Reshape", "b t", "c", {}),
+        ("Mul", "c w", "y", {}),
+    ]
+    arrays = {
+        "s": [0, 2, -1],
+        "t": [0, 4, 5, 5],
+        "w": W[:, :1, None],
+        "one": B.repeat(2),
+        "zero": 0 * B.repeat(2),
+    }
+    assert names(load(tmp_path, nodes, ["N", 4, 5, 5], **arrays)) == ["w"]
+    learned = load(tmp_path, nodes, ["N", 4, 5, 5], **{**arrays, "one": V[:2]})
+    assert names(learned) == ["one", "w", "zero"]
+
+
 def test_a_number_that_fills_the_bias_of_a_conv_without_one_is_no_weight(tmp_path):
     nodes = [constant("b", np.float32(0)), ("Shape", "w", "s", {"end": 1}), ("Expand", "b s", "v", {})]
     assert names(load(tmp_path, [*nodes, ("Conv", "x w v", "y", {})], w=KERNEL)) == ["w"]

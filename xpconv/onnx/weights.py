@@ -45,6 +45,17 @@ class Weights:
         ]
         return set(filter(None, map(self._constant, inputs)))
 
+    def fix_groups(self, graph: Any) -> None:
+        """Let the 1 and 0 of an InstanceNormalization between two Reshapes, PyTorch's GroupNorm, be fixed."""
+        reshaped = {node.input[0] for node in graph.node if node.op_type == "Reshape"}
+        for node in graph.node:
+            if node.op_type != "InstanceNormalization" or not reshaped.intersection(node.output):
+                continue
+            before = self.makers.get(node.input[0])
+            if before is not None and before.op_type == "Reshape":
+                self.fixed.update(filter(None, map(self._constant, node.input[1:3])))
+        self.fixed -= self.weights
+
     def includes(self, name: str, shape: tuple[int, ...]) -> bool:
         """Whether an initializer is a weight: an operator uses it as one, or it has axes."""
         return name in self.weights or (bool(shape) and name not in self.fixed)
@@ -82,6 +93,7 @@ def hoist(proto: Any) -> Weights:
     weights = Weights(graph)
     if proto.producer_name == OWN:
         return weights
+    weights.fix_groups(graph)
     places = [i for i, node in enumerate(graph.node) if node.op_type == "Constant"]
     for i in reversed(places):
         node = graph.node[i]
