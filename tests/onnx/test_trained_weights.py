@@ -233,6 +233,13 @@ def test_the_groups_of_a_group_norm_have_no_scale_of_their_own(tmp_path):
     assert names(learned) == ["one", "w", "zero"]
 
 
+def test_a_number_without_a_name_of_the_model_is_a_factor(tmp_path):
+    """PyTorch's exporter names it so, such as the factor of attention. Where weights stand, it is one."""
+    nodes = [("Mul", "x val_7", "a", {}), ("PRelu", "a val_8", "b", {}), ("MatMul", "b val_9", "y", {})]
+    graph = load(tmp_path, nodes, val_7=B, val_8=B, val_9=W)
+    assert names(graph) == ["val_8", "val_9"]
+
+
 def test_a_number_that_fills_the_bias_of_a_conv_without_one_is_no_weight(tmp_path):
     nodes = [constant("b", np.float32(0)), ("Shape", "w", "s", {"end": 1}), ("Expand", "b s", "v", {})]
     assert names(load(tmp_path, [*nodes, ("Conv", "x w v", "y", {})], w=KERNEL)) == ["w"]

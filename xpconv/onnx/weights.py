@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from math import prod
 from typing import Any
 
 from .library import helper, onnx
@@ -16,6 +18,7 @@ PLACES: Places = {
 }  # fmt: skip  # not InstanceNormalization, whose constants are the 1 and 0 of a layer without weights
 FIXED: Places = {"BatchNormalization": (3, 4), "OneHot": (2,)}  # of arrays that are not trained
 BEFORE_BIAS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # an Add after them adds a bias
+UNNAMED = re.compile(r"val_\d+")  # what PyTorch's exporter calls values without a name of the model's
 OWN = "xpconv"  # the name of the producer in files from `export`
 FLOATS = tuple(map(onnx.TensorProto.DataType.Value, ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")))
 
@@ -45,15 +48,20 @@ class Weights:
         ]
         return set(filter(None, map(self._constant, inputs)))
 
-    def fix_groups(self, graph: Any) -> None:
-        """Let the 1 and 0 of an InstanceNormalization between two Reshapes, PyTorch's GroupNorm, be fixed."""
-        reshaped = {node.input[0] for node in graph.node if node.op_type == "Reshape"}
+    def fix_computed(self, graph: Any) -> None:
+        """Let arrays be fixed that PyTorch's exporter makes, and that no module has as parameters.
+
+        They are the 1 and 0 of the InstanceNormalization between two Reshapes which a GroupNorm becomes, and
+        single numbers without a name of the model's, such as the factor of attention.
+        """
+        reshaped = {node.input[0] for node in graph.node if node.op_type == "Reshape" and node.input}
         for node in graph.node:
-            if node.op_type != "InstanceNormalization" or not reshaped.intersection(node.output):
-                continue
-            before = self.makers.get(node.input[0])
-            if before is not None and before.op_type == "Reshape":
-                self.fixed.update(filter(None, map(self._constant, node.input[1:3])))
+            if node.op_type == "InstanceNormalization" and reshaped.intersection(node.output):
+                before = self.makers.get(node.input[0])
+                if before is not None and before.op_type == "Reshape":
+                    self.fixed.update(filter(None, map(self._constant, node.input[1:3])))
+        numbers = {tensor.name for tensor in graph.initializer if prod(tensor.dims) == 1}
+        self.fixed.update(name for name in numbers if UNNAMED.fullmatch(name))
         self.fixed -= self.weights
 
     def includes(self, name: str, shape: tuple[int, ...]) -> bool:
@@ -93,7 +101,7 @@ def hoist(proto: Any) -> Weights:
     weights = Weights(graph)
     if proto.producer_name == OWN:
         return weights
-    weights.fix_groups(graph)
+    weights.fix_computed(graph)
     places = [i for i, node in enumerate(graph.node) if node.op_type == "Constant"]
     for i in reversed(places):
         node = graph.node[i]
