@@ -24,7 +24,7 @@ __all__ = ["load_idx"]
 
 _DTYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 PART = 1 << 20  # bytes that are read at once
-LARGE = 1 << 28  # bytes from which a gzipped file must be worth them:
+LARGE = 1 << 28  # bytes above which the unpacked size is limited:
 MOST_TIMES = 100  # the most that unpacking may multiply its size by (MNIST: 5)
 
 

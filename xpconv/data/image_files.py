@@ -155,7 +155,7 @@ def damaged_error(where: str, damaged: Mapping[Path, Exception], fix: str) -> Da
 
 
 def _reason(error: BaseException) -> str:
-    """What is the matter with a file, in a few words."""
+    """The problem of a file, in a few words."""
     if isinstance(error, DataFileError) and error.__cause__ is not None:
         error = error.__cause__
     if type(error).__name__ == "UnidentifiedImageError":

@@ -46,7 +46,7 @@ def _ranges(array: np.ndarray, rows: np.ndarray, owner: mmap.mmap) -> Iterator[t
     """The bytes of the mapping that these rows are in: whole pages, in order, and apart from one another."""
     first, end = byte_bounds(array[:1])
     size = end - first
-    if not 0 < size <= 2 * abs(array.strides[0]):  # rows that are spread over the file, one through another
+    if not 0 < size <= 2 * abs(array.strides[0]):  # rows whose bytes alternate with those of other rows
         return
     base = byte_bounds(np.frombuffer(owner, "u1"))[0]
     starts = np.sort(rows.astype("int64") * array.strides[0]) + (first - base)

@@ -104,7 +104,7 @@ def _run(model: Any, inputs: tuple[Array, ...], save: bool) -> list[Call]:
         if not save:
             model(*inputs)
             return [call for _, call in calls]
-        _, tape = model.record(*inputs)  # whole: copies take the place of arrays that users' layers have
+        _, tape = model.record(*inputs)  # a whole tape, in which arrays of users' layers are copied
     found = []
     for places, call in calls:
         arrays = arrays_in([tape.entries[place][1] for place in places])

@@ -83,7 +83,7 @@ class Table(str):
     sums = 0  # number of rows with totals, which come last
 
     def _repr_html_(self) -> str:
-        from html import escape  # here, as `import xpconv` needs it not
+        from html import escape  # here, as `import xpconv` does not need it
 
         def line(row: Sequence[str], tag: str) -> str:
             cells = []

@@ -134,7 +134,7 @@ class Tree(Settings, Generic[L]):
     listed: ClassVar[tuple[str, ...]] = ()  # attributes with collections of layers that `children` returns
     _carries: tuple[int, ...] = ()  # numbers of the layers that `fuse` folded into this one
     _folded: int | None = None  # of a placeholder: the number of the layer that was folded
-    _between: tuple[int, ...] = ()  # numbers of the layers that were folded from after this one to before it
+    _between: tuple[int, ...] = ()  # numbers of later layers that were folded into earlier ones
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "requires_grad":

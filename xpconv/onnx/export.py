@@ -167,7 +167,7 @@ def _refused(layer: Layer, path: str) -> Iterator[str]:
     if why is not None:
         yield f"  {path or 'the model'}, {type(layer).__name__}: {why}"
     elif any("to_onnx" in vars(kind) for kind in type(layer).__mro__):
-        return  # it says what becomes of its children
+        return  # it writes its children
     for name, child in layer.named_children():
         if not isinstance(child, ModuleList | ModuleDict):
             yield from _refused(child, join(path, name))

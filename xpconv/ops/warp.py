@@ -13,7 +13,7 @@ from typing import Any
 from ..backend import Array
 
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
-DENSE = 16  # a product with a matrix of mostly zeros is faster for images of fewer rows, for each in a sum
+DENSE = 16  # rows per term of a sum, below which a product with a matrix of mostly zeros is faster
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
 
 

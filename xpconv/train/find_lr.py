@@ -21,7 +21,7 @@ from .run import Run, modes_restored, place_restored
 
 __all__ = ["LRFinder", "find_lr"]
 
-WIDTH = 20  # the standard deviation of the smoothing kernel is the number of losses over this
+WIDTH = 20  # the standard deviation of the smoothing kernel is the number of losses divided by this
 SKIPPED = 10  # parts of the losses, of which the first is left out for the suggestion
 FEWEST = 10  # losses from which there can be a suggestion
 CERTAIN = 4.0  # standard errors from which on a fall is no noise

@@ -223,7 +223,7 @@ class RunState:
         try:
             for callback, saved in pairs:
                 callback.load_state_dict(saved)
-            if epoch:  # not where a failed load is undone: the schedule has its first state again by itself
+            if epoch:  # 0 if a failed load is undone, which restores the schedule itself
                 run.timetable.resume(state["timetable"], len(run.history), batch if within else 0)
         except BaseException:
             for (callback, _), saved in zip(pairs, before, strict=True):

@@ -142,7 +142,7 @@ class Timetable:
         """Give the loaded schedule the given settings, and set it to where it would be with them."""
         schedule, given = self.schedule, self.given
         loaded = schedule._config()
-        if self.plateau:  # its place depends on values, which are not there any more
+        if self.plateau:  # its place depends on the metric's values, which it does not store
             schedule.load_state_dict(schedule._configured(given))
             if not same_monitor or loaded["mode"] != given["mode"]:
                 schedule._forget()
@@ -160,7 +160,9 @@ class Timetable:
         schedule.load_state_dict(schedule._configured(given))
         self._check_length(done, epochs, batch)
         schedule._restart()
-        schedule.load_state_dict(schedule._configured(given))  # what its first rate has changed
+        schedule.load_state_dict(
+            schedule._configured(given)
+        )  # again: setting the first rate changes some of it
         for _ in range(done):
             schedule.step()
         if _plain(schedule.state_dict()) == _plain(saved):  # the steps themselves have changed an attribute

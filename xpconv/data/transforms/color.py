@@ -64,7 +64,7 @@ class ColorJitter(Transform):
         where = type(self).__name__
         check_channels(where, images)
         if images.dtype != "uint8" and isinstance(images, np.ndarray) and images.size and images.max() > 2:
-            raise ValueError(  # which a GPU would have to be waited for
+            raise ValueError(  # not on a GPU, for which the check would wait
                 f"{where}: images have values up to {float(images.max()):g}, expected 0 to 1; divide by 255, "
                 "and put Normalize after this transform"
             )

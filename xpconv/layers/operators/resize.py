@@ -17,7 +17,7 @@ from ...sums import widened
 from .operator import Operator, to_axes, to_numbers
 
 Result = tuple[Any, tuple[Any, ...]]
-LONGEST = 2**22  # outputs along an axis, of each of which the inputs are listed
+LONGEST = 2**22  # the most outputs along an axis whose inputs are listed
 
 
 class Sampling(NamedTuple):

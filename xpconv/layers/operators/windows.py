@@ -185,7 +185,7 @@ class ConvTranspose(_Convolution):
             size = [n - low - high for n, (low, high) in zip(full, pairs, strict=True)]
         else:
             pairs = tuple([self._halves(max(0, n - m)) for n, m in zip(full, size, strict=True)])
-            # An output_shape may say what output_padding would. Of SAME, runtimes make different sizes.
+            # output_shape may include an output_padding. Runtimes compute different sizes for SAME.
             room = [0] * axes if self.output_shape is None else [s - 1 for s in stride]
             most = tuple([n + more for n, more in zip(full, room, strict=True)])
             if any(m > n for n, m in zip(most, size, strict=True)):
