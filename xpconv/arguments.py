@@ -79,6 +79,8 @@ def to_ints(where: str, value: object, minimum: int | None = None) -> tuple[int,
 def to_tuple(where: str, value: object, axes: int, minimum: int, *, or_one: bool = False) -> tuple[int, ...]:
     """One int per axis, from one int for all axes or a sequence, which with `or_one` may hold one int."""
     if not is_sequence(value):
+        if getattr(value, "ndim", 0):
+            raise TypeError(f"{where} is {shown(value)}, expected an int or {axes} of them in a tuple")
         return (to_size(where, value, minimum),) * axes
     if or_one and len(value) == 1:
         value = (value[0],) * axes

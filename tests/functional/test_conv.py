@@ -139,6 +139,7 @@ WRONG = [
     (lambda: F.conv2d(X, W, groups=3), ValueError, "groups is 3, which does not divide out_channels = 4 of weight"),
     (lambda: F.conv2d(X, W, stride=0), ValueError, "functional.conv2d: stride is 0, expected at least 1"),
     (lambda: F.conv2d(X, W, stride=1.5), TypeError, "functional.conv2d: stride is 1.5, expected an int"),
+    (lambda: F.conv2d(X, W, stride=np.ones(2, int)), TypeError, r"stride is array.*, expected an int or 2 of them in a tuple"),
     (lambda: F.conv2d(X, W, padding=-1), ValueError, "functional.conv2d: padding is -1, expected at least 0"),
     (lambda: F.conv2d(X, W, padding="full"), ValueError, "padding is 'full', expected 'same', 'valid' or num"),
     (lambda: F.conv2d(X, W, padding="same", stride=2), ValueError, "padding='same' needs stride 1, got str"),
