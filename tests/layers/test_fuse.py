@@ -458,9 +458,12 @@ LARGE = {"densenet121", "efficientnet_b0", "googlenet", "resnet50", "vgg11_bn"} 
 
 
 @pytest.mark.sample(64)
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in MODELS]
+    ("name", "dtype"),
+    [
+        *(pytest.param(name, "float32", marks=[pytest.mark.slow] * (name in LARGE)) for name in MODELS),
+        *(pytest.param(name, "float64", marks=pytest.mark.slow) for name in MODELS if name not in LARGE),
+    ],
 )
 def test_models(name, dtype, monkeypatch):
     monkeypatch.setattr(models.vgg, "Dense", Small)
