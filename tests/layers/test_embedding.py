@@ -150,6 +150,16 @@ def test_max_norm_in_inference_and_of_nothing(backend):
     assert changed.tolist() == [False, True, False]
 
 
+def test_max_norm_in_a_fused_model(backend):
+    """Whose parameters are read-only on NumPy."""
+    model = xpconv.Sequential(xpconv.Embedding(5, 4, max_norm=0.5, rng=0), xpconv.Flatten()).eval()
+    fused = model.fuse()
+    for rows in ([[1, 2]], [[3, 1]], [[3, 1]]):
+        x = xpconv.asarray(np.array(rows))
+        with xpconv.no_grad():
+            np.testing.assert_array_equal(xpconv.asnumpy(fused(x)), xpconv.asnumpy(model(x)))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_integers_of_any_kind(kind, backend):
     layer = xpconv.Embedding(7, 4, rng=0)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from .. import init
 from ..arguments import to_bool, to_float, to_int, to_size
+from ..arraylike import read_only_copy, writable
 from ..backend import Array, backend_of
 from ..errors import BackendError, DTypeError
 from ..ops import embedding as ops
@@ -107,12 +108,19 @@ class Embedding(Layer):
 
     def forward(self, x: Array) -> Array:
         xp = self._enter(x, self.weight)
-        weight = self.weight.data
         indices = x.reshape(-1).astype("int64")  # a copy, as the caller may change x before backward
         if self.max_norm is not None:
-            ops.renormalize(xp, indices, weight, self.max_norm, self.norm_type)
-        y = ops.embedding(xp, indices, weight).reshape(*x.shape, self.embedding_dim)
+            self._renormalize(xp, indices, self.max_norm)
+        y = ops.embedding(xp, indices, self.weight.data).reshape(*x.shape, self.embedding_dim)
         return self.keep(y, xp, indices)
+
+    def _renormalize(self, xp: Any, indices: Array, max_norm: float) -> None:
+        """In place, or in a copy of weights that are read-only, as those of a fused model are."""
+        weight = self.weight.data
+        own = writable(weight)
+        ops.renormalize(xp, indices, own, max_norm, self.norm_type)
+        if own is not weight and (own != weight).any():
+            self.weight._place(read_only_copy(own) if self.weight._is_read_only() else own)
 
     def backward(self, grad_output: Array, input_grad: bool = True) -> None:
         xp, indices = self.recall(grad_output, input_grad)
