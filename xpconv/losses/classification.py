@@ -255,7 +255,7 @@ class MultiMarginLoss(_ClassLoss):
 
     Args:
         p: 1 or 2.
-        margin: by how much the right class should win.
+        margin: the smallest lead of the right class that has no loss.
         weight: of each class, `(C,)`.
         reduction: `'mean'` over the samples, `'sum'` or `'none'`.
 

@@ -21,7 +21,7 @@ class MarginRankingLoss(Loss):
     axes and their shapes broadcast; `target` may hold integers.
 
     Args:
-        margin: by how much.
+        margin: the smallest difference that has no loss.
         reduction: `'mean'` over all elements, `'sum'` or `'none'`.
 
     Example:
@@ -121,7 +121,7 @@ class TripletMarginLoss(Loss):
     2016): `criterion(anchor, positive, negative)`, all `(…, D)`, whose shapes broadcast.
 
     Args:
-        margin: by how much, above 0.
+        margin: the smallest difference that has no loss, above 0.
         p: exponent of the norm, at least 0. `math.inf` gives the largest difference; equal largest
             differences share the gradient. 0 counts the differences and has no gradient.
         eps: keeps the norm away from its kink.

@@ -1,4 +1,4 @@
-"""Losses of numbers: how far off, and how sure."""
+"""Losses for regression: distances, and likelihoods."""
 
 from __future__ import annotations
 
