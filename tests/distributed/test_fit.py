@@ -105,7 +105,8 @@ class Fails:
 fewer = [(x[i : i + 4], y[i : i + 4]) for i in range(0, 24 - 4 * rank, 4)]
 data = fewer if sys.argv[1] == "batches" else xpconv.data.batches(x, y, 4)
 callbacks = {"stop": [Stops()], "error": [Fails()]}.get(sys.argv[1], [])
-history = train.fit(model, xpconv.MSELoss(), xpconv.SGD(model.parameters(), lr=0.1), data, epochs=3, callbacks=callbacks)
+loss = xpconv.MSELoss(reduction="sum" if rank and sys.argv[1] == "loss" else "mean")
+history = train.fit(model, loss, xpconv.SGD(model.parameters(), lr=0.1), data, epochs=3, callbacks=callbacks)
 sys.stdout.write(f"steps {rank} {len(history)} {history.stopped}\\n")
 """
 
@@ -113,7 +114,11 @@ sys.stdout.write(f"steps {rank} {len(history)} {history.stopped}\\n")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "text"),
-    [("batches", "the processes differ: rank 0: "), ("error", "has ended by KeyError: 'lost'")],
+    [
+        ("batches", "the processes differ: rank 0: "),
+        ("loss", "rank 1: fit: begin with reduction sum"),
+        ("error", "has ended by KeyError: 'lost'"),
+    ],
 )
 def test_fits_that_differ(tmp_path, kind, text):
     done = ranks.run(tmp_path, DIFFERENT, 2, [kind])

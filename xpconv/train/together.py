@@ -36,6 +36,8 @@ def together(run: Run) -> Iterator[None]:
     if communicator is None:
         yield
         return
+    for name, value in _arguments(run).items():
+        communicator.meet(f"fit: begin with {name} {value}")
     separate = None
     if run.optimizer._averaging is None:
         separate = join(run.model, run.optimizer, checked(run.model, run.optimizer, communicator))
@@ -52,6 +54,21 @@ def together(run: Run) -> Iterator[None]:
             separate()
         for data in shared:
             data._part = None
+
+
+def _arguments(run: Run) -> dict[str, Any]:
+    """What must be alike in all processes: arguments by name, and how far a resumed run has come."""
+    parts = {name: type(getattr(run, name)).__name__ for name in ("loss", "schedule", "scaler", "ema")}
+    return {
+        **parts,
+        "reduction": run.meter.objective.reduction,
+        "values": ", ".join(run.meter.names),
+        "epochs": run.epochs,
+        "steps": run.steps,
+        "valid": "data" if run.valid is not None else None,
+        "accumulate": run.timetable.group,
+        "clip_grad_norm": run.step.clip,
+    }
 
 
 def own_part(data: Iterable[Any], run: Run) -> Iterable[Any]:
