@@ -28,6 +28,13 @@ class Own(Layer):
         return grad_output
 
 
+def test_inputs_of_a_model_without_parameters_have_the_dtype_of_its_buffers(tmp_path):
+    model = BatchNorm2d(3, affine=False, dtype="float64").eval()
+    export(model, tmp_path / "m.onnx", (3, 8, 8))
+    assert run(tmp_path / "m.onnx", IMAGES.astype("float64"))[0].dtype == "float64"
+    assert "(1, 3, 8, 8)" in model.summary((3, 8, 8))
+
+
 def test_the_file(tmp_path):
     path = tmp_path / "m.onnx"
     export(small(), path, (3, 8, 8))

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..arguments import check_room, is_sequence, shown, to_size
 from ..backend import Array, backend_of, get_xp, is_array_type
+from ..dtypes import is_floating
 from ..errors import OutOfMemoryError, ShapeError
 from ..parameter import Parameter
 from ..tape import no_grad
@@ -185,9 +186,11 @@ def example_inputs(where: str, model: Layer, input_shape: Any, batch: int) -> tu
             f"{where} is {shown(input_shape)}, expected a tuple: that of one image, without the batch axis; "
             "for several inputs a tuple of such tuples, or of arrays"
         )
-    parameters = [parameter for _, parameter in model.named_parameters()]
-    xp = backend_of(parameters[0].data).xp if parameters else get_xp()
-    dtypes = _input_dtypes(model, str(parameters[0].dtype) if parameters else "float32")
+    first = next((parameter.data for _, parameter in model.named_parameters()), None)
+    if first is None:
+        first = next((array for array in model._state().values() if is_floating(array.dtype)), None)
+    xp = get_xp() if first is None else backend_of(first).xp
+    dtypes = _input_dtypes(model, "float32" if first is None else str(first.dtype))
     arrays = []
     for one, dtype in zip(given, dtypes, strict=False):
         if is_sequence(one):
