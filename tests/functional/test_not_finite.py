@@ -175,3 +175,19 @@ def test_the_gradient_of_l1_loss_at_nan_is_0(backend):
     x = xpconv.asarray(np.array([np.nan, -2.0, 3.0]))
     found = F.l1_loss_backward(1.0, x, xpconv.asarray(np.zeros(3)), reduction="sum")
     assert xpconv.asnumpy(found).tolist() == [0, -1, 1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_activations_of_very_large_numbers_report_no_error(dtype):
+    """They and their gradients are finite; CELU with a negative `alpha` is not."""
+    largest = np.finfo(dtype).max / 8
+    for case in POINTWISE:
+        if case.options.get("alpha", 0) < 0:
+            continue
+        case = case._replace(inputs={"input": np.array([largest, -largest, 1])})
+        arrays, options = arguments(case, dtype)
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            y = forward(case, arrays, options)
+            dx = backward(case, np.ones(3, dtype), y, *arguments(case, dtype))[0]
+        assert np.isfinite(y).all()
+        assert np.isfinite(dx).all()

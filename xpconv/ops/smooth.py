@@ -106,6 +106,9 @@ def mish_backward(xp: Any, grad: Array, x: Array) -> Array:
     return grad * (t + x * (1 - t * t) * sigmoid(xp, x))
 
 
+_SATURATED = 100.0  # from here on GELU is x or 0, and x² does not overflow yet
+
+
 @overridable
 @in_float32
 def gelu(xp: Any, x: Array) -> tuple[Array, Array | None]:
@@ -121,7 +124,7 @@ def gelu(xp: Any, x: Array) -> tuple[Array, Array | None]:
 @in_float32
 def gelu_backward(xp: Any, grad: Array, x: Array, phi: Array | None) -> Array:
     """`dy/dx = Φ(x) + x Φ'(x)`, with the normal density `Φ'(x) = exp(-x²/2) / √(2π)`."""
-    r = widened(x) * math.sqrt(0.5)
+    r = xp.minimum(xp.abs(widened(x)) * math.sqrt(0.5), _SATURATED)
     phi = _normal(xp, x) if phi is None else phi
     slope = phi + x * xp.exp(-r * r) * (1 / math.sqrt(2 * math.pi))
     return grad * slope.astype(x.dtype, copy=False)
@@ -134,7 +137,7 @@ _TANH_SCALE, _TANH_CUBE = math.sqrt(2 / math.pi), 0.044715
 @in_float32
 def gelu_tanh(xp: Any, x: Array) -> Array:
     """`y = x (1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`: `tanh u` is close to `erf(x/√2)`."""
-    wide = widened(x)
+    wide = xp.minimum(xp.maximum(widened(x), -_SATURATED), _SATURATED)
     phi = 0.5 * (1 + xp.tanh(wide * (1 + wide * wide * _TANH_CUBE) * _TANH_SCALE))
     return x * phi.astype(x.dtype, copy=False)
 
@@ -143,7 +146,7 @@ def gelu_tanh(xp: Any, x: Array) -> Array:
 @in_float32
 def gelu_tanh_backward(xp: Any, grad: Array, x: Array) -> Array:
     """With t for `tanh u`: `dy/dx = (1 + t)/2 + x/2 (1 - t²) du/dx`, `du/dx = √(2/π) (1 + 3·0.044715 x²)`."""
-    wide = widened(x)
+    wide = xp.minimum(xp.maximum(widened(x), -_SATURATED), _SATURATED)
     square = wide * wide * _TANH_CUBE
     t = xp.tanh(wide * (1 + square) * _TANH_SCALE)
     slope = 0.5 * (1 + t + wide * (1 - t * t) * (1 + 3 * square) * _TANH_SCALE)

@@ -7,6 +7,9 @@
 
 __device__ inline SUM below(SUM x) { return (SUM)0.5 * (1 + erf(x * HALF_ROOT)); }
 
+// From ±100 on tanh u is ±1, and x² does not overflow yet.
+__device__ inline SUM saturated(SUM x) { return bounded(x, 2, -100, 100); }
+
 extern "C" __global__ void gelu(long long size, const T* x, T* y) {
     map(size, x, x, y, [](T value, T) { return (T)((SUM)value * below((SUM)value)); });
 }
@@ -20,14 +23,14 @@ extern "C" __global__ void gelu_back(long long size, const T* grad, const T* x, 
 
 extern "C" __global__ void gelu_tanh(long long size, const T* x, T* y) {
     map(size, x, x, y, [](T value, T) {
-        const SUM v = (SUM)value;
-        return (T)(v * ((SUM)0.5 * (1 + tanh(v * (1 + v * v * TANH_CUBE) * TANH_SCALE))));
+        const SUM v = saturated((SUM)value);
+        return (T)((SUM)value * ((SUM)0.5 * (1 + tanh(v * (1 + v * v * TANH_CUBE) * TANH_SCALE))));
     });
 }
 
 extern "C" __global__ void gelu_tanh_back(long long size, const T* grad, const T* x, T* dx) {
     map(size, grad, x, dx, [](T slope, T value) {
-        const SUM v = (SUM)value, cube = v * v * TANH_CUBE, t = tanh(v * (1 + cube) * TANH_SCALE);
+        const SUM v = saturated((SUM)value), cube = v * v * TANH_CUBE, t = tanh(v * (1 + cube) * TANH_SCALE);
         return (T)((SUM)slope * ((SUM)0.5 * (1 + t + v * (1 - t * t) * (1 + 3 * cube) * TANH_SCALE)));
     });
 }
