@@ -397,6 +397,8 @@ def test_a_layer_that_holds_itself_is_an_error():
     own.rest.append(Sequential(own))
     with pytest.raises(ValueError, match=r"layer rest.2.0 contains itself"):
         own.state_dict()
+    with xpconv.no_grad(), pytest.raises(ValueError, match=r"layer \S+ contains itself"):
+        model(np.ones((2, 3)))
 
 
 def fusable():

@@ -139,3 +139,25 @@ def test_a_backward_that_returns_none():
         TypeError, match=r"^Dense\.backward: grad_output is None, as the backward of the layer"
     ):
         model.backward(y)
+
+
+def test_inputs_by_name():
+    """Also those after one that is left out, which were ignored, and those that have no position."""
+
+    class Affine(xpconv.Layer):
+        def forward(self, x, scale=1.0, shift=0.0, *, power=1):
+            return self.keep((x * scale + shift) ** power, scale)
+
+        def backward(self, grad_output, input_grad=True):
+            (scale,) = self.recall(grad_output)
+            return grad_output * scale
+
+    layer, x = Affine(), np.full(2, 2.0)
+    layer.register_forward_hook(lambda layer, inputs, output: None)
+    for expected, named in ((3.0, {"shift": 1.0}), (4.0, {"power": 2}), (36.0, {"scale": 3.0, "power": 2})):
+        assert layer(x, **named).tolist() == [expected] * 2
+        layer.backward(x)
+    with pytest.raises(
+        TypeError, match="Affine: got 1 inputs by position and factor by name, expected x, scale"
+    ):
+        layer(x, factor=2)

@@ -242,8 +242,8 @@ class Graph(ShapedInputs):
 
     # --- forward and backward ------------------------------------------------------------------------------
 
-    def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-        return in_order(self._inputs, inputs, named)
+    def _in_order(self, inputs: Any, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return in_order(self._inputs, inputs, named), {}
 
     @ignoring_float_warnings
     def forward(self, *inputs: Array) -> Any:

@@ -101,12 +101,13 @@ class Layer(Summarized["Layer"]):
         Inputs may be passed by the names of `forward` or those of PyTorch: `layer(input=x)`.
         """
         if named:
-            inputs = self._in_order(inputs, named)
+            inputs, named = self._in_order(inputs, named)
         users = self._is_users or "forward" in self.__dict__
         if users:
             self._check_backward()
         tape = current.get()
         function = self.__dict__.get("forward") or MethodType(self.forward.raw, self)  # type: ignore
+        function = partial(function, **named) if named else function
         function = function if self._hooks is None else self._with_hooks(function)
         try:
             if tape is None or not tape.open:  # not from a user's forward
@@ -116,15 +117,19 @@ class Layer(Summarized["Layer"]):
             self._explain(error, inputs)
             raise
 
-    def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-        """All inputs in the order of `forward`, including those passed by name, of PyTorch as well."""
+    def _in_order(self, inputs: Any, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The inputs in the order of `forward`, including those passed by name, of PyTorch as well.
+
+        Those that follow one that is left out, and those without a position, remain by name.
+        """
         from inspect import signature
 
         arguments = signature(self.forward)
         given = {TORCH_INPUTS.get(n, n) if n not in arguments.parameters else n: v for n, v in named.items()}
         try:
             if len(given) == len(named):
-                return arguments.bind(*inputs, **given).args
+                bound = arguments.bind(*inputs, **given)
+                return bound.args, bound.kwargs
         except TypeError:
             pass  # the error below says more
         raise TypeError(
@@ -188,6 +193,8 @@ class Layer(Summarized["Layer"]):
             raise call_error(f"{type(self).__name__}.forward", forward, error) from None
         if isinstance(error, LayerError):
             error.passes(self, {name: layer for name, layer in self.named_layers() if name})
+        elif isinstance(error, RecursionError):
+            list(self.modules())  # raises an error if a layer contains itself
 
     def _back(self, grad_output: Array | None, input_grad: bool) -> Array | None:
         """`backward` as a layer of this package calls the layers in it."""
