@@ -169,6 +169,8 @@ TRICKS = {
     "gradients of 1×1 weights with one side transposed": Trick(
         f"{KERNELS}.planar:MANY_CHANNELS", lambda old: math.inf
     ),
+    "channels last before columns": Trick(f"{KERNELS}.columns:SEVERAL", lambda old: math.inf),
+    "windows in a row share columns": Trick(f"{KERNELS}.batchlast:overlap", always(False)),
     "rows of columns filled up": Trick(f"{KERNELS}.planar:filled", lambda old: int),
     "few channels copied one by one": Trick(f"{KERNELS}.blocks:FEW_CHANNELS", lambda old: 0),
     "rows of windows copied as elements": Trick(f"{KERNELS}.columns:SHORT_RUN", lambda old: 0),

@@ -163,7 +163,7 @@ def in_runs(do: Scratch, images: Array) -> Array:
     if by_channel == images.itemsize and by_column == images.shape[-1] * images.itemsize:
         return images
     copy = do.scratch("values", images.shape, images.dtype)
-    do(setitem, copy, ..., images)
+    copy_images(do, copy, images)
     return copy
 
 

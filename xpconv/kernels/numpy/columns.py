@@ -23,12 +23,16 @@ from .blocks import (
     channel_pieces,
     contiguous,
     cut,
+    in_runs,
     sum_of_blocks,
 )
 from .products import add_product, in_pieces, multiply
 
 FEW = 16  # channels below which the numbers of a pixel are a short run of memory
 SHORT_RUN = 32  # numbers
+SEVERAL = (
+    4  # windows to which a pixel belongs, from which on its channels are copied to a run of memory first
+)
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
@@ -198,6 +202,8 @@ class Columns:
             flat = contiguous(do, "images", x[block.images, block.rows])
             return flat.reshape(-1, groups, self.channels).swapaxes(0, 1)
         part = self.frame.of(block, do)
+        if not self.by_tap and prod(self.window.kernel) >= SEVERAL * prod(self.window.stride):
+            part = in_runs(do, part)
         seen = self._windows(part, block.rows.stop - block.rows.start)
         if self.by_tap:
             columns = do.scratch("columns", seen.shape, x.dtype)
