@@ -49,11 +49,12 @@ def nets():
         AdaptiveAvgPool2d(1), Flatten(), Dense(8, 10),
     )  # fmt: skip
     large = Sequential(Conv2d(1, 4, 31, padding=15), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(4, 10))
+    flat = Sequential(Conv2d(3, 16, 3), Flatten(), Dense(16 * 7 * 7, 10))  # the gradient is in C order
     joint = Sequential(Conv2d(3, 8, 3), BatchNorm2d(8), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(8, 10))
     vars(joint[1])["_communicator"] = Communicator()
     return [
         (few, (32, 1, 28, 28)), (many, (2, 3, 20, 20)), (mean, (2, 3, 9, 9)), (smooth, (2, 3, 9, 9)),
-        (large, (1, 1, 64, 64)), (joint, (2, 3, 9, 9)),
+        (large, (1, 1, 64, 64)), (flat, (2, 3, 9, 9)), (joint, (2, 3, 9, 9)),
     ]  # fmt: skip
 
 
