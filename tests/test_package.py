@@ -28,7 +28,7 @@ HOST = {
     "files/architecture.py", "files/container.py", "files/encoding.py", "files/rebuild.py",
     "data/cifar.py", "data/folder.py", "data/image_files.py", "data/mnist.py", "data/splits.py", "data/statistics.py",
     "data/transforms/affine.py", "data/transforms/color.py", "data/transforms/compose.py", "data/transforms/crops.py",
-    "onnx/loader.py", "onnx/contents.py", "onnx/inferred.py", "onnx/tensors.py",
+    "onnx/loader.py", "onnx/contents.py", "onnx/inferred.py", "onnx/tensors.py", "onnx/sequences.py",
     "onnx/builder.py", "onnx/export.py", "onnx/probe.py", "onnx/batch.py", "onnx/node.py", "onnx/rules/linear.py", "onnx/rules/norm.py",
     "onnx/rules/pool.py", "onnx/rules/resize.py", "onnx/rules/operators.py", "onnx/rules/windows.py",
     "onnx/operators/common.py", "onnx/operators/arithmetic.py", "onnx/operators/activations.py",

@@ -546,3 +546,28 @@ def test_a_batch_that_is_free_stays_so(tmp_path):
     conv = ("Conv", ["x", "conv.weight", "conv.bias"], ["y"], {"kernel_shape": [3, 3], "dilations": [40, 40]})
     onnx.save(model([conv], [info("x", ("N", 3, "H", "W"))], initializers=weights()), tmp_path / "m.onnx")
     assert xpconv.onnx.load(tmp_path / "m.onnx", dynamic_batch=True).shapes == {"x": (None, 3, None, None)}
+
+
+def number(name, array):
+    return ("Constant", [], [name], {"value": numpy_helper.from_array(np.array(array))})
+
+
+def test_parts_of_sequences(tmp_path):
+    """As PyTorch's exporter writes `chunk` and `split` without its optimization: parts of one size, and of several."""
+    nodes = [number("three", 3), number("sizes", [1, 2, 5]), *(number(f"i{i}", i) for i in (-1, 0, 1, 2))]
+    nodes += [("SplitToSequence", ["x", name], [f"of {name}"], {"axis": 2}) for name in ("three", "sizes")]
+    taken = [("three", 0), ("three", 2), ("sizes", -1), ("sizes", 1), ("sizes", 2)]
+    nodes += [("SequenceAt", [f"of {name}", f"i{i}"], [f"y{n}"], {}) for n, (name, i) in enumerate(taken)]
+    proto = model(nodes, outputs=[info(f"y{n}", None) for n in range(len(taken))])
+    graph = load(proto, tmp_path)
+    expected = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"x": X})
+    found = graph(X)
+    for part, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(part, other)
+    total = np.zeros_like(X)
+    for rows in (slice(0, 3), slice(6, 8), slice(3, 8), slice(1, 3), slice(3, 8)):
+        total[:, :, rows] += 1
+    np.testing.assert_array_equal(graph.backward(tuple(map(np.ones_like, found))), total)
+    nodes[2] = number("i-1", 3)  # a part that there is not
+    with pytest.raises(ValueError, match="SplitToSequence"):
+        load(model(nodes, outputs=[info("y2", None)]), tmp_path)

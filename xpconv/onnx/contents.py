@@ -16,10 +16,11 @@ from .batch import free_batch
 from .inferred import value_of
 from .library import defs, onnx
 from .node import VIEWS, Value
+from .sequences import without_sequences
 from .tensors import Stored, Tensors
 from .weights import hoist
 
-OLDEST = 7  # opset
+OLDEST, SPLIT = 7, 13  # opsets: the oldest that is read, and the first whose Split has its sizes as an input
 OWN = ("", "ai.onnx")  # the names of ONNX's own domain
 
 
@@ -48,6 +49,8 @@ class Model:
         self.tensors: Tensors = Tensors(self.where, os.path.dirname(os.path.abspath(path)))
         self.opset: int = self._opset(proto)
         self.stored: dict[str, Stored] = {}
+        if self.opset >= SPLIT:
+            without_sequences(graph, self._constant)
         self.weights = hoist(proto)
         if graph.sparse_initializer or proto.functions:
             what = "sparse initializers, which xpconv does not read"
@@ -81,7 +84,14 @@ class Model:
 
     def _target(self, tensor: Any) -> np.ndarray:
         """The array of a Reshape's target, which other nodes may have and read as well."""
-        tensors, what = Tensors(self.where, self.tensors.folder), f"the target {tensor.name!r} of a Reshape"
+        return self._read(tensor, f"the target {tensor.name!r} of a Reshape")
+
+    def _constant(self, tensor: Any) -> np.ndarray:
+        """The array of a Constant, which other nodes may read as well."""
+        return self._read(tensor, "the array of a Constant")
+
+    def _read(self, tensor: Any, what: str) -> np.ndarray:
+        tensors = Tensors(self.where, self.tensors.folder)
         return tensors.read(tensors.stored(tensor, what), what)
 
     def _parsed(self, path: str) -> Any:
