@@ -74,6 +74,14 @@ CASES = {  # nodes, arrays, the names of the parameters
     "Slice": ([("Slice", "w s e", "v", {}), ("Add", "x v", "y", {})],
               {"w": np.concatenate([W, W]), "s": np.array([2]), "e": np.array([6])}, "w"),
     "Split": ([("Split", "w", "u v", {"axis": 1}), ("MatMul", "x v", "y", {})], {"w": W}, "w"),
+    "Mul for a Conv": (
+        [("Unsqueeze", "x a", "i", {}), ("Mul", "k b", "v", {}), ("Expand", "b s", "u", {}), ("Conv", "i v u", "y", {})],
+        {"a": np.array([1]), "k": W[:2, None, :3, None], "b": B / 2, "s": np.array([2])}, "b k"),
+    "Add for a Gemm": (
+        [("Reshape", "x s", "i", {}), ("MatMul", "p q", "d", {}), ("Add", "w d", "v", {}), ("Gemm", "i v", "y", {"transB": 1})],
+        {"s": np.array([-1, 4]), "p": W[:, :1], "q": W[:1], "w": W}, "p q w"),
+    "Mul for a LayerNormalization": (
+        [("Mul", "w b", "v", {}), ("LayerNormalization", "x v", "y", {})], {"w": V, "b": B / 2}, "b w"),
     "Mul": ([("Mul", "w g", "v", {}), ("MatMul", "x v", "y", {})], {"w": W, "g": V}, "g w"),
     "Unsqueeze": ([("Unsqueeze", "b a", "v", {}), ("Add", "x v", "y", {})], {"b": W[0], "a": np.array([0])}, "b"),
     "slope of two layers": (

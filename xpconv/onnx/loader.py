@@ -42,6 +42,12 @@ SPARE = 2**26  # bytes of constants that a file may compute, besides twice its a
 FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 SAME_ORDER = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")  # operators that only change the axes
+RENAMES = (
+    *SAME_ORDER,
+    "Transpose",
+    "Cast",
+    "CastLike",
+)  # operators whose output can train in place of the input
 SHAPES = ("Shape", "Size")  # operators that give integers of the host for any array
 RESERVED = {
     *vars(Graph({"a": (None, "x")}, "x", "a")),
@@ -216,6 +222,7 @@ class Loader:
             self.limit -= value.array.nbytes if value.array is not None else 0  # of all together
             if value.array is not None and is_float(value.array) and any(map(self._trains, values)):
                 self.origins[value.name] = layer, list(values)
+                value.computed = node.op not in RENAMES or values[0].computed
                 if node.op in SAME_ORDER:
                     self.reshaped[value.name] = self.reshaped.get(values[0].name, values[0])
             return

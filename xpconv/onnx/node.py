@@ -94,6 +94,8 @@ class Value:
         dtype: None if unknown.
         weight: whether it is a parameter, if it is floating: an array of the file with axes, or one that
             is used as a weight is (see `weights.py`); constants of arithmetic are not.
+        computed: whether it is constant but computed from weights in each forward, by more than a change of
+            its axes or dtype: then it is an input of layers, and not their parameter.
         on_host: whether it is an array of NumPy at run time, on every backend.
     """
 
@@ -102,12 +104,18 @@ class Value:
     shape: tuple[int | None, ...] | None = None
     dtype: np.dtype[Any] | None = None
     weight: bool = False
+    computed: bool = False
     on_host: bool = False
 
     @property
     def ndim(self) -> int | None:
         """The number of axes, if it is known."""
         return None if self.shape is None else len(self.shape)
+
+    @property
+    def own(self) -> np.ndarray | None:
+        """The array, if it is constant and a layer can have it as its parameter."""
+        return None if self.computed else self.array
 
     @property
     def trainable(self) -> bool:

@@ -34,7 +34,7 @@ def leaky_relu(node: Node) -> Result:
 @operator("PRelu")
 def prelu(node: Node) -> Result:
     x, slope = node.input(0), node.input(1)
-    array = slope.array
+    array = slope.own
     if array is not None and is_floating(slope) and not x.on_host:
         axes = None if x.ndim is None or x.ndim < 2 else x.ndim - 1  # from the channels on
         channels = axes is not None and array.ndim in (axes, axes + 1) and array.shape[-axes] == array.size

@@ -141,16 +141,16 @@ def gemm(node: Node) -> Result:
 
 def _dense(node: Node, weight: Value, bias: Value | None, transposed: bool) -> Layer | None:
     """`Dense` for a constant weight, and a constant bias or none; None if that is not what the node is."""
-    array = weight.array
+    array = weight.own
     if array is None or array.ndim != 2 or not array.size or not is_floating(weight):
         return None
     matrix = array if transposed else array.T
     out, into = matrix.shape
     row: np.ndarray | None = None
     if bias is not None:
-        if bias.array is None or bias.array.shape not in ((out,), (1, out)) or bias.dtype != weight.dtype:
+        if bias.own is None or bias.own.shape not in ((out,), (1, out)) or bias.dtype != weight.dtype:
             return None
-        row = bias.array.reshape(out)
+        row = bias.own.reshape(out)
     layer = Dense(into, out, bias=row is not None, dtype=array.dtype.name, rng=0)
     node.assign(layer, "weight", weight, matrix, "" if transposed else "transposed")
     if bias is not None and row is not None:

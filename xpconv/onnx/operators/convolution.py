@@ -74,8 +74,8 @@ def _weights(node: Node, found: dict[str, Any]) -> tuple[Value, Value | None, bo
         axes = len(shape) - 2
         if axes < 1 or any(v is not None and len(v) != axes for v in (found["kernel_size"], found["stride"])):
             raise node.refused(f"the weight has shape {shape}, which does not fit the attributes")
-    constant = weight.array is not None and is_floating(weight) and weight.array.size > 0
-    constant = constant and (bias is None or (bias.array is not None and bias.dtype == weight.dtype))
+    constant = weight.own is not None and is_floating(weight) and weight.own.size > 0
+    constant = constant and (bias is None or (bias.own is not None and bias.dtype == weight.dtype))
     # an array of the host is copied to the device in the operator's layer, not in the public one
     return weight, bias, constant and weight.ndim in (3, 4, 5) and not node.input(0).on_host
 

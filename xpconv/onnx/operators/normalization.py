@@ -16,7 +16,7 @@ def _constants(x: Value, *values: Value | None) -> bool:
 
     (An array of the host is copied to the device in the operator's layer, not in the public one.)
     """
-    arrays = [value.array for value in values if value is not None]
+    arrays = [value.own for value in values if value is not None]
     first = arrays[0]
     if x.on_host or first is None or first.ndim != 1 or not first.size:
         return False
@@ -98,7 +98,7 @@ def layer_normalization(node: Node) -> Result:
     node.integer("stash_type", 1)
     x, scale, bias = node.input(0), node.input(1), node.optional(2)
     place = axis_within(node, "axis", axis, x)
-    array, given = scale.array, None if bias is None else bias.array
+    array, given = scale.own, None if bias is None else bias.own
     whole = x.ndim is not None and array is not None and array.ndim == x.ndim - place and array.size > 0
     fits = bias is None or (given is not None and array is not None and given.shape == array.shape)
     if whole and fits and array is not None and is_floating(scale) and not x.on_host:
