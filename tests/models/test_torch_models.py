@@ -236,8 +236,9 @@ def test_twin(name):
     """In training mode and float64, with the running statistics."""
     ours, twin, rename, shape = pair(name, "float64", training=True)
     assert_same_pass(ours, twin, rename, np.random.default_rng(0).normal(size=shape), 1e-8)
+    state = ours.state_dict()
     for key, array in numpy_state(twin).items():
-        np.testing.assert_allclose(ours.state_dict()[rename(key)], array, rtol=1e-9, atol=1e-12, err_msg=key)
+        np.testing.assert_allclose(state[rename(key)], array, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
 def image_far_from_kinks(twin, monkeypatch):

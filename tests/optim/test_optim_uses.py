@@ -523,7 +523,7 @@ def test_averages_of_a_model_that_has_changed_since(backend):
 
 
 def test_an_average_needs_a_model():
-    with pytest.raises(TypeError, match="ExponentialMovingAverage: model is 3, expected a layer"):
+    with pytest.raises(TypeError, match="ExponentialMovingAverage: model is 3, expected a Layer"):
         xpconv.ExponentialMovingAverage(3)
 
 
