@@ -4,11 +4,14 @@ All tests together run in several processes, if pytest-xdist is installed and th
 measured; `-n 0` runs them in one.
 """
 
+import functools
 import gc
 import importlib.util
 import os
 import signal
+import sys
 import zlib
+from pathlib import Path
 
 import effort
 import numpy as np
@@ -71,6 +74,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         ) or item.name in LONG_EXAMPLES:
             item.add_marker("slow")
         seen.add(test)
+
+
+@pytest.hookimpl
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Generators of a test's module and of the helpers begin anew: which tests ran before does not change the draws."""
+    for names in (vars(getattr(item, "module", pytest)), *_helpers()):
+        for value in (names.get("RNG"), names.get("rng")):
+            if isinstance(value, np.random.Generator):
+                value.bit_generator.state = type(value.bit_generator)(value.bit_generator.seed_seq).state
+
+
+@functools.cache
+def _helpers() -> list[dict[str, object]]:
+    """The names of those modules of `tests/helpers` that have a generator."""
+    folder = str(Path(__file__).parent / "helpers")
+    found = [
+        vars(m) for m in list(sys.modules.values()) if (getattr(m, "__file__", "") or "").startswith(folder)
+    ]
+    return [names for names in found if "RNG" in names or "rng" in names]
 
 
 @pytest.fixture(params=["numpy", "double", "cupy"] if HAS_CUPY or REQUIRES_GPU else ["numpy", "double"])
