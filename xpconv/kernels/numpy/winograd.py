@@ -32,6 +32,7 @@ from .products import add_product, multiply, multiply_wide
 
 TILE, SEEN, TAPS = 4, 6, 3
 BLOCK_BYTES = 1 << 22
+SUM_BYTES = 1 << 20
 GRAD_BLOCK_BYTES = 1 << 23  # larger, as each block adds to 36 matrices (C, K)
 B = np.array(
     [
@@ -117,6 +118,7 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
     spread = tile_matrix("A", 2, dtype, transposed=True)
     elements = grad.size * 4 * c // PRODUCTS
     blocks = cut(x.shape[0], tiles.count[0], tiles.row_bytes(c + k), GRAD_BLOCK_BYTES, elements)
+    few = max(1, SUM_BYTES // (k * c * dtype.itemsize))  # matrices a call, as their products take memory too
 
     def add(part: Part, block: Block, total: Array, first: bool) -> None:
         v = tiles.transformed(block, part)
@@ -125,7 +127,9 @@ def weight_grad(recorder: Recorder, grad: Array, x: Array, weight_shape: Shape, 
         tiles.each_output(block, images, values, part, put=False)
         m = part.scratch("tiles", (SEEN**2, count, k), dtype)
         multiply_wide(part, spread, values.reshape(TILE**2, -1), m.reshape(SEEN**2, -1))
-        add_product(part, m, v, total, first)
+        for start in range(0, SEEN**2, few):
+            some = slice(start, start + few)
+            add_product(part, m[some], v[some], total[some], first)
 
     total = sum_of_blocks(recorder, blocks, elements, (SEEN**2, k, c), dtype, add)
     dw = recorder.scratch("sum", (k * c, 9), dtype)
