@@ -43,8 +43,9 @@ def pays(x_shape: Shape, dtype: Any, weight_shape: Shape, window: Window, groups
 def conv(recorder: Recorder, x: Array, weight: Array, window: Window, y: Array, ending: Ending) -> None:
     """Write to `y (N, K, *P)`, whose batch is last in memory.
 
-    Neighbours in a row share columns. What a row of windows sees is copied to `(width, *R[:-1], C, N)`, where
-    the columns of each window are one run, the batch a row: a product a window, of a view.
+    Windows that are neighbours in a row share columns. The pixels that a row of windows reads are copied to
+    `(width, *R[:-1], C, N)`. There the columns of each window are a contiguous matrix of one column an image,
+    and the product with the weight reads a view of it.
     """
     image, window = framed(recorder, x, window)
     if not overlap(window):

@@ -30,9 +30,7 @@ from .products import add_product, in_pieces, multiply
 
 FEW = 16  # channels below which the numbers of a pixel are a short run of memory
 SHORT_RUN = 32  # numbers
-SEVERAL = (
-    4  # windows to which a pixel belongs, from which on its channels are copied to a run of memory first
-)
+SEVERAL = 4  # windows that read a pixel, from which on its channels are first copied to a run of memory
 COLUMN_BYTES = 1 << 21  # of a thread's column buffer
 
 
