@@ -20,7 +20,7 @@ LAYERS = {
 
 
 def draw() -> Figure:
-    x = np.linspace(-4, 4, 161)
+    x = np.linspace(-4, 4, 81)
     figure, axes = new(6.6, 4, 2, sharex=True, sharey=True)
     for (name, layer), panel in zip(LAYERS.items(), axes.flat, strict=False):
         y = layer(x)
