@@ -4,12 +4,14 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
-#include <cmath>
+// Every kernel's file is compiled with this one: containers, std::function and the special functions of C++17's cmath
+// would take most of the time.
 #include <cstdint>
+#undef _GLIBCXX_USE_STD_SPEC_FUNCS
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <utility>
-#include <vector>
 
 #define __global__
 #define __device__
@@ -30,19 +32,23 @@ struct Continuation {
 };
 
 struct Fibers {
-    Continuation main;
+    static constexpr unsigned MOST = 1024, STACK = 1 << 16;
+    Continuation main, places[MOST];
     ucontext_t first;
-    std::vector<Continuation> places;
-    std::vector<std::vector<char>> stacks;
-    std::vector<bool> done;
-    std::function<void()> body;
-    Meeting block, warps[32];
-    char slots[2][1024][8];
+    char* stacks[MOST];
+    bool done[MOST];
+    void (*body)(const void*);
+    const void* given;  // to the body
+    Meeting block, warps[MOST / 32];
+    char slots[2][MOST][8];
+    ~Fibers() {
+        for (char* stack : stacks) free(stack);
+    }
 };
 static thread_local Fibers fibers;
 
 static void start() {
-    fibers.body();
+    fibers.body(fibers.given);
     fibers.done[threadIdx.x] = true;
     _longjmp(fibers.main.at, 1);
 }
@@ -74,11 +80,13 @@ V __shfl_xor_sync(unsigned, V value, int mask) {
 }
 
 // All threads of a block, a turn each until all are done.
-[[maybe_unused]] static void run_block(unsigned block, std::function<void()> body) {
+[[maybe_unused]] static void run_block(unsigned block, void (*body)(const void*), const void* given) {
     fibers.body = body;
-    fibers.places.resize(block);
-    fibers.stacks.resize(block, std::vector<char>(1 << 16));
-    fibers.done.assign(block, false);
+    fibers.given = given;
+    for (unsigned i = 0; i < block; i++) {
+        fibers.done[i] = false;
+        if (!fibers.stacks[i]) fibers.stacks[i] = (char*)malloc(Fibers::STACK);
+    }
     bool begun = false;
     for (bool left = true; left; begun = true) {
         left = false;
@@ -88,8 +96,8 @@ V __shfl_xor_sync(unsigned, V value, int mask) {
             if (!_setjmp(fibers.main.at)) {
                 if (begun) _longjmp(fibers.places[i].at, 1);
                 getcontext(&fibers.first);
-                fibers.first.uc_stack.ss_sp = fibers.stacks[i].data();
-                fibers.first.uc_stack.ss_size = fibers.stacks[i].size();
+                fibers.first.uc_stack.ss_sp = fibers.stacks[i];
+                fibers.first.uc_stack.ss_size = Fibers::STACK;
                 makecontext(&fibers.first, start, 0);
                 setcontext(&fibers.first);
             }
@@ -104,7 +112,8 @@ void run(void (*kernel)(A...), unsigned grid, unsigned block, void** arguments, 
     blockDim.x = block;
     for (blockIdx.x = 0; blockIdx.x < grid; blockIdx.x++) {
 #ifdef THREADS_MEET
-        run_block(block, [=] { kernel(*(A*)arguments[I]...); });
+        const auto body = [=] { kernel(*(A*)arguments[I]...); };
+        run_block(block, [](const void* given) { (*static_cast<decltype(&body)>(given))(); }, &body);
 #else
         for (threadIdx.x = 0; threadIdx.x < block; threadIdx.x++) kernel(*(A*)arguments[I]...);
 #endif
