@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 import threading
 import types
@@ -10,6 +9,7 @@ import types
 import double
 import minimal
 import numpy as np
+import process
 import pytest
 from backends import cupy_or_skip
 
@@ -21,8 +21,10 @@ from xpconv.errors import BackendError, BackendUnavailableError
 
 def python(code, **environment):
     """Run code in a fresh interpreter; its output, or its last line of error."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("XPCONV")} | environment
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    env = (
+        {k: v for k, v in os.environ.items() if not k.startswith("XPCONV")} | process.ONE_THREAD | environment
+    )
+    done = process.run([sys.executable, "-c", code], env=env, check=False)
     return done.stdout.strip() if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
 

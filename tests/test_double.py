@@ -2,12 +2,12 @@
 
 import copy
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 
 import double
 import numpy as np
+import process
 import pytest
 from double import xp
 
@@ -374,7 +374,7 @@ def test_a_script_on_the_double(tmp_path):
         "print(__name__, sys.argv[1:], float(xpconv.asarray([1.0, 2.0]).sum()))\n"
     )
     command = [sys.executable, Path(double.__file__), script, "--epochs", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = process.run(command)
     assert done.stdout.split("\n")[0] == "__main__ ['--epochs', '1'] 3.0"
     assert "1 host synchronisations" in done.stderr
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 import types
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as np
+import process
 import pytest
 
 import xpconv
@@ -338,11 +338,10 @@ def test_command():
     env = {k: v for k, v in os.environ.items() if not k.startswith("XPCONV_")}
     env["OMP_NUM_THREADS"] = "1"
     command = [sys.executable, "-m", "xpconv"]
-    done = subprocess.run([*command, "info"], capture_output=True, text=True, check=False, env=env)
-    assert done.returncode == 0, done.stderr
+    done = process.run([*command, "info"], env=env)
     rows = [line.split(None, 1) for line in done.stdout.split("\n\n")[0].strip().split("\n")]
     assert [name for name, _ in rows] == ["versions", "backend", "CPU", "GPU", "threads", "BLAS", "sgemm"]
     assert dict(rows)["threads"] == "1 (OMP_NUM_THREADS)"
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    done = process.run(command, check=False, env=env)
     assert done.returncode == 2
     assert "usage: python -m xpconv" in done.stderr

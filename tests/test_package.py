@@ -8,11 +8,11 @@ import importlib.util
 import inspect
 import operator
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import process
 import pytest
 
 import xpconv
@@ -110,7 +110,7 @@ def test_import_loads_few_modules():
     code = (
         "import sys, numpy; before = set(sys.modules); import xpconv; print(*sorted({*sys.modules} - before))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = process.run([sys.executable, "-c", code])
     loaded = run.stdout.split()
     own = [name for name in loaded if name.partition(".")[0] == "xpconv"]
     assert not {name.partition(".")[0] for name in loaded} & {*OPTIONAL, *SLOW}
@@ -423,7 +423,7 @@ def test_models_and_testing_come_when_asked_for():
         "import sys, xpconv; print([m for m in ('cuda', 'models', 'testing') if f'xpconv.{m}' in sys.modules]);"
         "print(xpconv.models.unet.__name__, xpconv.testing.gradcheck.__name__)"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = process.run([sys.executable, "-c", code])
     assert run.stdout == "[]\nunet gradcheck\n"
     with pytest.raises(AttributeError, match="module 'xpconv' has no attribute 'model'"):
         _ = xpconv.model
@@ -453,8 +453,4 @@ def test_the_doctests_of_one_module_run_alone(path):
     if path.startswith("onnx"):
         pytest.importorskip("onnx", reason='pip install -e ".[onnx]"')
     options = ["-q", "-p", "no:cacheprovider", "-m", "slow or not slow"]
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, f"xpconv/{path}"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout
+    process.run([sys.executable, "-m", "pytest", *options, f"xpconv/{path}"], cwd=ROOT)

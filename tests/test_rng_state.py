@@ -3,7 +3,6 @@
 import copy
 import json
 import pickle
-import subprocess
 import sys
 import threading
 import types
@@ -11,6 +10,7 @@ import typing
 
 import double
 import numpy as np
+import process
 import pytest
 
 import xpconv
@@ -190,7 +190,7 @@ def test_in_a_new_process(tmp_path):
     for _ in range(2):
         model(np.ones((3, 6), "float32"))
     drawn = xpconv.init.normal_(xpconv.Parameter(np.zeros(3))).data.tolist()
-    run = subprocess.run([sys.executable, "-c", TRAIN, str(file)], capture_output=True, text=True, check=True)
+    run = process.run([sys.executable, "-c", TRAIN, str(file)])
     assert run.stdout.strip() == f"{drawn} {[xpconv.get_rng_state(model)['layers']]}"
 
 

@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import process
 import pytest
 
 import xpconv
@@ -174,7 +174,7 @@ def test_report_in_a_browser(run, photos, width, mistakes, tmp_path):
         "--enable-logging=stderr", f"--window-size={width},900", "--virtual-time-budget=5000", "--dump-dom",
         page.as_uri(),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = process.run(command)
     assert ":CONSOLE" not in done.stderr
     found = json.loads(re.search("<title>(.*?)</title>", done.stdout)[1].replace("&quot;", '"'))
     assert found["images"] >= least

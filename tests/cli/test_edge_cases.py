@@ -5,11 +5,11 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import process
 import pytest
 
 import xpconv
@@ -241,11 +241,8 @@ def test_a_reader_that_stops(trained):
     """As with `| head`: no traceback, and a status of its own."""
     read, write = os.pipe()
     os.close(read)
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "xpconv", "info", str(trained / "out" / "model.safetensors")], stdout=write, stderr=subprocess.PIPE, text=True, env=env,
-        timeout=100,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "xpconv", "info", str(trained / "out" / "model.safetensors")]
+    done = process.run(command, stdout=write, env=process.environment(PYTHONPATH=str(ROOT)), check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -507,9 +504,9 @@ def test_output_in_few_letters(trained, tmp_path):
     """A terminal or a pipe without the letters of a name gets escapes."""
     photos, out = write_images(tmp_path / "photos", ["猫", "лиса"]), tmp_path / "out"
     assert run("train", photos, "--epochs", 1, "--out", out, "--json") == 0
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    env = process.environment(PYTHONPATH=str(ROOT), PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     command = [sys.executable, "-m", "xpconv", "predict", str(out / "model.safetensors"), str(photos)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=100)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = process.run(command, env=env)
+    assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 13
     assert re.search(r"\\u732b/0\.png +\\u", done.stdout)

@@ -8,13 +8,13 @@ import os
 import pickle
 import re
 import struct
-import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
 
 import minimal
 import numpy as np
+import process
 import pytest
 
 import xpconv
@@ -405,11 +405,5 @@ def test_load_mnist_the_real_one():
 def test_importing_data_is_light():
     heavy = "{'sklearn', 'scipy', 'matplotlib', 'pandas', 'cupy', 'tqdm'}"
     script = f"import sys, xpconv.data; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = process.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "[]"

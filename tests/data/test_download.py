@@ -5,12 +5,12 @@ import hashlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
+import process
 import pytest
 
 from xpconv.data.download import RemoteFile, data_folder, fetch
@@ -203,12 +203,13 @@ def test_several_processes_and_threads_at_once(server, tmp_path):
         "from pathlib import Path; from xpconv.data.download import RemoteFile, fetch;"
         f"fetch('load', RemoteFile('set.bin', '{HASH}', ('{server.url}',)), Path({str(tmp_path)!r}))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code])
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert process.wait() == 0
+    with process.started([sys.executable, "-c", code]) as other:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        printed = process.output(other)
+    assert (other.returncode, *printed) == (0, "", "")
     assert results == [tmp_path / "set.bin"] * 4 and results[0].read_bytes() == CONTENT
     assert files_in(tmp_path) == ["set.bin"]
 
@@ -223,7 +224,7 @@ def test_a_killed_download_goes_on(server, tmp_path):
         "d._append = half\n"
         f"d.fetch('load', d.RemoteFile('set.bin', '{HASH}', ('{server.url}',)), Path({str(tmp_path)!r}))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert process.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
     assert files_in(tmp_path) == ["set.bin.part"]
     assert fetch("load", file_of(server), tmp_path).read_bytes() == CONTENT
     assert server.asked == [("/set.bin", "bytes=1000-")]

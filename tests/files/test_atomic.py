@@ -2,12 +2,12 @@
 
 import os
 import stat
-import subprocess
 import sys
 import threading
 import time
 
 import interrupts
+import process
 import pytest
 
 import xpconv
@@ -85,11 +85,11 @@ def test_killed_while_writing(tmp_path):
     path = tmp_path / "x"
     xpconv.save(path, n=-1, x=[])
     for pause in (0.001, 0.01, 0.02, 0.033, 0.05):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE)
-        process.stdout.readline()
-        time.sleep(pause)
-        process.kill()
-        process.communicate()
+        with process.started([sys.executable, "-c", KILLED, path], stderr=None) as writes:
+            assert writes.stdout.readline() == "ready\n"
+            time.sleep(pause)
+            writes.kill()
+            writes.wait()
         found = xpconv.load(path)
         assert all(x == found["n"] for x in found["x"])
         assert len(names(tmp_path)) <= 2

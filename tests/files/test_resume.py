@@ -1,7 +1,5 @@
 """A hand-written loop that is stopped and goes on in a new process ends with the same file."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -58,9 +56,9 @@ def train(folder, workers, stop=None):
 
 def run(*arguments):
     root = str(Path(__file__).parents[2])
-    subprocess.run(
-        [sys.executable, __file__, *map(str, arguments)], check=True, env={**os.environ, "PYTHONPATH": root}
-    )
+    import process  # here: the processes execute this file too, without the helpers
+
+    process.run([sys.executable, __file__, *map(str, arguments)], env=process.environment(PYTHONPATH=root))
 
 
 @pytest.mark.slow

@@ -6,7 +6,10 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 import time
+
+import process
 
 OPTIONS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -25,25 +28,21 @@ def chromium(profile):
     """A `Page` of a new browser with an empty profile."""
     import websocket
 
-    process = subprocess.Popen(
-        [browser(), *OPTIONS, f"--user-data-dir={profile}"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        address = next(
-            found[1] for line in process.stderr if (found := re.search(r"listening on (ws://\S+)", line))
-        )
-        socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
+    command = [browser(), *OPTIONS, f"--user-data-dir={profile}"]
+    with process.started(command, stdout=subprocess.DEVNULL) as started:
+        limit = threading.Timer(process.LIMIT, process.kill_group, (started,))
+        limit.start()
+        try:
+            address = next(
+                found[1] for line in started.stderr if (found := re.search(r"listening on (ws://\S+)", line))
+            )
+        finally:
+            limit.cancel()
+        socket = websocket.create_connection(address, timeout=process.LIMIT, suppress_origin=True)
         try:
             yield Page(socket)
         finally:
             socket.close()
-    finally:
-        process.terminate()
-        process.wait()
-        process.stderr.close()
 
 
 class Page:
@@ -98,7 +97,7 @@ class Page:
             raise RuntimeError(answer["exceptionDetails"]["exception"]["description"])
         return answer["result"].get("value")
 
-    def until(self, expression, seconds=20):
+    def until(self, expression, seconds=process.LIMIT):
         """Wait until a JavaScript expression is true."""
         end = time.monotonic() + seconds
         while not self.run(expression):

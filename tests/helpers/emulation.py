@@ -14,13 +14,13 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import effort
 import numpy as np
+import process
 
 HERE = Path(__file__).parent / "cuda"
 CACHE, WEEK = Path(__file__).parents[2] / ".emulation_cache", 7 * 24 * 3600
@@ -46,7 +46,7 @@ def _surroundings():
         with contextlib.suppress(FileNotFoundError):  # another process was faster
             if time.time() - library.stat().st_mtime > WEEK:
                 library.unlink()
-    version = subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout
+    version = process.run([COMPILER, "--version"]).stdout
     return version, _flags(), [header.read_text() for header in sorted(HERE.iterdir())]
 
 
@@ -73,7 +73,7 @@ def _compile(text, options, library):
         source = Path(folder, "kernels.cpp")
         source.write_text(text)
         command = [COMPILER, *options, *_flags(), str(source), "-o", str(source.with_suffix(".so"))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = process.run(command, check=False)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
         source.with_suffix(".so").replace(library)

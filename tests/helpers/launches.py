@@ -15,11 +15,11 @@ import importlib.metadata
 import json
 import os
 import shutil
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import process
 import pytest
 
 HERE = Path(__file__).parent
@@ -53,13 +53,7 @@ def require():
 def run(code, cudnn=True):
     """Run `code` in a process of its own and return its `result`, which JSON can hold."""
     paths = [HERE, ROOT, *([HERE / "fakecuda" / "stubs"] if cudnn else [])]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, paths)), "OPENBLAS_NUM_THREADS": "1", "XPCONV_CUDNN": str(int(cudnn)),
-    }  # fmt: skip
+    env = process.environment(PYTHONPATH=os.pathsep.join(map(str, paths)), XPCONV_CUDNN=str(int(cudnn)))
     script = f"{HEAD}{textwrap.dedent(code)}\nprint(json.dumps(result))"
-    command = [sys.executable, "-W", "error", "-B", "-c", script]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, check=False, timeout=120, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr
+    done = process.run([sys.executable, "-W", "error", "-B", "-c", script], env=env, cwd=ROOT)
     return json.loads(done.stdout.splitlines()[-1])

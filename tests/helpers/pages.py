@@ -16,12 +16,12 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 from typing import NamedTuple
 
+import process
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -117,12 +117,9 @@ def run_bash(block):
             *commands,
         ]
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": PATH}
-    done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, timeout=120, env=environment, check=False
-    )
-    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return process.run(
+        ["bash", "-c", script], env=process.environment(PYTHONPATH=str(ROOT), PATH=PATH)
+    ).stdout
 
 
 def run_page(path, capsys, shell=True):

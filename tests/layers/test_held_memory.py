@@ -2,14 +2,13 @@
 
 import copy
 import gc
-import os
-import subprocess
 import sys
 import threading
 import tracemalloc
 import weakref
 
 import numpy as np
+import process
 import pytest
 from sharing import shared_by
 
@@ -260,8 +259,6 @@ full = resident()
 xpconv.free_memory()
 print(full - start, resident() - start)
 """
-    env = {**os.environ, "XPCONV_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=env)
-    full, left = map(int, done.stdout.split())
+    full, left = map(int, process.run([sys.executable, "-c", text]).stdout.split())
     assert full > 60e6
     assert left < full / 3

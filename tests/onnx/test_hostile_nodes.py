@@ -3,9 +3,9 @@ a file fails one test."""
 
 import os
 import pathlib
-import subprocess
 import sys
 
+import process
 import pytest
 
 onnx = pytest.importorskip("onnx")
@@ -39,12 +39,8 @@ FAULTY = {
 
 
 def run(*arguments):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=200, env=environment
-    )
-    assert done.returncode == 0, (done.stdout[-1500:], done.stderr[-3000:])
-    return done.stdout
+    env = process.environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    return process.run([sys.executable, *map(str, arguments)], env=env).stdout
 
 
 @pytest.mark.parametrize("shape", [[2, 3], None], ids=["shape", "no shape"])

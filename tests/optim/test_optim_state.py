@@ -3,11 +3,11 @@
 import copy
 import pickle
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import process
 import pytest
 from training import OPTIMIZERS, Training, assert_same
 
@@ -79,13 +79,7 @@ def test_training_goes_on_in_a_new_process(tmp_path, backend):
     file = tmp_path / "states"
     file.write_bytes(pickle.dumps({key: training.state() for key, training in trainings.items()}))
     paths = f"import sys; sys.path[:0] = {[str(ROOT / 'tests' / 'helpers'), str(ROOT)]!r}\n"
-    run = subprocess.run(
-        [sys.executable, "-c", paths + RESUME, str(file), backend],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    process.run([sys.executable, "-c", paths + RESUME, str(file), backend])
     results = pickle.loads(file.read_bytes())  # noqa: S301
     for key, training in trainings.items():
         for _ in range(2):

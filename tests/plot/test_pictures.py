@@ -1,10 +1,10 @@
 """Pictures: what is in them, that nothing overlaps or is cut off, and that matplotlib's state stays."""
 
 import io
-import subprocess
 import sys
 
 import numpy as np
+import process
 import pytest
 
 import xpconv
@@ -127,9 +127,7 @@ def test_nothing_of_matplotlib_changes():
         "xpconv.plot.confusion_matrix([0, 1], [1, 0]).canvas.draw();"
         "assert dict(matplotlib.rcParams.copy()) == before; print('matplotlib.pyplot' in sys.modules)"
     )
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
+    run = process.run([sys.executable, "-W", "error", "-c", code])
     assert (run.stdout, run.stderr) == ("False\n", "")
 
 
@@ -140,7 +138,7 @@ def test_without_matplotlib_an_error_says_what_to_install():
         "try: xpconv.plot\n"
         "except ImportError as error: print(error)"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    run = process.run([sys.executable, "-c", code])
     assert run.stdout == "xpconv.plot: matplotlib is missing; pip install matplotlib\n", run.stderr
 
 

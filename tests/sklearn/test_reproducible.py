@@ -2,13 +2,12 @@
 
 import copy
 import io
-import os
 import pickle
-import subprocess
 import sys
 import threading
 
 import numpy as np
+import process
 import pytest
 
 pytest.importorskip("sklearn", reason='pip install -e ".[sklearn]"')
@@ -268,13 +267,7 @@ def test_a_pickle_opens_in_another_process(tmp_path):
         "model = pickle.load(open(folder + '/model.pkl', 'rb'));"
         "print(model.backend, model.predict(np.load(folder + '/x.npy')).tolist())"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=os.environ,
-        check=True,
-    )
+    run = process.run([sys.executable, "-c", code, str(tmp_path)])
     assert run.stdout.strip() == f"double {estimator.predict(X).tolist()}"
 
 

@@ -1,9 +1,9 @@
 """The script `ci/kills.py` in a short form: runs that are killed and resumed end with the same bytes."""
 
-import subprocess
 import sys
 from pathlib import Path
 
+import process
 import pytest
 
 pytest.importorskip("safetensors")
@@ -12,8 +12,5 @@ SCRIPT = Path(__file__).parents[2] / "ci" / "kills.py"
 
 @pytest.mark.slow
 def test_three_kills():
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--kills", "3"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = process.run([sys.executable, str(SCRIPT), "--kills", "3"])
     assert "runs that ended with the same bytes" in done.stdout

@@ -5,9 +5,7 @@ Not on a GPU: the suite with `XPCONV_REQUIRE_GPU=1` is what runs them there.
 
 import ctypes
 import itertools
-import os
 import shutil
-import subprocess
 import sys
 from importlib import import_module
 from importlib.resources import files
@@ -17,6 +15,7 @@ from pathlib import Path
 import double
 import emulation
 import numpy as np
+import process
 import pytest
 from drawing import windows
 from effort import examples
@@ -485,8 +484,7 @@ def test_nvcc_compiles(file, tmp_path):
         path = tmp_path / f"{dtype}.cu"
         path.write_text(code)
         command = ["nvcc", "-arch=sm_90", "-cubin", "-Werror", "all-warnings", *options, str(path)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        process.run(command, cwd=tmp_path)
 
 
 def test_a_planted_error_is_found():
@@ -502,13 +500,11 @@ def test_a_planted_error_is_found():
 
 
 def python_with_sanitizers(*arguments):
-    library = subprocess.run(
-        [emulation.COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3],
-        env=os.environ | {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "XPCONV_SANITIZE": "address,undefined"},
-    )  # fmt: skip
+    library = process.run([emulation.COMPILER, "-print-file-name=libasan.so"]).stdout.strip()
+    env = process.environment(
+        LD_PRELOAD=library, ASAN_OPTIONS="detect_leaks=0", XPCONV_SANITIZE="address,undefined"
+    )
+    return process.run([sys.executable, *arguments], check=False, cwd=Path(__file__).parents[3], env=env)
 
 
 @pytest.mark.slow
