@@ -378,7 +378,7 @@ def test_threads_train_through_one_model():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     assert not errors
     same(found, expected)
     for ours, theirs in zip(model.parameters(), alone.parameters(), strict=True):

@@ -3,7 +3,6 @@
 import gc
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -11,7 +10,9 @@ from pathlib import Path
 
 import interrupts
 import numpy as np
+import process
 import pytest
+from deadline import until
 
 import xpconv
 from xpconv.data import batches, workers
@@ -60,9 +61,8 @@ def test_few_batches_are_ahead(count):
         return batch
 
     for handed, _ in enumerate(loader(count, note), 1):
-        until = time.monotonic() + 20
-        while len(begun) < min(handed + count + 1, 14):  # all that may be
-            assert time.monotonic() < until
+        most = min(handed + count + 1, 14)
+        for _ in until(lambda most=most: len(begun) >= most, f"{most} batches"):  # all that may be
             time.sleep(0.0002)
         time.sleep(0.002)
         assert len(begun) - handed <= count + 1  # and no more
@@ -215,21 +215,17 @@ def test_ctrl_c_at_every_bytecode():
     files = {workers.__file__, sys.modules[batches.__module__].__file__}
     number = 0
     while interrupts.at_bytecode(number, interrupts.interrupt, files, run_one):
-        until = time.monotonic() + 20
-        while threads():  # one that was being started ends by itself
-            assert time.monotonic() < until, number
+        for _ in until(lambda: not threads(), f"no threads, {number}"):  # one that was being started ends
             time.sleep(0.0001)
         number += 7 if number > 400 else 3
     assert number > 200
     assert epoch(loader(2)) == epoch(loader(0))
 
 
-def run(code, **options):
-    env = {**os.environ, "PYTHONPATH": str(Path(xpconv.__file__).parents[1])}
+def run(code):
+    env = process.environment(PYTHONPATH=str(Path(xpconv.__file__).parents[1]))
     begin = "import os, signal, sys, threading, time\nimport numpy as np\nfrom xpconv.data import batches\n"
-    return subprocess.run(
-        [sys.executable, "-c", begin + code], capture_output=True, text=True, timeout=60, env=env, **options
-    )
+    return process.run([sys.executable, "-c", begin + code], env=env, check=False)
 
 
 @pytest.mark.slow
@@ -307,7 +303,7 @@ def test_the_child_of_a_fork_drops_the_loop():
     child = os.fork()
     if not child:
         try:
-            signal.alarm(20)
+            signal.alarm(process.LIMIT)
             del loop
             assert epoch(loader(2)) == epoch(loader(0))
             gc.collect()
@@ -326,7 +322,7 @@ def test_the_child_of_a_fork_cannot_go_on_with_an_iterable():
     child = os.fork()
     if not child:
         try:
-            signal.alarm(20)
+            signal.alarm(process.LIMIT)
             next(loop)
         except RuntimeError as error:
             os._exit(0 if "process that was forked" in str(error) else 2)

@@ -3,12 +3,13 @@
 import time
 
 import pytest
+from process import LIMIT
 
 
-def until(done, what, seconds=120):
-    """Yield until `done()` is true; after so many seconds the test fails, in place of hanging."""
-    end = time.monotonic() + seconds
+def until(done, what):
+    """Yield until `done()` is true; at the limit of all tests this one fails, in place of hanging."""
+    end = time.monotonic() + LIMIT
     while not done():
         if time.monotonic() > end:
-            pytest.fail(f"{what}: not within {seconds} s")
+            pytest.fail(f"{what}: not within {LIMIT} s")
         yield

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import process
 
 import xpconv
 import xpconv.cuda
@@ -28,7 +29,7 @@ except ImportError:  # not on Windows
     resource = None
 
 PACKAGE = Path(xpconv.__file__).parent
-LIMIT_S = 30.0  # of one call, which takes milliseconds: what hangs, not what a busy machine delays
+LIMIT_S = process.LIMIT  # of one call, which takes milliseconds: what hangs, not what a busy machine delays
 LIMIT_BYTES = 1 << 30  # beyond what the process has mapped when the fuzz begins
 
 HEADER = "import decimal, fractions, minimal, pathlib, numpy as np, xpconv, xpconv.cuda, xpconv.models, xpconv.testing"

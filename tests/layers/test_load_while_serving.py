@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from deadline import until
 from interrupts import at_bytecode, interrupt
+from process import LIMIT
 
 import xpconv
 from xpconv import BatchNorm2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual, Sequential, locks
@@ -76,7 +77,7 @@ class Servers:
     def __exit__(self, *error):
         self.stop.set()
         for thread in self.threads:
-            thread.join(60)
+            thread.join(LIMIT)
         assert not any(thread.is_alive() for thread in self.threads)
 
 
@@ -146,7 +147,7 @@ def test_two_that_load_at_once():
         for thread in loaders:
             thread.start()
         for thread in loaders:
-            thread.join(60)
+            thread.join(LIMIT)
             assert not thread.is_alive()
         assert is_one_of(run(model), expected)
     assert not servers.faults
@@ -218,7 +219,7 @@ def test_after_ctrl_c_a_model_is_of_one_state(optimizer):
         assert any(same), number
         found.add(same.index(True))
         assert run(model).shape == (2, 5)
-        assert locks.loading.acquire(timeout=1)
+        assert locks.loading.acquire(timeout=LIMIT)
         locks.loading.release()
         if done:
             break
@@ -246,9 +247,9 @@ def test_a_child_forked_while_another_thread_loads():
         for _ in range(10):
             pid = os.fork()
             if pid == 0:
-                signal.alarm(20)
+                signal.alarm(LIMIT)
                 os._exit(not is_one_of(run(model), expected))
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(LIMIT)

@@ -748,11 +748,12 @@ def test_every_public_callable_is_fuzzed():
     ("code", "fault"),
     [
         ("made = np.ones((2, 2)) @ np.ones(3)", "raw error"),
-        ("import time; time.sleep(60)", "hangs"),
+        ("import time; time.sleep(1000)", "hangs"),
         ("xpconv.ReLU()(3)", "does not name Tanh"),
         ("xpconv.Dense(3, 2).summary(1, 2, 3)", "raw error"),
     ],
 )
 def test_the_judge_sees_faults(code, fault, monkeypatch):
-    monkeypatch.setattr("fuzzing.LIMIT_S", 0.2)
+    if fault == "hangs":
+        monkeypatch.setattr("fuzzing.LIMIT_S", 0.2)
     assert run(code, ["Tanh"])[0].startswith(fault)

@@ -1,6 +1,7 @@
 """The first use of a dtype compiles several files at once; real CuPy on a simulated driver (`helpers/launches.py`)."""
 
 import launches
+from process import LIMIT
 
 launches.require()
 
@@ -17,7 +18,7 @@ def compile_together(source, *args, **options):
     with lock:
         calls.extend(files)
     if files and CORES > 1:
-        all_there.wait(60)  # an error, unless all are being compiled
+        all_there.wait(LIMIT)  # an error, unless all are being compiled
     FAULT
     return plain(source, *args, **options)
 
@@ -36,7 +37,10 @@ result = sorted(calls), sorted(launch.TOGETHER), problem
 
 def run(cores, fault="pass", together="CORES > 1"):
     return launches.run(
-        CODE.replace("CORES > 1", together).replace("CORES", str(cores)).replace("FAULT", fault)
+        CODE.replace("CORES > 1", together)
+        .replace("CORES", str(cores))
+        .replace("FAULT", fault)
+        .replace("LIMIT", str(LIMIT - 60))
     )
 
 

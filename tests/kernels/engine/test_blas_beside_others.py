@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from process import LIMIT
 from sharing import shared_by
 
 import xpconv
@@ -54,7 +55,7 @@ class Training:
         while self.steps < 5 and self.thread.is_alive() and not error[0]:
             time.sleep(0.001)
         self.stop.set()
-        self.thread.join(60)
+        self.thread.join(LIMIT)
         assert not self.thread.is_alive()
         assert not self.wrong
 
@@ -65,14 +66,14 @@ def within_a_call(function, then=lambda: None):
 
     def inside():
         entered.set()
-        leave.wait(30)
+        leave.wait(LIMIT)
 
     other = threading.Thread(target=blas.one_blas_thread, args=(inside,))
     other.start()
-    assert entered.wait(30)
+    assert entered.wait(LIMIT)
     function()
     leave.set()
-    other.join(30)
+    other.join(LIMIT)
     assert not other.is_alive()
     then()
 

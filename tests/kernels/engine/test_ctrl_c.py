@@ -2,15 +2,17 @@
 
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 
+import process
 import pytest
 
-SETUP = """
+SETUP = f"""
 import faulthandler
-faulthandler.dump_traceback_later(100, exit=True)  # in place of hanging
+faulthandler.dump_traceback_later({process.LIMIT - 60}, exit=True)  # in place of hanging
+"""
+SETUP += """
 import contextlib, os, signal, sys, threading, time
 import numpy as np
 import xpconv
@@ -57,25 +59,18 @@ def check(when):
 """
 
 
-def start(text, *arguments):
-    env = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
+# They set their numbers of threads themselves.
+ENV = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
+
+
+def command(text, *arguments):
     code = SETUP + textwrap.dedent(text)
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
-    )  # fmt: skip
-
-
-def finish(process):
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, (process.returncode, out, err[-3000:])
-    return out
+    return [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, *map(str, arguments)]
 
 
 CTRL_C = """
     rng, caught = np.random.default_rng(int(sys.argv[1])), 0
-    end = time.monotonic() + 60
-    while caught < int(sys.argv[2]) and time.monotonic() < end:
+    while caught < int(sys.argv[2]):
         timer = threading.Timer(rng.uniform(0, 0.03), os.kill, (os.getpid(), signal.SIGINT))
         try:
             timer.start()
@@ -97,17 +92,18 @@ CTRL_C = """
 @pytest.mark.parametrize("seed", range(4))
 def test_memory_that_is_freed_after_ctrl_c_is_written_to_by_nobody(seed):
     """The worker has left before the call ends, so that what others put there stays as it is."""
-    assert finish(start(CTRL_C, seed, 15)) == "15\n"
+    assert process.run(command(CTRL_C, seed, 15), env=ENV).stdout == "15\n"
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="no signals between processes")
 def test_ctrl_c_from_outside_as_from_a_terminal():
     """The process ends as any Python program does, at once."""
-    process = start("print('ready', flush=True)\nwhile True: step(model), serve(fused)")
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode in (-signal.SIGINT, 130)
+    steps = command("print('ready', flush=True)\nwhile True: step(model), serve(fused)")
+    with process.started(steps, env=ENV) as running:
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGINT)
+        _, err = process.output(running)
+    assert running.returncode in (-signal.SIGINT, 130)
     assert err.rstrip().endswith("KeyboardInterrupt")
 
 
@@ -128,14 +124,13 @@ PRESSURE = """
     def work(i):
         act(models[i])  # OpenBLAS ends the process where it has no memory for a thread's first product
         rng = np.random.default_rng(seed + i)
-        ready.wait(30)
+        ready.wait()
         products = [np.ones((300, 300), "float32") @ np.ones((300, 300), "float32") for _ in range(20)]
-        ready.wait(30)
+        ready.wait()
         if i == 0:
             resource.setrlimit(resource.RLIMIT_AS, (measure() + (int(sys.argv[3]) << 20), resource.RLIM_INFINITY))
-        ready.wait(30)
-        end = time.monotonic() + 40
-        while (failed[i] < 4 or went_on[i] < 3) and time.monotonic() < end:
+        ready.wait()
+        while failed[i] < 4 or went_on[i] < 3:
             large = failed[i] < 4 and rng.random() < 0.7
             try:
                 act(models[i], big if large else x[:2])
@@ -151,8 +146,7 @@ PRESSURE = """
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
-    assert not any(worker.is_alive() for worker in workers)
+        worker.join()
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
     assert not faults, faults
     assert min(failed) >= 4 and min(went_on) >= 3, (failed, went_on)
@@ -167,4 +161,4 @@ PRESSURE = """
 @pytest.mark.parametrize(("mode", "megabytes"), [("training", 40), ("serving", 40)])
 def test_two_threads_without_memory_for_a_large_batch(mode, megabytes, seed):
     """Each gets its MemoryError, goes on with small ones, and nobody waits for ever."""
-    finish(start(PRESSURE, mode, seed, megabytes))
+    process.run(command(PRESSURE, mode, seed, megabytes), env=ENV)

@@ -2,10 +2,10 @@
 Ctrl-C, nor in forked children; and idle threads use no CPU time."""
 
 import os
-import subprocess
 import sys
 import textwrap
 
+import process
 import pytest
 
 SETUP = """
@@ -83,11 +83,7 @@ def run_python(text):
     """A fresh process, as what a process has once changed no longer shows in it."""
     env = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
     code = SETUP + textwrap.dedent(text)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
-        capture_output=True, text=True, check=False, env=env, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    process.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", code], env=env)
 
 
 def test_steps():
@@ -142,7 +138,7 @@ def test_errors():
         both = threading.Barrier(3)
 
         def task(i):
-            both.wait(10)
+            both.wait()
             caller = threading.get_ident() == threading.main_thread().ident
             if where == "anywhere" or caller == (where == "caller"):
                 raise error
@@ -240,9 +236,9 @@ def test_a_fork_within_a_kernel_that_returns_to_it():
                 forked.set()
 
         def task(i):
-            both.wait(10)
+            both.wait()
             if threading.get_ident() != main:
-                forked.wait(10)
+                forked.wait()
             elif where == "task":
                 fork()
             else:  # while the caller waits for the worker

@@ -1,11 +1,11 @@
 """Where the system starts no thread, work is done by the threads that there are, with the same results."""
 
 import os
-import subprocess
 import sys
 import textwrap
 
 import numpy as np
+import process
 import pytest
 
 import xpconv
@@ -130,12 +130,8 @@ def test_a_forked_child_that_may_start_none(pool, system):
 
 
 def run_python(text):
-    env = {**os.environ, "XPCONV_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
-    code = textwrap.dedent(text)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
+    env = process.environment(XPCONV_NUM_THREADS="2")
+    done = process.run([sys.executable, "-c", textwrap.dedent(text)], env=env)
     assert "Error" not in done.stderr
     return done.stdout
 

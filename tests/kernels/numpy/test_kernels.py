@@ -11,6 +11,7 @@ from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from operations import TOLERANCE, ours, reference, same
+from process import LIMIT
 from sharing import shared_by
 
 import xpconv
@@ -554,13 +555,13 @@ def test_an_interrupt_while_waiting_leaves_no_half_done_work():
 
     def slow(i):
         if threading.get_ident() == caller:
-            started.wait(5)
+            started.wait(LIMIT)
+            killer.start()
             raise KeyboardInterrupt
         started.set()
-        let_go.wait(5)
+        let_go.wait(LIMIT)
 
     killer = threading.Timer(0.2, let_go.set)
-    killer.start()
     with pytest.raises(KeyboardInterrupt):
         threads.run(slow, 2)
     for _ in range(20):
@@ -568,7 +569,7 @@ def test_an_interrupt_while_waiting_leaves_no_half_done_work():
         both = threading.Barrier(2)
 
         def task(i, done=done, both=both):
-            both.wait(5)
+            both.wait(LIMIT)
             done.append(i)
 
         threads.run(task, 2)
@@ -589,7 +590,7 @@ def test_an_error_in_a_worker_comes_back():
     caller, both = threading.get_ident(), threading.Barrier(2)
 
     def task(i):
-        both.wait(5)
+        both.wait(LIMIT)
         if threading.get_ident() != caller:
             raise KeyError("worker")
 
