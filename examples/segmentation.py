@@ -1,6 +1,6 @@
 """Segmentation with a U-Net: for each pixel of a noisy image, is it disc, rectangle or background?
 
-python3 examples/segmentation.py                    # about a minute on two cores
+python3 examples/segmentation.py                    # half a minute on two cores
 python3 examples/segmentation.py --out out          # and a picture of images, masks and predictions in out/
 
 The images are computed, so there is nothing to download. The result is measured by the mean intersection
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> float:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=800, help="to train on (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=400, help="to train on (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=15, help="default: %(default)s")
     parser.add_argument(
         "--size", type=int, default=48, help="of images, a multiple of 8 (default: %(default)s)"
@@ -82,16 +82,16 @@ def main(argv: list[str] | None = None) -> float:
 
     rng = np.random.default_rng(args.seed)
     x, y = map(xpconv.asarray, draw_shapes(args.images, args.size, rng))
-    x_test, y_test = map(xpconv.asarray, draw_shapes(200, args.size, rng))
+    x_test, y_test = map(xpconv.asarray, draw_shapes(100, args.size, rng))
 
     xpconv.manual_seed(args.seed)
     model = unet(in_channels=3, num_classes=len(CLASSES), width=8, depth=3)
     optimizer = xpconv.Adam(model.parameters())
-    data = batches(x, y, 16, shuffle=True, seed=args.seed)
+    data = batches(x, y, 8, shuffle=True, seed=args.seed)
     schedule = xpconv.OneCycleLR(optimizer, max_lr=1e-2, epochs=args.epochs, steps_per_epoch=len(data))
     train.fit(
         model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, data, valid=batches(x_test, y_test, 50),
-        epochs=args.epochs, metrics=["iou"], schedule=schedule, schedule_per="step",
+        epochs=args.epochs, metrics=["iou"], schedule=schedule, schedule_per="step", verbose=True,
     )  # fmt: skip
 
     predicted = xpconv.asnumpy(train.predict(model, x_test, batch_size=50)).argmax(axis=1)
