@@ -441,11 +441,16 @@ def compile_with_nvrtc(code, options):
     return log.value.decode() or "failed" if failed else ""
 
 
+# NVRTC keeps silent about them, unlike nvcc: changed signs, what is unreachable, unused or never read, and comparisons
+# that are always true.
+WARNINGS = "--diag-error=68,111,128,177,186,550"
+
+
 def log_of_nvrtc(file, dtype, architecture, wide=False, *more):
     """Of machine code for `sm_90`, and of NVIDIA's intermediate code alone for `compute_90`."""
     include = nvrtc_folder("cuda_runtime") / "include"
     code, options = source(file, dtype, wide)
-    options += (f"--gpu-architecture={architecture}", "-ftz=true", f"-I{include}", *more)
+    options += (f"--gpu-architecture={architecture}", "-ftz=true", f"-I{include}", WARNINGS, *more)
     return compile_with_nvrtc(code, options)
 
 
