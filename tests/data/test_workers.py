@@ -2,7 +2,6 @@
 
 import gc
 import os
-import signal
 import sys
 import threading
 import time
@@ -279,39 +278,27 @@ except KeyboardInterrupt:
 def test_the_child_of_a_fork_goes_on_with_the_loop():
     expected, loop = epoch(loader(0)), iter(loader(2))
     got = [next(loop)[0].tolist() for _ in range(3)]
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            rest = [x.tolist() for (x,) in loop]
-            os.write(write, repr(rest).encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with open(read, "rb") as file:
-        answer = file.read().decode()
-    os.waitpid(child, 0)
-    assert answer == repr(expected[3:])
-    assert got + [x.tolist() for (x,) in loop] == expected
+
+    def child():
+        assert got + [x.tolist() for (x,) in loop] == expected
+
+    assert process.forked(child) == 0
+    child()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_the_child_of_a_fork_drops_the_loop():
-    loop = iter(loader(2))
-    next(loop)
-    child = os.fork()
-    if not child:
-        try:
-            signal.alarm(process.LIMIT)
-            del loop
-            assert epoch(loader(2)) == epoch(loader(0))
-            gc.collect()
-        except BaseException:  # noqa: BLE001
-            os._exit(1)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    loop.close()
+    loops = [iter(loader(2))]
+    next(loops[0])
+
+    def child():
+        loops.clear()
+        assert epoch(loader(2)) == epoch(loader(0))
+        gc.collect()
+
+    assert process.forked(child) == 0
+    loops[0].close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -319,14 +306,10 @@ def test_the_child_of_a_fork_drops_the_loop():
 def test_the_child_of_a_fork_cannot_go_on_with_an_iterable():
     loop = iter(batches(iter(range(100)), 2, workers=2))
     next(loop)
-    child = os.fork()
-    if not child:
-        try:
-            signal.alarm(process.LIMIT)
+
+    def child():
+        with pytest.raises(RuntimeError, match="process that was forked"):
             next(loop)
-        except RuntimeError as error:
-            os._exit(0 if "process that was forked" in str(error) else 2)
-        finally:
-            os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
+
+    assert process.forked(child) == 0
     loop.close()

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import traceback
 
 LIMIT = 480  # seconds, for all that tests wait for: a busy machine is faster, and CI ends a test after 600
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "XPCONV_NUM_THREADS": "1"}  # others would spin while they wait
@@ -66,3 +67,23 @@ def kill_group(process):
             os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
+
+
+def forked(function):
+    """Run `function` in the child of a fork: 0 if it returned, 1 if it raised, -SIGALRM at the limit.
+
+    The child ends there: it must not go on with pytest's tests, which are its parent's.
+    """
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(LIMIT)
+            function()
+            status = 0
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

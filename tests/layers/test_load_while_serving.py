@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from deadline import until
 from interrupts import at_bytecode, interrupt
-from process import LIMIT
+from process import LIMIT, forked
 
 import xpconv
 from xpconv import BatchNorm2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual, Sequential, locks
@@ -241,15 +241,14 @@ def test_a_child_forked_while_another_thread_loads():
             for given in states:
                 model.load_state_dict(given)
 
+    def child():
+        assert is_one_of(run(model), expected)
+
     thread = threading.Thread(target=load, daemon=True)
     thread.start()
     try:
         for _ in range(10):
-            pid = os.fork()
-            if pid == 0:
-                signal.alarm(LIMIT)
-                os._exit(not is_one_of(run(model), expected))
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            assert forked(child) == 0
     finally:
         stop.set()
         thread.join(LIMIT)

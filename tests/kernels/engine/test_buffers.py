@@ -10,6 +10,7 @@ import threading
 import time
 
 import numpy as np
+import process
 import pytest
 from deadline import until
 from effort import examples
@@ -274,13 +275,14 @@ def test_a_signal_handler_may_use_the_pool():
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_the_pool():
     """Also if another thread was using it at that moment: there is no lock to be left held."""
-    array = memory.empty((SIZE,), "uint8")
-    child = os.fork()
-    if child == 0:
-        del array
+    arrays = [memory.empty((SIZE,), "uint8")]
+
+    def child():
+        arrays.clear()
         memory.free_memory()
-        os._exit(0 if memory.held_bytes() == 0 else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert memory.held_bytes() == 0
+
+    assert process.forked(child) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -289,9 +291,5 @@ def test_a_forked_child_writes_to_its_own_memory():
     for size in (SIZE, 2 * memory.LARGE):
         array = memory.empty((size,), "uint8")
         array[...] = 1
-        child = os.fork()
-        if child == 0:
-            array[...] = 2
-            os._exit(0)
-        os.waitpid(child, 0)
+        assert process.forked(lambda array=array: array.fill(2)) == 0
         assert (array == 1).all()

@@ -11,7 +11,7 @@ from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from operations import TOLERANCE, ours, reference, same
-from process import LIMIT
+from process import LIMIT, forked
 from sharing import shared_by
 
 import xpconv
@@ -676,12 +676,13 @@ def test_several_callers_at_once():
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_threads_of_its_own():
     threads.run(lambda i: None, 8)
-    child = os.fork()
-    if child == 0:  # no assertions here: the exit code says it all
+
+    def child():
         done = []
         threads.run(done.append, 8)
-        os._exit(0 if sorted(done) == list(range(8)) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert sorted(done) == list(range(8))
+
+    assert forked(child) == 0
 
 
 @pytest.mark.parametrize("text", ["0", "two", "-1", "1.5"])
