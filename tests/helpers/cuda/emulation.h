@@ -87,10 +87,10 @@ V __shfl_xor_sync(unsigned, V value, int mask) {
         fibers.done[i] = false;
         if (!fibers.stacks[i]) fibers.stacks[i] = (char*)malloc(Fibers::STACK);
     }
-    bool begun = false;
-    for (bool left = true; left; begun = true) {
+    volatile bool begun = false, left = true;  // else a jump may bring their earlier values back
+    for (; left; begun = true) {
         left = false;
-        for (unsigned i = 0; i < block; i++) {
+        for (volatile unsigned i = 0; i < block; i++) {
             if (fibers.done[i]) continue;
             threadIdx.x = i;
             if (!_setjmp(fibers.main.at)) {
