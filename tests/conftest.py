@@ -50,6 +50,21 @@ def pytest_configure(config: pytest.Config) -> None:
     effort.thorough = config.option.markexpr != "not slow"
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job; some tests send Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)  # to themselves, or to processes they start
+    if getattr(config.option, "dist", "no") != "no" and not IS_WORKER:
+        config.pluginmanager.register(Failures(config))
+
+
+class Failures:
+    """Prints at once what fails: a run in several processes that is stopped prints no summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.plugins = config.pluginmanager
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self.plugins.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.ensure_newline()
+            terminal.write_line(f"FAILED {report.nodeid}\n{report.longreprtext[-3000:]}", red=True)
 
 
 @pytest.hookimpl(wrapper=True)
