@@ -4,5 +4,5 @@ thorough = False  # `conftest.py` sets it
 
 
 def examples(count):
-    """For `settings(max_examples=examples(100))`."""
-    return count if thorough else max(count // 4, 10)
+    """For `settings(max_examples=examples(100))`: half of them, or a quarter without the tests marked slow."""
+    return max(count // (2 if thorough else 4), 10)
