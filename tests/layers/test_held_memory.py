@@ -141,8 +141,8 @@ def test_the_count_is_that_of_python():
 @pytest.mark.slow
 def test_many_sizes_stay_within_the_bound(limit):
     model = make()
-    sizes = [(h, w) for h in range(20, 32, 2) for w in range(20, 33)]
-    assert len(sizes) > 70
+    sizes = [(h, w) for h in range(20, 32, 2) for w in range(20, 33, 2)]
+    assert len(sizes) > 40
     largest = 0
     for _ in range(2):
         for h, w in sizes:
@@ -243,8 +243,10 @@ def test_shapes_that_come_once_are_forgotten():
 
 @pytest.mark.slow
 @pytest.mark.skipif(memory._trim is None, reason="only glibc is asked to give freed memory back")
-def test_the_system_gets_it_back():
+def test_the_system_gets_it_back(thread_count):
     """After many sizes, whose memory lies in pieces between what is in use."""
+    if thread_count > 1:
+        pytest.skip("the process that it starts has a number of threads of its own")
     text = """
 import gc, numpy, xpconv
 gc.disable()

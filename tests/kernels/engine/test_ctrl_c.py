@@ -89,7 +89,7 @@ CTRL_C = """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_memory_that_is_freed_after_ctrl_c_is_written_to_by_nobody(seed):
     """The worker has left before the call ends, so that what others put there stays as it is."""
     assert process.run(command(CTRL_C, seed, 15), env=ENV).stdout == "15\n"
@@ -157,7 +157,7 @@ PRESSURE = """
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("mode", "megabytes"), [("training", 40), ("serving", 40)])
 def test_two_threads_without_memory_for_a_large_batch(mode, megabytes, seed):
     """Each gets its MemoryError, goes on with small ones, and nobody waits for ever."""
