@@ -1,6 +1,7 @@
 """Every public layer, over its options, as onnxruntime runs the file."""
 
 import itertools
+import random
 
 import every
 import instances
@@ -48,8 +49,13 @@ def test_every_public_layer_has_a_rule_or_a_reason(name):
 
 @pytest.mark.parametrize("opset", OPSETS)
 def test_every_case_of_every_layer(opset, tmp_path):
-    failed = {}
-    for key, (make, inputs) in every.all_layers().items():
+    """All cases at one opset; at each of the others one of every layer, a different one if it has several."""
+    failed, cases = {}, {}
+    for key, case in every.all_layers().items():
+        cases.setdefault(key.partition("(")[0], []).append((key, case))
+    turn = (13, 18, 21, 23).index(opset) if opset != 17 else None
+    chosen = [row for rows in cases.values() for row in (rows if turn is None else [rows[turn % len(rows)]])]
+    for key, (make, inputs) in chosen:
         try:
             check(make(), tmp_path / "m.onnx", *inputs, opset=opset)
         except Exception as error:  # noqa: BLE001
@@ -102,6 +108,11 @@ def taking(rows):
         yield (layer, *inputs)
 
 
+def part(grid, axes):
+    """All of a grid with two axes, where the layers of one and three share their code; a third of it with others."""
+    return grid if axes == 2 else random.Random(axes).sample(grid, len(grid) // 3)
+
+
 @pytest.mark.parametrize("axes", AXES)
 def test_convolutions(axes, tmp_path):
     kind, images = getattr(m, f"Conv{axes}d"), BY_AXES[axes]
@@ -138,10 +149,10 @@ def test_transposed_convolutions(axes, tmp_path):
 @pytest.mark.parametrize("indices", [False, True])
 def test_max_pooling(axes, indices, tmp_path):
     kind, images = getattr(m, f"MaxPool{axes}d"), BY_AXES[axes]
-    grid = itertools.product((2, 3), (1, 2, 3), (0, 1), (1, 2), (False, True))
+    grid = list(itertools.product((2, 3), (1, 2, 3), (0, 1), (1, 2), (False, True)))
     rows = [
         (layer_or_none(kind, k, s, p, d, return_indices=indices, ceil_mode=ceil), images)
-        for k, s, p, d, ceil in grid
+        for k, s, p, d, ceil in part(grid, axes)
     ]
     sweep(tmp_path, taking([*rows, (kind(2, return_indices=indices), images[0])]))
 
@@ -149,8 +160,8 @@ def test_max_pooling(axes, indices, tmp_path):
 @pytest.mark.parametrize("axes", AXES)
 def test_average_pooling(axes, tmp_path):
     kind, images = getattr(m, f"AvgPool{axes}d"), BY_AXES[axes]
-    grid = itertools.product((2, 3), (1, 2, 3), (0, 1), (False, True), (False, True), (None, 5, -3))
-    sweep(tmp_path, taking((layer_or_none(kind, *options), images) for options in grid))
+    grid = list(itertools.product((2, 3), (1, 2, 3), (0, 1), (False, True), (False, True), (None, 5, -3)))
+    sweep(tmp_path, taking((layer_or_none(kind, *options), images) for options in part(grid, axes)))
 
 
 @pytest.mark.parametrize("axes", AXES)
