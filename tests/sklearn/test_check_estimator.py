@@ -32,15 +32,18 @@ def expected_failures(estimator):
 NEW = "expected_failed_checks" in inspect.signature(parametrize_with_checks).parameters  # since version 1.6
 
 
-def checks(*kinds, **settings):
-    """`parametrize_with_checks` over the estimators, as a list: pytest warns of its generator (version 1.6)."""
+def checks(*kinds, step=1, **settings):
+    """`parametrize_with_checks` over the estimators, as a list: pytest warns of its generator (version 1.6).
+
+    With a step, every so many checks.
+    """
     backend = {name: value for name, value in settings.items() if name == "backend"}
     estimators = [kind(**(backend if kind is ConvTransformer else settings)) for kind in kinds or ALL]
     mark = parametrize_with_checks(
         estimators, **({"expected_failed_checks": expected_failures} if NEW else {})
     ).mark
     names, cases = mark.args
-    return pytest.mark.parametrize(names, list(cases), **mark.kwargs)
+    return pytest.mark.parametrize(names, list(cases)[::step], **mark.kwargs)
 
 
 @pytest.fixture(autouse=True)
@@ -81,13 +84,13 @@ def test_check_the_other_estimators(estimator, check):
 
 
 @pytest.mark.slow
-@checks()
+@checks(step=4)  # the defaults train for longer: what the checks find, those above find
 def test_check_estimator_with_the_defaults(estimator, check):
     run(estimator, check)
 
 
 @pytest.mark.slow
-@checks(backend="double", max_epochs=3, learning_rate=0.01)
+@checks(backend="double", step=2, max_epochs=3, learning_rate=0.01)
 def test_check_estimator_on_the_double(estimator, check):
     if check.func.__name__ == "check_estimators_pickle":
         pytest.skip("a pickle predicts on NumPy, which rounds float32 otherwise: see test_reproducible.py")
