@@ -297,25 +297,28 @@ import numpy as np
 import xpconv
 from xpconv import train
 
-folder, epochs, every, stop = json.loads(sys.argv[1])
-xpconv.manual_seed(0)
-model = xpconv.Sequential(xpconv.Dense(5, 8), xpconv.Dropout(0.5), xpconv.Dense(8, 8), xpconv.Dropout(0.5, rng=3), xpconv.Dense(8, 3))
-x, y = np.random.default_rng(1).normal(size=(41, 5)).astype("float32"), np.arange(41) % 3
-masks = []
-model[1].register_forward_hook(lambda layer, x, y: masks.append((np.asarray(y) == 0).sum().item()))
+def run(folder, epochs, every, stop):
+    xpconv.manual_seed(0)
+    model = xpconv.Sequential(xpconv.Dense(5, 8), xpconv.Dropout(0.5), xpconv.Dense(8, 8), xpconv.Dropout(0.5, rng=3), xpconv.Dense(8, 3))
+    x, y = np.random.default_rng(1).normal(size=(41, 5)).astype("float32"), np.arange(41) % 3
+    masks = []
+    model[1].register_forward_hook(lambda layer, x, y: masks.append((np.asarray(y) == 0).sum().item()))
 
-class Stops:
-    def on_batch_end(self, run):
-        if run.steps == stop:
-            run.stop = "enough"
+    class Stops:
+        def on_batch_end(self, run):
+            if run.steps == stop:
+                run.stop = "enough"
 
-optimizer = xpconv.Adam(model.parameters())
-train.fit(
-    model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, xpconv.data.batches(x, y, 8, shuffle=True, seed=0), epochs=epochs,
-    callbacks=[train.Checkpoint(folder, every=every), Stops()], resume=folder,
-)
-rank = os.environ["PMI_RANK"]
-np.savez(f"{rank}.npz", masks=masks, **model.state_dict())
+    optimizer = xpconv.Adam(model.parameters())
+    train.fit(
+        model, xpconv.SoftmaxCrossEntropyLoss(), optimizer, xpconv.data.batches(x, y, 8, shuffle=True, seed=0), epochs=epochs,
+        callbacks=[train.Checkpoint(folder, every=every), Stops()], resume=folder,
+    )
+    rank = os.environ["PMI_RANK"]
+    np.savez(f"{folder}-{epochs}-{rank}.npz", masks=masks, **model.state_dict())
+
+for options in json.loads(sys.argv[1]):
+    run(*options)
 """
 
 
@@ -326,15 +329,15 @@ def test_dropout_goes_on_after_a_checkpoint(tmp_path):
     def trained(*options):
         done = ranks.run(tmp_path, RESUMED, 2, [json.dumps(options)])
         assert done.returncode == 0, done.stderr
-        return [dict(np.load(tmp_path / f"{rank}.npz")) for rank in range(2)]
+        names = [f"{folder}-{epochs}" for folder, epochs, *_ in options]
+        return [[dict(np.load(tmp_path / f"{name}-{rank}.npz")) for rank in range(2)] for name in names]
 
-    whole = trained("whole", 4, None, None)
-    first, rest = trained("parts", 2, None, None), trained("parts", 4, None, None)
+    whole, first, broken = trained(("whole", 4, None, None), ("parts", 2, None, None), ("within", 1, None, 3))
+    rest, repeated = trained(("parts", 4, None, None), ("within", 1, None, None))
     for rank in range(2):
         masks = [part[rank].pop("masks").tolist() for part in (first, rest, whole)]
         assert masks[0] + masks[1] == masks[2]
         for name, value in whole[rank].items():
             np.testing.assert_array_equal(rest[rank][name], value, err_msg=name)
-    first, rest = trained("within", 1, None, 3), trained("within", 1, None, None)
-    repeated = [part[1]["masks"].tolist() for part in (first, rest)]
-    assert repeated[0] != repeated[1]
+    masks = [part[1]["masks"].tolist() for part in (broken, repeated)]
+    assert masks[0] != masks[1]

@@ -21,7 +21,7 @@ import xpconv
 from xpconv.kernels.engine import blas, memory, threads
 
 BLAS_THREADS = 2
-TIMES = [20, pytest.param(300, marks=pytest.mark.slow)]
+TIMES = [20, pytest.param(150, marks=pytest.mark.slow)]
 
 needs_timer = pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="this system has no interval timers"
@@ -433,7 +433,7 @@ class Other:
 
 
 @needs_timer
-@pytest.mark.parametrize("times", [100, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [100, pytest.param(300, marks=pytest.mark.slow)])
 def test_a_layer_in_a_signal_handler(on_alarm, times):
     network, other = Network(), Other()
     rng = np.random.default_rng(0)
@@ -451,7 +451,7 @@ def test_a_layer_in_a_signal_handler(on_alarm, times):
     check_blas()
 
 
-@pytest.mark.parametrize("times", [100, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [100, pytest.param(300, marks=pytest.mark.slow)])
 def test_a_layer_in_a_destructor(times):
     """At calls and returns of Python and C functions.
 
