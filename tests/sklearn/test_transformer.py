@@ -133,9 +133,9 @@ def test_a_refit_leaves_nothing_of_the_one_before():
     trained, plain = ConvClassifier(max_epochs=1, random_state=0), network()
     cases = [({"model": trained, "layer": None}, X), ({"model": plain, "layer": "pool"}, X), ({"model": None, "layer": None}, frame),
              ({"model": None, "layer": None}, table), ({"model": trained, "layer": None}, frame)]  # fmt: skip
+    fresh = [ConvTransformer(random_state=0).set_params(**settings).fit(x, Y) for settings, x in cases]
     for first, x in cases:
-        for second, other in cases:
-            once = ConvTransformer(random_state=0).set_params(**second).fit(other, Y)
+        for (second, other), once in zip(cases, fresh, strict=True):
             again = ConvTransformer(random_state=0).set_params(**first).fit(x, Y)
             again.set_params(**second).fit(other, Y)
             assert vars(again).keys() == vars(once).keys()
