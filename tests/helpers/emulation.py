@@ -35,7 +35,8 @@ KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(')
 
 def _flags():
     """Optimised, which takes twice the time to compile and finds more warnings, if the slow tests run too."""
-    return ["-O2" if effort.thorough and not os.environ.get("XPCONV_SANITIZE") else "-O0", *FLAGS]
+    thorough = effort.thorough or "XPCONV_THOROUGH" in os.environ  # of a test that started this process
+    return ["-O2" if thorough and not os.environ.get("XPCONV_SANITIZE") else "-O0", *FLAGS]
 
 
 @functools.cache

@@ -38,9 +38,9 @@ def page(height, width, seed=0):
 
 MODELS = {
     "angle of text": (OCR, "models/ch_ppocr_mobile_v2.0_cls_infer.onnx", lambda: page(48, 192) * 2 - 1),
-    "places of text": (OCR, "models/ch_PP-OCRv4_det_infer.onnx", lambda: page(160, 256) * 2 - 1),
-    "text": (OCR, "models/ch_PP-OCRv4_rec_infer.onnx", lambda: page(48, 320) * 2 - 1),
-    "parts of bodies": (NUDE, "320n.onnx", lambda: page(160, 192)),
+    "places of text": (OCR, "models/ch_PP-OCRv4_det_infer.onnx", lambda: page(96, 160) * 2 - 1),
+    "text": (OCR, "models/ch_PP-OCRv4_rec_infer.onnx", lambda: page(48, 160) * 2 - 1),
+    "parts of bodies": (NUDE, "320n.onnx", lambda: page(96, 128)),
     "objects": (CAPTCHA, "common_det.onnx", lambda: page(416, 416) * 255),
     "types of files": (
         MAGIKA,
