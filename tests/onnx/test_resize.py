@@ -1,6 +1,7 @@
 """Resize in every mode, coordinate mode, rounding, policy and with antialiasing, as onnxruntime computes it."""
 
 import itertools
+import random
 
 import numpy as np
 import pytest
@@ -38,9 +39,9 @@ def test_against_onnxruntime(mode, coordinates, tmp_path):
     roundings = NEAREST if mode == "nearest" else NEAREST[:1]
     widths = (0,) if mode == "nearest" else (0, 1)
     borders = (0, 1) if mode == "cubic" else (0,)
-    for nearest, antialias, outside, policy, target in itertools.product(
-        roundings, widths, borders, POLICIES, TARGETS
-    ):
+    grid = list(itertools.product(roundings, widths, borders, POLICIES, TARGETS))
+    chosen = random.Random(f"{mode} {coordinates}").sample(grid, len(grid) // 2)  # another half for each
+    for nearest, antialias, outside, policy, target in chosen:
         if policy == "stretch" or target[0] == "sizes":
             options = {
                 "mode": mode, "coordinate_transformation_mode": coordinates, "nearest_mode": nearest, "antialias": antialias,
