@@ -25,7 +25,7 @@ LOOK = """new Promise(done => requestAnimationFrame(() => requestAnimationFrame(
   content.querySelectorAll("pre, code, math").forEach(node => node.remove());
   done({
     title: document.title,
-    wide: page.scrollWidth - innerWidth,
+    wide: page.scrollWidth - page.clientWidth,  // innerWidth grows with what is too wide on a phone
     broken: [...document.images].filter(image => image.complete && !image.naturalWidth).map(image => image.src),
     unread: content.textContent.match(/\\\\[a-z]+[{(]|[$][$]|<[/]?autoref|:::|\\]\\[/g),
   });
@@ -114,7 +114,7 @@ def test_every_page_in_a_browser(site, address, page):
 def faults(page):
     """What a reader would see on the page, when its parts have come to rest."""
     with contextlib.suppress(TimeoutError):
-        page.until("document.documentElement.scrollWidth <= innerWidth", seconds=60)
+        page.until("document.documentElement.scrollWidth <= document.documentElement.clientWidth", seconds=60)
     seen = page.run(LOOK)
     if seen["wide"] > 0:
         yield f"{seen['wide']} pixels too wide"
