@@ -13,7 +13,7 @@ import every
 import numpy as np
 import pytest
 from deadline import until
-from interrupts import at_bytecode, interrupt
+from interrupts import at_bytecode, interrupt, stop_alarms
 
 import xpconv
 from xpconv import tape as tapes
@@ -448,8 +448,7 @@ def test_a_layer_in_a_signal_handler(same_model):
             if not (np.array_equal(y, expected[0]) and np.array_equal(dx, expected[1])):
                 wrong.append((y, dx))
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        stop_alarms(before)
     assert not wrong
 
 

@@ -6,7 +6,6 @@ name in code on any page, `xpconv.train.fit` or `Conv2d`, becomes a link.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 import re
@@ -40,7 +39,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-@functools.cache
 def address(name: str) -> str | None:
     """Page and anchor of a public thing, or of a method of one, by its name with or without the package's."""
     things = public_names.public()
@@ -66,7 +64,6 @@ def address(name: str) -> str | None:
     return None
 
 
-@functools.cache
 def beside(name: str, page: str) -> str | None:
     """Page and anchor of the public object with this short name, if `page` of the reference describes it."""
     for full, thing in public_names.public().items() if page.startswith("api/") else ():

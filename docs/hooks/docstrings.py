@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 import sys
@@ -14,9 +13,6 @@ import griffe
 
 sys.path[:0] = [path for path in (str(Path(__file__).parent),) if path not in sys.path]
 import public_names  # noqa: E402
-
-# The templates ask for them several times per class, and each time all are made anew.
-griffe.Alias.inherited_members = property(functools.cache(griffe.Alias.inherited_members.fget))  # type: ignore
 
 PLAIN = ("Returns", "Yields", "Source", "Warns")  # sections of prose, which griffe would look for types in
 

@@ -81,18 +81,15 @@ def test_every_page_in_a_browser(site, address, page):
     """No error in the console, no request elsewhere, no scrolling sideways, and links that lead somewhere."""
     wrong, links, ids = [], {}, {}
     found = pages(site)
-    reference = [
-        name for name in found if name.startswith("api/")
-    ]  # from one template, as the files: some of each
+    # Of those that are made by one template, one page in a few.
+    reference = [name for name in found if name.startswith("api/")]
     files = [name for name in found if name.startswith("files/")]
     chosen = sorted({*found} - {*reference} - {*files} | {*reference[::5]} | {*files[::4]})
     for i, name in enumerate(chosen):
         page.size(390)
         page.open(address + name)
         wrong += [(name, 390, fault) for fault in faults(page)]
-        if (
-            i % 3 == 0
-        ):  # what is too wide for a desk is too wide for a phone; the layout of a desk is that of all pages
+        if i % 3 == 0:  # what is too wide for a desk is too wide for a phone
             page.size(1280)
             wrong += [(name, 1280, fault) for fault in faults(page)]
         wrong += [(name, error) for error in page.errors()]

@@ -4,6 +4,7 @@ Importing this module skips the importing tests where PyTorch is not installed.
 """
 
 import itertools
+import random
 
 import effort
 import numpy as np
@@ -110,23 +111,14 @@ def covering(options, strength):
     One option fewer meets, though no fewer than two, where tests marked slow are left out.
     """
     strength = strength if effort.thorough else max(strength - 1, 2)
-    values = list(options.values())
-    sizes = [len(some) for some in values]
-    rows = np.indices(sizes).reshape(len(sizes), -1).T
-    rows = np.random.default_rng(0).permutation(rows)
-    codes, count = [], 0  # of each row, what its options meet in
-    for some in itertools.combinations(range(len(sizes)), min(strength, len(sizes))):
-        shape = [sizes[i] for i in some]
-        codes.append(count + np.ravel_multi_index([rows[:, i] for i in some], shape))
-        count += np.prod(shape)
-    codes, unseen, least = np.stack(codes, 1), np.ones(count, bool), len(codes)
-    while least := least // 2:  # first the rows with much that is new, so that there are few
-        for start in range(0, len(rows), 512):
-            part = codes[start : start + 512]
-            while (new := unseen[part].sum(1)).max() >= least:
-                unseen[part[new.argmax()]] = False
-                row = rows[start + new.argmax()]
-                yield {name: values[i][k] for i, (name, k) in enumerate(zip(options, row, strict=True))}
+    rows = list(itertools.product(*options.values()))
+    random.Random(0).shuffle(rows)
+    seen = set()
+    for row in rows:
+        new = set(itertools.combinations(enumerate(map(repr, row)), strength)) - seen
+        if new:
+            seen |= new
+            yield dict(zip(options, row, strict=True))
 
 
 def normal(*shape, seed=0):

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 from deadline import until
-from interrupts import at_bytecode, interrupt
+from interrupts import at_bytecode, interrupt, stop_alarms
 from process import LIMIT, forked
 
 import xpconv
@@ -196,8 +196,7 @@ def test_a_signal_handler_that_serves_while_this_thread_loads():
         for _ in until(lambda: len(results) > 30, "30 results"):
             model.load_state_dict(states[len(results) % 2])
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        stop_alarms(before)
     expected = [(model.load_state_dict(s), run(model))[1] for s in states]
     assert is_one_of(run(model), expected[1:])
 

@@ -51,7 +51,7 @@ def test_conv2d_over_all_options():
             print(f"Conv2d(4, {options}) on {shape} as {layout.__name__}")
             raise
         count += 1
-    assert count > (100 if effort.thorough else 25)
+    assert count > (200 if effort.thorough else 40)
 
 
 @st.composite

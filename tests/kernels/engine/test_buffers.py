@@ -16,7 +16,7 @@ from deadline import until
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interrupts import at_bytecode, interrupt
+from interrupts import at_bytecode, interrupt, stop_alarms
 
 import xpconv
 from xpconv.kernels.engine import memory
@@ -266,8 +266,7 @@ def test_a_signal_handler_may_use_the_pool():
                 array[...] = i
             wrong.extend(i for i, array in enumerate(arrays) if not (array == i).all())
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        stop_alarms(before)
     assert not wrong
 
 

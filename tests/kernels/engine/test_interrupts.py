@@ -14,6 +14,7 @@ import weakref
 import numpy as np
 import pytest
 from deadline import until
+from interrupts import stop_alarms
 from process import LIMIT
 from sharing import shared_by
 
@@ -58,8 +59,7 @@ def on_alarm():
     """Sets what an alarm does."""
     before = signal.getsignal(signal.SIGALRM)
     yield lambda handler: signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    stop_alarms(before)
 
 
 def interrupt(*_):

@@ -11,7 +11,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from deadline import until
-from interrupts import at_bytecode, interrupt
+from interrupts import at_bytecode, interrupt, stop_alarms
 from kernel_cases import CASES, CONVOLUTIONS, Draw, all_plans
 from numpy.lib.array_utils import byte_bounds
 from operations import ours
@@ -465,8 +465,7 @@ def test_signal_handlers_that_run_layers():
             result = step(model, X[0])
             wrong.extend("step" for a, b in zip(result, expected, strict=True) if not np.array_equal(a, b))
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        stop_alarms(before)
     assert not wrong
 
 
