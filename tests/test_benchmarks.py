@@ -162,9 +162,7 @@ def test_a_fresh_process_reports_its_own_memory(modules):
 def test_the_gpu_command_rehearses_on_the_double_and_says_so(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--rehearse"]
     stages = ["--only", "parity,training,inference,sanitizer,memory"]
-    env = process.environment(
-        XPCONV_THOROUGH="1"
-    )  # libraries of kernels as the other slow tests compile them
+    env = process.environment(XPCONV_THOROUGH="1")  # libraries of kernels as other slow tests compile them
     done = process.run([*command, *stages, "--out", str(tmp_path)], check=False, env=env)
     result = json.loads((tmp_path / "gpu-rehearsal.json").read_text())
     assert result["device"] == "the double on a CPU: no GPU figures"
